@@ -1,0 +1,74 @@
+"""A message as the rest of the system sees it.
+
+Input: raw bytes, as they came. Output: a frozen `Message`. Refuses nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from ingest.mail.defect import Defect
+
+
+@dataclass(frozen=True, slots=True)
+class Address:
+    """A mailbox (RFC 5322 3.4): display name decoded, possibly empty; `email` as written."""
+
+    name: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class ListName:
+    """A mailing list that a message names: `list_id` in lower case, `email` or ''."""
+
+    list_id: str
+    email: str
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """A leaf of the MIME tree.
+
+    `text` is the decoded text with LF line ends, without NUL and lone surrogates, or None
+    for a part that is not read as text. `filename` is a label and never a path.
+    """
+
+    content_type: str
+    text: str | None
+    filename: str | None = None
+    attachment: bool = False
+    flowed: bool = False
+    nested: bool = False  # lies within a message/rfc822 part: somebody else's mail
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """One message, decoded where that is asked for.
+
+    `headers`: (name, value) in the order of the mail, repeats and folding kept, text as
+    UTF-8 else Latin-1, without the CR of a CRLF.
+    `msgid`, `in_reply_to`, `references`: with angle brackets; never with white space within.
+    `date`, `received`: UTC, naive. `received` is the topmost Received header's time.
+    """
+
+    headers: tuple[tuple[str, str], ...]
+    msgid: str
+    subject: str
+    sender: Address
+    date: datetime | None
+    received: datetime | None
+    in_reply_to: tuple[str, ...]
+    references: tuple[str, ...]
+    lists: tuple[ListName, ...]
+    parts: tuple[Part, ...]
+    defects: tuple[Defect, ...]
+
+    def header(self, name: str) -> str | None:
+        """The first header of that name (letters' case ignored), as it came, or None."""
+        wanted = name.lower()
+        return next((value for key, value in self.headers if key.lower() == wanted), None)

@@ -1,0 +1,1 @@
+"""Threads, series and revisions: pure functions over the set of submissions of one thread."""
