@@ -1,0 +1,120 @@
+"""A series in the making: which piece fits into it.
+
+A draft is the one mutable thing in this room; it lives within one call of `arrange`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from ingest.series.facts import BUCKET_GAP, Facts, Kind
+
+# A sender who forgets the version on half of a series sends that half the same day.
+SAME_SEND = timedelta(days=1)
+
+
+class Rule(StrEnum):
+    """Why a message is in its series. Stored and shown: add, do not rename."""
+
+    ALONE = "alone"  # no number, or nothing else of its series is known
+    FIRST = "first"  # the piece that opened the series
+    BELOW = "below"  # answers a piece of the series
+    SIBLING = "sibling"  # answers the same mail as the series' other pieces
+    UNTHREADED = "unthreaded"  # same sender, total and prefixes, sent within the hour
+    CO_POSTED = "co-posted"  # another sender's, but number, total and version fit a gap
+    COVER_OTHER_TOTAL = "cover-other-total"  # a cover whose patches count to another total
+    COVER_UNNUMBERED = "cover-unnumbered"  # no 0/n, but its sender's numbered patches answer it
+    COVER_PATCHSET = "cover-patchset"  # PATCHSET with a number of its own above other patches
+
+
+Slot = tuple[int, int]
+
+
+@dataclass(slots=True)
+class Draft:
+    """Pieces that belong together, by number; `home` is what they hang below."""
+
+    home: str
+    sender: str
+    total: int | None
+    tag: str
+    cover: Facts | None = None
+    pieces: dict[Slot, Facts] = field(default_factory=dict)
+    reasons: dict[str, tuple[Rule, str]] = field(default_factory=dict)
+    last: datetime | None = None
+
+    @property
+    def version(self) -> tuple[int, int]:
+        """The version that is written on a piece, the cover's first; else the first."""
+        for piece in self.members():
+            if piece.version_given:
+                return piece.version, piece.version_minor
+        if self.cover is not None and self.cover.title_version is not None:
+            return self.cover.title_version, 0
+        return 1, 0
+
+    @property
+    def version_given(self) -> bool:
+        return any(piece.version_given for piece in self.members())
+
+    def members(self) -> list[Facts]:
+        """The cover, then the patches in number order."""
+        patches = [self.pieces[slot] for slot in sorted(self.pieces)]
+        return [self.cover, *patches] if self.cover is not None else patches
+
+    def add(self, facts: Facts, rule: Rule, evidence: str) -> None:
+        if is_cover(facts):
+            self.cover = facts
+        else:
+            self.pieces[slot_of(facts)] = facts
+        self.reasons[facts.key] = (rule, evidence)
+        if facts.date is not None and (self.last is None or facts.date > self.last):
+            self.last = facts.date
+
+    def free(self, facts: Facts) -> bool:
+        """Whether the place that its number names is not taken."""
+        if is_cover(facts):
+            return self.cover is None
+        return slot_of(facts) not in self.pieces
+
+    def fits(self, facts: Facts) -> bool:
+        """Whether a piece of the same sender belongs here, by number, total and version."""
+        return (
+            facts.sender == self.sender
+            and facts.total == self.total
+            and self.free(facts)
+            and self.same_version(facts)
+        )
+
+    def same_version(self, facts: Facts) -> bool:
+        """Equal versions; or one side says none and both were sent on the same day.
+
+        The cover may say v3 and the patches nothing, or the other way round.
+        """
+        if facts.version_given == self.version_given:
+            return (facts.version, facts.version_minor) == self.version
+        if (facts.version, facts.version_minor) == self.version:
+            return True
+        return self.distance(facts) <= SAME_SEND
+
+    def distance(self, facts: Facts) -> timedelta:
+        """How far its date lies from the last piece's."""
+        if self.last is None or facts.date is None:
+            return timedelta.max
+        return abs(facts.date - self.last)
+
+    def close(self, facts: Facts) -> bool:
+        """Whether it was sent with the others, for mail that no thread holds together."""
+        return self.distance(facts) <= BUCKET_GAP
+
+
+def is_cover(facts: Facts) -> bool:
+    """Whether it takes the cover's place. A pull request may stand there: `[GIT PULL 0/3]`."""
+    return facts.kind is Kind.COVER or (facts.kind is Kind.PULL and facts.number == 0)
+
+
+def slot_of(facts: Facts) -> Slot:
+    """Number and minor: (0, 5) for `0.5/5`; an unnumbered patch is the first of one."""
+    return (1 if facts.number is None else facts.number, facts.minor)

@@ -1,0 +1,127 @@
+"""Who answers whom: the forest of a thread.
+
+Input: the facts of a set of messages. Output: for each its nearest known ancestor, and for
+those that have none the id of the unseen mail on top. Links through mail that never came are
+found in the References of others (as in Zawinski's threading algorithm). Cycles, which only
+forged or broken mail has, are cut at the oldest of their messages.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+from ingest.series.facts import Facts
+
+
+@dataclass(frozen=True, slots=True)
+class Thread:
+    """`parent`: key to key or None. `unseen`: for roots that answer unseen mail, its topmost id.
+    `order`: all keys, parents before children, siblings by date."""
+
+    parent: Mapping[str, str | None]
+    unseen: Mapping[str, str]
+    order: tuple[str, ...]
+
+
+def thread(submissions: Mapping[str, Facts]) -> Thread:
+    """Link the submissions (by key) to each other. Linear in the number of references."""
+    by_msgid: dict[str, list[Facts]] = defaultdict(list)
+    for key in sorted(submissions):
+        by_msgid[submissions[key].msgid].append(submissions[key])
+    above_unseen = _above_unseen(submissions.values(), by_msgid)
+    parent: dict[str, str | None] = {}
+    unseen: dict[str, str] = {}
+    for key, facts in submissions.items():
+        found, top = _nearest(facts, by_msgid, above_unseen)
+        parent[key] = found.key if found else None
+        if found is None and top is not None:
+            unseen[key] = top
+    _cut_cycles(parent, submissions)
+    return Thread(parent, unseen, _order(parent, submissions))
+
+
+def _above_unseen(submissions: Iterable[Facts], seen: Mapping[str, list[Facts]]) -> dict[str, str]:
+    """For unseen ids, the id above them as most References say (ties: the least id)."""
+    votes: dict[str, Counter[str]] = defaultdict(Counter)
+    for facts in submissions:
+        for below, above in zip(facts.parents, facts.parents[1:], strict=False):
+            if below not in seen:
+                votes[below][above] += 1
+    return {
+        below: min(counted, key=lambda above, c=counted: (-c[above], above))  # type: ignore[misc]
+        for below, counted in votes.items()
+    }
+
+
+def _nearest(
+    facts: Facts, seen: Mapping[str, list[Facts]], above_unseen: Mapping[str, str]
+) -> tuple[Facts | None, str | None]:
+    for msgid in facts.parents:
+        if msgid in seen and msgid != facts.msgid:
+            return _variant(facts, seen[msgid]), None
+    top = None
+    walked = {facts.msgid}
+    at = facts.parents[0] if facts.parents else None
+    while at is not None and at not in walked:
+        if at in seen:
+            return _variant(facts, seen[at]), None
+        walked.add(at)
+        top = at
+        at = above_unseen.get(at)
+    return None, top
+
+
+def _variant(child: Facts, copies: list[Facts]) -> Facts:
+    """Which of the messages that share an id is meant: the one that fits the child best.
+
+    A sender who reuses the id of last version's cover means, in the new patches, the new
+    cover; anybody else's message under the id is not meant.
+    """
+    if len(copies) == 1:
+        return copies[0]
+    return min(
+        copies,
+        key=lambda copy: (
+            copy.sender != child.sender,
+            copy.total != child.total,
+            (copy.version, copy.version_minor) != (child.version, child.version_minor),
+            copy.key,
+        ),
+    )
+
+
+def _cut_cycles(parent: dict[str, str | None], submissions: Mapping[str, Facts]) -> None:
+    done: set[str] = set()
+    for start in sorted(parent):
+        path: list[str] = []
+        on_path: set[str] = set()
+        at: str | None = start
+        while at is not None and at not in done and at not in on_path:
+            path.append(at)
+            on_path.add(at)
+            at = parent[at]
+        if at is not None and at in on_path:
+            cycle = path[path.index(at) :]
+            parent[min(cycle, key=lambda key: (submissions[key].when, key))] = None
+        done.update(path)
+
+
+def _order(parent: Mapping[str, str | None], submissions: Mapping[str, Facts]) -> tuple[str, ...]:
+    """Parents before children; among those that may come next, by date, number and key."""
+    children: dict[str | None, list[str]] = defaultdict(list)
+    for key, above in parent.items():
+        children[above].append(key)
+
+    def rank(key: str) -> tuple[object, ...]:
+        facts = submissions[key]
+        return (facts.when, facts.number or 0, facts.minor, key)
+
+    order: list[str] = []
+    level = children[None]
+    while level:
+        level.sort(key=rank)
+        order += level
+        level = [child for key in level for child in children.get(key, ())]
+    return tuple(order)

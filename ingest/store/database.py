@@ -1,0 +1,183 @@
+"""Opening the database: which one, in what state, and the transactions of the write path.
+
+Input: a URL. Output: a SQLAlchemy engine on a schema that this version understands. Refuses,
+with `StoreError` and one line that says what to do: databases that cannot be reached, that
+hold something else, or whose schema a newer version has made.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
+from sqlalchemy.engine import URL
+from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
+
+# The revisions in `migrations/versions`, oldest first. Stated here, and held by a test, so
+# that opening a database that is up to date does not cost the import of Alembic.
+REVISIONS = ("0001",)
+
+_BUSY_SECONDS = 60
+# Any number that is ours alone: PostgreSQL's advisory locks have one name space a database.
+_MIGRATION_LOCK = 0x696E67657374
+
+
+class StoreError(Exception):
+    """The database cannot be used. The text is one line: what is wrong and what to do."""
+
+
+def parse_url(url: str) -> URL:
+    """The URL with the driver that we use. Raises `StoreError` for anything else."""
+    try:
+        parsed = make_url(url)
+    except ArgumentError:
+        raise StoreError(
+            f"not a database URL: {url!r}; write sqlite:///FILE or postgresql://USER@HOST/NAME"
+        ) from None
+    if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
+        return parsed.set(drivername="postgresql+psycopg")
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        return parsed.set(drivername="sqlite")
+    raise StoreError(
+        f"no support for {parsed.drivername!r} databases; use sqlite:///FILE or postgresql://…"
+    )
+
+
+def open_store(url: str, *, create: bool = False) -> Engine:
+    """An engine on an up-to-date schema.
+
+    With `create`, an empty database gets its schema and an older one is brought up to date;
+    without, both are errors, so that a mistyped path makes no file.
+    """
+    parsed = parse_url(url)
+    shown = parsed.set(drivername=parsed.get_backend_name()).render_as_string(hide_password=True)
+    if parsed.drivername == "sqlite":
+        _check_sqlite_path(parsed, create=create)
+    engine = _engine(parsed)
+    try:
+        _settle_schema(engine, shown, create=create)
+    except OperationalError as error:
+        engine.dispose()
+        raise StoreError(f"cannot reach the database {shown}: {one_line(error)}") from None
+    except (DBAPIError, sqlite3.DatabaseError) as error:
+        engine.dispose()
+        raise StoreError(f"cannot use the database {shown}: {one_line(error)}") from None
+    except StoreError:
+        engine.dispose()
+        raise
+    return engine
+
+
+def one_line(error: Exception) -> str:
+    """What the driver says, as one line without SQLAlchemy's frame."""
+    cause = getattr(error, "orig", None) or error
+    return " ".join(str(cause).split()) or type(cause).__name__
+
+
+@contextmanager
+def write_transaction(engine: Engine) -> Iterator[Connection]:
+    """One transaction that may write. SQLite: the write lock is taken at once, so that what
+    is read first cannot be stale by the time of the first write."""
+    with engine.connect() as connection:
+        if engine.dialect.name == "sqlite":
+            connection = connection.execution_options(sqlite_begin="IMMEDIATE")
+        with connection.begin():
+            yield connection
+
+
+def _check_sqlite_path(url: URL, *, create: bool) -> None:
+    if not url.database or url.database == ":memory:":
+        raise StoreError("an SQLite store needs a file: sqlite:///FILE")
+    path = Path(url.database)
+    if path.is_dir():
+        raise StoreError(f"{path} is a folder; name a file: sqlite:///{path}/ingest.db")
+    if not path.exists() and not create:
+        raise StoreError(f"no database at {path}; `ingest replay SOURCE` makes one")
+    if not path.parent.is_dir():
+        raise StoreError(f"no folder {path.parent} to hold the database {path.name}; make it first")
+
+
+def _engine(url: URL) -> Engine:
+    if url.drivername == "sqlite":
+        engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+        event.listen(engine, "connect", _sqlite_connected)
+        event.listen(engine, "begin", _sqlite_begin)
+        return engine
+    try:
+        return create_engine(
+            url,
+            connect_args={"options": "-c timezone=UTC", "connect_timeout": 10},
+            pool_pre_ping=True,
+        )
+    except NoSuchModuleError as error:  # pragma: no cover - psycopg is a dependency
+        raise StoreError(f"cannot load the PostgreSQL driver: {error}") from None
+
+
+def _sqlite_connected(connection: Any, _record: object) -> None:
+    # The driver must not begin transactions by itself: it does so late, and not for reads.
+    connection.isolation_level = None
+    cursor = connection.cursor()
+    for pragma in (
+        "journal_mode=WAL",
+        "synchronous=FULL",  # a commit survives a power cut: 250 is a promise
+        "foreign_keys=ON",
+        f"busy_timeout={_BUSY_SECONDS * 1000}",
+    ):
+        cursor.execute(f"PRAGMA {pragma}")
+    cursor.close()
+
+
+def _sqlite_begin(connection: Connection) -> None:
+    mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
+    connection.exec_driver_sql(f"BEGIN {mode}")
+
+
+def _settle_schema(engine: Engine, shown: str, *, create: bool) -> None:
+    with engine.connect() as connection:
+        found = _revision(connection, shown)
+    if found == REVISIONS[-1]:
+        return
+    if not create:
+        if found is None:
+            raise StoreError(f"{shown} is empty; `ingest replay SOURCE` fills it")
+        raise StoreError(
+            f"{shown} has the older schema {found}; any writing command, such as "
+            "`ingest reparse`, brings it up to date"
+        )
+    with write_transaction(engine) as connection:
+        if engine.dialect.name == "postgresql":
+            connection.execute(
+                text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK}
+            )
+        if _revision(connection, shown) != REVISIONS[-1]:
+            _migrate(connection)
+
+
+def _revision(connection: Connection, shown: str) -> str | None:
+    """The schema's revision, None for an empty database."""
+    tables = set(inspect(connection).get_table_names())
+    if not tables:
+        return None
+    if "alembic_version" not in tables or "mail" not in tables:
+        raise StoreError(f"{shown} holds something else; name a database for the mail alone")
+    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if found not in REVISIONS:
+        raise StoreError(
+            f"{shown} was made by a newer version (schema {found}, this one knows up to "
+            f"{REVISIONS[-1]}); upgrade ingest"
+        )
+    return str(found)
+
+
+def _migrate(connection: Connection) -> None:
+    from alembic import command
+    from alembic.config import Config
+
+    config = Config()
+    config.set_main_option("script_location", "ingest.store:migrations")
+    config.attributes["connection"] = connection
+    command.upgrade(config, "head")

@@ -1,0 +1,1 @@
+"""Schema migrations (Alembic), run by `store.database` inside a transaction of its own."""

@@ -1,0 +1,244 @@
+"""The first schema. See `ingest.store.schema` for what the tables mean."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0001"
+down_revision = None
+branch_labels = None
+depends_on = None
+
+ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
+
+
+def upgrade() -> None:
+    op.create_table(
+        "checkpoint",
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("position", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("source", name=op.f("pk_checkpoint")),
+    )
+    op.create_table(
+        "list",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("list_id", sa.Text(), nullable=False),
+        sa.Column("link_name", sa.Text(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_list")),
+        sa.UniqueConstraint("list_id", name=op.f("uq_list_list_id")),
+    )
+    op.create_table(
+        "mail",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("sha256", sa.LargeBinary(length=32), nullable=False),
+        sa.Column("size", sa.Integer(), nullable=False),
+        sa.Column("codec", sa.SmallInteger(), nullable=False),
+        sa.Column("raw", sa.LargeBinary(), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("envelope", sa.Text(), nullable=True),
+        sa.Column("route", sa.Text(), nullable=False),
+        sa.Column("flaws", sa.Text(), nullable=False),
+        sa.Column("withdrawn", sa.Boolean(), nullable=False),
+        sa.Column("accepted", sa.DateTime(), nullable=False),
+        sa.CheckConstraint("length(sha256) = 32", name=op.f("ck_mail_sha256")),
+        sa.CheckConstraint("size >= 0", name=op.f("ck_mail_size")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_mail")),
+        sa.UniqueConstraint("sha256", name=op.f("uq_mail_sha256")),
+    )
+    op.create_table(
+        "person",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("name_rank", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_person")),
+        sa.UniqueConstraint("email", name=op.f("uq_person_email")),
+    )
+    op.create_table(
+        "thread_node",
+        sa.Column("node", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.Column("thread_id", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("node", name=op.f("pk_thread_node")),
+    )
+    op.create_index("ix_thread_node_thread_id", "thread_node", ["thread_id"], unique=False)
+    op.create_table(
+        "message",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("msgid", sa.Text(), nullable=False),
+        sa.Column("variant", sa.String(length=12), nullable=False),
+        sa.Column("fingerprint", sa.String(length=40), nullable=False),
+        sa.Column("mail_id", ID, nullable=False),
+        sa.Column("thread_id", sa.BigInteger(), nullable=False),
+        sa.Column("bucket", sa.BigInteger(), nullable=True),
+        sa.Column("date", sa.DateTime(), nullable=True),
+        sa.Column("subject", sa.Text(), nullable=False),
+        sa.Column("person_id", ID, nullable=False),
+        sa.Column("sender_name", sa.Text(), nullable=False),
+        sa.Column("author_name", sa.Text(), nullable=True),
+        sa.Column("author_email", sa.Text(), nullable=True),
+        sa.Column("in_reply_to", sa.Text(), nullable=True),
+        sa.Column("kind", sa.String(length=8), nullable=False),
+        sa.Column("outcome", sa.String(length=8), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=False),
+        sa.Column("defects", sa.Text(), nullable=False),
+        sa.Column("facts", sa.Text(), nullable=False),
+        sa.CheckConstraint(
+            "outcome IN ('patch', 'cover', 'comment', 'other', 'ignored')",
+            name=op.f("ck_message_outcome"),
+        ),
+        sa.ForeignKeyConstraint(["mail_id"], ["mail.id"], name=op.f("fk_message_mail_id")),
+        sa.ForeignKeyConstraint(["person_id"], ["person.id"], name=op.f("fk_message_person_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_message")),
+        sa.UniqueConstraint("id", "outcome", name=op.f("uq_message_id_outcome")),
+        sa.UniqueConstraint("msgid", "variant", name=op.f("uq_message_msgid_variant")),
+    )
+    op.create_index("ix_message_bucket", "message", ["bucket", "date"], unique=False)
+    op.create_index("ix_message_date", "message", ["date"], unique=False)
+    op.create_index("ix_message_mail_id", "message", ["mail_id"], unique=False)
+    op.create_index("ix_message_person_id", "message", ["person_id"], unique=False)
+    op.create_index("ix_message_thread_id", "message", ["thread_id"], unique=False)
+    op.create_table(
+        "pending",
+        sa.Column("mail_id", ID, autoincrement=False, nullable=False),
+        sa.Column("tries", sa.Integer(), nullable=False),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["mail_id"], ["mail.id"], name=op.f("fk_pending_mail_id")),
+        sa.PrimaryKeyConstraint("mail_id", name=op.f("pk_pending")),
+    )
+    op.create_table(
+        "body",
+        sa.Column("message_id", ID, nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.Column("diff", sa.Text(), nullable=True),
+        sa.ForeignKeyConstraint(["message_id"], ["message.id"], name=op.f("fk_body_message_id")),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_body")),
+    )
+    op.create_table(
+        "comment",
+        sa.Column("message_id", ID, autoincrement=False, nullable=False),
+        sa.Column("outcome", sa.String(length=8), server_default="comment", nullable=False),
+        sa.Column("parent_id", ID, nullable=True),
+        sa.CheckConstraint("outcome = 'comment'", name=op.f("ck_comment_outcome")),
+        sa.CheckConstraint("parent_id <> message_id", name=op.f("ck_comment_parent")),
+        sa.ForeignKeyConstraint(
+            ["message_id", "outcome"],
+            ["message.id", "message.outcome"],
+            name=op.f("fk_comment_message_id_outcome"),
+        ),
+        sa.ForeignKeyConstraint(["parent_id"], ["message.id"], name=op.f("fk_comment_parent_id")),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_comment")),
+    )
+    op.create_index("ix_comment_parent_id", "comment", ["parent_id"], unique=False)
+    op.create_table(
+        "copy",
+        sa.Column("mail_id", ID, autoincrement=False, nullable=False),
+        sa.Column("message_id", ID, nullable=False),
+        sa.Column("rank", sa.Text(), nullable=False),
+        sa.Column("heard", sa.DateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["mail_id"], ["mail.id"], name=op.f("fk_copy_mail_id")),
+        sa.ForeignKeyConstraint(["message_id"], ["message.id"], name=op.f("fk_copy_message_id")),
+        sa.PrimaryKeyConstraint("mail_id", name=op.f("pk_copy")),
+    )
+    op.create_index("ix_copy_message_id", "copy", ["message_id"], unique=False)
+    op.create_table(
+        "cover",
+        sa.Column("message_id", ID, autoincrement=False, nullable=False),
+        sa.Column("outcome", sa.String(length=8), server_default="cover", nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("prefixes", sa.Text(), nullable=False),
+        sa.Column("pull_url", sa.Text(), nullable=True),
+        sa.CheckConstraint("outcome = 'cover'", name=op.f("ck_cover_outcome")),
+        sa.ForeignKeyConstraint(
+            ["message_id", "outcome"],
+            ["message.id", "message.outcome"],
+            name=op.f("fk_cover_message_id_outcome"),
+        ),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_cover")),
+    )
+    op.create_table(
+        "patch",
+        sa.Column("message_id", ID, autoincrement=False, nullable=False),
+        sa.Column("outcome", sa.String(length=8), server_default="patch", nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("prefixes", sa.Text(), nullable=False),
+        sa.Column("hash", sa.String(length=40), nullable=True),
+        sa.Column("patch_id", sa.String(length=40), nullable=True),
+        sa.Column("pull_url", sa.Text(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("archived", sa.Boolean(), nullable=False),
+        sa.Column("commit_ref", sa.Text(), nullable=True),
+        sa.Column("depends_on", sa.Text(), nullable=False),
+        sa.CheckConstraint("outcome = 'patch'", name=op.f("ck_patch_outcome")),
+        sa.ForeignKeyConstraint(
+            ["message_id", "outcome"],
+            ["message.id", "message.outcome"],
+            name=op.f("fk_patch_message_id_outcome"),
+        ),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_patch")),
+    )
+    op.create_index("ix_patch_hash", "patch", ["hash"], unique=False)
+    op.create_index("ix_patch_patch_id", "patch", ["patch_id"], unique=False)
+    op.create_table(
+        "posting",
+        sa.Column("mail_id", ID, nullable=False),
+        sa.Column("list_id", ID, nullable=False),
+        sa.Column("message_id", ID, nullable=False),
+        sa.ForeignKeyConstraint(["list_id"], ["list.id"], name=op.f("fk_posting_list_id")),
+        sa.ForeignKeyConstraint(["mail_id"], ["mail.id"], name=op.f("fk_posting_mail_id")),
+        sa.ForeignKeyConstraint(["message_id"], ["message.id"], name=op.f("fk_posting_message_id")),
+        sa.PrimaryKeyConstraint("mail_id", "list_id", name=op.f("pk_posting")),
+    )
+    op.create_index("ix_posting_list_id", "posting", ["list_id", "message_id"], unique=False)
+    op.create_index("ix_posting_message_id", "posting", ["message_id"], unique=False)
+    op.create_table(
+        "series",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("version", sa.BigInteger(), nullable=False),
+        sa.Column("version_minor", sa.Integer(), nullable=False),
+        sa.Column("total", sa.BigInteger(), nullable=False),
+        sa.Column("received_total", sa.Integer(), nullable=False),
+        sa.Column("received_all", sa.Boolean(), nullable=False),
+        sa.Column("date", sa.DateTime(), nullable=True),
+        sa.Column("person_id", ID, nullable=False),
+        sa.Column("cover_id", ID, nullable=True),
+        sa.Column("supersedes", sa.Text(), nullable=True),
+        sa.Column("evidence", sa.Text(), nullable=True),
+        sa.CheckConstraint("received_total >= 0", name=op.f("ck_series_received_total")),
+        sa.CheckConstraint("total >= 1", name=op.f("ck_series_total")),
+        sa.CheckConstraint("version >= 0", name=op.f("ck_series_version")),
+        sa.ForeignKeyConstraint(["cover_id"], ["message.id"], name=op.f("fk_series_cover_id")),
+        sa.ForeignKeyConstraint(["person_id"], ["person.id"], name=op.f("fk_series_person_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_series")),
+        sa.UniqueConstraint("key", name=op.f("uq_series_key")),
+    )
+    op.create_index("ix_series_cover_id", "series", ["cover_id"], unique=False)
+    op.create_index("ix_series_date", "series", ["date"], unique=False)
+    op.create_index("ix_series_person_id", "series", ["person_id"], unique=False)
+    op.create_index("ix_series_supersedes", "series", ["supersedes"], unique=False)
+    op.create_table(
+        "trailer",
+        sa.Column("message_id", ID, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["message_id"], ["message.id"], name=op.f("fk_trailer_message_id")),
+        sa.PrimaryKeyConstraint("message_id", "position", name=op.f("pk_trailer")),
+    )
+    op.create_table(
+        "member",
+        sa.Column("message_id", ID, autoincrement=False, nullable=False),
+        sa.Column("series_id", ID, nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("minor", sa.Integer(), nullable=False),
+        sa.Column("rule", sa.Text(), nullable=False),
+        sa.Column("evidence", sa.Text(), nullable=False),
+        sa.CheckConstraint("number >= 0", name=op.f("ck_member_number")),
+        sa.ForeignKeyConstraint(["message_id"], ["message.id"], name=op.f("fk_member_message_id")),
+        sa.ForeignKeyConstraint(["series_id"], ["series.id"], name=op.f("fk_member_series_id")),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_member")),
+        sa.UniqueConstraint(
+            "series_id", "number", "minor", name=op.f("uq_member_series_id_number_minor")
+        ),
+    )

@@ -1,0 +1,272 @@
+"""The tables, as SQLAlchemy Core sees them; `migrations/` makes them.
+
+Three layers, from bytes to meaning:
+
+- `mail` is the spool: each distinct sequence of bytes that was accepted, once, compressed.
+  Rows come before anything is parsed and parsing does not alter them; `pending` says which
+  of them wait for it.
+- `message` is an identity: what the mails with one Message-ID and one content are, each of
+  them a `copy`. A mail with other content under the same id is a message of its own, told
+  apart by `variant`. `posting` says through which lists its mails came.
+- `patch`, `cover` and `comment` are what a message is; a message is at most one of them,
+  which the composite foreign key on (message, outcome) holds.
+
+Times are naive UTC. Text never holds NUL or lone surrogates.
+"""
+
+from __future__ import annotations
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Column,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    PrimaryKeyConstraint,
+    SmallInteger,
+    String,
+    Table,
+    Text,
+    UniqueConstraint,
+)
+from sqlalchemy.schema import SchemaItem
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column declared INTEGER PRIMARY KEY.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+OUTCOMES = ("patch", "cover", "comment", "other", "ignored")
+
+mail = Table(
+    "mail",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("sha256", LargeBinary(32), nullable=False, unique=True),
+    Column("size", Integer, nullable=False),
+    Column("codec", SmallInteger, nullable=False),  # see store.raw
+    Column("raw", LargeBinary, nullable=False),
+    Column("source", Text, nullable=False),  # where it was first heard: "replay", "lmtp", …
+    Column("envelope", Text),  # JSON of what the SMTP dialog said, where there was one
+    Column("route", Text, nullable=False),  # list ids that its delivery named, comma-joined
+    Column("flaws", Text, nullable=False),  # defects that only the container shows
+    Column("withdrawn", Boolean, nullable=False),  # its archive has taken it back
+    Column("accepted", DateTime, nullable=False),
+    CheckConstraint("length(sha256) = 32", name="sha256"),
+    CheckConstraint("size >= 0", name="size"),
+)
+
+# Accepted and not derived: the queue, and with a reason the quarantine. A row goes when its
+# mail has a `copy`.
+pending = Table(
+    "pending",
+    metadata,
+    Column("mail_id", Id, ForeignKey("mail.id"), primary_key=True, autoincrement=False),
+    Column("tries", Integer, nullable=False),
+    Column("reason", Text),
+)
+
+list_ = Table(
+    "list",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("list_id", Text, nullable=False, unique=True),
+    Column("link_name", Text, nullable=False),
+    Column("email", Text, nullable=False),
+)
+
+person = Table(
+    "person",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("email", Text, nullable=False, unique=True),  # domain in lower case
+    Column("name", Text, nullable=False),
+    Column("name_rank", Text, nullable=False),  # the newest message's name wins, whenever it came
+)
+
+message = Table(
+    "message",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("msgid", Text, nullable=False),
+    Column("variant", String(12), nullable=False),  # '' or, for a conflicting copy, its digest
+    Column("fingerprint", String(40), nullable=False),
+    Column("mail_id", Id, ForeignKey("mail.id"), nullable=False),  # the best copy
+    Column("thread_id", BigInteger, nullable=False),
+    Column("bucket", BigInteger),  # unthreaded members of one posting; see series.facts
+    Column("date", DateTime),
+    Column("subject", Text, nullable=False),
+    Column("person_id", Id, ForeignKey("person.id"), nullable=False),
+    Column("sender_name", Text, nullable=False),
+    Column("author_name", Text),  # only where the author is not the submitter
+    Column("author_email", Text),
+    Column("in_reply_to", Text),
+    Column("kind", String(8), nullable=False),  # what the mail alone says
+    Column("outcome", String(8), nullable=False),  # what it is in its thread
+    Column("reason", Text, nullable=False),
+    Column("defects", Text, nullable=False),
+    Column("facts", Text, nullable=False),  # JSON of what arranging needs to know
+    UniqueConstraint("msgid", "variant"),
+    UniqueConstraint("id", "outcome"),
+    CheckConstraint("outcome IN ('patch', 'cover', 'comment', 'other', 'ignored')", name="outcome"),
+    Index("ix_message_thread_id", "thread_id"),
+    Index("ix_message_bucket", "bucket", "date"),
+    Index("ix_message_date", "date"),
+    Index("ix_message_person_id", "person_id"),
+    Index("ix_message_mail_id", "mail_id"),
+)
+
+# What deriving made of a mail: a copy of some message. The raw bytes are not touched by it.
+copy = Table(
+    "copy",
+    metadata,
+    Column("mail_id", Id, ForeignKey("mail.id"), primary_key=True, autoincrement=False),
+    Column("message_id", Id, ForeignKey("message.id"), nullable=False),
+    Column("rank", Text, nullable=False),  # the least is the best copy
+    Column("heard", DateTime),  # the topmost Received header's time, else the date
+    Index("ix_copy_message_id", "message_id"),
+)
+
+body = Table(
+    "body",
+    metadata,
+    Column("message_id", Id, ForeignKey("message.id"), primary_key=True),
+    Column("content", Text, nullable=False),
+    Column("diff", Text),
+)
+
+posting = Table(
+    "posting",
+    metadata,
+    Column("mail_id", Id, ForeignKey("mail.id"), nullable=False),
+    Column("list_id", Id, ForeignKey("list.id"), nullable=False),
+    Column("message_id", Id, ForeignKey("message.id"), nullable=False),
+    PrimaryKeyConstraint("mail_id", "list_id"),
+    Index("ix_posting_list_id", "list_id", "message_id"),
+    Index("ix_posting_message_id", "message_id"),
+)
+
+# Which thread an id belongs to, ids of mail not yet seen included. `node` is the id's
+# 63-bit hash: two ids that share one would share a thread, which arranging bears.
+thread_node = Table(
+    "thread_node",
+    metadata,
+    Column("node", BigInteger, primary_key=True, autoincrement=False),
+    Column("thread_id", BigInteger, nullable=False),
+    Index("ix_thread_node_thread_id", "thread_id"),
+)
+
+
+def _record(name: str, outcome: str, *columns: SchemaItem) -> Table:
+    return Table(
+        name,
+        metadata,
+        Column("message_id", Id, primary_key=True, autoincrement=False),
+        Column("outcome", String(8), nullable=False, server_default=outcome),
+        *columns,
+        ForeignKeyConstraint(["message_id", "outcome"], ["message.id", "message.outcome"]),
+        CheckConstraint(f"outcome = '{outcome}'", name="outcome"),
+    )
+
+
+patch = _record(
+    "patch",
+    "patch",
+    Column("name", Text, nullable=False),
+    Column("prefixes", Text, nullable=False),  # JSON list
+    Column("hash", String(40)),
+    Column("patch_id", String(40)),
+    Column("pull_url", Text),
+    Column("state", Text, nullable=False),
+    Column("archived", Boolean, nullable=False),
+    Column("commit_ref", Text),
+    Column("depends_on", Text, nullable=False),  # JSON list
+)
+Index("ix_patch_hash", patch.c.hash)
+Index("ix_patch_patch_id", patch.c.patch_id)
+
+cover = _record(
+    "cover",
+    "cover",
+    Column("name", Text, nullable=False),
+    Column("prefixes", Text, nullable=False),
+    Column("pull_url", Text),
+)
+
+comment = _record(
+    "comment",
+    "comment",
+    Column("parent_id", Id, ForeignKey("message.id")),
+    CheckConstraint("parent_id <> message_id", name="parent"),
+)
+Index("ix_comment_parent_id", comment.c.parent_id)
+
+series = Table(
+    "series",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("key", Text, nullable=False, unique=True),
+    Column("name", Text),
+    Column("version", BigInteger, nullable=False),
+    Column("version_minor", Integer, nullable=False),
+    Column("total", BigInteger, nullable=False),
+    Column("received_total", Integer, nullable=False),
+    Column("received_all", Boolean, nullable=False),
+    Column("date", DateTime),
+    Column("person_id", Id, ForeignKey("person.id"), nullable=False),
+    Column("cover_id", Id, ForeignKey("message.id")),
+    Column("supersedes", Text),  # the key of the revision before
+    Column("evidence", Text),  # JSON: what says so
+    CheckConstraint("version >= 0", name="version"),
+    CheckConstraint("total >= 1", name="total"),
+    CheckConstraint("received_total >= 0", name="received_total"),
+    Index("ix_series_date", "date"),
+    Index("ix_series_person_id", "person_id"),
+    Index("ix_series_cover_id", "cover_id"),
+    Index("ix_series_supersedes", "supersedes"),
+)
+
+member = Table(
+    "member",
+    metadata,
+    # A message belongs to at most one series: it is the key.
+    Column("message_id", Id, ForeignKey("message.id"), primary_key=True, autoincrement=False),
+    Column("series_id", Id, ForeignKey("series.id"), nullable=False),
+    Column("number", BigInteger, nullable=False),
+    Column("minor", Integer, nullable=False),
+    Column("rule", Text, nullable=False),
+    Column("evidence", Text, nullable=False),
+    CheckConstraint("number >= 0", name="number"),
+    UniqueConstraint("series_id", "number", "minor"),
+)
+
+trailer = Table(
+    "trailer",
+    metadata,
+    Column("message_id", Id, ForeignKey("message.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("value", Text, nullable=False),
+    PrimaryKeyConstraint("message_id", "position"),
+)
+
+checkpoint = Table(
+    "checkpoint",
+    metadata,
+    Column("source", Text, primary_key=True),
+    Column("position", Text, nullable=False),
+)
