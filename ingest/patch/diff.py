@@ -1,0 +1,278 @@
+"""A text into its commentary and its diff.
+
+Input: the text of a mail, decoded, with LF line ends. Output: `Split`; `diff` is '' where
+there is none. Refuses nothing and mends nothing: a diff that the mail has broken is kept as
+it came and called damaged. Every line of the text goes to one side or to the other; the
+signature goes to neither. Linear: each line is looked at a small number of times.
+
+What is a diff, is said by the formats themselves: git-diff(1) "Generating patch text with
+-p" for git's headers, POSIX `diff -u`, Subversion's and CVS's `Index:` lines, Mercurial's
+`diff -r`. A line that only looks like the start of one (prose, a scissors line) has no
+header, hunk or binary patch behind it, and stays commentary. So does what is quoted.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from ingest.patch import filename, hunk
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """A text, divided.
+
+    `content`: what surrounds the diff, without signature, stripped. `diff`: the lines of all
+    diffs, each with its newline. `damaged`: a hunk has not the lines that its header counts,
+    or lines that cannot be in one. `files`: the names touched, in order, each once, without
+    `a/` and `b/`; the new name of a renamed file. `hunks`: how many there are. `start`: where
+    in the text the first diff begins, counted in characters, -1 where there is none.
+    `trailing`: what follows the last diff, without signature, stripped.
+    """
+
+    content: str
+    diff: str
+    damaged: bool = False
+    files: tuple[str, ...] = ()
+    hunks: int = 0
+    start: int = -1
+    trailing: str = ""
+
+
+# Patchwork's rule: a line "-- " (RFC 3676 4.3) or a line of underscores (Mailman's footer),
+# and everything behind it.
+# (A pattern that begins with the newline before a line is found far faster than one with `^`.)
+_SIGNATURE = re.compile(r"\n(?:-- |_+)(?:\n|\Z)")
+
+# Lines that can be the start of a diff or, after one, of another hunk, by first character.
+_CANDIDATE = re.compile(r"[dI@-]")
+# git-diff(1), the extended header lines; `index` and `mode` also as combined diffs have them.
+_EXTENDED = re.compile(
+    r"(?:old mode|new mode|new file mode|deleted file mode) [0-7]{6}(?:,[0-7]{6})*\s*$"
+    r"|(?:similarity|dissimilarity) index [0-9]{1,3}%\s*$"
+    r"|(?:rename|copy) (?:from|to|old|new) \S"
+    r"|index [0-9a-f]{4,64}(?:,[0-9a-f]{4,64})*\.\.[0-9a-f]{4,64}(?: [0-7]{6})?\s*$"
+    r"|mode [0-7]{6}(?:,[0-7]{6})*\.\.[0-7]{6}\s*$"
+)
+# What CVS and Subversion put between `Index:` and the names.
+_INDEX_HEADER = re.compile(
+    r"={20,}\s*$|RCS file: |retrieving revision |Cannot display: |svn:mime-type = "
+)
+_RULE = re.compile(r"={60,}\s*$")
+# diff(1), git and Mercurial each have their own words.
+_BINARY_FILES = re.compile(r"(?:Binary files|Files) .* differ\s*$|Binary file .* has changed\s*$")
+_BINARY_PATCH = "GIT binary patch"
+_BINARY_BLOCK = re.compile(r"(?:literal|delta) [0-9]+\s*$")
+# A length letter, then base 85 in groups of five: at most 52 bytes a line.
+_BASE85 = re.compile(r"[A-Za-z][0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]{5,65}\s*$")
+
+
+@dataclass(slots=True)
+class _Walk:
+    """What one walk over the lines has found so far; lives no longer than `split`."""
+
+    lines: list[str]
+    firsts: str
+    hunks: int = 0
+    damaged: bool = False
+    files: dict[str, None] = field(default_factory=dict)
+    ranges: list[tuple[int, int]] = field(default_factory=list)
+
+
+def split(text: str) -> Split:
+    """Divide `text` (LF line ends) into commentary and diff. Total, linear."""
+    lines = text.split("\n")
+    if not lines[-1]:
+        lines.pop()
+    walk = _Walk(lines, hunk.first_letters(lines))
+    here = 0
+    while candidate := _CANDIDATE.search(walk.firsts, here):
+        start = candidate.start()
+        end = _diff(walk, start)
+        if end > start:
+            if walk.ranges and walk.ranges[-1][1] == start:
+                start = walk.ranges.pop()[0]
+            walk.ranges.append((start, end))
+            here = end
+        else:
+            here = start + 1
+    if not walk.ranges:
+        return Split(_commentary(text), "")
+    return _divide(walk)
+
+
+def _divide(walk: _Walk) -> Split:
+    lines = walk.lines
+    diff: list[str] = []
+    around: list[str] = []
+    before = 0
+    for start, end in walk.ranges:
+        around += lines[before:start]
+        diff += lines[start:end]
+        before = end
+    behind = lines[before:]
+    around += behind
+    diff.append("")
+    first = walk.ranges[0][0]
+    return Split(
+        content=_commentary("\n".join(around)),
+        diff="\n".join(diff),
+        damaged=walk.damaged,
+        files=tuple(walk.files),
+        hunks=walk.hunks,
+        start=sum(map(len, lines[:first])) + first,
+        trailing=_commentary("\n".join(behind)) if behind else "",
+    )
+
+
+def _commentary(text: str) -> str:
+    text = "\n" + text
+    if signature := _SIGNATURE.search(text):
+        text = text[: signature.start()]
+    return text.strip()
+
+
+def _diff(walk: _Walk, start: int) -> int:
+    """The end of the diff of one file that begins at line `start`; `start` where none does."""
+    line = walk.lines[start]
+    if line.startswith("--- "):
+        names = _names(walk.lines, start)
+        if not names or not _is_hunk(walk.lines, start + 2):
+            return start
+        _touch(walk, names)
+        return _body(walk, start + 2)
+    # Without an option diff(1) makes no unified diff: "diff between" and "diff is:" are prose.
+    if line.startswith(("diff -", "Index: ")):
+        return _headed(walk, start)
+    if walk.ranges and line.startswith("@@") and _is_hunk(walk.lines, start):
+        # Text between two hunks of one file: git apply refuses it, and a reader must know.
+        walk.damaged = True
+        return _body(walk, start)
+    return start
+
+
+def _headed(walk: _Walk, start: int) -> int:
+    """The same for a diff that begins with a `diff ` or an `Index: ` line."""
+    lines = walk.lines
+    here = _header(lines, start)
+    names = _names(lines, here)
+    if here == start + 1 and not names and not _is_binary(lines, here):
+        # A long `diff --git` line that a mailer has wrapped is one line more.
+        here = _header(lines, start + 1) if lines[start].startswith("diff --git ") else here
+        names = _names(lines, here)
+        if (here == start + 2 and not names) or here < start + 2 or not lines[start + 1].strip():
+            return start
+        walk.damaged = True
+    if names:
+        here += 2
+    _touch(walk, names or _name_in_header(lines, start, here))
+    return _body(walk, here)
+
+
+def _header(lines: list[str], start: int) -> int:
+    """The end of the header lines behind the line `start`, which is not looked at."""
+    here = start + 1
+    indexed = start < len(lines) and lines[start].startswith("Index: ")
+    while here < len(lines):
+        line = lines[here]
+        if _EXTENDED.match(line) or (indexed and _INDEX_HEADER.match(line)):
+            here += 1
+        elif indexed and line.startswith("diff ") and here > start + 1:
+            here += 1  # CVS, and Subversion with --git, write a `diff` line of their own
+            indexed = False
+        else:
+            break
+    if here == start + 2 and lines[start].startswith("Index: ") and not _names(lines, here):
+        # "Index: x" underlined is a heading; Subversion's rule has 67 signs, and stands alone
+        # over a new empty file.
+        return here if _RULE.match(lines[start + 1]) else start + 1
+    return here
+
+
+def _names(lines: list[str], here: int) -> tuple[str, str] | None:
+    if (
+        here + 1 < len(lines)
+        and lines[here].startswith("--- ")
+        and lines[here + 1].startswith("+++ ")
+    ):
+        return lines[here][4:], lines[here + 1][4:]
+    return None
+
+
+def _is_hunk(lines: list[str], here: int) -> bool:
+    return here < len(lines) and bool(
+        hunk.HUNK.match(lines[here]) or hunk.COMBINED.match(lines[here])
+    )
+
+
+def _is_binary(lines: list[str], here: int) -> bool:
+    return here < len(lines) and bool(
+        lines[here].rstrip() == _BINARY_PATCH or _BINARY_FILES.match(lines[here])
+    )
+
+
+def _touch(walk: _Walk, names: tuple[str, str] | str) -> None:
+    if isinstance(names, tuple):
+        names = filename.of_pair(filename.plain(names[0]), filename.plain(names[1]))
+    if names:
+        walk.files.setdefault(names)
+
+
+def _name_in_header(lines: list[str], start: int, end: int) -> str:
+    """The file's name where there are no `---` and `+++` lines: empty, binary, renamed."""
+    for line in lines[start:end]:
+        if line.startswith(("rename to ", "copy to ")):
+            return filename.unquote(line.partition(" to ")[2].rstrip())
+    for line in lines[start:end]:
+        if line.startswith("Index: "):
+            return filename.plain(line[7:])
+        if line.startswith("diff --git "):
+            return filename.of_git_line(line[11:])
+        if line.startswith(("diff --cc ", "diff --combined ")):
+            return filename.unquote(line.split(" ", 2)[2].rstrip())
+    words = lines[start].split()
+    if words[1:2] == ["-r"]:  # Mercurial: diff -r REV [-r REV] FILE
+        return words[-1]
+    return filename.of_pair(words[-2], words[-1]) if len(words) > 2 else ""
+
+
+def _body(walk: _Walk, here: int) -> int:
+    """The end of the hunks and binary blocks that begin at line `here`."""
+    lines, firsts = walk.lines, walk.firsts
+    while here < len(lines):
+        first = firsts[here]
+        if first == "@":
+            if header := hunk.HUNK.match(lines[here]):
+                found = hunk.extent(lines, firsts, here + 1, *hunk.counts(header))
+            elif header := hunk.COMBINED.match(lines[here]):
+                found = hunk.combined_extent(lines, here + 1, header)
+            else:
+                break
+            walk.hunks += 1
+            walk.damaged = walk.damaged or found.damaged
+            here = found.end
+        elif first == "G" and lines[here].rstrip() == _BINARY_PATCH:
+            here = _binary(walk, here + 1)
+        elif first in "BF" and _BINARY_FILES.match(lines[here]):
+            here += 1
+        else:
+            break
+    return here
+
+
+def _binary(walk: _Walk, here: int) -> int:
+    """The end of the blocks of a binary patch; the empty line behind each belongs to it."""
+    lines = walk.lines
+    blocks = 0
+    while here < len(lines) and _BINARY_BLOCK.match(lines[here]):
+        blocks += 1
+        here += 1
+        while here < len(lines) and _BASE85.match(lines[here]):
+            here += 1
+        if here < len(lines) and lines[here].strip():
+            walk.damaged = True
+            return here
+        here = min(here + 1, len(lines))
+    walk.damaged = walk.damaged or not blocks
+    return here

@@ -1,0 +1,101 @@
+"""File names as the headers of a diff write them.
+
+Input: header lines. Output: names without quotes, dates and the prefixes `a/` and `b/`.
+Refuses nothing: a name that cannot be read is taken as it stands. A name is a label here,
+and never a path to open.
+"""
+
+from __future__ import annotations
+
+import re
+
+NULL = "/dev/null"
+
+# What diff(1), CVS and Subversion write behind a name: a tab and more; and, where a mailer
+# has made spaces of the tab, a date or a revision in brackets.
+_BEHIND = re.compile(
+    r"\t.*"
+    r"|\s[0-9]{4}-[0-9]{2}-[0-9]{2} .*"
+    r"|\s(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} .*"
+    r"|\s\((?:revision|rev|working|nonexistent)\b.*"
+)
+# git's C-style quotes (git-config(1), core.quotePath)
+_ESCAPE = re.compile(rb"\\([abtnvfr\"\\]|[0-7]{3})")
+_LETTERS = {
+    b"a": b"\a",
+    b"b": b"\b",
+    b"t": b"\t",
+    b"n": b"\n",
+    b"v": b"\v",
+    b"f": b"\f",
+    b"r": b"\r",
+    b'"': b'"',
+    b"\\": b"\\",
+}
+_QUOTED_PAIR = re.compile(r'("(?:[^"\\]|\\.)*"|\S+) ("(?:[^"\\]|\\.)*"|\S+)$')
+# git-diff(1): a/ and b/ by default; i/ w/ c/ o/ under diff.mnemonicPrefix
+_PREFIX = re.compile(r"[abciow]/")
+
+
+def unquote(name: str) -> str:
+    """The name that git wrote in C-style quotes, or the name as it is where it has none."""
+    if len(name) < 2 or name[0] != '"' or name[-1] != '"':
+        return name
+    raw = _ESCAPE.sub(_unescape, name[1:-1].encode("utf-8", "replace"))
+    return raw.decode("utf-8", "replace")
+
+
+def _unescape(escape: re.Match[bytes]) -> bytes:
+    what = escape[1]
+    return _LETTERS[what] if what in _LETTERS else bytes([int(what, 8) & 0xFF])
+
+
+def plain(rest: str) -> str:
+    """The name in what stands behind `--- ` or `+++ `: date and revision cut off, unquoted."""
+    if "\t" in rest or "  " in rest or ")" in rest or ":" in rest:
+        rest = _BEHIND.sub("", rest, count=1)
+    return unquote(rest.rstrip())
+
+
+def of_pair(old: str, new: str) -> str:
+    """The one name for a file that was called `old` and is called `new`, both with prefixes.
+
+    The new name counts, the old one where the file is deleted. `diff -ur linux.orig linux`
+    has prefixes of any name: where the names differ in their first part alone, that part is
+    the prefix; where they do not differ at all there is none (`--no-prefix`, Subversion).
+    '' where both are /dev/null.
+    """
+    if old == NULL:
+        return "" if new == NULL else _bare(new)
+    if new == NULL:
+        return _bare(old)
+    if old == new:
+        return new
+    _, old_slash, old_rest = old.partition("/")
+    _, new_slash, new_rest = new.partition("/")
+    if old_slash and new_slash and old_rest == new_rest:
+        return new_rest
+    if _PREFIX.match(old) and _PREFIX.match(new):
+        return new[2:]
+    return new
+
+
+def _bare(name: str) -> str:
+    return name[2:] if _PREFIX.match(name) else name
+
+
+def of_git_line(rest: str) -> str:
+    """The name in what stands behind `diff --git `, '' where it cannot be told.
+
+    Names with spaces have no quotes: a line of two names that are the same but for their
+    prefixes is halved (git-diff(1): a/ and b/ names are the same but for rename and copy).
+    """
+    rest = rest.rstrip()
+    if '"' not in rest:
+        middle = len(rest) // 2
+        if len(rest) % 2 and rest[middle] == " ":
+            old, new = rest[:middle], rest[middle + 1 :]
+            if old == new or old.partition("/")[2] == new.partition("/")[2]:
+                return of_pair(old, new)
+    pair = _QUOTED_PAIR.match(rest)
+    return of_pair(unquote(pair[1]), unquote(pair[2])) if pair else ""
