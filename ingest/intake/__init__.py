@@ -1,1 +1,1 @@
-"""Where mail comes from. Hands on raw bytes and where they stood; knows nothing of their content."""
+"""Where mail comes from: raw bytes and where they stood; knows nothing of their content."""

@@ -5,11 +5,16 @@ Output: `RawMail` and `Deletion` items, each with the position that a later run 
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from ingest.mail.defect import Defect
+
+# Octets that one mail may have in a file. No list takes mail of this size; a file that has
+# it is no mbox (a compressed bomb, a disk image after a header), and would fill the memory.
+MAX_MAIL = 256 << 20
 
 
 class SourceError(Exception):
@@ -37,19 +42,48 @@ class Deletion:
 
 
 class Source(Protocol):
-    """An archive to replay.
+    """An archive to replay."""
 
-    `key` identifies the archive across runs (what a checkpoint is stored under), `label` is
-    what a person is shown, `total` the number of items where that is known cheaply.
-    """
+    @property
+    def key(self) -> str:
+        """What identifies the archive across runs: a checkpoint is stored under it."""
+        ...
 
-    key: str
-    label: str
-    total: int | None
+    @property
+    def label(self) -> str:
+        """What a person is shown."""
+        ...
+
+    @property
+    def total(self) -> int | None:
+        """The number of items, about, where it can be told without reading them, else None."""
+        ...
+
+    @property
+    def resumable(self) -> bool:
+        """Whether a checkpoint makes sense: not for standard input, which is read once."""
+        ...
 
     def read(self, after: str | None = None) -> Iterator[RawMail | Deletion]:
         """Items in the archive's order, from the start or after the position given.
 
-        Raises `SourceError`; what was handed on before stands.
+        A source may hand on items from before the position again where it cannot tell what
+        is new; it never leaves out an item that it has not handed on. Raises `SourceError`;
+        what was handed on before stands.
         """
         ...
+
+
+def printable(name: str | os.PathLike[str]) -> str:
+    r"""A file name as text that fits in one line and in a database.
+
+    Control characters, and bytes that are not UTF-8 (Python's lone surrogates), are written
+    as `\x..`. Two names differ where their texts differ, unless somebody means to confuse.
+    """
+    text = os.fsencode(name).decode("utf-8", "backslashreplace")
+    if text.isprintable():
+        return text
+    return "".join(
+        char if char.isprintable() else char.encode("unicode_escape").decode("ascii")
+        for char in text
+    )
