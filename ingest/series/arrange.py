@@ -58,11 +58,12 @@ class Series:
 class Place:
     """What a message is in its thread: patch, cover, comment or other, and why.
 
-    `parent`: for comments the patch or cover that it speaks to, None where none is known.
+    `reason`: None where the message is that by itself, as it was classified. `parent`: for
+    comments the patch or cover that it speaks to, None where none is known.
     """
 
     outcome: str
-    reason: str
+    reason: str | None
     parent: str | None = None
 
 
@@ -266,7 +267,8 @@ def _places(
     for one in series:
         for member in one.members:
             outcome = "cover" if member.number is None else "patch"
-            places[member.key] = Place(outcome, member.rule)
+            own = by_key[member.key].piece
+            places[member.key] = Place(outcome, None if own else member.rule)
     nearest: dict[str, str | None] = {}
     for key in links.order:
         above = links.parent[key]

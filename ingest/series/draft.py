@@ -44,6 +44,7 @@ class Draft:
     pieces: dict[Slot, Facts] = field(default_factory=dict)
     reasons: dict[str, tuple[Rule, str]] = field(default_factory=dict)
     last: datetime | None = None
+    last_unthreaded: datetime | None = None
 
     @property
     def version(self) -> tuple[int, int]:
@@ -72,6 +73,8 @@ class Draft:
         self.reasons[facts.key] = (rule, evidence)
         if facts.date is not None and (self.last is None or facts.date > self.last):
             self.last = facts.date
+        if not facts.parents and facts.date is not None:
+            self.last_unthreaded = facts.date
 
     def free(self, facts: Facts) -> bool:
         """Whether the place that its number names is not taken."""
@@ -101,13 +104,19 @@ class Draft:
 
     def distance(self, facts: Facts) -> timedelta:
         """How far its date lies from the last piece's."""
-        if self.last is None or facts.date is None:
-            return timedelta.max
-        return abs(facts.date - self.last)
+        return _between(self.last, facts.date)
 
     def close(self, facts: Facts) -> bool:
-        """Whether it was sent with the others, for mail that no thread holds together."""
-        return self.distance(facts) <= BUCKET_GAP
+        """Whether it was sent with the others, for mail that no thread holds together.
+
+        Only unthreaded pieces count, as in `facts.bucket`: it is they whom the store brings
+        together to be arranged.
+        """
+        return _between(self.last_unthreaded, facts.date) <= BUCKET_GAP
+
+
+def _between(one: datetime | None, other: datetime | None) -> timedelta:
+    return timedelta.max if one is None or other is None else abs(one - other)
 
 
 def is_cover(facts: Facts) -> bool:

@@ -45,6 +45,7 @@ class Facts:
     date: datetime | None = None
     parents: tuple[str, ...] = ()
     name: str = ""
+    prefixes: tuple[str, ...] = ()
     title: str = ""
     tag: str = ""
     number: int | None = None
@@ -88,7 +89,7 @@ def load(text: str, *, msgid: str, variant: str, date: datetime | None) -> Facts
     """The inverse of `dump`, with the columns that stand beside it."""
     stored: dict[str, Any] = json.loads(text)
     stored["kind"] = Kind(stored["kind"])
-    for name in ("parents", "earlier"):
+    for name in ("parents", "prefixes", "earlier"):
         if name in stored:
             stored[name] = tuple(stored[name])
     return Facts(key=key_of(msgid, variant), msgid=msgid, date=date, **stored)

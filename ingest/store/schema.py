@@ -246,7 +246,7 @@ member = Table(
     # A message belongs to at most one series: it is the key.
     Column("message_id", Id, ForeignKey("message.id"), primary_key=True, autoincrement=False),
     Column("series_id", Id, ForeignKey("series.id"), nullable=False),
-    Column("number", BigInteger, nullable=False),
+    Column("number", BigInteger),
     Column("minor", Integer, nullable=False),
     Column("rule", Text, nullable=False),
     Column("evidence", Text, nullable=False),

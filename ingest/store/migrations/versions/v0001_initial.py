@@ -230,7 +230,7 @@ def upgrade() -> None:
         "member",
         sa.Column("message_id", ID, autoincrement=False, nullable=False),
         sa.Column("series_id", ID, nullable=False),
-        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=True),
         sa.Column("minor", sa.Integer(), nullable=False),
         sa.Column("rule", sa.Text(), nullable=False),
         sa.Column("evidence", sa.Text(), nullable=False),

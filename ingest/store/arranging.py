@@ -1,0 +1,173 @@
+"""What a message can change: the connected set around it, loaded and arranged.
+
+Input: messages that are new or changed, and their threads. Output: every message of the sets
+that they belong to, with its place, and the series. Reads the store and writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from itertools import pairwise
+from typing import Any
+
+from sqlalchemy import Connection, and_, or_, select
+
+from ingest.series.arrange import Arrangement, Place, arrange
+from ingest.series.facts import BUCKET_GAP, Facts, bucket, load
+from ingest.store import schema
+from ingest.store.bulk import chunks
+from ingest.store.incoming import Derived
+from ingest.store.threads import Sets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """A message in its thread. `outcome`: as stored, None for one without a row yet; `derived`:
+    what its row is to be written from, None where the row stands."""
+
+    message_id: int
+    thread_id: int
+    variant: str
+    facts: Facts
+    person_id: int
+    outcome: str | None
+    reason: str = ""
+    parent_id: int | None = None
+    ignored: str | None = None
+    derived: Derived | None = None
+    mail_id: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Arranged:
+    """All messages of the sets, by key, each with its place; and the sets' arrangements."""
+
+    nodes: dict[str, Node]
+    places: dict[str, Place]
+    arrangements: tuple[Arrangement, ...]
+
+
+def arrange_around(
+    connection: Connection, fresh: Sequence[Node], threads: set[int], *, gone: set[int]
+) -> Arranged:
+    """Load the sets that these threads are in, and arrange each by itself.
+
+    `gone`: rows about to be deleted. They are left out, and what they belonged to is arranged.
+    """
+    replaced = {node.message_id: node for node in fresh}
+    threads = threads | _threads_before(connection, replaced.keys() | gone)
+    nodes = list(fresh)
+    sets = Sets()
+    seen: set[int] = set()
+    buckets: dict[int, list[tuple[datetime, int]]] = defaultdict(list)
+    wanted = set(threads)
+    unread = list(fresh)
+    while wanted or unread:
+        seen |= wanted
+        loaded = [
+            node
+            for node in _load(connection, schema.message.c.thread_id, wanted)
+            if node.message_id not in replaced and node.message_id not in gone
+        ]
+        nodes += loaded
+        near: list[tuple[int, datetime]] = []
+        for node in (*unread, *loaded):
+            key = None if node.ignored else bucket(node.facts)
+            if key is not None and node.facts.date is not None:
+                buckets[key].append((node.facts.date, node.thread_id))
+                near.append((key, node.facts.date))
+        unread = []
+        wanted = _threads_near(connection, near) - seen
+    for members in buckets.values():
+        members.sort()
+        for (date, thread), (next_date, next_thread) in pairwise(members):
+            if next_date - date <= BUCKET_GAP:
+                sets.join(thread, next_thread)
+
+    by_set: dict[int, list[Node]] = defaultdict(list)
+    for node in nodes:
+        by_set[sets.root(node.thread_id)].append(node)
+    arrangements = []
+    places: dict[str, Place] = {}
+    for members_ in by_set.values():
+        arrangement = arrange(node.facts for node in members_ if not node.ignored)
+        arrangements.append(arrangement)
+        places |= arrangement.places
+        for node in members_:
+            if node.ignored:
+                places[node.facts.key] = Place("ignored", node.ignored)
+    return Arranged({node.facts.key: node for node in nodes}, places, tuple(arrangements))
+
+
+def _threads_before(connection: Connection, message_ids: Iterable[int]) -> set[int]:
+    """The threads of stored messages that change or go, and of their neighbours by bucket."""
+    threads: set[int] = set()
+    near: list[tuple[int, datetime]] = []
+    message = schema.message.c
+    for some in chunks(message_ids):
+        query = select(message.thread_id, message.bucket, message.date)
+        for row in connection.execute(query.where(message.id.in_(some))):
+            threads.add(row.thread_id)
+            if row.bucket is not None:
+                near.append((row.bucket, row.date))
+    return threads | _threads_near(connection, near)
+
+
+def _threads_near(connection: Connection, near: Iterable[tuple[int, datetime]]) -> set[int]:
+    """Threads with unthreaded pieces of the same bucket sent within the gap."""
+    spans: dict[int, tuple[datetime, datetime]] = {}
+    for key, date in near:
+        first, last = spans.get(key, (date, date))
+        # One span for all dates of a bucket may reach further than needed; what it finds in
+        # between is arranged to the same result.
+        spans[key] = (min(first, date), max(last, date))
+    message = schema.message.c
+    threads: set[int] = set()
+    for some in chunks(spans.items()):
+        for part in range(0, len(some), 200):
+            conditions = [
+                and_(
+                    message.bucket == key,
+                    message.date.between(first - BUCKET_GAP, last + BUCKET_GAP),
+                )
+                for key, (first, last) in some[part : part + 200]
+            ]
+            query = select(message.thread_id).where(or_(*conditions))
+            threads.update(connection.execute(query).scalars())
+    return threads
+
+
+def _load(connection: Connection, column: Any, keys: Iterable[int]) -> list[Node]:
+    message, comment = schema.message.c, schema.comment.c
+    query = select(
+        message.id,
+        message.thread_id,
+        message.msgid,
+        message.variant,
+        message.date,
+        message.facts,
+        message.person_id,
+        message.outcome,
+        message.reason,
+        comment.parent_id,
+    ).select_from(schema.message.outerjoin(schema.comment, comment.message_id == message.id))
+    nodes = []
+    for some in chunks(keys):
+        for row in connection.execute(query.where(column.in_(some))):
+            nodes.append(  # noqa: PERF401 - a comprehension of this size hides the loop
+                Node(
+                    message_id=row.id,
+                    thread_id=row.thread_id,
+                    variant=row.variant,
+                    facts=load(row.facts, msgid=row.msgid, variant=row.variant, date=row.date),
+                    person_id=row.person_id,
+                    outcome=row.outcome,
+                    reason=row.reason,
+                    parent_id=row.parent_id,
+                    ignored=row.reason if row.outcome == "ignored" else None,
+                )
+            )
+    return nodes

@@ -1,0 +1,47 @@
+"""Many rows at a time: numbers for them, their insertion, and lists of keys in bounded pieces."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any, TypeVar
+
+from sqlalchemy import Connection, Table, func, insert, select, text
+
+# Both databases bound the parameters of a statement (SQLite: 32,766; PostgreSQL: 65,535).
+_CHUNK = 5_000
+
+T = TypeVar("T")
+
+
+def chunks(keys: Iterable[T]) -> Iterator[list[T]]:
+    """The keys in lists that one `IN (…)` may hold."""
+    some = list(keys)
+    for start in range(0, len(some), _CHUNK):
+        yield some[start : start + _CHUNK]
+
+
+def allocate(connection: Connection, table: Table, count: int) -> Sequence[int]:
+    """Fresh ids for `count` rows, so that rows that refer to each other go in as plain batches.
+
+    PostgreSQL takes them from the table's sequence; SQLite has one writer, who may count on
+    from the highest.
+    """
+    if count == 0:
+        return ()
+    if connection.dialect.name == "postgresql":
+        numbers = connection.execute(
+            text(
+                "SELECT nextval(pg_get_serial_sequence(:table, 'id'))"
+                " FROM generate_series(1, :count)"
+            ),
+            {"table": f'"{table.name}"', "count": count},
+        )
+        return list(numbers.scalars())
+    highest = connection.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()
+    return range(highest + 1, highest + 1 + count)
+
+
+def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
+    """Insert rows that all have the same columns."""
+    if rows:
+        connection.execute(insert(table).inline(), rows)

@@ -1,0 +1,62 @@
+"""What the write path takes: mail as it was accepted, and what deriving made of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from ingest.mail.defect import Defect
+from ingest.mail.message import Address, ListName
+from ingest.series.facts import Facts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Delivery:
+    """One mail as it came. `sha256`: of `raw`; `route`: list ids that the delivery itself named."""
+
+    raw: bytes
+    sha256: bytes
+    source: str
+    route: tuple[str, ...] = ()
+    flaws: tuple[Defect, ...] = ()
+    withdrawn: bool = False
+    envelope: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Trailer:
+    """A line such as `Reviewed-by: …`, its key in the field's usual capitals."""
+
+    key: str
+    value: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Derived:
+    """A mail, parsed and classified: all that its rows hold, but for its place in a thread.
+
+    `fingerprint`: equal for copies of one message that lists or relays changed in form only.
+    `rank`: among copies the least is the best. `heard`: when the list's server had it.
+    `links`: every id that it names; `ignored`: why it takes no part, else None.
+    """
+
+    sha256: bytes
+    facts: Facts
+    fingerprint: str
+    rank: str
+    heard: datetime | None
+    links: tuple[str, ...]
+    subject: str
+    sender: Address
+    author: Address | None
+    lists: tuple[ListName, ...]
+    reason: str
+    ignored: str | None
+    defects: tuple[Defect, ...]
+    content: str
+    diff: str | None
+    patch_id: str | None
+    pull_url: str | None
+    state: str
+    depends_on: tuple[str, ...]
+    trailers: tuple[Trailer, ...]

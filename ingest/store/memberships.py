@@ -1,0 +1,105 @@
+"""The rows of series and of who belongs to them.
+
+Input: the arrangement of whole sets. The stored rows of those sets are compared with it and
+only the differences are written, so that what stands keeps its row and its number.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, delete, select, update
+
+from ingest.series.arrange import Series
+from ingest.store import schema
+from ingest.store.arranging import Arranged
+from ingest.store.bulk import allocate, chunks, insert_rows
+
+
+def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) -> None:
+    """Make the series and memberships of these sets what the arrangement says.
+
+    `left`: rows of series whose members are gone; they go too unless they are wanted.
+    """
+    wanted = {one.key: one for arrangement in arranged.arrangements for one in arrangement.series}
+    members, rows = _stored(connection, arranged, wanted, left)
+    by_key = {row.key: row for row in rows}
+
+    missing = [key for key in wanted if key not in by_key]
+    ids = {key: row.id for key, row in by_key.items()}
+    ids |= zip(missing, allocate(connection, schema.series, len(missing)), strict=True)
+    wanted_members = {
+        arranged.nodes[member.key].message_id: {
+            "message_id": arranged.nodes[member.key].message_id,
+            "series_id": ids[one.key],
+            "number": member.number,
+            "minor": member.minor,
+            "rule": member.rule,
+            "evidence": member.evidence,
+        }
+        for one in wanted.values()
+        for member in one.members
+    }
+    # Memberships go before they come, and series last: each step leaves the constraints whole.
+    stale = [
+        message_id for message_id, row in members.items() if wanted_members.get(message_id) != row
+    ]
+    for some in chunks(stale):
+        connection.execute(delete(schema.member).where(schema.member.c.message_id.in_(some)))
+    insert_rows(
+        connection,
+        schema.series,
+        [{"id": ids[key], **_series_row(wanted[key], arranged)} for key in missing],
+    )
+    changed = []
+    for key, row in by_key.items():
+        if key in wanted:
+            values = _series_row(wanted[key], arranged)
+            if any(getattr(row, name) != value for name, value in values.items()):
+                changed.append({"b_id": row.id, **values})
+    if changed:
+        connection.execute(
+            update(schema.series).where(schema.series.c.id == bindparam("b_id")), changed
+        )
+    insert_rows(
+        connection,
+        schema.member,
+        [row for message_id, row in wanted_members.items() if members.get(message_id) != row],
+    )
+    for some in chunks(row.id for key, row in by_key.items() if key not in wanted):
+        connection.execute(delete(schema.series).where(schema.series.c.id.in_(some)))
+
+
+def _stored(
+    connection: Connection, arranged: Arranged, wanted: dict[str, Series], left: set[int]
+) -> tuple[dict[int, dict[str, Any]], list[Any]]:
+    """The stored memberships of these messages, by message, and the series they are in."""
+    members: dict[int, dict[str, Any]] = {}
+    table = schema.member
+    for some in chunks(node.message_id for node in arranged.nodes.values() if node.outcome):
+        for row in connection.execute(select(table).where(table.c.message_id.in_(some))):
+            members[row.message_id] = dict(row._mapping)  # noqa: SLF001
+    rows: dict[int, Any] = {}
+    for some in chunks({row["series_id"] for row in members.values()} | left):
+        query = select(schema.series).where(schema.series.c.id.in_(some))
+        rows.update((row.id, row) for row in connection.execute(query))
+    return members, list(rows.values())
+
+
+def _series_row(one: Series, arranged: Arranged) -> dict[str, Any]:
+    first = arranged.nodes[one.members[0].key]
+    return {
+        "key": one.key,
+        "name": one.name,
+        "version": one.version,
+        "version_minor": one.version_minor,
+        "total": one.total,
+        "received_total": one.received_total,
+        "received_all": one.received_all,
+        "date": one.date,
+        "person_id": first.person_id,
+        "cover_id": arranged.nodes[one.cover].message_id if one.cover else None,
+        "supersedes": None,
+        "evidence": json.dumps([]),
+    }

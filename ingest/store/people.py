@@ -1,0 +1,106 @@
+"""People and lists: one row for each address, one for each list id.
+
+A person's shown name is the one on their newest message, whenever that message came, so that
+the order of arrival leaves no trace.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from sqlalchemy import Connection, Table, bindparam, select, update
+
+from ingest.mail.message import ListName
+from ingest.store import schema
+from ingest.store.bulk import allocate, chunks, insert_rows
+from ingest.store.incoming import Derived
+
+
+def upsert_people(connection: Connection, derived: Iterable[Derived]) -> Mapping[str, int]:
+    """Rows for the submitters. Returns person ids by `facts.sender`."""
+    names: dict[str, tuple[str, str]] = {}
+    for one in derived:
+        ranked = (_name_rank(one), one.sender.name)
+        key = one.facts.sender
+        names[key] = max(ranked, names.get(key, ranked))
+    rows = _stored(connection, schema.person, schema.person.c.email, names)
+    missing = [key for key in names if key not in rows]
+    fresh = dict(zip(missing, allocate(connection, schema.person, len(missing)), strict=True))
+    insert_rows(
+        connection,
+        schema.person,
+        [
+            {"id": fresh[key], "email": key, "name": names[key][1], "name_rank": names[key][0]}
+            for key in missing
+        ],
+    )
+    newer = [
+        {"b_id": row.id, "name": names[key][1], "name_rank": names[key][0]}
+        for key, row in rows.items()
+        if names[key][0] > row.name_rank
+    ]
+    if newer:
+        connection.execute(
+            update(schema.person).where(schema.person.c.id == bindparam("b_id")), newer
+        )
+    return {key: row.id for key, row in rows.items()} | fresh
+
+
+def _name_rank(one: Derived) -> str:
+    """A name before none, then the newest; the Message-ID decides between equals."""
+    date = one.facts.date.isoformat() if one.facts.date else ""
+    return f"{int(bool(one.sender.name))} {date} {one.facts.key}"
+
+
+def upsert_lists(connection: Connection, derived: Iterable[Derived]) -> Mapping[str, int]:
+    """Rows for the lists that mail came through. Returns ids by list id."""
+    found: dict[str, ListName] = {}
+    for one in derived:
+        for name in one.lists:
+            known = found.get(name.list_id)
+            if known is None or name.email > known.email:
+                found[name.list_id] = name
+    rows = _stored(connection, schema.list_, schema.list_.c.list_id, found)
+    missing = [key for key in found if key not in rows]
+    fresh = dict(zip(missing, allocate(connection, schema.list_, len(missing)), strict=True))
+    insert_rows(
+        connection,
+        schema.list_,
+        [
+            {
+                "id": fresh[key],
+                "list_id": key,
+                "link_name": link_name(key),
+                "email": found[key].email,
+            }
+            for key in missing
+        ],
+    )
+    # A mail may name the list by its id alone; of several addresses the greatest stays, which
+    # is arbitrary but does not depend on which came first.
+    better = [
+        {"b_id": row.id, "email": found[key].email}
+        for key, row in rows.items()
+        if found[key].email > row.email
+    ]
+    if better:
+        connection.execute(
+            update(schema.list_).where(schema.list_.c.id == bindparam("b_id")), better
+        )
+    return {key: row.id for key, row in rows.items()} | fresh
+
+
+def link_name(list_id: str) -> str:
+    """The short name of a list: `linux-ext4` of `linux-ext4.vger.kernel.org`."""
+    return list_id.split(".", 1)[0] or list_id
+
+
+def _stored(
+    connection: Connection, table: Table, column: Any, wanted: Iterable[str]
+) -> dict[str, Any]:
+    rows: dict[str, Any] = {}
+    for some in chunks(wanted):
+        for row in connection.execute(select(table).where(column.in_(some))):
+            rows[row._mapping[column]] = row  # noqa: SLF001 - SQLAlchemy's public name for it
+    return rows

@@ -1,0 +1,206 @@
+"""Writing what was derived: copies settle into messages, messages are arranged, rows follow.
+
+Input: mails that are accepted, each with what deriving made of it. Output: rows. The caller's
+transaction holds all of it, and doing it again changes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, select, text, update
+
+from ingest.series.facts import key_of
+from ingest.store import rows, schema
+from ingest.store.arranging import Node, arrange_around
+from ingest.store.bulk import allocate, chunks, insert_rows
+from ingest.store.incoming import Derived
+from ingest.store.memberships import write_series
+from ingest.store.people import upsert_lists, upsert_people
+from ingest.store.settle import Copy, Settled, settle
+from ingest.store.threads import link
+
+# PostgreSQL: whoever derives holds this lock, so that no two arrange one thread at a time.
+_DERIVE_LOCK = 0x696E67657375
+
+
+def record(connection: Connection, items: Sequence[tuple[int, Derived]]) -> set[int]:
+    """Make the rows of these mails (mail id, what was derived) what they should be.
+
+    A mail may come again, in this batch or a later one: its rows are replaced. Returns the ids
+    of mails that must be derived and recorded as well, in the same transaction: the best copy
+    of a message has become another kind of thing, and they are now the best. That is rare.
+    """
+    if not items:
+        return set()
+    if connection.dialect.name == "postgresql":
+        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _DERIVE_LOCK})
+    derived = dict(items)
+    placed, emptied = _settle(connection, derived)
+    threads = link(connection, [(one.facts.msgid, *one.links) for one in derived.values()])
+    people = upsert_people(connection, derived.values())
+    lists = upsert_lists(connection, derived.values())
+    _write_variants(connection, placed)
+
+    fresh = [_node(one, threads, people) for one in placed if one.derived is not None]
+    arranged = arrange_around(connection, fresh, set(threads.values()), gone=emptied)
+    rows.write_messages(connection, arranged)
+    _write_copies(connection, placed, derived, lists)
+    left = rows.forget(connection, emptied)
+    write_series(connection, arranged, left=left)
+    return {
+        one.settled.copies[0].mail_id
+        for one in placed
+        if one.derived is None and one.best_before != one.settled.copies[0].mail_id
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class _Placed:
+    """A message with its row's id. `derived` is None where its best copy is not in the batch,
+    `best_before` the mail that its row was written from."""
+
+    msgid: str
+    settled: Settled
+    message_id: int
+    derived: Derived | None
+    best_before: int | None
+
+
+def _settle(
+    connection: Connection, derived: Mapping[int, Derived]
+) -> tuple[list[_Placed], set[int]]:
+    """The messages that the mails are copies of, and the ids of message rows that no mail is a
+    copy of any more (which only another parser's fingerprints bring about)."""
+    known = _known_copies(connection, derived)
+    copies: dict[str, dict[int, Copy]] = defaultdict(dict)
+    best_before: dict[int, int] = {}
+    for row in known:
+        best_before[row.row_id] = row.best
+        if row.mail_id not in derived or derived[row.mail_id].facts.msgid == row.msgid:
+            copies[row.msgid][row.mail_id] = Copy(
+                row.mail_id, row.fingerprint, row.rank, row.heard, row.row_id
+            )
+    for mail_id, one in derived.items():
+        same = copies[one.facts.msgid]
+        row_id = same[mail_id].message_id if mail_id in same else None
+        same[mail_id] = Copy(mail_id, one.fingerprint, one.rank, one.heard, row_id)
+
+    settled = [(msgid, one) for msgid in copies for one in settle(copies[msgid].values())]
+    missing = sum(one.message_id is None for _, one in settled)
+    ids = iter(allocate(connection, schema.message, missing))
+    placed = []
+    for msgid, group in settled:
+        message_id = next(ids) if group.message_id is None else group.message_id
+        best = group.copies[0].mail_id
+        placed.append(
+            _Placed(msgid, group, message_id, derived.get(best), best_before.get(message_id))
+        )
+    return placed, best_before.keys() - {one.message_id for one in placed}
+
+
+@dataclass(frozen=True, slots=True)
+class _KnownCopy:
+    mail_id: int
+    fingerprint: str
+    rank: str
+    heard: datetime | None
+    row_id: int
+    msgid: str
+    best: int
+
+
+def _known_copies(connection: Connection, derived: Mapping[int, Derived]) -> list[_KnownCopy]:
+    """Every stored copy of the messages that these mails are, or until now were, copies of."""
+    message, copy = schema.message.c, schema.copy.c
+    msgids = {one.facts.msgid for one in derived.values()}
+    joined = schema.message.join(schema.copy, copy.message_id == message.id)
+    for some in chunks(derived):
+        query = select(message.msgid).select_from(joined).where(copy.mail_id.in_(some))
+        msgids.update(connection.execute(query).scalars())
+    columns = (
+        copy.mail_id,
+        message.fingerprint,
+        copy.rank,
+        copy.heard,
+        message.id,
+        message.msgid,
+        message.mail_id.label("best"),
+    )
+    found = []
+    for some_ids in chunks(sorted(msgids)):
+        query = select(*columns).select_from(joined).where(message.msgid.in_(some_ids))
+        found += [_KnownCopy(*row) for row in connection.execute(query)]
+    return found
+
+
+def _write_variants(connection: Connection, placed: Sequence[_Placed]) -> None:
+    """Tell messages that share an id apart, anew where a copy heard earlier has come."""
+    stored = [one for one in placed if one.best_before is not None]
+    # The one that gives the plain id up goes first: (msgid, variant) is unique.
+    for one in sorted(stored, key=lambda one: not one.settled.variant):
+        message = schema.message.c
+        connection.execute(
+            update(schema.message)
+            .where(message.id == one.message_id, message.variant != one.settled.variant)
+            .values(variant=one.settled.variant)
+        )
+
+
+def _node(one: _Placed, threads: Mapping[str, int], people: Mapping[str, int]) -> Node:
+    assert one.derived is not None
+    facts = one.derived.facts
+    return Node(
+        message_id=one.message_id,
+        thread_id=threads[one.msgid],
+        variant=one.settled.variant,
+        facts=replace(facts, key=key_of(one.msgid, one.settled.variant)),
+        person_id=people[facts.sender],
+        outcome=None if one.best_before is None else "stored",
+        ignored=one.derived.ignored,
+        derived=one.derived,
+        mail_id=one.settled.copies[0].mail_id,
+    )
+
+
+def _write_copies(
+    connection: Connection,
+    placed: Sequence[_Placed],
+    derived: Mapping[int, Derived],
+    lists: Mapping[str, int],
+) -> None:
+    for some in chunks(derived):
+        for table in (schema.copy, schema.posting, schema.pending):
+            connection.execute(delete(table).where(table.c.mail_id.in_(some)))
+    copies, postings = [], []
+    for one in placed:
+        for copy in one.settled.copies:
+            if copy.mail_id in derived:
+                copies.append(
+                    {
+                        "mail_id": copy.mail_id,
+                        "message_id": one.message_id,
+                        "rank": copy.rank,
+                        "heard": copy.heard,
+                    }
+                )
+                postings += [
+                    {
+                        "mail_id": copy.mail_id,
+                        "list_id": lists[name.list_id],
+                        "message_id": one.message_id,
+                    }
+                    for name in derived[copy.mail_id].lists
+                ]
+            elif copy.message_id != one.message_id:
+                for table in (schema.copy, schema.posting):
+                    connection.execute(
+                        update(table)
+                        .where(table.c.mail_id == copy.mail_id)
+                        .values(message_id=one.message_id)
+                    )
+    insert_rows(connection, schema.copy, copies)
+    insert_rows(connection, schema.posting, postings)
