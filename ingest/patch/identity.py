@@ -114,7 +114,7 @@ class _Reader:
                     stop = self._take(here) if here >= singly else here
                     singly = max(singly, -stop)
                 else:
-                    stop = self._sound(here)
+                    stop = self._sound(here) or self._names(here)
                 if stop > here:
                     here = stop
                     continue
@@ -136,20 +136,37 @@ class _Reader:
         return (self.total % (1 << 160)).to_bytes(20, "little").hex()
 
     def _sound(self, here: int) -> int:
-        """Take a hunk that is what its header says, up to the next header; else `here`."""
+        """Take a hunk that is what its header says, up to the next header; else 0."""
         header = _HUNK_LINE.match(self.lines[here])
         if not header:
-            return here
+            return 0
         start = here + 1
         odd = _ODD.search(self.firsts, start)
         stop = odd.start() if odd else len(self.lines)
         old, new = header.groups(b"1")
         if stop - start - self.firsts.count(b"+", start, stop) != int(old):
-            return here
+            return 0
         if stop - start - self.firsts.count(b"-", start, stop) != int(new):
-            return here
+            return 0
         self.pending += self.lines[start:stop]
         return stop
+
+    def _names(self, here: int) -> int:
+        """Take the header of a changed file, as git writes most of them; else 0."""
+        lines = self.lines[here : here + 4]
+        if (
+            len(lines) < 4
+            or not lines[0].startswith(b"diff ")
+            or not lines[1].startswith(b"index ")
+            or not lines[2].startswith(b"--- ")
+            or not lines[3].startswith(b"+++ ")
+        ):
+            return 0
+        self._flush()
+        self._index(lines[1])
+        del lines[1]
+        self.pending += lines
+        return here + 4
 
     def _take(self, here: int) -> int:
         """Take lines that are surely the hunk's; else minus the line up to which none can be.
@@ -179,8 +196,7 @@ class _Reader:
                 self._flush(self.oids)
                 return True
             if line.startswith(b"index "):
-                if names := _INDEX.match(line):
-                    self.oids = names[1][:_LONGEST_OID] + names[2][:_LONGEST_OID]
+                self._index(line)
                 return True
             if line.startswith(b"--- "):
                 self.before = self.after = 1
@@ -208,6 +224,10 @@ class _Reader:
             self.after -= 1
         self.pending.append(line)
         return True
+
+    def _index(self, line: bytes) -> None:
+        if names := _INDEX.match(line):
+            self.oids = names[1][:_LONGEST_OID] + names[2][:_LONGEST_OID]
 
     def _counts(self, line: bytes) -> None:
         side = _SIDE.match(line, 4)
