@@ -78,14 +78,27 @@ def _from_file(path: Path, label: str) -> Source:
         return _opener(path)
 
     with opened() as stream:
-        head = stream.peek(_HEAD)
+        head = _head(stream)
     name = f"{printable(path.resolve())}:{hashlib.sha256(head).hexdigest()}"
     return _reader(head, opened, name, label, resumable=True)
 
 
 def _from_pipe(file: BinaryIO, key: str, label: str) -> Source:
     stream = open_stream(file, label)
-    return _reader(stream.peek(_HEAD), lambda: nullcontext(stream), key, label, resumable=False)
+    return _reader(_head(stream), lambda: nullcontext(stream), key, label, resumable=False)
+
+
+def _head(stream: Stream) -> bytes:
+    """The first bytes, left in the stream.
+
+    Raises `SourceError` for a packed file cut off within its first line: it is to be called
+    that, and not a file of another kind.
+    """
+    head = stream.peek(_HEAD)
+    if len(head) < _HEAD and not is_mbox(head) and not is_mail(head):
+        while stream.read(_HEAD):
+            pass
+    return head
 
 
 def _reader(
