@@ -68,6 +68,9 @@ _BINARY_BLOCK = re.compile(r"(?:literal|delta) [0-9]+\s*$")
 _BASE85 = re.compile(r"[A-Za-z][0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]{5,65}\s*$")
 
 
+_SIMPLE = re.compile(r"[!-~]+\Z")
+
+
 @dataclass(slots=True)
 class _Walk:
     """What one walk over the lines has found so far; lives no longer than `split`."""
@@ -98,7 +101,7 @@ def split(text: str) -> Split:
         else:
             here = start + 1
     if not walk.ranges:
-        return Split(_commentary(text), "")
+        return Split(commentary(text), "")
     return _divide(walk)
 
 
@@ -116,17 +119,18 @@ def _divide(walk: _Walk) -> Split:
     diff.append("")
     first = walk.ranges[0][0]
     return Split(
-        content=_commentary("\n".join(around)),
+        content=commentary("\n".join(around)),
         diff="\n".join(diff),
         damaged=walk.damaged,
         files=tuple(walk.files),
         hunks=walk.hunks,
         start=sum(map(len, lines[:first])) + first,
-        trailing=_commentary("\n".join(behind)) if behind else "",
+        trailing=commentary("\n".join(behind)) if behind else "",
     )
 
 
-def _commentary(text: str) -> str:
+def commentary(text: str) -> str:
+    """A text without its signature or its list's footer, stripped: what a record calls content."""
     text = "\n" + text
     if signature := _SIGNATURE.search(text):
         text = text[: signature.start()]
@@ -214,6 +218,10 @@ def _is_binary(lines: list[str], here: int) -> bool:
 
 def _touch(walk: _Walk, names: tuple[str, str] | str) -> None:
     if isinstance(names, tuple):
+        old, new = names
+        if old[:2] == "a/" and new[:2] == "b/" and old[2:] == new[2:] and _SIMPLE.match(new):
+            walk.files.setdefault(new[2:])  # nearly all of them: nothing to cut off or unquote
+            return
         names = filename.of_pair(filename.plain(names[0]), filename.plain(names[1]))
     if names:
         walk.files.setdefault(names)
