@@ -1,0 +1,92 @@
+"""Pull requests: what `git request-pull`, or a person, wrote into a mail.
+
+Input: the text of a message. Output: a `PullRequest` or None. Refuses a request that is quoted
+in an answer: its lines begin with a mark.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from itertools import islice
+
+_TRIES = 20  # requests in one mail that are looked at before giving up
+_REACH = 8_000  # characters from "since commit" to the URL, a commit's subject between them
+
+_SINCE = re.compile(
+    r"^[ \t]*The\s{1,8}following\s{1,8}changes\s{1,8}since\s{1,8}commit\s{1,8}([0-9a-f]{7,64})",
+    re.IGNORECASE | re.MULTILINE,
+)
+_AVAILABLE = re.compile(
+    r"^[ \t]*are\s{1,8}available\s{1,8}in\s{1,8}the\s{1,8}git\s{1,8}repository\s{1,8}at[ \t]*:?",
+    re.IGNORECASE | re.MULTILINE,
+)
+_HEAD = re.compile(
+    r"^[ \t]*for\s{1,8}you\s{1,8}to\s{1,8}fetch\s{1,8}changes\s{1,8}up\s{1,8}to\s{1,8}"
+    r"([0-9a-f]{7,64})",
+    re.IGNORECASE | re.MULTILINE,
+)
+# Written by hand: "could you please pull from", and a line with URL and ref.
+_BY_HAND = re.compile(r"\bpull\s{1,8}from[ \t]*:?[ \t]*\n", re.IGNORECASE)
+# The URL, on the same line or after blank ones; then the branch or tag, which mail programs
+# wrap, and people continue with a backslash. A ref holds no blank or colon
+# (git-check-ref-format(1)), so the sentence that follows ("for you to fetch …:") is none.
+_URL = re.compile(
+    r"[ \t]*(?:\n[ \t]*){0,4}<?([\w+.-]{1,64}(?:://|@)[^\s<>\\]{1,1000})>?"
+    r"(?:[ \t]*\\?[ \t]*\n?[ \t]+([^\s:\\]{1,250})|[ \t]*\\?\n([^\s:\\>]{1,250}))?[ \t]*(?=\n|\Z)",
+)
+
+
+@dataclass(frozen=True, slots=True)
+class PullRequest:
+    """`pull_url`: Patchwork's, "URL REF" or the URL alone. `base`, `head`: commits, in hex."""
+
+    pull_url: str
+    url: str
+    ref: str | None
+    base: str | None
+    head: str | None
+
+
+def pull_request(text: str) -> PullRequest | None:
+    """The first pull request in a text, or None.
+
+    The wording of git-request-pull(1): "The following changes since commit HEX … are available
+    in the git repository at: URL REF … for you to fetch changes up to HEX". Words and lines
+    may be wrapped, letters' case is ignored, and older versions of git, which did not name the
+    head, are understood. Else, which Patchwork does not know, maintainers' "please pull from",
+    where a line with a URL and a ref follows; it names no commits.
+    """
+    return _generated(text) or _by_hand(text)
+
+
+def _generated(text: str) -> PullRequest | None:
+    if "ollowing changes" not in text and "ollowing\nchanges" not in text:
+        return None
+    for since in islice(_SINCE.finditer(text), _TRIES):
+        available = _AVAILABLE.search(text, since.end(), since.end() + _REACH)
+        if available is None:
+            continue
+        place = _URL.match(text, available.end())
+        if place is None:
+            continue
+        head = _HEAD.search(text, place.end(1), place.end(1) + _REACH)
+        base = since[1].lower()
+        return _made(place[1], place[2] or place[3], base, head[1].lower() if head else None)
+    return None
+
+
+def _by_hand(text: str) -> PullRequest | None:
+    if "ull from" not in text and "ull\nfrom" not in text:
+        return None
+    for asked in islice(_BY_HAND.finditer(text), _TRIES):
+        if text.startswith((">", "|"), text.rfind("\n", 0, asked.start()) + 1):
+            continue
+        place = _URL.match(text, asked.end() - 1)
+        if place and place[2]:
+            return _made(place[1], place[2], None, None)
+    return None
+
+
+def _made(url: str, ref: str | None, base: str | None, head: str | None) -> PullRequest:
+    return PullRequest(f"{url} {ref}" if ref else url, url, ref, base, head)
