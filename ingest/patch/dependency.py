@@ -1,0 +1,205 @@
+"""What a posting says it builds on: base commit, prerequisites, earlier versions of itself.
+
+Input: the text of a patch or a cover, its footer included. Output: `Dependencies`. Refuses
+quoted lines, and links that name no message.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from itertools import islice
+from urllib.parse import unquote
+
+_MOST = 200  # of each kind, from one message
+_MOST_LINKS = 2_000  # looked at in one message
+_LONGEST_ID = 998  # RFC 5322 2.1.1: a line, so an id too
+
+# `git format-patch --base` writes base-commit and prerequisite-patch-id; b4 writes change-id,
+# prerequisite-change-id ("ID:vN") and prerequisite-message-id. All in lower case at the margin;
+# "Change-Id:" in capitals is Gerrit's, and a trailer.
+_FOOTER = re.compile(
+    r"^(base-commit|change-id|prerequisite-(?:patch-id|change-id|message-id)):[ \t]+"
+    r"(\S{1,998})[ \t]*$",
+    re.MULTILINE,
+)
+_HEX = re.compile(r"[0-9a-f]{7,64}")
+# Patchwork's and patchew's keys: `Depends-on:`, QEMU's `Based-on:` and `Supersedes:`.
+_KEYED = re.compile(
+    r"^(depends-on|based-on|supersedes)[ \t]?:[ \t]*([^\n]{1,4000})", re.IGNORECASE | re.MULTILINE
+)
+_BRACKETED = re.compile(r"<([^<>\s@]{1,500}@[^<>\s@]{1,498})>")
+_BARE = re.compile(r"(?:id:|mid:|msgid:)?([^<>\s@:/]{1,500}@[^<>\s@:/,]{1,498})")
+_URL = re.compile(r"https?://[^\s<>\"'`]{1,2000}")
+# An id in an archive's path: the first segment with an @ (as it is or as %40). This serves
+# lore's /r/ID, /all/ID and /LIST/ID/T/#u, msgid.link, Patchwork's /patch/ID/, patchew, others.
+_SEGMENT = re.compile(r"[^/?#]{1,2000}")
+
+# The label before a link: "v2: ", "[v2]: ", "- Link to v2: ", "RFC v2: ", "since v2 (", "v2 - ".
+_LABEL = re.compile(
+    r"(?:^|[\s\[(])(?:(?:rfc|patch)[ -]?)?(?:v|version )(\d{1,4})[\])]?\s{0,20}[-:=]{0,2}"
+    r"\s{0,20}[<(\[]?$",
+    re.ASCII | re.IGNORECASE,
+)
+# A label without a number: "RFC: ", "[PATCH] - ", "Previous version: ".
+_WORDS = re.compile(
+    r"(?:^[\s*-]{0,10}(?:\[\d{1,2}\][ :]{0,2})?\[?(?:rfc|patch|rfc patch)\]?\s{0,20}[-:]{1,2}"
+    r"|\b(?:previous|last|earlier|prior|original|first|old)"
+    r" (?:version|posting|post|submission|series|patch|patches|patchset|revision|rfc)s?"
+    r"(?: (?:was|is|are))?(?: (?:at|here|sent as|posted at))?\s{0,20}[:(-]?)"
+    r"\s{0,20}[<(\[]?$",
+    re.ASCII | re.IGNORECASE,
+)
+_AFTER = re.compile(
+    r">?[)\]]?[ \t]{0,20}[#(\[][ \t]{0,4}(?:rfc )?v(\d{1,4})\b", re.ASCII | re.IGNORECASE
+)
+
+
+@dataclass(frozen=True, slots=True)
+class EarlierPosting:
+    """An earlier version: its number where the text says so, and a msgid in angle brackets."""
+
+    version: int | None
+    msgid: str
+
+
+@dataclass(frozen=True, slots=True)
+class Dependencies:
+    """What a text says it builds on.
+
+    `base_commit`, `prerequisite_patch_ids`: hex, lower case. `change_id`,
+    `prerequisite_change_ids`: as b4 writes them. `depends_on`: msgids in angle brackets, or
+    the URL where it names no message. `earlier`: earlier versions of this posting.
+    """
+
+    base_commit: str | None
+    prerequisite_patch_ids: tuple[str, ...]
+    prerequisite_change_ids: tuple[str, ...]
+    change_id: str | None
+    depends_on: tuple[str, ...]
+    earlier: tuple[EarlierPosting, ...]
+
+
+def dependencies(content: str) -> Dependencies:
+    """Read footers (`git format-patch --base`, b4), keys (`Depends-on:`) and earlier links.
+
+    `content`: everything around the diff, since git writes its footer below it. Of footers
+    that occur once, the last counts: a message may quote an older one above.
+    """
+    base: str | None = None
+    change_id: str | None = None
+    patch_ids: list[str] = []
+    change_ids: list[str] = []
+    depends_on: list[str] = []
+    for match in _footers(content):
+        key, value = match[1], match[2]
+        if key == "base-commit":
+            base = value if _HEX.fullmatch(value) else base
+        elif key == "change-id":
+            change_id = value
+        elif key == "prerequisite-patch-id":
+            if _HEX.fullmatch(value):
+                patch_ids.append(value)
+        elif key == "prerequisite-change-id":
+            change_ids.append(value)
+        else:
+            depends_on.extend(_targets(value))
+    for match in _keyed(content):
+        if match[1].lower() != "supersedes":
+            depends_on.extend(_targets(match[2]))
+    return Dependencies(
+        base_commit=base,
+        prerequisite_patch_ids=_unique(patch_ids),
+        prerequisite_change_ids=_unique(change_ids),
+        change_id=change_id,
+        depends_on=_unique(depends_on),
+        earlier=references_in_text(content),
+    )
+
+
+def references_in_text(content: str) -> tuple[EarlierPosting, ...]:
+    """Links to earlier versions of a posting: those that the text labels so.
+
+    "v2: URL", "[v2] URL", "- Link to v2: URL" (b4), "Changes since v2 (URL)", "URL # v2",
+    "Version 2:" on the line above, "RFC: URL", "Previous version: URL", `Supersedes: <id>`.
+    Other links, `Link:` and `Closes:` among them, may lead anywhere and are left out.
+    """
+    found: dict[str, int | None] = {}
+    for match in _keyed(content):
+        if match[1].lower() == "supersedes":
+            for target in _targets(match[2]):
+                if target.startswith("<"):
+                    found.setdefault(target, None)
+    for match in islice(_URL.finditer(content), _MOST_LINKS):
+        labelled, version = _label(content, match.start(), match.end())
+        if not labelled:
+            continue
+        msgid = msgid_of_url(match[0])
+        if msgid is not None and found.get(msgid) is None:
+            found[msgid] = version
+    return tuple(EarlierPosting(version, msgid) for msgid, version in found.items())[:_MOST]
+
+
+def msgid_of_url(url: str) -> str | None:
+    """The Message-ID, in angle brackets, that an archive's URL names in its path, or None."""
+    _, _, rest = url.partition("://")
+    _, _, path = rest.partition("/")
+    for segment in _SEGMENT.findall(path.partition("#")[0].partition("?")[0]):
+        if "@" not in segment and "%40" not in segment:
+            continue
+        msgid = unquote(segment).strip("<>").rstrip(").,;:]!")
+        local, at, domain = msgid.partition("@")
+        if not (local and at and domain) or len(msgid) > _LONGEST_ID:
+            return None
+        if not msgid.isprintable() or any(char in msgid for char in "<> "):
+            return None
+        return f"<{msgid}>"
+    return None
+
+
+def _footers(content: str) -> Iterable[re.Match[str]]:
+    """Footer lines; the plain search in front spares most messages the regex."""
+    if "base-commit" in content or "change-id" in content or "prerequisite-" in content:
+        return _FOOTER.finditer(content)
+    return ()
+
+
+def _keyed(content: str) -> Iterable[re.Match[str]]:
+    if "epends-" in content or "ased-" in content or "upersedes" in content:
+        return _KEYED.finditer(content)
+    return ()
+
+
+def _targets(value: str) -> list[str]:
+    """Msgids, and URLs that name none, in the value of a key."""
+    value = value.strip()
+    targets = [msgid_of_url(url) or url.rstrip(").,;:]") for url in _URL.findall(value)]
+    if not targets:
+        targets = [f"<{msgid}>" for msgid in _BRACKETED.findall(value)]
+    if not targets and (bare := _BARE.fullmatch(value)):
+        targets.append(f"<{bare[1]}>")
+    return targets[:_MOST]
+
+
+def _label(content: str, start: int, end: int) -> tuple[bool, int | None]:
+    """Whether the text around a link calls it an earlier version, and which."""
+    line_start = max(content.rfind("\n", max(0, start - 200), start) + 1, start - 200, 0)
+    before = content[line_start:start]
+    if before.startswith(">"):
+        return False, None
+    if not before.strip(" \t<(-*"):
+        above = content[max(0, line_start - 100) : line_start].rstrip("\n").rpartition("\n")[2]
+        if above.rstrip().endswith(":") and not above.startswith(">"):
+            before = above
+    label = _LABEL.search(before)
+    if label:
+        return True, int(label[1])
+    after = _AFTER.match(content, end)
+    if after:
+        return True, int(after[1])
+    return _WORDS.search(before) is not None, None
+
+
+def _unique(values: list[str]) -> tuple[str, ...]:
+    return tuple(dict.fromkeys(values))[:_MOST]
