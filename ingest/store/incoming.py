@@ -7,6 +7,7 @@ from datetime import datetime
 
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName
+from ingest.patch.trailer import Trailer
 from ingest.series.facts import Facts
 
 
@@ -21,14 +22,6 @@ class Delivery:
     flaws: tuple[Defect, ...] = ()
     withdrawn: bool = False
     envelope: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Trailer:
-    """A line such as `Reviewed-by: …`, its key in the field's usual capitals."""
-
-    key: str
-    value: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

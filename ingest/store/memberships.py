@@ -23,7 +23,7 @@ def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) 
     `left`: rows of series whose members are gone; they go too unless they are wanted.
     """
     wanted = {one.key: one for arrangement in arranged.arrangements for one in arrangement.series}
-    members, rows = _stored(connection, arranged, wanted, left)
+    members, rows = _stored(connection, arranged, left)
     by_key = {row.key: row for row in rows}
 
     missing = [key for key in wanted if key not in by_key]
@@ -72,7 +72,7 @@ def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) 
 
 
 def _stored(
-    connection: Connection, arranged: Arranged, wanted: dict[str, Series], left: set[int]
+    connection: Connection, arranged: Arranged, left: set[int]
 ) -> tuple[dict[int, dict[str, Any]], list[Any]]:
     """The stored memberships of these messages, by message, and the series they are in."""
     members: dict[int, dict[str, Any]] = {}

@@ -1,0 +1,140 @@
+"""Bytes to header fields: where the header block ends, its fields in order, folding kept.
+
+Input: a mail (or a MIME part) with LF line ends. Output: `HeaderBlock`. Refuses nothing:
+lines that are no fields are passed over with a defect, and what is beyond the bounds is not
+read.
+"""
+
+from __future__ import annotations
+
+import re
+from itertools import chain
+from typing import TYPE_CHECKING, NamedTuple
+
+from ingest.mail.defect import Defect
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+MAX_HEADERS = 1_000
+MAX_BYTES = 256 * 1024
+
+# RFC 5322 2.2: a name is printable US-ASCII without the colon; 2.2.3: a line that begins with
+# white space continues the one before. Possessive throughout, so that no line is read twice.
+_FIELDS = re.compile(r"^([!-9;-~]++)(:[ \t]*+)(.*+(?:\n[ \t].*+)*+)", re.MULTILINE)
+
+# One field by itself, with the white space before the colon of RFC 5322 4.5.
+_FIELD = re.compile(r"([!-9;-~]++)[ \t]*+:[ \t]*+(.*+)", re.DOTALL)
+
+_EMPTY_LINE = re.compile(rb"\n\n")
+
+_NEXT_FIELD = re.compile(r"\n(?![ \t])")
+
+# What mbox writers and some pipes leave in front of, or within, the header block.
+_MBOX_LINE = re.compile(rb">?From (?![ \t]*:)[^\n]*\n?")
+_MBOX_FIELD = re.compile(r">?From (?![ \t]*:)")
+
+
+class HeaderBlock(NamedTuple):
+    """Fields in the order of the mail, the offset where the body begins, and the flaws."""
+
+    fields: tuple[tuple[str, str], ...]
+    body: int
+    defects: frozenset[Defect]
+
+
+_NO_DEFECTS: frozenset[Defect] = frozenset()
+
+
+def skip_mbox_line(data: bytes) -> bytes:
+    """`data` (LF line ends) without the mbox separators `From ` and `>From ` in front.
+
+    Some pipes leave them (RFC 4155); a field `From :` is not one.
+    """
+    at = 0
+    while match := _MBOX_LINE.match(data, at):
+        at = match.end()
+    return data[at:] if at else data
+
+
+def split(data: bytes, start: int, end: int) -> HeaderBlock:
+    """The header block of `data[start:end]`, which has LF line ends.
+
+    A value is what follows the colon and white space, folding kept, its last line end dropped:
+    so has the standard library it, and with it Patchwork's records. Text is UTF-8, else
+    Latin-1. The block ends at the first empty line; where there is no field at all, everything
+    is body. At most `MAX_HEADERS` fields in `MAX_BYTES` octets are read; the body still begins
+    after the empty line.
+    """
+    if start >= end or data[start] == 0x0A:
+        return HeaderBlock((), min(start + 1, end), frozenset({Defect.NO_HEADERS}))
+    empty = _EMPTY_LINE.search(data, start, end)
+    stop, body = empty.span() if empty else (end, end)
+    defects: set[Defect] = set()
+    if stop - start > MAX_BYTES:
+        defects.add(Defect.HEADERS_CAPPED)
+        cut = data.rfind(b"\n", start, start + MAX_BYTES)
+        stop = start + MAX_BYTES if cut < 0 else cut
+    octets = data[start:stop]
+    latin1 = False
+    try:
+        block = octets.decode()
+    except UnicodeDecodeError:
+        latin1 = True
+        block = octets.decode("latin-1")
+    if "\0" in block:
+        block = block.replace("\0", "\ufffd")
+    fields, broken = _fields(block)
+    if broken:
+        defects.add(Defect.BAD_HEADER_LINE)
+    if not fields:
+        return HeaderBlock((), start, frozenset({Defect.NO_HEADERS}))
+    if len(fields) > MAX_HEADERS:
+        del fields[MAX_HEADERS:]
+        defects.add(Defect.HEADERS_CAPPED)
+    if not block.isascii() and not octets.isascii():
+        defects.add(Defect.HEADER_8BIT)
+        if latin1:
+            fields = [(name, _prefer_utf8(value)) for name, value in fields]
+    return HeaderBlock(tuple(fields), body, frozenset(defects) if defects else _NO_DEFECTS)
+
+
+def select(fields: Iterable[tuple[str, str]], wanted: frozenset[str]) -> dict[str, list[str]]:
+    """The values of the wanted fields (names in lower case), each list in the mail's order."""
+    found: dict[str, list[str]] = {}
+    for name, value in fields:
+        key = name.lower()
+        if key in wanted:
+            if key in found:
+                found[key].append(value)
+            else:
+                found[key] = [value]
+    return found
+
+
+def _fields(block: str) -> tuple[list[tuple[str, str]], bool]:
+    """The fields of a header block, and whether some lines are none."""
+    found = _FIELDS.findall(block)
+    # Each is three pieces and a line end; where that adds up to the block, there was nothing
+    # else in it. To look at line after line would cost more than the search itself.
+    size = sum(map(len, chain.from_iterable(found))) + len(found)
+    if size == len(block) + (block[-1] != "\n"):
+        return [(name, value) for name, _, value in found], False
+    fields: list[tuple[str, str]] = []
+    broken = False
+    for line in _NEXT_FIELD.split(block):
+        match = _FIELD.match(line)
+        if match is None:
+            broken = broken or (line != "" and _MBOX_FIELD.match(line) is None)
+            continue
+        broken = broken or line[match.end(1)] != ":"
+        fields.append((match[1], match[2]))
+    return fields, broken
+
+
+def _prefer_utf8(value: str) -> str:
+    """`value`, read as Latin-1, as UTF-8 where it is that: one odd field spoils no other."""
+    try:
+        return value.replace("\ufffd", "\0").encode("latin-1").decode().replace("\0", "\ufffd")
+    except UnicodeDecodeError:
+        return value

@@ -1,0 +1,242 @@
+"""What kind of message it is, by what it holds and not by its subject alone.
+
+Input: a `Message` and who submitted it. Output: a `Submission`, with a named reason. Total.
+
+The subject misleads in both directions. Under `Re:` there are whole patches, which Patchwork
+loses, and under `[PATCH 0/3]` there are diffs that only illustrate. What tells them apart is
+whose patch it is: the sender's own sign-off above it, and no quotation around it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from ingest.mail.defect import Defect
+from ingest.mail.message import Address, Message, Part
+from ingest.mail.word import decode
+from ingest.patch.dependency import dependencies
+from ingest.patch.diff import Split, commentary, split
+from ingest.patch.identity import patch_id, patchwork_hash
+from ingest.patch.inbody import in_body, scissors, strip_mail_header
+from ingest.patch.pullrequest import pull_request
+from ingest.patch.subject import Subject, parse_subject
+from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reason, Reply, Submission
+from ingest.patch.trailer import message_trailers, reply_trailers
+
+_NO_DEPENDENCIES = dependencies("")
+_PATCH_TYPES = ("text/x-patch", "text/x-diff")
+
+
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """The diff of a message: the part that has it, and the part's text around it."""
+
+    part: Part
+    text: str
+    split: Split
+    attached: bool
+
+
+def classify(message: Message, sender: Address, *, list_names: Collection[str] = ()) -> Submission:
+    """Decide what a message is. `sender`: the submitter, as `trust.person` found them;
+    `list_names`: link names of its lists, which its subject's prefixes leave out."""
+    subject = parse_subject(message.subject, list_names=list_names)
+    texts = [part for part in message.parts if part.text and not part.nested]
+    plain = [part for part in texts if part.content_type == "text/plain"]
+    body = "\n\n".join(part.text or "" for part in plain if not part.attachment)
+    found = _find_diff(texts)
+    if found is not None:
+        reason = _patch_reason(subject, sender, body, found)
+        if reason is not None:
+            return _patch(subject, sender, reason, plain, found)
+    return _without_patch(message, subject, plain, body, found)
+
+
+# --- with a diff ----------------------------------------------------------------------------
+
+
+def _find_diff(texts: list[Part]) -> _Found | None:
+    """The first text that has a diff. An attachment's own mail header is no part of it."""
+    for part in texts:
+        if part.content_type == "text/html":
+            continue
+        text = part.text or ""
+        attached = part.attachment or part.content_type != "text/plain"
+        if attached:
+            _, text = strip_mail_header(text)
+        parted = split(text)
+        if parted.diff:
+            return _Found(part, text, parted, attached)
+    return None
+
+
+def _patch_reason(subject: Subject, sender: Address, body: str, found: _Found) -> Reason | None:
+    """Why the diff makes the message a patch, or None where it does not."""
+    if subject.reply:
+        return _reply_reason(sender, body, found)
+    if subject.number == 0 and subject.total is not None and not subject.minor:
+        own = _signed_off(found, sender) and not found.split.trailing
+        return Reason.DIFF_NUMBERED_ZERO if own else None
+    if subject.patchset and pull_request(body) is None and found.split.trailing:
+        return None
+    if subject.patch_marked:
+        return Reason.DIFF_ATTACHED if found.attached else Reason.DIFF
+    if found.attached:
+        return Reason.DIFF_ATTACHED if _signed_off(found, sender) else None
+    if not found.split.trailing and _signed_off(found, sender):
+        return Reason.DIFF_UNMARKED
+    return None
+
+
+def _reply_reason(sender: Address, body: str, found: _Found) -> Reason | None:
+    """A patch in a reply is its sender's own, whole, and no part of a review.
+
+    A maintainer who answers point by point and adds what he would do has written a comment,
+    also where he attaches it; below a scissors line (the git list's habit) stands a patch.
+    """
+    if not _signed_off(found, sender):
+        return None
+    quotes = _quotes(body)
+    if not quotes and (not found.split.trailing or scissors(body) is not None):
+        return Reason.DIFF_ATTACHED if found.attached else Reason.DIFF_IN_REPLY
+    cut = None if found.attached else scissors(found.text)
+    if cut is not None and in_body(found.text).scissors and not reply_trailers(cut[0]):
+        return Reason.DIFF_BELOW_SCISSORS
+    return None
+
+
+def _signed_off(found: _Found, sender: Address) -> bool:
+    """Whether the sender's own Signed-off-by stands above the diff, unquoted."""
+    above = found.text[: found.split.start]
+    if "Signed-off-by" not in above:
+        return False
+    email, name = sender.email.lower(), sender.name.lower()
+    for trailer in message_trailers(_below_scissors(above)):
+        if trailer.key == "Signed-off-by":
+            value = trailer.value.lower()
+            if (email and email in value) or (name and value.startswith(name)):
+                return True
+    return False
+
+
+def _below_scissors(text: str) -> str:
+    cut = scissors(text)
+    return cut[1] if cut is not None else text
+
+
+def _quotes(body: str) -> bool:
+    """Whether it quotes what it answers."""
+    return body.startswith(">") or "\n>" in body
+
+
+def _patch(
+    subject: Subject,
+    sender: Address,
+    reason: Reason,
+    plain: list[Part],
+    found: _Found,
+) -> Patch:
+    around = [
+        found.split.content if part is found.part else commentary(part.text or "") for part in plain
+    ]
+    if found.part not in plain and found.split.content:
+        around.append(found.split.content)
+    content = "\n".join(text for text in around if text).strip()
+    says = in_body(found.split.content, decode=lambda value: decode(value).text)
+    if subject.reply and says.subject:
+        subject = parse_subject(says.subject)
+    author = says.author if says.author and says.author.email != sender.email else None
+    defects = []
+    if found.split.damaged:
+        defects.append(Defect.DAMAGED_DIFF)
+    if found.part.flowed:
+        defects.append(Defect.FLOWED_DIFF)
+    return Patch(
+        reason=reason,
+        subject=subject,
+        content=content,
+        trailers=message_trailers(_below_scissors(content) if subject.reply else content),
+        dependencies=dependencies(content),
+        author=author,
+        defects=tuple(defects),
+        diff=found.split.diff,
+        hash=patchwork_hash(found.split.diff),
+        patch_id=patch_id(found.split.diff),
+        files=found.split.files,
+    )
+
+
+# --- without one ----------------------------------------------------------------------------
+
+
+def _without_patch(
+    message: Message, subject: Subject, plain: list[Part], body: str, found: _Found | None
+) -> Submission:
+    content = commentary("\n".join(part.text or "" for part in plain))
+    diff = found.split.diff if found is not None else None
+    answers = bool(message.in_reply_to or message.references)
+    if subject.reply:
+        return Reply(
+            reason=Reason.REPLY_WITH_DIFF if diff else Reason.SUBJECT_REPLY,
+            subject=subject,
+            content=content,
+            trailers=reply_trailers(content),
+            dependencies=_NO_DEPENDENCIES,
+            diff=diff,
+        )
+    request = pull_request(body)
+    numbered_zero = subject.number == 0 and subject.total is not None and not subject.minor
+    if numbered_zero or (subject.patchset and subject.patch_marked):
+        if request is not None:
+            reason = Reason.PULL_REQUEST_COVER
+        elif numbered_zero:
+            reason = Reason.NUMBER_ZERO_WITH_SAMPLE if diff else Reason.NUMBER_ZERO
+        else:
+            reason = Reason.PATCHSET
+        return Cover(
+            reason=reason,
+            subject=subject,
+            content=content,
+            trailers=message_trailers(content),
+            dependencies=dependencies(content),
+            pull_url=request.pull_url if request is not None else None,
+        )
+    if request is not None:
+        return PullRequest(
+            reason=Reason.PULL_REQUEST,
+            subject=subject,
+            content=content,
+            trailers=message_trailers(content),
+            dependencies=dependencies(content),
+            pull_url=request.pull_url,
+        )
+    if answers and not subject.patch_marked:
+        return Reply(
+            reason=Reason.REPLY_WITH_DIFF if diff else Reason.IN_REPLY_TO,
+            subject=subject,
+            content=content,
+            trailers=reply_trailers(content),
+            dependencies=_NO_DEPENDENCIES,
+            diff=diff,
+        )
+    return Other(
+        reason=_other_reason(message, subject, plain, diff),
+        subject=subject,
+        content=content,
+        trailers=(),
+        dependencies=dependencies(content),
+        diff=diff,
+    )
+
+
+def _other_reason(
+    message: Message, subject: Subject, plain: list[Part], diff: str | None
+) -> Reason:
+    if diff:
+        return Reason.DIFF_IN_DISCUSSION
+    if any(part.nested and part.text and split(part.text).diff for part in message.parts):
+        return Reason.FORWARDED
+    if not plain and any(part.content_type == "text/html" for part in message.parts):
+        return Reason.HTML_ONLY
+    return Reason.MARKED_WITHOUT_DIFF if subject.patch_marked else Reason.NO_PATCH

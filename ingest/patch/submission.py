@@ -1,0 +1,95 @@
+"""What a message is by itself: a closed set of kinds, each with what it carries.
+
+Whether a message without a number is some series' cover, and which patch a reply speaks to,
+its thread decides (`ingest.series`).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from ingest.mail.defect import Defect
+from ingest.mail.message import Address
+from ingest.patch.dependency import Dependencies
+from ingest.patch.subject import Subject
+from ingest.patch.trailer import Trailer
+
+
+class Reason(StrEnum):
+    """Why a message is of its kind. Stored, exported and shown: add, do not rename."""
+
+    # patches
+    DIFF = "diff"  # a diff, under a subject that is marked as a patch
+    DIFF_UNMARKED = "diff-unmarked"  # no mark, but in a patch's form and signed off by its sender
+    DIFF_IN_REPLY = "diff-in-reply"  # under Re:, its sender's own patch and no quotation
+    DIFF_BELOW_SCISSORS = "diff-below-scissors"  # under Re:, a whole patch below `-- >8 --`
+    DIFF_ATTACHED = "diff-attached"  # the patch is an attachment
+    DIFF_NUMBERED_ZERO = "diff-numbered-zero"  # labelled 0/n by mistake: signed off, diff at end
+    # covers and pull requests
+    NUMBER_ZERO = "number-zero"
+    NUMBER_ZERO_WITH_SAMPLE = "number-zero-with-sample"  # a diff in its text illustrates it
+    PATCHSET = "patchset"  # PATCHSET with a number above other patches' numbers
+    PULL_REQUEST = "pull-request"
+    PULL_REQUEST_COVER = "pull-request-cover"
+    # replies
+    SUBJECT_REPLY = "subject-reply"  # Re:, AW:, 回复:
+    IN_REPLY_TO = "in-reply-to"  # no such word, but it answers a mail
+    REPLY_WITH_DIFF = "reply-with-diff"  # a review that suggests a change: a comment
+    # others
+    NO_PATCH = "no-patch"  # a mail to the list that is none of these
+    DIFF_IN_DISCUSSION = "diff-in-discussion"  # a sketch, a bug tracker's or a robot's mail
+    MARKED_WITHOUT_DIFF = "marked-without-diff"  # says PATCH, but holds none that can be read
+    HTML_ONLY = "html-only"
+    FORWARDED = "forwarded"  # its diff is in an enclosed mail: not its sender's patch
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Common:
+    """`content`: the commentary, without signature; `author`: only where the body names one
+    other than the mail's sender."""
+
+    reason: Reason
+    subject: Subject
+    content: str
+    trailers: tuple[Trailer, ...]
+    dependencies: Dependencies
+    author: Address | None = None
+    defects: tuple[Defect, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Patch(_Common):
+    """`hash`: Patchwork's; `patch_id`: git's, None where git prints none."""
+
+    diff: str
+    hash: str
+    patch_id: str | None
+    files: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Cover(_Common):
+    """`pull_url`: where the cover is a pull request as well."""
+
+    pull_url: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PullRequest(_Common):
+    pull_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply(_Common):
+    """`diff`: a change that it suggests, which is no patch of its own."""
+
+    diff: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Other(_Common):
+    diff: str | None = None
+
+
+Submission = Patch | Cover | PullRequest | Reply | Other

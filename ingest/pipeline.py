@@ -1,0 +1,308 @@
+"""The way of a message, in one place: bytes, message, person, kind, facts, rows.
+
+`derive` is pure: the same bytes give the same result. `store_mail` is what every intake calls.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Connection
+
+from ingest.config import Config
+from ingest.mail.defect import Defect
+from ingest.mail.message import Address, ListName, Message
+from ingest.mail.parse import parse
+from ingest.patch.classify import classify
+from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
+from ingest.series.facts import Facts, Kind
+from ingest.store.accept import Accepted, accept
+from ingest.store.incoming import Delivery, Derived
+from ingest.store.record import record
+from ingest.store.spool import quarantine, read_deliveries
+from ingest.trust.person import Submitter, person_key, submitter
+
+# A record's number and total are what a person can have sent; beyond that they are noise, and
+# the patch stands alone.
+MAX_NUMBER = 99_999
+
+_STATES = "X-Patchwork-State"
+_HINT = "X-Patchwork-Hint"
+
+
+@dataclass(frozen=True, slots=True)
+class Steps:
+    """What each stage made of a mail, for `ingest explain`."""
+
+    message: Message
+    submitter: Submitter
+    submission: Submission
+    derived: Derived
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """A mail that our own code could not derive; it is kept, with the reason."""
+
+    sha256: bytes
+    reason: str
+
+
+def derive(delivery: Delivery, config: Config) -> Derived:
+    """What a mail's records hold, but for its place in a thread. Pure."""
+    return steps(delivery, config).derived
+
+
+def steps(delivery: Delivery, config: Config) -> Steps:
+    """`derive`, with what each stage handed on."""
+    message = parse(delivery.raw)
+    who = submitter(message)
+    named = _named_lists(message, delivery)
+    lists = config.taken(named)
+    submission = classify(
+        message, who.person, list_names=[config.link_name(one.list_id) for one in named]
+    )
+    facts = _facts(message, who.person, submission)
+    return Steps(
+        message,
+        who,
+        submission,
+        Derived(
+            sha256=delivery.sha256,
+            facts=facts,
+            fingerprint=_fingerprint(facts, submission),
+            rank=_rank(message, who, delivery),
+            heard=message.received or message.date,
+            links=(*message.in_reply_to, *message.references),
+            subject=message.subject,
+            sender=who.person,
+            author=submission.author,
+            lists=lists,
+            reason=submission.reason,
+            ignored=_ignored(message, delivery, config, lists),
+            defects=tuple(sorted({*message.defects, *submission.defects, *delivery.flaws})),
+            content=submission.content,
+            diff=_diff(submission),
+            patch_id=submission.patch_id if isinstance(submission, Patch) else None,
+            pull_url=_pull_url(submission),
+            state=(message.header(_STATES) or "new").strip().lower(),
+            depends_on=submission.dependencies.depends_on,
+            trailers=submission.trailers,
+        ),
+    )
+
+
+def derive_or_fail(delivery: Delivery, config: Config) -> Derived | Failure:
+    """The one boundary behind which a defect of ours must not lose or hold up mail."""
+    try:
+        return derive(delivery, config)
+    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+        return Failure(delivery.sha256, f"parse-failed: {type(error).__name__}: {error}"[:500])
+    except (AttributeError, RecursionError, MemoryError) as error:
+        return Failure(delivery.sha256, f"parse-failed: {type(error).__name__}"[:500])
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What a batch came to: mails that were new (or changed), known already, and failed."""
+
+    new: int
+    known: int
+    failed: int
+
+
+def store_mail(
+    connection: Connection,
+    mails: Sequence[tuple[Delivery, Derived | Failure]],
+    config: Config,
+    *,
+    now: datetime,
+) -> Stored:
+    """Accept mails and write their records, in the caller's transaction."""
+    made = {delivery.sha256: outcome for delivery, outcome in mails}
+    accepted = accept(connection, [delivery for delivery, _ in mails], now=now)
+    stale = [one for one in accepted if one.stale]
+    _record_all(connection, [_redo(one, made, config) for one in stale], config)
+    failed = sum(isinstance(outcome, Failure) for outcome in made.values())
+    return Stored(len(stale), len(mails) - len(stale), failed)
+
+
+def _redo(
+    one: Accepted, made: dict[bytes, Derived | Failure], config: Config
+) -> tuple[int, Derived | Failure]:
+    """What was derived in advance, or anew where the store knows more of the delivery."""
+    outcome = made[one.delivery.sha256]
+    if isinstance(outcome, Derived) and (
+        one.delivery.route or one.delivery.flaws or one.delivery.withdrawn
+    ):
+        outcome = derive_or_fail(one.delivery, config)
+    return one.mail_id, outcome
+
+
+def _record_all(
+    connection: Connection, items: Sequence[tuple[int, Derived | Failure]], config: Config
+) -> None:
+    quarantine(
+        connection,
+        {mail_id: outcome.reason for mail_id, outcome in items if isinstance(outcome, Failure)},
+    )
+    todo = [(mail_id, one) for mail_id, one in items if isinstance(one, Derived)]
+    while todo:
+        wanted = record(connection, todo)
+        again = [
+            (mail_id, derive_or_fail(delivery, config))
+            for mail_id, delivery in read_deliveries(connection, wanted)
+        ]
+        todo = [(mail_id, one) for mail_id, one in again if isinstance(one, Derived)]
+
+
+def rederive(connection: Connection, mail_ids: Sequence[int], config: Config) -> Stored:
+    """Derive mails that are stored again, in the caller's transaction."""
+    items = [
+        (mail_id, derive_or_fail(delivery, config))
+        for mail_id, delivery in read_deliveries(connection, mail_ids)
+    ]
+    _record_all(connection, items, config)
+    failed = sum(isinstance(outcome, Failure) for _, outcome in items)
+    return Stored(len(items) - failed, 0, failed)
+
+
+# --- the pieces of a Derived -----------------------------------------------------------------
+
+
+def _named_lists(message: Message, delivery: Delivery) -> tuple[ListName, ...]:
+    """The lists that the mail's headers name and those that its delivery named."""
+    named = {one.list_id: one for one in message.lists}
+    for list_id in delivery.route:
+        named.setdefault(list_id, ListName(list_id, ""))
+    return tuple(named[list_id] for list_id in sorted(named))
+
+
+def _ignored(
+    message: Message, delivery: Delivery, config: Config, lists: tuple[ListName, ...]
+) -> str | None:
+    if delivery.withdrawn:
+        return "withdrawn"
+    if (message.header(_HINT) or "").strip().lower() == "ignore":
+        return "hint-ignore"
+    if config.lists and not lists:
+        return "list-not-configured"
+    return None
+
+
+def _facts(message: Message, person: Address, submission: Submission) -> Facts:
+    subject = submission.subject
+    kind = _kind(submission)
+    piece = kind in (Kind.PATCH, Kind.COVER, Kind.PULL)
+    number, total = subject.number, subject.total
+    # A patch set within a patch bomb is numbered among patch sets, not among patches.
+    set_of_sets = kind is Kind.COVER and number != 0
+    counted = number is not None and total is not None and total >= 1
+    if not piece or set_of_sets or not counted or max(number or 0, total or 0) > MAX_NUMBER:
+        number = total = None
+    references = message.references
+    parents = tuple(dict.fromkeys((*message.in_reply_to, *reversed(references))))
+    dependencies = submission.dependencies
+    return Facts(
+        key=message.msgid,
+        msgid=message.msgid,
+        kind=kind,
+        sender=person_key(person.email),
+        date=message.date,
+        parents=tuple(one for one in parents if one != message.msgid),
+        name=subject.name if kind is not Kind.REPLY else "",
+        prefixes=subject.prefixes if kind is not Kind.REPLY else (),
+        title=subject.title if kind is not Kind.REPLY else "",
+        tag=_tag(subject.prefixes) if piece else "",
+        number=number,
+        minor=subject.minor if number is not None else 0,
+        total=total,
+        version=subject.version if piece else 1,
+        version_minor=subject.version_minor if piece else 0,
+        version_given=subject.version_given if piece else False,
+        title_version=subject.title_version if kind is not Kind.REPLY else None,
+        reply=subject.reply,
+        patchset=subject.patchset and kind is Kind.COVER,
+        hash=submission.hash if isinstance(submission, Patch) else None,
+        change_id=dependencies.change_id,
+        earlier=tuple(one.msgid for one in dependencies.earlier),
+    )
+
+
+def _kind(submission: Submission) -> Kind:
+    match submission:
+        case Patch():
+            return Kind.PATCH
+        case Cover():
+            return Kind.COVER
+        case PullRequest():
+            return Kind.PULL
+        case Reply():
+            return Kind.REPLY
+        case Other():
+            return Kind.OTHER
+
+
+def _tag(prefixes: tuple[str, ...]) -> str:
+    """The prefixes that say what a posting is for: without numbers, versions and RESEND."""
+    said = (word.lower() for word in prefixes)
+    return " ".join(
+        word
+        for word in said
+        if not any(digit in word for digit in "0123456789") and word != "resend"
+    )
+
+
+def _diff(submission: Submission) -> str | None:
+    match submission:
+        case Patch() | Reply() | Other():
+            return submission.diff
+        case _:
+            return None
+
+
+def _pull_url(submission: Submission) -> str | None:
+    return submission.pull_url if isinstance(submission, Cover | PullRequest) else None
+
+
+def _fingerprint(facts: Facts, submission: Submission) -> str:
+    """What copies of one message share: who, which patch of what, and its words without space.
+
+    Lists append footers (cut off as signatures are), wrap headers, change transfer encodings
+    and put their name into the subject; none of that makes another message.
+    """
+    said = (
+        facts.sender,
+        facts.kind,
+        f"{facts.number}.{facts.minor}/{facts.total} v{facts.version}.{facts.version_minor}",
+        "".join(submission.subject.title.split()).lower(),
+        "".join(_without_footer(submission.content).split()),
+        "".join((_diff(submission) or "").split()),
+    )
+    digest = hashlib.sha1("\0".join(said).encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()
+
+
+def _without_footer(content: str) -> str:
+    """Majordomo's footer stands below a line `--` that lacks the space of a signature's."""
+    head, line, tail = content.rpartition("\n--\n")
+    return head if line and tail.count("\n") <= 5 else content
+
+
+def _rank(message: Message, who: Submitter, delivery: Delivery) -> str:
+    """Which copy is the best, the least first: whole, its From untouched, with few defects,
+    heard early; the digest decides between equals."""
+    heard = message.received or message.date
+    return "".join(
+        (
+            str(int(delivery.withdrawn)),
+            str(int(Defect.TRUNCATED in delivery.flaws)),
+            str(int(who.undone is not None)),
+            f"{min(len(message.defects), 99):02}",
+            heard.isoformat() if heard else "9",
+            delivery.sha256.hex(),
+        )
+    )

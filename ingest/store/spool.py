@@ -1,0 +1,46 @@
+"""Mail as it was accepted: read back, or set aside with the reason why it was not derived."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from sqlalchemy import Connection, delete, select
+
+from ingest.store import raw as raw_form
+from ingest.store import schema
+from ingest.store.accept import split_flaws, split_route
+from ingest.store.bulk import chunks, insert_rows
+from ingest.store.incoming import Delivery
+
+
+def read_deliveries(
+    connection: Connection, mail_ids: Collection[int]
+) -> Iterator[tuple[int, Delivery]]:
+    """The mails with these ids, as they were accepted."""
+    mail = schema.mail.c
+    for some in chunks(sorted(mail_ids)):
+        for row in connection.execute(select(schema.mail).where(mail.id.in_(some))).all():
+            yield (
+                row.id,
+                Delivery(
+                    raw=raw_form.unpack(row.codec, row.raw),
+                    sha256=bytes(row.sha256),
+                    source=row.source,
+                    envelope=row.envelope,
+                    route=split_route(row.route),
+                    flaws=split_flaws(row.flaws),
+                    withdrawn=row.withdrawn,
+                ),
+            )
+
+
+def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:
+    """Set mails aside that could not be derived: `reasons` by mail id."""
+    pending = schema.pending.c
+    for some in chunks(reasons):
+        connection.execute(delete(schema.pending).where(pending.mail_id.in_(some)))
+    insert_rows(
+        connection,
+        schema.pending,
+        [{"mail_id": mail_id, "tries": 1, "reason": reason} for mail_id, reason in reasons.items()],
+    )
