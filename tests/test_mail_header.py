@@ -1,0 +1,99 @@
+"""The header block: its fields, its end, its bounds."""
+
+from __future__ import annotations
+
+import pytest
+
+from ingest.mail.defect import Defect
+from ingest.mail.header import MAX_BYTES, MAX_HEADERS, select, skip_mbox_line, split
+
+BAD = {Defect.BAD_HEADER_LINE}
+NONE = {Defect.NO_HEADERS}
+
+CASES = {
+    "simple": (b"A: b\nC: d\n\nbody", [("A", "b"), ("C", "d")], b"body", set()),
+    "repeats-in-order": (b"A: 1\nB: 2\nA: 3\n\n", [("A", "1"), ("B", "2"), ("A", "3")], b"", set()),
+    "folding-kept": (b"A: b\n\tc\n  d\n\n", [("A", "b\n\tc\n  d")], b"", set()),
+    "folded-at-once": (b"Return-Path: \n <x@y>\n\n", [("Return-Path", "\n <x@y>")], b"", set()),
+    "no-space": (b"A:b\nC:\n\n", [("A", "b"), ("C", "")], b"", set()),
+    "two-spaces": (b"A:  b\n\n", [("A", "b")], b"", set()),
+    "no-body": (b"A: b\n", [("A", "b")], b"", set()),
+    "no-line-end": (b"A: b", [("A", "b")], b"", set()),
+    "space-in-empty-line": (b"A: b\n \nC: d\n\nx", [("A", "b\n "), ("C", "d")], b"x", set()),
+    "colon-less": (b"A: b\nrubbish\nC: d\n\nx", [("A", "b"), ("C", "d")], b"x", BAD),
+    "colon-less-folded": (b"A: b\nrubbish\n more: x\nC: d\n\n", [("A", "b"), ("C", "d")], b"", BAD),
+    "begins-folded": (b" x: y\nA: b\n\n", [("A", "b")], b"", BAD),
+    "space-before-colon": (b"From : a\nTo: b\n\n", [("From", "a"), ("To", "b")], b"", BAD),
+    "empty-name": (b": x\nA: b\n\n", [("A", "b")], b"", BAD),
+    "8bit-name": (b"\xc3\xa4: x\nA: b\n\n", [("A", "b")], b"", BAD | {Defect.HEADER_8BIT}),
+    "mbox-line-within": (b"A: b\n>From x Mon Jan\nC: d\n\n", [("A", "b"), ("C", "d")], b"", set()),
+    "utf-8": ("A: ä\n\n".encode(), [("A", "ä")], b"", {Defect.HEADER_8BIT}),
+    "latin-1": (b"A: \xe4\n\n", [("A", "ä")], b"", {Defect.HEADER_8BIT}),
+    "both": (
+        b"A: \xe4\nB: \xc3\xa4\n\n",
+        [("A", "ä"), ("B", "ä")],
+        b"",
+        {Defect.HEADER_8BIT},
+    ),
+    "nul": (b"A: b\0c\n\n", [("A", "b\ufffdc")], b"", set()),
+    "nul-and-latin-1": (b"A: \0\xe4\n\n", [("A", "\ufffdä")], b"", {Defect.HEADER_8BIT}),
+    "empty": (b"", [], b"", NONE),
+    "empty-block": (b"\nbody\n", [], b"body\n", NONE),
+    "prose": (b"just text\nand more\n\nend", [], b"just text\nand more\n\nend", NONE),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_split(name: str) -> None:
+    data, fields, body, defects = CASES[name]
+    block = split(data, 0, len(data))
+    assert list(block.fields) == fields
+    assert data[block.body :] == body
+    assert block.defects == defects
+
+
+def test_a_slice_alone_is_read() -> None:
+    data = b"xxA: b\n\nbodyyy"
+    block = split(data, 2, 12)
+    assert (block.fields, block.body) == ((("A", "b"),), 8)
+    assert split(b"A: b\n\n", 6, 5).fields == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "rest"),
+    [
+        (b"From a@example.org Mon Jan  1 00:00:00 2024\nA: b\n", b"A: b\n"),
+        (b">From a@example.org Mon\nA: b\n", b"A: b\n"),
+        (b"From x\n>From y\nA: b\n", b"A: b\n"),
+        (b"From : x\n", b"From : x\n"),
+        (b"From: x\n", b"From: x\n"),
+        (b"From x", b""),
+    ],
+)
+def test_mbox_line_in_front(data: bytes, rest: bytes) -> None:
+    assert skip_mbox_line(data) == rest
+
+
+def test_a_hundred_thousand_fields() -> None:
+    data = b"Subject: first\n" + b"X: y\n" * 100_000 + b"\nbody"
+    block = split(data, 0, len(data))
+    assert len(block.fields) == MAX_HEADERS
+    assert block.fields[0] == ("Subject", "first")
+    assert data[block.body :] == b"body"
+    assert block.defects == {Defect.HEADERS_CAPPED}
+
+
+def test_one_field_of_ten_megabytes() -> None:
+    data = b"A: b\nSubject: " + "ä".encode() * 5_000_000 + b"\nC: d\n\nbody"
+    block = split(data, 0, len(data))
+    assert block.fields == (("A", "b"),)
+    assert data[block.body :] == b"body"
+    assert Defect.HEADERS_CAPPED in block.defects
+    alone = split(data[5:], 0, len(data) - 5)
+    assert len(alone.fields) == 1
+    assert len(alone.fields[0][1].encode("latin-1", "replace")) <= MAX_BYTES
+
+
+def test_select_folds_case_and_keeps_order() -> None:
+    found = select([("Cc", "1"), ("X", "2"), ("CC", "3")], frozenset({"cc"}))
+    assert found == {"cc": ["1", "3"]}
