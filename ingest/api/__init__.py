@@ -1,0 +1,1 @@
+"""What clients are shown: records in the shape of Patchwork's REST API."""
