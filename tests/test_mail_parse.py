@@ -415,7 +415,8 @@ FRAGMENTS = st.sampled_from(
         b"Content-Type: text/plain; charset=", b"utf-16", b"gb2312", b"zlib", b"; format=flowed",
         b"Content-Transfer-Encoding: base64", b"Content-Transfer-Encoding: quoted-printable",
         b"Content-Disposition: attachment; filename*0*=", b"--xx", b"--xx--", b"\n",
-        b"\n\n", b"\n ", b"=?utf-8?q?", b"=?x?b?", b"?=", b"=E9", b"=", b"<", b">", b"(", b'"', b"a@b", b";", b"\0",
+        b"\n\n", b"\n ",
+        b"=?utf-8?q?", b"=?x?b?", b"?=", b"=E9", b"=", b"<", b">", b"(", b'"', b"a@b", b";", b"\0",
         b"\xff", b"\xed\xa0\x80", b"2 Jan 2024 12:00:00 +0000", b"9999", b"YWJj", b"> ", b"-- ",
         b"List-Id: <", b"From ", b":",
     ]
