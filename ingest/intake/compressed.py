@@ -49,10 +49,13 @@ class Stream:
     fewer before a fault, more where an unpacker made more at once.
     """
 
-    def __init__(self, read: Callable[[int], bytes], file: BinaryIO | None = None) -> None:
+    def __init__(
+        self, read: Callable[[int], bytes], file: BinaryIO | None = None, *, packed: bool = False
+    ) -> None:
         """`file`: the seekable file beneath where nothing is unpacked, to skip by seeking."""
         self._read = read
         self._file = file
+        self.packed = packed
         self._ahead = b""
 
     def peek(self, size: int) -> bytes:
@@ -157,7 +160,7 @@ def open_stream(file: BinaryIO, label: str, *, seekable: bool = False) -> Stream
         start = _MAGIC[2][0]
     for magic, packing in _MAGIC:
         if start.startswith(magic):
-            return Stream(_Unpacked(plain.read, packing, label).read)
+            return Stream(_Unpacked(plain.read, packing, label).read, packed=True)
     return plain
 
 

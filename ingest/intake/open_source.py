@@ -14,7 +14,7 @@ from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
-from ingest.intake.compressed import Stream, open_stream
+from ingest.intake.compressed import BrokenStreamError, Stream, open_stream
 from ingest.intake.eml import EmlFile, EmlFolder
 from ingest.intake.maildir import Maildir, is_maildir
 from ingest.intake.mbox import Mbox, is_mail, is_mbox
@@ -79,8 +79,24 @@ def _from_file(path: Path, label: str) -> Source:
 
     with opened() as stream:
         head = _head(stream)
+        if stream.packed:
+            _verify(stream, path, label)
     name = f"{printable(path.resolve())}:{hashlib.sha256(head).hexdigest()}"
     return _reader(head, opened, name, label, resumable=True)
+
+
+def _verify(stream: Stream, path: Path, label: str) -> None:
+    """Unpack it once to the end, so that a file that is cut off is refused before any of it is
+    stored. What stands before the cut can still be had through standard input."""
+    try:
+        while stream.read(1 << 20):
+            pass
+    except BrokenStreamError as broken:
+        program = {".gz": "zcat", ".xz": "xzcat", ".zst": "zstdcat", ".bz2": "bzcat"}
+        unpack = program.get(path.suffix.lower(), "zcat")
+        raise SourceError(
+            f"{broken}, or take what is left of it with `{unpack} {label} | ingest replay -`"
+        ) from broken
 
 
 def _from_pipe(file: BinaryIO, key: str, label: str) -> Source:

@@ -47,11 +47,12 @@ def parse_url(url: str) -> URL:
     )
 
 
-def open_store(url: str, *, create: bool = False) -> Engine:
+def open_store(url: str, *, create: bool = False, migrate: bool = False) -> Engine:
     """An engine on an up-to-date schema.
 
-    With `create`, an empty database gets its schema and an older one is brought up to date;
-    without, both are errors, so that a mistyped path makes no file.
+    With `create`, an empty database gets its schema; with that or `migrate`, an older one is
+    brought up to date. Else both are errors, so that a mistyped path makes no file and a
+    command that only reads changes nothing.
     """
     parsed = parse_url(url)
     shown = parsed.set(drivername=parsed.get_backend_name()).render_as_string(hide_password=True)
@@ -59,7 +60,7 @@ def open_store(url: str, *, create: bool = False) -> Engine:
         _check_sqlite_path(parsed, create=create)
     engine = _engine(parsed)
     try:
-        _settle_schema(engine, shown, create=create)
+        _settle_schema(engine, shown, create=create, migrate=create or migrate)
     except OperationalError as error:
         engine.dispose()
         raise StoreError(f"cannot reach the database {shown}: {one_line(error)}") from None
@@ -136,14 +137,14 @@ def _sqlite_begin(connection: Connection) -> None:
     connection.exec_driver_sql(f"BEGIN {mode}")
 
 
-def _settle_schema(engine: Engine, shown: str, *, create: bool) -> None:
+def _settle_schema(engine: Engine, shown: str, *, create: bool, migrate: bool) -> None:
     with engine.connect() as connection:
         found = _revision(connection, shown)
     if found == REVISIONS[-1]:
         return
-    if not create:
-        if found is None:
-            raise StoreError(f"{shown} is empty; `ingest replay SOURCE` fills it")
+    if found is None and not create:
+        raise StoreError(f"{shown} is empty; `ingest replay SOURCE` fills it")
+    if found is not None and not migrate:
         raise StoreError(
             f"{shown} has the older schema {found}; any writing command, such as "
             "`ingest reparse`, brings it up to date"

@@ -44,3 +44,8 @@ def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:
         schema.pending,
         [{"mail_id": mail_id, "tries": 1, "reason": reason} for mail_id, reason in reasons.items()],
     )
+
+
+def mail_ids(connection: Connection) -> list[int]:
+    """The ids of all mail, oldest row first."""
+    return list(connection.execute(select(schema.mail.c.id).order_by(schema.mail.c.id)).scalars())

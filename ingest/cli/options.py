@@ -1,0 +1,54 @@
+"""The options that commands share, and what they stand for."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import wraps
+from pathlib import Path
+from typing import Any
+
+import click
+from sqlalchemy import Engine
+
+from ingest.config import Config, load_config
+from ingest.store.database import open_store
+
+DEFAULT_DATABASE = "sqlite:///ingest.db"
+# What URLs in records begin with until a server says where it is.
+BASE_URL = "http://localhost:8000"
+
+
+class Settings:
+    """Database and configuration, as options, environment and file say; opened when asked."""
+
+    def __init__(self, database: str | None, config: str | None) -> None:
+        path = config or os.environ.get("INGEST_CONFIG")
+        self.config: Config = load_config(Path(path)) if path else Config()
+        self.url = (
+            database
+            or os.environ.get("INGEST_DATABASE")
+            or self.config.database
+            or DEFAULT_DATABASE
+        )
+
+    def open(self, *, create: bool = False, migrate: bool = False) -> Engine:
+        """The store, as `open_store` has it. Raises `StoreError`."""
+        return open_store(self.url, create=create, migrate=migrate)
+
+
+def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command `--database` and `--config`, and call it with `settings`."""
+
+    @click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://…")
+    @click.option("--config", metavar="FILE", help="A TOML file.")
+    @click.pass_context
+    @wraps(command)
+    def with_settings(
+        ctx: click.Context, /, database: str | None, config: str | None, **arguments: Any
+    ) -> Any:
+        outer = ctx.find_object(dict) or {}
+        settings = Settings(database or outer.get("database"), config or outer.get("config"))
+        return command(settings, **arguments)
+
+    return with_settings

@@ -1,0 +1,104 @@
+"""`ingest replay`: archives into the store."""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest.cli.options import Settings, store_options
+
+if TYPE_CHECKING:
+    from ingest.intake.source import Source
+
+
+@click.command(name="replay")
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.option("--list", "lists", metavar="LIST-ID", multiple=True,
+              help="File the mail under this list, for archives that lack List-Id.")  # fmt: skip
+@click.option("--again", is_flag=True, help="From the start, not from where the last run stopped.")
+@click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
+@click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
+@store_options
+def command(
+    settings: Settings,
+    sources: tuple[str, ...],
+    lists: tuple[str, ...],
+    again: bool,
+    quiet: bool,
+    as_json: bool,
+) -> None:
+    """Store what archives hold.
+
+    SOURCE is an mbox (plain, .gz, .xz, .zst), a Maildir, a public-inbox git archive, an .eml
+    file, a folder of those, or - for standard input. A replay that was killed goes on where
+    it was; run again, it changes nothing.
+    """
+    from ingest.intake.open_source import open_source
+    from ingest.replay import Summary, replay
+
+    # All are opened before anything is stored: a mistyped path stops it before it begins.
+    opened = [open_source(where) for where in sources]
+    engine = settings.open(create=True)
+    started = time.monotonic()
+    total = Summary()
+    for source in opened:
+        with _progress(source, quiet=quiet or as_json) as advance:
+            done = replay(
+                engine,
+                source,
+                settings.config,
+                route=tuple(one.lower() for one in lists),
+                again=again,
+                progress=advance,
+            )
+        total = Summary(
+            total.read + done.read,
+            total.new + done.new,
+            total.known + done.known,
+            total.failed + done.failed,
+        )
+        for name in getattr(source, "vanished", ()):
+            click.echo(f"ingest: {name}: gone while it was read; left out", err=True)
+    engine.dispose()
+    seconds = time.monotonic() - started
+    if as_json:
+        click.echo(
+            json.dumps(
+                {
+                    "read": total.read,
+                    "new": total.new,
+                    "known": total.known,
+                    "failed": total.failed,
+                    "seconds": round(seconds, 3),
+                }
+            )
+        )
+    elif not quiet:
+        click.echo(
+            f"{total.read} mails read: {total.new} new, {total.known} known already, "
+            f"{total.failed} set aside; {seconds:.1f} s"
+        )
+        if total.failed:
+            click.echo("The mails set aside are kept whole; `ingest check` names them.")
+
+
+@contextmanager
+def _progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """A bar on a terminal; nothing elsewhere."""
+    if quiet or not sys.stderr.isatty():
+        yield lambda _: None
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+    from rich.progress import TimeRemainingColumn as Remaining
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
+        task = bar.add_task(source.label[-40:], total=source.total)
+        yield lambda count: bar.update(task, advance=count)

@@ -1,0 +1,26 @@
+"""Text of other people on a terminal: shown, and never obeyed."""
+
+from __future__ import annotations
+
+import re
+
+# C0 and C1 controls but newline and tab, and the characters that reorder what is read
+# (Unicode TR 36, 3.1): mail is full of other people's text.
+_ACTIVE = re.compile(
+    "[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]"
+)
+
+
+def safe(text: str) -> str:
+    r"""The text with control characters written as `\x1b` or `\u202e`."""
+    return _ACTIVE.sub(_escape, text)
+
+
+def safe_line(text: str) -> str:
+    """The same, on one line."""
+    return safe(text.replace("\n", " ").replace("\t", " "))
+
+
+def _escape(found: re.Match[str]) -> str:
+    code = ord(found[0])
+    return f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}"
