@@ -10,13 +10,12 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from typing import TypeVar
 
 from sqlalchemy import Engine
 
 from ingest.config import Config
-from ingest.intake.source import Deletion, RawMail, Source
+from ingest.intake.source import Deletion, RawMail, Source, SourceError
 from ingest.pipeline import Stored, derive_or_fail, rederive, store_mail
 from ingest.store.checkpoint import forget_position, position, remember
 from ingest.store.database import write_transaction
@@ -109,6 +108,17 @@ def _delivery(item: RawMail | Deletion, route: Sequence[str]) -> Delivery:
 
 
 def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
+    """Lists of that size. What was handed on before an error comes before the error."""
+    batch: list[T] = []
+    try:
+        for item in items:
+            batch.append(item)
+            if len(batch) == size:
+                yield batch
+                batch = []
+    except SourceError:
+        if batch:
+            yield batch
+        raise
+    if batch:
         yield batch

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 
+from ingest.mail.message import Address
+
 # C0 and C1 controls but newline and tab, and the characters that reorder what is read
 # (Unicode TR 36, 3.1): mail is full of other people's text.
 _ACTIVE = re.compile(
@@ -19,6 +21,13 @@ def safe(text: str) -> str:
 def safe_line(text: str) -> str:
     """The same, on one line."""
     return safe(text.replace("\n", " ").replace("\t", " "))
+
+
+def person(address: Address) -> str:
+    """`Name <address>`, or whichever of the two there is."""
+    if not address.email:
+        return address.name or "unknown"
+    return f"{address.name} <{address.email}>" if address.name else address.email
 
 
 def _escape(found: re.Match[str]) -> str:

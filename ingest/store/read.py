@@ -300,3 +300,31 @@ def lists_of(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str,
         for one, rows in _lists(connection, some).items():
             found[one] = tuple(row.list_id for row in rows)
     return found
+
+
+def series_by_id(connection: Connection, ids: Iterable[int]) -> list[SeriesRow]:
+    """The series with these ids, by key."""
+    rows: list[SeriesRow] = []
+    for some in chunks(ids):
+        rows += series_where(connection, schema.series.c.id.in_(some))
+    return rows
+
+
+def newest_series(
+    connection: Connection, *, list_id: str | None, incomplete: bool, limit: int
+) -> list[int]:
+    """The ids of series, the newest first. `list_id`: a list's id or link name."""
+    series, member, posting = schema.series.c, schema.member.c, schema.posting.c
+    query = select(series.id).order_by(series.date.desc().nulls_last(), series.id.desc())
+    if incomplete:
+        query = query.where(series.received_all.is_(False))
+    if list_id is not None:
+        list_ = schema.list_.c
+        named = (
+            select(member.series_id)
+            .join(schema.posting, posting.message_id == member.message_id)
+            .join(schema.list_, list_.id == posting.list_id)
+            .where((list_.list_id == list_id.lower()) | (list_.link_name == list_id))
+        )
+        query = query.where(series.id.in_(named))
+    return list(connection.execute(query.limit(limit)).scalars())

@@ -1,0 +1,93 @@
+"""`ingest explain`: what each stage makes of a mail."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+
+import click
+
+from ingest.cli.options import Settings, store_options
+from ingest.cli.terminal import person, safe_line
+from ingest.export import when
+from ingest.intake.source import RawMail
+from ingest.pipeline import Steps, steps
+from ingest.series.arrange import Arrangement, arrange
+from ingest.store.incoming import Delivery
+
+
+@click.command(name="explain")
+@click.argument("file")
+@store_options
+def command(settings: Settings, file: str) -> None:
+    """Say what each stage makes of a mail, and why. Stores nothing.
+
+    FILE is an .eml, an mbox, or - for standard input. With several mails, their threads and
+    series are explained as well.
+    """
+    from ingest.intake.open_source import open_source
+
+    made = [
+        steps(
+            Delivery(
+                raw=item.raw,
+                sha256=hashlib.sha256(item.raw).digest(),
+                source="explain",
+                flaws=item.defects,
+            ),
+            settings.config,
+        )
+        for item in open_source(file).read()
+        if isinstance(item, RawMail)
+    ]
+    if not made:
+        raise click.ClickException(f"{file} holds no mail")
+    facts = {one.derived.facts.key: one.derived.facts for one in made if not one.derived.ignored}
+    arrangement = arrange(facts.values())
+    for one in made:
+        for line in _explained(one, arrangement):
+            click.echo(safe_line(line))
+        click.echo()
+
+
+def _explained(one: Steps, arrangement: Arrangement) -> Iterator[str]:
+    message, derived, submission = one.message, one.derived, one.submission
+    facts = derived.facts
+    yield f"message     {message.msgid}"
+    yield f"  subject   {message.subject}"
+    yield f"  date      {when(message.date) or 'none that can be'}"
+    yield f"  answers   {', '.join(facts.parents[:5]) or 'nothing'}"
+    yield f"  lists     {', '.join(name.list_id for name in derived.lists) or 'none'}"
+    for part in message.parts:
+        said = f"{len(part.text)} characters" if part.text is not None else "not read"
+        name = f", {part.filename}" if part.filename else ""
+        yield f"  part      {part.content_type}{name}: {said}"
+    for defect in derived.defects:
+        yield f"  defect    {defect}"
+    undone = f" (from {one.submitter.undone})" if one.submitter.undone else ""
+    yield f"submitter   {person(one.submitter.person)}{undone}"
+    yield f"kind        {facts.kind}, since: {submission.reason}"
+    subject = submission.subject
+    place = "none" if facts.number is None else f"{subject.number}/{subject.total}"
+    given = "" if subject.version_given else " (not written)"
+    yield f"  subject   number {place}, version {subject.version}{given}"
+    yield f"  prefixes  {', '.join(subject.prefixes) or 'none'}"
+    if facts.hash is not None:
+        yield f"  hash      {facts.hash}"
+        yield f"  patch-id  {derived.patch_id or 'none'}"
+    if derived.pull_url is not None:
+        yield f"  pull      {derived.pull_url}"
+    for trailer in submission.trailers:
+        yield f"  trailer   {trailer.key}: {trailer.value}"
+    if derived.ignored:
+        yield f"outcome     ignored, since: {derived.ignored}"
+        return
+    where = arrangement.places[facts.key]
+    yield f"outcome     {where.outcome}, since: {where.reason or submission.reason}"
+    if where.parent is not None:
+        yield f"  speaks to {where.parent}"
+    for series in arrangement.series:
+        for member in series.members:
+            if member.key == facts.key:
+                yield f"  series    {series.key}: {series.received_total} of {series.total}"
+                yield f"  by rule   {member.rule} ({member.evidence or 'nothing above'})"

@@ -1,0 +1,32 @@
+"""Finding what a person names on the command line."""
+
+from __future__ import annotations
+
+import click
+from sqlalchemy import Connection
+
+from ingest.store import read, schema
+from ingest.store.read import MessageRow, SeriesRow
+
+
+def message(connection: Connection, name: str) -> MessageRow:
+    """The message of that Message-ID. Where several mails share it, the one that it belongs
+    to; the others are named by what `ingest show` says of them."""
+    for row in read.messages(connection, read.find_message(connection, name)):
+        return row
+    raise click.ClickException(f"no message {name} in the store")
+
+
+def series(connection: Connection, name: str) -> SeriesRow:
+    """The series of that key or number, or that the message of that Message-ID is in."""
+    if name.isdecimal():
+        found = read.series_where(connection, schema.series.c.id == int(name))
+    else:
+        found = []
+        for row in read.messages(connection, read.find_message(connection, name)):
+            if row.series_id is not None:
+                found = read.series_where(connection, schema.series.c.id == row.series_id)
+                break
+    if not found:
+        raise click.ClickException(f"no series {name} in the store; `ingest series` lists them")
+    return found[0]

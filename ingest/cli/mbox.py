@@ -1,0 +1,43 @@
+"""`ingest mbox`: a series or a patch for `git am`."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from ingest.cli.options import Settings, store_options
+
+
+@click.command(name="mbox")
+@click.argument("key")
+@store_options
+def command(settings: Settings, key: str) -> None:
+    """Print a patch or a series as an mbox, ready for git am.
+
+    KEY is a patch's Message-ID (that patch), or a cover's or a series' number (all patches in
+    order). The trailers that replies gave are added.
+    """
+    from ingest.api.mbox import patch_mbox
+    from ingest.cli import find
+    from ingest.store import read
+
+    engine = settings.open()
+    with engine.connect() as connection:
+        if not key.isdecimal() and (row := find.message(connection, key)).outcome != "cover":
+            if row.outcome != "patch":
+                raise click.ClickException(f"{row.key} is no patch but a {row.outcome}")
+            rows = [row]
+        else:
+            one = find.series(connection, key)
+            ids = read.members(connection, [one.id]).get(one.id, [])
+            rows = list(read.messages(connection, ids))
+            if not rows:
+                raise click.ClickException(f"no patch of {one.key} has come")
+            if not one.received_all:
+                got = f"{one.received_total} of {one.total}"
+                click.echo(f"ingest: {one.key} is not complete: {got}", err=True)
+        for text in patch_mbox(connection, rows):
+            sys.stdout.buffer.write(text.encode())
+        sys.stdout.buffer.flush()
+    engine.dispose()

@@ -1,0 +1,93 @@
+"""`ingest show`: one message's record."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest.cli.options import BASE_URL, Settings, store_options
+from ingest.cli.terminal import person, safe, safe_line
+from ingest.export import number, when
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from ingest.store.read import MessageRow
+
+
+@click.command(name="show")
+@click.argument("name", metavar="MESSAGE-ID")
+@click.option("--json", "as_json", is_flag=True, help="The record of Patchwork's REST API 1.2.")
+@click.option("--raw", is_flag=True, help="The mail, byte for byte as it came.")
+@store_options
+def command(settings: Settings, name: str, as_json: bool, raw: bool) -> None:
+    """Show one patch, cover, comment or other message.
+
+    MESSAGE-ID with or without angle brackets. Where several mails share an id, `#` and a digest
+    behind it names one of them.
+    """
+    from ingest.api.record import record
+    from ingest.cli import find
+    from ingest.store import read
+
+    if as_json and raw:
+        raise click.UsageError("--json and --raw exclude each other")
+    engine = settings.open()
+    with engine.connect() as connection:
+        row = find.message(connection, name)
+        if raw:
+            sys.stdout.buffer.write(read.raw_mail(connection, row.mail_id))
+            sys.stdout.buffer.flush()
+        elif as_json:
+            one = record(connection, row, settings.config, base=BASE_URL)
+            click.echo(json.dumps(one, ensure_ascii=False, indent=1))
+        else:
+            click.echo("\n".join(_text(connection, row)))
+    engine.dispose()
+
+
+def _text(connection: Connection, row: MessageRow) -> Iterator[str]:
+    """The record for a person: what it is and why, where it belongs, what it says."""
+    from ingest.store import read, schema
+
+    yield from _field(row.outcome.capitalize(), row.name or row.subject)
+    yield from _field("Message-ID", row.key)
+    yield from _field("From", person(row.submitter))
+    if row.author is not None:
+        yield from _field("Author", person(row.author))
+    yield from _field("Date", f"{when(row.date)} UTC" if row.date else "unknown")
+    yield from _field("Lists", ", ".join(one.list_id for one in row.lists))
+    yield from _field("Reason", row.reason)
+    yield from _field("Defects", ", ".join(row.defects))
+    if row.series_id is not None:
+        (one,) = read.series_where(connection, schema.series.c.id == row.series_id)
+        place = "cover" if row.number is None else f"{number(row.number, row.minor)}/{one.total}"
+        yield from _field("Series", f"{one.name} v{one.version}, {place} ({one.key})")
+    if row.parent_id is not None:
+        yield from _field("Speaks to", read.keys(connection, [row.parent_id])[row.parent_id])
+    elif row.in_reply_to is not None:
+        yield from _field("Answers", row.in_reply_to)
+    if row.outcome == "patch":
+        yield from _field("State", row.state)
+        yield from _field("Hash", row.hash)
+        yield from _field("Patch-id", row.patch_id)
+    yield from _field("Pull", row.pull_url)
+    for trailer in row.trailers:
+        yield from _field(trailer.key, trailer.value)
+    others = [one for one in read.find_message(connection, row.msgid) if one != row.id]
+    for key in read.keys(connection, others).values():
+        yield from _field("Same id", key)
+    yield ""
+    yield safe(row.content)
+    if row.diff:
+        yield ""
+        yield safe(row.diff.rstrip("\n"))
+
+
+def _field(name: str, value: str | None) -> Iterator[str]:
+    if value:
+        yield f"{name + ':':<12} {safe_line(value)}"
