@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -246,14 +247,15 @@ def _kind(submission: Submission) -> Kind:
             return Kind.OTHER
 
 
+# Words of a prefix that tell postings of one patch set apart, not what they are for.
+_COUNTING = re.compile(r".*v[0-9]+(?:\.[0-9]+)?|.*[0-9]/[0-9]+|[0-9]+ of [0-9]+|.*resend.*")
+
+
 def _tag(prefixes: tuple[str, ...]) -> str:
-    """The prefixes that say what a posting is for: without numbers, versions and RESEND."""
-    said = (word.lower() for word in prefixes)
-    return " ".join(
-        word
-        for word in said
-        if not any(digit in word for digit in "0123456789") and word != "resend"
-    )
+    """The prefixes that say what a posting is for (`rfc net-next`, `autosel 6.12`): without
+    numbers, versions and RESEND."""
+    said = (word.lower()[:64] for word in prefixes)
+    return " ".join(word for word in said if not _COUNTING.fullmatch(word))
 
 
 def _diff(submission: Submission) -> str | None:

@@ -1,26 +1,28 @@
 """Which series there are among the submissions of a thread, and what each message is in it.
 
-Input: the facts of every submission of one connected set, in any order. Output: the series
-and the place of each message. Pure: what it returns depends on that set and on nothing else,
-so that the order of arrival cannot show in it.
+Input: the facts of every submission of one connected set, in any order, and what operators
+have pinned. Output: the series and the place of each message. Pure: what it returns depends on
+that set and on nothing else, so that the order of arrival cannot show in it.
 
-A series is found in three steps. Pieces (numbered patches and covers) gather into drafts, in
-the thread's own order: below a piece that they continue, beside siblings, or, unthreaded, by
-sender, total, prefixes and time. Then drafts find what they lack: a cover that is numbered
-otherwise or not at all, patches that another sender posted. Last, what is left becomes a
-comment on the nearest patch or cover above it, or stands alone.
+Pieces gather into drafts (`gather`), drafts find what they lack (`mend`), operators have the
+last word, and what is left becomes a comment on the nearest patch or cover above it, or stands
+alone.
 """
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from ingest.series.draft import SAME_SEND, Draft, Rule
+from ingest.series.draft import Draft, Rule, is_cover
 from ingest.series.facts import Facts, Kind
+from ingest.series.gather import gather
+from ingest.series.mend import mend
 from ingest.series.thread import Thread, thread
+
+# A pin with this target makes its message stand alone.
+ALONE = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +38,11 @@ class Member:
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One posting of one version. `key`: its cover's, else its lowest patch's, message."""
+    """One posting of one version. `key`: its cover's, else its lowest patch's, message.
+
+    `total`: as its patches say; for a partial re-roll, the number of patches that it replaces.
+    `under`: the series in whose thread it was sent, by key.
+    """
 
     key: str
     name: str
@@ -48,6 +54,8 @@ class Series:
     sender: str
     cover: str | None
     members: tuple[Member, ...]
+    partial: bool = False
+    under: str | None = None
 
     @property
     def received_all(self) -> bool:
@@ -73,182 +81,88 @@ class Arrangement:
     places: Mapping[str, Place]
 
 
-def arrange(submissions: Iterable[Facts]) -> Arrangement:
-    """Arrange one connected set. Order of the input makes no difference."""
+def arrange(submissions: Iterable[Facts], pins: Mapping[str, str] | None = None) -> Arrangement:
+    """Arrange one connected set. Order of the input makes no difference.
+
+    `pins`: by message key, a message of the series that it is to be in, or `ALONE`.
+    """
     by_key = {facts.key: facts for facts in submissions}
     links = thread(by_key)
-    drafts = _gather(by_key, links)
-    _join_co_posted(drafts)
-    drafts = _find_covers(drafts, by_key, links)
-    series = tuple(sorted((_series(draft) for draft in drafts), key=lambda one: one.key))
-    return Arrangement(series, _places(series, by_key, links))
+    gathered = gather(by_key, links)
+    drafts = mend(gathered.drafts, by_key, links, gathered.above)
+    drafts = _pin(drafts, by_key, pins or {})
+    # Covers of covers: a patch set of patch sets has no patches of its own.
+    drafts = [one for one in drafts if one.pieces or one.total is not None]
+    names = {one.opener: one.members()[0].key for one in drafts}
+    series = sorted((_series(one, names) for one in drafts), key=lambda one: one.key)
+    return Arrangement(tuple(series), _places(series, by_key, links))
 
 
-# --- pieces into drafts ---------------------------------------------------------------------
-
-
-def _gather(by_key: Mapping[str, Facts], links: Thread) -> list[Draft]:
-    drafts: list[Draft] = []
-    draft_of: dict[str, Draft] = {}
-    # Drafts that hang below the same thing and could take the same piece; the home names it.
-    beside: dict[tuple[str, str, int | None, str], list[Draft]] = defaultdict(list)
-    nearest: dict[str, str | None] = {}  # the nearest piece at or above a message
-    for key in links.order:
-        facts = by_key[key]
-        above = links.parent[key]
-        nearest_above = nearest[above] if above is not None else None
-        nearest[key] = key if facts.piece else nearest_above
-        if not facts.piece:
+def _pin(drafts: list[Draft], by_key: Mapping[str, Facts], pins: Mapping[str, str]) -> list[Draft]:
+    """Move what operators have moved, in the order of keys; whom it displaces stands alone."""
+    for key in sorted(pins.keys() & by_key.keys()):
+        of = {piece.key: draft for draft in drafts for piece in draft.members()}
+        target = of.get(pins[key])
+        source = of.get(key)
+        if pins[key] != ALONE and (target is None or target is source):
             continue
-        if facts.total is None:
-            drafts.append(_opened(facts, home=key, rule=Rule.ALONE))
-            draft_of[key] = drafts[-1]
+        facts = source.remove(key) if source is not None else by_key[key]
+        if target is None:
+            drafts.append(_alone(facts, "split off"))
             continue
-        if nearest_above is not None:
-            continued = draft_of[nearest_above]
-            if continued.fits(facts):
-                continued.add(facts, Rule.BELOW, nearest_above)
-                draft_of[key] = continued
-                continue
-        home = _home(facts, by_key, links, draft_of, nearest_above)
-        # Within a thread the prefixes may differ; without one they are part of what holds.
-        siblings = beside[(home, facts.sender, facts.total, facts.tag if not home else "")]
-        fitting = [one for one in siblings if one.fits(facts) and (home or one.close(facts))]
-        if fitting:
-            chosen = min(fitting, key=lambda draft: draft.distance(facts))
-            chosen.add(facts, Rule.SIBLING if home else Rule.UNTHREADED, home or facts.sender)
-        else:
-            chosen = _opened(facts, home=home, rule=Rule.FIRST)
-            drafts.append(chosen)
-            siblings.append(chosen)
-        draft_of[key] = chosen
-    return drafts
+        if not target.free(facts) and facts.piece:
+            taken = next(one for one in target.members() if _same_slot(one, facts))
+            drafts.append(_alone(target.remove(taken.key), f"displaced by {key}"))
+        if facts.piece:
+            target.add(facts, Rule.PINNED, pins[key])
+        elif target.cover is None:
+            target.cover = facts
+            target.reasons[key] = (Rule.PINNED, pins[key])
+    return [draft for draft in drafts if draft.members()]
 
 
-def _opened(facts: Facts, *, home: str, rule: Rule) -> Draft:
-    draft = Draft(home=home, sender=facts.sender, total=facts.total, tag=facts.tag)
-    draft.add(facts, rule, home)
+def _alone(facts: Facts, evidence: str) -> Draft:
+    draft = Draft(opener=facts.key, home=facts.key, sender=facts.sender, total=None)
+    draft.add(facts, Rule.PINNED, evidence)
+    if is_cover(facts):
+        draft.total = facts.total
     return draft
 
 
-def _home(
-    facts: Facts,
-    by_key: Mapping[str, Facts],
-    links: Thread,
-    draft_of: Mapping[str, Draft],
-    nearest_above: str | None,
-) -> str:
-    """What a new draft hangs below: a mail of its sender's own that may be its cover, else the
-    first piece of the series above, else the thread's top, else '' (nothing: unthreaded)."""
-    above = links.parent[facts.key]
-    if above is None:
-        return links.unseen.get(facts.key, "")
-    parent = by_key[above]
-    if _may_be_cover(parent, facts.sender):
-        return above
-    if nearest_above is not None:
-        return draft_of[nearest_above].members()[0].key
-    top = above
-    while (higher := links.parent[top]) is not None:
-        top = higher
-    return top
-
-
-# --- what drafts lack -----------------------------------------------------------------------
-
-
-def _join_co_posted(drafts: list[Draft]) -> None:
-    """A series may be posted by several people: parts by another sender that fill gaps.
-
-    All of number, total and version must fit: naming somebody's cover is not enough.
-    """
-    for guest in [draft for draft in drafts if draft.total is not None and draft.cover is None]:
-        hosts = [
-            host
-            for host in drafts
-            if host is not guest
-            and host.total is not None
-            and host.total == guest.total
-            and host.sender != guest.sender
-            and host.cover is not None
-            and guest.home == host.cover.key
-            and host.version == guest.version
-            and not host.pieces.keys() & guest.pieces.keys()
-            and all(piece.number and piece.number <= host.total for piece in guest.members())
-        ]
-        if hosts:
-            for piece in guest.members():
-                hosts[0].add(piece, Rule.CO_POSTED, f"{guest.sender} in {hosts[0].sender}'s series")
-            drafts.remove(guest)
-
-
-def _find_covers(drafts: list[Draft], by_key: Mapping[str, Facts], links: Thread) -> list[Draft]:
-    """Give drafts without a cover the mail that they answer, where that is one."""
-    covers = {draft.cover.key: draft for draft in drafts if draft.cover and not draft.pieces}
-    taken: set[str] = set()
-    dissolved: list[Draft] = []
-    for draft in sorted(drafts, key=lambda one: (one.members()[0].when, one.members()[0].key)):
-        above = links.parent[draft.members()[0].key]
-        if draft.cover is not None or draft.total is None or above is None or above in taken:
-            continue
-        candidate = by_key[above]
-        if above in covers and candidate.sender == draft.sender:
-            if candidate.patchset and candidate.number != 0:
-                rule = Rule.COVER_PATCHSET
-            elif draft.same_version(candidate):
-                rule = Rule.COVER_OTHER_TOTAL
-            else:
-                continue
-            dissolved.append(covers[above])
-        elif _may_be_cover(candidate, draft.sender) and _says_same_version(candidate, draft):
-            rule = Rule.COVER_UNNUMBERED
-        else:
-            continue
-        draft.cover = candidate
-        draft.reasons[above] = (rule, draft.members()[1].key)
-        taken.add(above)
-    return [draft for draft in drafts if draft not in dissolved]
-
-
-def _may_be_cover(facts: Facts, sender: str) -> bool:
-    """An unnumbered mail that is no reply and no patch, by the sender of what answers it."""
-    return facts.kind is Kind.OTHER and not facts.reply and facts.sender == sender
-
-
-def _says_same_version(candidate: Facts, draft: Draft) -> bool:
-    """A version at the end of its subject must be the patches', where those have one."""
-    if draft.version_given and candidate.title_version is not None:
-        return (candidate.title_version, 0) == draft.version
-    return draft.distance(candidate) <= SAME_SEND
+def _same_slot(one: Facts, other: Facts) -> bool:
+    if is_cover(one) or is_cover(other):
+        return is_cover(one) and is_cover(other)
+    return (one.number or 1, one.minor) == (other.number or 1, other.minor)
 
 
 # --- results --------------------------------------------------------------------------------
 
 
-def _series(draft: Draft) -> Series:
+def _series(draft: Draft, names: Mapping[str, str]) -> Series:
     members = draft.members()
-    lowest = members[-len(draft.pieces)] if draft.pieces else None
     version, version_minor = draft.version
-    numbers = {number for number, minor in draft.pieces if not minor}
     total = draft.total or 1
-    if draft.cover is not None:
-        name = draft.cover.title
-    else:
-        assert lowest is not None
-        name = lowest.name
+    received = sum(1 for number, minor in draft.pieces if 1 <= number <= total and not minor)
+    if draft.replaces or draft.total is None:
+        total = received = max(len(draft.pieces), 1)
+    first = members[0]
     dates = [piece.date for piece in members if piece.date is not None]
-    first = draft.cover.date if draft.cover is not None else None
+    cover_date = draft.cover.date if draft.cover is not None else None
+    under = names.get(draft.under.opener) if draft.under is not None else None
     return Series(
-        key=members[0].key,
-        name=name,
+        key=first.key,
+        # Patchwork's: a cover's title, else the first patch's name with its prefixes.
+        name=first.title if first is draft.cover else first.name,
         version=version,
         version_minor=version_minor,
         total=total,
-        received_total=sum(1 for number in numbers if 1 <= number <= total),
-        date=first or min(dates, default=None),
-        sender=members[0].sender,
-        cover=draft.cover.key if draft.cover is not None else None,
+        received_total=received,
+        date=cover_date or min(dates, default=None),
+        sender=first.sender,
+        cover=first.key if first is draft.cover else None,
         members=tuple(_member(draft, piece) for piece in members),
+        partial=draft.replaces,
+        under=under if under != first.key else None,
     )
 
 
@@ -273,11 +187,13 @@ def _places(
     for key in links.order:
         above = links.parent[key]
         parent = nearest[above] if above is not None else None
+        facts = by_key[key]
+        if key not in places and facts.piece:
+            places[key] = Place("cover", "cover-of-covers")
         if key in places:
             nearest[key] = key
             continue
         nearest[key] = parent
-        facts = by_key[key]
         if facts.kind is Kind.OTHER and above is None and key not in links.unseen:
             places[key] = Place("other", "starts-thread")
         elif parent is not None:

@@ -1,4 +1,4 @@
-"""A series in the making: which piece fits into it.
+"""A series in the making: which piece fits into it, and why each is there.
 
 A draft is the one mutable thing in this room; it lives within one call of `arrange`.
 """
@@ -22,36 +22,49 @@ class Rule(StrEnum):
     FIRST = "first"  # the piece that opened the series
     BELOW = "below"  # answers a piece of the series
     SIBLING = "sibling"  # answers the same mail as the series' other pieces
-    UNTHREADED = "unthreaded"  # same sender, total and prefixes, sent within the hour
+    UNTHREADED = "unthreaded"  # same sender, total and prefixes, sent within two hours
+    SAME_RUN = "same-run"  # its Message-ID comes from the same run of git send-email
+    OTHER_VERSION = "other-version"  # the version is missing on it or on the others: sent together
+    ADDENDUM = "addendum"  # numbered behind the last: 6/5
+    ONLY_PATCH = "only-patch"  # unnumbered, below a cover of one
     CO_POSTED = "co-posted"  # another sender's, but number, total and version fit a gap
+    FOREIGN = "foreign"  # answers another sender's series, and does not belong to it
     COVER_OTHER_TOTAL = "cover-other-total"  # a cover whose patches count to another total
     COVER_UNNUMBERED = "cover-unnumbered"  # no 0/n, but its sender's numbered patches answer it
     COVER_PATCHSET = "cover-patchset"  # PATCHSET with a number of its own above other patches
+    PINNED = "pinned"  # an operator put it here
 
 
 Slot = tuple[int, int]
+Version = tuple[int, int]
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class Draft:
-    """Pieces that belong together, by number; `home` is what they hang below."""
+    """Pieces that belong together, by number.
 
+    `opener`: the message that opened it; `home`: what it hangs below (a message, or the opener
+    of the draft `under`), '' for unthreaded ones. `replaces`: it is a partial re-roll.
+    """
+
+    opener: str
     home: str
     sender: str
     total: int | None
-    tag: str
+    under: Draft | None = None
     cover: Facts | None = None
     pieces: dict[Slot, Facts] = field(default_factory=dict)
     reasons: dict[str, tuple[Rule, str]] = field(default_factory=dict)
     last: datetime | None = None
     last_unthreaded: datetime | None = None
+    replaces: bool = False
 
     @property
-    def version(self) -> tuple[int, int]:
+    def version(self) -> Version:
         """The version that is written on a piece, the cover's first; else the first."""
         for piece in self.members():
             if piece.version_given:
-                return piece.version, piece.version_minor
+                return version_of(piece)
         if self.cover is not None and self.cover.title_version is not None:
             return self.cover.title_version, 0
         return 1, 0
@@ -59,6 +72,14 @@ class Draft:
     @property
     def version_given(self) -> bool:
         return any(piece.version_given for piece in self.members())
+
+    @property
+    def complete(self) -> bool:
+        """Whether all patches are there. A cover may lack."""
+        total = self.total or 1
+        return (
+            sum(1 for number, minor in self.pieces if 1 <= number <= total and not minor) >= total
+        )
 
     def members(self) -> list[Facts]:
         """The cover, then the patches in number order."""
@@ -76,6 +97,20 @@ class Draft:
         if not facts.parents and facts.date is not None:
             self.last_unthreaded = facts.date
 
+    def take(self, other: Draft, rule: Rule, evidence: str) -> None:
+        """Add all pieces of another draft, which is then no more."""
+        for piece in other.members():
+            self.add(piece, rule, evidence)
+
+    def remove(self, key: str) -> Facts:
+        """Take one member out."""
+        del self.reasons[key]
+        if self.cover is not None and self.cover.key == key:
+            taken, self.cover = self.cover, None
+            return taken
+        slot = next(slot for slot, piece in self.pieces.items() if piece.key == key)
+        return self.pieces.pop(slot)
+
     def free(self, facts: Facts) -> bool:
         """Whether the place that its number names is not taken."""
         if is_cover(facts):
@@ -88,19 +123,15 @@ class Draft:
             facts.sender == self.sender
             and facts.total == self.total
             and self.free(facts)
-            and self.same_version(facts)
+            and version_of(facts) == self.version
         )
 
-    def same_version(self, facts: Facts) -> bool:
-        """Equal versions; or one side says none and both were sent on the same day.
-
-        The cover may say v3 and the patches nothing, or the other way round.
-        """
-        if facts.version_given == self.version_given:
-            return (facts.version, facts.version_minor) == self.version
-        if (facts.version, facts.version_minor) == self.version:
-            return True
-        return self.distance(facts) <= SAME_SEND
+    def disjoint(self, other: Draft) -> bool:
+        """Whether the two could be one: no place is taken in both."""
+        return not (
+            self.pieces.keys() & other.pieces.keys()
+            or (self.cover is not None and other.cover is not None)
+        )
 
     def distance(self, facts: Facts) -> timedelta:
         """How far its date lies from the last piece's."""
@@ -127,3 +158,12 @@ def is_cover(facts: Facts) -> bool:
 def slot_of(facts: Facts) -> Slot:
     """Number and minor: (0, 5) for `0.5/5`; an unnumbered patch is the first of one."""
     return (1 if facts.number is None else facts.number, facts.minor)
+
+
+def version_of(facts: Facts) -> Version:
+    return facts.version, facts.version_minor
+
+
+def may_be_cover(facts: Facts, sender: str) -> bool:
+    """An unnumbered mail that is no reply and no patch, by the sender of what answers it."""
+    return facts.kind is Kind.OTHER and not facts.reply and facts.sender == sender

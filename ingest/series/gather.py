@@ -1,0 +1,100 @@
+"""The first step of arranging: numbered pieces into drafts, in the thread's own order.
+
+A piece goes where its number, total, version and sender agree: below a piece that it
+continues, beside siblings under the same mail, or, where nothing threads it, beside what the
+same sender sent with the same total and prefixes within two hours.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ingest.series.draft import Draft, Rule, may_be_cover
+from ingest.series.facts import Facts
+from ingest.series.thread import Thread
+
+
+@dataclass(frozen=True, slots=True)
+class Gathered:
+    """`above`: for each message the nearest piece above it, by key."""
+
+    drafts: list[Draft]
+    above: Mapping[str, str | None]
+
+
+def gather(by_key: Mapping[str, Facts], links: Thread) -> Gathered:
+    """Every piece in one draft. Linear in the number of pieces, but for repeated numbers."""
+    drafts: list[Draft] = []
+    draft_of: dict[str, Draft] = {}
+    # Drafts that hang below the same thing and could take the same piece.
+    beside: dict[tuple[object, ...], list[Draft]] = defaultdict(list)
+    nearest: dict[str, str | None] = {}  # the nearest piece at or above a message
+    above_of: dict[str, str | None] = {}
+    for key in links.order:
+        facts = by_key[key]
+        parent = links.parent[key]
+        above = nearest[parent] if parent is not None else None
+        above_of[key] = above
+        nearest[key] = key if facts.piece else above
+        if not facts.piece:
+            continue
+        under = draft_of[above] if above is not None else None
+        draft = _place(facts, by_key, links, under, beside)
+        if draft.opener == key:
+            drafts.append(draft)
+        draft_of[key] = draft
+    return Gathered(drafts, above_of)
+
+
+def _place(
+    facts: Facts,
+    by_key: Mapping[str, Facts],
+    links: Thread,
+    under: Draft | None,
+    beside: dict[tuple[object, ...], list[Draft]],
+) -> Draft:
+    """The draft that takes a piece: one that is there, else a new one."""
+    if facts.total is None:
+        home = under.opener if under is not None else ""
+        return _opened(facts, home, under, Rule.ALONE)
+    if under is not None and under.fits(facts):
+        under.add(facts, Rule.BELOW, links.parent[facts.key] or "")
+        return under
+    home = _home(facts, by_key, links, under)
+    # Within a thread the prefixes may differ; without one they are part of what holds.
+    siblings = beside[(home, facts.sender, facts.total, "" if home else facts.tag)]
+    fitting = [one for one in siblings if one.fits(facts) and (home or one.close(facts))]
+    if fitting:
+        chosen = min(fitting, key=lambda one: one.distance(facts))
+        rule = Rule.SIBLING if home else Rule.UNTHREADED
+        chosen.add(facts, rule, home or f"{facts.sender}, {facts.total}, {facts.tag}")
+        return chosen
+    foreign = under is not None and under.sender != facts.sender and under.total == facts.total
+    chosen = _opened(facts, home, under, Rule.FOREIGN if foreign else Rule.FIRST)
+    siblings.append(chosen)
+    return chosen
+
+
+def _opened(facts: Facts, home: str, under: Draft | None, rule: Rule) -> Draft:
+    draft = Draft(opener=facts.key, home=home, sender=facts.sender, total=facts.total, under=under)
+    evidence = f"not by {under.sender}" if rule is Rule.FOREIGN and under else home
+    draft.add(facts, rule, evidence)
+    return draft
+
+
+def _home(facts: Facts, by_key: Mapping[str, Facts], links: Thread, under: Draft | None) -> str:
+    """What a new draft hangs below: a mail of its sender's own that may be its cover, else the
+    series above, else the thread's top, else '' (nothing: unthreaded)."""
+    parent = links.parent[facts.key]
+    if parent is None:
+        return links.unseen.get(facts.key, "")
+    if may_be_cover(by_key[parent], facts.sender):
+        return parent
+    if under is not None:
+        return under.opener
+    top = parent
+    while (higher := links.parent[top]) is not None:
+        top = higher
+    return top
