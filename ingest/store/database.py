@@ -123,7 +123,6 @@ def _sqlite_connected(connection: Any, _record: object) -> None:
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
-        "journal_mode=WAL",
         "synchronous=FULL",  # a commit survives a power cut: 250 is a promise
         "foreign_keys=ON",
         f"busy_timeout={_BUSY_SECONDS * 1000}",
@@ -149,6 +148,8 @@ def _settle_schema(engine: Engine, shown: str, *, create: bool, migrate: bool) -
             f"{shown} has the older schema {found}; any writing command, such as "
             "`ingest reparse`, brings it up to date"
         )
+    if engine.dialect.name == "sqlite":
+        _write_ahead(engine)
     with write_transaction(engine) as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(
@@ -156,6 +157,16 @@ def _settle_schema(engine: Engine, shown: str, *, create: bool, migrate: bool) -
             )
         if _revision(connection, shown) != REVISIONS[-1]:
             _migrate(connection)
+
+
+def _write_ahead(engine: Engine) -> None:
+    """Let readers read while one writes. The file remembers it, so this is done once, and not
+    before it is known to be ours: looking at a stranger's database must not alter it."""
+    raw = engine.raw_connection()
+    try:
+        raw.cursor().execute("PRAGMA journal_mode=WAL")
+    finally:
+        raw.close()
 
 
 def _revision(connection: Connection, shown: str) -> str | None:
