@@ -36,6 +36,15 @@ class _Commands(click.Group):
         command: click.Command = module.command
         return command
 
+    def invoke(self, ctx: click.Context) -> object:
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            # The reader has seen enough (`ingest export | head`): the status that the signal
+            # would give, and not click's 1. Python would complain at exit if it could.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            sys.exit(141)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
@@ -65,12 +74,19 @@ def main() -> None:
         except click.exceptions.Exit as done:
             sys.exit(done.exit_code)
         except click.ClickException as wrong:
-            wrong.show()
+            if isinstance(wrong, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+                wrong.show()  # click 8.2: no command at all, which shows the help
+            else:
+                click.echo(f"ingest: {_one_line(wrong)}", err=True)
             sys.exit(wrong.exit_code)
         except (click.Abort, KeyboardInterrupt):
             click.echo("ingest: interrupted; what was stored stands", err=True)
             sys.exit(130)
-        except BrokenPipeError:
-            # The reader has seen enough (`ingest export | head`). Python would complain at exit.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(141)
+
+
+def _one_line(wrong: click.ClickException) -> str:
+    """What is wrong, and for a mistake in the command line where to read how it goes."""
+    text = " ".join(wrong.format_message().split())
+    if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
+        return f"{text.rstrip('.')}; `{wrong.ctx.command_path} --help` says how"
+    return text

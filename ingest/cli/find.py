@@ -19,10 +19,11 @@ def message(connection: Connection, name: str) -> MessageRow:
 
 def series(connection: Connection, name: str) -> SeriesRow:
     """The series of that key or number, or that the message of that Message-ID is in."""
+    found: list[SeriesRow] = []
     if name.isdecimal():
-        found = read.series_where(connection, schema.series.c.id == int(name))
+        if len(name) <= 18:  # more digits than any row's number has
+            found = read.series_where(connection, schema.series.c.id == int(name))
     else:
-        found = []
         for row in read.messages(connection, read.find_message(connection, name)):
             if row.series_id is not None:
                 found = read.series_where(connection, schema.series.c.id == row.series_id)

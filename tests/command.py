@@ -1,0 +1,67 @@
+"""The program as a person runs it: a process of its own, its output and its status."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from tests.conftest import ROOT
+
+# Run with fewer mails a batch, so that a small archive has many.
+SMALL_BATCHES = "import ingest.replay; ingest.replay.BATCH = 5; from ingest.cli import main; main()"
+
+
+def environment() -> dict[str, str]:
+    """Ours, without what would lead the program elsewhere."""
+    kept = {key: value for key, value in os.environ.items() if not key.startswith("INGEST_")}
+    return kept | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
+
+
+def arguments(*words: str, code: str | None = None) -> list[str]:
+    """The command line of `ingest WORDS`; with `code`, of that Python program instead."""
+    return [sys.executable, *(("-c", code) if code else ("-m", "ingest")), *words]
+
+
+def ingest(
+    *words: str, cwd: Path, stdin: bytes = b"", env: dict[str, str] | None = None,
+    code: str | None = None,
+) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
+    """Run `ingest WORDS` to its end."""
+    return subprocess.run(
+        arguments(*words, code=code),
+        cwd=cwd,
+        env=environment() | (env or {}),
+        input=stdin,
+        capture_output=True,
+        check=False,
+        timeout=120,
+    )
+
+
+def ingest_ok(*words: str, cwd: Path, stdin: bytes = b"", code: str | None = None) -> str:
+    """Run `ingest WORDS`, which must succeed and have nothing to complain of; its output."""
+    done = ingest(*words, cwd=cwd, stdin=stdin, code=code)
+    assert (done.returncode, done.stderr) == (0, b""), done
+    return done.stdout.decode()
+
+
+def one_line(done: subprocess.CompletedProcess[bytes], *wanted: str) -> str:
+    """The complaint of a command that failed: one line, no traceback, with these words in it."""
+    text = done.stderr.decode()
+    assert done.returncode != 0, text
+    assert text.startswith("ingest: "), text
+    assert text.count("\n") == 1, text
+    assert text.endswith("\n"), text
+    assert "Traceback" not in text
+    assert "a defect of ours" not in text
+    for one in wanted:
+        assert one in text, (one, text)
+    return text
+
+
+def files(folder: Path) -> Sequence[str]:
+    """What there is in a folder, by name."""
+    return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))

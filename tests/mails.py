@@ -1,0 +1,208 @@
+"""Mail for the tests of what lies behind the parser: patches, covers and replies, built to order.
+
+The people, lists and changes are invented; each builder gives the raw bytes of one mail.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from sqlalchemy import Connection, Engine, func, select
+
+from ingest.config import Config
+from ingest.export import export
+from ingest.pipeline import Stored, derive_or_fail, store_mail
+from ingest.store import schema
+from ingest.store.database import write_transaction
+from ingest.store.incoming import Delivery
+
+ADA = "Ada Byron <ada@example.org>"
+BOB = "Bob Tester <bob@example.com>"
+LIST = "dev.lists.example.org"
+START = datetime(2026, 3, 2, 10, 15)
+NOW = datetime(2026, 6, 1)  # the time of arrival, which no record may show
+
+
+def mail(
+    msgid: str,
+    subject: str,
+    body: str,
+    *,
+    sender: str = ADA,
+    date: datetime = START,
+    answers: str | None = None,
+    references: Sequence[str] = (),
+    list_id: str | None = LIST,
+    headers: Sequence[str] = (),
+) -> bytes:
+    """One plain mail. `msgid`, `answers` and `references` come without angle brackets."""
+    lines = [
+        *headers,
+        f"From: {sender}",
+        "To: dev@lists.example.org",
+        f"Subject: {subject}",
+        f"Date: {format_datetime(date.replace(tzinfo=UTC))}",
+        f"Message-ID: <{msgid}>",
+    ]
+    if list_id is not None:
+        lines.append(f"List-Id: The developers <{list_id}>")
+    if answers is not None:
+        lines.append(f"In-Reply-To: <{answers}>")
+        lines.append(f"References: {' '.join(f'<{one}>' for one in (*references, answers))}")
+    lines += ["Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: 8bit"]
+    return ("\n".join((*lines, "", body)).rstrip("\n") + "\n").encode()
+
+
+def diff(name: str = "f", word: str = "new") -> str:
+    """A change of one line of the file `name`, as git writes it: it applies to `content()`."""
+    return (
+        f" {name}.c | 2 +-\n 1 file changed, 1 insertion(+), 1 deletion(-)\n\n"
+        f"diff --git a/{name}.c b/{name}.c\n"
+        "index 1111111..2222222 100644\n"
+        f"--- a/{name}.c\n+++ b/{name}.c\n"
+        "@@ -1,3 +1,3 @@\n one\n-two\n"
+        f"+{word}\n three\n-- \n2.39.5\n"
+    )
+
+
+def content() -> str:
+    """What the files hold that `diff` changes."""
+    return "one\ntwo\nthree\n"
+
+
+def patch_body(text: str = "Say why.", *, name: str = "f", word: str = "new") -> str:
+    return f"{text}\n\nSigned-off-by: {ADA}\n---\n{diff(name, word)}"
+
+
+def patch(
+    msgid: str = "p@example.org", subject: str = "[PATCH] fs: change", **more: object
+) -> bytes:
+    """A patch by itself. `name` and `word` say what its diff changes."""
+    name, word = str(more.pop("name", "f")), str(more.pop("word", "new"))
+    return mail(msgid, subject, patch_body(name=name, word=word), **more)  # type: ignore[arg-type]
+
+
+def series(
+    stem: str,
+    total: int,
+    *,
+    version: int = 1,
+    cover: bool = True,
+    threaded: bool = True,
+    start: datetime = START,
+    sender: str = ADA,
+    headers: Sequence[str] = (),
+) -> list[bytes]:
+    """A posting as `git send-email` makes it: the cover first, the patches in answer to it."""
+    mark = "PATCH" if version == 1 else f"PATCH v{version}"
+    mails = []
+    if cover:
+        body = "What this is about.\n\nAda Byron (2):\n  one\n  two\n\n f.c | 2 +-\n"
+        subject = f"[{mark} 0/{total}] {stem}: improve all"
+        mails.append(
+            mail(f"{stem}-0@example.org", subject, body, date=start, sender=sender, headers=headers)
+        )
+    first = 0 if cover else 1
+    for number in range(1, total + 1):
+        answers = f"{stem}-{first}@example.org" if threaded and number > first else None
+        mails.append(
+            mail(
+                f"{stem}-{number}@example.org",
+                f"[{mark} {number}/{total}] {stem}: step {number}",
+                patch_body(name=f"{stem}{number}", word=f"v{version}"),
+                date=start + timedelta(seconds=number),
+                answers=answers,
+                sender=sender,
+                headers=headers,
+            )
+        )
+    return mails
+
+
+def reply(
+    msgid: str, to: str, text: str = "Looks good.", *, sender: str = BOB, minutes: int = 60
+) -> bytes:
+    """An answer to a mail, quoting it."""
+    body = f"On Monday Ada Byron wrote:\n> Say why.\n\n{text}\n"
+    return mail(
+        msgid, "Re: fs: change", body, sender=sender, answers=to,
+        date=START + timedelta(minutes=minutes),
+    )  # fmt: skip
+
+
+def little_archive(postings: int = 8) -> list[bytes]:
+    """Some postings of several shapes with their reviews."""
+    mails = []
+    for number in range(postings):
+        stem = f"s{number}"
+        start = START + timedelta(days=number)
+        mails += series(
+            stem,
+            2 + number % 3,
+            version=1 + number % 2,
+            cover=number % 4 != 3,
+            threaded=number % 4 != 2,
+            start=start,
+        )
+        given = f"Looks good.\n\nReviewed-by: {BOB}"
+        mails.append(reply(f"{stem}-r@example.com", f"{stem}-1@example.org", given))
+        mails.append(reply(f"{stem}-q@example.com", f"{stem}-r@example.com", "Thanks.", sender=ADA))
+        mails.append(
+            mail(f"{stem}-o@example.org", f"Meeting {number}", "Shall we meet?", date=start)
+        )
+    return mails
+
+
+def mbox(mails: Sequence[bytes]) -> bytes:
+    """The mails as an mbox, quoted as mboxrd has it."""
+    quoted = []
+    for raw in mails:
+        lines = [
+            b">" + line if line.lstrip(b">").startswith(b"From ") else line
+            for line in raw.split(b"\n")
+        ]
+        quoted.append(b"From ada@example.org Mon Mar  2 10:15:00 2026\n" + b"\n".join(lines))
+    return b"\n".join(quoted) + b"\n"
+
+
+# --- stores -----------------------------------------------------------------------------------
+
+
+def delivery(raw: bytes, **more: object) -> Delivery:
+    return Delivery(raw=raw, sha256=hashlib.sha256(raw).digest(), source="test", **more)  # type: ignore[arg-type]
+
+
+def store(
+    engine: Engine, mails: Sequence[bytes | Delivery], config: Config | None = None
+) -> Stored:
+    """Store these mails in one transaction."""
+    with write_transaction(engine) as connection:
+        return store_in(connection, mails, config)
+
+
+def store_in(
+    connection: Connection, mails: Sequence[bytes | Delivery], config: Config | None = None
+) -> Stored:
+    """Store these mails in the caller's transaction."""
+    config = config or Config()
+    given = [one if isinstance(one, Delivery) else delivery(one) for one in mails]
+    derived = [(one, derive_or_fail(one, config)) for one in given]
+    return store_mail(connection, derived, config, now=NOW)
+
+
+def exported(engine: Engine) -> str:
+    """The whole canonical export."""
+    with engine.connect() as connection:
+        return "".join(export(connection))
+
+
+def row_counts(engine: Engine) -> dict[str, int]:
+    """The number of rows of every table."""
+    with engine.connect() as connection:
+        return {
+            table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in schema.metadata.sorted_tables
+        }
