@@ -15,7 +15,9 @@ from sqlalchemy import Connection, select
 
 from ingest.mail.message import Address
 from ingest.store import read, schema
+from ingest.store.dependencies import Edge, dependencies
 from ingest.store.read import MessageRow, SeriesRow
+from ingest.store.revisions import supersedes
 
 
 def export(connection: Connection) -> Iterator[str]:
@@ -36,7 +38,9 @@ def _objects(connection: Connection) -> Iterator[dict[str, Any]]:
     yield from _lists(connection)
     yield from _messages(connection)
     for ids in _batches(read.message_ids(connection, outcome="patch")):
-        yield from (_patch(row, series) for row in read.messages(connection, ids))
+        edges = dependencies(connection, ids)
+        for row in read.messages(connection, ids):
+            yield _patch(row, series, edges.get(row.id, []))
     yield from _series(connection, series)
 
 
@@ -80,7 +84,7 @@ def _key(row: MessageRow, series: dict[int, SeriesRow]) -> str | None:
     return series[row.series_id].key if row.series_id is not None else None
 
 
-def _patch(row: MessageRow, series: dict[int, SeriesRow]) -> dict[str, Any]:
+def _patch(row: MessageRow, series: dict[int, SeriesRow], edges: list[Edge]) -> dict[str, Any]:
     return {
         "type": "patch",
         **_common(row),
@@ -93,7 +97,9 @@ def _patch(row: MessageRow, series: dict[int, SeriesRow]) -> dict[str, Any]:
         "diff": row.diff,
         "series": _key(row, series),
         "number": number(row.number, row.minor),
-        "depends_on": list(row.depends_on),
+        "depends_on": [
+            {"kind": edge.kind, "target": edge.target, "found": edge.found} for edge in edges
+        ],
         "state": row.state,
     }
 
@@ -167,6 +173,7 @@ def _series(connection: Connection, series: dict[int, SeriesRow]) -> Iterator[di
     ids |= {row.cover_id for row in series.values() if row.cover_id is not None}
     names = read.keys(connection, ids)
     lists = read.lists_of(connection, ids)
+    links = supersedes(connection, series)
     for row in sorted(series.values(), key=lambda row: row.key):
         patches = members.get(row.id, [])
         all_ = [*patches, row.cover_id] if row.cover_id is not None else patches
@@ -183,5 +190,5 @@ def _series(connection: Connection, series: dict[int, SeriesRow]) -> Iterator[di
             "submitter": _person(row.submitter),
             "cover": names[row.cover_id] if row.cover_id is not None else None,
             "patches": [names[one] for one in patches],
-            "supersedes": row.supersedes,
+            "supersedes": links[row.id].key if row.id in links else None,
         }

@@ -21,7 +21,7 @@ from ingest.patch.classify import classify
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
 from ingest.series.facts import Facts, Kind
 from ingest.store.accept import Accepted, accept
-from ingest.store.incoming import Delivery, Derived
+from ingest.store.incoming import Delivery, Dependency, Derived
 from ingest.store.record import record
 from ingest.store.spool import quarantine, read_deliveries
 from ingest.trust.person import Submitter, person_key, submitter
@@ -90,7 +90,7 @@ def steps(delivery: Delivery, config: Config) -> Steps:
             patch_id=submission.patch_id if isinstance(submission, Patch) else None,
             pull_url=_pull_url(submission),
             state=(message.header(_STATES) or "new").strip().lower(),
-            depends_on=submission.dependencies.depends_on,
+            dependencies=_dependencies(submission),
             trailers=submission.trailers,
         ),
     )
@@ -264,6 +264,17 @@ def _diff(submission: Submission) -> str | None:
             return submission.diff
         case _:
             return None
+
+
+def _dependencies(submission: Submission) -> tuple[Dependency, ...]:
+    says = submission.dependencies
+    found = [Dependency("base-commit", says.base_commit)] if says.base_commit else []
+    found += [Dependency("patch-id", one) for one in says.prerequisite_patch_ids]
+    found += [Dependency("change-id", one) for one in says.prerequisite_change_ids]
+    found += [
+        Dependency("message" if one.startswith("<") else "url", one) for one in says.depends_on
+    ]
+    return tuple(found)
 
 
 def _pull_url(submission: Submission) -> str | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,7 +14,7 @@ from ingest.cli.terminal import person, safe_line
 from ingest.export import number, when
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from sqlalchemy import Connection, Engine
 
     from ingest.store.read import SeriesRow
 
@@ -25,7 +26,12 @@ if TYPE_CHECKING:
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=30, show_default=True,
               help="How many, the newest first.")  # fmt: skip
 @click.option("--why", is_flag=True, help="With KEY: the rule and evidence of each membership.")
-@click.option("--json", "as_json", is_flag=True)
+@click.option("--move", metavar="MESSAGE-ID",
+              help="Put this message into the series KEY; survives reparse.")  # fmt: skip
+@click.option("--join", metavar="KEY2", help="Put all members of the series KEY2 into KEY.")
+@click.option("--split", metavar="MESSAGE-ID", help="Let this message of KEY stand alone.")
+@click.option("--unpin", metavar="MESSAGE-ID", help="Put this message back where its mail says.")
+@click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @store_options
 def command(
     settings: Settings,
@@ -34,20 +40,31 @@ def command(
     incomplete: bool,
     limit: int,
     why: bool,
+    move: str | None,
+    join: str | None,
+    split: str | None,
+    unpin: str | None,
     as_json: bool,
 ) -> None:
     """List series, or show one with its members, what is missing, and its revisions.
 
-    KEY is the Message-ID of a cover or of any patch, or the series' number.
+    KEY is the Message-ID of a cover or of any patch, or the series' number. --move, --join,
+    --split and --unpin overrule what the mail says.
     """
     from ingest.cli import find
 
     engine = settings.open()
+    orders = [one for one in (move, join, split, unpin) if one is not None]
+    if orders and (key is None or len(orders) > 1):
+        raise click.UsageError("name KEY, and one of --move, --join, --split and --unpin")
+    if key is not None and orders:
+        key = _pin(engine, key, move=move, join=join, split=split, unpin=unpin)
     with engine.connect() as connection:
         if key is None:
             rows = _newest(connection, list_id, incomplete, limit)
             if as_json:
-                click.echo(json.dumps([_brief(row) for row in rows], ensure_ascii=False, indent=1))
+                shown = [_brief(connection, row) for row in rows]
+                click.echo(json.dumps(shown, ensure_ascii=False, indent=1))
             else:
                 for row in rows:
                     click.echo(_line(row))
@@ -56,7 +73,7 @@ def command(
         else:
             row = find.series(connection, key)
             if as_json:
-                whole = {**_brief(row), "members": list(_members(connection, row))}
+                whole = {**_brief(connection, row), "members": list(_members(connection, row))}
                 click.echo(json.dumps(whole, ensure_ascii=False, indent=1))
             else:
                 click.echo("\n".join(_text(connection, row, why=why)))
@@ -86,7 +103,41 @@ def _line(row: SeriesRow) -> str:
     )
 
 
-def _brief(row: SeriesRow) -> dict[str, Any]:
+def _pin(
+    engine: Engine,
+    key: str,
+    *,
+    move: str | None,
+    join: str | None,
+    split: str | None,
+    unpin: str | None,
+) -> str:
+    """Carry out one order. Returns a message of the series to show afterwards."""
+    from ingest.cli import find
+    from ingest.store import pins, read
+    from ingest.store.database import write_transaction
+
+    now = datetime.now(UTC).replace(tzinfo=None)
+    with write_transaction(engine) as connection:
+        target = find.series(connection, key)
+        if join is not None:
+            other = find.series(connection, join)
+            ids = [other.cover_id] if other.cover_id is not None else []
+            ids += read.members(connection, [other.id]).get(other.id, [])
+            moved = list(read.keys(connection, ids).values())
+        else:
+            moved = [find.message(connection, move or split or unpin or "").key]
+        for one in moved:
+            to = "" if split is not None else None if unpin is not None else target.key
+            if one != to:
+                pins.pin(connection, one, to, now=now)
+        return target.key if split is None and unpin is None else moved[0]
+
+
+def _brief(connection: Connection, row: SeriesRow) -> dict[str, Any]:
+    from ingest.store.revisions import supersedes
+
+    link = supersedes(connection, [row.id]).get(row.id)
     return {
         "id": row.id,
         "key": row.key,
@@ -97,7 +148,9 @@ def _brief(row: SeriesRow) -> dict[str, Any]:
         "received_all": row.received_all,
         "date": when(row.date),
         "submitter": {"name": row.submitter.name, "email": row.submitter.email},
-        "supersedes": row.supersedes,
+        "partial": row.partial,
+        "supersedes": link.key if link is not None else None,
+        "evidence": [{"sign": sign, "what": what} for sign, what in link.evidence] if link else [],
     }
 
 
@@ -120,12 +173,13 @@ def _text(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]
     yield safe_line(f"{row.name or '(no name)'}, {_version(row)}")
     yield safe_line(f"  {person(row.submitter)}, {when(row.date) or 'no date'} UTC")
     yield safe_line(f"  number {row.id}, key {row.key}")
-    if row.supersedes:
-        yield safe_line(f"  supersedes {row.supersedes}")
+    yield from _revisions(connection, row, why=why)
     members = list(_members(connection, row))
     have = {one["number"] for one in members}
     missing = [str(one) for one in range(1, row.total + 1) if one not in have]
-    if row.received_all:
+    if row.partial:
+        yield f"  a partial re-roll: {row.total} of another series' patches"
+    elif row.received_all:
         yield f"  complete: {row.total} of {row.total}"
     else:
         shown = ", ".join(missing[:20]) + (", …" if len(missing) > 20 else "")
@@ -137,3 +191,16 @@ def _text(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]
         yield safe_line(f"           {one['msgid']}")
         if why:
             yield safe_line(f"           {one['rule']}: {one['evidence']}")
+
+
+def _revisions(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]:
+    """What it supersedes and what supersedes it; with `why`, what says so."""
+    from ingest.store import read
+    from ingest.store.revisions import superseded_by, supersedes
+
+    if (link := supersedes(connection, [row.id]).get(row.id)) is not None:
+        yield safe_line(f"  supersedes {link.key}")
+        for sign, what in link.evidence if why else ():
+            yield safe_line(f"    by {sign}: {what}")
+    for later in read.series_by_id(connection, superseded_by(connection, row.id, row.key)):
+        yield safe_line(f"  superseded by {_version(later)}: {later.key}")

@@ -7,10 +7,11 @@ that they belong to, with its place, and the series. Reads the store and writes 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Any
 
 from sqlalchemy import Connection, and_, or_, select
@@ -21,6 +22,9 @@ from ingest.store import schema
 from ingest.store.bulk import chunks
 from ingest.store.incoming import Derived
 from ingest.store.threads import Sets
+
+# Sets that are loaded and arranged in one step where all of them are.
+_SETS = 500
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,25 +85,97 @@ def arrange_around(
                 near.append((key, node.facts.date))
         unread = []
         wanted = _threads_near(connection, near) - seen
+    return _arrange_sets(connection, nodes, sets, buckets)
+
+
+def arrange_stored(
+    connection: Connection,
+    *,
+    threads: set[int] | None = None,
+    mended: Mapping[int, Node | None] = MappingProxyType({}),
+) -> Iterator[Arranged]:
+    """Arrange what is stored, anew and some sets at a time: what its rows should say.
+
+    `threads`: only the sets that these are in. `mended`: messages (by id) as they should be
+    where their rows are damaged or gone, None for one that is to be left out. Takes memory for
+    the ids of threads and one step's messages, and time in proportion to the messages.
+    """
+    buckets: dict[int, list[tuple[datetime, int]]] = defaultdict(list)
+    for message_id, key, date, thread_id in _bucketed(connection):
+        if message_id not in mended:
+            buckets[key].append((date, thread_id))
+    for node in mended.values():
+        own = bucket(node.facts) if node is not None and not node.ignored else None
+        if node is not None and own is not None and node.facts.date is not None:
+            buckets[own].append((node.facts.date, node.thread_id))
+    sets = Sets()
+    _join_near(sets, buckets)
+    every = set(connection.execute(select(schema.message.c.thread_id).distinct()).scalars())
+    by_thread: dict[int, list[Node]] = defaultdict(list)
+    for node in mended.values():
+        if node is not None:
+            by_thread[node.thread_id].append(node)
+    by_root: dict[int, list[int]] = defaultdict(list)
+    for one in every | by_thread.keys():
+        by_root[sets.root(one)].append(one)
+    wanted = None if threads is None else {sets.root(one) for one in threads}
+    roots = [root for root in by_root if wanted is None or root in wanted]
+    for start in range(0, len(roots), _SETS):
+        some = [one for root in roots[start : start + _SETS] for one in by_root[root]]
+        nodes = _load(connection, schema.message.c.thread_id, some, without=mended)
+        nodes += [node for one in some for node in by_thread.get(one, ())]
+        yield _arrange_sets(connection, nodes, sets, {})
+
+
+def _bucketed(connection: Connection) -> Iterator[tuple[int, int, datetime, int]]:
+    """The unthreaded pieces stored: message, bucket, date and thread."""
+    message = schema.message.c
+    query = select(message.id, message.bucket, message.date, message.thread_id).where(
+        message.bucket.is_not(None), message.date.is_not(None), message.outcome != "ignored"
+    )
+    for row in connection.execute(query):
+        yield row.id, row.bucket, row.date, row.thread_id
+
+
+def _join_near(sets: Sets, buckets: Mapping[int, list[tuple[datetime, int]]]) -> None:
     for members in buckets.values():
         members.sort()
         for (date, thread), (next_date, next_thread) in pairwise(members):
             if next_date - date <= BUCKET_GAP:
                 sets.join(thread, next_thread)
 
+
+def _arrange_sets(
+    connection: Connection,
+    nodes: Sequence[Node],
+    sets: Sets,
+    buckets: Mapping[int, list[tuple[datetime, int]]],
+) -> Arranged:
+    """Arrange each set of messages by itself, as operators have pinned it."""
+    _join_near(sets, buckets)
+    pinned = _pins(connection, (node.facts.key for node in nodes))
     by_set: dict[int, list[Node]] = defaultdict(list)
     for node in nodes:
         by_set[sets.root(node.thread_id)].append(node)
     arrangements = []
     places: dict[str, Place] = {}
     for members_ in by_set.values():
-        arrangement = arrange(node.facts for node in members_ if not node.ignored)
+        arrangement = arrange((node.facts for node in members_ if not node.ignored), pinned)
         arrangements.append(arrangement)
         places |= arrangement.places
         for node in members_:
             if node.ignored:
                 places[node.facts.key] = Place("ignored", node.ignored)
     return Arranged({node.facts.key: node for node in nodes}, places, tuple(arrangements))
+
+
+def _pins(connection: Connection, keys: Iterable[str]) -> dict[str, str]:
+    """Where operators have put messages: the key of one to stand beside, or '' for alone."""
+    found: dict[str, str] = {}
+    for some in chunks(keys):
+        query = select(schema.pin.c.key, schema.pin.c.target).where(schema.pin.c.key.in_(some))
+        found.update((row.key, row.target) for row in connection.execute(query))
+    return found
 
 
 def _threads_before(connection: Connection, message_ids: Iterable[int]) -> set[int]:
@@ -140,7 +216,9 @@ def _threads_near(connection: Connection, near: Iterable[tuple[int, datetime]]) 
     return threads
 
 
-def _load(connection: Connection, column: Any, keys: Iterable[int]) -> list[Node]:
+def _load(
+    connection: Connection, column: Any, keys: Iterable[int], *, without: Collection[int] = ()
+) -> list[Node]:
     message, comment = schema.message.c, schema.comment.c
     query = select(
         message.id,
@@ -157,7 +235,9 @@ def _load(connection: Connection, column: Any, keys: Iterable[int]) -> list[Node
     nodes = []
     for some in chunks(keys):
         for row in connection.execute(query.where(column.in_(some))):
-            nodes.append(  # noqa: PERF401 - a comprehension of this size hides the loop
+            if row.id in without:
+                continue
+            nodes.append(
                 Node(
                     message_id=row.id,
                     thread_id=row.thread_id,

@@ -24,6 +24,15 @@ class Delivery:
     envelope: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Dependency:
+    """What a message says it builds on. `kind`: base-commit, patch-id, change-id, message or
+    url; `target`: the commit, id, Message-ID or URL."""
+
+    kind: str
+    target: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Derived:
     """A mail, parsed and classified: all that its rows hold, but for its place in a thread.
@@ -51,5 +60,5 @@ class Derived:
     patch_id: str | None
     pull_url: str | None
     state: str
-    depends_on: tuple[str, ...]
+    dependencies: tuple[Dependency, ...]
     trailers: tuple[Trailer, ...]

@@ -6,12 +6,12 @@ only the differences are written, so that what stands keeps its row and its numb
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from ingest.series.arrange import Series
+from ingest.series.revision import Posting, posting, traces
 from ingest.store import schema
 from ingest.store.arranging import Arranged
 from ingest.store.bulk import allocate, chunks, insert_rows
@@ -67,8 +67,50 @@ def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) 
         schema.member,
         [row for message_id, row in wanted_members.items() if members.get(message_id) != row],
     )
-    for some in chunks(row.id for key, row in by_key.items() if key not in wanted):
+    gone = [row.id for key, row in by_key.items() if key not in wanted]
+    _write_traces(connection, wanted, ids, gone, arranged)
+    for some in chunks(gone):
         connection.execute(delete(schema.series).where(schema.series.c.id.in_(some)))
+
+
+def _write_traces(
+    connection: Connection,
+    wanted: dict[str, Series],
+    ids: dict[str, int],
+    gone: list[int],
+    arranged: Arranged,
+) -> None:
+    """Make the traces of these series what their members say."""
+    rows = {
+        (trace, ids[key])
+        for key, one in wanted.items()
+        for trace in traces(_posting(one, arranged))
+    }
+    stored: set[tuple[int, int]] = set()
+    table = schema.trace
+    for some in chunks([*ids.values()]):
+        query = select(table.c.trace, table.c.series_id).where(table.c.series_id.in_(some))
+        stored.update((row.trace, row.series_id) for row in connection.execute(query))
+    stale = {series_id for _, series_id in stored - rows} | set(gone)
+    for some in chunks(stale):
+        connection.execute(delete(table).where(table.c.series_id.in_(some)))
+    kept = {row for row in stored if row[1] not in stale}
+    insert_rows(
+        connection,
+        table,
+        [{"trace": trace, "series_id": one} for trace, one in sorted(rows - kept)],
+    )
+
+
+def _posting(one: Series, arranged: Arranged) -> Posting:
+    return posting(
+        one.key,
+        version=(one.version, one.version_minor),
+        date=one.date,
+        partial=one.partial,
+        under=one.under,
+        members=[arranged.nodes[member.key].facts for member in one.members],
+    )
 
 
 def _stored(
@@ -100,6 +142,6 @@ def _series_row(one: Series, arranged: Arranged) -> dict[str, Any]:
         "date": one.date,
         "person_id": first.person_id,
         "cover_id": arranged.nodes[one.cover].message_id if one.cover else None,
-        "supersedes": None,
-        "evidence": json.dumps([]),
+        "partial": one.partial,
+        "under": one.under,
     }

@@ -62,7 +62,6 @@ class MessageRow:
     state: str | None = None
     archived: bool = False
     commit_ref: str | None = None
-    depends_on: tuple[str, ...] = ()
     parent_id: int | None = None
     series_id: int | None = None
     number: int | None = None
@@ -90,7 +89,8 @@ class SeriesRow:
     person_id: int
     submitter: Address
     cover_id: int | None
-    supersedes: str | None
+    partial: bool
+    under: str | None
 
 
 _BATCH = 500
@@ -171,7 +171,8 @@ def series_where(connection: Connection, *conditions: Any) -> list[SeriesRow]:
             person_id=row.person_id,
             submitter=Address(row.person_name, row.email),
             cover_id=row.cover_id,
-            supersedes=row.supersedes,
+            partial=row.partial,
+            under=row.under,
         )
         for row in connection.execute(query)
     ]
@@ -230,7 +231,6 @@ def _message_rows(connection: Connection, ids: list[int]) -> Iterator[MessageRow
             state=row.state,
             archived=bool(row.archived),
             commit_ref=row.commit_ref,
-            depends_on=tuple(json.loads(row.depends_on or "[]")),
             parent_id=row.parent_id,
             series_id=row.series_id,
             number=row.number,
@@ -264,7 +264,6 @@ def _wide() -> Select[Any]:
         patch.c.state,
         patch.c.archived,
         patch.c.commit_ref,
-        patch.c.depends_on,
         cover.c.name.label("cover_name"),
         cover.c.prefixes.label("cover_prefixes"),
         cover.c.pull_url.label("cover_pull_url"),

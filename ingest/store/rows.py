@@ -129,12 +129,12 @@ def _drop_records(connection: Connection, message_ids: Iterable[int]) -> None:
 
 def _drop_parts(connection: Connection, message_ids: Iterable[int]) -> None:
     for some in chunks(message_ids):
-        for table in (schema.body, schema.trailer):
+        for table in (schema.body, schema.trailer, schema.dependency):
             connection.execute(delete(table).where(table.c.message_id.in_(some)))
 
 
 def _insert_parts(connection: Connection, nodes: Sequence[Node]) -> None:
-    bodies, trailers = [], []
+    bodies, trailers, dependencies = [], [], []
     for node in nodes:
         one = node.derived
         assert one is not None
@@ -148,7 +148,17 @@ def _insert_parts(connection: Connection, nodes: Sequence[Node]) -> None:
             }
             for position, trailer in enumerate(one.trailers)
         ]
+        dependencies += [
+            {
+                "message_id": node.message_id,
+                "position": position,
+                "kind": dependency.kind,
+                "target": dependency.target,
+            }
+            for position, dependency in enumerate(one.dependencies)
+        ]
     insert_rows(connection, schema.body, bodies)
+    insert_rows(connection, schema.dependency, dependencies)
     insert_rows(connection, schema.trailer, trailers)
 
 
@@ -184,7 +194,6 @@ def _patch_row(node: Node, one: Derived | None) -> dict[str, Any]:
         "state": one.state,
         "archived": False,
         "commit_ref": None,
-        "depends_on": json.dumps(one.depends_on, ensure_ascii=False),
     }
 
 

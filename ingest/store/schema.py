@@ -194,7 +194,6 @@ patch = _record(
     Column("state", Text, nullable=False),
     Column("archived", Boolean, nullable=False),
     Column("commit_ref", Text),
-    Column("depends_on", Text, nullable=False),  # JSON list
 )
 Index("ix_patch_hash", patch.c.hash)
 Index("ix_patch_patch_id", patch.c.patch_id)
@@ -229,15 +228,14 @@ series = Table(
     Column("date", DateTime),
     Column("person_id", Id, ForeignKey("person.id"), nullable=False),
     Column("cover_id", Id, ForeignKey("message.id")),
-    Column("supersedes", Text),  # the key of the revision before
-    Column("evidence", Text),  # JSON: what says so
+    Column("partial", Boolean, nullable=False),  # it replaces patches of another series
+    Column("under", Text),  # the key of the series in whose thread it was sent
     CheckConstraint("version >= 0", name="version"),
     CheckConstraint("total >= 1", name="total"),
     CheckConstraint("received_total >= 0", name="received_total"),
     Index("ix_series_date", "date"),
     Index("ix_series_person_id", "person_id"),
     Index("ix_series_cover_id", "cover_id"),
-    Index("ix_series_supersedes", "supersedes"),
 )
 
 member = Table(
@@ -262,6 +260,38 @@ trailer = Table(
     Column("key", Text, nullable=False),
     Column("value", Text, nullable=False),
     PrimaryKeyConstraint("message_id", "position"),
+)
+
+# What a series shares with its earlier and later revisions; see series.revision. Which series
+# supersedes which is worked out from it when it is asked for.
+trace = Table(
+    "trace",
+    metadata,
+    Column("trace", BigInteger, nullable=False),
+    Column("series_id", Id, ForeignKey("series.id"), nullable=False),
+    PrimaryKeyConstraint("trace", "series_id"),
+    Index("ix_trace_series_id", "series_id"),
+)
+
+# What a message says that it builds on. The target may not have come yet.
+dependency = Table(
+    "dependency",
+    metadata,
+    Column("message_id", Id, ForeignKey("message.id"), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("kind", String(24), nullable=False),
+    Column("target", Text, nullable=False),
+    PrimaryKeyConstraint("message_id", "position"),
+    Index("ix_dependency_target", "target"),
+)
+
+# Where operators have put a message, by key: beside the message `target`, or alone ('').
+pin = Table(
+    "pin",
+    metadata,
+    Column("key", Text, primary_key=True),
+    Column("target", Text, nullable=False),
+    Column("made", DateTime, nullable=False),
 )
 
 checkpoint = Table(

@@ -45,14 +45,17 @@ def settle(copies: Iterable[Copy]) -> list[Settled]:
     Mails with one fingerprint are copies of one message. Where there are several fingerprints
     the id belongs to the message that the list's servers heard first by their own Received
     headers (which a forger who comes later cannot antedate); the others are variants of it.
+    Of those heard at the same time the one with the better copy has the id: an archive's last
+    mail that was cut off does not keep it from the whole mail.
     """
     groups: dict[str, list[Copy]] = defaultdict(list)
     for copy in copies:
         groups[copy.fingerprint].append(copy)
 
-    def first_heard(fingerprint: str) -> tuple[datetime, str]:
-        heard = [copy.heard for copy in groups[fingerprint] if copy.heard is not None]
-        return min(heard, default=datetime.max), fingerprint
+    def first_heard(fingerprint: str) -> tuple[datetime, str, str]:
+        group = groups[fingerprint]
+        heard = [copy.heard for copy in group if copy.heard is not None]
+        return min(heard, default=datetime.max), min(copy.rank for copy in group), fingerprint
 
     settled = []
     claimed: set[int] = set()  # reparsing may part copies that were one message

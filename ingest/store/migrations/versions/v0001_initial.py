@@ -55,6 +55,13 @@ def upgrade() -> None:
         sa.UniqueConstraint("email", name=op.f("uq_person_email")),
     )
     op.create_table(
+        "pin",
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("made", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("key", name=op.f("pk_pin")),
+    )
+    op.create_table(
         "thread_node",
         sa.Column("node", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("thread_id", sa.BigInteger(), nullable=False),
@@ -156,6 +163,18 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_cover")),
     )
     op.create_table(
+        "dependency",
+        sa.Column("message_id", ID, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=24), nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["message.id"], name=op.f("fk_dependency_message_id")
+        ),
+        sa.PrimaryKeyConstraint("message_id", "position", name=op.f("pk_dependency")),
+    )
+    op.create_index("ix_dependency_target", "dependency", ["target"], unique=False)
+    op.create_table(
         "patch",
         sa.Column("message_id", ID, autoincrement=False, nullable=False),
         sa.Column("outcome", sa.String(length=8), server_default="patch", nullable=False),
@@ -167,7 +186,6 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("archived", sa.Boolean(), nullable=False),
         sa.Column("commit_ref", sa.Text(), nullable=True),
-        sa.Column("depends_on", sa.Text(), nullable=False),
         sa.CheckConstraint("outcome = 'patch'", name=op.f("ck_patch_outcome")),
         sa.ForeignKeyConstraint(
             ["message_id", "outcome"],
@@ -203,8 +221,8 @@ def upgrade() -> None:
         sa.Column("date", sa.DateTime(), nullable=True),
         sa.Column("person_id", ID, nullable=False),
         sa.Column("cover_id", ID, nullable=True),
-        sa.Column("supersedes", sa.Text(), nullable=True),
-        sa.Column("evidence", sa.Text(), nullable=True),
+        sa.Column("partial", sa.Boolean(), nullable=False),
+        sa.Column("under", sa.Text(), nullable=True),
         sa.CheckConstraint("received_total >= 0", name=op.f("ck_series_received_total")),
         sa.CheckConstraint("total >= 1", name=op.f("ck_series_total")),
         sa.CheckConstraint("version >= 0", name=op.f("ck_series_version")),
@@ -216,7 +234,6 @@ def upgrade() -> None:
     op.create_index("ix_series_cover_id", "series", ["cover_id"], unique=False)
     op.create_index("ix_series_date", "series", ["date"], unique=False)
     op.create_index("ix_series_person_id", "series", ["person_id"], unique=False)
-    op.create_index("ix_series_supersedes", "series", ["supersedes"], unique=False)
     op.create_table(
         "trailer",
         sa.Column("message_id", ID, nullable=False),
@@ -242,3 +259,11 @@ def upgrade() -> None:
             "series_id", "number", "minor", name=op.f("uq_member_series_id_number_minor")
         ),
     )
+    op.create_table(
+        "trace",
+        sa.Column("trace", sa.BigInteger(), nullable=False),
+        sa.Column("series_id", ID, nullable=False),
+        sa.ForeignKeyConstraint(["series_id"], ["series.id"], name=op.f("fk_trace_series_id")),
+        sa.PrimaryKeyConstraint("trace", "series_id", name=op.f("pk_trace")),
+    )
+    op.create_index("ix_trace_series_id", "trace", ["series_id"], unique=False)

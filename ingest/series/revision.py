@@ -1,0 +1,231 @@
+"""Which series a series supersedes, and what says so.
+
+Input: a series and those that may be its earlier revisions, as `Posting`s. Output: a `Link`
+with its evidence, or None. Pure, and local: what a series supersedes depends on it and on the
+series that share a *trace* with it (a change-id, a linked message, a title, a patch), so the
+store finds candidates by trace and never walks a chain.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from ingest.series.draft import Version
+from ingest.series.facts import Facts, digest63
+
+# A word that names a branch: revisions for 6.1 and for 6.6 are not revisions of each other.
+_BRANCH = re.compile(r"v?\d+\.\d+(?:\.[0-9xy]+)?")
+_SPACE = re.compile(r"[^0-9a-z]+")
+
+
+class Sign(StrEnum):
+    """What links two revisions, the surest first."""
+
+    CHANGE_ID = "change-id"  # b4 keeps one through all revisions
+    LINK = "link"  # its text links to a message of the earlier one
+    IN_REPLY_TO = "in-reply-to"  # it was sent into the earlier one's thread
+    PATCHES = "patches"  # patches with the same diff
+    PATCH_TITLES = "patch-titles"  # patches with the same title, by the same sender
+    TITLE = "title"  # the same title, by the same sender
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Posting:
+    """A series as linking sees it. `titles` and `hashes`: of its patches; `messages`: all its
+    Message-IDs; `named`: ids that its text calls earlier, and those that it was sent below."""
+
+    key: str
+    sender: str
+    version: Version
+    date: datetime | None
+    title: str
+    resend: bool
+    rfc: bool
+    partial: bool
+    branches: frozenset[str]
+    change_ids: frozenset[str]
+    hashes: frozenset[str]
+    titles: frozenset[str]
+    messages: frozenset[str]
+    linked: frozenset[str]
+    answered: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class Link:
+    """`key`: the series superseded; `evidence`: (sign, what it is), the surest first."""
+
+    key: str
+    evidence: tuple[tuple[Sign, str], ...]
+
+
+def posting(
+    key: str,
+    *,
+    version: Version,
+    date: datetime | None,
+    partial: bool,
+    under: str | None,
+    members: Sequence[Facts],
+) -> Posting:
+    """A series from its members' facts, the cover first, then patches by number."""
+    first = members[0]
+    words = {word for piece in members for word in piece.tag.split()}
+    patches = [piece for piece in members if piece.kind == "patch"]
+    answered = {*first.parents[:3], *([under.partition("#")[0]] if under else ())}
+    messages = frozenset(piece.msgid for piece in members)
+    return Posting(
+        key=key,
+        sender=first.sender,
+        version=version,
+        date=date,
+        title=_plain(first.title),
+        resend=any("resend" in word.lower() for word in first.prefixes),
+        rfc=any(word.startswith("rfc") for word in words),
+        partial=partial,
+        branches=frozenset(word for word in words if _BRANCH.fullmatch(word)),
+        change_ids=frozenset(piece.change_id for piece in members if piece.change_id),
+        hashes=frozenset(piece.hash for piece in patches if piece.hash),
+        titles=frozenset(_plain(piece.title) for piece in patches) - {""},
+        messages=messages,
+        linked=frozenset(one for piece in members for one in piece.earlier) - messages,
+        answered=frozenset(answered) - messages,
+    )
+
+
+def traces(one: Posting) -> frozenset[int]:
+    """What a series shares with its revisions, as 63-bit numbers: two series may be revisions
+    of each other only if they share one."""
+    said = [f"c {change_id}" for change_id in one.change_ids]
+    said += [f"m {msgid}" for msgid in (*one.messages, *one.linked, *one.answered)]
+    said += [f"h {hash_}" for hash_ in one.hashes]
+    said += [f"t {one.sender} {title}" for title in {*one.titles, one.title} if title]
+    return frozenset(digest63(text) for text in said)
+
+
+def predecessor(one: Posting, candidates: Iterable[Posting]) -> Link | None:
+    """The series that `one` supersedes: of those that evidence links it to, the highest
+    version before its own, the latest of that; None where there is none.
+
+    A partial re-roll is passed over by a whole one: it supersedes what the partial one amends.
+    """
+    found: list[tuple[Posting, tuple[tuple[Sign, str], ...]]] = []
+    for other in candidates:
+        if other.key == one.key or _later(other, one) or not _same_branch(one, other):
+            continue
+        evidence = _evidence(one, other)
+        if _enough(one, other, evidence) and _precedes(other, one, evidence):
+            found.append((other, evidence))
+    if not found:
+        return None
+    best, evidence = max(
+        found,
+        key=lambda pair: (
+            one.partial or not pair[0].partial,
+            pair[0].rfc == one.rfc,
+            pair[0].version,
+            pair[0].date or datetime.min,
+            pair[0].key,
+        ),
+    )
+    return Link(best.key, evidence)
+
+
+def same_changes(patches: Sequence[Facts], others: Sequence[Facts]) -> list[tuple[str, str]]:
+    """Pairs of message keys, of two neighbouring revisions, that are the same change: the same
+    diff, else the same title. Each patch is in one pair at most."""
+    pairs: list[tuple[str, str]] = []
+    left = list(others)
+    for same in (_same_diff, _same_title):
+        paired = {key for key, _ in pairs}
+        for patch in patches:
+            if patch.key in paired:
+                continue
+            match = next((other for other in left if same(patch, other)), None)
+            if match is not None:
+                left.remove(match)
+                pairs.append((patch.key, match.key))
+    return pairs
+
+
+def _same_diff(one: Facts, other: Facts) -> bool:
+    # A pure rename's hash is that of nothing.
+    return one.hash is not None and one.hash == other.hash and one.hash != _NOTHING
+
+
+def _same_title(one: Facts, other: Facts) -> bool:
+    return _plain(one.title) == _plain(other.title) != ""
+
+
+_NOTHING = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+
+
+def _plain(title: str) -> str:
+    """A title as revisions are compared: letters and digits, without a version at its end."""
+    words = _SPACE.split(title.lower())
+    while words and (not words[-1] or re.fullmatch(r"v\d+", words[-1])):
+        words.pop()
+    return " ".join(word for word in words if word)[:500]
+
+
+def _later(other: Posting, one: Posting) -> bool:
+    return one.date is not None and other.date is not None and other.date > one.date
+
+
+def _same_branch(one: Posting, other: Posting) -> bool:
+    return one.branches == other.branches
+
+
+def _evidence(one: Posting, other: Posting) -> tuple[tuple[Sign, str], ...]:
+    found: list[tuple[Sign, str]] = []
+    if shared := one.change_ids & other.change_ids:
+        found.append((Sign.CHANGE_ID, min(shared)))
+    if shared := one.linked & other.messages:
+        found.append((Sign.LINK, min(shared)))
+    if shared := one.answered & other.messages:
+        found.append((Sign.IN_REPLY_TO, min(shared)))
+    if shared := (one.hashes & other.hashes) - {_NOTHING}:
+        found.append((Sign.PATCHES, f"{len(shared)} of {len(one.hashes)}"))
+    if shared := one.titles & other.titles:
+        found.append((Sign.PATCH_TITLES, f"{len(shared)} of {len(one.titles)}"))
+    if one.title and one.title == other.title:
+        found.append((Sign.TITLE, one.title))
+    return tuple(found)
+
+
+def _enough(one: Posting, other: Posting, evidence: tuple[tuple[Sign, str], ...]) -> bool:
+    """Whether the evidence carries. By the same sender a title does; people take each other's
+    series over, but then more than one thing must say so."""
+    signs = {sign for sign, _ in evidence}
+    if Sign.CHANGE_ID in signs:
+        return True
+    alike = bool(signs & {Sign.PATCHES, Sign.TITLE}) or _half_of_titles(one, other)
+    if one.sender == other.sender:
+        return alike or bool(signs & {Sign.LINK, Sign.IN_REPLY_TO})
+    linked = bool(signs & {Sign.LINK, Sign.IN_REPLY_TO})
+    return (linked and alike) or {Sign.PATCHES, Sign.TITLE} <= signs
+
+
+def _half_of_titles(one: Posting, other: Posting) -> bool:
+    least = min(len(one.titles), len(other.titles))
+    return least > 0 and 2 * len(one.titles & other.titles) >= least
+
+
+def _precedes(other: Posting, one: Posting, evidence: tuple[tuple[Sign, str], ...]) -> bool:
+    """Whether the other is the earlier version: by its number; an RFC comes before what is
+    none; and the same version precedes its resend, or what was sent again into its thread."""
+    if other.rfc and not one.rfc:
+        return True
+    if one.rfc and not other.rfc:
+        return False
+    if other.version != one.version:
+        return other.version < one.version
+    if one.date is None or other.date is None or (other.date, other.key) >= (one.date, one.key):
+        return False
+    again = one.resend or one.partial or any(sign is Sign.IN_REPLY_TO for sign, _ in evidence)
+    same = bool((one.hashes & other.hashes) - {_NOTHING}) or _half_of_titles(one, other)
+    return again and (same or one.partial)

@@ -1,0 +1,23 @@
+"""What is found where the store is compared with what it should hold."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+
+class Verdict(StrEnum):
+    """Stored, printed and counted: add, do not rename."""
+
+    MISSING = "missing"  # it should be there
+    ALTERED = "altered"  # it is there, and not as it should be
+    EXTRA = "extra"  # the store has it, the archive has not
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Finding:
+    """`name`: of the message that it is about. `what`: a table, or columns as `table.column`."""
+
+    name: str
+    verdict: Verdict
+    what: str

@@ -1,0 +1,26 @@
+"""Where operators have put messages, against what the mail says. Pins survive reparsing."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from sqlalchemy import Connection, delete, insert
+
+from ingest.store import rows, schema
+from ingest.store.arranging import arrange_around
+from ingest.store.memberships import write_series
+from ingest.store.threads import link
+
+
+def pin(connection: Connection, key: str, target: str | None, *, now: datetime) -> None:
+    """Put a message into the series of another (`target`), alone (''), or where the mail says
+    (None), and arrange what that touches. Both messages must be known."""
+    connection.execute(delete(schema.pin).where(schema.pin.c.key == key))
+    if target is not None:
+        connection.execute(insert(schema.pin).values(key=key, target=target, made=now))
+    named = [key.partition("#")[0], *([target.partition("#")[0]] if target else [])]
+    # The two must be arranged together from now on: a pin is a link like any other.
+    threads = link(connection, [named])
+    arranged = arrange_around(connection, [], set(threads.values()), gone=set())
+    rows.write_messages(connection, arranged)
+    write_series(connection, arranged, left=set())
