@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _MAX_LINE = 998  # octets without the line end, RFC 5322 2.1.1
+_LONG_SUBJECT = 1_000  # characters; `patch.subject` reads no markers beyond
 _NOBODY = Address("", "")
 _FIELDS = (
     frozenset({"from", "subject", "message-id", "date", "received", "in-reply-to", "references"})
@@ -101,7 +102,8 @@ def _subject(values: Sequence[str] | None) -> tuple[str, frozenset[Defect]]:
     if not values:
         return "", _NONE
     text, flaws = word.decode(values[0])
-    return word.unfold(text), flaws
+    text = word.unfold(text)
+    return text, flaws | {Defect.SUBJECT_CAPPED} if len(text) > _LONG_SUBJECT else flaws
 
 
 def _author(values: Sequence[str] | None) -> tuple[Address, frozenset[Defect]]:
