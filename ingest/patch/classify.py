@@ -9,6 +9,7 @@ whose patch it is: the sender's own sign-off above it, and no quotation around i
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -25,17 +26,27 @@ from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reason, Re
 from ingest.patch.trailer import message_trailers, reply_trailers
 
 _NO_DEPENDENCIES = dependencies("")
-_PATCH_TYPES = ("text/x-patch", "text/x-diff")
+
+# How a mail encloses somebody's commit or mail as text: robots that say what does not apply
+# (stable's "original commit"), trees that say what they took (-mm), inline forwards.
+_ENCLOSED = re.compile(
+    r"\n(?:From [0-9a-f]{40,64} Mon Sep 17 00:00:00 2001\n"
+    r"|From: [^\n]*\n(?:Date|Sent|Subject|To): )"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The diff of a message: the part that has it, and the part's text around it."""
+    """The diff of a message: the part that has it, and the part's text around it.
+
+    `sender`: From of the mail header that an attached patch begins with, as it stands there.
+    """
 
     part: Part
     text: str
     split: Split
     attached: bool
+    sender: str | None = None
 
 
 def classify(message: Message, sender: Address, *, list_names: Collection[str] = ()) -> Submission:
@@ -63,11 +74,12 @@ def _find_diff(texts: list[Part]) -> _Found | None:
             continue
         text = part.text or ""
         attached = part.attachment or part.content_type != "text/plain"
+        header: dict[str, str] = {}
         if attached:
-            _, text = strip_mail_header(text)
+            header, text = strip_mail_header(text)
         parted = split(text)
         if parted.diff:
-            return _Found(part, text, parted, attached)
+            return _Found(part, text, parted, attached, header.get("from"))
     return None
 
 
@@ -80,13 +92,18 @@ def _patch_reason(subject: Subject, sender: Address, body: str, found: _Found) -
         return Reason.DIFF_NUMBERED_ZERO if own else None
     if subject.patchset and pull_request(body) is None and found.split.trailing:
         return None
-    if subject.patch_marked:
+    if subject.patch_marked and not subject.forward:
         return Reason.DIFF_ATTACHED if found.attached else Reason.DIFF
+    # A forward's mark is that of the mail within: only its sender's sign-off makes it his.
+    if not _signed_off(found, sender):
+        return None
     if found.attached:
-        return Reason.DIFF_ATTACHED if _signed_off(found, sender) else None
-    if not found.split.trailing and _signed_off(found, sender):
-        return Reason.DIFF_UNMARKED
-    return None
+        return Reason.DIFF_ATTACHED
+    if subject.patch_marked:
+        return Reason.DIFF
+    if found.split.trailing or _encloses(found.text[: found.split.start]):
+        return None
+    return Reason.DIFF_UNMARKED
 
 
 def _reply_reason(sender: Address, body: str, found: _Found) -> Reason | None:
@@ -120,6 +137,16 @@ def _signed_off(found: _Found, sender: Address) -> bool:
     return False
 
 
+def _encloses(above: str) -> bool:
+    """Whether the text encloses a commit or a mail after words of its own.
+
+    Maintainers' sign-offs stand in the very commits that their robots mail about.
+    """
+    text = _below_scissors(above)
+    enclosed = _ENCLOSED.search(text)
+    return enclosed is not None and text[: enclosed.start()].strip() != ""
+
+
 def _below_scissors(text: str) -> str:
     cut = scissors(text)
     return cut[1] if cut is not None else text
@@ -146,7 +173,11 @@ def _patch(
     says = in_body(found.split.content, decode=lambda value: decode(value).text)
     if subject.reply and says.subject:
         subject = parse_subject(says.subject)
-    author = says.author if says.author and says.author.email != sender.email else None
+    author = says.author
+    if author is None and found.sender is not None:
+        author = in_body(f"From: {found.sender}\n", decode=lambda value: decode(value).text).author
+    if author is not None and author.email == sender.email:
+        author = None
     defects = []
     if found.split.damaged:
         defects.append(Defect.DAMAGED_DIFF)
@@ -234,7 +265,7 @@ def _other_reason(
     message: Message, subject: Subject, plain: list[Part], diff: str | None
 ) -> Reason:
     if diff:
-        return Reason.DIFF_IN_DISCUSSION
+        return Reason.FORWARDED if subject.forward else Reason.DIFF_IN_DISCUSSION
     if any(part.nested and part.text and split(part.text).diff for part in message.parts):
         return Reason.FORWARDED
     if not plain and any(part.content_type == "text/html" for part in message.parts):
