@@ -1,0 +1,97 @@
+"""The situations in `fixtures/`: mail written for this project, its expected record beside it.
+
+`fixtures/<topic>/<name>.eml` is one mail, `.mbox` several; `<name>.json` says why the record
+is right and what it is. See fixtures/README.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Connection
+
+from ingest.config import Config
+from ingest.export import export
+from ingest.intake.open_source import open_source
+from ingest.intake.source import RawMail
+from ingest.pipeline import derive, store_mail
+from ingest.store.incoming import Delivery
+from tests.conftest import FIXTURES
+
+NOW = datetime(2026, 6, 1)  # the time of arrival, which no record may show
+
+
+@dataclass(frozen=True, slots=True)
+class Situation:
+    """`path`: of the mail. The expectation is read when it is asked for."""
+
+    path: Path
+
+    @property
+    def name(self) -> str:
+        return f"{self.path.parent.name}/{self.path.stem}"
+
+    @property
+    def golden(self) -> Path:
+        return self.path.with_suffix(".json")
+
+    def mails(self) -> list[bytes]:
+        """The mails, byte for byte. An .eml is not looked at: it may be anything, or empty."""
+        if self.path.suffix == ".eml":
+            return [self.path.read_bytes()]
+        items = open_source(str(self.path)).read()
+        return [item.raw for item in items if isinstance(item, RawMail)]
+
+    def expectation(self) -> dict[str, Any]:
+        loaded: dict[str, Any] = json.loads(self.golden.read_text(encoding="utf-8"))
+        return loaded
+
+    def write(self, records: list[dict[str, Any]], defects: list[str]) -> None:
+        """Rewrite what is expected and keep why.
+
+        What is marked as broken holds what would be right; the mark goes once that comes out.
+        """
+        kept = self.expectation() if self.golden.exists() else {}
+        if "broken" in kept and (records, defects) != (kept["records"], kept.get("defects", [])):
+            return
+        wanted: dict[str, Any] = {"why": kept.get("why", "TODO: say why this record is right")}
+        if defects:
+            wanted["defects"] = defects
+        wanted["records"] = records
+        text = json.dumps(wanted, ensure_ascii=False, indent=2, sort_keys=False)
+        self.golden.write_text(text + "\n", encoding="utf-8")
+
+
+def situations(folder: Path = FIXTURES) -> list[Situation]:
+    """All of them, by topic and name."""
+    found = [*folder.glob("*/*.eml"), *folder.glob("*/*.mbox")]
+    return [Situation(path) for path in sorted(found)]
+
+
+def with_line_ends(raw: bytes, line_end: bytes) -> bytes:
+    """The mail with its line ends, of either kind, as `line_end`."""
+    return raw.replace(b"\r\n", b"\n").replace(b"\n", line_end)
+
+
+def records(
+    connection: Connection, mails: Sequence[bytes], config: Config, *, at_once: bool = True
+) -> tuple[list[dict[str, Any]], list[str]]:
+    """Store the mails in the caller's transaction, together or one by one.
+
+    Returns the parsed lines of the export and the names of the mails' defects.
+    """
+    derived = []
+    for raw in mails:
+        delivery = Delivery(raw=raw, sha256=hashlib.sha256(raw).digest(), source="test")
+        # Not `derive_or_fail`: what cannot be parsed shall fail here, with its traceback.
+        derived.append((delivery, derive(delivery, config)))
+    for batch in [derived] if at_once else [[one] for one in derived]:
+        store_mail(connection, batch, config, now=NOW)
+    defects = sorted({str(defect) for _, one in derived for defect in one.defects})
+    return [json.loads(line) for line in export(connection)], defects
