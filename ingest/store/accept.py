@@ -9,8 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy.dialects import postgresql
 
 from ingest.mail.defect import Defect
 from ingest.store import raw as raw_form
@@ -41,32 +43,23 @@ def accept(
         seen = merged.get(delivery.sha256)
         merged[delivery.sha256] = delivery if seen is None else _merge(seen, delivery)
     known = _known(connection, merged)
-    accepted: list[Accepted] = []
     fresh = [delivery for sha256, delivery in merged.items() if sha256 not in known]
-    rows = []
-    for mail_id, delivery in zip(allocate(connection, schema.mail, len(fresh)), fresh, strict=True):
-        codec, stored = raw_form.pack(delivery.raw)
-        rows.append(
-            {
-                "id": mail_id,
-                "sha256": delivery.sha256,
-                "size": len(delivery.raw),
-                "codec": codec,
-                "raw": stored,
-                "source": delivery.source,
-                "envelope": delivery.envelope,
-                "route": _joined(delivery.route),
-                "flaws": _joined(delivery.flaws),
-                "withdrawn": delivery.withdrawn,
-                "accepted": now,
-            }
-        )
-        accepted.append(Accepted(mail_id, delivery, stale=True))
-    insert_rows(connection, schema.mail, rows)
+    accepted = _insert(connection, fresh, now=now)
+    if len(accepted) < len(fresh):
+        mine = {one.delivery.sha256 for one in accepted}
+        known |= _known(connection, {key: merged[key] for key in merged.keys() - mine})
+    differing = {
+        sha256: merged[sha256]
+        for sha256, row in known.items()
+        if _merge(row.delivery, merged[sha256]) != row.delivery
+    }
+    if differing:
+        # Read again under lock: what another process adds meanwhile must not be lost.
+        known |= _known(connection, differing, lock=True)
     changed = []
     for sha256, row in known.items():
         delivery = _merge(row.delivery, merged[sha256])
-        differs = delivery != row.delivery
+        differs = sha256 in differing
         if differs:
             changed.append(
                 {
@@ -84,6 +77,50 @@ def accept(
     return accepted
 
 
+def _insert(connection: Connection, fresh: Sequence[Delivery], *, now: datetime) -> list[Accepted]:
+    """Add rows for mail that was not known.
+
+    PostgreSQL: mail that another process has added since is left out; its transaction has
+    ended by then, so that its row can be read.
+    """
+    ids = allocate(connection, schema.mail, len(fresh))
+    rows = [_row(mail_id, one, now) for mail_id, one in zip(ids, fresh, strict=True)]
+    added = set(ids)
+    if rows and connection.dialect.name == "postgresql":
+        # Sorted, so that two processes with the same mail wait in line and not in a circle.
+        rows.sort(key=lambda row: row["sha256"])
+        statement = postgresql.insert(schema.mail).on_conflict_do_nothing()
+        connection.execute(statement.inline(), rows)
+        added = set()
+        for some in chunks(ids):
+            query = select(schema.mail.c.id).where(schema.mail.c.id.in_(some))
+            added.update(connection.execute(query).scalars())
+    else:
+        insert_rows(connection, schema.mail, rows)
+    return [
+        Accepted(mail_id, one, stale=True)
+        for mail_id, one in zip(ids, fresh, strict=True)
+        if mail_id in added
+    ]
+
+
+def _row(mail_id: int, delivery: Delivery, now: datetime) -> dict[str, Any]:
+    codec, stored = raw_form.pack(delivery.raw)
+    return {
+        "id": mail_id,
+        "sha256": delivery.sha256,
+        "size": len(delivery.raw),
+        "codec": codec,
+        "raw": stored,
+        "source": delivery.source,
+        "envelope": delivery.envelope,
+        "route": _joined(delivery.route),
+        "flaws": _joined(delivery.flaws),
+        "withdrawn": delivery.withdrawn,
+        "accepted": now,
+    }
+
+
 @dataclass(frozen=True, slots=True)
 class _Known:
     mail_id: int
@@ -91,7 +128,9 @@ class _Known:
     derived: bool
 
 
-def _known(connection: Connection, wanted: dict[bytes, Delivery]) -> dict[bytes, _Known]:
+def _known(
+    connection: Connection, wanted: dict[bytes, Delivery], *, lock: bool = False
+) -> dict[bytes, _Known]:
     found: dict[bytes, _Known] = {}
     mail, copy = schema.mail.c, schema.copy.c
     query = select(
@@ -104,7 +143,9 @@ def _known(connection: Connection, wanted: dict[bytes, Delivery]) -> dict[bytes,
         mail.withdrawn,
         copy.mail_id.label("derived"),
     ).select_from(schema.mail.outerjoin(schema.copy, copy.mail_id == mail.id))
-    for some in chunks(list(wanted)):
+    if lock:  # SQLite has one writer, and takes no notice
+        query = query.order_by(mail.sha256).with_for_update(of=schema.mail, key_share=True)
+    for some in chunks(sorted(wanted)):
         for row in connection.execute(query.where(mail.sha256.in_(some))):
             sha256 = bytes(row.sha256)
             delivery = Delivery(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, insert, select
+from sqlalchemy import Connection, delete, select
+from sqlalchemy.dialects import postgresql, sqlite
 
 from ingest.store import schema
 
@@ -17,8 +18,12 @@ def position(connection: Connection, source: str) -> str | None:
 
 def remember(connection: Connection, source: str, reached: str) -> None:
     """Set the position, in the transaction that stores what leads up to it."""
-    forget_position(connection, source)
-    connection.execute(insert(schema.checkpoint).values(source=source, position=reached))
+    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
+    connection.execute(
+        insert(schema.checkpoint)
+        .values(source=source, position=reached)
+        .on_conflict_do_update(index_elements=["source"], set_={"position": reached})
+    )
 
 
 def forget_position(connection: Connection, source: str) -> None:
