@@ -14,13 +14,14 @@ from itertools import pairwise
 from types import MappingProxyType
 from typing import Any
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, select
 
 from ingest.series.arrange import Arrangement, Place, arrange
 from ingest.series.facts import BUCKET_GAP, Facts, bucket, load
 from ingest.store import schema
 from ingest.store.bulk import chunks
 from ingest.store.incoming import Derived
+from ingest.store.reach import reach
 from ingest.store.threads import Sets
 
 # Sets that are loaded and arranged in one step where all of them are.
@@ -61,31 +62,30 @@ def arrange_around(
 
     `gone`: rows about to be deleted. They are left out, and what they belonged to is arranged.
     """
-    replaced = {node.message_id: node for node in fresh}
-    threads = threads | _threads_before(connection, replaced.keys() | gone)
+    replaced = {node.message_id for node in fresh}
+    before = _before(connection, replaced | gone)
+    near = [
+        (key, node.facts.date)
+        for node in fresh
+        if not node.ignored and (key := bucket(node.facts)) is not None and node.facts.date
+    ]
+    touched = reach(
+        connection,
+        threads | {thread for thread, _, _ in before},
+        near + [(key, date) for _, key, date in before if key is not None and date is not None],
+    )
     nodes = list(fresh)
-    sets = Sets()
-    seen: set[int] = set()
+    nodes += [
+        node
+        for node in _load(connection, schema.message.c.thread_id, touched.threads)
+        if node.message_id not in replaced and node.message_id not in gone
+    ]
     buckets: dict[int, list[tuple[datetime, int]]] = defaultdict(list)
-    wanted = set(threads)
-    unread = list(fresh)
-    while wanted or unread:
-        seen |= wanted
-        loaded = [
-            node
-            for node in _load(connection, schema.message.c.thread_id, wanted)
-            if node.message_id not in replaced and node.message_id not in gone
-        ]
-        nodes += loaded
-        near: list[tuple[int, datetime]] = []
-        for node in (*unread, *loaded):
-            key = None if node.ignored else bucket(node.facts)
-            if key is not None and node.facts.date is not None:
-                buckets[key].append((node.facts.date, node.thread_id))
-                near.append((key, node.facts.date))
-        unread = []
-        wanted = _threads_near(connection, near) - seen
-    return _arrange_sets(connection, nodes, sets, buckets)
+    for node in nodes:
+        key = None if node.ignored else bucket(node.facts)
+        if key is not None and node.facts.date is not None:
+            buckets[key].append((node.facts.date, node.thread_id))
+    return _arrange_sets(connection, nodes, Sets(), buckets)
 
 
 def arrange_stored(
@@ -178,42 +178,17 @@ def _pins(connection: Connection, keys: Iterable[str]) -> dict[str, str]:
     return found
 
 
-def _threads_before(connection: Connection, message_ids: Iterable[int]) -> set[int]:
-    """The threads of stored messages that change or go, and of their neighbours by bucket."""
-    threads: set[int] = set()
-    near: list[tuple[int, datetime]] = []
+def _before(
+    connection: Connection, message_ids: Iterable[int]
+) -> list[tuple[int, int | None, datetime | None]]:
+    """Where stored messages that change or go have been: thread, bucket and date."""
     message = schema.message.c
+    found: list[tuple[int, int | None, datetime | None]] = []
     for some in chunks(message_ids):
         query = select(message.thread_id, message.bucket, message.date)
-        for row in connection.execute(query.where(message.id.in_(some))):
-            threads.add(row.thread_id)
-            if row.bucket is not None:
-                near.append((row.bucket, row.date))
-    return threads | _threads_near(connection, near)
-
-
-def _threads_near(connection: Connection, near: Iterable[tuple[int, datetime]]) -> set[int]:
-    """Threads with unthreaded pieces of the same bucket sent within the gap."""
-    spans: dict[int, tuple[datetime, datetime]] = {}
-    for key, date in near:
-        first, last = spans.get(key, (date, date))
-        # One span for all dates of a bucket may reach further than needed; what it finds in
-        # between is arranged to the same result.
-        spans[key] = (min(first, date), max(last, date))
-    message = schema.message.c
-    threads: set[int] = set()
-    for some in chunks(spans.items()):
-        for part in range(0, len(some), 200):
-            conditions = [
-                and_(
-                    message.bucket == key,
-                    message.date.between(first - BUCKET_GAP, last + BUCKET_GAP),
-                )
-                for key, (first, last) in some[part : part + 200]
-            ]
-            query = select(message.thread_id).where(or_(*conditions))
-            threads.update(connection.execute(query).scalars())
-    return threads
+        rows = connection.execute(query.where(message.id.in_(some)))
+        found += [(row.thread_id, row.bucket, row.date) for row in rows]
+    return found
 
 
 def _load(

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, func, insert, select, text
+from sqlalchemy.dialects import postgresql, sqlite
 
 # Both databases bound the parameters of a statement (SQLite: 32,766; PostgreSQL: 65,535).
 _CHUNK = 5_000
@@ -45,3 +46,18 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
     """Insert rows that all have the same columns."""
     if rows:
         connection.execute(insert(table).inline(), rows)
+
+
+def insert_new(
+    connection: Connection, table: Table, rows: Sequence[dict[str, Any]], unique: str
+) -> None:
+    """Insert rows that another transaction may be inserting too: theirs stand.
+
+    The rows go in by the order of the unique column, as everybody's do, so that two who insert
+    the same ones wait for each other in one direction only.
+    """
+    if rows:
+        dialect = connection.dialect.name
+        make = postgresql.insert if dialect == "postgresql" else sqlite.insert
+        statement = make(table).on_conflict_do_nothing(index_elements=[unique]).inline()
+        connection.execute(statement, sorted(rows, key=lambda row: row[unique]))

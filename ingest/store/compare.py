@@ -11,7 +11,7 @@ the copy and its postings. What people decide (state, archived, commit_ref) is n
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -46,7 +46,8 @@ class _Batch:
     bodies: Mapping[int, Any]
     patches: Mapping[int, Any]
     covers: Mapping[int, Any]
-    trailers: Mapping[int, list[tuple[int, str, str]]]
+    trailers: Mapping[int, Mapping[int, tuple[str, str]]]  # by message, by position
+    dependencies: Mapping[int, Mapping[int, tuple[str, str]]]
     threads: Threads
 
 
@@ -103,9 +104,8 @@ class Comparison:
         rows = stored.message_rows(connection, msgids, {row.message_id for row in own})
         ids = {row.id for row in rows} | {row.message_id for row in own}
         others = stored.rows_where(connection, schema.copy, "message_id", ids)
-        trailers: dict[int, list[tuple[int, str, str]]] = defaultdict(list)
-        for row in stored.rows_where(connection, schema.trailer, "message_id", ids):
-            trailers[row.message_id].append((row.position, row.key, row.value))
+        trailers = stored.rows_where(connection, schema.trailer, "message_id", ids)
+        dependencies = stored.rows_where(connection, schema.dependency, "message_id", ids)
         by_id = {
             table: {
                 row.message_id: row
@@ -121,7 +121,8 @@ class Comparison:
             bodies=by_id[schema.body],
             patches=by_id[schema.patch],
             covers=by_id[schema.cover],
-            trailers=trailers,
+            trailers=_by_position((row, row.key, row.value) for row in trailers),
+            dependencies=_by_position((row, row.kind, row.target) for row in dependencies),
             threads=Threads(
                 connection, [(one.facts.msgid, *one.links) for one in derived.values()]
             ),
@@ -222,8 +223,11 @@ class Comparison:
             if row.email is not None and row.person_id != person_id:
                 self._say(key, Verdict.ALTERED, "message.person_id")
                 same = False
-        if not same:
-            self.mended[row_id] = replace(node, derived=None)
+        if not same or (one.facts.piece and row.reason != one.reason):
+            # What it is by itself is its reason unless its place has another: arranging says.
+            self.mended[row_id] = replace(
+                node, derived=replace(one, content="", diff=None, trailers=(), dependencies=())
+            )
         self._parts(batch, key, row_id, one)
         if row_id in batch.patches:
             self._alike(key, "patch", batch.patches[row_id], _own(_patch_row(node, one)))
@@ -243,13 +247,33 @@ class Comparison:
             self._say(key, Verdict.MISSING, "body")
         else:
             self._alike(key, "body", body, {"content": one.content, "diff": one.diff})
-        wanted = {place: (each.key, each.value) for place, each in enumerate(one.trailers)}
-        there = {place: (name, value) for place, name, value in batch.trailers.get(row_id, ())}
-        for place in wanted.keys() | there.keys():
-            if place not in there:
-                self._say(key, Verdict.MISSING, f"trailer {place}")
-            elif there[place] != wanted.get(place):
-                self._say(key, Verdict.ALTERED, f"trailer {place}")
+        self._listed(
+            key,
+            "trailer",
+            [(each.key, each.value) for each in one.trailers],
+            batch.trailers.get(row_id, {}),
+        )
+        self._listed(
+            key,
+            "dependency",
+            [(each.kind, each.target) for each in one.dependencies],
+            batch.dependencies.get(row_id, {}),
+        )
+
+    def _listed(
+        self,
+        key: str,
+        table: str,
+        wanted: Sequence[tuple[str, str]],
+        there: Mapping[int, tuple[str, str]],
+    ) -> None:
+        for position, pair in enumerate(wanted):
+            if position not in there:
+                self._say(key, Verdict.MISSING, f"{table} {position}")
+            elif there[position] != pair:
+                self._say(key, Verdict.ALTERED, f"{table} {position}")
+        for position in sorted(there.keys() - set(range(len(wanted)))):
+            self._say(key, Verdict.ALTERED, f"{table} {position}, which it has not")
 
     def _thread(self, batch: _Batch, key: str, one: Derived, row: Any) -> int:
         """The thread that it is in; what is said of nodes is kept by their id."""
@@ -271,11 +295,20 @@ class Comparison:
         self.found.add(Finding(key, verdict, what))
 
 
+def _by_position(
+    rows: Iterable[tuple[Any, str, str]],
+) -> Mapping[int, Mapping[int, tuple[str, str]]]:
+    found: dict[int, dict[int, tuple[str, str]]] = defaultdict(dict)
+    for row, first, second in rows:
+        found[row.message_id][row.position] = first, second
+    return found
+
+
 def _place(one: Derived, row: Any) -> Place:
     """A place that leaves open what only the thread can say."""
     if one.ignored is not None:
         return Place("ignored", one.ignored)
-    return Place(row.outcome, None if one.facts.piece or row.outcome == "ignored" else row.reason)
+    return Place(row.outcome, row.reason)
 
 
 def _own(row: dict[str, Any]) -> dict[str, Any]:

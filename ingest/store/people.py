@@ -13,7 +13,7 @@ from sqlalchemy import Connection, Table, bindparam, select, update
 
 from ingest.mail.message import ListName
 from ingest.store import schema
-from ingest.store.bulk import allocate, chunks, insert_rows
+from ingest.store.bulk import allocate, chunks, insert_new
 from ingest.store.incoming import Derived
 
 
@@ -27,30 +27,38 @@ def upsert_people(connection: Connection, derived: Iterable[Derived]) -> Mapping
     rows = _stored(connection, schema.person, schema.person.c.email, names)
     missing = [key for key in names if key not in rows]
     fresh = dict(zip(missing, allocate(connection, schema.person, len(missing)), strict=True))
-    insert_rows(
+    insert_new(
         connection,
         schema.person,
         [
             {"id": fresh[key], "email": key, "name": names[key][1], "name_rank": names[key][0]}
             for key in missing
         ],
+        "email",
     )
+    # Somebody else may have inserted them at the same time.
+    rows |= _stored(connection, schema.person, schema.person.c.email, missing)
     newer = [
-        {"b_id": row.id, "name": names[key][1], "name_rank": names[key][0]}
-        for key, row in rows.items()
+        {"b_id": row.id, "b_name": names[key][1], "b_rank": names[key][0]}
+        for key, row in sorted(rows.items())
         if names[key][0] > row.name_rank
     ]
     if newer:
+        person = schema.person.c
         connection.execute(
-            update(schema.person).where(schema.person.c.id == bindparam("b_id")), newer
+            update(schema.person)
+            .where(person.id == bindparam("b_id"), person.name_rank < bindparam("b_rank"))
+            .values(name=bindparam("b_name"), name_rank=bindparam("b_rank")),
+            newer,
         )
-    return {key: row.id for key, row in rows.items()} | fresh
+    return {key: row.id for key, row in rows.items()}
 
 
 def _name_rank(one: Derived) -> str:
-    """A name before none, then the newest; the Message-ID decides between equals."""
+    """A name before none, then the newest; the Message-ID decides between equals, and the name
+    itself between the copies of one message."""
     date = one.facts.date.isoformat() if one.facts.date else ""
-    return f"{int(bool(one.sender.name))} {date} {one.facts.key}"
+    return f"{int(bool(one.sender.name))} {date} {one.facts.key} {one.sender.name}"
 
 
 def upsert_lists(connection: Connection, derived: Iterable[Derived]) -> Mapping[str, int]:
@@ -64,7 +72,7 @@ def upsert_lists(connection: Connection, derived: Iterable[Derived]) -> Mapping[
     rows = _stored(connection, schema.list_, schema.list_.c.list_id, found)
     missing = [key for key in found if key not in rows]
     fresh = dict(zip(missing, allocate(connection, schema.list_, len(missing)), strict=True))
-    insert_rows(
+    insert_new(
         connection,
         schema.list_,
         [
@@ -76,19 +84,32 @@ def upsert_lists(connection: Connection, derived: Iterable[Derived]) -> Mapping[
             }
             for key in missing
         ],
+        "list_id",
     )
+    rows |= _stored(connection, schema.list_, schema.list_.c.list_id, missing)
     # A mail may name the list by its id alone; of several addresses the greatest stays, which
     # is arbitrary but does not depend on which came first.
     better = [
-        {"b_id": row.id, "email": found[key].email}
-        for key, row in rows.items()
+        {"b_id": row.id, "b_email": found[key].email}
+        for key, row in sorted(rows.items())
         if found[key].email > row.email
     ]
     if better:
+        list_ = schema.list_.c
         connection.execute(
-            update(schema.list_).where(schema.list_.c.id == bindparam("b_id")), better
+            update(schema.list_)
+            .where(list_.id == bindparam("b_id"), list_.email < bindparam("b_email"))
+            .values(email=bindparam("b_email")),
+            better,
         )
-    return {key: row.id for key, row in rows.items()} | fresh
+    return {key: row.id for key, row in rows.items()}
+
+
+def forget_ranks(connection: Connection) -> None:
+    """Let whatever is derived next say names and addresses anew: they only ever rise, and
+    another parser or configuration may say less. Until then people keep their names."""
+    connection.execute(update(schema.person).values(name_rank=""))
+    connection.execute(update(schema.list_).values(email=""))
 
 
 def link_name(list_id: str) -> str:

@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, insert
 
 from ingest.store import rows, schema
 from ingest.store.arranging import arrange_around
+from ingest.store.locks import lock_threads
 from ingest.store.memberships import write_series
 from ingest.store.threads import link
 
@@ -15,10 +16,11 @@ from ingest.store.threads import link
 def pin(connection: Connection, key: str, target: str | None, *, now: datetime) -> None:
     """Put a message into the series of another (`target`), alone (''), or where the mail says
     (None), and arrange what that touches. Both messages must be known."""
+    named = [key.partition("#")[0], *([target.partition("#")[0]] if target else [])]
+    lock_threads(connection, named)
     connection.execute(delete(schema.pin).where(schema.pin.c.key == key))
     if target is not None:
         connection.execute(insert(schema.pin).values(key=key, target=target, made=now))
-    named = [key.partition("#")[0], *([target.partition("#")[0]] if target else [])]
     # The two must be arranged together from now on: a pin is a link like any other.
     threads = link(connection, [named])
     arranged = arrange_around(connection, [], set(threads.values()), gone=set())

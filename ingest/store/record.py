@@ -11,20 +11,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from sqlalchemy import Connection, delete, select, text, update
+from sqlalchemy import Connection, delete, select, update
 
 from ingest.series.facts import key_of
 from ingest.store import rows, schema
 from ingest.store.arranging import Node, arrange_around
 from ingest.store.bulk import allocate, chunks, insert_rows
 from ingest.store.incoming import Derived
+from ingest.store.locks import lock_sets
 from ingest.store.memberships import write_series
 from ingest.store.people import upsert_lists, upsert_people
 from ingest.store.settle import Copy, Settled, settle
 from ingest.store.threads import link
-
-# PostgreSQL: whoever derives holds this lock, so that no two arrange one thread at a time.
-_DERIVE_LOCK = 0x696E67657375
 
 
 def record(connection: Connection, items: Sequence[tuple[int, Derived]]) -> set[int]:
@@ -36,9 +34,8 @@ def record(connection: Connection, items: Sequence[tuple[int, Derived]]) -> set[
     """
     if not items:
         return set()
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _DERIVE_LOCK})
     derived = dict(items)
+    lock_sets(connection, derived)
     placed, emptied = _settle(connection, derived)
     threads = link(connection, [(one.facts.msgid, *one.links) for one in derived.values()])
     people = upsert_people(connection, derived.values())

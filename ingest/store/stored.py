@@ -12,13 +12,23 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Engine, Table, select
+from sqlalchemy import (
+    Connection,
+    DateTime,
+    Engine,
+    String,
+    Table,
+    func,
+    select,
+    type_coerce,
+)
 
 from ingest.mail.defect import Defect
 from ingest.series.facts import key_of
 from ingest.store import raw as raw_form
 from ingest.store import schema
 from ingest.store.bulk import chunks
+from ingest.store.database import StoreError
 
 
 @contextmanager
@@ -32,6 +42,29 @@ def snapshot(engine: Engine) -> Iterator[Connection]:
             )
         with connection.begin():
             yield connection
+
+
+def refuse_unreadable(connection: Connection) -> None:
+    """Raise `StoreError` where a time is none: SQLite stores any text, and no row that has it
+    can be read."""
+    if connection.dialect.name != "sqlite":
+        return
+    for table in schema.metadata.sorted_tables:
+        for column in table.columns:
+            if isinstance(column.type, DateTime):
+                text = type_coerce(column, String)
+                query = select(*table.primary_key.columns, text.label("time")).where(
+                    column.is_not(None), ~func.coalesce(text.op("GLOB")(_TIME), False)
+                )
+                if (row := connection.execute(query).first()) is not None:
+                    raise StoreError(
+                        f"{table.name} {row[0]}: {column.name} is no time: {row.time!r}; "
+                        "put NULL or a time there, then `ingest reparse`"
+                    )
+
+
+# As SQLAlchemy writes times into SQLite: 2026-01-31 23:59:59.000000
+_TIME = "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9]*"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

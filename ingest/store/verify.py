@@ -7,6 +7,7 @@ what they should be, so that only the rows that were touched are found.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Container, Iterator, Mapping
 from types import MappingProxyType
 from typing import Any
@@ -14,10 +15,11 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ingest.series.arrange import Member, Series
+from ingest.series.revision import traces
 from ingest.store import schema
 from ingest.store.arranging import Arranged, Node, arrange_stored
 from ingest.store.finding import Finding, Verdict
-from ingest.store.memberships import _series_row
+from ingest.store.memberships import _posting, _series_row
 from ingest.store.rows import _cover_row, _reason, parent_id
 from ingest.store.stored import rows_where
 
@@ -106,6 +108,9 @@ class _SeriesRows:
         rows += rows_where(connection, schema.series, "id", named - {row.id for row in rows})
         self._by_id = {row.id: row for row in rows}
         self._by_key = {row.key: row for row in rows}
+        self._traces: dict[int, set[int]] = defaultdict(set)
+        for row in rows_where(connection, schema.trace, "series_id", self._by_id):
+            self._traces[row.series_id].add(row.trace)
 
     def findings(self, about: set[str]) -> Iterator[Finding]:
         placed: set[str] = set()
@@ -124,6 +129,7 @@ class _SeriesRows:
                 yield Finding(one.key, Verdict.MISSING, "series")
             if row is not None:
                 yield from _differing(one.key, "series", row, self._columns(one))
+                yield from self._trace(one, row.id)
             for member in one.members:
                 if member.key in about:
                     yield from self._member(member, row)
@@ -143,6 +149,13 @@ class _SeriesRows:
         if len(ids) == 1 and rows and rows[0].key not in self._wanted:
             return rows[0]
         return None
+
+    def _trace(self, one: Series, row_id: int) -> Iterator[Finding]:
+        wanted, there = traces(_posting(one, self._arranged)), self._traces[row_id]
+        if wanted - there:
+            yield Finding(one.key, Verdict.MISSING, "trace")
+        if there - wanted:
+            yield Finding(one.key, Verdict.ALTERED, "trace, which it has not")
 
     def _columns(self, one: Series) -> dict[str, Any]:
         wanted = _series_row(one, self._arranged)
