@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, exists, select
 
 from ingest.mail.message import Address
 from ingest.store import read, schema
@@ -127,7 +127,9 @@ def _comment(row: MessageRow, parents: dict[int, str]) -> dict[str, Any]:
 
 
 def _lists(connection: Connection) -> Iterator[dict[str, Any]]:
-    rows = connection.execute(select(schema.list_)).all()
+    # A list that another configuration took may have a row and no mail.
+    posted = exists().where(schema.posting.c.list_id == schema.list_.c.id)
+    rows = connection.execute(select(schema.list_).where(posted)).all()
     for row in sorted(rows, key=lambda row: row.list_id):
         yield {
             "type": "list",

@@ -87,7 +87,7 @@ def steps(delivery: Delivery, config: Config) -> Steps:
             defects=tuple(sorted({*message.defects, *submission.defects, *delivery.flaws})),
             content=submission.content,
             diff=_diff(submission),
-            patch_id=submission.patch_id if isinstance(submission, Patch) else None,
+            patch_id=submission.patch_id if isinstance(submission, Patch | PullRequest) else None,
             pull_url=_pull_url(submission),
             state=(message.header(_STATES) or "new").strip().lower(),
             dependencies=_dependencies(submission),
@@ -225,9 +225,10 @@ def _facts(message: Message, person: Address, submission: Submission) -> Facts:
         version_minor=subject.version_minor if piece else 0,
         version_given=subject.version_given if piece else False,
         title_version=subject.title_version if kind is not Kind.REPLY else None,
+        reason=submission.reason,
         reply=subject.reply,
         patchset=subject.patchset and kind is Kind.COVER,
-        hash=submission.hash if isinstance(submission, Patch) else None,
+        hash=submission.hash if isinstance(submission, Patch | PullRequest) else None,
         change_id=dependencies.change_id,
         earlier=tuple(one.msgid for one in dependencies.earlier),
     )
@@ -260,9 +261,9 @@ def _tag(prefixes: tuple[str, ...]) -> str:
 
 def _diff(submission: Submission) -> str | None:
     match submission:
-        case Patch() | Reply() | Other():
+        case Patch() | PullRequest() | Reply() | Other():
             return submission.diff
-        case _:
+        case Cover():
             return None
 
 

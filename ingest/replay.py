@@ -20,6 +20,7 @@ from ingest.pipeline import Stored, derive_or_fail, rederive, store_mail
 from ingest.store.checkpoint import forget_position, position, remember
 from ingest.store.database import write_transaction
 from ingest.store.incoming import Delivery
+from ingest.store.people import forget_ranks
 from ingest.store.spool import mail_ids
 
 BATCH = 500
@@ -84,8 +85,13 @@ def replay(
 def reparse(
     engine: Engine, config: Config, *, progress: Callable[[int], None] = lambda _: None
 ) -> Summary:
-    """Derive every record again from the raw mail that is kept."""
-    with engine.connect() as connection:
+    """Derive every record again from the raw mail that is kept.
+
+    What comes of it is what a replay of the same mail into an empty store gives. Cut off, it
+    is to be run again.
+    """
+    with write_transaction(engine) as connection:
+        forget_ranks(connection)
         ids = mail_ids(connection)
     summary = Summary()
     for batch in _batches(ids, BATCH):

@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import click
 
 from ingest.cli.options import Settings, store_options
-
-if TYPE_CHECKING:
-    from ingest.intake.source import Source
+from ingest.cli.progress import progress
 
 
 @click.command(name="replay")
@@ -48,7 +42,7 @@ def command(
     started = time.monotonic()
     total = Summary()
     for source in opened:
-        with _progress(source, quiet=quiet or as_json) as advance:
+        with progress(source, quiet=quiet or as_json) as advance:
             done = replay(
                 engine,
                 source,
@@ -86,19 +80,3 @@ def command(
         )
         if total.failed:
             click.echo("The mails set aside are kept whole; `ingest check` names them.")
-
-
-@contextmanager
-def _progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; nothing elsewhere."""
-    if quiet or not sys.stderr.isatty():
-        yield lambda _: None
-        return
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
-    from rich.progress import TimeRemainingColumn as Remaining
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
-        task = bar.add_task(source.label[-40:], total=source.total)
-        yield lambda count: bar.update(task, advance=count)

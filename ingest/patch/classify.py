@@ -241,6 +241,9 @@ def _without_patch(
             trailers=message_trailers(content),
             dependencies=dependencies(content),
             pull_url=request.pull_url,
+            diff=diff,
+            hash=patchwork_hash(diff) if diff else None,
+            patch_id=patch_id(diff) if diff else None,
         )
     if answers and not subject.patch_marked:
         return Reply(

@@ -77,7 +77,12 @@ class Cover(_Common):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PullRequest(_Common):
+    """`diff`, `hash`, `patch_id`: of the whole, where it is shown (`git request-pull -p`)."""
+
     pull_url: str
+    diff: str | None = None
+    hash: str | None = None
+    patch_id: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

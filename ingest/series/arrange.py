@@ -195,7 +195,7 @@ def _places(
             continue
         nearest[key] = parent
         if facts.kind is Kind.OTHER and above is None and key not in links.unseen:
-            places[key] = Place("other", "starts-thread")
+            places[key] = Place("other", None)
         elif parent is not None:
             places[key] = Place("comment", "below-patch", parent)
         elif key in links.unseen:

@@ -55,6 +55,7 @@ class Facts:
     version_minor: int = 0
     version_given: bool = False
     title_version: int | None = None
+    reason: str = ""  # why it is of its kind
     reply: bool = False  # the subject says Re:
     patchset: bool = False  # a cover that says PATCHSET, whatever number it has
     hash: str | None = None

@@ -11,11 +11,14 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import StrEnum
 
 from ingest.series.draft import Version
 from ingest.series.facts import Facts, digest63
+
+# How long the next version of a patch that was renamed may take.
+_NEXT_VERSION = timedelta(days=90)
 
 # A word that names a branch: revisions for 6.1 and for 6.6 are not revisions of each other.
 _BRANCH = re.compile(r"v?\d+\.\d+(?:\.[0-9xy]+)?")
@@ -31,6 +34,7 @@ class Sign(StrEnum):
     PATCHES = "patches"  # patches with the same diff
     PATCH_TITLES = "patch-titles"  # patches with the same title, by the same sender
     TITLE = "title"  # the same title, by the same sender
+    SIMILAR_TITLE = "similar-title"  # most words of the title, by the same sender, next version
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +108,18 @@ def traces(one: Posting) -> frozenset[int]:
     said += [f"m {msgid}" for msgid in (*one.messages, *one.linked, *one.answered)]
     said += [f"h {hash_}" for hash_ in one.hashes]
     said += [f"t {one.sender} {title}" for title in {*one.titles, one.title} if title]
+    # What a sender calls otherwise from one version to the next is still of one area.
+    area = one.title.partition(" ")[0]
+    said += [f"n {one.sender} {area} {one.version[0] - step}" for step in (0, 1)]
+    return frozenset(digest63(text) for text in said)
+
+
+def patch_traces(facts: Facts) -> frozenset[int]:
+    """What one more patch, behind others, adds to its series' traces."""
+    said = [f"m {msgid}" for msgid in (facts.msgid, *facts.earlier)]
+    said += [f"c {facts.change_id}"] if facts.change_id else []
+    said += [f"h {facts.hash}"] if facts.hash else []
+    said += [f"t {facts.sender} {title}"] if (title := _plain(facts.title)) else []
     return frozenset(digest63(text) for text in said)
 
 
@@ -194,7 +210,23 @@ def _evidence(one: Posting, other: Posting) -> tuple[tuple[Sign, str], ...]:
         found.append((Sign.PATCH_TITLES, f"{len(shared)} of {len(one.titles)}"))
     if one.title and one.title == other.title:
         found.append((Sign.TITLE, one.title))
+    elif _similar(one, other):
+        found.append((Sign.SIMILAR_TITLE, other.title))
     return tuple(found)
+
+
+def _similar(one: Posting, other: Posting) -> bool:
+    """Whether most words of the two titles are the same, from one version to the next."""
+    words, others = set(one.title.split()), set(other.title.split())
+    return (
+        one.sender == other.sender
+        and one.version[0] == other.version[0] + 1
+        and one.title.partition(" ")[0] == other.title.partition(" ")[0]
+        and len(words & others) * 3 >= len(words | others) * 2 - 1
+        and one.date is not None
+        and other.date is not None
+        and one.date - other.date <= _NEXT_VERSION
+    )
 
 
 def _enough(one: Posting, other: Posting, evidence: tuple[tuple[Sign, str], ...]) -> bool:
@@ -205,7 +237,10 @@ def _enough(one: Posting, other: Posting, evidence: tuple[tuple[Sign, str], ...]
         return True
     alike = bool(signs & {Sign.PATCHES, Sign.TITLE}) or _half_of_titles(one, other)
     if one.sender == other.sender:
-        return alike or bool(signs & {Sign.LINK, Sign.IN_REPLY_TO})
+        carrying = {Sign.LINK, Sign.IN_REPLY_TO, Sign.SIMILAR_TITLE}
+        if one.version[0] == other.version[0] + 1:
+            carrying.add(Sign.PATCH_TITLES)
+        return alike or bool(signs & carrying)
     linked = bool(signs & {Sign.LINK, Sign.IN_REPLY_TO})
     return (linked and alike) or {Sign.PATCHES, Sign.TITLE} <= signs
 

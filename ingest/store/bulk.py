@@ -61,3 +61,16 @@ def insert_new(
         make = postgresql.insert if dialect == "postgresql" else sqlite.insert
         statement = make(table).on_conflict_do_nothing(index_elements=[unique]).inline()
         connection.execute(statement, sorted(rows, key=lambda row: row[unique]))
+
+
+def insert_new_pairs(
+    connection: Connection, table: Table, pairs: Sequence[tuple[int, int]]
+) -> None:
+    """Insert rows of a table of two columns that are its key; those that are there stand."""
+    if pairs:
+        first, second = (column.name for column in table.columns)
+        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        connection.execute(
+            make(table).on_conflict_do_nothing().inline(),
+            [{first: one, second: other} for one, other in pairs],
+        )

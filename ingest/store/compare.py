@@ -220,7 +220,7 @@ class Comparison:
             columns = {name: wanted[name] for name in wanted.keys() - _BY_PLACE}
             same = self._alike(key, "message", row, columns)
             same &= self._outcome(key, one, row)
-            if row.email is not None and row.person_id != person_id:
+            if row.person_id != person_id:
                 self._say(key, Verdict.ALTERED, "message.person_id")
                 same = False
         if not same or (one.facts.piece and row.reason != one.reason):

@@ -6,11 +6,14 @@ only the differences are written, so that what stands keeps its row and its numb
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from ingest.series.arrange import Series
+from ingest.series.draft import Rule
+from ingest.series.facts import Facts
 from ingest.series.revision import Posting, posting, traces
 from ingest.store import schema
 from ingest.store.arranging import Arranged
@@ -144,4 +147,28 @@ def _series_row(one: Series, arranged: Arranged) -> dict[str, Any]:
         "cover_id": arranged.nodes[one.cover].message_id if one.cover else None,
         "partial": one.partial,
         "under": one.under,
+        "thread_id": first.thread_id,
+        "plain": _plain(one, [arranged.nodes[member.key].facts for member in one.members]),
     }
+
+
+_NATURAL = (Rule.FIRST, Rule.BELOW, Rule.SIBLING, Rule.UNTHREADED)
+
+
+def _plain(one: Series, members: Sequence[Facts]) -> bool:
+    """Whether it is a cover and patches that agree in all, found without mending."""
+    first = members[0]
+    return (
+        one.cover is not None
+        and first.piece
+        and not one.partial
+        and all(member.rule in _NATURAL for member in one.members)
+        and len(
+            {
+                (fact.sender, fact.total, fact.version, fact.version_minor, fact.version_given)
+                for fact in members
+            }
+        )
+        == 1
+        and not any(fact.reply for fact in members)
+    )

@@ -34,15 +34,16 @@ class Threads:
         votes = Counter(one for one in (*found.values(), of_message) if one is not None)
         if not votes:
             return self._node_of[ids[0]], tuple(found), ()
-        thread_id = next(iter(votes)) if len(votes) == 1 else self._likeliest(votes)
+        thread_id = next(iter(votes)) if len(votes) == 1 else self._likeliest(votes, ids)
         missing = tuple(msgid for msgid, one in found.items() if one is None)
         altered = tuple(msgid for msgid, one in found.items() if one not in (None, thread_id))
         return thread_id, missing, altered
 
-    def _likeliest(self, votes: Counter[int]) -> int:
-        """As most say; of equals, one that is a thread's name: a node that is in itself."""
+    def _likeliest(self, votes: Counter[int], ids: Sequence[str]) -> int:
+        """As most say; of equals, one that is a thread's name: the least of its nodes."""
+        own = {self._node_of[msgid] for msgid in ids}
         named = self._read(votes)
-        return max(votes, key=lambda one: (votes[one], named.get(one) == one))
+        return max(votes, key=lambda one: (votes[one], one in own or named.get(one) == one))
 
     def _read(self, nodes: Iterable[int]) -> dict[int, int]:
         rows = rows_where(self._connection, schema.thread_node, "node", set(nodes))

@@ -22,7 +22,7 @@ def pin(connection: Connection, key: str, target: str | None, *, now: datetime) 
     if target is not None:
         connection.execute(insert(schema.pin).values(key=key, target=target, made=now))
     # The two must be arranged together from now on: a pin is a link like any other.
-    threads = link(connection, [named])
-    arranged = arrange_around(connection, [], set(threads.values()), gone=set())
+    linked = link(connection, [named])
+    arranged = arrange_around(connection, [], set(linked.thread.values()), gone=set())
     rows.write_messages(connection, arranged)
     write_series(connection, arranged, left=set())

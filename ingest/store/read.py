@@ -223,7 +223,7 @@ def _message_rows(connection: Connection, ids: list[int]) -> Iterator[MessageRow
             diff=row.diff,
             lists=tuple(lists[row.id]),
             trailers=tuple(trailers[row.id]),
-            name=row.patch_name or row.cover_name,
+            name=row.patch_name if row.patch_name is not None else row.cover_name,
             prefixes=tuple(json.loads(row.patch_prefixes or row.cover_prefixes or "[]")),
             hash=row.hash,
             patch_id=row.patch_id,

@@ -18,6 +18,7 @@ from ingest.store import rows, schema
 from ingest.store.arranging import Node, arrange_around
 from ingest.store.bulk import allocate, chunks, insert_rows
 from ingest.store.incoming import Derived
+from ingest.store.leaves import Leaves, find_leaves, write_leaves
 from ingest.store.locks import lock_sets
 from ingest.store.memberships import write_series
 from ingest.store.people import upsert_lists, upsert_people
@@ -37,17 +38,25 @@ def record(connection: Connection, items: Sequence[tuple[int, Derived]]) -> set[
     derived = dict(items)
     lock_sets(connection, derived)
     placed, emptied = _settle(connection, derived)
-    threads = link(connection, [(one.facts.msgid, *one.links) for one in derived.values()])
+    linked = link(connection, [(one.facts.msgid, *one.links) for one in derived.values()])
     people = upsert_people(connection, derived.values())
     lists = upsert_lists(connection, derived.values())
     _write_variants(connection, placed)
 
-    fresh = [_node(one, threads, people) for one in placed if one.derived is not None]
-    arranged = arrange_around(connection, fresh, set(threads.values()), gone=emptied)
+    fresh = [_node(one, linked.thread, people) for one in placed if one.derived is not None]
+    leaves = find_leaves(connection, fresh, linked) if not emptied else Leaves.none()
+    arranged = arrange_around(
+        connection,
+        [node for node in fresh if node.thread_id not in leaves.threads],
+        set(linked.thread.values()) - leaves.threads,
+        gone=emptied,
+    )
+    rows.write_messages(connection, leaves.arranged)
     rows.write_messages(connection, arranged)
     _write_copies(connection, placed, derived, lists)
     left = rows.forget(connection, emptied)
     write_series(connection, arranged, left=left)
+    write_leaves(connection, leaves)
     return {
         one.settled.copies[0].mail_id
         for one in placed

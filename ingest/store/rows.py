@@ -108,9 +108,8 @@ def _message_row(node: Node, places: dict[str, Place]) -> dict[str, Any]:
 
 
 def _reason(node: Node, place: Place) -> str:
-    if place.reason is not None:
-        return place.reason
-    return node.derived.reason if node.derived is not None else node.reason
+    """Why a message is what it is: by its place, else by itself."""
+    return place.reason if place.reason is not None else node.facts.reason
 
 
 def _update(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:

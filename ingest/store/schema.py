@@ -230,12 +230,15 @@ series = Table(
     Column("cover_id", Id, ForeignKey("message.id")),
     Column("partial", Boolean, nullable=False),  # it replaces patches of another series
     Column("under", Text),  # the key of the series in whose thread it was sent
+    Column("thread_id", BigInteger, nullable=False),  # of its first member
+    Column("plain", Boolean, nullable=False),  # see store.leaves
     CheckConstraint("version >= 0", name="version"),
     CheckConstraint("total >= 1", name="total"),
     CheckConstraint("received_total >= 0", name="received_total"),
     Index("ix_series_date", "date"),
     Index("ix_series_person_id", "person_id"),
     Index("ix_series_cover_id", "cover_id"),
+    Index("ix_series_thread_id", "thread_id"),
 )
 
 member = Table(

@@ -33,6 +33,7 @@ class SharedRows:
         self._people: dict[str, Any] = {}
         self._lists: dict[str, Any] = {}
         self._ranks: dict[str, tuple[int, str, str]] = {}  # row, rank stored, rank seen
+        self._misnamed: set[str] = set()
         self._served: dict[str, _Served] = {}
         self._emails: dict[str, str] = {}  # of lists: the greatest seen
 
@@ -86,7 +87,7 @@ class SharedRows:
             self._ranks[email] = row.id, row.name_rank, rank
         self._serve(email, name)
         if rank == row.name_rank and one.sender.name != row.name:
-            self.say("person", f"{email} (name)", Verdict.ALTERED, name)
+            self._misnamed.add(email)
 
     def lists(self, one: Derived, name: str) -> None:
         for each in one.lists:
@@ -110,6 +111,8 @@ class SharedRows:
                 yield Finding(served.own, verdict, table)
             else:
                 yield _finding(served, verdict, f"{table} {row}")
+        for email in self._misnamed:
+            yield _finding(self._served[email], Verdict.ALTERED, f"person {email} (name)")
         yield from self._name_ranks(connection, mail_ids)
         yield from self._list_columns(connection, mail_ids)
 

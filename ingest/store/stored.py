@@ -18,7 +18,6 @@ from sqlalchemy import (
     Engine,
     String,
     Table,
-    func,
     select,
     type_coerce,
 )
@@ -54,7 +53,7 @@ def refuse_unreadable(connection: Connection) -> None:
             if isinstance(column.type, DateTime):
                 text = type_coerce(column, String)
                 query = select(*table.primary_key.columns, text.label("time")).where(
-                    column.is_not(None), ~func.coalesce(text.op("GLOB")(_TIME), False)
+                    column.is_not(None), text.op("NOT GLOB", is_comparison=True)(_TIME)
                 )
                 if (row := connection.execute(query).first()) is not None:
                     raise StoreError(

@@ -7,6 +7,7 @@ included. Links only ever add up: whatever order they come in, the sets are the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
 
@@ -15,11 +16,21 @@ from ingest.store import schema
 from ingest.store.bulk import chunks, insert_rows
 
 
-def link(connection: Connection, named: Iterable[Sequence[str]]) -> Mapping[str, int]:
+@dataclass(frozen=True, slots=True)
+class Linked:
+    """`thread`: of every id given; `new`: the ids that nothing had named before; `joined`: the
+    threads that were two until now."""
+
+    thread: Mapping[str, int]
+    new: frozenset[str]
+    joined: frozenset[int]
+
+
+def link(connection: Connection, named: Iterable[Sequence[str]]) -> Linked:
     """Join the ids of each group (a message's own and those that it names) into one thread.
 
-    Returns the thread of every id given. Threads that are joined take the least number among
-    them, on the messages that are in them too.
+    Threads that are joined take the least number among them, on the messages and series that
+    are in them too.
     """
     node_of: dict[str, int] = {}
     groups: list[list[int]] = []
@@ -47,7 +58,7 @@ def link(connection: Connection, named: Iterable[Sequence[str]]) -> Mapping[str,
         if (new := sets.root(old)) != old:
             joined.setdefault(new, []).append(old)
     for new, olds in joined.items():
-        for table in (schema.thread_node, schema.message):
+        for table in (schema.thread_node, schema.message, schema.series):
             connection.execute(
                 update(table).where(table.c.thread_id.in_(olds)).values(thread_id=new)
             )
@@ -60,7 +71,11 @@ def link(connection: Connection, named: Iterable[Sequence[str]]) -> Mapping[str,
             if one not in stored
         ],
     )
-    return {msgid: thread_of[one] for msgid, one in node_of.items()}
+    return Linked(
+        {msgid: thread_of[one] for msgid, one in node_of.items()},
+        frozenset(msgid for msgid, one in node_of.items() if one not in stored),
+        frozenset(joined),
+    )
 
 
 class Sets:

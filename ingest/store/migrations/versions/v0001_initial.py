@@ -223,6 +223,8 @@ def upgrade() -> None:
         sa.Column("cover_id", ID, nullable=True),
         sa.Column("partial", sa.Boolean(), nullable=False),
         sa.Column("under", sa.Text(), nullable=True),
+        sa.Column("thread_id", sa.BigInteger(), nullable=False),
+        sa.Column("plain", sa.Boolean(), nullable=False),
         sa.CheckConstraint("received_total >= 0", name=op.f("ck_series_received_total")),
         sa.CheckConstraint("total >= 1", name=op.f("ck_series_total")),
         sa.CheckConstraint("version >= 0", name=op.f("ck_series_version")),
@@ -234,6 +236,7 @@ def upgrade() -> None:
     op.create_index("ix_series_cover_id", "series", ["cover_id"], unique=False)
     op.create_index("ix_series_date", "series", ["date"], unique=False)
     op.create_index("ix_series_person_id", "series", ["person_id"], unique=False)
+    op.create_index("ix_series_thread_id", "series", ["thread_id"], unique=False)
     op.create_table(
         "trailer",
         sa.Column("message_id", ID, nullable=False),
