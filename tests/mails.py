@@ -206,3 +206,10 @@ def row_counts(engine: Engine) -> dict[str, int]:
             table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
             for table in schema.metadata.sorted_tables
         }
+
+
+def clear(engine: Engine) -> None:
+    """Empty every table: cheaper than another store for the next example."""
+    with write_transaction(engine) as connection:
+        for table in reversed(schema.metadata.sorted_tables):
+            connection.execute(table.delete())
