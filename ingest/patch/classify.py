@@ -34,6 +34,9 @@ _ENCLOSED = re.compile(
     r"|From: [^\n]*\n(?:Date|Sent|Subject|To): )"
 )
 
+# An order to a bug tracker's robot, such as syzbot's `#syz test`: the patch is there to be tried.
+_TRACKER = re.compile(r"^#syz ", re.MULTILINE)
+
 
 @dataclass(frozen=True, slots=True)
 class _Found:
@@ -95,7 +98,7 @@ def _patch_reason(subject: Subject, sender: Address, body: str, found: _Found) -
     if subject.patch_marked and not subject.forward:
         return Reason.DIFF_ATTACHED if found.attached else Reason.DIFF
     # A forward's mark is that of the mail within: only its sender's sign-off makes it his.
-    if not _signed_off(found, sender):
+    if not _signed_off(found, sender) or (not subject.patch_marked and _TRACKER.search(body)):
         return None
     if found.attached:
         return Reason.DIFF_ATTACHED
@@ -113,6 +116,8 @@ def _reply_reason(sender: Address, body: str, found: _Found) -> Reason | None:
     also where he attaches it; below a scissors line (the git list's habit) stands a patch.
     """
     if not _signed_off(found, sender):
+        return None
+    if _TRACKER.search(body):
         return None
     quotes = _quotes(body)
     if not quotes and (not found.split.trailing or scissors(body) is not None):

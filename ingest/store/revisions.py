@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
@@ -45,7 +46,7 @@ def related(connection: Connection, series_id: int, key: str) -> dict[str, set[s
     if (link := supersedes(connection, [series_id]).get(series_id)) is not None:
         query = select(schema.series.c.id).where(schema.series.c.key == link.key)
         around.update(connection.execute(query).scalars())
-    members = _members(connection, {series_id, *around})
+    members = memberships(connection, {series_id, *around})
     own = _patches(members[series_id])
     found: dict[str, set[str]] = defaultdict(set)
     for other in sorted(around):
@@ -54,8 +55,8 @@ def related(connection: Connection, series_id: int, key: str) -> dict[str, set[s
     return found
 
 
-def _patches(members: Sequence[tuple[Facts, int | None]]) -> list[Facts]:
-    return [facts for facts, number in members if number is not None]
+def _patches(members: Sequence[Membership]) -> list[Facts]:
+    return [one.facts for one in members if one.number is not None]
 
 
 def _neighbours(connection: Connection, series_ids: set[int]) -> dict[int, set[int]]:
@@ -77,7 +78,7 @@ def _neighbours(connection: Connection, series_ids: set[int]) -> dict[int, set[i
 
 
 def _postings(connection: Connection, series_ids: set[int]) -> dict[int, Posting]:
-    members = _members(connection, series_ids)
+    members = memberships(connection, series_ids)
     found: dict[int, Posting] = {}
     series = schema.series.c
     for some in chunks(series_ids):
@@ -88,32 +89,38 @@ def _postings(connection: Connection, series_ids: set[int]) -> dict[int, Posting
                 date=row.date,
                 partial=row.partial,
                 under=row.under,
-                members=[facts for facts, _ in members[row.id]],
+                members=[one.facts for one in members[row.id]],
             )
     return found
 
 
-def _members(
-    connection: Connection, series_ids: set[int]
-) -> dict[int, list[tuple[Facts, int | None]]]:
-    """The members' facts with their numbers, the cover first, then by number."""
+@dataclass(frozen=True, slots=True)
+class Membership:
+    """One member of a series as stored: `number` is None for the cover."""
+
+    facts: Facts
+    number: int | None
+    minor: int
+    rule: str
+    evidence: str
+
+
+def memberships(connection: Connection, series_ids: set[int]) -> dict[int, list[Membership]]:
+    """The members of series, the cover first, then by number."""
     message, member = schema.message.c, schema.member.c
     query = select(
-        member.series_id,
-        member.number,
-        member.minor,
+        schema.member,
         message.msgid,
         message.variant,
         message.date,
         message.facts,
     ).join(schema.message, message.id == member.message_id)
-    found: dict[int, list[tuple[int, int, Facts, int | None]]] = defaultdict(list)
+    found: dict[int, list[Membership]] = defaultdict(list)
     for some in chunks(series_ids):
         for row in connection.execute(query.where(member.series_id.in_(some))):
             facts = load(row.facts, msgid=row.msgid, variant=row.variant, date=row.date)
-            place = -1 if row.number is None else row.number
-            found[row.series_id].append((place, row.minor, facts, row.number))
-    return {
-        one: [(facts, number) for _, _, facts, number in sorted(rows, key=lambda row: row[:2])]
-        for one, rows in found.items()
-    }
+            one = Membership(facts, row.number, row.minor, row.rule, row.evidence)
+            found[row.series_id].append(one)
+    for some_members in found.values():
+        some_members.sort(key=lambda one: (-1 if one.number is None else one.number, one.minor))
+    return found
