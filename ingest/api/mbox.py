@@ -13,8 +13,9 @@ from datetime import UTC
 from email.header import Header
 from email.utils import format_datetime, formataddr
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection
 
+from ingest.api.trailers import given
 from ingest.mail.message import Address
 from ingest.patch.trailer import Trailer
 from ingest.store import read, schema
@@ -36,27 +37,13 @@ def patch_mbox(connection: Connection, rows: Iterable[MessageRow]) -> Iterator[s
 
 def _given(connection: Connection, row: MessageRow) -> list[Trailer]:
     """The trailers of replies to the patch and to its cover, oldest reply first, each once."""
-    comment, message = schema.comment.c, schema.message.c
     parents = [row.id]
     if row.series_id is not None:
         (series,) = read.series_where(connection, schema.series.c.id == row.series_id)
         if series.cover_id is not None:
             parents.append(series.cover_id)
-    query = (
-        select(message.id, message.date, message.msgid)
-        .join(schema.comment, comment.message_id == message.id)
-        .where(comment.parent_id.in_(parents))
-    )
-    replies = sorted(
-        connection.execute(query), key=lambda one: (one.date is None, one.date, one.msgid)
-    )
-    own = {(one.key, one.value) for one in row.trailers}
-    found: dict[tuple[str, str], Trailer] = {}
-    for reply in read.messages(connection, [one.id for one in replies]):
-        for one in reply.trailers:
-            if one.key in GIVEN and (one.key, one.value) not in own:
-                found.setdefault((one.key, one.value), one)
-    return list(found.values())
+    found = dict.fromkeys(one.trailer for one in given(connection, parents))
+    return [one for one in found if one.key in GIVEN and one not in row.trailers]
 
 
 def _mail(row: MessageRow, given: list[Trailer]) -> str:

@@ -73,7 +73,11 @@ def command(
         else:
             row = find.series(connection, key)
             if as_json:
-                whole = {**_brief(connection, row), "members": list(_members(connection, row))}
+                whole = {
+                    **_brief(connection, row),
+                    "members": list(_members(connection, row)),
+                    "trailers": _trailers(connection, row),
+                }
                 click.echo(json.dumps(whole, ensure_ascii=False, indent=1))
             else:
                 click.echo("\n".join(_text(connection, row, why=why)))
@@ -191,6 +195,34 @@ def _text(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]
         yield safe_line(f"           {one['msgid']}")
         if why:
             yield safe_line(f"           {one['rule']}: {one['evidence']}")
+    trailers = _trailers(connection, row)
+    if trailers:
+        yield ""
+        yield "  Given in replies:"
+    places = {one["msgid"]: one["number"] for one in members}
+    for one in trailers:
+        to = f"{places[one['to']]}/{row.total}" if one["to"] else "series"
+        yield safe_line(f"  {to:>7}  {one['trailer']}")
+        if why:
+            yield safe_line(f"           in {one['where']}")
+
+
+def _trailers(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:
+    """What reviewers gave, to which patch (None: to the whole series), and where."""
+    from ingest.api.trailers import given
+    from ingest.store import read
+
+    patches = read.members(connection, [row.id]).get(row.id, [])
+    names = read.keys(connection, patches)
+    ids = [*patches, row.cover_id] if row.cover_id is not None else patches
+    return [
+        {
+            "trailer": f"{one.trailer.key}: {one.trailer.value}",
+            "to": names.get(one.to),
+            "where": one.where,
+        }
+        for one in given(connection, ids)
+    ]
 
 
 def _revisions(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]:

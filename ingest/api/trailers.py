@@ -1,0 +1,45 @@
+"""The trailers that reviewers gave: who, where, and to what they apply.
+
+A reply to a patch speaks to that patch; a reply to the cover speaks to every patch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, select
+
+from ingest.mail.message import Address
+from ingest.patch.trailer import Trailer
+from ingest.store import read, schema
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """`to`: the row of the patch or cover that it was given to; `where`: the reply's key."""
+
+    trailer: Trailer
+    to: int
+    where: str
+    by: Address
+
+
+def given(connection: Connection, message_ids: Iterable[int]) -> list[Given]:
+    """The trailers in replies to these patches and covers, the oldest reply first."""
+    comment, message = schema.comment.c, schema.message.c
+    query = (
+        select(message.id, message.date, message.msgid)
+        .join(schema.comment, comment.message_id == message.id)
+        .join(schema.trailer, schema.trailer.c.message_id == message.id)
+        .where(comment.parent_id.in_(list(message_ids)))
+        .distinct()
+    )
+    replies = sorted(
+        connection.execute(query), key=lambda row: (row.date is None, row.date, row.msgid)
+    )
+    found = []
+    for reply in read.messages(connection, [row.id for row in replies]):
+        assert reply.parent_id is not None
+        found += [Given(one, reply.parent_id, reply.key, reply.submitter) for one in reply.trailers]
+    return found

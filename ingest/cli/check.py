@@ -1,0 +1,64 @@
+"""`ingest check`: the store and the configuration."""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from ingest.cli.options import Settings, store_options
+from ingest.cli.terminal import safe_line
+
+if TYPE_CHECKING:
+    from ingest.check import Health
+
+
+@click.command(name="check")
+@click.option("--raw/--no-raw", default=None,
+              help="Whether to read the bytes of all mail. Default: below 50,000 mails.")  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="Print faults only.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+@store_options
+def command(settings: Settings, raw: bool | None, quiet: bool, as_json: bool) -> None:
+    """Say whether the store is consistent and the configuration sound.
+
+    One line a fault: its area, the message (or row, or digest of a mail), and what is wrong.
+    The areas are integrity, reference, spool, quarantine, raw, copy, posting, message, thread,
+    arrangement, series and configuration. The status is 0 where there is none, else 1.
+    Nothing is written. All but mail itself is made again by `ingest reparse`.
+    """
+    from ingest.check import check
+
+    engine = settings.open()
+    health = check(engine, settings.config, raw=raw)
+    engine.dispose()
+    if as_json:
+        click.echo(json.dumps(_json(health), ensure_ascii=False))
+    else:
+        for fault in health.faults:
+            click.echo(safe_line(f"{fault.area} {fault.name}: {fault.what}"))
+        if not quiet:
+            for note in health.notes:
+                click.echo(safe_line(f"note: {note}"))
+            click.echo(_summary(health))
+    sys.exit(0 if health.sound else 1)
+
+
+def _summary(health: Health) -> str:
+    held = ", ".join(f"{health.counts[name]} {name}" for name in ("mails", "messages", "series"))
+    number = len(health.faults)
+    verdict = "sound" if health.sound else f"{number} fault{'s' * (number != 1)}"
+    return f"{held}: {verdict}"
+
+
+def _json(health: Health) -> dict[str, object]:
+    return {
+        "sound": health.sound,
+        "counts": health.counts,
+        "faults": [
+            {"area": fault.area, "name": fault.name, "what": fault.what} for fault in health.faults
+        ],
+        "notes": list(health.notes),
+    }
