@@ -14,9 +14,8 @@ from ingest.store.read import SeriesRow
 def as_text(quality: Quality) -> Iterator[str]:
     """For a person: counts, then the incomplete and the doubtful by Message-ID."""
     torn = len(quality.incomplete)
-    yield f"{quality.total} series: {quality.complete} complete, {torn} not, " + (
-        f"{quality.partial} partial re-rolls"
-    )
+    partial = f"{quality.partial} partial re-rolls"
+    yield f"{quality.total} series: {quality.complete} complete, {torn} not, {partial}"
     yield f"{quality.linked} of {quality.later} later versions are linked to the one before"
     yield ""
     yield "How messages came into their series:"
