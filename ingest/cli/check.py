@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 @click.command(name="check")
 @click.option("--raw/--no-raw", default=None,
-              help="Whether to read the bytes of all mail. Default: below 50,000 mails.")  # fmt: skip
+              help="Read the bytes of all mail. Default: if below 50,000.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print faults only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @store_options

@@ -1,0 +1,89 @@
+"""Whether the store is consistent and the configuration sound.
+
+What a store says twice must agree, what it refers to must be there, and what is arranged must
+be what arranging what it holds gives. Writes nothing.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, Engine
+
+from ingest.config import Config
+from ingest.store import sound, stored
+from ingest.store.sound import Fault
+from ingest.store.verify import arrangement_findings
+
+# Unpacking and digesting takes a second for about 20,000 mails; a large store is read only
+# where that is asked for.
+RAW_BY_DEFAULT = 50_000
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """`faults`: sorted, without repetition. `notes`: what is worth knowing and no fault."""
+
+    faults: tuple[Fault, ...]
+    notes: tuple[str, ...]
+    counts: dict[str, int]
+
+    @property
+    def sound(self) -> bool:
+        return not self.faults
+
+
+def check(engine: Engine, config: Config, *, raw: bool | None = None) -> Health:
+    """Look at everything. `raw`: whether to read the bytes of all mail; None: where there is
+    not too much of it. Raises `StoreError` where a damaged value keeps rows from being read."""
+    with stored.snapshot(engine) as connection:
+        faults = set(sound.integrity(connection))
+        stored.refuse_unreadable(connection)
+        counts = sound.counts(connection)
+        notes = list(_notes(connection, config, counts))
+        faults.update(_configuration(config))
+        if raw is None:
+            raw = counts["mails"] < RAW_BY_DEFAULT
+            if not raw:
+                notes.append(f"the bytes of {counts['mails']} mails were not read: --raw does it")
+        if raw:
+            faults.update(sound.raw(connection))
+        faults.update(_store(connection))
+        return Health(tuple(sorted(faults)), tuple(notes), counts)
+
+
+def _store(connection: Connection) -> Iterator[Fault]:
+    yield from sound.references(connection)
+    yield from sound.spool(connection)
+    yield from sound.copies(connection)
+    yield from sound.postings(connection)
+    unreadable: set[int] = set()
+    for fault, row_id in sound.messages(connection):
+        yield fault
+        if row_id is not None:
+            unreadable.add(row_id)
+    series: set[int] = set()
+    for one in arrangement_findings(
+        connection, mended=dict.fromkeys(unreadable), sound_series=series
+    ):
+        yield Fault("arrangement", one.name, f"{one.what} {one.verdict}")
+    yield from sound.needless_series(connection, series)
+
+
+def _configuration(config: Config) -> Iterator[Fault]:
+    for list_id, count in Counter(one.list_id for one in config.lists).items():
+        if count > 1:
+            yield Fault("configuration", list_id, f"{count} lists have this list_id")
+
+
+def _notes(connection: Connection, config: Config, counts: dict[str, int]) -> Iterator[str]:
+    if counts["waiting"]:
+        yield f"{counts['waiting']} mails wait to be derived"
+    there = sound.list_ids(connection)
+    wanted = {one.list_id for one in config.lists}
+    for list_id in sorted(wanted - there):
+        yield f"no mail has come through the list {list_id}, which is configured"
+    for list_id in sorted(there - wanted if wanted else ()):
+        yield f"mail came through the list {list_id}, which is not configured any more"
