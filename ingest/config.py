@@ -79,7 +79,15 @@ def load_config(path: Path) -> Config:
     lists = table.get("lists", {})
     if not isinstance(lists, dict):
         raise ConfigError(f"{path}: lists must be tables, as in [lists.linux-ext4]")
-    return Config(database, tuple(_list(path, name, one) for name, one in lists.items()))
+    found: dict[str, ConfiguredList] = {}
+    for name, one in lists.items():
+        made = _list(path, name, one)
+        if same := found.get(made.list_id):
+            raise ConfigError(
+                f"{path}: [lists.{name}]: {made.list_id} is [lists.{same.link_name}] already"
+            )
+        found[made.list_id] = made
+    return Config(database, tuple(found.values()))
 
 
 def _list(path: Path, link_name: str, table: Any) -> ConfiguredList:

@@ -100,10 +100,20 @@ def derive_or_fail(delivery: Delivery, config: Config) -> Derived | Failure:
     """The one boundary behind which a defect of ours must not lose or hold up mail."""
     try:
         return derive(delivery, config)
-    except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
-        return Failure(delivery.sha256, f"parse-failed: {type(error).__name__}: {error}"[:500])
-    except (AttributeError, RecursionError, MemoryError) as error:
-        return Failure(delivery.sha256, f"parse-failed: {type(error).__name__}"[:500])
+    except (
+        ArithmeticError,
+        AssertionError,
+        AttributeError,
+        LookupError,
+        MemoryError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        # One line of ASCII: what the error quotes of the mail may be nothing a database takes.
+        said = " ".join(str(error).split()).encode("unicode_escape").decode("ascii")
+        reason = f"parse-failed: {type(error).__name__}: {said}".rstrip(": ")
+        return Failure(delivery.sha256, reason[:500])
 
 
 @dataclass(frozen=True, slots=True)
