@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select
 
 from ingest.config import Config
 from ingest.intake.open_source import open_source
-from ingest.replay import Summary, replay, reparse
+from ingest.replay import Summary, reparse, replay
 from ingest.store import raw as raw_form
 from ingest.store import schema
 from ingest.store.database import open_store

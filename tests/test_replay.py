@@ -53,11 +53,11 @@ def wanted(tmp_path_factory: pytest.TempPathFactory) -> str:
     return export
 
 
-def run(engine: Engine, *paths: Path, **more: bool) -> Summary:
+def run(engine: Engine, *paths: Path, again: bool = False) -> Summary:
     """Replay these; what came of the last."""
     done = Summary()
     for path in paths:
-        done = replay(engine, open_source(str(path)), Config(), **more)
+        done = replay(engine, open_source(str(path)), Config(), again=again)
     return done
 
 
@@ -169,7 +169,7 @@ def test_batches_of_any_size_give_the_same(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wanted: str
 ) -> None:
     (tmp_path / "a.mbox").write_bytes(mails.mbox(ARCHIVE))
-    seen = []
+    seen: list[int] = []
     monkeypatch.setattr("ingest.replay.BATCH", 7)
     done = replay(engine, open_source(str(tmp_path / "a.mbox")), Config(), progress=seen.append)
     assert done.new == sum(seen) == len(ARCHIVE)
