@@ -151,9 +151,9 @@ class Comparison:
                     Copy(mail_id, row.fingerprint, copy.rank, copy.heard, row.id)
                 )
         for msgid, some in copies.items():
-            for one in settle(some):
-                if any(copy.mail_id in batch.derived for copy in one.copies):
-                    yield msgid, one
+            for settled in settle(some):
+                if any(copy.mail_id in batch.derived for copy in settled.copies):
+                    yield msgid, settled
 
     # --- comparing ---
 
@@ -164,7 +164,7 @@ class Comparison:
         if row is None:
             self._say(key, Verdict.MISSING, "copy")
         else:
-            wanted = {"rank": one.rank, "heard": one.heard}
+            wanted: dict[str, Any] = {"rank": one.rank, "heard": one.heard}
             if row_id >= 0:
                 wanted["message_id"] = row_id
             self._alike(key, "copy", row, wanted)
@@ -223,11 +223,8 @@ class Comparison:
             if row.person_id != person_id:
                 self._say(key, Verdict.ALTERED, "message.person_id")
                 same = False
-        if not same or (one.facts.piece and row.reason != one.reason):
-            # What it is by itself is its reason unless its place has another: arranging says.
-            self.mended[row_id] = replace(
-                node, derived=replace(one, content="", diff=None, trailers=(), dependencies=())
-            )
+        if not same:
+            self.mended[row_id] = replace(node, derived=None)
         self._parts(batch, key, row_id, one)
         if row_id in batch.patches:
             self._alike(key, "patch", batch.patches[row_id], _own(_patch_row(node, one)))
