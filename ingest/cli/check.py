@@ -12,16 +12,22 @@ from ingest.cli.options import Settings, store_options
 from ingest.cli.terminal import safe_line
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from ingest.check import Health
 
 
 @click.command(name="check")
 @click.option("--raw/--no-raw", default=None,
               help="Read the bytes of all mail. Default: if below 50,000.")  # fmt: skip
+@click.option("--series", "series_only", is_flag=True,
+              help="Say how well the series are put together, and which deserve a look.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print faults only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @store_options
-def command(settings: Settings, raw: bool | None, quiet: bool, as_json: bool) -> None:
+def command(
+    settings: Settings, raw: bool | None, series_only: bool, quiet: bool, as_json: bool
+) -> None:
     """Say whether the store is consistent and the configuration sound.
 
     One line a fault: its area, the message (or row, or digest of a mail), and what is wrong.
@@ -32,6 +38,9 @@ def command(settings: Settings, raw: bool | None, quiet: bool, as_json: bool) ->
     from ingest.check import check
 
     engine = settings.open()
+    if series_only:
+        _series(engine, as_json=as_json)
+        return
     health = check(engine, settings.config, raw=raw)
     engine.dispose()
     if as_json:
@@ -44,6 +53,19 @@ def command(settings: Settings, raw: bool | None, quiet: bool, as_json: bool) ->
                 click.echo(safe_line(f"note: {note}"))
             click.echo(_summary(health))
     sys.exit(0 if health.sound else 1)
+
+
+def _series(engine: Engine, *, as_json: bool) -> None:
+    from ingest.cli import quality as printed
+    from ingest.quality import series_quality
+
+    with engine.connect() as connection:
+        quality = series_quality(connection)
+    engine.dispose()
+    if as_json:
+        click.echo(json.dumps(printed.as_json(quality), ensure_ascii=False))
+    else:
+        click.echo("\n".join(printed.as_text(quality)))
 
 
 def _summary(health: Health) -> str:
