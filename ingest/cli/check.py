@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 @click.option("--raw/--no-raw", default=None,
               help="Read the bytes of all mail. Default: if below 50,000.")  # fmt: skip
 @click.option("--series", "series_only", is_flag=True,
-              help="Say how well the series are put together, and which deserve a look.")  # fmt: skip
+              help="Judge how the series are put together instead.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print faults only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @store_options
