@@ -68,7 +68,7 @@ def _store(connection: Connection) -> Iterator[Fault]:
     for one in arrangement_findings(
         connection, mended=dict.fromkeys(unreadable), sound_series=series
     ):
-        yield Fault("arrangement", one.name, f"{one.what} {one.verdict}")
+        yield Fault("arrangement", one.name, f"{one.verdict} {one.what}")
     yield from sound.needless_series(connection, series)
 
 

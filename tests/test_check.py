@@ -89,7 +89,7 @@ def test_missing_rows_are_noticed_in_both_databases(database_url: str) -> None:
     found = faults(engine)
     assert any(one.startswith(f"reference {COVER[:2]}0.0@example.org>: ") for one in found)
     assert f"copy {REVIEW}: message has no copy" in found
-    assert f"arrangement {FIRST}: member missing" in found
+    assert f"arrangement {FIRST}: missing member" in found
     assert any(one.endswith(": mail is neither derived nor pending") for one in found)
     engine.dispose()
 
@@ -116,12 +116,12 @@ DAMAGE: list[tuple[str, Any, str]] = [
      schema.trailer.c.position == 0), f" {FIRST}: trailer is missing in between"),
     ("thread", of(REVIEW, thread_id=17),
      f" {REVIEW}: message.thread_id is not the thread of its ids"),
-    ("arrangement", of(FIRST, reason="x"), f" {FIRST}: message.reason altered"),
-    ("arrangement", of_message(schema.patch, FIRST, hash="x"), f" {FIRST}: patch.hash altered"),
+    ("arrangement", of(FIRST, reason="x"), f" {FIRST}: altered message.reason"),
+    ("arrangement", of_message(schema.patch, FIRST, hash="x"), f" {FIRST}: altered patch.hash"),
     ("arrangement", of_message(schema.comment, REVIEW, parent_id=id_of(OTHER)),
-     f" {REVIEW}: comment.parent_id altered"),
+     f" {REVIEW}: altered comment.parent_id"),
     ("arrangement", update(S).where(S.c.key == COVER).values(received_total=1),
-     f" {COVER}: series.received_total altered"),
+     f" {COVER}: altered series.received_total"),
     ("series", update(S).where(S.c.key == COVER).values(key="<x@example.org>"), ""),
 ]  # fmt: skip
 
@@ -132,7 +132,7 @@ def test_damage_is_named(engine: Engine, area: str, statement: Any, end: str) ->
         assert connection.execute(statement).rowcount == 1
     found = faults(engine)
     if area == "series":  # a series under another name is one that was renamed
-        assert found == [f"arrangement {COVER}: series.key altered"]
+        assert found == [f"arrangement {COVER}: altered series.key"]
     else:
         assert [one for one in found if one.startswith(f"{area} ") and one.endswith(end)], found
 
@@ -220,12 +220,12 @@ def test_command(pristine: Path, engine: Engine) -> None:
         connection.execute(of_message(schema.patch, FIRST, hash="x"))
     harmed = CliRunner().invoke(cli, [*url, "check"])
     assert harmed.exit_code == 1
-    assert harmed.output.startswith(f"arrangement {FIRST}: patch.hash altered\n")
+    assert harmed.output.startswith(f"arrangement {FIRST}: altered patch.hash\n")
     assert harmed.output.endswith(": 1 fault\n")
     as_json = json.loads(CliRunner().invoke(cli, [*url, "check", "--json"]).output)
     assert as_json["sound"] is False
     assert as_json["faults"] == [
-        {"area": "arrangement", "name": FIRST, "what": "patch.hash altered"}
+        {"area": "arrangement", "name": FIRST, "what": "altered patch.hash"}
     ]
 
 

@@ -67,10 +67,18 @@ def _dangling(
     rows = connection.execute(query).all()
     of_message = [row.message_id for row in rows] if "message_id" in table.c else []
     names = read.keys(connection, of_message)
+    # A row that is missing is one fault, however many rows refer to it.
+    by_target: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for row in rows:
-        says = ", ".join(f"{own.name} {getattr(row, own.name)}" for own, _ in pairs)
-        what = f"{table.name}: no {constraint.referred_table.name} has its {says}"
-        yield Fault("reference", _row_name(table, row, names), what)
+        target = tuple(getattr(row, own.name) for own, _ in pairs)
+        by_target[target].append(_row_name(table, row, names))
+    for target, referring in by_target.items():
+        says = ", ".join(
+            f"{own.name} {value}" for (own, _), value in zip(pairs, target, strict=True)
+        )
+        more = f", and for {len(referring) - 1} more" if len(referring) > 1 else ""
+        what = f"{table.name}: no {constraint.referred_table.name} for {says}{more}"
+        yield Fault("reference", min(referring), what)
 
 
 def _row_name(table: Table, row: Any, names: dict[int, str]) -> str:
@@ -233,9 +241,9 @@ def _nodes(connection: Connection, known: Sequence[tuple[Any, Facts]]) -> Iterat
         if thread_id != row.thread_id:
             yield Fault("thread", name, "message.thread_id is not the thread of its ids")
         for msgid in missing:
-            yield Fault("thread", name, f"thread_node is missing for {msgid}")
+            yield Fault("thread", msgid, "thread_node is missing")
         for msgid in astray:
-            yield Fault("thread", name, f"thread_node of {msgid} is in another thread")
+            yield Fault("thread", msgid, "thread_node is in another thread")
 
 
 def needless_series(connection: Connection, sound: Collection[int]) -> Iterator[Fault]:
