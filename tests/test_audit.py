@@ -369,15 +369,24 @@ def test_command(mbox: Path, tmp_path: Path) -> None:
     }
 
 
-def test_reparse_puts_right_what_is_made_of_mail(engine: Engine) -> None:
-    """All but mail itself can be lost and made again."""
+LOST_COPY = "a message that has lost its only copy is not found again, and its id is taken"
+
+
+@pytest.mark.parametrize(
+    "table",
+    [
+        pytest.param(one, marks=pytest.mark.xfail(reason=LOST_COPY)) if one is schema.copy else one
+        for one in damage.TABLES
+    ],
+    ids=lambda table: table.name,
+)
+def test_replaying_and_reparsing_put_a_lost_row_right(engine: Engine, table: Any) -> None:
     with engine.connect() as connection:
-        rows = damage.pick(connection, Names(connection), 60, random.Random(5))
+        rows = [dict(row) for row in connection.execute(select(table)).mappings()]
     with unguarded(engine) as connection:
-        for table, row, _ in rows:
-            if table.name in ("body", "patch", "cover", "comment", "trailer", "dependency"):
-                damage.remove(connection, table, row)
+        damage.remove(connection, table, random.Random(5).choice(rows))
     assert found(engine, ARCHIVE) != []
+    replay(engine, Mails(ARCHIVE), Config(), again=True)
     reparse(engine, Config())
     assert found(engine, ARCHIVE) == []
 
