@@ -369,7 +369,11 @@ def test_command(mbox: Path, tmp_path: Path) -> None:
     }
 
 
-LOST_COPY = "a message that has lost its only copy is not found again, and its id is taken"
+# Only where it was the only one, so the cases below may pass.
+BROKEN = {
+    schema.copy: "a message without copies is not found again, and its id is taken",
+    schema.member: "a series without members is not found again, and its key is taken",
+}
 
 
 @pytest.mark.parametrize(
