@@ -93,66 +93,82 @@ def arrange(submissions: Iterable[Facts], pins: Mapping[str, str] | None = None)
     drafts = _pin(drafts, by_key, pins or {})
     # Covers of covers: a patch set of patch sets has no patches of its own.
     drafts = [one for one in drafts if one.pieces or one.total is not None]
-    names = {one.opener: one.members()[0].key for one in drafts}
-    series = sorted((_series(one, names) for one in drafts), key=lambda one: one.key)
+    series = sorted((_series(one) for one in drafts), key=lambda one: one.key)
     return Arrangement(tuple(series), _places(series, by_key, links))
 
 
 def _pin(drafts: list[Draft], by_key: Mapping[str, Facts], pins: Mapping[str, str]) -> list[Draft]:
-    """Move what operators have moved, in the order of keys; whom it displaces stands alone."""
-    for key in sorted(pins.keys() & by_key.keys()):
-        of = {piece.key: draft for draft in drafts for piece in draft.members()}
-        target = of.get(pins[key])
-        source = of.get(key)
-        if pins[key] != ALONE and (target is None or target is source):
+    """Move what operators have moved; whom it displaces stands alone.
+
+    First what is to stand alone, then the others, in the order of keys; each into the series
+    that its target was in before, or, where the target was moved itself, went to. A target that
+    is not here has no effect, as has a mail without a number where there is a cover.
+    """
+    wanted = {key: pins[key] for key in sorted(pins.keys() & by_key.keys())}
+    if not wanted:
+        return drafts
+    of = {piece.key: draft for draft in drafts for piece in draft.members()}
+    for key, target_key in wanted.items():
+        if target_key == ALONE:
+            _split_off(by_key[key], "split off", of, drafts)
+    targets = {key: of.get(_end(key, wanted)) for key in wanted if wanted[key] != ALONE}
+    for key, target in targets.items():
+        facts = by_key[key]
+        if target is None or of.get(key) is target:
             continue
-        facts = source.remove(key) if source is not None else by_key[key]
-        if target is None:
-            drafts.append(_alone(facts, "split off"))
+        taken = target.at(facts)
+        if taken is not None and not facts.piece:
             continue
-        if not target.free(facts) and facts.piece:
-            taken = next(one for one in target.members() if _same_slot(one, facts))
-            drafts.append(_alone(target.remove(taken.key), f"displaced by {key}"))
-        if facts.piece:
-            target.add(facts, Rule.PINNED, pins[key])
-        elif target.cover is None:
-            target.cover = facts
-            target.reasons[key] = (Rule.PINNED, pins[key])
-    return [draft for draft in drafts if draft.members()]
+        if taken is not None:
+            _split_off(taken, f"displaced by {key}", of, drafts)
+        if (source := of.get(key)) is not None:
+            source.remove(facts)
+        target.add(facts, Rule.PINNED, wanted[key])
+        of[key] = target
+    return [draft for draft in drafts if draft.reasons]
 
 
-def _alone(facts: Facts, evidence: str) -> Draft:
-    draft = Draft(opener=facts.key, home=facts.key, sender=facts.sender, total=None)
-    draft.add(facts, Rule.PINNED, evidence)
-    if is_cover(facts):
-        draft.total = facts.total
-    return draft
+def _end(key: str, wanted: Mapping[str, str]) -> str:
+    """Where a chain of pins leads; in a ring, to what the first names."""
+    at, walked = wanted[key], {key}
+    while wanted.get(at, ALONE) != ALONE:
+        if at in walked:
+            return wanted[key]
+        walked.add(at)
+        at = wanted[at]
+    return at
 
 
-def _same_slot(one: Facts, other: Facts) -> bool:
-    if is_cover(one) or is_cover(other):
-        return is_cover(one) and is_cover(other)
-    return (one.number or 1, one.minor) == (other.number or 1, other.minor)
+def _split_off(facts: Facts, evidence: str, of: dict[str, Draft], drafts: list[Draft]) -> None:
+    """Let a message stand alone. What is no patch is then in no series."""
+    if (source := of.pop(facts.key, None)) is not None:
+        source.remove(facts)
+    if facts.piece:
+        total = facts.total if is_cover(facts) else None
+        draft = Draft(opener=facts.key, home=facts.key, sender=facts.sender, total=total)
+        draft.add(facts, Rule.PINNED, evidence)
+        drafts.append(draft)
+        of[facts.key] = draft
 
 
 # --- results --------------------------------------------------------------------------------
 
 
-def _series(draft: Draft, names: Mapping[str, str]) -> Series:
+def _series(draft: Draft) -> Series:
     members = draft.members()
     version, version_minor = draft.version
     total = draft.total or 1
-    received = sum(1 for number, minor in draft.pieces if 1 <= number <= total and not minor)
+    received = draft.received
     if draft.replaces or draft.total is None:
         total = received = max(len(draft.pieces), 1)
     first = members[0]
     dates = [piece.date for piece in members if piece.date is not None]
     cover_date = draft.cover.date if draft.cover is not None else None
-    under = names.get(draft.under.opener) if draft.under is not None else None
+    under = draft.under.live if draft.under is not None else None
+    under_key = under.first.key if under is not None and under.reasons else None
     return Series(
         key=first.key,
-        # Patchwork's: a cover's title, else the first patch's name with its prefixes.
-        name=first.title if first is draft.cover else first.name,
+        name=_name(draft),
         version=version,
         version_minor=version_minor,
         total=total,
@@ -162,8 +178,16 @@ def _series(draft: Draft, names: Mapping[str, str]) -> Series:
         cover=first.key if first is draft.cover else None,
         members=tuple(_member(draft, piece) for piece in members),
         partial=draft.replaces,
-        under=under if under != first.key else None,
+        under=under_key if under_key != first.key else None,
     )
+
+
+def _name(draft: Draft) -> str:
+    """Patchwork's: a cover's title, else the first patch's name with its prefixes. A mail that
+    is a cover only by its place may have no title of its own."""
+    if draft.cover is not None and (draft.cover.title or draft.cover.piece):
+        return draft.cover.title
+    return draft.pieces[min(draft.pieces)].name if draft.pieces else ""
 
 
 def _member(draft: Draft, facts: Facts) -> Member:

@@ -15,6 +15,10 @@ from ingest.series.draft import Draft, Rule, may_be_cover
 from ingest.series.facts import Facts
 from ingest.series.thread import Thread
 
+# Postings of one total by one sender below one mail that a piece is compared with, the latest.
+# Three or four are real, when a sender tries again and again; thousands are an attack.
+RECENT = 20
+
 
 @dataclass(frozen=True, slots=True)
 class Gathered:
@@ -25,23 +29,26 @@ class Gathered:
 
 
 def gather(by_key: Mapping[str, Facts], links: Thread) -> Gathered:
-    """Every piece in one draft. Linear in the number of pieces, but for repeated numbers."""
+    """Every piece in one draft. Linear in the number of pieces."""
     drafts: list[Draft] = []
     draft_of: dict[str, Draft] = {}
     # Drafts that hang below the same thing and could take the same piece.
     beside: dict[tuple[object, ...], list[Draft]] = defaultdict(list)
     nearest: dict[str, str | None] = {}  # the nearest piece at or above a message
     above_of: dict[str, str | None] = {}
+    top: dict[str, str] = {}
     for key in links.order:
         facts = by_key[key]
         parent = links.parent[key]
+        top[key] = top[parent] if parent is not None else key
         above = nearest[parent] if parent is not None else None
         above_of[key] = above
         nearest[key] = key if facts.piece else above
         if not facts.piece:
             continue
         under = draft_of[above] if above is not None else None
-        draft = _place(facts, by_key, links, under, beside)
+        home = _home(facts, by_key, links, under, top[key])
+        draft = _place(facts, home, links.parent[key], under, beside)
         if draft.opener == key:
             drafts.append(draft)
         draft_of[key] = draft
@@ -50,24 +57,30 @@ def gather(by_key: Mapping[str, Facts], links: Thread) -> Gathered:
 
 def _place(
     facts: Facts,
-    by_key: Mapping[str, Facts],
-    links: Thread,
+    home: str,
+    parent: str | None,
     under: Draft | None,
     beside: dict[tuple[object, ...], list[Draft]],
 ) -> Draft:
-    """The draft that takes a piece: one that is there, else a new one."""
+    """The draft that takes a piece: one that is there, else a new one.
+
+    What it answers comes first. Of several beside it, one with the same prefixes, then the one
+    that was sent last before it: a series may have been sent twice, different patches of it
+    having been lost on the way.
+    """
     if facts.total is None:
-        home = under.opener if under is not None else ""
-        return _opened(facts, home, under, Rule.ALONE)
+        return _opened(facts, under.opener if under is not None else "", under, Rule.ALONE)
     if under is not None and under.fits(facts):
-        under.add(facts, Rule.BELOW, links.parent[facts.key] or "")
+        behind = (facts.number or 0) > facts.total
+        under.add(facts, Rule.ADDENDUM if behind else Rule.BELOW, parent or "")
         return under
-    home = _home(facts, by_key, links, under)
     # Within a thread the prefixes may differ; without one they are part of what holds.
     siblings = beside[(home, facts.sender, facts.total, "" if home else facts.tag)]
-    fitting = [one for one in siblings if one.fits(facts) and (home or one.close(facts))]
+    fitting = [
+        one for one in siblings[-RECENT:] if one.fits_beside(facts) and (home or one.close(facts))
+    ]
     if fitting:
-        chosen = min(fitting, key=lambda one: one.distance(facts))
+        chosen = min(fitting, key=lambda one: (one.tag != facts.tag, one.distance(facts)))
         rule = Rule.SIBLING if home else Rule.UNTHREADED
         chosen.add(facts, rule, home or f"{facts.sender}, {facts.total}, {facts.tag}")
         return chosen
@@ -84,7 +97,9 @@ def _opened(facts: Facts, home: str, under: Draft | None, rule: Rule) -> Draft:
     return draft
 
 
-def _home(facts: Facts, by_key: Mapping[str, Facts], links: Thread, under: Draft | None) -> str:
+def _home(
+    facts: Facts, by_key: Mapping[str, Facts], links: Thread, under: Draft | None, top: str
+) -> str:
     """What a new draft hangs below: a mail of its sender's own that may be its cover, else the
     series above, else the thread's top, else '' (nothing: unthreaded)."""
     parent = links.parent[facts.key]
@@ -94,7 +109,4 @@ def _home(facts: Facts, by_key: Mapping[str, Facts], links: Thread, under: Draft
         return parent
     if under is not None:
         return under.opener
-    top = parent
-    while (higher := links.parent[top]) is not None:
-        top = higher
     return top

@@ -2,17 +2,20 @@
 
 Each function takes the drafts of a thread and returns those that are left. They run in one
 order, from the surest evidence to the weakest, and each joins only what fits into a gap: no
-rule here takes a piece out of a series that is whole.
+rule here takes a piece out of a series that is whole. Each takes time in proportion to the
+pieces: a draft is compared with the latest few of its like, never with all.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from datetime import timedelta
 
-from ingest.series.draft import SAME_SEND, Draft, Rule, may_be_cover, version_of
-from ingest.series.facts import Facts, Kind
+from ingest.series.draft import SAME_SEND, Draft, Rule, is_resend, may_be_cover, version_of
+from ingest.series.facts import BUCKET_GAP, Facts, Kind
+from ingest.series.gather import RECENT
 from ingest.series.thread import Thread
 
 # One run of git send-email, and of git format-patch --thread, numbers or names its mails
@@ -27,10 +30,11 @@ def mend(
     above: Mapping[str, str | None],
 ) -> list[Draft]:
     """Join what belongs together, find covers, and tell partial re-rolls from torn series."""
-    drafts = _join(drafts, _same_run, Rule.SAME_RUN)
-    drafts = _join(drafts, _without_version, Rule.OTHER_VERSION)
-    drafts = _join_addenda(drafts)
+    drafts = _join_runs(drafts)
     drafts = _join_only_patches(drafts, links)
+    drafts = _join_versions(drafts)
+    drafts = _gather_resent(drafts)
+    drafts = _join_addenda(drafts)
     drafts = _join_co_posted(drafts)
     drafts = _find_covers(drafts, by_key, links)
     _mark_partial(drafts, above)
@@ -43,18 +47,51 @@ def run_of(msgid: str) -> str | None:
     return (found[1] or found[2]) if found else None
 
 
-def _join(
-    drafts: list[Draft], evidence: Callable[[Draft, Draft], str | None], rule: Rule
-) -> list[Draft]:
-    """Join each later draft into an earlier one of the same sender and total, where the
-    evidence says so and no place is taken twice."""
+def _join_runs(drafts: list[Draft]) -> list[Draft]:
+    """A sender who numbers the versions of one send wrongly has still sent it at once.
+
+    Each later draft goes into an earlier one of the same sender, total and run of git, where no
+    place is taken twice.
+    """
+    left: list[Draft] = []
+    hosts: dict[tuple[str, int, str], list[Draft]] = defaultdict(list)
+    for draft in drafts:
+        total = draft.total
+        runs = [] if total is None else sorted(_runs(draft))
+        keys = [(draft.sender, total or 0, run) for run in runs]
+        found = next(
+            (
+                (host, key)
+                for key in keys
+                for host in reversed(hosts[key][-RECENT:])
+                if host.disjoint(draft)
+            ),
+            None,
+        )
+        host = draft
+        if found is not None:
+            host, (_, _, run) = found
+            host.take(draft, Rule.SAME_RUN, run)
+        else:
+            left.append(draft)
+        for key in keys:
+            hosts[key].append(host)
+    return left
+
+
+def _runs(draft: Draft) -> set[str]:
+    return {run for piece in draft.members() if (run := run_of(piece.msgid)) is not None}
+
+
+def _join_versions(drafts: list[Draft]) -> list[Draft]:
+    """Join what only the version keeps apart, where it is written on some of them."""
     left: list[Draft] = []
     like: dict[tuple[str, int | None], list[Draft]] = defaultdict(list)
     for draft in drafts:
         hosts = like[(draft.sender, draft.total)]
-        for host in reversed(hosts) if draft.total is not None else ():
-            if host.disjoint(draft) and (said := evidence(host, draft)) is not None:
-                host.take(draft, rule, said)
+        for host in reversed(hosts[-RECENT:]) if draft.total is not None else ():
+            if host.disjoint(draft) and (said := _without_version(host, draft)) is not None:
+                host.take(draft, Rule.OTHER_VERSION, said)
                 break
         else:
             left.append(draft)
@@ -62,13 +99,33 @@ def _join(
     return left
 
 
-def _same_run(host: Draft, guest: Draft) -> str | None:
-    """A sender who numbers the versions of one send wrongly has still sent it at once."""
-    runs = {run_of(piece.msgid) for piece in host.members()} - {None}
-    shared = sorted(
-        run for piece in guest.members() if (run := run_of(piece.msgid)) in runs and run
-    )
-    return shared[0] if shared else None
+def _gather_resent(drafts: list[Draft]) -> list[Draft]:
+    """A series sent again into its old thread, where the old one had lost a patch: the resent
+    one took that gap, and goes to those that were sent with it."""
+    done: set[Draft] = set()
+    for draft in drafts:
+        host = draft.under.live if draft.under is not None else None
+        if (
+            host is None
+            or host in done
+            or not draft.resend
+            or draft.cover is not None
+            or draft.complete
+            or (host.sender, host.total, host.version) != (draft.sender, draft.total, draft.version)
+            or is_resend(host.first)
+        ):
+            continue
+        done.add(host)
+        for piece in [one for one in host.pieces.values() if is_resend(one)]:
+            if draft.free(piece) and draft.distance(piece) <= SAME_SEND < _age(host, piece):
+                host.remove(piece)
+                draft.add(piece, Rule.RESENT, draft.first.key)
+    return drafts
+
+
+def _age(draft: Draft, piece: Facts) -> timedelta:
+    """How long after the draft's first message a piece was sent."""
+    return abs(piece.date - draft.first.date) if piece.date and draft.first.date else timedelta(0)
 
 
 def _without_version(host: Draft, guest: Draft) -> str | None:
@@ -77,25 +134,24 @@ def _without_version(host: Draft, guest: Draft) -> str | None:
     whole = (host.complete and host.cover is not None) or (
         guest.complete and guest.cover is not None
     )
-    together = host.home == guest.home or guest.under is host
-    first = guest.members()[0]
+    together = host.home == guest.home or (guest.under is not None and guest.under.live is host)
     if (
         whole
         or (host.complete and guest.complete)
         or not together
         or host.version_given == guest.version_given
-        or host.distance(first) > SAME_SEND
+        or host.distance(guest.first) > SAME_SEND
     ):
         return None
     given = host if host.version_given else guest
-    return f"v{given.version[0]} is written on {given.members()[0].key} only"
+    return f"v{given.version[0]} is written on {given.first.key}"
 
 
 def _join_addenda(drafts: list[Draft]) -> list[Draft]:
     """`[PATCH 6/5]`, sent behind a series of five, is a part of that."""
     left = []
     for draft in drafts:
-        host = draft.under
+        host = draft.under.live if draft.under is not None else None
         behind = draft.total is not None and all(number > draft.total for number, _ in draft.pieces)
         if (
             behind
@@ -106,7 +162,7 @@ def _join_addenda(drafts: list[Draft]) -> list[Draft]:
             and not draft.version_given
             and host.disjoint(draft)
         ):
-            host.take(draft, Rule.ADDENDUM, host.members()[0].key)
+            host.take(draft, Rule.ADDENDUM, host.first.key)
         else:
             left.append(draft)
     return left
@@ -116,7 +172,7 @@ def _join_only_patches(drafts: list[Draft], links: Thread) -> list[Draft]:
     """`[PATCH v3]` directly below its sender's own `[PATCH v3 0/1]` is its one patch."""
     left = []
     for draft in drafts:
-        host = draft.under
+        host = draft.under.live if draft.under is not None else None
         only = next(iter(draft.pieces.values())) if len(draft.pieces) == 1 else None
         if (
             only is not None
@@ -130,7 +186,7 @@ def _join_only_patches(drafts: list[Draft], links: Thread) -> list[Draft]:
             and host.version == version_of(only)
             and not host.pieces
         ):
-            host.add(only, Rule.ONLY_PATCH, host.cover.key)
+            host.take(draft, Rule.ONLY_PATCH, host.cover.key)
         else:
             left.append(draft)
     return left
@@ -139,15 +195,17 @@ def _join_only_patches(drafts: list[Draft], links: Thread) -> list[Draft]:
 def _join_co_posted(drafts: list[Draft]) -> list[Draft]:
     """A series may be posted by several people: parts by another sender that fill gaps.
 
-    All of number, total and version must fit: naming somebody's cover is not enough.
+    All of number, total and version must fit: naming somebody's cover is not enough. A series
+    of one has no parts.
     """
     left = []
     for guest in drafts:
-        host = guest.under
+        host = guest.under.live if guest.under is not None else None
         if (
             host is not None
             and guest.cover is None
             and guest.total is not None
+            and guest.total > 1
             and host.total == guest.total
             and host.sender != guest.sender
             and host.cover is not None
@@ -170,32 +228,46 @@ def _sent_with(host: Draft, guest: Draft) -> bool:
 
 def _find_covers(drafts: list[Draft], by_key: Mapping[str, Facts], links: Thread) -> list[Draft]:
     """Give drafts without a cover the mail that they answer, where that is one."""
-    covers = {draft.cover.key: draft for draft in drafts if draft.cover and not draft.pieces}
+    alone = {draft.first.key: draft for draft in drafts if len(draft.reasons) == 1}
     taken: set[str] = set()
-    dissolved: list[Draft] = []
-    for draft in sorted(drafts, key=lambda one: (one.members()[0].when, one.members()[0].key)):
-        above = links.parent[draft.members()[0].key]
+    dissolved: set[Draft] = set()
+    for draft in sorted(drafts, key=lambda one: (one.first.when, one.first.key)):
+        first = draft.first
+        above = links.parent[first.key]
         if draft.cover is not None or draft.total is None or above is None or above in taken:
             continue
         candidate = by_key[above]
-        if above in covers and candidate.sender == draft.sender:
-            if candidate.patchset and candidate.number != 0:
-                rule = Rule.COVER_PATCHSET
-            elif draft.version == version_of(candidate) or not (
-                draft.version_given and candidate.version_given
-            ):
-                rule = Rule.COVER_OTHER_TOTAL
-            else:
-                continue
-            dissolved.append(covers[above])
-        elif may_be_cover(candidate, draft.sender) and _says_same_version(candidate, draft):
-            rule = Rule.COVER_UNNUMBERED
-        else:
+        rule = _as_cover(candidate, draft, alone.get(above))
+        if rule is None:
             continue
-        draft.cover = candidate
-        draft.reasons[above] = (rule, draft.members()[1].key)
+        draft.set_cover(candidate, rule, first.key)
         taken.add(above)
+        if (lone := alone.get(above)) is not None:
+            lone.joined = draft
+            dissolved.add(lone)
     return [draft for draft in drafts if draft not in dissolved]
+
+
+def _as_cover(candidate: Facts, draft: Draft, lone: Draft | None) -> Rule | None:
+    """Whether the mail that a draft answers is its cover. `lone`: the draft that holds that
+    mail and nothing else."""
+    if may_be_cover(candidate, draft.sender):
+        return Rule.COVER_UNNUMBERED if _says_same_version(candidate, draft) else None
+    if lone is None or candidate.sender != draft.sender:
+        return None
+    if lone.cover is None:
+        # A pull request, above the patches that it asks to be pulled.
+        request = candidate.kind is Kind.PULL and candidate.number is None
+        near = _says_same_version(candidate, draft)
+        return Rule.COVER_UNNUMBERED if request and near else None
+    if candidate.patchset and candidate.number != 0:
+        return Rule.COVER_PATCHSET
+    apart = draft.distance(candidate)
+    if draft.version_given and candidate.version_given and draft.version != version_of(candidate):
+        # Both have a version, and one is wrong: only what was sent at once belongs together.
+        at_once = candidate.total == draft.total and apart <= BUCKET_GAP
+        return Rule.OTHER_VERSION if at_once else None
+    return Rule.COVER_OTHER_TOTAL if apart <= SAME_SEND else None
 
 
 def _says_same_version(candidate: Facts, draft: Draft) -> bool:
@@ -210,11 +282,12 @@ def _mark_partial(drafts: list[Draft], above: Mapping[str, str | None]) -> None:
     seven of which six are missing. So is a lone one that answers any patch of its sender's
     series (`[v2,1/4]` below `1/3`), and so are insertions (`v10.1 1.1/15`, `16/15`) that the
     series itself did not take."""
-    place = {
+    place: dict[str, tuple[Draft, int | None]] = {
         piece.key: (draft, number)
         for draft in drafts
         for (number, _), piece in draft.pieces.items()
     }
+    place |= {draft.cover.key: (draft, None) for draft in drafts if draft.cover is not None}
 
     def replaces(draft: Draft, number: int, minor: int, piece: Facts) -> bool:
         if minor or number > (draft.total or 1):
@@ -223,7 +296,10 @@ def _mark_partial(drafts: list[Draft], above: Mapping[str, str | None]) -> None:
         host, answers = place.get(key, (None, None)) if key is not None else (None, None)
         if host is None or host is draft:
             return False
-        return answers == number or (host.sender == draft.sender and len(draft.pieces) == 1)
+        if len(draft.pieces) > 1 or host.sender != draft.sender:
+            return answers == number
+        # In answer to the cover, only what would have a place below it.
+        return answers is not None or (host.total == draft.total and host.version < draft.version)
 
     for draft in drafts:
         if draft.cover is None and draft.total is not None and not draft.complete:

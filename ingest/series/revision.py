@@ -9,19 +9,18 @@ store finds candidates by trace and never walks a chain.
 from __future__ import annotations
 
 import re
+from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from ingest.series.draft import Version
+from ingest.series.draft import Version, branches_of, is_resend
 from ingest.series.facts import Facts, digest63
 
 # How long the next version of a patch that was renamed may take.
 _NEXT_VERSION = timedelta(days=90)
 
-# A word that names a branch: revisions for 6.1 and for 6.6 are not revisions of each other.
-_BRANCH = re.compile(r"v?\d+\.\d+(?:\.[0-9xy]+)?")
 _SPACE = re.compile(r"[^0-9a-z]+")
 
 
@@ -40,7 +39,9 @@ class Sign(StrEnum):
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Posting:
     """A series as linking sees it. `titles` and `hashes`: of its patches; `messages`: all its
-    Message-IDs; `named`: ids that its text calls earlier, and those that it was sent below."""
+    Message-IDs; `linked`: ids that its text calls earlier; `answered`: ids that it was sent
+    below; `retitled`: it has its title from what it answers (`Re: …`); `branches`: what it is
+    for: revisions for 6.1 and for 6.6 are not revisions of each other."""
 
     key: str
     sender: str
@@ -50,6 +51,7 @@ class Posting:
     resend: bool
     rfc: bool
     partial: bool
+    retitled: bool
     branches: frozenset[str]
     change_ids: frozenset[str]
     hashes: frozenset[str]
@@ -88,10 +90,11 @@ def posting(
         version=version,
         date=date,
         title=_plain(first.title),
-        resend=any("resend" in word.lower() for word in first.prefixes),
+        resend=is_resend(first),
         rfc=any(word.startswith("rfc") for word in words),
         partial=partial,
-        branches=frozenset(word for word in words if _BRANCH.fullmatch(word)),
+        retitled=first.reply,
+        branches=frozenset(one for piece in members for one in branches_of(piece.tag)),
         change_ids=frozenset(piece.change_id for piece in members if piece.change_id),
         hashes=frozenset(piece.hash for piece in patches if piece.hash),
         titles=frozenset(_plain(piece.title) for piece in patches) - {""},
@@ -108,10 +111,15 @@ def traces(one: Posting) -> frozenset[int]:
     said += [f"m {msgid}" for msgid in (*one.messages, *one.linked, *one.answered)]
     said += [f"h {hash_}" for hash_ in one.hashes]
     said += [f"t {one.sender} {title}" for title in {*one.titles, one.title} if title]
-    # What a sender calls otherwise from one version to the next is still of one area.
-    area = one.title.partition(" ")[0]
-    said += [f"n {one.sender} {area} {one.version[0] - step}" for step in (0, 1)]
+    said += [f"w {one.sender} {word}" for word in _telling_words(one.title)]
     return frozenset(digest63(text) for text in said)
+
+
+def _telling_words(title: str) -> list[str]:
+    """The three longest words behind the first, which names the area: titles that are alike
+    share one of these, and few others by the same sender do."""
+    words = set(title.split()[1:])
+    return sorted(words, key=lambda word: (-len(word), word))[:3]
 
 
 def patch_traces(facts: Facts) -> frozenset[int]:
@@ -155,26 +163,28 @@ def same_changes(patches: Sequence[Facts], others: Sequence[Facts]) -> list[tupl
     """Pairs of message keys, of two neighbouring revisions, that are the same change: the same
     diff, else the same title. Each patch is in one pair at most."""
     pairs: list[tuple[str, str]] = []
-    left = list(others)
-    for same in (_same_diff, _same_title):
-        paired = {key for key, _ in pairs}
+    paired: set[str] = set()
+    for sign in (_diff_sign, _title_sign):
+        found: dict[str, deque[str]] = defaultdict(deque)
+        for other in others:
+            if other.key not in paired and (said := sign(other)) is not None:
+                found[said].append(other.key)
         for patch in patches:
-            if patch.key in paired:
-                continue
-            match = next((other for other in left if same(patch, other)), None)
-            if match is not None:
-                left.remove(match)
-                pairs.append((patch.key, match.key))
+            said = sign(patch) if patch.key not in paired else None
+            if said is not None and found[said]:
+                match = found[said].popleft()
+                pairs.append((patch.key, match))
+                paired |= {patch.key, match}
     return pairs
 
 
-def _same_diff(one: Facts, other: Facts) -> bool:
+def _diff_sign(facts: Facts) -> str | None:
     # A pure rename's hash is that of nothing.
-    return one.hash is not None and one.hash == other.hash and one.hash != _NOTHING
+    return facts.hash if facts.hash != _NOTHING else None
 
 
-def _same_title(one: Facts, other: Facts) -> bool:
-    return _plain(one.title) == _plain(other.title) != ""
+def _title_sign(facts: Facts) -> str | None:
+    return _plain(facts.title) or None
 
 
 _NOTHING = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
@@ -206,9 +216,9 @@ def _evidence(one: Posting, other: Posting) -> tuple[tuple[Sign, str], ...]:
         found.append((Sign.IN_REPLY_TO, min(shared)))
     if shared := (one.hashes & other.hashes) - {_NOTHING}:
         found.append((Sign.PATCHES, f"{len(shared)} of {len(one.hashes)}"))
-    if shared := one.titles & other.titles:
+    if shared := _same_titles(one, other):
         found.append((Sign.PATCH_TITLES, f"{len(shared)} of {len(one.titles)}"))
-    if one.title and one.title == other.title:
+    if one.title and one.title == other.title and _own_titles(one, other):
         found.append((Sign.TITLE, one.title))
     elif _similar(one, other):
         found.append((Sign.SIMILAR_TITLE, other.title))
@@ -247,7 +257,17 @@ def _enough(one: Posting, other: Posting, evidence: tuple[tuple[Sign, str], ...]
 
 def _half_of_titles(one: Posting, other: Posting) -> bool:
     least = min(len(one.titles), len(other.titles))
-    return least > 0 and 2 * len(one.titles & other.titles) >= least
+    return least > 0 and 2 * len(_same_titles(one, other)) >= least
+
+
+def _same_titles(one: Posting, other: Posting) -> frozenset[str]:
+    return one.titles & other.titles if _own_titles(one, other) else frozenset()
+
+
+def _own_titles(one: Posting, other: Posting) -> bool:
+    """Whether both chose their titles. A patch that somebody puts into a reply has that of the
+    patch that it answers, and is another; its sender's own may be the same one, mended."""
+    return one.sender == other.sender or not (one.retitled or other.retitled)
 
 
 def _precedes(other: Posting, one: Posting, evidence: tuple[tuple[Sign, str], ...]) -> bool:

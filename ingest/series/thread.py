@@ -4,6 +4,8 @@ Input: the facts of a set of messages. Output: for each its nearest known ancest
 those that have none the id of the unseen mail on top. Links through mail that never came are
 found in the References of others (as in Zawinski's threading algorithm). Cycles, which only
 forged or broken mail has, are cut at the oldest of their messages.
+
+An unseen mail's place is where most References put it; its own ids are all that is known of it.
 """
 
 from __future__ import annotations
@@ -13,6 +15,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 from ingest.series.facts import Facts
+
+# Messages under one id that a reply may mean. A sender reuses an id once, by mistake; thousands
+# are an attack, and must not cost thousands of steps for each reply.
+_COPIES = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +36,11 @@ def thread(submissions: Mapping[str, Facts]) -> Thread:
     by_msgid: dict[str, list[Facts]] = defaultdict(list)
     for key in sorted(submissions):
         by_msgid[submissions[key].msgid].append(submissions[key])
-    above_unseen = _above_unseen(submissions.values(), by_msgid)
+    reached = _reached(_above_unseen(submissions.values(), by_msgid), by_msgid)
     parent: dict[str, str | None] = {}
     unseen: dict[str, str] = {}
     for key, facts in submissions.items():
-        found, top = _nearest(facts, by_msgid, above_unseen)
+        found, top = _nearest(facts, by_msgid, reached)
         parent[key] = found.key if found else None
         if found is None and top is not None:
             unseen[key] = top
@@ -55,32 +61,65 @@ def _above_unseen(submissions: Iterable[Facts], seen: Mapping[str, list[Facts]])
     }
 
 
+def _reached(
+    above: Mapping[str, str], seen: Mapping[str, list[Facts]]
+) -> dict[str, tuple[str | None, str]]:
+    """For unseen ids, the first seen id above (None where there is none) and the topmost unseen
+    one. Each step up is taken once. Of ids that lie above each other in a ring, the least is on
+    top."""
+    reached: dict[str, tuple[str | None, str]] = {}
+    for start in above:
+        path: dict[str, None] = {}
+        at = start
+        while at in above and at not in path and at not in reached:
+            path[at] = None
+            at = above[at]
+        if at in reached:
+            end = reached[at]
+        elif at in path:
+            walked = list(path)
+            end = None, min(walked[walked.index(at) :])
+        elif at in seen:
+            end = at, next(reversed(path))
+        else:
+            end = None, at
+        for one in path:
+            reached[one] = end
+    return reached
+
+
 def _nearest(
-    facts: Facts, seen: Mapping[str, list[Facts]], above_unseen: Mapping[str, str]
+    facts: Facts,
+    seen: Mapping[str, list[Facts]],
+    reached: Mapping[str, tuple[str | None, str]],
 ) -> tuple[Facts | None, str | None]:
-    for msgid in facts.parents:
-        if msgid in seen and msgid != facts.msgid:
+    """The nearest message above that is here; where none is, the topmost id above."""
+    parents = [msgid for msgid in facts.parents if msgid != facts.msgid]
+    for msgid in parents:
+        if msgid in seen:
             return _variant(facts, seen[msgid]), None
-    top = None
-    walked = {facts.msgid}
-    at = facts.parents[0] if facts.parents else None
-    while at is not None and at not in walked:
-        if at in seen:
-            return _variant(facts, seen[at]), None
-        walked.add(at)
-        top = at
-        at = above_unseen.get(at)
-    return None, top
+    if not parents:
+        return None, None
+    found, top = reached.get(parents[0], (None, parents[0]))
+    if found is None or found == facts.msgid:
+        return None, top
+    return _variant(facts, seen[found]), None
 
 
 def _variant(child: Facts, copies: list[Facts]) -> Facts:
     """Which of the messages that share an id is meant: the one that fits the child best.
 
     A sender who reuses the id of last version's cover means, in the new patches, the new
-    cover; anybody else's message under the id is not meant.
+    cover; who replies means the one that was there by then. Anybody else's message under the
+    id is not meant: `copies` begins with the message that the id belongs to.
     """
     if len(copies) == 1:
         return copies[0]
+    copies = copies[:_COPIES]
+    if not child.piece:
+        owner = copies[0].sender
+        sent = [copy for copy in copies if copy.sender == owner and copy.when <= child.when]
+        return max(sent, key=lambda copy: (copy.when, copy.key), default=copies[0])
     return min(
         copies,
         key=lambda copy: (
