@@ -161,13 +161,14 @@ def _record_all(
         {mail_id: outcome.reason for mail_id, outcome in items if isinstance(outcome, Failure)},
     )
     todo = [(mail_id, one) for mail_id, one in items if isinstance(one, Derived)]
-    while todo:
-        wanted = record(connection, todo)
-        again = [
-            (mail_id, derive_or_fail(delivery, config))
-            for mail_id, delivery in read_deliveries(connection, wanted)
-        ]
-        todo = [(mail_id, one) for mail_id, one in again if isinstance(one, Derived)]
+    failed: set[int] = set()
+    while wanted := record(connection, todo, without=failed):
+        for mail_id, delivery in read_deliveries(connection, wanted):
+            again = derive_or_fail(delivery, config)
+            if isinstance(again, Derived):
+                todo.append((mail_id, again))
+            else:
+                failed.add(mail_id)
 
 
 def rederive(connection: Connection, mail_ids: Sequence[int], config: Config) -> Stored:

@@ -63,7 +63,8 @@ def open_store(url: str, *, create: bool = False, migrate: bool = False) -> Engi
         _settle_schema(engine, shown, create=create, migrate=create or migrate)
     except OperationalError as error:
         engine.dispose()
-        raise StoreError(f"cannot reach the database {shown}: {one_line(error)}") from None
+        verb = "use" if parsed.drivername == "sqlite" else "reach"
+        raise StoreError(f"cannot {verb} the database {shown}: {one_line(error)}") from None
     except (DBAPIError, sqlite3.DatabaseError) as error:
         engine.dispose()
         raise StoreError(f"cannot use the database {shown}: {one_line(error)}") from None
@@ -73,10 +74,19 @@ def open_store(url: str, *, create: bool = False, migrate: bool = False) -> Engi
     return engine
 
 
+# What SQLite's shortest messages do not say: what to do.
+_ADVICE = {
+    "readonly database": "give this user the permission to write the file and its folder",
+    "unable to open database file": "give this user the permission to write its folder",
+    "database is locked": "another process writes to it; try again when it is done",
+}
+
+
 def one_line(error: Exception) -> str:
-    """What the driver says, as one line without SQLAlchemy's frame."""
+    """What the driver says, as one line without SQLAlchemy's frame, and what to do about it."""
     cause = getattr(error, "orig", None) or error
-    return " ".join(str(cause).split()) or type(cause).__name__
+    text = " ".join(str(cause).split()) or type(cause).__name__
+    return next((f"{text}; {advice}" for said, advice in _ADVICE.items() if said in text), text)
 
 
 @contextmanager

@@ -13,7 +13,7 @@ grows, and it ends at the latest with every stripe.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from sqlalchemy import Connection, select, text
 
@@ -29,10 +29,15 @@ STRIPES = 128
 _CLASS = 0x696E67
 
 
-def lock_sets(connection: Connection, derived: Mapping[int, Derived]) -> None:
-    """Take the locks that recording these mails (by mail id) needs."""
+def lock_sets(connection: Connection, derived: Mapping[int, Derived]) -> Callable[[], None]:
+    """Take the locks that recording these mails (by mail id) needs.
+
+    Returns what lets them go again, while nothing has been written: whoever finds that more
+    mails must be recorded begins anew with all of them. To ask for a lock while holding others,
+    and rows, would be a circle waiting to close.
+    """
     if connection.dialect.name != "postgresql":
-        return
+        return lambda: None
     ids = {msgid for one in derived.values() for msgid in (one.facts.msgid, *one.links)}
     near = [
         (key, one.facts.date)
@@ -49,7 +54,7 @@ def lock_sets(connection: Connection, derived: Mapping[int, Derived]) -> None:
         touched = reach(connection, threads, near)
         needed = held | _stripes(touched.threads) | _stripes(touched.buckets)
         if needed == held:
-            return
+            return before.rollback
         before.rollback()
         held = needed
 

@@ -7,7 +7,7 @@ transaction holds all of it, and doing it again changes nothing.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -26,18 +26,32 @@ from ingest.store.settle import Copy, Settled, settle
 from ingest.store.threads import link
 
 
-def record(connection: Connection, items: Sequence[tuple[int, Derived]]) -> set[int]:
+def record(
+    connection: Connection,
+    items: Sequence[tuple[int, Derived]],
+    *,
+    without: Collection[int] = (),
+) -> set[int]:
     """Make the rows of these mails (mail id, what was derived) what they should be.
 
     A mail may come again, in this batch or a later one: its rows are replaced. Returns the ids
-    of mails that must be derived and recorded as well, in the same transaction: the best copy
-    of a message has become another kind of thing, and they are now the best. That is rare.
+    of mails that must be derived and recorded together with these, and has then written
+    nothing: the best copy of a message has become another kind of thing, and they are now the
+    best. That is rare. `without`: mails that could not be derived, which cannot be the best.
     """
     if not items:
         return set()
     derived = dict(items)
-    lock_sets(connection, derived)
-    placed, emptied = _settle(connection, derived)
+    unlock = lock_sets(connection, derived)
+    placed, emptied = _settle(connection, derived, without)
+    wanted = {
+        best
+        for one in placed
+        if one.derived is None and one.best_before != (best := one.settled.copies[0].mail_id)
+    }
+    if wanted:
+        unlock()
+        return wanted
     linked = link(connection, [(one.facts.msgid, *one.links) for one in derived.values()])
     people = upsert_people(connection, derived.values())
     lists = upsert_lists(connection, derived.values())
@@ -57,11 +71,7 @@ def record(connection: Connection, items: Sequence[tuple[int, Derived]]) -> set[
     left = rows.forget(connection, emptied)
     write_series(connection, arranged, left=left)
     write_leaves(connection, leaves)
-    return {
-        one.settled.copies[0].mail_id
-        for one in placed
-        if one.derived is None and one.best_before != one.settled.copies[0].mail_id
-    }
+    return set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +87,7 @@ class _Placed:
 
 
 def _settle(
-    connection: Connection, derived: Mapping[int, Derived]
+    connection: Connection, derived: Mapping[int, Derived], without: Collection[int]
 ) -> tuple[list[_Placed], set[int]]:
     """The messages that the mails are copies of, and the ids of message rows that no mail is a
     copy of any more (which only another parser's fingerprints bring about)."""
@@ -86,6 +96,8 @@ def _settle(
     best_before: dict[int, int] = {}
     for row in known:
         best_before[row.row_id] = row.best
+        if row.mail_id in without:
+            continue
         if row.mail_id not in derived or derived[row.mail_id].facts.msgid == row.msgid:
             copies[row.msgid][row.mail_id] = Copy(
                 row.mail_id, row.fingerprint, row.rank, row.heard, row.row_id
