@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+
+import pytest
 
 from tests.conftest import ROOT
 
@@ -25,13 +28,23 @@ def arguments(*words: str, code: str | None = None) -> list[str]:
     return [sys.executable, *(("-c", code) if code else ("-m", "ingest")), *words]
 
 
+def bound_by_permissions() -> list[str]:
+    """What to put before a command so that permissions hold for root too; skips without."""
+    if os.geteuid() != 0:
+        return []
+    bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
+    if shutil.which("setpriv") is None or subprocess.run([*bound, "true"], check=False).returncode:
+        pytest.skip("root may do everything, and there is no setpriv to give that up")
+    return bound
+
+
 def ingest(
     *words: str, cwd: Path, stdin: bytes = b"", env: dict[str, str] | None = None,
-    code: str | None = None,
+    code: str | None = None, under: Sequence[str] = (),
 ) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
-    """Run `ingest WORDS` to its end."""
+    """Run `ingest WORDS` to its end. `under`: what is put before the command."""
     return subprocess.run(
-        arguments(*words, code=code),
+        [*under, *arguments(*words, code=code)],
         cwd=cwd,
         env=environment() | (env or {}),
         input=stdin,

@@ -52,7 +52,7 @@ def test_what_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.Monkey
 
     with monkeypatch.context() as patched:
         patched.setattr(Path, "open", refuse)
-        assert "a.mbox: Permission denied" in refusal(file)
+        assert "a.mbox: may not be read: give this user the permission" in refusal(file)
     with monkeypatch.context() as patched:
         patched.setattr(Path, "iterdir", refuse)
         assert "may not be read" in refusal(tmp_path)

@@ -47,10 +47,14 @@ def open_source(where: str, *, stdin: BinaryIO | None = None) -> Source:
         raise SourceError(f"{label}: no such file or folder") from None
     except PermissionError as refused:
         name = printable(refused.filename) if refused.filename else label
-        raise SourceError(f"{name}: may not be read: give this user the permission") from None
+        raise SourceError(_forbidden(name)) from None
     except (OSError, ValueError) as failure:  # ValueError: a NUL in the path
         raise SourceError(f"{label}: {getattr(failure, 'strerror', None) or failure}") from None
     raise SourceError(f"{label}: is neither a file nor a folder")
+
+
+def _forbidden(name: str) -> str:
+    return f"{name}: may not be read: give this user the permission"
 
 
 def _from_folder(path: Path, label: str) -> Source:
@@ -152,6 +156,8 @@ def _opener(path: Path) -> Iterator[Stream]:
     """The unpacked bytes of a file. Raises `SourceError`."""
     try:
         file = path.open("rb", buffering=1 << 18)
+    except PermissionError:
+        raise SourceError(_forbidden(printable(path))) from None
     except OSError as failure:
         raise SourceError(f"{printable(path)}: {failure.strerror}") from failure
     with file:
