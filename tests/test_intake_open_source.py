@@ -39,7 +39,7 @@ def test_a_path_that_is_not_there(tmp_path: Path) -> None:
 def test_what_may_not_be_read(tmp_path: Path) -> None:
     (tmp_path / "a.mbox").write_bytes(mboxrd(ONE))
     (tmp_path / "a.mbox").chmod(0)
-    assert "Permission denied" in refusal(tmp_path / "a.mbox")
+    assert "a.mbox: may not be read" in refusal(tmp_path / "a.mbox")
 
 
 def test_what_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
