@@ -71,9 +71,7 @@ def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
     if not bundle.exists():
         pytest.skip("the real archive (../shared/corpus) is not here")
     target = tmp_path_factory.mktemp("archive") / "ext4.git"
-    subprocess.run(
-        ["git", "clone", "--quiet", "--mirror", str(bundle), str(target)], check=True
-    )
+    subprocess.run(["git", "clone", "--quiet", "--mirror", str(bundle), str(target)], check=True)
     return target
 
 
