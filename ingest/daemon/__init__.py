@@ -1,0 +1,1 @@
+"""The daemon: mail from listeners into the store, and what was accepted into records."""
