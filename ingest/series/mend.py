@@ -237,12 +237,15 @@ def _find_covers(drafts: list[Draft], by_key: Mapping[str, Facts], links: Thread
         if draft.cover is not None or draft.total is None or above is None or above in taken:
             continue
         candidate = by_key[above]
-        rule = _as_cover(candidate, draft, alone.get(above))
+        lone = alone.get(above)
+        if lone is not None and len(lone.reasons) > 1:
+            lone = None  # it has found a cover of its own meanwhile, and is one of its patches
+        rule = _as_cover(candidate, draft, lone)
         if rule is None:
             continue
         draft.set_cover(candidate, rule, first.key)
         taken.add(above)
-        if (lone := alone.get(above)) is not None:
+        if lone is not None:
             lone.joined = draft
             dissolved.add(lone)
     return [draft for draft in drafts if draft not in dissolved]
