@@ -169,12 +169,7 @@ def _patch(
     plain: list[Part],
     found: _Found,
 ) -> Patch:
-    around = [
-        found.split.content if part is found.part else commentary(part.text or "") for part in plain
-    ]
-    if found.part not in plain and found.split.content:
-        around.append(found.split.content)
-    content = "\n".join(text for text in around if text).strip()
+    content = _around(plain, found)
     says = in_body(found.split.content, decode=lambda value: decode(value).text)
     if subject.reply and says.subject:
         subject = parse_subject(says.subject)
@@ -201,6 +196,16 @@ def _patch(
         patch_id=patch_id(found.split.diff),
         files=found.split.files,
     )
+
+
+def _around(plain: list[Part], found: _Found) -> str:
+    """The text of all parts around the diff."""
+    around = [
+        found.split.content if part is found.part else commentary(part.text or "") for part in plain
+    ]
+    if found.part not in plain and found.split.content:
+        around.append(found.split.content)
+    return "\n".join(text for text in around if text).strip()
 
 
 # --- without one ----------------------------------------------------------------------------
@@ -239,6 +244,8 @@ def _without_patch(
             pull_url=request.pull_url if request is not None else None,
         )
     if request is not None:
+        if found is not None:
+            content = _around(plain, found)
         return PullRequest(
             reason=Reason.PULL_REQUEST,
             subject=subject,
