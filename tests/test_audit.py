@@ -370,20 +370,7 @@ def test_command(mbox: Path, tmp_path: Path) -> None:
 
 
 # Only where it was the only one, so the cases below may pass.
-BROKEN = {
-    schema.copy: "a message without copies is not found again, and its id is taken",
-    schema.member: "a series without members is not found again, and its key is taken",
-}
-
-
-@pytest.mark.parametrize(
-    "table",
-    [
-        pytest.param(one, marks=pytest.mark.xfail(reason=BROKEN[one])) if one in BROKEN else one
-        for one in damage.TABLES
-    ],
-    ids=lambda table: table.name,
-)
+@pytest.mark.parametrize("table", damage.TABLES, ids=lambda table: table.name)
 def test_replaying_and_reparsing_put_a_lost_row_right(engine: Engine, table: Any) -> None:
     with engine.connect() as connection:
         rows = [dict(row) for row in connection.execute(select(table)).mappings()]

@@ -6,7 +6,7 @@ only the differences are written, so that what stands keeps its row and its numb
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
@@ -28,6 +28,8 @@ def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) 
     wanted = {one.key: one for arrangement in arranged.arrangements for one in arrangement.series}
     members, rows = _stored(connection, arranged, left)
     by_key = {row.key: row for row in rows}
+    # A row that has lost its members is still that of its series.
+    by_key |= {row.key: row for row in _named(connection, wanted.keys() - by_key.keys())}
 
     missing = [key for key in wanted if key not in by_key]
     ids = {key: row.id for key, row in by_key.items()}
@@ -130,6 +132,14 @@ def _stored(
         query = select(schema.series).where(schema.series.c.id.in_(some))
         rows.update((row.id, row) for row in connection.execute(query))
     return members, list(rows.values())
+
+
+def _named(connection: Connection, keys: Iterable[str]) -> list[Any]:
+    """The stored series with these keys."""
+    rows: list[Any] = []
+    for some in chunks(keys):
+        rows += connection.execute(select(schema.series).where(schema.series.c.key.in_(some)))
+    return rows
 
 
 def _series_row(one: Series, arranged: Arranged) -> dict[str, Any]:
