@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 from ingest.config import Config
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName, Message
+from ingest.mail.msgid import original
 from ingest.mail.parse import parse
 from ingest.patch.classify import classify
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
@@ -77,7 +78,7 @@ def steps(delivery: Delivery, config: Config) -> Steps:
             fingerprint=_fingerprint(facts, submission),
             rank=_rank(message, who, delivery),
             heard=message.received or message.date,
-            links=(*message.in_reply_to, *message.references),
+            links=_links(message),
             subject=message.subject,
             sender=who.person,
             author=submission.author,
@@ -183,6 +184,13 @@ def rederive(connection: Connection, mail_ids: Sequence[int], config: Config) ->
 
 
 # --- the pieces of a Derived -----------------------------------------------------------------
+
+
+def _links(message: Message) -> tuple[str, ...]:
+    """Every id that ties the mail into a thread, besides its own."""
+    before = original(message.msgid)
+    named = (*message.in_reply_to, *message.references)
+    return (*named, before) if before is not None else named
 
 
 def _named_lists(message: Message, delivery: Delivery) -> tuple[ListName, ...]:

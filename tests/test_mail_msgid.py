@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from ingest.mail.msgid import MAX_LENGTH, bounded, derived, first_id, ids
+from ingest.mail.msgid import MAX_LENGTH, bounded, derived, first_id, ids, original
 
 CASES = [
     ("<a@b>", ["<a@b>"]),
@@ -69,3 +69,18 @@ def test_bounded() -> None:
 
 def test_derived() -> None:
     assert derived(b"x") == f"<{hashlib.sha256(b'x').hexdigest()}@message-id.invalid>"
+
+
+@pytest.mark.parametrize(
+    ("msgid", "before"),
+    [
+        ("<78C2D546AD199A57+20260105.1-1-a@b>", "<20260105.1-1-a@b>"),
+        ("<78C2D546AD199A57+a+c@b>", "<a+c@b>"),
+        ("<78c2d546ad199a57+a@b>", None),
+        ("<78C2D546AD199A5+a@b>", None),
+        ("<78C2D546AD199A57+>", None),
+        ("<user+tag@b>", None),
+    ],
+)
+def test_the_id_before_a_relay_put_its_stamp_in_front(msgid: str, before: str | None) -> None:
+    assert original(msgid) == before

@@ -20,6 +20,8 @@ _SPACE = re.compile(r"\s+")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.:-]++")  # an id without "@", as scripts make
 _FROM = re.compile(r"\bfrom\b", re.IGNORECASE)
 _COMMENT = re.compile(r"\([^()]*+\)")
+# Tencent's mail service puts sixteen hex digits before the id that git send-email has given.
+_PREFIXED = re.compile(r"<[0-9A-F]{16}\+([^<>]+@[^<>]+>)")
 
 
 def ids(value: str) -> tuple[str, ...]:
@@ -42,6 +44,15 @@ def first_id(value: str) -> str | None:
     """The first message id in `value`, or None."""
     found = ids(value)
     return found[0] if found else None
+
+
+def original(msgid: str) -> str | None:
+    """The id that a mail had before a relay put a stamp of its own in front, or None.
+
+    The sender's other mails answer that id, since nobody told them of the stamp.
+    """
+    found = _PREFIXED.fullmatch(msgid)
+    return f"<{found[1]}" if found else None
 
 
 def bounded(msgid: str) -> str:

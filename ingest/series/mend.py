@@ -13,6 +13,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
 
+from ingest.mail.msgid import original
 from ingest.series.draft import SAME_SEND, Draft, Rule, is_resend, may_be_cover, version_of
 from ingest.series.facts import BUCKET_GAP, Facts, Kind
 from ingest.series.gather import RECENT
@@ -43,7 +44,7 @@ def mend(
 
 def run_of(msgid: str) -> str | None:
     """What the mails of one run of git have in common, None where the id tells nothing."""
-    found = _RUN.match(msgid[:200])
+    found = _RUN.match((original(msgid) or msgid)[:200])
     return (found[1] or found[2]) if found else None
 
 

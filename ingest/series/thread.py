@@ -14,6 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
+from ingest.mail.msgid import original
 from ingest.series.facts import Facts
 
 # Messages under one id that a reply may mean. A sender reuses an id once, by mistake; thousands
@@ -36,6 +37,7 @@ def thread(submissions: Mapping[str, Facts]) -> Thread:
     by_msgid: dict[str, list[Facts]] = defaultdict(list)
     for key in sorted(submissions):
         by_msgid[submissions[key].msgid].append(submissions[key])
+    _add_originals(by_msgid)
     reached = _reached(_above_unseen(submissions.values(), by_msgid), by_msgid)
     parent: dict[str, str | None] = {}
     unseen: dict[str, str] = {}
@@ -46,6 +48,15 @@ def thread(submissions: Mapping[str, Facts]) -> Thread:
             unseen[key] = top
     _cut_cycles(parent, submissions)
     return Thread(parent, unseen, _order(parent, submissions))
+
+
+def _add_originals(by_msgid: dict[str, list[Facts]]) -> None:
+    """Let a mail be found by the id that it had before a relay's stamp, unless another has it."""
+    stamped: dict[str, list[Facts]] = defaultdict(list)
+    for msgid, copies in by_msgid.items():
+        if (before := original(msgid)) is not None and before not in by_msgid:
+            stamped[before] += copies
+    by_msgid.update(stamped)
 
 
 def _above_unseen(submissions: Iterable[Facts], seen: Mapping[str, list[Facts]]) -> dict[str, str]:

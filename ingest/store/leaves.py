@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from ingest.mail.msgid import original
 from ingest.series.arrange import Place
 from ingest.series.draft import Rule
 from ingest.series.facts import Kind
@@ -108,7 +109,8 @@ def find_leaves(connection: Connection, fresh: Sequence[Node], linked: Linked) -
 
 def _candidates(fresh: Sequence[Node], linked: Linked) -> dict[int, list[Node]]:
     """Threads in which each new message is new indeed (no row, no other copy, no variant), has
-    been named by nobody (an answer to it would be linked anew), and joins no threads."""
+    been named by nobody (an answer to it would be linked anew, as it would by an id that it had
+    before), and joins no threads."""
     copies = Counter(node.facts.msgid for node in fresh)
     by_thread: dict[int, list[Node]] = defaultdict(list)
     spoilt: set[int] = set(linked.joined)
@@ -122,6 +124,7 @@ def _candidates(fresh: Sequence[Node], linked: Linked) -> dict[int, list[Node]]:
             or copies[facts.msgid] > 1
             or facts.msgid not in linked.new
             or not facts.parents
+            or original(facts.msgid) is not None
             or (facts.piece and (facts.kind is not Kind.PATCH or facts.total is None))
             or (facts.reply and facts.piece)
         ):
