@@ -28,8 +28,6 @@ from tests import histories, mails
 from tests.histories import Act, play
 from tests.worker import deliver_in_parallel
 
-pytestmark = pytest.mark.torture
-
 Item = tuple[Delivery, Derived | Failure]
 
 CONFIGS = (Config(), Config(lists=(ConfiguredList("dev", histories.LISTS[0]),)))
@@ -40,7 +38,7 @@ FEW = settings(
     max_examples=30,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
-MANY = settings(FEW, max_examples=2_000)
+MANY = settings(FEW, max_examples=300)
 
 little = given(
     histories.histories(2, 6), st.sampled_from(CONFIGS), st.randoms(use_true_random=False)

@@ -25,8 +25,6 @@ from ingest.store.incoming import Delivery, Derived
 from tests import mails
 from tests.worker import deliver_in_parallel
 
-pytestmark = pytest.mark.torture
-
 Item = tuple[Delivery, Derived | Failure]
 
 # As many as the comparison with Patchwork took.
