@@ -1,5 +1,35 @@
-"""`python -m ingest`."""
+"""`ingest` and `python -m ingest`.
 
-from ingest.cli import main
+`ingest pipe` goes its own way: it starts for each mail and loads none of the other commands'
+libraries, and whatever fails, loading it included, must end with 75 and never with Python's 1,
+on which Postfix returns the mail to its author.
+"""
 
-main()
+import os
+import sys
+
+
+def main() -> None:
+    """The entry point of every command."""
+    if sys.argv[1:2] == ["pipe"]:
+        _pipe()
+    from ingest.cli import main as command_line
+
+    command_line()
+
+
+def _pipe() -> None:
+    status = 75  # EX_TEMPFAIL; from ingest.intake.status it could not be had if that is broken
+    try:
+        from ingest.pipe import main as pipe
+
+        status = pipe(sys.argv[2:])
+    except BaseException as error:  # noqa: BLE001 - see above
+        text = f"4.3.0 ingest: cannot start: {type(error).__name__}: {error!a}"
+        os.write(2, text.encode("ascii", "replace")[:500] + b"\n")
+    finally:
+        os._exit(status)  # not by way of Python's end, which has statuses of its own
+
+
+if __name__ == "__main__":
+    main()
