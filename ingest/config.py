@@ -7,12 +7,15 @@ that is silently ignored is a surprise later.
 from __future__ import annotations
 
 import tomllib
-from collections.abc import Iterable
-from dataclasses import dataclass, fields
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, fields
+from ipaddress import ip_network
 from pathlib import Path
 from typing import Any
 
+from ingest import setting
 from ingest.mail.message import ListName
+from ingest.setting import Address, InetAddress, Network, UnixAddress
 
 
 class ConfigError(Exception):
@@ -21,11 +24,15 @@ class ConfigError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredList:
-    """A list as `[lists.LINK-NAME]` has it. The fields are those of Patchwork's project."""
+    """A list as `[lists.LINK-NAME]` has it. The fields are those of Patchwork's project.
+
+    `addresses`: where mail for it may come to besides `email`.
+    """
 
     link_name: str
     list_id: str
     email: str = ""
+    addresses: tuple[str, ...] = ()
     name: str = ""
     web_url: str | None = None
     scm_url: str | None = None
@@ -35,12 +42,91 @@ class ConfiguredList:
     commit_url_format: str = ""
 
 
+_LMTP = UnixAddress("/run/ingest/lmtp.sock")  # where `ingest pipe` looks
+_METRICS = InetAddress("127.0.0.1", 9424)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServeConfig:
+    """`[serve]`: the daemon. docs/operation.md says what each setting is for.
+
+    `hostname`: '' for the machine's own name. `tls_certificate` and `tls_key`: both or neither.
+    `metrics`: None for no metrics. Sizes and memory are bytes.
+    """
+
+    lmtp: tuple[Address, ...] = (_LMTP,)
+    smtp: tuple[Address, ...] = ()
+    socket_mode: int = 0o660
+    allowed_networks: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    hostname: str = ""
+    max_size: int = 52_428_800
+    max_connections: int = 2_000
+    max_recipients: int = 100
+    tls_certificate: Path | None = None
+    tls_key: Path | None = None
+    recipients: tuple[str, ...] = ()
+    recipient_delimiter: str = ""
+    metrics: InetAddress | None = _METRICS
+    workers: int = 2
+    parse_seconds: float = 20.0
+    parse_memory: int = 1_073_741_824
+    max_waiting: int = 1_000
+    max_waiting_bytes: int = 268_435_456
+    log: str = "logfmt"
+
+
+@dataclass(frozen=True, slots=True)
+class ToLists:
+    """Mail to this address is for these lists, whatever its List-Id says."""
+
+    list_ids: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CatchAll:
+    """Mail to this address is for the list that its List-Id names."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unknown:
+    """Nothing that is configured has this address."""
+
+
+Route = ToLists | CatchAll | Unknown
+
+
 @dataclass(frozen=True, slots=True)
 class Config:
     """`lists` by list id. Empty: every list that mail names is taken."""
 
     database: str | None = None
     lists: tuple[ConfiguredList, ...] = ()
+    serve: ServeConfig = ServeConfig()
+    _routes: Mapping[str, Route] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        ids: dict[str, tuple[str, ...]] = {}
+        for one in self.lists:
+            for address in {a.casefold() for a in (one.email, *one.addresses) if a}:
+                ids[address] = (*ids.get(address, ()), one.list_id)
+        routes: dict[str, Route] = {one.casefold(): CatchAll() for one in self.serve.recipients}
+        routes |= {address: ToLists(of) for address, of in ids.items()}
+        object.__setattr__(self, "_routes", routes)
+
+    def route(self, address: str) -> Route:
+        """What mail to this address is for. Without lists configured, all of it is taken.
+
+        Case does not matter: RFC 5321 2.4 lets the local part have one, and no list has.
+        """
+        if not self.lists:
+            return CatchAll()
+        address = address.casefold()
+        if found := self._routes.get(address):
+            return found
+        delimiter = self.serve.recipient_delimiter
+        local, at, domain = address.rpartition("@")
+        name, cut, _ = local.partition(delimiter) if delimiter else (local, "", "")
+        return self._routes.get(f"{name}{at}{domain}", Unknown()) if cut and name else Unknown()
 
     def find(self, list_id: str) -> ConfiguredList | None:
         """The configured list of that id, or None."""
@@ -71,8 +157,8 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    for key in table.keys() - {"database", "lists"}:
-        raise ConfigError(f"{path}: unknown setting {key!r}; known are database and lists")
+    for key in table.keys() - {"database", "lists", "serve"}:
+        raise ConfigError(f"{path}: unknown setting {key!r}; known are database, lists and serve")
     database = table.get("database")
     if database is not None and not isinstance(database, str):
         raise ConfigError(f"{path}: database must be a URL in quotes")
@@ -87,7 +173,7 @@ def load_config(path: Path) -> Config:
                 f"{path}: [lists.{name}]: {made.list_id} is [lists.{same.link_name}] already"
             )
         found[made.list_id] = made
-    return Config(database, tuple(found.values()))
+    return Config(database, tuple(found.values()), _serve(path, table.get("serve", {})))
 
 
 def _list(path: Path, link_name: str, table: Any) -> ConfiguredList:
@@ -95,13 +181,66 @@ def _list(path: Path, link_name: str, table: Any) -> ConfiguredList:
     if not isinstance(table, dict):
         raise ConfigError(f"{where} must be a table")
     known = {field.name for field in fields(ConfiguredList)} - {"link_name"}
-    for key, value in table.items():
-        if key not in known:
-            raise ConfigError(
-                f"{where}: unknown setting {key!r}; known are {', '.join(sorted(known))}"
-            )
-        if not isinstance(value, str):
-            raise ConfigError(f"{where}: {key} must be text in quotes")
-    if not table.get("list_id"):
+    read = {
+        key: _value(where, key, value, setting.addresses if key == "addresses" else setting.text)
+        for key, value in table.items()
+        if _is_known(where, key, known)
+    }
+    if not read.get("list_id"):
         raise ConfigError(f"{where}: list_id is missing; it is what List-Id says between <>")
-    return ConfiguredList(link_name, **{**table, "list_id": table["list_id"].lower()})
+    return ConfiguredList(link_name, **{**read, "list_id": read["list_id"].lower()})
+
+
+def _serve(path: Path, table: Any) -> ServeConfig:
+    where = f"{path}: [serve]"
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: serve must be a table, [serve]")
+    made = ServeConfig(
+        **{
+            key: _value(where, key, value, _READERS[key])
+            for key, value in table.items()
+            if _is_known(where, key, _READERS)
+        }
+    )
+    if (made.tls_certificate is None) != (made.tls_key is None):
+        raise ConfigError(f"{where}: tls_certificate and tls_key go together")
+    if not made.lmtp and not made.smtp:
+        raise ConfigError(f"{where}: neither lmtp nor smtp names a socket to listen on")
+    return made
+
+
+def _is_known(where: str, key: str, known: Iterable[str]) -> bool:
+    if key not in known:
+        raise ConfigError(f"{where}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
+    return True
+
+
+def _value(where: str, key: str, value: Any, read: Callable[[Any], Any]) -> Any:
+    """What a reader makes of a value; its `Unfit` says what the value must be."""
+    try:
+        return read(value)
+    except setting.Unfit as error:
+        raise ConfigError(f"{where}: {key} must be {error}") from None
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "lmtp": setting.sockets,
+    "smtp": setting.sockets,
+    "socket_mode": setting.mode,
+    "allowed_networks": setting.networks,
+    "hostname": setting.text,
+    "max_size": setting.count,
+    "max_connections": setting.count,
+    "max_recipients": setting.count,
+    "tls_certificate": setting.file,
+    "tls_key": setting.file,
+    "recipients": setting.addresses,
+    "recipient_delimiter": setting.delimiter,
+    "metrics": setting.metrics,
+    "workers": setting.count,
+    "parse_seconds": setting.duration,
+    "parse_memory": setting.count,
+    "max_waiting": setting.count,
+    "max_waiting_bytes": setting.count,
+    "log": setting.log,
+}

@@ -11,7 +11,7 @@ from typing import Any
 import click
 from sqlalchemy import Engine
 
-from ingest.config import Config, load_config
+from ingest.config import Config, ConfigError, load_config
 from ingest.store.database import open_store
 
 DEFAULT_DATABASE = "sqlite:///ingest.db"
@@ -29,12 +29,26 @@ class Settings:
             database
             or os.environ.get("INGEST_DATABASE")
             or self.config.database
+            or _credential()
             or DEFAULT_DATABASE
         )
 
     def open(self, *, create: bool = False, migrate: bool = False) -> Engine:
         """The store, as `open_store` has it. Raises `StoreError`."""
         return open_store(self.url, create=create, migrate=migrate)
+
+
+def _credential() -> str | None:
+    """The URL that systemd hands over with LoadCredential=database:FILE, which keeps a password
+    out of the configuration and out of the environment."""
+    folder = os.environ.get("CREDENTIALS_DIRECTORY")
+    path = Path(folder or "", "database")
+    if folder is None or not path.exists():
+        return None
+    url = path.read_text(encoding="utf-8", errors="replace").strip()
+    if not url:
+        raise ConfigError(f"{path} is empty; it is to hold the URL of the database")
+    return url
 
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:

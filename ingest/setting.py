@@ -1,0 +1,127 @@
+"""One setting: a value as TOML has it in, the value as the program wants it out.
+
+Each function is for one kind of setting. It refuses, with `Unfit` and what the value must be,
+what the kind has no sense for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+from pathlib import Path
+from typing import Any
+
+
+class Unfit(Exception):  # noqa: N818 - reads better where it is raised
+    """The text goes on after `KEY must be`."""
+
+
+@dataclass(frozen=True, slots=True)
+class UnixAddress:
+    """A Unix socket's path."""
+
+    path: str
+
+
+@dataclass(frozen=True, slots=True)
+class InetAddress:
+    """Where a TCP socket is bound; IPv6 without brackets."""
+
+    host: str
+    port: int
+
+
+Address = UnixAddress | InetAddress
+Network = IPv4Network | IPv6Network
+
+
+def text(value: Any) -> str:
+    if not isinstance(value, str):
+        raise Unfit("text in quotes")
+    return value
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
+        raise Unfit('a list of texts, as in ["a", "b"]')
+    return tuple(value)
+
+
+def addresses(value: Any) -> tuple[str, ...]:
+    for one in texts(value):
+        local, at, domain = one.rpartition("@")
+        if not (local and at and domain) or any(letter.isspace() for letter in one):
+            raise Unfit(f"a list of mail addresses; {one!r} is none")
+    return texts(value)
+
+
+def socket(value: Any) -> Address:
+    if isinstance(value, str) and value.startswith("unix:/"):
+        # sockaddr_un has 108 bytes, the last of which ends the path.
+        if len(value.removeprefix("unix:").encode()) > 107:
+            raise Unfit("a path of at most 107 bytes")
+        return UnixAddress(value.removeprefix("unix:"))
+    return inet(value)
+
+
+def inet(value: Any) -> InetAddress:
+    host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
+    if host and port.isascii() and port.isdigit() and int(port) < 65536:
+        bare = host.removeprefix("[").removesuffix("]")
+        if ":" not in bare or bare != host:  # an IPv6 address has brackets here
+            return InetAddress(bare, int(port))
+    raise Unfit(f"unix:/PATH or HOST:PORT, as in 127.0.0.1:8024; {value!r} is neither")
+
+
+def sockets(value: Any) -> tuple[Address, ...]:
+    """One or a list of them; "" for none."""
+    many = value if isinstance(value, list) else [value] if value != "" else []
+    return tuple(socket(one) for one in many)
+
+
+def metrics(value: Any) -> InetAddress | None:
+    return None if value == "" else inet(value)
+
+
+def mode(value: Any) -> int:
+    # 660 without 0o is decimal in TOML, and another mode.
+    if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0o777:
+        raise Unfit("permissions in octal, as in 0o660")
+    return value
+
+
+def networks(value: Any) -> tuple[Network, ...]:
+    try:
+        return tuple(ip_network(one) for one in texts(value))
+    except ValueError as error:
+        raise Unfit(f'a list of networks, as in ["192.0.2.0/24"]: {error}') from None
+
+
+def file(value: Any) -> Path:
+    if not isinstance(value, str) or not value.startswith("/"):
+        raise Unfit("the absolute path of a file")
+    return Path(value)
+
+
+def count(value: Any) -> int:
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise Unfit("a whole number above 0")
+    return value
+
+
+def duration(value: Any) -> float:
+    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 86400:
+        raise Unfit("seconds, above 0 and up to 86400")
+    return float(value)
+
+
+def delimiter(value: Any) -> str:
+    if not isinstance(value, str) or len(value) > 1 or value == "@":
+        raise Unfit('one character, as in "+"')
+    return value
+
+
+def log(value: Any) -> str:
+    if value not in ("logfmt", "json"):
+        raise Unfit('"logfmt" or "json"')
+    return str(value)
