@@ -22,11 +22,18 @@ if TYPE_CHECKING:
               help="Read the bytes of all mail. Default: if below 50,000.")  # fmt: skip
 @click.option("--series", "series_only", is_flag=True,
               help="Judge how the series are put together instead.")  # fmt: skip
+@click.option("--start", is_flag=True,
+              help="Only whether `ingest serve` can start; quick. See below.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print faults only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @store_options
 def command(
-    settings: Settings, raw: bool | None, series_only: bool, quiet: bool, as_json: bool
+    settings: Settings,
+    raw: bool | None,
+    series_only: bool,
+    start: bool,
+    quiet: bool,
+    as_json: bool,
 ) -> None:
     """Say whether the store is consistent and the configuration sound.
 
@@ -34,9 +41,16 @@ def command(
     The areas are integrity, reference, spool, quarantine, raw, copy, posting, message, thread,
     arrangement, series and configuration. The status is 0 where there is none, else 1.
     Nothing is written. All but mail itself is made again by `ingest reparse`.
+
+    With --start: whether the configuration is sound, the database can be reached and the
+    sockets' folders are there. An empty database gets its tables, one of an older version is
+    brought up to date; no mail is read.
     """
     from ingest.check import check
 
+    if start:
+        _start(settings)
+        return
     engine = settings.open()
     if series_only:
         _series(engine, as_json=as_json)
@@ -53,6 +67,16 @@ def command(
                 click.echo(safe_line(f"note: {note}"))
             click.echo(_summary(health))
     sys.exit(0 if health.sound else 1)
+
+
+def _start(settings: Settings) -> None:
+    from ingest.check import start_faults
+
+    settings.open(create=True).dispose()
+    faults = list(start_faults(settings.config))
+    for fault in faults:
+        click.echo(safe_line(f"{fault.area} {fault.name}: {fault.what}"), err=True)
+    sys.exit(1 if faults else 0)
 
 
 def _series(engine: Engine, *, as_json: bool) -> None:
