@@ -476,8 +476,14 @@ def test_what_reads_leaves_an_empty_database_alone(postgres_url: str, tmp_path: 
 CONFIGURATIONS = {
     "missing": (None, "cannot read c.toml: No such file or directory"),
     "no TOML": ("[lists\n", "c.toml is not TOML: "),
-    "unknown setting": ("port = 25\n", "unknown setting 'port'; known are database and lists"),
-    "unknown setting of a list": ('[lists.a]\nlist_id = "a"\nmail = "b"\n', "known are commit_"),
+    "unknown setting": (
+        "port = 25\n",
+        "unknown setting 'port'; known are database, lists and serve",
+    ),
+    "unknown setting of a list": (
+        '[lists.a]\nlist_id = "a"\nmail = "b"\n',
+        "known are addresses, commit_",
+    ),
     "list without id": ('[lists.a]\nemail = "a@example.org"\n', "[lists.a]: list_id is missing"),
 }
 

@@ -2,12 +2,27 @@
 
 from __future__ import annotations
 
+import pickle
+from dataclasses import fields
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
 
-from ingest.config import Config, ConfigError, ConfiguredList, load_config
+from ingest import config as module
+from ingest.config import (
+    CatchAll,
+    Config,
+    ConfigError,
+    ConfiguredList,
+    Route,
+    ServeConfig,
+    ToLists,
+    Unknown,
+    load_config,
+)
 from ingest.mail.message import ListName
+from ingest.setting import InetAddress, UnixAddress
 
 WHOLE = """
 database = "postgresql://ingest@/mail"
@@ -15,6 +30,7 @@ database = "postgresql://ingest@/mail"
 [lists.linux-test]
 list_id = "Test.Lists.Example.ORG"
 email = "test@lists.example.org"
+addresses = ["test@old.example.org", "test@inbound.example.org"]
 name = "Tests of all kinds"
 web_url = "https://example.org/"
 scm_url = "https://example.org/test.git"
@@ -25,6 +41,27 @@ commit_url_format = "https://example.org/c/{}"
 
 [lists.other]
 list_id = "other.example.org"
+
+[serve]
+lmtp = ["unix:/run/ingest/lmtp.sock", "127.0.0.1:8024"]
+smtp = "[::1]:8025"
+socket_mode = 0o666
+allowed_networks = ["192.0.2.0/24", "2001:db8::/32"]
+hostname = "lists.example.org"
+max_size = 1000000
+max_connections = 10
+max_recipients = 5
+tls_certificate = "/etc/ingest/cert.pem"
+tls_key = "/etc/ingest/key.pem"
+recipients = ["all@lists.example.org"]
+recipient_delimiter = "+"
+metrics = ""
+workers = 4
+parse_seconds = 5
+parse_memory = 500000000
+max_waiting = 20
+max_waiting_bytes = 100000000
+log = "json"
 """
 
 
@@ -42,6 +79,7 @@ def test_every_setting(tmp_path: Path) -> None:
         link_name="linux-test",
         list_id="test.lists.example.org",
         email="test@lists.example.org",
+        addresses=("test@old.example.org", "test@inbound.example.org"),
         name="Tests of all kinds",
         web_url="https://example.org/",
         scm_url="https://example.org/test.git",
@@ -51,6 +89,32 @@ def test_every_setting(tmp_path: Path) -> None:
         commit_url_format="https://example.org/c/{}",
     )
     assert other == ConfiguredList(link_name="other", list_id="other.example.org")
+    assert config.serve == ServeConfig(
+        lmtp=(UnixAddress("/run/ingest/lmtp.sock"), InetAddress("127.0.0.1", 8024)),
+        smtp=(InetAddress("::1", 8025),),
+        socket_mode=0o666,
+        allowed_networks=(ip_network("192.0.2.0/24"), ip_network("2001:db8::/32")),
+        hostname="lists.example.org",
+        max_size=1_000_000,
+        max_connections=10,
+        max_recipients=5,
+        tls_certificate=Path("/etc/ingest/cert.pem"),
+        tls_key=Path("/etc/ingest/key.pem"),
+        recipients=("all@lists.example.org",),
+        recipient_delimiter="+",
+        metrics=None,
+        workers=4,
+        parse_seconds=5.0,
+        parse_memory=500_000_000,
+        max_waiting=20,
+        max_waiting_bytes=100_000_000,
+        log="json",
+    )
+    assert pickle.loads(pickle.dumps(config)) == config  # it goes to the workers
+
+
+def test_every_setting_of_the_daemon_can_be_read() -> None:
+    assert set(module._READERS) == {one.name for one in fields(ServeConfig)}
 
 
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
@@ -60,7 +124,7 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
 REFUSED = {
     "[lists\n": "is not TOML",
     b'database = "\xff"\n': "is not TOML",
-    "port = 25\n": "unknown setting 'port'; known are database and lists",
+    "port = 25\n": "unknown setting 'port'; known are database, lists and serve",
     "database = 1\n": "database must be a URL in quotes",
     'lists = "a"\n': r"lists must be tables, as in \[lists.linux-ext4\]",
     "[lists]\na = 1\n": r"\[lists.a\] must be a table",
@@ -68,8 +132,35 @@ REFUSED = {
     "[lists.a]\n": r"\[lists.a\]: list_id is missing",
     '[lists.a]\nlist_id = ""\n': r"\[lists.a\]: list_id is missing",
     "[lists.a]\nlist_id = 3\n": r"\[lists.a\]: list_id must be text in quotes",
-    '[lists.a]\nlist_id = "a"\nmail = "b"\n': "unknown setting 'mail'; known are commit_url_format",
+    '[lists.a]\nlist_id = "a"\nmail = "b"\n': "unknown setting 'mail'; known are addresses, commit_url_format",
     '[lists.a]\nlist_id = "a"\nlink_name = "b"\n': "unknown setting 'link_name'",
+    '[lists.a]\nlist_id = "a"\naddresses = "a@b"\n': r"addresses must be a list of texts",
+    '[lists.a]\nlist_id = "a"\naddresses = ["a"]\n': r"addresses must be .*; 'a' is none",
+    "serve = 1\n": r"serve must be a table, \[serve\]",
+    "[serve]\nport = 25\n": r"\[serve\]: unknown setting 'port'; known are allowed_networks",
+    '[serve]\nlmtp = "run/x"\n': r"lmtp must be unix:/PATH or HOST:PORT.*'run/x' is neither",
+    '[serve]\nlmtp = "unix:run/x"\n': "'unix:run/x' is neither",
+    "[serve]\nlmtp = 24\n": "24 is neither",
+    '[serve]\nlmtp = ["127.0.0.1"]\n': "'127.0.0.1' is neither",
+    '[serve]\nsmtp = "::1:25"\n': "'::1:25' is neither",
+    '[serve]\nsmtp = "127.0.0.1:65536"\n': "is neither",
+    f'[serve]\nlmtp = "unix:/{"x" * 107}"\n': "at most 107 bytes",
+    '[serve]\nlmtp = ""\n': "neither lmtp nor smtp names a socket",
+    "[serve]\nsocket_mode = 660\n": "socket_mode must be permissions in octal",
+    "[serve]\nsocket_mode = true\n": "socket_mode must be permissions in octal",
+    '[serve]\nallowed_networks = ["192.0.2.1/24"]\n': "has host bits set",
+    '[serve]\nallowed_networks = "192.0.2.0/24"\n': "must be a list of texts",
+    "[serve]\nmax_size = 0\n": "max_size must be a whole number above 0",
+    "[serve]\nworkers = 1.5\n": "workers must be a whole number above 0",
+    "[serve]\nworkers = true\n": "workers must be a whole number above 0",
+    "[serve]\nparse_seconds = 0\n": "parse_seconds must be seconds",
+    "[serve]\nparse_seconds = nan\n": "parse_seconds must be seconds",
+    '[serve]\ntls_key = "key.pem"\n': "tls_key must be the absolute path of a file",
+    '[serve]\ntls_key = "/key.pem"\n': "tls_certificate and tls_key go together",
+    '[serve]\nrecipients = ["a b@c"]\n': "'a b@c' is none",
+    '[serve]\nrecipient_delimiter = "++"\n': "recipient_delimiter must be one character",
+    '[serve]\nmetrics = "unix:/run/m"\n': "metrics must be",
+    '[serve]\nlog = "text"\n': 'log must be "logfmt" or "json"',
 }
 
 
@@ -115,3 +206,48 @@ def test_with_lists_only_these_are_taken() -> None:
 def test_an_address_that_mail_names_stands_where_none_is_configured() -> None:
     config = Config(lists=(ConfiguredList("a", "a.example.org"),))
     assert config.taken(NAMED) == (ListName("a.example.org", "a@example.org"),)
+
+
+ROUTED = Config(
+    lists=(
+        ConfiguredList("a", "a.example.org", "a@example.org", ("a@old.example.org",)),
+        ConfiguredList("b", "b.example.org", "B@Example.org", ("both@example.org",)),
+        ConfiguredList("c", "c.example.org", addresses=("both@example.org", "c+d@example.org")),
+    ),
+    serve=ServeConfig(recipients=("All@example.org", "a@example.org"), recipient_delimiter="+"),
+)
+A, BOTH = ToLists(("a.example.org",)), ToLists(("b.example.org", "c.example.org"))
+
+
+@pytest.mark.parametrize(
+    ("address", "route"),
+    [
+        ("a@example.org", A),  # a list wins over a catch-all address
+        ("A@EXAMPLE.ORG", A),
+        ("a@old.example.org", A),
+        ("b@example.org", ToLists(("b.example.org",))),
+        ("both@example.org", BOTH),
+        ("all@example.org", CatchAll()),
+        ("a+bounces@example.org", A),
+        ("a+b+c@example.org", A),
+        ("all+x@example.org", CatchAll()),
+        ("c+d@example.org", ToLists(("c.example.org",))),
+        ("c+e@example.org", Unknown()),
+        ("+a@example.org", Unknown()),
+        ("a@example.com", Unknown()),
+        ("a", Unknown()),
+        ("", Unknown()),
+        ("@", Unknown()),
+        ("a+", Unknown()),
+    ],
+)
+def test_what_an_address_means(address: str, route: Route) -> None:
+    assert ROUTED.route(address) == route
+
+
+def test_without_lists_every_address_is_taken() -> None:
+    assert Config().route("anything") == CatchAll()
+
+
+def test_a_delimiter_that_is_not_configured_is_part_of_the_name() -> None:
+    assert Config(lists=ROUTED.lists).route("a+bounces@example.org") == Unknown()
