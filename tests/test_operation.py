@@ -1,0 +1,107 @@
+"""docs/operation.md says what there is: settings, metrics, log fields, and snippets that parse."""
+
+from __future__ import annotations
+
+import ast
+import re
+import shutil
+import subprocess
+from dataclasses import fields
+from pathlib import Path
+
+import pytest
+from prometheus_client import CollectorRegistry
+
+from ingest.config import ConfiguredList, ServeConfig, load_config
+from ingest.daemon.journal import MailLine
+from ingest.daemon.metrics import Metrics
+from tests.conftest import ROOT
+
+TEXT = (ROOT / "docs" / "operation.md").read_text()
+# Written by the formatter, and not part of a mail's line.
+ALWAYS = {"time", "level", "logger", "traceback"}
+
+
+def tables(head: str) -> list[list[tuple[str, str]]]:
+    """First and second column of each table that begins with this heading."""
+    found = []
+    for part in TEXT.split(f"\n| {head} |")[1:]:
+        rows = re.findall(r"^\| `([^`]+)` \| (.*?) \|", part.partition("\n\n")[0], re.MULTILINE)
+        found.append(rows)
+    return found
+
+
+def blocks(kind: str) -> list[str]:
+    return re.findall(rf"^```{re.escape(kind)}\n(.*?)^```", TEXT, re.MULTILINE | re.DOTALL)
+
+
+def test_every_setting_is_there_and_no_other() -> None:
+    database, lists, serve = ({key for key, _ in one} for one in tables("key"))
+    assert database == {"database"}
+    assert lists == {one.name for one in fields(ConfiguredList)} - {"link_name"}
+    assert serve == {one.name for one in fields(ServeConfig)}
+
+
+def test_the_defaults_are_those_of_the_code(tmp_path: Path) -> None:
+    path = tmp_path / "ingest.toml"
+    given = {key: value.strip("`") for key, value in tables("key")[2] if value != "none"}
+    path.write_text("[serve]\n" + "".join(f"{key} = {one}\n" for key, one in given.items()))
+    assert load_config(path).serve == ServeConfig()
+    for one in fields(ConfiguredList):
+        value = dict(tables("key")[1]).get(one.name)
+        if value is not None and not value.startswith("none"):
+            assert tuple(ast.literal_eval(value.strip("`"))) == tuple(one.default)
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_examples_of_the_configuration_can_be_read(tmp_path: Path, block: str) -> None:
+    path = tmp_path / "ingest.toml"
+    path.write_text(block)
+    assert load_config(path).lists
+
+
+def test_every_metric_is_there_and_no_other() -> None:
+    registry = CollectorRegistry()
+    Metrics(registry)
+    there = {
+        (one.name + "_total" * (one.type == "counter"), one.type) for one in registry.collect()
+    }
+    assert set(tables("metric")[0]) == there
+
+
+def test_every_field_of_the_log_is_there_and_no_other() -> None:
+    assert {key for key, _ in tables("field")[0]} == {
+        *(one.name for one in fields(MailLine)),
+        *ALWAYS,
+    }
+
+
+@pytest.mark.skipif(shutil.which("postconf") is None, reason="no Postfix: apt install postfix")
+def test_postfix_understands_the_snippets(tmp_path: Path) -> None:
+    assert len(blocks("master.cf")) == len(blocks("main.cf")) == 2
+    (tmp_path / "main.cf").write_text("compatibility_level = 3.6\n" + "".join(blocks("main.cf")))
+    (tmp_path / "master.cf").write_text("".join(blocks("master.cf")))
+
+    def postconf(option: str) -> str:
+        done = subprocess.run(
+            ["postconf", "-c", str(tmp_path), option],
+            capture_output=True, text=True, check=False, timeout=30,
+        )  # fmt: skip
+        # It warns of parameters that nothing uses, such as misspelt ones.
+        assert (done.returncode, done.stderr) == (0, "")
+        return done.stdout
+
+    assert "ingest-lmtp_destination_recipient_limit = 50" in postconf("-n")
+    assert "ingest-pipe_destination_recipient_limit = 1" in postconf("-n")
+    services = postconf("-M").splitlines()
+    assert services[0].split()[:5] == ["ingest-lmtp", "unix", "-", "-", "n"]
+    assert "lmtp_line_length_limit=0" in postconf("-M")
+    assert "ingest-pipe/unix" in postconf("-P") or "user=ingest" in postconf("-M")
+
+
+def test_the_limits_of_the_snippets_are_within_the_daemons() -> None:
+    text = "".join(blocks("main.cf"))
+    limits = {key: int(value) for key, value in re.findall(r"^(\S+) = (\d+)$", text, re.MULTILINE)}
+    assert 0 < limits["message_size_limit"] <= ServeConfig().max_size
+    assert 0 < limits["ingest-lmtp_destination_recipient_limit"] <= ServeConfig().max_recipients
+    assert limits["lmtp_line_length_limit"] == 0
