@@ -132,7 +132,7 @@ REFUSED = {
     "[lists.a]\n": r"\[lists.a\]: list_id is missing",
     '[lists.a]\nlist_id = ""\n': r"\[lists.a\]: list_id is missing",
     "[lists.a]\nlist_id = 3\n": r"\[lists.a\]: list_id must be text in quotes",
-    '[lists.a]\nlist_id = "a"\nmail = "b"\n': "unknown setting 'mail'; known are addresses, commit_",
+    '[lists.a]\nlist_id = "a"\nmail = "b"\n': "unknown setting 'mail'; known are addresses,",
     '[lists.a]\nlist_id = "a"\nlink_name = "b"\n': "unknown setting 'link_name'",
     '[lists.a]\nlist_id = "a"\naddresses = "a@b"\n': r"addresses must be a list of texts",
     '[lists.a]\nlist_id = "a"\naddresses = ["a"]\n': r"addresses must be .*; 'a' is none",
