@@ -123,7 +123,9 @@ def _connect(where: str) -> "socket":
             raise DeferredError(f"neither a path nor HOST:PORT: {where}")
         return _connect_inet(host.strip("[]"), port)
     except OSError as error:
-        raise DeferredError(f"cannot reach the daemon at {where}: {error.strerror}") from None
+        raise DeferredError(
+            f"cannot reach the daemon at {where}: {error.strerror or error}"
+        ) from None
 
 
 def _connect_inet(host: str, port: str) -> "socket":

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from ingest.cli.options import DEFAULT_DATABASE, Settings
+from ingest.config import ConfigError
 from ingest.store.database import open_store
 from tests.command import bound_by_permissions, ingest, one_line
 
@@ -52,22 +54,32 @@ def test_a_wrong_configuration_and_a_database_that_is_away(tmp_path: Path) -> No
 
 
 def test_the_database_from_a_credential(tmp_path: Path) -> None:
-    """It stands behind all that is said more plainly, and before the default."""
-    folder = tmp_path / "credentials"
-    folder.mkdir()
-    environ = {"CREDENTIALS_DIRECTORY": str(folder)}
-    words = configured(tmp_path)
-    assert ingest(*words, cwd=tmp_path, env=environ).returncode == 0
-    assert (tmp_path / "ingest.db").exists()  # none there: the default
-    (folder / "database").write_text(f"sqlite:///{tmp_path}/given.db\n")
-    assert ingest(*words, cwd=tmp_path, env=environ).returncode == 0
+    given = f"sqlite:///{tmp_path}/given.db"
+    (tmp_path / "database").write_text(given + "\n")
+    environ = {"CREDENTIALS_DIRECTORY": str(tmp_path)}
+    assert ingest(*configured(tmp_path), cwd=tmp_path, env=environ).returncode == 0
     assert (tmp_path / "given.db").exists()
-    environ["INGEST_DATABASE"] = f"sqlite:///{tmp_path}/environment.db"
-    assert ingest(*words, cwd=tmp_path, env=environ).returncode == 0
-    assert (tmp_path / "environment.db").exists()
-    del environ["INGEST_DATABASE"]
-    (folder / "database").write_text(" \n")
-    one_line(ingest(*words, cwd=tmp_path, env=environ), f"{folder}/database is empty")
-    (folder / "database").unlink()
-    (folder / "database").mkdir()
-    one_line(ingest(*words, cwd=tmp_path, env=environ), "Is a directory")
+
+
+def test_a_credential_stands_behind_what_is_said_more_plainly(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("INGEST_DATABASE", raising=False)
+    monkeypatch.delenv("INGEST_CONFIG", raising=False)
+    monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
+    assert Settings(None, None).url == DEFAULT_DATABASE  # none there
+    (tmp_path / "database").write_text("sqlite:///credential.db\n")
+    assert Settings(None, None).url == "sqlite:///credential.db"
+    (tmp_path / "c.toml").write_text('database = "sqlite:///configured.db"\n')
+    assert Settings(None, str(tmp_path / "c.toml")).url == "sqlite:///configured.db"
+    monkeypatch.setenv("INGEST_DATABASE", "sqlite:///environment.db")
+    assert Settings(None, str(tmp_path / "c.toml")).url == "sqlite:///environment.db"
+    assert Settings("sqlite:///option.db", None).url == "sqlite:///option.db"
+    monkeypatch.delenv("INGEST_DATABASE")
+    (tmp_path / "database").write_text(" \n")
+    with pytest.raises(ConfigError, match="database is empty"):
+        Settings(None, None)
+    (tmp_path / "database").unlink()
+    (tmp_path / "database").mkdir()
+    with pytest.raises(IsADirectoryError):
+        Settings(None, None)

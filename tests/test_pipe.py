@@ -103,9 +103,9 @@ def test_names_sender_and_recipients(
 
 def test_uses_only_what_is_offered(tmp_path: Path) -> None:
     """Without PIPELINING each command waits for the reply to the one before."""
-    says = {"LHLO": b"250 lists.example.org\r\n", "RCPT 1": SILENT}
+    says = {"LHLO": b"250 lists.example.org\r\n", "RCPT 1": b"451 4.3.0 later\r\n"}
     with daemon(tmp_path, says) as there:
-        assert pipe(there.where, "-f", "ä@b", ONE, TWO, timeout="0.5").returncode == 75
+        assert pipe(there.where, "-f", "ä@b", ONE, TWO).returncode == 75
     assert there.commands[1:] == ["MAIL FROM:<ä@b>\r\n".encode(), f"RCPT TO:<{ONE}>\r\n".encode()]
 
 
@@ -199,7 +199,8 @@ def test_anything_else_is_75(tmp_path: Path, stage: str, said: bytes | str) -> N
         done = pipe(there.where, ONE, TWO, timeout="0.4" if said == SILENT else "30")
     assert done.returncode == 75
     one_line(done)
-    assert there.reached[: STAGES.index(stage) + 1] == list(STAGES[: STAGES.index(stage) + 1])
+    if said != SILENT:  # a slow machine may spend the time before
+        assert there.reached[: STAGES.index(stage) + 1] == list(STAGES[: STAGES.index(stage) + 1])
 
 
 @pytest.mark.parametrize("stage", STAGES)
@@ -313,7 +314,7 @@ def nobody_listens(folder: Path) -> str:
 def test_no_daemon_is_75(tmp_path: Path, where: Callable[[Path], str]) -> None:
     done = pipe(where(tmp_path), ONE)
     assert done.returncode == 75
-    one_line(done)
+    assert "None" not in one_line(done)
 
 
 @pytest.mark.parametrize(
@@ -489,7 +490,9 @@ def running(there: Daemon, mail: bytes | None) -> Iterator[subprocess.Popen[byte
                 process.stdin.write(mail)
                 process.stdin.close()
                 process.stdin = None
-        wait_for(lambda: caught(process.pid, signal.SIGTERM))
+        wait_for(
+            lambda: caught(process.pid, signal.SIGTERM) and caught(process.pid, signal.SIGRTMAX)
+        )
         yield process
     finally:
         process.kill()
