@@ -10,7 +10,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import re
+import shutil
 import ssl
+import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -155,6 +157,19 @@ def config(
         networks=networks(["127.0.0.0/8", "::1"]),
         limits=Limits(**settings),  # type: ignore[arg-type]
     )
+
+
+def certificate(folder: Path) -> ssl.SSLContext | None:
+    """A server's context, with a certificate of this run; None where there is no openssl."""
+    if shutil.which("openssl") is None:
+        return None
+    key, chain = folder / "key.pem", folder / "cert.pem"
+    new = ["req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", f"/CN={HOST}"]
+    command = ["openssl", *new, "-keyout", str(key), "-out", str(chain)]
+    subprocess.run(command, check=True, capture_output=True)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(chain, key)
+    return context
 
 
 class Runner:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-import subprocess
 from pathlib import Path
 
 import pytest
@@ -15,29 +14,20 @@ from tests.dialogs import Case, Runner
 CASES = dialogs.all_cases()
 
 
-@pytest.fixture(scope="session")
-def tls_context(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
-    """A server's, with a certificate of this run."""
-    folder = tmp_path_factory.mktemp("tls")
-    key, certificate = folder / "key.pem", folder / "cert.pem"
-    command = "openssl req -x509 -newkey rsa:2048 -nodes -days 2 -subj /CN=mail.example.org".split()
-    try:
-        subprocess.run(
-            [*command, "-keyout", key, "-out", certificate], check=True, capture_output=True
-        )
-    except FileNotFoundError:
-        pytest.skip("no openssl to make a certificate with")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(certificate, key)
-    return context
-
-
 @pytest.mark.parametrize("one_at_a_time", [False, True], ids=["whole", "octets"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_dialog(
     case: Case, one_at_a_time: bool, tmp_path: Path, tls_context: ssl.SSLContext
 ) -> None:
     asyncio.run(Runner(case, tmp_path, one_at_a_time=one_at_a_time, tls=tls_context).run())
+
+
+@pytest.fixture(scope="session")
+def tls_context(tmp_path_factory: pytest.TempPathFactory) -> ssl.SSLContext:
+    context = dialogs.certificate(tmp_path_factory.mktemp("tls"))
+    if context is None:
+        pytest.skip("no openssl to make a certificate with")
+    return context
 
 
 def test_there_are_enough_cases_each_of_its_own_name() -> None:

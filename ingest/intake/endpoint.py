@@ -15,6 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+_MAX_PATH = 107  # unix(7): 108 octets with the NUL behind it
 BACKLOG = 1024  # connections that wait to be accepted; the kernel may allow fewer
 
 
@@ -112,6 +113,8 @@ def _bind_unix(path: Path, mode: int, owner: str | None, group: str | None) -> s
     So there is no moment at which somebody may connect who must not, or is refused who may; and
     no umask is changed, which belongs to every thread.
     """
+    if len(os.fsencode(path)) > _MAX_PATH:
+        raise ListenError(f"unix:{path}: the path is too long for a socket: {_MAX_PATH} octets")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     beside = path.with_name(f".{os.getpid()}")
     try:

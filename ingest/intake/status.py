@@ -33,7 +33,7 @@ REPLIES = {
     "commands": (421, "4.7.0 too many commands without a mail; try again later"),
     # a mail that is not taken, whatever stands behind the listener
     "too-big": (552, "5.3.4 the mail is larger than is taken here"),
-    "flood": (421, "5.3.4 the mail has no end"),
+    "flood": (421, "4.3.4 the mail has no end"),
     "loop": (554, "5.4.6 more than 100 Received headers: the mail goes in a circle"),
     "no-room": (452, "4.3.1 no room for the mail now; try again later"),
     "too-many-recipients": (452, "4.5.3 too many recipients; send the rest apart"),
