@@ -186,6 +186,12 @@ class Runner:
         self.seen: list[str] = []
 
     async def run(self) -> None:
+        faults: list[dict[str, object]] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _, fault: faults.append(fault))
+        await self._run()
+        assert faults == []
+
+    async def _run(self) -> None:
         unix = self.case.protocol is Protocol.LMTP
         address = f"unix:{self.folder}/s" if unix else "127.0.0.1:0"
         context = self.tls if any(kind == "tls" for kind, _ in self.case.steps) else None

@@ -17,9 +17,14 @@ CASES = dialogs.all_cases()
 @pytest.mark.parametrize("one_at_a_time", [False, True], ids=["whole", "octets"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_dialog(
-    case: Case, one_at_a_time: bool, tmp_path: Path, tls_context: ssl.SSLContext
+    case: Case,
+    one_at_a_time: bool,
+    tmp_path: Path,
+    tls_context: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     asyncio.run(Runner(case, tmp_path, one_at_a_time=one_at_a_time, tls=tls_context).run())
+    assert "a session has failed" not in caplog.text
 
 
 @pytest.fixture(scope="session")

@@ -10,8 +10,10 @@ import json
 import resource
 import smtplib
 import socket
+import struct
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -31,6 +33,7 @@ BEGIN = b"LHLO c\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\n"
 class Server:
     process: subprocess.Popen[str]
     address: str
+    said: str = ""  # what it may say on standard error
 
     def connect(self) -> socket.socket:
         if self.address.startswith("unix:"):
@@ -63,25 +66,33 @@ def serving(
     **limits: object,
 ) -> Iterator[Server]:
     words = [sys.executable, "-m", "tests.wire_server", protocol, address, json.dumps(limits)]
+    errors = tempfile.TemporaryFile("w+")  # noqa: SIM115 (closed below)
     process = subprocess.Popen(
         [*before, *words],
         cwd=ROOT,
         env=environment(),
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
+        stderr=errors,
         text=True,
         pass_fds=keep,
     )
     assert process.stdin is not None
     assert process.stdout is not None
     try:
-        yield Server(process, process.stdout.readline().strip())
+        server = Server(process, process.stdout.readline().strip())
+        yield server
         process.stdin.close()
-        assert process.wait(30) == 0
+        status = process.wait(30)
+        errors.seek(0)
+        said = errors.read()  # asyncio says there what nobody has caught
+        assert status == 0, said
+        assert server.said in said if server.said else said == ""
     finally:
         process.kill()
         process.wait()
         process.stdout.close()
+        errors.close()
 
 
 def replies_until(sock: socket.socket, start: bytes) -> list[bytes]:
@@ -212,6 +223,61 @@ def test_a_good_client_among_idle_and_slow_ones(tmp_path: Path) -> None:
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
+def test_clients_that_vanish_in_every_way(tmp_path: Path) -> None:
+    """Closed with replies unread, reset, half closed: no exception, and nobody is left."""
+    ends = [
+        b"",
+        b"QUIT\r\n",
+        b"NOOP\r\n" * 3000,
+        BEGIN,
+        BEGIN + b"x\r\n.\r\nQUIT\r\n",
+        b"NOP\r\n" * 50,
+    ]
+    with serving("lmtp", "127.0.0.1:0", spool=str(tmp_path)) as server:
+        for _ in range(5):
+            for sent in ends:
+                for how in ("close", "reset", "half", "read"):
+                    sock = server.connect()
+                    sock.sendall(sent)
+                    if how == "read":
+                        assert sock.recv(10)
+                    if how == "half":
+                        sock.shutdown(socket.SHUT_WR)
+                    if how == "reset":
+                        linger = struct.pack("ii", 1, 0)
+                        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+                    sock.close()
+        with server.connect() as sock:
+            sock.sendall(BEGIN + b"last\r\n.\r\nQUIT\r\n")
+            assert replies_until(sock, b"221")[-2].startswith(b"250 2.0.0")
+
+
+def test_without_open_files_connections_wait_and_mail_is_put_off(tmp_path: Path) -> None:
+    few = ["bash", "-c", 'ulimit -n 40; exec "$@"', "bash"]
+    with serving("smtp", "127.0.0.1:0", before=few, memory=100, spool=str(tmp_path)) as server:
+        with server.connect() as first:
+            socks = []
+            first.sendall(BEGIN.replace(b"LHLO", b"EHLO"))
+            replies_until(first, b"354")
+            while True:
+                sock = server.connect()
+                sock.settimeout(0.3)
+                socks.append(sock)
+                try:
+                    sock.recv(100)
+                except TimeoutError:
+                    break  # it waits in the kernel
+            assert len(socks) < 40
+            first.sendall(b"x\r\n" * 1000 + b".\r\n")
+            assert replies_until(first, b"452 4.3.1")
+            for sock in socks:
+                sock.close()
+            with server.connect() as sock:
+                sock.sendall(BEGIN.replace(b"LHLO", b"EHLO") + b"x\r\n" * 1000 + b".\r\nQUIT\r\n")
+                assert replies_until(sock, b"221")[-2].startswith(b"250 2.0.0")
+        server.said = "out of system resource"
+
+
 def test_a_slowloris_is_cut(tmp_path: Path) -> None:
     limits = {"grace": 0.3, "rate": 1000, "spool": str(tmp_path)}
     with serving("lmtp", f"unix:{tmp_path}/s", **limits) as server, server.connect() as sock:
@@ -237,16 +303,21 @@ def test_a_peer_that_never_reads_is_cut(tmp_path: Path) -> None:
         assert server.peak() < 80 * MIB
 
 
-@pytest.mark.parametrize("where", ["127.0.0.1:0", "[::1]:0", "localhost:0", "unix"])
-@pytest.mark.parametrize("protocol", ["smtp", "lmtp"])
+CLIENTS = [
+    (protocol, where)
+    for where in ("127.0.0.1:0", "[::1]:0", "localhost:0", "unix")
+    for protocol in ("smtp", "lmtp")
+    if (protocol, where) != ("smtp", "unix")  # smtplib speaks SMTP over TCP only
+]
+
+
+@pytest.mark.parametrize(("protocol", "where"), CLIENTS)
 def test_the_clients_of_the_standard_library(tmp_path: Path, protocol: str, where: str) -> None:
     if where.startswith("["):
         try:
             socket.create_server(("::1", 0), family=socket.AF_INET6).close()
         except OSError:
             pytest.skip("no IPv6 here")
-    if (protocol, where) == ("smtp", "unix"):
-        pytest.skip("smtplib speaks SMTP over TCP only")
     address = f"unix:{tmp_path}/s" if where == "unix" else where
     content = b"Subject: x\r\n\r\n.dot\r\n..\r\n" + b"\xc3\xa4" * 600 + b"\r\n"
     with serving(protocol, address, spool=str(tmp_path)) as server:

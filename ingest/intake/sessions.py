@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
@@ -89,11 +89,14 @@ class Sessions:
             self._refused[reason] += 1
         return reason
 
-    def enter(self, member: Member) -> None:
-        """A connection is open, and was not refused."""
+    def enter(self, member: Member, talk: Coroutine[None, None, None]) -> None:
+        """A connection is open, and was not refused: begin its talk."""
         self._accepted += 1
         self._members.add(member)
         self._by_address[member.address] += 1
+        task = asyncio.create_task(talk)
+        self.tasks.add(task)
+        task.add_done_callback(self._ended)
 
     def leave(self, member: Member) -> None:
         """It is not open any more. May be said of one that never entered."""
@@ -102,6 +105,12 @@ class Sessions:
             self._by_address[member.address] -= 1
             if not self._by_address[member.address]:
                 del self._by_address[member.address]
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        self.tasks.discard(task)
+        failure = None if task.cancelled() else task.exception()
+        if failure is not None:
+            _log.error("a session has failed", exc_info=failure)
 
     def deliver(self, envelope: Envelope, body: SpooledBody) -> asyncio.Task[Sequence[Verdict]]:
         """Begin to hand a mail to the gate; the body is closed when that ends, however it ends.

@@ -91,10 +91,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             self._shutting = True  # at once: it has sent nothing yet, and there may be many
             self._shut()
             return
-        self._sessions.enter(self)
-        task = self.loop.create_task(self._handle_client())
-        self._sessions.tasks.add(task)
-        task.add_done_callback(self._sessions.tasks.discard)
+        self._sessions.enter(self, self._handle_client())
 
     def get_buffer(self, sizehint: int) -> memoryview:
         del sizehint
@@ -146,11 +143,19 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             return
         channel.write(bytes(self._replies))
         self._replies.clear()
-        if self._shutting or self._input.ended or not channel.can_write_eof():
+        if (
+            self._shutting
+            or self._input.ended
+            or channel.get_write_buffer_size()  # it would end its half later, where nobody catches
+            or not channel.can_write_eof()
+        ):
             channel.close()
         else:
             self._input.ignore()
-            channel.write_eof()
+            try:
+                channel.write_eof()
+            except OSError:  # the peer is gone, and the loop has not seen it yet
+                channel.abort()
         self._shutting = True
         if self._linger is None:
             self._linger = self.loop.call_later(_LINGER, channel.abort)
