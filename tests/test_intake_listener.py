@@ -21,6 +21,7 @@ from ingest.intake.activation import Handed, handed
 from ingest.intake.allowed import LOOPBACK, networks
 from ingest.intake.endpoint import ListenError, TcpAddress, UnixAddress
 from ingest.intake.envelope import Why
+from ingest.intake.input import PIECE
 from ingest.intake.listener import Protocol, listen
 from tests import dialogs
 from tests.dialogs import FakeGate, config
@@ -373,6 +374,69 @@ def test_a_close_cuts_all_and_what_is_not_committed_is_not_acknowledged(tmp_path
         )
 
     run(talk())
+
+
+@pytest.mark.parametrize("encrypted", [False, True], ids=["clear", "tls"])
+def test_what_is_sent_while_the_gate_works_is_held_back(tmp_path: Path, encrypted: bool) -> None:
+    context = dialogs.certificate(tmp_path)
+    if context is None:
+        pytest.skip("no openssl to make a certificate with")
+    trust = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    trust.check_hostname, trust.verify_mode = False, ssl.CERT_NONE
+
+    async def talk() -> None:
+        gate = FakeGate(of_mails={"*": "waits"})
+        wanted = config(Protocol.LMTP, f"unix:{tmp_path}/s", context, commands=1 << 20)
+        listener = await listen(wanted, gate)
+        client = await Client.to(listener.addresses[0])
+        await client.says("220")
+        if encrypted:
+            client.writer.write(b"STARTTLS\r\n")
+            await client.says("220")
+            await client.writer.start_tls(trust)
+        client.writer.write(b"LHLO c\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\nx\r\n.\r\n")
+        client.writer.write(b"NOOP\r\n" * 80_000 + b"QUIT\r\n")
+        await gate.begun.wait()
+        await asyncio.sleep(0.2)
+        (session,) = listener._sessions._members
+        assert len(session._input._buffer) <= 2 * PIECE  # type: ignore[attr-defined]
+        gate.go.set()
+        replies = (await client.reader.read()).split(b"\r\n")
+        assert replies.count(b"250 2.0.0 OK") == 80_000
+        assert replies[-2:] == [b"221 2.0.0 good bye", b""]
+        await listener.close()
+
+    run(talk())
+
+
+def test_what_is_refused_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    async def talk() -> None:
+        wanted = config(Protocol.LMTP, f"unix:{tmp_path}/s", size=10, faults=1, connections=1)
+        listener = await listen(wanted, FakeGate())
+        client = await Client.to(listener.addresses[0])
+        client.writer.write(b"LHLO \x1b[2Jc\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\n")
+        while not (await client.reader.readline()).startswith(b"354"):
+            pass
+        second = await Client.to(listener.addresses[0])
+        await second.says("421 4.3.2")
+        client.writer.write(b"x" * 15 + b"\r\n.\r\nNONSENSE\r\n")
+        await client.says("552")
+        await client.says("500")
+        await client.says("421 4.7.0")
+        await listener.close()
+
+    with caplog.at_level("INFO", "ingest"):
+        run(talk())
+    by_text = {record.getMessage(): vars(record) for record in caplog.records}
+    assert by_text["a connection is refused: connections"]["peer"] == "unix"
+    assert by_text["a session is cut: faults"]["peer"] == "unix"
+    refused = by_text["a mail is refused: too-big"]
+    assert (refused["helo"], refused["sender"], refused["recipients"], refused["size"]) == (
+        "?[2Jc",
+        "a@x",
+        ["b@x"],
+        20,
+    )
 
 
 def test_a_thousand_recipients_and_one_more(tmp_path: Path) -> None:

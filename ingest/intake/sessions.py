@@ -87,6 +87,7 @@ class Sessions:
             reason = "address-connections"
         if reason is not None:
             self._refused[reason] += 1
+            _log.info("a connection is refused: %s", reason, extra={"why": reason, "peer": address})
         return reason
 
     def enter(self, member: Member, talk: Coroutine[None, None, None]) -> None:

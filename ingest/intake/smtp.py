@@ -184,8 +184,12 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             self._cut("faults")
 
     def _cut(self, why: str) -> None:
-        self._sessions.count_cut(why)
+        self._note_cut(why)
         self._say(status.reply(why))
+
+    def _note_cut(self, why: str) -> None:
+        self._sessions.count_cut(why)
+        _log.info("a session is cut: %s", why, extra={"why": why, "peer": self.address})
 
     async def _flush(self) -> None:
         """Send the replies that were gathered: those of pipelined commands go in one packet.
@@ -203,7 +207,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             async with asyncio.timeout(self._limits.reply_timeout):
                 await self._writable.wait()
         except TimeoutError as failure:
-            self._sessions.count_cut("unread")
+            self._note_cut("unread")
             self._channel.abort()
             raise EndedError from failure
 
@@ -319,7 +323,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             match keyword, value.upper():
                 case "SIZE", _ if value:
                     if command.size(value) > self._limits.size:
-                        self._sessions.count_mail("too-big")
+                        self._note_mail("too-big", path.address, command.size(value))
                         self._say(status.reply("too-big"))
                         return
                 case ("BODY", "7BIT" | "8BITMIME") | ("SMTPUTF8", ""):
@@ -380,16 +384,15 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         if not whole:
             return
         if incoming.trouble is not None:
-            outcomes: list[str] = [incoming.trouble] * len(self.envelope.rcpt_tos)
-            replies = outcomes
+            self._note_mail(incoming.trouble, self.envelope.mail_from or "", incoming.octets)
+            replies: list[str] = [incoming.trouble] * len(self.envelope.rcpt_tos)
         else:
             verdicts = await self._deliver(incoming)
-            outcomes = [verdict.why for verdict in verdicts]
-            replies = outcomes if self._lmtp else [worst(verdicts).why]
+            for verdict in verdicts:
+                self._sessions.count_mail(verdict.why)
+            replies = [verdict.why for verdict in verdicts] if self._lmtp else [worst(verdicts).why]
         self._set_rset_state()
         self._commands = 0
-        for outcome in outcomes:
-            self._sessions.count_mail(outcome)
         for outcome in replies if self._lmtp else replies[:1]:
             await self.push(status.reply(outcome))
 
@@ -431,7 +434,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
                 ssl_handshake_timeout=self._limits.handshake_timeout,
             )
         except OSError as failure:
-            self._sessions.count_cut("tls")
+            self._note_cut("tls")
             self.connection_lost(failure)  # asyncio does not say it of a handshake that failed
             raise EndedError from failure
         assert channel is not None
@@ -441,6 +444,20 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         self.session = self._create_session()  # RFC 3207 4.2: forget what was said in the clear
 
     # Their parts.
+
+    def _note_mail(self, why: str, sender: str, octets: int) -> None:
+        """Tell of a mail that is refused before the gate hears of it."""
+        assert self.session is not None
+        assert self.envelope is not None
+        recipients = list(self.envelope.rcpt_tos)
+        for _ in recipients or [""]:
+            self._sessions.count_mail(why)
+        said = {"helo": self.session.host_name, "sender": sender, "recipients": recipients}
+        _log.info(
+            "a mail is refused: %s",
+            why,
+            extra={"why": why, "peer": self.address, "size": octets, **said},
+        )
 
     def _greet(self, name: str, *, extended: bool) -> bool:
         assert self.session is not None
