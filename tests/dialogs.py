@@ -47,6 +47,10 @@ class FakeGate:
         self.asked.append(address)
         return _verdict(self.of_recipients.get(address, "taken"))
 
+    def taken(self, address: str) -> bool:
+        """Whether a mail to it is taken."""
+        return self.of_mails.get(address, "taken").startswith("taken")
+
     async def deliver(self, envelope: Envelope, body: Body) -> Sequence[Verdict]:
         content = body.read()
         assert len(content) == body.size

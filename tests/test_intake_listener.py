@@ -9,6 +9,7 @@ import re
 import socket
 import ssl
 import stat
+import struct
 from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
@@ -395,14 +396,14 @@ def test_what_is_sent_while_the_gate_works_is_held_back(tmp_path: Path, encrypte
             await client.says("220")
             await client.writer.start_tls(trust)
         client.writer.write(b"LHLO c\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\nx\r\n.\r\n")
-        client.writer.write(b"NOOP\r\n" * 80_000 + b"QUIT\r\n")
+        client.writer.write(b"NOOP\r\n" * 60_000 + b"QUIT\r\n")
         await gate.begun.wait()
         await asyncio.sleep(0.2)
         (session,) = listener._sessions._members
         assert len(session._input._buffer) <= 2 * PIECE  # type: ignore[attr-defined]
         gate.go.set()
         replies = (await client.reader.read()).split(b"\r\n")
-        assert replies.count(b"250 2.0.0 OK") == 80_000
+        assert replies.count(b"250 2.0.0 OK") == 60_000
         assert replies[-2:] == [b"221 2.0.0 good bye", b""]
         await listener.close()
 
@@ -437,6 +438,40 @@ def test_what_is_refused_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixt
         ["b@x"],
         20,
     )
+
+
+def test_deliveries_whose_clients_are_gone_are_capped_too() -> None:
+    async def talk() -> None:
+        gate = FakeGate(of_mails={"*": "waits"})
+        listener = await listen(config(Protocol.LMTP, "127.0.0.1:0", connections=3), gate)
+        mail = b"MAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\nx\r\n.\r\n"
+        for count in range(1, 4):
+            client = await Client.to(listener.addresses[0])
+            client.writer.write(b"LHLO c\r\n" + mail)
+            while listener.stats().deliveries < count:
+                await asyncio.sleep(0.005)
+            reset = struct.pack("ii", 1, 0)  # a plain close is half a close to the server
+            client.writer.get_extra_info("socket").setsockopt(
+                socket.SOL_SOCKET, socket.SO_LINGER, reset
+            )
+            client.close()
+        while listener.stats().open:
+            await asyncio.sleep(0.005)
+        client = await Client.to(listener.addresses[0])
+        client.writer.write(b"LHLO c\r\n" + mail)
+        while not (await client.reader.readline()).startswith(b"354"):
+            pass
+        await client.says("451 4.3.1")
+        assert listener.stats().deliveries == 3
+        gate.go.set()
+        client.writer.write(mail)
+        while not (await client.reader.readline()).startswith(b"354"):
+            pass
+        await client.says("250 2.0.0")
+        assert len(gate.got) == 4
+        await listener.close()
+
+    run(talk())
 
 
 def test_a_thousand_recipients_and_one_more(tmp_path: Path) -> None:

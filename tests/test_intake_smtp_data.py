@@ -157,6 +157,8 @@ def test_a_body_gives_back_what_was_written(tmp_path: Path, size: int) -> None:
     body.close()
     body.close()
     assert (budget.memory, budget.spool) == (0, 0)
+    with pytest.raises(ValueError, match="closed"):
+        body.read()
 
 
 def test_bodies_share_the_memory_and_then_the_disk(tmp_path: Path) -> None:

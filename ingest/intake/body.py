@@ -80,7 +80,12 @@ class SpooledBody:
         self.size += len(data)
 
     def read(self) -> bytes:
-        """All of it. Raises `OSError` if the disk does not give it back."""
+        """All of it. Raises `OSError` if the disk does not give it back, `ValueError` once closed.
+
+        Never less than all: who would store that has lost a mail.
+        """
+        if self._closed:
+            raise ValueError("the mail in progress is closed")
         if self._file is None:
             return bytes(self._held)
         self._file.seek(0)

@@ -126,6 +126,9 @@ class Sessions:
     async def _deliver(self, envelope: Envelope, body: SpooledBody) -> Sequence[Verdict]:
         failed = [Later(Why.INTERNAL)] * len(envelope.recipients)
         try:
+            # Who sends a mail and goes away has no connection that is counted.
+            if len(self.deliveries) > self.config.limits.connections:
+                return [Later(Why.BUSY)] * len(envelope.recipients)
             verdicts = await self.gate.deliver(envelope, body)
         except Exception:  # noqa: BLE001
             # The boundary: whatever is wrong behind it, the sender keeps the mail.
