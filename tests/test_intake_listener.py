@@ -24,6 +24,7 @@ from ingest.intake.endpoint import ListenError, TcpAddress, UnixAddress
 from ingest.intake.envelope import Why
 from ingest.intake.input import PIECE
 from ingest.intake.listener import Protocol, listen
+from ingest.intake.smtp import Dialog
 from tests import dialogs
 from tests.dialogs import FakeGate, config
 
@@ -438,6 +439,30 @@ def test_what_is_refused_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixt
         ["b@x"],
         20,
     )
+
+
+def test_the_replies_to_pipelined_commands_are_sent_before_they_are_many(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gathered = []
+    flush = Dialog._flush
+
+    async def watched(self: Dialog) -> None:
+        gathered.append(len(self._replies))
+        await flush(self)
+
+    monkeypatch.setattr(Dialog, "_flush", watched)
+
+    async def talk() -> None:
+        listener = await listen(config(Protocol.LMTP, f"unix:{tmp_path}/s"), FakeGate())
+        client = await Client.to(listener.addresses[0])
+        client.writer.write(b"LHLO c\r\n" * 2000 + b"QUIT\r\n")
+        replies = await client.reader.read()
+        assert replies.count(b"250 SIZE") == 2000
+        await listener.close()
+
+    run(talk())
+    assert 1 << 14 <= max(gathered) < 1 << 15
 
 
 def test_deliveries_whose_clients_are_gone_are_capped_too() -> None:

@@ -169,6 +169,28 @@ def test_an_exception_is_451_without_its_text(path: Path, where: str) -> None:
     ours(Protocol.LMTP, talk, path, gate)
 
 
+@pytest.mark.parametrize("when", ["feed", "deliver"])
+def test_an_exception_within_a_mail_does_not_make_commands_of_the_rest(
+    path: Path, monkeypatch: pytest.MonkeyPatch, when: str
+) -> None:
+    def fail(*_: object) -> bytes:
+        raise MemoryError("secret")
+
+    place = "ingest.intake.data.Incoming.feed" if when == "feed" else "ingest.intake.smtp.Envelope"
+    monkeypatch.setattr(place, fail)
+    gate = FakeGate()
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"LHLO c\r\n" + BEGIN)
+        await until(reader, b"354")
+        writer.write(b"RSET\r\nMAIL FROM:<evil@x>\r\nRCPT TO:<evil@x>\r\n.\r\n")
+        assert (await reader.readline()).startswith(b"451 4.3.0")
+        assert await reader.read() == b""
+
+    ours(Protocol.LMTP, talk, path, gate)
+    assert gate.asked == ["b@x", "c@x"]
+
+
 def test_long_lines_are_taken(path: Path) -> None:
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"LHLO c\r\n" + BEGIN + b"x" * 5000 + b"\r\n.\r\n")

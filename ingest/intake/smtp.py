@@ -63,6 +63,9 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         self._linger: asyncio.TimerHandle | None = None
         self._encrypted = False
         self._ending = self._shutting = False
+        # Between 354 and the replies to the mail. What fails there ends the session: the rest of
+        # the mail would be read as commands, or its replies be too few.
+        self._in_mail = False
         self._faults = self._commands = 0
         # aiosmtpd offers AUTH whatever is configured; LMTP has LHLO only (RFC 2033 4.1).
         not_here = {"AUTH", *(("HELO", "EHLO") if self._lmtp else ("LHLO",))}
@@ -228,7 +231,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             self._shut()
 
     async def _read_command(self) -> bytes | None:
-        if not self._input.has_line:
+        if not self._input.has_line or len(self._replies) >= _UNSENT:
             await self._flush()
         try:
             async with asyncio.timeout(self._limits.command_timeout):
@@ -263,6 +266,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             # text nobody's concern.
             _log.exception("a command has failed")
             self._say(status.reply("internal"))
+            self._ending = self._ending or self._in_mail
 
     @syntax("HELO hostname")
     async def smtp_HELO(self, hostname: str) -> None:
@@ -374,6 +378,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             self._fault("mail-first" if self.envelope.mail_from is None else "recipient-first")
             return
         self._say(status.reply("data"))
+        self._in_mail = True
         incoming = Incoming(self._limits, self._sessions.budget)
         whole = False
         try:
@@ -395,6 +400,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         self._commands = 0
         for outcome in replies if self._lmtp else replies[:1]:
             await self.push(status.reply(outcome))
+        self._in_mail = False
 
     async def smtp_BDAT(self, arg: str) -> None:
         # RFC 3030 is not offered. Who sends it all the same sends the chunk behind it at once,
@@ -403,12 +409,14 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         if octets > 2 * self._limits.size:
             self._cut("flood")
             return
+        self._in_mail = True
         started, came = self.loop.time(), 0
         while came < octets:
             piece = await self._read_piece(started, came, limit=octets - came)
             if piece is None:
                 return
             came += len(piece)
+        self._in_mail = False
         self._fault("chunking")
 
     @syntax("STARTTLS", when="tls_context")

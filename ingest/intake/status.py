@@ -34,7 +34,7 @@ REPLIES = {
     # a mail that is not taken, whatever stands behind the listener
     "too-big": (552, "5.3.4 the mail is larger than is taken here"),
     "flood": (421, "4.3.4 the mail has no end"),
-    "loop": (554, "5.4.6 more than 100 Received headers: the mail goes in a circle"),
+    "loop": (554, "5.4.6 too many Received headers: the mail goes in a circle"),
     "no-room": (452, "4.3.1 no room for the mail now; try again later"),
     "too-many-recipients": (452, "4.5.3 too many recipients; send the rest apart"),
     # what is wrong with a command
