@@ -14,7 +14,9 @@ import pytest
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP
 
+from ingest.intake.data import Incoming
 from ingest.intake.listener import Protocol, listen
+from ingest.intake.sessions import Sessions
 from tests.dialogs import FakeGate, config
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]
@@ -176,8 +178,8 @@ def test_an_exception_within_a_mail_does_not_make_commands_of_the_rest(
     def fail(*_: object) -> bytes:
         raise MemoryError("secret")
 
-    place = "ingest.intake.data.Incoming.feed" if when == "feed" else "ingest.intake.smtp.Envelope"
-    monkeypatch.setattr(place, fail)
+    kind: type = Incoming if when == "feed" else Sessions
+    monkeypatch.setattr(kind, when, fail)
     gate = FakeGate()
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -19,6 +19,7 @@ from typing import AnyStr, Final, assert_never, cast
 from aiosmtpd.smtp import SMTP, syntax
 
 from ingest.intake import command, status
+from ingest.intake.body import SpooledBody
 from ingest.intake.command import ArgumentError
 from ingest.intake.data import Incoming
 from ingest.intake.envelope import Envelope, Later, Never, Taken, Verdict, Why
@@ -377,6 +378,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         if not self.envelope.rcpt_tos:
             self._fault("mail-first" if self.envelope.mail_from is None else "recipient-first")
             return
+        envelope = self._said()
         self._say(status.reply("data"))
         self._in_mail = True
         incoming = Incoming(self._limits, self._sessions.budget)
@@ -389,10 +391,10 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         if not whole:
             return
         if incoming.trouble is not None:
-            self._note_mail(incoming.trouble, self.envelope.mail_from or "", incoming.octets)
-            replies: list[str] = [incoming.trouble] * len(self.envelope.rcpt_tos)
+            self._note_mail(incoming.trouble, envelope.sender, incoming.octets)
+            replies: list[str] = [incoming.trouble] * len(envelope.recipients)
         else:
-            verdicts = await self._deliver(incoming)
+            verdicts = await self._deliver(envelope, incoming.body)
             for verdict in verdicts:
                 self._sessions.count_mail(verdict.why)
             replies = [verdict.why for verdict in verdicts] if self._lmtp else [worst(verdicts).why]
@@ -518,25 +520,27 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
                     self._cut("slow" if left < limits.data_timeout else "timeout")
                     return None
 
-    async def _deliver(self, incoming: Incoming) -> Sequence[Verdict]:
+    def _said(self) -> Envelope:
+        """What the dialog has said about the mail to come."""
+        assert self.session is not None
+        assert self.envelope is not None
+        return Envelope(
+            protocol="lmtp" if self._lmtp else "smtp",
+            peer=self.address,
+            helo=self.session.host_name or "",
+            sender=self.envelope.mail_from or "",
+            recipients=tuple(self.envelope.rcpt_tos),
+            tls=self._encrypted,
+        )
+
+    async def _deliver(self, envelope: Envelope, body: SpooledBody) -> Sequence[Verdict]:
         """Ask the gate: one verdict for each recipient.
 
         What was begun goes on whatever becomes of the connection: once it is committed, the
         sender's second try finds it there.
         """
-        assert self.session is not None
-        assert self.envelope is not None
-        recipients = tuple(self.envelope.rcpt_tos)
-        envelope = Envelope(
-            protocol="lmtp" if self._lmtp else "smtp",
-            peer=self.address,
-            helo=self.session.host_name or "",
-            sender=self.envelope.mail_from or "",
-            recipients=recipients,
-            tls=self._encrypted,
-        )
-        task = self._sessions.deliver(envelope, incoming.body)
-        verdicts: Sequence[Verdict] = [Later(Why.BUSY)] * len(recipients)
+        task = self._sessions.deliver(envelope, body)
+        verdicts: Sequence[Verdict] = [Later(Why.BUSY)] * len(envelope.recipients)
         try:
             async with asyncio.timeout(self._limits.gate_timeout):
                 verdicts = await asyncio.shield(task)
@@ -545,7 +549,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         except asyncio.CancelledError:
             if not task.cancelled():
                 raise
-            verdicts = [Later(Why.STOPPING)] * len(recipients)
+            verdicts = [Later(Why.STOPPING)] * len(envelope.recipients)
         return verdicts
 
 
