@@ -138,3 +138,19 @@ def test_below_the_level_nothing_is_written() -> None:
     stream = started()
     log_mail(LINE, logging.DEBUG)
     assert stream.getvalue() == ""
+
+
+def test_what_a_listener_logs_keeps_its_fields() -> None:
+    out = io.StringIO()
+    start_log("logfmt", stream=out, environ={})
+    logging.getLogger("ingest.intake.smtp").info(
+        "a mail is refused: %s",
+        "too-big",
+        extra={"why": "too-big", "peer": "unix", "size": 7, "sender": "", "recipients": ["a", "b"]},
+    )
+    logging.getLogger("mail.log").info("Available AUTH mechanisms: LOGIN PLAIN")
+    (line,) = out.getvalue().splitlines()
+    assert line.partition(" level=")[2] == (
+        'info event="a mail is refused: too-big" why=too-big peer=unix size=7 sender="" '
+        "recipients=a,b logger=ingest.intake.smtp"
+    )

@@ -96,6 +96,8 @@ def start_log(
     # What libraries log goes the same way, or it would be lost or have lines of its own form.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     LOG.setLevel(level)
+    # aiosmtpd tells of each connection what it offers there.
+    logging.getLogger("mail.log").setLevel(logging.WARNING)
     # A log that cannot be written (a full disk) must not stop mail, nor fill the log.
     logging.raiseExceptions = False
 
@@ -115,7 +117,7 @@ class LineFormatter(logging.Formatter):
             values["time"] = self._time(record)
         values["level"] = record.levelname.lower()
         values["event"] = record.getMessage()
-        values |= getattr(record, "values", {})
+        values |= getattr(record, "values", None) or _said_by_the_wire(record)
         if record.name != LOG.name:
             values["logger"] = record.name
         if record.exc_info:
@@ -127,6 +129,16 @@ class LineFormatter(logging.Formatter):
         """UTC, RFC 3339, to the millisecond."""
         whole = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
         return f"{whole}.{int(record.msecs):03d}Z"
+
+
+def _said_by_the_wire(record: logging.LogRecord) -> dict[str, Value]:
+    """What listeners log beside their text; they know nothing of this module."""
+    found: dict[str, Value] = {}
+    for name in ("why", "peer", "size", "helo", "sender", "recipients"):
+        value = getattr(record, name, None)
+        if value is not None:
+            found[name] = ",".join(value) if isinstance(value, list) else value
+    return found
 
 
 def _as_logfmt(values: Mapping[str, Value]) -> str:
