@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 _READ = 1_000  # characters of a subject that are read for markers
 _DIGITS = "0123456789"
 _MAX_DIGITS = 18  # what a 64-bit column holds; longer runs of digits are no number
+_MAX_MINOR_DIGITS = 4  # of "0.5/5", a patch put between others by hand
 
 # Answer and forward words of mail programs, each with what it comes from. Those of two
 # letters that could be a subsystem's name ("sv: fix x") must begin with a capital.
@@ -270,7 +271,11 @@ def _read_number(word: str) -> tuple[int, int, int, str] | None:
     if head.endswith("."):
         whole_head = head[:-1].rstrip(_DIGITS)
         whole = head[len(whole_head) : -1]
-        if _is_count(whole) and not whole_head.endswith(("v", "V", ".")):
+        if (
+            _is_count(whole)
+            and len(number) <= _MAX_MINOR_DIGITS
+            and not whole_head.endswith(("v", "V", "."))
+        ):
             return int(whole), int(number), int(total), whole_head.rstrip("-_:.")
     return int(number), 0, int(total), head.rstrip("-_:.")
 
