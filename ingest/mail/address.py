@@ -18,12 +18,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_ADDRESSES = 1_000
+MAX_NAME = 255  # characters of a display name; longer is no name that a person has
 
 # What nine mails of ten have: `Name <address>`, `"Name" <address>`, `address`.
 _USUAL = re.compile(
-    r'\s*+(?:"([^"\\=]*+)"|([^"\\=<>(),;:@\[\]]*+))\s*+<([^\s<>@"(),;:]++@[^\s<>@"(),;:]++)>\s*+'
+    r'\s*+(?:"([^"\\=]*+)"|([^"\\=<>(),;:@\[\]]*+))\s*+<([^\s<>@"(),;:]{1,320}+@[^\s<>@"(),;:]{1,255}+)>\s*+'
 )
-_BARE = re.compile(r"\s*+([^\s<>@\"(),;:=?]++@[^\s<>@\"(),;:=?]++)\s*+")
+_BARE = re.compile(r"\s*+([^\s<>@\"(),;:=?]{1,320}+@[^\s<>@\"(),;:=?]{1,255}+)\s*+")
 
 _QUOTED = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
@@ -32,9 +33,12 @@ _ANGLE = re.compile(r"<([^<>]*+)>")
 _OPEN_ANGLE = re.compile(r"<([^<>,;]*+)")
 _TEXT = re.compile(r'[^"(<>,;:=\\]++|\\.', re.DOTALL)
 _AROUND_MARK = re.compile(r"(?<!\s)\s*+(@)\s*+")  # a run of spaces is entered at its start only
-# An address among other text: bounded on both sides, so that a row of "@" costs nothing.
+# An address among other text: bounded on both sides, so that a row of "@" costs nothing, and
+# an index can hold it (RFC 5321 4.5.3.1 has 64 and 255). One that is longer is none: cut short
+# it would be somebody else's.
 _SPEC = re.compile(
-    r'(?:"(?:[^"\\]|\\.){0,64}"|(?<![^\s<>(),;:"])[^\s<>(),;:"@]{1,320}+)@[^\s<>(),;:"@]{1,255}'
+    r'(?:"(?:[^"\\]|\\.){0,64}"|(?<![^\s<>(),;:"])[^\s<>(),;:"@]{1,320}+)'
+    r'@[^\s<>(),;:"@]{1,255}+(?![^\s<>(),;:"@])'
 )
 # Mailman's archives hide the "@".
 _AT = re.compile(r"\s*([^\s@]{1,64}) at ([^\s@]{1,253}\.[^\s@]{1,63})\s*")
@@ -82,10 +86,11 @@ def sender(value: str) -> Sender:
 
 
 def _readable(name: str) -> Decoded:
-    if "=?" not in name:
-        return Decoded(" ".join(name.split()), frozenset())
     text, defects = word.decode(name)
-    return Decoded(" ".join(text.split()), defects)
+    text = word.unfold(text)
+    if len(text) > MAX_NAME:
+        return Decoded(text[:MAX_NAME].rstrip(), defects | {Defect.NAME_CAPPED})
+    return Decoded(text, defects)
 
 
 def _mailboxes(value: str) -> Iterator[_Mailbox]:

@@ -32,15 +32,21 @@ class Defect(StrEnum):
     LONG_MESSAGE_ID = "long-message-id"  # over the bound: replaced by its SHA-256
     REFERENCES_CAPPED = "references-capped"  # the first and the last hundred are read
     BAD_DATE = "bad-date"  # Date is absent or cannot be: taken from Received, else null
+    NAME_CAPPED = "name-capped"  # a name in From over 255 characters: cut
+    LISTS_CAPPED = "lists-capped"  # as many lists as are read, a hundred: there may be more
 
     # MIME and charsets
     UNKNOWN_CHARSET = "unknown-charset"  # not on the list of charsets: UTF-8, else Latin-1
     BAD_CHARSET_BYTES = "bad-charset-bytes"  # bytes that the declared charset has not: U+FFFD
     BAD_TRANSFER_ENCODING = "bad-transfer-encoding"  # base64 or quoted-printable with rubbish
     BAD_MULTIPART = "bad-multipart"  # boundary missing, unusable or never closed
-    PARTS_CAPPED = "parts-capped"  # too many parts or too deep: the rest is opaque
-    SUBJECT_CAPPED = "subject-capped"  # over 1,000 characters: markers are read in those
+    PARTS_CAPPED = "parts-capped"  # too many parts, too deep or too large: the rest is opaque
+    SUBJECT_CAPPED = "subject-capped"  # over 1,000 characters: cut
     FLOWED_DIFF = "flowed-diff"  # a diff sent as format=flowed: unwrapped as RFC 3676 says
+
+    # commentary
+    TRAILERS_CAPPED = "trailers-capped"  # as many as are read, a thousand: there may be more
+    DEPENDENCIES_CAPPED = "dependencies-capped"  # too many, or too long for an id: left out
 
     # diff
     DAMAGED_DIFF = "damaged-diff"  # hunks shorter or longer than their headers say: as it came

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 _MAX_LINE = 998  # octets without the line end, RFC 5322 2.1.1
-_LONG_SUBJECT = 1_000  # characters; `patch.subject` reads no markers beyond
+_MAX_SUBJECT = 1_000  # characters; the line that RFC 5322 allows has 998
 _NOBODY = Address("", "")
 _FIELDS = (
     frozenset({"from", "subject", "message-id", "date", "received", "in-reply-to", "references"})
@@ -69,6 +69,9 @@ def parse(raw: bytes) -> Message:
     defects |= flaws
     references, flaws = _references(found.get("references", ()))
     defects |= flaws
+    named = lists.lists(found)
+    if len(named) >= lists.MAX_LISTS:
+        defects.add(Defect.LISTS_CAPPED)
     parts, flaws = mime.leaves(lines, block.body, found)
     defects |= flaws
     return Message(
@@ -80,7 +83,7 @@ def parse(raw: bytes) -> Message:
         received=arrived,
         in_reply_to=answered,
         references=references,
-        lists=lists.lists(found),
+        lists=named,
         parts=parts,
         defects=tuple(sorted(defects)) if defects else (),
     )
@@ -103,7 +106,9 @@ def _subject(values: Sequence[str] | None) -> tuple[str, frozenset[Defect]]:
         return "", _NONE
     text, flaws = word.decode(values[0])
     text = word.unfold(text)
-    return text, flaws | {Defect.SUBJECT_CAPPED} if len(text) > _LONG_SUBJECT else flaws
+    if len(text) > _MAX_SUBJECT:
+        return text[:_MAX_SUBJECT].rstrip(), flaws | {Defect.SUBJECT_CAPPED}
+    return text, flaws
 
 
 def _author(values: Sequence[str] | None) -> tuple[Address, frozenset[Defect]]:
