@@ -17,7 +17,11 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 64
 MAX_PARTS = 1_000
-MAX_TEXT = 32 * 1024 * 1024  # octets of decoded text, all parts together
+# Of decoded text, all parts together. Later stages hold text as lines, and many short ones take
+# fifty times their octets. (The largest patches that lists pass on have a tenth of this.)
+MAX_TEXT = 16 * 1024 * 1024  # octets
+MAX_LINES = 500_000
+MAX_ENCLOSED = MAX_TEXT  # octets of mails in mails that must be decoded: each is one copy more
 _MAX_BOUNDARY = 70  # RFC 2046 5.1.1
 
 FIELDS = frozenset({"content-type", "content-transfer-encoding", "content-disposition"})
@@ -54,7 +58,7 @@ def leaves(data: bytes, start: int, fields: Mapping[str, Sequence[str]]) -> Tree
     `fields`: the content fields of the mail, by lower-case name. Text is read through its
     transfer encoding and charset; other content is opaque, except what is named as a patch.
     Leaves of a message/rfc822 are marked as nested. Bounds: `MAX_DEPTH`, `MAX_PARTS`,
-    `MAX_TEXT`.
+    `MAX_TEXT`, `MAX_LINES`, `MAX_ENCLOSED`.
     """
     walk = _Walk()
     walk.entity(_Place(data, start, len(data), 0, nested=False), fields, _PLAIN)
@@ -69,6 +73,8 @@ class _Walk:
         self.defects: set[Defect] = set()
         self._containers = 0
         self._text_left = MAX_TEXT
+        self._lines_left = MAX_LINES
+        self._enclosed_left = MAX_ENCLOSED
 
     def entity(
         self,
@@ -85,7 +91,7 @@ class _Walk:
             if place.depth < MAX_DEPTH and self._containers < MAX_PARTS:
                 self._containers += 1
                 if kind.name in _MAIL_TYPES:
-                    self._mail(place, fields)
+                    self._mail(place, fields, kind)
                 else:
                     self._multipart(place, fields, kind)
                 return
@@ -121,10 +127,17 @@ class _Walk:
         self.defects |= block.defects - {Defect.NO_HEADERS}
         self.entity(place._replace(start=block.body), header.select(block.fields, FIELDS), default)
 
-    def _mail(self, place: _Place, fields: Mapping[str, Sequence[str]]) -> None:
+    def _mail(
+        self, place: _Place, fields: Mapping[str, Sequence[str]], kind: param.Parameters
+    ) -> None:
         encoding = _encoding(fields)
         if encoding in {"base64", "quoted-printable"}:
             # RFC 2046 5.2.1 forbids it, and some gateways do it.
+            self._enclosed_left -= place.end - place.start
+            if self._enclosed_left < 0:
+                self.defects.add(Defect.PARTS_CAPPED)
+                self._leaf(place, fields, kind)
+                return
             data, flaws = transfer.decode(place.data[place.start : place.end], encoding)
             self.defects |= flaws
             data = data.replace(b"\r\n", b"\n")
@@ -168,6 +181,11 @@ class _Walk:
             self.defects.add(Defect.PARTS_CAPPED)
             data = data[: data.rfind(b"\n", 0, self._text_left) + 1]
         self._text_left -= len(data)
+        lines = data.count(b"\n")
+        if lines > self._lines_left:
+            self.defects.add(Defect.PARTS_CAPPED)
+            data = b"\n".join(data.split(b"\n", self._lines_left)[:-1]) + b"\n"
+        self._lines_left = max(0, self._lines_left - lines)
         text, flaws = charset.decode(data, label)
         self.defects |= flaws
         if "\r" in text:
