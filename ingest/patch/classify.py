@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, Message, Part
@@ -23,7 +23,7 @@ from ingest.patch.inbody import in_body, scissors, strip_mail_header
 from ingest.patch.pullrequest import pull_request
 from ingest.patch.subject import Subject, parse_subject
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reason, Reply, Submission
-from ingest.patch.trailer import message_trailers, reply_trailers
+from ingest.patch.trailer import MAX_TRAILERS, message_trailers, reply_trailers
 
 _NO_DEPENDENCIES = dependencies("")
 
@@ -55,6 +55,16 @@ class _Found:
 def classify(message: Message, sender: Address, *, list_names: Collection[str] = ()) -> Submission:
     """Decide what a message is. `sender`: the submitter, as `trust.person` found them;
     `list_names`: link names of its lists, which its subject's prefixes leave out."""
+    submission = _classify(message, sender, list_names)
+    capped = []
+    if len(submission.trailers) >= MAX_TRAILERS:
+        capped.append(Defect.TRAILERS_CAPPED)
+    if submission.dependencies.capped:
+        capped.append(Defect.DEPENDENCIES_CAPPED)
+    return replace(submission, defects=(*submission.defects, *capped)) if capped else submission
+
+
+def _classify(message: Message, sender: Address, list_names: Collection[str]) -> Submission:
     subject = parse_subject(message.subject, list_names=list_names)
     texts = [part for part in message.parts if part.text and not part.nested]
     plain = [part for part in texts if part.content_type == "text/plain"]

@@ -12,8 +12,14 @@ from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import unquote
 
+from ingest.mail.msgid import bounded
+
 _MOST = 200  # of each kind, from one message
 _MOST_LINKS = 2_000  # looked at in one message
+# Characters. Targets are looked up by an index, and PostgreSQL's holds 2,700 octets.
+_LONGEST_CHANGE_ID = 250
+_LONGEST_URL = 500
+_LONGEST_VALUE = 4_000
 _LONGEST_ID = 998  # RFC 5322 2.1.1: a line, so an id too
 
 # `git format-patch --base` writes base-commit and prerequisite-patch-id; b4 writes change-id,
@@ -70,7 +76,9 @@ class Dependencies:
 
     `base_commit`, `prerequisite_patch_ids`: hex, lower case. `change_id`,
     `prerequisite_change_ids`: as b4 writes them. `depends_on`: msgids in angle brackets, or
-    the URL where it names no message. `earlier`: earlier versions of this posting.
+    the URL where it names no message. `earlier`: earlier versions of this posting. Msgids are
+    as `msgid.bounded` has them. `capped`: there is more than is read, or what is longer than
+    any id or URL that is meant to be followed.
     """
 
     base_commit: str | None
@@ -79,6 +87,7 @@ class Dependencies:
     change_id: str | None
     depends_on: tuple[str, ...]
     earlier: tuple[EarlierPosting, ...]
+    capped: bool = False
 
 
 def dependencies(content: str) -> Dependencies:
@@ -92,29 +101,38 @@ def dependencies(content: str) -> Dependencies:
     patch_ids: list[str] = []
     change_ids: list[str] = []
     depends_on: list[str] = []
+    capped = False
     for match in _footers(content):
         key, value = match[1], match[2]
         if key == "base-commit":
             base = value if _HEX.fullmatch(value) else base
-        elif key == "change-id":
-            change_id = value
         elif key == "prerequisite-patch-id":
             if _HEX.fullmatch(value):
                 patch_ids.append(value)
-        elif key == "prerequisite-change-id":
-            change_ids.append(value)
-        else:
+        elif key == "prerequisite-message-id":
             depends_on.extend(_targets(value))
+        elif len(value) > _LONGEST_CHANGE_ID:
+            capped = True
+        elif key == "change-id":
+            change_id = value
+        else:
+            change_ids.append(value)
     for match in _keyed(content):
+        capped = capped or len(match[2]) >= _LONGEST_VALUE
         if match[1].lower() != "supersedes":
             depends_on.extend(_targets(match[2]))
+    usable = [one for one in depends_on if len(one) <= _LONGEST_URL]
+    earlier = references_in_text(content)
+    capped = capped or len(usable) < len(depends_on) or len(earlier) >= _MOST
+    capped = capped or any(len(set(one)) > _MOST for one in (patch_ids, change_ids, usable))
     return Dependencies(
         base_commit=base,
         prerequisite_patch_ids=_unique(patch_ids),
         prerequisite_change_ids=_unique(change_ids),
         change_id=change_id,
-        depends_on=_unique(depends_on),
-        earlier=references_in_text(content),
+        depends_on=_unique(usable),
+        earlier=earlier,
+        capped=capped,
     )
 
 
@@ -154,7 +172,7 @@ def msgid_of_url(url: str) -> str | None:
             return None
         if not msgid.isprintable() or any(char in msgid for char in "<> "):
             return None
-        return f"<{msgid}>"
+        return bounded(f"<{msgid}>")
     return None
 
 
@@ -176,9 +194,9 @@ def _targets(value: str) -> list[str]:
     value = value.strip()
     targets = [msgid_of_url(url) or url.rstrip(").,;:]") for url in _URL.findall(value)]
     if not targets:
-        targets = [f"<{msgid}>" for msgid in _BRACKETED.findall(value)]
+        targets = [bounded(f"<{msgid}>") for msgid in _BRACKETED.findall(value)]
     if not targets and (bare := _BARE.fullmatch(value)):
-        targets.append(f"<{bare[1]}>")
+        targets.append(bounded(f"<{bare[1]}>"))
     return targets[:_MOST]
 
 

@@ -10,7 +10,7 @@ import re
 from dataclasses import dataclass
 
 _MAX_VALUE = 1_000  # characters: longer is no trailer that a person wrote
-_MAX_TRAILERS = 1_000
+MAX_TRAILERS = 1_000
 
 # git-interpret-trailers(1): a token, optional white space, a colon. Token characters as there.
 _LINE = re.compile(r"([ \t]*)([A-Za-z][A-Za-z0-9-]{1,40})[ \t]?:[ \t]*(.*)", re.ASCII)
@@ -143,7 +143,7 @@ def reply_trailers(content: str) -> tuple[Trailer, ...]:
 
 
 def _unique(found: list[Trailer]) -> tuple[Trailer, ...]:
-    return tuple(dict.fromkeys(found))[:_MAX_TRAILERS]
+    return tuple(dict.fromkeys(found))[:MAX_TRAILERS]
 
 
 def _reply_text(content: str) -> str:
@@ -222,13 +222,13 @@ def _candidate(lines: list[str], at: int) -> _Candidate | None:
 def _proves_itself(key: str, value: str, *, person: bool) -> bool | None:
     """True: a trailer by itself; False: among others; None: prose or a wrong value."""
     if person:
-        return _ADDRESS.search(value) is not None
+        return _has_address(value)
     if key in ("fixes", "stable-dep-of"):
         return True if _COMMIT.match(value) or _URL.match(value) else None
     if key in ("link", "closes", "buglink", "reviewed-on"):
         return False if _URL.match(value) or " " not in value else None
     if key == "cc":
-        return False if _ADDRESS.search(value) else None
+        return False if _has_address(value) else None
     if key == "message-id":
         return False if _MSGID.match(value) else None
     return False
@@ -242,6 +242,7 @@ def _unfold(lines: list[str], at: int, value: str, key: str, indent: int) -> tup
     """
     parts = [value]
     size = len(value)
+    person = key.endswith("-by") and _has_address(value)
     while at + 1 < len(lines) and size <= _MAX_VALUE:
         line = lines[at + 1]
         text = line.strip()
@@ -250,7 +251,7 @@ def _unfold(lines: list[str], at: int, value: str, key: str, indent: int) -> tup
         folded = len(line) - len(line.lstrip()) > indent
         if not folded and not _is_wrapped(parts, key, text):
             break
-        if folded and key.endswith("-by") and _ADDRESS.search(value) and text[0] not in "#[(":
+        if folded and person and text[0] not in "#[(":
             break
         parts.append(text)
         size += len(text) + 1
@@ -267,6 +268,10 @@ def _is_wrapped(parts: list[str], key: str, text: str) -> bool:
     if key == "fixes":
         return '("' in value and not value.endswith(")") and text.endswith(")")
     return key in ("link", "closes") and value == "" and _URL.match(text) is not None
+
+
+def _has_address(value: str) -> bool:
+    return "@" in value and _ADDRESS.search(value) is not None
 
 
 def _is_bare_person(value: str) -> bool:
