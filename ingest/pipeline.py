@@ -33,6 +33,7 @@ MAX_NUMBER = 99_999
 
 _STATES = "X-Patchwork-State"
 _HINT = "X-Patchwork-Hint"
+_MAX_STATE = 100  # characters: Patchwork's column
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +91,7 @@ def steps(delivery: Delivery, config: Config) -> Steps:
             diff=_diff(submission),
             patch_id=submission.patch_id if isinstance(submission, Patch | PullRequest) else None,
             pull_url=_pull_url(submission),
-            state=(message.header(_STATES) or "new").strip().lower(),
+            state=_state(message),
             dependencies=_dependencies(submission),
             trailers=submission.trailers,
         ),
@@ -211,6 +212,12 @@ def _ignored(
     if config.lists and not lists:
         return "list-not-configured"
     return None
+
+
+def _state(message: Message) -> str:
+    """The state that the sender asks for; what can be no state's name asks for nothing."""
+    asked = " ".join((message.header(_STATES) or "").split()).lower()
+    return asked if asked.isprintable() and 0 < len(asked) <= _MAX_STATE else "new"
 
 
 def _facts(message: Message, person: Address, submission: Submission) -> Facts:
