@@ -225,4 +225,8 @@ def _email(text: str) -> str:
     if text.startswith("@") and ":" in text:
         text = text.rpartition(":")[2]  # RFC 5322 4.4: a source route
     match = _SPEC.search(text)
-    return match[0].strip("[]'") if match else ""
+    if match is None:
+        return ""
+    if "@[" in match[0] and match[0].endswith("]"):
+        return match[0]  # RFC 5321 4.1.3: a domain literal
+    return match[0].strip("[]'")
