@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ingest.mail.defect import Defect
-from ingest.mail.header import MAX_BYTES, MAX_HEADERS, select, skip_mbox_line, split
+from ingest.mail.header import MAX_BYTES, MAX_FIELD, MAX_HEADERS, select, skip_mbox_line, split
 
 BAD = {Defect.BAD_HEADER_LINE}
 NONE = {Defect.NO_HEADERS}
@@ -83,15 +83,46 @@ def test_a_hundred_thousand_fields() -> None:
     assert block.defects == {Defect.HEADERS_CAPPED}
 
 
-def test_one_field_of_ten_megabytes() -> None:
+def test_one_field_of_ten_megabytes_hides_none_behind_it() -> None:
     data = b"A: b\nSubject: " + "ä".encode() * 5_000_000 + b"\nC: d\n\nbody"
     block = split(data, 0, len(data))
-    assert block.fields == (("A", "b"),)
+    assert [name for name, _ in block.fields] == ["A", "Subject", "C"]
+    assert set(block.fields[1][1]) == {"\n", " ", "ä"}
+    assert len(block.fields[1][1].encode()) <= MAX_FIELD
+    assert block.fields[2] == ("C", "d")
     assert data[block.body :] == b"body"
-    assert Defect.HEADERS_CAPPED in block.defects
-    alone = split(data[5:], 0, len(data) - 5)
-    assert len(alone.fields) == 1
-    assert len(alone.fields[0][1].encode("latin-1", "replace")) <= MAX_BYTES
+    assert block.defects == {Defect.HEADERS_CAPPED, Defect.HEADER_8BIT}
+
+
+def test_a_long_field_keeps_both_its_ends() -> None:
+    ids = [f"<{number}@example.org>" for number in range(100_000)]
+    data = b"References: " + "\n ".join(ids).encode() + b"\nC: d\n\nbody"
+    block = split(data, 0, len(data))
+    kept = block.fields[0][1].split()
+    assert kept[:100] == ids[:100]
+    assert kept[-100:] == ids[-100:]
+    assert set(kept) <= set(ids)
+    assert block.fields[1:] == (("C", "d"),)
+
+
+def test_many_large_fields_are_read_up_to_the_bound() -> None:
+    data = b"A: " + b"a b " * 50_000 + b"\n"
+    block = split(data * 50, 0, len(data) * 50)
+    assert 1 < len(block.fields) < 50
+    assert sum(len(value) for _, value in block.fields) <= MAX_BYTES
+
+
+@pytest.mark.parametrize("octets", [b" ", b"\n ", b"\x80", b"\xc3", b":", b"a", b"\0"])
+def test_a_large_block_of_anything_is_cut(octets: bytes) -> None:
+    data = b"A: " + octets * 400_000 + b"\n\nbody"
+    block = split(data, 0, len(data))
+    assert [name for name, _ in block.fields] == ["A"]
+    assert data[block.body :] == b"body"
+
+
+def test_a_large_block_that_begins_with_blanks() -> None:
+    data = b" " * 400_000 + b"\nA: b\n\nbody"
+    assert split(data, 0, len(data)).fields == (("A", "b"),)
 
 
 def test_select_folds_case_and_keeps_order() -> None:

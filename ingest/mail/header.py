@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 MAX_HEADERS = 1_000
 MAX_BYTES = 256 * 1024
+MAX_FIELD = 64 * 1024  # octets of one field, where the block is over MAX_BYTES
 
 # RFC 5322 2.2: a name is printable US-ASCII without the colon; 2.2.3: a line that begins with
 # white space continues the one before. Possessive throughout, so that no line is read twice.
@@ -29,6 +30,8 @@ _FIELD = re.compile(r"([!-9;-~]++)[ \t]*+:[ \t]*+(.*+)", re.DOTALL)
 _EMPTY_LINE = re.compile(rb"\n\n")
 
 _NEXT_FIELD = re.compile(r"\n(?![ \t])")
+_NEXT_FIELD_OCTETS = re.compile(rb"\n(?![ \t])")
+_NOT_ASCII = bytes(range(0x80, 0x100))  # the first 64 go on with a character of UTF-8
 
 # What mbox writers and some pipes leave in front of, or within, the header block.
 _MBOX_LINE = re.compile(rb">?From (?![ \t]*:)[^\n]*\n?")
@@ -63,8 +66,8 @@ def split(data: bytes, start: int, end: int) -> HeaderBlock:
     A value is what follows the colon and white space, folding kept, its last line end dropped:
     so has the standard library it, and with it Patchwork's records. Text is UTF-8, else
     Latin-1. The block ends at the first empty line; where there is no field at all, everything
-    is body. At most `MAX_HEADERS` fields in `MAX_BYTES` octets are read; the body still begins
-    after the empty line.
+    is body. At most `MAX_HEADERS` fields in `MAX_BYTES` octets are read, fields over `MAX_FIELD`
+    without their middle; the body still begins after the empty line.
     """
     if start >= end or data[start] == 0x0A:
         return HeaderBlock((), min(start + 1, end), frozenset({Defect.NO_HEADERS}))
@@ -73,9 +76,9 @@ def split(data: bytes, start: int, end: int) -> HeaderBlock:
     defects: set[Defect] = set()
     if stop - start > MAX_BYTES:
         defects.add(Defect.HEADERS_CAPPED)
-        cut = data.rfind(b"\n", start, start + MAX_BYTES)
-        stop = start + MAX_BYTES if cut < 0 else cut
-    octets = data[start:stop]
+        octets = _within_bounds(data, start, stop)
+    else:
+        octets = data[start:stop]
     latin1 = False
     try:
         block = octets.decode()
@@ -110,6 +113,31 @@ def select(fields: Iterable[tuple[str, str]], wanted: frozenset[str]) -> dict[st
             else:
                 found[key] = [value]
     return found
+
+
+def _within_bounds(data: bytes, start: int, stop: int) -> bytes:
+    """The header block `data[start:stop]`, which is too large, cut to `MAX_BYTES`.
+
+    One endless field must not hide those behind it. It loses its middle: of References and
+    Received both ends count (RFC 5322 3.6.4: the last reference is the parent).
+    """
+    kept: list[bytes] = []
+    left = MAX_BYTES
+    while start < stop and left > 0 and len(kept) <= MAX_HEADERS:
+        found = _NEXT_FIELD_OCTETS.search(data, start, stop)
+        end = found.start() if found else stop
+        if end - start > MAX_FIELD:
+            head = data[start : start + MAX_FIELD // 2].rsplit(None, 1)[:1] or [b""]
+            tail = data[end - MAX_FIELD // 2 : end].split(None, 1)[-1:] or [b""]
+            # No piece of a character at the cut, or all of the block would be Latin-1.
+            field = head[0].rstrip(_NOT_ASCII) + b"\n " + tail[0].lstrip(_NOT_ASCII[:64])
+        else:
+            field = data[start:end]
+        left -= len(field) + 1
+        if left >= 0:
+            kept.append(field)
+        start = end + 1
+    return b"\n".join(kept)
 
 
 def _fields(block: str) -> tuple[list[tuple[str, str]], bool]:
