@@ -184,7 +184,8 @@ class _Walk:
         lines = data.count(b"\n")
         if lines > self._lines_left:
             self.defects.add(Defect.PARTS_CAPPED)
-            data = b"\n".join(data.split(b"\n", self._lines_left)[:-1]) + b"\n"
+            kept = data.split(b"\n", self._lines_left)[:-1]
+            data = b"".join(line + b"\n" for line in kept)
         self._lines_left = max(0, self._lines_left - lines)
         text, flaws = charset.decode(data, label)
         self.defects |= flaws
