@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from itertools import permutations
@@ -12,13 +13,14 @@ from typing import Any
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from sqlalchemy import Engine, event, select
+from sqlalchemy import Engine, create_engine, event, make_url, select, text
+from sqlalchemy.exc import DBAPIError
 
 from ingest.config import Config, ConfiguredList
 from ingest.mail.defect import Defect
 from ingest.replay import reparse
 from ingest.store import read, schema
-from ingest.store.database import open_store
+from ingest.store.database import open_store, write_transaction
 from ingest.store.incoming import Delivery
 from tests import mails
 from tests.mails import ADA, BOB, START, delivery
@@ -350,3 +352,47 @@ def test_cut_off_at_any_statement_and_done_again(engine: Engine) -> None:
         assert mails.exported(engine) == wanted, last
     event.remove(engine, "before_cursor_execute", count)
     assert cuts > 8
+
+
+@pytest.fixture
+def postgres_in_english(postgres_server: str) -> Iterator[str]:
+    """A database whose letters are in the order of a language, where `a` comes before `B`."""
+    server = create_engine(
+        make_url(postgres_server).set(drivername="postgresql+psycopg"),
+        isolation_level="AUTOCOMMIT",
+    )
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    with server.connect() as connection:
+        try:
+            connection.execute(
+                text(
+                    f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"
+                    " LOCALE_PROVIDER icu ICU_LOCALE 'en-US' LOCALE 'C'"
+                )
+            )
+        except DBAPIError as error:
+            pytest.skip(f"this PostgreSQL has no other order: {error.orig}")
+    url = make_url(postgres_server).set(drivername="postgresql+psycopg", database=name)
+    yield url.render_as_string(hide_password=False)
+    with server.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    server.dispose()
+
+
+def test_a_persons_name_does_not_depend_on_the_databases_order_of_letters(
+    postgres_in_english: str,
+) -> None:
+    """Two mails of one second: the greater Message-ID, by code point, says the name."""
+    engine = open_store(postgres_in_english, create=True)
+    named = [
+        mails.mail("B@example.org", "hello", "x", sender="Upper <ada@example.org>"),
+        mails.mail("a@example.org", "hello", "x", sender="Lower <ada@example.org>"),
+    ]
+    for order in (named, named[::-1]):
+        for one in order:
+            mails.store(engine, [one])
+        with write_transaction(engine) as connection:
+            assert connection.execute(select(schema.person.c.name)).scalar_one() == "Lower"
+            for table in reversed(schema.metadata.sorted_tables):
+                connection.execute(table.delete())
+    engine.dispose()

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, Table, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, Table, bindparam, collate, select, update
 
 from ingest.mail.message import ListName
 from ingest.store import schema
@@ -47,7 +47,10 @@ def upsert_people(connection: Connection, derived: Iterable[Derived]) -> Mapping
         person = schema.person.c
         connection.execute(
             update(schema.person)
-            .where(person.id == bindparam("b_id"), person.name_rank < bindparam("b_rank"))
+            .where(
+                person.id == bindparam("b_id"),
+                _by_code_point(connection, person.name_rank) < bindparam("b_rank"),
+            )
             .values(name=bindparam("b_name"), name_rank=bindparam("b_rank")),
             newer,
         )
@@ -98,7 +101,10 @@ def upsert_lists(connection: Connection, derived: Iterable[Derived]) -> Mapping[
         list_ = schema.list_.c
         connection.execute(
             update(schema.list_)
-            .where(list_.id == bindparam("b_id"), list_.email < bindparam("b_email"))
+            .where(
+                list_.id == bindparam("b_id"),
+                _by_code_point(connection, list_.email) < bindparam("b_email"),
+            )
             .values(email=bindparam("b_email")),
             better,
         )
@@ -115,6 +121,12 @@ def forget_ranks(connection: Connection) -> None:
 def link_name(list_id: str) -> str:
     """The short name of a list: `linux-ext4` of `linux-ext4.vger.kernel.org`."""
     return list_id.split(".", 1)[0] or list_id
+
+
+def _by_code_point(connection: Connection, column: ColumnElement[str]) -> ColumnElement[str]:
+    """A text as Python compares it. A database's own order of letters may be a language's, and
+    with that a name that is greater here would be less there."""
+    return collate(column, "C" if connection.dialect.name == "postgresql" else "BINARY")
 
 
 def _stored(
