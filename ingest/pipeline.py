@@ -1,17 +1,17 @@
 """The way of a message, in one place: bytes, message, person, kind, facts, rows.
 
-`derive` is pure: the same bytes give the same result. `store_mail` is what every intake calls.
+`derive` is pure: the same bytes give the same result, and no database is imported for it, so
+that a worker of the daemon's starts quickly and small. `store_mail` is what every intake calls.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-
-from sqlalchemy import Connection
+from typing import TYPE_CHECKING
 
 from ingest.config import Config
 from ingest.mail.defect import Defect
@@ -21,11 +21,13 @@ from ingest.mail.parse import parse
 from ingest.patch.classify import classify
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
 from ingest.series.facts import Facts, Kind
-from ingest.store.accept import Accepted, accept
 from ingest.store.incoming import Delivery, Dependency, Derived
-from ingest.store.record import record
-from ingest.store.spool import quarantine, read_deliveries
 from ingest.trust.person import Submitter, person_key, submitter
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
+
+    from ingest.store.accept import Accepted
 
 # A record's number and total are what a person can have sent; beyond that they are noise, and
 # the patch stands alone.
@@ -135,10 +137,12 @@ def store_mail(
     now: datetime,
 ) -> Stored:
     """Accept mails and write their records, in the caller's transaction."""
+    from ingest.store.accept import accept
+
     made = {delivery.sha256: outcome for delivery, outcome in mails}
     accepted = accept(connection, [delivery for delivery, _ in mails], now=now)
     stale = [one for one in accepted if one.stale]
-    _record_all(connection, [_redo(one, made, config) for one in stale], config)
+    record_mails(connection, [_redo(one, made, config) for one in stale], config)
     failed = sum(isinstance(outcome, Failure) for outcome in made.values())
     return Stored(len(stale), len(mails) - len(stale), failed)
 
@@ -155,9 +159,22 @@ def _redo(
     return one.mail_id, outcome
 
 
-def _record_all(
-    connection: Connection, items: Sequence[tuple[int, Derived | Failure]], config: Config
+def record_mails(
+    connection: Connection,
+    items: Sequence[tuple[int, Derived | Failure]],
+    config: Config,
+    *,
+    derive_again: Callable[[Delivery, Config], Derived | Failure] = derive_or_fail,
 ) -> None:
+    """Write the records of mails that are accepted (mail id, what was derived), and set aside
+    those that could not be; in the caller's transaction.
+
+    `derive_again`: for the rare mail that must be recorded together with these, since it has
+    become the best copy of its message. The daemon has it derived where it can be killed.
+    """
+    from ingest.store.record import record
+    from ingest.store.spool import quarantine, read_deliveries
+
     quarantine(
         connection,
         {mail_id: outcome.reason for mail_id, outcome in items if isinstance(outcome, Failure)},
@@ -166,7 +183,7 @@ def _record_all(
     failed: set[int] = set()
     while wanted := record(connection, todo, without=failed):
         for mail_id, delivery in read_deliveries(connection, wanted):
-            again = derive_or_fail(delivery, config)
+            again = derive_again(delivery, config)
             if isinstance(again, Derived):
                 todo.append((mail_id, again))
             else:
@@ -175,11 +192,13 @@ def _record_all(
 
 def rederive(connection: Connection, mail_ids: Sequence[int], config: Config) -> Stored:
     """Derive mails that are stored again, in the caller's transaction."""
+    from ingest.store.spool import read_deliveries
+
     items = [
         (mail_id, derive_or_fail(delivery, config))
         for mail_id, delivery in read_deliveries(connection, mail_ids)
     ]
-    _record_all(connection, items, config)
+    record_mails(connection, items, config)
     failed = sum(isinstance(outcome, Failure) for _, outcome in items)
     return Stored(len(items) - failed, 0, failed)
 
