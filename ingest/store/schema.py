@@ -70,14 +70,23 @@ mail = Table(
     CheckConstraint("size >= 0", name="size"),
 )
 
-# Accepted and not derived: the queue, and with a reason the quarantine. A row goes when its
-# mail has a `copy`.
+# Accepted and not derived, or to be derived anew: the queue, and with a reason the quarantine.
+# A row goes when its mail's records are written. See store.queue for claims and tries.
 pending = Table(
     "pending",
     metadata,
     Column("mail_id", Id, ForeignKey("mail.id"), primary_key=True, autoincrement=False),
     Column("tries", Integer, nullable=False),
     Column("reason", Text),
+    Column("claimed_until", DateTime),  # whoever has it in hand says so until then
+    Column("claimed_by", Text),
+)
+# So that a large quarantine is not gone through to find what waits.
+Index(
+    "ix_pending_waiting",
+    pending.c.mail_id,
+    postgresql_where=pending.c.reason.is_(None),
+    sqlite_where=pending.c.reason.is_(None),
 )
 
 list_ = Table(
