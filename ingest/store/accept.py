@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from enum import Enum, auto
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, select, update
@@ -21,13 +22,27 @@ from ingest.store.bulk import allocate, chunks, insert_rows
 from ingest.store.incoming import Delivery
 
 
+class Was(Enum):
+    """What the store had of a mail when it was accepted."""
+
+    NEW = auto()  # nothing: this is its first row
+    CHANGED = auto()  # the same bytes, of which this delivery says more than was known
+    WAITING = auto()  # all of it, but for its records
+    DERIVED = auto()  # all of it
+
+
 @dataclass(frozen=True, slots=True)
 class Accepted:
-    """A mail's row. `stale`: its records, if any, must be derived anew from what it is now."""
+    """A mail's row, and what the store had of it before."""
 
     mail_id: int
     delivery: Delivery
-    stale: bool
+    was: Was
+
+    @property
+    def stale(self) -> bool:
+        """Its records, if any, must be derived anew from what it is now."""
+        return self.was is not Was.DERIVED
 
 
 def accept(
@@ -69,7 +84,8 @@ def accept(
                     "withdrawn": delivery.withdrawn,
                 }
             )
-        accepted.append(Accepted(row.mail_id, delivery, stale=differs or not row.derived))
+        was = Was.CHANGED if differs else Was.DERIVED if row.derived else Was.WAITING
+        accepted.append(Accepted(row.mail_id, delivery, was))
     if changed:
         connection.execute(
             update(schema.mail).where(schema.mail.c.id == bindparam("b_id")), changed
@@ -98,7 +114,7 @@ def _insert(connection: Connection, fresh: Sequence[Delivery], *, now: datetime)
     else:
         insert_rows(connection, schema.mail, rows)
     return [
-        Accepted(mail_id, one, stale=True)
+        Accepted(mail_id, one, Was.NEW)
         for mail_id, one in zip(ids, fresh, strict=True)
         if mail_id in added
     ]
