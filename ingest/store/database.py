@@ -100,6 +100,39 @@ def write_transaction(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
+@contextmanager
+def unflushed_transaction(engine: Engine) -> Iterator[Connection]:
+    """`write_transaction`, whose commit does not wait for the disk.
+
+    For claims and records: a crash of the machine that undoes them undoes the whole transaction,
+    and puts the mail back into the queue. Whatever is committed later and flushed, a mail that
+    was accepted, brings these to the disk before it (both logs are written in order).
+    """
+    if engine.dialect.name == "postgresql":
+        with write_transaction(engine) as connection:
+            connection.execute(text("SET LOCAL synchronous_commit TO off"))
+            yield connection
+        return
+    with engine.connect() as connection:
+        _flush(connection, "NORMAL")
+        try:
+            connection = connection.execution_options(sqlite_begin="IMMEDIATE")
+            with connection.begin():
+                yield connection
+        finally:
+            _flush(connection, "FULL")
+
+
+def _flush(connection: Connection, when: str) -> None:
+    """Outside of a transaction, which is why this goes past SQLAlchemy: it would begin one."""
+    driver: Any = connection.connection.dbapi_connection
+    try:
+        driver.execute(f"PRAGMA synchronous={when}")
+    except sqlite3.Error as error:
+        connection.invalidate()  # nobody may get it from the pool as it is
+        raise OperationalError("PRAGMA synchronous", {}, error) from error
+
+
 def _check_sqlite_path(url: URL, *, create: bool) -> None:
     if not url.database or url.database == ":memory:":
         raise StoreError("an SQLite store needs a file: sqlite:///FILE")
