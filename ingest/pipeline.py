@@ -100,24 +100,32 @@ def steps(delivery: Delivery, config: Config) -> Steps:
     )
 
 
+# What a defect of ours raises, here or in the store: named, so that nothing else is hidden.
+DEFECTS = (
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+)
+
+
 def derive_or_fail(delivery: Delivery, config: Config) -> Derived | Failure:
     """The one boundary behind which a defect of ours must not lose or hold up mail."""
     try:
         return derive(delivery, config)
-    except (
-        ArithmeticError,
-        AssertionError,
-        AttributeError,
-        LookupError,
-        MemoryError,
-        RecursionError,
-        TypeError,
-        ValueError,
-    ) as error:
-        # One line of ASCII: what the error quotes of the mail may be nothing a database takes.
-        said = " ".join(str(error).split()).encode("unicode_escape").decode("ascii")
-        reason = f"parse-failed: {type(error).__name__}: {said}".rstrip(": ")
-        return Failure(delivery.sha256, reason[:500])
+    except DEFECTS as error:
+        return Failure(delivery.sha256, reason_of("parse-failed", error))
+
+
+def reason_of(stage: str, error: Exception) -> str:
+    """A stable name and what was said, on one line of ASCII: what an error quotes of the mail
+    may be nothing that a database takes."""
+    said = " ".join(str(error).split()).encode("unicode_escape").decode("ascii")
+    return f"{stage}: {type(error).__name__}: {said}".rstrip(": ")[:500]
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,395 @@
+"""What was accepted, into records: claims from the queue, has derived, and writes.
+
+One thread keeps the workers fed and records what they hand back, many mails in a transaction
+where many are there, and at once where one is. It survives the loss of its database and of its
+workers; what is in hand then stays in hand, and what it can no longer hold on to is taken up by
+others when the lease is over.
+"""
+
+from __future__ import annotations
+
+import os
+import queue
+import socket
+import threading
+import time
+import uuid
+from collections import Counter
+from collections.abc import Callable, Sequence
+from concurrent.futures import CancelledError, Future
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from functools import partial
+
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
+
+from ingest.config import Config
+from ingest.daemon.outcome import Outcome, What, of_claim, of_set_aside
+from ingest.daemon.recording import record_claims
+from ingest.daemon.workers import Answer, Fallen, Workers, WorkersStoppedError
+from ingest.pipeline import Failure
+from ingest.store.database import one_line, unflushed_transaction
+from ingest.store.incoming import Derived
+from ingest.store.quarantine import set_aside
+from ingest.store.queue import TRIES, Claim, claim, end_all_claims, give_back, hold, renew
+
+
+@dataclass(frozen=True, slots=True)
+class Pace:
+    """How much is taken in hand, and how often what is looked at. Times are in seconds."""
+
+    batch: int = 100  # mails in one transaction
+    most_bytes: int = 64 << 20  # in hand
+    lease: float = 30
+    poll: float = 2  # for what others have queued, and what others have left
+    linger: float = 0.05  # how long what is derived waits for more to be recorded with it
+
+
+@dataclass(slots=True)
+class _InHand:
+    claim: Claim
+    future: Future[Answer]
+    since: float
+
+
+@dataclass(frozen=True, slots=True)
+class _Answered:
+    claim: Claim
+    answer: Answer
+    since: float
+    at: float
+
+
+def utcnow() -> datetime:
+    """Now, as the store has times: naive UTC."""
+    return datetime.now(UTC).replace(tzinfo=None)
+
+
+# Seconds between attempts at a database that is not there.
+_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+
+class Deriver:
+    """`start`, then `wake` after each commit that queued mail, then `stop`.
+
+    `config` is asked anew for each claim, so that it may be reloaded. `observe` is told of each
+    mail once that is committed, in the deriver's thread; it must not raise, nor take long.
+    """
+
+    def __init__(
+        self,
+        engine: Engine,
+        config: Callable[[], Config],
+        workers: Workers,
+        *,
+        clock: Callable[[], datetime] = utcnow,
+        observe: Callable[[Outcome], None] = lambda _: None,
+        pace: Pace | None = None,
+    ) -> None:
+        self.who = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.counts: Counter[What] = Counter()
+        self.trouble: str | None = None  # why it does not get on, while it does not
+        self._engine = engine
+        self._config = config
+        self._workers = workers
+        self._clock = clock
+        self._observe = observe
+        self._pace = pace or Pace()
+        self._thread = threading.Thread(target=self._run, name="deriver", daemon=True)
+        self._bell = threading.Event()
+        self._look = True
+        self._halt = threading.Event()
+        self._stop_at = float("inf")
+        self._beat = time.monotonic()
+        self._in_hand: dict[int, _InHand] = {}
+        self._answers: queue.SimpleQueue[int] = queue.SimpleQueue()
+        self._ready: list[_Answered] = []
+        self._renewed = self._looked = 0.0
+        self._begun = False
+
+    def start(self) -> None:
+        """Begin, workers included."""
+        self._workers.start()
+        self._thread.start()
+
+    def wake(self) -> None:
+        """There is something in the queue. May be called from any thread, and costs nothing."""
+        self._look = True
+        self._bell.set()
+
+    def stop(self, timeout: float) -> bool:
+        """Finish what is in hand, within that many seconds, give the rest back, and end the
+        workers. Whether all was finished or given back; else leases will free it."""
+        self._stop_at = time.monotonic() + timeout
+        self._halt.set()
+        self._bell.set()
+        self._thread.join(timeout)
+        # A transaction may still wait for an answer, or the last one for the database.
+        self._workers.stop()
+        self._thread.join(_PAUSES[-1])
+        return not self._thread.is_alive() and not self._in_hand and not self._ready
+
+    def alive(self, since: float) -> bool:
+        """Whether it has got on, or was idle and able, after `since` (`time.monotonic`)."""
+        return self._thread.is_alive() and self._beat >= since
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        failures = 0
+        while not self._finished():
+            try:
+                self._round()
+            except SQLAlchemyError as error:
+                self.trouble = one_line(error)
+            except WorkersStoppedError:
+                break  # from within a transaction, which has been rolled back
+            if self.trouble is None:
+                failures = 0
+                if self._workers.able:
+                    self._beat = time.monotonic()
+                pause = self._pause()
+            else:
+                pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
+                failures += 1
+                self._look = True
+            if self.trouble is None:
+                self._bell.wait(pause)
+                self._bell.clear()
+            elif not self._halt.is_set():
+                self._halt.wait(pause)  # not to be woken: nobody else can write either
+            else:
+                time.sleep(min(pause, _PAUSES[0]))
+        self._let_go()
+
+    def _finished(self) -> bool:
+        if not self._halt.is_set():
+            return False
+        nothing = not self._in_hand and not self._ready
+        return nothing or time.monotonic() >= self._stop_at
+
+    def _pause(self) -> float:
+        """Seconds until there is something to do even if nobody rings."""
+        now = time.monotonic()
+        due = self._looked + self._pace.poll
+        if self._ready:
+            due = min(due, self._ready[0].at + self._pace.linger)
+        return max(min(due, self._stop_at) - now, 0.001)
+
+    def _round(self) -> None:
+        self.trouble = None
+        if not self._begun:
+            self._begin()
+        self._collect()
+        self._settle()
+        self._keep()
+        if not self._halt.is_set():
+            self._claim()
+
+    def _begin(self) -> None:
+        """SQLite: this daemon owns the store, and an earlier life of it has nothing in hand."""
+        if self._engine.dialect.name == "sqlite":
+            with unflushed_transaction(self._engine) as connection:
+                end_all_claims(connection, now=self._clock())
+        self._begun = True
+
+    # --- claiming ---
+
+    def _claim(self) -> None:
+        now = time.monotonic()
+        if now >= self._looked + self._pace.poll:
+            self._look, self._looked = True, now
+        held = self._held()
+        room = self._pace.most_bytes - sum(len(one.delivery.raw) for one in held)
+        if not self._look or len(held) > self._pace.batch or room <= 0:
+            return
+        self._look, self._looked = False, now
+        with unflushed_transaction(self._engine) as connection:
+            claimed = claim(
+                connection,
+                self.who,
+                now=self._clock(),
+                lease=timedelta(seconds=self._pace.lease),
+                limit=self._pace.batch,
+                most_bytes=room,
+                suspect=not any(one.suspect for one in held),
+                but=[one.mail_id for one in held],
+            )
+        for one in claimed.set_aside:
+            self._tell(of_set_aside(one, now=self._clock()))
+        config = self._config()
+        for one_claim in claimed.claims:
+            self._submit(one_claim, config)
+        if claimed.claims or claimed.set_aside:
+            self.wake()  # there may be more
+
+    def _held(self) -> list[Claim]:
+        return [
+            *(one.claim for one in self._in_hand.values()),
+            *(one.claim for one in self._ready),
+        ]
+
+    def _submit(self, one: Claim, config: Config) -> None:
+        future = self._workers.submit(one.delivery, config, first=one.suspect)
+        self._in_hand[one.mail_id] = _InHand(one, future, time.monotonic())
+        future.add_done_callback(partial(self._answered, one.mail_id))
+
+    def _answered(self, mail_id: int, _: Future[Answer]) -> None:
+        """In a worker's thread."""
+        self._answers.put(mail_id)
+        self._bell.set()
+
+    def _keep(self) -> None:
+        """Renew the leases in good time."""
+        now = time.monotonic()
+        held = self._held()
+        if not held or now < self._renewed + self._pace.lease / 3:
+            return
+        with unflushed_transaction(self._engine) as connection:
+            until = self._clock() + timedelta(seconds=self._pace.lease)
+            renew(connection, self.who, [one.mail_id for one in held], until=until)
+        self._renewed = now
+
+    # --- what comes back ---
+
+    def _collect(self) -> None:
+        while True:
+            try:
+                mail_id = self._answers.get_nowait()
+            except queue.Empty:
+                return
+            one = self._in_hand[mail_id]
+            try:
+                answer = one.future.result()
+            except (WorkersStoppedError, CancelledError):
+                continue  # it stays in hand, and is given back
+            del self._in_hand[mail_id]
+            self._ready.append(_Answered(one.claim, answer, one.since, time.monotonic()))
+
+    def _settle(self) -> None:
+        """Record what is derived, and put elsewhere what is not, when it is time."""
+        if not self._ready or not self._due():
+            return
+        fallen = [one for one in self._ready if _to_be_tried_again(one)]
+        failed = [one for one in self._ready if _to_be_set_aside(one)]
+        if fallen:
+            self._give_back(fallen)
+        if failed:
+            self._set_aside(failed)
+        if self._ready:
+            self._record(self._ready[: self._pace.batch])
+
+    def _due(self) -> bool:
+        if self._halt.is_set() or len(self._ready) >= self._pace.batch:
+            return True
+        return not self._in_hand or time.monotonic() >= self._ready[0].at + self._pace.linger
+
+    def _give_back(self, some: Sequence[_Answered]) -> None:
+        with unflushed_transaction(self._engine) as connection:
+            give_back(connection, self.who, [one.claim for one in some], counted=True)
+        self._done_with(some)
+        for one in some:
+            assert isinstance(one.answer, Fallen)
+            self._report(What.RETRIED, one, one.answer.reason)
+        self._look = True
+
+    def _set_aside(self, some: Sequence[_Answered]) -> None:
+        reasons = {one.claim.mail_id: _reason(one.answer) for one in some}
+        self._set_aside_for(some, reasons)
+
+    def _set_aside_for(self, some: Sequence[_Answered], reasons: dict[int, str]) -> None:
+        """Move mails to the quarantine, but those of which there is now more to be tried."""
+        with unflushed_transaction(self._engine) as connection:
+            held = hold(connection, [one.claim for one in some])
+            rows = {
+                one.claim.mail_id: (reasons[one.claim.mail_id], one.claim.tries)
+                for one in some
+                if one.claim.mail_id in held.same
+            }
+            set_aside(connection, rows)
+        self._done_with(some)
+        self._anew(some, held.changed)
+        changed = {one.mail_id for one in held.changed}
+        for one in some:
+            if one.claim.mail_id in held.same:
+                self._report(What.QUARANTINED, one, reasons[one.claim.mail_id])
+            elif one.claim.mail_id not in changed:
+                self._report(What.ELSEWHERE, one, "")
+
+    def _record(self, some: Sequence[_Answered]) -> None:
+        items = [(one.claim, one.answer) for one in some if isinstance(one.answer, Derived)]
+        by_id = {one.claim.mail_id: one for one in some}
+        result = record_claims(
+            self._engine, items, self._config(), derive_again=self._workers.derive
+        )
+        left = {claim.mail_id for claim, _ in result.left}
+        refused = {claim.mail_id: reason for claim, reason in result.refused}
+        self._done_with([one for key, one in by_id.items() if key not in left | refused.keys()])
+        self._anew(some, result.changed)
+        for claim_, derived in result.done:
+            reason = derived.ignored or derived.reason
+            self._report(What.DERIVED, by_id[claim_.mail_id], reason)
+        for claim_ in result.gone:
+            self._report(What.ELSEWHERE, by_id[claim_.mail_id], "")
+        if refused:
+            self._set_aside_for([by_id[key] for key in refused], refused)
+        if result.outage is not None:
+            self.trouble = result.outage
+
+    def _anew(self, some: Sequence[_Answered], changed: Sequence[Claim]) -> None:
+        by_id = {one.claim.mail_id: one for one in some}
+        for one in changed:
+            self._report(What.CHANGED, by_id[one.mail_id], "")
+            self._submit(one, self._config())
+
+    def _done_with(self, some: Sequence[_Answered]) -> None:
+        ids = {one.claim.mail_id for one in some}
+        self._ready = [one for one in self._ready if one.claim.mail_id not in ids]
+        if any(one.claim.suspect for one in some):
+            self._look = True  # for the next suspect
+
+    def _let_go(self) -> None:
+        """At the end: give back, uncounted, what could not be finished."""
+        held = self._held()
+        if not held:
+            return
+        try:
+            with unflushed_transaction(self._engine) as connection:
+                give_back(connection, self.who, held, counted=False)
+        except SQLAlchemyError as error:
+            self.trouble = one_line(error)  # the leases will free it
+            return
+        self._in_hand.clear()
+        self._ready.clear()
+
+    # --- telling ---
+
+    def _report(self, what: What, one: _Answered, reason: str) -> None:
+        self._tell(
+            of_claim(
+                what,
+                one.claim,
+                one.answer,
+                reason=reason,
+                now=self._clock(),
+                worked=time.monotonic() - one.since,
+            )
+        )
+
+    def _tell(self, outcome: Outcome) -> None:
+        self.counts[outcome.what] += 1
+        self._observe(outcome)
+
+
+def _to_be_tried_again(one: _Answered) -> bool:
+    return isinstance(one.answer, Fallen) and one.claim.tries < TRIES
+
+
+def _to_be_set_aside(one: _Answered) -> bool:
+    return not isinstance(one.answer, Derived) and not _to_be_tried_again(one)
+
+
+def _reason(answer: Answer) -> str:
+    assert isinstance(answer, Failure | Fallen)
+    return answer.reason
