@@ -20,6 +20,7 @@ COMMANDS = {
     "export": "Print the canonical export, JSON Lines.",
     "reparse": "Derive all records again from the raw mail kept.",
     "audit": "Compare an archive with the store.",
+    "quarantine": "List, show and retry mail that could not be derived.",
     "check": "Say whether store and configuration are sound.",
 }
 
