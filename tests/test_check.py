@@ -96,7 +96,7 @@ def test_missing_rows_are_noticed_in_both_databases(database_url: str) -> None:
 
 S = schema.series
 DAMAGE: list[tuple[str, Any, str]] = [
-    ("spool", insert(schema.pending).values(mail_id=mail_of(FIRST), tries=1),
+    ("spool", insert(schema.pending).values(mail_id=mail_of(FIRST), tries=1, reason="x"),
      ": mail is derived, and pending still"),
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"x", codec=1), ": mail cannot be unpacked"),
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"x", codec=0),

@@ -94,7 +94,10 @@ def _row_name(table: Table, row: Any, names: dict[int, str]) -> str:
 
 
 def spool(connection: Connection) -> Iterator[Fault]:
-    """Every mail is derived or waits; and what was set aside, with the reason."""
+    """Every mail is derived or waits; and what was set aside, with the reason.
+
+    A mail that is derived waits too when a later delivery has added to it.
+    """
     mail, copy, pending = schema.mail.c, schema.copy.c, schema.pending.c
     joined = schema.mail.outerjoin(schema.copy, copy.mail_id == mail.id).outerjoin(
         schema.pending, pending.mail_id == mail.id
@@ -110,7 +113,7 @@ def spool(connection: Connection) -> Iterator[Fault]:
             yield Fault("quarantine", name, row.reason)
         if row.copied is None and row.mail_id is None:
             yield Fault("spool", name, "mail is neither derived nor pending")
-        elif row.copied is not None and row.mail_id is not None:
+        elif row.copied is not None and row.reason is not None:
             yield Fault("spool", name, "mail is derived, and pending still")
 
 
