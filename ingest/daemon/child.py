@@ -126,9 +126,13 @@ class Child:
         return received
 
 
+# What a parser needs of our environment: nothing that names a database or a credential.
+_KEPT = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "TZ")
+
+
 def _environment() -> dict[str, str]:
-    """Ours, without the secrets that may be in it, and with the place of this very program."""
-    kept = {key: value for key, value in os.environ.items() if not key.startswith("INGEST_")}
-    here = str(Path(ingest.__file__).parent.parent)
-    paths = [here, *filter(None, [kept.get("PYTHONPATH")])]
+    """The child's, with the place of this very program."""
+    kept = {key: value for key, value in os.environ.items() if key in _KEPT}
+    paths = [str(Path(ingest.__file__).parent.parent)]
+    paths += filter(None, [os.environ.get("PYTHONPATH")])
     return kept | {"PYTHONPATH": os.pathsep.join(paths)}
