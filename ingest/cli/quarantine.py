@@ -120,7 +120,7 @@ def _find(connection: Connection, names: Sequence[str]) -> list[SetAside]:
         if name in by_id:
             same = [by_id[name]]
         if not name or not same:
-            raise click.ClickException(f"no mail {safe_line(name)!r} is set aside")
+            raise click.ClickException(f"no mail {name!r} is set aside")
         if len(same) > 1:
             raise click.ClickException(
                 f"{len(same)} mails that are set aside begin with {name}; give more digits"

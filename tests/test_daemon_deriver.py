@@ -1,0 +1,476 @@
+"""The deriver: what was accepted becomes records, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, event, select, text
+from sqlalchemy.exc import OperationalError
+
+from ingest.check import check
+from ingest.config import Config, ConfiguredList
+from ingest.daemon import recording
+from ingest.daemon.child import Limits
+from ingest.daemon.deriver import Deriver, Pace
+from ingest.daemon.outcome import Outcome, What
+from ingest.daemon.workers import End, Workers
+from ingest.store import schema
+from ingest.store.database import open_store, unflushed_transaction, write_transaction
+from ingest.store.incoming import Delivery
+from ingest.store.quarantine import Lengths, lengths, quarantined
+from ingest.store.queue import claim, enqueue
+from tests import mails
+from tests.bad_worker import PROGRAM, bad
+from tests.mails import NOW, delivery
+
+PATIENCE = 60
+LIMITS = Limits(seconds=3, memory=256 << 20)
+ARCHIVE = [delivery(raw) for raw in mails.little_archive(6)]
+
+
+class Daemon:
+    """The derive side of one, and what it was heard to say."""
+
+    def __init__(
+        self, url: str, *, config: Config | None = None, obeys: bool = False,
+        pace: Pace | None = None, limits: Limits = LIMITS,
+    ) -> None:  # fmt: skip
+        self.engine = open_store(url, create=True)
+        self.heard: list[Outcome] = []
+        program = PROGRAM if obeys else ("-m", "ingest.daemon.worker")
+        self.workers = Workers(2, limits=limits, program=program)
+        self.deriver = Deriver(
+            self.engine,
+            lambda: config or Config(),
+            self.workers,
+            observe=self.heard.append,
+            pace=pace or Pace(poll=0.2),
+        )
+
+    def put(self, some: Sequence[Delivery]) -> None:
+        with write_transaction(self.engine) as connection:
+            enqueue(connection, some, now=NOW)
+        self.deriver.wake()
+
+    def lengths(self) -> Lengths:
+        with self.engine.connect() as connection:
+            return lengths(connection)
+
+    def until_done(self) -> None:
+        until(lambda: self.lengths().waiting == 0)
+
+    def outcomes(self) -> Counter[What]:
+        return Counter(one.what for one in self.heard)
+
+    def reasons(self) -> dict[bytes, tuple[str, int]]:
+        with self.engine.connect() as connection:
+            return {one.sha256: (one.reason, one.tries) for one in quarantined(connection)}
+
+    def end(self, timeout: float = PATIENCE) -> bool:
+        done = self.deriver.stop(timeout)
+        counts = self.workers.counts()
+        assert counts.started == sum(counts.ended.values())
+        return done
+
+
+def until(true: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+Start = Callable[..., Daemon]
+
+
+@pytest.fixture
+def start(database_url: str) -> Iterator[Start]:
+    """Starts daemons on the database, and ends them."""
+    running: list[Daemon] = []
+
+    def start(**more: Any) -> Daemon:
+        daemon = Daemon(database_url, **more)
+        running.append(daemon)
+        daemon.deriver.start()
+        return daemon
+
+    yield start
+    for daemon in running:
+        daemon.end(1)
+        daemon.engine.dispose()
+
+
+def export_of(tmp_path: Path, given: Sequence[Delivery], config: Config | None = None) -> str:
+    """What a store exports that was given this at once."""
+    engine = open_store(f"sqlite:///{tmp_path / 'at-once.db'}", create=True)
+    mails.store(engine, given, config)
+    exported = mails.exported(engine)
+    engine.dispose()
+    return exported
+
+
+# --- the way of most mail ---------------------------------------------------------------------
+
+
+def test_what_is_queued_becomes_what_a_replay_makes(start: Start, tmp_path: Path) -> None:
+    config = Config(lists=(ConfiguredList("dev", mails.LIST),))
+    daemon = start(config=config)
+    daemon.put(ARCHIVE[:1])
+    daemon.until_done()
+    daemon.put(ARCHIVE)
+    daemon.until_done()
+    assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE, config)
+    assert check(daemon.engine, config).faults == ()
+    until(lambda: len(daemon.heard) == len(ARCHIVE))
+    assert daemon.deriver.counts == daemon.outcomes() == {What.DERIVED: len(ARCHIVE)}
+
+
+def test_what_is_told_of_a_mail(start: Start) -> None:
+    daemon = start()
+    raw = mails.patch("p@example.org")
+    daemon.put([delivery(raw)])
+    until(lambda: bool(daemon.heard))
+    (one,) = daemon.heard
+    assert (one.what, one.msgid, one.kind) == (What.DERIVED, "<p@example.org>", "patch")
+    assert (one.sha256, one.size, one.tries) == (delivery(raw).sha256, len(raw), 1)
+    assert (one.reason, one.accepted) == ("diff", NOW)
+    assert one.waited > one.worked > 0
+
+
+def test_what_others_have_queued_is_found(start: Start) -> None:
+    daemon = start()
+    other = create_engine(daemon.engine.url)
+    with write_transaction(other) as connection:
+        enqueue(connection, ARCHIVE[:2], now=NOW)
+    other.dispose()
+    daemon.until_done()
+
+
+def test_it_is_alive_when_idle_and_able(start: Start) -> None:
+    daemon = start()
+    until(lambda: daemon.deriver.alive(time.monotonic() - 0.01))
+    assert daemon.deriver.trouble is None
+    assert daemon.end()
+    assert not daemon.deriver.alive(0)
+
+
+def test_it_is_not_alive_without_workers(database_url: str) -> None:
+    daemon = Daemon(database_url)
+    daemon.workers._program = ("-c", "")
+    daemon.deriver.start()
+    daemon.put(ARCHIVE[:1])
+    until(lambda: daemon.workers.counts().ended[End.UNREADY] >= 2)
+    since = time.monotonic()
+    time.sleep(0.5)
+    assert not daemon.deriver.alive(since)
+    assert daemon.end(0.1), "what it has in hand is given back"
+    assert daemon.lengths() == Lengths(1, 0)
+    daemon.engine.dispose()
+
+
+# --- poison -----------------------------------------------------------------------------------
+
+
+def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(start: Start) -> None:
+    daemon = start(obeys=True, limits=Limits(seconds=1.5, memory=256 << 20))
+    poison = {
+        "kill SIGKILL": "parse-failed: worker died (signal 9)",
+        "eat": "parse-failed: memory",
+        "sleep": "parse-failed: timeout",
+        "raise": "parse-failed: worker died (status 1)",
+    }
+    given = {what: delivery(bad(what, f"{what.split()[0]}@example.org")) for what in poison}
+    daemon.put(list(given.values()))
+    daemon.put(ARCHIVE)
+    until(lambda: daemon.outcomes()[What.DERIVED] == len(ARCHIVE))
+    assert daemon.reasons().keys() < {one.sha256 for one in given.values()}, "not behind them"
+    daemon.until_done()
+    assert daemon.reasons() == {given[what].sha256: (poison[what], 3) for what in poison}
+    until(lambda: daemon.outcomes()[What.QUARANTINED] == len(poison))
+    assert daemon.outcomes()[What.RETRIED] == 2 * len(poison)
+    ended = daemon.workers.counts().ended
+    assert {end: ended[end] for end in (End.SIGNAL, End.MEMORY, End.TIMEOUT, End.STATUS)} == (
+        dict.fromkeys((End.SIGNAL, End.MEMORY, End.TIMEOUT, End.STATUS), 3)
+    )
+
+
+def test_a_worker_that_dies_by_chance_costs_a_try_and_no_mail(start: Start, tmp_path: Path) -> None:
+    daemon = start(obeys=True)
+    better = tmp_path / "better"
+    one = delivery(bad(f"die-until {better}"))
+    daemon.put([one])
+    until(lambda: daemon.outcomes()[What.RETRIED] >= 1)
+    better.touch()
+    daemon.until_done()
+    until(lambda: daemon.outcomes()[What.DERIVED] == 1)
+    assert daemon.heard[-1].tries == daemon.outcomes()[What.RETRIED] + 1
+    assert daemon.reasons() == {}
+
+
+def test_workers_that_are_killed_at_random_lose_nothing(start: Start, tmp_path: Path) -> None:
+    daemon = start()
+    given = [delivery(raw) for raw in mails.little_archive(20)]
+    chance = random.Random(4)
+    for at in range(0, len(given), 5):
+        daemon.put(given[at : at + 5])
+        time.sleep(chance.uniform(0, 0.02))
+        for pid in daemon.workers.pids[: chance.randint(0, 2)]:
+            os.kill(pid, signal.SIGKILL)
+    daemon.until_done()
+    assert daemon.reasons() == {}
+    assert mails.exported(daemon.engine) == export_of(tmp_path, given)
+    until(lambda: daemon.outcomes()[What.DERIVED] == len(given))
+    ended = daemon.workers.counts().ended
+    assert daemon.outcomes()[What.RETRIED] == ended[End.SIGNAL]
+
+
+# --- in between -------------------------------------------------------------------------------
+
+
+def test_a_delivery_that_adds_a_list_while_the_mail_is_in_hand(
+    start: Start, tmp_path: Path
+) -> None:
+    daemon = start(obeys=True, limits=Limits(seconds=PATIENCE))
+    gate = tmp_path / "gate"
+    raw = bad(f"wait {gate}")
+    daemon.put([delivery(raw)])
+    until(Path(f"{gate}.waits").exists)
+    again = delivery(raw, route=("b.example.org",))
+    daemon.put([again])
+    gate.touch()
+    daemon.until_done()
+    assert mails.exported(daemon.engine) == export_of(tmp_path, [again])
+    until(lambda: daemon.outcomes() == {What.CHANGED: 1, What.DERIVED: 1})
+
+
+def test_what_somebody_else_records_while_it_is_in_hand(start: Start, tmp_path: Path) -> None:
+    daemon = start(obeys=True, limits=Limits(seconds=PATIENCE))
+    gate = tmp_path / "gate"
+    one = delivery(bad(f"wait {gate}"))
+    daemon.put([one])
+    until(Path(f"{gate}.waits").exists)
+    mails.store(daemon.engine, [one])
+    gate.touch()
+    until(lambda: daemon.outcomes() == {What.ELSEWHERE: 1})
+    assert mails.exported(daemon.engine) == export_of(tmp_path, [one])
+
+
+def test_what_cannot_be_finished_in_time_is_given_back(start: Start) -> None:
+    daemon = start(obeys=True, limits=Limits(seconds=PATIENCE))
+    daemon.put([delivery(bad("sleep"))])
+    until(lambda: bool(daemon.deriver._in_hand))
+    daemon.put(ARCHIVE[:3])
+    until(lambda: daemon.lengths().waiting == 1)
+    assert daemon.end(0.2)
+    pending = schema.pending.c
+    with daemon.engine.connect() as connection:
+        row = connection.execute(select(pending.tries, pending.claimed_by, pending.reason)).one()
+    assert tuple(row) == (0, None, None)
+
+
+def test_leases_are_kept_while_mail_is_in_hand(start: Start, tmp_path: Path) -> None:
+    daemon = start(obeys=True, limits=Limits(seconds=PATIENCE), pace=Pace(poll=0.1, lease=0.9))
+    gate = tmp_path / "gate"
+    daemon.put([delivery(bad(f"wait {gate}"))])
+    until(Path(f"{gate}.waits").exists)
+    time.sleep(1.5)
+    with unflushed_transaction(daemon.engine) as connection:
+        other = claim(connection, "other", now=daemon.deriver._clock(), lease=timedelta(1), limit=9)
+    assert other.claims == ()
+    gate.touch()
+    daemon.until_done()
+
+
+def test_what_another_left_is_taken_up(start: Start, database_url: str) -> None:
+    """SQLite: at once, since nobody else can have it. PostgreSQL: when its lease is over."""
+    engine = open_store(database_url, create=True)
+    with write_transaction(engine) as connection:
+        enqueue(connection, ARCHIVE, now=NOW)
+    lease = timedelta(days=9_999 if engine.dialect.name == "sqlite" else 0)
+    with write_transaction(engine) as connection:
+        claim(connection, "dead", now=mails.START.replace(year=2020), lease=lease, limit=9)
+    engine.dispose()
+    daemon = start()
+    daemon.until_done()
+    until(lambda: daemon.outcomes() == {What.DERIVED: len(ARCHIVE)})
+
+
+# --- the database -----------------------------------------------------------------------------
+
+
+def test_a_database_that_fails_for_a_while(start: Start, tmp_path: Path) -> None:
+    daemon = start()
+    until(lambda: daemon.deriver._begun)
+    failing = True
+
+    def fail(*_: object) -> None:
+        if failing:
+            raise OperationalError("SELECT", {}, OSError("disk I/O error"))
+
+    daemon.put(ARCHIVE)
+    event.listen(daemon.engine, "before_cursor_execute", fail)
+    until(lambda: daemon.deriver.trouble is not None)
+    since = time.monotonic()
+    daemon.deriver.wake()
+    time.sleep(0.3)
+    assert not daemon.deriver.alive(since)
+    failing = False
+    daemon.until_done()
+    assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE)
+    until(lambda: daemon.deriver.alive(since))
+    assert daemon.reasons() == {}
+
+
+def test_connections_that_are_cut_off(postgres_url: str, tmp_path: Path) -> None:
+    daemon = Daemon(postgres_url)
+    daemon.deriver.start()
+    given = [delivery(raw) for raw in mails.little_archive(20)]
+    server = create_engine(daemon.engine.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+    name = daemon.engine.url.database
+    with server.connect() as connection:
+        with write_transaction(daemon.engine) as own:
+            enqueue(own, given, now=NOW)
+        daemon.deriver.wake()
+        for _ in range(10):
+            connection.execute(cut, {"name": name})
+            time.sleep(0.03)
+        connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+        connection.execute(cut, {"name": name})
+        until(lambda: daemon.deriver.trouble is not None)
+        connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+    server.dispose()
+    until(lambda: daemon.deriver.trouble is None)
+    daemon.until_done()
+    assert mails.exported(daemon.engine) == export_of(tmp_path, given)
+    assert daemon.reasons() == {}
+    assert daemon.end()
+    daemon.engine.dispose()
+
+
+def test_a_mail_that_no_database_takes_is_found_in_its_batch(postgres_url: str) -> None:
+    daemon = Daemon(postgres_url, obeys=True, pace=Pace(linger=1))
+    daemon.deriver.start()
+    one = delivery(bad("nul"))
+    daemon.put([*ARCHIVE[:9], one, *ARCHIVE[9:]])
+    daemon.until_done()
+    ((reason, tries),) = daemon.reasons().values()
+    assert reason.startswith("record-failed: DataError: ")
+    assert reason.isascii()
+    assert reason.isprintable()
+    assert tries == 1
+    until(lambda: daemon.outcomes() == {What.DERIVED: len(ARCHIVE), What.QUARANTINED: 1})
+    assert daemon.end()
+    daemon.engine.dispose()
+
+
+def test_a_mail_that_our_own_code_cannot_record(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = recording.record_mails
+
+    def record(connection: Any, items: Any, *rest: Any, **more: Any) -> None:
+        really(connection, items, *rest, **more)
+        if any(one.facts.msgid == "<s1-r@example.com>" for _, one in items):
+            raise KeyError("\ud800")
+
+    monkeypatch.setattr(recording, "record_mails", record)
+    daemon = start()
+    daemon.put(ARCHIVE)
+    daemon.until_done()
+    ((reason, _),) = daemon.reasons().values()
+    assert reason == "record-failed: KeyError: '\\\\ud800'"
+    until(lambda: daemon.outcomes() == {What.DERIVED: len(ARCHIVE) - 1, What.QUARANTINED: 1})
+
+
+class _DriverError(Exception):
+    """What a driver of PostgreSQL raises."""
+
+    def __init__(self, sqlstate: str) -> None:
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "wanted"),
+    [
+        ("40001", recording.Trouble.CONFLICT),
+        ("40P01", recording.Trouble.CONFLICT),
+        ("22021", recording.Trouble.DATA),
+        ("23505", recording.Trouble.DATA),
+        ("54000", recording.Trouble.DATA),
+        ("57P01", recording.Trouble.OUTAGE),
+        ("53100", recording.Trouble.OUTAGE),
+        ("42501", recording.Trouble.OUTAGE),
+        ("25006", recording.Trouble.OUTAGE),
+        ("XX000", recording.Trouble.OUTAGE),
+    ],
+)
+def test_what_a_failure_calls_for(sqlstate: str, wanted: recording.Trouble) -> None:
+    assert recording.trouble_of(OperationalError("", {}, _DriverError(sqlstate))) is wanted
+
+
+def test_a_conflict_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    really = recording.record_mails
+    left = 2
+
+    def record(*given: Any, **more: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise OperationalError("INSERT", {}, _DriverError("40P01"))
+        really(*given, **more)
+
+    monkeypatch.setattr(recording, "record_mails", record)
+    daemon = start()
+    daemon.put(ARCHIVE[:1])
+    daemon.until_done()
+    assert daemon.reasons() == {}
+
+
+# --- several ----------------------------------------------------------------------------------
+
+
+def test_two_daemons_on_one_postgresql_agree_with_one_replay(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    daemons = [Daemon(postgres_url, pace=Pace(batch=7, poll=0.1)) for _ in range(2)]
+    for daemon in daemons:
+        daemon.deriver.start()
+    given = [delivery(raw) for raw in mails.little_archive(24)]
+    random.Random(1).shuffle(given)
+    for at in range(0, len(given), 9):
+        daemons[at % 2].put(given[at : at + 9])
+        daemons[1 - at % 2].deriver.wake()
+    daemons[0].until_done()
+    until(lambda: sum(len(one.heard) for one in daemons) >= len(given))
+    assert all(daemon.end() for daemon in daemons)
+    assert mails.exported(daemons[0].engine) == export_of(tmp_path, given)
+    assert all(one.heard for one in daemons), "both had a share of it"
+    together = sum((one.outcomes() for one in daemons), Counter())
+    assert together == {What.DERIVED: len(given)}
+    for daemon in daemons:
+        daemon.engine.dispose()
+
+
+def test_daemons_and_replays_of_the_same_mail(postgres_url: str, tmp_path: Path) -> None:
+    """What is in the queue is replayed at the same time: nobody is in anybody's way."""
+    daemon = Daemon(postgres_url, pace=Pace(batch=10))
+    daemon.deriver.start()
+    given = [delivery(raw) for raw in mails.little_archive(16)]
+    daemon.put(given)
+    for at in range(0, len(given), 20):
+        mails.store(daemon.engine, given[at : at + 20])
+    daemon.until_done()
+    assert daemon.end()
+    assert mails.exported(daemon.engine) == export_of(tmp_path, given)
+    assert check(daemon.engine, Config()).faults == ()
+    daemon.engine.dispose()
