@@ -163,6 +163,12 @@ def test_it_is_alive_when_idle_and_able(start: Start) -> None:
     assert not daemon.deriver.alive(0)
 
 
+def test_one_that_was_never_started_is_stopped(database_url: str) -> None:
+    daemon = Daemon(database_url)
+    assert daemon.end()
+    daemon.engine.dispose()
+
+
 def test_it_is_not_alive_without_workers(database_url: str) -> None:
     daemon = Daemon(database_url)
     daemon.workers._program = ("-c", "")

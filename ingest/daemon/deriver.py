@@ -106,6 +106,7 @@ class Deriver:
         self._answers: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._ready: list[_Answered] = []
         self._renewed = self._looked = 0.0
+        self._outage: str | None = None  # what recording met with in this round
         self._begun = False
 
     def start(self) -> None:
@@ -124,6 +125,8 @@ class Deriver:
         self._stop_at = time.monotonic() + timeout
         self._halt.set()
         self._bell.set()
+        if self._thread.ident is None:  # it was never started
+            return True
         self._thread.join(timeout)
         # A transaction may still wait for an answer, or the last one for the database.
         self._workers.stop()
@@ -140,7 +143,9 @@ class Deriver:
         failures = 0
         while not self._finished():
             try:
+                self._outage = None
                 self._round()
+                self.trouble = self._outage
             except SQLAlchemyError as error:
                 self.trouble = one_line(error)
             except WorkersStoppedError:
@@ -178,7 +183,6 @@ class Deriver:
         return max(min(due, self._stop_at) - now, 0.001)
 
     def _round(self) -> None:
-        self.trouble = None
         if not self._begun:
             self._begin()
         self._collect()
@@ -205,6 +209,7 @@ class Deriver:
         if not self._look or len(held) > self._pace.batch or room <= 0:
             return
         self._look, self._looked = False, now
+        config = self._config()
         with unflushed_transaction(self._engine) as connection:
             claimed = claim(
                 connection,
@@ -218,7 +223,6 @@ class Deriver:
             )
         for one in claimed.set_aside:
             self._tell(of_set_aside(one, now=self._clock()))
-        config = self._config()
         for one_claim in claimed.claims:
             self._submit(one_claim, config)
         if claimed.claims or claimed.set_aside:
@@ -335,7 +339,7 @@ class Deriver:
         if refused:
             self._set_aside_for([by_id[key] for key in refused], refused)
         if result.outage is not None:
-            self.trouble = result.outage
+            self._outage = result.outage
 
     def _anew(self, some: Sequence[_Answered], changed: Sequence[Claim]) -> None:
         by_id = {one.claim.mail_id: one for one in some}
