@@ -8,10 +8,12 @@ hold something else, or whose schema a newer version has made.
 from __future__ import annotations
 
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
@@ -93,7 +95,7 @@ def one_line(error: Exception) -> str:
 def write_transaction(engine: Engine) -> Iterator[Connection]:
     """One transaction that may write. SQLite: the write lock is taken at once, so that what
     is read first cannot be stale by the time of the first write."""
-    with engine.connect() as connection:
+    with _turn(engine), engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             connection = connection.execution_options(sqlite_begin="IMMEDIATE")
         with connection.begin():
@@ -113,7 +115,7 @@ def unflushed_transaction(engine: Engine) -> Iterator[Connection]:
             connection.execute(text("SET LOCAL synchronous_commit TO off"))
             yield connection
         return
-    with engine.connect() as connection:
+    with _turn(engine), engine.connect() as connection:
         _flush(connection, "NORMAL")
         try:
             connection = connection.execution_options(sqlite_begin="IMMEDIATE")
@@ -121,6 +123,26 @@ def unflushed_transaction(engine: Engine) -> Iterator[Connection]:
                 yield connection
         finally:
             _flush(connection, "FULL")
+
+
+_turns: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
+_turns_lock = threading.Lock()
+
+
+@contextmanager
+def _turn(engine: Engine) -> Iterator[None]:
+    """Where threads of one process write to one SQLite file: wait for the others here.
+
+    SQLite lets a writer that waits sleep for longer and longer, and whoever comes in between
+    goes first: a delivery waited seconds for its commit while others' mail was derived.
+    """
+    if engine.dialect.name != "sqlite":
+        yield
+        return
+    with _turns_lock:
+        turn = _turns.setdefault(engine, threading.Lock())
+    with turn:
+        yield
 
 
 def _flush(connection: Connection, when: str) -> None:
