@@ -11,6 +11,7 @@ import click
 from ingest import __version__
 
 COMMANDS = {
+    "serve": "Run the daemon: mail by LMTP and SMTP into the store.",
     "pipe": "Hand one mail on standard input to the daemon, for Postfix pipe(8).",
     "replay": "Store what archives hold: mbox, Maildir, public-inbox, .eml, or - for stdin.",
     "show": "Show one patch, cover or comment.",

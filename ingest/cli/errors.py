@@ -33,11 +33,12 @@ def _explained(error: Exception) -> tuple[str, int]:
     from sqlalchemy.exc import DBAPIError
 
     from ingest.config import ConfigError
+    from ingest.intake.endpoint import ListenError
     from ingest.intake.source import SourceError
     from ingest.store.database import StoreError, one_line
 
     match error:
-        case ConfigError() | SourceError() | StoreError():
+        case ConfigError() | ListenError() | SourceError() | StoreError():
             return " ".join(str(error).split()), 1
         case DBAPIError():
             return f"the database failed: {one_line(error)}; what was stored before stands", 1

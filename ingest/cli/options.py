@@ -23,8 +23,8 @@ class Settings:
     """Database and configuration, as options, environment and file say; opened when asked."""
 
     def __init__(self, database: str | None, config: str | None) -> None:
-        path = config or os.environ.get("INGEST_CONFIG")
-        self.config: Config = load_config(Path(path)) if path else Config()
+        self._path = config or os.environ.get("INGEST_CONFIG")
+        self.config = self.reload()
         self.url = (
             database
             or os.environ.get("INGEST_DATABASE")
@@ -32,6 +32,10 @@ class Settings:
             or _credential()
             or DEFAULT_DATABASE
         )
+
+    def reload(self) -> Config:
+        """The configuration as its file says now. Raises `ConfigError`."""
+        return load_config(Path(self._path)) if self._path else Config()
 
     def open(self, *, create: bool = False, migrate: bool = False) -> Engine:
         """The store, as `open_store` has it. Raises `StoreError`."""

@@ -20,7 +20,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, and_, bindparam, or_, select, update
+from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ingest.store import raw as raw_form
@@ -296,3 +296,29 @@ def hold(connection: Connection, claims: Sequence[Claim]) -> Held:
         waiting.update(rows.scalars())
     same = {one for one in waiting if now[one].delivery == by_id[one].delivery}
     return Held(frozenset(same), tuple(now[one] for one in sorted(waiting - same)))
+
+
+# --- looking at it ----------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Depth:
+    """How much waits for its records, how long the oldest has waited, how much is set aside."""
+
+    waiting: int
+    oldest_seconds: float
+    set_aside: int
+
+
+def depth(connection: Connection, *, now: datetime) -> Depth:
+    """Count the queue and the quarantine. Takes time in proportion to their length."""
+    mail, pending = schema.mail.c, schema.pending.c
+    query = (
+        select(pending.reason.is_(None).label("waits"), func.count(), func.min(mail.accepted))
+        .select_from(schema.pending.join(schema.mail, mail.id == pending.mail_id))
+        .group_by("waits")
+    )
+    counts = {bool(waits): (count, oldest) for waits, count, oldest in connection.execute(query)}
+    waiting, oldest = counts.get(True, (0, None))
+    age = (now - oldest).total_seconds() if oldest is not None else 0.0
+    return Depth(waiting, max(age, 0.0), counts.get(False, (0, None))[0])

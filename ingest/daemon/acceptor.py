@@ -1,0 +1,278 @@
+"""Accepting: deliveries that wait at the same time go into the store in one transaction.
+
+Input: envelopes with their bodies, from any number of sessions. Output: a verdict for each, and
+`Taken` only once its bytes are committed, so that the sender may forget them. Refuses, with
+`Later`, what there is no room for and what the database does not take: the sender keeps it.
+
+One thread commits. While it waits for the disk, the next deliveries gather, so that a flush
+serves as many as have come meanwhile, and a single one does not wait for others.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+
+from ingest.daemon.deriver import utcnow
+from ingest.daemon.journal import LOG
+from ingest.intake.envelope import Body, Envelope, Later, Taken, Verdict, Why
+from ingest.store.database import one_line, write_transaction
+from ingest.store.incoming import Delivery
+from ingest.store.queue import Queued, enqueue
+
+# Seconds between two looks of a thread that has nothing to do.
+_LOOK = 1.0
+
+# PostgreSQL's class 40, transaction rollback: the same again may go well.
+_ROLLED_BACK = "40"
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """How much may wait, and how much goes into one transaction, in mails and in octets.
+
+    A single mail larger than `batch_octets` has a transaction of its own.
+    """
+
+    mails: int = 1_000
+    octets: int = 256 << 20
+    batch: int = 200
+    batch_octets: int = 16 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Receipt:
+    """What became of one delivery, for the log. `seconds`: from the final dot to the verdict."""
+
+    envelope: Envelope
+    size: int
+    sha256: bytes
+    verdict: Verdict
+    seconds: float
+
+
+@dataclass(slots=True)
+class _Waiting:
+    envelope: Envelope
+    route: tuple[str, ...]
+    body: Body
+    size: int
+    since: float
+    loop: asyncio.AbstractEventLoop
+    answer: asyncio.Future[Verdict]
+
+
+def _no_receipt(_: Receipt) -> None:
+    """For those who keep no log."""
+
+
+class Acceptor:
+    """`start`, `take` from a loop, `stop`. `committed` is called after each commit, and
+    `observe` with what became of each delivery, both in the thread that commits; neither may
+    raise, nor take long."""
+
+    def __init__(
+        self,
+        engine: Engine,
+        *,
+        room: Room | None = None,
+        clock: Callable[[], datetime] = utcnow,
+        committed: Callable[[int], None] = lambda _: None,
+        observe: Callable[[Receipt], None] = _no_receipt,
+    ) -> None:
+        """`engine`: for this alone; its transactions are flushed, whatever the server's
+        default is."""
+        self.trouble: str | None = None  # why the database takes nothing, while it does not
+        self._engine = engine
+        self._room = room or Room()
+        self._clock = clock
+        self._committed = committed
+        self._observe = observe
+        self._changed = threading.Condition()  # guards what follows
+        self._queue: deque[_Waiting] = deque()
+        self._mails = self._octets = 0  # that wait, those being committed included
+        self._stopping = False
+        self._beat = time.monotonic()
+        self._thread = threading.Thread(target=self._run, name="acceptor", daemon=True)
+        if engine.dialect.name == "postgresql":
+            event.listen(engine, "connect", _flush_commits)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    async def take(self, envelope: Envelope, route: tuple[str, ...], body: Body) -> Verdict:
+        """Store a delivery. Once begun it is finished, whether or not the caller waits."""
+        loop = asyncio.get_running_loop()
+        one = _Waiting(
+            envelope, route, body, body.size, time.monotonic(), loop, loop.create_future()
+        )
+        refused = self._enter(one)
+        if refused is not None:
+            self._observe(_receipt(one, refused))
+            return refused
+        return await asyncio.shield(one.answer)
+
+    @property
+    def waiting(self) -> tuple[int, int]:
+        """Mails and octets that wait to be committed."""
+        with self._changed:
+            return self._mails, self._octets
+
+    def alive(self, since: float) -> bool:
+        """Whether the thread has got on, or was idle and able, after `since`
+        (`time.monotonic`). A database that is away is no fault of the thread's."""
+        return self._thread.is_alive() and self._beat >= since
+
+    def stop(self, timeout: float) -> bool:
+        """Commit what waits, within that many seconds, and take no more; whether all was done."""
+        with self._changed:
+            self._stopping = True
+            self._changed.notify_all()
+        if self._thread.ident is not None:
+            self._thread.join(timeout)
+        return not self._thread.is_alive()
+
+    def _enter(self, one: _Waiting) -> Later | None:
+        with self._changed:
+            if self._stopping:
+                return Later(Why.STOPPING)
+            # One mail is always let in, or a large one would never be.
+            full = self._mails >= self._room.mails or self._octets + one.size > self._room.octets
+            if full and self._mails:
+                return Later(Why.BUSY)
+            self._queue.append(one)
+            self._mails += 1
+            self._octets += one.size
+            self._changed.notify()
+            return None
+
+    # --- the thread ---
+
+    def _run(self) -> None:
+        while True:
+            batch = self._next()
+            if batch is None:
+                return
+            self._beat = time.monotonic()
+            if batch:
+                self._answer(batch, self._store(batch))
+
+    def _next(self) -> list[_Waiting] | None:
+        """What is to be committed together; empty where nothing came, None at the end."""
+        with self._changed:
+            if not self._queue and not self._stopping:
+                self._changed.wait(_LOOK)
+            if not self._queue:
+                return None if self._stopping else []
+            batch: list[_Waiting] = []
+            octets = 0
+            while self._queue and len(batch) < self._room.batch:
+                octets += self._queue[0].size
+                if batch and octets > self._room.batch_octets:
+                    break
+                batch.append(self._queue.popleft())
+            return batch
+
+    def _store(self, batch: Sequence[_Waiting]) -> list[Verdict]:
+        """The verdict on each. Whatever goes wrong, each has one."""
+        try:
+            read = [_delivery(one) for one in batch]
+            deliveries = [one for one in read if one is not None]
+            verdicts = iter(self._commit(deliveries) if deliveries else ())
+            return [Later(Why.BUSY) if one is None else next(verdicts) for one in read]
+        except Exception:  # noqa: BLE001 - see below
+            # The one boundary behind which a defect of ours must not lose mail: its sender has it.
+            LOG.exception("accept-failed")
+            return [Later(Why.INTERNAL)] * len(batch)
+
+    def _commit(self, deliveries: Sequence[Delivery]) -> list[Verdict]:
+        try:
+            known = self._once(deliveries)
+        except SQLAlchemyError as error:
+            if not _about_the_mail(error):
+                self.trouble = one_line(error)
+                LOG.warning("not-committed", extra={"values": {"reason": self.trouble}})
+                return [Later(Why.DATABASE)] * len(deliveries)
+            if len(deliveries) == 1:
+                LOG.exception("accept-failed")
+                return [Later(Why.INTERNAL)]
+            # One of them is at fault, or another was writing the same rows.
+            return [verdict for one in deliveries for verdict in self._commit([one])]
+        self.trouble = None
+        self._committed(len(deliveries))
+        return [Taken(Why.ACCEPTED if known[one.sha256].new else Why.KNOWN) for one in deliveries]
+
+    def _once(self, deliveries: Sequence[Delivery]) -> dict[bytes, Queued]:
+        with write_transaction(self._engine) as connection:
+            queued = enqueue(connection, deliveries, now=self._clock())
+        return {one.sha256: one for one in queued}
+
+    def _answer(self, batch: Sequence[_Waiting], verdicts: Sequence[Verdict]) -> None:
+        with self._changed:
+            self._mails -= len(batch)
+            self._octets -= sum(one.size for one in batch)
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Verdict]]] = {}
+        for one, verdict in zip(batch, verdicts, strict=True):
+            by_loop.setdefault(one.loop, []).append((one, verdict))
+        for loop, some in by_loop.items():
+            try:
+                loop.call_soon_threadsafe(_tell, some)
+            except RuntimeError:  # the loop has ended, and with it everybody who waited
+                continue
+        for one, verdict in zip(batch, verdicts, strict=True):
+            self._observe(_receipt(one, verdict))
+
+
+def _tell(some: Sequence[tuple[_Waiting, Verdict]]) -> None:
+    for one, verdict in some:
+        if not one.answer.done():
+            one.answer.set_result(verdict)
+
+
+def _receipt(one: _Waiting, verdict: Verdict) -> Receipt:
+    taken = time.monotonic() - one.since
+    return Receipt(one.envelope, one.size, one.body.sha256, verdict, taken)
+
+
+def _delivery(one: _Waiting) -> Delivery | None:
+    """The delivery, None where the disk does not give its bytes back."""
+    try:
+        raw = one.body.read()
+    except OSError:
+        LOG.exception("body-unreadable")
+        return None
+    return Delivery(
+        raw=raw,
+        sha256=one.body.sha256,
+        source=one.envelope.protocol,
+        route=one.route,
+        envelope=one.envelope.as_json(),
+    )
+
+
+def _about_the_mail(error: SQLAlchemyError) -> bool:
+    """Whether the database is well and has refused these rows, or rolled them back."""
+    if not isinstance(error, DBAPIError) or error.connection_invalidated:
+        return False
+    state = getattr(error.orig, "sqlstate", None) or ""
+    # 22: data exception; 23: integrity; 40: rollback; 54: limit exceeded. SQLite has no states.
+    return state[:2] in ("22", "23", _ROLLED_BACK, "54")
+
+
+def _flush_commits(connection: object, _record: object) -> None:
+    """A commit must be on disk before the sender hears 250, also where a server, for other
+    programs, has `synchronous_commit` off. Stronger settings stand."""
+    with connection.cursor() as cursor:  # type: ignore[attr-defined]
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'local', false)"
+            " WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    connection.commit()  # type: ignore[attr-defined]

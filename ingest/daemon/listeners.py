@@ -1,0 +1,135 @@
+"""The daemon's listeners: as configured, or on the sockets that systemd hands over.
+
+Input: the configuration and the environment. Output: listeners on a gate. Refuses, with
+`ListenError`, what cannot be listened at, and TLS files that cannot be used.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import ssl
+from collections.abc import Mapping, Sequence
+
+from ingest.config import Config
+from ingest.intake import activation
+from ingest.intake.allowed import Networks
+from ingest.intake.envelope import Gate
+from ingest.intake.limits import Limits, ListenerConfig, Protocol
+from ingest.intake.listener import Listener, ListenError, listen
+from ingest.intake.sessions import ListenerStats
+from ingest.setting import Address, InetAddress, UnixAddress
+
+
+class Listeners:
+    """`open`, `reload`, `drain`, `close`; belongs to the loop that opens it."""
+
+    def __init__(self, gate: Gate) -> None:
+        self._gate = gate
+        self._open: list[tuple[ListenerConfig, Listener]] = []
+
+    async def open(self, config: Config, environ: Mapping[str, str]) -> None:
+        """Listen everywhere. Where systemd hands over sockets for a protocol, they replace the
+        addresses that are configured for it."""
+        serving = config.serve
+        handed = _handed(environ)
+        tls = tls_context(config)
+        for protocol, addresses in ((Protocol.LMTP, serving.lmtp), (Protocol.SMTP, serving.smtp)):
+            given = handed.pop(protocol.value, [])
+            names = ["systemd"] if given else [_written(one) for one in addresses]
+            for name in names:
+                made = _config(config, protocol, name, tls)
+                self._open.append((made, await listen(made, self._gate, socks=given)))
+        if handed:
+            raise ListenError(
+                f"systemd handed over sockets named {', '.join(sorted(handed))}; "
+                "FileDescriptorName= is lmtp or smtp"
+            )
+
+    def reload(self, config: Config) -> None:
+        """Take other networks, bounds, names and certificates, for the sessions to come.
+        Raises `ListenError`, and then nothing has changed."""
+        tls = tls_context(config)
+        made = [
+            (_config(config, old.protocol, old.address, tls, mode=old.mode), listener)
+            for old, listener in self._open
+        ]
+        for new, listener in made:
+            listener.reload(new)
+        self._open = made
+
+    @property
+    def addresses(self) -> list[str]:
+        """Where it listens, each with its protocol."""
+        return [
+            f"{config.protocol} {address}"
+            for config, listener in self._open
+            for address in listener.addresses
+        ]
+
+    def stats(self) -> Sequence[tuple[str, ListenerStats]]:
+        """Each listener's counts, beside its protocol."""
+        return [(config.protocol.value, listener.stats()) for config, listener in self._open]
+
+    async def drain(self, seconds: float) -> int:
+        """Let nobody in and see off who is there; how many had not ended in time."""
+        return sum(await asyncio.gather(*(one.drain(seconds) for _, one in self._open)))
+
+    async def close(self) -> None:
+        for _, listener in self._open:
+            await listener.close()
+
+
+def _config(
+    config: Config,
+    protocol: Protocol,
+    address: str,
+    tls: ssl.SSLContext | None,
+    *,
+    mode: int | None = None,
+) -> ListenerConfig:
+    serving = config.serve
+    return ListenerConfig(
+        protocol=protocol,
+        address=address,
+        hostname=serving.hostname or socket.gethostname(),
+        mode=serving.socket_mode if mode is None else mode,
+        networks=Networks(serving.allowed_networks),
+        tls=tls,
+        limits=Limits(
+            size=serving.max_size,
+            recipients=serving.max_recipients,
+            connections=serving.max_connections,
+        ),
+    )
+
+
+def tls_context(config: Config) -> ssl.SSLContext | None:
+    """Of the certificate that is configured. Raises `ListenError`."""
+    certificate, key = config.serve.tls_certificate, config.serve.tls_key
+    if certificate is None or key is None:
+        return None
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    try:
+        context.load_cert_chain(certificate, key)
+    except OSError as error:  # ssl.SSLError is one
+        said = error.strerror or str(error)
+        raise ListenError(f"cannot use {certificate} with {key}: {said}") from None
+    return context
+
+
+def _handed(environ: Mapping[str, str]) -> dict[str, list[socket.socket]]:
+    """The sockets that systemd has made for us, by name."""
+    found: dict[str, list[socket.socket]] = {}
+    for one in activation.handed(environ, os.getpid()):
+        found.setdefault(one.name, []).append(activation.take(one.descriptor))
+    return found
+
+
+def _written(address: Address) -> str:
+    match address:
+        case UnixAddress(path):
+            return f"unix:{path}"
+        case InetAddress(host, port):
+            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

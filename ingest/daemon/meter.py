@@ -1,0 +1,65 @@
+"""From what the parts of the daemon count to the numbers that Prometheus reads.
+
+Listeners and workers count for themselves; each second what they have added since is passed on.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+
+from ingest.daemon.metrics import Metrics
+from ingest.daemon.workers import Counts, End
+from ingest.intake.sessions import ListenerStats
+from ingest.store.queue import Depth
+
+# Ends of workers that nobody has ordered.
+_BY_FORCE = frozenset(End) - {End.RECYCLED, End.STOPPED}
+
+
+class Meter:
+    """Reads totals and adds what is new to `metrics`."""
+
+    def __init__(self, metrics: Metrics) -> None:
+        self._metrics = metrics
+        self._before: Counter[tuple[str, ...]] = Counter()
+
+    def listeners(self, stats: Sequence[tuple[str, ListenerStats]]) -> None:
+        """Each listener's totals, beside its protocol."""
+        metrics = self._metrics
+        metrics.open_connections.set(sum(one.open for _, one in stats))
+        taken: Counter[str] = Counter()
+        refused: Counter[str] = Counter()
+        for protocol, one in stats:
+            taken[protocol] += one.accepted
+            refused.update(one.refused)
+            refused.update(one.cut)
+        for protocol, more in self._more("taken", taken):
+            metrics.connections.labels(protocol).inc(more)
+        for reason, more in self._more("refused", refused):
+            metrics.connections_refused.labels(reason).inc(more)
+
+    def workers(self, counts: Counts) -> None:
+        ended = {end.value: count for end, count in counts.ended.items() if end in _BY_FORCE}
+        for cause, more in self._more("worker", ended):
+            self._metrics.worker_deaths.labels(cause).inc(more)
+
+    def waiting(self, mails: int, octets: int) -> None:
+        """What waits to be committed."""
+        self._metrics.waiting_mails.set(mails)
+        self._metrics.waiting_bytes.set(octets)
+
+    def queue(self, depth: Depth) -> None:
+        """What is committed and waits for its records."""
+        self._metrics.pending_mails.set(depth.waiting)
+        self._metrics.pending_oldest_seconds.set(depth.oldest_seconds)
+        self._metrics.quarantine_mails.set(depth.set_aside)
+
+    def _more(self, of: str, totals: Mapping[str, int]) -> list[tuple[str, int]]:
+        found = []
+        for name, total in totals.items():
+            more = total - self._before[of, name]
+            if more > 0:
+                found.append((name, more))
+                self._before[of, name] = total
+        return found

@@ -1,0 +1,33 @@
+"""One daemon owns an SQLite store: two would each take the other's mail in hand for its own."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+
+from sqlalchemy import make_url
+
+from ingest.store.database import StoreError
+
+
+def own(url: str) -> int | None:
+    """Hold the store at `url` until the descriptor that is returned is closed, or this process
+    ends. None for PostgreSQL, which daemons share. Raises `StoreError` where another has it."""
+    parsed = make_url(url)
+    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+        return None
+    path = Path(f"{parsed.database}-daemon")
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        raise StoreError(f"cannot make {path}: {error.strerror}") from None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreError(
+            f"another daemon serves {parsed.database}; stop it, or use PostgreSQL, "
+            "which several share"
+        ) from None
+    return descriptor

@@ -1,0 +1,268 @@
+"""The daemon: listeners, acceptor, deriver and what watches over them, from start to stop.
+
+Input: where the store is, and how to read the configuration. Output: an exit status. It ends
+when it is told to (SIGTERM, SIGINT), after what was begun is finished, or when a part of it has
+ended that must not, so that the service manager starts it anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+
+from prometheus_client import CollectorRegistry
+from sqlalchemy.exc import SQLAlchemyError
+
+from ingest.config import Config, ConfigError
+from ingest.daemon.acceptor import Acceptor, Room
+from ingest.daemon.child import Limits
+from ingest.daemon.deriver import Deriver, utcnow
+from ingest.daemon.gate import Gate
+from ingest.daemon.journal import log_event, start_log
+from ingest.daemon.listeners import Listeners
+from ingest.daemon.meter import Meter
+from ingest.daemon.metrics import Metrics, MetricsServer
+from ingest.daemon.notify import Alive, Notice, Ready, Reloading, Stopping, notify, watchdog_seconds
+from ingest.daemon.owner import own
+from ingest.daemon.report import Reporter
+from ingest.daemon.workers import Workers
+from ingest.intake.listener import ListenError
+from ingest.setting import InetAddress
+from ingest.store.database import open_store
+from ingest.store.queue import depth
+
+# Seconds. A thread that has not come round for so long is stuck: a transaction of a batch takes
+# a fraction of a second.
+_STUCK = 120.0
+_TICK = 1.0
+_DEPTH = 10.0  # between two looks at the queue's length
+_DRAIN = 30.0  # for sessions to end, and again for what they brought to be committed
+_LET_GO = 10.0  # for what is being derived
+
+EX_SOFTWARE = 70
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """`url`: of the store; `load`: reads the configuration, and raises `ConfigError`."""
+
+    url: str
+    load: Callable[[], Config]
+    environ: Mapping[str, str]
+
+
+def serve(settings: Settings) -> int:
+    """Run until told to stop. Returns the exit status. Raises `StoreError`, `ConfigError` and
+    `ListenError` where it cannot start."""
+    return asyncio.run(_Daemon(settings).run())
+
+
+class _Daemon:
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._config = settings.load()
+        serving = self._config.serve
+        start_log(serving.log, environ=settings.environ)
+        self._owned = own(settings.url)
+        self._engine = open_store(settings.url, create=True)
+        # A connection of its own, which never waits for one that derives.
+        self._accepting = open_store(settings.url)
+        self._stop = asyncio.Event()
+        self._metrics = Metrics(CollectorRegistry())
+        self._meter = Meter(self._metrics)
+        reporter = Reporter(self._metrics)
+        self._workers = Workers(
+            serving.workers,
+            limits=Limits(seconds=serving.parse_seconds, memory=serving.parse_memory),
+        )
+        self._deriver = Deriver(
+            self._engine, self._now_configured, self._workers, observe=reporter.derived
+        )
+
+        def committed(mails: int) -> None:
+            self._deriver.wake()
+            reporter.committed(mails)
+
+        self._acceptor = Acceptor(
+            self._accepting,
+            room=Room(mails=serving.max_waiting, octets=serving.max_waiting_bytes),
+            committed=committed,
+            observe=reporter.received,
+        )
+        self._listeners = Listeners(Gate(self._now_configured, self._acceptor))
+        self._looked = 0.0
+
+    def _now_configured(self) -> Config:
+        return self._config
+
+    async def run(self) -> int:
+        """Each part is ended in the order opposite to the one in which it was begun."""
+        async with AsyncExitStack() as ending:
+            ending.callback(self._close_store)
+            http = self._http(self._config.serve.metrics)
+            if http is not None:
+                ending.callback(http.stop)
+            ending.push_async_callback(self._stop_deriving)
+            self._deriver.start()
+            ending.push_async_callback(self._stop_accepting)
+            self._acceptor.start()
+            ending.push_async_callback(self._stop_listening)
+            await self._listeners.open(self._config, self._settings.environ)
+            if http is not None:
+                http.start()
+            self._heed_signals()
+            self._say(Ready(self._greeting()))
+            log_event("started", addresses=", ".join(self._listeners.addresses))
+            status = await self._watch()
+            log_event("stopping")
+            self._say(Stopping())
+        log_event("stopped")
+        return status
+
+    def _http(self, address: InetAddress | None) -> MetricsServer | None:
+        if address is None:
+            return None
+        try:
+            return MetricsServer(address, self._metrics, self._ill)
+        except OSError as error:
+            raise ListenError(
+                f"cannot serve metrics at {address.host}:{address.port}: {error.strerror}"
+            ) from None
+
+    def _heed_signals(self) -> None:
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGTERM, signal.SIGINT):
+            loop.add_signal_handler(number, self._stop.set)
+        loop.add_signal_handler(signal.SIGHUP, self._reload)
+
+    def _greeting(self) -> str:
+        return f"listening at {', '.join(self._listeners.addresses)}"
+
+    # --- running ---
+
+    async def _watch(self) -> int:
+        """Until it is to stop: pass the numbers on, and feed the watchdog while all is well."""
+        feed = watchdog_seconds(self._settings.environ, pid=os.getpid())
+        fed = 0.0
+        while not self._stop.is_set():
+            now = time.monotonic()
+            await self._measure(now)
+            stuck = self._stuck(now)
+            if stuck is not None and not self._running():
+                log_event("part-ended", logging.CRITICAL, part=stuck)
+                return EX_SOFTWARE
+            if feed is not None and stuck is None and now - fed >= feed:
+                self._say(Alive())
+                fed = now
+            try:
+                await asyncio.wait_for(self._stop.wait(), min(_TICK, feed or _TICK))
+            except TimeoutError:
+                continue
+        return 0
+
+    def _running(self) -> bool:
+        return self._acceptor.alive(0.0) and self._deriver.alive(0.0)
+
+    def _stuck(self, now: float) -> str | None:
+        """The part that does not come round any more.
+
+        A database that is away is none: to start anew would not bring it back, and while the
+        daemon lives the senders hear 451 and keep their mail.
+        """
+        if not self._acceptor.alive(now - _STUCK):
+            return "acceptor"
+        away = self._deriver.trouble is not None and self._deriver.alive(0.0)
+        if not away and not self._deriver.alive(now - _STUCK):
+            return "deriver"
+        return None
+
+    def _ill(self) -> str | None:
+        """For /healthz, from another thread."""
+        stuck = self._stuck(time.monotonic())
+        if stuck is not None:
+            return f"the {stuck} does not get on"
+        if self._acceptor.trouble is not None:
+            return f"mail is not accepted: {self._acceptor.trouble}"
+        if self._deriver.trouble is not None:
+            return f"mail is not derived: {self._deriver.trouble}"
+        return None
+
+    async def _measure(self, now: float) -> None:
+        self._meter.listeners(self._listeners.stats())
+        self._meter.workers(self._workers.counts())
+        self._meter.waiting(*self._acceptor.waiting)
+        if now - self._looked >= _DEPTH:
+            self._looked = now
+            await asyncio.to_thread(self._measure_queue)
+
+    def _measure_queue(self) -> None:
+        try:
+            with self._engine.connect() as connection:
+                found = depth(connection, now=utcnow())
+        except SQLAlchemyError:
+            return  # the deriver says what is wrong
+        self._meter.queue(found)
+
+    def _reload(self) -> None:
+        """SIGHUP: read the configuration anew. What cannot be used leaves the old one."""
+        self._say(Reloading(time.monotonic_ns() // 1000))
+        try:
+            config = self._settings.load()
+            self._listeners.reload(config)
+        except (ConfigError, ListenError) as error:
+            log_event("reload-failed", logging.ERROR, reason=str(error))
+        else:
+            if waits := _needs_restart(self._config, config):
+                log_event("restart-needed", logging.WARNING, settings=", ".join(waits))
+            self._config = config
+            log_event("reloaded")
+        self._say(Ready(self._greeting()))
+
+    def _say(self, notice: Notice) -> None:
+        notify(notice, self._settings.environ)
+
+    # --- ending ---
+
+    async def _stop_listening(self) -> None:
+        if left := await self._listeners.drain(_DRAIN):
+            log_event("sessions-cut", logging.WARNING, sessions=left)
+        await self._listeners.close()
+
+    async def _stop_accepting(self) -> None:
+        if not await asyncio.to_thread(self._acceptor.stop, _DRAIN):
+            log_event("not-committed", logging.ERROR, reason="the database did not answer in time")
+
+    async def _stop_deriving(self) -> None:
+        if not await asyncio.to_thread(self._deriver.stop, _LET_GO):
+            log_event("left-in-hand", logging.WARNING, reason="it is free when its lease is over")
+
+    def _close_store(self) -> None:
+        self._accepting.dispose()
+        self._engine.dispose()
+        if self._owned is not None:
+            os.close(self._owned)
+
+
+# Settings that a running daemon takes; the others are read at its start.
+_LIVE = frozenset(
+    {
+        "allowed_networks", "hostname", "max_size", "max_connections", "max_recipients",
+        "tls_certificate", "tls_key", "recipients", "recipient_delimiter",
+    }
+)  # fmt: skip
+
+
+def _needs_restart(old: Config, new: Config) -> list[str]:
+    """What has changed and takes effect at the next start."""
+    changed = [
+        name
+        for name in old.serve.__dataclass_fields__
+        if name not in _LIVE and getattr(old.serve, name) != getattr(new.serve, name)
+    ]
+    return [*changed, "database"] if old.database != new.database else changed
