@@ -71,8 +71,10 @@ class _Daemon:
         start_log(serving.log, environ=settings.environ)
         self._owned = own(settings.url)
         self._engine = open_store(settings.url, create=True)
-        # A connection of its own, which never waits for one that derives.
-        self._accepting = open_store(settings.url)
+        # PostgreSQL: connections of its own, which never wait for one that derives. In SQLite
+        # the writers of one engine take turns.
+        own_engine = self._engine.dialect.name == "postgresql"
+        self._accepting = open_store(settings.url) if own_engine else self._engine
         self._stop = asyncio.Event()
         self._metrics = Metrics(CollectorRegistry())
         self._meter = Meter(self._metrics)
