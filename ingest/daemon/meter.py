@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from ingest.daemon.metrics import Metrics
 from ingest.daemon.workers import Counts, End
 from ingest.intake.sessions import ListenerStats
-from ingest.store.queue import Depth
+from ingest.store.quarantine import Lengths
 
 # Ends of workers that nobody has ordered.
 _BY_FORCE = frozenset(End) - {End.RECYCLED, End.STOPPED}
@@ -49,11 +49,11 @@ class Meter:
         self._metrics.waiting_mails.set(mails)
         self._metrics.waiting_bytes.set(octets)
 
-    def queue(self, depth: Depth) -> None:
-        """What is committed and waits for its records."""
-        self._metrics.pending_mails.set(depth.waiting)
-        self._metrics.pending_oldest_seconds.set(depth.oldest_seconds)
-        self._metrics.quarantine_mails.set(depth.set_aside)
+    def queue(self, lengths: Lengths, *, oldest_seconds: float) -> None:
+        """What is committed and waits for its records, since when, and what is set aside."""
+        self._metrics.pending_mails.set(lengths.waiting)
+        self._metrics.pending_oldest_seconds.set(oldest_seconds)
+        self._metrics.quarantine_mails.set(lengths.set_aside)
 
     def _more(self, of: str, totals: Mapping[str, int]) -> list[tuple[str, int]]:
         found = []

@@ -35,7 +35,8 @@ from ingest.daemon.workers import Workers
 from ingest.intake.listener import ListenError
 from ingest.setting import InetAddress
 from ingest.store.database import open_store
-from ingest.store.queue import depth
+from ingest.store.quarantine import lengths
+from ingest.store.queue import oldest_waiting
 
 # Seconds. A thread that has not come round for so long is stuck: a transaction of a batch takes
 # a fraction of a second.
@@ -206,10 +207,11 @@ class _Daemon:
     def _measure_queue(self) -> None:
         try:
             with self._engine.connect() as connection:
-                found = depth(connection, now=utcnow())
+                found, oldest = lengths(connection), oldest_waiting(connection)
         except SQLAlchemyError:
             return  # the deriver says what is wrong
-        self._meter.queue(found)
+        age = (utcnow() - oldest).total_seconds() if oldest is not None else 0.0
+        self._meter.queue(found, oldest_seconds=max(age, 0.0))
 
     def _reload(self) -> None:
         """SIGHUP: read the configuration anew. What cannot be used leaves the old one."""

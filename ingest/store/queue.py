@@ -298,27 +298,12 @@ def hold(connection: Connection, claims: Sequence[Claim]) -> Held:
     return Held(frozenset(same), tuple(now[one] for one in sorted(waiting - same)))
 
 
-# --- looking at it ----------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class Depth:
-    """How much waits for its records, how long the oldest has waited, how much is set aside."""
-
-    waiting: int
-    oldest_seconds: float
-    set_aside: int
-
-
-def depth(connection: Connection, *, now: datetime) -> Depth:
-    """Count the queue and the quarantine. Takes time in proportion to their length."""
+def oldest_waiting(connection: Connection) -> datetime | None:
+    """When the oldest mail that waits for its records was accepted; None where none waits."""
     mail, pending = schema.mail.c, schema.pending.c
     query = (
-        select(pending.reason.is_(None).label("waits"), func.count(), func.min(mail.accepted))
+        select(func.min(mail.accepted))
         .select_from(schema.pending.join(schema.mail, mail.id == pending.mail_id))
-        .group_by("waits")
+        .where(pending.reason.is_(None))
     )
-    counts = {bool(waits): (count, oldest) for waits, count, oldest in connection.execute(query)}
-    waiting, oldest = counts.get(True, (0, None))
-    age = (now - oldest).total_seconds() if oldest is not None else 0.0
-    return Depth(waiting, max(age, 0.0), counts.get(False, (0, None))[0])
+    return connection.execute(query).scalar()
