@@ -1,0 +1,57 @@
+"""What DNS said to the question for a key, as values.
+
+`trust.resolve` asks and makes them; `trust.dkim` and `trust.arc` get a `Lookup` and ask nothing
+else. So what DNS answered can be kept, sent to another process, and looked up again in years.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The TXT record of that name, its strings joined (RFC 6376 3.6.2.2)."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class NoSuchKey:
+    """DNS is sure that there is none."""
+
+
+@dataclass(frozen=True, slots=True)
+class TemporaryFailure:
+    """DNS did not say, and may say later."""
+
+
+@dataclass(frozen=True, slots=True)
+class NotAsked:
+    """Nobody asked: DNS is off, or the budget was spent."""
+
+
+Answer = Found | NoSuchKey | TemporaryFailure | NotAsked
+Lookup = Callable[[str], Answer]
+
+
+def recorded(answers: Mapping[str, Answer]) -> Lookup:
+    """A lookup among answers that were had before; what is not among them was not asked."""
+
+    def lookup(name: str) -> Answer:
+        return answers.get(name, NotAsked())
+
+    return lookup
+
+
+def once(lookup: Lookup) -> Lookup:
+    """`lookup`, which is asked at most once for each name."""
+    known: dict[str, Answer] = {}
+
+    def remembered(name: str) -> Answer:
+        if name not in known:
+            known[name] = lookup(name)
+        return known[name]
+
+    return remembered

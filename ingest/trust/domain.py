@@ -1,0 +1,68 @@
+"""Domain names: one spelling each, and which of them belong together.
+
+Input: names out of mail. Output: A-labels in lower case. Refuses (None): what no name can be.
+"""
+
+from __future__ import annotations
+
+import re
+from functools import cache
+
+import idna
+from publicsuffixlist import PublicSuffixList
+
+from ingest.trust.verdict import Alignment
+
+MAX_NAME = 253  # octets as text, RFC 1035 2.3.4
+MAX_LABEL = 63
+
+# What DNS is asked for: letters, digits, "-", and the "_" of `_domainkey` (RFC 8552).
+_LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
+
+
+def ascii_domain(name: str) -> str | None:
+    """A domain as DNS has it: A-labels (RFC 5890, mapped as UTS 46 does), lower case, no dot
+    at the end. None where a label is empty, too long or not a label."""
+    name = name.removesuffix(".")
+    if not name or len(name) > MAX_NAME:
+        return None
+    if not name.isascii():
+        try:
+            name = idna.encode(name, uts46=True, transitional=False).decode("ascii")
+        except (idna.IDNAError, UnicodeError):
+            return None
+        if len(name) > MAX_NAME:
+            return None
+    name = name.lower()
+    return name if all(map(_LABEL.fullmatch, name.split("."))) else None
+
+
+def key_name(selector: str, domain: str) -> str | None:
+    """Where the key of a signature lies (RFC 6376 3.6.2.1), or None where no name is that long."""
+    return ascii_domain(f"{selector.removesuffix('.')}._domainkey.{domain}")
+
+
+def organisation(domain: str) -> str | None:
+    """The organisational domain (RFC 7489 3.2): one label below a public suffix.
+
+    The list of suffixes is the package's: it names who sells or lends names to strangers
+    (`co.uk`, `github.io`), which no rule over labels could know. None for a suffix itself.
+    """
+    return _suffixes().privatesuffix(domain)
+
+
+def alignment(signer: str, author: str) -> Alignment:
+    """How the domain of a signature stands to that of From; both as `ascii_domain` gives them."""
+    if not signer or not author:
+        return Alignment.NONE
+    if signer == author:
+        return Alignment.STRICT
+    theirs = organisation(signer)
+    if theirs is not None and theirs == organisation(author):
+        return Alignment.RELAXED
+    return Alignment.NONE
+
+
+@cache
+def _suffixes() -> PublicSuffixList:
+    return PublicSuffixList()
