@@ -19,7 +19,7 @@ import nacl.signing
 from dkim.canonicalization import CanonicalizationPolicy
 from dkim.crypto import RSASSA_PKCS1_v1_5_sign, parse_pem_private_key
 
-from ingest.trust.answer import Answer, Found
+from ingest.trust.answer import Answer, Found, NoSuchKey
 from tests.conftest import FIXTURES
 
 KEYS = FIXTURES / "trust" / "keys"
@@ -67,9 +67,9 @@ class Zone:
 
     def __call__(self, name: str) -> Answer:
         self.asked.append(name)
-        return self.answers[name]
+        return self.answers.get(name, NoSuchKey())
 
-    def for_dkimpy(self, name: bytes, timeout: int = 5) -> bytes | None:
+    def for_dkimpy(self, name: bytes, timeout: int = 5) -> bytes | None:  # noqa: ARG002 - dkimpy's
         """The same answers in the way that dkimpy asks for them."""
         found = self.answers.get(name.decode().removesuffix(".").lower())
         return found.text.encode() if isinstance(found, Found) else None
@@ -124,7 +124,7 @@ def sign(
         *tags, f"h={':'.join(headers)}", f"bh={body_hash}", "b=",
     ]  # fmt: skip
     value = (" " + f";{fold}".join(said)).replace("\n", "\r\n").encode()
-    chosen = dkim.select_headers(found, [one.lower().encode() for one in headers])
+    chosen = dkim.select_headers(found, [one.strip().lower().encode() for one in headers])
     value += _signature(signer, algorithm, policy, chosen, (b"DKIM-Signature", value))
     return _with_line_ends(b"DKIM-Signature:" + value + b"\r\n", raw) + raw
 
@@ -148,7 +148,7 @@ def arc(
         f"s={signer.selector}; h={':'.join(headers)}; "
         f"bh={_body_hash(relaxed, body, 'rsa-sha256', None)}; b="
     ).encode()
-    chosen = dkim.select_headers(found, [one.lower().encode() for one in headers])
+    chosen = dkim.select_headers(found, [one.strip().lower().encode() for one in headers])
     message += _signature(
         signer, "rsa-sha256", relaxed, chosen, (b"ARC-Message-Signature", message)
     )

@@ -144,7 +144,7 @@ def _sets(mail: RawMail) -> tuple[Set, ...] | Reason:
 
 def _names(sets: tuple[Set, ...]) -> tuple[str, ...]:
     """Seals first, and the newest message signature with them: these decide about the chain."""
-    signatures = [signature(Kind.ARC_MESSAGE, sets[-1].message)]
+    signatures = [signature(Kind.ARC_MESSAGE, one.message) for one in sets[-1:]]
     signatures += [signature(Kind.ARC_SEAL, one.seal) for one in reversed(sets)]
     signatures += [signature(Kind.ARC_MESSAGE, one.message) for one in reversed(sets)]
     every = dict.fromkeys(one.key_name for one in signatures if isinstance(one, Signature))

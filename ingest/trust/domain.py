@@ -19,6 +19,8 @@ MAX_LABEL = 63
 # What DNS is asked for: letters, digits, "-", and the "_" of `_domainkey` (RFC 8552).
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")
 
+_DOTS = re.compile("[.\u3002\uff0e\uff61]")  # RFC 3490 3.1: four full stops part labels
+
 
 def ascii_domain(name: str) -> str | None:
     """A domain as DNS has it: A-labels (RFC 5890, mapped as UTS 46 does), lower case, no dot
@@ -28,13 +30,19 @@ def ascii_domain(name: str) -> str | None:
         return None
     if not name.isascii():
         try:
-            name = idna.encode(name, uts46=True, transitional=False).decode("ascii")
+            name = ".".join(map(_a_label, _DOTS.split(name)))
         except (idna.IDNAError, UnicodeError):
             return None
         if len(name) > MAX_NAME:
             return None
     name = name.lower()
     return name if all(map(_LABEL.fullmatch, name.split("."))) else None
+
+
+def _a_label(label: str) -> str:
+    if label.isascii():
+        return label
+    return idna.encode(label, uts46=True, transitional=False).decode("ascii")
 
 
 def key_name(selector: str, domain: str) -> str | None:
