@@ -53,6 +53,7 @@ class Reason(StrEnum):
     KEY_REVOKED = "key-revoked"  # RFC 6376 3.6.1: an empty p=
     KEY_TOO_LARGE = "key-too-large"
     KEY_EXPONENT = "key-exponent"
+    KEY_EXPIRED = "key-expired"  # of OpenPGP: or revoked, or not for signing; gpg knows
     KEY_NOT_FOR_THIS = "key-not-for-this"  # another algorithm, hash, service or identity
     # permerror: of the mail and its fields
     MALFORMED_MAIL = "malformed-mail"  # a header that RFC 5322 does not know
@@ -81,6 +82,7 @@ class Reason(StrEnum):
     REPEATED_FIELD = "repeated-field"  # a reader may see one that is not the signed one
     # not-checked
     TOO_MANY = "too-many"
+    NO_TOOL = "no-tool"  # what verifies it is not installed here
     NO_TIME = "no-time"  # it expires, and nobody knows when the mail came
 
 
