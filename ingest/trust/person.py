@@ -5,18 +5,27 @@ Input: a `Message`. Output: the submitter and, where From was rewritten, how tha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import unicodedata
+from dataclasses import dataclass, field
 
-from ingest.mail.address import addresses
 from ingest.mail.message import Address, Message
+from ingest.trust.domain import ascii_domain
+from ingest.trust.rewritten import Rewriting, Undone, rewritten
 
 
 @dataclass(frozen=True, slots=True)
 class Submitter:
-    """`undone`: the name of the header that gave the person back, None where From stands."""
+    """`undone`: where the person was found, None where From stands. `rewriting`: what had been
+    put into From, also where the person behind it could not be found."""
 
     person: Address
-    undone: str | None = None
+    undone: Undone | None = None
+    rewriting: Rewriting | None = field(default=None, compare=False)
+
+    @property
+    def looks_like_a_list(self) -> bool:
+        """Whether From was rewritten and still stands."""
+        return self.rewriting is not None and self.undone is None
 
 
 def submitter(message: Message) -> Submitter:
@@ -24,19 +33,24 @@ def submitter(message: Message) -> Submitter:
 
     `X-Original-From` is what Google Groups and b4's relay write when they replace From by an
     address of their own. It counts only where From itself says that it was replaced, by "via"
-    in the name; else anybody could sign with it as somebody else.
+    in the name or by its address; else anybody could sign with it as somebody else. See
+    `trust.rewritten` for the other habits.
     """
-    if " via " in message.sender.name:
-        original = message.header("X-Original-From")
-        if original is not None:
-            found = addresses(original)
-            if found and found[0].email:
-                return Submitter(found[0], "X-Original-From")
-    return Submitter(message.sender)
+    found = rewritten(message)
+    if found is None:
+        return Submitter(message.sender)
+    return Submitter(found.person, found.undone, found.rewriting)
 
 
 def person_key(email: str) -> str:
-    """An address as people are told apart: the domain in lower case (RFC 5321 2.4), the local
-    part as written, which only its own host may fold."""
+    """An address as people are told apart: the domain in lower case (RFC 5321 2.4) and by its
+    A-labels, as RFC 5890 compares names; the local part as written, which only its own host may
+    fold, in one of Unicode's spellings (RFC 6532 3.1)."""
     local, at, domain = email.rpartition("@")
-    return f"{local}@{domain.lower()}" if at else email
+    if not at:
+        return email
+    if not local.isascii():
+        local = unicodedata.normalize("NFC", local)
+    if domain.isascii():
+        return f"{local}@{domain.lower()}"
+    return f"{local}@{ascii_domain(domain) or domain.lower()}"
