@@ -12,7 +12,7 @@ from ingest.trust import signatures
 from ingest.trust.answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure, recorded
 from ingest.trust.verdict import Alignment, Coverage, Kind, Reason, Result, Verdict
 from tests import mails
-from tests.signing import ED25519, HEADERS, RSA, SIGNERS, Signer, rsa_record, sign, zone
+from tests.signing import ED25519, HEADERS, RSA, SIGNERS, Signer, record, rsa_record, sign, zone
 
 AT = datetime(2026, 3, 2, 10, 16)
 NOW = int(AT.replace(tzinfo=UTC).timestamp())
@@ -302,7 +302,7 @@ def test_an_expired_signature_that_does_not_hold_fails() -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "reason", "bits"),
+    ("text", "reason", "bits"),
     [
         (rsa_record((1 << 16_383) + 1), Reason.KEY_TOO_LARGE, 16_384),
         (rsa_record((1 << 32_767) + 1), Reason.KEY_TOO_LARGE, 32_768),
@@ -316,15 +316,42 @@ def test_an_expired_signature_that_does_not_hold_fails() -> None:
     ],
 )
 def test_keys_that_would_hold_us_up_are_refused_by_their_size(
-    record: str, reason: Reason, bits: int | None, monkeypatch: pytest.MonkeyPatch
+    text: str, reason: Reason, bits: int | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def computed(*_: object) -> bool:
         raise AssertionError("computed with a key that is refused")
 
     monkeypatch.setattr("dkim.DKIM.verify_sig_process", computed)
-    (one,) = judge(sign(PATCH), {RSA.name: Found(record)})
+    (one,) = judge(sign(PATCH), {RSA.name: Found(text)})
     assert (one.result, one.reason, one.key_bits) == (Result.PERMERROR, reason, bits)
-    assert one.key == record[: 16 * 1024]
+    assert one.key == text[: 16 * 1024]
+
+
+@pytest.mark.parametrize(
+    ("limit", "tags", "passes"),
+    [
+        ("h=sha256", [], True),
+        ("h=sha1:sha256", [], True),
+        ("h=sha1", [], False),
+        ("t=s", [], True),
+        ("t=y:s", ["i=ada@EXAMPLE.org"], True),
+        ("t=s", ["i=ada@dev.example.org"], False),
+        ("t=y", ["i=ada@dev.example.org"], True),
+        ("s=email", [], True),
+        ("s=tlsrpt", [], False),
+    ],
+)
+def test_what_a_key_is_for(limit: str, tags: list[str], passes: bool) -> None:
+    answers: dict[str, Answer] = {RSA.name: Found(f"{record(RSA.key)}; {limit}")}
+    found = outcome(sign(PATCH, tags=tags), answers=answers)
+    expected = (Result.PERMERROR, Reason.KEY_NOT_FOR_THIS)
+    assert found == ((Result.PASS, Reason.HOLDS) if passes else expected)
+
+
+def test_a_key_of_another_algorithm() -> None:
+    answers: dict[str, Answer] = {RSA.name: Found(record(ED25519.key))}
+    found = outcome(sign(PATCH), answers=answers)
+    assert found == (Result.PERMERROR, Reason.KEY_NOT_FOR_THIS)
 
 
 def test_of_a_thousand_signatures_five_are_verified() -> None:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ingest.mail.message import Address
 from ingest.mail.parse import parse
 from ingest.trust.person import submitter
-from ingest.trust.rewritten import Rewriting, Rewritten, Undone, rewritten
+from ingest.trust.rewritten import Rewriting, Rewritten, Undone, rewritten, suspect
 from tests import mails
 
 ADA = Address("Ada Byron", "ada@example.org")
@@ -224,6 +224,26 @@ def test_who_is_behind_is_not_known(sender: str, headers: list[str], rewriting: 
     who = submitter(parse(mails.mail("a@x", "x", "y", sender=sender, headers=headers)))
     assert who.looks_like_a_list
     assert who.person.email in sender
+
+
+@pytest.mark.parametrize(
+    ("name", "email", "expected"),
+    [
+        ("Ada", "devnull+ada.example.org@relay.example.net", Rewriting.RELAY),
+        ("Ada", "Dev@lists.example.org", Rewriting.LIST),
+        ("Ada", "other@lists.example.org", Rewriting.LIST),
+        ("Ada", "0000abcd1234-dmarc-request@listserv.example.net", Rewriting.LIST),
+        ("Ada", "ada=40example.org@dmarc.example.net", Rewriting.ENCODED),
+        ("Ada", "ada@example.org.invalid", Rewriting.SUFFIX),
+        ("Ada via Dev", "ada@example.org", Rewriting.NAME_ONLY),
+        ("Ada", "ada@example.org", None),
+        ("Via Lattea", "via@example.org", None),
+        ("", "", None),
+    ],
+)
+def test_people_who_look_like_a_list(name: str, email: str, expected: Rewriting | None) -> None:
+    lists = ["dev.lists.example.org", "other@lists.example.org"]
+    assert suspect(Address(name, email), lists) is expected
 
 
 @given(st.text(max_size=80), st.text(max_size=80), st.text(max_size=80))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections import Counter
 from datetime import UTC, datetime
@@ -85,6 +86,13 @@ def test_domains_that_vouch() -> None:
     found = signatures.judge(raw, zone(), AT)
     assert found.domains == {"example.org", "example.net"}
     assert len(found.verdicts) == 3
+
+
+def test_answers_and_verdicts_go_to_another_process_and_back() -> None:
+    found = signatures.judge(SEEDS[2], zone(), AT)
+    assert pickle.loads(pickle.dumps(found)) == found
+    answers = dict(zone().answers) | {"a.example": NoSuchKey(), "b.example": TemporaryFailure()}
+    assert pickle.loads(pickle.dumps(answers)) == answers
 
 
 def _compare(raws: list[tuple[str, bytes]], monkeypatch: pytest.MonkeyPatch) -> Counter[str]:

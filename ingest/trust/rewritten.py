@@ -101,6 +101,21 @@ def rewritten(message: Message) -> Rewritten | None:
     return None if via is None else Rewritten(sender, Rewriting.NAME_ONLY, None)
 
 
+def suspect(person: Address, lists: Iterable[str]) -> Rewriting | None:
+    """Whether a submitter looks like a list or a relay after all. `lists`: ids and addresses of
+    lists, in lower case. For a look over stored people, when the mail is not at hand."""
+    known = frozenset(lists)
+    if _RELAY.match(person.email):
+        return Rewriting.RELAY
+    if _is_list(person.email, known) or _LISTSERV.match(person.email):
+        return Rewriting.LIST
+    if _ENCODED.fullmatch(person.email):
+        return Rewriting.ENCODED
+    if _SUFFIX.fullmatch(person.email):
+        return Rewriting.SUFFIX
+    return Rewriting.NAME_ONLY if _VIA.match(person.name) else None
+
+
 def _found(sender: Address, rewriting: Rewriting, pair: tuple[Address, Undone] | None) -> Rewritten:
     person, undone = pair if pair is not None else (sender, None)
     return Rewritten(person, rewriting, undone)
