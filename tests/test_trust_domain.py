@@ -75,6 +75,7 @@ def test_organisations(domain: str, expected: str | None) -> None:
         ("example.org", "example.net", Alignment.NONE),
         ("badexample.org", "example.org", Alignment.NONE),
         ("co.uk", "example.co.uk", Alignment.NONE),
+        ("co.uk", "github.io", Alignment.NONE),
         ("eve.co.uk", "ada.co.uk", Alignment.NONE),
         ("eve.github.io", "ada.github.io", Alignment.NONE),
         ("eve.github.io", "github.io", Alignment.NONE),
