@@ -91,11 +91,10 @@ def lies(honest: Say) -> Say:
 @contextmanager
 def nameserver(zone: Mapping[str, Say]) -> Iterator[Nameserver]:
     """Serve the zone until the block is left; names that are not in it do not exist."""
-    udp = socketserver.ThreadingUDPServer(("127.0.0.1", 0), _Udp)
-    tcp = socketserver.ThreadingTCPServer(udp.server_address, _Tcp)
+    udp, tcp = _listen()
     server = Nameserver(udp.server_address[1])
     for one in (udp, tcp):
-        one.daemon_threads = True
+        one.daemon_threads = True  # type: ignore[attr-defined]
         one.zone, one.heard = zone, server.heard  # type: ignore[attr-defined]
     threads = [threading.Thread(target=one.serve_forever, args=(0.05,)) for one in (udp, tcp)]
     for thread in threads:
@@ -108,6 +107,17 @@ def nameserver(zone: Mapping[str, Say]) -> Iterator[Nameserver]:
             one.server_close()
         for thread in threads:
             thread.join()
+
+
+def _listen() -> tuple[socketserver.UDPServer, socketserver.TCPServer]:
+    """The same port for both; somebody else may have the one that UDP got."""
+    for _ in range(100):
+        udp = socketserver.ThreadingUDPServer(("127.0.0.1", 0), _Udp)
+        try:
+            return udp, socketserver.ThreadingTCPServer(udp.server_address, _Tcp)
+        except OSError:
+            udp.server_close()
+    raise OSError("no port is free for both UDP and TCP")
 
 
 def _answers(server: Any, packet: bytes, protocol: str) -> list[bytes]:

@@ -42,8 +42,10 @@ KEY = "v=DKIM1; p=AAAA"
     ],
 )
 def test_what_dns_says(say: Say, expected: Answer) -> None:
+    # Long enough for a busy machine where there is an answer to wait for.
+    patience = 0.7 if expected == TemporaryFailure() else 20.0
     with nameserver({NAME: say}) as server:
-        found = Resolver(server.servers, per_name=0.7).resolve([NAME])
+        found = Resolver(server.servers, per_name=patience).resolve([NAME])
     assert found == {NAME: expected}
 
 
@@ -77,7 +79,7 @@ def test_names_are_asked_once_and_answers_remembered() -> None:
 def test_for_how_long_an_answer_holds(say: Say, seconds: int) -> None:
     with nameserver({NAME: say}) as server:
         now = [0.0]
-        resolver = Resolver(server.servers, clock=lambda: now[0], per_name=0.5)
+        resolver = Resolver(server.servers, clock=lambda: now[0])
         for at, questions in ((0.0, 1), (seconds - 1.0, 1), (seconds + 1.0, 2)):
             now[0] = at
             resolver.resolve([NAME])
@@ -117,7 +119,7 @@ def test_silence_costs_no_more_than_the_budget() -> None:
 
 def test_one_silent_name_leaves_time_for_the_others() -> None:
     with nameserver({"silent.example": silent, NAME: texts(KEY)}) as server:
-        found = Resolver(server.servers, per_name=0.3).resolve(["silent.example", NAME])
+        found = Resolver(server.servers, per_name=1.5).resolve(["silent.example", NAME])
     assert found == {"silent.example": TemporaryFailure(), NAME: Found(KEY)}
 
 
