@@ -104,6 +104,7 @@ class Acceptor:
         self._thread = threading.Thread(target=self._run, name="acceptor", daemon=True)
         if engine.dialect.name == "postgresql":
             event.listen(engine, "connect", _flush_commits)
+            engine.dispose()  # of connections that were made before this, and have not heard it
 
     def start(self) -> None:
         self._thread.start()

@@ -1,0 +1,33 @@
+"""Accepting into PostgreSQL: the flush behind a 250."""
+
+from __future__ import annotations
+
+import pytest
+from sqlalchemy import text
+
+from ingest.daemon.acceptor import Acceptor
+from ingest.store.database import open_store
+
+SETTING = text("SELECT current_setting('synchronous_commit')")
+
+
+@pytest.mark.parametrize(
+    ("server", "ours"), [("off", "local"), ("on", "on"), ("remote_apply", "remote_apply")]
+)
+def test_commits_are_flushed_whatever_the_server_does(
+    postgres_url: str, server: str, ours: str
+) -> None:
+    """On each connection: on those too that opening the store has left in the pool."""
+    made = open_store(postgres_url, create=True)
+    with made.connect() as connection:
+        name = connection.engine.url.database
+        connection.execute(text(f"ALTER DATABASE {name} SET synchronous_commit TO {server}"))
+        connection.commit()
+    made.dispose()
+    engine = open_store(postgres_url)
+    with engine.connect() as connection:
+        assert connection.execute(SETTING).scalar() == server
+    Acceptor(engine)
+    with engine.connect() as first, engine.connect() as second:
+        assert [one.execute(SETTING).scalar() for one in (first, second)] == [ours] * 2
+    engine.dispose()
