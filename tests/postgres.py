@@ -6,6 +6,7 @@ import contextlib
 import importlib.util
 import os
 import pwd
+import shlex
 import shutil
 import subprocess
 import tempfile
@@ -39,34 +40,58 @@ def throwaway(binaries: Path, *options: str) -> Iterator[str]:
     since a Unix socket's path may have at most 107 characters.
     """
     root = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    identity: dict[str, object] = {}
     if os.geteuid() == 0:
         user = pwd.getpwnam("nobody")
         os.chown(root, user.pw_uid, user.pw_gid)
-        identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-
-    def run(program: str, *arguments: str) -> None:
-        subprocess.run(  # type: ignore[call-overload]
-            [str(binaries / program), *arguments],
-            check=True,
-            cwd=root,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-            env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
-            **identity,
-        )
-
-    data = str(root / "d")
-    run("initdb", "-D", data, "-U", "t", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "-N")
+    url = f"postgresql+psycopg://t@/postgres?host={root}"
+    _run(
+        binaries, root,
+        "initdb", "-D", str(root / "d"), "-U", "t", "-A", "trust", "-E", "UTF8",
+        "--locale=C.UTF-8", "-N",
+    )  # fmt: skip
     settings = [f"-k {root}", "-c listen_addresses="]
     settings += [f"-c {name}=off" for name in ("fsync", "synchronous_commit", "full_page_writes")]
-    run(
-        "pg_ctl", "-D", data, "-w", "-l", str(root / "log"),
-        "-o", " ".join([*settings, *options]), "start",
-    )  # fmt: skip
+    start(binaries, url, *settings, *options)
     try:
-        yield f"postgresql+psycopg://t@/postgres?host={root}"
+        yield url
     finally:
-        run("pg_ctl", "-D", data, "-m", "immediate", "stop")
+        stop(binaries, url, mode="immediate")
         shutil.rmtree(root, ignore_errors=True)
+
+
+def start(binaries: Path, url: str, *options: str) -> None:
+    """Start the server of a `throwaway`; without options, one that was stopped, as it was."""
+    root = _folder(url)
+    words = options or shlex.split((root / "d" / "postmaster.opts").read_text())[1:]
+    _run(
+        binaries, root,
+        "pg_ctl", "-D", str(root / "d"), "-w", "-l", str(root / "log"),
+        "-o", " ".join(words), "start",
+    )  # fmt: skip
+
+
+def stop(binaries: Path, url: str, *, mode: str) -> None:
+    """Stop it. `mode`: `fast` sees its clients off, `immediate` leaves as in a crash."""
+    root = _folder(url)
+    _run(binaries, root, "pg_ctl", "-D", str(root / "d"), "-w", "-m", mode, "stop")
+
+
+def _folder(url: str) -> Path:
+    return Path(url.rpartition("host=")[2])
+
+
+def _run(binaries: Path, root: Path, program: str, *arguments: str) -> None:
+    identity: dict[str, object] = {}
+    if os.geteuid() == 0:
+        user = pwd.getpwnam("nobody")
+        identity = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
+    subprocess.run(  # type: ignore[call-overload]
+        [str(binaries / program), *arguments],
+        check=True,
+        cwd=root,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
+        **identity,
+    )
