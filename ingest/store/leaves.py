@@ -194,6 +194,7 @@ def _joins(node: Node, answered: _Above, series: dict[int, _Series]) -> bool:
         or one.person_id != node.person_id
         or one.total != facts.total
         or one.version != (facts.version, facts.version_minor)
+        or facts.version_given != (one.version != (1, 0))
         or slot in one.taken
         or not 1 <= slot[0] <= one.total
     ):

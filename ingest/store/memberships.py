@@ -166,11 +166,15 @@ _NATURAL = (Rule.FIRST, Rule.BELOW, Rule.SIBLING, Rule.UNTHREADED)
 
 
 def _plain(one: Series, members: Sequence[Facts]) -> bool:
-    """Whether it is a cover and patches that agree in all, found without mending."""
+    """Whether it is a cover and patches that agree in all, found without mending.
+
+    None of them says "v1": a patch that joins could not see whether the others do.
+    """
     first = members[0]
     return (
         one.cover is not None
         and first.piece
+        and first.version_given == ((one.version, one.version_minor) != (1, 0))
         and not one.partial
         and all(member.rule in _NATURAL for member in one.members)
         and len(
