@@ -1,0 +1,321 @@
+"""kill -9 of the daemon, of its workers and of `ingest pipe`, at random and under load: what was
+acknowledged is stored, once, byte for byte, and the records are those that the same mail gives
+when nothing happens.
+
+Eight senders keep a ledger (`tests.senders`); it is printed, and its sums are what is asserted.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from ingest.config import load_config
+from ingest.store import raw, schema
+from ingest.store.database import open_store
+from tests import histories, mails
+from tests.command import ingest_ok
+from tests.daemon import SHORT_LEASE, Daemon, running, served, short_folder
+from tests.senders import ByPipe, Ledger, Letter, OverSocket, Sender, Way
+
+SENDERS = 8
+LISTS = {
+    histories.LISTS[0]: ("dev@lists.example.org",),
+    histories.LISTS[1]: ("fs@lists.example.com", "fs-archive@example.org"),
+}
+CATCH_ALL = "archive@example.org"
+_PATIENCE = 240  # seconds, for what is to come about by itself
+
+
+# --- the load -----------------------------------------------------------------------------------
+
+
+def letters(seed: int, count: int) -> list[Letter]:
+    """A history of patches and reviews, each mail for one to three addresses. Some have lines
+    that begin with a dot."""
+    chance = random.Random(seed)
+    addresses = [CATCH_ALL, *(one for many in LISTS.values() for one in many)]
+    found = []
+    for one in histories.history(seed, count):
+        dots = b".\n..\n.and so on\n" if chance.random() < 0.2 else b""
+        to = chance.sample(addresses, chance.choice((1, 1, 2, 3)))
+        found.append(Letter(one.raw + dots, tuple(to)))
+    return found
+
+
+def shares(all_letters: Sequence[Letter], chance: random.Random) -> list[list[Letter]]:
+    """All of it among the senders. One letter in eight goes to two of them, who send it for
+    different recipients, at the same time perhaps."""
+    dealt: list[list[Letter]] = [[] for _ in range(SENDERS)]
+    for number, letter in enumerate(all_letters):
+        dealt[number % SENDERS].append(letter)
+        if chance.random() < 0.125:
+            dealt[(number + 1) % SENDERS].append(Letter(letter.mail, (CATCH_ALL,)))
+    return dealt
+
+
+def ways(daemons: Sequence[Daemon], ledger: Ledger, chance: random.Random) -> list[Way]:
+    """How each sender hands over; with several daemons, each connection to any of them."""
+
+    def to(attribute: str) -> Callable[[], Path | int]:
+        return lambda: getattr(chance.choice(daemons), attribute)
+
+    return [
+        OverSocket(to("unix"), lmtp=True),
+        OverSocket(to("unix"), lmtp=True),
+        OverSocket(to("lmtp_port"), lmtp=True),
+        OverSocket(to("lmtp_port"), lmtp=True),
+        OverSocket(to("smtp_port"), lmtp=False),
+        OverSocket(to("smtp_port"), lmtp=False),
+        ByPipe(to("unix"), ledger),
+        ByPipe(to("lmtp_port"), ledger),
+    ]
+
+
+# --- the killer ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Killer:
+    """Kills at random until every kind has had its share of `kills`."""
+
+    daemons: Sequence[Daemon]
+    pipes: Sequence[ByPipe]
+    ledger: Ledger
+    kills: int
+    chance: random.Random
+    done: Counter[str] = field(default_factory=Counter)
+    _end: dict[str, float] = field(default_factory=dict)  # when a daemon's life is over
+    _longest: float = 2.0  # seconds of a life
+
+    def run(self) -> None:
+        deadline = time.monotonic() + 20 * _PATIENCE
+        while not self._enough():
+            assert time.monotonic() < deadline, self.done
+            assert not self.ledger.troubles, self.ledger.troubles
+            for one in self.daemons:
+                self._daemon(one)
+            if self.chance.random() < 0.3:
+                self.done["worker"] += self.chance.choice(self.daemons).kill_worker(self.chance)
+            if self.chance.random() < 0.3:
+                self.chance.choice(self.pipes).kill()
+            self.done["pipe"] = self.ledger.killed
+            time.sleep(self.chance.uniform(0, 0.3))
+
+    def _enough(self) -> bool:
+        least = self.kills // 4
+        return (
+            self.done.total() >= self.kills
+            and min(self.done[kind] for kind in ("daemon", "worker", "pipe")) >= least
+        )
+
+    def _daemon(self, one: Daemon) -> None:
+        """Kill it when its life is over, which begins once it answers; now and then before."""
+        if one.name not in self._end:
+            if one.ready():
+                self._end[one.name] = time.monotonic() + self.chance.uniform(0, self._longest)
+            elif self.chance.random() > 0.01:
+                return
+        if time.monotonic() >= self._end.get(one.name, 0):
+            one.kill()
+            self.done["daemon"] += 1
+            self._end.pop(one.name, None)
+            one.start()
+
+
+# --- what is there in the end -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The store beside the ledger, in numbers."""
+
+    stored: int
+    lost: int
+    altered: int
+    duplicates: int
+    unasked: int
+    waiting: int
+    set_aside: int
+
+
+def look(engine: Engine, ledger: Ledger) -> Found:
+    mail, pending = schema.mail.c, schema.pending.c
+    stored: Counter[bytes] = Counter()
+    altered = 0
+    with engine.connect() as connection:
+        for row in connection.execute(select(mail.sha256, mail.codec, mail.raw)):
+            sha256 = bytes(row.sha256)
+            stored[sha256] += 1
+            letter = ledger.sent.get(sha256)
+            altered += letter is None or raw.unpack(row.codec, row.raw) != letter.wire
+        reasons = connection.execute(select(pending.reason)).scalars().all()
+    set_aside = sum(one is not None for one in reasons)
+    return Found(
+        stored=stored.total(),
+        lost=len(ledger.acknowledged.keys() - stored.keys()),
+        altered=altered,
+        duplicates=stored.total() - len(stored),
+        unasked=len(stored.keys() - ledger.sent.keys()),
+        waiting=len(reasons) - set_aside,
+        set_aside=set_aside,
+    )
+
+
+def wait_until_derived(engine: Engine) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    query = select(func.count()).select_from(schema.pending)
+    query = query.where(schema.pending.c.reason.is_(None))
+    while True:
+        with engine.connect() as connection:
+            left = connection.execute(query).scalar_one()
+        if not left:
+            return
+        assert time.monotonic() < deadline, f"{left} mails are still not derived"
+        time.sleep(0.1)
+
+
+def at_once(ledger: Ledger, config: Path, folder: Path) -> str:
+    """The export of a store into which all that was sent is put in one transaction."""
+    by_address = {address: list_id for list_id, many in LISTS.items() for address in many}
+    engine = open_store(f"sqlite:///{folder / 'at-once.db'}", create=True)
+    deliveries = [
+        mails.delivery(
+            letter.wire,
+            route=tuple(sorted({by_address[to] for to in letter.recipients if to in by_address})),
+        )
+        for letter in ledger.sent.values()
+    ]
+    mails.store(engine, deliveries, load_config(config))
+    exported = mails.exported(engine)
+    engine.dispose()
+    return exported
+
+
+def told(ledger: Ledger, kills: Counter[str], found: Found, seconds: float) -> str:
+    retries = ", ".join(f"{count} {why}" for why, count in ledger.retries.most_common())
+    return (
+        f"{len(ledger.sent)} mails from {SENDERS} senders in {seconds:.0f} s: "
+        f"{ledger.acknowledged.total()} acknowledgements of {len(ledger.acknowledged)}, "
+        f"{ledger.retries.total()} retries ({retries}); "
+        f"kills: {', '.join(f'{count} {kind}' for kind, count in sorted(kills.items()))}; "
+        f"stored {found.stored}, lost {found.lost}, altered {found.altered}, "
+        f"duplicates {found.duplicates}, never sent {found.unasked}, "
+        f"not derived {found.waiting}, quarantined {found.set_aside}"
+    )
+
+
+# --- the tests ----------------------------------------------------------------------------------
+
+
+def check_kills(
+    url: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    seed: int,
+    count: int,
+    kills: int,
+    pause: float,
+    daemon_count: int = 1,
+    code: str | None = None,
+) -> None:
+    chance = random.Random(seed)
+    ledger, halt = Ledger(), threading.Event()
+    daemons = [
+        Daemon(folder, url, name=f"d{number}", lists=LISTS, recipients=[CATCH_ALL], code=code)
+        for number in range(daemon_count)
+    ]
+    begun = time.monotonic()
+    with served(*daemons):
+        senders = [
+            Sender(way, share, ledger, halt, seed=f"{seed} {number}", pause=pause)
+            for number, (way, share) in enumerate(
+                zip(
+                    ways(daemons, ledger, chance),
+                    shares(letters(seed, count), chance),
+                    strict=True,
+                )
+            )
+        ]
+        for one in senders:
+            one.start()
+        pipes = [one.way for one in senders if isinstance(one.way, ByPipe)]
+        killer = Killer(daemons, pipes, ledger, kills, chance)
+        killer.run()
+        for one in daemons:
+            one.wait_ready()
+        halt.set()
+        for one in senders:
+            one.join(_PATIENCE)
+            assert not one.is_alive(), "a sender does not end"
+        engine = open_store(url)
+        wait_until_derived(engine)
+        shared = [Counter(line["event"] for line in one.lines())["derived"] for one in daemons]
+        assert [one.stop() for one in daemons] == [0] * daemon_count
+    seconds = time.monotonic() - begun
+    found = look(engine, ledger)
+    with capsys.disabled():
+        print(f"\n{engine.dialect.name}: {told(ledger, killer.done, found, seconds)}")  # noqa: T201
+        if daemon_count > 1:
+            print(f"derived by each daemon: {shared}")  # noqa: T201
+    assert not ledger.troubles, ledger.troubles
+    assert ledger.acknowledged.keys() == ledger.sent.keys()
+    assert found == Found(
+        stored=len(ledger.sent),
+        lost=0, altered=0, duplicates=0, unasked=0, waiting=0, set_aside=0,
+    )  # fmt: skip
+    assert mails.exported(engine) == at_once(ledger, daemons[0].config, folder)
+    engine.dispose()
+    ingest_ok("check", "--database", url, cwd=folder)
+    seen = set().union(*(one.workers_seen for one in daemons))
+    assert len(seen) >= killer.done["worker"]
+    assert not running(seen), "a worker has outlived its daemon"
+    assert all(shared), f"one daemon has derived nothing: {shared}"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with short_folder() as found:
+        yield found
+
+
+def test_kill_9_at_random(
+    database_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_kills(
+        database_url, folder, capsys, seed=1, count=300, kills=15, pause=0.2, code=SHORT_LEASE
+    )
+
+
+@pytest.mark.torture
+def test_kill_9_at_random_200_times(
+    database_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_kills(database_url, folder, capsys, seed=2, count=1500, kills=210, pause=0.7)
+
+
+def test_kill_9_of_two_daemons_on_one_database(
+    postgres_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_kills(
+        postgres_url, folder, capsys,
+        seed=3, count=300, kills=12, pause=0.2, daemon_count=2, code=SHORT_LEASE,
+    )  # fmt: skip
+
+
+@pytest.mark.torture
+def test_kill_9_of_two_daemons_on_one_database_200_times(
+    postgres_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_kills(
+        postgres_url, folder, capsys, seed=4, count=1500, kills=210, pause=0.7, daemon_count=2
+    )
