@@ -1,0 +1,183 @@
+"""What durable acceptance costs: mails a second over 1, 8 and 32 sessions, the delay from 250 to
+the record, and what `ingest pipe` adds to the start of Python.
+
+    python benchmarks/accepting.py [SECONDS]
+
+SECONDS: how long each measurement takes (5). Mails have 8 KB and come by LMTP over a Unix socket
+into SQLite and into a PostgreSQL of its own, both in /tmp and with real flushes: where /tmp is
+memory, they cost nothing. Postfix's `smtp-sink`, which forgets what it takes, is the ceiling for
+the same client. `python -I -m ingest` is what is installed; the rest is this folder's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shutil
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests import mails, postgres
+from tests.command import environment
+from tests.daemon import Daemon, served, short_folder
+from tests.senders import Connection, Letter
+
+SESSIONS = (1, 8, 32)
+SIZE = 8192
+TRICKLE = 20  # mails a second, where the delay of a mail that meets no queue is measured
+STARTS = 40
+FLUSHED = ("-c fsync=on", "-c synchronous_commit=on", "-c full_page_writes=on")
+
+
+def letter(stem: str, number: int) -> Letter:
+    """A patch of so many bytes, each with an id of its own."""
+    raw = mails.patch(f"{stem}.{number}@example.org", f"[PATCH] fs: change {stem}.{number}")
+    line = b"# " + b"x" * 68 + b"\n"
+    raw += line * ((SIZE - len(raw)) // len(line))
+    return Letter(raw + b"#" * max(SIZE - 1 - len(raw), 0) + b"\n", ("dev@example.org",))
+
+
+def rate(where: Path, sessions: int, seconds: float) -> float:
+    """Mails a second that are answered with 250."""
+    counts = [0] * sessions
+    begin = threading.Barrier(sessions + 1)
+    over = threading.Event()
+
+    def run(number: int) -> None:
+        connection = Connection(where, lmtp=True)
+        begin.wait()
+        while not over.is_set():
+            connection.send(letter(f"{sessions}.{number}.{time.time_ns()}", counts[number]))
+            counts[number] += 1
+        connection.close()
+
+    threads = [threading.Thread(target=run, args=(number,)) for number in range(sessions)]
+    for one in threads:
+        one.start()
+    begin.wait()
+    started = time.perf_counter()
+    time.sleep(seconds)
+    over.set()
+    for one in threads:
+        one.join()
+    return sum(counts) / (time.perf_counter() - started)
+
+
+def wait_until_recorded(daemon: Daemon) -> None:
+    while len(daemon.lines("derived")) < len(daemon.lines("accepted")):
+        time.sleep(0.2)
+
+
+def delays(daemon: Daemon, after: int) -> list[float]:
+    """Milliseconds from the line of the 250 to that of the record, without the first mails."""
+    accepted = {line["sha256"]: line["time"] for line in daemon.lines("accepted")[after:]}
+    derived = {line["sha256"]: line["time"] for line in daemon.lines("derived")}
+    return [
+        (datetime.fromisoformat(derived[one]) - datetime.fromisoformat(at)).total_seconds() * 1000
+        for one, at in accepted.items()
+    ]
+
+
+def trickle(daemon: Daemon, seconds: float) -> list[float]:
+    """The delays where mail comes slower than it is derived."""
+    before = len(daemon.lines("accepted"))
+    connection = Connection(daemon.unix, lmtp=True)
+    for number in range(int(seconds * TRICKLE)):
+        connection.send(letter("trickle", number))
+        time.sleep(1 / TRICKLE)
+    connection.close()
+    wait_until_recorded(daemon)
+    return delays(daemon, before)
+
+
+def measure(name: str, url: str, folder: Path, seconds: float) -> None:
+    daemon = Daemon(folder, url, name=name)
+    with served(daemon):
+        slow = trickle(daemon, seconds)
+        for sessions in SESSIONS:
+            before = len(daemon.lines("accepted"))
+            started = time.perf_counter()
+            per_second = rate(daemon.unix, sessions, seconds)
+            wait_until_recorded(daemon)
+            taken = len(daemon.lines("accepted")) - before
+            recorded = taken / (time.perf_counter() - started)
+            show(name, f"{sessions} sessions", f"{per_second:.0f} mails/s accepted and flushed")
+            show(name, f"{sessions} sessions", f"{recorded:.0f} mails/s until all had records")
+        show(name, f"{TRICKLE} mails/s", f"250 to record: {_quantiles(slow)}")
+        if name == "sqlite":
+            pipe(daemon, folder)
+        daemon.stop()
+
+
+def pipe(daemon: Daemon, folder: Path) -> None:
+    """`ingest pipe` from start to exit, beside a Python that does nothing, in turn."""
+    words = ["pipe", "--socket", str(daemon.unix), "-f", "ada@example.org", "--", "dev@example.org"]
+    commands = {
+        "python -c pass": ["-c", "pass"],
+        "python -I -c pass": ["-I", "-c", "pass"],
+        "python -m ingest pipe": ["-m", "ingest", *words],
+        "python -I -m ingest pipe": ["-I", "-m", "ingest", *words],
+    }
+    spent: dict[str, list[float]] = {name: [] for name in commands}
+    for number in range(STARTS):
+        for name, arguments in commands.items():
+            given = letter(name.replace(" ", "-"), number).mail
+            started = time.perf_counter()
+            done = subprocess.run(
+                [sys.executable, *arguments], input=given, check=False, cwd=folder,
+                env=environment(), stderr=subprocess.DEVNULL,
+            )  # fmt: skip
+            if done.returncode == 0:  # -I finds only what is installed
+                spent[name].append((time.perf_counter() - started) * 1000)
+    for name, some in spent.items():
+        show("start to exit", name, _quantiles(some) if some else "not installed")
+
+
+def _quantiles(milliseconds: Sequence[float]) -> str:
+    last = statistics.quantiles(milliseconds, n=100)[98]
+    return f"median {statistics.median(milliseconds):.0f} ms, p99 {last:.0f} ms"
+
+
+@contextlib.contextmanager
+def sink(folder: Path) -> Iterator[Path]:
+    """Postfix's smtp-sink, speaking LMTP."""
+    path = folder / "sink.sock"
+    process = subprocess.Popen(["smtp-sink", "-u", "nobody", "-L", f"unix:{path}", "128"])
+    try:
+        while not path.exists():
+            time.sleep(0.05)
+        yield path
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def show(where: str, what: str, found: str) -> None:
+    print(f"{where:14} {what:26} {found}", flush=True)
+
+
+def main() -> None:
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    with short_folder() as folder:
+        if shutil.which("smtp-sink"):
+            folder.chmod(0o777)  # smtp-sink makes its socket as nobody
+            with sink(folder) as path:
+                for sessions in SESSIONS:
+                    found = rate(path, sessions, seconds)
+                    show("smtp-sink", f"{sessions} sessions", f"{found:.0f} mails/s, forgotten")
+            folder.chmod(0o755)
+        measure("sqlite", f"sqlite:///{folder / 'store.db'}", folder, seconds)
+        if (binaries := postgres.find_binaries()) is not None:
+            with postgres.throwaway(binaries, *FLUSHED) as url:
+                measure("postgresql", url, folder, seconds)
+
+
+if __name__ == "__main__":
+    main()
