@@ -27,7 +27,7 @@ SHORT_LEASE = """
 import functools
 import ingest.daemon.serve as serve
 from ingest.daemon.deriver import Deriver, Pace
-serve.Deriver = functools.partial(Deriver, pace=Pace(lease=3))
+serve.Deriver = functools.partial(Deriver, pace=Pace(lease=2, poll=0.5))
 from ingest.cli import main
 main()
 """

@@ -22,8 +22,9 @@ from sqlalchemy import Engine, select
 from ingest.store import raw, schema
 from ingest.store.database import open_store
 from tests import mails, postgres
+from tests.conftest import ROOT
 from tests.daemon import SHORT_LEASE, Daemon, served, short_folder
-from tests.private_postfix import DOMAIN, PIPE_DOMAIN, Postfix, postfix
+from tests.private_postfix import DOMAIN, MAIN, MASTER, PIPE_DOMAIN, Postfix, postfix
 from tests.senders import Connection, Letter
 from tests.test_torture_kills import wait_until_derived
 
@@ -248,3 +249,22 @@ def test_only_an_unknown_address_bounces(setting: Setting) -> None:
         routes = connection.execute(select(schema.mail.c.route)).scalars().all()
     engine.dispose()
     assert sorted(routes) == [f"l1.{DOMAIN}", f"l2.{DOMAIN}"]
+
+
+def test_the_manual_says_what_is_tested_here() -> None:
+    """Each line of the snippets, with the manual's paths and users in the place of ours."""
+    manual = ROOT / "docs" / "operation.md"
+    if not manual.exists():
+        pytest.skip("docs/operation.md is not written yet")
+    text = manual.read_text()
+    shown = {
+        name: "".join(re.findall(rf"^```{re.escape(name)}\n(.*?)^```", text, re.M | re.S))
+        for name in ("main.cf", "master.cf", "transport")
+    }
+    own = MASTER.format(
+        user="ingest", program="/usr/local/lib/ingest/ingest-pipe", socket="/run/ingest/lmtp.sock"
+    )
+    assert [line for line in own.splitlines() if line not in shown["master.cf"].splitlines()] == []
+    fixed = [line for line in MAIN.splitlines() if "{" not in line]
+    assert [line for line in fixed if line not in shown["main.cf"].splitlines()] == []
+    assert "ingest-lmtp:unix:/run/ingest/lmtp.sock" in shown["transport"]
