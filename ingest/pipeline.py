@@ -222,10 +222,14 @@ def _links(message: Message) -> tuple[str, ...]:
 
 
 def _named_lists(message: Message, delivery: Delivery) -> tuple[ListName, ...]:
-    """The lists that the mail's headers name and those that its delivery named."""
+    """The lists that the delivery named, or else those that the mail's headers name.
+
+    Anybody can write a List-Id; who it was delivered to is the mail server's word. So headers
+    only add the address of a list that the delivery has named too.
+    """
     named = {one.list_id: one for one in message.lists}
-    for list_id in delivery.route:
-        named.setdefault(list_id, ListName(list_id, ""))
+    if delivery.route:
+        named = {list_id: named.get(list_id, ListName(list_id, "")) for list_id in delivery.route}
     return tuple(named[list_id] for list_id in sorted(named))
 
 

@@ -57,7 +57,7 @@ def replay(
 ) -> Summary:
     """Store what a source holds, from where the last run stopped.
 
-    `route`: list ids to file the mail under, besides those that it names. `again`: from the
+    `route`: list ids to file the mail under, whatever it names itself. `again`: from the
     start. `progress` is told how many items each batch had. Raises `SourceError`; the batches
     before it stand.
     """

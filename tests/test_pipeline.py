@@ -189,12 +189,22 @@ def test_copies_are_ranked_whole_and_early_first() -> None:
 CONFIG = Config(lists=(ConfiguredList("development", mails.LIST, "dev@example.org"),))
 
 
-def test_lists_as_mail_and_delivery_name_them() -> None:
-    one = derived(mails.patch(), route=("zoo.example.org", mails.LIST))
-    assert one.lists == (
-        ListName(mails.LIST, "dev@lists.example.org"),
-        ListName("zoo.example.org", ""),
-    )
+@pytest.mark.parametrize(
+    ("route", "lists"),
+    [
+        ((), [ListName(mails.LIST, "dev@lists.example.org")]),
+        (
+            ("zoo.example.org", mails.LIST),
+            [ListName(mails.LIST, "dev@lists.example.org"), ListName("zoo.example.org", "")],
+        ),
+        # Anybody can write a List-Id: one that the delivery does not name routes nothing.
+        (("zoo.example.org",), [ListName("zoo.example.org", "")]),
+    ],
+)
+def test_lists_that_the_delivery_names_count_alone(
+    route: tuple[str, ...], lists: list[ListName]
+) -> None:
+    assert list(derived(mails.patch(), route=route).lists) == lists
 
 
 @pytest.mark.parametrize(
@@ -206,6 +216,7 @@ def test_lists_as_mail_and_delivery_name_them() -> None:
         (mails.patch(list_id=None), CONFIG, {}, "list-not-configured"),
         (mails.patch(list_id=None), Config(), {}, None),
         (mails.patch(list_id=None), CONFIG, {"route": (mails.LIST,)}, None),
+        (mails.patch(), CONFIG, {"route": ("other.example.org",)}, "list-not-configured"),
         (mails.patch(headers=["X-Patchwork-Hint: ignore"]), Config(), {}, "hint-ignore"),
         (mails.patch(headers=["x-patchwork-hint:  IGNORE "]), Config(), {}, "hint-ignore"),
         (mails.patch(headers=["X-Patchwork-Hint: keep"]), Config(), {}, None),

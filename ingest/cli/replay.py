@@ -14,7 +14,7 @@ from ingest.cli.progress import progress
 @click.command(name="replay")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
 @click.option("--list", "lists", metavar="LIST-ID", multiple=True,
-              help="File the mail under this list, for archives that lack List-Id.")  # fmt: skip
+              help="File the mail under this list, whatever its List-Id says.")  # fmt: skip
 @click.option("--again", is_flag=True, help="From the start, not from where the last run stopped.")
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")

@@ -13,7 +13,8 @@ from ingest.series.facts import Facts
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
-    """One mail as it came. `sha256`: of `raw`; `route`: list ids that the delivery itself named."""
+    """One mail as it came. `sha256`: of `raw`; `route`: list ids that the delivery itself named,
+    which then count alone."""
 
     raw: bytes
     sha256: bytes
