@@ -21,7 +21,7 @@ from ingest.mail.parse import parse
 from ingest.patch.classify import classify
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
 from ingest.series.facts import Facts, Kind
-from ingest.store.incoming import Delivery, Dependency, Derived
+from ingest.store.incoming import BY_LIST_ID, Delivery, Dependency, Derived
 from ingest.trust.person import Submitter, person_key, submitter
 
 if TYPE_CHECKING:
@@ -227,9 +227,11 @@ def _named_lists(message: Message, delivery: Delivery) -> tuple[ListName, ...]:
     Anybody can write a List-Id; who it was delivered to is the mail server's word. So headers
     only add the address of a list that the delivery has named too.
     """
-    named = {one.list_id: one for one in message.lists}
-    if delivery.route:
-        named = {list_id: named.get(list_id, ListName(list_id, "")) for list_id in delivery.route}
+    found = {one.list_id: one for one in message.lists}
+    routed = set(delivery.route) - {BY_LIST_ID}
+    named = {one: found.get(one, ListName(one, "")) for one in routed}
+    if not delivery.route or BY_LIST_ID in delivery.route:
+        named |= found
     return tuple(named[list_id] for list_id in sorted(named))
 
 

@@ -199,6 +199,11 @@ CONFIG = Config(lists=(ConfiguredList("development", mails.LIST, "dev@example.or
         ),
         # Anybody can write a List-Id: one that the delivery does not name routes nothing.
         (("zoo.example.org",), [ListName("zoo.example.org", "")]),
+        (("*",), [ListName(mails.LIST, "dev@lists.example.org")]),
+        (
+            ("*", "zoo.example.org"),
+            [ListName(mails.LIST, "dev@lists.example.org"), ListName("zoo.example.org", "")],
+        ),
     ],
 )
 def test_lists_that_the_delivery_names_count_alone(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from ingest.config import CatchAll, Config, ToLists, Unknown
 from ingest.daemon.acceptor import Acceptor
 from ingest.intake.envelope import Body, Envelope, Never, Taken, Verdict, Why
+from ingest.store.incoming import BY_LIST_ID
 
 
 class Gate:
@@ -32,12 +33,16 @@ class Gate:
 
     def _lists(self, recipients: Sequence[str]) -> tuple[str, ...]:
         config = self._config()
+        if not config.lists:
+            return ()  # every mail is for the lists that it names, as in an archive
         found: set[str] = set()
         for address in recipients:
             match config.route(address):
                 case ToLists(list_ids):
                     found.update(list_ids)
-                case CatchAll() | Unknown():
-                    # Unknown: it was known when the recipient was accepted. List-Id decides.
-                    continue
+                case CatchAll():
+                    found.add(BY_LIST_ID)
+                case Unknown():
+                    # It was known when the recipient was accepted, before a reload.
+                    found.add(BY_LIST_ID)
         return tuple(sorted(found))

@@ -10,11 +10,15 @@ from ingest.mail.message import Address, ListName
 from ingest.patch.trailer import Trailer
 from ingest.series.facts import Facts
 
+# Stands in a route for the lists that the mail's own headers name: it came to an address at which
+# List-Id decides. Routes of repeated deliveries add up, so this must be said as lists are.
+BY_LIST_ID = "*"
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One mail as it came. `sha256`: of `raw`; `route`: list ids that the delivery itself named,
-    which then count alone."""
+    which then count alone, unless `BY_LIST_ID` is among them."""
 
     raw: bytes
     sha256: bytes

@@ -1,0 +1,114 @@
+"""The gate: which lists a recipient means, and one verdict for each."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from sqlalchemy import select
+
+from ingest.config import Config, ConfiguredList, ServeConfig
+from ingest.daemon.acceptor import Acceptor
+from ingest.daemon.gate import Gate
+from ingest.intake.envelope import Envelope, Later, Never, Taken, Verdict, Why
+from ingest.store import schema
+from ingest.store.database import open_store
+from tests import mails
+from tests.test_daemon_acceptor import Bytes
+
+A, B = "a.example.org", "b.example.org"
+LISTS = (
+    ConfiguredList("a", A, "a@example.org", addresses=("both@example.org",)),
+    ConfiguredList("b", B, "b@example.org", addresses=("both@example.org",)),
+)
+CONFIG = Config(
+    lists=LISTS, serve=ServeConfig(recipients=("inbox@example.org",), recipient_delimiter="+")
+)
+OPEN = Config()
+UNKNOWN = Never(Why.UNKNOWN_RECIPIENT)
+
+
+def deliver(
+    tmp_path: Path, config: Config, recipients: tuple[str, ...], after: Config | None = None
+) -> tuple[list[Verdict], list[Verdict], list[str]]:
+    """Verdicts at RCPT and at the end of DATA, and the route of what is stored. `after`: the
+    configuration from DATA on."""
+    now = [config]
+    engine = open_store(f"sqlite:///{tmp_path}/s.db", create=True)
+    acceptor = Acceptor(engine)
+    gate = Gate(lambda: now[0], acceptor)
+    asked = [gate.recipient(one) for one in recipients]
+    taken = tuple(
+        one for one, verdict in zip(recipients, asked, strict=True) if isinstance(verdict, Taken)
+    )
+    now[0] = after or config
+    acceptor.start()
+    envelope = Envelope(protocol="lmtp", peer="unix", helo="mx", sender="", recipients=taken)
+    verdicts = asyncio.run(_deliver(gate, envelope)) if taken else []
+    assert acceptor.stop(60)
+    with engine.connect() as connection:
+        routes = list(connection.execute(select(schema.mail.c.route)).scalars())
+    engine.dispose()
+    return asked, verdicts, routes
+
+
+async def _deliver(gate: Gate, envelope: Envelope) -> list[Verdict]:
+    return list(await gate.deliver(envelope, Bytes(mails.patch())))
+
+
+@pytest.mark.parametrize(
+    ("config", "recipients", "asked", "route"),
+    [
+        (OPEN, ("anybody@example.net",), [Taken()], ""),
+        (OPEN, ("x@example.net", "x@example.net"), [Taken(), Taken()], ""),
+        (CONFIG, ("a@example.org",), [Taken()], A),
+        (CONFIG, ("A@Example.ORG",), [Taken()], A),
+        (CONFIG, ("a+tag@example.org",), [Taken()], A),
+        (CONFIG, ("both@example.org",), [Taken()], f"{A},{B}"),
+        (CONFIG, ("b@example.org", "a@example.org", "b@example.org"), [Taken()] * 3, f"{A},{B}"),
+        (CONFIG, ("inbox@example.org",), [Taken()], "*"),
+        (CONFIG, ("inbox@example.org", "a@example.org"), [Taken()] * 2, f"*,{A}"),
+        (CONFIG, ("nobody@example.org",), [UNKNOWN], None),
+        (CONFIG, ("nobody@example.org", "a@example.org"), [UNKNOWN, Taken()], A),
+    ],
+)
+def test_where_mail_to_these_recipients_goes(
+    tmp_path: Path,
+    config: Config,
+    recipients: tuple[str, ...],
+    asked: list[Verdict],
+    route: str | None,
+) -> None:
+    heard, verdicts, routes = deliver(tmp_path, config, recipients)
+    assert heard == asked
+    assert verdicts == [Taken(Why.ACCEPTED)] * asked.count(Taken())
+    assert routes == ([] if route is None else [route])
+
+
+@pytest.mark.parametrize(
+    ("after", "route"),
+    [
+        (Config(lists=LISTS[1:]), f"*,{B}"),  # what RCPT accepted is taken, and List-Id decides
+        (OPEN, ""),
+        (CONFIG, f"{A},{B}"),
+    ],
+)
+def test_a_reload_between_recipient_and_mail(tmp_path: Path, after: Config, route: str) -> None:
+    recipients = ("a@example.org", "b@example.org")
+    heard, verdicts, routes = deliver(tmp_path, CONFIG, recipients, after)
+    assert heard == [Taken(), Taken()]
+    assert verdicts == [Taken(Why.ACCEPTED)] * 2
+    assert routes == [route]
+
+
+def test_a_verdict_that_is_not_good_is_every_recipients(tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path}/s.db", create=True)
+    acceptor = Acceptor(engine)
+    assert acceptor.stop(1)
+    envelope = Envelope(
+        protocol="lmtp", peer="unix", helo="mx", sender="", recipients=("a@x", "b@x", "a@x")
+    )
+    verdicts = asyncio.run(_deliver(Gate(lambda: OPEN, acceptor), envelope))
+    assert verdicts == [Later(Why.STOPPING)] * 3
+    engine.dispose()
