@@ -11,6 +11,7 @@ serves as many as have come meanwhile, and a single one does not wait for others
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import threading
 import time
 from collections import deque
@@ -18,21 +19,22 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy import Engine, event, text
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.daemon.deriver import utcnow
 from ingest.daemon.journal import LOG
+from ingest.daemon.recording import Trouble, trouble_of
 from ingest.intake.envelope import Body, Envelope, Later, Taken, Verdict, Why
 from ingest.store.database import one_line, write_transaction
 from ingest.store.incoming import Delivery
-from ingest.store.queue import Queued, enqueue
+from ingest.store.queue import enqueue
 
 # Seconds between two looks of a thread that has nothing to do.
 _LOOK = 1.0
 
-# PostgreSQL's class 40, transaction rollback: the same again may go well.
-_ROLLED_BACK = "40"
+# Attempts at a transaction that was in another writer's way.
+_ATTEMPTS = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +106,7 @@ class Acceptor:
         self._thread = threading.Thread(target=self._run, name="acceptor", daemon=True)
         if engine.dialect.name == "postgresql":
             event.listen(engine, "connect", _flush_commits)
-            engine.dispose()  # of connections that were made before this, and have not heard it
+            engine.dispose()  # what it has connected before this would go past it
 
     def start(self) -> None:
         self._thread.start()
@@ -165,6 +167,8 @@ class Acceptor:
             self._beat = time.monotonic()
             if batch:
                 self._answer(batch, self._store(batch))
+            elif self.trouble is not None:
+                self._try()
 
     def _next(self) -> list[_Waiting] | None:
         """What is to be committed together; empty where nothing came, None at the end."""
@@ -184,37 +188,69 @@ class Acceptor:
 
     def _store(self, batch: Sequence[_Waiting]) -> list[Verdict]:
         """The verdict on each. Whatever goes wrong, each has one."""
-        try:
-            read = [_delivery(one) for one in batch]
-            deliveries = [one for one in read if one is not None]
-            verdicts = iter(self._commit(deliveries) if deliveries else ())
-            return [Later(Why.BUSY) if one is None else next(verdicts) for one in read]
-        except Exception:  # noqa: BLE001 - see below
-            # The one boundary behind which a defect of ours must not lose mail: its sender has it.
-            LOG.exception("accept-failed")
-            return [Later(Why.INTERNAL)] * len(batch)
+        read = [_delivery(one) for one in batch]
+        verdicts = iter(self._commit([one for one in read if one is not None]))
+        return [Later(Why.INTERNAL) if one is None else next(verdicts) for one in read]
 
     def _commit(self, deliveries: Sequence[Delivery]) -> list[Verdict]:
+        if not deliveries:
+            return []
         try:
-            known = self._once(deliveries)
-        except SQLAlchemyError as error:
-            if not _about_the_mail(error):
-                self.trouble = one_line(error)
-                LOG.warning("not-committed", extra={"values": {"reason": self.trouble}})
+            new = self._persist(deliveries)
+        except Exception as error:  # noqa: BLE001 - see below
+            # The one boundary behind which a defect of ours must not lose mail: its sender has it.
+            if isinstance(error, SQLAlchemyError) and trouble_of(error) is Trouble.OUTAGE:
+                self._in_trouble(error)
                 return [Later(Why.DATABASE)] * len(deliveries)
             if len(deliveries) == 1:
                 LOG.exception("accept-failed")
                 return [Later(Why.INTERNAL)]
-            # One of them is at fault, or another was writing the same rows.
-            return [verdict for one in deliveries for verdict in self._commit([one])]
+            return self._one_by_one(deliveries)
         self.trouble = None
         self._committed(len(deliveries))
-        return [Taken(Why.ACCEPTED if known[one.sha256].new else Why.KNOWN) for one in deliveries]
+        verdicts: list[Verdict] = []
+        for one in deliveries:
+            verdicts.append(Taken(Why.ACCEPTED if one.sha256 in new else Why.KNOWN))
+            new.discard(one.sha256)  # the same mail twice in a batch is new once
+        return verdicts
 
-    def _once(self, deliveries: Sequence[Delivery]) -> dict[bytes, Queued]:
-        with write_transaction(self._engine) as connection:
-            queued = enqueue(connection, deliveries, now=self._clock())
-        return {one.sha256: one for one in queued}
+    def _one_by_one(self, deliveries: Sequence[Delivery]) -> list[Verdict]:
+        """One of them is at fault, and the others must not suffer for it."""
+        verdicts: list[Verdict] = []
+        for one in deliveries:
+            verdicts += self._commit([one])
+            if verdicts[-1] == Later(Why.DATABASE):
+                break  # each further attempt might take as long as this one
+        return verdicts + [Later(Why.DATABASE)] * (len(deliveries) - len(verdicts))
+
+    def _persist(self, deliveries: Sequence[Delivery]) -> set[bytes]:
+        """Commit them; the digests of those that are new."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            try:
+                with write_transaction(self._engine) as connection:
+                    queued = enqueue(connection, deliveries, now=self._clock())
+                return {one.sha256 for one in queued if one.new}
+            except SQLAlchemyError as error:
+                if attempt == _ATTEMPTS or trouble_of(error) is not Trouble.CONFLICT:
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    def _try(self) -> None:
+        """While nothing comes: whether the database takes something again. A write that changes
+        nothing, since a full disk can be read."""
+        try:
+            with write_transaction(self._engine) as connection:
+                connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+        except SQLAlchemyError as error:
+            self._in_trouble(error)
+        else:
+            self.trouble = None
+
+    def _in_trouble(self, error: SQLAlchemyError) -> None:
+        said = one_line(error)
+        if said != self.trouble:
+            LOG.warning("not-committed", extra={"values": {"reason": said}})
+        self.trouble = said
 
     def _answer(self, batch: Sequence[_Waiting], verdicts: Sequence[Verdict]) -> None:
         with self._changed:
@@ -244,11 +280,17 @@ def _receipt(one: _Waiting, verdict: Verdict) -> Receipt:
 
 
 def _delivery(one: _Waiting) -> Delivery | None:
-    """The delivery, None where the disk does not give its bytes back."""
+    """The delivery, None where its bytes are not there any more: the disk does not give them
+    back, or the body was closed since nobody waits for it."""
     try:
         raw = one.body.read()
-    except OSError:
+    except (MemoryError, OSError, ValueError):  # ValueError: a closed file's
         LOG.exception("body-unreadable")
+        return None
+    # A row with other bytes than its digest's would answer the next try with "known", and lose
+    # the mail: so they are compared, once more.
+    if hashlib.sha256(raw).digest() != one.body.sha256:
+        LOG.error("body-changed")
         return None
     return Delivery(
         raw=raw,
@@ -257,15 +299,6 @@ def _delivery(one: _Waiting) -> Delivery | None:
         route=one.route,
         envelope=one.envelope.as_json(),
     )
-
-
-def _about_the_mail(error: SQLAlchemyError) -> bool:
-    """Whether the database is well and has refused these rows, or rolled them back."""
-    if not isinstance(error, DBAPIError) or error.connection_invalidated:
-        return False
-    state = getattr(error.orig, "sqlstate", None) or ""
-    # 22: data exception; 23: integrity; 40: rollback; 54: limit exceeded. SQLite has no states.
-    return state[:2] in ("22", "23", _ROLLED_BACK, "54")
 
 
 def _flush_commits(connection: object, _record: object) -> None:

@@ -1,0 +1,369 @@
+"""The acceptor: deliveries share commits, each has its verdict, and `Taken` means committed."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import threading
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, create_engine, event, func, select, text
+
+from ingest.daemon.acceptor import Acceptor, Receipt, Room
+from ingest.intake.body import Budget, SpooledBody
+from ingest.intake.envelope import Body, Envelope, Later, Taken, Verdict, Why
+from ingest.store import raw as raw_form
+from ingest.store import schema
+from ingest.store.database import open_store
+from tests import mails
+
+PATIENCE = 60
+ENVELOPE = Envelope(
+    protocol="lmtp", peer="unix", helo="mx", sender="a@example.org", recipients=("l@example.org",)
+)
+MAILS = [mails.patch(f"p{number}@example.org") for number in range(40)]
+ACCEPTED, KNOWN = Taken(Why.ACCEPTED), Taken(Why.KNOWN)
+
+
+@dataclass(frozen=True)
+class Bytes:
+    """A body in memory; `fails` is raised when it is read."""
+
+    raw: bytes
+    fails: Exception | None = None
+    says: bytes | None = None
+
+    @property
+    def size(self) -> int:
+        return len(self.raw)
+
+    @property
+    def sha256(self) -> bytes:
+        return self.says or hashlib.sha256(self.raw).digest()
+
+    def read(self) -> bytes:
+        if self.fails is not None:
+            raise self.fails
+        return self.raw
+
+
+@dataclass
+class Bench:
+    """An acceptor on a store, and what it tells."""
+
+    engine: Engine
+    acceptor: Acceptor
+    commits: list[int] = field(default_factory=list)
+    receipts: list[Receipt] = field(default_factory=list)
+
+    def stored(self) -> list[bytes]:
+        """The bytes of each row, each under its own digest, and each queued."""
+        with self.engine.connect() as connection:
+            rows = connection.execute(select(schema.mail).order_by(schema.mail.c.id)).all()
+            waiting = connection.execute(select(schema.pending.c.mail_id)).scalars().all()
+        found = [raw_form.unpack(row.codec, row.raw) for row in rows]
+        assert [hashlib.sha256(one).digest() for one in found] == [row.sha256 for row in rows]
+        assert sorted(waiting) == [row.id for row in rows]
+        return found
+
+
+@contextlib.contextmanager
+def bench(url: str, room: Room | None = None, *, start: bool = True) -> Iterator[Bench]:
+    engine, own = open_store(url, create=True), open_store(url)
+    made = Bench(engine, None)  # type: ignore[arg-type]
+    made.acceptor = Acceptor(
+        own,
+        room=room,
+        clock=lambda: mails.NOW,
+        committed=made.commits.append,
+        observe=made.receipts.append,
+    )
+    if start:
+        made.acceptor.start()
+    try:
+        yield made
+    finally:
+        made.acceptor.stop(PATIENCE)
+        own.dispose()
+        engine.dispose()
+
+
+@contextlib.contextmanager
+def locked(url: str) -> Iterator[None]:
+    """Nobody can write mail meanwhile; who tries waits."""
+    other = create_engine(url)
+    with other.connect() as connection:
+        if other.dialect.name == "sqlite":
+            connection.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]
+            connection.exec_driver_sql("BEGIN IMMEDIATE")
+        else:
+            connection.execute(text("LOCK TABLE mail, alembic_version IN EXCLUSIVE MODE"))
+        yield
+        connection.rollback()
+    other.dispose()
+
+
+def take(bench: Bench, body: Body, route: tuple[str, ...] = ()) -> Awaitable[Verdict]:
+    return bench.acceptor.take(ENVELOPE, route, body)
+
+
+async def until(true: Callable[[], bool]) -> None:
+    async with asyncio.timeout(PATIENCE):
+        while not true():
+            await asyncio.sleep(0.01)
+
+
+async def all_of(bench: Bench, raws: Sequence[bytes]) -> list[Verdict]:
+    return await asyncio.gather(*(take(bench, Bytes(raw)) for raw in raws))
+
+
+# --- sharing ----------------------------------------------------------------------------------
+
+
+def test_those_that_wait_together_share_a_commit(database_url: str) -> None:
+    async def deliver(one: Bench) -> list[Verdict]:
+        with locked(database_url):
+            first = asyncio.create_task(all_of(one, MAILS[:1]))
+            await until(lambda: not one.acceptor._queue and one.acceptor.waiting[0] == 1)
+            rest = asyncio.create_task(all_of(one, MAILS[1:]))
+            await until(lambda: one.acceptor.waiting[0] == len(MAILS))
+            assert one.acceptor.waiting[1] == sum(map(len, MAILS))
+            assert not first.done()
+            assert one.receipts == []
+        return [*await first, *await rest]
+
+    with bench(database_url) as one:
+        assert asyncio.run(deliver(one)) == [ACCEPTED] * len(MAILS)
+        assert one.commits == [1, len(MAILS) - 1]
+        assert sorted(one.stored()) == sorted(MAILS)
+        assert one.acceptor.waiting == (0, 0)
+        assert {(receipt.sha256, receipt.verdict) for receipt in one.receipts} == {
+            (hashlib.sha256(raw).digest(), ACCEPTED) for raw in MAILS
+        }
+
+
+@pytest.mark.parametrize(
+    ("room", "commits"),
+    [
+        (Room(batch=15), [15, 15, 10]),
+        (Room(batch_octets=10 * len(MAILS[0]) + 50), [10, 10, 10, 10]),
+        (Room(batch_octets=1), [1] * len(MAILS)),
+    ],
+)
+def test_a_commit_has_its_bounds(tmp_path: Path, room: Room, commits: list[int]) -> None:
+    async def deliver(one: Bench) -> list[Verdict]:
+        waiting = asyncio.create_task(all_of(one, MAILS))
+        await until(lambda: one.acceptor.waiting[0] == len(MAILS))
+        one.acceptor.start()
+        return await waiting
+
+    with bench(f"sqlite:///{tmp_path}/s.db", room, start=False) as one:
+        assert asyncio.run(deliver(one)) == [ACCEPTED] * len(MAILS)
+        assert one.commits == commits
+
+
+def test_the_same_mail_within_a_commit_and_again(database_url: str) -> None:
+    async def deliver(one: Bench) -> list[Verdict]:
+        waiting = [
+            asyncio.ensure_future(take(one, Bytes(MAILS[0]), route))
+            for route in (("b.example.org",), ("a.example.org",), ("b.example.org",))
+        ]
+        await until(lambda: one.acceptor.waiting[0] == 3)
+        one.acceptor.start()
+        return [*await asyncio.gather(*waiting), await take(one, Bytes(MAILS[0]))]
+
+    with bench(database_url, start=False) as one:
+        assert asyncio.run(deliver(one)) == [ACCEPTED, KNOWN, KNOWN, KNOWN]
+        assert one.stored() == [MAILS[0]]
+        with one.engine.connect() as connection:
+            rows = connection.execute(select(schema.mail.c.route, schema.mail.c.envelope)).all()
+        assert rows == [("a.example.org,b.example.org", ENVELOPE.as_json())]
+
+
+# --- back-pressure ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("room", "sizes", "let_in"),
+    [
+        (Room(mails=3), [10] * 5, 3),
+        (Room(octets=35), [10] * 5, 3),
+        (Room(octets=35), [30, 6, 5], 2),  # one that is too large keeps no smaller one out
+        (Room(octets=35), [1000, 1], 1),  # one is always let in
+        (Room(mails=1), [1000, 1], 1),
+    ],
+)
+def test_no_more_waits_than_there_is_room_for(
+    tmp_path: Path, room: Room, sizes: list[int], let_in: int
+) -> None:
+    async def deliver(one: Bench) -> None:
+        raws = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
+        tasks = [asyncio.ensure_future(take(one, Bytes(raw))) for raw in raws]
+        await until(lambda: sum(task.done() for task in tasks) == len(sizes) - let_in)
+        refused = [raw for raw, task in zip(raws, tasks, strict=True) if task.done()]
+        assert [task.result() for task in tasks if task.done()] == [Later(Why.BUSY)] * len(refused)
+        assert [receipt.verdict for receipt in one.receipts] == [Later(Why.BUSY)] * len(refused)
+        one.acceptor.start()
+        await asyncio.gather(*tasks)
+        for raw in refused:  # what was refused has its turn
+            assert await take(one, Bytes(raw)) == ACCEPTED
+        assert sorted(one.stored()) == sorted(raws)
+
+    with bench(f"sqlite:///{tmp_path}/s.db", room, start=False) as one:
+        asyncio.run(deliver(one))
+
+
+# --- trouble ----------------------------------------------------------------------------------
+
+
+def test_a_database_that_takes_nothing_and_then_does(database_url: str) -> None:
+    """It is known to be well again without any mail that would try."""
+
+    async def deliver(one: Bench) -> None:
+        with one.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE pending RENAME TO away"))
+            connection.execute(text("ALTER TABLE alembic_version RENAME TO away_too"))
+        assert await all_of(one, MAILS[:3]) == [Later(Why.DATABASE)] * 3
+        assert one.acceptor.trouble is not None
+        await asyncio.sleep(1.2)  # it looks each second
+        assert one.acceptor.trouble is not None
+        with one.engine.begin() as connection:
+            connection.execute(text("ALTER TABLE away RENAME TO pending"))
+            connection.execute(text("ALTER TABLE away_too RENAME TO alembic_version"))
+        assert one.stored() == []
+        await until(lambda: one.acceptor.trouble is None)
+        assert await all_of(one, MAILS[:3]) == [ACCEPTED] * 3
+        assert sorted(one.stored()) == sorted(MAILS[:3])
+
+    with bench(database_url) as one:
+        asyncio.run(deliver(one))
+
+
+def test_one_that_is_refused_does_not_fail_the_others(database_url: str) -> None:
+    """By the database (SQLite has no SQLSTATE), by its driver, or before either is asked."""
+    bad = MAILS[7]
+    forge = {
+        "sqlite": "CREATE TRIGGER no BEFORE INSERT ON mail WHEN new.size = 3"
+        " BEGIN SELECT RAISE(ABORT, 'no'); END",
+        "postgresql": "ALTER TABLE mail ADD CONSTRAINT no CHECK (size <> 3)",
+    }
+    bodies: list[Body] = [Bytes(raw) for raw in MAILS if raw != bad]
+    others = len(bodies)
+    bodies.insert(3, Bytes(b"no\n"))
+    bodies.insert(9, Bytes(bad, fails=OSError(5, "I/O error")))
+    bodies.insert(11, Bytes(bad, fails=MemoryError()))
+    bodies.insert(13, Bytes(bad, says=bytes(32)))
+    closed = SpooledBody(Budget(memory=9999, spool=9999), memory=0)
+    closed.write(bad)
+    closed.close()
+    emptied = SpooledBody(Budget(memory=9999, spool=9999), memory=9999)
+    emptied.write(bad)
+    emptied.close()
+    bodies[15:15] = [closed, emptied]
+
+    async def deliver(one: Bench) -> None:
+        with one.engine.begin() as connection:
+            connection.exec_driver_sql(forge[one.engine.dialect.name])
+        tasks = [asyncio.ensure_future(take(one, body)) for body in bodies]
+        surrogate = Envelope(
+            protocol="lmtp", peer="unix", helo="\udcff", sender="", recipients=("l@example.org",)
+        )
+        tasks.append(asyncio.ensure_future(one.acceptor.take(surrogate, (), Bytes(bad))))
+        await until(lambda: one.acceptor.waiting[0] == len(tasks))
+        one.acceptor.start()
+        verdicts = await asyncio.gather(*tasks)
+        wrong = [at for at, verdict in enumerate(verdicts) if verdict != ACCEPTED]
+        assert wrong == [3, 9, 11, 13, 15, 16, len(bodies)]
+        assert {verdicts[at] for at in wrong} == {Later(Why.INTERNAL)}
+        assert len(one.stored()) == others
+        assert await take(one, Bytes(bad)) == ACCEPTED
+        assert one.acceptor.trouble is None
+
+    with bench(database_url, start=False) as one:
+        asyncio.run(deliver(one))
+
+
+def test_a_commit_waits_for_the_disk_whatever_the_server_does(postgres_url: str) -> None:
+    """Also on the connection that was open before the acceptor was."""
+    seen: list[str] = []
+    with bench(postgres_url, start=False) as one:
+        with one.engine.connect() as connection:
+            assert connection.execute(text("SHOW synchronous_commit")).scalar() == "off"
+
+        @event.listens_for(one.acceptor._engine, "commit")
+        def look(connection: object) -> None:
+            shown = connection.exec_driver_sql("SHOW synchronous_commit")  # type: ignore[attr-defined]
+            seen.append(shown.scalar())
+
+        one.acceptor.start()
+        assert asyncio.run(all_of(one, MAILS[:1])) == [ACCEPTED]
+    assert seen == ["local"]
+
+
+# --- ends -------------------------------------------------------------------------------------
+
+
+def test_what_was_begun_is_finished_without_its_caller(database_url: str) -> None:
+    async def deliver(one: Bench) -> None:
+        with locked(database_url):
+            task = asyncio.ensure_future(take(one, Bytes(MAILS[0])))
+            await until(lambda: one.acceptor.waiting[0] == 1)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+        await until(lambda: one.acceptor.waiting[0] == 0)
+        assert one.stored() == [MAILS[0]]
+        assert await take(one, Bytes(MAILS[0])) == KNOWN
+
+    with bench(database_url) as one:
+        asyncio.run(deliver(one))
+
+
+def test_at_the_end_all_that_waits_is_committed(database_url: str) -> None:
+    async def deliver(one: Bench) -> None:
+        tasks = [asyncio.ensure_future(take(one, Bytes(raw))) for raw in MAILS]
+        await until(lambda: one.acceptor.waiting[0] == len(MAILS))
+        one.acceptor.start()
+        assert await asyncio.to_thread(one.acceptor.stop, PATIENCE)
+        assert await asyncio.gather(*tasks) == [ACCEPTED] * len(MAILS)
+        assert await take(one, Bytes(b"too late\n")) == Later(Why.STOPPING)
+        assert sorted(one.stored()) == sorted(MAILS)
+
+    with bench(database_url, Room(batch=15), start=False) as one:
+        asyncio.run(deliver(one))
+
+
+def test_an_end_that_the_database_holds_up_is_said(database_url: str) -> None:
+    async def deliver(one: Bench) -> None:
+        with locked(database_url):
+            task = asyncio.ensure_future(take(one, Bytes(MAILS[0])))
+            await until(lambda: not one.acceptor._queue and one.acceptor.waiting[0] == 1)
+            assert not await asyncio.to_thread(one.acceptor.stop, 0.1)
+        assert await task == ACCEPTED
+
+    with bench(database_url) as one:
+        asyncio.run(deliver(one))
+
+
+def test_loops_that_have_ended_hold_nobody_up(tmp_path: Path) -> None:
+    url = f"sqlite:///{tmp_path}/s.db"
+    begun = threading.Event()
+
+    async def leave(one: Bench) -> None:
+        task = asyncio.ensure_future(take(one, Bytes(MAILS[0])))
+        await until(lambda: one.acceptor.waiting[0] == 1)
+        task.cancel()
+        begun.set()
+
+    with bench(url, start=False) as one:
+        asyncio.run(leave(one))
+        assert begun.is_set()
+        one.acceptor.start()
+        assert asyncio.run(all_of(one, MAILS[1:3])) == [ACCEPTED] * 2
+        assert len(one.stored()) == 3
+        with one.engine.connect() as connection:
+            assert connection.execute(select(func.count()).select_from(schema.mail)).scalar() == 3
