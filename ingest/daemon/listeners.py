@@ -7,12 +7,15 @@ Input: the configuration and the environment. Output: listeners on a gate. Refus
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import resource
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
 
 from ingest.config import Config
+from ingest.daemon.journal import log_event
 from ingest.intake import activation
 from ingest.intake.allowed import Networks
 from ingest.intake.envelope import Gate
@@ -28,6 +31,7 @@ class Listeners:
     def __init__(self, gate: Gate) -> None:
         self._gate = gate
         self._open: list[tuple[ListenerConfig, Listener]] = []
+        self._most = 0  # connections of a listener that there are descriptors for
 
     async def open(self, config: Config, environ: Mapping[str, str]) -> None:
         """Listen everywhere. Where systemd hands over sockets for a protocol, they replace the
@@ -35,11 +39,20 @@ class Listeners:
         serving = config.serve
         handed = _handed(environ)
         tls = tls_context(config)
+        places = sum(map(len, handed.values())) + len(serving.lmtp) + len(serving.smtp)
+        self._most = _affordable(serving.max_connections, listeners=places)
+        if self._most < serving.max_connections:
+            log_event(
+                "connections-bounded",
+                logging.WARNING,
+                connections=self._most,
+                reason="LimitNOFILE (ulimit -n) is too low for max_connections",
+            )
         for protocol, addresses in ((Protocol.LMTP, serving.lmtp), (Protocol.SMTP, serving.smtp)):
             given = handed.pop(protocol.value, [])
             names = ["systemd"] if given else [_written(one) for one in addresses]
             for name in names:
-                made = _config(config, protocol, name, tls)
+                made = _config(config, protocol, name, tls, most=self._most)
                 self._open.append((made, await listen(made, self._gate, socks=given)))
         if handed:
             raise ListenError(
@@ -52,7 +65,10 @@ class Listeners:
         Raises `ListenError`, and then nothing has changed."""
         tls = tls_context(config)
         made = [
-            (_config(config, old.protocol, old.address, tls, mode=old.mode), listener)
+            (
+                _config(config, old.protocol, old.address, tls, most=self._most, mode=old.mode),
+                listener,
+            )
             for old, listener in self._open
         ]
         for new, listener in made:
@@ -87,6 +103,7 @@ def _config(
     address: str,
     tls: ssl.SSLContext | None,
     *,
+    most: int,
     mode: int | None = None,
 ) -> ListenerConfig:
     serving = config.serve
@@ -100,9 +117,27 @@ def _config(
         limits=Limits(
             size=serving.max_size,
             recipients=serving.max_recipients,
-            connections=serving.max_connections,
+            connections=min(serving.max_connections, most),
         ),
     )
+
+
+# Descriptors that are kept for what is not a connection: the database, the workers' pipes, the
+# log, metrics, and a margin. Without them no mail could be committed.
+_RESERVE = 128
+
+
+def _affordable(wanted: int, *, listeners: int) -> int:
+    """How many connections each listener may have: two descriptors for each, since a large mail
+    has a file. Where more are wanted, the limit is raised as far as the system lets us."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    need = _RESERVE + 2 * wanted * max(listeners, 1)
+    if soft != resource.RLIM_INFINITY and soft < need:
+        soft = need if hard == resource.RLIM_INFINITY else min(need, hard)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    if soft == resource.RLIM_INFINITY or soft >= need:
+        return wanted
+    return max((soft - _RESERVE) // 2 // max(listeners, 1), 1)
 
 
 def tls_context(config: Config) -> ssl.SSLContext | None:
@@ -112,7 +147,8 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        context.load_cert_chain(certificate, key)
+        # One that fits nothing: without it, a terminal would be asked for it, and all would wait.
+        context.load_cert_chain(certificate, key, password="none")  # noqa: S106
     except OSError as error:  # ssl.SSLError is one
         said = error.strerror or str(error)
         raise ListenError(f"cannot use {certificate} with {key}: {said}") from None
@@ -123,7 +159,13 @@ def _handed(environ: Mapping[str, str]) -> dict[str, list[socket.socket]]:
     """The sockets that systemd has made for us, by name."""
     found: dict[str, list[socket.socket]] = {}
     for one in activation.handed(environ, os.getpid()):
-        found.setdefault(one.name, []).append(activation.take(one.descriptor))
+        try:
+            sock = activation.take(one.descriptor)
+        except OSError as error:
+            raise ListenError(
+                f"descriptor {one.descriptor}, handed over as {one.name}: {error.strerror}"
+            ) from None
+        found.setdefault(one.name, []).append(sock)
     return found
 
 

@@ -6,18 +6,19 @@ import fcntl
 import os
 from pathlib import Path
 
-from sqlalchemy import make_url
-
-from ingest.store.database import StoreError
+from ingest.store.database import StoreError, parse_url
 
 
 def own(url: str) -> int | None:
     """Hold the store at `url` until the descriptor that is returned is closed, or this process
     ends. None for PostgreSQL, which daemons share. Raises `StoreError` where another has it."""
-    parsed = make_url(url)
-    if parsed.get_backend_name() != "sqlite" or not parsed.database:
+    parsed = parse_url(url)
+    if parsed.drivername != "sqlite" or not parsed.database:
         return None
-    path = Path(f"{parsed.database}-daemon")
+    # By its real name: a link would have another lock.
+    path = Path(f"{Path(parsed.database).resolve()}-daemon")
+    if not path.parent.is_dir():
+        return None  # `open_store` says what is wrong
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:

@@ -11,6 +11,7 @@ import asyncio
 import logging
 import os
 import signal
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
@@ -99,7 +100,7 @@ class _Daemon:
             observe=reporter.received,
         )
         self._listeners = Listeners(Gate(self._now_configured, self._acceptor))
-        self._looked = 0.0
+        self._queue_gauge = threading.Thread(target=self._gauge_queue, name="gauge", daemon=True)
 
     def _now_configured(self) -> Config:
         return self._config
@@ -120,6 +121,7 @@ class _Daemon:
             if http is not None:
                 http.start()
             self._heed_signals()
+            self._queue_gauge.start()
             self._say(Ready(self._greeting()))
             log_event("started", addresses=", ".join(self._listeners.addresses))
             status = await self._watch()
@@ -155,7 +157,7 @@ class _Daemon:
         fed = 0.0
         while not self._stop.is_set():
             now = time.monotonic()
-            await self._measure(now)
+            self._measure()
             stuck = self._stuck(now)
             if stuck is not None and not self._running():
                 log_event("part-ended", logging.CRITICAL, part=stuck)
@@ -196,22 +198,23 @@ class _Daemon:
             return f"mail is not derived: {self._deriver.trouble}"
         return None
 
-    async def _measure(self, now: float) -> None:
+    def _measure(self) -> None:
         self._meter.listeners(self._listeners.stats())
         self._meter.workers(self._workers.counts())
         self._meter.waiting(*self._acceptor.waiting)
-        if now - self._looked >= _DEPTH:
-            self._looked = now
-            await asyncio.to_thread(self._measure_queue)
 
-    def _measure_queue(self) -> None:
-        try:
-            with self._engine.connect() as connection:
-                found, oldest = lengths(connection), oldest_waiting(connection)
-        except SQLAlchemyError:
-            return  # the deriver says what is wrong
-        age = (utcnow() - oldest).total_seconds() if oldest is not None else 0.0
-        self._meter.queue(found, oldest_seconds=max(age, 0.0))
+    def _gauge_queue(self) -> None:
+        """In a thread of its own, which nobody waits for: a database may never answer."""
+        while True:
+            try:
+                with self._engine.connect() as connection:
+                    found, oldest = lengths(connection), oldest_waiting(connection)
+            except SQLAlchemyError:
+                pass  # the deriver says what is wrong
+            else:
+                age = (utcnow() - oldest).total_seconds() if oldest is not None else 0.0
+                self._meter.queue(found, oldest_seconds=max(age, 0.0))
+            time.sleep(_DEPTH)
 
     def _reload(self) -> None:
         """SIGHUP: read the configuration anew. What cannot be used leaves the old one."""
