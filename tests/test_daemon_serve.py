@@ -1,0 +1,401 @@
+"""`ingest serve` as its user and systemd have it: start, reload, health, stop, refusals."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import smtplib
+import socket
+import ssl
+import stat
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import create_engine, func, make_url, select, text
+
+from ingest.store import schema
+from ingest.store.database import open_store
+from tests import mails
+from tests.command import bound_by_permissions, ingest, one_line
+from tests.running import (
+    PATIENCE,
+    SOON_STUCK,
+    Daemon,
+    activated,
+    code_of,
+    free_port,
+    served,
+    short_folder,
+    until,
+)
+
+A = '[lists.a]\nlist_id = "a.example.org"\nemail = "a@example.org"'
+B = '[lists.b]\nlist_id = "b.example.org"\nemail = "b@example.org"'
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with short_folder() as made:
+        yield made
+
+
+def sqlite(folder: Path) -> str:
+    return f"sqlite:///{folder}/store.db"
+
+
+def counts(url: str) -> tuple[int, int]:
+    """Mails that are stored, and those of them that wait for their records."""
+    engine = open_store(url)
+    with engine.connect() as connection:
+        found = [
+            connection.execute(select(func.count()).select_from(table)).scalar_one()
+            for table in (schema.mail, schema.pending)
+        ]
+    engine.dispose()
+    return found[0], found[1]
+
+
+# --- a life -----------------------------------------------------------------------------------
+
+
+def test_a_life(database_url: str, folder: Path) -> None:
+    """Ready, fed, healthy, counting; a mail in DATA at SIGTERM is finished; nothing is left."""
+    with served(Daemon(folder, database_url, watchdog=1.0)) as daemon:
+        assert daemon.notices()[0].startswith(b"READY=1\nSTATUS=listening at lmtp unix:")
+        assert stat.S_IMODE(daemon.unix.stat().st_mode) == 0o660
+        assert daemon.send(mails.patch()) == 250
+        assert daemon.send(mails.patch()) == 250
+        until(lambda: counts(database_url) == (1, 0), "the record")
+        assert daemon.health() == (200, "ok\n")
+        assert daemon.metric("ingest_mails_accepted_total") == 1
+        assert daemon.metric("ingest_mails_known_total") == 1
+        assert daemon.metric("ingest_commits_total") == 2
+        until(lambda: daemon.notices().count(b"WATCHDOG=1") >= 3, "the watchdog")
+        idle = daemon.client()
+        idle.ehlo()
+        with daemon.client() as client:
+            client.ehlo()
+            client.mail("a@example.org")
+            client.rcpt("l@example.org")
+            assert client.docmd("DATA")[0] == 354
+            client.send(b"Subject: late\r\n\r\n")
+            daemon.signal(signal.SIGTERM)
+            until(lambda: b"STOPPING=1" in daemon.notices(), "STOPPING")
+            assert idle.getreply()[0] == 421
+            idle.close()
+            client.send(b"and finished\r\n.\r\n")
+            assert client.getreply()[0] == 250
+            assert client.getreply()[0] == 421
+        assert daemon.process.wait(PATIENCE) == 0
+        assert not daemon.unix.exists()
+        assert counts(database_url)[0] == 2
+        events = [line["event"] for line in daemon.lines()]
+        assert events[0] == "started"
+        assert events[-2:] == ["stopping", "stopped"] or events[-1] == "stopped"
+        assert not daemon.lines("sessions-cut")
+        accepted = daemon.lines("accepted")
+        assert [line["reason"] for line in accepted] == ["accepted", "known", "accepted"]
+
+
+def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
+    """What waits to be committed when the time to drain is over is committed whole or not."""
+    code = "import ingest.daemon.serve as s; s._DRAIN = 1.0; from ingest.cli import main; main()"
+    url = sqlite(folder)
+    with served(Daemon(folder, url, code=code)) as daemon:
+        other = create_engine(url)
+        with other.connect() as lock:
+            lock.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]
+            lock.exec_driver_sql("BEGIN IMMEDIATE")
+            client = daemon.client()
+            client.ehlo()
+            client.mail("a@example.org")
+            client.rcpt("l@example.org")
+            client.docmd("DATA")
+            client.send(mails.patch().replace(b"\n", b"\r\n") + b".\r\n")
+            second = daemon.client()  # it waits behind the first, and is not begun
+            second.ehlo()
+            second.mail("a@example.org")
+            second.rcpt("l@example.org")
+            second.docmd("DATA")
+            second.send(mails.patch("q@example.org").replace(b"\n", b"\r\n") + b".\r\n")
+            until(lambda: daemon.metric("ingest_waiting_mails") == 2, "two that wait")
+            daemon.signal(signal.SIGTERM)
+            until(lambda: daemon.lines("sessions-cut"), "the end of the drain")
+            lock.rollback()
+        other.dispose()
+        assert daemon.process.wait(PATIENCE) == 0
+        client.close()
+        second.close()
+    engine = open_store(url)
+    with engine.connect() as connection:
+        sizes = connection.execute(select(schema.mail.c.size)).scalars().all()
+    engine.dispose()
+    assert 0 not in sizes  # a body that is closed reads as empty
+    done = ingest("--database", url, "check", "--raw", cwd=folder)
+    assert done.returncode == 0, done
+
+
+# --- reload -----------------------------------------------------------------------------------
+
+
+def test_reload(folder: Path) -> None:
+    daemon = Daemon(folder, sqlite(folder), lists=[A])
+    with served(daemon):
+        assert daemon.send(mails.patch(), "a@example.org") == 250
+        assert daemon.send(mails.patch(), "b@example.org") == 550
+        daemon.configure(["max_size = 5000"], lists=[A, B])
+        daemon.signal(signal.SIGHUP)
+        until(lambda: len(daemon.lines("reloaded")) == 1, "the reload")
+        assert daemon.send(mails.patch(), "b@example.org") == 250
+        assert daemon.send(b"x" * 6000, "b@example.org") == 552
+        notices = until(
+            lambda: (
+                [one for one in daemon.notices() if one.startswith((b"RELOADING", b"READY"))]
+                if len(daemon.notices()) >= 3
+                else None
+            )
+        )
+        assert notices[1].startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+        assert notices[2].startswith(b"READY=1")
+
+        daemon.config.write_text("[serve]\nlmpt = 3\n")  # what is broken changes nothing
+        daemon.signal(signal.SIGHUP)
+        (said,) = until(lambda: daemon.lines("reload-failed"), "the refusal")
+        assert said["level"] == "error"
+        assert "unknown setting 'lmpt'" in said["reason"]
+        assert daemon.send(mails.patch("c@example.org"), "b@example.org") == 250
+
+        daemon.configure(['tls_certificate = "/nowhere"', 'tls_key = "/nowhere"'], lists=[A])
+        daemon.signal(signal.SIGHUP)
+        until(lambda: len(daemon.lines("reload-failed")) == 2, "the second refusal")
+        assert daemon.send(mails.patch("d@example.org"), "b@example.org") == 250
+
+        daemon.configure(["workers = 2", "max_waiting = 7"], lists=[A])
+        daemon.signal(signal.SIGHUP)
+        (said,) = until(lambda: daemon.lines("restart-needed"), "what waits for a restart")
+        assert said["settings"] == "workers, max_waiting"
+        assert daemon.send(mails.patch("e@example.org"), "b@example.org") == 550
+        assert daemon.stop() == 0
+
+
+def certificate(folder: Path, name: str, *, password: str | None = None) -> list[str]:
+    """Settings for a certificate with that name in it, made for the test."""
+    if shutil.which("openssl") is None:
+        pytest.skip("there is no openssl to make a certificate")
+    cert, key = folder / f"{name}.crt", folder / f"{name}.key"
+    hidden = ["-passout", f"pass:{password}"] if password else ["-nodes"]
+    subprocess.run(
+        [
+            "openssl", "req", "-x509", "-newkey", "rsa:2048", "-days", "2", "-subj", f"/CN={name}",
+            "-keyout", str(key), "-out", str(cert), *hidden,
+        ],
+        check=True, capture_output=True,
+    )  # fmt: skip
+    return [f'tls_certificate = "{cert}"', f'tls_key = "{key}"']
+
+
+def common_name(port: int) -> str:
+    """The name in the certificate that the daemon shows after STARTTLS."""
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
+        client.starttls(context=context)
+        assert code_of(client, mails.patch(f"tls{time.monotonic()}@example.org")) == 250  # type: ignore[arg-type]
+        assert isinstance(client.sock, ssl.SSLSocket)
+        shown = client.sock.getpeercert(binary_form=True)
+        assert shown is not None
+        return next(name for name in ("one", "two") if name.encode() in shown)
+
+
+def test_a_certificate_and_its_successor(folder: Path) -> None:
+    port = free_port()
+    smtp = f'smtp = "127.0.0.1:{port}"'
+    daemon = Daemon(folder, sqlite(folder), settings=[smtp, *certificate(folder, "one")])
+    with served(daemon):
+        assert common_name(port) == "one"
+        daemon.configure([smtp, *certificate(folder, "two")])
+        daemon.signal(signal.SIGHUP)
+        until(lambda: daemon.lines("reloaded"), "the reload")
+        assert common_name(port) == "two"
+        daemon.configure([smtp, *certificate(folder, "three", password="secret")])
+        daemon.signal(signal.SIGHUP)
+        until(lambda: daemon.lines("reload-failed"), "a key that needs a password")
+        assert common_name(port) == "two"
+        assert daemon.stop() == 0
+
+
+# --- watchdog and health ----------------------------------------------------------------------
+
+
+def backends(url: str) -> list[int]:
+    """The server's processes for our connections; none where it runs elsewhere."""
+    server = create_engine(make_url(url).set(database="postgres"))
+    with server.connect() as connection:
+        found = connection.execute(
+            text("SELECT pid FROM pg_stat_activity WHERE datname = :name"),
+            {"name": make_url(url).database},
+        ).scalars()
+        pids = [int(pid) for pid in found]
+    server.dispose()
+    return [pid for pid in pids if Path(f"/proc/{pid}/comm").exists()]
+
+
+def test_the_watchdog_starves_while_the_database_hangs(postgres_url: str, folder: Path) -> None:
+    """A server that is stopped answers nothing, and closes nothing: both threads hang in it."""
+    with served(Daemon(folder, postgres_url, code=SOON_STUCK, watchdog=1.0)) as daemon:
+        assert daemon.send(mails.patch()) == 250
+        until(lambda: counts(postgres_url) == (1, 0), "the record")
+        frozen = backends(postgres_url)
+        if not frozen:
+            pytest.skip("the server's processes are not here")
+        try:
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+            client = daemon.client()
+            client.ehlo()
+            client.mail("a@example.org")
+            client.rcpt("l@example.org")
+            client.docmd("DATA")
+            client.send(b"Subject: x\r\n\r\nx\r\n.\r\n")
+            until(lambda: daemon.health()[0] == 503, "503")
+            assert "does not get on" in daemon.health()[1]
+            time.sleep(1)  # what was fed before
+            fed = daemon.notices().count(b"WATCHDOG=1")
+            time.sleep(2)
+            assert daemon.notices().count(b"WATCHDOG=1") == fed
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+        assert client.getreply()[0] == 250
+        client.close()
+        until(lambda: daemon.notices().count(b"WATCHDOG=1") > fed, "the watchdog")
+        until(lambda: daemon.health()[0] == 200, "200")
+        assert daemon.stop() == 0
+
+
+def test_sigterm_while_the_database_hangs(postgres_url: str, folder: Path) -> None:
+    code = (
+        "import ingest.daemon.serve as s; s._DRAIN = s._LET_GO = 1.0; s._DEPTH = 0.1;"
+        "from ingest.cli import main; main()"
+    )
+    with served(Daemon(folder, postgres_url, code=code)) as daemon:
+        until(lambda: daemon.metric("ingest_pending_mails") == 0)
+        frozen = backends(postgres_url)
+        if not frozen:
+            pytest.skip("the server's processes are not here")
+        try:
+            for pid in frozen:
+                os.kill(pid, signal.SIGSTOP)
+            time.sleep(0.5)
+            assert daemon.stop() == 0
+        finally:
+            for pid in frozen:
+                os.kill(pid, signal.SIGCONT)
+
+
+# --- sockets ----------------------------------------------------------------------------------
+
+
+def test_a_socket_from_systemd(folder: Path) -> None:
+    """It replaces those configured, and mail that comes before the daemon waits for it."""
+    with socket.socket() as handed:
+        handed.bind(("127.0.0.1", 0))
+        handed.listen()
+        port = handed.getsockname()[1]
+        early = socket.create_connection(("127.0.0.1", port), PATIENCE)
+        daemon = Daemon(folder, sqlite(folder), under=activated(handed))
+        try:
+            daemon.start(pass_fds=[handed.fileno()])
+            daemon.wait_ready()
+            assert early.recv(3) == b"220"
+            early.close()
+            assert not daemon.unix.exists()
+            assert f"lmtp 127.0.0.1:{port}" in daemon.lines("started")[0]["addresses"]
+            with smtplib.LMTP("127.0.0.1", port, timeout=PATIENCE) as client:
+                assert code_of(client, mails.patch()) == 250
+            assert daemon.stop() == 0
+        finally:
+            daemon.end()
+    assert counts(sqlite(folder))[0] == 1
+
+
+@pytest.mark.parametrize("mode", [0o600, 0o666])
+def test_who_may_connect_to_the_unix_socket(folder: Path, mode: int) -> None:
+    with served(Daemon(folder, sqlite(folder), settings=[f"socket_mode = {oct(mode)}"])) as daemon:
+        assert stat.S_IMODE(daemon.unix.stat().st_mode) == mode
+        assert daemon.stop() == 0
+
+
+# --- what it refuses at the start -------------------------------------------------------------
+
+
+def refused(daemon: Daemon, *wanted: str, under: list[str] | None = None) -> None:
+    """`serve` ends with status 1 and one line with these words."""
+    done = ingest(
+        "--database", daemon.url, "--config", str(daemon.config), "serve",
+        cwd=daemon.folder, under=under or [],
+    )  # fmt: skip
+    assert done.returncode == 1, done
+    one_line(done, *wanted)
+
+
+def test_a_second_daemon_on_one_file(folder: Path) -> None:
+    (folder / "link").symlink_to(folder / "store.db")
+    with served(Daemon(folder, sqlite(folder))) as daemon:
+        for url in (sqlite(folder), f"sqlite:///{folder}/link"):
+            refused(
+                Daemon(folder, url, name=f"e{url[-4:]}"), "another daemon serves", "use PostgreSQL"
+            )
+        assert daemon.send(mails.patch()) == 250
+        assert daemon.stop() == 0
+    with served(Daemon(folder, sqlite(folder), name="f")) as daemon:
+        assert daemon.stop() == 0
+
+
+def test_what_it_cannot_start_with(folder: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        at = f"127.0.0.1:{taken.getsockname()[1]}"
+        url = sqlite(folder)
+        refused(Daemon(folder, url, settings=[f'smtp = "{at}"'], name="a"), at, "in use")
+        refused(Daemon(folder, url, settings=[f'metrics = "{at}"'], name="b"), at, "metrics")
+    refused(Daemon(folder, url, settings=['smtp = "192.0.2.1:25"'], name="c"), "192.0.2.1:25")
+    refused(Daemon(folder, url, settings=['lmtp = "unix:/no/where"'], name="d"), "/no/where")
+    refused(Daemon(folder, "sqlite:////no/where/s.db", name="e"), "/no/where")
+    refused(Daemon(folder, "postgresql://t@/x?host=/no/where", name="f"), "cannot reach")
+    refused(Daemon(folder, f"sqlite:///{folder}", name="g"), "is a folder")
+    refused(Daemon(folder, "mysql://x/y", name="h"), "no support for 'mysql'")
+    engine = open_store(url)
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
+    engine.dispose()
+    refused(Daemon(folder, url, name="i"), "newer version", "upgrade ingest")
+
+
+def test_a_folder_that_is_not_ours(folder: Path) -> None:
+    under = bound_by_permissions()
+    shut = folder / "shut"
+    shut.mkdir(mode=0o555)
+    settings = [f'lmtp = "unix:{shut}/s"']
+    refused(Daemon(folder, sqlite(folder), settings=settings), f"{shut}/s", under=under)
+    refused(Daemon(folder, f"sqlite:///{shut}/s.db", name="e"), str(shut), under=under)
+
+
+def test_check_before_the_start(folder: Path) -> None:
+    daemon = Daemon(folder, sqlite(folder))
+    try:
+        words = ("--database", daemon.url, "--config", str(daemon.config), "check", "--start")
+        assert ingest(*words, cwd=folder).returncode == 0
+        daemon.configure(['lmtp = "unix:/no/where/s"'])
+        done = ingest(*words, cwd=folder)
+        assert done.returncode == 1
+        assert b"/no/where" in done.stderr
+        daemon.configure(["lmpt = 3"])
+        one_line(ingest(*words, cwd=folder), "unknown setting 'lmpt'")
+    finally:
+        daemon.end()
