@@ -1,0 +1,74 @@
+"""The meter: totals that parts keep become counters, each increase once."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from prometheus_client import CollectorRegistry
+
+from ingest.daemon.meter import Meter
+from ingest.daemon.metrics import Metrics
+from ingest.daemon.workers import Counts, End
+from ingest.intake.sessions import ListenerStats
+from ingest.store.queue import Depth
+
+STATS = ListenerStats(
+    open=2,
+    deliveries=0,
+    memory=0,
+    spool=0,
+    accepted=5,
+    refused={"network": 1},
+    cut={"slow": 2},
+    mails={},
+)
+
+
+def made() -> tuple[Metrics, Meter]:
+    metrics = Metrics(CollectorRegistry())
+    return metrics, Meter(metrics)
+
+
+def value(metrics: Metrics, name: str, **labels: str) -> float | None:
+    return metrics.registry.get_sample_value(f"ingest_{name}", labels)
+
+
+def test_listeners_of_one_protocol_are_counted_together() -> None:
+    metrics, meter = made()
+    more = replace(STATS, open=1, accepted=7, cut={"slow": 3, "timeout": 1})
+    for _ in range(2):  # the same totals again add nothing
+        meter.listeners([("lmtp", STATS), ("lmtp", STATS), ("smtp", STATS)])
+        assert value(metrics, "connections_total", protocol="lmtp") == 10
+        assert value(metrics, "connections_total", protocol="smtp") == 5
+        assert value(metrics, "connections_refused_total", reason="network") == 3
+        assert value(metrics, "connections_refused_total", reason="slow") == 6
+        assert value(metrics, "open_connections") == 6
+    meter.listeners([("lmtp", more), ("lmtp", STATS), ("smtp", STATS)])
+    assert value(metrics, "connections_total", protocol="lmtp") == 12
+    assert value(metrics, "connections_refused_total", reason="slow") == 7
+    assert value(metrics, "connections_refused_total", reason="timeout") == 1
+    assert value(metrics, "open_connections") == 5
+
+
+def test_ends_of_workers_that_nobody_ordered() -> None:
+    metrics, meter = made()
+    ended = {End.RECYCLED: 4, End.STOPPED: 2, End.TIMEOUT: 1, End.SIGNAL: 3}
+    counts = Counts(started=12, running=2, ended=ended, not_started=0)
+    meter.workers(counts)
+    meter.workers(replace(counts, ended={**ended, End.TIMEOUT: 2}))
+    assert value(metrics, "worker_deaths_total", cause="timeout") == 2
+    assert value(metrics, "worker_deaths_total", cause="signal") == 3
+    for end in (End.RECYCLED, End.STOPPED):
+        assert value(metrics, "worker_deaths_total", cause=end.value) is None
+
+
+def test_what_waits() -> None:
+    metrics, meter = made()
+    meter.waiting(3, 4000)
+    meter.queue(Depth(waiting=7, oldest_seconds=1.5, set_aside=2))
+    shown = {
+        name: value(metrics, name)
+        for name in ("waiting_mails", "waiting_bytes", "pending_mails", "pending_oldest_seconds",
+                     "quarantine_mails")
+    }  # fmt: skip
+    assert list(shown.values()) == [3, 4000, 7, 1.5, 2]

@@ -1,0 +1,45 @@
+"""One daemon owns an SQLite store, whatever the store is called."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from ingest.daemon.owner import own
+from ingest.store.database import StoreError
+
+
+def test_one_at_a_time(tmp_path: Path) -> None:
+    (tmp_path / "link.db").symlink_to(tmp_path / "s.db")
+    held = own(f"sqlite:///{tmp_path}/s.db")
+    assert held is not None
+    assert not os.get_inheritable(held)  # a worker that outlives the daemon holds nothing
+    for name in ("s.db", "link.db", "../" + tmp_path.name + "/s.db"):
+        with pytest.raises(StoreError, match="another daemon serves"):
+            own(f"sqlite:///{tmp_path}/{name}")
+    other = own(f"sqlite:///{tmp_path}/other.db")
+    assert other is not None
+    os.close(held)
+    again = own(f"sqlite+pysqlite:///{tmp_path}/link.db")
+    assert again is not None
+    os.close(again)
+    os.close(other)
+
+
+def test_a_store_that_daemons_share() -> None:
+    assert own("postgresql://t@/x?host=/no/where") is None
+
+
+@pytest.mark.parametrize(
+    ("url", "said"), [("mysql://x/y", "no support"), ("nonsense", "not a database URL")]
+)
+def test_what_is_no_store(url: str, said: str) -> None:
+    with pytest.raises(StoreError, match=said):
+        own(url)
+
+
+def test_what_opening_the_store_will_say() -> None:
+    assert own("sqlite:////no/where/s.db") is None
+    assert own("sqlite://") is None
