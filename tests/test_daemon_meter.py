@@ -10,7 +10,7 @@ from ingest.daemon.meter import Meter
 from ingest.daemon.metrics import Metrics
 from ingest.daemon.workers import Counts, End
 from ingest.intake.sessions import ListenerStats
-from ingest.store.queue import Depth
+from ingest.store.quarantine import Lengths
 
 STATS = ListenerStats(
     open=2,
@@ -65,7 +65,7 @@ def test_ends_of_workers_that_nobody_ordered() -> None:
 def test_what_waits() -> None:
     metrics, meter = made()
     meter.waiting(3, 4000)
-    meter.queue(Depth(waiting=7, oldest_seconds=1.5, set_aside=2))
+    meter.queue(Lengths(waiting=7, set_aside=2), oldest_seconds=1.5)
     shown = {
         name: value(metrics, name)
         for name in ("waiting_mails", "waiting_bytes", "pending_mails", "pending_oldest_seconds",

@@ -258,7 +258,9 @@ def test_the_manual_says_what_is_tested_here() -> None:
         pytest.skip("docs/operation.md is not written yet")
     text = manual.read_text()
     shown = {
-        name: "".join(re.findall(rf"^```{re.escape(name)}\n(.*?)^```", text, re.M | re.S))
+        name: "".join(
+            re.findall(rf"^```{re.escape(name)}\n(.*?)^```", text, re.MULTILINE | re.DOTALL)
+        )
         for name in ("main.cf", "master.cf", "transport")
     }
     own = MASTER.format(
