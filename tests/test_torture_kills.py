@@ -21,6 +21,7 @@ from sqlalchemy import Engine, func, select
 from ingest.config import load_config
 from ingest.store import raw, schema
 from ingest.store.database import open_store
+from ingest.store.incoming import BY_LIST_ID
 from tests import histories, mails
 from tests.command import ingest_ok
 from tests.daemon import SHORT_LEASE, Daemon, running, served, short_folder
@@ -190,7 +191,7 @@ def at_once(ledger: Ledger, config: Path, folder: Path) -> str:
     deliveries = [
         mails.delivery(
             letter.wire,
-            route=tuple(sorted({by_address[to] for to in letter.recipients if to in by_address})),
+            route=tuple(sorted({by_address.get(to, BY_LIST_ID) for to in letter.recipients})),
         )
         for letter in ledger.sent.values()
     ]
