@@ -342,7 +342,7 @@ def fill(path: Path) -> None:
 
 @pytest.mark.torture
 @pytest.mark.xfail(
-    reason="since acceptor and deriver share SQLite's engine, one of 451 and 452 does not come; open"
+    reason="since acceptor and deriver share SQLite's engine, not both 451 and 452 come; open"
 )
 def test_a_full_disk(folder: Path) -> None:
     """The store's and that of mails in progress: one that is full, and then is not."""
