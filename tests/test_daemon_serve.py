@@ -139,6 +139,38 @@ def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
     assert done.returncode == 0, done
 
 
+# Says what is imported once it is ready.
+IMPORTS = """
+import importlib.abc, sys
+import ingest.daemon.serve as serve
+class Spy(importlib.abc.MetaPathFinder):
+    def find_spec(self, name, path=None, target=None):
+        print("import", name, file=sys.stderr, flush=True)
+said = serve.log_event
+def log_event(event, *values, **more):
+    if event == "started":
+        sys.meta_path.insert(0, Spy())
+    said(event, *values, **more)
+serve.log_event = log_event
+from ingest.cli import main
+main()
+"""
+
+
+def test_nothing_is_imported_once_it_is_ready(folder: Path) -> None:
+    """Where descriptors have run out, an import fails, and its thread with it."""
+    with served(Daemon(folder, sqlite(folder), code=IMPORTS)) as daemon:
+        archive = mails.little_archive(4)
+        assert {daemon.send(raw) for raw in archive} == {250}
+        assert daemon.send(b"Subject: large\r\n\r\n" + b"x\r\n" * 500_000) == 250
+        assert (daemon.health()[0], daemon.get("/metrics")[0]) == (200, 200)
+        daemon.signal(signal.SIGHUP)
+        until(lambda: daemon.lines("reloaded"), "the reload")
+        until(lambda: len(daemon.lines("derived")) > len(archive), "the records")
+        assert daemon.stop() == 0
+        assert [line for line in daemon.text().splitlines() if line.startswith("import ")] == []
+
+
 # --- reload -----------------------------------------------------------------------------------
 
 

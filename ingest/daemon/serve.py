@@ -8,6 +8,7 @@ ended that must not, so that the service manager starts it anew.
 from __future__ import annotations
 
 import asyncio
+import concurrent.futures.thread
 import logging
 import os
 import signal
@@ -17,6 +18,7 @@ from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 
+import zstandard
 from prometheus_client import CollectorRegistry
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -35,6 +37,7 @@ from ingest.daemon.report import Reporter
 from ingest.daemon.workers import Workers
 from ingest.intake.listener import ListenError
 from ingest.setting import InetAddress
+from ingest.store import record, spool
 from ingest.store.database import open_store
 from ingest.store.quarantine import lengths
 from ingest.store.queue import oldest_waiting
@@ -46,6 +49,10 @@ _TICK = 1.0
 _DEPTH = 10.0  # between two looks at the queue's length
 _DRAIN = 30.0  # for sessions to end, and again for what they brought to be committed
 _LET_GO = 10.0  # for what is being derived
+
+# What others import when they first need it is there before the first mail: later there may be no
+# descriptor to read it with, or another version of it on the disk.
+_NEEDED = (concurrent.futures.thread, record, spool, zstandard)
 
 EX_SOFTWARE = 70
 
