@@ -138,6 +138,8 @@ class Sender(threading.Thread):
     ) -> None:
         super().__init__(daemon=True)
         self.way = way
+        self.delivered = 0
+        self.last: Exception | None = None  # why it last had to send again
         self._share = share
         self._ledger = ledger
         self._halt = halt
@@ -168,6 +170,7 @@ class Sender(threading.Thread):
             try:
                 self.way.send(letter)
             except (OSError, EOFError, NotTakenError) as error:
+                self.last = error
                 self._ledger.retry(_named(error))
                 self.way.close()
                 if time.monotonic() >= deadline:
@@ -175,6 +178,7 @@ class Sender(threading.Thread):
                 time.sleep(self._chance.uniform(0.01, 0.2))
             else:
                 self._ledger.taken(letter)
+                self.delivered += 1
                 return
 
 

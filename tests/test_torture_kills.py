@@ -94,8 +94,9 @@ class Killer:
     kills: int
     chance: random.Random
     done: Counter[str] = field(default_factory=Counter)
-    longest: float = 2.0  # seconds of a daemon's life
+    longest: float = 2.0  # seconds of a daemon's life, or as long as it took to start
     _end: dict[str, float] = field(default_factory=dict)  # when it is over
+    _begun: dict[str, float] = field(default_factory=dict)
 
     def run(self) -> None:
         deadline = time.monotonic() + 20 * _PATIENCE
@@ -122,13 +123,16 @@ class Killer:
         """Kill it when its life is over, which begins once it answers; now and then before."""
         if one.name not in self._end:
             if one.ready():
-                self._end[one.name] = time.monotonic() + self.chance.uniform(0, self.longest)
+                now = time.monotonic()
+                longest = max(self.longest, now - self._begun.get(one.name, now))
+                self._end[one.name] = now + self.chance.uniform(0, longest)
             elif self.chance.random() > 0.01:
                 return
         if time.monotonic() >= self._end.get(one.name, 0):
             one.kill()
             self.done["daemon"] += 1
             self._end.pop(one.name, None)
+            self._begun[one.name] = time.monotonic()
             one.start()
 
 
@@ -169,6 +173,19 @@ def look(engine: Engine, ledger: Ledger) -> Found:
         waiting=len(reasons) - set_aside,
         set_aside=set_aside,
     )
+
+
+def wait_until_sent(sender: Sender) -> None:
+    """However long it takes, as long as its letters are taken one after another."""
+    delivered, deadline = -1, 0.0
+    while sender.is_alive():
+        if sender.delivered != delivered:
+            delivered, deadline = sender.delivered, time.monotonic() + _PATIENCE
+        assert time.monotonic() < deadline, (
+            f"{type(sender.way).__name__}: nothing in {_PATIENCE} s after {delivered} letters; "
+            f"it last heard {sender.last!r}"
+        )
+        sender.join(1)
 
 
 def wait_until_derived(engine: Engine) -> None:
@@ -263,8 +280,7 @@ def check_kills(
             one.wait_ready()
         halt.set()
         for one in senders:
-            one.join(_PATIENCE)
-            assert not one.is_alive(), "a sender does not end"
+            wait_until_sent(one)
         engine = open_store(url)
         wait_until_derived(engine)
         shared = [Counter(line["event"] for line in one.lines())["derived"] for one in daemons]
