@@ -23,12 +23,13 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
-from ingest.store import raw as raw_form
 from ingest.store import schema
 from ingest.store.accept import Was, accept, split_flaws, split_route
 from ingest.store.bulk import chunks, insert_new, insert_rows
 from ingest.store.incoming import Delivery
 from ingest.store.quarantine import SetAside, quarantined, set_aside
+from ingest.store.raw import DamagedRawError
+from ingest.store.spool import delivery_of
 
 TRIES = 3
 
@@ -199,16 +200,8 @@ def read_claims(
         query = select(schema.mail).where(mail.id.in_(some)).order_by(mail.id)
         for row in connection.execute(query):
             try:
-                delivery = Delivery(
-                    raw=raw_form.unpack(row.codec, row.raw),
-                    sha256=bytes(row.sha256),
-                    source=row.source,
-                    envelope=row.envelope,
-                    route=split_route(row.route),
-                    flaws=split_flaws(row.flaws),
-                    withdrawn=row.withdrawn,
-                )
-            except (raw_form.DamagedRawError, ValueError):
+                delivery = delivery_of(row)
+            except (DamagedRawError, ValueError):
                 damaged.append(row.id)
                 continue
             claims.append(Claim(row.id, delivery, tries[row.id], row.id in suspects, row.accepted))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
+from typing import Any
 
 from sqlalchemy import Connection, delete, select
 
@@ -20,18 +21,21 @@ def read_deliveries(
     mail = schema.mail.c
     for some in chunks(sorted(mail_ids)):
         for row in connection.execute(select(schema.mail).where(mail.id.in_(some))).all():
-            yield (
-                row.id,
-                Delivery(
-                    raw=raw_form.unpack(row.codec, row.raw),
-                    sha256=bytes(row.sha256),
-                    source=row.source,
-                    envelope=row.envelope,
-                    route=split_route(row.route),
-                    flaws=split_flaws(row.flaws),
-                    withdrawn=row.withdrawn,
-                ),
-            )
+            yield row.id, delivery_of(row)
+
+
+def delivery_of(row: Any) -> Delivery:
+    """The delivery of a row of `mail`. Raises `DamagedRawError`, or `ValueError` for a flaw that
+    has no such name, where the row cannot be read any more."""
+    return Delivery(
+        raw=raw_form.unpack(row.codec, row.raw),
+        sha256=bytes(row.sha256),
+        source=row.source,
+        envelope=row.envelope,
+        route=split_route(row.route),
+        flaws=split_flaws(row.flaws),
+        withdrawn=row.withdrawn,
+    )
 
 
 def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:
