@@ -5,13 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-import shutil
 import signal
 import smtplib
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -20,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from tests.command import arguments, environment
+from tests.daemon import free_port
 
 PATIENCE = 90  # seconds; a start takes one, and many on a machine that has other things to do
 
@@ -232,24 +231,6 @@ def served(daemon: Daemon) -> Iterator[Daemon]:
         yield daemon
     finally:
         daemon.end()
-
-
-@contextlib.contextmanager
-def short_folder() -> Iterator[Path]:
-    """A folder in /tmp: a Unix socket's path has 107 bytes at most."""
-    folder = Path(tempfile.mkdtemp(prefix="ingest-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def activated(handed: socket.socket) -> list[str]:

@@ -21,15 +21,14 @@ from ingest.store import schema
 from ingest.store.database import open_store
 from tests import mails
 from tests.command import bound_by_permissions, ingest, one_line
+from tests.daemon import free_port, short_folder
 from tests.running import (
     PATIENCE,
     SOON_STUCK,
     Daemon,
     activated,
     code_of,
-    free_port,
     served,
-    short_folder,
     until,
 )
 

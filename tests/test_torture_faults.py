@@ -32,7 +32,8 @@ from ingest.store import schema
 from ingest.store.database import open_store
 from tests import mails, postgres
 from tests.command import ingest
-from tests.running import Daemon, served, short_folder, until
+from tests.daemon import short_folder
+from tests.running import Daemon, served, until
 
 MEMORY = 400 << 20  # octets that a daemon under any of this stays below
 LARGE = b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n"
