@@ -90,8 +90,8 @@ class Acceptor:
         committed: Callable[[int], None] = lambda _: None,
         observe: Callable[[Receipt], None] = _no_receipt,
     ) -> None:
-        """`engine`: for this alone; its transactions are flushed, whatever the server's
-        default is."""
+        """`engine`: for PostgreSQL one of its own, whose transactions are flushed, whatever the
+        server's default is; for SQLite the one that others write with, to take turns."""
         self.trouble: str | None = None  # why the database takes nothing, while it does not
         self._engine = engine
         self._room = room or Room()
