@@ -463,7 +463,9 @@ def test_the_server_comes_and_goes_again_and_again(server: str, folder: Path) ->
 # `12 recvfrom(9<socket:[1]>, "...", ...) = 5`, or its two halves where another came between.
 _BEGUN = re.compile(r"(\d+) +(\w+)\((\d+)<([^>]*)>(.*)")
 _RESUMED = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>.*= (-?\d+)")
-_TOKEN = re.compile(r"token-\d+-\d+@")
+# It stands twice in its address: a log is written in pages, and where one begins in the midst of
+# it, it cannot be read. The same page does not part both.
+_TOKEN = re.compile(r"token-\d+-\d+(?=[@.])")
 _UNFINISHED = "<unfinished ...>"
 
 
@@ -534,7 +536,8 @@ def traced_load(daemon: Daemon, sessions: int, each: int) -> None:
         with daemon.client() as client:
             client.ehlo()
             for number in range(each):
-                assert client.mail(f"token-{session}-{number}@example.org")[0] == 250
+                token = f"token-{session}-{number}"
+                assert client.mail(f"{token}@{token}.example.org")[0] == 250
                 assert client.rcpt("l@example.org")[0] == 250
                 raw = mails.patch(f"{session}.{number}@example.org")
                 assert client.data(raw)[0] == 250
@@ -591,10 +594,10 @@ _GOOD = """
     ("change", "early"),
     [
         (("", ""), []),
-        (("= 0", "= -1 EIO (Input/output error)"), ["token-0-1@"]),
-        (("8 <... fdatasync resumed>) = 0\n", ""), ["token-0-1@"]),
-        (("..token-0-1@..", "..token-0-2@.."), ["token-0-1@"]),
-        (("fdatasync(5</x/s.db-wal>", "fdatasync(5</x/s.db>"), ["token-0-1@"]),
+        (("= 0", "= -1 EIO (Input/output error)"), ["token-0-1"]),
+        (("8 <... fdatasync resumed>) = 0\n", ""), ["token-0-1"]),
+        (("..token-0-1@..", "..token-0-2@.."), ["token-0-1"]),
+        (("fdatasync(5</x/s.db-wal>", "fdatasync(5</x/s.db>"), ["token-0-1"]),
     ],
 )
 def test_the_reader_of_a_trace_sees_a_reply_that_is_early(
@@ -603,7 +606,7 @@ def test_the_reader_of_a_trace_sees_a_reply_that_is_early(
     trace = Trace("s.db-wal")
     for line in _GOOD.replace(*change).splitlines() if change[0] else _GOOD.splitlines():
         trace.line(line)
-    assert trace.acknowledged == ["token-0-1@"]
+    assert trace.acknowledged == ["token-0-1"]
     assert trace.early == early
 
 
