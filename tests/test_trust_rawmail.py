@@ -53,6 +53,7 @@ def test_canonical_bodies_are_those_of_dkimpy(body: bytes) -> None:
         (b"To: b\nno field\n\n", Reason.MALFORMED_MAIL),
         (b"To: b\n" * 5_001 + b"\n", Reason.TOO_LARGE),
         (b"To: " + b"b" * (1 << 20) + b"\n\n", Reason.TOO_LARGE),
+        (b"To: b\n" + b" b\n" * 50_000 + b"\n", Reason.TOO_LARGE),
     ],
 )
 def test_what_makes_a_header_unfit(raw: bytes, flaw: Reason | None) -> None:

@@ -17,6 +17,7 @@ from enum import StrEnum
 from ingest.trust.verdict import Reason
 
 MAX_HEADER = 1 << 20  # octets of a header block: a thousand signatures fit
+MAX_LINES = 50_000  # of it
 MAX_FIELDS = 5_000
 
 _EMPTY_LINE = re.compile(rb"(?:\A|\n)\r?\n")
@@ -87,7 +88,11 @@ def read(raw: bytes) -> RawMail:
         flaw = Reason.TOO_LARGE
         header = header[:MAX_HEADER]
     fields: list[tuple[bytes, list[bytes]]] = []
-    for line in _LINE_END.split(header):
+    lines = _LINE_END.split(header, MAX_LINES)
+    if len(lines) > MAX_LINES:
+        flaw = Reason.TOO_LARGE
+        del lines[MAX_LINES:]
+    for line in lines:
         if not line:
             continue
         if line[0] in b" \t":
