@@ -21,6 +21,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
+from ingest.setting import InetAddress
 from ingest.trust.resolve import Servers
 
 Say = Callable[[dns.message.Message], list[dns.message.Message | bytes]]
@@ -35,7 +36,7 @@ class Nameserver:
 
     @property
     def servers(self) -> Servers:
-        return Servers(("127.0.0.1",), self.port)
+        return Servers((InetAddress("127.0.0.1", self.port),))
 
     @property
     def names(self) -> list[str]:
