@@ -64,6 +64,8 @@ def auth_results(
 ) -> tuple[AuthResults, ...]:
     """The fields of the configured servers (`ours`: authserv-ids, letters' case ignored)."""
     known = {one.lower() for one in ours}
+    if not known:
+        return ()
     found: list[AuthResults] = []
     for name, value in headers:
         if name.lower() != _FIELD or len(value) > _MAX_VALUE or len(found) == MAX_FIELDS:

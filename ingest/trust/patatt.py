@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 
 from ingest.trust.dkim import MAX_RECORDED, MAX_VERIFIED
 from ingest.trust.domain import alignment, ascii_domain
-from ingest.trust.rawmail import RawMail, read
+from ingest.trust.rawmail import MAX_HEADER, RawMail, read
 from ingest.trust.verdict import Alignment, Coverage, Kind, Reason, Result, Verdict
 
 if TYPE_CHECKING:
@@ -72,6 +72,12 @@ def judge(
         _judge(message, one, position, keyrings, author=author, at=at, replayed=replayed)
         for position, one in enumerate(signatures[:MAX_RECORDED])
     )
+
+
+def unchecked(raw: bytes, at: datetime | None) -> tuple[Verdict, ...]:
+    """What is said of them where no keyring is configured: nothing is run for it."""
+    fields = read(raw[: MAX_HEADER + 4]).named(_FIELD)[:MAX_RECORDED]
+    return _all(fields, Result.NOT_CHECKED, Reason.NO_KEY, at)
 
 
 def signed(mail: RawMail) -> bool:
