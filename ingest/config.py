@@ -75,6 +75,21 @@ class ServeConfig:
     log: str = "logfmt"
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrustConfig:
+    """`[trust]`: what is found out about senders. docs/operation.md says what each is for.
+
+    `nameservers`: None for those of the system. `mailmap`: the text of the file: a `Config` goes
+    to workers as it is, and says the same in each of them.
+    """
+
+    dns: bool = True
+    nameservers: tuple[InetAddress, ...] | None = None
+    authserv_ids: tuple[str, ...] = ()
+    keyrings: tuple[str, ...] = ()
+    mailmap: str = ""
+
+
 @dataclass(frozen=True, slots=True)
 class ToLists:
     """Mail to this address is for these lists, whatever its List-Id says."""
@@ -102,6 +117,7 @@ class Config:
     database: str | None = None
     lists: tuple[ConfiguredList, ...] = ()
     serve: ServeConfig = ServeConfig()
+    trust: TrustConfig = TrustConfig()
     _routes: Mapping[str, Route] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -157,8 +173,10 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    for key in table.keys() - {"database", "lists", "serve"}:
-        raise ConfigError(f"{path}: unknown setting {key!r}; known are database, lists and serve")
+    for key in table.keys() - {"database", "lists", "serve", "trust"}:
+        raise ConfigError(
+            f"{path}: unknown setting {key!r}; known are database, lists, serve and trust"
+        )
     database = table.get("database")
     if database is not None and not isinstance(database, str):
         raise ConfigError(f"{path}: database must be a URL in quotes")
@@ -173,7 +191,12 @@ def load_config(path: Path) -> Config:
                 f"{path}: [lists.{name}]: {made.list_id} is [lists.{same.link_name}] already"
             )
         found[made.list_id] = made
-    return Config(database, tuple(found.values()), _serve(path, table.get("serve", {})))
+    return Config(
+        database,
+        tuple(found.values()),
+        _serve(path, table.get("serve", {})),
+        _trust(path, table.get("trust", {})),
+    )
 
 
 def _list(path: Path, link_name: str, table: Any) -> ConfiguredList:
@@ -209,6 +232,41 @@ def _serve(path: Path, table: Any) -> ServeConfig:
     return made
 
 
+def _trust(path: Path, table: Any) -> TrustConfig:
+    where = f"{path}: [trust]"
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: trust must be a table, [trust]")
+    return TrustConfig(
+        **{
+            key: _value(where, key, value, _TRUST_READERS[key])
+            for key, value in table.items()
+            if _is_known(where, key, _TRUST_READERS)
+        }
+    )
+
+
+def _keyrings(value: Any) -> tuple[str, ...]:
+    """Folders, or what patatt finds in a git repository."""
+    for one in setting.texts(value):
+        if not one.startswith("/") and not (one.startswith("ref:/") and one.count(":") >= 2):
+            raise setting.Unfit(
+                f'a list of absolute paths, or of "ref:/REPOSITORY:REF:FOLDER"; {one!r} is neither'
+            )
+    return setting.texts(value)
+
+
+def _mailmap(value: Any) -> str:
+    if value == "":
+        return ""
+    file = setting.file(value)
+    try:
+        if file.stat().st_size > _MAX_MAILMAP:
+            raise setting.Unfit(f"a file of at most {_MAX_MAILMAP} bytes")
+        return file.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise setting.Unfit(f"a file that can be read; {file}: {error.strerror}") from None
+
+
 def _is_known(where: str, key: str, known: Iterable[str]) -> bool:
     if key not in known:
         raise ConfigError(f"{where}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
@@ -222,6 +280,16 @@ def _value(where: str, key: str, value: Any, read: Callable[[Any], Any]) -> Any:
     except setting.Unfit as error:
         raise ConfigError(f"{where}: {key} must be {error}") from None
 
+
+_MAX_MAILMAP = 4 << 20  # Linux' own has 50 KiB
+
+_TRUST_READERS: dict[str, Callable[[Any], Any]] = {
+    "dns": setting.truth,
+    "nameservers": setting.nameservers,
+    "authserv_ids": setting.texts,
+    "keyrings": _keyrings,
+    "mailmap": _mailmap,
+}
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "lmtp": setting.sockets,

@@ -7,7 +7,7 @@ what the kind has no sense for.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from ipaddress import IPv4Network, IPv6Network, ip_network
+from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -81,6 +81,28 @@ def sockets(value: Any) -> tuple[Address, ...]:
 
 def metrics(value: Any) -> InetAddress | None:
     return None if value == "" else inet(value)
+
+
+def truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise Unfit("true or false")
+    return value
+
+
+def nameservers(value: Any) -> tuple[InetAddress, ...] | None:
+    """IP addresses, with a port behind where it is not 53; [] for what the system asks."""
+    return tuple(_nameserver(one) for one in texts(value)) or None
+
+
+def _nameserver(text: str) -> InetAddress:
+    bare = text.count(":") > 1 and not text.startswith("[")  # IPv6, and no port
+    try:
+        found = InetAddress(text, 53) if bare or ":" not in text else inet(text)
+        return InetAddress(str(ip_address(found.host)), found.port)
+    except (Unfit, ValueError):
+        raise Unfit(
+            f'a list of IP addresses, as in ["127.0.0.53", "[::1]:5353"]; {text!r} is none'
+        ) from None
 
 
 def mode(value: Any) -> int:

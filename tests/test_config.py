@@ -18,6 +18,7 @@ from ingest.config import (
     Route,
     ServeConfig,
     ToLists,
+    TrustConfig,
     Unknown,
     load_config,
 )
@@ -124,7 +125,7 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
 REFUSED = {
     "[lists\n": "is not TOML",
     b'database = "\xff"\n': "is not TOML",
-    "port = 25\n": "unknown setting 'port'; known are database, lists and serve",
+    "port = 25\n": "unknown setting 'port'; known are database, lists, serve and trust",
     "database = 1\n": "database must be a URL in quotes",
     'lists = "a"\n': r"lists must be tables, as in \[lists.linux-ext4\]",
     "[lists]\na = 1\n": r"\[lists.a\] must be a table",
@@ -251,3 +252,60 @@ def test_without_lists_every_address_is_taken() -> None:
 
 def test_a_delimiter_that_is_not_configured_is_part_of_the_name() -> None:
     assert Config(lists=ROUTED.lists).route("a+bounces@example.org") == Unknown()
+
+
+# --- [trust] ----------------------------------------------------------------------------------
+
+
+def test_every_setting_of_trust(tmp_path: Path) -> None:
+    (tmp_path / "mailmap").write_text("Ada <ada@example.org> <ada@home.example>\n")
+    path = tmp_path / "ingest.toml"
+    path.write_text(
+        "[trust]\ndns = false\n"
+        'nameservers = ["127.0.0.53", "192.0.2.1:5353", "::1", "[2001:db8::1]:53"]\n'
+        'authserv_ids = ["mx.example.org"]\n'
+        'keyrings = ["/etc/keys", "ref:/srv/keys:refs/heads/main:keys"]\n'
+        f'mailmap = "{tmp_path}/mailmap"\n'
+    )
+    assert load_config(path).trust == TrustConfig(
+        dns=False,
+        nameservers=(
+            InetAddress("127.0.0.53", 53),
+            InetAddress("192.0.2.1", 5353),
+            InetAddress("::1", 53),
+            InetAddress("2001:db8::1", 53),
+        ),
+        authserv_ids=("mx.example.org",),
+        keyrings=("/etc/keys", "ref:/srv/keys:refs/heads/main:keys"),
+        mailmap="Ada <ada@example.org> <ada@home.example>\n",
+    )
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("dnssec = true", "unknown setting 'dnssec'"),
+        ("dns = 1", "dns must be true or false"),
+        ('nameservers = "127.0.0.1"', "nameservers must be a list"),
+        ('nameservers = ["ns.example.org"]', "nameservers must be a list of IP addresses"),
+        ('nameservers = ["127.0.0.1:99999"]', "nameservers must be a list of IP addresses"),
+        ('authserv_ids = "mx"', "authserv_ids must be a list"),
+        ('keyrings = ["keys"]', "keyrings must be a list of absolute paths"),
+        ('mailmap = "relative"', "mailmap must be the absolute path"),
+        ('mailmap = "/there/is/none"', "mailmap must be a file that can be read"),
+    ],
+)
+def test_what_trust_refuses(tmp_path: Path, line: str, said: str) -> None:
+    path = tmp_path / "ingest.toml"
+    path.write_text(f"[trust]\n{line}\n")
+    with pytest.raises(ConfigError) as caught:
+        load_config(path)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)
+
+
+def test_trust_that_is_no_table_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "ingest.toml"
+    path.write_text("trust = true\n")
+    with pytest.raises(ConfigError, match="trust must be a table"):
+        load_config(path)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingest.config import ConfiguredList, ServeConfig, load_config
+from ingest.config import ConfiguredList, ServeConfig, TrustConfig, load_config
 from ingest.daemon.journal import MailLine
 from ingest.daemon.metrics import Metrics
 from tests.conftest import ROOT
@@ -36,17 +36,22 @@ def blocks(kind: str) -> list[str]:
 
 
 def test_every_setting_is_there_and_no_other() -> None:
-    database, lists, serve = ({key for key, _ in one} for one in tables("key"))
+    database, lists, serve, trust = ({key for key, _ in one} for one in tables("key"))
     assert database == {"database"}
     assert lists == {one.name for one in fields(ConfiguredList)} - {"link_name"}
     assert serve == {one.name for one in fields(ServeConfig)}
+    assert trust == {one.name for one in fields(TrustConfig)}
 
 
 def test_the_defaults_are_those_of_the_code(tmp_path: Path) -> None:
     path = tmp_path / "ingest.toml"
-    given = {key: value.strip("`") for key, value in tables("key")[2] if value != "none"}
-    path.write_text("[serve]\n" + "".join(f"{key} = {one}\n" for key, one in given.items()))
+    lines = []
+    for name, table in zip(("serve", "trust"), tables("key")[2:], strict=True):
+        given = {key: value.strip("`") for key, value in table if value != "none"}
+        lines += [f"[{name}]", *(f"{key} = {one}" for key, one in given.items())]
+    path.write_text("\n".join(lines) + "\n")
     assert load_config(path).serve == ServeConfig()
+    assert load_config(path).trust == TrustConfig()
     for one in fields(ConfiguredList):
         value = dict(tables("key")[1]).get(one.name)
         if value is not None and not value.startswith("none"):
