@@ -77,6 +77,7 @@ def _store(connection: Connection) -> Iterator[Fault]:
     yield from sound.spool(connection)
     yield from sound.copies(connection)
     yield from sound.postings(connection)
+    yield from sound.vouching(connection)
     unreadable: set[int] = set()
     for fault, row_id in sound.messages(connection):
         yield fault

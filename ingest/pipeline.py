@@ -9,8 +9,9 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ingest.config import Config
@@ -22,12 +23,15 @@ from ingest.patch.classify import classify
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
 from ingest.series.facts import Facts, Kind
 from ingest.store.incoming import BY_LIST_ID, Delivery, Dependency, Derived
+from ingest.trust.authres import auth_results
+from ingest.trust.mailmap import Mailmap, mailmap
 from ingest.trust.person import Submitter, person_key, submitter
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ingest.store.accept import Accepted
+    from ingest.trust.vouch import Vouched
 
 # A record's number and total are what a person can have sent; beyond that they are noise, and
 # the patch stands alone.
@@ -64,13 +68,14 @@ def derive(delivery: Delivery, config: Config) -> Derived:
 def steps(delivery: Delivery, config: Config) -> Steps:
     """`derive`, with what each stage handed on."""
     message = parse(delivery.raw)
-    who = submitter(message)
+    who, joined = _person(message, config)
     named = _named_lists(message, delivery)
     lists = config.taken(named)
     submission = classify(
         message, who.person, list_names=[config.link_name(one.list_id) for one in named]
     )
     facts = _facts(message, who.person, submission)
+    vouched = _vouched(delivery, message, config)
     return Steps(
         message,
         who,
@@ -84,7 +89,7 @@ def steps(delivery: Delivery, config: Config) -> Steps:
             links=_links(message),
             subject=message.subject,
             sender=who.person,
-            author=submission.author,
+            author=_author(submission.author, who.person, joined),
             lists=lists,
             reason=submission.reason,
             ignored=_ignored(message, delivery, config, lists),
@@ -96,6 +101,12 @@ def steps(delivery: Delivery, config: Config) -> Steps:
             state=_state(message),
             dependencies=_dependencies(submission),
             trailers=submission.trailers,
+            rewriting=who.rewriting,
+            undone=who.undone,
+            keys=delivery.keys,
+            verdicts=vouched.verdicts if vouched is not None else (),
+            chain=vouched.chain if vouched is not None else None,
+            auth_results=auth_results(message.headers, config.trust.authserv_ids),
         ),
     )
 
@@ -147,22 +158,20 @@ def store_mail(
     """Accept mails and write their records, in the caller's transaction."""
     from ingest.store.accept import accept
 
-    made = {delivery.sha256: outcome for delivery, outcome in mails}
+    made = {delivery.sha256: (delivery, outcome) for delivery, outcome in mails}
     accepted = accept(connection, [delivery for delivery, _ in mails], now=now)
     stale = [one for one in accepted if one.stale]
     record_mails(connection, [_redo(one, made, config) for one in stale], config)
-    failed = sum(isinstance(outcome, Failure) for outcome in made.values())
+    failed = sum(isinstance(outcome, Failure) for _, outcome in made.values())
     return Stored(len(stale), len(mails) - len(stale), failed)
 
 
 def _redo(
-    one: Accepted, made: dict[bytes, Derived | Failure], config: Config
+    one: Accepted, made: dict[bytes, tuple[Delivery, Derived | Failure]], config: Config
 ) -> tuple[int, Derived | Failure]:
     """What was derived in advance, or anew where the store knows more of the delivery."""
-    outcome = made[one.delivery.sha256]
-    if isinstance(outcome, Derived) and (
-        one.delivery.route or one.delivery.flaws or one.delivery.withdrawn
-    ):
+    delivery, outcome = made[one.delivery.sha256]
+    if isinstance(outcome, Derived) and one.delivery != delivery:
         outcome = derive_or_fail(one.delivery, config)
     return one.mail_id, outcome
 
@@ -212,6 +221,48 @@ def rederive(connection: Connection, mail_ids: Sequence[int], config: Config) ->
 
 
 # --- the pieces of a Derived -----------------------------------------------------------------
+
+
+def _person(message: Message, config: Config) -> tuple[Submitter, Mailmap]:
+    """Who submitted it, under the address that a mailmap gives them."""
+    joined = _mailmap(config.trust.mailmap)
+    who = submitter(message)
+    if joined.joined:
+        who = replace(who, person=joined.person(who.person))
+    return who, joined
+
+
+@lru_cache(maxsize=2)  # the one in use, and one that it has replaced
+def _mailmap(text: str) -> Mailmap:
+    return mailmap(text)
+
+
+def _author(author: Address | None, person: Address, joined: Mailmap) -> Address | None:
+    """The author, where that is not the submitter under another address."""
+    if not joined.joined:
+        return author
+    found = joined.person(author) if author is not None else None
+    same = found is not None and person_key(found.email) == person_key(person.email)
+    return None if same else found
+
+
+def _vouched(delivery: Delivery, message: Message, config: Config) -> Vouched | None:
+    """What vouches for the mail, by the keys that its delivery has.
+
+    Without them nothing can be said that is not said of every such mail: `not-checked`. That is
+    made when somebody reads it (`store.vouching`), and costs a replay nothing.
+    """
+    if delivery.keys is None:
+        return None
+    from ingest.trust.vouch import vouch  # and with it dkimpy, which most archives do not need
+
+    return vouch(
+        delivery.raw,
+        dict(delivery.keys),
+        delivery.arrived or message.received,
+        replayed=delivery.arrived is None,
+        keyrings=config.trust.keyrings,
+    )
 
 
 def _links(message: Message) -> tuple[str, ...]:

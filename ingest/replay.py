@@ -19,7 +19,7 @@ from ingest.intake.source import Deletion, RawMail, Source, SourceError
 from ingest.pipeline import Stored, derive_or_fail, rederive, store_mail
 from ingest.store.checkpoint import forget_position, position, remember
 from ingest.store.database import write_transaction
-from ingest.store.incoming import Delivery
+from ingest.store.incoming import REPLAY, Delivery
 from ingest.store.people import forget_ranks
 from ingest.store.spool import mail_ids
 
@@ -106,7 +106,7 @@ def _delivery(item: RawMail | Deletion, route: Sequence[str]) -> Delivery:
     return Delivery(
         raw=item.raw,
         sha256=hashlib.sha256(item.raw).digest(),
-        source="replay",
+        source=REPLAY,
         route=tuple(sorted(route)),
         flaws=item.defects if isinstance(item, RawMail) else (),
         withdrawn=isinstance(item, Deletion),

@@ -22,6 +22,9 @@ from ingest.store.incoming import Delivery
 ADA = "Ada Byron <ada@example.org>"
 BOB = "Bob Tester <bob@example.com>"
 LIST = "dev.lists.example.org"
+# What our own mail server says of a mail, and what somebody else's does.
+OURS = "Authentication-Results: mx.example.org; dkim=pass header.d=example.org; spf=fail"
+OTHERS = "Authentication-Results: mx.example.net; dkim=pass header.d=evil.example"
 START = datetime(2026, 3, 2, 10, 15)
 NOW = datetime(2026, 6, 1)  # the time of arrival, which no record may show
 

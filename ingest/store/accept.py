@@ -19,7 +19,8 @@ from ingest.mail.defect import Defect
 from ingest.store import raw as raw_form
 from ingest.store import schema
 from ingest.store.bulk import allocate, chunks, insert_rows
-from ingest.store.incoming import Delivery
+from ingest.store.incoming import REPLAY, Delivery, arrival
+from ingest.store.vouching import read_keys
 
 
 class Was(Enum):
@@ -51,7 +52,8 @@ def accept(
     """Store each mail once; what is known already is left as it is.
 
     A repeated delivery may add what only a delivery says: a list, a flaw of the container, a
-    withdrawal. These add up, so that their order makes no difference. `now` is naive UTC.
+    withdrawal, keys that nobody had asked for. These add up, so that their order makes no
+    difference. `now` is naive UTC.
     """
     merged: dict[bytes, Delivery] = {}
     for delivery in deliveries:
@@ -157,12 +159,18 @@ def _known(
         mail.route,
         mail.flaws,
         mail.withdrawn,
+        mail.accepted,
         copy.mail_id.label("derived"),
+        copy.asked,
     ).select_from(schema.mail.outerjoin(schema.copy, copy.mail_id == mail.id))
     if lock:  # SQLite has one writer, and takes no notice
         query = query.order_by(mail.sha256).with_for_update(of=schema.mail, key_share=True)
     for some in chunks(sorted(wanted)):
-        for row in connection.execute(query.where(mail.sha256.in_(some))):
+        rows = connection.execute(query.where(mail.sha256.in_(some))).all()
+        # Without a copy, answers may be there still: see `read_keys`.
+        asked = [row.id for row in rows if row.asked is not False]
+        keys = read_keys(connection, asked)
+        for row in rows:
             sha256 = bytes(row.sha256)
             delivery = Delivery(
                 raw=wanted[sha256].raw,
@@ -172,17 +180,23 @@ def _known(
                 route=split_route(row.route),
                 flaws=split_flaws(row.flaws),
                 withdrawn=row.withdrawn,
+                keys=keys.get(row.id),
+                arrived=arrival(row.source, row.accepted),
             )
             found[sha256] = _Known(row.id, delivery, row.derived is not None)
     return found
 
 
 def _merge(first: Delivery, again: Delivery) -> Delivery:
+    # Keys that were had once stand. What a replay asks today says nothing of mail that came by
+    # itself, whose signatures were to be judged then.
+    late = first.keys is None and first.source == again.source == REPLAY
     return replace(
         first,
         route=tuple(sorted({*first.route, *again.route})),
         flaws=tuple(sorted({*first.flaws, *again.flaws})),
         withdrawn=first.withdrawn or again.withdrawn,
+        keys=again.keys if late else first.keys,
     )
 
 

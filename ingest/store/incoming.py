@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName
 from ingest.patch.trailer import Trailer
 from ingest.series.facts import Facts
+from ingest.trust.answer import Answer
+from ingest.trust.authres import AuthResults
+from ingest.trust.rewritten import Rewriting, Undone
+from ingest.trust.verdict import Result, Verdict
+
+# The source of mail out of an archive: it came long before it came to us.
+REPLAY = "replay"
 
 # Stands in a route for the lists that the mail's own headers name: it came to an address at which
 # List-Id decides. Routes of repeated deliveries add up, so this must be said as lists are.
@@ -18,7 +25,12 @@ BY_LIST_ID = "*"
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delivery:
     """One mail as it came. `sha256`: of `raw`; `route`: list ids that the delivery itself named,
-    which then count alone, unless `BY_LIST_ID` is among them."""
+    which then count alone, unless `BY_LIST_ID` is among them.
+
+    `keys`: what DNS said of the keys that its signatures name; None where nobody asked. `arrived`:
+    when it came, UTC and naive, None where it came out of an archive; it is of the row and not of
+    the mail, so that the same delivery with another is the same.
+    """
 
     raw: bytes
     sha256: bytes
@@ -27,6 +39,13 @@ class Delivery:
     flaws: tuple[Defect, ...] = ()
     withdrawn: bool = False
     envelope: str | None = None
+    keys: tuple[tuple[str, Answer], ...] | None = None
+    arrived: datetime | None = field(default=None, compare=False)
+
+
+def arrival(source: str, accepted: datetime) -> datetime | None:
+    """`Delivery.arrived` of a stored mail."""
+    return None if source == REPLAY else accepted
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,6 +64,9 @@ class Derived:
     `fingerprint`: equal for copies of one message that lists or relays changed in form only.
     `rank`: among copies the least is the best. `heard`: when the list's server had it.
     `links`: every id that it names; `ignored`: why it takes no part, else None.
+
+    `rewriting`, `undone`: what stood in From and where the person was found. `keys`: as of the
+    delivery; where they are None, nothing is judged: `verdicts` is empty, `chain` is None.
     """
 
     sha256: bytes
@@ -67,3 +89,9 @@ class Derived:
     state: str
     dependencies: tuple[Dependency, ...]
     trailers: tuple[Trailer, ...]
+    rewriting: Rewriting | None = None
+    undone: Undone | None = None
+    keys: tuple[tuple[str, Answer], ...] | None = None
+    verdicts: tuple[Verdict, ...] = ()
+    chain: Result | None = None
+    auth_results: tuple[AuthResults, ...] = ()

@@ -30,6 +30,7 @@ from ingest.store.incoming import Delivery
 from ingest.store.quarantine import SetAside, quarantined, set_aside
 from ingest.store.raw import DamagedRawError
 from ingest.store.spool import delivery_of
+from ingest.store.vouching import read_keys
 
 TRIES = 3
 
@@ -197,10 +198,11 @@ def read_claims(
     claims: list[Claim] = []
     damaged: list[int] = []
     for some in chunks(sorted(tries)):
+        keys = read_keys(connection, some)
         query = select(schema.mail).where(mail.id.in_(some)).order_by(mail.id)
         for row in connection.execute(query):
             try:
-                delivery = delivery_of(row)
+                delivery = delivery_of(row, keys.get(row.id))
             except (DamagedRawError, ValueError):
                 damaged.append(row.id)
                 continue

@@ -68,6 +68,8 @@ class MessageRow:
     minor: int = 0
     rule: str | None = None
     evidence: str | None = None
+    rewriting: str | None = None
+    undone: str | None = None
 
     @property
     def key(self) -> str:
@@ -237,6 +239,8 @@ def _message_rows(connection: Connection, ids: list[int]) -> Iterator[MessageRow
             minor=row.minor or 0,
             rule=row.rule,
             evidence=row.evidence,
+            rewriting=row.rewriting,
+            undone=row.undone,
         )
 
 

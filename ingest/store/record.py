@@ -24,6 +24,7 @@ from ingest.store.memberships import write_series
 from ingest.store.people import upsert_lists, upsert_people
 from ingest.store.settle import Copy, Settled, settle
 from ingest.store.threads import link
+from ingest.store.vouching import write_vouching
 
 
 def record(
@@ -43,7 +44,7 @@ def record(
         return set()
     derived = dict(items)
     unlock = lock_sets(connection, derived)
-    placed, emptied = _settle(connection, derived, without)
+    placed, emptied, known = _settle(connection, derived, without)
     wanted = {
         best
         for one in placed
@@ -68,6 +69,7 @@ def record(
     rows.write_messages(connection, leaves.arranged)
     rows.write_messages(connection, arranged)
     _write_copies(connection, placed, derived, lists)
+    write_vouching(connection, derived, known=known)
     left = rows.forget(connection, emptied)
     write_series(connection, arranged, left=left)
     write_leaves(connection, leaves)
@@ -88,9 +90,10 @@ class _Placed:
 
 def _settle(
     connection: Connection, derived: Mapping[int, Derived], without: Collection[int]
-) -> tuple[list[_Placed], set[int]]:
-    """The messages that the mails are copies of, and the ids of message rows that no mail is a
-    copy of any more (which only another parser's fingerprints bring about)."""
+) -> tuple[list[_Placed], set[int], set[int]]:
+    """The messages that the mails are copies of, the ids of message rows that no mail is a
+    copy of any more (which only another parser's fingerprints bring about), and the ids of those
+    of the mails that were copies before."""
     known = _known_copies(connection, derived)
     copies: dict[str, dict[int, Copy]] = defaultdict(dict)
     best_before: dict[int, int] = {}
@@ -117,7 +120,8 @@ def _settle(
         placed.append(
             _Placed(msgid, group, message_id, derived.get(best), best_before.get(message_id))
         )
-    return placed, best_before.keys() - {one.message_id for one in placed}
+    emptied = best_before.keys() - {one.message_id for one in placed}
+    return placed, emptied, {row.mail_id for row in known} & derived.keys()
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,6 +207,8 @@ def _write_copies(
                         "message_id": one.message_id,
                         "rank": copy.rank,
                         "heard": copy.heard,
+                        "asked": derived[copy.mail_id].keys is not None,
+                        "chain": derived[copy.mail_id].chain,
                     }
                 )
                 postings += [

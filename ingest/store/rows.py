@@ -104,6 +104,8 @@ def _message_row(node: Node, places: dict[str, Place]) -> dict[str, Any]:
         "reason": _reason(node, place),
         "defects": ",".join(one.defects),
         "facts": dump(facts),
+        "rewriting": one.rewriting,
+        "undone": one.undone,
     }
 
 

@@ -34,6 +34,7 @@ from sqlalchemy import (
     Table,
     Text,
     UniqueConstraint,
+    false,
 )
 from sqlalchemy.schema import SchemaItem
 
@@ -129,6 +130,8 @@ message = Table(
     Column("reason", Text, nullable=False),
     Column("defects", Text, nullable=False),
     Column("facts", Text, nullable=False),  # JSON of what arranging needs to know
+    Column("rewriting", String(16)),  # what stood in From instead of the person
+    Column("undone", String(20)),  # where the person was found
     UniqueConstraint("msgid", "variant"),
     UniqueConstraint("id", "outcome"),
     CheckConstraint("outcome IN ('patch', 'cover', 'comment', 'other', 'ignored')", name="outcome"),
@@ -147,7 +150,64 @@ copy = Table(
     Column("message_id", Id, ForeignKey("message.id"), nullable=False),
     Column("rank", Text, nullable=False),  # the least is the best copy
     Column("heard", DateTime),  # the topmost Received header's time, else the date
+    # Whether DNS was asked for its keys, and with that whether it has answers and verdicts.
+    Column("asked", Boolean, nullable=False, server_default=false()),
+    Column("chain", String(16)),  # what its ARC chain comes to
     Index("ix_copy_message_id", "message_id"),
+)
+
+# What DNS said of a key that a mail's signatures name, when it was asked; see trust.answer.
+answer = Table(
+    "answer",
+    metadata,
+    Column("mail_id", Id, ForeignKey("mail.id"), nullable=False),
+    Column("name", Text, nullable=False),
+    Column("kind", String(16), nullable=False),
+    Column("text", Text),  # the record, where there is one
+    PrimaryKeyConstraint("mail_id", "name"),
+    CheckConstraint("(kind = 'found') = (text IS NOT NULL)", name="text"),
+)
+
+# What was found out about a signature of a mail: a trust.verdict.Verdict.
+verdict = Table(
+    "verdict",
+    metadata,
+    Column("mail_id", Id, ForeignKey("mail.id"), nullable=False),
+    Column("number", Integer, nullable=False),  # among the verdicts on the mail
+    Column("kind", String(16), nullable=False),
+    Column("position", Integer, nullable=False),
+    Column("result", String(16), nullable=False),
+    Column("reason", String(32), nullable=False),
+    Column("domain", Text, nullable=False),
+    Column("selector", Text, nullable=False),
+    Column("identity", Text, nullable=False),
+    Column("instance", Integer),
+    Column("algorithm", Text, nullable=False),
+    Column("canonicalisation", Text, nullable=False),
+    Column("headers", Text, nullable=False),  # JSON list of names
+    Column("length", BigInteger),
+    Column("whole_body", Boolean, nullable=False),
+    Column("aligned", String(8), nullable=False),
+    Column("key_bits", Integer),
+    Column("key", Text),
+    Column("judged", DateTime),
+    PrimaryKeyConstraint("mail_id", "number"),
+)
+
+# What our own mail servers found, by their Authentication-Results; see trust.authres.
+auth_result = Table(
+    "auth_result",
+    metadata,
+    Column("mail_id", Id, ForeignKey("mail.id"), nullable=False),
+    Column("position", Integer, nullable=False),  # over all fields of the mail
+    Column("field", Integer, nullable=False),  # which of our fields
+    Column("server", Text, nullable=False),
+    Column("method", Text),  # NULL: the server says that it checked nothing
+    Column("result", Text),
+    Column("reason", Text),
+    Column("properties", Text),  # JSON list of [type, name, value]
+    PrimaryKeyConstraint("mail_id", "position"),
+    CheckConstraint("(method IS NULL) = (result IS NULL)", name="method"),
 )
 
 body = Table(

@@ -27,6 +27,7 @@ from ingest.series.facts import Facts, bucket, key_of, load
 from ingest.store import read, schema, stored
 from ingest.store.nodes import Threads
 from ingest.store.settle import Copy, settle
+from ingest.store.vouching import read_keys, read_vouching
 
 _BATCH = 2_000
 
@@ -195,6 +196,43 @@ def postings(connection: Connection) -> Iterator[Fault]:
         gaps = connection.execute(counted).scalars().all()
         for name in read.keys(connection, gaps).values():
             yield Fault("message", name, f"{table.name} is missing in between")
+
+
+def vouching(connection: Connection) -> Iterator[Fault]:
+    """What vouches for a sender can be read, has no gaps, and is of mail that DNS was asked for."""
+    copy = schema.copy.c
+    asked = set(connection.execute(select(copy.mail_id).where(copy.asked)).scalars())
+    for table in (schema.answer, schema.verdict):
+        ids = connection.execute(select(table.c.mail_id).distinct()).scalars()
+        for mail_id in sorted(set(ids) - asked):
+            what = f"{table.name}, though DNS was not asked for it"
+            yield Fault("vouching", f"mail {mail_id}", what)
+    for table, number in (
+        (schema.verdict, schema.verdict.c.number),
+        (schema.auth_result, schema.auth_result.c.position),
+    ):
+        gaps = (
+            select(table.c.mail_id)
+            .group_by(table.c.mail_id)
+            .having(func.count() != func.max(number) + 1)
+        )
+        for mail_id in connection.execute(gaps).scalars():
+            yield Fault("vouching", f"mail {mail_id}", f"{table.name} is missing in between")
+    results = select(schema.auth_result.c.mail_id).distinct()
+    for some in _batches(sorted(asked | set(connection.execute(results).scalars()))):
+        if not _readable(connection, some):
+            for mail_id in some:
+                if not _readable(connection, [mail_id]):
+                    yield Fault("vouching", f"mail {mail_id}", "what is stored cannot be read")
+
+
+def _readable(connection: Connection, mail_ids: list[int]) -> bool:
+    try:
+        read_keys(connection, mail_ids)
+        read_vouching(connection, mail_ids)
+    except (ValueError, TypeError, LookupError):
+        return False
+    return True
 
 
 def messages(connection: Connection) -> Iterator[tuple[Fault, int | None]]:

@@ -11,7 +11,8 @@ from ingest.store import raw as raw_form
 from ingest.store import schema
 from ingest.store.accept import split_flaws, split_route
 from ingest.store.bulk import chunks, insert_rows
-from ingest.store.incoming import Delivery
+from ingest.store.incoming import Delivery, arrival
+from ingest.store.vouching import Keys, read_keys
 
 
 def read_deliveries(
@@ -20,13 +21,15 @@ def read_deliveries(
     """The mails with these ids, as they were accepted."""
     mail = schema.mail.c
     for some in chunks(sorted(mail_ids)):
+        keys = read_keys(connection, some)
         for row in connection.execute(select(schema.mail).where(mail.id.in_(some))).all():
-            yield row.id, delivery_of(row)
+            yield row.id, delivery_of(row, keys.get(row.id))
 
 
-def delivery_of(row: Any) -> Delivery:
-    """The delivery of a row of `mail`. Raises `DamagedRawError`, or `ValueError` for a flaw that
-    has no such name, where the row cannot be read any more."""
+def delivery_of(row: Any, keys: Keys | None) -> Delivery:
+    """The delivery of a row of `mail`, with what DNS said of its keys (`vouching.read_keys`).
+    Raises `DamagedRawError`, or `ValueError` for a flaw that has no such name, where the row
+    cannot be read any more."""
     return Delivery(
         raw=raw_form.unpack(row.codec, row.raw),
         sha256=bytes(row.sha256),
@@ -35,6 +38,8 @@ def delivery_of(row: Any) -> Delivery:
         route=split_route(row.route),
         flaws=split_flaws(row.flaws),
         withdrawn=row.withdrawn,
+        keys=keys,
+        arrived=arrival(row.source, row.accepted),
     )
 
 
