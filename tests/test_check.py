@@ -21,7 +21,7 @@ from ingest.cli import cli
 from ingest.config import Config, ConfiguredList
 from ingest.store import schema
 from ingest.store.database import StoreError, open_store
-from tests import damage, small_archive
+from tests import damage, mails, small_archive
 from tests.test_audit import FIRST, Mails, id_of, mail_of, of, of_mail, of_message, store_of
 
 unguarded = contextmanager(damage.unguarded)
@@ -248,3 +248,27 @@ def test_mail_that_is_anything(database_url: str) -> None:
     assert faults(engine) == []
     assert audit(engine, [Mails([*ARCHIVE, *mails])], Config()).lines == ()
     engine.dispose()
+
+
+def test_submitters_that_still_look_like_a_list(tmp_path: Path) -> None:
+    """One whom a list stands in front of and nothing names, one found behind it, and a person."""
+    given = [
+        mails.patch("a@example.org", sender="Someone via Dev <dev@lists.example.org>"),
+        mails.patch(
+            "b@example.org", name="b", sender="Bob via Dev <dev@lists.example.org>",
+            headers=["Reply-To: bob@example.com"],
+        ),
+        mails.patch("c@example.org", name="c"),
+    ]  # fmt: skip
+    url = ["--database", f"sqlite:///{tmp_path}/people.db"]
+    store_of(url[1], given[1:], Config()).dispose()
+    people = [*url, "check", "--people"]
+    assert CliRunner().invoke(cli, people).output == "no submitter looks like a list\n"
+    store_of(url[1], given, Config()).dispose()
+    assert CliRunner().invoke(cli, people).output == (
+        "     1  list  Someone via Dev <dev@lists.example.org>\n"
+    )
+    assert json.loads(CliRunner().invoke(cli, [*people, "--json"]).output) == [
+        {"name": "Someone via Dev", "email": "dev@lists.example.org",
+         "looks_like": "list", "messages": 1}
+    ]  # fmt: skip

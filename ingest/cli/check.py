@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest.cli.options import Settings, store_options
-from ingest.cli.terminal import safe_line
+from ingest.cli.terminal import person, safe_line
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
               help="Read the bytes of all mail. Default: if below 50,000.")  # fmt: skip
 @click.option("--series", "series_only", is_flag=True,
               help="Judge how the series are put together instead.")  # fmt: skip
+@click.option("--people", "people_only", is_flag=True,
+              help="List submitters that still look like a list instead.")  # fmt: skip
 @click.option("--start", is_flag=True,
               help="Only whether `ingest serve` can start; quick. See below.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print faults only.")
@@ -31,6 +33,7 @@ def command(
     settings: Settings,
     raw: bool | None,
     series_only: bool,
+    people_only: bool,
     start: bool,
     quiet: bool,
     as_json: bool,
@@ -38,8 +41,8 @@ def command(
     """Say whether the store is consistent and the configuration sound.
 
     One line a fault: its area, the message (or row, or digest of a mail), and what is wrong.
-    The areas are integrity, reference, spool, quarantine, raw, copy, posting, message, thread,
-    arrangement, series and configuration. The status is 0 where there is none, else 1.
+    The areas are integrity, reference, spool, quarantine, raw, copy, posting, vouching, message,
+    thread, arrangement, series and configuration. The status is 0 where there is none, else 1.
     Nothing is written. All but mail itself is made again by `ingest reparse`.
 
     With --start: whether the configuration is sound, the database can be reached and the
@@ -54,6 +57,9 @@ def command(
     engine = settings.open()
     if series_only:
         _series(engine, as_json=as_json)
+        return
+    if people_only:
+        _people(engine, as_json=as_json)
         return
     health = check(engine, settings.config, raw=raw)
     engine.dispose()
@@ -90,6 +96,30 @@ def _series(engine: Engine, *, as_json: bool) -> None:
         click.echo(json.dumps(printed.as_json(quality), ensure_ascii=False))
     else:
         click.echo("\n".join(printed.as_text(quality)))
+
+
+def _people(engine: Engine, *, as_json: bool) -> None:
+    from ingest.store.people import suspects
+
+    with engine.connect() as connection:
+        found = suspects(connection)
+    engine.dispose()
+    if as_json:
+        rows = [
+            {
+                "name": one.person.name,
+                "email": one.person.email,
+                "looks_like": one.rewriting,
+                "messages": one.messages,
+            }
+            for one in found
+        ]
+        click.echo(json.dumps(rows, ensure_ascii=False))
+        return
+    for one in found:
+        click.echo(safe_line(f"{one.messages:>6}  {one.rewriting}  {person(one.person)}"))
+    if not found:
+        click.echo("no submitter looks like a list")
 
 
 def _summary(health: Health) -> str:

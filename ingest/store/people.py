@@ -7,14 +7,25 @@ the order of arrival leaves no trace.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, bindparam, collate, select, update
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    bindparam,
+    collate,
+    func,
+    select,
+    update,
+)
 
-from ingest.mail.message import ListName
+from ingest.mail.message import Address, ListName
 from ingest.store import schema
 from ingest.store.bulk import allocate, chunks, insert_new
 from ingest.store.incoming import Derived
+from ingest.trust.rewritten import Rewriting, suspect
 
 
 def upsert_people(connection: Connection, derived: Iterable[Derived]) -> Mapping[str, int]:
@@ -109,6 +120,35 @@ def upsert_lists(connection: Connection, derived: Iterable[Derived]) -> Mapping[
             better,
         )
     return {key: row.id for key, row in rows.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class Suspect:
+    """A stored person who looks like a list or a relay after all, and how much mail is theirs."""
+
+    person: Address
+    rewriting: Rewriting
+    messages: int
+
+
+def suspects(connection: Connection) -> list[Suspect]:
+    """The submitters that still look like a list, those with the most mail first."""
+    list_, person = schema.list_.c, schema.person.c
+    lists: set[str] = set()
+    for row in connection.execute(select(list_.list_id, list_.email)):
+        lists.update(one for one in (row.list_id, row.email.lower()) if one)
+    query = (
+        select(person.name, person.email, func.count().label("messages"))
+        .join(schema.message, schema.message.c.person_id == person.id)
+        .group_by(person.id, person.name, person.email)
+    )
+    found = []
+    for row in connection.execute(query):
+        who = Address(row.name, row.email)
+        rewriting = suspect(who, lists)
+        if rewriting is not None:
+            found.append(Suspect(who, rewriting, row.messages))
+    return sorted(found, key=lambda one: (-one.messages, one.person.email))
 
 
 def forget_ranks(connection: Connection) -> None:
