@@ -7,7 +7,7 @@ killed goes on where it was, and one that is run again changes nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TypeVar
@@ -22,10 +22,13 @@ from ingest.store.database import write_transaction
 from ingest.store.incoming import REPLAY, Delivery
 from ingest.store.people import forget_ranks
 from ingest.store.spool import mail_ids
+from ingest.trust.answer import Answer
 
 BATCH = 500
 
 T = TypeVar("T")
+# Names of keys to what DNS says of them; see trust.resolve.
+Ask = Callable[[Iterable[str]], Mapping[str, Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,13 +56,14 @@ def replay(
     *,
     route: Sequence[str] = (),
     again: bool = False,
+    ask: Ask | None = None,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Summary:
     """Store what a source holds, from where the last run stopped.
 
     `route`: list ids to file the mail under, whatever it names itself. `again`: from the
-    start. `progress` is told how many items each batch had. Raises `SourceError`; the batches
-    before it stand.
+    start. `ask`: DNS, for the keys that mail names; without it no signature is judged. `progress`
+    is told how many items each batch had. Raises `SourceError`; the batches before it stand.
     """
     after = None
     if source.resumable:
@@ -69,7 +73,7 @@ def replay(
             after = position(connection, source.key)
     summary = Summary()
     for batch in _batches(source.read(after), BATCH):
-        mails = [_delivery(item, route) for item in batch]
+        mails = [_delivery(item, route, ask) for item in batch]
         derived = [(one, derive_or_fail(one, config)) for one in mails]
         with write_transaction(engine) as connection:
             stored = store_mail(
@@ -102,7 +106,12 @@ def reparse(
     return summary
 
 
-def _delivery(item: RawMail | Deletion, route: Sequence[str]) -> Delivery:
+def _delivery(item: RawMail | Deletion, route: Sequence[str], ask: Ask | None) -> Delivery:
+    keys = None
+    if ask is not None:
+        from ingest.trust.signatures import names
+
+        keys = tuple(sorted(ask(names(item.raw)).items(), key=lambda pair: pair[0]))
     return Delivery(
         raw=item.raw,
         sha256=hashlib.sha256(item.raw).digest(),
@@ -110,6 +119,7 @@ def _delivery(item: RawMail | Deletion, route: Sequence[str]) -> Delivery:
         route=tuple(sorted(route)),
         flaws=item.defects if isinstance(item, RawMail) else (),
         withdrawn=isinstance(item, Deletion),
+        keys=keys,
     )
 
 

@@ -3,30 +3,36 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from typing import assert_never
 
 import click
 
-from ingest.cli.options import Settings, store_options
-from ingest.cli.terminal import person, safe_line
+from ingest.cli.options import Settings, asker, store_options
+from ingest.cli.terminal import person, safe_line, signature
 from ingest.export import when
 from ingest.intake.source import RawMail
 from ingest.pipeline import Steps, steps
 from ingest.series.arrange import Arrangement, arrange
-from ingest.store.incoming import Delivery
+from ingest.store.incoming import Delivery, Derived
+from ingest.trust.answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure
 
 
 @click.command(name="explain")
 @click.argument("file")
+@click.option("--dns", is_flag=True, help="Ask DNS for the keys of signatures.")
 @store_options
-def command(settings: Settings, file: str) -> None:
+def command(settings: Settings, file: str, dns: bool) -> None:
     """Say what each stage makes of a mail, and why. Stores nothing.
 
     FILE is an .eml, an mbox, or - for standard input. With several mails, their threads and
-    series are explained as well.
+    series are explained as well. Signatures are judged by the time at which the mail came; what
+    is not found out, because DNS is not asked or has no key any more, is not-checked.
     """
     from ingest.intake.open_source import open_source
+    from ingest.trust.signatures import names
 
+    ask = asker(settings.config.trust) if dns else _nobody
     made = [
         steps(
             Delivery(
@@ -34,6 +40,7 @@ def command(settings: Settings, file: str) -> None:
                 sha256=hashlib.sha256(item.raw).digest(),
                 source="explain",
                 flaws=item.defects,
+                keys=tuple(ask(names(item.raw)).items()),
             ),
             settings.config,
         )
@@ -50,6 +57,10 @@ def command(settings: Settings, file: str) -> None:
         click.echo()
 
 
+def _nobody(names: Iterable[str]) -> dict[str, Answer]:
+    return dict.fromkeys(names, NotAsked())
+
+
 def _explained(one: Steps, arrangement: Arrangement) -> Iterator[str]:
     message, derived, submission = one.message, one.derived, one.submission
     facts = derived.facts
@@ -64,8 +75,11 @@ def _explained(one: Steps, arrangement: Arrangement) -> Iterator[str]:
         yield f"  part      {part.content_type}{name}: {said}"
     for defect in derived.defects:
         yield f"  defect    {defect}"
-    undone = f" (from {one.submitter.undone})" if one.submitter.undone else ""
-    yield f"submitter   {person(one.submitter.person)}{undone}"
+    yield f"submitter   {person(one.submitter.person)}"
+    if one.submitter.rewriting is not None:
+        yield f"  From      was rewritten: {one.submitter.rewriting}"
+        yield f"  person    from {one.submitter.undone or 'nowhere: From stands'}"
+    yield from _vouching(derived)
     yield f"kind        {facts.kind}, since: {submission.reason}"
     subject = submission.subject
     place = "none" if facts.number is None else f"{subject.number}/{subject.total}"
@@ -91,3 +105,31 @@ def _explained(one: Steps, arrangement: Arrangement) -> Iterator[str]:
             if member.key == facts.key:
                 yield f"  series    {series.key}: {series.received_total} of {series.total}"
                 yield f"  by rule   {member.rule} ({member.evidence or 'nothing above'})"
+
+
+def _vouching(derived: Derived) -> Iterator[str]:
+    """The names that were needed, what DNS said, and each verdict with its reason."""
+    if derived.keys or derived.verdicts:
+        yield f"signatures  {len(derived.verdicts)}"
+    for name, said in derived.keys or ():
+        yield f"  key       {name}: {_said(said)}"
+    for verdict in derived.verdicts:
+        yield f"  verdict   {signature(verdict)}"
+    if derived.chain is not None:
+        yield f"  chain     {derived.chain}"
+    for results in derived.auth_results:
+        found = ", ".join(f"{one.method}={one.result}" for one in results.results)
+        yield f"  checked   by {results.server}: {found or 'nothing'}"
+
+
+def _said(said: Answer) -> str:
+    match said:
+        case Found():
+            return said.text
+        case NoSuchKey():
+            return "DNS has none"
+        case TemporaryFailure():
+            return "DNS did not say"
+        case NotAsked():
+            return "not asked"
+    assert_never(said)

@@ -6,13 +6,16 @@ import os
 from collections.abc import Callable
 from functools import wraps
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 from sqlalchemy import Engine
 
-from ingest.config import Config, ConfigError, load_config
+from ingest.config import Config, ConfigError, TrustConfig, load_config
 from ingest.store.database import open_store
+
+if TYPE_CHECKING:
+    from ingest.replay import Ask
 
 DEFAULT_DATABASE = "sqlite:///ingest.db"
 # What URLs in records begin with until a server says where it is.
@@ -53,6 +56,17 @@ def _credential() -> str | None:
     if not url:
         raise ConfigError(f"{path} is empty; it is to hold the URL of the database")
     return url
+
+
+def asker(trust: TrustConfig) -> Ask:
+    """What asks DNS for keys, as the configuration says. Raises `ConfigError` where nobody can
+    be asked."""
+    from ingest.trust.resolve import Resolver, Servers
+
+    try:
+        return Resolver(Servers(trust.nameservers)).resolve
+    except OSError as error:
+        raise ConfigError(str(error)) from None
 
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -7,7 +7,7 @@ import time
 
 import click
 
-from ingest.cli.options import Settings, store_options
+from ingest.cli.options import Settings, asker, store_options
 from ingest.cli.progress import progress
 
 
@@ -16,6 +16,8 @@ from ingest.cli.progress import progress
 @click.option("--list", "lists", metavar="LIST-ID", multiple=True,
               help="File the mail under this list, whatever its List-Id says.")  # fmt: skip
 @click.option("--again", is_flag=True, help="From the start, not from where the last run stopped.")
+@click.option("--dns", is_flag=True,
+              help="Ask DNS for the keys of signatures, and keep what it says. Slow.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @store_options
@@ -24,6 +26,7 @@ def command(
     sources: tuple[str, ...],
     lists: tuple[str, ...],
     again: bool,
+    dns: bool,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -32,12 +35,17 @@ def command(
     SOURCE is an mbox (plain, .gz, .xz, .zst), a Maildir, a public-inbox git archive, an .eml
     file, a folder of those, or - for standard input. A replay that was killed goes on where
     it was; run again, it changes nothing.
+
+    With --dns, signatures are judged by the keys that there are today, and by the time at which
+    the mail came: where a key is gone or a signature was over, the verdict is not-checked and
+    not fail. --again --dns asks for mail that was replayed before.
     """
     from ingest.intake.open_source import open_source
     from ingest.replay import Summary, replay
 
     # All are opened before anything is stored: a mistyped path stops it before it begins.
     opened = [open_source(where) for where in sources]
+    ask = asker(settings.config.trust) if dns else None
     engine = settings.open(create=True)
     started = time.monotonic()
     total = Summary()
@@ -49,6 +57,7 @@ def command(
                 settings.config,
                 route=tuple(one.lower() for one in lists),
                 again=again,
+                ask=ask,
                 progress=advance,
             )
         total = Summary(

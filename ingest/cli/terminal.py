@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from ingest.mail.message import Address
+from ingest.trust.verdict import Alignment, Kind, Verdict
 
 # C0 and C1 controls but newline and tab, and the characters that reorder what is read
 # (Unicode TR 36, 3.1): mail is full of other people's text.
@@ -28,6 +29,18 @@ def person(address: Address) -> str:
     if not address.email:
         return address.name or "unknown"
     return f"{address.name} <{address.email}>" if address.name else address.email
+
+
+def signature(one: Verdict) -> str:
+    """A verdict on one line: what came out and why, whose it is, how it stands to the author."""
+    who = one.identity if one.kind is Kind.PATATT else one.domain
+    instance = f" i={one.instance}" if one.instance is not None else ""
+    key = f"{one.algorithm or 'no algorithm'}"
+    if one.key_bits is not None:
+        key += f", {one.key_bits} bits"
+    aligned = "" if one.aligned is Alignment.NONE else f", {one.aligned} with the author"
+    by = f" by {who} ({one.selector or 'no selector'}; {key})" if who else ""
+    return f"{one.kind}{instance}: {one.result}, since: {one.reason}{by}{aligned}"
 
 
 def _escape(found: re.Match[str]) -> str:
