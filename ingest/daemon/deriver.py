@@ -27,6 +27,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.config import Config
 from ingest.daemon.outcome import Outcome, What, of_claim, of_set_aside
 from ingest.daemon.recording import record_claims
+from ingest.daemon.vouched import Vouched
 from ingest.daemon.workers import Answer, Fallen, Workers, WorkersStoppedError
 from ingest.pipeline import Failure
 from ingest.store.database import one_line, unflushed_transaction
@@ -81,7 +82,7 @@ class Deriver:
         self,
         engine: Engine,
         config: Callable[[], Config],
-        workers: Workers,
+        workers: Workers | Vouched,
         *,
         clock: Callable[[], datetime] = utcnow,
         observe: Callable[[Outcome], None] = lambda _: None,
@@ -206,7 +207,8 @@ class Deriver:
             self._look, self._looked = True, now
         held = self._held()
         room = self._pace.most_bytes - sum(len(one.delivery.raw) for one in held)
-        if not self._look or len(held) > self._pace.batch or room <= 0:
+        at_work = len(held) - self._workers.asking
+        if not self._look or at_work > self._pace.batch or room <= 0:
             return
         self._look, self._looked = False, now
         config = self._config()

@@ -34,6 +34,7 @@ from ingest.daemon.metrics import Metrics, MetricsServer
 from ingest.daemon.notify import Alive, Notice, Ready, Reloading, Stopping, notify, watchdog_seconds
 from ingest.daemon.owner import own
 from ingest.daemon.report import Reporter
+from ingest.daemon.vouched import with_keys
 from ingest.daemon.workers import Workers
 from ingest.intake.listener import ListenError
 from ingest.setting import InetAddress
@@ -93,7 +94,10 @@ class _Daemon:
             limits=Limits(seconds=serving.parse_seconds, memory=serving.parse_memory),
         )
         self._deriver = Deriver(
-            self._engine, self._now_configured, self._workers, observe=reporter.derived
+            self._engine,
+            self._now_configured,
+            with_keys(self._workers, self._config.trust),
+            observe=reporter.derived,
         )
 
         def committed(mails: int) -> None:
@@ -278,5 +282,10 @@ def _needs_restart(old: Config, new: Config) -> list[str]:
         name
         for name in old.serve.__dataclass_fields__
         if name not in _LIVE and getattr(old.serve, name) != getattr(new.serve, name)
+    ]
+    changed += [
+        name
+        for name in ("dns", "nameservers")
+        if getattr(old.trust, name) != getattr(new.trust, name)
     ]
     return [*changed, "database"] if old.database != new.database else changed

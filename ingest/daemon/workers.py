@@ -157,6 +157,11 @@ class Workers:
             return not self._unable and all(thread.is_alive() for thread in self._threads)
 
     @property
+    def asking(self) -> int:
+        """How many mails wait for something that is not a worker (see `daemon.vouched`)."""
+        return 0
+
+    @property
     def pids(self) -> list[int]:
         """Of the processes that run, for those who watch them."""
         with self._lock:

@@ -1,0 +1,208 @@
+"""Keys before the workers: asked once, never in the way of mail that needs none, within bounds."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Future
+from contextlib import contextmanager
+from dataclasses import replace
+
+import pytest
+
+from ingest.config import Config, TrustConfig
+from ingest.daemon.vouched import Asking, Vouched, with_keys
+from ingest.daemon.workers import Answer, Workers, WorkersStoppedError
+from ingest.pipeline import derive_or_fail
+from ingest.store.incoming import Delivery, Derived
+from ingest.trust.answer import Found, NoSuchKey, TemporaryFailure
+from ingest.trust.verdict import Reason, Result
+from tests import mails
+from tests.mails import NOW, delivery
+from tests.nameserver import Nameserver, Say, nameserver, silent, texts
+from tests.signing import ED25519, RSA, Signer, record, sign
+
+PATIENCE = 60
+ZONE = {one.name: texts(record(one.key)) for one in (RSA, ED25519)}
+STALLED = Signer("stalled.example")
+
+
+class Here(Workers):
+    """Workers that derive at once, in the thread that asks; `given` is what they were given."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.given: list[Delivery] = []
+        self.halted = False
+
+    def start(self) -> None:
+        return
+
+    def stop(self) -> None:
+        self.halted = True
+
+    def submit(self, delivery: Delivery, config: Config, *, first: bool = False) -> Future[Answer]:  # noqa: ARG002
+        future: Future[Answer] = Future()
+        self.given.append(delivery)
+        if self.halted:
+            future.set_exception(WorkersStoppedError())
+        else:
+            future.set_result(derive_or_fail(delivery, config))
+        return future
+
+
+@contextmanager
+def vouched(
+    zone: Mapping[str, Say], asking: Asking | None = None
+) -> Iterator[tuple[Vouched, Here, Nameserver]]:
+    workers = Here()
+    with nameserver(zone) as server:
+        made = Vouched(workers, server.servers, asking=asking)
+        made.start()
+        try:
+            yield made, workers, server
+        finally:
+            made.stop()
+
+
+def arrived(raw: bytes) -> Delivery:
+    return delivery(raw, arrived=NOW)
+
+
+def patch(number: int = 0) -> bytes:
+    return mails.patch(f"p{number}@example.org", f"[PATCH] f: change {number}")
+
+
+def derived(future: Future[Answer]) -> Derived:
+    found = future.result(PATIENCE)
+    assert isinstance(found, Derived), found
+    return found
+
+
+def results(one: Derived) -> Sequence[tuple[Result, Reason]]:
+    return [(each.result, each.reason) for each in one.verdicts]
+
+
+def test_a_signed_mail_is_judged_by_what_dns_says() -> None:
+    with vouched(ZONE) as (made, _, server):
+        raw = sign(sign(patch()), ED25519)
+        one = derived(made.submit(arrived(raw), Config()))
+        assert one.keys == (
+            (ED25519.name, Found(record(ED25519.key))),
+            (RSA.name, Found(record(RSA.key))),
+        )
+        assert results(one) == [(Result.PASS, Reason.HOLDS)] * 2
+        assert {each.judged for each in one.verdicts} == {NOW}
+        assert sorted(server.names) == sorted(ZONE)
+
+
+def test_a_name_is_asked_once_for_all_mail() -> None:
+    with vouched(ZONE) as (made, _, server):
+        futures = [
+            made.submit(arrived(sign(patch(number))), Config(), first=number == 3)
+            for number in range(40)
+        ]
+        assert all(results(derived(one)) == [(Result.PASS, Reason.HOLDS)] for one in futures)
+        assert server.names == [RSA.name]
+
+
+def test_a_silent_server_holds_up_nobody_else() -> None:
+    """More mail waits for it than there are threads that ask."""
+    zone = ZONE | {f"s{number}._domainkey.stalled.example": silent for number in range(40)}
+    with vouched(zone, Asking(threads=3, budget=4, per_name=4)) as (made, _, server):
+        assert derived(made.submit(arrived(sign(patch())), Config())).verdicts
+        waiting = [
+            made.submit(
+                arrived(sign(patch(number), replace(STALLED, selector=f"s{number}"))), Config()
+            )
+            for number in range(40)
+        ]
+        plain = derived(made.submit(arrived(patch(100)), Config()))
+        known = derived(made.submit(arrived(sign(patch(101))), Config()))
+        assert not any(one.done() for one in waiting)
+        assert made.asking <= 40
+        assert (plain.keys, plain.verdicts) == ((), ())
+        assert results(known) == [(Result.PASS, Reason.HOLDS)]
+        for one in waiting:
+            assert results(derived(one)) == [(Result.TEMPERROR, Reason.DNS_FAILED)]
+        assert made.asking == 0
+        # What nobody waits for any more is not asked.
+        assert len(set(server.names)) < 20
+
+
+def test_no_more_mail_waits_than_there_is_room_for() -> None:
+    names = [f"s{number}" for number in range(12)]
+    zone = {f"{one}._domainkey.stalled.example": silent for one in names}
+    with vouched(zone, Asking(threads=1, budget=50, per_name=50, mails=4)) as (made, _, _server):
+        futures = [
+            made.submit(arrived(sign(patch(at), replace(STALLED, selector=one))), Config())
+            for at, one in enumerate(names)
+        ]
+        for one in futures[:7]:
+            assert derived(one).keys == ((derived(one).keys[0][0], TemporaryFailure()),)  # type: ignore[index]
+        assert not any(one.done() for one in futures[-4:])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        delivery(sign(patch())),  # out of an archive
+        delivery(sign(patch()), arrived=NOW, keys=()),
+        delivery(sign(patch()), arrived=NOW, keys=((RSA.name, NoSuchKey()),)),
+    ],
+)
+def test_what_was_asked_for_or_came_long_ago_is_handed_on_as_it_is(given: Delivery) -> None:
+    with vouched(ZONE) as (made, workers, server):
+        made.submit(given, Config()).result(PATIENCE)
+        assert workers.given == [given]
+        assert workers.given[0].arrived == given.arrived
+        assert server.heard == []
+
+
+def test_what_still_waits_at_the_end_is_given_up() -> None:
+    zone = {STALLED.name: silent}
+    with vouched(zone, Asking(per_name=2)) as (made, _, _server):
+        waiting = made.submit(arrived(sign(patch(), STALLED)), Config())
+        deadline = time.monotonic() + PATIENCE
+        while not made.asking:
+            assert time.monotonic() < deadline
+            time.sleep(0.01)
+        made.stop()
+        after = made.submit(arrived(patch(1)), Config())
+        for one in (waiting, after):
+            with pytest.raises(WorkersStoppedError):
+                one.result(PATIENCE)
+
+
+def test_without_dns_the_workers_stand_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = Here()
+    assert with_keys(workers, TrustConfig(dns=False)) is workers
+    assert isinstance(with_keys(workers, TrustConfig()), Vouched | Here)
+
+    def none(*_: object, **__: object) -> None:
+        raise OSError("no resolver is configured on this system")
+
+    monkeypatch.setattr("ingest.daemon.vouched.Resolver", none)
+    assert with_keys(workers, TrustConfig()) is workers
+
+
+def test_a_defect_of_ours_ends_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What cannot be read or asked for is handed on without; the next mail is served."""
+
+    def broken(*_: object) -> None:
+        raise IndexError
+
+    with vouched(ZONE) as (made, _, _server):
+        with monkeypatch.context() as patched:
+            patched.setattr("ingest.daemon.vouched.signatures.names", broken)
+            one = derived(made.submit(arrived(sign(patch())), Config()))
+            assert results(one) == [(Result.NOT_CHECKED, Reason.NOT_ASKED)]
+        with monkeypatch.context() as patched:
+            patched.setattr("ingest.daemon.vouched.Resolver.resolve", broken)
+            for number in range(20):  # more than there are threads
+                raw = sign(patch(), Signer(selector=f"s{number}"))
+                one = derived(made.submit(arrived(raw), Config()))
+                assert results(one) == [(Result.TEMPERROR, Reason.DNS_FAILED)]
+        one = derived(made.submit(arrived(sign(patch())), Config()))
+        assert results(one) == [(Result.PASS, Reason.HOLDS)]
+        assert made.able
