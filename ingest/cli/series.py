@@ -16,7 +16,7 @@ from ingest.export import number, when
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from ingest.store.read import SeriesRow
+    from ingest.store.read import MessageRow, SeriesRow
 
 
 @click.command(name="series")
@@ -77,6 +77,7 @@ def command(
                     **_brief(connection, row),
                     "members": list(_members(connection, row)),
                     "trailers": _trailers(connection, row),
+                    "verified": _verified(connection, row),
                 }
                 click.echo(json.dumps(whole, ensure_ascii=False, indent=1))
             else:
@@ -188,6 +189,7 @@ def _text(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]
     else:
         shown = ", ".join(missing[:20]) + (", …" if len(missing) > 20 else "")
         yield f"  {row.received_total} of {row.total}; missing: {shown}"
+    yield from _unequal(connection, row)
     yield ""
     for one in members:
         place = "cover" if one["number"] is None else f"{one['number']}/{row.total}"
@@ -205,6 +207,35 @@ def _text(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]
         yield safe_line(f"  {to:>7}  {one['trailer']}")
         if why:
             yield safe_line(f"           in {one['where']}")
+
+
+def _patches(connection: Connection, row: SeriesRow) -> list[MessageRow]:
+    from ingest.store import read
+
+    ids = read.members(connection, [row.id]).get(row.id, [])
+    return list(read.messages(connection, ids))
+
+
+def _verified(connection: Connection, row: SeriesRow) -> dict[str, Any]:
+    """Whether one domain vouches for the author of all patches; of each, the domains that do."""
+    from ingest.api.vouching import differing, verified_domains
+
+    patches = _patches(connection, row)
+    domains = verified_domains(connection, patches)
+    return {
+        "differing": differing(domains.values()),
+        "domains": {one.key: sorted(domains[one.id]) for one in patches},
+    }
+
+
+def _unequal(connection: Connection, row: SeriesRow) -> Iterator[str]:
+    """A warning where the patches do not all carry the same verified domain."""
+    found = _verified(connection, row)
+    if found["differing"]:
+        yield "  NOT all patches carry the same verified domain:"
+        places = {one.key: number(one.number, one.minor) for one in _patches(connection, row)}
+        for key, domains in found["domains"].items():
+            yield safe_line(f"    {places[key]}/{row.total}: {', '.join(domains) or 'none'}")
 
 
 def _trailers(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:

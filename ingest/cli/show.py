@@ -10,18 +10,21 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest.cli.options import BASE_URL, Settings, store_options
-from ingest.cli.terminal import person, safe, safe_line
+from ingest.cli.terminal import person, safe, safe_line, signature
 from ingest.export import number, when
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
+    from ingest.api.vouching import Known
+    from ingest.config import Config
     from ingest.store.read import MessageRow
 
 
 @click.command(name="show")
 @click.argument("name", metavar="MESSAGE-ID")
-@click.option("--json", "as_json", is_flag=True, help="The record of Patchwork's REST API 1.2.")
+@click.option("--json", "as_json", is_flag=True,
+              help="The record of Patchwork's REST API 1.2, and who vouches for it.")  # fmt: skip
 @click.option("--raw", is_flag=True, help="The mail, byte for byte as it came.")
 @store_options
 def command(settings: Settings, name: str, as_json: bool, raw: bool) -> None:
@@ -31,6 +34,7 @@ def command(settings: Settings, name: str, as_json: bool, raw: bool) -> None:
     behind it names one of them.
     """
     from ingest.api.record import record
+    from ingest.api.vouching import extension
     from ingest.cli import find
     from ingest.store import read
 
@@ -44,14 +48,16 @@ def command(settings: Settings, name: str, as_json: bool, raw: bool) -> None:
             sys.stdout.buffer.flush()
         elif as_json:
             one = record(connection, row, settings.config, base=BASE_URL)
+            one |= extension(connection, row, settings.config)
             click.echo(json.dumps(one, ensure_ascii=False, indent=1))
         else:
-            click.echo("\n".join(_text(connection, row)))
+            click.echo("\n".join(_text(connection, row, settings.config)))
     engine.dispose()
 
 
-def _text(connection: Connection, row: MessageRow) -> Iterator[str]:
+def _text(connection: Connection, row: MessageRow, config: Config) -> Iterator[str]:
     """The record for a person: what it is and why, where it belongs, what it says."""
+    from ingest.api.vouching import known
     from ingest.store import read, schema
 
     yield from _field(row.outcome.capitalize(), row.name or row.subject)
@@ -59,6 +65,9 @@ def _text(connection: Connection, row: MessageRow) -> Iterator[str]:
     yield from _field("From", person(row.submitter))
     if row.author is not None:
         yield from _field("Author", person(row.author))
+    if row.rewriting is not None:
+        where = f"the person is from {row.undone}" if row.undone else "nobody is found behind it"
+        yield from _field("Rewritten", f"{row.rewriting}; {where}")
     yield from _field("Date", f"{when(row.date)} UTC" if row.date else "unknown")
     yield from _field("Lists", ", ".join(one.list_id for one in row.lists))
     yield from _field("Reason", row.reason)
@@ -76,6 +85,7 @@ def _text(connection: Connection, row: MessageRow) -> Iterator[str]:
         yield from _field("Hash", row.hash)
         yield from _field("Patch-id", row.patch_id)
     yield from _field("Pull", row.pull_url)
+    yield from _vouching(known(connection, row, config))
     for trailer in row.trailers:
         yield from _field(trailer.key, trailer.value)
     others = [one for one in read.find_message(connection, row.msgid) if one != row.id]
@@ -86,6 +96,17 @@ def _text(connection: Connection, row: MessageRow) -> Iterator[str]:
     if row.diff:
         yield ""
         yield safe(row.diff.rstrip("\n"))
+
+
+def _vouching(one: Known) -> Iterator[str]:
+    """A line for each signature, and what our own servers found."""
+    for verdict in one.verdicts:
+        yield from _field("Signature", signature(verdict))
+    if one.chain is not None:
+        yield from _field("Chain", f"arc: {one.chain}")
+    for results in one.auth_results:
+        said = ", ".join(f"{each.method}={each.result}" for each in results.results)
+        yield from _field("Checked by", f"{results.server}: {said or 'nothing'}")
 
 
 def _field(name: str, value: str | None) -> Iterator[str]:
