@@ -1,0 +1,156 @@
+"""What hostile signatures and a stalled DNS cost those who wait for a 250.
+
+    python benchmarks/accept_beside_dns.py [SECONDS] [CLIENTS] [PAIRS]
+
+Clients deliver patches by LMTP to `ingest serve`, as fast as they are answered (defaults: 10
+seconds, 4 clients, 3 pairs of runs). In each pair, one run has that load alone; in the other one
+more client delivers, ten a second, mails signed with a key of 32,768 bits, mails with 1,000
+signatures, and mails whose keys are at a name server that is silent. In the first run that client
+delivers as many plain mails of the same sizes, so that the two differ in the signatures alone. The
+p99 is of the replies to the other clients' final dots.
+"""
+
+from __future__ import annotations
+
+import random
+import signal
+import smtplib
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from tests import mails
+from tests.command import arguments, environment
+from tests.nameserver import nameserver, silent, texts
+from tests.signing import RSA, Signer, record, rsa_record, sign
+
+HUGE = Signer("huge.example")
+PACE = 0.1  # seconds between two hostile mails
+STALLED = 2_000
+
+ZONE = {
+    RSA.name: texts(record(RSA.key)),
+    HUGE.name: texts(rsa_record((1 << 32_767) + 1)),
+    **{f"s{number}._domainkey.stalled.example": silent for number in range(STALLED)},
+}
+
+
+def patch(number: int) -> bytes:
+    text = f"[PATCH] f: change {number}"
+    return mails.patch(f"p{number}-{random.random()}@example.org", text, name=f"f{number}")
+
+
+def hostile(number: int) -> bytes:
+    raw = patch(number)
+    match number % 3:
+        case 0:
+            return sign(raw, HUGE)
+        case 1:
+            return sign(raw)[: -len(raw)] * 1_000 + raw
+        case _:
+            return sign(raw, Signer("stalled.example", f"s{number % STALLED}"))
+
+
+def harmless(number: int) -> bytes:
+    """As large as the hostile one, with as many fields, and nothing to verify."""
+    return hostile(number).replace(b"DKIM-Signature:", b"X-KIM-Signature:")
+
+
+def deliver(path: str, make: Callable[[int], bytes], end: float, pace: float) -> list[float]:
+    """Seconds from each final dot to its reply."""
+    taken: list[float] = []
+    number = 0
+    with smtplib.LMTP(path, timeout=60) as client:
+        client.ehlo_or_helo_if_needed()
+        while time.monotonic() < end:
+            raw = make(number)
+            number += 1
+            client.mail("a@example.org")
+            client.rcpt("l@example.org")
+            client.putcmd("data")
+            client.getreply()
+            started = time.perf_counter()
+            client.send(raw.replace(b"\n", b"\r\n") + b".\r\n")
+            code, text = client.getreply()
+            taken.append(time.perf_counter() - started)
+            assert code == 250, (code, text)
+            if pace:
+                time.sleep(max(0.0, pace - (time.perf_counter() - started)))
+    return taken
+
+
+def run(seconds: float, clients: int, beside: Callable[[int], bytes]) -> list[float]:
+    """One daemon, its load, and the replies' times."""
+    with tempfile.TemporaryDirectory(prefix="ingest-", dir="/tmp") as name, nameserver(ZONE) as dns:
+        folder = Path(name)
+        (folder / "c.toml").write_text(
+            f'[serve]\nlmtp = "unix:{folder}/s"\nmetrics = ""\n'
+            f'[trust]\nnameservers = ["127.0.0.1:{dns.port}"]\n'
+        )
+        words = ("--database", f"sqlite:///{folder}/d.db", "--config", f"{folder}/c.toml", "serve")
+        with (folder / "log").open("wb") as log:
+            daemon = subprocess.Popen(
+                arguments(*words), cwd=folder, env=environment(), stdout=log, stderr=log
+            )
+        try:
+            while not (folder / "s").exists():
+                assert daemon.poll() is None, (folder / "log").read_text()
+                time.sleep(0.05)
+            return _load(f"{folder}/s", seconds, clients, beside)
+        finally:
+            daemon.send_signal(signal.SIGTERM)
+            daemon.wait(120)
+
+
+def _load(path: str, seconds: float, clients: int, beside: Callable[[int], bytes]) -> list[float]:
+    end = time.monotonic() + seconds
+    taken: list[float] = []
+    lock = threading.Lock()
+
+    def client() -> None:
+        mine = deliver(path, patch, end, 0.0)
+        with lock:
+            taken.extend(mine)
+
+    threads = [threading.Thread(target=client) for _ in range(clients)]
+    threads.append(threading.Thread(target=deliver, args=(path, beside, end, PACE)))
+    for one in threads:
+        one.start()
+    for one in threads:
+        one.join()
+    return taken
+
+
+def p99(taken: list[float]) -> float:
+    return statistics.quantiles(taken, n=100)[98] * 1000
+
+
+def main() -> None:
+    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 10.0
+    clients = int(sys.argv[2]) if len(sys.argv) > 2 else 4
+    pairs = int(sys.argv[3]) if len(sys.argv) > 3 else 3
+    alone: list[float] = []
+    beside: list[float] = []
+    for number in range(pairs):
+        # By turns, so that what else the machine does is in both.
+        order = [(alone, harmless), (beside, hostile)]
+        for into, make in order if number % 2 == 0 else reversed(order):
+            into += run(seconds, clients, make)
+    for what, taken in (("without", alone), ("beside", beside)):
+        median = statistics.median(taken) * 1000
+        print(
+            f"{what:8} {len(taken):6} mails, {len(taken) / seconds / pairs:6.0f}/s, "
+            f"median {median:6.1f} ms, p99 {p99(taken):6.1f} ms"
+        )
+    print(f"p99 {100 * (p99(beside) / p99(alone) - 1):+.1f} %")
+
+
+if __name__ == "__main__":
+    main()
