@@ -10,12 +10,14 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TypeVar
+from itertools import repeat
+from typing import NamedTuple
 
 from sqlalchemy import Engine
 
 from ingest.config import Config
 from ingest.intake.source import Deletion, RawMail, Source, SourceError
+from ingest.parsers import Bench, work
 from ingest.pipeline import Stored, derive_or_fail, rederive, store_mail
 from ingest.store.checkpoint import forget_position, position, remember
 from ingest.store.database import write_transaction
@@ -24,11 +26,13 @@ from ingest.store.people import forget_ranks
 from ingest.store.spool import mail_ids
 from ingest.trust.answer import Answer
 
-BATCH = 500
+# Mails in one transaction, and octets, whichever is reached first.
+BATCH = 1_000
+BATCH_SIZE = 16 << 20
 
-T = TypeVar("T")
 # Names of keys to what DNS says of them; see trust.resolve.
 Ask = Callable[[Iterable[str]], Mapping[str, Answer]]
+Keys = tuple[tuple[str, Answer], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +61,15 @@ def replay(
     route: Sequence[str] = (),
     again: bool = False,
     ask: Ask | None = None,
+    parsers: int = 1,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Summary:
     """Store what a source holds, from where the last run stopped.
 
     `route`: list ids to file the mail under, whatever it names itself. `again`: from the
-    start. `ask`: DNS, for the keys that mail names; without it no signature is judged. `progress`
-    is told how many items each batch had. Raises `SourceError`; the batches before it stand.
+    start. `ask`: DNS, for the keys that mail names; without it no signature is judged. `parsers`:
+    the number of processes. `progress` is told how many items each batch had. Raises
+    `SourceError` and `ParserError`; the batches before it stand.
     """
     after = None
     if source.resumable:
@@ -71,67 +77,113 @@ def replay(
             if again:
                 forget_position(connection, source.key)
             after = position(connection, source.key)
+    reached = after
     summary = Summary()
-    for batch in _batches(source.read(after), BATCH):
-        mails = [_delivery(item, route, ask) for item in batch]
-        derived = [(one, derive_or_fail(one, config)) for one in mails]
-        with write_transaction(engine) as connection:
-            stored = store_mail(
-                connection, derived, config, now=datetime.now(UTC).replace(tzinfo=None)
-            )
-            if source.resumable:
-                remember(connection, source.key, batch[-1].position)
-        summary = summary.plus(stored, len(batch))
-        progress(len(batch))
+
+    def batches() -> Iterator[_Mails]:
+        for items in _batches(source.read(after), BATCH, BATCH_SIZE):
+            keys = [_keys(item, ask) for item in items] if ask is not None else None
+            yield _Mails(items, tuple(sorted(route)), keys, source.key, reached)
+
+    if source.total is not None and source.total <= BATCH:
+        parsers = 1
+    try:
+        for read, upto, stored in work(engine, config, parsers, _store, batches()):
+            reached = upto
+            summary = summary.plus(stored, read)
+            progress(read)
+    finally:
+        if source.resumable and reached is not None and reached != after:
+            with write_transaction(engine) as connection:
+                remember(connection, source.key, reached)
     return summary
 
 
+class _Mails(NamedTuple):
+    """A batch. `keys`: of each item's signatures, None where nobody asked. `reached`: the position
+    up to which all that came before it is stored."""
+
+    items: Sequence[RawMail | Deletion]
+    route: tuple[str, ...]
+    keys: Sequence[Keys] | None
+    source: str
+    reached: str | None
+
+
+def _store(bench: Bench, batch: _Mails) -> tuple[int, str, Stored]:
+    """Derive and store a batch. Returns how many mails it had and the position of the last."""
+    keys = batch.keys if batch.keys is not None else repeat(None)
+    mails = [_delivery(item, batch.route, its) for item, its in zip(batch.items, keys)]
+    derived = [(one, derive_or_fail(one, bench.config)) for one in mails]
+    now = datetime.now(UTC).replace(tzinfo=None)
+    with bench.turn, write_transaction(bench.engine) as connection:
+        stored = store_mail(connection, derived, bench.config, now=now)
+        if batch.reached is not None:
+            remember(connection, batch.source, batch.reached)
+    return len(mails), batch.items[-1].position, stored
+
+
 def reparse(
-    engine: Engine, config: Config, *, progress: Callable[[int], None] = lambda _: None
+    engine: Engine,
+    config: Config,
+    *,
+    parsers: int = 1,
+    progress: Callable[[int], None] = lambda _: None,
 ) -> Summary:
     """Derive every record again from the raw mail that is kept.
 
     What comes of it is what a replay of the same mail into an empty store gives. Cut off, it
-    is to be run again.
+    is to be run again. Raises `ParserError`.
     """
     with write_transaction(engine) as connection:
         forget_ranks(connection)
         ids = mail_ids(connection)
     summary = Summary()
-    for batch in _batches(ids, BATCH):
-        with write_transaction(engine) as connection:
-            stored = rederive(connection, batch, config)
-        summary = summary.plus(stored, len(batch))
-        progress(len(batch))
+    batches = (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
+    for stored in work(engine, config, parsers, _derive_again, batches):
+        read = stored.new + stored.failed
+        summary = summary.plus(stored, read)
+        progress(read)
     return summary
 
 
-def _delivery(item: RawMail | Deletion, route: Sequence[str], ask: Ask | None) -> Delivery:
-    keys = None
-    if ask is not None:
-        from ingest.trust.signatures import names
+def _derive_again(bench: Bench, ids: Sequence[int]) -> Stored:
+    with bench.turn, write_transaction(bench.engine) as connection:
+        return rederive(connection, ids, bench.config)
 
-        keys = tuple(sorted(ask(names(item.raw)).items(), key=lambda pair: pair[0]))
+
+def _keys(item: RawMail | Deletion, ask: Ask) -> Keys:
+    from ingest.trust.signatures import names
+
+    return tuple(sorted(ask(names(item.raw)).items(), key=lambda pair: pair[0]))
+
+
+def _delivery(item: RawMail | Deletion, route: tuple[str, ...], keys: Keys | None) -> Delivery:
     return Delivery(
         raw=item.raw,
         sha256=hashlib.sha256(item.raw).digest(),
         source=REPLAY,
-        route=tuple(sorted(route)),
+        route=route,
         flaws=item.defects if isinstance(item, RawMail) else (),
         withdrawn=isinstance(item, Deletion),
         keys=keys,
     )
 
 
-def _batches(items: Iterable[T], size: int) -> Iterator[list[T]]:
-    """Lists of that size. What was handed on before an error comes before the error."""
-    batch: list[T] = []
+def _batches(
+    items: Iterable[RawMail | Deletion], count: int, size: int
+) -> Iterator[list[RawMail | Deletion]]:
+    """Lists of that many, or of less where they have that many octets. What was handed on before
+    an error comes before the error."""
+    batch: list[RawMail | Deletion] = []
+    octets = 0
     try:
         for item in items:
             batch.append(item)
-            if len(batch) == size:
+            octets += len(item.raw)
+            if len(batch) == count or octets >= size:
                 yield batch
-                batch = []
+                batch, octets = [], 0
     except SourceError:
         if batch:
             yield batch

@@ -35,10 +35,11 @@ def _explained(error: Exception) -> tuple[str, int]:
     from ingest.config import ConfigError
     from ingest.intake.endpoint import ListenError
     from ingest.intake.source import SourceError
+    from ingest.parsers import ParserError
     from ingest.store.database import StoreError, one_line
 
     match error:
-        case ConfigError() | ListenError() | SourceError() | StoreError():
+        case ConfigError() | ListenError() | ParserError() | SourceError() | StoreError():
             return " ".join(str(error).split()), 1
         case DBAPIError():
             return f"the database failed: {one_line(error)}; what was stored before stands", 1

@@ -84,3 +84,12 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
         return command(settings, **arguments)
 
     return with_settings
+
+
+parsers_option = click.option(
+    "--parsers",
+    type=click.IntRange(1, 64),
+    metavar="N",
+    default=lambda: min(len(os.sched_getaffinity(0)), 8),
+    help="Processes that derive side by side; as many as there are cores, unless you say.",
+)

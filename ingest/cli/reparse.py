@@ -7,14 +7,15 @@ import time
 
 import click
 
-from ingest.cli.options import Settings, store_options
+from ingest.cli.options import Settings, parsers_option, store_options
 
 
 @click.command(name="reparse")
+@parsers_option
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @store_options
-def command(settings: Settings, quiet: bool, as_json: bool) -> None:
+def command(settings: Settings, parsers: int, quiet: bool, as_json: bool) -> None:
     """Derive all records again from the raw mail kept.
 
     For a newer version's better parser, or a changed configuration. It can be cut off anywhere
@@ -24,7 +25,7 @@ def command(settings: Settings, quiet: bool, as_json: bool) -> None:
 
     engine = settings.open(migrate=True)
     started = time.monotonic()
-    done = reparse(engine, settings.config)
+    done = reparse(engine, settings.config, parsers=parsers)
     engine.dispose()
     seconds = time.monotonic() - started
     if as_json:

@@ -7,7 +7,7 @@ import time
 
 import click
 
-from ingest.cli.options import Settings, asker, store_options
+from ingest.cli.options import Settings, asker, parsers_option, store_options
 from ingest.cli.progress import progress
 
 
@@ -18,6 +18,7 @@ from ingest.cli.progress import progress
 @click.option("--again", is_flag=True, help="From the start, not from where the last run stopped.")
 @click.option("--dns", is_flag=True,
               help="Ask DNS for the keys of signatures, and keep what it says. Slow.")  # fmt: skip
+@parsers_option
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @store_options
@@ -27,6 +28,7 @@ def command(
     lists: tuple[str, ...],
     again: bool,
     dns: bool,
+    parsers: int,
     quiet: bool,
     as_json: bool,
 ) -> None:
@@ -58,6 +60,7 @@ def command(
                 route=tuple(one.lower() for one in lists),
                 again=again,
                 ask=ask,
+                parsers=parsers,
                 progress=advance,
             )
         total = Summary(

@@ -1,0 +1,196 @@
+"""Processes that derive side by side: the same records, in any number, and a clear end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import time
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from ingest.config import Config
+from ingest.intake.open_source import open_source
+from ingest.intake.source import SourceError
+from ingest.parsers import Bench, ParserError, work
+from ingest.replay import reparse, replay
+from ingest.store.database import open_store
+from tests import mails
+from tests.command import SMALL_BATCHES, arguments, environment, ingest
+
+ARCHIVE = mails.little_archive(12)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_store(database_url, create=True)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def archive(tmp_path: Path) -> Path:
+    path = tmp_path / "a.mbox"
+    path.write_bytes(mails.mbox(ARCHIVE))
+    return path
+
+
+# --- steps, which processes import by name ------------------------------------------------------
+
+
+def double(_: Bench, number: int) -> int:
+    return 2 * number
+
+
+def slow_at_first(_: Bench, number: int) -> int:
+    time.sleep(0.2 if number == 0 else 0)
+    return number
+
+
+def stumble_at_3(_: Bench, number: int) -> int:
+    if number == 3:
+        raise ValueError("three")
+    return number
+
+
+def die_at_3(_: Bench, number: int) -> int:
+    if number == 3:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return number
+
+
+def number_of_process(_: Bench, _number: int) -> int:
+    time.sleep(0.05)
+    return os.getpid()
+
+
+def cut_off(numbers: Sequence[int]) -> Iterator[int]:
+    yield from numbers
+    raise SourceError("the source ends here")
+
+
+# --- work ---------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parsers", [1, 2, 5])
+def test_results_come_in_the_order_of_the_batches(engine: Engine, parsers: int) -> None:
+    assert list(work(engine, Config(), parsers, double, range(20))) == [2 * n for n in range(20)]
+    assert list(work(engine, Config(), parsers, slow_at_first, range(4))) == [0, 1, 2, 3]
+    assert list(work(engine, Config(), parsers, double, [])) == []
+
+
+def test_there_are_as_many_processes_as_asked_for(engine: Engine) -> None:
+    alone = set(work(engine, Config(), 1, number_of_process, range(3)))
+    assert alone == {os.getpid()}
+    three = set(work(engine, Config(), 3, number_of_process, range(12)))
+    assert len(three) == 3
+    assert os.getpid() not in three
+
+
+@pytest.mark.parametrize("parsers", [1, 2])
+def test_what_came_before_an_error_comes_before_it(engine: Engine, parsers: int) -> None:
+    done: list[int] = []
+    with pytest.raises(SourceError, match="ends here"):
+        done.extend(work(engine, Config(), parsers, double, cut_off([1, 2, 3])))
+    # `extend` keeps what it was given before the error.
+    assert done == [2, 4, 6]
+    done = []
+    with pytest.raises(ValueError, match="three"):
+        done.extend(work(engine, Config(), parsers, stumble_at_3, range(9)))
+    assert done == [0, 1, 2]
+
+
+def test_a_process_that_dies_is_named(engine: Engine) -> None:
+    with pytest.raises(ParserError, match="run it again"):
+        list(work(engine, Config(), 2, die_at_3, range(9)))
+
+
+# --- replay and reparse -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("parsers", [2, 3])
+def test_any_number_of_parsers_makes_the_same_records(
+    engine: Engine, archive: Path, tmp_path: Path, parsers: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = open_store(f"sqlite:///{tmp_path / 'alone.db'}", create=True)
+    replay(alone, open_source(str(archive)), Config())
+    wanted = mails.exported(alone)
+    alone.dispose()
+
+    monkeypatch.setattr("ingest.replay.BATCH", 5)
+    done = replay(engine, open_source(str(archive)), Config(), parsers=parsers)
+    assert (done.read, done.new, done.failed) == (len(ARCHIVE), len(ARCHIVE), 0)
+    assert mails.exported(engine) == wanted
+    assert replay(engine, open_source(str(archive)), Config(), parsers=parsers).read == 0
+
+    assert reparse(engine, Config(), parsers=parsers).new == len(ARCHIVE)
+    assert mails.exported(engine) == wanted
+
+
+def test_a_source_that_breaks_off_is_resumed_where_it_broke(
+    engine: Engine, archive: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ingest.replay.BATCH", 5)
+    source = open_source(str(archive))
+    whole = source.read
+
+    def broken(after: str | None = None) -> Iterator[object]:
+        for count, item in enumerate(whole(after)):
+            if count == 13:
+                raise SourceError("cannot read on")
+            yield item
+
+    monkeypatch.setattr(source, "read", broken)
+    with pytest.raises(SourceError):
+        replay(engine, source, Config(), parsers=2)
+    rest = replay(engine, open_source(str(archive)), Config(), parsers=2)
+    assert rest.new == len(ARCHIVE) - 13
+    assert rest.known == 0
+
+
+def test_interrupted_it_ends_at_once_and_leaves_no_process(tmp_path: Path) -> None:
+    (tmp_path / "a.mbox").write_bytes(mails.mbox(mails.little_archive(400)))
+    words = ("--database", f"sqlite:///{tmp_path / 's.db'}", "replay", "a.mbox", "--parsers", "2")
+    for number in (signal.SIGINT, signal.SIGKILL):
+        process = subprocess.Popen(
+            arguments(*words, code=SMALL_BATCHES),
+            cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            start_new_session=True,
+        )  # fmt: skip
+        children: list[str] = []
+        deadline = time.monotonic() + 60
+        while len(children) < 2 and time.monotonic() < deadline:
+            time.sleep(0.02)
+            children = _children(process.pid)
+        assert len(children) >= 2
+        os.kill(process.pid, number)
+        assert process.stdout is not None
+        said = process.stdout.read()  # to the end: until every process has closed it
+        assert process.wait(60) != 0
+        assert b"Traceback" not in said
+        assert not any(_alive(one) for one in children)
+
+
+def _children(pid: int) -> list[str]:
+    try:
+        return Path(f"/proc/{pid}/task/{pid}/children").read_text(encoding="ascii").split()
+    except OSError:
+        return []
+
+
+def _alive(pid: str) -> bool:
+    """Running, and not merely waiting for somebody to ask how it ended."""
+    try:
+        status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
+    except OSError:
+        return False
+    return status.rpartition(")")[2].split()[0] != "Z"
+
+
+def test_how_many_is_asked_for_sensibly(tmp_path: Path) -> None:
+    done = ingest("replay", "--parsers", "0", "x.mbox", cwd=tmp_path)
+    assert done.returncode == 2
+    assert b"--parsers" in done.stderr
