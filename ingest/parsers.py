@@ -100,9 +100,9 @@ def _in_processes(
     context = multiprocessing.get_context("fork" if threading.active_count() == 1 else "forkserver")
     url = engine.url.render_as_string(hide_password=False)
     pool = ProcessPoolExecutor(parsers, context, _begin, (url, config, context.Lock()))
-    pool.submit(os.getpid)  # starts them all, before the source is read and may start a thread
     under_way: deque[Future[R]] = deque()
     try:
+        pool.submit(os.getpid)  # starts them all, before the source is read and starts a thread
         while True:
             # As many again as are in work, so that none waits for the next to be read.
             for batch in islice(batches, 2 * parsers - len(under_way)):
@@ -115,6 +115,11 @@ def _in_processes(
             "a parser process was killed (out of memory?); what it had in hand is not stored: "
             "run it again, it goes on from there; --parsers 1 needs the least memory"
         ) from None
+    except KeyboardInterrupt:
+        # Wherever it came, and be it while they were started: nothing is lost with a transaction.
+        for process in multiprocessing.active_children():
+            process.kill()
+        raise
     finally:
         pool.shutdown(cancel_futures=True)
 
