@@ -102,7 +102,9 @@ def _in_processes(
     pool = ProcessPoolExecutor(parsers, context, _begin, (url, config, context.Lock()))
     under_way: deque[Future[R]] = deque()
     try:
-        pool.submit(os.getpid)  # starts them all, before the source is read and starts a thread
+        with _undisturbed():
+            # Starts them all, before the source is read and starts a thread.
+            pool.submit(os.getpid)
         while True:
             # As many again as are in work, so that none waits for the next to be read.
             for batch in islice(batches, 2 * parsers - len(under_way)):
@@ -116,12 +118,22 @@ def _in_processes(
             "run it again, it goes on from there; --parsers 1 needs the least memory"
         ) from None
     except KeyboardInterrupt:
-        # Wherever it came, and be it while they were started: nothing is lost with a transaction.
+        # With a transaction that does not end nothing is lost.
         for process in multiprocessing.active_children():
             process.kill()
         raise
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """A Ctrl-C now comes a moment later: Python forgets one that comes while it forks."""
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # --- in the process -----------------------------------------------------------------------------

@@ -169,7 +169,7 @@ def test_interrupted_it_ends_at_once_and_leaves_no_process(tmp_path: Path) -> No
         os.kill(process.pid, number)
         assert process.stdout is not None
         said = process.stdout.read()  # to the end: until every process has closed it
-        assert process.wait(60) != 0
+        assert process.wait(60) != 0, (number, said)
         assert b"Traceback" not in said
         deadline = time.monotonic() + 10
         while any(_alive(one) for one in children):
