@@ -150,12 +150,13 @@ class Stored:
 
 def store_mail(
     connection: Connection,
-    mails: Sequence[tuple[Delivery, Derived | Failure]],
+    mails: Sequence[tuple[Delivery, Derived | Failure | None]],
     config: Config,
     *,
     now: datetime,
 ) -> Stored:
-    """Accept mails and write their records, in the caller's transaction."""
+    """Accept mails and write their records, in the caller's transaction. None: what the store was
+    seen to have already; should it want records all the same, they are derived here."""
     from ingest.store.accept import accept
 
     made = {delivery.sha256: (delivery, outcome) for delivery, outcome in mails}
@@ -167,11 +168,11 @@ def store_mail(
 
 
 def _redo(
-    one: Accepted, made: dict[bytes, tuple[Delivery, Derived | Failure]], config: Config
+    one: Accepted, made: dict[bytes, tuple[Delivery, Derived | Failure | None]], config: Config
 ) -> tuple[int, Derived | Failure]:
     """What was derived in advance, or anew where the store knows more of the delivery."""
     delivery, outcome = made[one.delivery.sha256]
-    if isinstance(outcome, Derived) and one.delivery != delivery:
+    if outcome is None or (isinstance(outcome, Derived) and one.delivery != delivery):
         outcome = derive_or_fail(one.delivery, config)
     return one.mail_id, outcome
 

@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import repeat
 from typing import NamedTuple
 
 from sqlalchemy import Engine
@@ -19,10 +18,12 @@ from ingest.config import Config
 from ingest.intake.source import Deletion, RawMail, Source, SourceError
 from ingest.parsers import Bench, work
 from ingest.pipeline import Stored, derive_or_fail, rederive, store_mail
+from ingest.store.accept import derived_already
 from ingest.store.checkpoint import forget_position, position, remember
 from ingest.store.database import write_transaction
 from ingest.store.incoming import REPLAY, Delivery
 from ingest.store.people import forget_ranks
+from ingest.store.raw import pack
 from ingest.store.spool import mail_ids
 from ingest.trust.answer import Answer
 
@@ -112,9 +113,13 @@ class _Mails(NamedTuple):
 
 def _store(bench: Bench, batch: _Mails) -> tuple[int, str, Stored]:
     """Derive and store a batch. Returns how many mails it had and the position of the last."""
-    keys = batch.keys if batch.keys is not None else repeat(None)
-    mails = [_delivery(item, batch.route, its) for item, its in zip(batch.items, keys)]
-    derived = [(one, derive_or_fail(one, bench.config)) for one in mails]
+    keys: Sequence[Keys | None] = batch.keys or [None] * len(batch.items)
+    mails = [_delivery(item, batch.route, its) for item, its in zip(batch.items, keys, strict=True)]
+    with bench.engine.connect() as connection:
+        known = derived_already(connection, mails)
+    derived = [
+        (one, None if one.sha256 in known else derive_or_fail(one, bench.config)) for one in mails
+    ]
     now = datetime.now(UTC).replace(tzinfo=None)
     with bench.turn, write_transaction(bench.engine) as connection:
         stored = store_mail(connection, derived, bench.config, now=now)
@@ -167,6 +172,7 @@ def _delivery(item: RawMail | Deletion, route: tuple[str, ...], keys: Keys | Non
         flaws=item.defects if isinstance(item, RawMail) else (),
         withdrawn=isinstance(item, Deletion),
         keys=keys,
+        packed=pack(item.raw),
     )
 
 

@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql
 from ingest.mail.defect import Defect
 from ingest.store import raw as raw_form
 from ingest.store import schema
-from ingest.store.bulk import allocate, chunks, insert_rows
+from ingest.store.bulk import allocate, chunks, try_insert_rows
 from ingest.store.incoming import REPLAY, Delivery, arrival
 from ingest.store.vouching import read_keys
 
@@ -95,6 +95,17 @@ def accept(
     return accepted
 
 
+def derived_already(connection: Connection, deliveries: Sequence[Delivery]) -> set[bytes]:
+    """The digests of those mails that the store has with their records, and of which these
+    deliveries say nothing new: there is nothing to derive."""
+    wanted = {one.sha256: one for one in deliveries}
+    return {
+        sha256
+        for sha256, row in _known(connection, wanted).items()
+        if row.derived and _merge(row.delivery, wanted[sha256]) == row.delivery
+    }
+
+
 def _insert(connection: Connection, fresh: Sequence[Delivery], *, now: datetime) -> list[Accepted]:
     """Add rows for mail that was not known.
 
@@ -103,18 +114,16 @@ def _insert(connection: Connection, fresh: Sequence[Delivery], *, now: datetime)
     """
     ids = allocate(connection, schema.mail, len(fresh))
     rows = [_row(mail_id, one, now) for mail_id, one in zip(ids, fresh, strict=True)]
-    added = set(ids)
-    if rows and connection.dialect.name == "postgresql":
-        # Sorted, so that two processes with the same mail wait in line and not in a circle.
-        rows.sort(key=lambda row: row["sha256"])
-        statement = postgresql.insert(schema.mail).on_conflict_do_nothing()
-        connection.execute(statement.inline(), rows)
+    # Sorted, so that two processes with the same mail wait in line and not in a circle.
+    rows.sort(key=lambda row: row["sha256"])
+    if not rows or try_insert_rows(connection, schema.mail, rows):
+        added = set(ids)
+    else:
+        connection.execute(postgresql.insert(schema.mail).on_conflict_do_nothing().inline(), rows)
         added = set()
         for some in chunks(ids):
             query = select(schema.mail.c.id).where(schema.mail.c.id.in_(some))
             added.update(connection.execute(query).scalars())
-    else:
-        insert_rows(connection, schema.mail, rows)
     return [
         Accepted(mail_id, one, Was.NEW)
         for mail_id, one in zip(ids, fresh, strict=True)
@@ -123,7 +132,7 @@ def _insert(connection: Connection, fresh: Sequence[Delivery], *, now: datetime)
 
 
 def _row(mail_id: int, delivery: Delivery, now: datetime) -> dict[str, Any]:
-    codec, stored = raw_form.pack(delivery.raw)
+    codec, stored = delivery.packed or raw_form.pack(delivery.raw)
     return {
         "id": mail_id,
         "sha256": delivery.sha256,

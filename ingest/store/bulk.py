@@ -8,6 +8,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import Connection, Table, func, insert, select, text
 from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.exc import IntegrityError
 
 # Both databases bound the parameters of a statement (SQLite: 32,766; PostgreSQL: 65,535).
 _CHUNK = 5_000
@@ -64,6 +65,29 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
         _copy(connection, table, names, values)
     else:
         _insert_prepared(connection, table, names, values)
+
+
+def try_insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> bool:
+    """Insert rows as `insert_rows` does, or none: where somebody else has inserted one of them
+    since it was looked for (not in SQLite, which has one writer), and where they are too few for
+    a savepoint."""
+    if connection.dialect.name != "postgresql":
+        insert_rows(connection, table, rows)
+        return True
+    if len(rows) < _MANY:
+        return False
+    from psycopg.errors import UniqueViolation
+
+    try:
+        with connection.begin_nested():
+            insert_rows(connection, table, rows)
+    except UniqueViolation:
+        return False
+    except IntegrityError as error:
+        if isinstance(error.orig, UniqueViolation):
+            return False
+        raise
+    return True
 
 
 def _copy(

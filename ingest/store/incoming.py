@@ -29,7 +29,8 @@ class Delivery:
 
     `keys`: what DNS said of the keys that its signatures name; None where nobody asked. `arrived`:
     when it came, UTC and naive, None where it came out of an archive; it is of the row and not of
-    the mail, so that the same delivery with another is the same.
+    the mail, so that the same delivery with another is the same. `packed`: codec and stored form
+    of `raw`, where these were made in advance (`store.raw`).
     """
 
     raw: bytes
@@ -41,6 +42,7 @@ class Delivery:
     envelope: str | None = None
     keys: tuple[tuple[str, Answer], ...] | None = None
     arrived: datetime | None = field(default=None, compare=False)
+    packed: tuple[int, bytes] | None = field(default=None, compare=False)
 
 
 def arrival(source: str, accepted: datetime) -> datetime | None:
