@@ -7,13 +7,14 @@ BIN := $(VENV)/bin
 WORKERS ?= 2
 PYTEST_ARGS ?=
 
-.PHONY: demo test lint types contracts check torture clean help
+.PHONY: demo test lint types contracts check torture bench clean help
 
 help:
 	@echo "make demo       install, replay the sample archive, show what came of it"
 	@echo "make test       the whole suite, on SQLite and on a PostgreSQL that it starts"
 	@echo "make check      lint, types and import contracts"
 	@echo "make torture    the slow and destructive tests"
+	@echo "make bench      what a replay and a delivery cost, beside yardsticks"
 
 $(VENV)/.made: Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -39,6 +40,11 @@ test: $(VENV)/.tested
 
 torture: $(VENV)/.tested
 	$(BIN)/python -m pytest -m torture $(PYTEST_ARGS)
+
+# An hour on a quiet machine; BENCH_ARGS="--runs 1" for a first look.
+bench: $(VENV)/.tested
+	$(BIN)/python benchmarks/replaying.py --write docs/performance.md $(BENCH_ARGS)
+	$(BIN)/python benchmarks/accepting.py
 
 check: lint types contracts
 
