@@ -7,7 +7,8 @@ killed goes on where it was, and one that is run again changes nothing.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -81,7 +82,7 @@ def replay(
     reached = after
     summary = Summary()
 
-    def batches() -> Iterator[_Mails]:
+    def batches() -> Generator[_Mails, None, None]:
         for items in _batches(source.read(after), BATCH, BATCH_SIZE):
             keys = [_keys(item, ask) for item in items] if ask is not None else None
             yield _Mails(items, tuple(sorted(route)), keys, source.key, reached)
@@ -89,10 +90,12 @@ def replay(
     if source.total is not None and source.total <= BATCH:
         parsers = 1
     try:
-        for read, upto, stored in work(engine, config, parsers, _store, batches()):
-            reached = upto
-            summary = summary.plus(stored, read)
-            progress(read)
+        # Closed whatever happens: what a source has started for its reading ends with it.
+        with closing(batches()) as given:
+            for read, upto, stored in work(engine, config, parsers, _store, given):
+                reached = upto
+                summary = summary.plus(stored, read)
+                progress(read)
     finally:
         if source.resumable and reached is not None and reached != after:
             with write_transaction(engine) as connection:

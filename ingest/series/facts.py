@@ -73,17 +73,23 @@ class Facts:
         return self.date or datetime.max
 
 
-_DEFAULTS: dict[str, Any] = {field.name: field.default for field in fields(Facts)}
+# What identifies stands in columns of its own.
+_STORED: tuple[tuple[str, Any], ...] = tuple(
+    (field.name, field.default)
+    for field in fields(Facts)
+    if field.name not in ("key", "msgid", "date")
+)
+_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def dump(facts: Facts) -> str:
     """As JSON, without what is as by default and without what identifies (key, msgid, date)."""
     stored: dict[str, Any] = {}
-    for name, default in _DEFAULTS.items():
+    for name, default in _STORED:
         value = getattr(facts, name)
-        if name not in ("key", "msgid", "date") and value != default:
+        if value != default:
             stored[name] = value
-    return json.dumps(stored, separators=(",", ":"), ensure_ascii=False)
+    return _json(stored)
 
 
 def load(text: str, *, msgid: str, variant: str, date: datetime | None) -> Facts:

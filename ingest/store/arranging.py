@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select
 from ingest.series.arrange import Arrangement, Place, arrange
 from ingest.series.facts import BUCKET_GAP, Facts, bucket, load
 from ingest.store import schema
-from ingest.store.bulk import chunks
+from ingest.store.bulk import chunks, is_any
 from ingest.store.incoming import Derived
 from ingest.store.reach import reach
 from ingest.store.threads import Sets
@@ -173,7 +173,7 @@ def _pins(connection: Connection, keys: Iterable[str]) -> dict[str, str]:
     """Where operators have put messages: the key of one to stand beside, or '' for alone."""
     found: dict[str, str] = {}
     for some in chunks(keys):
-        query = select(schema.pin.c.key, schema.pin.c.target).where(schema.pin.c.key.in_(some))
+        query = select(schema.pin.c.key, schema.pin.c.target).where(is_any(schema.pin.c.key, some))
         found.update((row.key, row.target) for row in connection.execute(query))
     return found
 
@@ -186,7 +186,7 @@ def _before(
     found: list[tuple[int, int | None, datetime | None]] = []
     for some in chunks(message_ids):
         query = select(message.thread_id, message.bucket, message.date)
-        rows = connection.execute(query.where(message.id.in_(some)))
+        rows = connection.execute(query.where(is_any(message.id, some)))
         found += [(row.thread_id, row.bucket, row.date) for row in rows]
     return found
 
@@ -209,7 +209,7 @@ def _load(
     ).select_from(schema.message.outerjoin(schema.comment, comment.message_id == message.id))
     nodes = []
     for some in chunks(keys):
-        for row in connection.execute(query.where(column.in_(some))):
+        for row in connection.execute(query.where(is_any(column, some))):
             if row.id in without:
                 continue
             nodes.append(

@@ -24,7 +24,7 @@ from ingest.series.facts import Kind
 from ingest.series.revision import patch_traces
 from ingest.store import schema
 from ingest.store.arranging import Arranged, Node
-from ingest.store.bulk import chunks, insert_new_pairs, insert_rows
+from ingest.store.bulk import chunks, insert_new_pairs, insert_rows, is_any
 from ingest.store.reach import reach
 from ingest.store.threads import Linked
 
@@ -224,7 +224,7 @@ def _known(connection: Connection, msgids: Iterable[str]) -> dict[str, _Above | 
     )
     found: dict[str, _Above | None] = {}
     for some in chunks(msgids):
-        for row in connection.execute(query.where(message.c.msgid.in_(some))):
+        for row in connection.execute(query.where(is_any(message.c.msgid, some))):
             if row.msgid in found or row.variant or row.parent_variant or row.outcome == "ignored":
                 found[row.msgid] = None
                 continue
@@ -245,7 +245,7 @@ def _known(connection: Connection, msgids: Iterable[str]) -> dict[str, _Above | 
 def _pinned(connection: Connection, keys: Iterable[str]) -> set[str]:
     found: set[str] = set()
     for some in chunks(keys):
-        query = select(schema.pin.c.key).where(schema.pin.c.key.in_(some))
+        query = select(schema.pin.c.key).where(is_any(schema.pin.c.key, some))
         found.update(connection.execute(query).scalars())
     return found
 
@@ -271,7 +271,7 @@ def _open_series(connection: Connection, ids: Iterable[int | None]) -> dict[int,
     )
     found: dict[int, _Series] = {}
     for some in chunks({one for one in ids if one is not None}):
-        query = select(series).where(series.c.id.in_(some), series.c.plain, ~torn)
+        query = select(series).where(is_any(series.c.id, some), series.c.plain, ~torn)
         for row in connection.execute(query):
             found[row.id] = _Series(
                 row.person_id, row.total, (row.version, row.version_minor), row.thread_id
@@ -286,7 +286,7 @@ def _mark_taken(connection: Connection, series: dict[int, _Series], nodes: Seque
     for some in chunks(series):
         for part in chunks(numbers):
             query = select(member.series_id, member.number, member.minor).where(
-                member.series_id.in_(some), member.number.in_(part)
+                is_any(member.series_id, some), is_any(member.number, part)
             )
             for row in connection.execute(query):
                 series[row.series_id].taken.add((row.number, row.minor))

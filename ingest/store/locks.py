@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select, text
 
 from ingest.series.facts import bucket, digest63
 from ingest.store import schema
-from ingest.store.bulk import chunks
+from ingest.store.bulk import chunks, is_any
 from ingest.store.incoming import Derived
 from ingest.store.reach import reach
 
@@ -94,7 +94,7 @@ def _threads(connection: Connection, nodes: set[int]) -> set[int]:
     found: set[int] = set()
     node = schema.thread_node.c
     for some in chunks(nodes):
-        query = select(node.thread_id).where(node.node.in_(some))
+        query = select(node.thread_id).where(is_any(node.node, some))
         found.update(connection.execute(query).scalars())
     return found
 
@@ -106,7 +106,7 @@ def _threads_of_mails(connection: Connection, mail_ids: Iterable[int]) -> set[in
         query = (
             select(message.thread_id)
             .join(schema.copy, copy.message_id == message.id)
-            .where(copy.mail_id.in_(some))
+            .where(is_any(copy.mail_id, some))
         )
         found.update(connection.execute(query).scalars())
     return found

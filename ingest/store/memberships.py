@@ -17,7 +17,7 @@ from ingest.series.facts import Facts
 from ingest.series.revision import Posting, posting, traces
 from ingest.store import schema
 from ingest.store.arranging import Arranged
-from ingest.store.bulk import allocate, chunks, insert_rows
+from ingest.store.bulk import allocate, chunks, insert_rows, is_any
 
 
 def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) -> None:
@@ -51,7 +51,7 @@ def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) 
         message_id for message_id, row in members.items() if wanted_members.get(message_id) != row
     ]
     for some in chunks(stale):
-        connection.execute(delete(schema.member).where(schema.member.c.message_id.in_(some)))
+        connection.execute(delete(schema.member).where(is_any(schema.member.c.message_id, some)))
     insert_rows(
         connection,
         schema.series,
@@ -75,7 +75,7 @@ def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) 
     gone = [row.id for key, row in by_key.items() if key not in wanted]
     _write_traces(connection, wanted, ids, gone, arranged)
     for some in chunks(gone):
-        connection.execute(delete(schema.series).where(schema.series.c.id.in_(some)))
+        connection.execute(delete(schema.series).where(is_any(schema.series.c.id, some)))
 
 
 def _write_traces(
@@ -94,11 +94,11 @@ def _write_traces(
     stored: set[tuple[int, int]] = set()
     table = schema.trace
     for some in chunks([*ids.values()]):
-        query = select(table.c.trace, table.c.series_id).where(table.c.series_id.in_(some))
+        query = select(table.c.trace, table.c.series_id).where(is_any(table.c.series_id, some))
         stored.update((row.trace, row.series_id) for row in connection.execute(query))
     stale = {series_id for _, series_id in stored - rows} | set(gone)
     for some in chunks(stale):
-        connection.execute(delete(table).where(table.c.series_id.in_(some)))
+        connection.execute(delete(table).where(is_any(table.c.series_id, some)))
     kept = {row for row in stored if row[1] not in stale}
     insert_rows(
         connection,
@@ -125,11 +125,11 @@ def _stored(
     members: dict[int, dict[str, Any]] = {}
     table = schema.member
     for some in chunks(node.message_id for node in arranged.nodes.values() if node.outcome):
-        for row in connection.execute(select(table).where(table.c.message_id.in_(some))):
+        for row in connection.execute(select(table).where(is_any(table.c.message_id, some))):
             members[row.message_id] = dict(row._mapping)  # noqa: SLF001
     rows: dict[int, Any] = {}
     for some in chunks({row["series_id"] for row in members.values()} | left):
-        query = select(schema.series).where(schema.series.c.id.in_(some))
+        query = select(schema.series).where(is_any(schema.series.c.id, some))
         rows.update((row.id, row) for row in connection.execute(query))
     return members, list(rows.values())
 
@@ -138,7 +138,7 @@ def _named(connection: Connection, keys: Iterable[str]) -> list[Any]:
     """The stored series with these keys."""
     rows: list[Any] = []
     for some in chunks(keys):
-        rows += connection.execute(select(schema.series).where(schema.series.c.key.in_(some)))
+        rows += connection.execute(select(schema.series).where(is_any(schema.series.c.key, some)))
     return rows
 
 

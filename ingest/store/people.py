@@ -23,7 +23,7 @@ from sqlalchemy import (
 
 from ingest.mail.message import Address, ListName
 from ingest.store import schema
-from ingest.store.bulk import allocate, chunks, insert_new
+from ingest.store.bulk import allocate, chunks, insert_new, is_any
 from ingest.store.incoming import Derived
 from ingest.trust.rewritten import Rewriting, suspect
 
@@ -174,6 +174,6 @@ def _stored(
 ) -> dict[str, Any]:
     rows: dict[str, Any] = {}
     for some in chunks(wanted):
-        for row in connection.execute(select(table).where(column.in_(some))):
+        for row in connection.execute(select(table).where(is_any(column, some))):
             rows[row._mapping[column]] = row  # noqa: SLF001 - SQLAlchemy's public name for it
     return rows

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, and_, or_, select
 
 from ingest.series.facts import BUCKET_GAP
 from ingest.store import schema
-from ingest.store.bulk import chunks
+from ingest.store.bulk import chunks, is_any
 
 # Conditions in one statement; SQLite bounds the depth of an expression at 1,000.
 _CONDITIONS = 200
@@ -48,7 +48,7 @@ def _unthreaded(connection: Connection, threads: Iterable[int]) -> list[tuple[in
     found: list[tuple[int, datetime]] = []
     for some in chunks(threads):
         query = select(message.bucket, message.date).where(
-            message.thread_id.in_(some),
+            is_any(message.thread_id, some),
             message.bucket.is_not(None),
             message.outcome != "ignored",
         )

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, delete, select, update
 from ingest.series.facts import key_of
 from ingest.store import rows, schema
 from ingest.store.arranging import Node, arrange_around
-from ingest.store.bulk import allocate, chunks, insert_rows
+from ingest.store.bulk import allocate, chunks, insert_rows, is_any
 from ingest.store.incoming import Derived
 from ingest.store.leaves import Leaves, find_leaves, write_leaves
 from ingest.store.locks import lock_sets
@@ -141,7 +141,7 @@ def _known_copies(connection: Connection, derived: Mapping[int, Derived]) -> lis
     msgids = {one.facts.msgid for one in derived.values()}
     joined = schema.message.join(schema.copy, copy.message_id == message.id)
     for some in chunks(derived):
-        query = select(message.msgid).select_from(joined).where(copy.mail_id.in_(some))
+        query = select(message.msgid).select_from(joined).where(is_any(copy.mail_id, some))
         msgids.update(connection.execute(query).scalars())
     columns = (
         copy.mail_id,
@@ -154,7 +154,7 @@ def _known_copies(connection: Connection, derived: Mapping[int, Derived]) -> lis
     )
     found = []
     for some_ids in chunks(sorted(msgids)):
-        query = select(*columns).select_from(joined).where(message.msgid.in_(some_ids))
+        query = select(*columns).select_from(joined).where(is_any(message.msgid, some_ids))
         found += [_KnownCopy(*row) for row in connection.execute(query)]
     return found
 
@@ -175,11 +175,13 @@ def _write_variants(connection: Connection, placed: Sequence[_Placed]) -> None:
 def _node(one: _Placed, threads: Mapping[str, int], people: Mapping[str, int]) -> Node:
     assert one.derived is not None
     facts = one.derived.facts
+    if one.settled.variant:
+        facts = replace(facts, key=key_of(one.msgid, one.settled.variant))
     return Node(
         message_id=one.message_id,
         thread_id=threads[one.msgid],
         variant=one.settled.variant,
-        facts=replace(facts, key=key_of(one.msgid, one.settled.variant)),
+        facts=facts,
         person_id=people[facts.sender],
         outcome=None if one.best_before is None else "stored",
         ignored=one.derived.ignored,
@@ -196,7 +198,7 @@ def _write_copies(
 ) -> None:
     for some in chunks(derived):
         for table in (schema.copy, schema.posting, schema.pending):
-            connection.execute(delete(table).where(table.c.mail_id.in_(some)))
+            connection.execute(delete(table).where(is_any(table.c.mail_id, some)))
     copies, postings = [], []
     for one in placed:
         for copy in one.settled.copies:

@@ -13,7 +13,7 @@ from ingest.series.arrange import Place
 from ingest.series.facts import bucket, dump
 from ingest.store import schema
 from ingest.store.arranging import Arranged, Node
-from ingest.store.bulk import chunks, insert_rows
+from ingest.store.bulk import chunks, insert_rows, is_any
 from ingest.store.incoming import Derived
 
 _RECORDS: dict[str, Table] = {
@@ -69,13 +69,15 @@ def forget(connection: Connection, message_ids: set[int]) -> set[int]:
     left: set[int] = set()
     member = schema.member.c
     for some in chunks(message_ids):
-        query = select(member.series_id).where(member.message_id.in_(some))
+        query = select(member.series_id).where(is_any(member.message_id, some))
         left.update(connection.execute(query).scalars())
-        connection.execute(delete(schema.member).where(schema.member.c.message_id.in_(some)))
+        connection.execute(delete(schema.member).where(is_any(schema.member.c.message_id, some)))
         connection.execute(
-            update(schema.series).where(schema.series.c.cover_id.in_(some)).values(cover_id=None)
+            update(schema.series)
+            .where(is_any(schema.series.c.cover_id, some))
+            .values(cover_id=None)
         )
-        connection.execute(delete(schema.message).where(schema.message.c.id.in_(some)))
+        connection.execute(delete(schema.message).where(is_any(schema.message.c.id, some)))
     return left
 
 
@@ -125,13 +127,13 @@ def _update(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 def _drop_records(connection: Connection, message_ids: Iterable[int]) -> None:
     for some in chunks(message_ids):
         for table in _RECORDS.values():
-            connection.execute(delete(table).where(table.c.message_id.in_(some)))
+            connection.execute(delete(table).where(is_any(table.c.message_id, some)))
 
 
 def _drop_parts(connection: Connection, message_ids: Iterable[int]) -> None:
     for some in chunks(message_ids):
         for table in (schema.body, schema.trailer, schema.dependency):
-            connection.execute(delete(table).where(table.c.message_id.in_(some)))
+            connection.execute(delete(table).where(is_any(table.c.message_id, some)))
 
 
 def _insert_parts(connection: Connection, nodes: Sequence[Node]) -> None:

@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, select
 from ingest.store import raw as raw_form
 from ingest.store import schema
 from ingest.store.accept import split_flaws, split_route
-from ingest.store.bulk import chunks, insert_rows
+from ingest.store.bulk import chunks, insert_rows, is_any
 from ingest.store.incoming import Delivery, arrival
 from ingest.store.vouching import Keys, read_keys
 
@@ -22,7 +22,7 @@ def read_deliveries(
     mail = schema.mail.c
     for some in chunks(sorted(mail_ids)):
         keys = read_keys(connection, some)
-        for row in connection.execute(select(schema.mail).where(mail.id.in_(some))).all():
+        for row in connection.execute(select(schema.mail).where(is_any(mail.id, some))).all():
             yield row.id, delivery_of(row, keys.get(row.id))
 
 
@@ -47,7 +47,7 @@ def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:
     """Set mails aside that could not be derived: `reasons` by mail id."""
     pending = schema.pending.c
     for some in chunks(reasons):
-        connection.execute(delete(schema.pending).where(pending.mail_id.in_(some)))
+        connection.execute(delete(schema.pending).where(is_any(pending.mail_id, some)))
     insert_rows(
         connection,
         schema.pending,

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, select, update
 
 from ingest.series.facts import digest63
 from ingest.store import schema
-from ingest.store.bulk import chunks, insert_rows
+from ingest.store.bulk import chunks, insert_rows, is_any
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ def link(connection: Connection, named: Iterable[Sequence[str]]) -> Linked:
     stored: dict[int, int] = {}
     node = schema.thread_node.c
     for some in chunks(sorted(nodes)):
-        query = select(node.node, node.thread_id).where(node.node.in_(some))
+        query = select(node.node, node.thread_id).where(is_any(node.node, some))
         stored.update({row.node: row.thread_id for row in connection.execute(query)})
 
     sets = Sets()
@@ -60,7 +60,7 @@ def link(connection: Connection, named: Iterable[Sequence[str]]) -> Linked:
     for new, olds in joined.items():
         for table in (schema.thread_node, schema.message, schema.series):
             connection.execute(
-                update(table).where(table.c.thread_id.in_(olds)).values(thread_id=new)
+                update(table).where(is_any(table.c.thread_id, olds)).values(thread_id=new)
             )
     insert_rows(
         connection,
