@@ -57,7 +57,7 @@ class is_any(FunctionElement[bool]):  # noqa: N801 - it is written as SQLAlchemy
     def __init__(self, column: ColumnElement[Any], keys: Iterable[Any]) -> None:
         super().__init__(column, bindparam(None, list(keys), type_=_Keys(column.type)))
 
-    def self_group(self, against: Any = None) -> Any:
+    def self_group(self, against: Any = None) -> Any:  # noqa: ARG002 - as it is called
         """Itself: where SQLAlchemy writes `… = 1` for a truth, SQLite looks at every row."""
         return self
 
