@@ -15,7 +15,6 @@ from ingest.mail.message import ListName
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
-FIELDS = frozenset({"list-id", "x-mailing-list", "x-list", "list-post", "to", "cc"})
 MAX_LISTS = 100
 _MAX_ID = 255  # RFC 2919 3
 

@@ -5,10 +5,11 @@ Input: raw bytes, as they came. Output: a frozen `Message`. Refuses nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from ingest.mail.defect import Defect
@@ -54,6 +55,7 @@ class Message:
     UTF-8 else Latin-1, without the CR of a CRLF.
     `msgid`, `in_reply_to`, `references`: with angle brackets; never with white space within.
     `date`, `received`: UTC, naive. `received` is the topmost Received header's time.
+    `named`: the values of `headers` by name, in lower case.
     """
 
     headers: tuple[tuple[str, str], ...]
@@ -67,8 +69,9 @@ class Message:
     lists: tuple[ListName, ...]
     parts: tuple[Part, ...]
     defects: tuple[Defect, ...]
+    named: Mapping[str, Sequence[str]] = field(compare=False, repr=False)
 
     def header(self, name: str) -> str | None:
         """The first header of that name (letters' case ignored), as it came, or None."""
-        wanted = name.lower()
-        return next((value for key, value in self.headers if key.lower() == wanted), None)
+        values = self.named.get(name.lower())
+        return values[0] if values else None

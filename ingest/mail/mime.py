@@ -24,8 +24,6 @@ MAX_LINES = 500_000
 MAX_ENCLOSED = MAX_TEXT  # octets of mails in mails that must be decoded: each is one copy more
 _MAX_BOUNDARY = 70  # RFC 2046 5.1.1
 
-FIELDS = frozenset({"content-type", "content-transfer-encoding", "content-disposition"})
-
 # Patches under types that are not text: what mailers make of *.patch (and `git send-email
 # --attach` of none of them).
 _PATCH_TYPES = frozenset({"application/x-patch", "application/x-diff"})
@@ -55,7 +53,7 @@ class _Place(NamedTuple):
 def leaves(data: bytes, start: int, fields: Mapping[str, Sequence[str]]) -> Tree:
     """The leaves of the body `data[start:]` (LF line ends), all of `multipart/*` opened.
 
-    `fields`: the content fields of the mail, by lower-case name. Text is read through its
+    `fields`: the fields of the mail, by lower-case name. Text is read through its
     transfer encoding and charset; other content is opaque, except what is named as a patch.
     Leaves of a message/rfc822 are marked as nested. Bounds: `MAX_DEPTH`, `MAX_PARTS`,
     `MAX_TEXT`, `MAX_LINES`, `MAX_ENCLOSED`.
@@ -125,7 +123,7 @@ class _Walk:
         block = header.split(place.data, place.start, place.end)
         # A part without header fields is quite regular (RFC 2046 5.1).
         self.defects |= block.defects - {Defect.NO_HEADERS}
-        self.entity(place._replace(start=block.body), header.select(block.fields, FIELDS), default)
+        self.entity(place._replace(start=block.body), block.named, default)
 
     def _mail(
         self, place: _Place, fields: Mapping[str, Sequence[str]], kind: param.Parameters

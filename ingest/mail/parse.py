@@ -21,11 +21,6 @@ if TYPE_CHECKING:
 _MAX_LINE = 998  # octets without the line end, RFC 5322 2.1.1
 _MAX_SUBJECT = 1_000  # characters; the line that RFC 5322 allows has 998
 _NOBODY = Address("", "")
-_FIELDS = (
-    frozenset({"from", "subject", "message-id", "date", "received", "in-reply-to", "references"})
-    | lists.FIELDS
-    | mime.FIELDS
-)
 _REPEATS = (
     ("from", Defect.DUPLICATE_FROM),
     ("message-id", Defect.DUPLICATE_MESSAGE_ID),
@@ -52,7 +47,7 @@ def parse(raw: bytes) -> Message:
 
     block = header.split(lines, 0, len(lines))
     defects |= block.defects
-    found = header.select(block.fields, _FIELDS)
+    found = block.named
     for name, flaw in _REPEATS:
         if len(found.get(name, ())) > 1:
             defects.add(flaw)
@@ -86,6 +81,7 @@ def parse(raw: bytes) -> Message:
         lists=named,
         parts=parts,
         defects=tuple(sorted(defects)) if defects else (),
+        named=found,
     )
 
 
