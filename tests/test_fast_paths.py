@@ -10,6 +10,8 @@ import pytest
 
 from ingest.config import Config
 from ingest.mail import header
+from ingest.patch import classify
+from ingest.patch.identity import patch_id
 from ingest.pipeline import Steps, steps
 from ingest.store.incoming import Delivery
 from tests.conftest import FIXTURES
@@ -22,7 +24,11 @@ def _headers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(header, "_usual_fields", lambda _: None)
 
 
-GENERAL: tuple[Switch, ...] = (_headers,)
+def _patch_ids(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(classify, "patch_id", lambda diff, **_: patch_id(diff))
+
+
+GENERAL: tuple[Switch, ...] = (_headers, _patch_ids)
 
 
 def fixtures() -> list[bytes]:

@@ -17,7 +17,7 @@ from ingest.mail.defect import Defect
 from ingest.mail.message import Address, Message, Part
 from ingest.mail.word import decode
 from ingest.patch.dependency import dependencies
-from ingest.patch.diff import Split, commentary, split
+from ingest.patch.diff import Split, commentary, find
 from ingest.patch.identity import patch_id, patchwork_hash
 from ingest.patch.inbody import in_body, scissors, strip_mail_header
 from ingest.patch.pullrequest import pull_request
@@ -90,8 +90,8 @@ def _find_diff(texts: list[Part]) -> _Found | None:
         header: dict[str, str] = {}
         if attached:
             header, text = strip_mail_header(text)
-        parted = split(text)
-        if parted.diff:
+        parted = find(text)
+        if parted is not None:
             return _Found(part, text, parted, attached, header.get("from"))
     return None
 
@@ -203,7 +203,7 @@ def _patch(
         defects=tuple(defects),
         diff=found.split.diff,
         hash=patchwork_hash(found.split.diff),
-        patch_id=patch_id(found.split.diff),
+        patch_id=patch_id(found.split.diff, regular=found.split.regular),
         files=found.split.files,
     )
 
@@ -291,7 +291,7 @@ def _other_reason(
 ) -> Reason:
     if diff:
         return Reason.FORWARDED if subject.forward else Reason.DIFF_IN_DISCUSSION
-    if any(part.nested and part.text and split(part.text).diff for part in message.parts):
+    if any(part.nested and part.text and find(part.text) for part in message.parts):
         return Reason.FORWARDED
     if not plain and any(part.content_type == "text/html" for part in message.parts):
         return Reason.HTML_ONLY

@@ -28,7 +28,9 @@ class Split:
     or lines that cannot be in one. `files`: the names touched, in order, each once, without
     `a/` and `b/`; the new name of a renamed file. `hunks`: how many there are. `start`: where
     in the text the first diff begins, counted in characters, -1 where there is none.
-    `trailing`: what follows the last diff, without signature, stripped.
+    `trailing`: what follows the last diff, without signature, stripped. `regular`: each file
+    has a `diff` line and its two names, and each hunk the lines that it counts and no others,
+    so that a line's first letter says what it is.
     """
 
     content: str
@@ -38,6 +40,7 @@ class Split:
     hunks: int = 0
     start: int = -1
     trailing: str = ""
+    regular: bool = False
 
 
 # Patchwork's rule: a line "-- " (RFC 3676 4.3) or a line of underscores (Mailman's footer),
@@ -45,6 +48,9 @@ class Split:
 # (A pattern that begins with the newline before a line is found far faster than one with `^`.)
 _SIGNATURE = re.compile(r"\n(?:-- |_+)(?:\n|\Z)")
 
+# Lines that can be the start of a text's first diff.
+_FIRST = ("diff -", "Index: ", "--- ")
+_NEXT_FIRST = re.compile(r"\n(?:diff -|Index: |--- )")
 # Lines that can be the start of a diff or, after one, of another hunk, by first character.
 _CANDIDATE = re.compile(r"[dI@-]")
 # git-diff(1), the extended header lines; `index` and `mode` also as combined diffs have them.
@@ -69,23 +75,37 @@ _BASE85 = re.compile(r"[A-Za-z][0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]{5,65}\s*$")
 
 
 _SIMPLE = re.compile(r"[!-~]+\Z")
+# In a hunk, a line that is lost or that says something about another one.
+_IRREGULAR = re.compile(r"[\n\r\\]")
 
 
 @dataclass(slots=True)
 class _Walk:
-    """What one walk over the lines has found so far; lives no longer than `split`."""
+    """What one walk over the lines has found so far; lives no longer than `find`."""
 
     lines: list[str]
     firsts: str
     hunks: int = 0
     damaged: bool = False
+    regular: bool = True
     files: dict[str, None] = field(default_factory=dict)
     ranges: list[tuple[int, int]] = field(default_factory=list)
 
 
 def split(text: str) -> Split:
     """Divide `text` (LF line ends) into commentary and diff. Total, linear."""
-    lines = text.split("\n")
+    return find(text) or Split(commentary(text), "")
+
+
+def find(text: str) -> Split | None:
+    """The same, or None where there is no diff."""
+    at = 0
+    if not text.startswith(_FIRST):
+        first = _NEXT_FIRST.search(text)
+        if first is None:
+            return None
+        at = first.start() + 1
+    lines = (text[at:] if at else text).split("\n")
     if not lines[-1]:
         lines.pop()
     walk = _Walk(lines, hunk.first_letters(lines))
@@ -100,33 +120,47 @@ def split(text: str) -> Split:
             here = end
         else:
             here = start + 1
-    if not walk.ranges:
-        return Split(commentary(text), "")
-    return _divide(walk)
+    return _divide(walk, text, at) if walk.ranges else None
 
 
-def _divide(walk: _Walk) -> Split:
+def _divide(walk: _Walk, text: str, at: int) -> Split:
+    """`text` along the walk over its lines from the offset `at` on."""
     lines = walk.lines
-    diff: list[str] = []
-    around: list[str] = []
-    before = 0
-    for start, end in walk.ranges:
-        around += lines[before:start]
-        diff += lines[start:end]
-        before = end
-    behind = lines[before:]
-    around += behind
-    diff.append("")
-    first = walk.ranges[0][0]
+    first, last = walk.ranges[0][0], walk.ranges[-1][1]
+    start = at + sum(map(len, lines[:first])) + first
+    behind = "\n".join(lines[last:])
+    if len(walk.ranges) > 1:
+        diff, between = _gather(walk)
+        around = text[:start] + "".join(between) + behind
+    else:
+        diff = text[start:] if text[-1] == "\n" else text[start:] + "\n"
+        if last < len(lines):
+            diff = diff[: -len(behind) - 1]
+        around = text[:start] + behind
+    irregular = not walk.regular or walk.damaged or _IRREGULAR.search(walk.firsts, first, last)
     return Split(
-        content=commentary("\n".join(around)),
-        diff="\n".join(diff),
+        content=commentary(around),
+        diff=diff,
         damaged=walk.damaged,
         files=tuple(walk.files),
         hunks=walk.hunks,
-        start=sum(map(len, lines[:first])) + first,
-        trailing=commentary("\n".join(behind)) if behind else "",
+        start=start,
+        trailing=commentary(behind) if behind else "",
+        regular=not irregular,
     )
+
+
+def _gather(walk: _Walk) -> tuple[str, list[str]]:
+    """The diff in its pieces, and the lines between them, each with its newline."""
+    diff: list[str] = []
+    between: list[str] = []
+    before = walk.ranges[0][0]
+    for start, end in walk.ranges:
+        between += walk.lines[before:start]
+        diff += walk.lines[start:end]
+        before = end
+    diff.append("")
+    return "\n".join(diff), [f"{line}\n" for line in between]
 
 
 def commentary(text: str) -> str:
@@ -145,6 +179,7 @@ def _diff(walk: _Walk, start: int) -> int:
         if not names or not _is_hunk(walk.lines, start + 2):
             return start
         _touch(walk, names)
+        walk.regular = False
         return _body(walk, start + 2)
     # Without an option diff(1) makes no unified diff: "diff between" and "diff is:" are prose.
     if line.startswith(("diff -", "Index: ")):
@@ -170,6 +205,8 @@ def _headed(walk: _Walk, start: int) -> int:
         walk.damaged = True
     if names:
         here += 2
+    if not names or lines[start][0] != "d":
+        walk.regular = False
     _touch(walk, names or _name_in_header(lines, start, here))
     return _body(walk, here)
 
@@ -254,6 +291,7 @@ def _body(walk: _Walk, here: int) -> int:
             if header := hunk.HUNK.match(lines[here]):
                 found = hunk.extent(lines, firsts, here + 1, *hunk.counts(header))
             elif header := hunk.COMBINED.match(lines[here]):
+                walk.regular = False
                 found = hunk.combined_extent(lines, here + 1, header)
             else:
                 break
@@ -261,8 +299,10 @@ def _body(walk: _Walk, here: int) -> int:
             walk.damaged = walk.damaged or found.damaged
             here = found.end
         elif first == "G" and lines[here].rstrip() == _BINARY_PATCH:
+            walk.regular = False
             here = _binary(walk, here + 1)
         elif first in "BF" and _BINARY_FILES.match(lines[here]):
+            walk.regular = False
             here += 1
         else:
             break

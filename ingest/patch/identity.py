@@ -63,25 +63,42 @@ _HUNK_LINE = re.compile(rb"@@ -[0-9]+(?:,([0-9]{1,9}))? \+[0-9]+(?:,([0-9]{1,9})
 _SIDE = re.compile(rb"([0-9]*)(,?)([0-9]*)")
 _NUMBER = re.compile(rb"[ \t\v\f\r]*([-+]?)([0-9]+)")
 _LONGEST_OID = 64
+# In a regular diff, what git does not hash.
+_UNHASHED = re.compile(rb"\n(?:@@ |index )[^\n]*")
 
 
-def patch_id(diff: str | bytes) -> str | None:
+def patch_id(diff: str | bytes, *, regular: bool = False) -> str | None:
     """What `git patch-id --stable` prints for `diff`, None where it prints nothing.
 
     git-patch-id(1), and git 2.39 where that is silent (docs/patch-id.md has the rules found):
     the sum of a SHA-1 for each file, over its lines without white space, hunk headers and
     index line. Where git finds several patches in the text and prints several ids, the first
     one counts. A `str` is hashed as UTF-8, which is what git mailinfo makes of a mail before
-    git am commits it.
+    git am commits it. `regular`: of a diff that is what `Split.regular` says; it then costs a
+    fifth, with the same result.
     """
     data = diff.encode("utf-8", "replace") if isinstance(diff, str) else diff
     if b"\0" in data:
         data = _NUL.sub(b"", data)
+    elif regular:
+        return _regular(data)
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
     firsts = b"".join([line[:1] or b"\n" for line in lines])
     return _Reader(lines, firsts).read()
+
+
+def _regular(data: bytes) -> str:
+    total = 0
+    for number, file in enumerate(_UNHASHED.sub(b"", data).split(b"\ndiff ")):
+        body = (b"diff" + file if number else file).translate(None, _SPACE)
+        total += int.from_bytes(sha1(body).digest(), "little")
+    return _hex(total)
+
+
+def _hex(total: int) -> str:
+    return (total % (1 << 160)).to_bytes(20, "little").hex()
 
 
 class _Reader:
@@ -133,7 +150,7 @@ class _Reader:
         if not seen:
             return None
         self._flush()
-        return (self.total % (1 << 160)).to_bytes(20, "little").hex()
+        return _hex(self.total)
 
     def _sound(self, here: int) -> int:
         """Take a hunk that is what its header says, up to the next header; else 0."""
