@@ -55,6 +55,7 @@ _VERSION = re.compile(
 _VERSION_IN_TEXT = re.compile(rf"\(v(\d{{1,{_MAX_DIGITS}}})\)", re.ASCII | re.IGNORECASE)
 # A cover without markers: "fscrypt API cleanups v3", "foo, v3". At most three digits and no
 # dot; after a preposition or a product's name it is somebody else's version.
+_VERSION_ENDS = frozenset((*"0123456789)", ""))
 _VERSION_AT_END = re.compile(r"(?:^|(\S{1,40}) )\(?v(\d{1,3})\)?$", re.ASCII | re.IGNORECASE)
 _OTHERS_VERSION = frozenset(
     (
@@ -140,12 +141,13 @@ def parse_subject(text: str, *, list_names: Collection[str] = ()) -> Subject:
     if not pull_marked:
         pull_marked = _PULL_TITLE.match(title) is not None
 
-    ending = _VERSION_AT_END.search(title[-80:])
+    # (A look at the last character spares nearly all titles the search.)
+    ending = _VERSION_AT_END.search(title[-80:]) if title[-1:] in _VERSION_ENDS else None
     title_version = None
     if ending and (ending[1] or "").rstrip(":,").lower() not in _OTHERS_VERSION:
         title_version = int(ending[2])
     if version is None:
-        in_text = _VERSION_IN_TEXT.search(title[:_READ])
+        in_text = _VERSION_IN_TEXT.search(title[:_READ]) if "(" in title else None
         if in_text:
             version = int(in_text[1]), 0
         elif title_version is not None and (

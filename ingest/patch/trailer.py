@@ -14,10 +14,11 @@ MAX_TRAILERS = 1_000
 
 # git-interpret-trailers(1): a token, optional white space, a colon. Token characters as there.
 _LINE = re.compile(r"([ \t]*)([A-Za-z][A-Za-z0-9-]{1,40})[ \t]?:[ \t]*(.*)", re.ASCII)
-# One pass in C decides that most messages have none.
+# One pass in C decides that most messages have none. (Here and below, a pattern that begins with
+# the newline before a line is found far faster than one with `^`.)
 _ANY = re.compile(
-    r"^[ \t]*(?:[a-z][a-z0-9-]*-by|fixes|closes|link|cc|change-id|depends-on)[ \t]?:",
-    re.ASCII | re.IGNORECASE | re.MULTILINE,
+    r"\n[ \t]*+(?:[a-z][a-z0-9-]*-by|fixes|closes|link|cc|change-id|depends-on)[ \t]?:",
+    re.ASCII | re.IGNORECASE,
 )
 _ADDRESS = re.compile(r"[^\s<>@,;\"()]{1,64}@[^\s<>@,;\"()]{1,255}")
 _ENDS_WITH_ADDRESS = re.compile(r">?[ \t]*[.,;]?[ \t]*(?:[#\[(].*)?", re.DOTALL)
@@ -38,20 +39,20 @@ _HEADERS = frozenset(("from", "to", "subject", "date", "sent", "reply-to", "in-r
 
 # What ends the commit message: git's `---`, a diff, or the signature (RFC 3676 4.3; lists and
 # editors strip its blank).
-_MESSAGE_END = re.compile(r"^(?:---[ \t]*$|-- ?$|diff -)", re.MULTILINE)
+_MESSAGE_END = re.compile(r"\n(?:---[ \t]*$|-- ?$|diff -)", re.MULTILINE)
 # These count where none of the above is: messages quote a "--- x / +++ y" of a test's output.
-_OTHER_DIFF = re.compile(r"^(?:Index: \S|--- \S[^\n]*\n\+\+\+ )", re.MULTILINE)
+_OTHER_DIFF = re.compile(r"\n(?:Index: \S|--- \S[^\n]*\n\+\+\+ )")
 _REPLY_END = re.compile(
-    r"^(?:-- ?$|diff -|Index: \S|--- \S[^\n]*\n\+\+\+ |@@ -\d)", re.ASCII | re.MULTILINE
+    r"\n(?:-- ?$|diff -|Index: \S|--- \S[^\n]*\n\+\+\+ |@@ -\d)", re.ASCII | re.MULTILINE
 )
 # A patch proposed within a reply: what stands above this is that patch's, not the parent's.
-_DASHES = re.compile(r"^---[ \t]*$", re.MULTILINE)
+_DASHES = re.compile(r"\n---[ \t]*$", re.MULTILINE)
 _DIFFSTAT = re.compile(r"(?:[^\n]*\n){1,3}? \S[^\n|]{0,300}\|[ \t]+(?:\d|Bin)")
 # Programs that quote without a mark write a header block or a rule above the quotation.
 _UNMARKED = re.compile(
-    r"^(?:From: [^\n]*\n(?:Sent|Date): [^\n]*\nTo: "
+    r"\n(?:From: [^\n]*\n(?:Sent|Date): [^\n]*\nTo: "
     r"|-{2,}[ \t]*(?:Original Message|Forwarded message|Ursprüngliche |原始邮件|原邮件))",
-    re.IGNORECASE | re.MULTILINE,
+    re.IGNORECASE,
 )
 _QUOTE = (">", "|", "＞")
 
@@ -91,10 +92,11 @@ def message_trailers(content: str) -> tuple[Trailer, ...]:
     in an unbroken run with such a line; the known ones (Cc, Link, Closes, …) also where they
     fill a paragraph. A key that we do not know needs a hyphen ("Note: x" is prose).
     """
-    if not _ANY.search(content):
+    text = "\n" + content
+    if not _ANY.search(text):
         return ()
-    end = _MESSAGE_END.search(content) or _OTHER_DIFF.search(content)
-    lines = (content[: end.start()] if end else content).split("\n")
+    end = _MESSAGE_END.search(text) or _OTHER_DIFF.search(text)
+    lines = (text[1 : end.start() + 1] if end else content).split("\n")
     found: list[Trailer] = []
     for run in _runs(lines):
         proven = any(candidate.certain for candidate in run)
@@ -119,9 +121,10 @@ def reply_trailers(content: str) -> tuple[Trailer, ...]:
     "With that fixed: / Reviewed-by: …" counts, as the kernel's tools count it. Indentation
     is allowed, but not within indented text, which is a quotation of `git log`.
     """
-    if not _ANY.search(content):
+    text = "\n" + content
+    if not _ANY.search(text):
         return ()
-    lines = _reply_text(content).split("\n")
+    lines = _reply_text(text)[1:].split("\n")
     found: list[Trailer] = []
     for run in _runs(lines):
         if not any(candidate.certain for candidate in run):
@@ -146,22 +149,25 @@ def _unique(found: list[Trailer]) -> tuple[Trailer, ...]:
     return tuple(dict.fromkeys(found))[:MAX_TRAILERS]
 
 
-def _reply_text(content: str) -> str:
-    """The reply's own text: without signature, diff, proposed patch and unmarked quotation."""
-    end = _REPLY_END.search(content)
-    dashes = _DASHES.search(content)
+def _reply_text(text: str) -> str:
+    """The reply's own text: without signature, diff, proposed patch and unmarked quotation.
+
+    In front of what is given and of what is returned stands a newline.
+    """
+    end = _REPLY_END.search(text)
+    dashes = _DASHES.search(text)
     if dashes and (
-        _DIFFSTAT.match(content, dashes.end())
-        or (end and dashes.start() < end.start() and not end[0].startswith("-- "))
+        _DIFFSTAT.match(text, dashes.end())
+        or (end and dashes.start() < end.start() and not end[0].startswith("\n-- "))
     ):
-        above = content[: dashes.start()].rstrip("\n")
-        return above[: above.rfind("\n\n") + 1]
+        above = text[: dashes.start() + 1].rstrip("\n")
+        return above[: above.rfind("\n\n") + 1] or "\n"
     if end:
-        content = content[: end.start()]
-    unmarked = _UNMARKED.search(content)
-    if unmarked and "\n>" not in content[unmarked.start() :]:
-        content = content[: unmarked.start()]
-    return content
+        text = text[: end.start() + 1]
+    unmarked = _UNMARKED.search(text)
+    if unmarked and "\n>" not in text[unmarked.start() + 1 :]:
+        text = text[: unmarked.start() + 1]
+    return text
 
 
 def _runs(lines: list[str]) -> list[list[_Candidate]]:
@@ -170,7 +176,7 @@ def _runs(lines: list[str]) -> list[list[_Candidate]]:
     run: list[_Candidate] = []
     at = 0
     while at < len(lines):
-        candidate = _candidate(lines, at)
+        candidate = _candidate(lines, at) if ":" in lines[at] else None
         if candidate is not None:
             run.append(candidate)
             at = candidate.last + 1
@@ -194,7 +200,7 @@ def _is_remark(line: str) -> bool:
 
 def _candidate(lines: list[str], at: int) -> _Candidate | None:
     line = lines[at]
-    if ":" not in line or line.startswith(_QUOTE):
+    if line.startswith(_QUOTE):
         return None
     match = _LINE.match(line)
     if match is None:
