@@ -10,8 +10,7 @@ import pytest
 
 from ingest.config import Config
 from ingest.mail import header
-from ingest.patch import classify
-from ingest.patch.identity import patch_id
+from ingest.patch import identity
 from ingest.pipeline import Steps, steps
 from ingest.store.incoming import Delivery
 from tests.conftest import FIXTURES
@@ -24,11 +23,11 @@ def _headers(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(header, "_usual_fields", lambda _: None)
 
 
-def _patch_ids(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(classify, "patch_id", lambda diff, **_: patch_id(diff))
+def _identities(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(identity, "_of_regular", lambda _: None)
 
 
-GENERAL: tuple[Switch, ...] = (_headers, _patch_ids)
+GENERAL: tuple[Switch, ...] = (_headers, _identities)
 
 
 def fixtures() -> list[bytes]:

@@ -18,7 +18,7 @@ from ingest.mail.message import Address, Message, Part
 from ingest.mail.word import decode
 from ingest.patch.dependency import dependencies
 from ingest.patch.diff import Split, commentary, find
-from ingest.patch.identity import patch_id, patchwork_hash
+from ingest.patch.identity import identify, patch_id, patchwork_hash
 from ingest.patch.inbody import in_body, scissors, strip_mail_header
 from ingest.patch.pullrequest import pull_request
 from ingest.patch.subject import Subject, parse_subject
@@ -188,6 +188,7 @@ def _patch(
         author = in_body(f"From: {found.sender}\n", decode=lambda value: decode(value).text).author
     if author is not None and author.email == sender.email:
         author = None
+    identity = identify(found.split.diff, regular=found.split.regular)
     defects = []
     if found.split.damaged:
         defects.append(Defect.DAMAGED_DIFF)
@@ -202,8 +203,8 @@ def _patch(
         author=author,
         defects=tuple(defects),
         diff=found.split.diff,
-        hash=patchwork_hash(found.split.diff),
-        patch_id=patch_id(found.split.diff, regular=found.split.regular),
+        hash=identity.hash,
+        patch_id=identity.patch_id,
         files=found.split.files,
     )
 

@@ -10,6 +10,68 @@ from __future__ import annotations
 
 import re
 from hashlib import sha1
+from typing import NamedTuple
+
+
+class Identity(NamedTuple):
+    """`hash`: Patchwork's; `patch_id`: git's, None where git prints none."""
+
+    hash: str
+    patch_id: str | None
+
+
+def identify(diff: str, *, regular: bool) -> Identity:
+    """Both of `diff`. Of a regular one (`Split.regular` says what that is) they are made from
+    one look at its pieces, with the same results at half the cost."""
+    found = _of_regular(diff) if regular else None
+    return found or Identity(patchwork_hash(diff), patch_id(diff))
+
+
+# What begins a file, a name or a hunk; in a regular diff nothing else begins so, unless a line of
+# a hunk reads like a name.
+_PIECE = re.compile(r"\n(diff |--- |\+\+\+ |@@ -)")
+_COUNTS = re.compile(r"[0-9]+(?:,([0-9]+))? \+[0-9]+(?:,([0-9]+))? @@")
+
+
+def _of_regular(diff: str) -> Identity | None:
+    """None where a line must be looked at by itself: one with CR or NUL, a name that is none,
+    and a line of a hunk that reads like a name."""
+    if "\r" in diff or "\0" in diff:
+        return None
+    hashed: list[str] = []  # lines, by Patchwork's rule
+    files: list[list[str]] = []  # pieces, by git's
+    due = "diff "  # what must come next, '' where it may be a hunk or another file
+    pieces = _PIECE.split("\n" + diff.removesuffix("\n"))
+    for begins, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        if begins != (due or ("@@ -" if begins == "@@ -" else "diff ")):
+            return None
+        if begins == "@@ -":
+            header, _, body = text.partition("\n")
+            counts = _COUNTS.match(header)
+            if counts is None:
+                return None
+            old, new = counts.groups("1")
+            hashed.append(f"@@ -{old.lstrip('0') or '0'} +{new.lstrip('0') or '0'} @@")
+            if body:
+                hashed.append(body)
+                files[-1].append(body)
+        elif begins == "diff ":
+            line, *lines = text.split("\n")
+            files.append([begins, line, *(one for one in lines if not one.startswith("index "))])
+            due = "--- "
+        else:
+            if not text or text[0].isspace():
+                return None
+            name = text.split(None, 1)[0]
+            files[-1] += (begins, text)
+            side, due = ("a", "+++ ") if due == "--- " else ("b", "")
+            hashed.append(f"{begins}{side}/{name.partition('/')[2]}")
+    if due:
+        return None
+    total = sum(_file_id("".join(file).encode("utf-8", "replace")) for file in files)
+    text = "\n".join(hashed).rstrip() + "\n"
+    return Identity(sha1(text.encode("utf-8", "replace")).hexdigest(), _hex(total))
+
 
 # --- Patchwork's hash --------------------------------------------------------------------
 
@@ -63,25 +125,20 @@ _HUNK_LINE = re.compile(rb"@@ -[0-9]+(?:,([0-9]{1,9}))? \+[0-9]+(?:,([0-9]{1,9})
 _SIDE = re.compile(rb"([0-9]*)(,?)([0-9]*)")
 _NUMBER = re.compile(rb"[ \t\v\f\r]*([-+]?)([0-9]+)")
 _LONGEST_OID = 64
-# In a regular diff, what git does not hash.
-_UNHASHED = re.compile(rb"\n(?:@@ |index )[^\n]*")
 
 
-def patch_id(diff: str | bytes, *, regular: bool = False) -> str | None:
+def patch_id(diff: str | bytes) -> str | None:
     """What `git patch-id --stable` prints for `diff`, None where it prints nothing.
 
     git-patch-id(1), and git 2.39 where that is silent (docs/patch-id.md has the rules found):
     the sum of a SHA-1 for each file, over its lines without white space, hunk headers and
     index line. Where git finds several patches in the text and prints several ids, the first
     one counts. A `str` is hashed as UTF-8, which is what git mailinfo makes of a mail before
-    git am commits it. `regular`: of a diff that is what `Split.regular` says; it then costs a
-    fifth, with the same result.
+    git am commits it.
     """
     data = diff.encode("utf-8", "replace") if isinstance(diff, str) else diff
     if b"\0" in data:
         data = _NUL.sub(b"", data)
-    elif regular:
-        return _regular(data)
     lines = data.split(b"\n")
     if not lines[-1]:
         lines.pop()
@@ -89,12 +146,9 @@ def patch_id(diff: str | bytes, *, regular: bool = False) -> str | None:
     return _Reader(lines, firsts).read()
 
 
-def _regular(data: bytes) -> str:
-    total = 0
-    for number, file in enumerate(_UNHASHED.sub(b"", data).split(b"\ndiff ")):
-        body = (b"diff" + file if number else file).translate(None, _SPACE)
-        total += int.from_bytes(sha1(body).digest(), "little")
-    return _hex(total)
+def _file_id(text: bytes, raw: bytes = b"") -> int:
+    digest = sha1(text.translate(None, _SPACE) + raw).digest()
+    return int.from_bytes(digest, "little")
 
 
 def _hex(total: int) -> str:
@@ -258,8 +312,7 @@ class _Reader:
 
     def _flush(self, raw: bytes = b"") -> None:
         """Add the hash of the file so far, as a number of 160 bits with its low byte first."""
-        body = b"".join(self.pending).translate(None, _SPACE) + raw
-        self.total += int.from_bytes(sha1(body).digest(), "little")
+        self.total += _file_id(b"".join(self.pending), raw)
         self.pending.clear()
 
 
