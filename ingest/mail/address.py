@@ -7,6 +7,7 @@ written. Refuses nothing: one pass over the text, and what cannot be an address 
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.mail import word
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_ADDRESSES = 1_000
+_MAX_KNOWN = 200  # characters of a From that is remembered: a list has few who write to it
 MAX_NAME = 255  # characters of a display name; longer is no name that a person has
 
 # What nine mails of ten have: `Name <address>`, `"Name" <address>`, `address`.
@@ -73,6 +75,15 @@ def sender(value: str) -> Sender:
 
     Where none has one: what name there is, with an empty email, and NO_FROM. Several: MANY_FROM.
     """
+    return _known_sender(value) if len(value) <= _MAX_KNOWN else _sender(value)
+
+
+@lru_cache(maxsize=1_000)
+def _known_sender(value: str) -> Sender:
+    return _sender(value)
+
+
+def _sender(value: str) -> Sender:
     boxes = list(_mailboxes(value))
     usable = [box for box in boxes if box.email]
     defects: set[Defect] = set()

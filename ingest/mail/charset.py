@@ -9,6 +9,7 @@ Names are looked up in a list of our own. Python's codec registry would take `zl
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import NamedTuple
 
 from ingest.mail.defect import Defect
@@ -98,7 +99,7 @@ def decode(data: bytes, name: str | None) -> Decoded:
     """
     codec: str | None = _UNDECLARED
     if name:
-        codec = _CODECS.get(name[:_MAX_NAME].lower().translate(_SQUEEZE))
+        codec = _codec(name[:_MAX_NAME])
     if codec is None or codec is _UNDECLARED:
         try:
             text = data.decode()
@@ -113,6 +114,11 @@ def decode(data: bytes, name: str | None) -> Decoded:
         return Decoded(_storable(data.decode(codec)), _NONE)
     except UnicodeDecodeError:
         return Decoded(_storable(data.decode(codec, "replace")), _BAD_BYTES)
+
+
+@lru_cache(maxsize=256)
+def _codec(name: str) -> str | None:
+    return _CODECS.get(name.lower().translate(_SQUEEZE))
 
 
 def _storable(text: str) -> str:

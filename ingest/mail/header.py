@@ -23,6 +23,10 @@ MAX_FIELD = 64 * 1024  # octets of one field, where the block is over MAX_BYTES
 # white space continues the one before. Here with the white space before the colon of RFC 5322 4.5.
 _FIELD = re.compile(r"([!-9;-~]++)[ \t]*+:[ \t]*+(.*+)", re.DOTALL)
 
+# The line ends between fields, with the next one's name up to its value, or, in front of a line
+# that is no field, with nothing. Possessive, so that no line is read twice.
+_EVERY_FIELD = re.compile(r"\n(?:([!-9;-~]++):[ \t]*+|(?![ \t]))")
+
 _EMPTY_LINE = re.compile(rb"\n\n")
 
 _NEXT_FIELD = re.compile(r"\n(?![ \t])")
@@ -85,10 +89,11 @@ def split(data: bytes, start: int, end: int) -> HeaderBlock:
         block = octets.decode("latin-1")
     if "\0" in block:
         block = block.replace("\0", "\ufffd")
+    if not block.isascii() and not octets.isascii():
+        defects.add(Defect.HEADER_8BIT)
     usual = None if latin1 else _usual_fields(block)
     if usual is not None and len(usual[0]) <= MAX_HEADERS:
-        fields, named = usual
-        return HeaderBlock(tuple(fields), named, body, frozenset(defects) or _NO_DEFECTS)
+        return HeaderBlock(*usual, body, frozenset(defects) or _NO_DEFECTS)
     fields, broken = _fields(block)
     if broken:
         defects.add(Defect.BAD_HEADER_LINE)
@@ -97,10 +102,8 @@ def split(data: bytes, start: int, end: int) -> HeaderBlock:
     if len(fields) > MAX_HEADERS:
         del fields[MAX_HEADERS:]
         defects.add(Defect.HEADERS_CAPPED)
-    if not block.isascii() and not octets.isascii():
-        defects.add(Defect.HEADER_8BIT)
-        if latin1:
-            fields = [(name, _prefer_utf8(value)) for name, value in fields]
+    if latin1:
+        fields = [(name, _prefer_utf8(value)) for name, value in fields]
     return HeaderBlock(tuple(fields), _named(fields), body, frozenset(defects) or _NO_DEFECTS)
 
 
@@ -129,29 +132,25 @@ def _within_bounds(data: bytes, start: int, stop: int) -> bytes:
     return b"\n".join(kept)
 
 
-def _usual_fields(block: str) -> tuple[list[tuple[str, str]], dict[str, list[str]]] | None:
-    """The fields in order and by name, or None where there is more to say of the block.
+def _usual_fields(
+    block: str,
+) -> tuple[tuple[tuple[str, str], ...], dict[str, list[str]]] | None:
+    """The fields in order and by name, or None where there is anything else in the block.
 
-    The fast path of nearly every mail, with the results of `_fields`: US-ASCII, and nothing in
-    it but fields.
+    The fast path of nearly every mail, with the results of `_fields`.
     """
-    if not block.isascii() or block[-1] == "\n":
+    first, *pieces = _EVERY_FIELD.split("\n" + block)
+    names, values = pieces[::2], pieces[1::2]
+    if first or None in names:
         return None
-    fields: list[tuple[str, str]] = []
     named: dict[str, list[str]] = {}
-    for line in _NEXT_FIELD.split(block):
-        name, colon, value = line.partition(":")
-        if not colon:
-            return None
-        value = value.lstrip(" \t")
-        fields.append((name, value))
+    for name, value in zip(names, values, strict=True):
         key = name.lower()
         if key in named:
             named[key].append(value)
         else:
             named[key] = [value]
-    names = "".join(named)
-    return None if "" in named or " " in names or not names.isprintable() else (fields, named)
+    return tuple(zip(names, values, strict=True)), named
 
 
 def _named(fields: Iterable[tuple[str, str]]) -> dict[str, list[str]]:

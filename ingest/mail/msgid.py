@@ -15,6 +15,7 @@ MAX_LENGTH = 250
 MAX_REFERENCES = 200
 
 _SIMPLE = re.compile(r"\s*+(<[^<>\s()@]++@[^<>\s()@]++>)\s*+")
+_SEVERAL = re.compile(r"\s*+(?:<[^<>\s()@]++@[^<>\s()@]++>(?:\s++|\Z))++")
 _BRACKETED = re.compile(r"<([^<>]*+)>")
 _SPACE = re.compile(r"\s+")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.:-]++")  # an id without "@", as scripts make
@@ -34,6 +35,8 @@ def ids(value: str) -> tuple[str, ...]:
     """
     if match := _SIMPLE.fullmatch(value):
         return (match[1],)
+    if _SEVERAL.fullmatch(value):
+        return tuple(dict.fromkeys(value.split()))
     found = _scan(value)
     if not found and "=?" in value:
         found = _scan(word.decode(value).text)

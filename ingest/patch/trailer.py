@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from typing import NamedTuple
 
 _MAX_VALUE = 1_000  # characters: longer is no trailer that a person wrote
 MAX_TRAILERS = 1_000
@@ -67,8 +68,7 @@ class Trailer:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
-class _Candidate:
+class _Candidate(NamedTuple):
     """A line that may be a trailer. `certain`: it proves itself; else its neighbours must.
 
     `stands_alone`: a known key with a right value, which counts where it fills a paragraph.

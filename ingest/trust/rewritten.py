@@ -78,7 +78,7 @@ _BODY_FROM = re.compile(r"\s{0,200}From:[ \t]*([^\n]{1,1000})", re.IGNORECASE)
 def rewritten(message: Message) -> Rewritten | None:
     """How From was rewritten and by whom it was written, or None."""
     sender = message.sender
-    via = _VIA.match(sender.name)
+    via = _VIA.match(sender.name) if "v" in sender.name or "V" in sender.name else None
     name = (via[1] if via else sender.name).strip("'\" ")
     lists = _list_addresses(message)
     if (match := _RELAY.match(sender.email)) is not None:
