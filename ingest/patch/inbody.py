@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from typing import NamedTuple
 
 from ingest.mail.message import Address
 
@@ -26,8 +26,7 @@ _MARKS = re.compile(r">8|8<|>%|%<|-")
 _MAX_SCISSORS = 200  # characters of a scissors line; longer ones are data
 
 
-@dataclass(frozen=True, slots=True)
-class InBody:
+class InBody(NamedTuple):
     """What a body says about itself.
 
     `author`, `subject`, `date`: of in-body headers, None where absent; `date` as written.

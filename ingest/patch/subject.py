@@ -8,8 +8,8 @@ markers, so that a prefix of 64 KB costs no more than a long line.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import lru_cache
+from typing import TYPE_CHECKING, NamedTuple
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -81,9 +81,8 @@ _PULL = frozenset(("pull", "pullreq", "pull-request", "pull_request", "gitpull",
 _PULL_TITLE = re.compile(r"(?:git[ -]pull|pull[ -]?request)\b", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
-class Subject:
-    """A subject, read.
+class Subject(NamedTuple):
+    """A subject, read. (One for each mail: a frozen dataclass of 19 fields is slow to make.)
 
     `text`: as given. `prefixes`, `name`: Patchwork's: all words of the leading brackets
     without PATCH and the list's own names; `name` is "[p1,p2] title". `tags`: all words.
@@ -113,6 +112,19 @@ class Subject:
     patchset: bool
 
 
+class _Marks(NamedTuple):
+    """What the tags say, whatever stands behind them."""
+
+    number: int | None
+    minor: int
+    total: int | None
+    version: tuple[int, int] | None
+    patchset: bool
+    pull: bool
+    resend: bool
+    rfc: bool
+
+
 def parse_subject(text: str, *, list_names: Collection[str] = ()) -> Subject:
     """Read the markers of a subject.
 
@@ -133,13 +145,9 @@ def parse_subject(text: str, *, list_names: Collection[str] = ()) -> Subject:
     dropped = {"patch", *(name.lower() for name in list_names)}
     prefixes = tuple(word for word in tags if word.lower() not in dropped)
 
-    numbering, heads = _numbering(tags)
-    number, minor, total = numbering
-    version = _version(heads)
-    patchset = any(_PATCHSET.fullmatch(head) for head in heads)
-    pull_marked = any(head.lower() in _PULL for head in heads)
-    if not pull_marked:
-        pull_marked = _PULL_TITLE.match(title) is not None
+    marks = _marks(tags)
+    number, version, patchset = marks.number, marks.version, marks.patchset
+    pull_marked = marks.pull or _PULL_TITLE.match(title) is not None
 
     # (A look at the last character spares nearly all titles the search.)
     ending = _VERSION_AT_END.search(title[-80:]) if title[-1:] in _VERSION_ENDS else None
@@ -164,17 +172,33 @@ def parse_subject(text: str, *, list_names: Collection[str] = ()) -> Subject:
         title=title,
         tags=tags,
         number=number,
-        minor=minor,
-        total=total,
+        minor=marks.minor,
+        total=marks.total,
         version=version[0] if version else 1,
         version_minor=version[1] if version else 0,
         version_given=version is not None,
         title_version=title_version,
         patch_marked=marked,
         pull_marked=pull_marked,
+        resend=marks.resend,
+        rfc=marks.rfc,
+        patchset=patchset,
+    )
+
+
+# Lists see the same brackets again and again. (They have `_READ` characters at most.)
+@lru_cache(maxsize=1_000)
+def _marks(tags: tuple[str, ...]) -> _Marks:
+    (number, minor, total), heads = _numbering(tags)
+    return _Marks(
+        number,
+        minor,
+        total,
+        version=_version(heads),
+        patchset=any(_PATCHSET.fullmatch(head) for head in heads),
+        pull=any(head.lower() in _PULL for head in heads),
         resend=any(_RESEND.search(head) for head in heads),
         rfc=any(_RFC.search(head) for head in heads),
-        patchset=patchset,
     )
 
 
