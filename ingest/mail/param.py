@@ -6,12 +6,15 @@ Input: a header's value. Output: `Parameters`. Refuses nothing: what cannot be r
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
+from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from ingest.mail import charset, word
 
 _MAX_CHARS = 8 * 1024
+_MAX_KNOWN = 60  # of a value that is remembered: a type, a charset, and no boundary
 _MAX_SECTIONS = 100
 _MAX_FILENAME = 255
 
@@ -28,7 +31,7 @@ class Parameters(NamedTuple):
     """`name` in lower case ('' where there is none), parameters by lower-case name."""
 
     name: str
-    values: dict[str, str]
+    values: Mapping[str, str]
 
 
 def parse(value: str) -> Parameters:
@@ -36,7 +39,15 @@ def parse(value: str) -> Parameters:
 
     RFC 2231's continuations and charsets are put together and win over the plain form.
     """
-    value = value[:_MAX_CHARS]
+    return _known(value) if len(value) <= _MAX_KNOWN else _parse(value[:_MAX_CHARS])
+
+
+@lru_cache(maxsize=500)
+def _known(value: str) -> Parameters:
+    return _parse(value)
+
+
+def _parse(value: str) -> Parameters:
     match = _TOKEN.match(value)
     values: dict[str, str] = {}
     if ";" in value:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import NamedTuple
 
 _MAX_VALUE = 1_000  # characters: longer is no trailer that a person wrote
@@ -276,6 +277,7 @@ def _is_wrapped(parts: list[str], key: str, text: str) -> bool:
     return key in ("link", "closes") and value == "" and _URL.match(text) is not None
 
 
+@lru_cache(maxsize=1_000)  # the same few people sign, and values are of `_MAX_VALUE` at most
 def _has_address(value: str) -> bool:
     return "@" in value and _ADDRESS.search(value) is not None
 
