@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import signal
@@ -18,7 +19,7 @@ from sqlalchemy.exc import OperationalError
 
 from ingest.check import check
 from ingest.config import Config, ConfiguredList
-from ingest.daemon import recording
+from ingest.daemon import deriver, recording
 from ingest.daemon.child import Limits
 from ingest.daemon.deriver import Deriver, Pace
 from ingest.daemon.outcome import Outcome, What
@@ -325,6 +326,7 @@ def test_a_database_that_fails_for_a_while(start: Start, tmp_path: Path) -> None
     daemon.put(ARCHIVE)
     event.listen(daemon.engine, "before_cursor_execute", fail)
     until(lambda: daemon.deriver.trouble is not None)
+    assert daemon.deriver.away
     since = time.monotonic()
     daemon.deriver.wake()
     time.sleep(0.3)
@@ -334,6 +336,48 @@ def test_a_database_that_fails_for_a_while(start: Start, tmp_path: Path) -> None
     assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE)
     until(lambda: daemon.deriver.alive(since))
     assert daemon.reasons() == {}
+
+
+# The way in which each step calls the system, and what stands for it.
+STEPS = {"claiming": (deriver, "claim"), "recording": (recording, "record_mails")}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_system_that_fails_for_a_while(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, step: str,
+) -> None:  # fmt: skip
+    """No descriptor, no space, a broken disk: said once, and tried again, ever more slowly."""
+    where, name = STEPS[step]
+    really = getattr(where, name)
+    tried: list[float] = []
+    failing = True
+
+    def fail(*given: Any, **more: Any) -> Any:
+        done = really(*given, **more)  # its transaction is rolled back with what it did
+        if failing:
+            tried.append(time.monotonic())
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return done
+
+    monkeypatch.setattr(where, name, fail)
+    daemon = start()
+    daemon.put(ARCHIVE)
+    until(lambda: len(tried) >= 4)
+    assert daemon.deriver.trouble == f"[Errno {errno.EMFILE}] Too many open files"
+    assert not daemon.deriver.away, "the database is there"
+    assert not daemon.deriver.alive(tried[0]), "so the watchdog starves in time"
+    assert daemon.deriver.alive(0)
+    assert tried[3] - tried[0] > 0.7, "0.1, 0.2 and 0.5 s"
+    failing = False
+    daemon.until_done()
+    assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE)
+    until(lambda: daemon.deriver.alive(tried[-1]))
+    assert daemon.deriver.trouble is None
+    assert daemon.reasons() == {}
+    until(lambda: daemon.outcomes() == {What.DERIVED: len(ARCHIVE)})
+    (said,) = [one for one in caplog.records if one.message == "not-derived"]
+    assert said.levelname == "WARNING"
 
 
 def test_connections_that_are_cut_off(postgres_url: str, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -326,6 +327,77 @@ def test_sigterm_while_the_database_hangs(postgres_url: str, folder: Path) -> No
         finally:
             for pid in frozen:
                 os.kill(pid, signal.SIGCONT)
+
+
+# As if descriptors had run out, or a defect of ours were met, while there is a file of that name.
+BROKEN = """
+import pathlib
+import ingest.daemon.deriver as deriver
+import ingest.daemon.serve as serve
+import ingest.daemon.workers as workers
+serve._STUCK = 2.0
+really, ask = deriver.claim, workers.Child.ask
+def claim(*given, **more):
+    if pathlib.Path("no-descriptor").exists():
+        raise OSError(24, "Too many open files")
+    if pathlib.Path("claim-broken").exists():
+        raise RuntimeError("broken")
+    return really(*given, **more)
+def broken_ask(*given, **more):
+    if pathlib.Path("ask-broken").exists():
+        raise RuntimeError("broken")
+    return ask(*given, **more)
+deriver.claim, workers.Child.ask = claim, broken_ask
+from ingest.cli import main
+main()
+"""
+
+
+def test_the_watchdog_starves_while_there_is_no_descriptor(folder: Path) -> None:
+    """Mail is taken meanwhile. To start anew helps where the descriptors have leaked."""
+    url = sqlite(folder)
+    with served(Daemon(folder, url, code=BROKEN, watchdog=0.5)) as daemon:
+        (folder / "no-descriptor").touch()
+        assert daemon.send(mails.patch()) == 250
+        until(lambda: daemon.health()[0] == 503, "503")
+        assert daemon.health()[1] == "mail is not derived: [Errno 24] Too many open files\n"
+        until(lambda: "does not get on" in daemon.health()[1], "as long as it takes to be stuck")
+        daemon.notices()
+        fed = daemon.heard.count(b"WATCHDOG=1")
+        time.sleep(1.5)
+        assert daemon.notices().count(b"WATCHDOG=1") <= fed + 1  # the last may be on its way
+        (folder / "no-descriptor").unlink()
+        until(lambda: daemon.notices().count(b"WATCHDOG=1") > fed + 1, "the watchdog")
+        until(lambda: counts(url) == (1, 0), "the record")
+        (said,) = daemon.lines("not-derived")
+        assert (said["level"], said["reason"]) == ("warning", "[Errno 24] Too many open files")
+        assert daemon.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("broken", "thread"), [("claim-broken", "deriver"), ("ask-broken", "worker-0")]
+)
+def test_a_defect_that_ends_a_thread_ends_the_daemon(
+    folder: Path, broken: str, thread: str
+) -> None:
+    """With a status, so that systemd starts it anew, and not accepting what nobody derives."""
+    url = sqlite(folder)
+    with served(Daemon(folder, url, code=BROKEN)) as daemon:
+        (folder / broken).touch()
+        assert daemon.send(mails.patch()) == 250
+        assert daemon.process.wait(PATIENCE) == 70  # EX_SOFTWARE
+        (said,) = daemon.lines("thread-ended")
+        assert (said["level"], said["part"]) == ("critical", thread)
+        assert said["traceback"].endswith("RuntimeError: broken")
+        (said,) = daemon.lines("part-ended")
+        assert (said["level"], said["part"]) == ("critical", "deriver")
+        assert daemon.lines("stopped")
+        assert daemon.lines() == [json.loads(line) for line in daemon.text().splitlines()]
+    assert counts(url) == (1, 1)
+    (folder / broken).unlink()
+    with served(Daemon(folder, url, name="e")) as daemon:
+        until(lambda: counts(url) == (1, 0), "the record")
+        assert daemon.stop() == 0
 
 
 # --- sockets ----------------------------------------------------------------------------------

@@ -199,7 +199,7 @@ class Acceptor:
             new = self._persist(deliveries)
         except Exception as error:  # noqa: BLE001 - see below
             # The one boundary behind which a defect of ours must not lose mail: its sender has it.
-            if isinstance(error, SQLAlchemyError) and trouble_of(error) is Trouble.OUTAGE:
+            if trouble_of(error) is Trouble.OUTAGE:
                 self._in_trouble(error)
                 return [Later(Why.DATABASE)] * len(deliveries)
             if len(deliveries) == 1:
@@ -241,12 +241,12 @@ class Acceptor:
         try:
             with write_transaction(self._engine) as connection:
                 connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
-        except SQLAlchemyError as error:
+        except (SQLAlchemyError, OSError) as error:
             self._in_trouble(error)
         else:
             self.trouble = None
 
-    def _in_trouble(self, error: SQLAlchemyError) -> None:
+    def _in_trouble(self, error: Exception) -> None:
         said = one_line(error)
         if said != self.trouble:
             LOG.warning("not-committed", extra={"values": {"reason": said}})

@@ -2,12 +2,14 @@
 
 One thread keeps the workers fed and records what they hand back, many mails in a transaction
 where many are there, and at once where one is. It survives the loss of its database and of its
-workers; what is in hand then stays in hand, and what it can no longer hold on to is taken up by
-others when the lease is over.
+workers, and a system that has no descriptor or no space for it now; what is in hand then stays in
+hand, and what it can no longer hold on to is taken up by others when the lease is over. Any other
+exception is a defect of ours, and ends the thread, and with it the daemon.
 """
 
 from __future__ import annotations
 
+import logging
 import os
 import queue
 import socket
@@ -25,6 +27,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.config import Config
+from ingest.daemon.journal import log_event
 from ingest.daemon.outcome import Outcome, What, of_claim, of_set_aside
 from ingest.daemon.recording import record_claims
 from ingest.daemon.vouched import Vouched
@@ -91,6 +94,7 @@ class Deriver:
         self.who = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.counts: Counter[What] = Counter()
         self.trouble: str | None = None  # why it does not get on, while it does not
+        self.away = False  # whether that is the database's, which no new start would bring back
         self._engine = engine
         self._config = config
         self._workers = workers
@@ -107,7 +111,7 @@ class Deriver:
         self._answers: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._ready: list[_Answered] = []
         self._renewed = self._looked = 0.0
-        self._outage: str | None = None  # what recording met with in this round
+        self._outage: Exception | None = None  # what recording met with in this round
         self._begun = False
 
     def start(self) -> None:
@@ -135,8 +139,9 @@ class Deriver:
         return not self._thread.is_alive() and not self._in_hand and not self._ready
 
     def alive(self, since: float) -> bool:
-        """Whether it has got on, or was idle and able, after `since` (`time.monotonic`)."""
-        return self._thread.is_alive() and self._beat >= since
+        """Whether it has got on, or was idle and able, after `since` (`time.monotonic`). Never
+        again once its thread, or one of its workers', has ended."""
+        return self._thread.is_alive() and self._workers.alive and self._beat >= since
 
     # --- the thread ---
 
@@ -146,9 +151,9 @@ class Deriver:
             try:
                 self._outage = None
                 self._round()
-                self.trouble = self._outage
-            except SQLAlchemyError as error:
-                self.trouble = one_line(error)
+                self._note(self._outage)
+            except (SQLAlchemyError, OSError) as error:
+                self._note(error)
             except WorkersStoppedError:
                 break  # from within a transaction, which has been rolled back
             if self.trouble is None:
@@ -168,6 +173,14 @@ class Deriver:
             else:
                 time.sleep(min(pause, _PAUSES[0]))
         self._let_go()
+
+    def _note(self, error: Exception | None) -> None:
+        """What the round has met with; said once, while it is the same."""
+        said = None if error is None else one_line(error)
+        if said is not None and said != self.trouble:
+            log_event("not-derived", logging.WARNING, reason=said)
+        self.away = isinstance(error, SQLAlchemyError)
+        self.trouble = said
 
     def _finished(self) -> bool:
         if not self._halt.is_set():
@@ -363,8 +376,8 @@ class Deriver:
         try:
             with unflushed_transaction(self._engine) as connection:
                 give_back(connection, self.who, held, counted=False)
-        except SQLAlchemyError as error:
-            self.trouble = one_line(error)  # the leases will free it
+        except (SQLAlchemyError, OSError) as error:
+            self._note(error)  # the leases will free it
             return
         self._in_hand.clear()
         self._ready.clear()

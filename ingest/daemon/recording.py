@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, StatementError
 
 from ingest.config import Config
 from ingest.pipeline import DEFECTS, Failure, reason_of, record_mails
-from ingest.store.database import one_line, unflushed_transaction
+from ingest.store.database import unflushed_transaction
 from ingest.store.incoming import Delivery, Derived
 from ingest.store.queue import Claim, hold
 
@@ -47,7 +47,7 @@ class Recorded:
     gone: list[Claim] = field(default_factory=list)
     refused: list[tuple[Claim, str]] = field(default_factory=list)
     left: list[Item] = field(default_factory=list)
-    outage: str | None = None
+    outage: Exception | None = None
 
 
 def record_claims(
@@ -66,7 +66,7 @@ def record_claims(
             continue
         if trouble_of(error) is not Trouble.DATA:
             result.left = [*batch, *(item for rest in reversed(batches) for item in rest)]
-            result.outage = one_line(error)
+            result.outage = error
             break
         if len(batch) == 1:
             result.refused.append((batch[0][0], _refusal(error)))
@@ -90,7 +90,7 @@ def _try_hard(
             time.sleep(_PAUSE * attempt)
         try:
             _record(engine, batch, config, derive_again, result)
-        except (StatementError, *DEFECTS) as again:
+        except (StatementError, OSError, *DEFECTS) as again:
             error = again
             if trouble_of(error) is Trouble.OUTAGE:
                 break
@@ -131,6 +131,8 @@ _ROLLED_BACK = "40"
 
 def trouble_of(error: Exception) -> Trouble:
     """What a transaction that failed with this error calls for."""
+    if isinstance(error, OSError):
+        return Trouble.OUTAGE  # the system's: no descriptor, no space, a broken disk
     if not isinstance(error, DBAPIError):
         return Trouble.DATA  # ours, or the driver's before it asked the database
     if error.connection_invalidated:

@@ -14,7 +14,7 @@ from sqlalchemy import Engine
 from ingest.config import Config
 from ingest.daemon.recording import Item, record_claims
 from ingest.daemon.workers import Workers
-from ingest.store.database import StoreError, write_transaction
+from ingest.store.database import StoreError, one_line, write_transaction
 from ingest.store.incoming import Derived
 from ingest.store.quarantine import quarantined, set_aside
 from ingest.store.queue import DAMAGED, Claim, hold, read_claims
@@ -74,7 +74,8 @@ def _retry(
             if one.mail_id not in {other.mail_id for other in changed}:
                 yield Retried(one.mail_id, None, reason)
         if result.outage is not None:
-            raise StoreError(f"the database failed: {result.outage}; what is named above stands")
+            said = one_line(result.outage)
+            raise StoreError(f"the database failed: {said}; what is named above stands")
         claims = changed
 
 

@@ -27,7 +27,7 @@ from ingest.daemon.acceptor import Acceptor, Room
 from ingest.daemon.child import Limits
 from ingest.daemon.deriver import Deriver, utcnow
 from ingest.daemon.gate import Gate
-from ingest.daemon.journal import log_event, start_log
+from ingest.daemon.journal import LOG, log_event, start_log
 from ingest.daemon.listeners import Listeners
 from ingest.daemon.meter import Meter
 from ingest.daemon.metrics import Metrics, MetricsServer
@@ -70,7 +70,19 @@ class Settings:
 def serve(settings: Settings) -> int:
     """Run until told to stop. Returns the exit status. Raises `StoreError`, `ConfigError` and
     `ListenError` where it cannot start."""
+    threading.excepthook = _thread_ended
     return asyncio.run(_Daemon(settings).run())
+
+
+def _thread_ended(ended: threading.ExceptHookArgs) -> None:
+    """A defect of ours has ended a thread. Into the log, where Python would write beside it; what
+    the daemon cannot do without, `_watch` misses within a second."""
+    assert ended.exc_value is not None
+    LOG.critical(
+        "thread-ended",
+        exc_info=ended.exc_value,
+        extra={"values": {"part": ended.thread.name if ended.thread else None}},
+    )
 
 
 class _Daemon:
@@ -189,11 +201,12 @@ class _Daemon:
         """The part that does not come round any more.
 
         A database that is away is none: to start anew would not bring it back, and while the
-        daemon lives the senders hear 451 and keep their mail.
+        daemon lives the senders hear 451 and keep their mail. A system that gives us no
+        descriptor for so long is one: we may have leaked what we had.
         """
         if not self._acceptor.alive(now - _STUCK):
             return "acceptor"
-        away = self._deriver.trouble is not None and self._deriver.alive(0.0)
+        away = self._deriver.away and self._deriver.alive(0.0)
         if not away and not self._deriver.alive(now - _STUCK):
             return "deriver"
         return None
@@ -220,7 +233,7 @@ class _Daemon:
             try:
                 with self._engine.connect() as connection:
                     found, oldest = lengths(connection), oldest_waiting(connection)
-            except SQLAlchemyError:
+            except (SQLAlchemyError, OSError):
                 pass  # the deriver says what is wrong
             else:
                 age = (utcnow() - oldest).total_seconds() if oldest is not None else 0.0

@@ -154,7 +154,13 @@ class Workers:
     def able(self) -> bool:
         """Whether every worker is there, or about to be."""
         with self._lock:
-            return not self._unable and all(thread.is_alive() for thread in self._threads)
+            return not self._unable and self.alive
+
+    @property
+    def alive(self) -> bool:
+        """Whether none of the threads has ended, which they do when they are stopped, or by a
+        defect of ours: then who waits for an answer might wait for ever."""
+        return all(thread.is_alive() for thread in self._threads)
 
     @property
     def asking(self) -> int:
