@@ -50,6 +50,28 @@ def test_listeners_of_one_protocol_are_counted_together() -> None:
     assert value(metrics, "open_connections") == 5
 
 
+def test_what_mail_came_to_by_protocol() -> None:
+    metrics, meter = made()
+    some = replace(STATS, mails={"accepted": 3, "too-big": 1})
+    other = replace(STATS, mails={"unknown-recipient": 2, "too-big": 4})
+    for _ in range(2):
+        meter.listeners([("lmtp", some), ("lmtp", other), ("smtp", some)])
+    meter.listeners([("lmtp", some), ("lmtp", replace(other, mails={"loop": 1})), ("smtp", some)])
+    found = {
+        (one.labels["protocol"], one.labels["outcome"]): one.value
+        for one in metrics.recipients.collect()[0].samples
+        if one.name == "ingest_recipients_total"
+    }
+    assert found == {
+        ("lmtp", "accepted"): 3,
+        ("lmtp", "too-big"): 5,
+        ("lmtp", "unknown-recipient"): 2,
+        ("lmtp", "loop"): 1,
+        ("smtp", "accepted"): 3,
+        ("smtp", "too-big"): 1,
+    }
+
+
 def test_ends_of_workers_that_nobody_ordered() -> None:
     metrics, meter = made()
     ended = {End.RECYCLED: 4, End.STOPPED: 2, End.TIMEOUT: 1, End.SIGNAL: 3}

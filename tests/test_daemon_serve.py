@@ -184,6 +184,9 @@ def test_reload(folder: Path) -> None:
         until(lambda: len(daemon.lines("reloaded")) == 1, "the reload")
         assert daemon.send(mails.patch(), "b@example.org") == 250
         assert daemon.send(b"x" * 6000, "b@example.org") == 552
+        for outcome in ("accepted", "unknown-recipient", "too-big"):
+            shown = f'ingest_recipients_total{{outcome="{outcome}",protocol="lmtp"}} '
+            until(lambda shown=shown: shown in daemon.get("/metrics")[1], outcome)  # type: ignore[misc]
         notices = until(
             lambda: (
                 [one for one in daemon.notices() if one.startswith((b"RELOADING", b"READY"))]

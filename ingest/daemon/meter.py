@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from typing import TypeVar
 
 from ingest.daemon.metrics import Metrics
 from ingest.daemon.workers import Counts, End
 from ingest.intake.sessions import ListenerStats
 from ingest.store.quarantine import Lengths
+
+_Name = TypeVar("_Name", str, tuple[str, str])
 
 # Ends of workers that nobody has ordered.
 _BY_FORCE = frozenset(End) - {End.RECYCLED, End.STOPPED}
@@ -22,7 +25,7 @@ class Meter:
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._before: Counter[tuple[str, ...]] = Counter()
+        self._before: Counter[tuple[str, object]] = Counter()
 
     def listeners(self, stats: Sequence[tuple[str, ListenerStats]]) -> None:
         """Each listener's totals, beside its protocol."""
@@ -30,14 +33,18 @@ class Meter:
         metrics.open_connections.set(sum(one.open for _, one in stats))
         taken: Counter[str] = Counter()
         refused: Counter[str] = Counter()
+        recipients: Counter[tuple[str, str]] = Counter()
         for protocol, one in stats:
             taken[protocol] += one.accepted
             refused.update(one.refused)
             refused.update(one.cut)
+            recipients.update({(protocol, name): count for name, count in one.mails.items()})
         for protocol, more in self._more("taken", taken):
             metrics.connections.labels(protocol).inc(more)
         for reason, more in self._more("refused", refused):
             metrics.connections_refused.labels(reason).inc(more)
+        for labels, more in self._more("recipients", recipients):
+            metrics.recipients.labels(*labels).inc(more)
 
     def workers(self, counts: Counts) -> None:
         ended = {end.value: count for end, count in counts.ended.items() if end in _BY_FORCE}
@@ -55,7 +62,7 @@ class Meter:
         self._metrics.pending_oldest_seconds.set(oldest_seconds)
         self._metrics.quarantine_mails.set(lengths.set_aside)
 
-    def _more(self, of: str, totals: Mapping[str, int]) -> list[tuple[str, int]]:
+    def _more(self, of: str, totals: Mapping[_Name, int]) -> list[tuple[_Name, int]]:
         found = []
         for name, total in totals.items():
             more = total - self._before[of, name]

@@ -51,7 +51,9 @@ class Metrics:
 
         self.connections = counter("connections", "Connections taken", "protocol")
         self.connections_refused = counter("connections_refused", "Connections refused", "reason")
-        self.recipients_refused = counter("recipients_refused", "Recipients refused", "reason")
+        self.recipients = counter(
+            "recipients", "What mail came to, each recipient once", "protocol", "outcome"
+        )
         self.accepted = counter("mails_accepted", "Mails committed, and said 250 to")
         self.known = counter("mails_known", "Mails said 250 to that were there already")
         self.deferred = counter("mails_deferred", "Mails left with their sender", "reason")
