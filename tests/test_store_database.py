@@ -13,7 +13,7 @@ from alembic.autogenerate import compare_metadata
 from alembic.config import Config as AlembicConfig
 from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
-from sqlalchemy import CheckConstraint, Engine, insert, inspect, select, text, update
+from sqlalchemy import CheckConstraint, Engine, insert, inspect, make_url, select, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from ingest.store import schema
@@ -171,6 +171,44 @@ def test_sqlite_keeps_what_was_committed(tmp_path: Path) -> None:
         }
     assert given == {"journal_mode": "wal", "synchronous": 2, "foreign_keys": 1}
     engine.dispose()
+
+
+def _parameters(url: str) -> dict[str, str]:
+    """What libpq was given for a connection."""
+    engine = open_store(url, create=True)
+    with engine.connect() as connection:
+        driver: Any = connection.connection.dbapi_connection
+        found: dict[str, str] = driver.info.get_parameters()
+        assert connection.execute(text("SHOW timezone")).scalar() == "UTC"
+    engine.dispose()
+    return found
+
+
+def test_a_server_that_has_vanished_is_not_waited_for_long(postgres_url: str) -> None:
+    found = _parameters(postgres_url)
+    assert found["connect_timeout"] == "10"
+    assert found["tcp_user_timeout"] == "60000"
+    assert "keepalives" not in found  # libpq's default is that they are on
+    idle, interval, count = (
+        int(found[f"keepalives_{one}"]) for one in ("idle", "interval", "count")
+    )
+    assert idle + interval * count <= 60
+
+
+def test_what_the_url_says_of_the_connection_counts(postgres_url: str) -> None:
+    own = {
+        "connect_timeout": "3",
+        "tcp_user_timeout": "0",
+        "keepalives": "0",
+        "keepalives_idle": "7",
+        "options": "-c lock_timeout=5s -c timezone=EST",
+    }
+    url = make_url(postgres_url).update_query_dict(own).render_as_string(hide_password=False)
+    found = _parameters(url)
+    assert {key: found[key] for key in own} == own | {
+        "options": f"{own['options']} -c timezone=UTC"  # times are UTC, whatever is said
+    }
+    assert found["keepalives_interval"] == "10"
 
 
 def test_a_reader_sees_one_state_while_another_writes(database_url: str) -> None:

@@ -176,11 +176,33 @@ def _engine(url: URL) -> Engine:
     try:
         return create_engine(
             url,
-            connect_args={"options": "-c timezone=UTC", "connect_timeout": 10},
+            connect_args=_postgres_arguments(url),
             pool_pre_ping=True,
         )
     except NoSuchModuleError as error:  # pragma: no cover - psycopg is a dependency
         raise StoreError(f"cannot load the PostgreSQL driver: {error}") from None
+
+
+# libpq's parameters, where the URL does not say otherwise. Without them a server that has vanished
+# from the network is waited for until TCP gives up: a quarter of an hour, or hours in a wait for
+# an answer. Now after a minute, before the daemon counts as stuck. A server that is only slow
+# acknowledges what it gets, and is waited for. Nothing of this applies to Unix sockets.
+_POSTGRES_DEFAULTS = {
+    "connect_timeout": "10",  # seconds, for each address of the server
+    "tcp_user_timeout": "60000",  # milliseconds for what was sent to be acknowledged
+    "keepalives_idle": "30",  # seconds of silence
+    "keepalives_interval": "10",
+    "keepalives_count": "3",
+}
+_UTC = "-c timezone=UTC"
+
+
+def _postgres_arguments(url: URL) -> dict[str, str]:
+    """What goes to the driver beside the URL, which SQLAlchemy would let it override."""
+    given = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in url.query}
+    options = url.query.get("options", ())
+    some = [options] if isinstance(options, str) else [*options]
+    return given | {"options": " ".join([*some, _UTC])}
 
 
 def _sqlite_connected(connection: Any, _record: object) -> None:
