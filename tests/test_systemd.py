@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.config import ServeConfig
+from ingest.daemon.serve import LONGEST_END
 from ingest.pipe import DEFAULT_SOCKET
 from ingest.setting import UnixAddress
 from tests.conftest import ROOT
@@ -68,6 +69,15 @@ def test_what_the_daemon_relies_on() -> None:
     ):
         assert wanted in unit
     assert any(key == "WatchdogSec" for key, _ in unit)
+
+
+def test_the_daemon_is_not_killed_while_it_ends_by_itself() -> None:
+    """What is cut off at the end of a drain is cut off in order; SIGKILL is for what hangs."""
+    unit = dict(settings(ROOT / "systemd" / "ingest.service"))
+    assert unit["TimeoutStopSec"].isdigit(), "seconds"
+    assert LONGEST_END == 75
+    # A margin for what has no time of its own: processes to reap, connections to close.
+    assert int(unit["TimeoutStopSec"]) >= LONGEST_END + 15
 
 
 def test_one_socket_for_all() -> None:

@@ -72,6 +72,8 @@ def utcnow() -> datetime:
 
 # Seconds between attempts at a database that is not there.
 _PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+# Seconds that `stop` may take beyond those that it is given.
+LAST_WAIT = _PAUSES[-1]
 
 
 class Deriver:
@@ -126,7 +128,8 @@ class Deriver:
 
     def stop(self, timeout: float) -> bool:
         """Finish what is in hand, within that many seconds, give the rest back, and end the
-        workers. Whether all was finished or given back; else leases will free it."""
+        workers, which may take `LAST_WAIT` more. Whether all was finished or given back; else
+        leases will free it."""
         self._stop_at = time.monotonic() + timeout
         self._halt.set()
         self._bell.set()
@@ -135,7 +138,7 @@ class Deriver:
         self._thread.join(timeout)
         # A transaction may still wait for an answer, or the last one for the database.
         self._workers.stop()
-        self._thread.join(_PAUSES[-1])
+        self._thread.join(LAST_WAIT)
         return not self._thread.is_alive() and not self._in_hand and not self._ready
 
     def alive(self, since: float) -> bool:

@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.config import Config, ConfigError
 from ingest.daemon.acceptor import Acceptor, Room
 from ingest.daemon.child import Limits
-from ingest.daemon.deriver import Deriver, utcnow
+from ingest.daemon.deriver import LAST_WAIT, Deriver, utcnow
 from ingest.daemon.gate import Gate
 from ingest.daemon.journal import LOG, log_event, start_log
 from ingest.daemon.listeners import Listeners
@@ -50,6 +50,9 @@ _TICK = 1.0
 _DEPTH = 10.0  # between two looks at the queue's length
 _DRAIN = 30.0  # for sessions to end, and again for what they brought to be committed
 _LET_GO = 10.0  # for what is being derived
+# That ending takes at most: sessions, commits, what is derived, and the rest of a transaction.
+# Whoever sends SIGTERM should wait longer than this before SIGKILL.
+LONGEST_END = 2 * _DRAIN + _LET_GO + LAST_WAIT
 
 # What others import when they first need it is there before the first mail: later there may be no
 # descriptor to read it with, or another version of it on the disk.
