@@ -16,19 +16,30 @@ class Unfit(Exception):  # noqa: N818 - reads better where it is raised
     """The text goes on after `KEY must be`."""
 
 
+# unix(7): sockaddr_un has 108 bytes, the last of which ends the path.
+MAX_PATH = 107
+
+
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
-    """A Unix socket's path."""
+    """A Unix socket's path. As text it is what the configuration has."""
 
     path: str
+
+    def __str__(self) -> str:
+        return f"unix:{self.path}"
 
 
 @dataclass(frozen=True, slots=True)
 class InetAddress:
-    """Where a TCP socket is bound; IPv6 without brackets."""
+    """Where a TCP socket is bound; IPv6 without brackets, which it has as text; `*` for every
+    address of the machine."""
 
     host: str
     port: int
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 Address = UnixAddress | InetAddress
@@ -57,10 +68,10 @@ def addresses(value: Any) -> tuple[str, ...]:
 
 def socket(value: Any) -> Address:
     if isinstance(value, str) and value.startswith("unix:/"):
-        # sockaddr_un has 108 bytes, the last of which ends the path.
-        if len(value.removeprefix("unix:").encode()) > 107:
-            raise Unfit("a path of at most 107 bytes")
-        return UnixAddress(value.removeprefix("unix:"))
+        path = value.removeprefix("unix:")
+        if len(path.encode()) > MAX_PATH or "\0" in path:
+            raise Unfit(f"a path of at most {MAX_PATH} bytes, none of them NUL")
+        return UnixAddress(path)
     return inet(value)
 
 

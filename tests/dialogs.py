@@ -17,6 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ingest import setting
 from ingest.intake.allowed import networks
 from ingest.intake.envelope import Body, Envelope, Later, Never, Taken, Verdict, Why
 from ingest.intake.listener import Limits, Listener, ListenerConfig, Protocol, listen
@@ -151,11 +152,11 @@ def expand(text: str) -> bytes:
 
 
 def config(
-    protocol: Protocol, address: str, tls: ssl.SSLContext | None = None, **settings: float
+    protocol: Protocol, address: str | None, tls: ssl.SSLContext | None = None, **settings: float
 ) -> ListenerConfig:
     return ListenerConfig(
         protocol=protocol,
-        address=address,
+        address=None if address is None else setting.socket(address),
         hostname=HOST,
         tls=tls,
         networks=networks(["127.0.0.0/8", "::1"]),

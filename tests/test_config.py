@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest import config as module
+from ingest import setting
 from ingest.config import (
     CatchAll,
     Config,
@@ -118,6 +119,21 @@ def test_every_setting_of_the_daemon_can_be_read() -> None:
     assert set(module._READERS) == {one.name for one in fields(ServeConfig)}
 
 
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("unix:/run/ingest/lmtp", UnixAddress("/run/ingest/lmtp")),
+        ("127.0.0.1:24", InetAddress("127.0.0.1", 24)),
+        ("localhost:2525", InetAddress("localhost", 2525)),
+        ("[::1]:24", InetAddress("::1", 24)),
+        ("*:24", InetAddress("*", 24)),
+    ],
+)
+def test_an_address_is_shown_as_it_is_written(text: str, address: object) -> None:
+    assert setting.socket(text) == address
+    assert str(address) == text
+
+
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
     assert load_config(written(tmp_path, "")) == Config()
 
@@ -146,6 +162,10 @@ REFUSED = {
     '[serve]\nsmtp = "::1:25"\n': "'::1:25' is neither",
     '[serve]\nsmtp = "127.0.0.1:65536"\n': "is neither",
     f'[serve]\nlmtp = "unix:/{"x" * 107}"\n': "at most 107 bytes",
+    '[serve]\nlmtp = "unix:/a\\u0000b"\n': "none of them NUL",
+    '[serve]\nlmtp = ":24"\n': "':24' is neither",
+    '[serve]\nlmtp = "unix:"\n': "'unix:' is neither",
+    '[serve]\nlmtp = "a:-1"\n': "'a:-1' is neither",
     '[serve]\nlmtp = ""\n': "neither lmtp nor smtp names a socket",
     "[serve]\nsocket_mode = 660\n": "socket_mode must be permissions in octal",
     "[serve]\nsocket_mode = true\n": "socket_mode must be permissions in octal",

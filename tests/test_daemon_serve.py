@@ -134,7 +134,7 @@ def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
     with engine.connect() as connection:
         sizes = connection.execute(select(schema.mail.c.size)).scalars().all()
     engine.dispose()
-    assert 0 not in sizes  # a body that is closed reads as empty
+    assert 0 not in sizes  # a body that is closed must not be taken for an empty mail
     done = ingest("--database", url, "check", "--raw", cwd=folder)
     assert done.returncode == 0, done
 

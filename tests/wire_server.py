@@ -15,6 +15,7 @@ import resource
 import sys
 from collections.abc import Sequence
 
+from ingest import setting
 from ingest.intake import activation
 from ingest.intake.envelope import Body, Envelope, Taken, Verdict
 from ingest.intake.listener import Limits, ListenerConfig, Protocol, listen
@@ -35,7 +36,7 @@ async def main(protocol: str, address: str, limits: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     config = ListenerConfig(
         protocol=Protocol(protocol),
-        address=address,
+        address=None if address == "handed" else setting.socket(address),
         hostname="mail.example.org",
         limits=Limits(**json.loads(limits)),
     )

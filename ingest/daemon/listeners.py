@@ -22,7 +22,7 @@ from ingest.intake.envelope import Gate
 from ingest.intake.limits import Limits, ListenerConfig, Protocol
 from ingest.intake.listener import Listener, ListenError, listen
 from ingest.intake.sessions import ListenerStats
-from ingest.setting import Address, InetAddress, UnixAddress
+from ingest.setting import Address
 
 
 class Listeners:
@@ -39,8 +39,8 @@ class Listeners:
         serving = config.serve
         handed = _handed(environ)
         tls = tls_context(config)
-        places = sum(map(len, handed.values())) + len(serving.lmtp) + len(serving.smtp)
-        self._most = _affordable(serving.max_connections, listeners=places)
+        count = sum(map(len, handed.values())) + len(serving.lmtp) + len(serving.smtp)
+        self._most = _affordable(serving.max_connections, listeners=count)
         if self._most < serving.max_connections:
             log_event(
                 "connections-bounded",
@@ -50,9 +50,9 @@ class Listeners:
             )
         for protocol, addresses in ((Protocol.LMTP, serving.lmtp), (Protocol.SMTP, serving.smtp)):
             given = handed.pop(protocol.value, [])
-            names = ["systemd"] if given else [_written(one) for one in addresses]
-            for name in names:
-                made = _config(config, protocol, name, tls, most=self._most)
+            places = [None] if given else addresses
+            for place in places:
+                made = _config(config, protocol, place, tls, most=self._most)
                 self._open.append((made, await listen(made, self._gate, socks=given)))
         if handed:
             raise ListenError(
@@ -100,7 +100,7 @@ class Listeners:
 def _config(
     config: Config,
     protocol: Protocol,
-    address: str,
+    address: Address | None,
     tls: ssl.SSLContext | None,
     *,
     most: int,
@@ -167,11 +167,3 @@ def _handed(environ: Mapping[str, str]) -> dict[str, list[socket.socket]]:
             ) from None
         found.setdefault(one.name, []).append(sock)
     return found
-
-
-def _written(address: Address) -> str:
-    match address:
-        case UnixAddress(path):
-            return f"unix:{path}"
-        case InetAddress(host, port):
-            return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"

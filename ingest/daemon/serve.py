@@ -162,9 +162,7 @@ class _Daemon:
         try:
             return MetricsServer(address, self._metrics, self._ill)
         except OSError as error:
-            raise ListenError(
-                f"cannot serve metrics at {address.host}:{address.port}: {error.strerror}"
-            ) from None
+            raise ListenError(f"cannot serve metrics at {address}: {error.strerror}") from None
 
     def _heed_signals(self) -> None:
         loop = asyncio.get_running_loop()

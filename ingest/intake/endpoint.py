@@ -1,8 +1,8 @@
-"""Addresses to listen at, and sockets bound to them.
+"""Sockets bound to the addresses that are to be listened at.
 
-Input: `unix:/path`, `host:port`, `[::1]:24` or `:24`. Output: listening sockets, and the address
-of each in the same notation. Refuses, with `ListenError` in one line, what cannot be bound, and
-never takes a socket file away from a program that listens on it.
+Input: an address, as `ingest.setting` reads it. Output: listening sockets, and the address of
+each. Refuses, with `ListenError` in one line, what cannot be bound, and never takes a socket file
+away from a program that listens on it.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import shutil
 import socket
 import stat
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 
-_MAX_PATH = 107  # unix(7): 108 octets with the NUL behind it
+from ingest.setting import MAX_PATH, Address, InetAddress, UnixAddress
+
 BACKLOG = 1024  # connections that wait to be accepted; the kernel may allow fewer
 
 
@@ -23,63 +23,33 @@ class ListenError(Exception):
     """An address that cannot be listened at. The text is one line: what is wrong."""
 
 
-@dataclass(frozen=True, slots=True)
-class UnixAddress:
-    path: Path
-
-
-@dataclass(frozen=True, slots=True)
-class TcpAddress:
-    """`host` is '' for every address of the machine."""
-
-    host: str
-    port: int
-
-
-def parse(address: str) -> UnixAddress | TcpAddress:
-    """Read an address. Raises `ListenError`."""
-    if address.startswith("unix:"):
-        path = Path(address.removeprefix("unix:"))
-        if not path.is_absolute() or "\0" in address:
-            raise ListenError(f"{address!r}: write the whole path, as in unix:/run/ingest/lmtp")
-        return UnixAddress(path)
-    host, colon, port = address.rpartition(":")
-    if host.startswith("[") and host.endswith("]"):
-        host = host[1:-1]
-    elif ":" in host:
-        raise ListenError(f"{address!r}: write an IPv6 address in brackets, as in [::1]:24")
-    if not (colon and port.isascii() and port.isdigit() and int(port) < 1 << 16):
-        raise ListenError(f"{address!r} is no address: write unix:/path or host:port")
-    return TcpAddress("" if host == "*" else host, int(port))
-
-
 def bind(
-    address: str, *, mode: int = 0o660, owner: str | None = None, group: str | None = None
+    address: Address, *, mode: int = 0o660, owner: str | None = None, group: str | None = None
 ) -> list[socket.socket]:
     """Sockets that listen at the address: several where a name has several addresses.
 
     `mode`, `owner` and `group` are those of a Unix socket's file. Raises `ListenError`.
     """
-    match parse(address):
+    match address:
         case UnixAddress(path):
-            return [_bind_unix(path, mode, owner, group)]
-        case TcpAddress(host, port):
-            return _bind_tcp(address, host, port)
+            return [_bind_unix(Path(path), mode, owner, group)]
+        case InetAddress():
+            return _bind_tcp(address)
 
 
-def name(sock: socket.socket) -> str:
-    """The address of a listening socket, as it would be configured."""
+def address_of(sock: socket.socket) -> Address:
+    """Where a listening socket is bound."""
     bound = sock.getsockname()
     if sock.family == socket.AF_UNIX:
-        return f"unix:{os.fsdecode(bound)}"
-    host, port = bound[:2]
-    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        return UnixAddress(os.fsdecode(bound))
+    return InetAddress(*bound[:2])
 
 
-def _bind_tcp(address: str, host: str, port: int) -> list[socket.socket]:
+def _bind_tcp(address: InetAddress) -> list[socket.socket]:
+    host = None if address.host == "*" else address.host
     try:
         found = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+            host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )
     except socket.gaierror as failure:
         raise ListenError(f"{address}: {failure.strerror}") from failure
@@ -113,8 +83,8 @@ def _bind_unix(path: Path, mode: int, owner: str | None, group: str | None) -> s
     So there is no moment at which somebody may connect who must not, or is refused who may; and
     no umask is changed, which belongs to every thread.
     """
-    if len(os.fsencode(path)) > _MAX_PATH:
-        raise ListenError(f"unix:{path}: the path is too long for a socket: {_MAX_PATH} octets")
+    if len(os.fsencode(path)) > MAX_PATH:  # `beside` would be bound, and nobody could connect
+        raise ListenError(f"unix:{path}: the path is too long for a socket: {MAX_PATH} octets")
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     beside = path.with_name(f".{os.getpid()}")
     try:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ingest.intake.allowed import LOOPBACK, Networks
+from ingest.setting import Address
 
 _MINUTE = 60.0
 
@@ -57,14 +58,13 @@ class Limits:
 class ListenerConfig:
     """One listener.
 
-    `address`: `unix:/path`, `host:port`, `[::1]:24`, or `:24` for every address; it is not
-    looked at where sockets are handed over. `mode`, `owner` and `group` are those of the Unix
+    `address`: None where sockets are handed over. `mode`, `owner` and `group` are those of the Unix
     socket; the permissions decide who connects. `networks` decides for TCP. `tls` makes
     STARTTLS offered. `hostname` is how we name ourselves.
     """
 
     protocol: Protocol
-    address: str
+    address: Address | None
     hostname: str
     mode: int = 0o660
     owner: str | None = None

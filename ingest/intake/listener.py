@@ -23,6 +23,7 @@ from ingest.intake.envelope import Gate
 from ingest.intake.limits import Limits, ListenerConfig, Protocol
 from ingest.intake.sessions import ListenerStats, Sessions
 from ingest.intake.smtp import Dialog
+from ingest.setting import Address, InetAddress, UnixAddress
 
 __all__ = [
     "Limits",
@@ -53,30 +54,31 @@ class Listener:
         """Listen. `listen` calls this."""
         config = self._sessions.config
         loop = asyncio.get_running_loop()
-        names: Sequence[str]
+        bound: Sequence[Address]
         if socks:
             for sock in socks:
                 if sock.type != socket.SOCK_STREAM:
                     raise ListenError("a socket that was handed over is no stream socket")
-            names = [endpoint.name(sock) for sock in socks]
+            bound = [endpoint.address_of(sock) for sock in socks]
         else:
+            assert config.address is not None
             socks = endpoint.bind(
                 config.address, mode=config.mode, owner=config.owner, group=config.group
             )
-            match endpoint.parse(config.address):
-                case endpoint.UnixAddress(path):
-                    found = path.lstat()
-                    self._file = (path, found.st_dev, found.st_ino)
-                    names = [config.address]
-                case endpoint.TcpAddress():
-                    names = [endpoint.name(sock) for sock in socks]
+            match config.address:
+                case UnixAddress(path):
+                    found = os.lstat(path)
+                    self._file = (Path(path), found.st_dev, found.st_ino)
+                    bound = [config.address]  # the sockets themselves know another path
+                case InetAddress():
+                    bound = [endpoint.address_of(sock) for sock in socks]
         for sock in socks:
             server = await loop.create_server(
                 lambda: Dialog(self._sessions, loop), sock=sock, backlog=_ACCEPT
             )
             self._servers.append(server)
             sock.listen(endpoint.BACKLOG)  # asyncio has one number for this and for the above
-        self.addresses = tuple(names)
+        self.addresses = tuple(map(str, bound))
 
     def reload(self, config: ListenerConfig) -> None:
         """Take other networks, limits, names and TLS, for the sessions to come.
@@ -87,7 +89,7 @@ class Listener:
         old = self._sessions.config
         for field in ("address", "protocol", "mode", "owner", "group"):
             if getattr(old, field) != getattr(config, field):
-                raise ListenError(f"{old.address}: a changed {field} needs a restart")
+                raise ListenError(f"{self.addresses[0]}: a changed {field} needs a restart")
         self._sessions.config = config
 
     def stats(self) -> ListenerStats:
