@@ -1,8 +1,9 @@
 """The log: one line for each message and each event, for people and for programs.
 
-Input: an event's name and its fields. Output: a line of logfmt or JSON on standard error, by
-way of the standard `logging`. Fields are other people's text, so whatever could end the line,
-act on a terminal or turn its text around is escaped.
+Input: an event's name and its fields, as `log_event` gives them to the standard `logging`; what
+must not import this room does so itself. Output: a line of logfmt or JSON on standard error.
+Fields are other people's text, so whatever could end the line, act on a terminal or turn its
+text around is escaped.
 """
 
 from __future__ import annotations
@@ -117,8 +118,8 @@ class LineFormatter(logging.Formatter):
             values["time"] = self._time(record)
         values["level"] = record.levelname.lower()
         values["event"] = record.getMessage()
-        values |= getattr(record, "values", None) or _said_by_the_wire(record)
-        if record.name != LOG.name:
+        values |= getattr(record, "values", {})
+        if record.name.partition(".")[0] != LOG.name:
             values["logger"] = record.name
         if record.exc_info:
             values["traceback"] = self.formatException(record.exc_info)
@@ -129,16 +130,6 @@ class LineFormatter(logging.Formatter):
         """UTC, RFC 3339, to the millisecond."""
         whole = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
         return f"{whole}.{int(record.msecs):03d}Z"
-
-
-def _said_by_the_wire(record: logging.LogRecord) -> dict[str, Value]:
-    """What listeners log beside their text; they know nothing of this module."""
-    found: dict[str, Value] = {}
-    for name in ("why", "peer", "size", "helo", "sender", "recipients"):
-        value = getattr(record, name, None)
-        if value is not None:
-            found[name] = ",".join(value) if isinstance(value, list) else value
-    return found
 
 
 def _as_logfmt(values: Mapping[str, Value]) -> str:

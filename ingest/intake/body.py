@@ -74,7 +74,7 @@ class SpooledBody:
             if self._file is not None:
                 self._append(self._file, data)
         except OSError as failure:  # no space, quota, no more files, a broken disk
-            _log.warning("no room for a mail in progress: %s", failure.strerror or failure)
+            _no_room(failure.strerror or str(failure))
             raise NoRoomError from failure
         self._hash.update(data)
         self.size += len(data)
@@ -128,7 +128,7 @@ class SpooledBody:
     def _append(self, file: FileIO, data: bytes) -> None:
         # In the loop's own thread: this copies into the page cache, and the piece is small.
         if not self._budget.take_spool(len(data)):
-            _log.warning("no room for a mail in progress: all of them use too much")
+            _no_room("all mails in progress use too much")
             raise NoRoomError
         rest = memoryview(data)
         try:
@@ -137,3 +137,7 @@ class SpooledBody:
         except OSError:
             self._budget.spool -= len(data)
             raise
+
+
+def _no_room(reason: str) -> None:
+    _log.warning("no-room", extra={"values": {"reason": reason}})

@@ -87,7 +87,7 @@ class Sessions:
             reason = "address-connections"
         if reason is not None:
             self._refused[reason] += 1
-            _log.info("a connection is refused: %s", reason, extra={"why": reason, "peer": address})
+            self.log("connection-refused", address, reason=reason)
         return reason
 
     def enter(self, member: Member, talk: Coroutine[None, None, None]) -> None:
@@ -111,7 +111,7 @@ class Sessions:
         self.tasks.discard(task)
         failure = None if task.cancelled() else task.exception()
         if failure is not None:
-            _log.error("a session has failed", exc_info=failure)
+            _log.error("session-failed", exc_info=failure)
 
     def deliver(self, envelope: Envelope, body: SpooledBody) -> asyncio.Task[Sequence[Verdict]]:
         """Begin to hand a mail to the gate; the body is closed when that ends, however it ends.
@@ -132,14 +132,20 @@ class Sessions:
             verdicts = await self.gate.deliver(envelope, body)
         except Exception:  # noqa: BLE001
             # The boundary: whatever is wrong behind it, the sender keeps the mail.
-            _log.exception("a delivery has failed")
+            _log.exception("delivery-failed")
             return failed
         finally:
             body.close()
         if len(verdicts) != len(envelope.recipients):
-            _log.error("%d verdicts for %d recipients", len(verdicts), len(envelope.recipients))
+            counts = {"verdicts": len(verdicts), "recipients": len(envelope.recipients)}
+            _log.error("delivery-failed", extra={"values": counts})
             return failed
         return verdicts
+
+    def log(self, event: str, address: str, /, **values: str | int) -> None:
+        """Write a line about a peer, in the daemon's one form (`ingest.daemon.journal`)."""
+        source = f"{self.config.protocol} {address}"
+        _log.info(event, extra={"values": {"source": source, **values}})
 
     def count_cut(self, reason: str) -> None:
         """We end a session for this reason."""

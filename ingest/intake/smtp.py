@@ -193,7 +193,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
 
     def _note_cut(self, why: str) -> None:
         self._sessions.count_cut(why)
-        _log.info("a session is cut: %s", why, extra={"why": why, "peer": self.address})
+        self._sessions.log("session-cut", self.address, reason=why)
 
     async def _flush(self) -> None:
         """Send the replies that were gathered: those of pipelined commands go in one packet.
@@ -265,7 +265,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         except Exception:  # noqa: BLE001
             # The boundary: a defect of ours is no reason for anybody to give up a mail, and its
             # text nobody's concern.
-            _log.exception("a command has failed")
+            _log.exception("command-failed")
             self._say(status.reply("internal"))
             self._ending = self._ending or self._in_mail
 
@@ -459,14 +459,17 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         """Tell of a mail that is refused before the gate hears of it."""
         assert self.session is not None
         assert self.envelope is not None
-        recipients = list(self.envelope.rcpt_tos)
+        recipients = self.envelope.rcpt_tos
         for _ in recipients or [""]:
             self._sessions.count_mail(why)
-        said = {"helo": self.session.host_name, "sender": sender, "recipients": recipients}
-        _log.info(
-            "a mail is refused: %s",
-            why,
-            extra={"why": why, "peer": self.address, "size": octets, **said},
+        self._sessions.log(
+            "refused" if status.is_final(why) else "deferred",
+            self.address,
+            reason=why,
+            size=octets,
+            helo=self.session.host_name or "",
+            sender=sender,
+            recipients=",".join(recipients),
         )
 
     def _greet(self, name: str, *, extended: bool) -> bool:
@@ -545,7 +548,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             async with asyncio.timeout(self._limits.gate_timeout):
                 verdicts = await asyncio.shield(task)
         except TimeoutError:
-            _log.warning("a delivery takes longer than %s s", self._limits.gate_timeout)
+            _log.warning("delivery-slow", extra={"values": {"seconds": self._limits.gate_timeout}})
         except asyncio.CancelledError:
             if not task.cancelled():
                 raise

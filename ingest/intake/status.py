@@ -92,6 +92,11 @@ def reply(why: str) -> str:
     return f"{code} {text}"
 
 
+def is_final(why: str) -> bool:
+    """Whether the outcome's reply says that there is no use in trying again."""
+    return REPLIES[why][0] >= 500
+
+
 def one_line(text: str) -> str:
     """A reply of anybody's making as one line that begins with a code, and has an enhanced one.
 
