@@ -10,7 +10,6 @@ import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import NamedTuple
 
 from sqlalchemy import Engine
@@ -21,6 +20,7 @@ from ingest.parsers import Bench, work
 from ingest.pipeline import Stored, derive_or_fail, rederive, store_mail
 from ingest.store.accept import derived_already
 from ingest.store.checkpoint import forget_position, position, remember
+from ingest.store.clock import utcnow
 from ingest.store.database import write_transaction
 from ingest.store.incoming import REPLAY, Delivery
 from ingest.store.people import forget_ranks
@@ -123,9 +123,8 @@ def _store(bench: Bench, batch: _Mails) -> tuple[int, str, Stored]:
     derived = [
         (one, None if one.sha256 in known else derive_or_fail(one, bench.config)) for one in mails
     ]
-    now = datetime.now(UTC).replace(tzinfo=None)
     with bench.turn, write_transaction(bench.engine) as connection:
-        stored = store_mail(connection, derived, bench.config, now=now)
+        stored = store_mail(connection, derived, bench.config, now=utcnow())
         if batch.reached is not None:
             remember(connection, batch.source, batch.reached)
     return len(mails), batch.items[-1].position, stored

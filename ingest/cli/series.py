@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -120,9 +119,10 @@ def _pin(
     """Carry out one order. Returns a message of the series to show afterwards."""
     from ingest.cli import find
     from ingest.store import pins, read
+    from ingest.store.clock import utcnow
     from ingest.store.database import write_transaction
 
-    now = datetime.now(UTC).replace(tzinfo=None)
+    now = utcnow()
     with write_transaction(engine) as connection:
         target = find.series(connection, key)
         if join is not None:

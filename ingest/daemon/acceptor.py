@@ -22,10 +22,10 @@ from datetime import datetime
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingest.daemon.deriver import utcnow
 from ingest.daemon.journal import LOG
 from ingest.daemon.recording import Trouble, trouble_of
 from ingest.intake.envelope import Body, Envelope, Later, Taken, Verdict, Why
+from ingest.store.clock import utcnow
 from ingest.store.database import one_line, write_transaction
 from ingest.store.incoming import Delivery
 from ingest.store.queue import enqueue

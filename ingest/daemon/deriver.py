@@ -20,7 +20,7 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 from sqlalchemy import Engine
@@ -33,6 +33,7 @@ from ingest.daemon.recording import record_claims
 from ingest.daemon.vouched import Vouched
 from ingest.daemon.workers import Answer, Fallen, Workers, WorkersStoppedError
 from ingest.pipeline import Failure
+from ingest.store.clock import utcnow
 from ingest.store.database import one_line, unflushed_transaction
 from ingest.store.incoming import Derived
 from ingest.store.quarantine import set_aside
@@ -63,11 +64,6 @@ class _Answered:
     answer: Answer
     since: float
     at: float
-
-
-def utcnow() -> datetime:
-    """Now, as the store has times: naive UTC."""
-    return datetime.now(UTC).replace(tzinfo=None)
 
 
 # Seconds between attempts at a database that is not there.

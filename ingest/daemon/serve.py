@@ -25,7 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.config import Config, ConfigError
 from ingest.daemon.acceptor import Acceptor, Room
 from ingest.daemon.child import Limits
-from ingest.daemon.deriver import LAST_WAIT, Deriver, utcnow
+from ingest.daemon.deriver import LAST_WAIT, Deriver
 from ingest.daemon.gate import Gate
 from ingest.daemon.journal import LOG, log_event, start_log
 from ingest.daemon.listeners import Listeners
@@ -39,6 +39,7 @@ from ingest.daemon.workers import Workers
 from ingest.intake.listener import ListenError
 from ingest.setting import InetAddress
 from ingest.store import record, spool
+from ingest.store.clock import utcnow
 from ingest.store.database import open_store
 from ingest.store.quarantine import lengths
 from ingest.store.queue import oldest_waiting
