@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests import mails, postgres
 from tests.command import environment
-from tests.daemon import Daemon, served, short_folder
+from tests.daemon import KillableDaemon, served, short_folder
 from tests.senders import Connection, Letter
 
 SESSIONS = (1, 8, 32)
@@ -70,12 +70,12 @@ def rate(where: Path, sessions: int, seconds: float) -> float:
     return sum(counts) / (time.perf_counter() - started)
 
 
-def wait_until_recorded(daemon: Daemon) -> None:
+def wait_until_recorded(daemon: KillableDaemon) -> None:
     while len(daemon.lines("derived")) < len(daemon.lines("accepted")):
         time.sleep(0.2)
 
 
-def delays(daemon: Daemon, after: int) -> list[float]:
+def delays(daemon: KillableDaemon, after: int) -> list[float]:
     """Milliseconds from the line of the 250 to that of the record, without the first mails."""
     accepted = {line["sha256"]: line["time"] for line in daemon.lines("accepted")[after:]}
     derived = {line["sha256"]: line["time"] for line in daemon.lines("derived")}
@@ -85,7 +85,7 @@ def delays(daemon: Daemon, after: int) -> list[float]:
     ]
 
 
-def trickle(daemon: Daemon, seconds: float) -> list[float]:
+def trickle(daemon: KillableDaemon, seconds: float) -> list[float]:
     """The delays where mail comes slower than it is derived."""
     before = len(daemon.lines("accepted"))
     connection = Connection(daemon.unix, lmtp=True)
@@ -98,7 +98,7 @@ def trickle(daemon: Daemon, seconds: float) -> list[float]:
 
 
 def measure(name: str, url: str, folder: Path, seconds: float) -> None:
-    daemon = Daemon(folder, url, name=name)
+    daemon = KillableDaemon(folder, url, name=name)
     with served(daemon):
         slow = trickle(daemon, seconds)
         for sessions in SESSIONS:
@@ -116,7 +116,7 @@ def measure(name: str, url: str, folder: Path, seconds: float) -> None:
         daemon.stop()
 
 
-def pipe(daemon: Daemon, folder: Path) -> None:
+def pipe(daemon: KillableDaemon, folder: Path) -> None:
     """`ingest pipe` from start to exit, beside a Python that does nothing, in turn."""
     words = ["pipe", "--socket", str(daemon.unix), "-f", "ada@example.org", "--", "dev@example.org"]
     commands = {

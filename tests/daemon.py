@@ -33,8 +33,9 @@ main()
 """
 
 
-class Daemon:
-    """One daemon on sockets of its own. `start` and `kill` as often as wanted.
+class KillableDaemon:
+    """One daemon on sockets of its own, its workers known, all of which may be killed. `start` and
+    `kill` as often as wanted. For a daemon that is looked at, `tests.running.WatchedDaemon`.
 
     `lists`: the addresses of each list id; without any, all mail is taken. `recipients`: the
     addresses at which List-Id decides. `settings`: further lines of `[serve]`.
@@ -165,7 +166,7 @@ class Daemon:
 
 
 @contextlib.contextmanager
-def served(*daemons: Daemon) -> Iterator[None]:
+def served(*daemons: KillableDaemon) -> Iterator[None]:
     """Start these, wait until they are ready, and leave none behind."""
     try:
         for one in daemons:

@@ -50,8 +50,10 @@ def until(true: Callable[[], Any], what: str = "", patience: float = PATIENCE) -
     return found
 
 
-class Daemon:
-    """One daemon on sockets of its own. `start` and `stop` as often as wanted.
+class WatchedDaemon:
+    """One daemon as systemd and Prometheus see it: what it notifies, its health and metrics; if
+    wanted, under a tracer. `start` and `stop` as often as wanted. For one that is killed under
+    load, `tests.daemon.KillableDaemon`.
 
     `settings`: further lines of `[serve]`; `lists`: lines of TOML after it; `under`: what is put
     before the command; `watchdog`: WatchdogSec.
@@ -223,7 +225,7 @@ def code_of(client: smtplib.LMTP, raw: bytes, to: str = "l@example.org") -> int:
 
 
 @contextlib.contextmanager
-def served(daemon: Daemon) -> Iterator[Daemon]:
+def served(daemon: WatchedDaemon) -> Iterator[WatchedDaemon]:
     """Start it, wait until it is ready, and leave nothing behind."""
     try:
         daemon.start()

@@ -26,7 +26,7 @@ from tests.daemon import free_port, short_folder
 from tests.running import (
     PATIENCE,
     SOON_STUCK,
-    Daemon,
+    WatchedDaemon,
     activated,
     code_of,
     served,
@@ -64,7 +64,7 @@ def counts(url: str) -> tuple[int, int]:
 
 def test_a_life(database_url: str, folder: Path) -> None:
     """Ready, fed, healthy, counting; a mail in DATA at SIGTERM is finished; nothing is left."""
-    with served(Daemon(folder, database_url, watchdog=1.0)) as daemon:
+    with served(WatchedDaemon(folder, database_url, watchdog=1.0)) as daemon:
         assert daemon.notices()[0].startswith(b"READY=1\nSTATUS=listening at lmtp unix:")
         assert stat.S_IMODE(daemon.unix.stat().st_mode) == 0o660
         assert daemon.send(mails.patch()) == 250
@@ -105,7 +105,7 @@ def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
     """What waits to be committed when the time to drain is over is committed whole or not."""
     code = "import ingest.daemon.serve as s; s._DRAIN = 1.0; from ingest.cli import main; main()"
     url = sqlite(folder)
-    with served(Daemon(folder, url, code=code)) as daemon:
+    with served(WatchedDaemon(folder, url, code=code)) as daemon:
         other = create_engine(url)
         with other.connect() as lock:
             lock.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]
@@ -159,7 +159,7 @@ main()
 
 def test_nothing_is_imported_once_it_is_ready(folder: Path) -> None:
     """Where descriptors have run out, an import fails, and its thread with it."""
-    with served(Daemon(folder, sqlite(folder), code=IMPORTS)) as daemon:
+    with served(WatchedDaemon(folder, sqlite(folder), code=IMPORTS)) as daemon:
         archive = mails.little_archive(4)
         assert {daemon.send(raw) for raw in archive} == {250}
         assert daemon.send(b"Subject: large\r\n\r\n" + b"x\r\n" * 500_000) == 250
@@ -175,7 +175,7 @@ def test_nothing_is_imported_once_it_is_ready(folder: Path) -> None:
 
 
 def test_reload(folder: Path) -> None:
-    daemon = Daemon(folder, sqlite(folder), lists=[A])
+    daemon = WatchedDaemon(folder, sqlite(folder), lists=[A])
     with served(daemon):
         assert daemon.send(mails.patch(), "a@example.org") == 250
         assert daemon.send(mails.patch(), "b@example.org") == 550
@@ -249,7 +249,7 @@ def common_name(port: int) -> str:
 def test_a_certificate_and_its_successor(folder: Path) -> None:
     port = free_port()
     smtp = f'smtp = "127.0.0.1:{port}"'
-    daemon = Daemon(folder, sqlite(folder), settings=[smtp, *certificate(folder, "one")])
+    daemon = WatchedDaemon(folder, sqlite(folder), settings=[smtp, *certificate(folder, "one")])
     with served(daemon):
         assert common_name(port) == "one"
         daemon.configure([smtp, *certificate(folder, "two")])
@@ -281,7 +281,7 @@ def backends(url: str) -> list[int]:
 
 def test_the_watchdog_starves_while_the_database_hangs(postgres_url: str, folder: Path) -> None:
     """A server that is stopped answers nothing, and closes nothing: both threads hang in it."""
-    with served(Daemon(folder, postgres_url, code=SOON_STUCK, watchdog=1.0)) as daemon:
+    with served(WatchedDaemon(folder, postgres_url, code=SOON_STUCK, watchdog=1.0)) as daemon:
         assert daemon.send(mails.patch()) == 250
         until(lambda: counts(postgres_url) == (1, 0), "the record")
         frozen = backends(postgres_url)
@@ -317,7 +317,7 @@ def test_sigterm_while_the_database_hangs(postgres_url: str, folder: Path) -> No
         "import ingest.daemon.serve as s; s._DRAIN = s._LET_GO = 1.0; s._DEPTH = 0.1;"
         "from ingest.cli import main; main()"
     )
-    with served(Daemon(folder, postgres_url, code=code)) as daemon:
+    with served(WatchedDaemon(folder, postgres_url, code=code)) as daemon:
         until(lambda: daemon.metric("ingest_pending_mails") == 0)
         frozen = backends(postgres_url)
         if not frozen:
@@ -359,7 +359,7 @@ main()
 def test_the_watchdog_starves_while_there_is_no_descriptor(folder: Path) -> None:
     """Mail is taken meanwhile. To start anew helps where the descriptors have leaked."""
     url = sqlite(folder)
-    with served(Daemon(folder, url, code=BROKEN, watchdog=0.5)) as daemon:
+    with served(WatchedDaemon(folder, url, code=BROKEN, watchdog=0.5)) as daemon:
         (folder / "no-descriptor").touch()
         assert daemon.send(mails.patch()) == 250
         until(lambda: daemon.health()[0] == 503, "503")
@@ -385,7 +385,7 @@ def test_a_defect_that_ends_a_thread_ends_the_daemon(
 ) -> None:
     """With a status, so that systemd starts it anew, and not accepting what nobody derives."""
     url = sqlite(folder)
-    with served(Daemon(folder, url, code=BROKEN)) as daemon:
+    with served(WatchedDaemon(folder, url, code=BROKEN)) as daemon:
         (folder / broken).touch()
         assert daemon.send(mails.patch()) == 250
         assert daemon.process.wait(PATIENCE) == 70  # EX_SOFTWARE
@@ -398,7 +398,7 @@ def test_a_defect_that_ends_a_thread_ends_the_daemon(
         assert daemon.lines() == [json.loads(line) for line in daemon.text().splitlines()]
     assert counts(url) == (1, 1)
     (folder / broken).unlink()
-    with served(Daemon(folder, url, name="e")) as daemon:
+    with served(WatchedDaemon(folder, url, name="e")) as daemon:
         until(lambda: counts(url) == (1, 0), "the record")
         assert daemon.stop() == 0
 
@@ -413,7 +413,7 @@ def test_a_socket_from_systemd(folder: Path) -> None:
         handed.listen()
         port = handed.getsockname()[1]
         early = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        daemon = Daemon(folder, sqlite(folder), under=activated(handed))
+        daemon = WatchedDaemon(folder, sqlite(folder), under=activated(handed))
         try:
             daemon.start(pass_fds=[handed.fileno()])
             daemon.wait_ready()
@@ -431,7 +431,9 @@ def test_a_socket_from_systemd(folder: Path) -> None:
 
 @pytest.mark.parametrize("mode", [0o600, 0o666])
 def test_who_may_connect_to_the_unix_socket(folder: Path, mode: int) -> None:
-    with served(Daemon(folder, sqlite(folder), settings=[f"socket_mode = {oct(mode)}"])) as daemon:
+    with served(
+        WatchedDaemon(folder, sqlite(folder), settings=[f"socket_mode = {oct(mode)}"])
+    ) as daemon:
         assert stat.S_IMODE(daemon.unix.stat().st_mode) == mode
         assert daemon.stop() == 0
 
@@ -439,7 +441,7 @@ def test_who_may_connect_to_the_unix_socket(folder: Path, mode: int) -> None:
 # --- what it refuses at the start -------------------------------------------------------------
 
 
-def refused(daemon: Daemon, *wanted: str, under: list[str] | None = None) -> None:
+def refused(daemon: WatchedDaemon, *wanted: str, under: list[str] | None = None) -> None:
     """`serve` ends with status 1 and one line with these words."""
     done = ingest(
         "--database", daemon.url, "--config", str(daemon.config), "serve",
@@ -451,14 +453,16 @@ def refused(daemon: Daemon, *wanted: str, under: list[str] | None = None) -> Non
 
 def test_a_second_daemon_on_one_file(folder: Path) -> None:
     (folder / "link").symlink_to(folder / "store.db")
-    with served(Daemon(folder, sqlite(folder))) as daemon:
+    with served(WatchedDaemon(folder, sqlite(folder))) as daemon:
         for url in (sqlite(folder), f"sqlite:///{folder}/link"):
             refused(
-                Daemon(folder, url, name=f"e{url[-4:]}"), "another daemon serves", "use PostgreSQL"
+                WatchedDaemon(folder, url, name=f"e{url[-4:]}"),
+                "another daemon serves",
+                "use PostgreSQL",
             )
         assert daemon.send(mails.patch()) == 250
         assert daemon.stop() == 0
-    with served(Daemon(folder, sqlite(folder), name="f")) as daemon:
+    with served(WatchedDaemon(folder, sqlite(folder), name="f")) as daemon:
         assert daemon.stop() == 0
 
 
@@ -468,19 +472,21 @@ def test_what_it_cannot_start_with(folder: Path) -> None:
         taken.listen()
         at = f"127.0.0.1:{taken.getsockname()[1]}"
         url = sqlite(folder)
-        refused(Daemon(folder, url, settings=[f'smtp = "{at}"'], name="a"), at, "in use")
-        refused(Daemon(folder, url, settings=[f'metrics = "{at}"'], name="b"), at, "metrics")
-    refused(Daemon(folder, url, settings=['smtp = "192.0.2.1:25"'], name="c"), "192.0.2.1:25")
-    refused(Daemon(folder, url, settings=['lmtp = "unix:/no/where"'], name="d"), "/no/where")
-    refused(Daemon(folder, "sqlite:////no/where/s.db", name="e"), "/no/where")
-    refused(Daemon(folder, "postgresql://t@/x?host=/no/where", name="f"), "cannot reach")
-    refused(Daemon(folder, f"sqlite:///{folder}", name="g"), "is a folder")
-    refused(Daemon(folder, "mysql://x/y", name="h"), "no support for 'mysql'")
+        refused(WatchedDaemon(folder, url, settings=[f'smtp = "{at}"'], name="a"), at, "in use")
+        refused(WatchedDaemon(folder, url, settings=[f'metrics = "{at}"'], name="b"), at, "metrics")
+    refused(
+        WatchedDaemon(folder, url, settings=['smtp = "192.0.2.1:25"'], name="c"), "192.0.2.1:25"
+    )
+    refused(WatchedDaemon(folder, url, settings=['lmtp = "unix:/no/where"'], name="d"), "/no/where")
+    refused(WatchedDaemon(folder, "sqlite:////no/where/s.db", name="e"), "/no/where")
+    refused(WatchedDaemon(folder, "postgresql://t@/x?host=/no/where", name="f"), "cannot reach")
+    refused(WatchedDaemon(folder, f"sqlite:///{folder}", name="g"), "is a folder")
+    refused(WatchedDaemon(folder, "mysql://x/y", name="h"), "no support for 'mysql'")
     engine = open_store(url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
-    refused(Daemon(folder, url, name="i"), "newer version", "upgrade ingest")
+    refused(WatchedDaemon(folder, url, name="i"), "newer version", "upgrade ingest")
 
 
 def test_a_folder_that_is_not_ours(folder: Path) -> None:
@@ -488,12 +494,12 @@ def test_a_folder_that_is_not_ours(folder: Path) -> None:
     shut = folder / "shut"
     shut.mkdir(mode=0o555)
     settings = [f'lmtp = "unix:{shut}/s"']
-    refused(Daemon(folder, sqlite(folder), settings=settings), f"{shut}/s", under=under)
-    refused(Daemon(folder, f"sqlite:///{shut}/s.db", name="e"), str(shut), under=under)
+    refused(WatchedDaemon(folder, sqlite(folder), settings=settings), f"{shut}/s", under=under)
+    refused(WatchedDaemon(folder, f"sqlite:///{shut}/s.db", name="e"), str(shut), under=under)
 
 
 def test_check_before_the_start(folder: Path) -> None:
-    daemon = Daemon(folder, sqlite(folder))
+    daemon = WatchedDaemon(folder, sqlite(folder))
     try:
         words = ("--database", daemon.url, "--config", str(daemon.config), "check", "--start")
         assert ingest(*words, cwd=folder).returncode == 0

@@ -24,7 +24,7 @@ from ingest.store.database import open_store
 from ingest.store.incoming import BY_LIST_ID
 from tests import histories, mails
 from tests.command import ingest_ok
-from tests.daemon import SHORT_LEASE, Daemon, running, served, short_folder
+from tests.daemon import SHORT_LEASE, KillableDaemon, running, served, short_folder
 from tests.senders import ByPipe, Ledger, Letter, OverSocket, Sender, Way
 
 SENDERS = 8
@@ -63,7 +63,7 @@ def shares(all_letters: Sequence[Letter], chance: random.Random) -> list[list[Le
     return dealt
 
 
-def ways(daemons: Sequence[Daemon], ledger: Ledger, chance: random.Random) -> list[Way]:
+def ways(daemons: Sequence[KillableDaemon], ledger: Ledger, chance: random.Random) -> list[Way]:
     """How each sender hands over; with several daemons, each connection to any of them."""
 
     def to(attribute: str) -> Callable[[], Path | int]:
@@ -88,7 +88,7 @@ def ways(daemons: Sequence[Daemon], ledger: Ledger, chance: random.Random) -> li
 class Killer:
     """Kills at random until every kind has had its share of `kills`."""
 
-    daemons: Sequence[Daemon]
+    daemons: Sequence[KillableDaemon]
     pipes: Sequence[ByPipe]
     ledger: Ledger
     kills: int
@@ -119,7 +119,7 @@ class Killer:
             and min(self.done[kind] for kind in ("daemon", "worker", "pipe")) >= least
         )
 
-    def _daemon(self, one: Daemon) -> None:
+    def _daemon(self, one: KillableDaemon) -> None:
         """Kill it when its life is over, which begins once it answers; now and then before."""
         if one.name not in self._end:
             if one.ready():
@@ -249,7 +249,7 @@ def check_kills(
     chance = random.Random(seed)
     ledger, halt = Ledger(), threading.Event()
     daemons = [
-        Daemon(
+        KillableDaemon(
             folder,
             url,
             name=f"d{number}",

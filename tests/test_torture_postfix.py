@@ -23,7 +23,7 @@ from ingest.store import raw, schema
 from ingest.store.database import open_store
 from tests import mails, postgres
 from tests.conftest import ROOT
-from tests.daemon import SHORT_LEASE, Daemon, served, short_folder
+from tests.daemon import SHORT_LEASE, KillableDaemon, served, short_folder
 from tests.private_postfix import DOMAIN, MAIN, MASTER, PIPE_DOMAIN, Postfix, postfix
 from tests.senders import Connection, Letter
 from tests.test_torture_kills import wait_until_derived
@@ -125,7 +125,7 @@ class Setting:
     """All that a test of this kind needs."""
 
     postfix: Postfix
-    daemon: Daemon
+    daemon: KillableDaemon
     url: str
     binaries: Path
 
@@ -141,7 +141,7 @@ def setting() -> Iterator[Setting]:
     if binaries is None:
         pytest.skip("no PostgreSQL that this test may stop and start")
     with short_folder() as folder, postgres.throwaway(binaries) as url:
-        daemon = Daemon(
+        daemon = KillableDaemon(
             folder,
             url,
             lists={
