@@ -8,17 +8,22 @@ import hashlib
 import threading
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from sqlalchemy import Engine, create_engine, event, func, select, text
 
+from ingest.config import Config
 from ingest.daemon.acceptor import Acceptor, Receipt, Room
 from ingest.intake.body import Budget, SpooledBody
 from ingest.intake.envelope import Body, Envelope, Later, Taken, Verdict, Why
+from ingest.mail.defect import Defect
+from ingest.pipeline import derive
 from ingest.store import raw as raw_form
 from ingest.store import schema
 from ingest.store.database import open_store
+from ingest.store.queue import claim
 from tests import mails
 
 PATIENCE = 60
@@ -242,6 +247,40 @@ def test_a_database_that_takes_nothing_and_then_does(database_url: str) -> None:
 
     with bench(database_url) as one:
         asyncio.run(deliver(one))
+
+
+@pytest.mark.parametrize(
+    ("raw", "flawed"),
+    [
+        (b"Subject: a\r\n\r\nb\r\n", False),
+        (b"Subject: a\r\n\r\nb\nc\r\n", True),
+        (b"Subject: a\n\r\nb\r\n", True),
+        (b"Subject: a\r\n\r\n\n.\r\n", True),
+        (b"Subject: a\r\n\r\nb\rc\r\r\n", False),  # bare CR, which is one wherever it comes from
+        (b"", False),
+    ],
+)
+def test_a_bare_lf_that_came_by_the_wire_is_a_flaw(
+    tmp_path: Path, raw: bytes, flawed: bool
+) -> None:
+    """Said by the delivery, since the same bytes may stand in an archive and be right."""
+    url = f"sqlite:///{tmp_path}/s.db"
+
+    async def deliver(one: Bench) -> None:
+        assert await take(one, Bytes(raw)) == ACCEPTED
+
+    with bench(url) as one:
+        asyncio.run(deliver(one))
+        with one.engine.connect() as connection:
+            (claimed,) = claim(
+                connection, "me", now=mails.NOW, lease=timedelta(seconds=9), limit=9
+            ).claims
+    assert claimed.delivery.raw == raw
+    assert claimed.delivery.flaws == ((Defect.BARE_LF,) if flawed else ())
+    defects = derive(claimed.delivery, Config()).defects
+    assert (Defect.BARE_LF in defects) is flawed
+    assert (Defect.BARE_CR in defects) is (b"c\r\r\n" in raw)
+    assert Defect.BARE_LF not in derive(mails.delivery(raw), Config()).defects
 
 
 def test_one_that_is_refused_does_not_fail_the_others(database_url: str) -> None:

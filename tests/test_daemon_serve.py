@@ -59,6 +59,16 @@ def counts(url: str) -> tuple[int, int]:
     return found[0], found[1]
 
 
+def flaws(url: str) -> list[str]:
+    """Of each mail that is stored."""
+    engine = open_store(url)
+    with engine.connect() as connection:
+        found = connection.execute(select(schema.mail.c.flaws).order_by(schema.mail.c.id)).scalars()
+        said = [*found]
+    engine.dispose()
+    return said
+
+
 # --- a life -----------------------------------------------------------------------------------
 
 
@@ -67,8 +77,9 @@ def test_a_life(database_url: str, folder: Path) -> None:
     with served(WatchedDaemon(folder, database_url, watchdog=1.0)) as daemon:
         assert daemon.notices()[0].startswith(b"READY=1\nSTATUS=listening at lmtp unix:")
         assert stat.S_IMODE(daemon.unix.stat().st_mode) == 0o660
-        assert daemon.send(mails.patch()) == 250
-        assert daemon.send(mails.patch()) == 250
+        raw = mails.patch().replace(b"\n", b"\r\n")
+        assert daemon.send(raw) == 250
+        assert daemon.send(raw) == 250
         until(lambda: counts(database_url) == (1, 0), "the record")
         assert daemon.health() == (200, "ok\n")
         assert daemon.metric("ingest_mails_accepted_total") == 1
@@ -87,12 +98,12 @@ def test_a_life(database_url: str, folder: Path) -> None:
             until(lambda: b"STOPPING=1" in daemon.notices(), "STOPPING")
             assert idle.getreply()[0] == 421
             idle.close()
-            client.send(b"and finished\r\n.\r\n")
+            client.send(b"and\nfinished\r\n.\r\n")
             assert client.getreply()[0] == 250
             assert client.getreply()[0] == 421
         assert daemon.process.wait(PATIENCE) == 0
         assert not daemon.unix.exists()
-        assert counts(database_url)[0] == 2
+        assert flaws(database_url) == ["", "bare-lf"]
         events = [line["event"] for line in daemon.lines()]
         assert events[0] == "started"
         assert events[-2:] == ["stopping", "stopped"] or events[-1] == "stopped"

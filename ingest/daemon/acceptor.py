@@ -25,6 +25,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.daemon.journal import LOG
 from ingest.daemon.recording import Trouble, trouble_of
 from ingest.intake.envelope import Body, Envelope, Later, Taken, Verdict, Why
+from ingest.mail.defect import Defect
 from ingest.store.clock import utcnow
 from ingest.store.database import one_line, write_transaction
 from ingest.store.incoming import Delivery
@@ -297,8 +298,15 @@ def _delivery(one: _Waiting) -> Delivery | None:
         sha256=one.body.sha256,
         source=one.envelope.protocol,
         route=one.route,
+        flaws=_flaws(raw),
         envelope=one.envelope.as_json(),
     )
+
+
+def _flaws(raw: bytes) -> tuple[Defect, ...]:
+    """What only its way here makes a flaw: in an archive, LF alone ends every line. Others than
+    us may take such an LF for the end of a line, or of the mail, and this one for two."""
+    return (Defect.BARE_LF,) if raw.count(b"\n") > raw.count(b"\r\n") else ()
 
 
 def _flush_commits(connection: object, _record: object) -> None:

@@ -13,6 +13,7 @@ class Defect(StrEnum):
 
     # wire and container
     BARE_CR = "bare-cr"  # a CR not followed by LF: kept in the raw bytes, a line end in text
+    BARE_LF = "bare-lf"  # by SMTP or LMTP, an LF without CR (RFC 5321 2.3.8): kept, a line end
     LONG_LINE = "long-line"  # over 998 octets (RFC 5322 2.1.1): accepted
     NUL = "nul"  # NUL octets: kept in the raw bytes, U+FFFD in text
     TRUNCATED = "truncated"  # the archive ended within the message: what there is, is kept
