@@ -205,13 +205,13 @@ def _list(path: Path, link_name: str, table: Any) -> ConfiguredList:
         raise ConfigError(f"{where} must be a table")
     known = {field.name for field in fields(ConfiguredList)} - {"link_name"}
     read = {
-        key: _value(where, key, value, setting.addresses if key == "addresses" else setting.text)
+        key: _value(where, key, value, _LIST_READERS.get(key, setting.text))
         for key, value in table.items()
         if _is_known(where, key, known)
     }
     if not read.get("list_id"):
         raise ConfigError(f"{where}: list_id is missing; it is what List-Id says between <>")
-    return ConfiguredList(link_name, **{**read, "list_id": read["list_id"].lower()})
+    return ConfiguredList(link_name, **read)
 
 
 def _serve(path: Path, table: Any) -> ServeConfig:
@@ -289,6 +289,11 @@ _TRUST_READERS: dict[str, Callable[[Any], Any]] = {
     "authserv_ids": setting.texts,
     "keyrings": _keyrings,
     "mailmap": _mailmap,
+}
+
+_LIST_READERS: dict[str, Callable[[Any], Any]] = {
+    "list_id": setting.list_id,
+    "addresses": setting.addresses,
 }
 
 _READERS: dict[str, Callable[[Any], Any]] = {

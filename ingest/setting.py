@@ -52,6 +52,15 @@ def text(value: Any) -> str:
     return value
 
 
+def list_id(value: Any) -> str:
+    """In lower case, as ids are compared. The store joins them with commas, and has `*` for the
+    lists that a mail names itself; RFC 2919 3 allows neither here, nor white space."""
+    name = text(value).lower()
+    if name in ("", "*") or any(letter in ",<>" or letter.isspace() for letter in name):
+        raise Unfit(f"what List-Id says between <>, without comma or white space; {value!r} is not")
+    return name
+
+
 def texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
         raise Unfit('a list of texts, as in ["a", "b"]')

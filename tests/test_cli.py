@@ -52,6 +52,19 @@ def run(folder: Path, *words: str) -> Result:
     return result
 
 
+@pytest.mark.parametrize("command", ["replay", "audit"])
+@pytest.mark.parametrize("wrong", ["a.example.org,b.example.org", "", "*", "A list <a>"])
+def test_what_is_no_list_id_is_refused(command: str, wrong: str, tmp_path: Path) -> None:
+    """Ids are kept joined with commas: an id with one in it would come back as two."""
+    words = ["--database", f"sqlite:///{tmp_path}/i.db", command, "--list", wrong, "a.mbox"]
+    result = CliRunner().invoke(cli, words)
+    assert result.exit_code == 2
+    assert f"must be what List-Id says between <>, without comma or white space; {wrong!r}" in (
+        " ".join(result.output.split())
+    )
+    assert not (tmp_path / "i.db").exists()
+
+
 # --- what commands print ----------------------------------------------------------------------
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from sqlalchemy import Engine
 
+from ingest import setting
 from ingest.config import Config, ConfigError, TrustConfig, load_config
 from ingest.store.database import open_store
 
@@ -20,6 +21,16 @@ if TYPE_CHECKING:
 DEFAULT_DATABASE = "sqlite:///ingest.db"
 # What URLs in records begin with until a server says where it is.
 BASE_URL = "http://localhost:8000"
+
+
+def list_ids(
+    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+) -> tuple[str, ...]:
+    """The callback of an option that names lists."""
+    try:
+        return tuple(setting.list_id(one) for one in values)
+    except setting.Unfit as error:
+        raise click.BadParameter(f"must be {error}") from None
 
 
 class Settings:

@@ -7,13 +7,13 @@ import time
 
 import click
 
-from ingest.cli.options import Settings, asker, parsers_option, store_options
+from ingest.cli.options import Settings, asker, list_ids, parsers_option, store_options
 from ingest.cli.progress import progress
 
 
 @click.command(name="replay")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.option("--list", "lists", metavar="LIST-ID", multiple=True,
+@click.option("--list", "lists", metavar="LIST-ID", multiple=True, callback=list_ids,
               help="File the mail under this list, whatever its List-Id says.")  # fmt: skip
 @click.option("--again", is_flag=True, help="From the start, not from where the last run stopped.")
 @click.option("--dns", is_flag=True,
@@ -57,7 +57,7 @@ def command(
                 engine,
                 source,
                 settings.config,
-                route=tuple(one.lower() for one in lists),
+                route=lists,
                 again=again,
                 ask=ask,
                 parsers=parsers,
