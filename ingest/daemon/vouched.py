@@ -152,7 +152,12 @@ class Vouched:
 
     @property
     def able(self) -> bool:
-        return self._workers.able and self._threads[0].is_alive()
+        return self._workers.able
+
+    @property
+    def alive(self) -> bool:
+        """As of `Workers`: without the thread that reads nothing is handed on."""
+        return self._workers.alive and self._threads[0].is_alive()
 
     @property
     def asking(self) -> int:
