@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -22,7 +23,7 @@ from sqlalchemy import (
     text,
 )
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
@@ -127,10 +128,23 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
     values: Iterable[tuple[Any, ...]] = map(itemgetter(*names), rows)
     if len(names) == 1:
         values = ((one,) for one in values)
-    if connection.dialect.name == "postgresql":
-        _copy(connection, table, names, values)
-    else:
-        _insert_prepared(connection, table, names, values)
+    with _errors_of_sqlalchemy(connection, table):
+        if connection.dialect.name == "postgresql":
+            _copy(connection, table, names, values)
+        else:
+            _insert_prepared(connection, table, names, values)
+
+
+@contextmanager
+def _errors_of_sqlalchemy(connection: Connection, table: Table) -> Iterator[None]:
+    """What the driver raises, as SQLAlchemy raises it: callers know no other."""
+    dialect = connection.dialect
+    dbapi: Any = dialect.loaded_dbapi
+    try:
+        yield
+    except dbapi.Error as error:
+        said = f"insert many rows into {table.name}"
+        raise DBAPIError.instance(said, None, error, dbapi.Error, dialect=dialect) from error
 
 
 def try_insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> bool:
@@ -147,8 +161,6 @@ def try_insert_rows(connection: Connection, table: Table, rows: Sequence[dict[st
     try:
         with connection.begin_nested():
             insert_rows(connection, table, rows)
-    except UniqueViolation:
-        return False
     except IntegrityError as error:
         if isinstance(error.orig, UniqueViolation):
             return False

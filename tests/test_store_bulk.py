@@ -1,0 +1,140 @@
+"""Many rows and many keys at once, past SQLAlchemy's way of doing it, give what that gives."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
+
+from ingest.store import schema
+from ingest.store.bulk import insert_rows, is_any, try_insert_rows
+from ingest.store.database import open_store, write_transaction
+
+MANY = 50
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_store(database_url, create=True)
+    yield engine
+    engine.dispose()
+
+
+def mail_row(number: int) -> dict[str, Any]:
+    return {
+        "id": number,
+        "sha256": number.to_bytes(32, "big"),
+        "size": number,
+        "codec": 0,
+        "raw": bytes(range(256)) * (number % 3),
+        "source": "replay",
+        "envelope": None if number % 2 else 'a "quoted"\ttext\\with\nlines, ü and \U0001f642',
+        "route": "",
+        "flaws": "",
+        "withdrawn": number % 5 == 0,
+        "accepted": datetime(2026, 3, 2, 10, 15, 1, number),
+    }
+
+
+def stored(engine: Engine) -> list[dict[str, Any]]:
+    with engine.connect() as connection:
+        rows = connection.execute(select(schema.mail).order_by(schema.mail.c.id)).mappings()
+        return [{**row, "raw": bytes(row["raw"]), "sha256": bytes(row["sha256"])} for row in rows]
+
+
+@pytest.mark.parametrize("count", [0, 1, 19, 20, MANY])
+def test_rows_come_back_as_they_were_given(engine: Engine, count: int) -> None:
+    rows = [mail_row(number) for number in range(1, count + 1)]
+    with write_transaction(engine) as connection:
+        insert_rows(connection, schema.mail, rows)
+    assert stored(engine) == rows
+
+
+def test_a_table_of_one_column_more_than_its_rows_have(engine: Engine) -> None:
+    """What is not given is as the table has it by default."""
+    people = [
+        {"id": number, "email": f"{number}@example.org", "name": "", "name_rank": ""}
+        for number in range(1, MANY)
+    ]
+    with write_transaction(engine) as connection:
+        insert_rows(connection, schema.person, people)
+        insert_rows(connection, schema.mail, [mail_row(number) for number in range(1, MANY)])
+        insert_rows(
+            connection,
+            schema.pending,
+            [{"mail_id": number, "tries": 0, "reason": None} for number in range(1, MANY)],
+        )
+        found = connection.execute(select(func.count()).select_from(schema.pending)).scalar_one()
+    assert found == MANY - 1
+
+
+def test_an_error_is_one_of_sqlalchemy_and_undoes_all(engine: Engine) -> None:
+    rows = [mail_row(number) for number in range(1, MANY)]
+    with pytest.raises(IntegrityError), write_transaction(engine) as connection:
+        insert_rows(connection, schema.mail, [*rows, rows[0]])
+    with pytest.raises(IntegrityError), write_transaction(engine) as connection:
+        insert_rows(connection, schema.mail, [*rows, {**mail_row(MANY), "size": -1}])
+    assert stored(engine) == []
+
+
+def test_what_the_database_cannot_hold_is_an_error_of_data(engine: Engine) -> None:
+    people = [
+        {"id": number, "email": f"{number}@example.org", "name": "", "name_rank": ""}
+        for number in range(1, MANY)
+    ]
+    people[7]["name"] = "a\0b" if engine.dialect.name == "postgresql" else "\ud800"
+    wanted = (DataError, DBAPIError, UnicodeEncodeError)
+    with pytest.raises(wanted), write_transaction(engine) as connection:
+        insert_rows(connection, schema.person, people)
+
+
+def test_rows_that_somebody_has_inserted_meanwhile_stop_all(engine: Engine) -> None:
+    rows = [mail_row(number) for number in range(1, MANY)]
+    with write_transaction(engine) as connection:
+        insert_rows(connection, schema.mail, rows[:1])
+    if engine.dialect.name != "postgresql":
+        return  # one writer: nobody can have
+    with write_transaction(engine) as connection:
+        others = [{**row, "id": row["id"] + 1000} for row in rows]
+        assert not try_insert_rows(connection, schema.mail, others)
+        assert try_insert_rows(connection, schema.mail, rows[1:])
+    assert stored(engine) == rows
+
+
+@pytest.mark.parametrize("count", [0, 1, 700])
+def test_any_of_many_keys(engine: Engine, count: int) -> None:
+    odd = ["it's", 'say "so"', "back\\slash", "{}", "ü", "", "null", "[1]"]
+    with write_transaction(engine) as connection:
+        insert_rows(
+            connection,
+            schema.person,
+            [
+                {"id": number, "email": email, "name": "", "name_rank": ""}
+                for number, email in enumerate([*odd, *(f"{n}@x" for n in range(MANY))], 1)
+            ],
+        )
+        person = schema.person.c
+        texts = odd[:count] + [f"{n}@x" for n in range(10, count)]
+        query = select(person.email).where(is_any(person.email, texts))
+        known = {*odd, *(f"{n}@x" for n in range(MANY))}
+        assert set(connection.execute(query).scalars()) == known & set(texts)
+        numbers = [-(2**62), *range(3, 3 + count)]
+        query = select(person.email).where(is_any(person.id, numbers), person.name == "")
+        assert len(connection.execute(query).all()) == min(count, len(known) - 2)
+        absent = select(func.count()).select_from(schema.person).where(~is_any(person.id, numbers))
+        assert connection.execute(absent).scalar_one() == len(known) - min(count, len(known) - 2)
+
+
+def test_an_index_is_used_for_many_keys(engine: Engine) -> None:
+    """SQLite looks at every row where a condition is written as a truth value."""
+    query = select(schema.message.c.id).where(is_any(schema.message.c.thread_id, [1, 2]))
+    said = str(query.compile(engine, compile_kwargs={"render_postcompile": True}))
+    assert "= 1" not in said
+    if engine.dialect.name == "sqlite":
+        with engine.connect() as connection:
+            plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", ("[1, 2]",)).all()
+        assert any("ix_message_thread_id" in row[3] for row in plan)
