@@ -63,6 +63,8 @@ def vouched(
             yield made, workers, server
         finally:
             made.stop()
+            for thread in made._threads:  # with their sockets, which other tests count
+                thread.join(PATIENCE)
 
 
 def arrived(raw: bytes) -> Delivery:
@@ -133,7 +135,7 @@ def test_a_silent_server_holds_up_nobody_else() -> None:
 def test_no_more_mail_waits_than_there_is_room_for() -> None:
     names = [f"s{number}" for number in range(12)]
     zone = {f"{one}._domainkey.stalled.example": silent for one in names}
-    with vouched(zone, Asking(threads=1, budget=50, per_name=50, mails=4)) as (made, _, _server):
+    with vouched(zone, Asking(threads=1, budget=50, per_name=10, mails=4)) as (made, _, _server):
         futures = [
             made.submit(arrived(sign(patch(at), replace(STALLED, selector=one))), Config())
             for at, one in enumerate(names)
@@ -161,7 +163,7 @@ def test_what_was_asked_for_or_came_long_ago_is_handed_on_as_it_is(given: Delive
 
 def test_what_still_waits_at_the_end_is_given_up() -> None:
     zone = {STALLED.name: silent}
-    with vouched(zone, Asking(per_name=2)) as (made, _, _server):
+    with vouched(zone, Asking(per_name=1)) as (made, _, _server):
         waiting = made.submit(arrived(sign(patch(), STALLED)), Config())
         deadline = time.monotonic() + PATIENCE
         while not made.asking:
