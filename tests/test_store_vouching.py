@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,8 @@ from ingest.pipeline import rederive
 from ingest.replay import reparse
 from ingest.store import schema
 from ingest.store.database import open_store, write_transaction
-from ingest.store.vouching import Stored, read_vouching
+from ingest.store.incoming import REPLAY
+from ingest.store.vouching import Stored, read_keys, read_vouching
 from ingest.trust.answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure
 from ingest.trust.verdict import Kind, Reason, Result
 from ingest.trust.vouch import verified
@@ -121,6 +123,30 @@ def test_another_delivery_takes_nothing_away(engine: Engine) -> None:
     mails.store(engine, [delivery(raw, route=("more.example.org",))])
     assert [one.result for one in kept(engine).verdicts] == [Result.PASS]
     assert check(engine, Config()).faults == ()
+
+
+def test_a_replay_may_ask_again_for_what_dns_did_not_say(engine: Engine) -> None:
+    """And for nothing else: not for what it said, nor for mail that came by itself."""
+    raw = sign(sign(mails.patch()), ED25519)
+    no, down, yes = NoSuchKey(), TemporaryFailure(), Found(record(RSA.key))
+
+    def replayed(**said: Answer) -> list[Answer]:
+        keys = tuple((f"{name}._domainkey.example.org", one) for name, one in said.items())
+        mails.store(engine, [replace(delivery(raw, keys=keys), source=REPLAY)])
+        with engine.connect() as connection:
+            (found,) = read_keys(connection, [mail_id(connection)]).values()
+        return [one for _, one in found]  # by name: ed, s1
+
+    mails.store(engine, [replace(delivery(raw), source=REPLAY)])
+    assert replayed(ed=down, s1=down) == [down, down]
+    assert replayed(ed=no, s1=down) == [no, down]
+    assert replayed(s1=yes) == [no, yes]
+    assert replayed(ed=yes, s1=no) == [no, yes]
+    assert replayed(ed=down, s1=down) == [no, yes]
+    assert [one.result for one in kept(engine).verdicts] == [Result.NOT_CHECKED, Result.PASS]
+    mails.clear(engine)
+    mails.store(engine, [delivery(raw, arrived=mails.NOW, keys=(("x.example", down),))])
+    assert replayed(ed=yes, s1=yes) == [down]
 
 
 def test_damage_is_seen(engine: Engine) -> None:

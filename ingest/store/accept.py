@@ -20,7 +20,8 @@ from ingest.store import raw as raw_form
 from ingest.store import schema
 from ingest.store.bulk import allocate, chunks, try_insert_rows
 from ingest.store.incoming import REPLAY, Delivery, arrival
-from ingest.store.vouching import read_keys
+from ingest.store.vouching import Keys, read_keys
+from ingest.trust.answer import Answer, TemporaryFailure
 
 
 class Was(Enum):
@@ -197,16 +198,27 @@ def _known(
 
 
 def _merge(first: Delivery, again: Delivery) -> Delivery:
-    # Keys that were had once stand. What a replay asks today says nothing of mail that came by
-    # itself, whose signatures were to be judged then.
-    late = first.keys is None and first.source == again.source == REPLAY
     return replace(
         first,
         route=tuple(sorted({*first.route, *again.route})),
         flaws=tuple(sorted({*first.flaws, *again.flaws})),
         withdrawn=first.withdrawn or again.withdrawn,
-        keys=again.keys if late else first.keys,
+        keys=_merged_keys(first, again),
     )
+
+
+def _merged_keys(first: Delivery, again: Delivery) -> Keys | None:
+    """What DNS said once stands; what it did not say may be asked again, but only of mail out of
+    an archive: what a replay hears today says nothing of mail that came by itself, whose
+    signatures were to be judged then."""
+    if again.keys is None or not first.source == again.source == REPLAY:
+        return first.keys
+    said = {name: one for name, one in first.keys or () if not isinstance(one, TemporaryFailure)}
+    return tuple(sorted((dict(first.keys or ()) | dict(again.keys) | said).items(), key=_name))
+
+
+def _name(pair: tuple[str, Answer]) -> str:
+    return pair[0]
 
 
 def _joined(values: Iterable[str]) -> str:
