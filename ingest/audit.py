@@ -25,6 +25,7 @@ from ingest.store.finding import Finding, Verdict
 from ingest.store.incoming import Delivery, Derived
 from ingest.store.stored import StoredMail
 from ingest.store.verify import arrangement_findings
+from ingest.trust.signatures import names
 
 BATCH = 500
 
@@ -84,10 +85,11 @@ class _Audit:
 
     def __init__(self, connection: Connection, config: Config, route: Sequence[str]) -> None:
         self._connection = connection
-        self._config = config
+        self._config = _without_keyrings(config)
         self._route = route
         self._comparison = Comparison(connection, self._derive_stored)
         self._mail_ids: set[int] = set()
+        self._unanswered: set[int] = set()
         self._absent: set[bytes] = set()
         self._message_ids: set[int] = set()
         self._found: set[Finding] = set()
@@ -110,7 +112,7 @@ class _Audit:
             elif (one := self._mail(delivery, mail)) is not None:
                 derived[mail.mail_id] = one
         derived |= self._lacking(absent)
-        self._comparison.compare(derived)
+        self._comparison.compare(derived, unanswered=self._unanswered)
 
     def findings(self, *, extra: bool) -> Iterator[Finding]:
         comparison = self._comparison
@@ -157,6 +159,9 @@ class _Audit:
         name = _name(delivery, derived)
         for column in _differing(delivery, mail):
             self._say(name, Verdict.ALTERED, f"mail.{column}")
+        for verdict, what in _answers_lost(delivery, mail):
+            self._say(name, verdict, what)
+            self._unanswered.add(mail.mail_id)
         if known:
             return None
         if derived is None:
@@ -188,6 +193,7 @@ class _Audit:
             ]
             if one is not None and lost and lost[0] is not None:
                 derived[lost[0]] = one
+                self._unanswered.add(lost[0])
                 self._mail_ids.add(lost[0])
                 self._absent.discard(delivery.sha256)
             if any(holder.mail_id is not None and not holder.lost for holder in known) and not lost:
@@ -200,13 +206,21 @@ class _Audit:
         self._found.add(Finding(name, verdict, what))
 
 
+def _without_keyrings(config: Config) -> Config:
+    """Developers' keys are on this machine, and may be others than they were."""
+    return replace(config, trust=replace(config.trust, keyrings=()))
+
+
 def _as_stored(delivery: Delivery, mail: StoredMail) -> Delivery:
-    """The delivery with what others have added to the mail since: they add up."""
+    """The delivery with what others have added to the mail since: they add up. What DNS said when
+    it came nobody can say again, and is taken as it is."""
     return replace(
         delivery,
         route=tuple(sorted({*delivery.route, *mail.route})),
         flaws=tuple(sorted({*delivery.flaws, *(mail.flaws or ())})),
         withdrawn=delivery.withdrawn or mail.withdrawn,
+        arrived=mail.arrived,
+        keys=mail.keys,
     )
 
 
@@ -222,6 +236,17 @@ def _differing(delivery: Delivery, mail: StoredMail) -> Iterator[str]:
         yield "flaws"
     if delivery.withdrawn and not mail.withdrawn:
         yield "withdrawn"
+
+
+def _answers_lost(delivery: Delivery, mail: StoredMail) -> Iterator[tuple[Verdict, str]]:
+    """Where DNS was asked for a mail's keys, there is an answer for each name."""
+    if not mail.readable:
+        yield Verdict.ALTERED, "answer"
+    elif mail.keys is not None:
+        answered = {name for name, _ in mail.keys}
+        for name in names(delivery.raw):
+            if name not in answered:
+                yield Verdict.MISSING, f"answer {name}"
 
 
 def _merged(deliveries: Iterable[Delivery]) -> dict[bytes, Delivery]:

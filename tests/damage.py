@@ -21,7 +21,8 @@ from ingest.store.spool import mail_ids, read_deliveries
 TABLES = (
     schema.mail, schema.message, schema.body, schema.copy, schema.posting, schema.patch,
     schema.cover, schema.comment, schema.member, schema.series, schema.trace, schema.trailer,
-    schema.dependency, schema.person, schema.list_, schema.thread_node,
+    schema.dependency, schema.person, schema.list_, schema.thread_node, schema.answer,
+    schema.verdict, schema.auth_result,
 )  # fmt: skip
 
 
@@ -86,6 +87,8 @@ class Names:
                 name = self._node[row["node"]]
             case "message":
                 name = self.keys[row["id"]]
+            case "answer" | "verdict" | "auth_result":
+                name = self._of_mail[row["mail_id"]]
             case _:
                 name = self.keys[row["message_id"]]
         return Expected(name, "missing", table.name)

@@ -1,13 +1,24 @@
-"""A small archive, written here: series, replies, resends, cross-posts, what is unthreaded."""
+"""A small archive, written here: series, replies, resends, cross-posts, what is unthreaded; some
+of it signed, and checked by our own mail server."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+
+from ingest.config import Config, TrustConfig
+from ingest.trust.answer import Answer
+from tests.mails import OTHERS, OURS
+from tests.signing import ED25519, RELAY, RSA, Signer, arc, sign, zone
+
+CONFIG = Config(trust=TrustConfig(authserv_ids=("mx.example.org",)))
 
 _START = datetime(2025, 3, 3, 9, 0, tzinfo=UTC)
 _PEOPLE = ("Ada Byron <ada@example.org>", "Bo Li <bo@example.com>", "Cy Or <cy@example.net>")
 _LISTS = ("dev.lists.example.org", "net.lists.example.org")
+
+_DEVELOPER = "X-Developer-Signature: v=1; a=ed25519-sha256; t=1741000000; h=from; bh=eA==; b=eA=="
 
 _DIFF = """\
 ---
@@ -28,6 +39,11 @@ index 1111111..2222222 100644
 """
 
 
+def ask(names: Iterable[str]) -> Mapping[str, Answer]:
+    """What DNS says of the keys; one of them is gone."""
+    return {name: zone()(name) for name in names}
+
+
 def mails(series: int = 8) -> list[bytes]:
     """About nine mails for each of `series` series, oldest first."""
     found: list[bytes] = []
@@ -44,17 +60,16 @@ def mails(series: int = 8) -> list[bytes]:
                 + _DIFF.format(name=f"f{one}n{number}")
                 + ("\nbase-commit: " + f"{one:040x}\n" if number == 3 else "")
             )
-            found.append(
-                _mail(
-                    f"s{one}.{number}@example.org",
-                    who,
-                    f"[PATCH v2 {number}/3] subject {one}: part {number}",
-                    body,
-                    at + timedelta(seconds=number),
-                    one,
-                    above=cover if threaded else None,
-                )
+            raw = _mail(
+                f"s{one}.{number}@example.org",
+                who,
+                f"[PATCH v2 {number}/3] subject {one}: part {number}",
+                body,
+                at + timedelta(seconds=number),
+                one,
+                above=cover if threaded else None,
             )
+            found.append(_vouched(raw, number))
         review = f"s{one}.r@example.org"
         body = f"> Change 1.\n\nGood.\n\nAcked-by: {other}\n"
         subject = f"Re: [PATCH v2 1/3] subject {one}: part 1"
@@ -79,6 +94,18 @@ def mails(series: int = 8) -> list[bytes]:
         # The same mail through the other list: one message, two postings.
         found.append(_mail(cover, who, f"[PATCH v2 0/3] subject {one}", "About it.\n", at, one + 1))
     return found
+
+
+def _vouched(raw: bytes, number: int) -> bytes:
+    """The first patch of a series with two signatures, the second by a list and a key that is
+    gone, the third as a developer's tool and our server leave it."""
+    match number:
+        case 1:
+            return sign(sign(raw), ED25519)
+        case 2:
+            return arc(sign(raw, Signer("gone.example")), RELAY, instance=1)
+        case _:
+            return f"{OURS}\n{OTHERS}\n{_DEVELOPER}\n".encode() + sign(raw, RSA)
 
 
 def _mail(

@@ -27,18 +27,22 @@ from tests.test_audit import FIRST, Mails, id_of, mail_of, of, of_mail, of_messa
 unguarded = contextmanager(damage.unguarded)
 
 ARCHIVE = small_archive.mails()
+CONFIG = small_archive.CONFIG
 COVER = "<s1.0@example.org>"
 REVIEW = "<s1.r@example.org>"
 OTHER = "<s0.q@example.org>"
 
 # What the mail alone knows, and only an audit can miss: the last of a list, a way it came.
-UNKNOWN = (schema.posting, schema.trailer, schema.dependency)
+UNKNOWN = (
+    schema.posting, schema.trailer, schema.dependency, schema.answer, schema.verdict,
+    schema.auth_result,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("check") / "store.db"
-    store_of(f"sqlite:///{path}", ARCHIVE, Config()).dispose()
+    store_of(f"sqlite:///{path}", ARCHIVE, CONFIG).dispose()
     return path
 
 
@@ -52,13 +56,13 @@ def engine(pristine: Path, tmp_path: Path) -> Iterator[Engine]:
 
 
 def faults(engine: Engine, config: Config | None = None, *, raw: bool | None = None) -> list[str]:
-    health = check(engine, config or Config(), raw=raw)
+    health = check(engine, config or CONFIG, raw=raw)
     return [f"{one.area} {one.name}: {one.what}" for one in health.faults]
 
 
 def test_a_replayed_store_is_sound(database_url: str) -> None:
-    engine = store_of(database_url, ARCHIVE, Config())
-    health = check(engine, Config())
+    engine = store_of(database_url, ARCHIVE, CONFIG)
+    health = check(engine, CONFIG)
     assert health.sound
     assert health.notes == ()
     assert health.counts["mails"] == len(set(ARCHIVE))
@@ -81,7 +85,7 @@ def test_a_missing_row_is_noticed(engine: Engine, table: Any) -> None:
 
 
 def test_missing_rows_are_noticed_in_both_databases(database_url: str) -> None:
-    engine = store_of(database_url, ARCHIVE, Config())
+    engine = store_of(database_url, ARCHIVE, CONFIG)
     with unguarded(engine) as connection:
         connection.execute(delete(schema.person).where(schema.person.c.email == "ada@example.org"))
         connection.execute(delete(schema.copy).where(schema.copy.c.mail_id == mail_of(REVIEW)))
@@ -155,7 +159,7 @@ def test_what_is_set_aside_is_listed_with_its_reason(engine: Engine) -> None:
         for table in (schema.message, schema.copy, schema.posting):
             connection.execute(delete(table).where(table.c.mail_id == mail_id))
         connection.execute(insert(schema.pending).values(mail_id=mail_id, tries=0))
-    health = check(engine, Config())
+    health = check(engine, CONFIG)
     assert (health.sound, health.notes) == (True, ("1 mails wait to be derived",))
     with unguarded(engine) as connection:
         connection.execute(update(schema.pending).values(reason="parse-failed: KeyError: 'x'"))
@@ -169,7 +173,7 @@ def test_raw_mail_of_a_large_store_is_read_on_request(
     monkeypatch.setattr("ingest.check.RAW_BY_DEFAULT", 10)
     with unguarded(engine) as connection:
         connection.execute(of_mail(schema.mail, "id", FIRST, size=1))
-    health = check(engine, Config())
+    health = check(engine, CONFIG)
     assert health.sound
     number = len(set(ARCHIVE))
     assert health.notes == (f"the bytes of {number} mails were not read: --raw does it",)
@@ -194,7 +198,7 @@ def test_a_time_that_is_none_is_refused_by_name(engine: Engine) -> None:
     with unguarded(engine) as connection:
         connection.exec_driver_sql("UPDATE series SET date = 'soon' WHERE id = 3")
     with pytest.raises(StoreError, match="series 3: date is no time: 'soon'"):
-        check(engine, Config())
+        check(engine, CONFIG)
 
 
 def test_a_damaged_file_is_said_to_be_damaged(pristine: Path, tmp_path: Path) -> None:
@@ -230,7 +234,7 @@ def test_command(pristine: Path, engine: Engine) -> None:
 
 
 def test_the_check_writes_nothing(engine: Engine, pristine: Path) -> None:
-    check(engine, Config())
+    check(engine, CONFIG)
     engine.dispose()
     assert Path(str(engine.url.database)).read_bytes() == pristine.read_bytes()
 
@@ -244,9 +248,9 @@ def test_mail_that_is_anything(database_url: str) -> None:
         for _ in range(6):
             spoilt[chance.randrange(len(spoilt))] = chance.randrange(256)
         mails.append(bytes(spoilt))
-    engine = store_of(database_url, [*ARCHIVE, *mails], Config())
+    engine = store_of(database_url, [*ARCHIVE, *mails], CONFIG)
     assert faults(engine) == []
-    assert audit(engine, [Mails([*ARCHIVE, *mails])], Config()).lines == ()
+    assert audit(engine, [Mails([*ARCHIVE, *mails])], CONFIG).lines == ()
     engine.dispose()
 
 
@@ -261,10 +265,10 @@ def test_submitters_that_still_look_like_a_list(tmp_path: Path) -> None:
         mails.patch("c@example.org", name="c"),
     ]  # fmt: skip
     url = ["--database", f"sqlite:///{tmp_path}/people.db"]
-    store_of(url[1], given[1:], Config()).dispose()
+    store_of(url[1], given[1:], CONFIG).dispose()
     people = [*url, "check", "--people"]
     assert CliRunner().invoke(cli, people).output == "no submitter looks like a list\n"
-    store_of(url[1], given, Config()).dispose()
+    store_of(url[1], given, CONFIG).dispose()
     assert CliRunner().invoke(cli, people).output == (
         "     1  list  Someone via Dev <dev@lists.example.org>\n"
     )

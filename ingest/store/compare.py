@@ -15,7 +15,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass, replace
 from typing import Any
 
-from sqlalchemy import Connection
+from sqlalchemy import Connection, Table
 
 from ingest.series.arrange import Place
 from ingest.series.facts import key_of
@@ -27,6 +27,8 @@ from ingest.store.nodes import Threads
 from ingest.store.rows import _cover_row, _message_row, _patch_row
 from ingest.store.settle import Copy, Settled, settle
 from ingest.store.shared import SharedRows
+from ingest.store.vouching import result_rows, verdict_rows
+from ingest.trust.verdict import Kind
 
 # What the message's place decides, or people; `id` finds the row.
 _BY_PLACE = {"id", "person_id", "outcome"}
@@ -40,6 +42,7 @@ class _Batch:
     """The stored rows around one batch of mails, by what they are looked up by."""
 
     derived: Mapping[int, Derived]
+    unanswered: Collection[int]
     messages: Mapping[int, Any]
     copies: Mapping[int, Any]  # by mail
     postings: Mapping[int, list[Any]]  # by mail
@@ -48,6 +51,8 @@ class _Batch:
     covers: Mapping[int, Any]
     trailers: Mapping[int, Mapping[int, tuple[str, str]]]  # by message, by position
     dependencies: Mapping[int, Mapping[int, tuple[str, str]]]
+    verdicts: Mapping[int, Mapping[int, Any]]  # by mail, by number
+    auth_results: Mapping[int, Mapping[int, Any]]  # by mail, by position
     threads: Threads
 
 
@@ -66,11 +71,15 @@ class Comparison:
         self.threads: set[int] = set()
         self.shared = SharedRows()
 
-    def compare(self, derived: Mapping[int, Derived]) -> None:
-        """Compare the rows of these mails, by mail id, with what was derived of them."""
+    def compare(self, derived: Mapping[int, Derived], *, unanswered: Collection[int] = ()) -> None:
+        """Compare the rows of these mails, by mail id, with what was derived of them.
+
+        `unanswered`: those of which it is lost what DNS said: no verdict can be made again, and
+        what is stored of them is not held against it.
+        """
         if not derived:
             return
-        batch = self._load(derived)
+        batch = self._load(derived, unanswered)
         self.shared.load(self._connection, derived.values())
         for msgid, settled in self._settled(batch):
             row_id = settled.message_id
@@ -97,7 +106,7 @@ class Comparison:
 
     # --- loading ---
 
-    def _load(self, derived: Mapping[int, Derived]) -> _Batch:
+    def _load(self, derived: Mapping[int, Derived], unanswered: Collection[int]) -> _Batch:
         connection = self._connection
         msgids = {one.facts.msgid for one in derived.values()}
         own = stored.rows_where(connection, schema.copy, "mail_id", derived)
@@ -115,6 +124,7 @@ class Comparison:
         }
         return _Batch(
             derived=derived,
+            unanswered=unanswered,
             messages={row.id: row for row in rows},
             copies={row.mail_id: row for row in (*own, *others)},
             postings=stored.posting_rows(connection, derived),
@@ -123,6 +133,8 @@ class Comparison:
             covers=by_id[schema.cover],
             trailers=_by_position((row, row.key, row.value) for row in trailers),
             dependencies=_by_position((row, row.kind, row.target) for row in dependencies),
+            verdicts=_by_mail(connection, schema.verdict, "number", derived),
+            auth_results=_by_mail(connection, schema.auth_result, "position", derived),
             threads=Threads(
                 connection, [(one.facts.msgid, *one.links) for one in derived.values()]
             ),
@@ -170,6 +182,7 @@ class Comparison:
             self._alike(key, "copy", row, wanted)
         message = batch.messages.get(row_id)
         self._postings(batch, copy.mail_id, key, row_id)
+        self._vouching(batch, copy.mail_id, key, row)
         self.shared.person(one, key, message.email if message is not None else None)
         self.shared.lists(one, key)
         return self._thread(batch, key, one, message)
@@ -192,6 +205,34 @@ class Comparison:
             self._say(key, Verdict.ALTERED, f"posting in {name}, which it does not name")
         if any(row.message_id != row_id >= 0 for row in postings):
             self._say(key, Verdict.ALTERED, "posting.message_id")
+
+    def _vouching(self, batch: _Batch, mail_id: int, key: str, copy: Any) -> None:
+        """Compare what vouches for the sender."""
+        one = batch.derived[mail_id]
+        results = {row["position"]: row for row in result_rows(mail_id, one)}
+        self._numbered(key, "auth_result", results, batch.auth_results.get(mail_id, {}))
+        if mail_id in batch.unanswered:
+            return
+        if copy is not None:
+            wanted = {"asked": one.keys is not None, "chain": one.chain}
+            self._alike(key, "copy", copy, wanted)
+        verdicts = {row["number"]: row for row in verdict_rows(mail_id, one)}
+        self._numbered(key, "verdict", verdicts, batch.verdicts.get(mail_id, {}))
+
+    def _numbered(
+        self,
+        key: str,
+        table: str,
+        wanted: Mapping[int, Mapping[str, Any]],
+        there: Mapping[int, Any],
+    ) -> None:
+        for number, columns in wanted.items():
+            if number not in there:
+                self._say(key, Verdict.MISSING, f"{table} {number}")
+            elif _differ(columns, there[number]):
+                self._say(key, Verdict.ALTERED, f"{table} {number}")
+        for number in sorted(there.keys() - wanted.keys()):
+            self._say(key, Verdict.ALTERED, f"{table} {number}, which it has not")
 
     def _message(self, batch: _Batch, settled: Settled, row_id: int, thread_id: int) -> None:
         row = batch.messages.get(row_id)
@@ -290,6 +331,22 @@ class Comparison:
 
     def _say(self, key: str, verdict: Verdict, what: str) -> None:
         self.found.add(Finding(key, verdict, what))
+
+
+def _by_mail(
+    connection: Connection, table: Table, number: str, mail_ids: Iterable[int]
+) -> Mapping[int, Mapping[int, Any]]:
+    found: dict[int, dict[int, Any]] = defaultdict(dict)
+    for row in stored.rows_where(connection, table, "mail_id", mail_ids):
+        found[row.mail_id][getattr(row, number)] = row
+    return found
+
+
+def _differ(wanted: Mapping[str, Any], row: Any) -> bool:
+    """Whether a stored row is not what it should be. Of a developer's signature only that it is
+    there: what the keyrings said then is not what they say now."""
+    columns = ("kind",) if wanted.get("kind") == Kind.PATATT.value else tuple(wanted)
+    return any(getattr(row, column) != wanted[column] for column in columns)
 
 
 def _by_position(

@@ -10,6 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import (
@@ -28,6 +29,8 @@ from ingest.store import raw as raw_form
 from ingest.store import schema
 from ingest.store.bulk import chunks
 from ingest.store.database import StoreError
+from ingest.store.incoming import arrival
+from ingest.store.vouching import Keys, read_keys
 
 
 @contextmanager
@@ -69,7 +72,8 @@ _TIME = "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StoredMail:
     """A mail's row, unpacked. `raw`: None where it cannot be read; `flaws`: None where they
-    are no defects. `waiting`: it is pending, `reason` says why it was set aside, if it was."""
+    are no defects. `waiting`: it is pending, `reason` says why it was set aside, if it was.
+    `keys`: what DNS said, None where it was not asked; `readable`: whether that can be read."""
 
     mail_id: int
     sha256: bytes
@@ -81,6 +85,9 @@ class StoredMail:
     has_copy: bool
     waiting: bool
     reason: str | None
+    arrived: datetime | None
+    keys: Keys | None
+    readable: bool
 
 
 def mails(
@@ -99,7 +106,9 @@ def mails(
         )
     )
     for some in chunks(keys):
-        for row in connection.execute(query.where(mail.c[column].in_(some))):
+        rows = connection.execute(query.where(mail.c[column].in_(some))).all()
+        answers, damaged = _answers(connection, [row.id for row in rows])
+        for row in rows:
             yield StoredMail(
                 mail_id=row.id,
                 sha256=bytes(row.sha256),
@@ -111,7 +120,22 @@ def mails(
                 has_copy=row.copied is not None,
                 waiting=row.waiting is not None,
                 reason=row.reason,
+                arrived=arrival(row.source, row.accepted),
+                keys=answers.get(row.id),
+                readable=row.id not in damaged,
             )
+
+
+def _answers(connection: Connection, mail_ids: list[int]) -> tuple[dict[int, Keys], set[int]]:
+    """What DNS said, by mail, and the mails of which that cannot be read."""
+    try:
+        return read_keys(connection, mail_ids), set()
+    except ValueError:
+        if len(mail_ids) == 1:
+            return {}, set(mail_ids)
+    half = len(mail_ids) // 2
+    first, second = (_answers(connection, some) for some in (mail_ids[:half], mail_ids[half:]))
+    return first[0] | second[0], first[1] | second[1]
 
 
 def readable(codec: int, stored: bytes) -> bytes | None:
