@@ -20,7 +20,7 @@ from ingest.trust.verdict import Reason, Result
 from tests import mails
 from tests.mails import NOW, delivery
 from tests.nameserver import Nameserver, Say, nameserver, silent, texts
-from tests.signing import ED25519, RSA, Signer, record, sign
+from tests.signing import ED25519, RSA, Signer, arc, record, sign
 
 PATIENCE = 60
 ZONE = {one.name: texts(record(one.key)) for one in (RSA, ED25519)}
@@ -130,6 +130,28 @@ def test_a_silent_server_holds_up_nobody_else() -> None:
         assert made.asking == 0
         # What nobody waits for any more is not asked.
         assert len(set(server.names)) < 20
+
+
+def test_one_organisations_silence_leaves_threads_for_the_others() -> None:
+    """Neither its mails, nor the hops of a long chain, come before a key that can be had."""
+    zone = ZONE | {f"s{number}._domainkey.stalled.example": silent for number in range(40)}
+    hops = [Signer(f"hop{number}.example", "arc", "rsa-1024.pem") for number in range(20)]
+    zone |= {one.name: silent for one in hops}
+    chain = patch(100)
+    for instance, hop in enumerate(hops, 1):
+        chain = arc(chain, hop, instance=instance)
+    with vouched(zone, Asking(threads=3, budget=30, per_name=2)) as (made, _, _server):
+        waiting = [
+            made.submit(
+                arrived(sign(patch(number), replace(STALLED, selector=f"s{number}"))), Config()
+            )
+            for number in range(40)
+        ]
+        long = made.submit(arrived(chain), Config())
+        one = derived(made.submit(arrived(sign(patch(200))), Config()))
+        assert results(one) == [(Result.PASS, Reason.HOLDS)]
+        assert not long.done()
+        assert not all(one.done() for one in waiting)
 
 
 def test_no_more_mail_waits_than_there_is_room_for() -> None:

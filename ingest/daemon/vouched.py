@@ -5,9 +5,10 @@ Input: deliveries, as `Workers` takes them. Output: the workers' answers. Stands
 
 Nothing here is on the way to a 250, and nobody waits in line for DNS but who needs it: one thread
 reads which keys a mail names, and hands it on at once where it names none or all are known; a few
-others ask, one name at a time, each name once for all mails that wait for it. A mail waits 20 s at
-most, and when more wait than there is room for, those that came first are derived without what is
-still missing. What is missing then is a `TemporaryFailure`, like any other silence.
+others ask, one name at a time, each name once for all mails that wait for it, in an order that
+keeps threads for others (`daemon.questions`). A mail waits 20 s at most, and when more wait than
+there is room for, those that came first are derived without what is still missing. What is missing
+then is a `TemporaryFailure`, like any other silence.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from functools import partial
 
 from ingest.config import Config, TrustConfig
 from ingest.daemon.journal import log_event
+from ingest.daemon.questions import FIRST, Questions
 from ingest.daemon.workers import Answer, Counts, Workers, WorkersStoppedError
 from ingest.pipeline import DEFECTS, Failure
 from ingest.store.incoming import Delivery, Derived
@@ -100,7 +102,7 @@ class Vouched:
         self._cases: OrderedDict[_Case, None] = OrderedDict()  # that wait for DNS, oldest first
         self._octets = 0  # of these
         self._waiting: dict[str, list[_Case]] = {}  # by name, asked or about to be
-        self._to_ask: deque[str] = deque()
+        self._questions = Questions()
         self._threads: list[threading.Thread] = []
 
     # --- as Workers have it ---
@@ -225,35 +227,36 @@ class Vouched:
                 else:
                     case.missing.add(name)
             if case.missing and not self._stopping:
-                self._wait_for_dns(case)
+                self._wait_for_dns(case, names)
                 return
         self._hand_on(case)
 
-    def _wait_for_dns(self, case: _Case) -> None:
+    def _wait_for_dns(self, case: _Case, names: Sequence[str]) -> None:
         case.until = self._clock() + self._asking.budget
         self._cases[case] = None
         self._octets += len(case.delivery.raw)
-        for name in sorted(case.missing):
-            if name not in self._waiting:
-                self._waiting[name] = []
-                self._to_ask.append(name)
-            self._waiting[name].append(case)
+        for number, name in enumerate(names):
+            if name in case.missing:
+                self._waiting.setdefault(name, []).append(case)
+                self._questions.add(name, first=number < FIRST)
         self._lock.notify_all()
 
     def _forget(self, case: _Case) -> None:
         """It waits no more, whatever for. A name that is not asked yet and that nobody else
-        waits for is not asked at all (`_next`)."""
+        waits for is not asked at all."""
         del self._cases[case]
         self._octets -= len(case.delivery.raw)
         for name in case.missing:
-            waiting = self._waiting.get(name)
-            if waiting is not None and case in waiting:
-                waiting.remove(case)
+            waiting = self._waiting[name]
+            waiting.remove(case)
+            if not waiting:
+                del self._waiting[name]
+                self._questions.drop(name)
 
     def _forget_all(self) -> None:
         self._cases.clear()
         self._waiting.clear()
-        self._to_ask.clear()
+        self._questions.clear()
         self._octets = 0
 
     # --- the threads that ask ---
@@ -266,6 +269,7 @@ class Vouched:
                 found = said.TemporaryFailure()
             ready = []
             with self._lock:
+                self._questions.done(name)  # this thread is the one to take the next
                 for case in self._waiting.pop(name, ()):
                     case.answers[name] = found
                     case.missing.discard(name)
@@ -278,14 +282,12 @@ class Vouched:
     def _next(self) -> str | None:
         """The next name that somebody waits for; None at the end."""
         with self._lock:
-            while True:
-                self._lock.wait_for(lambda: bool(self._to_ask) or self._stopping)
-                if self._stopping:
-                    return None
-                name = self._to_ask.popleft()
-                if self._waiting.get(name):
+            while not self._stopping:
+                name = self._questions.take()
+                if name is not None:
                     return name
-                self._waiting.pop(name, None)
+                self._lock.wait()
+        return None
 
     # --- to the workers ---
 
