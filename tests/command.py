@@ -40,9 +40,10 @@ def bound_by_permissions() -> list[str]:
 
 def ingest(
     *words: str, cwd: Path, stdin: bytes = b"", env: dict[str, str] | None = None,
-    code: str | None = None, under: Sequence[str] = (),
+    code: str | None = None, under: Sequence[str] = (), patience: float = 120,
 ) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
-    """Run `ingest WORDS` to its end. `under`: what is put before the command."""
+    """Run `ingest WORDS` to its end. `under`: what is put before the command; `patience`: seconds
+    that it may take."""
     return subprocess.run(
         [*under, *arguments(*words, code=code)],
         cwd=cwd,
@@ -50,13 +51,15 @@ def ingest(
         input=stdin,
         capture_output=True,
         check=False,
-        timeout=120,
+        timeout=patience,
     )
 
 
-def ingest_ok(*words: str, cwd: Path, stdin: bytes = b"", code: str | None = None) -> str:
+def ingest_ok(
+    *words: str, cwd: Path, stdin: bytes = b"", code: str | None = None, patience: float = 120
+) -> str:
     """Run `ingest WORDS`, which must succeed and have nothing to complain of; its output."""
-    done = ingest(*words, cwd=cwd, stdin=stdin, code=code)
+    done = ingest(*words, cwd=cwd, stdin=stdin, code=code, patience=patience)
     assert (done.returncode, done.stderr) == (0, b""), done
     return done.stdout.decode()
 

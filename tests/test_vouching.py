@@ -17,6 +17,7 @@ from ingest.config import Config
 from ingest.store import schema
 from ingest.store.database import open_store
 from ingest.store.vouching import Stored, read_vouching
+from ingest.trust import signatures
 from ingest.trust.verdict import Reason, Result
 from tests import mails
 from tests.command import ingest, ingest_ok
@@ -55,6 +56,12 @@ def refolded(raw: bytes) -> bytes:
     return raw.replace(b"Subject: [PATCH] ", b"Subject: [PATCH]\n\t")
 
 
+def thousandfold(signed: bytes, raw: bytes) -> bytes:
+    """With the signature so often, below what a reader wants of the header."""
+    header, _, body = raw.partition(b"\n\n")
+    return header + b"\n" + signed.removesuffix(raw) * 1_000 + b"\n" + body
+
+
 def corpus() -> dict[str, bytes]:
     """One mail for each thing that a signature can be."""
     made = {
@@ -82,6 +89,7 @@ def corpus() -> dict[str, bytes]:
         "doubled": b"From: eve@example.net\n" + sign(patch("doubled")),
         "unfit": b"DKIM-Signature: v=1; a=none\n" + patch("unfit"),
         "spaced": b"From : eve@example.net\n" + sign(patch("spaced")),
+        "thousand": thousandfold(sign(patch("thousand")), patch("thousand")),
         "plain": patch("plain"),
     }
     return made | {f"arc-{length}": chain(length) for length in (1, 3, 50)}
@@ -193,6 +201,7 @@ def test_what_lmtp_brings_is_judged(by_daemon: str) -> None:
         "doubled": [(Result.FAIL, Reason.SIGNATURE_MISMATCH)],
         "unfit": [(Result.PERMERROR, Reason.MISSING_TAG)],
         "spaced": [(Result.PERMERROR, Reason.MALFORMED_MAIL)],
+        "thousand": [holds] * 5 + [(Result.NOT_CHECKED, Reason.TOO_MANY)] * 45,
         "plain": [],
     }
     for length in (1, 3, 50):
@@ -261,6 +270,37 @@ def test_a_stalled_dns_delays_no_250(tmp_path: Path) -> None:
         assert set(stored(url)) == {"after"}
         until_derived(url, 21)
         assert {one[2] for some in verdicts(url).values() for one in some} == {Result.TEMPERROR}
+
+
+class AnyName(dict[str, Say]):
+    """A zone in which every name has the same key, for a day."""
+
+    def get(self, _name: str, _: object = None) -> Say:  # type: ignore[override]
+        return texts(record(RSA.key), ttl=86_400)
+
+
+@pytest.mark.torture
+def test_the_real_archive_asks_for_each_name_once(
+    archive: Path, corpus: list[tuple[str, bytes]], tmp_path: Path
+) -> None:
+    """With the wrong key for each, no signature in it holds; and nothing but a replay that asks
+    makes the answers differ from those of the mail alone."""
+    url = f"sqlite:///{tmp_path}/store.db"
+    needed = {name for _, raw in corpus for name in signatures.names(raw)}
+    with nameserver(AnyName()) as server:
+        (tmp_path / "c.toml").write_text(f"[trust]\n{nameservers(server)}\n")
+        words = ("--database", url, "--config", "c.toml", "replay", "-q", "--dns", str(archive))
+        ingest_ok(*words, cwd=tmp_path, patience=3_600)
+        assert sorted(server.names) == sorted(needed)
+    engine = open_store(url)
+    with engine.connect() as connection:
+        results = Counter(connection.execute(select(schema.verdict.c.result)).scalars())
+        assert results[Result.PASS] == 0
+        assert results[Result.FAIL] > 9_000
+        kept = select(func.count()).select_from(schema.answer)
+        assert connection.execute(kept).scalar_one() > 24_000
+    assert check(engine, Config()).faults == ()
+    engine.dispose()
 
 
 def test_explain_says_what_dns_said_and_what_came_of_it(tmp_path: Path) -> None:
