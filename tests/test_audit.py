@@ -19,7 +19,6 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from ingest.audit import Report, audit
 from ingest.cli import cli
 from ingest.config import Config
-from ingest.intake.open_source import open_source
 from ingest.intake.source import Deletion, RawMail
 from ingest.replay import reparse, replay
 from ingest.store import schema
@@ -98,20 +97,30 @@ def test_deleted_rows_are_named_and_nothing_else(database_url: str, seed: int) -
     engine.dispose()
 
 
-@pytest.mark.parametrize("table", damage.TABLES, ids=lambda table: table.name)
-def test_each_row_of_each_table_is_missed(engine: Engine, table: Any) -> None:
-    """Every row of a table is deleted and put back, one after the other."""
+def check_rows_are_missed(engine: Engine, table: Any, *, most: int) -> None:
+    """Rows of a table are deleted and put back, one after the other."""
     with engine.connect() as connection:
         names = Names(connection)
         rows = [dict(row) for row in connection.execute(select(table)).mappings()]
     chance = random.Random(1)
-    for row in chance.sample(rows, min(len(rows), 12)):
+    for row in chance.sample(rows, min(len(rows), most)):
         with unguarded(engine) as connection:
             damage.remove(connection, table, row)
         report = audit(engine, [Mails(ARCHIVE)], CONFIG)
         assert ledger([names.expected(table, row)], report) == []
         with unguarded(engine) as connection:
             connection.execute(insert(table).values(row))
+
+
+@pytest.mark.parametrize("table", damage.TABLES, ids=lambda table: table.name)
+def test_rows_of_each_table_are_missed(engine: Engine, table: Any) -> None:
+    check_rows_are_missed(engine, table, most=4)
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("table", damage.TABLES, ids=lambda table: table.name)
+def test_each_row_of_each_table_is_missed(engine: Engine, table: Any) -> None:
+    check_rows_are_missed(engine, table, most=1000)
 
 
 A, M, P = schema.message.c, schema.member.c, schema.patch.c
@@ -396,10 +405,11 @@ def test_replaying_and_reparsing_put_a_lost_row_right(engine: Engine, table: Any
     assert found(engine, ARCHIVE) == []
 
 
-def test_the_real_archive(archive: Path, tmp_path: Path) -> None:
-    """Fifty rows of all tables and five values, in a store of the real archive."""
+@pytest.mark.parametrize("count", [2_000, pytest.param(12_000, marks=pytest.mark.torture)])
+def test_the_real_archive(corpus: list[tuple[str, bytes]], tmp_path: Path, count: int) -> None:
+    """Fifty rows of all tables and five values, in a store of the real archive's beginning."""
     engine = open_store(f"sqlite:///{tmp_path / 's.db'}", create=True)
-    source = open_source(str(archive))
+    source = Mails(raw for _, raw in corpus[:count])
     replay(engine, source, CONFIG)
     pristine = audit(engine, [source], CONFIG)
     assert pristine.lines == ()
@@ -407,7 +417,7 @@ def test_the_real_archive(archive: Path, tmp_path: Path) -> None:
         names = Names(connection)
         chosen = damage.pick(connection, names, 50, random.Random(2))
         taken = {one.name for _, _, one in chosen}
-        altered = _five(connection, taken)
+        altered = _five(connection, taken, count // 24)
     with unguarded(engine) as connection:
         for table, row, _ in chosen:
             damage.remove(connection, table, row)
@@ -419,13 +429,13 @@ def test_the_real_archive(archive: Path, tmp_path: Path) -> None:
     expected = [*(one for _, _, one in chosen), *(one for _, one in altered)]
     assert len(expected) == 55
     assert ledger(expected, report) == []
-    assert report.mails == 12_000
+    assert report.mails == count
     assert seconds < 60  # about ten on two slow cores: no more than a guard against a quadratic
     engine.dispose()
 
 
-def _five(connection: Connection, taken: set[str]) -> Sequence[tuple[Any, Expected]]:
-    """Five values to alter, of messages that nothing else is done to."""
+def _five(connection: Connection, taken: set[str], step: int) -> Sequence[tuple[Any, Expected]]:
+    """Five values to alter, of messages that nothing else is done to, so many ids apart."""
     message, comment, series = schema.message, schema.comment, schema.series
 
     def of_kind(outcome: str, after: int) -> tuple[int, str]:
@@ -434,8 +444,8 @@ def _five(connection: Connection, taken: set[str]) -> Sequence[tuple[Any, Expect
         taken.add(row.msgid)
         return row.id, row.msgid
 
-    one, other, third = of_kind("patch", 500), of_kind("patch", 4000), of_kind("patch", 7000)
-    reply = of_kind("comment", 9000)
+    one, other, third = (of_kind("patch", step * times) for times in (1, 8, 14))
+    reply = of_kind("comment", step * 18)
     keys = connection.execute(select(series.c.key).order_by(series.c.id)).scalars()
     key = next(key for key in keys if key not in taken)
     highest = connection.execute(select(func.max(A.id))).scalar_one()

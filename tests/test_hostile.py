@@ -297,8 +297,9 @@ def stored(
     return lines
 
 
-def test_all_of_them_are_stored_the_same_in_any_order(tmp_path: Path, postgres_url: str) -> None:
-    """Each under an id of its own and all under one id, with the small ones between them."""
+def check_all_are_stored_the_same(tmp_path: Path, postgres_url: str, *, one_of: int) -> None:
+    """Each under an id of its own and all under one id, with the small ones between them; and
+    one of so many also alone in each store."""
     raws = [raw for one in situations() if one.path.parent.name == "hostile" for raw in one.mails()]
     for size in (600, 20_000):
         raws += [named(name, size) for name in BUILDERS]
@@ -317,10 +318,10 @@ def test_all_of_them_are_stored_the_same_in_any_order(tmp_path: Path, postgres_u
         stored(engines[1], given, seed=2, batch=len(given)),
         stored(engines[1], given, seed=3, batch=50),
     ]
-    for engine in engines:
+    for number, engine in enumerate(engines):
         # One by one, so that none hides behind another.
         with engine.connect() as connection:
-            for one in given:
+            for one in given[number * one_of // 2 :: one_of]:
                 with connection.begin() as transaction:
                     store_mail(connection, [one], Config(), now=NOW)
                     transaction.rollback()
@@ -328,6 +329,15 @@ def test_all_of_them_are_stored_the_same_in_any_order(tmp_path: Path, postgres_u
     assert sum('"type": "message"' in line for line in exports[0]) > 300
     for other in exports[1:]:
         assert other == exports[0]
+
+
+def test_all_of_them_are_stored_the_same_in_any_order(tmp_path: Path, postgres_url: str) -> None:
+    check_all_are_stored_the_same(tmp_path, postgres_url, one_of=4)
+
+
+@pytest.mark.torture
+def test_each_of_them_is_stored_alone(tmp_path: Path, postgres_url: str) -> None:
+    check_all_are_stored_the_same(tmp_path, postgres_url, one_of=1)
 
 
 # --- what a situation cannot show -------------------------------------------------------------

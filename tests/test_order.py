@@ -32,10 +32,11 @@ Item = tuple[Delivery, Derived | Failure]
 
 CONFIGS = (Config(), Config(lists=(ConfiguredList("dev", histories.LISTS[0]),)))
 
-# A store for all examples of a test: each is rolled back.
+# A store for all examples of a test: each is rolled back. Each run draws other examples, so that
+# a few of them a run come to many; `make torture` has many at once.
 FEW = settings(
     deadline=None,
-    max_examples=30,
+    max_examples=10,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 MANY = settings(FEW, max_examples=300)
