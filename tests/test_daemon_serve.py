@@ -349,7 +349,7 @@ import pathlib
 import ingest.daemon.deriver as deriver
 import ingest.daemon.serve as serve
 import ingest.daemon.workers as workers
-serve._STUCK = 2.0
+serve._STUCK, serve._LET_GO = 2.0, 1.0
 really, ask = deriver.claim, workers.Child.ask
 def claim(*given, **more):
     if pathlib.Path("no-descriptor").exists():
