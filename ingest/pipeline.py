@@ -208,13 +208,19 @@ def record_mails(
                 failed.add(mail_id)
 
 
-def rederive(connection: Connection, mail_ids: Sequence[int], config: Config) -> Stored:
-    """Derive mails that are stored again, in the caller's transaction."""
-    from ingest.store.spool import read_deliveries
+def store_again(
+    connection: Connection,
+    mails: Sequence[tuple[int, Delivery, Derived | Failure]],
+    config: Config,
+) -> Stored:
+    """Write the records of stored mails (mail id, as it was read, what was derived from that), in
+    the caller's transaction. What a delivery has added since it was read is taken in."""
+    from ingest.store.accept import as_stored
 
+    now = as_stored(connection, [delivery for _, delivery, _ in mails])
     items = [
-        (mail_id, derive_or_fail(delivery, config))
-        for mail_id, delivery in read_deliveries(connection, mail_ids)
+        (mail_id, outcome if (one := now[read.sha256]) == read else derive_or_fail(one, config))
+        for mail_id, read, outcome in mails
     ]
     record_mails(connection, items, config)
     failed = sum(isinstance(outcome, Failure) for _, outcome in items)

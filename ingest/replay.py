@@ -17,7 +17,7 @@ from sqlalchemy import Engine
 from ingest.config import Config
 from ingest.intake.source import Deletion, RawMail, Source, SourceError
 from ingest.parsers import Bench, work
-from ingest.pipeline import Stored, derive_or_fail, rederive, store_mail
+from ingest.pipeline import Stored, derive_or_fail, store_again, store_mail
 from ingest.store.accept import derived_already
 from ingest.store.checkpoint import forget_position, position, remember
 from ingest.store.clock import utcnow
@@ -25,7 +25,7 @@ from ingest.store.database import write_transaction
 from ingest.store.incoming import REPLAY, Delivery
 from ingest.store.people import forget_ranks
 from ingest.store.raw import pack
-from ingest.store.spool import mail_ids
+from ingest.store.spool import mail_ids, read_deliveries
 from ingest.trust.answer import Answer
 
 # Mails in one transaction, and octets, whichever is reached first.
@@ -155,8 +155,11 @@ def reparse(
 
 
 def _derive_again(bench: Bench, ids: Sequence[int]) -> Stored:
+    with bench.engine.connect() as connection:
+        mails = list(read_deliveries(connection, ids))
+    derived = [(mail_id, one, derive_or_fail(one, bench.config)) for mail_id, one in mails]
     with bench.turn, write_transaction(bench.engine) as connection:
-        return rederive(connection, ids, bench.config)
+        return store_again(connection, derived, bench.config)
 
 
 def _keys(item: RawMail | Deletion, ask: Ask) -> Keys:

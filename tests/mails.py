@@ -14,10 +14,11 @@ from sqlalchemy import Connection, Engine, func, select
 
 from ingest.config import Config
 from ingest.export import export
-from ingest.pipeline import Stored, derive_or_fail, store_mail
+from ingest.pipeline import Stored, derive_or_fail, store_again, store_mail
 from ingest.store import schema
 from ingest.store.database import write_transaction
 from ingest.store.incoming import Delivery
+from ingest.store.spool import read_deliveries
 
 ADA = "Ada Byron <ada@example.org>"
 BOB = "Bob Tester <bob@example.com>"
@@ -216,3 +217,10 @@ def clear(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         for table in reversed(schema.metadata.sorted_tables):
             connection.execute(table.delete())
+
+
+def rederive(connection: Connection, mail_ids: Sequence[int], config: Config) -> Stored:
+    """Derive stored mails again, as a reparse does."""
+    read = read_deliveries(connection, mail_ids)
+    made = [(mail_id, one, derive_or_fail(one, config)) for mail_id, one in read]
+    return store_again(connection, made, config)

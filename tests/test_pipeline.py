@@ -19,14 +19,16 @@ from ingest.pipeline import (
     Failure,
     derive,
     derive_or_fail,
-    rederive,
     steps,
+    store_again,
     store_mail,
 )
 from ingest.series.facts import Kind
 from ingest.store import schema
 from ingest.store.database import open_store, write_transaction
 from ingest.store.incoming import Derived
+from ingest.store.read import message_ids, messages
+from ingest.store.spool import read_deliveries
 from tests import mails
 from tests.mails import ADA, NOW, delivery
 
@@ -322,12 +324,25 @@ def test_a_mended_parser_derives_what_was_set_aside(
     monkeypatch.undo()
     with write_transaction(engine) as connection:
         ids = connection.execute(select(schema.mail.c.id)).scalars().all()
-        assert rederive(connection, ids, Config()).failed == 0
+        assert mails.rederive(connection, ids, Config()).failed == 0
     assert mails.row_counts(engine)["pending"] == 0
     mended = mails.exported(engine)
     mails.clear(engine)
     mails.store(engine, given)
     assert mails.exported(engine) == mended
+
+
+def test_what_comes_while_mail_is_derived_again_is_taken_in(engine: Engine) -> None:
+    raw = mails.patch("a@example.org")
+    mails.store(engine, [raw])
+    with engine.connect() as connection:
+        read = list(read_deliveries(connection, [1]))
+    mails.store(engine, [delivery(raw, route=("other.example.org",))])
+    stale = [(mail_id, one, derive_or_fail(one, Config())) for mail_id, one in read]
+    with write_transaction(engine) as connection:
+        store_again(connection, stale, Config())
+        (row,) = messages(connection, message_ids(connection))
+    assert [one.list_id for one in row.lists] == ["other.example.org"]
 
 
 def test_the_time_of_arrival_shows_in_no_record(engine: Engine) -> None:

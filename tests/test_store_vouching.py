@@ -14,7 +14,6 @@ from sqlalchemy import Connection, Engine, delete, event, select, update
 
 from ingest.check import check
 from ingest.config import Config, TrustConfig
-from ingest.pipeline import rederive
 from ingest.replay import reparse
 from ingest.store import schema
 from ingest.store.database import open_store, write_transaction
@@ -69,7 +68,7 @@ def test_answers_and_verdicts_come_back(engine: Engine) -> None:
     assert before.verdicts[1].key == record(RSA.key)
     assert before.verdicts[1].judged == mails.NOW
     with write_transaction(engine) as connection:
-        rederive(connection, [mail_id(connection)], OURS)
+        mails.rederive(connection, [mail_id(connection)], OURS)
     assert mails.row_counts(engine) == first
     assert kept(engine) == before
 

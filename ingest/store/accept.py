@@ -107,6 +107,12 @@ def derived_already(connection: Connection, deliveries: Sequence[Delivery]) -> s
     }
 
 
+def as_stored(connection: Connection, deliveries: Sequence[Delivery]) -> dict[bytes, Delivery]:
+    """What the store says of these mails, by digest, their raw bytes as given."""
+    wanted = {one.sha256: one for one in deliveries}
+    return {sha256: row.delivery for sha256, row in _known(connection, wanted).items()}
+
+
 def _insert(connection: Connection, fresh: Sequence[Delivery], *, now: datetime) -> list[Accepted]:
     """Add rows for mail that was not known.
 
