@@ -15,15 +15,18 @@ from sqlalchemy import Connection, exists, select
 
 from ingest.mail.message import Address
 from ingest.store import read, schema
+from ingest.store.choices import said
 from ingest.store.dependencies import Edge, dependencies
 from ingest.store.read import MessageRow, SeriesRow
 from ingest.store.revisions import supersedes
 
 
-def export(connection: Connection) -> Iterator[str]:
+def export(connection: Connection, *, everything: bool = False) -> Iterator[str]:
     """The lines, each with its newline, in order of type: comment, cover, list, message,
-    patch, series."""
+    patch, series. With `everything` those of what people said follow: check, choice."""
     for one in _objects(connection):
+        yield json.dumps(one, ensure_ascii=False, sort_keys=True) + "\n"
+    for one in said(connection) if everything else ():
         yield json.dumps(one, ensure_ascii=False, sort_keys=True) + "\n"
 
 
@@ -93,7 +96,7 @@ def _patch(row: MessageRow, series: dict[int, SeriesRow], edges: list[Edge]) -> 
         "hash": row.hash,
         "patch_id": row.patch_id,
         "pull_url": row.pull_url,
-        "commit_ref": row.commit_ref,
+        "commit_ref": None,  # that is for people to set
         "diff": row.diff,
         "series": _key(row, series),
         "number": number(row.number, row.minor),

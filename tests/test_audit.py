@@ -271,7 +271,7 @@ def test_a_time_that_is_none_is_refused_by_name(engine: Engine) -> None:
 
 def test_what_people_decide_is_not_compared(engine: Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(update(schema.patch).values(state="accepted", archived=True))
+        connection.execute(update(schema.patch).values(standing="accepted", archived=True))
     assert found(engine, ARCHIVE) == []
 
 

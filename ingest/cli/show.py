@@ -81,7 +81,7 @@ def _text(connection: Connection, row: MessageRow, config: Config) -> Iterator[s
     elif row.in_reply_to is not None:
         yield from _field("Answers", row.in_reply_to)
     if row.outcome == "patch":
-        yield from _field("State", row.state)
+        yield from _field("State", row.standing)
         yield from _field("Hash", row.hash)
         yield from _field("Patch-id", row.patch_id)
     yield from _field("Pull", row.pull_url)

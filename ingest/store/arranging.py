@@ -54,6 +54,9 @@ class Arranged:
     places: dict[str, Place]
     arrangements: tuple[Arrangement, ...]
 
+    def message_ids(self) -> list[int]:
+        return [node.message_id for node in self.nodes.values()]
+
 
 def arrange_around(
     connection: Connection, fresh: Sequence[Node], threads: set[int], *, gone: set[int]

@@ -5,7 +5,7 @@ findings, and what arranging needs to know (see `store.verify`): the messages wh
 damaged, as they should be, so that one damaged row is not blamed on its neighbours.
 
 A message's own rows are compared where its best copy is among the mails; of other copies only
-the copy and its postings. What people decide (state, archived, commit_ref) is not compared.
+the copy and its postings. What people set (store.choices) is not compared.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ from ingest.trust.verdict import Kind
 
 # What the message's place decides, or people; `id` finds the row.
 _BY_PLACE = {"id", "person_id", "outcome"}
-_BY_PEOPLE = {"message_id", "state", "archived", "commit_ref"}
+_BY_PEOPLE = {"message_id", "standing", "archived", "commit_ref", "delegate_id"}
 
 DeriveStored = Callable[[Collection[int]], Mapping[int, Derived]]
 

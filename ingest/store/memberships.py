@@ -1,7 +1,8 @@
 """The rows of series and of who belongs to them.
 
 Input: the arrangement of whole sets. The stored rows of those sets are compared with it and
-only the differences are written, so that what stands keeps its row and its number.
+only the differences are written, so that what stands keeps its row and its number; what goes
+leaves a signpost (see `store.ids`).
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from ingest.series.facts import Facts
 from ingest.series.revision import Posting, posting, traces
 from ingest.store import schema
 from ingest.store.arranging import Arranged
-from ingest.store.bulk import allocate, chunks, insert_rows, is_any
+from ingest.store.bulk import chunks, insert_rows, is_any
+from ingest.store.ids import leave, number_series, successors
 
 
 def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) -> None:
@@ -32,8 +34,20 @@ def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) 
     by_key |= {row.key: row for row in _named(connection, wanted.keys() - by_key.keys())}
 
     missing = [key for key in wanted if key not in by_key]
-    ids = {key: row.id for key, row in by_key.items()}
-    ids |= zip(missing, allocate(connection, schema.series, len(missing)), strict=True)
+    before = {message_id: row["series_id"] for message_id, row in members.items()}
+    numbered = number_series(
+        connection,
+        missing,
+        {row.id: key for key, row in by_key.items() if key not in wanted},
+        before=before,
+        after={
+            arranged.nodes[member.key].message_id: one.key
+            for one in wanted.values()
+            for member in one.members
+        },
+    )
+    ids = {key: row.id for key, row in by_key.items()} | numbered.ids
+    rows_before = {row.id: row for row in by_key.values()}
     wanted_members = {
         arranged.nodes[member.key].message_id: {
             "message_id": arranged.nodes[member.key].message_id,
@@ -55,12 +69,16 @@ def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) 
     insert_rows(
         connection,
         schema.series,
-        [{"id": ids[key], **_series_row(wanted[key], arranged)} for key in missing],
+        [
+            {"id": ids[key], **_series_row(wanted[key], arranged)}
+            for key in missing
+            if key not in numbered.taken
+        ],
     )
     changed = []
-    for key, row in by_key.items():
-        if key in wanted:
-            values = _series_row(wanted[key], arranged)
+    for key, one in wanted.items():
+        if (row := rows_before.get(ids[key])) is not None:
+            values = _series_row(one, arranged)
             if any(getattr(row, name) != value for name, value in values.items()):
                 changed.append({"b_id": row.id, **values})
     if changed:
@@ -72,10 +90,14 @@ def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) 
         schema.member,
         [row for message_id, row in wanted_members.items() if members.get(message_id) != row],
     )
-    gone = [row.id for key, row in by_key.items() if key not in wanted]
-    _write_traces(connection, wanted, ids, gone, arranged)
+    kept = {ids[key] for key in wanted}
+    gone = {row_id: row.key for row_id, row in rows_before.items() if row_id not in kept}
+    _write_traces(connection, wanted, ids, list(gone), arranged)
     for some in chunks(gone):
         connection.execute(delete(schema.series).where(is_any(schema.series.c.id, some)))
+    now_in = {message_id: row["series_id"] for message_id, row in wanted_members.items()}
+    places = successors(gone, before=before, after=now_in)
+    leave(connection, "series", {one: (key, places[one]) for one, key in gone.items()})
 
 
 def _write_traces(

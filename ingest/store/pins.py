@@ -8,6 +8,7 @@ from sqlalchemy import Connection, delete, insert
 
 from ingest.store import rows, schema
 from ingest.store.arranging import arrange_around
+from ingest.store.beside import keep_up
 from ingest.store.locks import lock_threads
 from ingest.store.memberships import write_series
 from ingest.store.threads import link
@@ -26,3 +27,4 @@ def pin(connection: Connection, key: str, target: str | None, *, now: datetime) 
     arranged = arrange_around(connection, [], set(linked.thread.values()), gone=set())
     rows.write_messages(connection, arranged)
     write_series(connection, arranged, left=set())
+    keep_up(connection, arranged.message_ids())

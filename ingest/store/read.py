@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, select
+from sqlalchemy import Connection, Select, literal, null, select
 
 from ingest.mail.message import Address
 from ingest.patch.trailer import Trailer
@@ -59,9 +59,11 @@ class MessageRow:
     hash: str | None = None
     patch_id: str | None = None
     pull_url: str | None = None
-    state: str | None = None
+    state: str | None = None  # as the mail says
+    standing: str | None = None  # the state, with what people set; as the three below
     archived: bool = False
     commit_ref: str | None = None
+    delegate_id: int | None = None
     parent_id: int | None = None
     series_id: int | None = None
     number: int | None = None
@@ -98,13 +100,21 @@ class SeriesRow:
 _BATCH = 500
 
 
-def messages(connection: Connection, ids: Iterable[int]) -> Iterator[MessageRow]:
-    """The messages with these ids, in the order given."""
+def messages(
+    connection: Connection, ids: Iterable[int], *, brief: bool = False
+) -> Iterator[MessageRow]:
+    """The messages with these ids, in the order given. `brief`: without the large and the many
+    (content, diff, trailers), for lists."""
     for some in chunks(ids):
         for start in range(0, len(some), _BATCH):
             batch = some[start : start + _BATCH]
-            rows = {row.id: row for row in _message_rows(connection, batch)}
+            rows = {row.id: row for row in _message_rows(connection, batch, brief=brief)}
             yield from (rows[one] for one in batch if one in rows)
+
+
+def with_lists(row: MessageRow, lists: tuple[ListRow, ...]) -> MessageRow:
+    """The message as seen through these of its lists first."""
+    return replace(row, lists=lists)
 
 
 def message_ids(connection: Connection, *, outcome: str | None = None) -> list[int]:
@@ -146,9 +156,17 @@ def keys(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
 
 def raw_mail(connection: Connection, mail_id: int) -> bytes:
     """The exact bytes of a mail."""
+    return raw_mails(connection, [mail_id])[mail_id]
+
+
+def raw_mails(connection: Connection, mail_ids: Iterable[int]) -> dict[int, bytes]:
+    """The exact bytes of mails, by id."""
     mail = schema.mail.c
-    row = connection.execute(select(mail.codec, mail.raw).where(mail.id == mail_id)).one()
-    return raw_form.unpack(row.codec, row.raw)
+    found: dict[int, bytes] = {}
+    for some in chunks(mail_ids):
+        query = select(mail.id, mail.codec, mail.raw).where(mail.id.in_(some))
+        found |= {row.id: raw_form.unpack(row.codec, row.raw) for row in connection.execute(query)}
+    return found
 
 
 def series_where(connection: Connection, *conditions: Any) -> list[SeriesRow]:
@@ -194,8 +212,7 @@ def members(connection: Connection, series_ids: Iterable[int]) -> dict[int, list
     return {one: [row[2] for row in sorted(rows)] for one, rows in found.items()}
 
 
-def _message_rows(connection: Connection, ids: list[int]) -> Iterator[MessageRow]:
-    lists = _lists(connection, ids)
+def _trailers(connection: Connection, ids: list[int]) -> dict[int, list[Trailer]]:
     trailers: dict[int, list[Trailer]] = defaultdict(list)
     trailer = schema.trailer.c
     query = select(trailer.message_id, trailer.key, trailer.value)
@@ -203,7 +220,13 @@ def _message_rows(connection: Connection, ids: list[int]) -> Iterator[MessageRow
         query.where(trailer.message_id.in_(ids)).order_by(trailer.message_id, trailer.position)
     ):
         trailers[row.message_id].append(Trailer(row.key, row.value))
-    for row in connection.execute(_wide().where(schema.message.c.id.in_(ids))):
+    return trailers
+
+
+def _message_rows(connection: Connection, ids: list[int], *, brief: bool) -> Iterator[MessageRow]:
+    lists = list_rows(connection, ids)
+    trailers = defaultdict(list) if brief else _trailers(connection, ids)
+    for row in connection.execute(_wide(brief=brief).where(schema.message.c.id.in_(ids))):
         author = row.author_email
         yield MessageRow(
             id=row.id,
@@ -231,6 +254,8 @@ def _message_rows(connection: Connection, ids: list[int]) -> Iterator[MessageRow
             patch_id=row.patch_id,
             pull_url=row.patch_pull_url or row.cover_pull_url,
             state=row.state,
+            standing=row.standing,
+            delegate_id=row.delegate_id,
             archived=bool(row.archived),
             commit_ref=row.commit_ref,
             parent_id=row.parent_id,
@@ -244,11 +269,14 @@ def _message_rows(connection: Connection, ids: list[int]) -> Iterator[MessageRow
         )
 
 
-def _wide() -> Select[Any]:
+def _wide(*, brief: bool) -> Select[Any]:
     message, patch, cover = schema.message, schema.patch, schema.cover
     comment, member = schema.comment, schema.member
+    body = schema.body.c
+    with_body = message.join(schema.body, body.message_id == message.c.id)
+    texts = (literal("").label("content"), null().label("diff"))
     joined = (
-        message.join(schema.body, schema.body.c.message_id == message.c.id)
+        (message if brief else with_body)
         .join(schema.person, schema.person.c.id == message.c.person_id)
         .outerjoin(patch, patch.c.message_id == message.c.id)
         .outerjoin(cover, cover.c.message_id == message.c.id)
@@ -256,16 +284,18 @@ def _wide() -> Select[Any]:
         .outerjoin(member, member.c.message_id == message.c.id)
     )
     return select(
-        message,
+        # Not `facts`, which is large and of use to arranging alone.
+        *(column for column in message.c if column.name != "facts"),
         schema.person.c.email,
-        schema.body.c.content,
-        schema.body.c.diff,
+        *(texts if brief else (body.content, body.diff)),
         patch.c.name.label("patch_name"),
         patch.c.prefixes.label("patch_prefixes"),
         patch.c.hash,
         patch.c.patch_id,
         patch.c.pull_url.label("patch_pull_url"),
         patch.c.state,
+        schema.standing.label("standing"),
+        patch.c.delegate_id,
         patch.c.archived,
         patch.c.commit_ref,
         cover.c.name.label("cover_name"),
@@ -280,7 +310,7 @@ def _wide() -> Select[Any]:
     ).select_from(joined)
 
 
-def _lists(connection: Connection, ids: list[int]) -> dict[int, list[ListRow]]:
+def list_rows(connection: Connection, ids: list[int]) -> dict[int, list[ListRow]]:
     posting, list_ = schema.posting.c, schema.list_.c
     query = (
         select(posting.message_id, schema.list_)
@@ -300,7 +330,7 @@ def lists_of(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str,
     """The list ids that messages came through, by message."""
     found: dict[int, tuple[str, ...]] = {}
     for some in chunks(ids):
-        for one, rows in _lists(connection, some).items():
+        for one, rows in list_rows(connection, some).items():
             found[one] = tuple(row.list_id for row in rows)
     return found
 

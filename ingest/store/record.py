@@ -16,7 +16,10 @@ from sqlalchemy import Connection, delete, select, update
 from ingest.series.facts import key_of
 from ingest.store import rows, schema
 from ingest.store.arranging import Node, arrange_around
-from ingest.store.bulk import allocate, chunks, insert_rows, is_any
+from ingest.store.beside import keep_up
+from ingest.store.bulk import chunks, insert_rows, is_any
+from ingest.store.choices import hand_over
+from ingest.store.ids import allocate_unused, leave, successors
 from ingest.store.incoming import Derived
 from ingest.store.leaves import Leaves, find_leaves, write_leaves
 from ingest.store.locks import lock_sets
@@ -68,11 +71,14 @@ def record(
     )
     rows.write_messages(connection, leaves.arranged)
     rows.write_messages(connection, arranged)
+    copies_before = _copies(connection, emptied)
     _write_copies(connection, placed, derived, lists)
     write_vouching(connection, derived, known=known)
+    _hand_over(connection, copies_before, placed)
     left = rows.forget(connection, emptied)
     write_series(connection, arranged, left=left)
     write_leaves(connection, leaves)
+    keep_up(connection, [*leaves.arranged.message_ids(), *arranged.message_ids()])
     return set()
 
 
@@ -112,7 +118,7 @@ def _settle(
 
     settled = [(msgid, one) for msgid in copies for one in settle(copies[msgid].values())]
     missing = sum(one.message_id is None for _, one in settled)
-    ids = iter(allocate(connection, schema.message, missing))
+    ids = iter(allocate_unused(connection, schema.message, missing))
     placed = []
     for msgid, group in settled:
         message_id = next(ids) if group.message_id is None else group.message_id
@@ -157,6 +163,36 @@ def _known_copies(connection: Connection, derived: Mapping[int, Derived]) -> lis
         query = select(*columns).select_from(joined).where(is_any(message.msgid, some_ids))
         found += [_KnownCopy(*row) for row in connection.execute(query)]
     return found
+
+
+def _copies(connection: Connection, message_ids: Collection[int]) -> dict[int, tuple[int, str]]:
+    """The messages (row, key) that mails are copies of, by mail."""
+    message, copy = schema.message.c, schema.copy.c
+    query = select(copy.mail_id, message.id, message.msgid, message.variant).join(
+        schema.message, message.id == copy.message_id
+    )
+    found: dict[int, tuple[int, str]] = {}
+    for some in chunks(message_ids):
+        for row in connection.execute(query.where(is_any(message.id, some))):
+            found[row.mail_id] = row.id, key_of(row.msgid, row.variant)
+    return found
+
+
+def _hand_over(
+    connection: Connection, before: Mapping[int, tuple[int, str]], placed: Sequence[_Placed]
+) -> None:
+    """What people said of messages that go is said of those that their mails are copies of now,
+    and so are their numbers."""
+    if not before:
+        return
+    now = {copy.mail_id: one.message_id for one in placed for copy in one.settled.copies}
+    keys = dict(before.values())
+    places = successors(
+        keys, before={mail_id: one for mail_id, (one, _) in before.items()}, after=now
+    )
+    for one, to in places.items():
+        hand_over(connection, one, to)
+    leave(connection, "message", {one: (keys[one], to) for one, to in places.items()})
 
 
 def _write_variants(connection: Connection, placed: Sequence[_Placed]) -> None:

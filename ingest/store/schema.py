@@ -11,6 +11,9 @@ Three layers, from bytes to meaning:
 - `patch`, `cover` and `comment` are what a message is; a message is at most one of them,
   which the composite foreign key on (message, outcome) holds.
 
+Beside them stands what people say (`choice`, `check`, `relation`, by `account`), and what has
+happened (`event`).
+
 Times are naive UTC. Text never holds NUL or lone surrogates.
 """
 
@@ -35,6 +38,7 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     false,
+    func,
 )
 from sqlalchemy.schema import SchemaItem
 
@@ -260,12 +264,32 @@ patch = _record(
     Column("hash", String(40)),
     Column("patch_id", String(40)),
     Column("pull_url", Text),
-    Column("state", Text, nullable=False),
+    Column("state", Text, nullable=False),  # as the mail says
+    # What people have set, laid over what the mail says; `choice` keeps it. See store.choices.
+    Column("standing", Text),  # the state, null where nobody has set one
     Column("archived", Boolean, nullable=False),
     Column("commit_ref", Text),
+    Column("delegate_id", BigInteger),
 )
+# The state that a patch has, and is found by.
+standing = func.coalesce(patch.c.standing, patch.c.state)
 Index("ix_patch_hash", patch.c.hash)
 Index("ix_patch_patch_id", patch.c.patch_id)
+Index("ix_patch_standing", standing, patch.c.message_id)
+# Of what few patches have: mail that comes pays nothing for them.
+Index(
+    "ix_patch_archived",
+    patch.c.message_id,
+    postgresql_where=patch.c.archived.is_(True),
+    sqlite_where=patch.c.archived.is_(True),
+)
+Index(
+    "ix_patch_delegate_id",
+    patch.c.delegate_id,
+    patch.c.message_id,
+    postgresql_where=patch.c.delegate_id.is_not(None),
+    sqlite_where=patch.c.delegate_id.is_not(None),
+)
 
 cover = _record(
     "cover",
@@ -371,4 +395,108 @@ checkpoint = Table(
     metadata,
     Column("source", Text, primary_key=True),
     Column("position", Text, nullable=False),
+)
+
+# --- what people say through the API: never part of what the mail says ------------------------
+
+# Who may write, by token. Without a digest the token was removed; what was said stands.
+account = Table(
+    "account",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("name", Text, nullable=False, unique=True),
+    Column("email", Text, nullable=False),
+    Column("digest", LargeBinary(32)),  # SHA-256 of the token
+    Column("lists", Text, nullable=False),  # list ids that it may write to; '' for all
+    Column("made", DateTime, nullable=False),
+)
+
+# What was set on a patch; null where nothing was.
+choice = Table(
+    "choice",
+    metadata,
+    Column("message_id", Id, ForeignKey("message.id"), primary_key=True, autoincrement=False),
+    Column("state", Text),
+    Column("archived", Boolean),
+    Column("commit_ref", Text),
+    Column("delegate_id", Id, ForeignKey("account.id")),
+)
+
+# Patches that people call the same change: those with one number.
+relation = Table(
+    "relation",
+    metadata,
+    Column("message_id", Id, ForeignKey("message.id"), primary_key=True, autoincrement=False),
+    Column("number", BigInteger, nullable=False),
+    Index("ix_relation_number", "number"),
+)
+
+check = Table(
+    "check",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("message_id", Id, ForeignKey("message.id"), nullable=False),
+    Column("account_id", Id, ForeignKey("account.id"), nullable=False),
+    Column("date", DateTime, nullable=False),
+    Column("state", String(8), nullable=False),
+    Column("context", Text, nullable=False),
+    Column("target_url", Text, nullable=False),
+    Column("description", Text, nullable=False),
+    CheckConstraint("state IN ('pending', 'success', 'warning', 'fail')", name="state"),
+    Index("ix_check_message_id", "message_id"),
+)
+
+# Numbers that clients may hold and that no row has any more: what has taken their row's place,
+# and the key that takes the number back when it is there again. See store.ids.
+gone = Table(
+    "gone",
+    metadata,
+    Column("kind", String(8), nullable=False),  # 'series' or 'message'
+    Column("id", BigInteger, nullable=False),
+    Column("key", Text, nullable=False),
+    Column("to_id", BigInteger),
+    PrimaryKeyConstraint("kind", "id"),
+    Index("ix_gone_key", "kind", "key"),
+    Index("ix_gone_to_id", "kind", "to_id"),
+)
+
+# Whether somebody follows what happens: from the row's coming on, events are written.
+following = Table(
+    "following",
+    metadata,
+    Column("since", DateTime, primary_key=True),
+)
+
+# What has happened, for those who follow. `number` and `date` come when it is published, see
+# store.events; ids are those of rows that may be gone by then.
+event = Table(
+    "event",
+    metadata,
+    Column("id", Id, primary_key=True),
+    Column("number", BigInteger, unique=True),
+    Column("date", DateTime),
+    Column("category", String(24), nullable=False),
+    Column("subject", BigInteger),  # the row that this happens to once; null where it may again
+    Column("message_id", BigInteger),  # the patch or cover
+    Column("comment_id", BigInteger),
+    Column("series_id", BigInteger),
+    Column("check_id", BigInteger),
+    Column("account_id", BigInteger),  # who did it
+    Column("previous", Text),
+    Column("current", Text),
+    UniqueConstraint("category", "subject"),
+    Index("ix_event_date", "date"),
+    Index("ix_event_category", "category", "number"),
+    Index("ix_event_message_id", "message_id"),
+    Index("ix_event_series_id", "series_id"),
+)
+
+# How far the receivers of webhooks have been told.
+hook = Table(
+    "hook",
+    metadata,
+    Column("url", Text, primary_key=True),
+    Column("number", BigInteger, nullable=False),
+    Column("failures", Integer, nullable=False),
+    Column("due", DateTime, nullable=False),
 )
