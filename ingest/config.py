@@ -44,6 +44,7 @@ class ConfiguredList:
 
 _LMTP = UnixAddress("/run/ingest/lmtp.sock")  # where `ingest pipe` looks
 _METRICS = InetAddress("127.0.0.1", 9424)
+_API = InetAddress("127.0.0.1", 8000)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,6 +91,33 @@ class TrustConfig:
     mailmap: str = ""
 
 
+# What git-pw and b4 know, and Patchwork has at first.
+_STATES = (
+    "new", "under-review", "accepted", "rejected", "rfc", "not-applicable", "changes-requested",
+    "awaiting-upstream", "superseded", "deferred", "needs-ack", "handled-elsewhere", "in-next",
+    "queued", "mainlined",
+)  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiConfig:
+    """`[api]`: the HTTP API. docs/api.md says what each setting is for.
+
+    `url`: where clients reach it, '' for what they ask for; `rate`: requests a second from one
+    address, of which `burst` may come at once; `states`: what a patch's may be set to;
+    `webhooks`: URLs that are told of events, signed with what the file `webhook_secret` holds.
+    """
+
+    listen: Address = _API
+    url: str = ""
+    max_page: int = 250
+    rate: int = 50
+    burst: int = 500
+    states: tuple[str, ...] = _STATES
+    webhooks: tuple[str, ...] = ()
+    webhook_secret: Path | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class ToLists:
     """Mail to this address is for these lists, whatever its List-Id says."""
@@ -118,6 +146,7 @@ class Config:
     lists: tuple[ConfiguredList, ...] = ()
     serve: ServeConfig = ServeConfig()
     trust: TrustConfig = TrustConfig()
+    api: ApiConfig | None = None  # where it is not configured, the daemon does not serve it
     _routes: Mapping[str, Route] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -173,9 +202,9 @@ def load_config(path: Path) -> Config:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    for key in table.keys() - {"database", "lists", "serve", "trust"}:
+    for key in table.keys() - {"api", "database", "lists", "serve", "trust"}:
         raise ConfigError(
-            f"{path}: unknown setting {key!r}; known are database, lists, serve and trust"
+            f"{path}: unknown setting {key!r}; known are api, database, lists, serve and trust"
         )
     database = table.get("database")
     if database is not None and not isinstance(database, str):
@@ -196,6 +225,7 @@ def load_config(path: Path) -> Config:
         tuple(found.values()),
         _serve(path, table.get("serve", {})),
         _trust(path, table.get("trust", {})),
+        _api(path, table["api"]) if "api" in table else None,
     )
 
 
@@ -267,6 +297,22 @@ def _mailmap(value: Any) -> str:
         raise setting.Unfit(f"a file that can be read; {file}: {error.strerror}") from None
 
 
+def _api(path: Path, table: Any) -> ApiConfig:
+    where = f"{path}: [api]"
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: api must be a table, [api]")
+    made = ApiConfig(
+        **{
+            key: _value(where, key, value, _API_READERS[key])
+            for key, value in table.items()
+            if _is_known(where, key, _API_READERS)
+        }
+    )
+    if made.webhooks and made.webhook_secret is None:
+        raise ConfigError(f"{where}: webhooks need webhook_secret, to be signed with")
+    return made
+
+
 def _is_known(where: str, key: str, known: Iterable[str]) -> bool:
     if key not in known:
         raise ConfigError(f"{where}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
@@ -316,4 +362,15 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "max_waiting": setting.count,
     "max_waiting_bytes": setting.count,
     "log": setting.log,
+}
+
+_API_READERS: dict[str, Callable[[Any], Any]] = {
+    "listen": setting.socket,
+    "url": setting.web_url,
+    "max_page": setting.count,
+    "rate": setting.count,
+    "burst": setting.count,
+    "states": setting.texts,
+    "webhooks": setting.web_urls,
+    "webhook_secret": setting.file,
 }

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 
 class Unfit(Exception):  # noqa: N818 - reads better where it is raised
@@ -123,6 +124,28 @@ def _nameserver(text: str) -> InetAddress:
         raise Unfit(
             f'a list of IP addresses, as in ["127.0.0.53", "[::1]:5353"]; {text!r} is none'
         ) from None
+
+
+def web_url(value: Any) -> str:
+    """A URL without a slash at its end, to put paths behind."""
+    return _url(value).rstrip("/")
+
+
+def web_urls(value: Any) -> tuple[str, ...]:
+    return tuple(_url(one) for one in texts(value))
+
+
+def _url(value: Any) -> str:
+    unfit = Unfit(f"a URL, as in https://patches.example.org; {value!r} is none")
+    if not isinstance(value, str) or any(one.isspace() or one in '<>"' for one in value):
+        raise unfit
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        raise unfit from None
+    if parts.scheme not in ("http", "https") or not parts.netloc:
+        raise unfit
+    return value
 
 
 def mode(value: Any) -> int:

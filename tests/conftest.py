@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import subprocess
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, make_url, text
 
 from tests import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("SHARED", ROOT.parent / "shared"))
 FIXTURES = ROOT / "fixtures"
+REAL = 1_800  # mails of the real archive that the API is tried with
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -40,24 +38,10 @@ def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         yield url
 
 
-@contextlib.contextmanager
-def fresh_database(server_url: str) -> Iterator[str]:
-    """A fresh, empty database on a server, dropped afterwards."""
-    name = f"t_{uuid.uuid4().hex[:12]}"
-    url = make_url(server_url).set(drivername="postgresql+psycopg")
-    server = create_engine(url, isolation_level="AUTOCOMMIT")
-    with server.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"))
-    yield url.set(database=name).render_as_string(hide_password=False)
-    with server.connect() as connection:
-        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
-    server.dispose()
-
-
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """A fresh, empty database on the server."""
-    with fresh_database(postgres_server) as url:
+    """A fresh, empty database on that server, dropped afterwards."""
+    with postgres.fresh(postgres_server) as url:
         yield url
 
 
@@ -102,6 +86,33 @@ def corpus(archive: Path) -> list[tuple[str, bytes]]:
         messages.append((commit.decode(), stream[end + 1 : end + 1 + size]))
         at = end + size + 2
     return messages
+
+
+@pytest.fixture(scope="session")
+def real_store(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """The URL of an SQLite store of the real archive's last mails. It is shared: whoever
+    changes it, copies it first."""
+    from ingest.config import Config
+    from ingest.store.database import open_store
+    from tests import mails
+
+    wanted = "".join(f"HEAD~{back}:m\n" for back in range(REAL - 1, -1, -1))
+    stream = subprocess.run(
+        ["git", "cat-file", "--batch", "--buffer"],
+        cwd=archive, check=True, capture_output=True, input=wanted.encode(),
+    ).stdout  # fmt: skip
+    found, at = [], 0
+    while at < len(stream):
+        end = stream.index(b"\n", at)
+        size = int(stream[at:end].rsplit(b" ", 1)[1])
+        found.append(stream[end + 1 : end + 1 + size])
+        at = end + size + 2
+    url = f"sqlite:///{tmp_path_factory.mktemp('real') / 'store.db'}"
+    engine = open_store(url, create=True)
+    for start in range(0, len(found), 500):
+        mails.store(engine, found[start : start + 500], Config())
+    engine.dispose()
+    return url
 
 
 @pytest.fixture(scope="session")

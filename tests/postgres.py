@@ -10,8 +10,11 @@ import shlex
 import shutil
 import subprocess
 import tempfile
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
+
+from sqlalchemy import create_engine, make_url, text
 
 
 def find_binaries() -> Path | None:
@@ -95,3 +98,17 @@ def _run(binaries: Path, root: Path, program: str, *arguments: str) -> None:
         env={"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8"},
         **identity,
     )
+
+
+@contextlib.contextmanager
+def fresh(server: str) -> Iterator[str]:
+    """A fresh, empty database on a server, dropped afterwards; its URL."""
+    name = f"t_{uuid.uuid4().hex[:12]}"
+    url = make_url(server).set(drivername="postgresql+psycopg")
+    engine = create_engine(url, isolation_level="AUTOCOMMIT")
+    with engine.connect() as connection:
+        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"))
+    yield url.set(database=name).render_as_string(hide_password=False)
+    with engine.connect() as connection:
+        connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))
+    engine.dispose()

@@ -491,7 +491,7 @@ CONFIGURATIONS = {
     "no TOML": ("[lists\n", "c.toml is not TOML: "),
     "unknown setting": (
         "port = 25\n",
-        "unknown setting 'port'; known are database, lists, serve and trust",
+        "unknown setting 'port'; known are api, database, lists, serve and trust",
     ),
     "unknown setting of a list": (
         '[lists.a]\nlist_id = "a"\nmail = "b"\n',

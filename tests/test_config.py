@@ -141,7 +141,7 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
 REFUSED = {
     "[lists\n": "is not TOML",
     b'database = "\xff"\n': "is not TOML",
-    "port = 25\n": "unknown setting 'port'; known are database, lists, serve and trust",
+    "port = 25\n": "unknown setting 'port'; known are api, database, lists, serve and trust",
     "database = 1\n": "database must be a URL in quotes",
     'lists = "a"\n': r"lists must be tables, as in \[lists.linux-ext4\]",
     "[lists]\na = 1\n": r"\[lists.a\] must be a table",

@@ -16,7 +16,8 @@ from sqlalchemy import Engine
 
 from ingest.config import Config
 from ingest.store.database import open_store
-from tests.conftest import FIXTURES, fresh_database
+from tests import postgres
+from tests.conftest import FIXTURES
 from tests.situations import Situation, records, situations, with_line_ends
 
 SITUATIONS = situations()
@@ -51,7 +52,7 @@ def sqlite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def postgresql(postgres_server: str) -> Iterator[Engine]:
-    with fresh_database(postgres_server) as url:
+    with postgres.fresh(postgres_server) as url:
         store = open_store(url, create=True)
         yield store
         store.dispose()

@@ -8,17 +8,19 @@ From and the trailers that reviewers gave, as Patchwork's mbox has them.
 from __future__ import annotations
 
 import re
+from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from datetime import UTC
 from email.header import Header
 from email.utils import format_datetime, formataddr
+from operator import itemgetter
 
 from sqlalchemy import Connection
 
 from ingest.api.trailers import given
 from ingest.mail.message import Address
 from ingest.patch.trailer import Trailer
-from ingest.store import read, schema
+from ingest.store import read
 from ingest.store.read import MessageRow
 
 # What Patchwork collects from replies.
@@ -30,20 +32,43 @@ _SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
 
 
 def patch_mbox(connection: Connection, rows: Iterable[MessageRow]) -> Iterator[str]:
-    """One mail a patch, in the order given, as an mbox in UTF-8."""
-    for row in rows:
-        yield _mail(row, _given(connection, row))
+    """One mail a patch, in the order given, as an mbox in UTF-8. The queries are as many for a
+    series as for a patch."""
+    patches = list(rows)
+    covers = _covers(connection, patches)
+    parents = {row.id for row in patches} | set(covers.values())
+    found: dict[int, list[tuple[int, Trailer]]] = defaultdict(list)
+    for place, one in enumerate(given(connection, parents)):
+        if one.trailer.key in GIVEN:
+            found[one.to].append((place, one.trailer))
+    for row in patches:
+        # The oldest reply first, whether to the patch or to its cover, each once.
+        said = sorted(found[row.id] + found[covers.get(row.series_id or 0, 0)], key=itemgetter(0))
+        mine = dict.fromkeys(trailer for _, trailer in said)
+        yield _mail(row, [one for one in mine if one not in row.trailers])
 
 
-def _given(connection: Connection, row: MessageRow) -> list[Trailer]:
-    """The trailers of replies to the patch and to its cover, oldest reply first, each once."""
-    parents = [row.id]
-    if row.series_id is not None:
-        (series,) = read.series_where(connection, schema.series.c.id == row.series_id)
-        if series.cover_id is not None:
-            parents.append(series.cover_id)
-    found = dict.fromkeys(one.trailer for one in given(connection, parents))
-    return [one for one in found if one.key in GIVEN and one not in row.trailers]
+def cover_mbox(row: MessageRow) -> str:
+    """A cover as a mail, with its text and no patch."""
+    return _mail(row, [])
+
+
+def patch_raw(row: MessageRow) -> str:
+    """The change alone, for patch(1)."""
+    return row.diff or ""
+
+
+def file_name(name: str) -> str:
+    """What a download of a patch or series of this name is called, without its suffix."""
+    words = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
+    return re.sub(r"-{2,}", "-", words)[:100].strip("-") or "patch"
+
+
+def _covers(connection: Connection, rows: Iterable[MessageRow]) -> dict[int, int]:
+    """The covers of their series, by series."""
+    ids = {row.series_id for row in rows if row.series_id is not None}
+    found = read.series_by_id(connection, ids)
+    return {one.id: one.cover_id for one in found if one.cover_id is not None}
 
 
 def _mail(row: MessageRow, given: list[Trailer]) -> str:

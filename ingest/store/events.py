@@ -95,13 +95,20 @@ def utcnow() -> datetime:
 
 def follow(connection: Connection, *, now: datetime) -> None:
     """Write events from now on, and those of what is there. In a transaction of its own."""
+    if followed(connection):
+        return
     if connection.dialect.name == "postgresql":
         # Whoever changes records holds the table (see `hold`): those who have begun end first,
         # and their records are seen; those who come later see the row that is inserted here.
         connection.execute(text("LOCK TABLE message IN SHARE ROW EXCLUSIVE MODE"))
-    if connection.execute(select(schema.following.c.since)).first() is None:
-        connection.execute(insert(schema.following).values(since=now))
-        _tell(connection, None)
+        if followed(connection):  # somebody else began while we waited
+            return
+    connection.execute(insert(schema.following).values(since=now))
+    _tell(connection, None)
+
+
+def followed(connection: Connection) -> bool:
+    return connection.execute(select(schema.following.c.since)).first() is not None
 
 
 def hold(connection: Connection) -> None:
@@ -268,10 +275,10 @@ def _complete(ids: Collection[int] | None) -> CTE:
 # --- publishing ------------------------------------------------------------------------------
 
 
-def unpublished(connection: Connection) -> bool:
-    """Whether there are events that nobody can see yet."""
+def behind(connection: Connection) -> bool:
+    """Whether something has happened that nobody can see yet, or that nobody has written."""
     query = select(schema.event.c.id).where(schema.event.c.number.is_(None)).limit(1)
-    return connection.execute(query).first() is not None
+    return not followed(connection) or connection.execute(query).first() is not None
 
 
 def publish(connection: Connection, *, now: datetime) -> int:

@@ -1,0 +1,210 @@
+"""The API as an ASGI application: which path is which endpoint, and what every answer has.
+
+Input: a store and its configuration. Output: an application for uvicorn, or for whatever else
+speaks ASGI. Paths are taken with and without a slash at their end, and under `/api/` with or
+without a version; pages for people are mounted beside them by whoever has them (`extra`).
+"""
+
+from __future__ import annotations
+
+import logging
+import math
+import re
+import time
+from collections.abc import Callable, Sequence
+from datetime import datetime
+
+from sqlalchemy import Engine, event
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.applications import Starlette
+from starlette.convertors import Convertor, register_url_convertor
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.routing import BaseRoute, Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from ingest.api import files, reading
+from ingest.api.answer import Json, refused
+from ingest.api.asking import Refused
+from ingest.api.context import Context
+from ingest.api.limit import Buckets
+from ingest.api.openapi import describe
+from ingest.api.site import VERSIONS
+from ingest.config import ApiConfig, Config
+from ingest.store.events import utcnow
+
+log = logging.getLogger(__name__)
+
+# Milliseconds that a question may take in PostgreSQL: what a search without an index costs on
+# a large store is bounded by it.
+STATEMENT_TIMEOUT = 10_000
+
+_API = re.compile(r"/api(?:/(\d+)\.(\d+))?(/.*)?")
+
+
+def make_app(
+    engine: Engine,
+    configured: Callable[[], Config],
+    *,
+    now: Callable[[], datetime] = utcnow,
+    extra: Sequence[BaseRoute] = (),
+) -> ASGIApp:
+    """The application. `configured`: the configuration as it is now; `extra`: further routes."""
+    _bound_statements(engine)
+    settings = configured().api or ApiConfig()
+    app = Starlette(
+        routes=[*_routes(), *extra],
+        exception_handlers={
+            Refused: _refused,
+            HTTPException: _http_exception,
+            DBAPIError: _away,
+            PoolTimeout: _away,
+        },
+    )
+    app.router.redirect_slashes = False
+    app.state.context = Context(engine, configured, now)
+    return _Paths(_Limits(app, Buckets(settings.rate, settings.burst)))
+
+
+def _bound_statements(engine: Engine) -> None:
+    if engine.dialect.name != "postgresql":
+        return
+
+    def connected(connection: object, _record: object) -> None:
+        cursor = connection.cursor()  # type: ignore[attr-defined]
+        cursor.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT}")
+        cursor.close()
+        connection.commit()  # type: ignore[attr-defined]
+
+    event.listen(engine, "connect", connected)
+
+
+def _schema(request: Request) -> Response:
+    return Json(describe(request.scope.get("api_version")))
+
+
+class _Form(Convertor[str]):
+    """What is downloaded: mail for git am, or the change alone."""
+
+    regex = "mbox|raw"
+
+    def convert(self, value: str) -> str:
+        return value
+
+    def to_string(self, value: str) -> str:
+        return value
+
+
+register_url_convertor("form", _Form())
+
+
+def _routes() -> list[BaseRoute]:
+    get = ["GET"]
+    return [
+        Route("/api", reading.index, methods=get),
+        Route("/api/schema", _schema, methods=get),
+        Route("/api/bundles", reading.bundles, methods=get),
+        Route("/api/bundles/{id:int}", reading.bundle, methods=get),
+        Route("/api/covers", reading.covers, methods=get),
+        Route("/api/covers/{id:int}", reading.cover, methods=get),
+        Route("/api/covers/{id:int}/comments", reading.cover_comments, methods=get),
+        Route("/api/covers/{id:int}/comments/{comment_id:int}", reading.cover_comment, methods=get),
+        Route("/api/events", reading.events, methods=get),
+        Route("/api/patches", reading.patches, methods=get),
+        Route("/api/patches/{id:int}", reading.patch, methods=get),
+        Route("/api/patches/{id:int}/comments", reading.patch_comments, methods=get),
+        Route(
+            "/api/patches/{id:int}/comments/{comment_id:int}", reading.patch_comment, methods=get
+        ),
+        Route("/api/patches/{id:int}/checks", reading.patch_checks, methods=get),
+        Route("/api/patches/{id:int}/checks/{check_id:int}", reading.patch_check, methods=get),
+        Route("/api/people", reading.people, methods=get),
+        Route("/api/people/{id:int}", reading.person, methods=get),
+        Route("/api/projects", reading.projects, methods=get),
+        Route("/api/projects/{id}", reading.project, methods=get),
+        Route("/api/series", reading.series_list, methods=get),
+        Route("/api/series/{id:int}", reading.series, methods=get),
+        Route("/api/users", reading.users, methods=get),
+        Route("/api/users/{id:int}", reading.user, methods=get),
+        Route("/patch/{id:int}/{form:form}", files.patch_by_number, methods=get),
+        Route("/cover/{id:int}/mbox", files.cover_by_number, methods=get),
+        Route("/series/{id:int}/{form:form}", files.series, methods=get),
+        Route("/project/{link}/patch/{msgid:path}/{form:form}", files.patch_by_msgid, methods=get),
+        Route("/project/{link}/cover/{msgid:path}/mbox", files.cover_by_msgid, methods=get),
+    ]
+
+
+class _Paths:
+    """Takes the version out of a path, and the slash from its end."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self._app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            asked = scope["path"]
+            path, version = _versioned(asked)
+            bare = path.rstrip("/") if len(path) > 1 else path
+            scope = {
+                **scope,
+                "path": bare or "/",
+                "raw_path": (bare or "/").encode(),
+                "asked_path": asked,
+                "api_version": version,
+            }
+        await self._app(scope, receive, send)
+
+
+def _versioned(path: str) -> tuple[str, tuple[int, int] | None]:
+    found = _API.fullmatch(path)
+    if found is None or found[1] is None:
+        return path, None
+    # So that numbers of any length are no work, and what is no version is no path.
+    if len(found[1]) > 2 or len(found[2]) > 2:
+        return path, None
+    version = (int(found[1]), int(found[2]))
+    return (f"/api{found[3] or ''}", version) if version in VERSIONS else (path, None)
+
+
+class _Limits:
+    """Refuses who asks too much."""
+
+    def __init__(self, app: ASGIApp, buckets: Buckets) -> None:
+        self._app = app
+        self._buckets = buckets
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] == "http":
+            client = scope.get("client")
+            wait = self._buckets.take(client[0] if client else "", time.monotonic())
+            if wait:
+                seconds = math.ceil(wait)
+                body = {"detail": f"Too many requests: wait {seconds} s.", "wait": seconds}
+                await refused(Refused(429, body))(scope, receive, send)
+                return
+        await self._app(scope, receive, send)
+
+
+async def _refused(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, Refused)
+    return refused(error)
+
+
+async def _http_exception(_request: Request, error: Exception) -> Response:
+    """What routing refuses: a path that is none, a method that it has not."""
+    assert isinstance(error, HTTPException)
+    detail = {404: "Not found.", 405: "Method not allowed."}.get(error.status_code, error.detail)
+    return Json(
+        {"detail": detail}, status_code=error.status_code, headers=dict(error.headers or {})
+    )
+
+
+async def _away(request: Request, error: Exception) -> Response:
+    """The database cannot answer, or not in time. What it says is for the log alone."""
+    log.error(
+        "%s %s: %s", request.method, request.url.path, error.__class__.__name__, exc_info=error
+    )
+    said = {"detail": "The database does not answer (in time). Try again, or ask for less."}
+    return Json(said, status_code=503, headers={"Retry-After": "5"})
