@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import re
 from dataclasses import fields
 from ipaddress import ip_network
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from ingest import config as module
 from ingest import setting
 from ingest.config import (
+    ApiConfig,
     CatchAll,
     Config,
     ConfigError,
@@ -25,6 +27,7 @@ from ingest.config import (
 )
 from ingest.mail.message import ListName
 from ingest.setting import InetAddress, UnixAddress
+from tests.conftest import ROOT
 
 WHOLE = """
 database = "postgresql://ingest@/mail"
@@ -134,11 +137,46 @@ def test_an_address_is_shown_as_it_is_written(text: str, address: object) -> Non
     assert str(address) == text
 
 
+def test_the_api_is_served_where_it_is_configured(tmp_path: Path) -> None:
+    assert load_config(written(tmp_path, "[api]\n")).api == ApiConfig()
+    text = """[api]
+listen = "unix:/run/ingest/api.sock"
+url = "https://patches.example.org/"
+max_page = 100
+rate = 5
+burst = 20
+states = ["new", "done"]
+webhooks = ["https://ci.example.org/hook"]
+webhook_secret = "/etc/ingest/secret"
+"""
+    assert load_config(written(tmp_path, text)).api == ApiConfig(
+        listen=UnixAddress("/run/ingest/api.sock"),
+        url="https://patches.example.org",
+        max_page=100,
+        rate=5,
+        burst=20,
+        states=("new", "done"),
+        webhooks=("https://ci.example.org/hook",),
+        webhook_secret=Path("/etc/ingest/secret"),
+    )
+    assert set(module._API_READERS) == {one.name for one in fields(ApiConfig)}
+
+
+def test_every_setting_of_the_api_is_in_its_manual() -> None:
+    text = (ROOT / "docs" / "api.md").read_text()
+    table = text.split("| key | default |")[1].partition("\n\n")[0]
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(module._API_READERS)
+
+
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
     assert load_config(written(tmp_path, "")) == Config()
 
 
 REFUSED = {
+    "api = 1\n": r"api must be a table, \[api\]",
+    "[api]\nport = 1\n": r"\[api\]: unknown setting 'port'; known are burst, listen,",
+    '[api]\nurl = "patches.example.org"\n': r"\[api\]: url must be a URL, as in",
+    '[api]\nwebhooks = ["https://a/"]\n': "webhooks need webhook_secret",
     "[lists\n": "is not TOML",
     b'database = "\xff"\n': "is not TOML",
     "port = 25\n": "unknown setting 'port'; known are api, database, lists, serve and trust",

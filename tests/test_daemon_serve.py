@@ -12,6 +12,7 @@ import ssl
 import stat
 import subprocess
 import time
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -67,6 +68,28 @@ def flaws(url: str) -> list[str]:
         said = [*found]
     engine.dispose()
     return said
+
+
+def test_the_api_is_beside_it_where_it_is_configured(database_url: str, folder: Path) -> None:
+    """What was accepted a moment ago is read there, and told of."""
+    port = free_port()
+    lists = ["[api]", f'listen = "127.0.0.1:{port}"']
+
+    def get(kind: str) -> list[dict[str, object]]:
+        with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{kind}/") as answer:
+            return list(json.load(answer))
+
+    with served(WatchedDaemon(folder, database_url, lists=lists)) as daemon:
+        assert get("patches") == []
+        assert daemon.send(mails.patch()) == 250
+        until(lambda: get("patches"), "the record")
+        told = {str(one["category"]) for one in get("events")}
+        assert told == {
+            "patch-created", "series-created", "patch-completed", "series-completed",
+        }  # fmt: skip
+        assert daemon.health() == (200, "ok\n")
+    with pytest.raises(OSError, match="refused"):
+        get("patches")
 
 
 # --- a life -----------------------------------------------------------------------------------

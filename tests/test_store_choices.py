@@ -18,7 +18,7 @@ from ingest.store.accounts import (
     accounts,
     add_token,
     find_account,
-    remove_token,
+    revoke_token,
 )
 from ingest.store.checks import Check, add_check, combined
 from ingest.store.choices import Change, change, related
@@ -181,9 +181,9 @@ def test_tokens(engine: Engine) -> None:
             assert find_account(connection, wrong) is None
         with pytest.raises(AccountError, match="has a token"):
             add_token(connection, "ci", email="", lists=(), now=mails.NOW)
-        remove_token(connection, "ci")
+        revoke_token(connection, "ci")
         assert find_account(connection, token) is None
         with pytest.raises(AccountError, match="no token"):
-            remove_token(connection, "ci")
+            revoke_token(connection, "ci")
         again = add_token(connection, "ci", email="", lists=(), now=mails.NOW)
         assert find_account(connection, again) == accounts(connection)[found.id]

@@ -11,21 +11,22 @@ import logging
 import math
 import re
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.exceptions import HTTPException
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ingest.api import files, reading
+from ingest.api import files, reading, writing
 from ingest.api.answer import Json, refused
 from ingest.api.asking import Refused
 from ingest.api.context import Context
@@ -81,6 +82,26 @@ def _bound_statements(engine: Engine) -> None:
     event.listen(engine, "connect", connected)
 
 
+Writer = Callable[[Request, bytes], Response]
+
+
+def _writes(write: Writer) -> Callable[[Request], Awaitable[Response]]:
+    """An endpoint with a body, which is read in bounded memory, then handled in a thread."""
+
+    async def endpoint(request: Request) -> Response:
+        body = bytearray()
+        try:
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > writing.MAX_BODY:
+                    raise Refused(413, {"detail": "The body is too large."})
+        except ClientDisconnect:
+            return Response(status_code=400)
+        return await run_in_threadpool(write, request, bytes(body))
+
+    return endpoint
+
+
 def _schema(request: Request) -> Response:
     return Json(describe(request.scope.get("api_version")))
 
@@ -101,7 +122,7 @@ register_url_convertor("form", _Form())
 
 
 def _routes() -> list[BaseRoute]:
-    get = ["GET"]
+    get, put = ["GET"], ["PUT", "PATCH"]
     return [
         Route("/api", reading.index, methods=get),
         Route("/api/schema", _schema, methods=get),
@@ -114,11 +135,13 @@ def _routes() -> list[BaseRoute]:
         Route("/api/events", reading.events, methods=get),
         Route("/api/patches", reading.patches, methods=get),
         Route("/api/patches/{id:int}", reading.patch, methods=get),
+        Route("/api/patches/{id:int}", _writes(writing.update_patch), methods=put),
         Route("/api/patches/{id:int}/comments", reading.patch_comments, methods=get),
         Route(
             "/api/patches/{id:int}/comments/{comment_id:int}", reading.patch_comment, methods=get
         ),
         Route("/api/patches/{id:int}/checks", reading.patch_checks, methods=get),
+        Route("/api/patches/{id:int}/checks", _writes(writing.add_patch_check), methods=["POST"]),
         Route("/api/patches/{id:int}/checks/{check_id:int}", reading.patch_check, methods=get),
         Route("/api/people", reading.people, methods=get),
         Route("/api/people/{id:int}", reading.person, methods=get),

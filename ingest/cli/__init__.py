@@ -13,6 +13,8 @@ from ingest import __version__
 COMMANDS = {
     "serve": "Run the daemon: mail by LMTP and SMTP into the store.",
     "pipe": "Hand one mail on standard input to the daemon, for Postfix pipe(8).",
+    "api": "Serve Patchwork's REST API over the store.",
+    "token": "Say who may write through the API.",
     "replay": "Store what archives hold: mbox, Maildir, public-inbox, .eml, or - for stdin.",
     "show": "Show one patch, cover or comment.",
     "series": "List series, or show one with its members and revisions.",

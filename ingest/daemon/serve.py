@@ -17,9 +17,11 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import zstandard
 from prometheus_client import CollectorRegistry
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.config import Config, ConfigError
@@ -43,6 +45,9 @@ from ingest.store.clock import utcnow
 from ingest.store.database import open_store
 from ingest.store.quarantine import lengths
 from ingest.store.queue import oldest_waiting
+
+if TYPE_CHECKING:  # it is there where the extra `api` is installed
+    from ingest.api.run import ApiServer
 
 # Seconds. A thread that has not come round for so long is stuck: a transaction of a batch takes
 # a fraction of a second.
@@ -101,6 +106,8 @@ class _Daemon:
         # the writers of one engine take turns.
         own_engine = self._engine.dialect.name == "postgresql"
         self._accepting = open_store(settings.url) if own_engine else self._engine
+        self._asked: Engine | None = None
+        self._api: ApiServer | None = None
         self._stop = asyncio.Event()
         self._metrics = Metrics(CollectorRegistry())
         self._meter = Meter(self._metrics)
@@ -136,6 +143,9 @@ class _Daemon:
         """Each part is ended in the order opposite to the one in which it was begun."""
         async with AsyncExitStack() as ending:
             ending.callback(self._close_store)
+            self._api = self._make_api()
+            if self._api is not None:
+                ending.push_async_callback(asyncio.to_thread, self._api.stop)
             http = self._http(self._config.serve.metrics)
             if http is not None:
                 ending.callback(http.stop)
@@ -147,6 +157,9 @@ class _Daemon:
             await self._listeners.open(self._config, self._settings.environ)
             if http is not None:
                 http.start()
+            if self._api is not None:
+                self._api.start()
+                log_event("api-started", address=self._api.address)
             self._heed_signals()
             self._queue_gauge.start()
             self._say(Ready(self._greeting()))
@@ -164,6 +177,25 @@ class _Daemon:
             return MetricsServer(address, self._metrics, self._ill)
         except OSError as error:
             raise ListenError(f"cannot serve metrics at {address}: {error.strerror}") from None
+
+    def _make_api(self) -> ApiServer | None:
+        """Where `[api]` is configured. In PostgreSQL its connections are its own: what is asked
+        there has a limit of time, and waits for nobody who derives."""
+        if self._config.api is None:
+            return None
+        try:
+            from ingest.api.run import ApiServer, CannotListen
+        except ModuleNotFoundError as error:
+            raise ConfigError(
+                f"[api] needs {error.name}; `pip install patch-ingest[api]` brings it"
+            ) from None
+        engine = self._engine
+        if engine.dialect.name == "postgresql":
+            engine = self._asked = open_store(self._settings.url)
+        try:
+            return ApiServer(engine, self._now_configured)
+        except CannotListen as error:
+            raise ListenError(str(error)) from None
 
     def _heed_signals(self) -> None:
         loop = asyncio.get_running_loop()
@@ -222,6 +254,8 @@ class _Daemon:
             return f"mail is not accepted: {self._acceptor.trouble}"
         if self._deriver.trouble is not None:
             return f"mail is not derived: {self._deriver.trouble}"
+        if self._api is not None and not self._api.alive():
+            return "the API has ended"
         return None
 
     def _measure(self) -> None:
@@ -276,8 +310,9 @@ class _Daemon:
             log_event("left-in-hand", logging.WARNING, reason="it is free when its lease is over")
 
     def _close_store(self) -> None:
-        self._accepting.dispose()
-        self._engine.dispose()
+        for engine in (self._asked, self._accepting, self._engine):
+            if engine is not None:
+                engine.dispose()
         if self._owned is not None:
             os.close(self._owned)
 
@@ -303,4 +338,9 @@ def _needs_restart(old: Config, new: Config) -> list[str]:
         for name in ("dns", "nameservers")
         if getattr(old.trust, name) != getattr(new.trust, name)
     ]
+    bound = [
+        None if one is None else (one.listen, one.rate, one.burst) for one in (old.api, new.api)
+    ]
+    if bound[0] != bound[1]:
+        changed.append("api")
     return [*changed, "database"] if old.database != new.database else changed

@@ -47,7 +47,7 @@ def add_token(
     table = schema.account
     row = connection.execute(select(table).where(table.c.name == name)).first()
     if row is not None and row.digest is not None:
-        raise AccountError(f"{name} has a token; `ingest token remove {name}` takes it back first")
+        raise AccountError(f"{name} has a token; `ingest token revoke {name}` takes it back first")
     values = {"email": email, "lists": ",".join(sorted(set(lists))), "made": now}
     if row is None:
         made = insert(table).values(name=name, digest=None, **values).returning(table.c.id)
@@ -61,7 +61,7 @@ def add_token(
     return token
 
 
-def remove_token(connection: Connection, name: str) -> None:
+def revoke_token(connection: Connection, name: str) -> None:
     """The token is worth nothing from now on; what was said with it stands."""
     table = schema.account
     done = connection.execute(

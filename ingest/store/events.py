@@ -98,6 +98,7 @@ def follow(connection: Connection, *, now: datetime) -> None:
     if followed(connection):
         return
     if connection.dialect.name == "postgresql":
+        connection.execute(text("SET LOCAL statement_timeout TO 0"))
         # Whoever changes records holds the table (see `hold`): those who have begun end first,
         # and their records are seen; those who come later see the row that is inserted here.
         connection.execute(text("LOCK TABLE message IN SHARE ROW EXCLUSIVE MODE"))
