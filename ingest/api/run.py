@@ -57,6 +57,7 @@ class ApiServer:
             uvicorn.Config(
                 make_app(engine, configured, extra=routes),
                 log_config=None,
+                log_level="warning",
                 access_log=False,
                 lifespan="off",
                 server_header=False,
