@@ -2,7 +2,7 @@
 
 Input: a store and its configuration. Output: an application for uvicorn, or for whatever else
 speaks ASGI. Paths are taken with and without a slash at their end, and under `/api/` with or
-without a version; pages for people are mounted beside them by whoever has them (`extra`).
+without a version; pages for people stand beside them (`pages/`).
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import logging
 import math
 import re
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 
 from sqlalchemy import Engine, event
@@ -32,6 +32,8 @@ from ingest.api.asking import Refused
 from ingest.api.context import Context
 from ingest.api.limit import Buckets
 from ingest.api.openapi import describe
+from ingest.api.pages import routes as pages
+from ingest.api.pages.layout import missing
 from ingest.api.site import VERSIONS
 from ingest.config import ApiConfig, Config
 from ingest.store.events import utcnow
@@ -50,13 +52,12 @@ def make_app(
     configured: Callable[[], Config],
     *,
     now: Callable[[], datetime] = utcnow,
-    extra: Sequence[BaseRoute] = (),
 ) -> ASGIApp:
-    """The application. `configured`: the configuration as it is now; `extra`: further routes."""
+    """The application. `configured`: the configuration as it is now."""
     _bound_statements(engine)
     settings = configured().api or ApiConfig()
     app = Starlette(
-        routes=[*_routes(), *extra],
+        routes=[*_routes(), *pages.routes()],
         exception_handlers={
             Refused: _refused,
             HTTPException: _http_exception,
@@ -210,18 +211,30 @@ class _Limits:
         await self._app(scope, receive, send)
 
 
-async def _refused(_request: Request, error: Exception) -> Response:
+async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
+    if _for_people(request):
+        said = "There is no such page." if error.status in (400, 404) else "This cannot be done."
+        return missing(404 if error.status == 400 else error.status, said)
     return refused(error)
 
 
-async def _http_exception(_request: Request, error: Exception) -> Response:
+async def _http_exception(request: Request, error: Exception) -> Response:
     """What routing refuses: a path that is none, a method that it has not."""
     assert isinstance(error, HTTPException)
+    if _for_people(request):
+        return missing(error.status_code, "There is no such page.")
     detail = {404: "Not found.", 405: "Method not allowed."}.get(error.status_code, error.detail)
     return Json(
         {"detail": detail}, status_code=error.status_code, headers=dict(error.headers or {})
     )
+
+
+def _for_people(request: Request) -> bool:
+    """Whether a browser asks, and not for the API."""
+    path: str = request.scope["path"]
+    accepts = request.headers.get("accept", "")
+    return not (path == "/api" or path.startswith("/api/")) and "text/html" in accepts
 
 
 async def _away(request: Request, error: Exception) -> Response:

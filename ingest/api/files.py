@@ -95,7 +95,7 @@ def _patch(connection: Connection, row: MessageRow, form: str, one: Ask) -> Resp
 
 
 def _named(connection: Connection, name: str, outcome: str) -> MessageRow:
-    for row in read.messages(connection, read.find_message(connection, f"<{name}>")):
+    for row in read.messages(connection, read.with_msgid(connection, f"<{name}>")):
         if row.outcome == outcome:
             return row
     raise not_found()

@@ -9,13 +9,12 @@ from __future__ import annotations
 import logging
 import socket
 import threading
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
-from starlette.routing import BaseRoute
 
 from ingest.api.app import make_app
 from ingest.api.hooks import Hooks
@@ -46,8 +45,6 @@ class ApiServer:
         self,
         engine: Engine,
         configured: Callable[[], Config],
-        *,
-        routes: Sequence[BaseRoute] = (),
     ) -> None:
         settings = configured().api or ApiConfig()
         self._engine = engine
@@ -55,7 +52,7 @@ class ApiServer:
         self._socket = _bind(settings.listen)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                make_app(engine, configured, extra=routes),
+                make_app(engine, configured),
                 log_config=None,
                 log_level="warning",
                 access_log=False,

@@ -143,6 +143,13 @@ def find_message(connection: Connection, name: str) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
+def with_msgid(connection: Connection, msgid: str) -> list[int]:
+    """The ids of the messages with exactly this Message-ID, first the one that it belongs to."""
+    message = schema.message.c
+    query = select(message.id).where(message.msgid == msgid).order_by(message.variant)
+    return list(connection.execute(query).scalars())
+
+
 def keys(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
     """How messages are named, by id."""
     message = schema.message.c

@@ -73,6 +73,7 @@ mail = Table(
     Column("accepted", DateTime, nullable=False),
     CheckConstraint("length(sha256) = 32", name="sha256"),
     CheckConstraint("size >= 0", name="size"),
+    Index("ix_mail_accepted", "accepted"),
 )
 
 # Accepted and not derived, or to be derived anew: the queue, and with a reason the quarantine.

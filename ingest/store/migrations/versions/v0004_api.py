@@ -14,6 +14,7 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 def upgrade() -> None:
     op.add_column("patch", sa.Column("standing", sa.Text(), nullable=True))
     op.add_column("patch", sa.Column("delegate_id", sa.BigInteger(), nullable=True))
+    op.create_index("ix_mail_accepted", "mail", ["accepted"])
     stands = sa.text("coalesce(standing, state)")
     op.create_index("ix_patch_standing", "patch", [stands, "message_id"])
     for name, columns, condition in (

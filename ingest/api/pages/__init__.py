@@ -1,0 +1,1 @@
+"""Pages for people: the same records, rendered on the server, of use without scripts."""
