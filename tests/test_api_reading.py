@@ -209,6 +209,7 @@ def test_a_page_is_not_larger_than_is_configured(engine: Engine) -> None:
         ("/api/9999999999.1/patches/", 404, "detail"),
         ("/nothing", 404, "detail"),
         ("/api/patches/?" + "&".join("state=a" for _ in range(300)), 400, "detail"),
+        ("/api/patches/?" + "&".join("state=a" for _ in range(51)), 400, "state"),
     ],
 )
 def test_what_makes_no_sense_is_refused_as_json(

@@ -18,6 +18,9 @@ _MOST = 2**63 - 1
 # Beyond that a page is no page: skipping rows costs.
 _FARTHEST = 5_000_000
 
+# Of one parameter that may be given again.
+MAX_VALUES = 50
+
 
 class Refused(Exception):  # noqa: N818 - reads better where it is raised
     """`status`: of HTTP; `body`: of the answer, as JSON."""
@@ -63,7 +66,10 @@ class Asked:
 
     def all(self, name: str) -> list[str]:
         """Every value given. Clients send empty ones for filters that are not set."""
-        return [value for key, value in self.pairs if key == name and value.strip()]
+        found = [value for key, value in self.pairs if key == name and value.strip()]
+        if len(found) > MAX_VALUES:
+            raise Refused(400, {name: [f"At most {MAX_VALUES} values are taken."]})
+        return found
 
     def last(self, name: str) -> str | None:
         values = self.all(name)

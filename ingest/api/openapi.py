@@ -9,6 +9,7 @@ from typing import Any
 
 from ingest import __version__
 from ingest.api import finding
+from ingest.api.asking import MAX_VALUES
 from ingest.api.site import VERSIONS
 from ingest.store.checks import STATES
 from ingest.store.events import Category
@@ -27,6 +28,12 @@ _DATE: Schema = {
     "description": "UTC, ISO 8601, without offset.",
 }
 _MAYBE_DATE: Schema = {**_DATE, "type": ["string", "null"]}
+_MOMENT: Schema = {
+    "type": "string",
+    "pattern": r"^[12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])"
+    r"(T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(Z|[+-](0\d|1[0-2]):[0-5]\d)?)?$",
+    "description": "ISO 8601, with an offset or in UTC. Other spellings of it are taken too.",
+}
 _ID: Schema = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 
 
@@ -58,7 +65,7 @@ def describe(version: tuple[int, int] | None) -> Schema:
 
 
 def _paths() -> dict[str, Schema]:
-    dated = [_query("since", _TEXT), _query("before", _TEXT)]
+    dated = [_query("since", _MOMENT), _query("before", _MOMENT)]
     of_project = [_query("project", _TEXT, many=True)]
     of_messages = [
         *of_project,
@@ -178,7 +185,7 @@ def _files() -> dict[str, Schema]:
 
 
 def _query(name: str, schema: Schema, *, many: bool = False) -> Schema:
-    made = {"type": "array", "items": schema, "maxItems": 20} if many else schema
+    made = {"type": "array", "items": schema, "maxItems": MAX_VALUES} if many else schema
     return {"name": name, "in": "query", "schema": made}
 
 
