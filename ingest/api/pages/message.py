@@ -19,6 +19,8 @@ from ingest.api.pages.text import MOST_LINES, diff, words
 from ingest.api.reading import find_record, moved
 from ingest.store import read, schema
 from ingest.store.read import MessageRow
+from ingest.store.vouching import read_vouching
+from ingest.trust.verdict import Result, Verdict
 
 # Replies that one page shows; a thread may have thousands.
 _MOST_REPLIES = 300
@@ -84,6 +86,8 @@ def _named(connection: Connection, msgid: str, outcomes: tuple[str, ...]) -> Mes
 def _page(connection: Connection, row: MessageRow, one: Ask) -> Response:
     near = around(connection, [row], dated=False)
     replies = _replies(connection, row.id)
+    vouching = read_vouching(connection, [row.mail_id]).get(row.mail_id)
+    verdicts = vouching.verdicts if vouching is not None else ()
     link = one.site.config.link_name(row.lists[0].list_id) if row.lists else "-"
     path = path_of("project", link, "list")
     changes, cut = diff(row.diff) if row.diff else (None, False)
@@ -91,7 +95,7 @@ def _page(connection: Connection, row: MessageRow, one: Ask) -> Response:
     more = len(replies) > _MOST_REPLIES
     return page(
         row.name or row.subject,
-        pairs(_facts(row, near, path)),
+        pairs([*_facts(row, near, path), *map(_signature, verdicts)]),
         _downloads(row, one),
         words(row.content) if row.content else None,
         join(el("h2", "Changes"), changes) if changes is not None else None,
@@ -121,6 +125,16 @@ def _facts(row: MessageRow, near: Around, path: str) -> Iterator[tuple[str, Html
     if row.pull_url:
         yield "Pull", row.pull_url
     yield "Message-ID", el("code", row.msgid)
+
+
+def _signature(one: Verdict) -> tuple[str, Html]:
+    """What was found when the mail came: nothing is judged for a page."""
+    good = one.result is Result.PASS
+    said = f"{one.kind}: {one.result}" + (f", {one.reason}" if one.reason else "")
+    return "Signature", join(
+        el("span", said, class_="good" if good else "quiet"),
+        f" by {one.domain or one.identity}" if one.domain or one.identity else None,
+    )
 
 
 def _downloads(row: MessageRow, one: Ask) -> Html:

@@ -1,4 +1,5 @@
-"""One series: what has come and what is missing, its revisions, and what reviewers gave."""
+"""One series: what has come and what is missing, its revisions, what reviewers gave, and which
+domains vouch for it."""
 
 from __future__ import annotations
 
@@ -16,6 +17,7 @@ from ingest.api.pages.layout import page, pairs, path_of, person, when
 from ingest.api.pages.text import words
 from ingest.api.reading import moved
 from ingest.api.trailers import given
+from ingest.api.vouching import differing, verified_domains
 from ingest.store import read
 from ingest.store.read import MessageRow, SeriesRow
 from ingest.store.revisions import superseded_by, supersedes
@@ -63,6 +65,7 @@ def by_number(one: Ask, link: str, number: int) -> Response:
         near = around(connection, members, dated=False)
         parents = [*ids, row.cover_id] if row.cover_id is not None else ids
         said = given(connection, parents)
+        domains = verified_domains(connection, members)
         earlier = supersedes(connection, [row.id]).get(row.id)
         later = read.series_by_id(connection, superseded_by(connection, row.id, row.key))
         found = read.find_message(connection, earlier.key) if earlier is not None else []
@@ -96,10 +99,11 @@ def by_number(one: Ask, link: str, number: int) -> Response:
             el("td", each.standing, class_="narrow", data_label="State:"),
             el("td", near.checks.get(each.id, ""), class_="narrow", data_label="Check:"),
             el("td", to_each[each.id] or "", class_="narrow", data_label="Trailers:"),
+            el("td", ", ".join(sorted(domains[each.id])), data_label="Verified:"),
         )
         for each in members
     ]
-    heads = ("Number", "Patch", "State", "Check", "Trailers given")
+    heads = ("Number", "Patch", "State", "Check", "Trailers given", "Verified domain")
     return page(
         f"{row.name or '(no name)'}{version}",
         pairs(facts),
@@ -107,6 +111,9 @@ def by_number(one: Ask, link: str, number: int) -> Response:
         if members
         else None,
         el("h2", "Patches"),
+        el("p", "Not all patches carry the same verified domain.", class_="bad")
+        if differing(domains.values())
+        else None,
         el(
             "table",
             el("thead", el("tr", [el("th", head, scope="col") for head in heads])),
