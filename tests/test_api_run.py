@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, inspect, select
 
 from ingest.api.hooks import SIGNATURE, Hooks
 from ingest.api.run import ApiServer, CannotListen
@@ -27,6 +27,7 @@ from ingest.config import ApiConfig, Config
 from ingest.setting import InetAddress, UnixAddress
 from ingest.store import events, schema
 from ingest.store.database import open_store, write_transaction
+from ingest.store.words import index_words
 from tests import mails
 
 LOOPBACK = InetAddress("127.0.0.1", 0)
@@ -130,6 +131,18 @@ def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
         config = Config(api=ApiConfig(listen=InetAddress("127.0.0.1", port)))
         with pytest.raises(CannotListen, match=f"127.0.0.1:{port}: Address already in use"):
             ApiServer(engine, lambda: config)
+    engine.dispose()
+
+
+def test_words_are_indexed_where_the_database_can(database_url: str) -> None:
+    engine = open_store(database_url, create=True)
+    mails.store(engine, mails.series("s", 2))
+    made = index_words(engine)
+    assert index_words(engine) == made
+    with engine.connect() as connection:
+        names = {one["name"] for one in inspect(connection).get_indexes("patch")}
+    assert ("ix_patch_name_words" in names) == made
+    open_store(database_url, create=True).dispose()
     engine.dispose()
 
 

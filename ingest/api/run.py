@@ -6,6 +6,7 @@ configured otherwise; what stands in front of it (nginx, Caddy) brings TLS.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import socket
 import threading
@@ -22,6 +23,7 @@ from ingest.config import ApiConfig, Config
 from ingest.setting import Address, InetAddress, UnixAddress
 from ingest.store.database import write_transaction
 from ingest.store.events import behind, follow, publish, utcnow
+from ingest.store.words import index_words
 
 log = logging.getLogger(__name__)
 
@@ -110,6 +112,8 @@ class ApiServer:
                 with write_transaction(self._engine) as connection:
                     waiting = publish(connection, now=utcnow()) > 0
 
+        with contextlib.suppress(SQLAlchemyError):  # at the next start, then
+            index_words(self._engine)
         self._again_and_again(publish_all)
 
     def _tell(self) -> None:

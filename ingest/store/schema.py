@@ -143,7 +143,7 @@ message = Table(
     Index("ix_message_thread_id", "thread_id"),
     Index("ix_message_bucket", "bucket", "date"),
     Index("ix_message_date", "date"),
-    Index("ix_message_person_id", "person_id"),
+    Index("ix_message_person_id", "person_id", "id"),
     Index("ix_message_mail_id", "mail_id"),
 )
 
@@ -490,6 +490,14 @@ event = Table(
     Index("ix_event_category", "category", "number"),
     Index("ix_event_message_id", "message_id"),
     Index("ix_event_series_id", "series_id"),
+)
+
+Index(
+    "ix_event_account_id",
+    event.c.account_id,
+    event.c.number,
+    postgresql_where=event.c.account_id.is_not(None),
+    sqlite_where=event.c.account_id.is_not(None),
 )
 
 # How far the receivers of webhooks have been told.

@@ -15,6 +15,9 @@ def upgrade() -> None:
     op.add_column("patch", sa.Column("standing", sa.Text(), nullable=True))
     op.add_column("patch", sa.Column("delegate_id", sa.BigInteger(), nullable=True))
     op.create_index("ix_mail_accepted", "mail", ["accepted"])
+    # With the id behind it, so that a page of somebody's mails is read off in order.
+    op.drop_index("ix_message_person_id", "message")
+    op.create_index("ix_message_person_id", "message", ["person_id", "id"])
     stands = sa.text("coalesce(standing, state)")
     op.create_index("ix_patch_standing", "patch", [stands, "message_id"])
     for name, columns, condition in (
@@ -125,6 +128,13 @@ def _happened() -> None:
     op.create_index("ix_event_category", "event", ["category", "number"])
     op.create_index("ix_event_message_id", "event", ["message_id"])
     op.create_index("ix_event_series_id", "event", ["series_id"])
+    op.create_index(
+        "ix_event_account_id",
+        "event",
+        ["account_id", "number"],
+        postgresql_where=sa.text("account_id IS NOT NULL"),
+        sqlite_where=sa.text("account_id IS NOT NULL"),
+    )
     op.create_table(
         "hook",
         sa.Column("url", sa.Text(), nullable=False),
