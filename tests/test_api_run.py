@@ -113,13 +113,20 @@ def test_it_answers_at_a_socket_in_a_folder_too(tmp_path: Path) -> None:
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     path = str(tmp_path / "s")
     for _ in range(2):  # the second time a dead one lies there
-        with serving(engine, ApiConfig(listen=UnixAddress(path))) as address:
+        with serving(engine, ApiConfig(listen=UnixAddress(path), burst=3)) as address:
             assert address == f"unix:{path}"
+            with pytest.raises(CannotListen, match="already in use"):
+                ApiServer(engine, lambda: Config(api=ApiConfig(listen=UnixAddress(path))))
             asked = http.client.HTTPConnection("localhost")
             asked.sock = socket.socket(socket.AF_UNIX)
             asked.sock.connect(path)
-            asked.request("GET", "/api/patches/")
-            assert asked.getresponse().read() == b"[]"
+            statuses = []
+            for who in ("192.0.2.1", *["192.0.2.2"] * 4):
+                asked.request("GET", "/api/patches/", headers={"X-Forwarded-For": who})
+                answer = asked.getresponse()
+                answer.read()
+                statuses.append(answer.status)
+            assert statuses == [200, 200, 200, 200, 429], "who is in front says who asks"
             asked.close()
     engine.dispose()
 

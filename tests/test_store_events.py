@@ -15,9 +15,10 @@ from sqlalchemy import Connection, Engine, delete, func, make_url, select
 
 from ingest.config import Config
 from ingest.replay import reparse
-from ingest.store import events, schema
+from ingest.store import events, ids, schema
 from ingest.store.database import open_store, write_transaction
 from tests import mails
+from tests.histories import history
 from tests.mails import ADA, BOB
 
 NOW = datetime(2026, 6, 1, 12)
@@ -145,6 +146,34 @@ def test_following_from_the_start_or_from_now_comes_to_the_same(engine: Engine) 
         one for one in early if one[0] != "series-created"
     ]
     assert len(early) == len(late) > 80
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_told_bit_by_bit_is_all_there_is(tmp_path: Path, seed: int) -> None:
+    """Histories as people make them, in any order: who tells of everything at the end has
+    nothing to add. And whatever number a series has had leads to one that is there."""
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    follow(engine)
+    chance = random.Random(seed)
+    given = history(seed, 90, crowd=bool(seed % 2))
+    chance.shuffle(given)
+    had: set[int] = set()
+    while given:
+        size = chance.choice((1, 1, 2, 5, 12))
+        mails.store(engine, given[:size])
+        del given[:size]
+        with engine.connect() as connection:
+            had.update(connection.execute(select(schema.series.c.id)).scalars())
+    before = len(told(engine))
+    with write_transaction(engine) as connection:
+        events._tell(connection, None)
+        there = set(connection.execute(select(schema.series.c.id)).scalars())
+        for number in had - there:
+            assert ids.follow(connection, "series", number) in there
+        for number in there:
+            assert ids.follow(connection, "series", number) is None
+    assert len(told(engine)) == before
+    engine.dispose()
 
 
 def test_a_thousand_patches_do_not_cost_a_million_steps(tmp_path: Path) -> None:

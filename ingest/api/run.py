@@ -7,6 +7,7 @@ configured otherwise; what stands in front of it (nginx, Caddy) brings TLS.
 from __future__ import annotations
 
 import contextlib
+import errno
 import logging
 import socket
 import threading
@@ -61,7 +62,9 @@ class ApiServer:
                 lifespan="off",
                 server_header=False,
                 # Whoever is in front on this machine says who asks.
-                forwarded_allow_ips="127.0.0.1,::1",
+                forwarded_allow_ips="*"
+                if isinstance(settings.listen, UnixAddress)
+                else "127.0.0.1,::1",
                 timeout_graceful_shutdown=int(_LET_GO),
                 limit_concurrency=1_000,
             )
@@ -134,9 +137,10 @@ def _bind(address: Address) -> socket.socket:
         match address:
             case UnixAddress(path):
                 made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                if Path(path).is_socket():
-                    Path(path).unlink()  # of a server that was killed
+                _clear(path)
                 made.bind(path)
+                # Whoever may read the pages: what is written needs a token.
+                Path(path).chmod(0o666)
             case InetAddress(host, port):
                 family = socket.AF_INET6 if ":" in host else socket.AF_INET
                 made = socket.socket(family, socket.SOCK_STREAM)
@@ -152,6 +156,19 @@ def _bind(address: Address) -> socket.socket:
     made.listen(256)
     made.setblocking(False)
     return made
+
+
+def _clear(path: str) -> None:
+    """Remove the socket of a server that was killed. Raises `OSError` where one is alive."""
+    if not Path(path).is_socket():
+        return
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        try:
+            asking.connect(path)
+        except ConnectionRefusedError:
+            Path(path).unlink()
+            return
+    raise OSError(errno.EADDRINUSE, "Address already in use")
 
 
 def _shown(name: tuple[object, ...]) -> str:
