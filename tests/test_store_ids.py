@@ -114,6 +114,21 @@ def test_a_number_is_not_used_again(engine: Engine) -> None:
     assert left in before.values()
 
 
+def test_a_number_that_comes_back_is_not_given_to_another_too(engine: Engine) -> None:
+    """The highest number of all comes back at the moment in which a new series is numbered."""
+    alone = mails.patch("alone@example.org", "[PATCH 3/3] s: step 3", name="z")
+    mails.store(engine, [*mails.series("s", 2)])
+    mails.store(engine, [alone])
+    before = series(engine)
+    pin(engine, "<alone@example.org>", "<s-0@example.org>")
+    with write_transaction(engine) as connection:
+        numbered = ids.number_series(
+            connection, ["<new@example.org>", "<alone@example.org>"], {}, before={}, after={}
+        )
+    assert numbered.ids["<alone@example.org>"] == before["<alone@example.org>"]
+    assert numbered.ids["<new@example.org>"] not in before.values()
+
+
 def test_numbers_survive_a_reparse(engine: Engine) -> None:
     mails.store(engine, mails.little_archive(4))
     before = messages(engine), series(engine)

@@ -58,7 +58,9 @@ def number_series(
         if key in wanted and key not in taken and row_id not in taken.values():
             taken[key] = row_id
     fresh = [key for key in missing if key not in ids and key not in taken]
+    # Before their signposts go: else the highest of those that come back would be given twice.
     numbers = allocate_unused(connection, schema.series, len(fresh))
+    _take_down(connection, ids.values())
     return Numbered(ids | taken | dict(zip(fresh, numbers, strict=True)), frozenset(taken))
 
 
@@ -113,16 +115,19 @@ def successors(
 
 
 def _back(connection: Connection, keys: Sequence[str]) -> dict[str, int]:
-    """Numbers that go back to series of these names; their signposts go."""
-    table = schema.gone
+    """Numbers that go back to series of these names."""
+    table = schema.gone.c
     found: dict[str, int] = {}
     for some in chunks(keys):
-        query = select(table.c.key, func.min(table.c.id).label("id")).where(
-            table.c.kind == "series", is_any(table.c.key, some)
+        query = select(table.key, func.min(table.id).label("id")).where(
+            table.kind == "series", is_any(table.key, some)
         )
-        found |= {row.key: row.id for row in connection.execute(query.group_by(table.c.key))}
-    for some_ids in chunks(found.values()):
-        connection.execute(
-            delete(table).where(table.c.kind == "series", is_any(table.c.id, some_ids))
-        )
+        found |= {row.key: row.id for row in connection.execute(query.group_by(table.key))}
     return found
+
+
+def _take_down(connection: Connection, numbers: Iterable[int]) -> None:
+    """Remove signposts: the series are there again."""
+    table = schema.gone
+    for some in chunks(numbers):
+        connection.execute(delete(table).where(table.c.kind == "series", is_any(table.c.id, some)))
