@@ -4,6 +4,7 @@ whole thread would."""
 from __future__ import annotations
 
 import itertools
+from datetime import timedelta
 
 from ingest.check import check
 from ingest.config import Config
@@ -22,4 +23,26 @@ def test_a_late_patch_leaves_what_arranging_would(database_url: str) -> None:
             patch = mails.patch(f"{number}@example.org", subject, answers="0@example.org")
             mails.store(engine, [patch])
         assert check(engine, Config()).faults == (), (first, late)
+    engine.dispose()
+
+
+def test_an_unthreaded_piece_that_comes_with_a_leaf_is_arranged_with_it(database_url: str) -> None:
+    """Both ask for the same place; alone, each would have it."""
+    cover = mails.mail("0@example.org", "[PATCH v2 0/1] fs: all", "Why.\n")
+    leaf, lone = (
+        mails.patch(
+            f"{name}@example.org", "[PATCH v2 1/1] fs: step", name=name, answers=answers,
+            date=mails.START + timedelta(seconds=5),
+        )
+        for name, answers in (("leaf", "0@example.org"), ("lone", None))
+    )  # fmt: skip
+    engine = open_store(database_url, create=True)
+    found = []
+    for batches in ([cover], [leaf, lone]), ([cover], [lone, leaf]), ([lone], [leaf], [cover]):
+        mails.clear(engine)
+        for batch in batches:
+            mails.store(engine, batch)
+        assert check(engine, Config()).faults == ()
+        found.append(mails.exported(engine))
+    assert len(set(found)) == 1
     engine.dispose()

@@ -15,7 +15,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from ingest.series.facts import key_of
 from ingest.store import rows, schema
-from ingest.store.arranging import Node, arrange_around
+from ingest.store.arranging import Arranged, Node, arrange_around
 from ingest.store.beside import keep_up
 from ingest.store.bulk import chunks, insert_rows, is_any
 from ingest.store.choices import hand_over
@@ -26,7 +26,7 @@ from ingest.store.locks import lock_sets
 from ingest.store.memberships import write_series
 from ingest.store.people import upsert_lists, upsert_people
 from ingest.store.settle import Copy, Settled, settle
-from ingest.store.threads import link
+from ingest.store.threads import Linked, link
 from ingest.store.vouching import write_vouching
 
 
@@ -63,12 +63,11 @@ def record(
 
     fresh = [_node(one, linked.thread, people) for one in placed if one.derived is not None]
     leaves = find_leaves(connection, fresh, linked) if not emptied else Leaves.none()
-    arranged = arrange_around(
-        connection,
-        [node for node in fresh if node.thread_id not in leaves.threads],
-        set(linked.thread.values()) - leaves.threads,
-        gone=emptied,
-    )
+    arranged = _arrange(connection, fresh, linked, leaves, emptied)
+    if not leaves.threads.isdisjoint(node.thread_id for node in arranged.nodes.values()):
+        # An unthreaded piece of the same batch has reached into a leaf's thread.
+        leaves = Leaves.none()
+        arranged = _arrange(connection, fresh, linked, leaves, emptied)
     rows.write_messages(connection, leaves.arranged)
     rows.write_messages(connection, arranged)
     copies_before = _copies(connection, emptied)
@@ -80,6 +79,22 @@ def record(
     write_leaves(connection, leaves)
     keep_up(connection, [*leaves.arranged.message_ids(), *arranged.message_ids()])
     return set()
+
+
+def _arrange(
+    connection: Connection,
+    fresh: Sequence[Node],
+    linked: Linked,
+    leaves: Leaves,
+    emptied: set[int],
+) -> Arranged:
+    """What is no leaf, with all that it can change."""
+    return arrange_around(
+        connection,
+        [node for node in fresh if node.thread_id not in leaves.threads],
+        set(linked.thread.values()) - leaves.threads,
+        gone=emptied,
+    )
 
 
 @dataclass(frozen=True, slots=True)
