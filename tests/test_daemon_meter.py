@@ -84,6 +84,15 @@ def test_ends_of_workers_that_nobody_ordered() -> None:
         assert value(metrics, "worker_deaths_total", cause=end.value) is None
 
 
+def test_what_dns_says_is_added_up() -> None:
+    metrics, meter = made()
+    meter.dns(waiting=5, answered={"found": 3})
+    meter.dns(waiting=2, answered={"found": 4, "failure": 1})
+    assert value(metrics, "dns_waiting_mails") == 2
+    assert value(metrics, "dns_answers_total", kind="found") == 4
+    assert value(metrics, "dns_answers_total", kind="failure") == 1
+
+
 def test_what_waits() -> None:
     metrics, meter = made()
     meter.waiting(3, 4000)

@@ -51,6 +51,12 @@ class Meter:
         for cause, more in self._more("worker", ended):
             self._metrics.worker_deaths.labels(cause).inc(more)
 
+    def dns(self, *, waiting: int, answered: Mapping[str, int]) -> None:
+        """How many mails wait for an answer, and how often DNS has said what, in all."""
+        self._metrics.dns_waiting_mails.set(waiting)
+        for kind, more in self._more("dns", answered):
+            self._metrics.dns_answers.labels(kind).inc(more)
+
     def waiting(self, mails: int, octets: int) -> None:
         """What waits to be committed."""
         self._metrics.waiting_mails.set(mails)

@@ -60,6 +60,7 @@ class Metrics:
         self.outcomes = counter("outcomes", "Mails derived", "outcome", "reason")
         self.quarantined = counter("quarantined", "Mails put into quarantine", "reason")
         self.worker_deaths = counter("worker_deaths", "Workers that ended by force", "cause")
+        self.dns_answers = counter("dns_answers", "What DNS said of keys", "kind")
         self.commits = counter("commits", "Transactions that took mail")
         self.mails_per_commit = histogram("mails_per_commit", "Mails that shared one", _MAILS)
         self.accept_seconds = histogram(
@@ -73,6 +74,7 @@ class Metrics:
         self.waiting_bytes = gauge("waiting_bytes", "Bytes of mails that wait to be committed")
         self.pending_mails = gauge("pending_mails", "Mails committed and not derived")
         self.pending_oldest_seconds = gauge("pending_oldest_seconds", "Age of the oldest of these")
+        self.dns_waiting_mails = gauge("dns_waiting_mails", "Mails that wait for DNS")
         self.quarantine_mails = gauge("quarantine_mails", "Mails in quarantine")
 
     def text(self) -> bytes:

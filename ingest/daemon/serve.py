@@ -36,7 +36,7 @@ from ingest.daemon.metrics import Metrics, MetricsServer
 from ingest.daemon.notify import Alive, Notice, Ready, Reloading, Stopping, notify, watchdog_seconds
 from ingest.daemon.owner import own
 from ingest.daemon.report import Reporter
-from ingest.daemon.vouched import with_keys
+from ingest.daemon.vouched import Vouched, with_keys
 from ingest.daemon.workers import Workers
 from ingest.intake.listener import ListenError
 from ingest.setting import InetAddress
@@ -116,11 +116,9 @@ class _Daemon:
             serving.workers,
             limits=Limits(seconds=serving.parse_seconds, memory=serving.parse_memory),
         )
+        self._vouched = with_keys(self._workers, self._config.trust)
         self._deriver = Deriver(
-            self._engine,
-            self._now_configured,
-            with_keys(self._workers, self._config.trust),
-            observe=reporter.derived,
+            self._engine, self._now_configured, self._vouched, observe=reporter.derived
         )
 
         def committed(mails: int) -> None:
@@ -261,6 +259,8 @@ class _Daemon:
     def _measure(self) -> None:
         self._meter.listeners(self._listeners.stats())
         self._meter.workers(self._workers.counts())
+        if isinstance(self._vouched, Vouched):
+            self._meter.dns(waiting=self._vouched.asking, answered=self._vouched.answered)
         self._meter.waiting(*self._acceptor.waiting)
 
     def _gauge_queue(self) -> None:

@@ -17,8 +17,8 @@ import logging
 import re
 import threading
 import time
-from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections import Counter, OrderedDict, deque
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
@@ -101,6 +101,7 @@ class Vouched:
         self._new: deque[_Case] = deque()
         self._cases: OrderedDict[_Case, None] = OrderedDict()  # that wait for DNS, oldest first
         self._octets = 0  # of these
+        self._answered: Counter[str] = Counter()
         self._waiting: dict[str, list[_Case]] = {}  # by name, asked or about to be
         self._questions = Questions()
         self._threads: list[threading.Thread] = []
@@ -166,6 +167,12 @@ class Vouched:
         """How many mails wait for DNS: they take up nobody's time."""
         with self._lock:
             return len(self._cases)
+
+    @property
+    def answered(self) -> Mapping[str, int]:
+        """How often DNS has said what, by `answer.kind`."""
+        with self._lock:
+            return dict(self._answered)
 
     @property
     def pids(self) -> list[int]:
@@ -270,6 +277,7 @@ class Vouched:
             ready = []
             with self._lock:
                 self._questions.done(name)  # this thread is the one to take the next
+                self._answered[said.kind(found)] += 1
                 for case in self._waiting.pop(name, ()):
                     case.answers[name] = found
                     case.missing.discard(name)

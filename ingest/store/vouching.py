@@ -12,14 +12,14 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, assert_never
+from typing import Any
 
 from sqlalchemy import Connection, Table, delete, select
 
 from ingest.store import schema
 from ingest.store.bulk import chunks, insert_rows
 from ingest.store.incoming import Derived
-from ingest.trust.answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure
+from ingest.trust.answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure, kind
 from ingest.trust.authres import AuthResults, MethodResult, Property
 from ingest.trust.verdict import Alignment, Coverage, Kind, Reason, Result, Verdict
 
@@ -63,19 +63,8 @@ def result_rows(mail_id: int, one: Derived) -> list[dict[str, Any]]:
 
 
 def _answer_row(mail_id: int, name: str, said: Answer) -> dict[str, Any]:
-    text = None
-    match said:
-        case Found():
-            kind, text = "found", _plain(said.text)
-        case NoSuchKey():
-            kind = "no-such-key"
-        case TemporaryFailure():
-            kind = "failure"
-        case NotAsked():
-            kind = "not-asked"
-        case _:
-            assert_never(said)
-    return {"mail_id": mail_id, "name": _plain(name), "kind": kind, "text": text}
+    text = _plain(said.text) if isinstance(said, Found) else None
+    return {"mail_id": mail_id, "name": _plain(name), "kind": kind(said), "text": text}
 
 
 def _verdict_row(mail_id: int, number: int, one: Verdict) -> dict[str, Any]:

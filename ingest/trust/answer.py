@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from typing import assert_never
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +35,20 @@ class NotAsked:
 
 Answer = Found | NoSuchKey | TemporaryFailure | NotAsked
 Lookup = Callable[[str], Answer]
+
+
+def kind(answer: Answer) -> str:
+    """What sort of answer it is, in a word. Stored: a name never changes its meaning."""
+    match answer:
+        case Found():
+            return "found"
+        case NoSuchKey():
+            return "no-such-key"
+        case TemporaryFailure():
+            return "failure"
+        case NotAsked():
+            return "not-asked"
+    assert_never(answer)
 
 
 def recorded(answers: Mapping[str, Answer]) -> Lookup:
