@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import datetime, timedelta
 
 import pytest
 
@@ -57,7 +58,7 @@ def vouched(
 ) -> Iterator[tuple[Vouched, Here, Nameserver]]:
     workers = Here()
     with nameserver(zone) as server:
-        made = Vouched(workers, server.servers, asking=asking)
+        made = Vouched(workers, server.servers, asking=asking, now=lambda: NOW)
         made.start()
         try:
             yield made, workers, server
@@ -69,6 +70,10 @@ def vouched(
 
 def arrived(raw: bytes) -> Delivery:
     return delivery(raw, arrived=NOW)
+
+
+def days_ago(days: int) -> datetime:
+    return NOW - timedelta(days=days)
 
 
 def patch(number: int = 0) -> bytes:
@@ -94,6 +99,7 @@ def test_a_signed_mail_is_judged_by_what_dns_says() -> None:
             (RSA.name, Found(record(RSA.key))),
         )
         assert results(one) == [(Result.PASS, Reason.HOLDS)] * 2
+        assert made.answered == {"found": 2}
         assert {each.judged for each in one.verdicts} == {NOW}
         assert sorted(server.names) == sorted(ZONE)
 
@@ -165,6 +171,24 @@ def test_no_more_mail_waits_than_there_is_room_for() -> None:
         for one in futures[:7]:
             assert derived(one).keys == ((derived(one).keys[0][0], TemporaryFailure()),)  # type: ignore[index]
         assert not any(one.done() for one in futures[-4:])
+
+
+@pytest.mark.parametrize(
+    ("days", "result", "reason"),
+    [
+        (0, Result.PERMERROR, Reason.NO_KEY),
+        (6, Result.PERMERROR, Reason.NO_KEY),
+        (8, Result.NOT_CHECKED, Reason.NOT_ASKED),
+    ],
+)
+def test_a_key_that_is_gone_says_nothing_of_mail_that_came_long_ago(
+    days: int, result: Result, reason: Reason
+) -> None:
+    with vouched(ZONE) as (made, _, _server):
+        given = replace(arrived(sign(patch(), Signer("gone.example"))), arrived=days_ago(days))
+        assert results(derived(made.submit(given, Config()))) == [(result, reason)]
+        given = replace(arrived(sign(patch())), arrived=days_ago(days))
+        assert results(derived(made.submit(given, Config()))) == [(Result.PASS, Reason.HOLDS)]
 
 
 @pytest.mark.parametrize(

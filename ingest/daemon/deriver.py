@@ -22,6 +22,7 @@ from concurrent.futures import CancelledError, Future
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
+from typing import TYPE_CHECKING
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
@@ -30,7 +31,6 @@ from ingest.config import Config
 from ingest.daemon.journal import log_event
 from ingest.daemon.outcome import Outcome, What, of_claim, of_set_aside
 from ingest.daemon.recording import record_claims
-from ingest.daemon.vouched import Vouched
 from ingest.daemon.workers import Answer, Fallen, Workers, WorkersStoppedError
 from ingest.pipeline import Failure
 from ingest.store.clock import utcnow
@@ -38,6 +38,9 @@ from ingest.store.database import one_line, unflushed_transaction
 from ingest.store.incoming import Derived
 from ingest.store.quarantine import set_aside
 from ingest.store.queue import TRIES, Claim, claim, end_all_claims, give_back, hold, renew
+
+if TYPE_CHECKING:
+    from ingest.daemon.vouched import Vouched
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,9 +22,11 @@ from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import CancelledError, Future, InvalidStateError
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
 from functools import partial
 
 from ingest.config import Config, TrustConfig
+from ingest.daemon.deriver import utcnow
 from ingest.daemon.journal import log_event
 from ingest.daemon.questions import FIRST, Questions
 from ingest.daemon.workers import Answer, Counts, Workers, WorkersStoppedError
@@ -34,6 +36,10 @@ from ingest.trust import answer as said
 from ingest.trust import signatures
 from ingest.trust.rawmail import MAX_HEADER
 from ingest.trust.resolve import BUDGET, PER_NAME, Known, Resolver, Servers
+
+# Mail may be derived long after it came, as out of the quarantine. A signer keeps a key for some
+# days after the last mail; that it is gone later says nothing against the sender.
+LATE = timedelta(days=7)
 
 _LOOK = 1.0  # seconds between looks at what has waited too long, at rest
 
@@ -87,8 +93,10 @@ class Vouched:
         *,
         asking: Asking | None = None,
         clock: Callable[[], float] = time.monotonic,
+        now: Callable[[], datetime] = utcnow,
     ) -> None:
         self._workers = workers
+        self._now = now
         self._asking = asking = asking or Asking()
         self._clock = clock
         self._known = Known(clock=clock)
@@ -302,9 +310,16 @@ class Vouched:
     def _hand_on(self, case: _Case) -> None:
         delivery = case.delivery
         if delivery.keys is None and delivery.arrived is not None:
-            delivery = replace(delivery, keys=tuple(sorted(case.answers.items(), key=_name)))
+            answers = case.answers
+            if self._now() - delivery.arrived > LATE:
+                answers = {name: _now_gone(answer) for name, answer in answers.items()}
+            delivery = replace(delivery, keys=tuple(sorted(answers.items(), key=_name)))
         inner = self._workers.submit(delivery, case.config, first=case.first)
         inner.add_done_callback(lambda done: _pass_on(done, case.future))
+
+
+def _now_gone(answer: said.Answer) -> said.Answer:
+    return said.NotAsked() if isinstance(answer, said.NoSuchKey) else answer
 
 
 def _name(pair: tuple[str, said.Answer]) -> str:
