@@ -20,8 +20,6 @@ MAX_HEADER = 1 << 20  # octets of a header block: a thousand signatures fit
 MAX_LINES = 50_000  # of it
 MAX_FIELDS = 5_000
 
-_EMPTY_LINE = re.compile(rb"(?:\A|\n)\r?\n")
-_LINE_END = re.compile(rb"\r?\n")
 _NAME = re.compile(rb"([!-9;-~]+):")
 # RFC 5322 4.5 lets white space stand before the colon. Verifiers read `From :` as no field at
 # all, and readers as the author: such a mail has two meanings, and no signature covers both.
@@ -78,17 +76,13 @@ class RawMail:
 
 def read(raw: bytes) -> RawMail:
     """Part a mail into fields and body."""
-    empty = _EMPTY_LINE.search(raw)
-    header, body = raw, b""
-    if empty:
-        header = raw[: empty.start() + 1] if empty.start() else b""
-        body = raw[empty.end() :]
+    header, body = _parted(raw)
     flaw = None
     if len(header) > MAX_HEADER:
         flaw = Reason.TOO_LARGE
         header = header[:MAX_HEADER]
     fields: list[tuple[bytes, list[bytes]]] = []
-    lines = _LINE_END.split(header, MAX_LINES)
+    lines = header.replace(b"\r\n", b"\n").split(b"\n", MAX_LINES)
     if len(lines) > MAX_LINES:
         flaw = Reason.TOO_LARGE
         del lines[MAX_LINES:]
@@ -112,6 +106,19 @@ def read(raw: bytes) -> RawMail:
         Body(body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")),
         flaw,
     )
+
+
+def _parted(raw: bytes) -> tuple[bytes, bytes]:
+    """What stands before the first empty line, and behind it. (A regular expression takes ten
+    times as long, and where other mail waits for this a header has up to a mebibyte.)"""
+    for first in (b"\n", b"\r\n"):
+        if raw.startswith(first):
+            return b"", raw[len(first) :]
+    end, size = raw.find(b"\n\n"), 2
+    before = raw.find(b"\n\r\n", 0, end + 2 if end >= 0 else None)
+    if before >= 0:
+        end, size = before, 3
+    return (raw[: end + 1], raw[end + size :]) if end >= 0 else (raw, b"")
 
 
 def select(mail: RawMail, names: tuple[str, ...]) -> tuple[Field, ...]:
