@@ -13,12 +13,9 @@ p99 is of the replies to the other clients' final dots.
 from __future__ import annotations
 
 import random
-import signal
 import smtplib
 import statistics
-import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable
@@ -27,8 +24,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests import mails
-from tests.command import arguments, environment
+from tests.daemon import short_folder
 from tests.nameserver import nameserver, silent, texts
+from tests.running import Daemon, served
 from tests.signing import RSA, Signer, record, rsa_record, sign
 
 HUGE = Signer("huge.example")
@@ -88,25 +86,13 @@ def deliver(path: str, make: Callable[[int], bytes], end: float, pace: float) ->
 
 def run(seconds: float, clients: int, beside: Callable[[int], bytes]) -> list[float]:
     """One daemon, its load, and the replies' times."""
-    with tempfile.TemporaryDirectory(prefix="ingest-", dir="/tmp") as name, nameserver(ZONE) as dns:
-        folder = Path(name)
-        (folder / "c.toml").write_text(
-            f'[serve]\nlmtp = "unix:{folder}/s"\nmetrics = ""\n'
-            f'[trust]\nnameservers = ["127.0.0.1:{dns.port}"]\n'
-        )
-        words = ("--database", f"sqlite:///{folder}/d.db", "--config", f"{folder}/c.toml", "serve")
-        with (folder / "log").open("wb") as log:
-            daemon = subprocess.Popen(
-                arguments(*words), cwd=folder, env=environment(), stdout=log, stderr=log
-            )
-        try:
-            while not (folder / "s").exists():
-                assert daemon.poll() is None, (folder / "log").read_text()
-                time.sleep(0.05)
-            return _load(f"{folder}/s", seconds, clients, beside)
-        finally:
-            daemon.send_signal(signal.SIGTERM)
-            daemon.wait(120)
+    with short_folder() as folder, nameserver(ZONE) as dns:
+        trust = ["[trust]", f'nameservers = ["127.0.0.1:{dns.port}"]']
+        url = f"sqlite:///{folder}/store.db"
+        with served(Daemon(folder, url, settings=['metrics = ""'], lists=trust)) as daemon:
+            taken = _load(str(daemon.unix), seconds, clients, beside)
+            daemon.stop()
+            return taken
 
 
 def _load(path: str, seconds: float, clients: int, beside: Callable[[int], bytes]) -> list[float]:
