@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, update
 
 from ingest.api.vouching import differing, extension, verified_domains
 from ingest.config import Config, TrustConfig
-from ingest.store import read
+from ingest.store import read, schema
 from ingest.store.database import open_store
 from ingest.trust.answer import Answer, Found
 from tests import mails
@@ -94,6 +94,16 @@ def test_mail_that_nobody_asked_dns_for_is_not_checked(engine: Engine) -> None:
     found = said(engine, "<rsa@example.org>")
     assert {one["result"] for one in found["signatures"]} == {"not-checked"}
     assert found["arc"] == "not-checked"
+    assert len(found["authentication_results"]) == 1
+
+
+def test_a_record_is_shown_though_its_mail_is_damaged(engine: Engine) -> None:
+    mails.clear(engine)
+    mails.store(engine, [SIGNED], CONFIG)
+    with engine.begin() as connection:
+        connection.execute(update(schema.mail).values(codec=1, raw=b"x"))
+    found = said(engine, "<rsa@example.org>")
+    assert (found["signatures"], found["arc"]) == ([], None)
     assert len(found["authentication_results"]) == 1
 
 

@@ -16,6 +16,7 @@ from ingest.config import Config
 from ingest.export import when
 from ingest.mail.parse import parse
 from ingest.store import read
+from ingest.store.raw import DamagedRawError
 from ingest.store.read import MessageRow
 from ingest.store.vouching import read_vouching
 from ingest.trust.authres import AuthResults
@@ -41,7 +42,10 @@ def known(connection: Connection, row: MessageRow, config: Config) -> Known:
     from ingest.trust.vouch import vouch
 
     # Nothing was kept that could say more than this does.
-    raw = read.raw_mail(connection, row.mail_id)
+    try:
+        raw = read.raw_mail(connection, row.mail_id)
+    except DamagedRawError:  # the records can be shown all the same
+        return Known(False, (), None, results)
     made = vouch(raw, {}, parse(raw).received, replayed=True, keyrings=config.trust.keyrings)
     return Known(False, made.verdicts, made.chain, results)
 
