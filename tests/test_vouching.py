@@ -23,7 +23,7 @@ from tests import mails
 from tests.command import ingest, ingest_ok
 from tests.daemon import short_folder
 from tests.nameserver import Nameserver, Say, fails, nameserver, silent, texts
-from tests.running import Daemon, code_of, served, until
+from tests.running import WatchedDaemon, code_of, served, until
 from tests.signing import ED25519, RSA, SIGNERS, Signer, arc, record, rsa_record, sign
 
 HUGE = Signer("huge.example")
@@ -105,11 +105,11 @@ REPLAYED = {
 
 
 @contextlib.contextmanager
-def serving(url: str, zone: Mapping[str, Say] = ZONE) -> Iterator[tuple[Daemon, Nameserver]]:
+def serving(url: str, zone: Mapping[str, Say] = ZONE) -> Iterator[tuple[WatchedDaemon, Nameserver]]:
     """`ingest serve` with a zone of ours, stopped in the end."""
     with short_folder() as folder, nameserver(zone) as server:
         trust = ["[trust]", nameservers(server), 'authserv_ids = ["mx.example.org"]']
-        with served(Daemon(folder, url, lists=trust)) as daemon:
+        with served(WatchedDaemon(folder, url, lists=trust)) as daemon:
             yield daemon, server
             assert daemon.stop() == 0, daemon.text()[-2000:]
 
@@ -123,7 +123,7 @@ def asked_once(server: Nameserver) -> bool:
     return max(Counter(server.heard).values()) == 1
 
 
-def by_lmtp(daemon: Daemon, raws: Iterable[bytes]) -> None:
+def by_lmtp(daemon: WatchedDaemon, raws: Iterable[bytes]) -> None:
     with daemon.client() as client:
         for raw in raws:
             assert code_of(client, raw) == 250

@@ -26,11 +26,11 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from ingest.config import Config, TrustConfig
-from ingest.daemon.deriver import utcnow
 from ingest.daemon.journal import log_event
 from ingest.daemon.questions import FIRST, Questions
 from ingest.daemon.workers import Answer, Counts, Workers, WorkersStoppedError
 from ingest.pipeline import DEFECTS, Failure
+from ingest.store.clock import utcnow
 from ingest.store.incoming import Delivery, Derived
 from ingest.trust import answer as said
 from ingest.trust import signatures
