@@ -36,7 +36,7 @@ from ingest.api.pages import routes as pages
 from ingest.api.pages.layout import missing
 from ingest.api.site import VERSIONS
 from ingest.config import ApiConfig, Config
-from ingest.store.events import utcnow
+from ingest.store.clock import utcnow
 
 log = logging.getLogger(__name__)
 

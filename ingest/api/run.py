@@ -22,8 +22,9 @@ from ingest.api.app import make_app
 from ingest.api.hooks import Hooks
 from ingest.config import ApiConfig, Config
 from ingest.setting import Address, InetAddress, UnixAddress
+from ingest.store.clock import utcnow
 from ingest.store.database import write_transaction
-from ingest.store.events import behind, follow, publish, utcnow
+from ingest.store.events import behind, follow, publish
 from ingest.store.words import index_words
 
 log = logging.getLogger(__name__)

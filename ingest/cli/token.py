@@ -27,8 +27,8 @@ def add(settings: Settings, name: str, lists: tuple[str, ...], email: str) -> No
     NAME is shown to clients as the user, and patches can be delegated to it.
     """
     from ingest.store.accounts import AccountError, add_token
+    from ingest.store.clock import utcnow
     from ingest.store.database import write_transaction
-    from ingest.store.events import utcnow
 
     if not name.strip() or any(not letter.isprintable() for letter in name):
         raise click.ClickException("a name needs letters, all of which can be shown")
