@@ -25,8 +25,8 @@ from ingest.store import schema
 from ingest.store.accounts import add_token
 from ingest.store.checks import Check, add_check
 from ingest.store.choices import Change, change
+from ingest.store.clock import utcnow
 from ingest.store.database import open_store, write_transaction
-from ingest.store.events import utcnow
 from tests import browser as browsers
 from tests import mails
 from tests.test_api_reading import CONFIG, client_of
