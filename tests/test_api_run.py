@@ -113,7 +113,7 @@ def test_it_answers_at_a_socket_in_a_folder_too(tmp_path: Path) -> None:
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     path = str(tmp_path / "s")
     for _ in range(2):  # the second time a dead one lies there
-        with serving(engine, ApiConfig(listen=UnixAddress(path), burst=3)) as address:
+        with serving(engine, ApiConfig(listen=UnixAddress(path), rate=1, burst=3)) as address:
             assert address == f"unix:{path}"
             with pytest.raises(CannotListen, match="already in use"):
                 ApiServer(engine, lambda: Config(api=ApiConfig(listen=UnixAddress(path))))

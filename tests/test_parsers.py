@@ -151,12 +151,16 @@ def test_a_source_that_breaks_off_is_resumed_where_it_broke(
     assert rest.known == 0
 
 
+# A shell starts what runs in its background deaf to SIGINT, and with that all that this starts.
+HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+
+
 def test_interrupted_it_ends_at_once_and_leaves_no_process(tmp_path: Path) -> None:
     (tmp_path / "a.mbox").write_bytes(mails.mbox(mails.little_archive(400)))
     words = ("--database", f"sqlite:///{tmp_path / 's.db'}", "replay", "a.mbox", "--parsers", "2")
     for number in (signal.SIGINT, signal.SIGKILL):
         process = subprocess.Popen(
-            arguments(*words, code=SMALL_BATCHES),
+            arguments(*words, code=HEARING + SMALL_BATCHES),
             cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip
