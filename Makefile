@@ -3,8 +3,9 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
-# Two workers for two cores; PYTEST_ARGS adds to it, as in `make test PYTEST_ARGS="-k seed"`.
-WORKERS ?= 2
+# Three workers for two cores: many tests wait. PYTEST_ARGS adds to it, as in
+# `make test PYTEST_ARGS="-k seed"`.
+WORKERS ?= 3
 PYTEST_ARGS ?=
 
 .PHONY: demo test lint types contracts check torture bench clean help
@@ -36,7 +37,7 @@ demo: $(VENV)/.installed
 	@sh fixtures/demo.sh $(BIN)/ingest
 
 test: $(VENV)/.tested
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not torture" $(PYTEST_ARGS)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not torture" $(PYTEST_ARGS)
 
 torture: $(VENV)/.tested
 	$(BIN)/python -m pytest -m torture $(PYTEST_ARGS)
