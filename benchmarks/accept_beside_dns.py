@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from tests import mails
 from tests.daemon import short_folder
 from tests.nameserver import nameserver, silent, texts
-from tests.running import Daemon, served
+from tests.running import WatchedDaemon, served
 from tests.signing import RSA, Signer, record, rsa_record, sign
 
 HUGE = Signer("huge.example")
@@ -89,7 +89,7 @@ def run(seconds: float, clients: int, beside: Callable[[int], bytes]) -> list[fl
     with short_folder() as folder, nameserver(ZONE) as dns:
         trust = ["[trust]", f'nameservers = ["127.0.0.1:{dns.port}"]']
         url = f"sqlite:///{folder}/store.db"
-        with served(Daemon(folder, url, settings=['metrics = ""'], lists=trust)) as daemon:
+        with served(WatchedDaemon(folder, url, settings=['metrics = ""'], lists=trust)) as daemon:
             taken = _load(str(daemon.unix), seconds, clients, beside)
             daemon.stop()
             return taken
