@@ -144,7 +144,8 @@ def _bind(address: Address) -> socket.socket:
                 Path(path).chmod(0o666)
             case InetAddress(host, port):
                 family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                made = socket.socket(family, socket.SOCK_STREAM)
+                # TCP by name: asyncio sends at once only where it sees that it is.
+                made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 made.bind((host, port))
     except OSError as error:
