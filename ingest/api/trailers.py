@@ -13,6 +13,7 @@ from sqlalchemy import Connection, select
 from ingest.mail.message import Address
 from ingest.patch.trailer import Trailer
 from ingest.store import read, schema
+from ingest.store.bulk import is_any
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +33,7 @@ def given(connection: Connection, message_ids: Iterable[int]) -> list[Given]:
         select(message.id, message.date, message.msgid)
         .join(schema.comment, comment.message_id == message.id)
         .join(schema.trailer, schema.trailer.c.message_id == message.id)
-        .where(comment.parent_id.in_(list(message_ids)))
+        .where(is_any(comment.parent_id, list(message_ids)))
         .distinct()
     )
     replies = sorted(

@@ -20,7 +20,7 @@ from ingest.patch.trailer import Trailer
 from ingest.series.facts import key_of
 from ingest.store import raw as raw_form
 from ingest.store import schema
-from ingest.store.bulk import chunks
+from ingest.store.bulk import chunks, is_any
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,7 +155,7 @@ def keys(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
     message = schema.message.c
     found: dict[int, str] = {}
     for some in chunks(ids):
-        query = select(message.id, message.msgid, message.variant).where(message.id.in_(some))
+        query = select(message.id, message.msgid, message.variant).where(is_any(message.id, some))
         for row in connection.execute(query):
             found[row.id] = key_of(row.msgid, row.variant)
     return found
@@ -171,7 +171,7 @@ def raw_mails(connection: Connection, mail_ids: Iterable[int]) -> dict[int, byte
     mail = schema.mail.c
     found: dict[int, bytes] = {}
     for some in chunks(mail_ids):
-        query = select(mail.id, mail.codec, mail.raw).where(mail.id.in_(some))
+        query = select(mail.id, mail.codec, mail.raw).where(is_any(mail.id, some))
         found |= {row.id: raw_form.unpack(row.codec, row.raw) for row in connection.execute(query)}
     return found
 
@@ -213,7 +213,7 @@ def members(connection: Connection, series_ids: Iterable[int]) -> dict[int, list
     for some in chunks(series_ids):
         query = select(member.series_id, member.number, member.minor, member.message_id)
         for row in connection.execute(
-            query.where(member.series_id.in_(some), member.number.is_not(None))
+            query.where(is_any(member.series_id, some), member.number.is_not(None))
         ):
             found[row.series_id].append((row.number, row.minor, row.message_id))
     return {one: [row[2] for row in sorted(rows)] for one, rows in found.items()}
@@ -224,7 +224,7 @@ def _trailers(connection: Connection, ids: list[int]) -> dict[int, list[Trailer]
     trailer = schema.trailer.c
     query = select(trailer.message_id, trailer.key, trailer.value)
     for row in connection.execute(
-        query.where(trailer.message_id.in_(ids)).order_by(trailer.message_id, trailer.position)
+        query.where(is_any(trailer.message_id, ids)).order_by(trailer.message_id, trailer.position)
     ):
         trailers[row.message_id].append(Trailer(row.key, row.value))
     return trailers
@@ -233,7 +233,7 @@ def _trailers(connection: Connection, ids: list[int]) -> dict[int, list[Trailer]
 def _message_rows(connection: Connection, ids: list[int], *, brief: bool) -> Iterator[MessageRow]:
     lists = list_rows(connection, ids)
     trailers = defaultdict(list) if brief else _trailers(connection, ids)
-    for row in connection.execute(_wide(brief=brief).where(schema.message.c.id.in_(ids))):
+    for row in connection.execute(_wide(brief=brief).where(is_any(schema.message.c.id, ids))):
         author = row.author_email
         yield MessageRow(
             id=row.id,
@@ -323,7 +323,7 @@ def list_rows(connection: Connection, ids: list[int]) -> dict[int, list[ListRow]
         select(posting.message_id, schema.list_)
         .distinct()
         .join(schema.list_, list_.id == posting.list_id)
-        .where(posting.message_id.in_(ids))
+        .where(is_any(posting.message_id, ids))
     )
     found: dict[int, list[ListRow]] = defaultdict(list)
     for row in connection.execute(query):
@@ -346,7 +346,7 @@ def series_by_id(connection: Connection, ids: Iterable[int]) -> list[SeriesRow]:
     """The series with these ids, by key."""
     rows: list[SeriesRow] = []
     for some in chunks(ids):
-        rows += series_where(connection, schema.series.c.id.in_(some))
+        rows += series_where(connection, is_any(schema.series.c.id, some))
     return rows
 
 
