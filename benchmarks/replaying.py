@@ -270,7 +270,7 @@ def stage_public_inbox(clock: Clock, archive: str, _url: str) -> int:
         environ = {**os.environ, "HOME": folder, "PI_CONFIG": f"{folder}/config"}
         subprocess.run(
             [
-                "public-inbox-init", "-V2", "--skip-docdata", "-L", "basic", "list", str(inbox),
+                "public-inbox-init", "-V2", "-L", "basic", "list", str(inbox),
                 "http://example.org/list", "list@example.org",
             ],
             env=environ, check=True, capture_output=True,
