@@ -26,7 +26,7 @@ from ingest.store.incoming import REPLAY, Delivery
 from ingest.store.people import forget_ranks
 from ingest.store.raw import pack
 from ingest.store.spool import mail_ids, read_deliveries
-from ingest.trust.answer import Answer
+from ingest.trust.answer import Answer, Keys, keys_of
 
 # Mails in one transaction, and octets, whichever is reached first.
 BATCH = 1_000
@@ -34,7 +34,6 @@ BATCH_SIZE = 16 << 20
 
 # Names of keys to what DNS says of them; see trust.resolve.
 Ask = Callable[[Iterable[str]], Mapping[str, Answer]]
-Keys = tuple[tuple[str, Answer], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +164,7 @@ def _derive_again(bench: Bench, ids: Sequence[int]) -> Stored:
 def _keys(item: RawMail | Deletion, ask: Ask) -> Keys:
     from ingest.trust.signatures import names
 
-    return tuple(sorted(ask(names(item.raw)).items(), key=lambda pair: pair[0]))
+    return keys_of(ask(names(item.raw)))
 
 
 def _delivery(item: RawMail | Deletion, route: tuple[str, ...], keys: Keys | None) -> Delivery:

@@ -313,17 +313,13 @@ class Vouched:
             answers = case.answers
             if self._now() - delivery.arrived > LATE:
                 answers = {name: _now_gone(answer) for name, answer in answers.items()}
-            delivery = replace(delivery, keys=tuple(sorted(answers.items(), key=_name)))
+            delivery = replace(delivery, keys=said.keys_of(answers))
         inner = self._workers.submit(delivery, case.config, first=case.first)
         inner.add_done_callback(lambda done: _pass_on(done, case.future))
 
 
 def _now_gone(answer: said.Answer) -> said.Answer:
     return said.NotAsked() if isinstance(answer, said.NoSuchKey) else answer
-
-
-def _name(pair: tuple[str, said.Answer]) -> str:
-    return pair[0]
 
 
 def _pass_on(done: Future[Answer], to: Future[Answer]) -> None:

@@ -20,8 +20,8 @@ from ingest.store import raw as raw_form
 from ingest.store import schema
 from ingest.store.bulk import allocate, chunks, try_insert_rows
 from ingest.store.incoming import REPLAY, Delivery, arrival
-from ingest.store.vouching import Keys, read_keys
-from ingest.trust.answer import Answer, TemporaryFailure
+from ingest.store.vouching import read_keys
+from ingest.trust.answer import Keys, TemporaryFailure, keys_of
 
 
 class Was(Enum):
@@ -220,11 +220,7 @@ def _merged_keys(first: Delivery, again: Delivery) -> Keys | None:
     if again.keys is None or not first.source == again.source == REPLAY:
         return first.keys
     said = {name: one for name, one in first.keys or () if not isinstance(one, TemporaryFailure)}
-    return tuple(sorted((dict(first.keys or ()) | dict(again.keys) | said).items(), key=_name))
-
-
-def _name(pair: tuple[str, Answer]) -> str:
-    return pair[0]
+    return keys_of(dict(first.keys or ()) | dict(again.keys) | said)
 
 
 def _joined(values: Iterable[str]) -> str:

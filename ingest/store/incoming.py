@@ -9,7 +9,7 @@ from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName
 from ingest.patch.trailer import Trailer
 from ingest.series.facts import Facts
-from ingest.trust.answer import Answer
+from ingest.trust.answer import Keys
 from ingest.trust.authres import AuthResults
 from ingest.trust.rewritten import Rewriting, Undone
 from ingest.trust.verdict import Result, Verdict
@@ -40,7 +40,7 @@ class Delivery:
     flaws: tuple[Defect, ...] = ()
     withdrawn: bool = False
     envelope: str | None = None
-    keys: tuple[tuple[str, Answer], ...] | None = None
+    keys: Keys | None = None
     arrived: datetime | None = field(default=None, compare=False)
     packed: tuple[int, bytes] | None = field(default=None, compare=False)
 
@@ -93,7 +93,7 @@ class Derived:
     trailers: tuple[Trailer, ...]
     rewriting: Rewriting | None = None
     undone: Undone | None = None
-    keys: tuple[tuple[str, Answer], ...] | None = None
+    keys: Keys | None = None
     verdicts: tuple[Verdict, ...] = ()
     chain: Result | None = None
     auth_results: tuple[AuthResults, ...] = ()

@@ -12,7 +12,8 @@ from ingest.store import schema
 from ingest.store.accept import split_flaws, split_route
 from ingest.store.bulk import chunks, insert_rows, is_any
 from ingest.store.incoming import Delivery, arrival
-from ingest.store.vouching import Keys, read_keys
+from ingest.store.vouching import read_keys
+from ingest.trust.answer import Keys
 
 
 def read_deliveries(

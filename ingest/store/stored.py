@@ -30,7 +30,8 @@ from ingest.store import schema
 from ingest.store.bulk import chunks
 from ingest.store.database import StoreError
 from ingest.store.incoming import arrival
-from ingest.store.vouching import Keys, read_keys
+from ingest.store.vouching import read_keys
+from ingest.trust.answer import Keys
 
 
 @contextmanager

@@ -19,11 +19,18 @@ from sqlalchemy import Connection, Table, delete, select
 from ingest.store import schema
 from ingest.store.bulk import chunks, insert_rows
 from ingest.store.incoming import Derived
-from ingest.trust.answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure, kind
+from ingest.trust.answer import (
+    Answer,
+    Found,
+    Keys,
+    NoSuchKey,
+    NotAsked,
+    TemporaryFailure,
+    keys_of,
+    kind,
+)
 from ingest.trust.authres import AuthResults, MethodResult, Property
 from ingest.trust.verdict import Alignment, Coverage, Kind, Reason, Result, Verdict
-
-Keys = tuple[tuple[str, Answer], ...]
 
 _TABLES = (schema.answer, schema.verdict, schema.auth_result)
 
@@ -125,17 +132,13 @@ def read_keys(connection: Connection, mail_ids: Collection[int]) -> dict[int, Ke
     what cannot be had again.
     """
     copy, answer = schema.copy.c, schema.answer.c
-    found: dict[int, list[tuple[str, Answer]]] = {}
+    found: dict[int, dict[str, Answer]] = {}
     for some in chunks(mail_ids):
         query = select(copy.mail_id).where(copy.mail_id.in_(some), copy.asked)
-        found |= {mail_id: [] for mail_id in connection.execute(query).scalars()}
+        found |= {mail_id: {} for mail_id in connection.execute(query).scalars()}
         for row in connection.execute(select(schema.answer).where(answer.mail_id.in_(some))):
-            found.setdefault(row.mail_id, []).append((row.name, _answer(row)))
-    return {mail_id: tuple(sorted(pairs, key=_name)) for mail_id, pairs in found.items()}
-
-
-def _name(pair: tuple[str, Answer]) -> str:
-    return pair[0]
+            found.setdefault(row.mail_id, {})[row.name] = _answer(row)
+    return {mail_id: keys_of(answers) for mail_id, answers in found.items()}
 
 
 def _answer(row: Any) -> Answer:

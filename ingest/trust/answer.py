@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from operator import itemgetter
 from typing import assert_never
 
 
@@ -35,6 +36,12 @@ class NotAsked:
 
 Answer = Found | NoSuchKey | TemporaryFailure | NotAsked
 Lookup = Callable[[str], Answer]
+Keys = tuple[tuple[str, Answer], ...]  # what was said of each name, in the order of names
+
+
+def keys_of(answers: Mapping[str, Answer]) -> Keys:
+    """The answers as a delivery has them."""
+    return tuple(sorted(answers.items(), key=itemgetter(0)))
 
 
 def kind(answer: Answer) -> str:
