@@ -188,17 +188,7 @@ def _known(
         keys = read_keys(connection, asked)
         for row in rows:
             sha256 = bytes(row.sha256)
-            delivery = Delivery(
-                raw=wanted[sha256].raw,
-                sha256=sha256,
-                source=row.source,
-                envelope=row.envelope,
-                route=split_route(row.route),
-                flaws=split_flaws(row.flaws),
-                withdrawn=row.withdrawn,
-                keys=keys.get(row.id),
-                arrived=arrival(row.source, row.accepted),
-            )
+            delivery = delivery_of(row, wanted[sha256].raw, keys.get(row.id))
             found[sha256] = _Known(row.id, delivery, row.derived is not None)
     return found
 
@@ -225,6 +215,22 @@ def _merged_keys(first: Delivery, again: Delivery) -> Keys | None:
 
 def _joined(values: Iterable[str]) -> str:
     return ",".join(sorted(values))
+
+
+def delivery_of(row: Any, raw: bytes, keys: Keys | None) -> Delivery:
+    """The delivery of a row of `mail`, with its raw bytes and what DNS said of its keys
+    (`vouching.read_keys`). Raises `ValueError` for a flaw that has no such name."""
+    return Delivery(
+        raw=raw,
+        sha256=bytes(row.sha256),
+        source=row.source,
+        envelope=row.envelope,
+        route=split_route(row.route),
+        flaws=split_flaws(row.flaws),
+        withdrawn=row.withdrawn,
+        keys=keys,
+        arrived=arrival(row.source, row.accepted),
+    )
 
 
 def split_route(text: str) -> tuple[str, ...]:

@@ -29,7 +29,7 @@ from ingest.store.bulk import chunks, insert_new, insert_rows
 from ingest.store.incoming import Delivery
 from ingest.store.quarantine import SetAside, quarantined, set_aside
 from ingest.store.raw import DamagedRawError
-from ingest.store.spool import delivery_of
+from ingest.store.spool import unpacked
 from ingest.store.vouching import read_keys
 
 TRIES = 3
@@ -202,7 +202,7 @@ def read_claims(
         query = select(schema.mail).where(mail.id.in_(some)).order_by(mail.id)
         for row in connection.execute(query):
             try:
-                delivery = delivery_of(row, keys.get(row.id))
+                delivery = unpacked(row, keys.get(row.id))
             except (DamagedRawError, ValueError):
                 damaged.append(row.id)
                 continue

@@ -9,9 +9,9 @@ from sqlalchemy import Connection, delete, select
 
 from ingest.store import raw as raw_form
 from ingest.store import schema
-from ingest.store.accept import split_flaws, split_route
+from ingest.store.accept import delivery_of
 from ingest.store.bulk import chunks, insert_rows, is_any
-from ingest.store.incoming import Delivery, arrival
+from ingest.store.incoming import Delivery
 from ingest.store.vouching import read_keys
 from ingest.trust.answer import Keys
 
@@ -24,24 +24,13 @@ def read_deliveries(
     for some in chunks(sorted(mail_ids)):
         keys = read_keys(connection, some)
         for row in connection.execute(select(schema.mail).where(is_any(mail.id, some))).all():
-            yield row.id, delivery_of(row, keys.get(row.id))
+            yield row.id, unpacked(row, keys.get(row.id))
 
 
-def delivery_of(row: Any, keys: Keys | None) -> Delivery:
-    """The delivery of a row of `mail`, with what DNS said of its keys (`vouching.read_keys`).
-    Raises `DamagedRawError`, or `ValueError` for a flaw that has no such name, where the row
+def unpacked(row: Any, keys: Keys | None) -> Delivery:
+    """`accept.delivery_of` a whole row of `mail`. Raises `DamagedRawError` too, where its bytes
     cannot be read any more."""
-    return Delivery(
-        raw=raw_form.unpack(row.codec, row.raw),
-        sha256=bytes(row.sha256),
-        source=row.source,
-        envelope=row.envelope,
-        route=split_route(row.route),
-        flaws=split_flaws(row.flaws),
-        withdrawn=row.withdrawn,
-        keys=keys,
-        arrived=arrival(row.source, row.accepted),
-    )
+    return delivery_of(row, raw_form.unpack(row.codec, row.raw), keys)
 
 
 def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:
