@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 from sqlalchemy import Engine
@@ -120,7 +120,10 @@ def _store(bench: Bench, batch: _Mails) -> tuple[int, str, Stored]:
     with bench.engine.connect() as connection:
         known = derived_already(connection, mails)
     derived = [
-        (one, None if one.sha256 in known else derive_or_fail(one, bench.config)) for one in mails
+        (one, None)
+        if one.sha256 in known
+        else (replace(one, packed=pack(one.raw)), derive_or_fail(one, bench.config))
+        for one in mails
     ]
     with bench.turn, write_transaction(bench.engine) as connection:
         stored = store_mail(connection, derived, bench.config, now=utcnow())
@@ -176,7 +179,6 @@ def _delivery(item: RawMail | Deletion, route: tuple[str, ...], keys: Keys | Non
         flaws=item.defects if isinstance(item, RawMail) else (),
         withdrawn=isinstance(item, Deletion),
         keys=keys,
-        packed=pack(item.raw),
     )
 
 
