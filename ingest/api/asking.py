@@ -13,6 +13,8 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
+from ingest.store.schema import storable
+
 # Numbers of rows are signed and of 64 bits.
 _MOST = 2**63 - 1
 # Beyond that a page is no page: skipping rows costs.
@@ -62,7 +64,7 @@ class Asked:
         except ValueError:
             raise Refused(400, {"detail": "Too many parameters."}) from None
         # What no text of ours has, nothing of ours matches.
-        return cls(tuple((name, _clean(value)) for name, value in pairs))
+        return cls(tuple((name, storable(value)) for name, value in pairs))
 
     def all(self, name: str) -> list[str]:
         """Every value given. Clients send empty ones for filters that are not set."""
@@ -148,11 +150,6 @@ def _moment(name: str, value: str) -> datetime:
     except (ValueError, OverflowError):
         raise Refused(400, {name: [f"{value!r} is no date or time in ISO 8601."]}) from None
     return found
-
-
-def _clean(value: str) -> str:
-    """As text in the store is: no NUL, no lone surrogates."""
-    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 def slug(value: str) -> str:

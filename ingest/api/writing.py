@@ -26,6 +26,7 @@ from ingest.store.accounts import Account
 from ingest.store.checks import STATES, Check, add_check, checks
 from ingest.store.choices import UNSET, Change, change
 from ingest.store.read import MessageRow
+from ingest.store.schema import storable
 
 MAX_BODY = 65_536
 _MAX_TEXT = 1_000  # of a description or a URL
@@ -145,7 +146,7 @@ def _commit(value: Any) -> str | None:
         return None
     if not isinstance(value, str) or not _COMMIT.fullmatch(value):
         raise Refused(400, {"commit_ref": ["This must be at most 255 letters without spaces."]})
-    return _text(value)
+    return storable(value)
 
 
 def _delegate(connection: Connection, value: Any) -> int | None:
@@ -156,7 +157,7 @@ def _delegate(connection: Connection, value: Any) -> int | None:
         return None
     account = schema.account.c
     text = str(value)
-    same = account.id == int(text) if is_number(text) else account.name == _text(text)
+    same = account.id == int(text) if is_number(text) else account.name == storable(text)
     found = connection.execute(select(account.id).where(same)).scalar_one_or_none()
     if found is None or isinstance(value, bool):
         raise Refused(400, {"delegate": [f"There is no user {value!r}."]})
@@ -219,9 +220,4 @@ def _short(name: str, value: Any) -> str:
         return ""
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
         raise Refused(400, {name: [f"This must be text of at most {_MAX_TEXT} letters."]})
-    return _text(value)
-
-
-def _text(value: str) -> str:
-    """As text in the store is: no NUL, no lone surrogates."""
-    return value.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+    return storable(value)

@@ -55,6 +55,12 @@ metadata = MetaData(
 # SQLite numbers rows by itself only in a column declared INTEGER PRIMARY KEY.
 Id = BigInteger().with_variant(Integer, "sqlite")
 
+
+def storable(text: str) -> str:
+    """`text` without NUL and lone surrogates, whatever others have put into it."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
+
+
 OUTCOMES = ("patch", "cover", "comment", "other", "ignored")
 
 mail = Table(

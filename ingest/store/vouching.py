@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Table, delete, select
 from ingest.store import schema
 from ingest.store.bulk import chunks, insert_rows
 from ingest.store.incoming import Derived
+from ingest.store.schema import storable
 from ingest.trust.answer import (
     Answer,
     Found,
@@ -70,8 +71,8 @@ def result_rows(mail_id: int, one: Derived) -> list[dict[str, Any]]:
 
 
 def _answer_row(mail_id: int, name: str, said: Answer) -> dict[str, Any]:
-    text = _plain(said.text) if isinstance(said, Found) else None
-    return {"mail_id": mail_id, "name": _plain(name), "kind": kind(said), "text": text}
+    text = storable(said.text) if isinstance(said, Found) else None
+    return {"mail_id": mail_id, "name": storable(name), "kind": kind(said), "text": text}
 
 
 def _verdict_row(mail_id: int, number: int, one: Verdict) -> dict[str, Any]:
@@ -82,18 +83,18 @@ def _verdict_row(mail_id: int, number: int, one: Verdict) -> dict[str, Any]:
         "position": one.position,
         "result": one.result.value,
         "reason": one.reason.value,
-        "domain": _plain(one.domain),
-        "selector": _plain(one.selector),
-        "identity": _plain(one.identity),
+        "domain": storable(one.domain),
+        "selector": storable(one.selector),
+        "identity": storable(one.identity),
         "instance": one.instance,
-        "algorithm": _plain(one.algorithm),
-        "canonicalisation": _plain(one.canonicalisation),
+        "algorithm": storable(one.algorithm),
+        "canonicalisation": storable(one.canonicalisation),
         "headers": json.dumps(one.covers.headers),
         "length": one.covers.length,
         "whole_body": one.covers.whole_body,
         "aligned": one.aligned.value,
         "key_bits": one.key_bits,
-        "key": _plain(one.key) if one.key is not None else None,
+        "key": storable(one.key) if one.key is not None else None,
         "judged": one.judged,
     }
 
@@ -106,20 +107,15 @@ def _result_rows(mail_id: int, found: Sequence[AuthResults]) -> Iterator[dict[st
                 "mail_id": mail_id,
                 "position": position,
                 "field": number,
-                "server": _plain(field.server),
-                "method": _plain(one.method) if one else None,
-                "result": _plain(one.result) if one else None,
-                "reason": _plain(one.reason) if one else None,
+                "server": storable(field.server),
+                "method": storable(one.method) if one else None,
+                "result": storable(one.result) if one else None,
+                "reason": storable(one.reason) if one else None,
                 "properties": json.dumps([[p.type, p.name, p.value] for p in one.properties])
                 if one
                 else None,
             }
             position += 1
-
-
-def _plain(text: str) -> str:
-    """Text as the schema promises it; what a mail or a zone holds may be anything."""
-    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
 
 
 # --- reading ----------------------------------------------------------------------------------
