@@ -246,15 +246,7 @@ def _list(path: Path, link_name: str, table: Any) -> ConfiguredList:
 
 def _serve(path: Path, table: Any) -> ServeConfig:
     where = f"{path}: [serve]"
-    if not isinstance(table, dict):
-        raise ConfigError(f"{path}: serve must be a table, [serve]")
-    made = ServeConfig(
-        **{
-            key: _value(where, key, value, _READERS[key])
-            for key, value in table.items()
-            if _is_known(where, key, _READERS)
-        }
-    )
+    made = ServeConfig(**_settings(path, "serve", table, _READERS))
     if (made.tls_certificate is None) != (made.tls_key is None):
         raise ConfigError(f"{where}: tls_certificate and tls_key go together")
     if not made.lmtp and not made.smtp:
@@ -263,16 +255,7 @@ def _serve(path: Path, table: Any) -> ServeConfig:
 
 
 def _trust(path: Path, table: Any) -> TrustConfig:
-    where = f"{path}: [trust]"
-    if not isinstance(table, dict):
-        raise ConfigError(f"{path}: trust must be a table, [trust]")
-    return TrustConfig(
-        **{
-            key: _value(where, key, value, _TRUST_READERS[key])
-            for key, value in table.items()
-            if _is_known(where, key, _TRUST_READERS)
-        }
-    )
+    return TrustConfig(**_settings(path, "trust", table, _TRUST_READERS))
 
 
 def _keyrings(value: Any) -> tuple[str, ...]:
@@ -298,19 +281,24 @@ def _mailmap(value: Any) -> str:
 
 
 def _api(path: Path, table: Any) -> ApiConfig:
-    where = f"{path}: [api]"
-    if not isinstance(table, dict):
-        raise ConfigError(f"{path}: api must be a table, [api]")
-    made = ApiConfig(
-        **{
-            key: _value(where, key, value, _API_READERS[key])
-            for key, value in table.items()
-            if _is_known(where, key, _API_READERS)
-        }
-    )
+    made = ApiConfig(**_settings(path, "api", table, _API_READERS))
     if made.webhooks and made.webhook_secret is None:
-        raise ConfigError(f"{where}: webhooks need webhook_secret, to be signed with")
+        raise ConfigError(f"{path}: [api]: webhooks need webhook_secret, to be signed with")
     return made
+
+
+def _settings(
+    path: Path, name: str, table: Any, readers: Mapping[str, Callable[[Any], Any]]
+) -> dict[str, Any]:
+    """What a table of that name says, each setting read by its reader."""
+    where = f"{path}: [{name}]"
+    if not isinstance(table, dict):
+        raise ConfigError(f"{path}: {name} must be a table, [{name}]")
+    return {
+        key: _value(where, key, value, readers[key])
+        for key, value in table.items()
+        if _is_known(where, key, readers)
+    }
 
 
 def _is_known(where: str, key: str, known: Iterable[str]) -> bool:
