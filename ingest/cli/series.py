@@ -209,33 +209,38 @@ def _text(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]
             yield safe_line(f"           in {one['where']}")
 
 
-def _patches(connection: Connection, row: SeriesRow) -> list[MessageRow]:
+def _vouched(connection: Connection, row: SeriesRow) -> list[tuple[MessageRow, frozenset[str]]]:
+    """The patches, each with the domains that vouch for its author."""
+    from ingest.api.vouching import verified_domains
     from ingest.store import read
 
     ids = read.members(connection, [row.id]).get(row.id, [])
-    return list(read.messages(connection, ids))
+    patches = list(read.messages(connection, ids, brief=True))
+    domains = verified_domains(connection, patches)
+    return [(one, domains[one.id]) for one in patches]
 
 
 def _verified(connection: Connection, row: SeriesRow) -> dict[str, Any]:
     """Whether one domain vouches for the author of all patches; of each, the domains that do."""
-    from ingest.api.vouching import differing, verified_domains
+    from ingest.api.vouching import differing
 
-    patches = _patches(connection, row)
-    domains = verified_domains(connection, patches)
+    found = _vouched(connection, row)
     return {
-        "differing": differing(domains.values()),
-        "domains": {one.key: sorted(domains[one.id]) for one in patches},
+        "differing": differing(domains for _, domains in found),
+        "domains": {one.key: sorted(domains) for one, domains in found},
     }
 
 
 def _unequal(connection: Connection, row: SeriesRow) -> Iterator[str]:
     """A warning where the patches do not all carry the same verified domain."""
-    found = _verified(connection, row)
-    if found["differing"]:
+    from ingest.api.vouching import differing
+
+    found = _vouched(connection, row)
+    if differing(domains for _, domains in found):
         yield "  NOT all patches carry the same verified domain:"
-        places = {one.key: number(one.number, one.minor) for one in _patches(connection, row)}
-        for key, domains in found["domains"].items():
-            yield safe_line(f"    {places[key]}/{row.total}: {', '.join(domains) or 'none'}")
+        for one, domains in found:
+            place = number(one.number, one.minor)
+            yield safe_line(f"    {place}/{row.total}: {', '.join(sorted(domains)) or 'none'}")
 
 
 def _trailers(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:
