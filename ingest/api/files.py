@@ -10,7 +10,7 @@ from ingest.api.answer import download
 from ingest.api.asking import is_number, not_found
 from ingest.api.context import Ask, ask
 from ingest.api.mbox import cover_mbox, file_name, patch_mbox, patch_raw
-from ingest.api.reading import find_record, moved
+from ingest.api.reading import find_named, find_record, moved
 from ingest.store import read
 from ingest.store.read import MessageRow, SeriesRow
 
@@ -41,14 +41,14 @@ def cover_by_number(request: Request) -> Response:
 def patch_by_msgid(request: Request) -> Response:
     one = ask(request)
     with one.read() as connection:
-        row = _named(connection, request.path_params["msgid"], "patch")
+        row = find_named(connection, request.path_params["msgid"], "patch")
         return _patch(connection, row, request.path_params["form"], one)
 
 
 def cover_by_msgid(request: Request) -> Response:
     one = ask(request)
     with one.read() as connection:
-        row = _named(connection, request.path_params["msgid"], "cover")
+        row = find_named(connection, request.path_params["msgid"], "cover")
     return download(cover_mbox(row), f"{file_name(row.name or '')}.patch")
 
 
@@ -92,10 +92,3 @@ def _patch(connection: Connection, row: MessageRow, form: str, one: Ask) -> Resp
         before = ids[: ids.index(row.id)] if row.id in ids else []
         rows = [*read.messages(connection, before), row]
     return download("".join(patch_mbox(connection, rows)), f"{name}.patch")
-
-
-def _named(connection: Connection, name: str, outcome: str) -> MessageRow:
-    for row in read.messages(connection, read.with_msgid(connection, f"<{name}>")):
-        if row.outcome == outcome:
-            return row
-    raise not_found()

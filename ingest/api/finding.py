@@ -133,7 +133,7 @@ def series(connection: Connection, asked: Asked, page: Page, config: Config) -> 
         conditions.append(one.person_id.in_(people))
     if word := asked.last("q"):
         conditions.append(one.name.icontains(word, autoescape=True))
-    conditions += _dated(asked, one.date)
+    conditions += dated(asked, one.date)
     orders = {
         "id": one.id,
         "name": one.name,
@@ -164,7 +164,7 @@ def checks(connection: Connection, message_id: int, asked: Asked, page: Page) ->
         conditions.append(check.state.in_([one.lower() for one in states]))
     if contexts := asked.all("context"):
         conditions.append(check.context.in_(contexts))
-    conditions += _dated(asked, check.date)
+    conditions += dated(asked, check.date)
     orders = {"id": check.id, "date": check.date}
     return _page(connection, schema.check, check.id, conditions, orders, page)
 
@@ -202,10 +202,10 @@ def _of_messages(
         conditions.append(_message.msgid.in_([msgid(one) for one in ids]))
     if word := asked.last("q"):
         conditions.append(name.icontains(word, autoescape=True))
-    return conditions + _dated(asked, _message.date)
+    return conditions + dated(asked, _message.date)
 
 
-def _dated(asked: Asked, column: Any) -> list[Condition]:
+def dated(asked: Asked, column: Any) -> list[Condition]:
     """From `since` on, and before `before`."""
     found: list[Condition] = []
     if (since := asked.moment("since")) is not None:

@@ -16,7 +16,7 @@ from sqlalchemy import Connection, select
 from ingest.api import record
 from ingest.api.around import Around
 from ingest.api.asking import Asked, Page, Refused
-from ingest.api.finding import accounts_asked, lists_asked
+from ingest.api.finding import accounts_asked, dated, lists_asked
 from ingest.api.record import Json
 from ingest.api.site import Site
 from ingest.store import read, schema
@@ -55,10 +55,7 @@ def find_events(connection: Connection, asked: Asked, page: Page, site: Site) ->
                 conditions.append(event.category.not_in(("series-created", "series-completed")))
     if (actors := accounts_asked(connection, asked, "actor")) is not None:
         conditions.append(event.account_id.in_(actors))
-    if (since := asked.moment("since")) is not None:
-        conditions.append(event.date >= since)
-    if (before := asked.moment("before")) is not None:
-        conditions.append(event.date < before)
+    conditions += dated(asked, event.date)
     # Dates rise with numbers.
     order = event.number.desc() if page.down else event.number.asc()
     query = select(event.number).where(*conditions).order_by(order)

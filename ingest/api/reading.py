@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, select
@@ -12,8 +13,10 @@ from starlette.responses import RedirectResponse, Response
 from ingest.api import finding, happening, record
 from ingest.api.answer import Json, paged
 from ingest.api.around import Around, around
-from ingest.api.asking import Page, invalid_page, not_found
+from ingest.api.asking import Asked, Page, invalid_page, not_found
 from ingest.api.context import Ask, ask
+from ingest.api.site import Site
+from ingest.config import Config
 from ingest.store import events as store_events
 from ingest.store import ids, read, schema
 from ingest.store.accounts import accounts
@@ -35,23 +38,26 @@ def index(request: Request) -> Response:
 
 
 def patches(request: Request) -> Response:
-    one = ask(request)
-    page = _page_of(one, finding.PATCH_ORDERS)
-    with one.read() as connection:
-        found = finding.patches(connection, one.asked, page, one.site.config)
-        rows = _messages(connection, found, page, one)
-        near = around(connection, rows, dated=True)
-    return _paged([record.patch(row, near, one.site) for row in rows], found, page, one)
+    return _list(request, finding.PATCH_ORDERS, finding.patches, record.patch)
 
 
 def covers(request: Request) -> Response:
+    return _list(request, finding.COVER_ORDERS, finding.covers, record.cover)
+
+
+def _list(
+    request: Request,
+    orders: Sequence[str],
+    find: Callable[[Connection, Asked, Page, Config], list[int]],
+    make: Callable[[MessageRow, Around, Site], record.Json],
+) -> Response:
     one = ask(request)
-    page = _page_of(one, finding.COVER_ORDERS)
+    page = _page_of(one, orders)
     with one.read() as connection:
-        found = finding.covers(connection, one.asked, page, one.site.config)
+        found = find(connection, one.asked, page, one.site.config)
         rows = _messages(connection, found, page, one)
         near = around(connection, rows, dated=True)
-    return _paged([record.cover(row, near, one.site) for row in rows], found, page, one)
+    return _paged([make(row, near, one.site) for row in rows], found, page, one)
 
 
 def patch(request: Request) -> Response:
@@ -80,6 +86,14 @@ def message_detail(connection: Connection, row: MessageRow, one: Ask) -> record.
 def find_record(connection: Connection, number: int, outcome: str) -> MessageRow | None:
     row = next(read.messages(connection, [number]), None)
     return row if row is not None and row.outcome == outcome else None
+
+
+def find_named(connection: Connection, name: str, outcome: str) -> MessageRow:
+    """By Message-ID without its brackets. Raises `Refused` where there is none."""
+    for row in read.messages(connection, read.with_msgid(connection, f"<{name}>")):
+        if row.outcome == outcome:
+            return row
+    raise not_found()
 
 
 def moved(connection: Connection, kind: str, number: int, url: Callable[[int], str]) -> Response:
@@ -347,7 +361,7 @@ def _messages(
 
 def _as_of(row: MessageRow, wanted: Sequence[int]) -> MessageRow:
     lists = sorted(row.lists, key=lambda each: each.id not in wanted)
-    return read.with_lists(row, tuple(lists))
+    return replace(row, lists=tuple(lists))
 
 
 def _outcome(connection: Connection, number: int) -> str | None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -110,11 +110,6 @@ def messages(
             batch = some[start : start + _BATCH]
             rows = {row.id: row for row in _message_rows(connection, batch, brief=brief)}
             yield from (rows[one] for one in batch if one in rows)
-
-
-def with_lists(row: MessageRow, lists: tuple[ListRow, ...]) -> MessageRow:
-    """The message as seen through these of its lists first."""
-    return replace(row, lists=lists)
 
 
 def message_ids(connection: Connection, *, outcome: str | None = None) -> list[int]:

@@ -16,7 +16,7 @@ from ingest.api.context import Ask, ask
 from ingest.api.pages.html import Html, el, join
 from ingest.api.pages.layout import page, pairs, path_of, person, when
 from ingest.api.pages.text import MOST_LINES, diff, words
-from ingest.api.reading import find_record, moved
+from ingest.api.reading import find_named, find_record, moved
 from ingest.store import read, schema
 from ingest.store.read import MessageRow
 from ingest.store.vouching import read_vouching
@@ -39,7 +39,7 @@ def comment(request: Request) -> Response:
     """A reply is shown with what it speaks to."""
     one = ask(request)
     with one.read() as connection:
-        row = _named(connection, request.path_params["msgid"], ("comment",))
+        row = find_named(connection, request.path_params["msgid"], "comment")
         parent = next(
             read.messages(connection, [row.parent_id] if row.parent_id else [], brief=True), None
         )
@@ -72,15 +72,8 @@ def _by_number(request: Request, outcome: str) -> Response:
 def _shown(request: Request, outcome: str) -> Response:
     one = ask(request)
     with one.read() as connection:
-        row = _named(connection, request.path_params["msgid"], (outcome,))
+        row = find_named(connection, request.path_params["msgid"], outcome)
         return _page(connection, row, one)
-
-
-def _named(connection: Connection, msgid: str, outcomes: tuple[str, ...]) -> MessageRow:
-    for row in read.messages(connection, read.with_msgid(connection, f"<{msgid}>")):
-        if row.outcome in outcomes:
-            return row
-    raise not_found()
 
 
 def _page(connection: Connection, row: MessageRow, one: Ask) -> Response:
