@@ -21,6 +21,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.api.app import make_app
 from ingest.api.hooks import Hooks
 from ingest.config import ApiConfig, Config
+from ingest.intake.endpoint import address_of
 from ingest.setting import Address, InetAddress, UnixAddress
 from ingest.store.clock import utcnow
 from ingest.store.database import write_transaction
@@ -82,8 +83,8 @@ class ApiServer:
 
     @property
     def address(self) -> str:
-        name = self._socket.getsockname()
-        return f"unix:{name}" if isinstance(name, str) else f"http://{_shown(name)}"
+        bound = address_of(self._socket)
+        return str(bound) if isinstance(bound, UnixAddress) else f"http://{bound}"
 
     def start(self) -> None:
         for one in self._threads:
@@ -149,11 +150,7 @@ def _bind(address: Address) -> socket.socket:
                 made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
                 made.bind((host, port))
     except OSError as error:
-        where = (
-            address.path
-            if isinstance(address, UnixAddress)
-            else _shown((address.host, address.port))
-        )
+        where = address.path if isinstance(address, UnixAddress) else address
         raise CannotListen(f"cannot serve the API at {where}: {error.strerror}") from None
     made.listen(256)
     made.setblocking(False)
@@ -171,8 +168,3 @@ def _clear(path: str) -> None:
             Path(path).unlink()
             return
     raise OSError(errno.EADDRINUSE, "Address already in use")
-
-
-def _shown(name: tuple[object, ...]) -> str:
-    host, port = name[0], name[1]
-    return f"[{host}]:{port}" if ":" in str(host) else f"{host}:{port}"
