@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
 from ingest.cli.options import Settings, store_options
+
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
 
 @click.group(name="token")
@@ -78,13 +83,12 @@ def revoke(settings: Settings, name: str) -> None:
         engine.dispose()
 
 
-def _list_id(connection: object, settings: Settings, name: str) -> str:
+def _list_id(connection: Connection, settings: Settings, name: str) -> str:
     """A list by id or link name, known to the configuration or to the store."""
-    from sqlalchemy import Connection, select
+    from sqlalchemy import select
 
     from ingest.store import schema
 
-    assert isinstance(connection, Connection)
     known = {one.list_id for one in settings.config.lists}
     known |= set(connection.execute(select(schema.list_.c.list_id)).scalars())
     for one in sorted(known):
