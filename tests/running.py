@@ -41,11 +41,13 @@ os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-def until(true: Callable[[], Any], what: str = "", patience: float = PATIENCE) -> Any:
-    """Wait for it; what it then is."""
+def until(
+    true: Callable[[], Any], what: str = "", patience: float = PATIENCE, seen: object = ""
+) -> Any:
+    """Wait for it; what it then is. `seen`: what is shown, as it is then, where it never came."""
     deadline = time.monotonic() + patience
     while not (found := true()):
-        assert time.monotonic() < deadline, f"waited in vain: {what}"
+        assert time.monotonic() < deadline, f"waited in vain: {what} {seen}"
         time.sleep(0.02)
     return found
 

@@ -89,7 +89,8 @@ class Load:
     def send(self, sender: int, large: bool) -> None:
         for number in count():
             raw = mails.patch(f"{sender}.{number}@example.org", word=f"w{sender}.{number}")
-            if large and sender and number % 2:  # the first always tries small ones
+            # Each keeps to its kind: one that waits with a small mail would never try a large one.
+            if large and sender:
                 raw += LARGE * (1_500_000 // len(LARGE))
             raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
             digest = hashlib.sha256(raw).digest()
@@ -111,7 +112,7 @@ class Load:
     def goes_on(self) -> None:
         """Wait until more has been taken than now."""
         now = len(self.taken)
-        until(lambda: len(self.taken) >= now + 6, f"more mail: {self.codes}")
+        until(lambda: len(self.taken) >= now + 6, "more mail", seen=self.codes)
 
 
 @contextlib.contextmanager
@@ -232,10 +233,10 @@ def hurt_daemon(daemon: WatchedDaemon, made: Load, call: str, error: str) -> Non
     before = made.failures
     with tracing(words, [daemon.pid], daemon.folder / "trace"):
         if call in ("pwrite64", "fdatasync"):
-            until(lambda: made.failures > before + 5, f"{call} {error}: {made.codes}")
+            until(lambda: made.failures > before + 5, f"{call} {error}", seen=made.codes)
             until(lambda: daemon.health()[0] == 503, "503")
         elif call == "openat":
-            until(lambda: made.codes[452] > 2, f"no file for large mail: {made.codes}")
+            until(lambda: made.codes[452] > 2, "no file for large mail", seen=made.codes)
         time.sleep(1)
     made.goes_on()
 
@@ -333,8 +334,8 @@ def small_disk(at: Path, mebibytes: int) -> Iterator[None]:
 
 
 def fill(path: Path) -> None:
-    """Leave no octet free around this file."""
-    with path.open("wb", buffering=0) as file, contextlib.suppress(OSError):
+    """Leave no octet free around this file, which grows."""
+    with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
         for size in (1 << 16, 1 << 12, 1):
             with contextlib.suppress(OSError):
                 while file.write(bytes(size)):
@@ -349,8 +350,12 @@ def test_a_full_disk(folder: Path) -> None:
         with served(daemon):
             with load(daemon, large=True) as made:
                 before = made.failures
-                fill(disk / "filler")
-                until(lambda: made.codes[451] and made.codes[452], f"refusals: {made.codes}")
+
+                def refused() -> bool:
+                    fill(disk / "filler")  # again: mails in progress had room, and give it back
+                    return bool(made.codes[451] and made.codes[452])
+
+                until(refused, "refusals", seen=made.codes)
                 until(lambda: daemon.health()[0] == 503, "503")
                 assert "full" in daemon.health()[1]
                 (disk / "filler").unlink()
@@ -420,7 +425,7 @@ def away_for_a_while(url: str, made: Load) -> None:
     options = (root / "d" / "postmaster.opts").read_text().strip().partition(" ")[2]
     control(url, "-m", "fast", "stop")
     try:
-        until(lambda: made.failures > before + 5, f"refusals: {made.codes}")
+        until(lambda: made.failures > before + 5, "refusals", seen=made.codes)
         until(lambda: daemon.health()[0] == 503, "503")
     finally:
         control(url, "-o", options, "start")
