@@ -451,6 +451,15 @@ def table(results: dict[Line, list[dict[str, Any]]], name: str, octets: int, run
     return "\n".join(lines)
 
 
+def put_between(path: Path, begin: str, end: str, made: str) -> None:
+    """Write it into a file in the place of what stands between the two markers."""
+    head, first, rest = path.read_text(encoding="utf-8").partition(begin)
+    _, last, tail = rest.partition(end)
+    if not (first and last):
+        raise SystemExit(f"{path}: the markers {begin} and {end} are not there")
+    path.write_text(f"{head}{begin}\n\n{made}\n\n{end}{tail}", encoding="utf-8")
+
+
 def _machine() -> str:
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
@@ -504,10 +513,7 @@ def main() -> None:
     made = table(results, name, octets, options.runs)
     print(f"\n{made}")
     if options.write is not None:
-        text = options.write.read_text(encoding="utf-8")
-        head, _, rest = text.partition(BEGIN)
-        tail = rest.partition(END)[2]
-        options.write.write_text(f"{head}{BEGIN}\n\n{made}\n\n{END}{tail}", encoding="utf-8")
+        put_between(options.write, BEGIN, END, made)
 
 
 if __name__ == "__main__":

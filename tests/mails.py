@@ -6,11 +6,14 @@ The people, lists and changes are invented; each builder gives the raw bytes of 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from typing import Any
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, Engine, event, func, select
 
 from ingest.config import Config
 from ingest.export import export
@@ -210,6 +213,24 @@ def row_counts(engine: Engine) -> dict[str, int]:
             table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
             for table in schema.metadata.sorted_tables
         }
+
+
+@contextmanager
+def written(engine: Engine) -> Iterator[set[str]]:
+    """The tables of which rows are written meanwhile; not those of which twenty go in at once,
+    which pass SQLAlchemy by."""
+    tables: set[str] = set()
+
+    def see(_: object, cursor: Any, statement: str, *__: object) -> None:
+        found = re.match(r'(?:INSERT INTO|UPDATE|DELETE FROM) "?(\w+)', statement)
+        if found and cursor.rowcount != 0:
+            tables.add(found[1])
+
+    event.listen(engine, "after_cursor_execute", see)
+    try:
+        yield tables
+    finally:
+        event.remove(engine, "after_cursor_execute", see)
 
 
 def clear(engine: Engine) -> None:

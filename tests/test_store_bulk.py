@@ -11,7 +11,7 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from ingest.store import schema
-from ingest.store.bulk import insert_rows, is_any, try_insert_rows
+from ingest.store.bulk import change, insert_rows, is_any, try_insert_rows
 from ingest.store.database import open_store, write_transaction
 
 MANY = 50
@@ -138,3 +138,55 @@ def test_an_index_is_used_for_many_keys(engine: Engine) -> None:
         with engine.connect() as connection:
             plan = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {said}", ("[1, 2]",)).all()
         assert any("ix_message_thread_id" in row[3] for row in plan)
+
+
+@pytest.mark.parametrize("count", [3, MANY])
+def test_a_change_writes_only_the_owners_that_differ(engine: Engine, count: int) -> None:
+    """One that is right, one with a row too few, too many, another; one that has none, and one
+    that is to have none."""
+    table = schema.answer
+    right = [answer_row(number, name) for number in range(1, count + 1) for name in "ab"]
+    with write_transaction(engine) as connection:
+        mails = [mail_row(number) for number in range(1, count + 6)]
+        insert_rows(connection, schema.mail, mails)
+        lacking, added, other, gone = (count + number for number in range(1, 5))
+        insert_rows(
+            connection,
+            table,
+            [
+                *right,
+                answer_row(lacking, "a"),
+                *(answer_row(added, name) for name in "abc"),
+                *(answer_row(other, name) for name in "ax"),
+                answer_row(gone, "a"),
+            ],
+        )
+        wanted = [
+            answer_row(number, name)
+            for number in (lacking, added, other, count + 5)
+            for name in "ab"
+        ]
+        owners = range(1, count + 5)
+        made = change(connection, table, "mail_id", owners, [*right, *wanted])
+        assert sorted(made.stale) == [lacking, added, other, gone]
+        assert list(made.rows) == wanted
+        made.drop(connection)
+        made.insert(connection)
+        rows = connection.execute(select(table).order_by(table.c.mail_id, table.c.name)).mappings()
+        assert [dict(row) for row in rows] == [*right, *wanted]
+        again = change(connection, table, "mail_id", range(1, count + 6), [*right, *wanted])
+        assert (again.stale, again.rows) == ([], [])
+
+
+def test_a_change_to_nothing(engine: Engine) -> None:
+    with write_transaction(engine) as connection:
+        insert_rows(connection, schema.mail, [mail_row(number) for number in (1, 2)])
+        insert_rows(connection, schema.answer, [answer_row(1, "a"), answer_row(2, "a")])
+        made = change(connection, schema.answer, "mail_id", [1], [])
+        made.drop(connection)
+        made.insert(connection)
+        assert list(connection.execute(select(schema.answer.c.mail_id)).scalars()) == [2]
+
+
+def answer_row(mail_id: int, name: str) -> dict[str, Any]:
+    return {"mail_id": mail_id, "name": name, "kind": "found", "text": f"{mail_id} {name}"}

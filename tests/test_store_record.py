@@ -287,12 +287,46 @@ def test_deriving_again_changes_nothing(engine: Engine, monkeypatch: pytest.Monk
     with engine.connect() as connection:
         before = {row.msgid + row.variant: row.id for row in _messages(connection)}
     counts = mails.row_counts(engine)
-    assert reparse(engine, Config()).new == len(POOL)
+    with mails.written(engine) as tables:
+        assert reparse(engine, Config()).new == len(POOL)
+    assert tables == {"person", "list"}, "names are forgotten, and said again"
     assert mails.row_counts(engine) == counts
     assert mails.exported(engine) == wanted
     with engine.connect() as connection:
         after = {row.msgid + row.variant: row.id for row in _messages(connection)}
     assert after == before, "a row keeps its number"
+
+
+def test_deriving_again_mends_what_is_damaged(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Rows that say something else, are too many or are gone; the others are not touched."""
+    monkeypatch.setattr("ingest.replay.BATCH", 4)
+    wanted = stored_in(engine, POOL, 100)
+    counts = mails.row_counts(engine)
+    with write_transaction(engine) as connection:
+        for statement in (
+            "UPDATE body SET content = 'x' WHERE message_id % 3 = 0",
+            "UPDATE patch SET hash = NULL WHERE message_id % 3 = 1",
+            "UPDATE message SET subject = 'x' WHERE id % 3 = 2",
+            "UPDATE copy SET rank = 'x' WHERE mail_id % 3 = 0",
+            "DELETE FROM trailer",
+            "DELETE FROM posting WHERE mail_id % 2 = 0",
+            "DELETE FROM comment",
+        ):
+            assert connection.execute(text(statement)).rowcount > 0, statement
+        one = connection.execute(select(schema.message.c.id)).scalars().first()
+        row = {"message_id": one, "position": 99, "kind": "url", "target": "x"}
+        connection.execute(schema.dependency.insert(), row)
+    assert mails.exported(engine) != wanted
+    with mails.written(engine) as tables:
+        reparse(engine, Config())
+    assert mails.exported(engine) == wanted
+    assert mails.row_counts(engine) == counts
+    assert tables == {
+        "person", "list", "message", "body", "patch", "copy", "trailer", "posting", "comment",
+        "dependency",
+    }  # fmt: skip
 
 
 def _messages(connection: Any) -> Any:

@@ -17,7 +17,7 @@ from ingest.series.facts import key_of
 from ingest.store import rows, schema
 from ingest.store.arranging import Arranged, Node, arrange_around
 from ingest.store.beside import keep_up
-from ingest.store.bulk import chunks, insert_rows, is_any
+from ingest.store.bulk import change, chunks, is_any
 from ingest.store.choices import hand_over
 from ingest.store.ids import allocate_unused, leave, successors
 from ingest.store.incoming import Derived
@@ -248,8 +248,7 @@ def _write_copies(
     lists: Mapping[str, int],
 ) -> None:
     for some in chunks(derived):
-        for table in (schema.copy, schema.posting, schema.pending):
-            connection.execute(delete(table).where(is_any(table.c.mail_id, some)))
+        connection.execute(delete(schema.pending).where(is_any(schema.pending.c.mail_id, some)))
     copies, postings = [], []
     for one in placed:
         for copy in one.settled.copies:
@@ -279,5 +278,8 @@ def _write_copies(
                         .where(table.c.mail_id == copy.mail_id)
                         .values(message_id=one.message_id)
                     )
-    insert_rows(connection, schema.copy, copies)
-    insert_rows(connection, schema.posting, postings)
+    for table, wanted in ((schema.copy, copies), (schema.posting, postings)):
+        # Of mails without a copy too: where damage has taken it, postings may be there.
+        made = change(connection, table, "mail_id", derived, wanted)
+        made.drop(connection)
+        made.insert(connection)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -13,20 +12,17 @@ from ingest.series.arrange import Place
 from ingest.series.facts import bucket, dump
 from ingest.store import schema
 from ingest.store.arranging import Arranged, Node
-from ingest.store.bulk import chunks, insert_rows, is_any
+from ingest.store.bulk import change, chunks, insert_rows, is_any
 from ingest.store.incoming import Derived
 
-_RECORDS: dict[str, Table] = {
-    "patch": schema.patch,
-    "cover": schema.cover,
-    "comment": schema.comment,
-}
+_RECORDS = (schema.patch, schema.cover, schema.comment)
 
 
 def write_messages(connection: Connection, arranged: Arranged) -> None:
     """Insert what is new, replace what changed, and give each message the record of its place.
 
-    Rows that stand and whose place stands are not touched.
+    Rows that stand and whose place stands are not read; of those that are derived again, only
+    what differs is written.
     """
     new: list[Node] = []
     replaced: list[Node] = []
@@ -41,11 +37,21 @@ def write_messages(connection: Connection, arranged: Arranged) -> None:
             parent_id(place, arranged),
         ):
             moved.append(node)
-    _drop_records(connection, (node.message_id for node in (*replaced, *moved)))
-    _drop_parts(connection, (node.message_id for node in replaced))
+    changes = [
+        change(connection, table, "message_id", _ids([*replaced, *moved]), some)
+        for table, some in _record_rows((*new, *replaced, *moved), arranged).items()
+    ]
+    changes += [
+        change(connection, table, "message_id", _ids(replaced), some)
+        for table, some in _part_rows((*new, *replaced)).items()
+    ]
+    # A record hangs on its message's outcome: it goes before that changes, and comes after.
+    for one in changes:
+        one.drop(connection)
     places = arranged.places
     insert_rows(connection, schema.message, [_message_row(one, places) for one in new])
-    _update(connection, [_message_row(one, places) for one in replaced])
+    wanted = [_message_row(one, places) for one in replaced]
+    _update(connection, change(connection, schema.message, "id", _ids(replaced), wanted).rows)
     _update(
         connection,
         [
@@ -57,8 +63,8 @@ def write_messages(connection: Connection, arranged: Arranged) -> None:
             for one in moved
         ],
     )
-    _insert_parts(connection, [*new, *replaced])
-    _insert_records(connection, (*new, *replaced, *moved), arranged)
+    for one in changes:
+        one.insert(connection)
 
 
 def forget(connection: Connection, message_ids: set[int]) -> set[int]:
@@ -126,7 +132,7 @@ def _update(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
 def _drop_records(connection: Connection, message_ids: Iterable[int]) -> None:
     for some in chunks(message_ids):
-        for table in _RECORDS.values():
+        for table in _RECORDS:
             connection.execute(delete(table).where(is_any(table.c.message_id, some)))
 
 
@@ -136,7 +142,8 @@ def _drop_parts(connection: Connection, message_ids: Iterable[int]) -> None:
             connection.execute(delete(table).where(is_any(table.c.message_id, some)))
 
 
-def _insert_parts(connection: Connection, nodes: Sequence[Node]) -> None:
+def _part_rows(nodes: Iterable[Node]) -> dict[Table, list[dict[str, Any]]]:
+    """What a message's mail alone says, outside its own row."""
     bodies, trailers, dependencies = [], [], []
     for node in nodes:
         one = node.derived
@@ -160,24 +167,26 @@ def _insert_parts(connection: Connection, nodes: Sequence[Node]) -> None:
             }
             for position, dependency in enumerate(one.dependencies)
         ]
-    insert_rows(connection, schema.body, bodies)
-    insert_rows(connection, schema.dependency, dependencies)
-    insert_rows(connection, schema.trailer, trailers)
+    return {schema.body: bodies, schema.dependency: dependencies, schema.trailer: trailers}
 
 
-def _insert_records(connection: Connection, nodes: Iterable[Node], arranged: Arranged) -> None:
-    wanted: dict[str, list[dict[str, Any]]] = defaultdict(list)
+def _record_rows(nodes: Iterable[Node], arranged: Arranged) -> dict[Table, list[dict[str, Any]]]:
+    """What the messages are by their places."""
+    found: dict[Table, list[dict[str, Any]]] = {table: [] for table in _RECORDS}
     for node in nodes:
         place = arranged.places[node.facts.key]
         if place.outcome == "patch":
-            wanted["patch"].append(_patch_row(node, node.derived))
+            found[schema.patch].append(_patch_row(node, node.derived))
         elif place.outcome == "cover":
-            wanted["cover"].append(_cover_row(node))
+            found[schema.cover].append(_cover_row(node))
         elif place.outcome == "comment":
             parent = parent_id(place, arranged)
-            wanted["comment"].append({"message_id": node.message_id, "parent_id": parent})
-    for name, table in _RECORDS.items():
-        insert_rows(connection, table, wanted[name])
+            found[schema.comment].append({"message_id": node.message_id, "parent_id": parent})
+    return found
+
+
+def _ids(nodes: Iterable[Node]) -> list[int]:
+    return [node.message_id for node in nodes]
 
 
 def parent_id(place: Place, arranged: Arranged) -> int | None:

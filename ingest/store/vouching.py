@@ -17,7 +17,7 @@ from typing import Any
 from sqlalchemy import Connection, Table, delete, select
 
 from ingest.store import schema
-from ingest.store.bulk import chunks, insert_rows
+from ingest.store.bulk import chunks, insert_rows, is_any
 from ingest.store.incoming import Derived
 from ingest.store.schema import storable
 from ingest.trust.answer import (
@@ -53,7 +53,7 @@ def write_vouching(
     stale = set(known).union(*({row["mail_id"] for row in some} for some in rows.values()))
     for some in chunks(sorted(stale)):
         for table in _TABLES:
-            connection.execute(delete(table).where(table.c.mail_id.in_(some)))
+            connection.execute(delete(table).where(is_any(table.c.mail_id, some)))
     for table, some_rows in rows.items():
         insert_rows(connection, table, some_rows)
 
