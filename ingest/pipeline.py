@@ -217,9 +217,9 @@ def store_again(
     the caller's transaction. What a delivery has added since it was read is taken in."""
     from ingest.store.accept import as_stored
 
-    now = as_stored(connection, [delivery for _, delivery, _ in mails])
+    now = as_stored(connection, {mail_id: read for mail_id, read, _ in mails})
     items = [
-        (mail_id, outcome if (one := now[read.sha256]) == read else derive_or_fail(one, config))
+        (mail_id, outcome if (one := now[mail_id]) == read else derive_or_fail(one, config))
         for mail_id, read, outcome in mails
     ]
     record_mails(connection, items, config)

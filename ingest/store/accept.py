@@ -6,19 +6,19 @@ and the same bytes are one row however often they come.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum, auto
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql
 
 from ingest.mail.defect import Defect
 from ingest.store import raw as raw_form
 from ingest.store import schema
-from ingest.store.bulk import allocate, chunks, try_insert_rows
+from ingest.store.bulk import allocate, chunks, is_any, try_insert_rows
 from ingest.store.incoming import REPLAY, Delivery, arrival
 from ingest.store.vouching import read_keys
 from ingest.trust.answer import Keys, TemporaryFailure, keys_of
@@ -107,10 +107,19 @@ def derived_already(connection: Connection, deliveries: Sequence[Delivery]) -> s
     }
 
 
-def as_stored(connection: Connection, deliveries: Sequence[Delivery]) -> dict[bytes, Delivery]:
-    """What the store says of these mails, by digest, their raw bytes as given."""
-    wanted = {one.sha256: one for one in deliveries}
-    return {sha256: row.delivery for sha256, row in _known(connection, wanted).items()}
+def as_stored(connection: Connection, deliveries: Mapping[int, Delivery]) -> dict[int, Delivery]:
+    """What the store says now of these mails, by id, their raw bytes as given."""
+    mail = schema.mail.c
+    keys = read_keys(connection, deliveries)
+    query = select(
+        mail.id, mail.sha256, mail.source, mail.envelope, mail.route, mail.flaws, mail.withdrawn,
+        mail.accepted,
+    )  # fmt: skip
+    return {
+        row.id: delivery_of(row, deliveries[row.id].raw, keys.get(row.id))
+        for some in chunks(deliveries)
+        for row in connection.execute(query.where(is_any(mail.id, some)))
+    }
 
 
 def _insert(connection: Connection, fresh: Sequence[Delivery], *, now: datetime) -> list[Accepted]:
@@ -129,7 +138,7 @@ def _insert(connection: Connection, fresh: Sequence[Delivery], *, now: datetime)
         connection.execute(postgresql.insert(schema.mail).on_conflict_do_nothing().inline(), rows)
         added = set()
         for some in chunks(ids):
-            query = select(schema.mail.c.id).where(schema.mail.c.id.in_(some))
+            query = select(schema.mail.c.id).where(is_any(schema.mail.c.id, some))
             added.update(connection.execute(query).scalars())
     return [
         Accepted(mail_id, one, Was.NEW)
@@ -182,7 +191,7 @@ def _known(
     if lock:  # SQLite has one writer, and takes no notice
         query = query.order_by(mail.sha256).with_for_update(of=schema.mail, key_share=True)
     for some in chunks(sorted(wanted)):
-        rows = connection.execute(query.where(mail.sha256.in_(some))).all()
+        rows = connection.execute(query.where(_is_one_of(connection, some))).all()
         # Without a copy, answers may be there still: see `read_keys`.
         asked = [row.id for row in rows if row.asked is not False]
         keys = read_keys(connection, asked)
@@ -191,6 +200,12 @@ def _known(
             delivery = delivery_of(row, wanted[sha256].raw, keys.get(row.id))
             found[sha256] = _Known(row.id, delivery, row.derived is not None)
     return found
+
+
+def _is_one_of(connection: Connection, digests: list[bytes]) -> ColumnElement[bool]:
+    """`is_any`, but for SQLite: the JSON that it is handed holds no bytes."""
+    column = schema.mail.c.sha256
+    return column.in_(digests) if connection.dialect.name == "sqlite" else is_any(column, digests)
 
 
 def _merge(first: Delivery, again: Delivery) -> Delivery:

@@ -99,14 +99,15 @@ def _arrange(
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """A message with its row's id. `derived` is None where its best copy is not in the batch,
-    `best_before` the mail that its row was written from."""
+    """A message with its row's id. `derived` is None where its best copy is not in the batch;
+    `best_before` and `variant_before` say what its row does, None where it has none."""
 
     msgid: str
     settled: Settled
     message_id: int
     derived: Derived | None
     best_before: int | None
+    variant_before: str | None
 
 
 def _settle(
@@ -117,9 +118,8 @@ def _settle(
     of the mails that were copies before."""
     known = _known_copies(connection, derived)
     copies: dict[str, dict[int, Copy]] = defaultdict(dict)
-    best_before: dict[int, int] = {}
+    before = {row.row_id: row for row in known}
     for row in known:
-        best_before[row.row_id] = row.best
         if row.mail_id in without:
             continue
         if row.mail_id not in derived or derived[row.mail_id].facts.msgid == row.msgid:
@@ -137,11 +137,18 @@ def _settle(
     placed = []
     for msgid, group in settled:
         message_id = next(ids) if group.message_id is None else group.message_id
-        best = group.copies[0].mail_id
+        stored = before.get(message_id)
         placed.append(
-            _Placed(msgid, group, message_id, derived.get(best), best_before.get(message_id))
+            _Placed(
+                msgid,
+                group,
+                message_id,
+                derived.get(group.copies[0].mail_id),
+                stored.best if stored else None,
+                stored.variant if stored else None,
+            )
         )
-    emptied = best_before.keys() - {one.message_id for one in placed}
+    emptied = before.keys() - {one.message_id for one in placed}
     return placed, emptied, {row.mail_id for row in known} & derived.keys()
 
 
@@ -153,6 +160,7 @@ class _KnownCopy:
     heard: datetime | None
     row_id: int
     msgid: str
+    variant: str
     best: int
 
 
@@ -171,6 +179,7 @@ def _known_copies(connection: Connection, derived: Mapping[int, Derived]) -> lis
         copy.heard,
         message.id,
         message.msgid,
+        message.variant,
         message.mail_id.label("best"),
     )
     found = []
@@ -212,13 +221,13 @@ def _hand_over(
 
 def _write_variants(connection: Connection, placed: Sequence[_Placed]) -> None:
     """Tell messages that share an id apart, anew where a copy heard earlier has come."""
-    stored = [one for one in placed if one.best_before is not None]
+    stored = [one for one in placed if one.variant_before not in (None, one.settled.variant)]
     # The one that gives the plain id up goes first: (msgid, variant) is unique.
     for one in sorted(stored, key=lambda one: not one.settled.variant):
         message = schema.message.c
         connection.execute(
             update(schema.message)
-            .where(message.id == one.message_id, message.variant != one.settled.variant)
+            .where(message.id == one.message_id)
             .values(variant=one.settled.variant)
         )
 

@@ -130,9 +130,9 @@ def read_keys(connection: Connection, mail_ids: Collection[int]) -> dict[int, Ke
     copy, answer = schema.copy.c, schema.answer.c
     found: dict[int, dict[str, Answer]] = {}
     for some in chunks(mail_ids):
-        query = select(copy.mail_id).where(copy.mail_id.in_(some), copy.asked)
+        query = select(copy.mail_id).where(is_any(copy.mail_id, some), copy.asked)
         found |= {mail_id: {} for mail_id in connection.execute(query).scalars()}
-        for row in connection.execute(select(schema.answer).where(answer.mail_id.in_(some))):
+        for row in connection.execute(select(schema.answer).where(is_any(answer.mail_id, some))):
             found.setdefault(row.mail_id, {})[row.name] = _answer(row)
     return {mail_id: keys_of(answers) for mail_id, answers in found.items()}
 
@@ -166,15 +166,15 @@ def read_vouching(connection: Connection, mail_ids: Iterable[int]) -> dict[int, 
     found: dict[int, Stored] = {}
     for some in chunks(mail_ids):
         verdicts: dict[int, list[Verdict]] = defaultdict(list)
-        query = select(schema.verdict).where(verdict.mail_id.in_(some))
+        query = select(schema.verdict).where(is_any(verdict.mail_id, some))
         for row in connection.execute(query.order_by(verdict.mail_id, verdict.number)):
             verdicts[row.mail_id].append(_verdict(row))
         results: dict[int, list[Any]] = defaultdict(list)
-        query = select(schema.auth_result).where(result.mail_id.in_(some))
+        query = select(schema.auth_result).where(is_any(result.mail_id, some))
         for row in connection.execute(query.order_by(result.mail_id, result.position)):
             results[row.mail_id].append(row)
         columns = select(copy.mail_id, copy.asked, copy.chain)
-        for row in connection.execute(columns.where(copy.mail_id.in_(some))):
+        for row in connection.execute(columns.where(is_any(copy.mail_id, some))):
             found[row.mail_id] = Stored(
                 row.asked,
                 Result(row.chain) if row.chain is not None else None,
