@@ -18,7 +18,7 @@ from sqlalchemy.dialects import postgresql
 from ingest.mail.defect import Defect
 from ingest.store import raw as raw_form
 from ingest.store import schema
-from ingest.store.bulk import allocate, chunks, is_any, try_insert_rows
+from ingest.store.bulk import allocate, chunks, is_any, look_up_by_keys, try_insert_rows
 from ingest.store.incoming import REPLAY, Delivery, arrival
 from ingest.store.vouching import read_keys
 from ingest.trust.answer import Keys, TemporaryFailure, keys_of
@@ -56,6 +56,7 @@ def accept(
     withdrawal, keys that nobody had asked for. These add up, so that their order makes no
     difference. `now` is naive UTC.
     """
+    look_up_by_keys(connection)
     merged: dict[bytes, Delivery] = {}
     for delivery in deliveries:
         seen = merged.get(delivery.sha256)
@@ -99,6 +100,7 @@ def accept(
 def derived_already(connection: Connection, deliveries: Sequence[Delivery]) -> set[bytes]:
     """The digests of those mails that the store has with their records, and of which these
     deliveries say nothing new: there is nothing to derive."""
+    look_up_by_keys(connection)
     wanted = {one.sha256: one for one in deliveries}
     return {
         sha256

@@ -95,6 +95,19 @@ def _is_any_postgresql(element: is_any, compiler: SQLCompiler, **words: Any) -> 
     return f"{column} = ANY ({keys})"
 
 
+def look_up_by_keys(connection: Connection) -> None:
+    """Until the transaction ends, let PostgreSQL find rows by their indexes.
+
+    It takes a thousand keys for reason enough to read whole tables, as long as these are not much
+    larger than that, and each batch then costs more than the one before.
+    """
+    if connection.dialect.name == "postgresql":
+        off = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
+        settings = [func.set_config(name, "off", True) for name in off]
+        parallel = func.set_config("max_parallel_workers_per_gather", "0", True)
+        connection.execute(select(*settings, parallel))
+
+
 def allocate(connection: Connection, table: Table, count: int) -> Sequence[int]:
     """Fresh ids for `count` rows, so that rows that refer to each other go in as plain batches.
 

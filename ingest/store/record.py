@@ -17,7 +17,7 @@ from ingest.series.facts import key_of
 from ingest.store import rows, schema
 from ingest.store.arranging import Arranged, Node, arrange_around
 from ingest.store.beside import keep_up
-from ingest.store.bulk import change, chunks, is_any
+from ingest.store.bulk import change, chunks, is_any, look_up_by_keys
 from ingest.store.choices import hand_over
 from ingest.store.ids import allocate_unused, leave, successors
 from ingest.store.incoming import Derived
@@ -46,6 +46,7 @@ def record(
     if not items:
         return set()
     derived = dict(items)
+    look_up_by_keys(connection)
     unlock = lock_sets(connection, derived)
     placed, emptied, known = _settle(connection, derived, without)
     wanted = {
