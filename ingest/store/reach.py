@@ -6,18 +6,17 @@ and all that unthreaded pieces sent at about the same time connect them with, ho
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from operator import itemgetter
 
-from sqlalchemy import Connection, and_, or_, select
+from sqlalchemy import Connection, select
 
 from ingest.series.facts import BUCKET_GAP
 from ingest.store import schema
 from ingest.store.bulk import chunks, is_any
-
-# Conditions in one statement; SQLite bounds the depth of an expression at 1,000.
-_CONDITIONS = 200
 
 Near = Sequence[tuple[int, datetime]]
 
@@ -65,17 +64,22 @@ def threads_near(connection: Connection, near: Iterable[tuple[int, datetime]]) -
             known[-1] = (known[-1][0], date)
         else:
             known.append((date, date))
-    flat = [(key, *span) for key, some in spans.items() for span in some]
-    message = schema.message.c
     threads: set[int] = set()
-    for start in range(0, len(flat), _CONDITIONS):
-        conditions = [
-            and_(
-                message.bucket == key,
-                message.date.between(first - BUCKET_GAP, last + BUCKET_GAP),
-            )
-            for key, first, last in flat[start : start + _CONDITIONS]
-        ]
-        query = select(message.thread_id).where(or_(*conditions), message.outcome != "ignored")
-        threads.update(connection.execute(query).scalars())
+    message = schema.message.c
+    columns = select(message.bucket, message.date, message.thread_id)
+    for some in chunks(spans):
+        # The exact spans as conditions would take longer to write than all between their ends
+        # takes to read: a batch's mails are of one time, and a bucket is one sender's.
+        first = min(spans[key][0][0] for key in some) - BUCKET_GAP
+        last = max(spans[key][-1][1] for key in some) + BUCKET_GAP
+        query = columns.where(
+            is_any(message.bucket, some),
+            message.date.between(first, last),
+            message.outcome != "ignored",
+        )
+        for key, date, thread in connection.execute(query):
+            # The last span that begins early enough ends the latest.
+            found = bisect_right(spans[key], date + BUCKET_GAP, key=itemgetter(0)) - 1
+            if found >= 0 and date - BUCKET_GAP <= spans[key][found][1]:
+                threads.add(thread)
     return threads
