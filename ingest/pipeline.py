@@ -143,9 +143,12 @@ def reason_of(stage: str, error: Exception) -> str:
 class Stored:
     """What a batch came to: mails that were new (or changed), known already, and failed."""
 
-    new: int
-    known: int
-    failed: int
+    new: int = 0
+    known: int = 0
+    failed: int = 0
+
+    def plus(self, more: Stored) -> Stored:
+        return Stored(self.new + more.new, self.known + more.known, self.failed + more.failed)
 
 
 def store_mail(

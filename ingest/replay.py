@@ -10,12 +10,20 @@ import hashlib
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
+from itertools import repeat
 from typing import NamedTuple
 
 from sqlalchemy import Engine
 
 from ingest.config import Config
-from ingest.intake.source import Deletion, RawMail, Source, SourceError
+from ingest.intake.source import (
+    Deletion,
+    Divisible,
+    Portion,
+    RawMail,
+    Source,
+    SourceError,
+)
 from ingest.parsers import Bench, work
 from ingest.pipeline import Stored, derive_or_fail, store_again, store_mail
 from ingest.store.accept import derived_already
@@ -82,9 +90,14 @@ def replay(
     summary = Summary()
 
     def batches() -> Generator[_Mails, None, None]:
+        filed = tuple(sorted(route))
+        if parsers > 1 and ask is None and isinstance(source, Divisible):
+            for portion in source.portions(after, BATCH):
+                yield _Mails(portion, filed, None, source.key, reached)
+            return
         for items in _batches(source.read(after), BATCH, BATCH_SIZE):
             keys = [_keys(item, ask) for item in items] if ask is not None else None
-            yield _Mails(items, tuple(sorted(route)), keys, source.key, reached)
+            yield _Mails(_Held(items), filed, keys, source.key, reached)
 
     if source.total is not None and source.total <= BATCH:
         parsers = 1
@@ -106,17 +119,43 @@ class _Mails(NamedTuple):
     """A batch. `keys`: of each item's signatures, None where nobody asked. `reached`: the position
     up to which all that came before it is stored."""
 
-    items: Sequence[RawMail | Deletion]
+    items: Portion
     route: tuple[str, ...]
     keys: Sequence[Keys] | None
     source: str
     reached: str | None
 
 
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """Items that are read already, as a portion."""
+
+    items: Sequence[RawMail | Deletion]
+
+    @property
+    def position(self) -> str:
+        return self.items[-1].position
+
+    def read(self) -> Iterator[RawMail | Deletion]:
+        return iter(self.items)
+
+
 def _store(bench: Bench, batch: _Mails) -> tuple[int, str, Stored]:
-    """Derive and store a batch. Returns how many mails it had and the position of the last."""
-    keys: Sequence[Keys | None] = batch.keys or [None] * len(batch.items)
-    mails = [_delivery(item, batch.route, its) for item, its in zip(batch.items, keys, strict=True)]
+    """Derive and store a batch. Returns how many mails it had and the position of the last.
+
+    A portion of large mails is more than goes into memory and a transaction at once: it is stored
+    in steps, and what was stored before an error stands.
+    """
+    read, stored = 0, Stored()
+    keys: Iterator[Keys | None] = repeat(None) if batch.keys is None else iter(batch.keys)
+    for items in _batches(batch.items.read(), BATCH, BATCH_SIZE):
+        mails = [_delivery(item, batch.route, its) for item, its in zip(items, keys, strict=False)]
+        stored = stored.plus(_store_mails(bench, mails, batch))
+        read += len(mails)
+    return read, batch.items.position, stored
+
+
+def _store_mails(bench: Bench, mails: Sequence[Delivery], batch: _Mails) -> Stored:
     with bench.engine.connect() as connection:
         known = derived_already(connection, mails)
     derived = [
@@ -129,7 +168,7 @@ def _store(bench: Bench, batch: _Mails) -> tuple[int, str, Stored]:
         stored = store_mail(connection, derived, bench.config, now=utcnow())
         if batch.reached is not None:
             remember(connection, batch.source, batch.reached)
-    return len(mails), batch.items[-1].position, stored
+    return stored
 
 
 def reparse(

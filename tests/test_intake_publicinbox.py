@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import pickle
 import shutil
 import subprocess
 import threading
@@ -12,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.intake.git import changes
+from ingest.intake.git import changes, listed
 from ingest.intake.open_source import open_source
 from ingest.intake.publicinbox import PublicInbox
 from ingest.intake.source import Deletion, RawMail, SourceError
@@ -322,11 +323,16 @@ def object_file(path: Path, name: str) -> Path:
     return path / "objects" / oid[:2] / oid[2:]
 
 
-def test_a_missing_mail_is_an_error_after_the_mail_before_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("portions", [False, True])
+def test_a_missing_mail_is_an_error_after_the_mail_before_it(
+    tmp_path: Path, portions: bool
+) -> None:
     path = repository(tmp_path / "a.git", v2(ONE, TWO, THREE))
     loosen(path)
     object_file(path, "master~1:m").unlink()
-    reading = open_source(str(path)).read()
+    source = open_source(str(path))
+    assert isinstance(source, PublicInbox)
+    reading = next(source.portions(None, 9)).read() if portions else source.read()
     assert next(reading).raw == ONE
     with pytest.raises(SourceError, match=r"object [0-9a-f]{40} is missing"):
         next(reading)
@@ -415,6 +421,34 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path) -> None:
             position = item.position
         reading.close()  # type: ignore[attr-defined]
     assert seen == mails
+
+
+@pytest.mark.parametrize("count", [1, 2, 3, 100])
+def test_portions_hand_on_what_reading_does(tmp_path: Path, count: int) -> None:
+    """From each position, in other processes too: both versions, epochs, withdrawn mail, several
+    mails of one commit."""
+    paths = sorted(v1_path(name) for name in (b"a", b"b", b"c"))
+    one = {paths[0]: ONE}
+    repository(tmp_path / "0.git", [{"m": ONE}, {"m": TWO}, {"d": ONE}, {}, {"m": THREE}])
+    repository(tmp_path / "1.git", [one, {**one, paths[1]: TWO, paths[2]: THREE}, {}, one])
+    repository(tmp_path / "2.git", [])
+    source = open_source(str(tmp_path))
+    assert isinstance(source, PublicInbox)
+    items = list(source.read())
+    assert len(items) == 4 + 7
+    for after in (None, *(item.position for item in items)):
+        wanted = list(source.read(after))
+        portions = [pickle.loads(pickle.dumps(one)) for one in source.portions(after, count)]
+        read = [list(one.read()) for one in portions]
+        assert [item for some in read for item in some] == wanted
+        assert all(len(some) <= count for some in read)
+        assert [one.position for one in portions] == [some[-1].position for some in read]
+
+
+def test_portions_of_a_history_that_is_not_there(tmp_path: Path) -> None:
+    path = repository(tmp_path / "a.git", v2(ONE, TWO))
+    with pytest.raises(SourceError, match="bad object"):
+        list(listed(path, "0" * 40, lambda *_: "mail", 9))
 
 
 def test_many_questions_do_not_block_the_answers(tmp_path: Path) -> None:

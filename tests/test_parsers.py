@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import time
@@ -20,6 +21,7 @@ from ingest.replay import reparse, replay
 from ingest.store.database import open_store
 from tests import mails
 from tests.command import SMALL_BATCHES, arguments, environment, ingest
+from tests.test_intake_publicinbox import repository
 
 ARCHIVE = mails.little_archive(12)
 
@@ -128,6 +130,36 @@ def test_any_number_of_parsers_makes_the_same_records(
 
     assert reparse(engine, Config(), parsers=parsers).new == len(ARCHIVE)
     assert mails.exported(engine) == wanted
+
+
+@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.parametrize("size", [1, 3_000, 1 << 20])
+def test_each_process_reads_its_mail_from_git_by_itself(
+    engine: Engine,
+    archive: Path,
+    tmp_path: Path,
+    size: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """And stores it in steps where there is much of it; the same as by one process."""
+    path = repository(tmp_path / "a.git", [{"m": one} for one in ARCHIVE])
+    alone = open_store(f"sqlite:///{tmp_path / 'alone.db'}", create=True)
+    replay(alone, open_source(str(archive)), Config())
+    wanted = mails.exported(alone)
+    alone.dispose()
+    monkeypatch.setattr("ingest.replay.BATCH", 20)
+    monkeypatch.setattr("ingest.replay.BATCH_SIZE", size)
+    monkeypatch.setattr("ingest.intake.publicinbox.PublicInbox.read", None)
+    steps: list[int] = []
+    source = open_source(str(path))
+    done = replay(engine, source, Config(), parsers=2, progress=steps.append)
+    assert (done.read, done.new, done.known) == (len(ARCHIVE), len(ARCHIVE), 0)
+    assert sum(steps) == len(ARCHIVE)
+    assert max(steps) == 20
+    assert mails.exported(engine) == wanted
+    assert replay(engine, source, Config(), parsers=2).read == 0
+    again = replay(engine, source, Config(), parsers=2, again=True)
+    assert (again.read, again.new, again.known) == (len(ARCHIVE), 0, len(ARCHIVE))
 
 
 def test_a_source_that_breaks_off_is_resumed_where_it_broke(

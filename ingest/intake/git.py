@@ -11,8 +11,9 @@ import os
 import subprocess
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import IO
 
@@ -30,6 +31,29 @@ class Blob:
     content: bytes
     kind: str
     after: str
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """Changes of which only the names are read: `read` hands on what `changes` would have, in
+    whatever process, and `after` is that of the last of them."""
+
+    directory: Path
+    questions: bytes
+    after: str
+
+    def read(self) -> Iterator[Blob]:
+        """The blobs. Raises `SourceError`."""
+        with contextlib.ExitStack() as stack:
+            errors = stack.enter_context(tempfile.TemporaryFile())
+            # A file, where a pipe would have to be filled while the answers are read.
+            questions = stack.enter_context(tempfile.TemporaryFile())
+            questions.write(self.questions)
+            questions.seek(0)
+            blobs = stack.enter_context(_running(self.directory, errors, *_BLOBS, stdin=questions))
+            assert blobs.stdout is not None
+            yield from _answers(blobs.stdout, self.directory)
+            _see_off([blobs], errors, self.directory)
 
 
 # Tells, from a path and the letter of `git diff-tree --raw` (A, M, D, T), what kind of item a
@@ -116,24 +140,8 @@ def changes(directory: Path, revisions: str, kind: Kind) -> Iterator[Blob]:
     """
     with contextlib.ExitStack() as stack:
         errors = stack.enter_context(tempfile.TemporaryFile())
-        commits = stack.enter_context(
-            _running(directory, errors, "rev-list", "--reverse", "--topo-order", revisions, "--")
-        )
-        differences = stack.enter_context(
-            _running(
-                directory, errors, "diff-tree", "--stdin", "--root", "-r", "--raw", "--no-renames",
-                "--no-abbrev", "--no-ext-diff", "--no-textconv", stdin=commits.stdout,
-            )
-        )  # fmt: skip
-        assert commits.stdout is not None
-        commits.stdout.close()  # diff-tree has it: with our copy open, its end would go unseen
-        blobs = stack.enter_context(
-            _running(
-                directory, errors, "cat-file", "--buffer",
-                "--batch=%(objectname) %(objecttype) %(objectsize) %(rest)",
-                stdin=subprocess.PIPE,
-            )
-        )  # fmt: skip
+        commits, differences = _walking(stack, errors, directory, revisions)
+        blobs = stack.enter_context(_running(directory, errors, *_BLOBS, stdin=subprocess.PIPE))
         assert blobs.stdin is not None
         assert blobs.stdout is not None
         assert differences.stdout is not None
@@ -145,10 +153,7 @@ def changes(directory: Path, revisions: str, kind: Kind) -> Iterator[Blob]:
             yield from _answers(blobs.stdout, directory)
             feeder.join()
             differences.stdout.close()  # it would wait for ever if the feeder had stopped early
-            codes = [process.wait() for process in (blobs, differences, commits)]
-            if any(codes):
-                errors.seek(0)
-                raise _failed(errors.read(1000), directory)
+            _see_off([blobs, differences, commits], errors, directory)
         finally:
             # Killed before its pipe is closed: the feeder may be within a write to it.
             for process in (blobs, differences, commits):
@@ -156,44 +161,94 @@ def changes(directory: Path, revisions: str, kind: Kind) -> Iterator[Blob]:
             feeder.join()
 
 
-def _feed(differences: IO[bytes], questions: IO[bytes], kind: Kind) -> None:
-    """Turn lines of `diff-tree --raw` into `OBJECT KIND AFTER` lines for cat-file.
+def listed(directory: Path, revisions: str, kind: Kind, count: int) -> Iterator[Listed]:
+    """What `changes` hands on, in portions of that many blobs, none of them read yet."""
+    with contextlib.ExitStack() as stack:
+        errors = stack.enter_context(tempfile.TemporaryFile())
+        commits, differences = _walking(stack, errors, directory, revisions)
+        assert differences.stdout is not None
+        questions = _questions(differences.stdout, kind)
+        while some := list(islice(questions, count)):
+            after = some[-1].rstrip(b"\n").rpartition(b" ")[2].decode()
+            yield Listed(directory, b"".join(some), after)
+        _see_off([differences, commits], errors, directory)
 
-    The last item of a commit is known only by the next commit, so one item is held back.
-    """
-    commit = done = b""
-    held: tuple[bytes, bytes] | None = None
-    lines: list[bytes] = []
+
+def _walking(
+    stack: contextlib.ExitStack, errors: IO[bytes], directory: Path, revisions: str
+) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
+    """The commits of `revisions`, oldest first, and what each of them changed."""
+    commits = stack.enter_context(
+        _running(directory, errors, "rev-list", "--reverse", "--topo-order", revisions, "--")
+    )
+    differences = stack.enter_context(
+        _running(
+            directory, errors, "diff-tree", "--stdin", "--root", "-r", "--raw", "--no-renames",
+            "--no-abbrev", "--no-ext-diff", "--no-textconv", stdin=commits.stdout,
+        )
+    )  # fmt: skip
+    assert commits.stdout is not None
+    commits.stdout.close()  # diff-tree has it: with our copy open, its end would go unseen
+    return commits, differences
+
+
+def _see_off(
+    processes: Iterable[subprocess.Popen[bytes]], errors: IO[bytes], directory: Path
+) -> None:
+    """Wait for what ends by itself. Raises `SourceError` where one has failed."""
+    codes = [process.wait() for process in processes]
+    if any(codes):
+        errors.seek(0)
+        raise _failed(errors.read(1000), directory)
+
+
+_BLOBS = ("cat-file", "--buffer", "--batch=%(objectname) %(objecttype) %(objectsize) %(rest)")
+
+
+def _feed(differences: IO[bytes], questions: IO[bytes], kind: Kind) -> None:
+    """Ask cat-file for each change, as fast as it takes the questions."""
+    asked = _questions(differences, kind)
     try:
-        for line in differences:
-            if line[:1] != b":":
-                if held is not None:
-                    done = commit
-                    lines.append(b"%b %b %b\n" % (*held, done))
-                    held = None
-                    if len(lines) > 200:
-                        questions.write(b"".join(lines))
-                        questions.flush()
-                        lines.clear()
-                commit = line.strip()
-                continue
-            fields, _, path = line[1:-1].partition(b"\t")
-            old_mode, new_mode, old, new, status = fields.split(b" ")
-            removed = status == b"D"
-            if (old_mode if removed else new_mode)[:2] != b"10":  # not a plain file
-                continue
-            if name := kind(path, status[:1]):
-                if held is not None:
-                    lines.append(b"%b %b %b\n" % (*held, done))
-                held = (old if removed else new, name.encode())
-        if held is not None:
-            lines.append(b"%b %b %b\n" % (*held, commit))
-        questions.write(b"".join(lines))
+        while some := list(islice(asked, _ASKED)):
+            questions.write(b"".join(some))
+            questions.flush()
     except BrokenPipeError:
         pass  # cat-file has ended, which the reader of its answers sees and tells
     finally:
         with contextlib.suppress(BrokenPipeError):
             questions.close()
+
+
+# Questions that go to cat-file together.
+_ASKED = 200
+
+
+def _questions(differences: IO[bytes], kind: Kind) -> Iterator[bytes]:
+    """Lines of `diff-tree --raw` as questions to cat-file: `OBJECT KIND AFTER`.
+
+    The last item of a commit is known only by the next commit, so one item is held back.
+    """
+    commit = done = b""
+    held: tuple[bytes, bytes] | None = None
+    for line in differences:
+        if line[:1] != b":":
+            if held is not None:
+                done = commit
+                yield b"%b %b %b\n" % (*held, done)
+                held = None
+            commit = line.strip()
+            continue
+        fields, _, path = line[1:-1].partition(b"\t")
+        old_mode, new_mode, old, new, status = fields.split(b" ")
+        removed = status == b"D"
+        if (old_mode if removed else new_mode)[:2] != b"10":  # not a plain file
+            continue
+        if name := kind(path, status[:1]):
+            if held is not None:
+                yield b"%b %b %b\n" % (*held, done)
+            held = (old if removed else new, name.encode())
+    if held is not None:
+        yield b"%b %b %b\n" % (*held, commit)
 
 
 def _answers(answers: IO[bytes], directory: Path) -> Iterator[Blob]:

@@ -16,11 +16,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.intake.git import ask, changes, find_directory, find_tip, git
+from ingest.intake.git import (
+    Blob,
+    Listed,
+    ask,
+    changes,
+    find_directory,
+    find_tip,
+    git,
+    listed,
+)
 from ingest.intake.mbox import is_mail, is_mbox
-from ingest.intake.source import Deletion, RawMail, SourceError, printable
+from ingest.intake.source import Deletion, Portion, RawMail, SourceError, printable
 
 _EPOCH = re.compile(r"(0|[1-9][0-9]{0,5})(?:\.git)?")
 _V1_PATH = re.compile(rb"[0-9a-f]{2}/[0-9a-f]{38}")
@@ -73,6 +83,19 @@ class PublicInbox:
 
     def read(self, after: str | None = None) -> Iterator[RawMail | Deletion]:
         """Items, from the start or after a position. Raises `SourceError`."""
+        for number, directory, start, revisions in self._after(after):
+            for blob in changes(directory, revisions, _kind):
+                yield _item(blob, number, start)
+
+    def portions(self, after: str | None, count: int) -> Iterator[Portion]:
+        """The same in portions: `intake.source.Divisible`. Raises `SourceError`."""
+        for number, directory, start, revisions in self._after(after):
+            for blobs in listed(directory, revisions, _kind, count):
+                yield _Portion(blobs, number, start)
+
+    def _after(self, after: str | None) -> Iterator[tuple[int, Path, str, str]]:
+        """What is to be read after a position: epoch, git directory, the commit to begin behind
+        ('' for the start), and the revisions."""
         epoch, commit = -1, ""
         match = _POSITION.fullmatch(after or "")
         if match and any(number == int(match[1]) for number, _ in self._epochs):
@@ -86,12 +109,33 @@ class PublicInbox:
             start = commit if number == epoch else ""
             if start and ask(directory, "cat-file", "-e", f"{start}^{{commit}}") is None:
                 start = ""
-            for blob in changes(directory, f"{start}..{tip}" if start else tip, _kind):
-                position = f"{number}:{blob.after or start}"
-                if blob.kind == "mail":
-                    yield RawMail(blob.content, position)
-                else:
-                    yield Deletion(blob.content, position)
+            yield number, directory, start, f"{start}..{tip}" if start else tip
+
+
+@dataclass(frozen=True, slots=True)
+class _Portion:
+    """Some of an epoch's mail, as `intake.source.Portion`."""
+
+    blobs: Listed
+    epoch: int
+    start: str
+
+    @property
+    def position(self) -> str:
+        return _position(self.epoch, self.blobs.after, self.start)
+
+    def read(self) -> Iterator[RawMail | Deletion]:
+        for blob in self.blobs.read():
+            yield _item(blob, self.epoch, self.start)
+
+
+def _item(blob: Blob, epoch: int, start: str) -> RawMail | Deletion:
+    position = _position(epoch, blob.after, start)
+    return (RawMail if blob.kind == "mail" else Deletion)(blob.content, position)
+
+
+def _position(epoch: int, after: str, start: str) -> str:
+    return f"{epoch}:{after or start}"
 
 
 def find_epochs(path: Path) -> dict[int, Path]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from ingest.mail.defect import Defect
 
@@ -71,6 +71,28 @@ class Source(Protocol):
         is new; it never leaves out an item that it has not handed on. Raises `SourceError`;
         what was handed on before stands.
         """
+        ...
+
+
+class Portion(Protocol):
+    """Items one after another, small to send to another process, which reads them."""
+
+    @property
+    def position(self) -> str:
+        """That of the last of them."""
+        ...
+
+    def read(self) -> Iterator[RawMail | Deletion]:
+        """The items, in the archive's order. Raises `SourceError`."""
+        ...
+
+
+@runtime_checkable
+class Divisible(Protocol):
+    """A source that can say what there is without reading it."""
+
+    def portions(self, after: str | None, count: int) -> Iterator[Portion]:
+        """What `Source.read` would hand on, in portions of that many items."""
         ...
 
 
