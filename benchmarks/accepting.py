@@ -11,6 +11,7 @@ the same client. `python -I -m ingest` is what is installed; the rest is this fo
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import shutil
 import statistics
@@ -164,7 +165,9 @@ def show(where: str, what: str, found: str) -> None:
 
 
 def main() -> None:
-    seconds = float(sys.argv[1]) if len(sys.argv) > 1 else 5.0
+    words = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    words.add_argument("seconds", type=float, nargs="?", default=5.0)
+    seconds = words.parse_args().seconds
     with short_folder() as folder:
         if shutil.which("smtp-sink"):
             folder.chmod(0o777)  # smtp-sink makes its socket as nobody

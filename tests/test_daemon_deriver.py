@@ -240,6 +240,28 @@ def test_workers_that_are_killed_at_random_lose_nothing(start: Start, tmp_path: 
     assert daemon.outcomes()[What.RETRIED] == ended[End.SIGNAL]
 
 
+def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes meanwhile is then recorded together, which costs much less than one by one."""
+    together: list[int] = []
+    record = deriver.record_claims
+
+    def slow(*given: Any, **more: Any) -> Any:
+        together.append(len(given[1]))
+        time.sleep(0.1)
+        return record(*given, **more)
+
+    monkeypatch.setattr(deriver, "record_claims", slow)
+    daemon = start(pace=Pace(rest=PATIENCE, most_rest=3))
+    daemon.put(ARCHIVE[:1])
+    until(lambda: daemon.outcomes()[What.DERIVED] == 1)
+    for one in ARCHIVE[1:7]:
+        daemon.put([one])
+    daemon.until_done()
+    assert together == [1, 6]
+
+
 # --- in between -------------------------------------------------------------------------------
 
 

@@ -52,6 +52,10 @@ class Pace:
     lease: float = 30
     poll: float = 2  # for what others have queued, and what others have left
     linger: float = 0.05  # how long what is derived waits for more to be recorded with it
+    # How many times as long as it has recorded, and how long at most, it then claims nothing more:
+    # mail that comes in has the store, and of many mails together each costs less to record.
+    rest: float = 2
+    most_rest: float = 0.5
 
 
 @dataclass(slots=True)
@@ -111,7 +115,7 @@ class Deriver:
         self._in_hand: dict[int, _InHand] = {}
         self._answers: queue.SimpleQueue[int] = queue.SimpleQueue()
         self._ready: list[_Answered] = []
-        self._renewed = self._looked = 0.0
+        self._renewed = self._looked = self._rest = 0.0
         self._outage: Exception | None = None  # what recording met with in this round
         self._begun = False
 
@@ -194,6 +198,8 @@ class Deriver:
         """Seconds until there is something to do even if nobody rings."""
         now = time.monotonic()
         due = self._looked + self._pace.poll
+        if self._look:
+            due = min(due, self._rest)
         if self._ready:
             due = min(due, self._ready[0].at + self._pace.linger)
         return max(min(due, self._stop_at) - now, 0.001)
@@ -223,7 +229,7 @@ class Deriver:
         held = self._held()
         room = self._pace.most_bytes - sum(len(one.delivery.raw) for one in held)
         at_work = len(held) - self._workers.asking
-        if not self._look or at_work > self._pace.batch or room <= 0:
+        if not self._look or at_work > self._pace.batch or room <= 0 or now < self._rest:
             return
         self._look, self._looked = False, now
         config = self._config()
@@ -339,11 +345,14 @@ class Deriver:
                 self._report(What.ELSEWHERE, one, "")
 
     def _record(self, some: Sequence[_Answered]) -> None:
+        begun = time.monotonic()
         items = [(one.claim, one.answer) for one in some if isinstance(one.answer, Derived)]
         by_id = {one.claim.mail_id: one for one in some}
         result = record_claims(
             self._engine, items, self._config(), derive_again=self._workers.derive
         )
+        now = time.monotonic()
+        self._rest = now + min(self._pace.rest * (now - begun), self._pace.most_rest)
         left = {claim.mail_id for claim, _ in result.left}
         refused = {claim.mail_id: reason for claim, reason in result.refused}
         self._done_with([one for key, one in by_id.items() if key not in left | refused.keys()])
