@@ -1,12 +1,14 @@
 """What durable acceptance costs: mails a second over 1, 8 and 32 sessions, the delay from 250 to
 the record, and what `ingest pipe` adds to the start of Python.
 
-    python benchmarks/accepting.py [SECONDS]
+    make bench
+    python benchmarks/accepting.py [--seconds N] [--runs N] [--write FILE]
 
-SECONDS: how long each measurement takes (5). Mails have 8 KB and come by LMTP over a Unix socket
+Mails have 8 KB and come by LMTP over a Unix socket
 into SQLite and into a PostgreSQL of its own, both in /tmp and with real flushes: where /tmp is
 memory, they cost nothing. Postfix's `smtp-sink`, which forgets what it takes, is the ceiling for
-the same client. `python -I -m ingest` is what is installed; the rest is this folder's.
+the same client. `python -I -m ingest` is what is installed; the rest is this folder's. With --write
+the table of medians goes into FILE, between its two markers.
 """
 
 from __future__ import annotations
@@ -19,12 +21,14 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from benchmarks.replaying import machine, put_between
 from tests import mails, postgres
 from tests.command import environment
 from tests.daemon import KillableDaemon, served, short_folder
@@ -34,6 +38,9 @@ SESSIONS = (1, 8, 32)
 SIZE = 8192
 TRICKLE = 20  # mails a second, where the delay of a mail that meets no queue is measured
 STARTS = 40
+SINK, START = "`smtp-sink`, which forgets them", "start to exit"
+DELAY = "250 to record, ms"
+BEGIN, END = "<!-- begin of acceptance -->", "<!-- end of acceptance -->"
 FLUSHED = ("-c fsync=on", "-c synchronous_commit=on", "-c full_page_writes=on")
 
 
@@ -98,26 +105,29 @@ def trickle(daemon: KillableDaemon, seconds: float) -> list[float]:
     return delays(daemon, before)
 
 
-def measure(name: str, url: str, folder: Path, seconds: float) -> None:
-    daemon = KillableDaemon(folder, url, name=name)
+def measure(found: Found, name: str, url: str, folder: Path, seconds: float) -> None:
+    daemon = KillableDaemon(folder, url, name=name.lower())
     with served(daemon):
         slow = trickle(daemon, seconds)
         for sessions in SESSIONS:
             before = len(daemon.lines("accepted"))
             started = time.perf_counter()
-            per_second = rate(daemon.unix, sessions, seconds)
+            found.add(name, _over(sessions), rate(daemon.unix, sessions, seconds))
             wait_until_recorded(daemon)
             taken = len(daemon.lines("accepted")) - before
             recorded = taken / (time.perf_counter() - started)
-            show(name, f"{sessions} sessions", f"{per_second:.0f} mails/s accepted and flushed")
-            show(name, f"{sessions} sessions", f"{recorded:.0f} mails/s until all had records")
-        show(name, f"{TRICKLE} mails/s", f"250 to record: {_quantiles(slow)}")
-        if name == "sqlite":
-            pipe(daemon, folder)
+            found.add(name, f"{_over(sessions)}, until all had records", recorded)
+        found.add(name, DELAY, statistics.median(slow))
+        if name == "SQLite":
+            pipe(found, daemon, folder)
         daemon.stop()
 
 
-def pipe(daemon: KillableDaemon, folder: Path) -> None:
+def _over(sessions: int) -> str:
+    return f"{sessions} session{'s' if sessions > 1 else ''}"
+
+
+def pipe(found: Found, daemon: KillableDaemon, folder: Path) -> None:
     """`ingest pipe` from start to exit, beside a Python that does nothing, in turn."""
     words = ["pipe", "--socket", str(daemon.unix), "-f", "ada@example.org", "--", "dev@example.org"]
     commands = {
@@ -138,12 +148,8 @@ def pipe(daemon: KillableDaemon, folder: Path) -> None:
             if done.returncode == 0:  # -I finds only what is installed
                 spent[name].append((time.perf_counter() - started) * 1000)
     for name, some in spent.items():
-        show("start to exit", name, _quantiles(some) if some else "not installed")
-
-
-def _quantiles(milliseconds: Sequence[float]) -> str:
-    last = statistics.quantiles(milliseconds, n=100)[98]
-    return f"median {statistics.median(milliseconds):.0f} ms, p99 {last:.0f} ms"
+        if some:
+            found.add(START, name, statistics.median(some))
 
 
 @contextlib.contextmanager
@@ -160,26 +166,65 @@ def sink(folder: Path) -> Iterator[Path]:
         process.wait()
 
 
-def show(where: str, what: str, found: str) -> None:
-    print(f"{where:14} {what:26} {found}", flush=True)
+@dataclass
+class Found:
+    """Figures of all runs, by what was measured and how."""
+
+    figures: dict[tuple[str, str], list[float]] = field(default_factory=dict)
+
+    def add(self, what: str, how: str, figure: float) -> None:
+        self.figures.setdefault((what, how), []).append(figure)
+        print(f"{what:12} {how:40} {figure:8,.1f}", flush=True)
+
+    def median(self, what: str, how: str) -> str:
+        some = self.figures.get((what, how))
+        return f"{statistics.median(some):,.0f}" if some else ""
+
+    def table(self, runs: int) -> str:
+        over = [_over(sessions) for sessions in SESSIONS]
+        lines = [
+            f"{time.strftime('%Y-%m-%d', time.gmtime())}, medians of {runs}; {machine()}.",
+            "",
+            f"| | {' | '.join(over)} | 250 to record, median |",
+            f"|---|{'---:|' * (len(over) + 1)}",
+        ]
+        for what in dict.fromkeys(what for what, _ in self.figures):
+            if what != START:
+                figures = " | ".join(self.median(what, how) for how in over)
+                delay = self.median(what, DELAY)
+                lines.append(f"| {what}, mails/s | {figures} | {delay and f'{delay} ms'} |")
+        starts = [
+            f"`{how}` {self.median(what, how)} ms" for what, how in self.figures if what == START
+        ]
+        return "\n".join([*lines, "", f"From start to exit: {', '.join(starts)}."])
 
 
 def main() -> None:
     words = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
-    words.add_argument("seconds", type=float, nargs="?", default=5.0)
-    seconds = words.parse_args().seconds
+    words.add_argument("--seconds", type=float, default=5.0, help="that each measurement takes")
+    words.add_argument("--runs", type=int, default=5)
+    words.add_argument("--write", type=Path)
+    options = words.parse_args()
+    found = Found()
+    for _ in range(options.runs):
+        one_run(found, options.seconds)
+    made = found.table(options.runs)
+    print(f"\n{made}")
+    if options.write is not None:
+        put_between(options.write, BEGIN, END, made)
+
+
+def one_run(found: Found, seconds: float) -> None:
     with short_folder() as folder:
+        measure(found, "SQLite", f"sqlite:///{folder / 'store.db'}", folder, seconds)
+        if (binaries := postgres.find_binaries()) is not None:
+            with postgres.throwaway(binaries, *FLUSHED) as url:
+                measure(found, "PostgreSQL", url, folder, seconds)
         if shutil.which("smtp-sink"):
             folder.chmod(0o777)  # smtp-sink makes its socket as nobody
             with sink(folder) as path:
                 for sessions in SESSIONS:
-                    found = rate(path, sessions, seconds)
-                    show("smtp-sink", f"{sessions} sessions", f"{found:.0f} mails/s, forgotten")
-            folder.chmod(0o755)
-        measure("sqlite", f"sqlite:///{folder / 'store.db'}", folder, seconds)
-        if (binaries := postgres.find_binaries()) is not None:
-            with postgres.throwaway(binaries, *FLUSHED) as url:
-                measure("postgresql", url, folder, seconds)
+                    found.add(SINK, _over(sessions), rate(path, sessions, seconds))
 
 
 if __name__ == "__main__":

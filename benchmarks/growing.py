@@ -36,11 +36,11 @@ from sqlalchemy import func, select
 
 from benchmarks.replaying import (
     SERVER,
-    _machine,
-    _new_database,
-    _raws,
-    _size,
+    machine,
+    new_database,
     put_between,
+    raw_mails,
+    size_of,
     the_archive,
 )
 from ingest.config import Config
@@ -178,7 +178,7 @@ def stored(url: str) -> int:
 
 
 def rates(marks: Iterable[tuple[float, int]], part: int) -> list[float]:
-    """Mails a second, by parts of that many mails."""
+    """Mails a second, by parts of that many mails; what is left over at the end is left out."""
     found, (since, first) = [], (0.0, -1)
     for now, read in marks:
         if first < 0:
@@ -200,15 +200,13 @@ def grow(what: str, archive: Path, count: int, octets: int, url: str, server: in
     by_tenths = [*rates(first.marks, part), *rates(second.marks, part)]
     most = max(first.most, second.most) / 2**20
     beside = max(first.most_server, second.most_server) / 2**20
-    again = second.said["known"]
-    figures = " | ".join(f"{one:,.0f}" for one in by_tenths)
-    # The last part of a run ends with its last batch, before or after a tenth: it is left out.
-    print(f"{what}: {figures}", flush=True)
+    killed = f"{told:,} told, {there:,} stored, {second.said['known']:,} read again"
+    print(f"{what}: {' | '.join(f'{one:,.0f}' for one in by_tenths)}", flush=True)
     return (
         f"| {what} | {by_tenths[0]:,.0f} | {min(by_tenths):,.0f} | {by_tenths[-1]:,.0f} "
         f"| {by_tenths[-1] / by_tenths[0]:.0%} | {most:.0f}"
         + (f" + {beside:.0f}" if server is not None else "")
-        + f" | {_size(url) / octets:.2f} | {told:,} told, {there:,} stored, {again:,} read again |"
+        + f" | {size_of(url) / octets:.2f} | {killed} |"
     )
 
 
@@ -230,7 +228,7 @@ def main() -> None:
         given, name = stack.enter_context(the_archive(options.archive))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grow-", dir="/tmp")))
         archive = folder / "grown.mbox"
-        octets = write_mbox(archive, _raws(given), options.mails)
+        octets = write_mbox(archive, raw_mails(given), options.mails)
         if options.only != "postgresql":
             url = f"sqlite:///{folder}/store.db"
             lines.append(grow("SQLite", archive, options.mails, octets, url, None))
@@ -239,10 +237,10 @@ def main() -> None:
             server = stack.enter_context(postgres.throwaway(binaries, *SERVER))
             root = Path(server.partition("host=")[2])
             postmaster = int((root / "d" / "postmaster.pid").read_text().split()[0])
-            url = _new_database(server)
+            url = new_database(server)
             lines.append(grow("PostgreSQL", archive, options.mails, octets, url, postmaster))
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    measured = f"{octets / 1e9:.1f} GB, {PARSERS} parsers; {_machine()}"
+    measured = f"{octets / 1e9:.1f} GB, {PARSERS} parsers; {machine()}"
     heads = ("first tenth, mails/s", "slowest", "last", "last of first", "memory, MiB",
              "store, of the raw mail", "killed half-way")  # fmt: skip
     made = "\n".join(

@@ -116,7 +116,7 @@ def _server_time(postmaster: int | None) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def _raws(archive: str) -> list[bytes]:
+def raw_mails(archive: str) -> list[bytes]:
     return [item.raw for item in open_source(archive).read(None) if isinstance(item, RawMail)]
 
 
@@ -125,7 +125,7 @@ def _deliveries(archive: str) -> list[Delivery]:
 
     return [
         Delivery(raw=raw, sha256=hashlib.sha256(raw).digest(), source=REPLAY, packed=pack(raw))
-        for raw in _raws(archive)
+        for raw in raw_mails(archive)
     ]
 
 
@@ -134,7 +134,7 @@ def stage_read(clock: Clock, archive: str, _url: str) -> int:
 
 
 def stage_stdlib(clock: Clock, archive: str, _url: str) -> int:
-    raws = _raws(archive)
+    raws = raw_mails(archive)
     return clock.run(lambda: sum(_read_as_most_do(raw) for raw in raws))
 
 
@@ -156,7 +156,7 @@ def _read_as_most_do(raw: bytes) -> int:
 
 
 def stage_parse(clock: Clock, archive: str, _url: str) -> int:
-    raws = _raws(archive)
+    raws = raw_mails(archive)
     return clock.run(lambda: sum(bool(parse(raw)) for raw in raws))
 
 
@@ -166,7 +166,7 @@ def stage_derive(clock: Clock, archive: str, _url: str) -> int:
 
 
 def stage_pack(clock: Clock, archive: str, _url: str) -> int:
-    raws = _raws(archive)
+    raws = raw_mails(archive)
     return clock.run(lambda: sum(bool(pack(raw)) for raw in raws))
 
 
@@ -215,7 +215,7 @@ def stage_whole(clock: Clock, archive: str, url: str, parsers: int = 1) -> int:
     engine = open_store(url, create=True)
     done = clock.run(lambda: replay(engine, open_source(archive), Config(), parsers=parsers))
     engine.dispose()
-    clock.extra = {"size": _size(url)}
+    clock.extra = {"size": size_of(url)}
     assert done.failed == 0, done
     return done.new
 
@@ -244,7 +244,7 @@ def stage_again(clock: Clock, archive: str, url: str) -> int:
 
 
 def stage_notmuch(clock: Clock, archive: str, _url: str) -> int:
-    raws = _raws(archive)
+    raws = raw_mails(archive)
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         for name in ("cur", "new", "tmp"):
             Path(folder, "mail", name).mkdir(parents=True)
@@ -284,7 +284,7 @@ def stage_public_inbox(clock: Clock, archive: str, _url: str) -> int:
     return count
 
 
-def _size(url: str) -> int:
+def size_of(url: str) -> int:
     """Octets of the database, indexes included, once all is written to where it belongs."""
     engine = open_store(url)
     with engine.connect() as connection:
@@ -346,7 +346,7 @@ def measure(line: Line, archive: str, server: str | None) -> dict[str, Any] | No
                 return None
             root = server.partition("host=")[2]
             postmaster = Path(root, "d", "postmaster.pid").read_text().split()[0]
-            url = _new_database(server)
+            url = new_database(server)
         if line.stage in PROGRAMS and shutil.which(PROGRAMS[line.stage]) is None:
             return None
         if line.stage == "public_inbox" and not Path(archive, "objects").is_dir():
@@ -367,7 +367,7 @@ def measure(line: Line, archive: str, server: str | None) -> dict[str, Any] | No
 _numbers = iter(range(1, 1_000_000))
 
 
-def _new_database(server: str) -> str:
+def new_database(server: str) -> str:
     name = f"bench{next(_numbers)}"
     with _administered(server) as connection:
         connection.exec_driver_sql(f"CREATE DATABASE {name}")
@@ -420,7 +420,7 @@ def the_archive(given: str | None) -> Iterator[tuple[str, str]]:
 
 def table(results: dict[Line, list[dict[str, Any]]], name: str, octets: int, runs: int) -> str:
     """The table in Markdown, with what it was measured on."""
-    measured = f"{name}, {octets / 1e6:.0f} MB; medians of {runs}; {_machine()}"
+    measured = f"{name}, {octets / 1e6:.0f} MB; medians of {runs}; {machine()}"
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d}, {measured}.",
         "",
@@ -460,7 +460,7 @@ def put_between(path: Path, begin: str, end: str, made: str) -> None:
     path.write_text(f"{head}{begin}\n\n{made}\n\n{end}{tail}", encoding="utf-8")
 
 
-def _machine() -> str:
+def machine() -> str:
     model = platform.processor() or platform.machine()
     with contextlib.suppress(OSError):
         for line in Path("/proc/cpuinfo").read_text().splitlines():
@@ -499,7 +499,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         archive, name = stack.enter_context(the_archive(options.archive))
         server = stack.enter_context(postgres.throwaway(binaries, *SERVER)) if binaries else None
-        octets = sum(len(raw) for raw in _raws(archive))
+        octets = sum(len(raw) for raw in raw_mails(archive))
         for number in range(options.runs):
             for line in chosen:
                 if (found := measure(line, archive, server)) is not None:
