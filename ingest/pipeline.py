@@ -143,12 +143,9 @@ def reason_of(stage: str, error: Exception) -> str:
 class Stored:
     """What a batch came to: mails that were new (or changed), known already, and failed."""
 
-    new: int = 0
-    known: int = 0
-    failed: int = 0
-
-    def plus(self, more: Stored) -> Stored:
-        return Stored(self.new + more.new, self.known + more.known, self.failed + more.failed)
+    new: int
+    known: int
+    failed: int
 
 
 def store_mail(

@@ -53,7 +53,7 @@ class Summary:
     known: int = 0
     failed: int = 0
 
-    def plus(self, stored: Stored, read: int) -> Summary:
+    def plus(self, stored: Stored | Summary, read: int) -> Summary:
         return Summary(
             self.read + read,
             self.new + stored.new,
@@ -104,10 +104,10 @@ def replay(
     try:
         # Closed whatever happens: what a source has started for its reading ends with it.
         with closing(batches()) as given:
-            for read, upto, stored in work(engine, config, parsers, _store, given):
+            for upto, done in work(engine, config, parsers, _store, given):
                 reached = upto
-                summary = summary.plus(stored, read)
-                progress(read)
+                summary = summary.plus(done, done.read)
+                progress(done.read)
     finally:
         if source.resumable and reached is not None and reached != after:
             with write_transaction(engine) as connection:
@@ -140,19 +140,18 @@ class _Held:
         return iter(self.items)
 
 
-def _store(bench: Bench, batch: _Mails) -> tuple[int, str, Stored]:
-    """Derive and store a batch. Returns how many mails it had and the position of the last.
+def _store(bench: Bench, batch: _Mails) -> tuple[str, Summary]:
+    """Derive and store a batch. Returns the position of its last mail, and what came of it.
 
     A portion of large mails is more than goes into memory and a transaction at once: it is stored
     in steps, and what was stored before an error stands.
     """
-    read, stored = 0, Stored()
+    done = Summary()
     keys: Iterator[Keys | None] = repeat(None) if batch.keys is None else iter(batch.keys)
     for items in _batches(batch.items.read(), BATCH, BATCH_SIZE):
         mails = [_delivery(item, batch.route, its) for item, its in zip(items, keys, strict=False)]
-        stored = stored.plus(_store_mails(bench, mails, batch))
-        read += len(mails)
-    return read, batch.items.position, stored
+        done = done.plus(_store_mails(bench, mails, batch), len(mails))
+    return batch.items.position, done
 
 
 def _store_mails(bench: Bench, mails: Sequence[Delivery], batch: _Mails) -> Stored:

@@ -23,6 +23,14 @@ from ingest.store.incoming import REPLAY, Delivery, arrival
 from ingest.store.vouching import read_keys
 from ingest.trust.answer import Keys, TemporaryFailure, keys_of
 
+# The columns that `delivery_of` reads, and the mail's id.
+_OF_DELIVERY = tuple(
+    schema.mail.c[name]
+    for name in (
+        "id", "sha256", "source", "envelope", "route", "flaws", "withdrawn", "accepted",
+    )
+)  # fmt: skip
+
 
 class Was(Enum):
     """What the store had of a mail when it was accepted."""
@@ -113,10 +121,7 @@ def as_stored(connection: Connection, deliveries: Mapping[int, Delivery]) -> dic
     """What the store says now of these mails, by id, their raw bytes as given."""
     mail = schema.mail.c
     keys = read_keys(connection, deliveries)
-    query = select(
-        mail.id, mail.sha256, mail.source, mail.envelope, mail.route, mail.flaws, mail.withdrawn,
-        mail.accepted,
-    )  # fmt: skip
+    query = select(*_OF_DELIVERY)
     return {
         row.id: delivery_of(row, deliveries[row.id].raw, keys.get(row.id))
         for some in chunks(deliveries)
@@ -178,18 +183,9 @@ def _known(
 ) -> dict[bytes, _Known]:
     found: dict[bytes, _Known] = {}
     mail, copy = schema.mail.c, schema.copy.c
-    query = select(
-        mail.id,
-        mail.sha256,
-        mail.source,
-        mail.envelope,
-        mail.route,
-        mail.flaws,
-        mail.withdrawn,
-        mail.accepted,
-        copy.mail_id.label("derived"),
-        copy.asked,
-    ).select_from(schema.mail.outerjoin(schema.copy, copy.mail_id == mail.id))
+    query = select(*_OF_DELIVERY, copy.mail_id.label("derived"), copy.asked).select_from(
+        schema.mail.outerjoin(schema.copy, copy.mail_id == mail.id)
+    )
     if lock:  # SQLite has one writer, and takes no notice
         query = query.order_by(mail.sha256).with_for_update(of=schema.mail, key_share=True)
     for some in chunks(sorted(wanted)):

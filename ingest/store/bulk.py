@@ -238,6 +238,11 @@ class Change:
     def insert(self, connection: Connection) -> None:
         insert_rows(connection, self.table, self.rows)
 
+    def write(self, connection: Connection) -> None:
+        """Both, where nothing must be written in between."""
+        self.drop(connection)
+        self.insert(connection)
+
 
 def change(
     connection: Connection,

@@ -290,6 +290,4 @@ def _write_copies(
                     )
     for table, wanted in ((schema.copy, copies), (schema.posting, postings)):
         # Of mails without a copy too: where damage has taken it, postings may be there.
-        made = change(connection, table, "mail_id", derived, wanted)
-        made.drop(connection)
-        made.insert(connection)
+        change(connection, table, "mail_id", derived, wanted).write(connection)

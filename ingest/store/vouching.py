@@ -14,10 +14,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, Table, delete, select
+from sqlalchemy import Connection, Table, select
 
 from ingest.store import schema
-from ingest.store.bulk import chunks, insert_rows, is_any
+from ingest.store.bulk import change, chunks, is_any
 from ingest.store.incoming import Derived
 from ingest.store.schema import storable
 from ingest.trust.answer import (
@@ -42,20 +42,17 @@ _TABLES = (schema.answer, schema.verdict, schema.auth_result)
 def write_vouching(
     connection: Connection, derived: Mapping[int, Derived], *, known: Collection[int]
 ) -> None:
-    """Replace what is stored of these mails (by id) by what was derived of them. `known`: those
+    """Make what is stored of these mails (by id) what was derived of them. `known`: those
     that were derived before; the others, if nobody has asked DNS for them, cost nothing."""
     rows: dict[Table, list[dict[str, Any]]] = {table: [] for table in _TABLES}
     for mail_id, one in derived.items():
         rows[schema.answer] += answer_rows(mail_id, one)
         rows[schema.verdict] += verdict_rows(mail_id, one)
         rows[schema.auth_result] += result_rows(mail_id, one)
-    # What is to be inserted is deleted too: where damage has taken the copy, it is there already.
-    stale = set(known).union(*({row["mail_id"] for row in some} for some in rows.values()))
-    for some in chunks(sorted(stale)):
-        for table in _TABLES:
-            connection.execute(delete(table).where(is_any(table.c.mail_id, some)))
-    for table, some_rows in rows.items():
-        insert_rows(connection, table, some_rows)
+    # Of what is to be inserted too: where damage has taken the copy, it is there already.
+    stored = set(known).union(*({row["mail_id"] for row in some} for some in rows.values()))
+    for table, wanted in rows.items():
+        change(connection, table, "mail_id", stored, wanted).write(connection)
 
 
 def answer_rows(mail_id: int, one: Derived) -> list[dict[str, Any]]:
