@@ -9,12 +9,13 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from ingest.config import Config
+from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName, Message
 from ingest.mail.msgid import original
@@ -42,7 +43,7 @@ _HINT = "X-Patchwork-Hint"
 _MAX_STATE = 100  # characters: Patchwork's column
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Steps:
     """What each stage made of a mail, for `ingest explain`."""
 
@@ -52,7 +53,7 @@ class Steps:
     derived: Derived
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Failure:
     """A mail that our own code could not derive; it is kept, with the reason."""
 
@@ -139,7 +140,7 @@ def reason_of(stage: str, error: Exception) -> str:
     return f"{stage}: {type(error).__name__}: {said}".rstrip(": ")[:500]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stored:
     """What a batch came to: mails that were new (or changed), known already, and failed."""
 

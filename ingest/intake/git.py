@@ -12,15 +12,15 @@ import subprocess
 import tempfile
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
 from typing import IO
 
+from ingest.frozen import frozen
 from ingest.intake.source import SourceError, printable
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Blob:
     """What one commit did to one path: `content` was added (or changed to), or removed.
 
@@ -33,7 +33,7 @@ class Blob:
     after: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Listed:
     """Changes of which only the names are read: `read` hands on what `changes` would have, in
     whatever process, and `after` is that of the last of them."""

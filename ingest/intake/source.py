@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 
 # Octets that one mail may have in a file. No list takes mail of this size; a file that has
@@ -21,7 +21,7 @@ class SourceError(Exception):
     """A source that cannot be read. The text is one line: what is wrong and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RawMail:
     """One mail: its exact bytes, where it stood, and flaws that only the container shows.
 
@@ -33,7 +33,7 @@ class RawMail:
     defects: tuple[Defect, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Deletion:
     """A mail that the archive has withdrawn (public-inbox `d`): `raw` is what it held."""
 

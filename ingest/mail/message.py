@@ -5,8 +5,10 @@ Input: raw bytes, as they came. Output: a frozen `Message`. Refuses nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING
+
+from ingest.frozen import frozen
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -15,7 +17,7 @@ if TYPE_CHECKING:
     from ingest.mail.defect import Defect
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Address:
     """A mailbox (RFC 5322 3.4): display name decoded, possibly empty; `email` as written."""
 
@@ -23,7 +25,7 @@ class Address:
     email: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListName:
     """A mailing list that a message names: `list_id` in lower case, `email` or ''."""
 
@@ -31,7 +33,7 @@ class ListName:
     email: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Part:
     """A leaf of the MIME tree.
 
@@ -47,7 +49,7 @@ class Part:
     nested: bool = False  # lies within a message/rfc822 part: somebody else's mail
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Message:
     """One message, decoded where that is asked for.
 

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
+from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, Message, Part
 from ingest.mail.word import decode
@@ -38,7 +39,7 @@ _ENCLOSED = re.compile(
 _TRACKER = re.compile(r"^#syz ", re.MULTILINE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Found:
     """The diff of a message: the part that has it, and the part's text around it.
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from itertools import islice
 from urllib.parse import unquote
 
+from ingest.frozen import frozen
 from ingest.mail.msgid import bounded
 
 _MOST = 200  # of each kind, from one message
@@ -62,7 +62,7 @@ _AFTER = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class EarlierPosting:
     """An earlier version: its number where the text says so, and a msgid in angle brackets."""
 
@@ -70,7 +70,7 @@ class EarlierPosting:
     msgid: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dependencies:
     """What a text says it builds on.
 

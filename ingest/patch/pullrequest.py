@@ -7,8 +7,9 @@ in an answer: its lines begin with a mark.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from itertools import islice
+
+from ingest.frozen import frozen
 
 _TRIES = 20  # requests in one mail that are looked at before giving up
 _REACH = 8_000  # characters from "since commit" to the URL, a commit's subject between them
@@ -40,7 +41,7 @@ _URL = re.compile(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PullRequest:
     """`pull_url`: Patchwork's, "URL REF" or the URL alone. `base`, `head`: commits, in hex."""
 

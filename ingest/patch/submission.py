@@ -6,9 +6,9 @@ its thread decides (`ingest.series`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
+from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address
 from ingest.patch.dependency import Dependencies
@@ -44,7 +44,7 @@ class Reason(StrEnum):
     FORWARDED = "forwarded"  # its diff is in an enclosed mail: not its sender's patch
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class _Common:
     """`content`: the commentary, without signature; `author`: only where the body names one
     other than the mail's sender."""
@@ -58,7 +58,7 @@ class _Common:
     defects: tuple[Defect, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Patch(_Common):
     """`hash`: Patchwork's; `patch_id`: git's, None where git prints none."""
 
@@ -68,14 +68,14 @@ class Patch(_Common):
     files: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Cover(_Common):
     """`pull_url`: where the cover is a pull request as well."""
 
     pull_url: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class PullRequest(_Common):
     """`diff`, `hash`, `patch_id`: of the whole, where it is shown (`git request-pull -p`)."""
 
@@ -85,14 +85,14 @@ class PullRequest(_Common):
     patch_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Reply(_Common):
     """`diff`: a change that it suggests, which is no patch of its own."""
 
     diff: str | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Other(_Common):
     diff: str | None = None
 

@@ -7,9 +7,10 @@ looks like one: quoted lines, prose, lines of an attached diff, and persons with
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from functools import lru_cache
 from typing import NamedTuple
+
+from ingest.frozen import frozen
 
 _MAX_VALUE = 1_000  # characters: longer is no trailer that a person wrote
 MAX_TRAILERS = 1_000
@@ -61,7 +62,7 @@ _QUOTE = (">", "|", "＞")
 _REVIEWS = re.compile(r"(?:[a-z]+-and-)?(?:reviewed|acked|tested)-by|ack-by", re.IGNORECASE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Trailer:
     """`key`: in its usual capitals (`Reviewed-by`, `Cc`, `Message-ID`); `value`: unfolded."""
 

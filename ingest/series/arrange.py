@@ -12,9 +12,9 @@ alone.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
+from ingest.frozen import frozen
 from ingest.series.draft import Draft, Rule, is_cover
 from ingest.series.facts import Facts, Kind
 from ingest.series.gather import gather
@@ -25,7 +25,7 @@ from ingest.series.thread import Thread, thread
 ALONE = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Member:
     """One message's membership: `number` is None for the cover."""
 
@@ -36,7 +36,7 @@ class Member:
     evidence: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Series:
     """One posting of one version. `key`: its cover's, else its lowest patch's, message.
 
@@ -62,7 +62,7 @@ class Series:
         return self.received_total >= self.total
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Place:
     """What a message is in its thread: patch, cover, comment or other, and why.
 
@@ -75,7 +75,7 @@ class Place:
     parent: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arrangement:
     series: tuple[Series, ...]
     places: Mapping[str, Place]

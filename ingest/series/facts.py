@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
+
+from ingest.frozen import frozen
 
 # Unthreaded mails of one posting follow each other; the slowest real sender seen, a relay
 # that lets a mail a minute pass, needs an hour for a hundred of them.
@@ -28,7 +30,7 @@ class Kind(StrEnum):
     OTHER = "other"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Facts:
     """The small facts of one message.
 

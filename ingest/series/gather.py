@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping
-from dataclasses import dataclass
 
+from ingest.frozen import frozen
 from ingest.series.draft import Draft, Rule, may_be_cover
 from ingest.series.facts import Facts
 from ingest.series.thread import Thread
@@ -20,7 +20,7 @@ from ingest.series.thread import Thread
 RECENT = 20
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Gathered:
     """`above`: for each message the nearest piece above it, by key."""
 

@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 from collections import defaultdict, deque
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 
+from ingest.frozen import frozen
 from ingest.series.draft import Version, branches_of, is_resend
 from ingest.series.facts import Facts, digest63
 
@@ -36,7 +36,7 @@ class Sign(StrEnum):
     SIMILAR_TITLE = "similar-title"  # most words of the title, by the same sender, next version
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Posting:
     """A series as linking sees it. `titles` and `hashes`: of its patches; `messages`: all its
     Message-IDs; `linked`: ids that its text calls earlier; `answered`: ids that it was sent
@@ -61,7 +61,7 @@ class Posting:
     answered: frozenset[str]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Link:
     """`key`: the series superseded; `evidence`: (sign, what it is), the surest first."""
 

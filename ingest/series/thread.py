@@ -12,8 +12,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
+from ingest.frozen import frozen
 from ingest.mail.msgid import original
 from ingest.series.facts import Facts
 
@@ -22,7 +22,7 @@ from ingest.series.facts import Facts
 _COPIES = 50
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Thread:
     """`parent`: key to key or None. `unseen`: for roots that answer unseen mail, its topmost id.
     `order`: all keys, parents before children, siblings by date."""

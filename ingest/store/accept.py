@@ -7,7 +7,7 @@ and the same bytes are one row however often they come.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 from enum import Enum, auto
 from typing import Any
@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, bindparam, select, update
 from sqlalchemy.dialects import postgresql
 
+from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 from ingest.store import raw as raw_form
 from ingest.store import schema
@@ -41,7 +42,7 @@ class Was(Enum):
     DERIVED = auto()  # all of it
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Accepted:
     """A mail's row, and what the store had of it before."""
 
@@ -171,7 +172,7 @@ def _row(mail_id: int, delivery: Delivery, now: datetime) -> dict[str, Any]:
     }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Known:
     mail_id: int
     delivery: Delivery

@@ -9,18 +9,18 @@ from __future__ import annotations
 import hmac
 import secrets
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
 
 from sqlalchemy import Connection, insert, select, update
 
+from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.bulk import chunks
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Account:
     """`lists`: ids of the lists that it may write to, none for all; `active`: it has a token."""
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from itertools import pairwise
 from types import MappingProxyType
@@ -16,6 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, select
 
+from ingest.frozen import frozen
 from ingest.series.arrange import Arrangement, Place, arrange
 from ingest.series.facts import BUCKET_GAP, Facts, bucket, load
 from ingest.store import schema
@@ -28,7 +28,7 @@ from ingest.store.threads import Sets
 _SETS = 500
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Node:
     """A message in its thread. `outcome`: as stored, None for one without a row yet; `derived`:
     what its row is to be written from, None where the row stands."""
@@ -46,7 +46,7 @@ class Node:
     mail_id: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Arranged:
     """All messages of the sets, by key, each with its place; and the sets' arrangements."""
 

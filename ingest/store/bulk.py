@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -30,6 +29,8 @@ from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
+
+from ingest.frozen import frozen
 
 # Both databases bound the parameters of a statement (SQLite: 32,766; PostgreSQL: 65,535).
 _CHUNK = 5_000
@@ -220,7 +221,7 @@ def _columns(table: Table, names: Sequence[str]) -> str:
     return f'"{table.name}" ({", ".join(names)})'
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Change:
     """What makes the stored rows of some owners those that are wanted: all rows of the owners in
     `stale` go, and `rows` come. Owners whose rows are right already are in neither."""

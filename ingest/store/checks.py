@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, insert, select
 
+from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.bulk import chunks
 from ingest.store.events import Category, Event, write_events
@@ -19,7 +19,7 @@ STATES = ("pending", "success", "warning", "fail")
 _WORSE = ("success", "pending", "warning", "fail")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Check:
     id: int
     message_id: int

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
+from ingest.frozen import frozen
 from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.bulk import chunks, is_any
@@ -21,7 +21,7 @@ from ingest.store.events import Category, Event, write_events
 from ingest.store.locks import lock_threads
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unset:
     """A field of `Change` that is left as it is."""
 
@@ -29,7 +29,7 @@ class Unset:
 UNSET = Unset()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Change:
     """What is to be set on a patch; None for no delegate and no commit."""
 

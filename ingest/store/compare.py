@@ -12,11 +12,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, Table
 
+from ingest.frozen import frozen
 from ingest.series.arrange import Place
 from ingest.series.facts import key_of
 from ingest.store import schema, stored
@@ -37,7 +38,7 @@ _BY_PEOPLE = {"message_id", "standing", "archived", "commit_ref", "delegate_id"}
 DeriveStored = Callable[[Collection[int]], Mapping[int, Derived]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Batch:
     """The stored rows around one batch of mails, by what they are looked up by."""
 

@@ -8,16 +8,16 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from ingest.frozen import frozen
 from ingest.series.facts import digest63, key_of
 from ingest.store import schema
 from ingest.store.bulk import chunks
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Edge:
     """`found`: the message that it is, by key; for a change-id the series that has it, by the
     key of its latest revision. None where it has not come, and for commits and URLs."""

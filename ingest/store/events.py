@@ -19,7 +19,6 @@ disk, where those of records do not: what a crash undoes, nobody has been told.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import Any
@@ -44,6 +43,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.bulk import chunks, insert_rows
 
@@ -74,7 +74,7 @@ class Category(StrEnum):
 _RANK = {category: rank for rank, category in enumerate(Category)}
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Event:
     """What people bring about, who may do it again."""
 

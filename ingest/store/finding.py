@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
+
+from ingest.frozen import frozen
 
 
 class Verdict(StrEnum):
@@ -14,7 +15,7 @@ class Verdict(StrEnum):
     EXTRA = "extra"  # the store has it, the archive has not
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen(order=True)
 class Finding:
     """`name`: of the message that it is about. `what`: a table, or columns as `table.column`."""
 

@@ -13,15 +13,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
+from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.bulk import allocate, chunks, is_any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Numbered:
     """`ids`: of the series without a row of their name, by key; `taken`: those among them that
     take over the row of a series that goes, which is renamed."""

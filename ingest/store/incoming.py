@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from datetime import datetime
 
+from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName
 from ingest.patch.trailer import Trailer
@@ -22,7 +23,7 @@ REPLAY = "replay"
 BY_LIST_ID = "*"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Delivery:
     """One mail as it came. `sha256`: of `raw`; `route`: list ids that the delivery itself named,
     which then count alone, unless `BY_LIST_ID` is among them.
@@ -50,7 +51,7 @@ def arrival(source: str, accepted: datetime) -> datetime | None:
     return None if source == REPLAY else accepted
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Dependency:
     """What a message says it builds on. `kind`: base-commit, patch-id, change-id, message or
     url; `target`: the commit, id, Message-ID or URL."""
@@ -59,7 +60,7 @@ class Dependency:
     target: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class Derived:
     """A mail, parsed and classified: all that its rows hold, but for its place in a thread.
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, bindparam, select, update
 
+from ingest.frozen import frozen
 from ingest.mail.msgid import original
 from ingest.series.arrange import Place
 from ingest.series.draft import Rule
@@ -29,7 +30,7 @@ from ingest.store.reach import reach
 from ingest.store.threads import Linked
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Joining:
     """A patch that joins a series: the message that it answers is the evidence."""
 
@@ -38,7 +39,7 @@ class Joining:
     parent: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Leaves:
     """`threads`: the threads that are done with this; `arranged`: their new messages and what
     these speak to; `joining`: the patches among them."""
@@ -52,7 +53,7 @@ class Leaves:
         return cls(frozenset(), Arranged({}, {}, ()), ())
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Above:
     """A message that is answered. `speaks_to`: itself for a patch or cover, else the one that
     it is a comment on, as (key, row id), None where there is none."""

@@ -7,7 +7,6 @@ the order of arrival leaves no trace.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -21,6 +20,7 @@ from sqlalchemy import (
     update,
 )
 
+from ingest.frozen import frozen
 from ingest.mail.message import Address, ListName
 from ingest.store import schema
 from ingest.store.bulk import allocate, chunks, insert_new, is_any
@@ -122,7 +122,7 @@ def upsert_lists(connection: Connection, derived: Iterable[Derived]) -> Mapping[
     return {key: row.id for key, row in rows.items()}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Suspect:
     """A stored person who looks like a list or a relay after all, and how much mail is theirs."""
 

@@ -7,16 +7,16 @@ asks for another try, or another delivery of the mail says more of it.
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
+from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.bulk import chunks
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SetAside:
     """A mail in the quarantine, without its bytes."""
 
@@ -64,7 +64,7 @@ def quarantined(connection: Connection, mail_ids: Collection[int] | None = None)
     return [SetAside(row[0], bytes(row[1]), *row[2:]) for row in rows]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Lengths:
     """How many mails wait, and how many are set aside."""
 

@@ -16,13 +16,14 @@ Locks are taken in one order by all who write: rows of `mail` by digest, then th
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
 from sqlalchemy.dialects import postgresql, sqlite
 
+from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.accept import Was, accept, split_flaws, split_route
 from ingest.store.bulk import chunks, insert_new, insert_rows
@@ -42,7 +43,7 @@ DAMAGED = "parse-failed: damaged in the store"
 # --- putting in -------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Queued:
     """A mail that is in the store now. `new`: its bytes were not there before."""
 
@@ -83,7 +84,7 @@ def _renew_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 # --- claiming ---------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claim:
     """A mail in hand. `tries`: the how-manieth try this is, the first being 1; `suspect`: an
     earlier one ended badly."""
@@ -95,7 +96,7 @@ class Claim:
     accepted: datetime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Claimed:
     """What a claim came to. `set_aside`: mails that are not to be tried (again)."""
 
@@ -258,7 +259,7 @@ def end_all_claims(connection: Connection, *, now: datetime) -> None:
 # --- recording --------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Held:
     """Claims whose mail cannot change until the transaction ends. `same`: it is what was read;
     `changed`: a delivery has added to it since, as it is now. The others have been recorded by

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from operator import itemgetter
 
 from sqlalchemy import Connection, select
 
+from ingest.frozen import frozen
 from ingest.series.facts import BUCKET_GAP
 from ingest.store import schema
 from ingest.store.bulk import chunks, is_any
@@ -21,7 +21,7 @@ from ingest.store.bulk import chunks, is_any
 Near = Sequence[tuple[int, datetime]]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Reach:
     """`buckets`: of the unthreaded pieces in these threads and of the new ones."""
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Select, literal, null, select
 
+from ingest.frozen import frozen
 from ingest.mail.message import Address
 from ingest.patch.trailer import Trailer
 from ingest.series.facts import key_of
@@ -23,7 +23,7 @@ from ingest.store import schema
 from ingest.store.bulk import chunks, is_any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ListRow:
     id: int
     list_id: str
@@ -31,7 +31,7 @@ class ListRow:
     email: str
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class MessageRow:
     """A message with what it is. Fields of records it has not are None or empty."""
 
@@ -79,7 +79,7 @@ class MessageRow:
         return key_of(self.msgid, self.variant)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SeriesRow:
     id: int
     key: str

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime
 
 from sqlalchemy import Connection, delete, select, update
 
+from ingest.frozen import frozen
 from ingest.series.facts import key_of
 from ingest.store import rows, schema
 from ingest.store.arranging import Arranged, Node, arrange_around
@@ -98,7 +99,7 @@ def _arrange(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Placed:
     """A message with its row's id. `derived` is None where its best copy is not in the batch;
     `best_before` and `variant_before` say what its row does, None where it has none."""
@@ -153,7 +154,7 @@ def _settle(
     return placed, emptied, {row.mail_id for row in known} & derived.keys()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _KnownCopy:
     mail_id: int
     fingerprint: str

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
 
+from ingest.frozen import frozen
 from ingest.series.facts import Facts, load
 from ingest.series.revision import Link, Posting, posting, predecessor, same_changes
 from ingest.store import schema
@@ -94,7 +94,7 @@ def _postings(connection: Connection, series_ids: set[int]) -> dict[int, Posting
     return found
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Membership:
     """One member of a series as stored: `number` is None for the cover."""
 

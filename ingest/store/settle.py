@@ -8,14 +8,15 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
+
+from ingest.frozen import frozen
 
 # Digits of the fingerprint that tell a conflicting copy's message apart.
 VARIANT_LENGTH = 12
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Copy:
     """A mail as settling sees it. `message_id`: its message's row, None for a new mail."""
 
@@ -26,7 +27,7 @@ class Copy:
     message_id: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Settled:
     """One message: its copies, the best first. `message_id` None: there is no row yet.
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import (
@@ -23,6 +22,7 @@ from sqlalchemy import (
     select,
 )
 
+from ingest.frozen import frozen
 from ingest.series.facts import Facts, bucket, key_of, load
 from ingest.store import read, schema, stored
 from ingest.store.nodes import Threads
@@ -32,7 +32,7 @@ from ingest.store.vouching import read_keys, read_vouching
 _BATCH = 2_000
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@frozen(order=True)
 class Fault:
     """`area`: a stable word, shown; `name`: a message, or a table and its key."""
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
@@ -23,6 +22,7 @@ from sqlalchemy import (
     type_coerce,
 )
 
+from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 from ingest.series.facts import key_of
 from ingest.store import raw as raw_form
@@ -70,7 +70,7 @@ def refuse_unreadable(connection: Connection) -> None:
 _TIME = "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0-9]*"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class StoredMail:
     """A mail's row, unpacked. `raw`: None where it cannot be read; `flaws`: None where they
     are no defects. `waiting`: it is pending, `reason` says why it was set aside, if it was.
@@ -154,7 +154,7 @@ def _flaws(text: str) -> tuple[Defect, ...] | None:
         return None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Holder:
     """A message under a Message-ID and one of its copies. `lost`: the copy's mail has no row."""
 

@@ -6,17 +6,17 @@ Two queries for any number of them.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
+from ingest.frozen import frozen
 from ingest.store import read, schema
 from ingest.store.bulk import chunks
 from ingest.store.read import ListRow
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stub:
     """`name`: a patch's or a cover's, None for other messages."""
 

@@ -7,16 +7,16 @@ included. Links only ever add up: whatever order they come in, the sets are the 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from sqlalchemy import Connection, select, update
 
+from ingest.frozen import frozen
 from ingest.series.facts import digest63
 from ingest.store import schema
 from ingest.store.bulk import chunks, insert_rows, is_any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Linked:
     """`thread`: of every id given; `new`: the ids that nothing had named before; `joined`: the
     threads that were two until now."""

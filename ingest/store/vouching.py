@@ -11,11 +11,11 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy import Connection, Table, select
 
+from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.bulk import change, chunks, is_any
 from ingest.store.incoming import Derived
@@ -147,7 +147,7 @@ def _answer(row: Any) -> Answer:
     raise ValueError(f"answer.kind is none that is known: {row.kind!r}")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Stored:
     """What is stored of a mail. `asked`: whether DNS was, else `verdicts` says nothing."""
 

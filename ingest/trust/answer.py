@@ -7,29 +7,30 @@ else. So what DNS answered can be kept, sent to another process, and looked up a
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from operator import itemgetter
 from typing import assert_never
 
+from ingest.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Found:
     """The TXT record of that name, its strings joined (RFC 6376 3.6.2.2)."""
 
     text: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NoSuchKey:
     """DNS is sure that there is none."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class TemporaryFailure:
     """DNS did not say, and may say later."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class NotAsked:
     """Nobody asked: DNS is off, or the budget was spent."""
 

@@ -12,9 +12,9 @@ what it got (5.2).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ingest.frozen import frozen
 from ingest.trust.answer import Answer, Lookup, NotAsked, once
 from ingest.trust.dkim import from_domain, verdict
 from ingest.trust.rawmail import Field, RawMail
@@ -33,7 +33,7 @@ _MESSAGE = b"arc-message-signature"
 _SEAL = b"arc-seal"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Set:
     """What one host added: its three fields, and where the two signatures stand."""
 
@@ -44,7 +44,7 @@ class Set:
     seal_position: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Chain:
     """`result`: None where the mail has no chain. `length`: its instances.
 

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterable
-from dataclasses import dataclass
+
+from ingest.frozen import frozen
 
 MAX_FIELDS = 20  # of ours on one mail
 MAX_RESULTS = 50  # of one field
@@ -31,7 +32,7 @@ _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _MARK = re.compile(r'\\.|["();]', re.DOTALL)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Property:
     """`smtp.mailfrom=ada@example.org`: type, name and value."""
 
@@ -40,7 +41,7 @@ class Property:
     value: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MethodResult:
     """What one check came to: `dkim`, `pass`, and what it looked at. In lower case, but for
     `reason` and the properties' values."""
@@ -51,7 +52,7 @@ class MethodResult:
     properties: tuple[Property, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class AuthResults:
     """One field of ours. Without `results` the server says that it checked nothing."""
 

@@ -16,8 +16,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ingest.frozen import frozen
 from ingest.mail.message import Address
 
 MAX_LINES = 100_000
@@ -25,7 +26,7 @@ MAX_LINES = 100_000
 _LINE = re.compile(r"([^<>]*)<([^<>]*)>(?:([^<>]*)<([^<>]*)>)?[^<>]*")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class _Proper:
     """What an entry puts in the place of what a mail says; None leaves it."""
 
@@ -33,7 +34,7 @@ class _Proper:
     email: str | None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Mailmap:
     """`joined`: by (address, name or None), both in lower case, as git compares them.
 

@@ -6,14 +6,15 @@ Input: a `Message`. Output: the submitter and, where From was rewritten, how tha
 from __future__ import annotations
 
 import unicodedata
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from ingest.frozen import frozen
 from ingest.mail.message import Address, Message
 from ingest.trust.domain import ascii_domain
 from ingest.trust.rewritten import Rewriting, Undone, rewritten
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Submitter:
     """`undone`: where the person was found, None where From stands. `rewriting`: what had been
     put into From, also where the person behind it could not be found."""

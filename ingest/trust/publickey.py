@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from enum import StrEnum
 
+from ingest.frozen import frozen
 from ingest.trust.tags import tags, without_spaces
 from ingest.trust.verdict import Reason
 
@@ -30,7 +30,7 @@ class KeyType(StrEnum):
     ED25519 = "ed25519"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class PublicKey:
     """`octets`: of an Ed25519 key; `modulus` and `exponent`: of an RSA key.
 
@@ -47,7 +47,7 @@ class PublicKey:
     strict: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Refused:
     """`bits`: of an RSA key, where its size could be seen."""
 

@@ -11,9 +11,10 @@ from __future__ import annotations
 
 import hashlib
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
+from ingest.frozen import frozen
 from ingest.trust.verdict import Reason
 
 MAX_HEADER = 1 << 20  # octets of a header block: a thousand signatures fit
@@ -60,7 +61,7 @@ class Body:
         return self._digests[wanted]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RawMail:
     """`fields`: (name, value) from the top; a value begins behind the colon, its line ends are
     CRLF and it has one at its end. `flaw`: why no signature over this header can be judged."""

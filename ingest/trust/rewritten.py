@@ -23,9 +23,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 
+from ingest.frozen import frozen
 from ingest.mail.address import addresses
 from ingest.mail.message import Address, Message
 from ingest.trust.domain import organisation
@@ -54,7 +54,7 @@ class Undone(StrEnum):
     ADDRESS = "address"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Rewritten:
     """`undone`: None where the person could not be found, and `person` is what From has."""
 

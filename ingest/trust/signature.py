@@ -10,9 +10,9 @@ import base64
 import binascii
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import datetime
 
+from ingest.frozen import frozen
 from ingest.trust.domain import ascii_domain, key_name
 from ingest.trust.rawmail import Field, Form
 from ingest.trust.tags import tags, without_spaces
@@ -33,7 +33,7 @@ _FOREVER = 10**12  # RFC 6376 3.5: longer times may be taken for infinite
 _EPOCH = datetime(1970, 1, 1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Signature:
     """`field`: as it stood in the mail; the hash is over it. `names`: of `h=`, lower case.
 
@@ -67,7 +67,7 @@ class Signature:
         return f"{self.header_form}/{self.body_form}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Unfit:
     """A field that is no signature to verify. `said`: its tags, as far as they are some."""
 

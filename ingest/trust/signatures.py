@@ -10,9 +10,9 @@ can be killed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ingest.frozen import frozen
 from ingest.trust import arc, dkim
 from ingest.trust.answer import Lookup, once
 from ingest.trust.arc import Chain
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Judgement:
     """`dkim`: a verdict for each DKIM-Signature, from the top."""
 

@@ -7,9 +7,10 @@ so that the same can be shown again when DNS has long forgotten it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import TYPE_CHECKING
+
+from ingest.frozen import frozen
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -94,7 +95,7 @@ class Alignment(StrEnum):
     NONE = "none"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Coverage:
     """What a signature vouches for.
 
@@ -108,7 +109,7 @@ class Coverage:
     whole_body: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Verdict:
     """One signature, judged by itself.
 

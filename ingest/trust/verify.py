@@ -12,13 +12,13 @@ takes any size of key, and canonicalises the body anew for each signature, in qu
 from __future__ import annotations
 
 import binascii
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, assert_never
 
 import dkim
 import nacl.exceptions
 import nacl.signing
 
+from ingest.frozen import frozen
 from ingest.trust.answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure
 from ingest.trust.publickey import WEAK_BITS, KeyType, PublicKey, Refused, public_key
 from ingest.trust.rawmail import Body, Field, RawMail, select
@@ -42,7 +42,7 @@ _SINGLE = frozenset(
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Finding:
     """`key`: the record as DNS gave it; `key_bits`: its size where that could be seen."""
 

@@ -8,9 +8,9 @@ and only where keyrings are configured.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from ingest.frozen import frozen
 from ingest.trust import patatt, signatures
 from ingest.trust.answer import Answer, recorded
 from ingest.trust.verdict import Alignment, Kind, Result, Verdict
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Vouched:
     """`verdicts`: of DKIM, then of ARC, then of developers' signatures. `chain`: what the ARC
     chain comes to as a whole, None where there is none."""
