@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, bindparam, select, update
 
 from ingest.frozen import frozen
 from ingest.series.facts import digest63
@@ -53,15 +53,13 @@ def link(connection: Connection, named: Iterable[Sequence[str]]) -> Linked:
             sets.join(stored.get(group[0], group[0]), stored.get(one, one))
     thread_of = {one: sets.root(stored.get(one, one)) for one in nodes}
 
-    joined: dict[int, list[int]] = {}
-    for old in set(stored.values()):
-        if (new := sets.root(old)) != old:
-            joined.setdefault(new, []).append(old)
-    for new, olds in joined.items():
+    moves = [
+        {"old": old, "new": new} for old in set(stored.values()) if (new := sets.root(old)) != old
+    ]
+    if moves:
         for table in (schema.thread_node, schema.message, schema.series):
-            connection.execute(
-                update(table).where(is_any(table.c.thread_id, olds)).values(thread_id=new)
-            )
+            moved = table.c.thread_id == bindparam("old")
+            connection.execute(update(table).where(moved).values(thread_id=bindparam("new")), moves)
     insert_rows(
         connection,
         schema.thread_node,
@@ -74,7 +72,7 @@ def link(connection: Connection, named: Iterable[Sequence[str]]) -> Linked:
     return Linked(
         {msgid: thread_of[one] for msgid, one in node_of.items()},
         frozenset(msgid for msgid, one in node_of.items() if one not in stored),
-        frozenset(joined),
+        frozenset(move["new"] for move in moves),
     )
 
 
