@@ -162,16 +162,37 @@ def changes(directory: Path, revisions: str, kind: Kind) -> Iterator[Blob]:
 
 
 def listed(directory: Path, revisions: str, kind: Kind, count: int) -> Iterator[Listed]:
-    """What `changes` hands on, in portions of that many blobs, none of them read yet."""
+    """What `changes` hands on, in portions of that many blobs or fewer, none of them read yet."""
     with contextlib.ExitStack() as stack:
         errors = stack.enter_context(tempfile.TemporaryFile())
         commits, differences = _walking(stack, errors, directory, revisions)
         assert differences.stdout is not None
-        questions = _questions(differences.stdout, kind)
-        while some := list(islice(questions, count)):
+        for some in _uneven(_questions(differences.stdout, kind), count):
             after = some[-1].rstrip(b"\n").rpartition(b" ")[2].decode()
             yield Listed(directory, b"".join(some), after)
         _see_off([differences, commits], errors, directory)
+
+
+# Portions that are looked ahead for the end of the history.
+_AHEAD = 4
+
+
+def _uneven(items: Iterator[bytes], most: int) -> Iterator[list[bytes]]:
+    """Lists of at most that many, for several who take one after another.
+
+    The first is smaller, so that they do not all want to write at the same time; towards the end
+    they become smaller and smaller, so that nobody works long when the others are done.
+    """
+    if first := list(islice(items, max(1, most // 2))):
+        yield first
+    ahead: list[bytes] = []
+    while True:
+        ahead += islice(items, _AHEAD * most - len(ahead))
+        if not ahead:
+            return
+        size = max(1, most // 4, len(ahead) // _AHEAD)
+        yield ahead[:size]
+        del ahead[:size]
 
 
 def _walking(
