@@ -1,7 +1,9 @@
 """Replaying archives: what a source holds, into the store, in large steps.
 
 A batch of mail, its records and the position reached are one transaction: a replay that is
-killed goes on where it was, and one that is run again changes nothing.
+killed goes on where it was, and one that is run again changes nothing. No batch waits for the
+disk, which the whole does before it is called done: what a crash of the machine undoes in between
+is in the archive still, and the position with it, so that the next run reads it again.
 """
 
 from __future__ import annotations
@@ -27,9 +29,9 @@ from ingest.intake.source import (
 from ingest.parsers import Bench, work
 from ingest.pipeline import Stored, derive_or_fail, store_again, store_mail
 from ingest.store.accept import derived_already
-from ingest.store.checkpoint import forget_position, position, remember
+from ingest.store.checkpoint import flush, forget_position, position, remember
 from ingest.store.clock import utcnow
-from ingest.store.database import write_transaction
+from ingest.store.database import unflushed_transaction, write_transaction
 from ingest.store.incoming import REPLAY, Delivery
 from ingest.store.people import forget_ranks
 from ingest.store.raw import pack
@@ -111,7 +113,9 @@ def replay(
     finally:
         if source.resumable and reached is not None and reached != after:
             with write_transaction(engine) as connection:
-                remember(connection, source.key, reached)
+                remember(connection, source.key, reached)  # and the disk has all before it too
+        elif summary.read:
+            flush(engine)
     return summary
 
 
@@ -163,7 +167,7 @@ def _store_mails(bench: Bench, mails: Sequence[Delivery], batch: _Mails) -> Stor
         else (replace(one, packed=pack(one.raw)), derive_or_fail(one, bench.config))
         for one in mails
     ]
-    with bench.turn, write_transaction(bench.engine) as connection:
+    with bench.turn, unflushed_transaction(bench.engine) as connection:
         stored = store_mail(connection, derived, bench.config, now=utcnow())
         if batch.reached is not None:
             remember(connection, batch.source, batch.reached)
@@ -191,6 +195,7 @@ def reparse(
         read = stored.new + stored.failed
         summary = summary.plus(stored, read)
         progress(read)
+    flush(engine)
     return summary
 
 
@@ -198,7 +203,7 @@ def _derive_again(bench: Bench, ids: Sequence[int]) -> Stored:
     with bench.engine.connect() as connection:
         mails = list(read_deliveries(connection, ids))
     derived = [(mail_id, one, derive_or_fail(one, bench.config)) for mail_id, one in mails]
-    with bench.turn, write_transaction(bench.engine) as connection:
+    with bench.turn, unflushed_transaction(bench.engine) as connection:
         return store_again(connection, derived, bench.config)
 
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, Engine, delete, select
 from sqlalchemy.dialects import postgresql, sqlite
 
 from ingest.store import schema
+from ingest.store.database import write_transaction
 
 _source, _position = schema.checkpoint.c.source, schema.checkpoint.c.position
 
@@ -29,3 +30,16 @@ def remember(connection: Connection, source: str, reached: str) -> None:
 def forget_position(connection: Connection, source: str) -> None:
     """Begin anew the next time."""
     connection.execute(delete(schema.checkpoint).where(_source == source))
+
+
+def flush(engine: Engine) -> None:
+    """Wait until what was committed before, by whatever process, is safe on the disk.
+
+    Neither database waits for a transaction that has written nothing, so this one writes.
+    """
+    with write_transaction(engine) as connection:
+        remember(connection, _NOTHING, "")
+        forget_position(connection, _NOTHING)
+
+
+_NOTHING = ""  # the key of no source
