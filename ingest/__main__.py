@@ -1,4 +1,6 @@
-"""`ingest` and `python -m ingest`.
+#!python
+"""`ingest` and `python -m ingest`: this file is also the script that is installed, whose first line
+an installer makes the path of its Python.
 
 `ingest pipe` goes its own way: it starts for each mail and loads none of the other commands'
 libraries, and whatever fails, loading it included, must end with 75 and never with Python's 1,

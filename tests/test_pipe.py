@@ -603,9 +603,11 @@ def test_killed_at_any_moment(tmp_path: Path, rounds: int) -> None:
 
 
 def console_script(folder: Path) -> Path:
-    """What installing makes: a program that runs the entry point."""
+    """What installing makes of `ingest/__main__.py`."""
     script = folder / "ingest-script"
-    script.write_text(f"#!{sys.executable}\nfrom ingest.__main__ import main\nmain()\n")
+    first, _, rest = (ROOT / "ingest" / "__main__.py").read_text().partition("\n")
+    assert first == "#!python"  # the packaging standards' word for the path of its Python
+    script.write_text(f"#!{sys.executable}\n{rest}")
     script.chmod(0o755)
     return script
 
@@ -704,3 +706,19 @@ def test_loads_next_to_nothing(tmp_path: Path) -> None:
     status, *loaded = done.stdout.decode().split()
     assert status == "0"
     assert [one for one in loaded if not one.startswith("ingest")] == ["_socket"]
+
+
+def test_the_installed_script_loads_nothing_before_it(tmp_path: Path) -> None:
+    """The script of an entry point imports `re` first, which takes as long as all of the rest."""
+    script = Path(sys.executable).with_name("ingest")
+    assert script.read_text().splitlines()[0] == f"#!{sys.executable}"
+    with daemon(tmp_path) as there:
+        words = ["pipe", "--socket", there.where, ONE]
+        done = subprocess.run(
+            [sys.executable, "-X", "importtime", script, *words],
+            input=MAIL, env=environment(), capture_output=True, check=True,
+        )  # fmt: skip
+    loaded = [line.rpartition("|")[2].strip() for line in done.stderr.decode().splitlines()]
+    ours = loaded[loaded.index("site") + 1 :]
+    assert "ingest.pipe" in ours
+    assert [one for one in ours if not one.startswith("ingest")] == ["_socket"]
