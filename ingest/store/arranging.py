@@ -212,7 +212,7 @@ def _load(
     ).select_from(schema.message.outerjoin(schema.comment, comment.message_id == message.id))
     nodes = []
     for some in chunks(keys):
-        for row in connection.execute(query.where(is_any(column, some))):
+        for row in connection.execute(query.where(is_any(column, some))).all():
             if row.id in without:
                 continue
             nodes.append(

@@ -265,7 +265,7 @@ def change(
     have: dict[int, set[tuple[Any, ...]]] = {}
     query = select(*(table.c[name] for name in names))
     for some in chunks(owners):
-        for row in connection.execute(query.where(is_any(table.c[owner], some))):
+        for row in connection.execute(query.where(is_any(table.c[owner], some))).all():
             have.setdefault(row[place], set()).add(tuple(row))
     want: dict[int, set[tuple[Any, ...]]] = {}
     for one in wanted:

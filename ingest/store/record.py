@@ -187,7 +187,7 @@ def _known_copies(connection: Connection, derived: Mapping[int, Derived]) -> lis
     found = []
     for some_ids in chunks(sorted(msgids)):
         query = select(*columns).select_from(joined).where(is_any(message.msgid, some_ids))
-        found += [_KnownCopy(*row) for row in connection.execute(query)]
+        found += [_KnownCopy(*row) for row in connection.execute(query).all()]
     return found
 
 
