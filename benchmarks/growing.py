@@ -58,7 +58,7 @@ _FIELD = re.compile(
     rb"^(?:message-id|in-reply-to|references|from):[^\n]*\n(?:[ \t][^\n]*\n)*",
     re.IGNORECASE | re.MULTILINE,
 )
-_AT = re.compile(rb"(?<=[\w.+-])@")
+_AT = re.compile(rb"(?<=[^\s<>@])@")
 
 
 def altered(raw: bytes, number: int) -> bytes:
