@@ -56,10 +56,15 @@ def ingest(
 
 
 def ingest_ok(
-    *words: str, cwd: Path, stdin: bytes = b"", code: str | None = None, patience: float = 120
+    *words: str,
+    cwd: Path,
+    stdin: bytes = b"",
+    code: str | None = None,
+    under: Sequence[str] = (),
+    patience: float = 120,
 ) -> str:
     """Run `ingest WORDS`, which must succeed and have nothing to complain of; its output."""
-    done = ingest(*words, cwd=cwd, stdin=stdin, code=code, patience=patience)
+    done = ingest(*words, cwd=cwd, stdin=stdin, code=code, under=under, patience=patience)
     assert (done.returncode, done.stderr) == (0, b""), done
     return done.stdout.decode()
 

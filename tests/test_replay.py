@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -373,3 +374,28 @@ def test_archives_without_list_id(database_url: str, tmp_path: Path) -> None:
             assert [one.list_id for one in row.lists] == ["a.example.org", "b.example.org"]
     assert mails.row_counts(engine)["mail"] == 3
     engine.dispose()
+
+
+# --- on the disk ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["a.mbox", "-"])
+def test_all_is_on_the_disk_when_it_ends(tmp_path: Path, source: str) -> None:
+    """No batch waits for the disk, the whole does: also where its source has no position."""
+    strace = ["strace", "-f", "-y", "-e", "trace=pwrite64,fdatasync", "-o", "log"]
+    missing = shutil.which("strace") is None
+    if missing or subprocess.run([*strace, "true"], cwd=tmp_path, check=False).returncode:
+        pytest.skip("there is no strace, or it may not trace")
+    (tmp_path / "a.mbox").write_bytes(mails.mbox(ARCHIVE))
+    engine = open_store(f"sqlite:///{tmp_path / 's.db'}", create=True)
+    with engine.connect() as connection:  # the last to leave would have SQLite tidy up
+        connection.execute(select(schema.mail.c.id)).all()
+        connection.commit()
+        ingest_ok(
+            "--database", "sqlite:///s.db", "replay", source, cwd=tmp_path,
+            stdin=mails.mbox(ARCHIVE), code=SMALL_BATCHES, under=strace,
+        )  # fmt: skip
+    engine.dispose()
+    calls = re.findall(r"(\w+)\(\d+<[^>]*/s\.db-wal>", (tmp_path / "log").read_text())
+    assert calls.count("pwrite64") > 10 * calls.count("fdatasync")
+    assert calls[-1] == "fdatasync"
