@@ -213,7 +213,6 @@ def _sqlite_connected(connection: Any, _record: object) -> None:
         "synchronous=FULL",  # a commit survives a power cut: 250 is a promise
         "foreign_keys=ON",
         "cache_size=-65536",  # KiB: with the 2 MiB of a default, a batch is written twice
-        "wal_autocheckpoint=16384",  # pages, 64 MiB: what batch after batch alters is copied once
         f"busy_timeout={_BUSY_SECONDS * 1000}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
