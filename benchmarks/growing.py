@@ -4,9 +4,10 @@
                                  [--write FILE]
 
 The mails of ARCHIVE (that of `make bench`) again and again, each time with other Message-IDs and
-senders, so that none is known and no thread grows, as one mbox in /tmp (twelve gigabytes for a
-million of linux-ext4's, and as much again for the store). Half of it is replayed, the replay is
-killed (SIGKILL to it and to its processes), and a second run does the rest.
+senders and two years later, so that none is known, no thread grows and time goes on, as one mbox
+in /tmp (twelve gigabytes for a million of linux-ext4's, and as much again for the store). Half of
+it is replayed, the replay is killed (SIGKILL to it and to its processes), and a second run does
+the rest.
 
 Printed, and with --write put into FILE between its two markers: mails a second by tenths of the
 whole, the most memory that the replay's processes and those of PostgreSQL had together (shared
@@ -55,17 +56,30 @@ TENTHS = 10
 BEGIN, END = "<!-- begin of what grows -->", "<!-- end of what grows -->"
 
 _FIELD = re.compile(
-    rb"^(?:message-id|in-reply-to|references|from):[^\n]*\n(?:[ \t][^\n]*\n)*",
+    rb"^(?:message-id|in-reply-to|references|from|date|received):[^\n]*\n(?:[ \t][^\n]*\n)*",
     re.IGNORECASE | re.MULTILINE,
 )
 _AT = re.compile(rb"(?<=[^\s<>@])@")
+# The year of a date ("8 Jul 2024 04:06:54"), and that in front of an id ("<20240708040654.1@…").
+_YEAR = re.compile(rb"(?<= )(20\d\d)(?= \d\d:\d\d:)|(?<=<)(20\d\d)(?=[01]\d[0-3]\d)")
+_LEAP_DAY = re.compile(rb"(?<= )29 Feb(?= )")
+YEARS = 2  # from one round to the next; the archive's own mails span less
 
 
 def altered(raw: bytes, number: int) -> bytes:
-    """The mail with other ids and another sender: `a@example.org` becomes `a.7@example.org`."""
+    """The mail with other ids and another sender, some years later: in round 7 the sender
+    `a@example.org` is `a.7@example.org`. Archives are in the order of time, and so is this one."""
     head, line, body = raw.partition(b"\n\n")
     other = b".%d@" % number
-    return _FIELD.sub(lambda found: _AT.sub(other, found[0]), head + b"\n")[:-1] + line + body
+
+    def later(found: re.Match[bytes]) -> bytes:
+        return b"%d" % (int(found[0]) + YEARS * number)
+
+    def alter(found: re.Match[bytes]) -> bytes:
+        field = _YEAR.sub(later, _LEAP_DAY.sub(b"28 Feb", found[0]))
+        return field if field[:4].lower() in (b"date", b"rece") else _AT.sub(other, field)
+
+    return _FIELD.sub(alter, head + b"\n")[:-1] + line + body
 
 
 def write_mbox(path: Path, raws: list[bytes], count: int) -> int:

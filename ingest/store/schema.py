@@ -147,10 +147,18 @@ message = Table(
     UniqueConstraint("id", "outcome"),
     CheckConstraint("outcome IN ('patch', 'cover', 'comment', 'other', 'ignored')", name="outcome"),
     Index("ix_message_thread_id", "thread_id"),
-    Index("ix_message_bucket", "bucket", "date"),
     Index("ix_message_date", "date"),
     Index("ix_message_person_id", "person_id", "id"),
     Index("ix_message_mail_id", "mail_id"),
+)
+
+# Of the few that are in a bucket.
+Index(
+    "ix_message_bucket",
+    message.c.bucket,
+    message.c.date,
+    postgresql_where=message.c.bucket.is_not(None),
+    sqlite_where=message.c.bucket.is_not(None),
 )
 
 # What deriving made of a mail: a copy of some message. The raw bytes are not touched by it.
