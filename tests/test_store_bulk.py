@@ -129,6 +129,17 @@ def test_any_of_many_keys(engine: Engine, count: int) -> None:
         assert connection.execute(absent).scalar_one() == len(known) - min(count, len(known) - 2)
 
 
+def test_a_key_is_not_cut_to_its_column(engine: Engine) -> None:
+    with write_transaction(engine) as connection:
+        insert_rows(connection, schema.mail, [mail_row(1)])
+        insert_rows(
+            connection, schema.answer, [{**answer_row(1, "a"), "kind": "x" * 16, "text": None}]
+        )
+        for key, found in (("x" * 16, 1), ("x" * 17, 0)):
+            query = select(schema.answer.c.mail_id).where(is_any(schema.answer.c.kind, [key]))
+            assert len(connection.execute(query).all()) == found
+
+
 def test_an_index_is_used_for_many_keys(engine: Engine) -> None:
     """SQLite looks at every row where a condition is written as a truth value."""
     query = select(schema.message.c.id).where(is_any(schema.message.c.thread_id, [1, 2]))

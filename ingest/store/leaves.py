@@ -26,7 +26,7 @@ from ingest.series.revision import patch_traces
 from ingest.store import schema
 from ingest.store.arranging import Arranged, Node
 from ingest.store.bulk import chunks, insert_new_pairs, insert_rows, is_any
-from ingest.store.reach import reach
+from ingest.store.reach import reach, with_unthreaded
 from ingest.store.threads import Linked
 
 
@@ -87,13 +87,16 @@ def find_leaves(connection: Connection, fresh: Sequence[Node], linked: Linked) -
         connection, {above.series_id for above in known.values() if above is not None}
     )
     _mark_taken(connection, series, nodes)
+    reaching = with_unthreaded(connection, by_thread)
     places: dict[str, Place] = {}
     joining: list[Joining] = []
     stubs: dict[str, Node] = {}
     done: set[int] = set()
     for thread, some in by_thread.items():
         placed = _place(some, dict(known), series, pinned)
-        if placed is None or reach(connection, {thread}, []).threads != {thread}:
+        if placed is None or (
+            thread in reaching and reach(connection, {thread}, []).threads != {thread}
+        ):
             continue
         done.add(thread)
         for node, place, row_id, joins in placed:

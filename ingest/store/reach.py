@@ -42,6 +42,18 @@ def reach(connection: Connection, threads: set[int], near: Near) -> Reach:
     return Reach(seen, buckets)
 
 
+def with_unthreaded(connection: Connection, threads: Iterable[int]) -> set[int]:
+    """Those of the threads that may reach others, having unthreaded pieces."""
+    message = schema.message.c
+    found: set[int] = set()
+    for some in chunks(threads):
+        query = select(message.thread_id).where(
+            is_any(message.thread_id, some), message.bucket.is_not(None)
+        )
+        found.update(connection.execute(query).scalars())
+    return found
+
+
 def _unthreaded(connection: Connection, threads: Iterable[int]) -> list[tuple[int, datetime]]:
     message = schema.message.c
     found: list[tuple[int, datetime]] = []
