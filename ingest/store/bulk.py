@@ -29,6 +29,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.types import TypeEngine
 
 from ingest.frozen import frozen
 
@@ -59,7 +60,7 @@ class is_any(FunctionElement[bool]):  # noqa: N801 - it is written as SQLAlchemy
     type = Boolean()
 
     def __init__(self, column: ColumnElement[Any], keys: Iterable[Any]) -> None:
-        super().__init__(column, bindparam(None, list(keys), type_=_Keys))
+        super().__init__(column, bindparam(None, list(keys), type_=_Keys(column.type)))
 
     def self_group(self, against: Any = None) -> Any:  # noqa: ARG002 - as it is called
         """Itself: where SQLAlchemy writes `… = 1` for a truth, SQLite looks at every row."""
@@ -67,27 +68,24 @@ class is_any(FunctionElement[bool]):  # noqa: N801 - it is written as SQLAlchemy
 
 
 class _Keys(TypeDecorator[list[Any]]):
-    """Written as an array in PostgreSQL, as JSON in SQLite."""
+    """An array in PostgreSQL, JSON in SQLite."""
 
     impl = Text
     cache_ok = True
 
-    def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> str:
-        assert value is not None
-        if dialect.name == "postgresql":
-            return _array(value)
-        return json.dumps(value, ensure_ascii=False)
+    def __init__(self, item: TypeEngine[Any]) -> None:
+        super().__init__()
+        # Cut to the length of a VARCHAR, a key would be found that is not there.
+        self.item = Text() if isinstance(item, String) else item
 
+    def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
+        wanted = postgresql.ARRAY(self.item) if dialect.name == "postgresql" else Text()
+        return dialect.type_descriptor(wanted)
 
-def _array(keys: list[Any]) -> str:
-    """An array as PostgreSQL reads it (its manual, "Array Input and Output Syntax"). Of a list, the
-    driver looks at each element three times."""
-    if keys and isinstance(keys[0], str):
-        keys = [one.replace("\\", "\\\\").replace('"', '\\"') for one in keys]
-        return '{"' + '","'.join(keys) + '"}'
-    if keys and isinstance(keys[0], bytes):
-        return "{" + ",".join([rf'"\\x{one.hex()}"' for one in keys]) + "}"
-    return "{" + ",".join(map(str, keys)) + "}"
+    def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> Any:
+        # (As text with a cast, an array would be half as dear to send, and read anew for each row
+        # that PostgreSQL compares with it: a cast of text is no constant.)
+        return value if dialect.name == "postgresql" else json.dumps(value, ensure_ascii=False)
 
 
 @compiles(is_any)
@@ -99,11 +97,7 @@ def _is_any(element: is_any, compiler: SQLCompiler, **words: Any) -> str:
 @compiles(is_any, "postgresql")
 def _is_any_postgresql(element: is_any, compiler: SQLCompiler, **words: Any) -> str:
     column, keys = (compiler.process(one, **words) for one in element.clauses)
-    of = next(iter(element.clauses)).type
-    # Cut to the length of a VARCHAR, a key would be found that is not there.
-    of = Text() if isinstance(of, String) else of
-    item = compiler.dialect.type_compiler_instance.process(of)
-    return f"{column} = ANY (CAST({keys} AS {item}[]))"
+    return f"{column} = ANY ({keys})"
 
 
 def look_up_by_keys(connection: Connection) -> None:
