@@ -155,7 +155,8 @@ def test_each_process_reads_its_mail_from_git_by_itself(
     done = replay(engine, source, Config(), parsers=2, progress=steps.append)
     assert (done.read, done.new, done.known) == (len(ARCHIVE), len(ARCHIVE), 0)
     assert sum(steps) == len(ARCHIVE)
-    assert max(steps) == 20
+    assert steps[0] == 10, "so that not all want to write at once"
+    assert max(steps) <= 20
     assert mails.exported(engine) == wanted
     assert replay(engine, source, Config(), parsers=2).read == 0
     again = replay(engine, source, Config(), parsers=2, again=True)
