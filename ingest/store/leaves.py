@@ -26,7 +26,7 @@ from ingest.series.revision import patch_traces
 from ingest.store import schema
 from ingest.store.arranging import Arranged, Node
 from ingest.store.bulk import chunks, insert_new_pairs, insert_rows, is_any
-from ingest.store.reach import reach, with_unthreaded
+from ingest.store.reach import reach, unthreaded
 from ingest.store.threads import Linked
 
 
@@ -87,7 +87,7 @@ def find_leaves(connection: Connection, fresh: Sequence[Node], linked: Linked) -
         connection, {above.series_id for above in known.values() if above is not None}
     )
     _mark_taken(connection, series, nodes)
-    reaching = with_unthreaded(connection, by_thread)
+    reaching = {thread for thread, _, _ in unthreaded(connection, by_thread)}
     places: dict[str, Place] = {}
     joining: list[Joining] = []
     stubs: dict[str, Node] = {}

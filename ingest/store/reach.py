@@ -36,34 +36,24 @@ def reach(connection: Connection, threads: set[int], near: Near) -> Reach:
     wanted = threads | threads_near(connection, near)
     while wanted:
         seen |= wanted
-        found = _unthreaded(connection, wanted)
+        found = [(key, date) for _, key, date in unthreaded(connection, wanted)]
         buckets.update(key for key, _ in found)
         wanted = threads_near(connection, found) - seen
     return Reach(seen, buckets)
 
 
-def with_unthreaded(connection: Connection, threads: Iterable[int]) -> set[int]:
-    """Those of the threads that may reach others, having unthreaded pieces."""
+def unthreaded(connection: Connection, threads: Iterable[int]) -> list[tuple[int, int, datetime]]:
+    """The unthreaded pieces in these threads: thread, bucket and date. A thread without one reaches
+    no other."""
     message = schema.message.c
-    found: set[int] = set()
+    found: list[tuple[int, int, datetime]] = []
     for some in chunks(threads):
-        query = select(message.thread_id).where(
-            is_any(message.thread_id, some), message.bucket.is_not(None)
-        )
-        found.update(connection.execute(query).scalars())
-    return found
-
-
-def _unthreaded(connection: Connection, threads: Iterable[int]) -> list[tuple[int, datetime]]:
-    message = schema.message.c
-    found: list[tuple[int, datetime]] = []
-    for some in chunks(threads):
-        query = select(message.bucket, message.date).where(
+        query = select(message.thread_id, message.bucket, message.date).where(
             is_any(message.thread_id, some),
             message.bucket.is_not(None),
             message.outcome != "ignored",
         )
-        found += [(row.bucket, row.date) for row in connection.execute(query)]
+        found += [(row.thread_id, row.bucket, row.date) for row in connection.execute(query)]
     return found
 
 
