@@ -19,11 +19,14 @@ Times are naive UTC. Text never holds NUL or lone surrogates.
 
 from __future__ import annotations
 
+from typing import Any
+
 from sqlalchemy import (
     BigInteger,
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -41,6 +44,12 @@ from sqlalchemy import (
     func,
 )
 from sqlalchemy.schema import SchemaItem
+
+
+def _partial(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]) -> None:
+    """An index of the rows alone for which `where` holds."""
+    Index(name, *columns, postgresql_where=where, sqlite_where=where)
+
 
 metadata = MetaData(
     naming_convention={
@@ -94,11 +103,10 @@ pending = Table(
     Column("claimed_by", Text),
 )
 # So that a large quarantine is not gone through to find what waits.
-Index(
+_partial(
     "ix_pending_waiting",
     pending.c.mail_id,
-    postgresql_where=pending.c.reason.is_(None),
-    sqlite_where=pending.c.reason.is_(None),
+    where=pending.c.reason.is_(None),
 )
 
 list_ = Table(
@@ -153,12 +161,11 @@ message = Table(
 )
 
 # Of the few that are in a bucket.
-Index(
+_partial(
     "ix_message_bucket",
     message.c.bucket,
     message.c.date,
-    postgresql_where=message.c.bucket.is_not(None),
-    sqlite_where=message.c.bucket.is_not(None),
+    where=message.c.bucket.is_not(None),
 )
 
 # What deriving made of a mail: a copy of some message. The raw bytes are not touched by it.
@@ -292,18 +299,16 @@ Index("ix_patch_hash", patch.c.hash)
 Index("ix_patch_patch_id", patch.c.patch_id)
 Index("ix_patch_standing", standing, patch.c.message_id)
 # Of what few patches have: mail that comes pays nothing for them.
-Index(
+_partial(
     "ix_patch_archived",
     patch.c.message_id,
-    postgresql_where=patch.c.archived.is_(True),
-    sqlite_where=patch.c.archived.is_(True),
+    where=patch.c.archived.is_(True),
 )
-Index(
+_partial(
     "ix_patch_delegate_id",
     patch.c.delegate_id,
     patch.c.message_id,
-    postgresql_where=patch.c.delegate_id.is_not(None),
-    sqlite_where=patch.c.delegate_id.is_not(None),
+    where=patch.c.delegate_id.is_not(None),
 )
 
 cover = _record(
@@ -506,12 +511,11 @@ event = Table(
     Index("ix_event_series_id", "series_id"),
 )
 
-Index(
+_partial(
     "ix_event_account_id",
     event.c.account_id,
     event.c.number,
-    postgresql_where=event.c.account_id.is_not(None),
-    sqlite_where=event.c.account_id.is_not(None),
+    where=event.c.account_id.is_not(None),
 )
 
 # How far the receivers of webhooks have been told.
