@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -122,3 +123,15 @@ def seed() -> Path:
     if not folder.exists():
         pytest.skip("the real record (../shared/seed) is not here")
     return folder
+
+
+@pytest.fixture(scope="session")
+def strace() -> None:
+    """Skips where calls cannot be traced."""
+    if (
+        shutil.which("strace") is None
+        or subprocess.run(
+            ["strace", "-o", "/dev/null", "true"], check=False, capture_output=True
+        ).returncode
+    ):
+        pytest.skip("there is no strace, or it may not trace")

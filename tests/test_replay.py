@@ -5,7 +5,6 @@ from __future__ import annotations
 import gzip
 import random
 import re
-import shutil
 import signal
 import subprocess
 import time
@@ -379,13 +378,11 @@ def test_archives_without_list_id(database_url: str, tmp_path: Path) -> None:
 # --- on the disk ------------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize("source", ["a.mbox", "-"])
 def test_all_is_on_the_disk_when_it_ends(tmp_path: Path, source: str) -> None:
     """No batch waits for the disk, the whole does: also where its source has no position."""
-    strace = ["strace", "-f", "-y", "-e", "trace=pwrite64,fdatasync", "-o", "log"]
-    missing = shutil.which("strace") is None
-    if missing or subprocess.run([*strace, "true"], cwd=tmp_path, check=False).returncode:
-        pytest.skip("there is no strace, or it may not trace")
+    traced = ["strace", "-f", "-y", "-e", "trace=pwrite64,fdatasync", "-o", "log"]
     (tmp_path / "a.mbox").write_bytes(mails.mbox(ARCHIVE))
     engine = open_store(f"sqlite:///{tmp_path / 's.db'}", create=True)
     with engine.connect() as connection:  # the last to leave would have SQLite tidy up
@@ -393,7 +390,7 @@ def test_all_is_on_the_disk_when_it_ends(tmp_path: Path, source: str) -> None:
         connection.commit()
         ingest_ok(
             "--database", "sqlite:///s.db", "replay", source, cwd=tmp_path,
-            stdin=mails.mbox(ARCHIVE), code=SMALL_BATCHES, under=strace,
+            stdin=mails.mbox(ARCHIVE), code=SMALL_BATCHES, under=traced,
         )  # fmt: skip
     engine.dispose()
     calls = re.findall(r"(\w+)\(\d+<[^>]*/s\.db-wal>", (tmp_path / "log").read_text())

@@ -177,18 +177,6 @@ def memory(pid: int) -> int:
 # --- calls that fail --------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def strace() -> None:
-    """Skips where calls cannot be traced."""
-    if (
-        shutil.which("strace") is None
-        or subprocess.run(
-            ["strace", "-o", "/dev/null", "true"], check=False, capture_output=True
-        ).returncode
-    ):
-        pytest.skip("there is no strace, or it may not trace")
-
-
 @contextlib.contextmanager
 def tracing(words: Sequence[str], pids: Sequence[int], log: Path) -> Iterator[None]:
     """strace on processes that run, from here to there."""
