@@ -4,11 +4,10 @@ the record, and what `ingest pipe` adds to the start of Python.
     make bench
     python benchmarks/accepting.py [--seconds N] [--runs N] [--write FILE]
 
-Mails have 8 KB and come by LMTP over a Unix socket
-into SQLite and into a PostgreSQL of its own, both in /tmp and with real flushes: where /tmp is
-memory, they cost nothing. Postfix's `smtp-sink`, which forgets what it takes, is the ceiling for
-the same client. `python -I -m ingest` is what is installed; the rest is this folder's. With --write
-the table of medians goes into FILE, between its two markers.
+Mails have 8 KB and come by LMTP over a Unix socket into SQLite and into a PostgreSQL of its own,
+both in /tmp and with real flushes: where /tmp is memory, they cost nothing. Postfix's `smtp-sink`,
+which forgets what it takes, is the ceiling for the same client. With --write the table of medians
+goes into FILE, between its two markers.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from benchmarks.replaying import machine, put_between
+from benchmarks.replaying import ROOT, machine, put_between
 from tests import mails, postgres
 from tests.command import environment
 from tests.daemon import KillableDaemon, served, short_folder
@@ -38,7 +37,7 @@ SESSIONS = (1, 8, 32)
 SIZE = 8192
 TRICKLE = 20  # mails a second, where the delay of a mail that meets no queue is measured
 STARTS = 40
-WRAPPER = Path(__file__).resolve().parent.parent / "docs" / "postfix" / "ingest-pipe"
+WRAPPER = ROOT / "docs" / "postfix" / "ingest-pipe"
 SINK, START = "`smtp-sink`, which forgets them", "start to exit"
 DELAY = "250 to record, ms"
 BEGIN, END = "<!-- begin of acceptance -->", "<!-- end of acceptance -->"

@@ -61,7 +61,7 @@ _FIELD = re.compile(
 )
 _AT = re.compile(rb"(?<=[^\s<>@])@")
 # The year of a date ("8 Jul 2024 04:06:54"), and that in front of an id ("<20240708040654.1@…").
-_YEAR = re.compile(rb"(?<= )(20\d\d)(?= \d\d:\d\d:)|(?<=<)(20\d\d)(?=[01]\d[0-3]\d)")
+_YEAR = re.compile(rb"(?<= )20\d\d(?= \d\d:\d\d:)|(?<=<)20\d\d(?=[01]\d[0-3]\d)")
 _LEAP_DAY = re.compile(rb"(?<= )29 Feb(?= )")
 YEARS = 2  # from one round to the next; the archive's own mails span less
 
