@@ -15,6 +15,8 @@ from prometheus_client import CollectorRegistry
 from ingest.config import ConfiguredList, ServeConfig, TrustConfig, load_config
 from ingest.daemon.journal import MailLine
 from ingest.daemon.metrics import Metrics
+from ingest.intake.limits import Limits
+from ingest.store import schema
 from tests.conftest import ROOT
 
 TEXT = (ROOT / "docs" / "operation.md").read_text()
@@ -113,3 +115,22 @@ def test_the_limits_of_the_snippets_are_within_the_daemons() -> None:
     assert 0 < limits["message_size_limit"] <= ServeConfig().max_size
     assert 0 < limits["ingest-lmtp_destination_recipient_limit"] <= ServeConfig().max_recipients
     assert limits["lmtp_line_length_limit"] == 0
+
+
+def test_the_backups_section_decides_on_every_table() -> None:
+    """Each is named once: as one that `ingest reparse` makes again, or as one that nothing does."""
+    section = TEXT.partition("\n## Backups\n")[2].partition("\n## ")[0]
+    derived, _, kept = section.partition("Nothing can derive these again:")
+    again = re.findall(r"`([a-z_]+)`", derived.partition("from `mail`:")[2])
+    rows = re.findall(r"^\| (`.*?) \|", kept, re.MULTILINE)
+    original = re.findall(r"`([a-z_]+)`", " ".join(rows))
+    assert sorted([*again, *original]) == sorted(schema.metadata.tables)
+    assert {"choice", "check", "account", "pin", "event", "hook", "answer"} <= set(original)
+
+
+def test_the_limit_of_recipients_is_what_the_documents_say() -> None:
+    wire = (ROOT / "docs" / "wire.md").read_text()
+    limit = ServeConfig().max_recipients
+    assert Limits().recipients == limit
+    said = re.findall(r"more recipients than `max_recipients`, ([0-9,]+) unless", wire)
+    assert [int(one.replace(",", "")) for one in said] == [limit]

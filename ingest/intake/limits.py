@@ -29,7 +29,7 @@ class Limits:
     """Times in seconds, sizes in octets."""
 
     size: int = 32 << 20  # of a mail; SIZE of RFC 1870. At twice this the connection is cut
-    recipients: int = 1000  # of one mail: RFC 5321 4.5.3.1.8 wants 100 at least
+    recipients: int = 100  # of one mail: RFC 5321 4.5.3.1.8 wants so many at least
     received: int = 100  # Received headers: RFC 5321 6.3 takes fewer for no sign of a loop
     command: int = 4096  # a command line. RFC 5321 wants 512; SMTPUTF8 and VERP add to it
     faults: int = 20  # broken commands in a session
