@@ -192,7 +192,7 @@ def record_mails(
     become the best copy of its message. The daemon has it derived where it can be killed.
     """
     from ingest.store.record import record
-    from ingest.store.spool import quarantine, read_deliveries
+    from ingest.store.spool import quarantine, read_undamaged
 
     quarantine(
         connection,
@@ -201,8 +201,8 @@ def record_mails(
     todo = [(mail_id, one) for mail_id, one in items if isinstance(one, Derived)]
     failed: set[int] = set()
     while wanted := record(connection, todo, without=failed):
-        for mail_id, delivery in read_deliveries(connection, wanted):
-            again = derive_again(delivery, config)
+        for mail_id, delivery in read_undamaged(connection, wanted):
+            again = derive_again(delivery, config) if delivery is not None else None
             if isinstance(again, Derived):
                 todo.append((mail_id, again))
             else:

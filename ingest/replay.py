@@ -34,8 +34,9 @@ from ingest.store.clock import utcnow
 from ingest.store.database import unflushed_transaction, write_transaction
 from ingest.store.incoming import REPLAY, Delivery
 from ingest.store.people import forget_ranks
+from ingest.store.queue import DAMAGED
 from ingest.store.raw import pack
-from ingest.store.spool import mail_ids, read_deliveries
+from ingest.store.spool import mail_ids, quarantine, read_undamaged
 from ingest.trust.answer import Answer, Keys, keys_of
 
 # Mails in one transaction, and octets, whichever is reached first.
@@ -201,10 +202,17 @@ def reparse(
 
 def _derive_again(bench: Bench, ids: Sequence[int]) -> Stored:
     with bench.engine.connect() as connection:
-        mails = list(read_deliveries(connection, ids))
-    derived = [(mail_id, one, derive_or_fail(one, bench.config)) for mail_id, one in mails]
+        mails = dict(read_undamaged(connection, ids))
+    derived = [
+        (mail_id, one, derive_or_fail(one, bench.config))
+        for mail_id, one in mails.items()
+        if one is not None
+    ]
+    damaged = dict.fromkeys((mail_id for mail_id, one in mails.items() if one is None), DAMAGED)
     with bench.turn, unflushed_transaction(bench.engine) as connection:
-        return store_again(connection, derived, bench.config)
+        quarantine(connection, damaged)
+        stored = store_again(connection, derived, bench.config)
+        return replace(stored, failed=stored.failed + len(damaged))
 
 
 def _keys(item: RawMail | Deletion, ask: Ask) -> Keys:

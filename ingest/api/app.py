@@ -37,6 +37,7 @@ from ingest.api.pages.layout import missing
 from ingest.api.site import VERSIONS
 from ingest.config import ApiConfig, Config
 from ingest.store.clock import utcnow
+from ingest.store.raw import DamagedRawError
 
 log = logging.getLogger(__name__)
 
@@ -62,6 +63,7 @@ def make_app(
             Refused: _refused,
             HTTPException: _http_exception,
             DBAPIError: _away,
+            DamagedRawError: _damaged,
             PoolTimeout: _away,
         },
     )
@@ -244,3 +246,9 @@ async def _away(request: Request, error: Exception) -> Response:
     )
     said = {"detail": "The database does not answer (in time). Try again, or ask for less."}
     return Json(said, status_code=503, headers={"Retry-After": "5"})
+
+
+async def _damaged(request: Request, error: Exception) -> Response:
+    """The store has other bytes than were accepted: nothing of them is handed out."""
+    log.error("%s %s: %s", request.method, request.url.path, error)
+    return Json({"detail": "This mail is damaged in the store."}, status_code=500)

@@ -37,10 +37,13 @@ def _explained(error: Exception) -> tuple[str, int]:
     from ingest.intake.source import SourceError
     from ingest.parsers import ParserError
     from ingest.store.database import StoreError, one_line
+    from ingest.store.raw import DamagedRawError
 
     match error:
         case ConfigError() | ListenError() | ParserError() | SourceError() | StoreError():
             return " ".join(str(error).split()), 1
+        case DamagedRawError():
+            return str(error), 1
         case DBAPIError():
             return f"the database failed: {one_line(error)}; what was stored before stands", 1
         case OSError():

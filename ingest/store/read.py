@@ -157,17 +157,18 @@ def keys(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
 
 
 def raw_mail(connection: Connection, mail_id: int) -> bytes:
-    """The exact bytes of a mail."""
+    """The exact bytes of a mail. Raises `DamagedRawError`."""
     return raw_mails(connection, [mail_id])[mail_id]
 
 
 def raw_mails(connection: Connection, mail_ids: Iterable[int]) -> dict[int, bytes]:
-    """The exact bytes of mails, by id."""
+    """The exact bytes of mails, by id. Raises `DamagedRawError`."""
     mail = schema.mail.c
     found: dict[int, bytes] = {}
     for some in chunks(mail_ids):
-        query = select(mail.id, mail.codec, mail.raw).where(is_any(mail.id, some))
-        found |= {row.id: raw_form.unpack(row.codec, row.raw) for row in connection.execute(query)}
+        query = select(mail.id, mail.codec, mail.raw, mail.sha256).where(is_any(mail.id, some))
+        for row in connection.execute(query):
+            found[row.id] = raw_form.unpack(row.codec, row.raw, row.sha256)
     return found
 
 

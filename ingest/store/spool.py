@@ -19,18 +19,35 @@ from ingest.trust.answer import Keys
 def read_deliveries(
     connection: Connection, mail_ids: Collection[int]
 ) -> Iterator[tuple[int, Delivery]]:
-    """The mails with these ids, as they were accepted."""
+    """The mails with these ids, as they were accepted. Raises `DamagedRawError`."""
+    for row, keys in _rows(connection, mail_ids):
+        yield row.id, unpacked(row, keys)
+
+
+def read_undamaged(
+    connection: Connection, mail_ids: Collection[int]
+) -> Iterator[tuple[int, Delivery | None]]:
+    """`read_deliveries`, with None for each mail whose bytes are damaged."""
+    for row, keys in _rows(connection, mail_ids):
+        try:
+            yield row.id, unpacked(row, keys)
+        except raw_form.DamagedRawError:
+            yield row.id, None
+
+
+def _rows(connection: Connection, mail_ids: Collection[int]) -> Iterator[tuple[Any, Keys | None]]:
+    """Whole rows of `mail`, each with what DNS said of its keys."""
     mail = schema.mail.c
     for some in chunks(sorted(mail_ids)):
         keys = read_keys(connection, some)
         for row in connection.execute(select(schema.mail).where(is_any(mail.id, some))).all():
-            yield row.id, unpacked(row, keys.get(row.id))
+            yield row, keys.get(row.id)
 
 
 def unpacked(row: Any, keys: Keys | None) -> Delivery:
     """`accept.delivery_of` a whole row of `mail`. Raises `DamagedRawError` too, where its bytes
     cannot be read any more."""
-    return delivery_of(row, raw_form.unpack(row.codec, row.raw), keys)
+    return delivery_of(row, raw_form.unpack(row.codec, row.raw, row.sha256), keys)
 
 
 def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:

@@ -72,14 +72,16 @@ _TIME = "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0
 
 @frozen(kw_only=True)
 class StoredMail:
-    """A mail's row, unpacked. `raw`: None where it cannot be read; `flaws`: None where they
-    are no defects. `waiting`: it is pending, `reason` says why it was set aside, if it was.
-    `keys`: what DNS said, None where it was not asked; `readable`: whether that can be read."""
+    """A mail's row, unpacked. `raw`: None where it is damaged, `damage` says how; `flaws`: None
+    where they are no defects. `waiting`: it is pending, `reason` says why it was set aside, if it
+    was. `keys`: what DNS said, None where it was not asked; `readable`: whether that can be read.
+    """
 
     mail_id: int
     sha256: bytes
     size: int
     raw: bytes | None
+    damage: str | None
     route: tuple[str, ...]
     flaws: tuple[Defect, ...] | None
     withdrawn: bool
@@ -110,11 +112,13 @@ def mails(
         rows = connection.execute(query.where(mail.c[column].in_(some))).all()
         answers, damaged = _answers(connection, [row.id for row in rows])
         for row in rows:
+            raw, damage = _raw(row)
             yield StoredMail(
                 mail_id=row.id,
                 sha256=bytes(row.sha256),
                 size=row.size,
-                raw=readable(row.codec, row.raw),
+                raw=raw,
+                damage=damage,
                 route=tuple(row.route.split(",")) if row.route else (),
                 flaws=_flaws(row.flaws),
                 withdrawn=row.withdrawn,
@@ -139,12 +143,12 @@ def _answers(connection: Connection, mail_ids: list[int]) -> tuple[dict[int, Key
     return first[0] | second[0], first[1] | second[1]
 
 
-def readable(codec: int, stored: bytes) -> bytes | None:
-    """The raw bytes, None where their stored form is damaged."""
+def _raw(row: Any) -> tuple[bytes | None, str | None]:
+    """The raw bytes of a row of `mail`, or how they are damaged."""
     try:
-        return raw_form.unpack(codec, stored)
-    except raw_form.DamagedRawError:
-        return None
+        return raw_form.unpack(row.codec, row.raw, row.sha256), None
+    except raw_form.DamagedRawError as error:
+        return None, error.damage
 
 
 def _flaws(text: str) -> tuple[Defect, ...] | None:
