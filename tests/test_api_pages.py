@@ -257,14 +257,14 @@ def test_a_page_costs_the_same_number_of_queries_whatever_is_on_it(engine: Engin
         said.append(statement)
 
     counts = []
-    event.listen(engine, "before_cursor_execute", executed)
+    event.listen(Engine, "before_cursor_execute", executed)
     for name in ("t-1", "s-2"):
         said.clear()
         text_of(client, f"/project/dev/patch/{name}@example.org/")
         counts.append(len(said))
     said.clear()
     text_of(client, "/project/dev/list/")
-    event.remove(engine, "before_cursor_execute", executed)
+    event.remove(Engine, "before_cursor_execute", executed)
     assert len(said) <= 5
     assert max(counts) <= 20
 

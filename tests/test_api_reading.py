@@ -329,9 +329,9 @@ def _statements(engine: Engine, client: TestClient, path: str) -> int:
     def executed(_c: Any, _cursor: Any, statement: str, *_more: Any) -> None:
         said.append(statement)
 
-    event.listen(engine, "before_cursor_execute", executed)
+    event.listen(Engine, "before_cursor_execute", executed)
     answer = client.get(path)
-    event.remove(engine, "before_cursor_execute", executed)
+    event.remove(Engine, "before_cursor_execute", executed)
     assert answer.status_code == 200
     assert answer.json()
     return len(said)

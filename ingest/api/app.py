@@ -7,12 +7,14 @@ without a version; pages for people stand beside them (`pages/`).
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import math
 import re
 import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
+from typing import Any
 
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError
@@ -24,7 +26,7 @@ from starlette.exceptions import HTTPException
 from starlette.requests import ClientDisconnect, Request
 from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
-from starlette.types import ASGIApp, Receive, Scope, Send
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest.api import files, reading, writing
 from ingest.api.answer import Json, refused
@@ -38,12 +40,13 @@ from ingest.api.site import VERSIONS
 from ingest.config import ApiConfig, Config
 from ingest.store.clock import utcnow
 from ingest.store.raw import DamagedRawError
+from ingest.store.reader import ClientGone, Reader
 
 log = logging.getLogger(__name__)
 
-# Milliseconds that a question may take in PostgreSQL: what a search without an index costs on
-# a large store is bounded by it.
-STATEMENT_TIMEOUT = 10_000
+# Seconds that a query may take: what a search without an index costs on a large store is bounded
+# by it.
+STATEMENT_TIMEOUT = 10.0
 
 _API = re.compile(r"/api(?:/(\d+)\.(\d+))?(/.*)?")
 
@@ -53,9 +56,11 @@ def make_app(
     configured: Callable[[], Config],
     *,
     now: Callable[[], datetime] = utcnow,
+    seconds: float = STATEMENT_TIMEOUT,
 ) -> ASGIApp:
-    """The application. `configured`: the configuration as it is now."""
-    _bound_statements(engine)
+    """The application. `configured`: the configuration as it is now; `seconds`: the limit of a
+    query."""
+    _bound_writes(engine, seconds)
     settings = configured().api or ApiConfig()
     app = Starlette(
         routes=[*_routes(), *pages.routes()],
@@ -63,24 +68,25 @@ def make_app(
             Refused: _refused,
             HTTPException: _http_exception,
             DBAPIError: _away,
+            ClientGone: _client_gone,
             DamagedRawError: _damaged,
             PoolTimeout: _away,
         },
     )
     app.router.redirect_slashes = False
     app.state.context = Context(engine, configured, now)
-    return _Paths(_Limits(app, Buckets(settings.rate, settings.burst)))
+    readings = _Readings(app, Reader(engine, seconds=seconds))
+    return _Paths(_Limits(readings, Buckets(settings.rate, settings.burst)))
 
 
-def _bound_statements(engine: Engine) -> None:
+def _bound_writes(engine: Engine, seconds: float) -> None:
+    """SQLite's writes are short, and wait for one another by its busy timeout."""
     if engine.dialect.name != "postgresql":
         return
 
-    def connected(connection: object, _record: object) -> None:
-        cursor = connection.cursor()  # type: ignore[attr-defined]
-        cursor.execute(f"SET statement_timeout = {STATEMENT_TIMEOUT}")
-        cursor.close()
-        connection.commit()  # type: ignore[attr-defined]
+    def connected(connection: Any, _record: object) -> None:
+        connection.cursor().execute(f"SET statement_timeout = {int(seconds * 1000)}").close()
+        connection.commit()
 
     event.listen(engine, "connect", connected)
 
@@ -211,6 +217,43 @@ class _Limits:
                 await refused(Refused(429, body))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
+
+
+class _Readings:
+    """Gives each request what it reads with, and stops its query where the client leaves."""
+
+    def __init__(self, app: ASGIApp, reader: Reader) -> None:
+        self._app = app
+        self._reader = reader
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        reading = self._reader.reading()
+        scope = {**scope, "reading": reading}
+        if scope["method"] not in ("GET", "HEAD"):  # these read a body, and are short
+            await self._app(scope, receive, send)
+            return
+
+        async def watch() -> None:
+            while (await receive())["type"] != "http.disconnect":
+                pass
+            # Not in the threads that queries run in: all of these may be busy.
+            await asyncio.to_thread(reading.leave)
+
+        async def nothing() -> Message:
+            return {"type": "http.request", "body": b"", "more_body": False}
+
+        watcher = asyncio.create_task(watch())
+        try:
+            await self._app(scope, nothing, send)
+        finally:
+            watcher.cancel()
+
+
+async def _client_gone(_request: Request, _error: Exception) -> Response:
+    return Response(status_code=499)  # nginx's number for it; nobody will see it
 
 
 async def _refused(request: Request, error: Exception) -> Response:

@@ -18,11 +18,13 @@ from ingest.api.site import Site
 from ingest.config import ApiConfig, Config
 from ingest.store.accounts import Account, find_account
 from ingest.store.database import write_transaction
+from ingest.store.reader import Reading
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`config`: asked for at each request, since a daemon may read it anew."""
+    """`engine`: for what writes. `config`: asked for at each request, since a daemon may read it
+    anew."""
 
     engine: Engine
     configured: Callable[[], Config]
@@ -44,7 +46,8 @@ class Ask:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        with self.context.engine.connect() as connection:
+        reading: Reading = self.request.scope["reading"]
+        with reading.connect() as connection:
             yield connection
 
     @contextmanager

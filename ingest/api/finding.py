@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, FromClause, false, func, or_, 
 from ingest.api.asking import Asked, Page, Refused, chosen, msgid, slug
 from ingest.config import Config
 from ingest.store import schema
+from ingest.store.bulk import InOrder
 
 Condition = ColumnElement[bool]
 
@@ -123,9 +124,12 @@ def series(connection: Connection, asked: Asked, page: Page, config: Config) -> 
     one = schema.series.c
     conditions: list[Condition] = []
     if (lists := lists_asked(connection, asked, config)) is not None:
+        # Read from its members, of whom there are few: the planner, which has no statistics, would
+        # go through all postings of the list for each series.
+        postings = InOrder(schema.member, schema.posting, _posting.message_id == _member.message_id)
         posted = (
             select(_member.message_id)
-            .join(schema.posting, _posting.message_id == _member.message_id)
+            .select_from(postings)
             .where(_member.series_id == one.id, _posting.list_id.in_(lists))
         )
         conditions.append(posted.exists())

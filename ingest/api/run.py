@@ -18,7 +18,7 @@ import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingest.api.app import make_app
+from ingest.api.app import STATEMENT_TIMEOUT, make_app
 from ingest.api.hooks import Hooks
 from ingest.config import ApiConfig, Config
 from ingest.intake.endpoint import address_of
@@ -43,6 +43,7 @@ class ApiServer:
     webhooks of it.
 
     `engine`: of the store, up to date. `configured`: the configuration as it is now.
+    `seconds`: the limit of a query.
     Listens once it is made; `start` answers, `stop` ends what is in hand. Raises `CannotListen`.
     """
 
@@ -50,6 +51,8 @@ class ApiServer:
         self,
         engine: Engine,
         configured: Callable[[], Config],
+        *,
+        seconds: float = STATEMENT_TIMEOUT,
     ) -> None:
         settings = configured().api or ApiConfig()
         self._engine = engine
@@ -57,7 +60,7 @@ class ApiServer:
         self._socket = _bind(settings.listen)
         self._server = uvicorn.Server(
             uvicorn.Config(
-                make_app(engine, configured),
+                make_app(engine, configured, seconds=seconds),
                 log_config=None,
                 log_level="warning",
                 access_log=False,

@@ -13,6 +13,7 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Dialect,
+    Join,
     String,
     Table,
     Text,
@@ -98,6 +99,25 @@ def _is_any(element: is_any, compiler: SQLCompiler, **words: Any) -> str:
 def _is_any_postgresql(element: is_any, compiler: SQLCompiler, **words: Any) -> str:
     column, keys = (compiler.process(one, **words) for one in element.clauses)
     return f"{column} = ANY ({keys})"
+
+
+class InOrder(Join):
+    """A join whose left side SQLite reads first. PostgreSQL has statistics, and decides itself."""
+
+    inherit_cache = True
+
+
+@compiles(InOrder)
+def _in_order(element: InOrder, compiler: SQLCompiler, **words: Any) -> str:
+    return compiler.visit_join(element, **words)
+
+
+@compiles(InOrder, "sqlite")
+def _in_order_sqlite(element: InOrder, compiler: SQLCompiler, **words: Any) -> str:
+    sides = {**words, "asfrom": True}
+    left, right = (compiler.process(one, **sides) for one in (element.left, element.right))
+    on = compiler.process(element.onclause, **{**words, "asfrom": False})
+    return f"{left} CROSS JOIN {right} ON {on}"
 
 
 def look_up_by_keys(connection: Connection) -> None:

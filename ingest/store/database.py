@@ -24,6 +24,7 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 
 _BUSY_SECONDS = 60
+_READING_CACHE = 8 << 10  # KiB for each connection that only reads; the file's pages are cached
 # Any number that is ours alone: PostgreSQL's advisory locks have one name space a database.
 _MIGRATION_LOCK = 0x696E67657374
 
@@ -167,9 +168,30 @@ def _check_sqlite_path(url: URL, *, create: bool) -> None:
         raise StoreError(f"no folder {path.parent} to hold the database {path.name}; make it first")
 
 
-def _engine(url: URL) -> Engine:
+def reading_engine(engine: Engine, *, connections: int, seconds: float) -> Engine:
+    """Another engine on the same store, for those who read and may be many.
+
+    At most `connections` at a time, each with a small cache; whoever waits for one longer than
+    `seconds` gets an error. PostgreSQL ends statements that take longer than that by itself.
+    """
+    pool = {"pool_size": connections, "max_overflow": 0, "pool_timeout": seconds}
+    made = _engine(engine.url, **pool)
+    if made.dialect.name == "sqlite":
+        setting = f"PRAGMA cache_size=-{_READING_CACHE}"
+    else:
+        setting = f"SET statement_timeout = {int(seconds * 1000)}"
+
+    def connected(connection: Any, _record: object) -> None:
+        connection.cursor().execute(setting).close()
+        connection.commit()
+
+    event.listen(made, "connect", connected)
+    return made
+
+
+def _engine(url: URL, **pool: Any) -> Engine:
     if url.drivername == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS})
+        engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, **pool)
         event.listen(engine, "connect", _sqlite_connected)
         event.listen(engine, "begin", _sqlite_begin)
         return engine
@@ -178,6 +200,7 @@ def _engine(url: URL) -> Engine:
             url,
             connect_args=_postgres_arguments(url),
             pool_pre_ping=True,
+            **pool,
         )
     except NoSuchModuleError as error:  # pragma: no cover - psycopg is a dependency
         raise StoreError(f"cannot load the PostgreSQL driver: {error}") from None
