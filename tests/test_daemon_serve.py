@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import os
+import random
 import shutil
 import signal
 import smtplib
@@ -11,8 +13,10 @@ import socket
 import ssl
 import stat
 import subprocess
+import threading
 import time
 import urllib.request
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -90,6 +94,65 @@ def test_the_api_is_beside_it_where_it_is_configured(database_url: str, folder: 
         assert daemon.health() == (200, "ok\n")
     with pytest.raises(OSError, match="refused"):
         get("patches")
+
+
+def test_many_read_while_mail_comes(database_url: str, folder: Path) -> None:
+    """Eight clients of its API get the same bytes each time while the same process accepts and
+    derives mail, none of which is damaged by it."""
+    port = free_port()
+    lists = ["[api]", f'listen = "127.0.0.1:{port}"', "rate = 1000000", "burst = 1000000"]
+    answers: list[Counter[str]] = []
+    done = threading.Event()
+
+    def numbered(prefix: str, count: int) -> list[bytes]:
+        text = "A change that takes many words to explain.\n" * 200
+        return [
+            mails.mail(f"{prefix}{one}@example.org", f"[PATCH] {prefix}: change {one}",
+                       mails.patch_body(f"{text}{one}\n", name=f"{prefix}{one}"))
+            for one in range(count)
+        ]  # fmt: skip
+
+    def get(client: http.client.HTTPConnection, path: str) -> tuple[int, bytes]:
+        client.request("GET", path)
+        answer = client.getresponse()
+        return answer.status, answer.read()
+
+    def read(seed: int, expected: dict[str, bytes]) -> None:
+        seen: Counter[str] = Counter()
+        chance = random.Random(seed)
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        while not done.is_set():
+            path = chance.choice(sorted(expected))
+            status, got = get(client, path)
+            same = "same bytes" if got == expected[path] else f"other bytes at {path}"
+            seen[same if status == 200 else str(status)] += 1
+        client.close()
+        answers.append(seen)
+
+    with served(WatchedDaemon(folder, database_url, lists=lists)) as daemon:
+        first, then = numbered("f", 20), numbered("t", 100)
+        assert [daemon.send(raw) for raw in first] == [250] * len(first)
+        until(lambda: counts(database_url) == (len(first), 0), "the first records")
+        client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
+        ids = [one["id"] for one in json.loads(get(client, "/api/patches/?per_page=250")[1])]
+        assert len(ids) == len(first)
+        paths = [f"/api/patches/{one}/" for one in ids] + [f"/patch/{one}/mbox/" for one in ids]
+        expected = {path: get(client, path)[1] for path in paths}
+        client.close()
+        readers = [threading.Thread(target=read, args=(seed, expected)) for seed in range(8)]
+        for reader in readers:
+            reader.start()
+        try:
+            with daemon.client() as sender:
+                assert [code_of(sender, raw) for raw in then] == [250] * len(then)
+            until(lambda: counts(database_url) == (len(first) + len(then), 0), "all records")
+        finally:
+            done.set()
+            for reader in readers:
+                reader.join()
+        assert daemon.metric("ingest_quarantine_mails") == 0
+    assert len(answers) == len(readers), "none ended by an exception"
+    assert set(sum(answers, Counter())) == {"same bytes"}
 
 
 # --- a life -----------------------------------------------------------------------------------
