@@ -138,6 +138,7 @@ def _undisturbed() -> Iterator[None]:
 
 # --- in the process -----------------------------------------------------------------------------
 
+# Of a process of its own, which has one thread that uses it.
 _own: list[Bench] = []
 
 

@@ -240,6 +240,7 @@ def _person(message: Message, config: Config) -> tuple[Submitter, Mailmap]:
     return who, joined
 
 
+# Shared by threads: the cache has a lock of its own, and nobody changes a `Mailmap`.
 @lru_cache(maxsize=2)  # the one in use, and one that it has replaced
 def _mailmap(text: str) -> Mailmap:
     return mailmap(text)

@@ -105,7 +105,9 @@ def test_many_read_while_mail_comes(database_url: str, folder: Path) -> None:
     done = threading.Event()
 
     def numbered(prefix: str, count: int) -> list[bytes]:
-        text = "A change that takes many words to explain.\n" * 200
+        # Large, and hard to compress: threads are to be busy with it at the same time.
+        chance = random.Random(prefix)
+        text = "\n".join(chance.randbytes(36).hex() for _ in range(1_500))
         return [
             mails.mail(f"{prefix}{one}@example.org", f"[PATCH] {prefix}: change {one}",
                        mails.patch_body(f"{text}{one}\n", name=f"{prefix}{one}"))

@@ -24,7 +24,7 @@ from ingest.store.reader import Reading
 @dataclass(frozen=True, slots=True)
 class Context:
     """`engine`: for what writes. `config`: asked for at each request, since a daemon may read it
-    anew."""
+    anew. Shared by the threads of the API: frozen, and an engine may be."""
 
     engine: Engine
     configured: Callable[[], Config]

@@ -11,7 +11,10 @@ _MOST = 10_000
 
 
 class Buckets:
-    """`rate`: requests a second; `burst`: how many may come at once."""
+    """`rate`: requests a second; `burst`: how many may come at once.
+
+    Belongs to the thread of the server's event loop, and has no lock.
+    """
 
     def __init__(self, rate: float, burst: int) -> None:
         self._rate = rate

@@ -21,7 +21,11 @@ _BY_FORCE = frozenset(End) - {End.RECYCLED, End.STOPPED}
 
 
 class Meter:
-    """Reads totals and adds what is new to `metrics`."""
+    """Reads totals and adds what is new to `metrics`, whose counters have locks.
+
+    Belongs to the event loop, but for `queue`, which another thread calls and which reads nothing
+    of this object's own.
+    """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics

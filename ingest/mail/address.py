@@ -78,6 +78,7 @@ def sender(value: str) -> Sender:
     return _known_sender(value) if len(value) <= _MAX_KNOWN else _sender(value)
 
 
+# Shared by threads: the cache has a lock of its own, its results are immutable.
 @lru_cache(maxsize=1_000)
 def _known_sender(value: str) -> Sender:
     return _sender(value)

@@ -116,6 +116,7 @@ def decode(data: bytes, name: str | None) -> Decoded:
         return Decoded(_storable(data.decode(codec, "replace")), _BAD_BYTES)
 
 
+# Shared by threads: the cache has a lock of its own, its results are text.
 @lru_cache(maxsize=256)
 def _codec(name: str) -> str | None:
     return _CODECS.get(name.lower().translate(_SQUEEZE))

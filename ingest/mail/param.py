@@ -42,6 +42,7 @@ def parse(value: str) -> Parameters:
     return _known(value) if len(value) <= _MAX_KNOWN else _parse(value[:_MAX_CHARS])
 
 
+# Shared by threads: the cache has a lock of its own, and nobody changes the values of a result.
 @lru_cache(maxsize=500)
 def _known(value: str) -> Parameters:
     return _parse(value)

@@ -187,6 +187,7 @@ def parse_subject(text: str, *, list_names: Collection[str] = ()) -> Subject:
 
 
 # Lists see the same brackets again and again. (They have `_READ` characters at most.)
+# Shared by threads: the cache has a lock of its own, its results are immutable.
 @lru_cache(maxsize=1_000)
 def _marks(tags: tuple[str, ...]) -> _Marks:
     (number, minor, total), heads = _numbering(tags)

@@ -278,6 +278,7 @@ def _is_wrapped(parts: list[str], key: str, text: str) -> bool:
     return key in ("link", "closes") and value == "" and _URL.match(text) is not None
 
 
+# Shared by threads: the cache has a lock of its own, its results are truths.
 @lru_cache(maxsize=1_000)  # the same few people sign, and values are of `_MAX_VALUE` at most
 def _has_address(value: str) -> bool:
     return "@" in value and _ADDRESS.search(value) is not None

@@ -109,11 +109,13 @@ class InOrder(Join):
 
 @compiles(InOrder)
 def _in_order(element: InOrder, compiler: SQLCompiler, **words: Any) -> str:
-    return compiler.visit_join(element, **words)
+    written: str = compiler.visit_join(element, **words)  # type: ignore[no-untyped-call]
+    return written
 
 
 @compiles(InOrder, "sqlite")
 def _in_order_sqlite(element: InOrder, compiler: SQLCompiler, **words: Any) -> str:
+    assert element.onclause is not None
     sides = {**words, "asfrom": True}
     left, right = (compiler.process(one, **sides) for one in (element.left, element.right))
     on = compiler.process(element.onclause, **{**words, "asfrom": False})

@@ -126,6 +126,7 @@ def unflushed_transaction(engine: Engine) -> Iterator[Connection]:
             _flush(connection, "FULL")
 
 
+# Shared by all threads that write: looked up under `_turns_lock`, and each turn is a lock itself.
 _turns: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 _turns_lock = threading.Lock()
 

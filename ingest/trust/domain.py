@@ -71,6 +71,7 @@ def alignment(signer: str, author: str) -> Alignment:
     return Alignment.NONE
 
 
+# Shared by threads: read only once it is made. Two that come first may each make one.
 @cache
 def _suffixes() -> PublicSuffixList:
     return PublicSuffixList()

@@ -9,6 +9,9 @@ patatt computes, and runs `git mailinfo`, `gpg` and `ssh-keygen` for it: this mo
 and belongs where it can be killed. What patatt would do and we do not: look into the default
 GnuPG keyring of whoever runs us, and judge two signatures of one identity by the first of them.
 gpg judges by its own clock whether a key has expired.
+
+Threads of the API and a replay judge at the same time: patatt's two caches are dictionaries to
+which whole values are added, under the key's own bytes; each signature has a folder of its own.
 """
 
 from __future__ import annotations
