@@ -34,20 +34,77 @@ class StoreError(Exception):
 
 
 def parse_url(url: str) -> URL:
-    """The URL with the driver that we use. Raises `StoreError` for anything else."""
+    """Parse the URL of a database, and set the driver that we use.
+
+    Raises `StoreError` for a URL of another database, and for one whose user and password cannot
+    be told from the rest: what is taken for the host ends up in messages.
+    """
+    form = "write sqlite:///FILE or postgresql://USER@HOST/NAME"
     try:
         parsed = make_url(url)
     except ArgumentError:
+        raise StoreError(f"not a database URL: {redacted(url)!r}; {form}") from None
+    except ValueError:
         raise StoreError(
-            f"not a database URL: {url!r}; write sqlite:///FILE or postgresql://USER@HOST/NAME"
+            f"not a database URL: {redacted(url)!r}: the port is not a number; {form}, and %XX "
+            "for each of @ / : ? in a password"
         ) from None
-    if parsed.drivername in ("postgres", "postgresql", "postgresql+psycopg"):
-        return parsed.set(drivername="postgresql+psycopg")
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         return parsed.set(drivername="sqlite")
-    raise StoreError(
-        f"no support for {parsed.drivername!r} databases; use sqlite:///FILE or postgresql://…"
-    )
+    if parsed.drivername not in _POSTGRES:
+        raise StoreError(
+            f"no support for {parsed.drivername!r} databases; use sqlite:///FILE or postgresql://…"
+        )
+    if not _is_clear(url):
+        raise StoreError(
+            f"not a database URL: {redacted(url)!r}: write %40 for @, %2F for / and %3F for ? "
+            "in a user's name or a password"
+        )
+    return parsed.set(drivername="postgresql+psycopg")
+
+
+_POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
+# Parameters of a URL whose values are shown. Others may hold a password or lead to one.
+_SHOWN = ("host", "port", "user", "dbname", "sslmode", "connect_timeout", "application_name")
+
+
+def redacted(url: str | URL) -> str:
+    """Return the URL without its secrets, for messages and logs. No other form of it is shown.
+
+    Of a URL in which a password cannot be told from the rest, only the scheme is left.
+    """
+    text = url if isinstance(url, str) else url.render_as_string(hide_password=False)
+    scheme, cut, _ = text.partition("://")
+    if not cut or not scheme.replace("+", "").isalnum():
+        return text if not set(text) & set("@=:\n") else "***"
+    try:
+        parsed = make_url(text)
+    except (ArgumentError, ValueError):
+        return f"{scheme}://***"
+    if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
+        return f"sqlite:///{parsed.database or ''}" if parsed.host is None else "sqlite://***"
+    if not _is_clear(text) or parsed.drivername not in _POSTGRES:
+        return f"{scheme}://***"
+    shown = {key: value for key, value in parsed.query.items() if key in _SHOWN}
+    bare = parsed.set(drivername="postgresql", query={})
+    hidden = ["***"] if "?" in text and len(shown) < text.partition("?")[2].count("&") + 1 else []
+    said = [f"{key}={one}" for key, value in shown.items() for one in _each(value)]
+    query = "&".join([*said, *hidden])
+    return bare.render_as_string(hide_password=True) + (f"?{query}" if query else "")
+
+
+def _is_clear(url: str) -> bool:
+    """Tell whether a PostgreSQL URL can be read in one way only: each part of it is what its
+    author meant. An unescaped @, / or ? in a password makes host, name or parameters of its end."""
+    authority, _, path = url.partition("://")[2].partition("?")[0].partition("/")
+    query = url.partition("?")[2]
+    if "@" in query or "\n" in url or authority.count("@") > 1:
+        return False
+    return "@" not in path or not authority
+
+
+def _each(value: str | tuple[str, ...]) -> tuple[str, ...]:
+    return (value,) if isinstance(value, str) else value
 
 
 def open_store(url: str, *, create: bool = False, migrate: bool = False) -> Engine:
@@ -58,7 +115,7 @@ def open_store(url: str, *, create: bool = False, migrate: bool = False) -> Engi
     command that only reads changes nothing.
     """
     parsed = parse_url(url)
-    shown = parsed.set(drivername=parsed.get_backend_name()).render_as_string(hide_password=True)
+    shown = redacted(url)
     if parsed.drivername == "sqlite":
         _check_sqlite_path(parsed, create=create)
     engine = _engine(parsed)
