@@ -466,19 +466,49 @@ def test_a_store_that_may_not_be_written(tmp_path: Path, name: str) -> None:
 READERS = [
     ("show", "p@example.org"), ("show", "--raw", "p@example.org"), ("series",),
     ("mbox", "p@example.org"), ("export",), ("reparse",), ("export", "-o", "out.jsonl"),
+    ("audit", "-"), ("check",), ("check", "--series"), ("check", "--people"),
+    ("token", "add", "ci"), ("token", "list"), ("token", "revoke", "ci"),
+    ("quarantine", "list"), ("quarantine", "show", "1"), ("quarantine", "retry", "--all"),
+    ("api", "--listen", "127.0.0.1:0"), ("series", "k", "--split", "p@example.org"),
 ]  # fmt: skip
+# What each of them says then, behind where it looked and what named it.
+HOW_TO = "name a store with --database, $INGEST_DATABASE or --config; `ingest replay"
 
 
 @pytest.mark.parametrize("words", READERS, ids=" ".join)
 def test_what_reads_makes_no_store(tmp_path: Path, words: Sequence[str]) -> None:
-    done = ingest(*words, cwd=tmp_path)
-    one_line(done, "no database at ingest.db; `ingest replay SOURCE` makes one")
+    done = ingest(*words, cwd=tmp_path, patience=60)
+    one_line(done, f"no database at {tmp_path}/ingest.db (the default); {HOW_TO}")
     assert files(tmp_path) == []
 
 
-def test_what_reads_leaves_an_empty_database_alone(postgres_url: str, tmp_path: Path) -> None:
-    done = ingest("--database", postgres_url, "series", cwd=tmp_path)
-    one_line(done, "is empty; `ingest replay SOURCE` fills it")
+@pytest.mark.parametrize(
+    "words", [("series",), ("check",), ("token", "list"), ("reparse",), ("api",)], ids=" ".join
+)
+def test_an_empty_file_is_no_store(tmp_path: Path, words: Sequence[str]) -> None:
+    (tmp_path / "ingest.db").touch()
+    done = ingest(*words, cwd=tmp_path, patience=60)
+    one_line(done, f"sqlite:///ingest.db is empty (the default); {HOW_TO}")
+    assert files(tmp_path) == ["ingest.db"]
+    assert (tmp_path / "ingest.db").stat().st_size == 0
+
+
+def test_who_named_a_store_that_is_not_there_is_said(tmp_path: Path) -> None:
+    (tmp_path / "c.toml").write_text("database = 'sqlite:///c.db'\n")
+    given = {"INGEST_CONFIG": "c.toml"}
+    one_line(ingest("series", cwd=tmp_path, env=given), "/c.db (as c.toml says); name a store")
+    given |= {"INGEST_DATABASE": "sqlite:///e.db"}
+    one_line(ingest("series", cwd=tmp_path, env=given), "/e.db (as $INGEST_DATABASE says)")
+    done = ingest("--database", "sqlite:///o.db", "series", cwd=tmp_path, env=given)
+    one_line(done, "/o.db (as --database says)")
+
+
+@pytest.mark.parametrize("words", [("series",), ("token", "add", "ci"), ("api",)], ids=" ".join)
+def test_what_reads_leaves_an_empty_database_alone(
+    postgres_url: str, tmp_path: Path, words: Sequence[str]
+) -> None:
+    done = ingest("--database", postgres_url, *words, cwd=tmp_path, patience=60)
+    one_line(done, f"is empty (as --database says); {HOW_TO}")
     engine = create_engine(postgres_url)
     with engine.connect() as connection:
         query = "SELECT count(*) FROM pg_tables WHERE schemaname = 'public'"

@@ -39,7 +39,7 @@ def command(settings: Settings, listen: str | None) -> None:
         except Unfit as error:
             raise click.UsageError(f"--listen must be {error}") from None
     config = replace(config, api=made)
-    engine = settings.open(create=True)
+    engine = settings.open(migrate=True)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
     try:
         server = ApiServer(engine, lambda: config)

@@ -13,7 +13,7 @@ from sqlalchemy import Engine
 
 from ingest import setting
 from ingest.config import Config, ConfigError, TrustConfig, load_config
-from ingest.store.database import open_store
+from ingest.store.database import NoStoreError, StoreError, open_store
 
 if TYPE_CHECKING:
     from ingest.replay import Ask
@@ -39,21 +39,34 @@ class Settings:
     def __init__(self, database: str | None, config: str | None) -> None:
         self._path = config or os.environ.get("INGEST_CONFIG")
         self.config = self.reload()
-        self.url = (
-            database
-            or os.environ.get("INGEST_DATABASE")
-            or self.config.database
-            or _credential()
-            or DEFAULT_DATABASE
-        )
+        self.url, self._origin = self._named(database)
+
+    def _named(self, database: str | None) -> tuple[str, str]:
+        """The URL of the database, and what names it."""
+        if database:
+            return database, "as --database says"
+        if given := os.environ.get("INGEST_DATABASE"):
+            return given, "as $INGEST_DATABASE says"
+        if self.config.database:
+            return self.config.database, f"as {self._path} says"
+        if given := _credential():
+            return given, "as the credential says"
+        return DEFAULT_DATABASE, "the default"
 
     def reload(self) -> Config:
         """The configuration as its file says now. Raises `ConfigError`."""
         return load_config(Path(self._path)) if self._path else Config()
 
     def open(self, *, create: bool = False, migrate: bool = False) -> Engine:
-        """The store, as `open_store` has it. Raises `StoreError`."""
-        return open_store(self.url, create=create, migrate=migrate)
+        """The store, as `open_store` has it. Raises `StoreError`, which says where a store was
+        looked for and how to name another."""
+        try:
+            return open_store(self.url, create=create, migrate=migrate)
+        except NoStoreError as error:
+            raise StoreError(
+                f"{error.what} ({self._origin}); name a store with --database, $INGEST_DATABASE "
+                "or --config; `ingest replay SOURCE` and `ingest serve` make one"
+            ) from None
 
 
 def _credential() -> str | None:

@@ -37,7 +37,7 @@ def add(settings: Settings, name: str, lists: tuple[str, ...], email: str) -> No
 
     if not name.strip() or any(not letter.isprintable() for letter in name):
         raise click.ClickException("a name needs letters, all of which can be shown")
-    engine = settings.open(create=True)
+    engine = settings.open(migrate=True)
     try:
         with write_transaction(engine) as connection:
             scope = [_list_id(connection, settings, one) for one in lists]

@@ -33,6 +33,14 @@ class StoreError(Exception):
     """The database cannot be used. The text is one line: what is wrong and what to do."""
 
 
+class NoStoreError(StoreError):
+    """There is no store there, or an empty database. `what`: that alone, without what to do."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(f"{what}; `ingest replay SOURCE` or `ingest serve` makes a store")
+        self.what = what
+
+
 def parse_url(url: str) -> URL:
     """Parse the URL of a database, and set the driver that we use.
 
@@ -112,7 +120,8 @@ def open_store(url: str, *, create: bool = False, migrate: bool = False) -> Engi
 
     With `create`, an empty database gets its schema; with that or `migrate`, an older one is
     brought up to date. Else both are errors, so that a mistyped path makes no file and a
-    command that only reads changes nothing.
+    command that only reads changes nothing. Raises `StoreError`; `NoStoreError` where there is
+    none.
     """
     parsed = parse_url(url)
     shown = redacted(url)
@@ -221,7 +230,7 @@ def _check_sqlite_path(url: URL, *, create: bool) -> None:
     if path.is_dir():
         raise StoreError(f"{path} is a folder; name a file: sqlite:///{path}/ingest.db")
     if not path.exists() and not create:
-        raise StoreError(f"no database at {path}; `ingest replay SOURCE` makes one")
+        raise NoStoreError(f"no database at {path.absolute()}")
     if not path.parent.is_dir():
         raise StoreError(f"no folder {path.parent} to hold the database {path.name}; make it first")
 
@@ -311,7 +320,7 @@ def _settle_schema(engine: Engine, shown: str, *, create: bool, migrate: bool) -
     if found == REVISIONS[-1]:
         return
     if found is None and not create:
-        raise StoreError(f"{shown} is empty; `ingest replay SOURCE` fills it")
+        raise NoStoreError(f"{shown} is empty")
     if found is not None and not migrate:
         raise StoreError(
             f"{shown} has the older schema {found}; any writing command, such as "
