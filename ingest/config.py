@@ -182,6 +182,16 @@ class Config:
         found = self.find(list_id)
         return found.link_name if found else list_id.split(".", 1)[0] or list_id
 
+    def called(self, name: str, known: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return the ids of the lists that are called `name`: by id, or by link name.
+
+        `known`: ids of lists that are not configured, whose link name is the first label. Several
+        of them may have the same one. Case does not matter.
+        """
+        name = name.lower()
+        every = {one.list_id for one in self.lists} | set(known)
+        return tuple(sorted(one for one in every if name in (one, self.link_name(one).lower())))
+
     def taken(self, named: Iterable[ListName]) -> tuple[ListName, ...]:
         """Those of the lists that a message names which are taken, with their addresses."""
         if not self.lists:

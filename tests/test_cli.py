@@ -151,7 +151,47 @@ def test_series(filled: Path) -> None:
     assert json.loads(run(filled, "series", "--json", "-n", "2").output) == rows[:2]
     assert json.loads(run(filled, "series", "--json", "--list", "dev").output) == rows
     assert json.loads(run(filled, "series", "--json", "--incomplete").output) == []
-    assert run(filled, "series", "--list", "nobody").output == "no series of nobody\n"
+    assert json.loads(run(filled, "series", "--json", "--list", mails.LIST.upper()).output) == rows
+    one_line(ingest("series", "--list", "none", cwd=filled), "no list is called none")
+
+
+RENAMED = f"""
+[lists.kernel-dev]
+list_id = "{mails.LIST}"
+[lists.quiet]
+list_id = "none.lists.example.org"
+"""
+
+
+def test_a_list_is_called_as_the_configuration_has_it(filled: Path, tmp_path: Path) -> None:
+    """Also where its link name is not the first label of its id, and wherever --list is given."""
+    (tmp_path / "c.toml").write_text(RENAMED)
+    configured = ["--config", str(tmp_path / "c.toml")]
+    every = run(filled, "series", "--json").output
+    for name in ("kernel-dev", mails.LIST):
+        assert run(filled, *configured, "series", "--json", "--list", name).output == every
+    assert run(filled, *configured, "series", "--list", "quiet").output == "no series of quiet\n"
+    done = ingest(*configured, "series", "--list", "dev", cwd=filled)
+    one_line(done, "no list is called dev")
+    archive = str(filled / "archive.mbox")
+    replay = ["replay", "-q", "--list", "kernel-dev", archive]
+    ingest_ok(*configured, *replay, cwd=tmp_path)
+    found = run(tmp_path, *configured, "audit", "--list", "kernel-dev", archive).output
+    assert found.endswith("0 missing, 0 altered, 0 extra\n"), found
+    with sqlite3.connect(tmp_path / "ingest.db") as connection:
+        assert connection.execute("SELECT list_id FROM list").fetchall() == [(mails.LIST,)]
+    connection.close()
+
+
+def test_a_name_that_several_lists_have_gets_no_token(tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path / 'ingest.db'}", create=True)
+    mails.store(engine, [mails.patch(f"{name}@example.org", list_id=f"dev.{name}.org")
+                         for name in "ab"])  # fmt: skip
+    engine.dispose()
+    done = ingest("token", "add", "ci", "--list", "dev", cwd=tmp_path)
+    one_line(done, "dev may be any of dev.a.org, dev.b.org; give the list's id")
+    assert len(json.loads(run(tmp_path, "series", "--json", "--list", "dev").output)) == 2
+    assert len(json.loads(run(tmp_path, "series", "--json", "--list", "dev.a.org").output)) == 1
 
 
 def test_one_series(filled: Path) -> None:

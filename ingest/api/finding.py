@@ -32,19 +32,15 @@ def lists_asked(connection: Connection, asked: Asked, config: Config) -> list[in
     if not values:
         return None
     numbers, names = chosen(values)
-    configured = {one.link_name: one.list_id for one in config.lists}
     list_ = schema.list_.c
-    rows = connection.execute(select(list_.id, list_.list_id)).all()
-    by_name: dict[str, list[int]] = {}
-    for row in rows:
-        for name in (config.link_name(row.list_id), row.list_id):
-            by_name.setdefault(name, []).append(row.id)
-    known = {row.id for row in rows}
-    unknown = [one for one in names if one not in by_name and one not in configured]
+    rows = {row.list_id: row.id for row in connection.execute(select(list_.id, list_.list_id))}
+    named = {name: config.called(name, rows) for name in names}
+    known = set(rows.values())
+    unknown = [name for name, ids in named.items() if not ids]
     unknown += [str(one) for one in numbers if one not in known]
     if unknown:
         raise Refused(400, {"project": [f"There is no project {unknown[0]!r}."]})
-    return numbers + [row_id for one in names for row_id in by_name.get(one, ())]
+    return numbers + [rows[one] for ids in named.values() for one in ids if one in rows]
 
 
 def people_asked(connection: Connection, asked: Asked) -> list[int] | None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.options import Settings, list_ids, store_options
+from ingest.cli.options import Settings, filed_under, list_ids, store_options
 from ingest.cli.progress import progress
 from ingest.cli.terminal import safe_line
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 @click.command(name="audit")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.option("--list", "lists", metavar="LIST-ID", multiple=True, callback=list_ids,
+@click.option("--list", "lists", metavar="LIST", multiple=True, callback=list_ids,
               help="The list that the mail was filed under, as for `ingest replay`.")  # fmt: skip
 @click.option("--extra/--no-extra", default=True,
               help="Whether to name what the store has and the archive has not.")  # fmt: skip
@@ -57,7 +57,7 @@ def command(
         engine,
         opened,
         settings.config,
-        route=lists,
+        route=filed_under(settings.config, lists),
         extra=extra,
         progress=lambda source: progress(source, quiet=quiet or as_json),
     )

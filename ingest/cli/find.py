@@ -5,7 +5,8 @@ from __future__ import annotations
 import click
 from sqlalchemy import Connection
 
-from ingest.store import read, schema
+from ingest.config import Config
+from ingest.store import read, schema, sound
 from ingest.store.read import MessageRow, SeriesRow
 
 
@@ -31,3 +32,10 @@ def series(connection: Connection, name: str) -> SeriesRow:
     if not found:
         raise click.ClickException(f"no series {name} in the store; `ingest series` lists them")
     return found[0]
+
+
+def lists(connection: Connection, config: Config, name: str) -> tuple[str, ...]:
+    """The ids of the lists of that id or link name, configured or stored; at least one."""
+    if ids := config.called(name, sound.list_ids(connection)):
+        return ids
+    raise click.ClickException(f"no list is called {name}; a list is known once mail of it is")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -67,6 +67,18 @@ class Settings:
                 f"{error.what} ({self._origin}); name a store with --database, $INGEST_DATABASE "
                 "or --config; `ingest replay SOURCE` and `ingest serve` make one"
             ) from None
+
+
+def filed_under(config: Config, names: Iterable[str]) -> tuple[str, ...]:
+    """The ids of the lists that mail is filed under: of those configured by id or link name, or
+    the id of a list that is new. Raises `UsageError` for a name of several."""
+    ids: list[str] = []
+    for name in names:
+        known = config.called(name) or (name,)
+        if len(known) > 1:
+            raise click.UsageError(f"{name} may be any of {', '.join(known)}; give the list's id")
+        ids += known
+    return tuple(ids)
 
 
 def _credential() -> str | None:

@@ -7,14 +7,14 @@ import time
 
 import click
 
-from ingest.cli.options import Settings, asker, list_ids, parsers_option, store_options
+from ingest.cli.options import Settings, asker, filed_under, list_ids, parsers_option, store_options
 from ingest.cli.progress import progress
 
 
 @click.command(name="replay")
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
-@click.option("--list", "lists", metavar="LIST-ID", multiple=True, callback=list_ids,
-              help="File the mail under this list, whatever its List-Id says.")  # fmt: skip
+@click.option("--list", "lists", metavar="LIST", multiple=True, callback=list_ids,
+              help="File the mail under this list, by id or link name.")  # fmt: skip
 @click.option("--again", is_flag=True, help="From the start, not from where the last run stopped.")
 @click.option("--dns", is_flag=True,
               help="Ask DNS for the keys of signatures, and keep what it says. Slow.")  # fmt: skip
@@ -57,7 +57,7 @@ def command(
                 engine,
                 source,
                 settings.config,
-                route=lists,
+                route=filed_under(settings.config, lists),
                 again=again,
                 ask=ask,
                 parsers=parsers,

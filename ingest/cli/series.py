@@ -60,7 +60,8 @@ def command(
         key = _pin(engine, key, move=move, join=join, split=split, unpin=unpin)
     with engine.connect() as connection:
         if key is None:
-            rows = _newest(connection, list_id, incomplete, limit)
+            named = None if list_id is None else find.lists(connection, settings.config, list_id)
+            rows = _newest(connection, named, incomplete, limit)
             if as_json:
                 shown = [_brief(connection, row) for row in rows]
                 click.echo(json.dumps(shown, ensure_ascii=False, indent=1))
@@ -85,11 +86,11 @@ def command(
 
 
 def _newest(
-    connection: Connection, list_id: str | None, incomplete: bool, limit: int
+    connection: Connection, list_ids: tuple[str, ...] | None, incomplete: bool, limit: int
 ) -> list[SeriesRow]:
     from ingest.store import read
 
-    ids = read.newest_series(connection, list_id=list_id, incomplete=incomplete, limit=limit)
+    ids = read.newest_series(connection, list_ids=list_ids, incomplete=incomplete, limit=limit)
     rows = {row.id: row for row in read.series_by_id(connection, ids)}
     return [rows[one] for one in ids]
 

@@ -85,13 +85,9 @@ def revoke(settings: Settings, name: str) -> None:
 
 def _list_id(connection: Connection, settings: Settings, name: str) -> str:
     """A list by id or link name, known to the configuration or to the store."""
-    from sqlalchemy import select
+    from ingest.cli import find
 
-    from ingest.store import schema
-
-    known = {one.list_id for one in settings.config.lists}
-    known |= set(connection.execute(select(schema.list_.c.list_id)).scalars())
-    for one in sorted(known):
-        if name in (one, settings.config.link_name(one)):
-            return one
-    raise click.ClickException(f"no list is called {name}; a list is known once mail of it is")
+    ids = find.lists(connection, settings.config, name)
+    if len(ids) > 1:
+        raise click.ClickException(f"{name} may be any of {', '.join(ids)}; give the list's id")
+    return ids[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -347,20 +347,20 @@ def series_by_id(connection: Connection, ids: Iterable[int]) -> list[SeriesRow]:
 
 
 def newest_series(
-    connection: Connection, *, list_id: str | None, incomplete: bool, limit: int
+    connection: Connection, *, list_ids: Collection[str] | None, incomplete: bool, limit: int
 ) -> list[int]:
-    """The ids of series, the newest first. `list_id`: a list's id or link name."""
+    """The ids of series, the newest first. `list_ids`: of these lists only; None for all."""
     series, member, posting = schema.series.c, schema.member.c, schema.posting.c
     query = select(series.id).order_by(series.date.desc().nulls_last(), series.id.desc())
     if incomplete:
         query = query.where(series.received_all.is_(False))
-    if list_id is not None:
+    if list_ids is not None:
         list_ = schema.list_.c
         named = (
             select(member.series_id)
             .join(schema.posting, posting.message_id == member.message_id)
             .join(schema.list_, list_.id == posting.list_id)
-            .where((list_.list_id == list_id.lower()) | (list_.link_name == list_id))
+            .where(list_.list_id.in_(list_ids))
         )
         query = query.where(series.id.in_(named))
     return list(connection.execute(query.limit(limit)).scalars())
