@@ -22,8 +22,9 @@ import pytest
 from sqlalchemy import Engine, func, inspect, select
 
 from ingest.api.hooks import SIGNATURE, Hooks
-from ingest.api.run import ApiServer, CannotListen
+from ingest.api.run import ApiServer
 from ingest.config import ApiConfig, Config
+from ingest.intake.endpoint import ListenError
 from ingest.setting import InetAddress, UnixAddress
 from ingest.store import events, schema
 from ingest.store.database import open_store, write_transaction
@@ -115,7 +116,7 @@ def test_it_answers_at_a_socket_in_a_folder_too(tmp_path: Path) -> None:
     for _ in range(2):  # the second time a dead one lies there
         with serving(engine, ApiConfig(listen=UnixAddress(path), rate=1, burst=3)) as address:
             assert address == f"unix:{path}"
-            with pytest.raises(CannotListen, match="already in use"):
+            with pytest.raises(ListenError, match="another program listens there"):
                 ApiServer(engine, lambda: Config(api=ApiConfig(listen=UnixAddress(path))))
             asked = http.client.HTTPConnection("localhost")
             asked.sock = socket.socket(socket.AF_UNIX)
@@ -131,12 +132,25 @@ def test_it_answers_at_a_socket_in_a_folder_too(tmp_path: Path) -> None:
     engine.dispose()
 
 
+def test_it_answers_at_every_address_of_the_machine(tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    config = ApiConfig(listen=InetAddress("*", 0), rate=100_000, burst=100_000)
+    with serving(engine, config) as addresses:
+        for address in addresses.split(", "):
+            port = address.rpartition(":")[2]
+            host = "[::1]" if "[" in address else "127.0.0.1"
+            with urllib.request.urlopen(f"http://{host}:{port}/api/", timeout=30) as answer:
+                assert answer.status == 200
+        assert "http://0.0.0.0:" in addresses
+    engine.dispose()
+
+
 def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     with serving(engine) as address:
         port = int(address.rpartition(":")[2])
         config = Config(api=ApiConfig(listen=InetAddress("127.0.0.1", port)))
-        with pytest.raises(CannotListen, match=f"127.0.0.1:{port}: Address already in use"):
+        with pytest.raises(ListenError, match=f"127.0.0.1:{port}: Address already in use"):
             ApiServer(engine, lambda: config)
     engine.dispose()
 

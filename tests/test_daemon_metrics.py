@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.daemon import metrics as module
 from ingest.daemon.metrics import Metrics, MetricsServer
+from ingest.intake.endpoint import ListenError
 from ingest.setting import InetAddress
 
 
@@ -139,7 +140,7 @@ def test_many_at_once_are_turned_away_and_let_go(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_port_that_is_taken() -> None:
-    with served(metrics()) as port, pytest.raises(OSError, match="in use"):
+    with served(metrics()) as port, pytest.raises(ListenError, match="in use"):
         MetricsServer(InetAddress("127.0.0.1", port), metrics(), lambda: None)
 
 
@@ -147,10 +148,15 @@ def test_a_server_that_was_never_started_stops() -> None:
     MetricsServer(InetAddress("127.0.0.1", 0), metrics(), lambda: None).stop()
 
 
+def test_every_address_of_the_machine() -> None:
+    with served(metrics(), host="*") as port:
+        assert get(port, "/healthz")[0] == 200
+
+
 def test_ipv6() -> None:
     try:
         server = MetricsServer(InetAddress("::1", 0), metrics(), lambda: None)
-    except OSError as error:
+    except ListenError as error:
         pytest.skip(f"no IPv6 here: {error}")
     server.start()
     with socket.create_connection(("::1", server.port), 10) as client:

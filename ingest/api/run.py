@@ -7,12 +7,9 @@ configured otherwise; what stands in front of it (nginx, Caddy) brings TLS.
 from __future__ import annotations
 
 import contextlib
-import errno
 import logging
-import socket
 import threading
 from collections.abc import Callable
-from pathlib import Path
 
 import uvicorn
 from sqlalchemy import Engine
@@ -21,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.api.app import STATEMENT_TIMEOUT, make_app
 from ingest.api.hooks import Hooks
 from ingest.config import ApiConfig, Config
-from ingest.intake.endpoint import address_of
-from ingest.setting import Address, InetAddress, UnixAddress
+from ingest.intake.endpoint import ListenError, bind
+from ingest.setting import UnixAddress
 from ingest.store.clock import utcnow
 from ingest.store.database import write_transaction
 from ingest.store.events import behind, follow, publish
@@ -30,12 +27,9 @@ from ingest.store.words import index_words
 
 log = logging.getLogger(__name__)
 
+SOCKET_MODE = 0o666
 _TICK = 1.0  # seconds between two looks for what has happened
 _LET_GO = 10.0  # seconds for requests and calls in hand
-
-
-class CannotListen(Exception):  # noqa: N818 - reads better where it is raised
-    """The text is one line."""
 
 
 class ApiServer:
@@ -44,7 +38,7 @@ class ApiServer:
 
     `engine`: of the store, up to date. `configured`: the configuration as it is now.
     `seconds`: the limit of a query.
-    Listens once it is made; `start` answers, `stop` ends what is in hand. Raises `CannotListen`.
+    Listens once it is made; `start` answers, `stop` ends what is in hand. Raises `ListenError`.
     """
 
     def __init__(
@@ -57,7 +51,11 @@ class ApiServer:
         settings = configured().api or ApiConfig()
         self._engine = engine
         self._configured = configured
-        self._socket = _bind(settings.listen)
+        try:
+            # Whoever may read the pages: what is written needs a token.
+            self._bound = bind(settings.listen, mode=SOCKET_MODE)
+        except ListenError as error:
+            raise ListenError(f"cannot serve the API at {error}") from None
         self._server = uvicorn.Server(
             uvicorn.Config(
                 make_app(engine, configured, seconds=seconds),
@@ -86,8 +84,10 @@ class ApiServer:
 
     @property
     def address(self) -> str:
-        bound = address_of(self._socket)
-        return str(bound) if isinstance(bound, UnixAddress) else f"http://{bound}"
+        return ", ".join(
+            str(one) if isinstance(one, UnixAddress) else f"http://{one}"
+            for one in self._bound.addresses
+        )
 
     def start(self) -> None:
         for one in self._threads:
@@ -100,14 +100,14 @@ class ApiServer:
         for one in self._threads:
             if one.is_alive():
                 one.join(_LET_GO + 5)
-        self._socket.close()
+        self._bound.close()
 
     def alive(self) -> bool:
         return all(one.is_alive() for one in self._threads)
 
     def _serve(self) -> None:
         # Signals are for the main thread: uvicorn leaves them alone in another.
-        self._server.run(sockets=[self._socket])
+        self._server.run(sockets=list(self._bound.sockets))
 
     def _publish(self) -> None:
         def publish_all() -> None:
@@ -135,39 +135,3 @@ class ApiServer:
             except SQLAlchemyError as error:
                 # The database is away: what has happened waits there.
                 log.warning("events wait: %s", error.__class__.__name__)
-
-
-def _bind(address: Address) -> socket.socket:
-    try:
-        match address:
-            case UnixAddress(path):
-                made = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-                _clear(path)
-                made.bind(path)
-                # Whoever may read the pages: what is written needs a token.
-                Path(path).chmod(0o666)
-            case InetAddress(host, port):
-                family = socket.AF_INET6 if ":" in host else socket.AF_INET
-                # TCP by name: asyncio sends at once only where it sees that it is.
-                made = socket.socket(family, socket.SOCK_STREAM, socket.IPPROTO_TCP)
-                made.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                made.bind((host, port))
-    except OSError as error:
-        where = address.path if isinstance(address, UnixAddress) else address
-        raise CannotListen(f"cannot serve the API at {where}: {error.strerror}") from None
-    made.listen(256)
-    made.setblocking(False)
-    return made
-
-
-def _clear(path: str) -> None:
-    """Remove the socket of a server that was killed. Raises `OSError` where one is alive."""
-    if not Path(path).is_socket():
-        return
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        try:
-            asking.connect(path)
-        except ConnectionRefusedError:
-            Path(path).unlink()
-            return
-    raise OSError(errno.EADDRINUSE, "Address already in use")

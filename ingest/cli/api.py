@@ -23,14 +23,12 @@ def command(settings: Settings, listen: str | None) -> None:
     from dataclasses import replace
 
     from ingest.config import ApiConfig
+    from ingest.optional import require_api
     from ingest.setting import Unfit, socket
 
-    try:
-        from ingest.api.run import ApiServer, CannotListen
-    except ModuleNotFoundError as error:
-        raise click.ClickException(
-            f"{error.name} is missing; `pip install patch-ingest[api]` brings what the API needs"
-        ) from None
+    require_api()
+    from ingest.api.run import ApiServer
+
     config = settings.config
     made = config.api or ApiConfig()
     if listen is not None:
@@ -41,10 +39,7 @@ def command(settings: Settings, listen: str | None) -> None:
     config = replace(config, api=made)
     engine = settings.open(migrate=True)
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
-    try:
-        server = ApiServer(engine, lambda: config)
-    except CannotListen as error:
-        raise click.ClickException(str(error)) from None
+    server = ApiServer(engine, lambda: config)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: ending.set())

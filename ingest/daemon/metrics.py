@@ -19,6 +19,7 @@ from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ingest.daemon.journal import LOG
+from ingest.intake.endpoint import ListenError, bind
 from ingest.setting import InetAddress
 
 # A flush takes milliseconds, a database that is away ends at its time-out.
@@ -85,29 +86,38 @@ class Metrics:
 class MetricsServer:
     """The HTTP server: listens once made, answers from `start` to `stop`.
 
-    `ill` is called for each `/healthz`, from another thread, and must be quick. Raises `OSError`
-    where the address is taken or not this machine's.
+    `ill` is called for each `/healthz`, from another thread, and must be quick. Raises
+    `ListenError` where the address is taken or not this machine's.
     """
 
     def __init__(self, address: InetAddress, metrics: Metrics, ill: Ill) -> None:
-        self._http = _Http(address, metrics, ill)
-        self._thread = Thread(
-            target=self._http.serve_forever, args=(_LOOK_SECONDS,), name="metrics", daemon=True
-        )
+        try:
+            self._bound = bind(address)
+        except ListenError as error:
+            raise ListenError(f"cannot serve metrics at {error}") from None
+        places = BoundedSemaphore(_AT_ONCE)
+        self._servers = [_Http(sock, metrics, ill, places) for sock in self._bound.sockets]
+        self._threads = [
+            Thread(target=one.serve_forever, args=(_LOOK_SECONDS,), name="metrics", daemon=True)
+            for one in self._servers
+        ]
 
     @property
     def port(self) -> int:
         """Where it listens, also where the configuration has port 0."""
-        return int(self._http.server_address[1])
+        return int(self._servers[0].server_address[1])
 
     def start(self) -> None:
-        self._thread.start()
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        if self._thread.ident is not None:
-            self._http.shutdown()
-            self._thread.join(_ANSWER_SECONDS)
-        self._http.server_close()
+        for server, thread in zip(self._servers, self._threads, strict=True):
+            if thread.ident is not None:
+                server.shutdown()
+                thread.join(_ANSWER_SECONDS)
+            server.server_close()
+        self._bound.close()
 
 
 class _Http(ThreadingMixIn, HTTPServer):
@@ -115,22 +125,17 @@ class _Http(ThreadingMixIn, HTTPServer):
 
     daemon_threads = True
     block_on_close = False
-    # After a restart the port must be free at once.
-    allow_reuse_address = True
-    request_queue_size = 32
 
-    def __init__(self, address: InetAddress, metrics: Metrics, ill: Ill) -> None:
-        if ":" in address.host:
-            self.address_family = socket.AF_INET6
+    def __init__(
+        self, sock: socket.socket, metrics: Metrics, ill: Ill, places: BoundedSemaphore
+    ) -> None:
         self.metrics = metrics
         self.ill = ill
-        self._places = BoundedSemaphore(_AT_ONCE)
-        super().__init__((address.host, address.port), _Answer)
-
-    def server_bind(self) -> None:
-        # HTTPServer would look its own name up in the DNS here, which can take minutes.
-        super(HTTPServer, self).server_bind()
-        self.server_name, self.server_port = "localhost", int(self.server_address[1])
+        self._places = places
+        super().__init__(sock.getsockname()[:2], _Answer, bind_and_activate=False)
+        self.socket.close()  # of its own, which is bound to nothing
+        self.socket = sock
+        self.server_name, self.server_port = "localhost", int(sock.getsockname()[1])
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._places.acquire(blocking=False):

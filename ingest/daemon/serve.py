@@ -39,6 +39,7 @@ from ingest.daemon.report import Reporter
 from ingest.daemon.vouched import Vouched, with_keys
 from ingest.daemon.workers import Workers
 from ingest.intake.listener import ListenError
+from ingest.optional import require_configured
 from ingest.setting import InetAddress
 from ingest.store import record, spool
 from ingest.store.clock import utcnow
@@ -98,6 +99,7 @@ class _Daemon:
     def __init__(self, settings: Settings) -> None:
         self._settings = settings
         self._config = settings.load()
+        require_configured(self._config)
         serving = self._config.serve
         start_log(serving.log, environ=settings.environ)
         self._owned = own(settings.url)
@@ -169,31 +171,19 @@ class _Daemon:
         return status
 
     def _http(self, address: InetAddress | None) -> MetricsServer | None:
-        if address is None:
-            return None
-        try:
-            return MetricsServer(address, self._metrics, self._ill)
-        except OSError as error:
-            raise ListenError(f"cannot serve metrics at {address}: {error.strerror}") from None
+        return None if address is None else MetricsServer(address, self._metrics, self._ill)
 
     def _make_api(self) -> ApiServer | None:
         """Where `[api]` is configured. In PostgreSQL its connections are its own: what is asked
         there has a limit of time, and waits for nobody who derives."""
         if self._config.api is None:
             return None
-        try:
-            from ingest.api.run import ApiServer, CannotListen
-        except ModuleNotFoundError as error:
-            raise ConfigError(
-                f"[api] needs {error.name}; `pip install patch-ingest[api]` brings it"
-            ) from None
+        from ingest.api.run import ApiServer
+
         engine = self._engine
         if engine.dialect.name == "postgresql":
             engine = self._asked = open_store(self._settings.url)
-        try:
-            return ApiServer(engine, self._now_configured)
-        except CannotListen as error:
-            raise ListenError(str(error)) from None
+        return ApiServer(engine, self._now_configured)
 
     def _heed_signals(self) -> None:
         loop = asyncio.get_running_loop()

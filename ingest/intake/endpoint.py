@@ -1,8 +1,8 @@
-"""Sockets bound to the addresses that are to be listened at.
+"""Sockets bound to the addresses that are to be listened at: by SMTP, LMTP, the API and metrics.
 
-Input: an address, as `ingest.setting` reads it. Output: listening sockets, and the address of
-each. Refuses, with `ListenError` in one line, what cannot be bound, and never takes a socket file
-away from a program that listens on it.
+Input: an address, as `ingest.setting` reads it. Output: an `Endpoint`, whose sockets listen.
+Refuses, with `ListenError` in one line, what cannot be bound, and never takes a socket file away
+from a program that listens on it.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import shutil
 import socket
 import stat
 from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.setting import MAX_PATH, Address, InetAddress, UnixAddress
@@ -23,18 +24,49 @@ class ListenError(Exception):
     """An address that cannot be listened at. The text is one line: what is wrong."""
 
 
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Sockets that listen, and the address of each, with the port that the kernel chose.
+
+    `file`: the device and inode of a Unix socket's file.
+    """
+
+    sockets: tuple[socket.socket, ...]
+    addresses: tuple[Address, ...]
+    file: tuple[int, int] | None = None
+
+    def remove_file(self) -> None:
+        """Remove the file of a Unix socket, unless it is that of a successor by now."""
+        for address in self.addresses if self.file is not None else ():
+            assert isinstance(address, UnixAddress)
+            with suppress(FileNotFoundError):
+                found = os.lstat(address.path)
+                if (found.st_dev, found.st_ino) == self.file:
+                    Path(address.path).unlink()
+
+    def close(self) -> None:
+        """Listen no longer."""
+        for sock in self.sockets:
+            sock.close()
+        self.remove_file()
+
+
 def bind(
     address: Address, *, mode: int = 0o660, owner: str | None = None, group: str | None = None
-) -> list[socket.socket]:
-    """Sockets that listen at the address: several where a name has several addresses.
+) -> Endpoint:
+    """Listen at the address, with several sockets where a name has several addresses.
 
     `mode`, `owner` and `group` are those of a Unix socket's file. Raises `ListenError`.
     """
     match address:
         case UnixAddress(path):
-            return [_bind_unix(Path(path), mode, owner, group)]
+            sock = _bind_unix(Path(path), mode, owner, group)
+            found = os.lstat(path)
+            # The socket itself knows another path.
+            return Endpoint((sock,), (address,), (found.st_dev, found.st_ino))
         case InetAddress():
-            return _bind_tcp(address)
+            socks = _bind_tcp(address)
+            return Endpoint(tuple(socks), tuple(map(address_of, socks)))
 
 
 def address_of(sock: socket.socket) -> Address:

@@ -12,10 +12,8 @@ Input: a `ListenerConfig` and a `Gate`. Output: what the gate is given. Refuses,
 from __future__ import annotations
 
 import asyncio
-import os
 import socket
 from collections.abc import Sequence
-from pathlib import Path
 
 from ingest.intake import endpoint
 from ingest.intake.endpoint import ListenError
@@ -23,7 +21,7 @@ from ingest.intake.envelope import Gate
 from ingest.intake.limits import Limits, ListenerConfig, Protocol
 from ingest.intake.sessions import ListenerStats, Sessions
 from ingest.intake.smtp import Dialog
-from ingest.setting import Address, InetAddress, UnixAddress
+from ingest.setting import Address
 
 __all__ = [
     "Limits",
@@ -47,7 +45,7 @@ class Listener:
     def __init__(self, config: ListenerConfig, gate: Gate) -> None:
         self._sessions = Sessions(config, gate)
         self._servers: list[asyncio.Server] = []
-        self._file: tuple[Path, int, int] | None = None  # a Unix socket of ours, its identity
+        self._bound: endpoint.Endpoint | None = None  # of ours, not of systemd
         self.addresses: tuple[str, ...] = ()
 
     async def start(self, socks: Sequence[socket.socket]) -> None:
@@ -62,16 +60,10 @@ class Listener:
             bound = [endpoint.address_of(sock) for sock in socks]
         else:
             assert config.address is not None
-            socks = endpoint.bind(
+            self._bound = endpoint.bind(
                 config.address, mode=config.mode, owner=config.owner, group=config.group
             )
-            match config.address:
-                case UnixAddress(path):
-                    found = os.lstat(path)
-                    self._file = (Path(path), found.st_dev, found.st_ino)
-                    bound = [config.address]  # the sockets themselves know another path
-                case InetAddress():
-                    bound = [endpoint.address_of(sock) for sock in socks]
+            socks, bound = self._bound.sockets, self._bound.addresses
         for sock in socks:
             server = await loop.create_server(
                 lambda: Dialog(self._sessions, loop), sock=sock, backlog=_ACCEPT
@@ -129,15 +121,9 @@ class Listener:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        if self._file is not None:
-            path, device, inode = self._file
-            self._file = None
-            try:
-                found = os.lstat(path)
-            except FileNotFoundError:
-                return
-            if (found.st_dev, found.st_ino) == (device, inode):  # not that of our successor
-                path.unlink()
+        if self._bound is not None:
+            self._bound.remove_file()
+            self._bound = None
 
 
 async def listen(
