@@ -13,6 +13,9 @@ from ingest.config import ServeConfig
 from ingest.daemon.serve import LONGEST_END
 from ingest.pipe import DEFAULT_SOCKET
 from ingest.setting import UnixAddress
+from ingest.store.database import open_store
+from tests import mails
+from tests.command import ingest
 from tests.conftest import ROOT
 
 UNITS = sorted((ROOT / "systemd").iterdir())
@@ -78,6 +81,48 @@ def test_the_daemon_is_not_killed_while_it_ends_by_itself() -> None:
     assert LONGEST_END == 75
     # A margin for what has no time of its own: processes to reap, connections to close.
     assert int(unit["TimeoutStopSec"]) >= LONGEST_END + 15
+
+
+def test_a_replay_has_the_configuration_and_the_credential_of_the_daemon(tmp_path: Path) -> None:
+    """As the unit runs it: what is not configured does not get in, and the mailmap counts."""
+    daemon, replay = (
+        settings(ROOT / "systemd" / f"ingest{one}.service") for one in ("", "-replay@")
+    )
+    shared = [one for one in daemon if one[0] in ("Environment", "LoadCredential", "User")]
+    assert [one for one in replay if one[0] in ("Environment", "LoadCredential", "User")] == shared
+    assert "INGEST_DATABASE" not in (ROOT / "systemd" / "ingest-replay@.service").read_text()
+
+    (tmp_path / "mailmap").write_text("Ada Renamed <ada@example.org> <ada@example.com>\n")
+    (tmp_path / "ingest.toml").write_text(
+        f"[lists.dev]\nlist_id = '{mails.LIST}'\n[trust]\nmailmap = '{tmp_path}/mailmap'\n"
+    )
+    (tmp_path / "credentials").mkdir()
+    store = tmp_path / "given.db"
+    (tmp_path / "credentials" / "database").write_text(f"sqlite:///{store}\n")
+    sender = "Ada <ada@example.com>"
+    archive = [
+        mails.patch("in@example.org", sender=sender),
+        mails.patch("out@example.org", name="o", sender=sender, list_id="other.example.org"),
+    ]
+    (tmp_path / "a.mbox").write_bytes(mails.mbox(archive))
+    given = {
+        "SOURCE": str(tmp_path / "a.mbox"),
+        "CREDENTIALS_DIRECTORY": str(tmp_path / "credentials"),
+    }
+    for key, value in replay:
+        if key == "Environment":
+            name, _, path = value.partition("=")
+            given[name] = path.replace("/etc/ingest", str(tmp_path))
+    words = dict(replay)["ExecStart"].replace("${SOURCE}", given["SOURCE"]).split()
+    assert words[0] == "/opt/ingest/bin/ingest"
+    done = ingest(*words[1:], cwd=tmp_path, env=given)
+    assert (done.returncode, done.stderr) == (0, b""), done
+    engine = open_store(f"sqlite:///{store}")
+    exported = mails.exported(engine)
+    engine.dispose()
+    assert "in@example.org" in exported
+    assert "Ada Renamed" in exported
+    assert "other.example.org" not in exported
 
 
 def test_one_socket_for_all() -> None:
