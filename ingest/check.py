@@ -6,16 +6,13 @@ be what arranging what it holds gives. Writes nothing.
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
 from ingest.config import Config
-from ingest.setting import UnixAddress
 from ingest.store import sound, stored
 from ingest.store.sound import Fault
 from ingest.store.verify import arrangement_findings
@@ -55,21 +52,6 @@ def check(engine: Engine, config: Config, *, raw: bool | None = None) -> Health:
             faults.update(sound.raw(connection))
         faults.update(_store(connection))
         return Health(tuple(sorted(faults)), tuple(notes), counts)
-
-
-def start_faults(config: Config) -> Iterator[Fault]:
-    """What keeps the daemon from starting, the database left out."""
-    for address in (*config.serve.lmtp, *config.serve.smtp):
-        if not isinstance(address, UnixAddress) or Path(address.path).is_socket():
-            continue  # a socket that is there is systemd's, or left behind and replaced
-        folder = Path(address.path).parent
-        if not folder.is_dir():
-            yield Fault("configuration", address.path, f"no folder {folder}")
-        elif not os.access(folder, os.W_OK | os.X_OK):
-            yield Fault("configuration", address.path, f"cannot make a socket in {folder}")
-    for file in (config.serve.tls_certificate, config.serve.tls_key):
-        if file is not None and not os.access(file, os.R_OK):
-            yield Fault("configuration", str(file), "cannot be read")
 
 
 def _store(connection: Connection) -> Iterator[Fault]:

@@ -45,6 +45,7 @@ class ConfiguredList:
 _LMTP = UnixAddress("/run/ingest/lmtp.sock")  # where `ingest pipe` looks
 _METRICS = InetAddress("127.0.0.1", 9424)
 _API = InetAddress("127.0.0.1", 8000)
+API_SOCKET_MODE = 0o666  # whoever may read the pages: what is written needs a token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.api.app import STATEMENT_TIMEOUT, make_app
 from ingest.api.hooks import Hooks
-from ingest.config import ApiConfig, Config
+from ingest.config import API_SOCKET_MODE, ApiConfig, Config
 from ingest.intake.endpoint import ListenError, bind
 from ingest.setting import UnixAddress
 from ingest.store.clock import utcnow
@@ -27,7 +27,6 @@ from ingest.store.words import index_words
 
 log = logging.getLogger(__name__)
 
-SOCKET_MODE = 0o666
 _TICK = 1.0  # seconds between two looks for what has happened
 _LET_GO = 10.0  # seconds for requests and calls in hand
 
@@ -52,8 +51,7 @@ class ApiServer:
         self._engine = engine
         self._configured = configured
         try:
-            # Whoever may read the pages: what is written needs a token.
-            self._bound = bind(settings.listen, mode=SOCKET_MODE)
+            self._bound = bind(settings.listen, mode=API_SOCKET_MODE)
         except ListenError as error:
             raise ListenError(f"cannot serve the API at {error}") from None
         self._server = uvicorn.Server(

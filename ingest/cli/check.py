@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -45,9 +46,10 @@ def command(
     thread, arrangement, series and configuration. The status is 0 where there is none, else 1.
     Nothing is written. All but mail itself is made again by `ingest reparse`.
 
-    With --start: whether the configuration is sound, the database can be reached and the
-    sockets' folders are there. An empty database gets its tables, one of an older version is
-    brought up to date; no mail is read.
+    With --start: whether `ingest serve` could start now. The database is opened, every address
+    is bound, TLS and the packages that the configuration needs are loaded, as the daemon does
+    it, and given up again; an address that systemd holds for the daemon counts as bound. While
+    the daemon runs, its own addresses are taken. Nothing is written, and no store is made.
     """
     from ingest.check import check
 
@@ -76,13 +78,14 @@ def command(
 
 
 def _start(settings: Settings) -> None:
-    from ingest.check import start_faults
+    from ingest.daemon.startup import examine
 
-    settings.open(create=True).dispose()
-    faults = list(start_faults(settings.config))
-    for fault in faults:
-        click.echo(safe_line(f"{fault.area} {fault.name}: {fault.what}"), err=True)
-    sys.exit(1 if faults else 0)
+    found = examine(settings.url, settings.config, os.environ)
+    for note in found.notes:
+        click.echo(safe_line(f"note: {note}"))
+    for fault in found.faults:
+        click.echo(safe_line(f"ingest: {fault}"), err=True)
+    sys.exit(1 if found.faults else 0)
 
 
 def _series(engine: Engine, *, as_json: bool) -> None:

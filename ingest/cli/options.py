@@ -49,8 +49,13 @@ class Settings:
             return given, "as $INGEST_DATABASE says"
         if self.config.database:
             return self.config.database, f"as {self._path} says"
-        if given := _credential():
+        folder = os.environ.get("CREDENTIALS_DIRECTORY")
+        if folder is not None and (given := _url_in(Path(folder, "database"))):
             return given, "as the credential says"
+        # By hand: the file that the units load as the credential.
+        path = Path(self._path).with_name("database") if self._path else None
+        if path is not None and path.is_file() and (given := _url_in(path)):
+            return given, f"as {path} says"
         return DEFAULT_DATABASE, "the default"
 
     def reload(self) -> Config:
@@ -81,14 +86,18 @@ def filed_under(config: Config, names: Iterable[str]) -> tuple[str, ...]:
     return tuple(ids)
 
 
-def _credential() -> str | None:
-    """The URL that systemd hands over with LoadCredential=database:FILE, which keeps a password
-    out of the configuration and out of the environment."""
-    folder = os.environ.get("CREDENTIALS_DIRECTORY")
-    path = Path(folder or "", "database")
-    if folder is None or not path.exists():
+def _url_in(path: Path) -> str | None:
+    """The URL in the file that systemd hands over with LoadCredential=database:FILE, which keeps
+    a password out of the configuration and out of the environment."""
+    if not path.exists():
         return None
-    url = path.read_text(encoding="utf-8", errors="replace").strip()
+    try:
+        url = path.read_text(encoding="utf-8", errors="replace").strip()
+    except PermissionError:
+        raise ConfigError(
+            f"cannot read {path}, which names the database: permission denied; be root, or name it "
+            "with --database or $INGEST_DATABASE"
+        ) from None
     if not url:
         raise ConfigError(f"{path} is empty; it is to hold the URL of the database")
     return url

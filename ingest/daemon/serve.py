@@ -271,6 +271,7 @@ class _Daemon:
         self._say(Reloading(time.monotonic_ns() // 1000))
         try:
             config = self._settings.load()
+            require_configured(config)
             self._listeners.reload(config)
         except (ConfigError, ListenError) as error:
             log_event("reload-failed", logging.ERROR, reason=str(error))

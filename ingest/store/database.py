@@ -7,6 +7,7 @@ hold something else, or whose schema a newer version has made.
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import threading
 from collections.abc import Iterator
@@ -115,21 +116,27 @@ def _each(value: str | tuple[str, ...]) -> tuple[str, ...]:
     return (value,) if isinstance(value, str) else value
 
 
-def open_store(url: str, *, create: bool = False, migrate: bool = False) -> Engine:
+def open_store(
+    url: str, *, create: bool = False, migrate: bool = False, dry_run: bool = False
+) -> Engine:
     """An engine on an up-to-date schema.
 
     With `create`, an empty database gets its schema; with that or `migrate`, an older one is
     brought up to date. Else both are errors, so that a mistyped path makes no file and a
     command that only reads changes nothing. Raises `StoreError`; `NoStoreError` where there is
-    none.
+    none. With `dry_run` nothing is written, and only what would fail fails.
     """
     parsed = parse_url(url)
     shown = redacted(url)
     if parsed.drivername == "sqlite":
         _check_sqlite_path(parsed, create=create)
+        if dry_run:
+            _check_sqlite_writable(Path(parsed.database or ""))
     engine = _engine(parsed)
+    if dry_run and parsed.drivername == "sqlite" and not Path(parsed.database or "").exists():
+        return engine  # to connect would make the file
     try:
-        _settle_schema(engine, shown, create=create, migrate=create or migrate)
+        _settle_schema(engine, shown, create=create, migrate=create or migrate, dry_run=dry_run)
     except OperationalError as error:
         engine.dispose()
         verb = "use" if parsed.drivername == "sqlite" else "reach"
@@ -235,6 +242,15 @@ def _check_sqlite_path(url: URL, *, create: bool) -> None:
         raise StoreError(f"no folder {path.parent} to hold the database {path.name}; make it first")
 
 
+def _check_sqlite_writable(path: Path) -> None:
+    if not os.access(path.parent, os.W_OK | os.X_OK) or (
+        path.exists() and not os.access(path, os.R_OK | os.W_OK)
+    ):
+        raise StoreError(
+            f"cannot write {path}: give this user the permission to write it and its folder"
+        )
+
+
 def reading_engine(engine: Engine, *, connections: int, seconds: float) -> Engine:
     """Another engine on the same store, for those who read and may be many.
 
@@ -314,7 +330,9 @@ def _sqlite_begin(connection: Connection) -> None:
     connection.exec_driver_sql(f"BEGIN {mode}")
 
 
-def _settle_schema(engine: Engine, shown: str, *, create: bool, migrate: bool) -> None:
+def _settle_schema(
+    engine: Engine, shown: str, *, create: bool, migrate: bool, dry_run: bool
+) -> None:
     with engine.connect() as connection:
         found = _revision(connection, shown)
     if found == REVISIONS[-1]:
@@ -326,6 +344,10 @@ def _settle_schema(engine: Engine, shown: str, *, create: bool, migrate: bool) -
             f"{shown} has the older schema {found}; any writing command, such as "
             "`ingest reparse`, brings it up to date"
         )
+    if dry_run:
+        if engine.dialect.name == "postgresql":
+            _refuse_without_right(engine, shown)
+        return
     if engine.dialect.name == "sqlite":
         _write_ahead(engine)
     with write_transaction(engine) as connection:
@@ -335,6 +357,16 @@ def _settle_schema(engine: Engine, shown: str, *, create: bool, migrate: bool) -
             )
         if _revision(connection, shown) != REVISIONS[-1]:
             _migrate(connection)
+
+
+def _refuse_without_right(engine: Engine, shown: str) -> None:
+    """Raise `StoreError` where this user may make no tables."""
+    query = text("SELECT has_schema_privilege(current_schema(), 'CREATE')")
+    with engine.connect() as connection:
+        if not connection.execute(query).scalar():
+            raise StoreError(
+                f"{shown}: this user may make no tables; make it the owner of the database"
+            )
 
 
 def _write_ahead(engine: Engine) -> None:
