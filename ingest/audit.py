@@ -17,7 +17,7 @@ from itertools import islice
 from sqlalchemy import Connection, Engine
 
 from ingest.config import Config
-from ingest.intake.source import Deletion, RawMail, Source
+from ingest.intake.source import Deletion, NoMail, RawMail, Source
 from ingest.pipeline import derive_or_fail
 from ingest.store import stored
 from ingest.store.compare import Comparison
@@ -60,13 +60,15 @@ def audit(
     route: Sequence[str] = (),
     extra: bool = True,
     progress: Progress = lambda _: nullcontext(lambda _: None),
+    report: Callable[[str], None] = lambda _: None,
 ) -> Report:
     """Compare what the sources hold, as one archive, with the store. Writes nothing.
 
     `route`: list ids that the mail was filed under when it was replayed. `extra`: whether to
     name what the store has of the archive's lists and the archive has not. `progress` is entered
-    for each source, and what it gives is told how many items each batch had. Raises
-    `SourceError` and, where a damaged value keeps rows from being read at all, `StoreError`.
+    for each source, and what it gives is told how many items each batch had; `report` gets a line
+    for each entry that is no mail. Raises `SourceError` and, where a damaged value keeps rows from
+    being read at all, `StoreError`.
     """
     with stored.snapshot(engine) as connection:
         stored.refuse_unreadable(connection)
@@ -75,7 +77,10 @@ def audit(
             with progress(source) as advance:
                 items = iter(source.read())
                 while batch := list(islice(items, BATCH)):
-                    one.add(batch)
+                    one.add([item for item in batch if not isinstance(item, NoMail)])
+                    for item in batch:
+                        if isinstance(item, NoMail):
+                            report(item.reason)
                     advance(len(batch))
         return Report(one.mails, _lines(one.findings(extra=extra)))
 

@@ -21,6 +21,8 @@ from ingest.config import Config
 from ingest.intake.source import (
     Deletion,
     Divisible,
+    Item,
+    NoMail,
     Portion,
     RawMail,
     Source,
@@ -49,12 +51,14 @@ Ask = Callable[[Iterable[str]], Mapping[str, Answer]]
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What came of it: mails read, new in the store, known there already, and set aside."""
+    """What came of it: mails read, new in the store, known there already, and set aside; and
+    the entries that were left out since they are no mail, each with its place and the reason."""
 
     read: int = 0
     new: int = 0
     known: int = 0
     failed: int = 0
+    left_out: tuple[str, ...] = ()
 
     def plus(self, stored: Stored | Summary, read: int) -> Summary:
         return Summary(
@@ -62,6 +66,7 @@ class Summary:
             self.new + stored.new,
             self.known + stored.known,
             self.failed + stored.failed,
+            self.left_out + (stored.left_out if isinstance(stored, Summary) else ()),
         )
 
 
@@ -75,12 +80,14 @@ def replay(
     ask: Ask | None = None,
     parsers: int = 1,
     progress: Callable[[int], None] = lambda _: None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Summary:
     """Store what a source holds, from where the last run stopped.
 
     `route`: list ids to file the mail under, whatever it names itself. `again`: from the
     start. `ask`: DNS, for the keys that mail names; without it no signature is judged. `parsers`:
-    the number of processes. `progress` is told how many items each batch had. Raises
+    the number of processes. `progress` is told how many items each batch had; `report` gets a line
+    for each entry that is no mail, as soon as the rest of its batch is stored. Raises
     `SourceError` and `ParserError`; the batches before it stand.
     """
     after = None
@@ -110,7 +117,9 @@ def replay(
             for upto, done in work(engine, config, parsers, _store, given):
                 reached = upto
                 summary = summary.plus(done, done.read)
-                progress(done.read)
+                progress(done.read + len(done.left_out))
+                for line in done.left_out:
+                    report(line)
     finally:
         if source.resumable and reached is not None and reached != after:
             with write_transaction(engine) as connection:
@@ -135,13 +144,13 @@ class _Mails(NamedTuple):
 class _Held:
     """Items that are read already, as a portion."""
 
-    items: Sequence[RawMail | Deletion]
+    items: Sequence[Item]
 
     @property
     def position(self) -> str:
         return self.items[-1].position
 
-    def read(self) -> Iterator[RawMail | Deletion]:
+    def read(self) -> Iterator[Item]:
         return iter(self.items)
 
 
@@ -152,11 +161,17 @@ def _store(bench: Bench, batch: _Mails) -> tuple[str, Summary]:
     in steps, and what was stored before an error stands.
     """
     done = Summary()
+    left_out: list[str] = []
     keys: Iterator[Keys | None] = repeat(None) if batch.keys is None else iter(batch.keys)
     for items in _batches(batch.items.read(), BATCH, BATCH_SIZE):
-        mails = [_delivery(item, batch.route, its) for item, its in zip(items, keys, strict=False)]
+        mails: list[Delivery] = []
+        for item, its in zip(items, keys, strict=False):
+            if isinstance(item, NoMail):
+                left_out.append(item.reason)
+            else:
+                mails.append(_delivery(item, batch.route, its))
         done = done.plus(_store_mails(bench, mails, batch), len(mails))
-    return batch.items.position, done
+    return batch.items.position, replace(done, left_out=tuple(left_out))
 
 
 def _store_mails(bench: Bench, mails: Sequence[Delivery], batch: _Mails) -> Stored:
@@ -215,9 +230,11 @@ def _derive_again(bench: Bench, ids: Sequence[int]) -> Stored:
         return replace(stored, failed=stored.failed + len(damaged))
 
 
-def _keys(item: RawMail | Deletion, ask: Ask) -> Keys:
+def _keys(item: Item, ask: Ask) -> Keys:
     from ingest.trust.signatures import names
 
+    if isinstance(item, NoMail):
+        return ()
     return keys_of(ask(names(item.raw)))
 
 
@@ -233,17 +250,15 @@ def _delivery(item: RawMail | Deletion, route: tuple[str, ...], keys: Keys | Non
     )
 
 
-def _batches(
-    items: Iterable[RawMail | Deletion], count: int, size: int
-) -> Iterator[list[RawMail | Deletion]]:
+def _batches(items: Iterable[Item], count: int, size: int) -> Iterator[list[Item]]:
     """Lists of that many, or of less where they have that many octets. What was handed on before
     an error comes before the error."""
-    batch: list[RawMail | Deletion] = []
+    batch: list[Item] = []
     octets = 0
     try:
         for item in items:
             batch.append(item)
-            octets += len(item.raw)
+            octets += 0 if isinstance(item, NoMail) else len(item.raw)
             if len(batch) == count or octets >= size:
                 yield batch
                 batch, octets = [], 0

@@ -14,8 +14,7 @@ from ingest.intake.eml import EmlFile, EmlFolder
 from ingest.intake.maildir import Maildir
 from ingest.intake.mbox import Mbox
 from ingest.intake.open_source import open_source
-from ingest.intake.source import RawMail, SourceError, printable
-from ingest.mail.defect import Defect
+from ingest.intake.source import NoMail, RawMail, SourceError, printable
 from tests.test_intake_compressed import PACKERS
 from tests.test_intake_mbox import ENVELOPE, ONE, THREE, TWO, mboxrd
 
@@ -148,7 +147,7 @@ def test_a_folder_of_odd_mails(tmp_path: Path) -> None:
     Path(os.fsdecode(os.fsencode(tmp_path) + b"/5\xff.eml")).write_bytes(THREE)
     source = open_source(str(tmp_path))
     items = list(source.read())
-    assert items[0] == RawMail(b"", "1.eml", (Defect.TRUNCATED,))
+    assert items[0] == NoMail("1.eml", f"{tmp_path}/1.eml: is empty, and so no mail")
     assert [(item.raw, item.position) for item in items[1:]] == [
         (ONE, "2.eml"),
         (TWO, "3.eml"),
@@ -217,7 +216,8 @@ def test_a_maildir(tmp_path: Path) -> None:
     source = open_source(str(folder))
     assert isinstance(source, Maildir)
     assert source.total == 3
-    items = [RawMail(TWO, "a"), RawMail(b"", "b", (Defect.TRUNCATED,)), RawMail(ONE, "c")]
+    empty = NoMail("b", f"{folder}/cur/b: is empty, and so no mail")
+    items = [RawMail(TWO, "a"), empty, RawMail(ONE, "c")]
     assert list(source.read()) == items
     # New mail may sort anywhere, so a position leaves nothing out.
     assert list(source.read(after="b")) == items

@@ -16,7 +16,7 @@ import pytest
 from ingest.intake.git import changes, listed
 from ingest.intake.open_source import open_source
 from ingest.intake.publicinbox import PublicInbox
-from ingest.intake.source import Deletion, RawMail, SourceError
+from ingest.intake.source import Deletion, NoMail, RawMail, SourceError
 from tests.test_intake_mbox import ONE, THREE, TWO
 
 pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -70,9 +70,9 @@ def v1_path(name: bytes) -> str:
 
 def texts(source: object, after: str | None = None) -> list[tuple[str, bytes]]:
     assert isinstance(source, PublicInbox)
-    return [
-        ("-" if isinstance(item, Deletion) else "+", item.raw) for item in source.read(after=after)
-    ]
+    items = list(source.read(after=after))
+    assert not [item for item in items if isinstance(item, NoMail)]
+    return [("-" if isinstance(item, Deletion) else "+", item.raw) for item in items]
 
 
 def test_version_2(tmp_path: Path) -> None:
@@ -88,8 +88,9 @@ def test_version_2(tmp_path: Path) -> None:
     ]
 
 
-def test_any_bytes_are_a_mail(tmp_path: Path) -> None:
-    mails = [b"", b"\n", b"\0\xff\r\n" * 3, b"no newline", b"x" * 5_000_000, b"abc commit 3 mail\n"]
+def test_any_bytes_behind_a_field_are_a_mail(tmp_path: Path) -> None:
+    odd = [b"", b"\n", b"\0\xff\r\n" * 3, b"no newline", b"x" * 5_000_000, b"abc commit 3 mail\n"]
+    mails = [b"Subject: x\n" + one for one in odd]
     source = open_source(str(repository(tmp_path / "a.git", v2(*mails))))
     assert [raw for _, raw in texts(source)] == mails
 
@@ -241,13 +242,13 @@ def test_a_clone_that_is_not_bare(tmp_path: Path) -> None:
 def test_a_head_without_a_branch(tmp_path: Path, branches: list[str]) -> None:
     path = tmp_path / "a.git"
     for branch in branches:
-        part = repository(tmp_path / branch, v2(branch.encode() + b": x\n\n"), branch)
+        part = repository(tmp_path / branch, v2(b"From: %b\n\n" % branch.encode()), branch)
         if not path.exists():
             repository(path, [])
         run(path, "fetch", "--quiet", str(part), f"{branch}:{branch}")
     run(path, "symbolic-ref", "HEAD", "refs/heads/gone")
     wanted = next(name for name in branches if name in ("only", "master", "main"))
-    assert texts(open_source(str(path))) == [("+", wanted.encode() + b": x\n\n")]
+    assert texts(open_source(str(path))) == [("+", b"From: %b\n\n" % wanted.encode())]
 
 
 def refusal(path: Path) -> str:

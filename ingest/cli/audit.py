@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest.cli.options import Settings, filed_under, list_ids, store_options
-from ingest.cli.progress import progress
+from ingest.cli.progress import progress, say_left_out
 from ingest.cli.terminal import safe_line
 
 if TYPE_CHECKING:
@@ -44,9 +44,10 @@ def command(
     extra MESSAGE-ID          in the store, of the same lists, not in the archive
 
     A row that serves many mails (a list, a person, a node of a thread) is one finding: WHAT
-    names the row, and it stands under the first of its messages. The status is 0 without
-    findings, else 1. A mail that is missing comes back with `ingest replay --again SOURCE`;
-    rows that are made of mail, with `ingest reparse`.
+    names the row, and it stands under the first of its messages. An entry that is no mail is
+    named on standard error, and is no finding. The status is 0 without findings, else 1. A mail
+    that is missing comes back with `ingest replay --again SOURCE`; rows that are made of mail,
+    with `ingest reparse`.
     """
     from ingest.audit import audit
     from ingest.intake.open_source import open_source
@@ -60,11 +61,12 @@ def command(
         route=filed_under(settings.config, lists),
         extra=extra,
         progress=lambda source: progress(source, quiet=quiet or as_json),
+        report=say_left_out,
     )
     engine.dispose()
     for source in opened:
         for name in getattr(source, "vanished", ()):
-            click.echo(f"ingest: {name}: gone while it was read; left out", err=True)
+            say_left_out(f"{name}: gone while it was read")
     if as_json:
         click.echo(json.dumps(_json(report), ensure_ascii=False))
     else:

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from collections.abc import Iterable, Iterator
 from typing import assert_never
 
 import click
 
 from ingest.cli.options import Settings, asker, store_options
+from ingest.cli.progress import say_left_out
 from ingest.cli.terminal import person, safe_line, signature
 from ingest.export import when
-from ingest.intake.source import RawMail
+from ingest.intake.source import NoMail, RawMail
 from ingest.pipeline import Steps, steps
 from ingest.series.arrange import Arrangement, arrange
 from ingest.store.incoming import Delivery, Derived
@@ -33,6 +35,10 @@ def command(settings: Settings, file: str, dns: bool) -> None:
     from ingest.trust.signatures import names
 
     ask = asker(settings.config.trust) if dns else _nobody
+    items = list(open_source(file).read())
+    left_out = [item for item in items if isinstance(item, NoMail)]
+    for item in left_out:
+        say_left_out(item.reason)
     made = [
         steps(
             Delivery(
@@ -44,7 +50,7 @@ def command(settings: Settings, file: str, dns: bool) -> None:
             ),
             settings.config,
         )
-        for item in open_source(file).read()
+        for item in items
         if isinstance(item, RawMail)
     ]
     if not made:
@@ -55,6 +61,8 @@ def command(settings: Settings, file: str, dns: bool) -> None:
         for line in _explained(one, arrangement):
             click.echo(safe_line(line))
         click.echo()
+    if left_out:
+        sys.exit(1)
 
 
 def _nobody(names: Iterable[str]) -> dict[str, Answer]:

@@ -1,4 +1,4 @@
-"""How far a command has got through an archive."""
+"""How far a command has got through an archive, and what it has left out."""
 
 from __future__ import annotations
 
@@ -6,6 +6,10 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
+
+import click
+
+from ingest.cli.terminal import safe_line
 
 if TYPE_CHECKING:
     from ingest.intake.source import Source
@@ -21,7 +25,13 @@ def progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]:
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
     from rich.progress import TimeRemainingColumn as Remaining
 
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), Remaining())
+    name = TextColumn("{task.description}", markup=False)
+    columns = (name, BarColumn(), MofNCompleteColumn(), Remaining())
     with Progress(*columns, console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(source.label[-40:], total=source.total)
         yield lambda count: bar.update(task, advance=count)
+
+
+def say_left_out(what: str) -> None:
+    """Report an entry of an archive that is not read, on standard error."""
+    click.echo(f"ingest: {safe_line(what)}; left out", err=True)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 
 import click
 
 from ingest.cli.options import Settings, asker, filed_under, list_ids, parsers_option, store_options
-from ingest.cli.progress import progress
+from ingest.cli.progress import progress, say_left_out
 
 
 @click.command(name="replay")
@@ -38,6 +39,10 @@ def command(
     file, a folder of those, or - for standard input. A replay that was killed goes on where
     it was; run again, it changes nothing.
 
+    An entry that is no mail is left out: a symbolic link, a pipe, a file whose header has none of
+    From, Message-ID, Date, Received and Subject. Each is named on standard error; the rest is
+    stored, and the status is 1.
+
     With --dns, signatures are judged by the keys that there are today, and by the time at which
     the mail came: where a key is gone or a signature was over, the verdict is not-checked and
     not fail. --again --dns asks for mail that was replayed before.
@@ -62,15 +67,11 @@ def command(
                 ask=ask,
                 parsers=parsers,
                 progress=advance,
+                report=say_left_out,
             )
-        total = Summary(
-            total.read + done.read,
-            total.new + done.new,
-            total.known + done.known,
-            total.failed + done.failed,
-        )
+        total = total.plus(done, done.read)
         for name in getattr(source, "vanished", ()):
-            click.echo(f"ingest: {name}: gone while it was read; left out", err=True)
+            say_left_out(f"{name}: gone while it was read")
     engine.dispose()
     seconds = time.monotonic() - started
     if as_json:
@@ -92,3 +93,5 @@ def command(
         )
         if total.failed:
             click.echo("The mails set aside are kept whole; `ingest check` names them.")
+    if total.left_out:
+        sys.exit(1)

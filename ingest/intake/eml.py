@@ -1,6 +1,7 @@
 """Files that hold one mail each: a single one, or a folder of `*.eml`.
 
-Input: paths. Output: `RawMail` items, the bytes as they are in the files.
+Input: paths. Output: `RawMail` items, the bytes as they are in the files; in a folder also
+`NoMail` for links and files that hold no mail. A single file that holds none is an error.
 """
 
 from __future__ import annotations
@@ -10,10 +11,17 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from pathlib import Path
 
-from ingest.intake.compressed import Stream
+from ingest.intake.compressed import Stream, open_stream
+from ingest.intake.entry import (
+    TOO_LARGE,
+    IrregularError,
+    is_mail_content,
+    no_mail_reason,
+    open_regular,
+    screen,
+)
 from ingest.intake.mbox import is_mbox, split
-from ingest.intake.source import MAX_MAIL, RawMail, SourceError, printable
-from ingest.mail.defect import Defect
+from ingest.intake.source import MAX_MAIL, NoMail, RawMail, SourceError, printable
 
 
 class EmlFile:
@@ -37,7 +45,12 @@ class EmlFile:
     def read(self, after: str | None = None) -> Iterator[RawMail]:
         """The mail, unless `after` names it at its present size. Raises `SourceError`."""
         with self._opened() as stream:
-            raw = whole(stream, self.label)
+            try:
+                raw = whole(stream)
+            except IrregularError as why:
+                raise SourceError(f"{self.label}: {why}") from None
+        if not is_mail_content(raw):
+            raise SourceError(f"{self.label}: {no_mail_reason(raw)}")
         position = f"0-{len(raw)}"
         if after != position:
             yield RawMail(raw, position)
@@ -53,19 +66,13 @@ class EmlFolder:
 
     resumable = True
 
-    def __init__(
-        self,
-        folder: Path,
-        names: list[str],
-        opened: Callable[[Path], AbstractContextManager[Stream]],
-    ) -> None:
+    def __init__(self, folder: Path, names: list[str]) -> None:
         """`names`: the files in `folder`. Raises `SourceError` where one cannot be looked at."""
         self._files = [folder / name for name in sorted(names)]
-        self._opened = opened
         listing = hashlib.sha256()
         for file in self._files:
             try:
-                status = file.stat()
+                status = file.lstat()
             except OSError as failure:
                 raise SourceError(f"{printable(file)}: {failure.strerror}") from failure
             listing.update(f"{printable(file)}\0{status.st_size} {status.st_mtime_ns}\n".encode())
@@ -73,26 +80,30 @@ class EmlFolder:
         self.label = printable(folder)
         self.total = len(self._files)
 
-    def read(self, after: str | None = None) -> Iterator[RawMail]:
+    def read(self, after: str | None = None) -> Iterator[RawMail | NoMail]:
         """The mails, from the start or after the file of that name. Raises `SourceError`."""
         names = [printable(file.name) for file in self._files]
         first = names.index(after) + 1 if after in names else 0
         done = names[first - 1] if first else ""
         for file, name in zip(self._files[first:], names[first:], strict=True):
-            with self._opened(file) as stream:
-                yield from _mails_of(stream, printable(file), done, name)
+            try:
+                with open_regular(file) as opened:
+                    stream = open_stream(opened, printable(file), seekable=True)
+                    yield from _mails_of(stream, printable(file), done, name)
+            except IrregularError as why:
+                yield NoMail(name, f"{printable(file)}: {why}")
+            except OSError as failure:
+                raise SourceError(f"{printable(file)}: {failure.strerror}") from failure
             done = name
 
 
-def _mails_of(stream: Stream, label: str, before: str, name: str) -> Iterator[RawMail]:
+def _mails_of(stream: Stream, label: str, before: str, name: str) -> Iterator[RawMail | NoMail]:
     """The mail of one file, or the mails: `git format-patch` writes an mbox of one.
 
     Only the last has the file's own position, so that a run killed within reads it again.
     """
     if not is_mbox(stream.peek(4096)):
-        raw = whole(stream, label)
-        # An empty file is what a full disk leaves: it counts as a mail, so that it is seen.
-        yield RawMail(raw, name, () if raw else (Defect.TRUNCATED,))
+        yield screen(RawMail(whole(stream), name), label)
         return
     held: RawMail | None = None
     for mail in split(stream.read):
@@ -103,13 +114,13 @@ def _mails_of(stream: Stream, label: str, before: str, name: str) -> Iterator[Ra
         yield RawMail(held.raw, name, held.defects)
 
 
-def whole(stream: Stream, label: str) -> bytes:
-    """All that is left of a stream; raises `SourceError` if that is no mail by its size."""
+def whole(stream: Stream) -> bytes:
+    """All that is left of a stream; raises `IrregularError` if that is no mail by its size."""
     pieces: list[bytes] = []
     size = 0
     while piece := stream.read(1 << 20):
         pieces.append(piece)
         size += len(piece)
         if size > MAX_MAIL:
-            raise SourceError(f"{label}: has more than {MAX_MAIL >> 20} MiB: this is no mail")
+            raise IrregularError(TOO_LARGE)
     return b"".join(pieces)

@@ -24,13 +24,15 @@ from ingest.intake.source import SourceError, printable
 class Blob:
     """What one commit did to one path: `content` was added (or changed to), or removed.
 
-    `after` is what `changes` is to be given to go on behind this item, or "" for the start:
-    the item's commit, or for all but the last item of a commit the commit handed on before.
+    `id` is the object's. `after` is what `changes` is to be given to go on behind this item, or
+    "" for the start: the item's commit, or for all but the last item of a commit the commit
+    handed on before.
     """
 
     content: bytes
     kind: str
     after: str
+    id: str
 
 
 @frozen
@@ -284,7 +286,7 @@ def _answers(answers: IO[bytes], directory: Path) -> Iterator[Blob]:
         content = answers.read(size)
         answers.read(1)
         if len(content) == size:
-            yield Blob(content, fields[3].decode(), fields[4].decode())
+            yield Blob(content, fields[3].decode(), fields[4].decode(), fields[0].decode())
 
 
 @contextlib.contextmanager

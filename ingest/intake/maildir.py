@@ -1,8 +1,8 @@
 """A Maildir: one file a mail, in `new/` and `cur/`.
 
-Input: the folder. Output: `RawMail` items in the order of the files' names. `tmp/` holds mail
-that is still being written, and subfolders (Maildir++) are Maildirs of their own: neither is
-read.
+Input: the folder. Output: `RawMail` items in the order of the files' names, and `NoMail` for
+links, pipes and files that hold no mail. `tmp/` holds mail that is still being written, and
+subfolders (Maildir++) are Maildirs of their own: neither is read.
 """
 
 from __future__ import annotations
@@ -11,8 +11,11 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from ingest.intake.source import RawMail, SourceError, printable
-from ingest.mail.defect import Defect
+from ingest.intake.entry import IrregularError, open_folder, read_regular, screen
+from ingest.intake.source import NoMail, RawMail, SourceError, printable
+
+# new/ is listed first: mail moves from there to cur/, and is then listed twice, not never.
+_ROOMS = ("new", "cur")
 
 
 def is_maildir(folder: Path) -> bool:
@@ -31,6 +34,9 @@ class Maildir:
     resumable = False
 
     def __init__(self, folder: Path) -> None:
+        """Raises `SourceError` where `cur` or `new` is a symbolic link."""
+        for room in _ROOMS:
+            os.close(open_folder(folder / room))
         self._folder = folder
         self.key = f"maildir:{printable(folder.resolve())}"
         self.label = printable(folder)
@@ -41,48 +47,55 @@ class Maildir:
         """The number of mails now."""
         return len(self._listing())
 
-    def read(self, after: str | None = None) -> Iterator[RawMail]:
+    def read(self, after: str | None = None) -> Iterator[RawMail | NoMail]:
         """All mails; positions are file names without flags. Raises `SourceError`."""
         del after  # see the class
         self.vanished = []
         moved: dict[str, Path] = {}
         for base, path in self._listing():
-            raw = _content(path)
-            if raw is None and base in moved:
-                raw = _content(moved[base])
-            if raw is None:
+            item = self._item(base, path)
+            if item is None and base in moved:
+                item = self._item(base, moved[base])
+            if item is None:
                 # Seen, flagged or moved from new/ to cur/ since the listing: same base name.
                 # One fresh listing serves all that moved before it.
                 moved = dict(self._listing())
-                raw = _content(moved[base]) if base in moved else None
-            if raw is None:
+                item = self._item(base, moved[base]) if base in moved else None
+            if item is None:
                 self.vanished.append(printable(base))
                 continue
-            # An empty file is what a crash leaves: it counts as a mail, so that it is seen.
-            yield RawMail(raw, printable(base), () if raw else (Defect.TRUNCATED,))
+            yield item
 
     def _listing(self) -> list[tuple[str, Path]]:
-        """(name without flags, path) of each mail, sorted; dot files are not mail."""
+        """(name without flags, path) of each entry, sorted; dot files and folders are not mail."""
         found: list[tuple[str, Path]] = []
-        # new/ is listed first: mail moves from there to cur/, and is then listed twice, not never.
-        for room in ("new", "cur"):
+        for room in _ROOMS:
+            folder = open_folder(self._folder / room)
             try:
-                with os.scandir(self._folder / room) as entries:
+                with os.scandir(folder) as entries:
                     found.extend(
-                        (entry.name.partition(":2,")[0], Path(entry.path))
+                        (entry.name.partition(":2,")[0], self._folder / room / entry.name)
                         for entry in entries
-                        if not entry.name.startswith(".") and entry.is_file()
+                        if not entry.name.startswith(".")
+                        and not entry.is_dir(follow_symlinks=False)
                     )
             except OSError as failure:
                 raise SourceError(f"{self.label}/{room}: {failure.strerror}") from failure
+            finally:
+                os.close(folder)
         return sorted(found)
 
-
-def _content(path: Path) -> bytes | None:
-    """The file's bytes, or None where it is gone."""
-    try:
-        return path.read_bytes()
-    except FileNotFoundError:
-        return None
-    except OSError as failure:
-        raise SourceError(f"{printable(path)}: {failure.strerror}") from failure
+    def _item(self, base: str, path: Path) -> RawMail | NoMail | None:
+        """The mail of a file, or why it is none; None where it is gone."""
+        folder = open_folder(path.parent)
+        try:
+            raw = read_regular(path.name, folder=folder)
+        except FileNotFoundError:
+            return None
+        except IrregularError as why:
+            return NoMail(printable(base), f"{printable(path)}: {why}")
+        except OSError as failure:
+            raise SourceError(f"{printable(path)}: {failure.strerror}") from failure
+        finally:
+            os.close(folder)
+        return screen(RawMail(raw, printable(base)), printable(path))

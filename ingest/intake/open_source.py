@@ -16,12 +16,14 @@ from typing import BinaryIO
 
 from ingest.intake.compressed import BrokenStreamError, Stream, open_stream
 from ingest.intake.eml import EmlFile, EmlFolder
+from ingest.intake.entry import is_mail_content, no_mail_reason
 from ingest.intake.maildir import Maildir, is_maildir
 from ingest.intake.mbox import Mbox, is_mail, is_mbox
 from ingest.intake.publicinbox import PublicInbox, find_epochs
 from ingest.intake.source import Source, SourceError, printable
 
 _HEAD = 4096
+_HEADER = 1 << 20
 _BUNDLE = b"# v"  # gitformat-bundle(5): "# v2 git bundle"
 
 
@@ -66,10 +68,10 @@ def _from_folder(path: Path, label: str) -> Source:
     odd = [
         printable(entry.name) + ("/" if entry.is_dir() else "")
         for entry in entries
-        if entry.suffix.lower() != ".eml" or not entry.is_file()
+        if entry.suffix.lower() != ".eml" or not (entry.is_symlink() or entry.is_file())
     ]
     if entries and not odd:
-        return EmlFolder(path, [entry.name for entry in entries], _opener)
+        return EmlFolder(path, [entry.name for entry in entries])
     found = ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
     raise SourceError(
         f"{label}: is neither a Maildir, nor a public-inbox, nor a folder of .eml files alone "
@@ -85,6 +87,9 @@ def _from_file(path: Path, label: str) -> Source:
         head = _head(stream)
         if stream.packed:
             _verify(stream, path, label)
+    if _is_single_mail(head):
+        with opened() as stream:
+            _require_mail(stream, label)
     name = f"{printable(path.resolve())}:{hashlib.sha256(head).hexdigest()}"
     return _reader(head, opened, name, label, resumable=True)
 
@@ -121,6 +126,20 @@ def _head(stream: Stream) -> bytes:
     return head
 
 
+def _is_single_mail(head: bytes) -> bool:
+    return bool(head) and not is_mbox(head) and is_mail(head)
+
+
+def _require_mail(stream: Stream, label: str) -> None:
+    """Refuse a file that is no mail before any mail of other sources is stored.
+
+    A header that is longer than what is looked at is left to `EmlFile.read`.
+    """
+    start = stream.peek(_HEADER)
+    if len(start) < _HEADER and not is_mail_content(start):
+        raise SourceError(f"{label}: {no_mail_reason(start)}")
+
+
 def _reader(
     head: bytes,
     opened: Callable[[], AbstractContextManager[Stream]],
@@ -133,7 +152,7 @@ def _reader(
     if not head or is_mbox(head):
         key = f"mbox:{name}" if resumable else name
         return Mbox(opened, key=key, label=label, resumable=resumable)
-    if is_mail(head):
+    if _is_single_mail(head):
         key = f"eml:{name}" if resumable else name
         return EmlFile(opened, key=key, label=label, resumable=resumable)
     if head.startswith(_BUNDLE) and b" git bundle\n" in head[:40]:

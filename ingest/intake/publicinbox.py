@@ -1,6 +1,7 @@
 """A public-inbox archive: git repositories whose history is the mail.
 
-Input: a repository or the folder of its epochs. Output: `RawMail` and `Deletion` items.
+Input: a repository or the folder of its epochs. Output: `RawMail` and `Deletion` items, and
+`NoMail` for a blob that is none.
 The formats are described in public-inbox-v2-format(5) and public-inbox-v1-format(5):
 
 - v2: each commit puts one mail into the tree's only file, `m`; a mail that is withdrawn is
@@ -19,6 +20,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from ingest.intake.entry import screen
 from ingest.intake.git import (
     Blob,
     Listed,
@@ -30,7 +32,7 @@ from ingest.intake.git import (
     listed,
 )
 from ingest.intake.mbox import is_mail, is_mbox
-from ingest.intake.source import Deletion, Portion, RawMail, SourceError, printable
+from ingest.intake.source import Deletion, Item, Portion, RawMail, SourceError, printable
 
 _EPOCH = re.compile(r"(0|[1-9][0-9]{0,5})(?:\.git)?")
 _V1_PATH = re.compile(rb"[0-9a-f]{2}/[0-9a-f]{38}")
@@ -81,11 +83,11 @@ class PublicInbox:
                 self._total += int(git(directory, "rev-list", "--count", tip)) if tip else 0
         return self._total
 
-    def read(self, after: str | None = None) -> Iterator[RawMail | Deletion]:
+    def read(self, after: str | None = None) -> Iterator[Item]:
         """Items, from the start or after a position. Raises `SourceError`."""
         for number, directory, start, revisions in self._after(after):
             for blob in changes(directory, revisions, _kind):
-                yield _item(blob, number, start)
+                yield _item(blob, directory, number, start)
 
     def portions(self, after: str | None, count: int) -> Iterator[Portion]:
         """The same in portions: `intake.source.Divisible`. Raises `SourceError`."""
@@ -124,14 +126,17 @@ class _Portion:
     def position(self) -> str:
         return _position(self.epoch, self.blobs.after, self.start)
 
-    def read(self) -> Iterator[RawMail | Deletion]:
+    def read(self) -> Iterator[Item]:
         for blob in self.blobs.read():
-            yield _item(blob, self.epoch, self.start)
+            yield _item(blob, self.blobs.directory, self.epoch, self.start)
 
 
-def _item(blob: Blob, epoch: int, start: str) -> RawMail | Deletion:
+def _item(blob: Blob, directory: Path, epoch: int, start: str) -> Item:
     position = _position(epoch, blob.after, start)
-    return (RawMail if blob.kind == "mail" else Deletion)(blob.content, position)
+    place = f"{printable(directory)}: blob {blob.id}"
+    if blob.kind == "mail":
+        return screen(RawMail(blob.content, position), place)
+    return screen(Deletion(blob.content, position), place)
 
 
 def _position(epoch: int, after: str, start: str) -> str:

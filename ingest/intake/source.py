@@ -1,6 +1,7 @@
 """What a source of mail hands on, and what it must be able to do.
 
-Output: `RawMail` and `Deletion` items, each with the position that a later run resumes after.
+Output: `RawMail`, `Deletion` and `NoMail` items, each with the position that a later run resumes
+after.
 """
 
 from __future__ import annotations
@@ -41,6 +42,20 @@ class Deletion:
     position: str
 
 
+@frozen
+class NoMail:
+    """An entry of the archive that is no mail: it is left out, and the rest goes on.
+
+    `reason` is one line for a person, with the place of the entry.
+    """
+
+    position: str
+    reason: str
+
+
+Item = RawMail | Deletion | NoMail
+
+
 class Source(Protocol):
     """An archive to replay."""
 
@@ -64,7 +79,7 @@ class Source(Protocol):
         """Whether a checkpoint makes sense: not for standard input, which is read once."""
         ...
 
-    def read(self, after: str | None = None) -> Iterator[RawMail | Deletion]:
+    def read(self, after: str | None = None) -> Iterator[Item]:
         """Items in the archive's order, from the start or after the position given.
 
         A source may hand on items from before the position again where it cannot tell what
@@ -82,7 +97,7 @@ class Portion(Protocol):
         """That of the last of them."""
         ...
 
-    def read(self) -> Iterator[RawMail | Deletion]:
+    def read(self) -> Iterator[Item]:
         """The items, in the archive's order. Raises `SourceError`."""
         ...
 
