@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest.cli.options import Settings, store_options
-from ingest.cli.terminal import person, safe_line
+from ingest.cli.terminal import json_text, person, safe_line
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -66,7 +65,7 @@ def command(
     health = check(engine, settings.config, raw=raw)
     engine.dispose()
     if as_json:
-        click.echo(json.dumps(_json(health), ensure_ascii=False))
+        click.echo(json_text(_json(health)))
     else:
         for fault in health.faults:
             click.echo(safe_line(f"{fault.area} {fault.name}: {fault.what}"))
@@ -96,7 +95,7 @@ def _series(engine: Engine, *, as_json: bool) -> None:
         quality = series_quality(connection)
     engine.dispose()
     if as_json:
-        click.echo(json.dumps(printed.as_json(quality), ensure_ascii=False))
+        click.echo(json_text(printed.as_json(quality)))
     else:
         click.echo("\n".join(printed.as_text(quality)))
 
@@ -117,7 +116,7 @@ def _people(engine: Engine, *, as_json: bool) -> None:
             }
             for one in found
         ]
-        click.echo(json.dumps(rows, ensure_ascii=False))
+        click.echo(json_text(rows))
         return
     for one in found:
         click.echo(safe_line(f"{one.messages:>6}  {one.rewriting}  {person(one.person)}"))

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import sys
-
 import click
 
 from ingest.cli.options import Settings, store_options
+from ingest.cli.terminal import safe_line, write_bytes
 
 
 @click.command(name="mbox")
@@ -16,7 +15,8 @@ def command(settings: Settings, key: str) -> None:
     """Print a patch or a series as an mbox, ready for git am.
 
     KEY is a patch's Message-ID (that patch), or a cover's or a series' number (all patches in
-    order). The trailers that replies gave are added.
+    order). The trailers that replies gave are added. On a terminal, control
+    characters are escaped; in a pipe or file the bytes are as they are.
     """
     from ingest.api.mbox import patch_mbox
     from ingest.cli import find
@@ -36,8 +36,6 @@ def command(settings: Settings, key: str) -> None:
                 raise click.ClickException(f"no patch of {one.key} has come")
             if not one.received_all:
                 got = f"{one.received_total} of {one.total}"
-                click.echo(f"ingest: {one.key} is not complete: {got}", err=True)
-        for text in patch_mbox(connection, rows):
-            sys.stdout.buffer.write(text.encode())
-        sys.stdout.buffer.flush()
+                click.echo(f"ingest: {safe_line(one.key)} is not complete: {got}", err=True)
+        write_bytes(text.encode() for text in patch_mbox(connection, rows))
     engine.dispose()

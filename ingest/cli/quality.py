@@ -30,12 +30,13 @@ def as_text(quality: Quality) -> Iterator[str]:
                 shown = ", ".join(map(str, one.missing[:10]))
                 more = ", …" if len(one.missing) > 10 else ""
                 yield f"  {_line(one.series)}"
-                yield f"      missing {shown}{more}" + (f"; {one.what}" if one.what else "")
+                what = f"; {one.what}" if one.what else ""
+                yield safe_line(f"      missing {shown}{more}{what}")
     yield ""
     yield f"Worth a look, {len(quality.doubtful)}:"
     for doubt in quality.doubtful:
         yield f"  {_line(doubt.series)}"
-        yield f"      {', '.join(doubt.signs)}"
+        yield safe_line(f"      {', '.join(doubt.signs)}")
 
 
 def as_json(quality: Quality) -> dict[str, Any]:

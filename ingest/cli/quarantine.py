@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest.cli.options import Settings, store_options
-from ingest.cli.terminal import safe, safe_line
+from ingest.cli.terminal import json_text, safe, safe_line, write_bytes
 from ingest.export import when
 
 if TYPE_CHECKING:
@@ -45,7 +44,7 @@ def list_(settings: Settings, as_json: bool) -> None:
         found = quarantined(connection)
     engine.dispose()
     if as_json:
-        click.echo(json.dumps([_json(one) for one in found], ensure_ascii=False, indent=1))
+        click.echo(json_text([_json(one) for one in found], indent=1))
     else:
         for one in found:
             click.echo(_line(one))
@@ -53,7 +52,9 @@ def list_(settings: Settings, as_json: bool) -> None:
 
 @command.command(name="show")
 @click.argument("name", metavar="ID")
-@click.option("--raw", is_flag=True, help="The mail, byte for byte as it came.")
+@click.option(
+    "--raw", is_flag=True, help="The mail, byte for byte as it came; escaped on a terminal."
+)
 @store_options
 def show(settings: Settings, name: str, raw: bool) -> None:
     """Show why a mail is set aside, and the header that it came with."""
@@ -65,8 +66,7 @@ def show(settings: Settings, name: str, raw: bool) -> None:
         ((_, delivery),) = read_deliveries(connection, [one.mail_id])
     engine.dispose()
     if raw:
-        sys.stdout.buffer.write(delivery.raw)
-        sys.stdout.buffer.flush()
+        write_bytes([delivery.raw])
     else:
         click.echo("\n".join(_text(one, delivery)))
 

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ingest.cli.options import Settings, store_options
-from ingest.cli.terminal import person, safe_line
+from ingest.cli.terminal import json_text, person, safe_line
 from ingest.export import number, when
 
 if TYPE_CHECKING:
@@ -64,7 +63,7 @@ def command(
             rows = _newest(connection, named, incomplete, limit)
             if as_json:
                 shown = [_brief(connection, row) for row in rows]
-                click.echo(json.dumps(shown, ensure_ascii=False, indent=1))
+                click.echo(json_text(shown, indent=1))
             else:
                 for row in rows:
                     click.echo(_line(row))
@@ -79,7 +78,7 @@ def command(
                     "trailers": _trailers(connection, row),
                     "verified": _verified(connection, row),
                 }
-                click.echo(json.dumps(whole, ensure_ascii=False, indent=1))
+                click.echo(json_text(whole, indent=1))
             else:
                 click.echo("\n".join(_text(connection, row, why=why)))
     engine.dispose()
@@ -197,7 +196,7 @@ def _text(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]
         yield safe_line(f"  {place:>7}  {one['name']}")
         yield safe_line(f"           {one['msgid']}")
         if why:
-            yield safe_line(f"           {one['rule']}: {one['evidence']}")
+            yield safe_line(f"           {one['rule']}: {one['evidence'] or 'nothing above'}")
     trailers = _trailers(connection, row)
     if trailers:
         yield ""

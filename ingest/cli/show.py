@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from ingest.cli.options import BASE_URL, Settings, store_options
-from ingest.cli.terminal import person, safe, safe_line, signature
+from ingest.cli.terminal import json_text, person, safe, safe_line, signature, write_bytes
 from ingest.export import number, when
 
 if TYPE_CHECKING:
@@ -25,7 +23,9 @@ if TYPE_CHECKING:
 @click.argument("name", metavar="MESSAGE-ID")
 @click.option("--json", "as_json", is_flag=True,
               help="The record of Patchwork's REST API 1.2, and who vouches for it.")  # fmt: skip
-@click.option("--raw", is_flag=True, help="The mail, byte for byte as it came.")
+@click.option(
+    "--raw", is_flag=True, help="The mail, byte for byte as it came; escaped on a terminal."
+)
 @store_options
 def command(settings: Settings, name: str, as_json: bool, raw: bool) -> None:
     """Show one patch, cover, comment or other message.
@@ -44,12 +44,11 @@ def command(settings: Settings, name: str, as_json: bool, raw: bool) -> None:
     with engine.connect() as connection:
         row = find.message(connection, name)
         if raw:
-            sys.stdout.buffer.write(read.raw_mail(connection, row.mail_id))
-            sys.stdout.buffer.flush()
+            write_bytes([read.raw_mail(connection, row.mail_id)])
         elif as_json:
             one = record(connection, row, settings.config, base=BASE_URL)
             one |= extension(connection, row, settings.config)
-            click.echo(json.dumps(one, ensure_ascii=False, indent=1))
+            click.echo(json_text(one, indent=1))
         else:
             click.echo("\n".join(_text(connection, row, settings.config)))
     engine.dispose()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import re
+import sys
+from collections.abc import Callable, Iterable
+
+import click
 
 from ingest.mail.message import Address
 from ingest.trust.verdict import Alignment, Kind, Verdict
@@ -22,6 +27,28 @@ def safe(text: str) -> str:
 def safe_line(text: str) -> str:
     """The same, on one line."""
     return safe(text.replace("\n", " ").replace("\t", " "))
+
+
+def safe_json(text: str) -> str:
+    r"""JSON with the same value, in which control characters are written as `\u009b`."""
+    return _ACTIVE.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+
+
+def json_text(value: object, *, indent: int | None = None) -> str:
+    """A value as JSON that is safe on a terminal."""
+    return safe_json(json.dumps(value, ensure_ascii=False, indent=indent))
+
+
+def write_bytes(pieces: Iterable[bytes], *, escape: Callable[[str], str] = safe) -> None:
+    """Write other people's bytes to standard output: escaped on a terminal, else as they are."""
+    if sys.stdout.isatty():
+        for piece in pieces:
+            text = piece.replace(b"\r\n", b"\n").decode(errors="backslashreplace")
+            click.echo(escape(text), nl=False)
+        return
+    for piece in pieces:
+        sys.stdout.buffer.write(piece)
+    sys.stdout.buffer.flush()
 
 
 def person(address: Address) -> str:
