@@ -15,9 +15,12 @@ def main() -> None:
     """The entry point of every command."""
     if sys.argv[1:2] == ["pipe"]:
         _pipe()
-    from ingest.cli import main as command_line
+    try:
+        from ingest.cli import main as command_line
 
-    command_line()
+        command_line()
+    except KeyboardInterrupt:  # while it is loaded, or so late that nothing else sees to it
+        os._exit(130)
 
 
 def _pipe() -> None:

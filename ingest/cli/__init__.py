@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib import import_module
+from typing import Any
 
 import click
 
@@ -28,6 +30,21 @@ COMMANDS = {
 }
 
 
+@contextmanager
+def _quiet_end() -> Iterator[None]:
+    """End without a word where the reader has seen enough (`ingest export | head`).
+
+    The status is the one that the signal would give, and not the 1 that click would end with.
+    """
+    try:
+        yield
+    except BrokenPipeError:
+        from ingest.cli.standard import discard_output
+
+        discard_output()
+        sys.exit(141)
+
+
 class _Commands(click.Group):
     """Commands by name, imported when they are called: `--help` needs no database."""
 
@@ -41,14 +58,19 @@ class _Commands(click.Group):
         command: click.Command = module.command
         return command
 
+    def make_context(
+        self,
+        info_name: str | None,
+        args: list[str],
+        parent: click.Context | None = None,
+        **extra: Any,
+    ) -> click.Context:
+        with _quiet_end():  # `ingest --help | head`
+            return super().make_context(info_name, args, parent, **extra)
+
     def invoke(self, ctx: click.Context) -> object:
-        try:
+        with _quiet_end():
             return super().invoke(ctx)
-        except BrokenPipeError:
-            # The reader has seen enough (`ingest export | head`): the status that the signal
-            # would give, and not click's 1. Python would complain at exit if it could.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(141)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         with formatter.section("Commands"):
@@ -58,7 +80,7 @@ class _Commands(click.Group):
 @click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="ingest")
 @click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://…")
-@click.option("--config", metavar="FILE", help="A TOML file.")
+@click.option("--config", metavar="FILE", type=click.Path(readable=False), help="A TOML file.")
 @click.pass_context
 def cli(ctx: click.Context, database: str | None, config: str | None) -> None:
     """Ingest patch mail: list mail in; patches, series and reviews out.
@@ -66,32 +88,17 @@ def cli(ctx: click.Context, database: str | None, config: str | None) -> None:
     The database is --database, else $INGEST_DATABASE, else the configuration's, else
     ingest.db in this folder.
     """
+    from ingest.cli.options import refuse_unfit_words
+
+    refuse_unfit_words(ctx)
     ctx.obj = {"database": database, "config": config}
 
 
 def main() -> None:
     """The entry point: errors of use are one line and a status, never a traceback."""
     from ingest.cli.errors import one_line_errors
+    from ingest.cli.standard import open_standard_files
 
+    open_standard_files()
     with one_line_errors():
-        try:
-            cli(standalone_mode=False, prog_name="ingest")
-        except click.exceptions.Exit as done:
-            sys.exit(done.exit_code)
-        except click.ClickException as wrong:
-            if isinstance(wrong, getattr(click.exceptions, "NoArgsIsHelpError", ())):
-                wrong.show()  # click 8.2: no command at all, which shows the help
-            else:
-                click.echo(f"ingest: {_one_line(wrong)}", err=True)
-            sys.exit(wrong.exit_code)
-        except (click.Abort, KeyboardInterrupt):
-            click.echo("ingest: interrupted; what was stored stands", err=True)
-            sys.exit(130)
-
-
-def _one_line(wrong: click.ClickException) -> str:
-    """What is wrong, and for a mistake in the command line where to read how it goes."""
-    text = " ".join(wrong.format_message().split())
-    if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
-        return f"{text.rstrip('.')}; `{wrong.ctx.command_path} --help` says how"
-    return text
+        cli(standalone_mode=False, prog_name="ingest")

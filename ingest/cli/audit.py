@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.options import Settings, filed_under, list_ids, store_options
+from ingest.cli.options import ANY_PATH, Settings, filed_under, list_ids, store_options
 from ingest.cli.progress import progress, say_left_out
-from ingest.cli.terminal import safe_line
+from ingest.cli.terminal import json_text, safe_line
 
 if TYPE_CHECKING:
     from ingest.audit import Line, Report
 
 
 @click.command(name="audit")
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=ANY_PATH)
 @click.option("--list", "lists", metavar="LIST", multiple=True, callback=list_ids,
               help="The list that the mail was filed under, as for `ingest replay`.")  # fmt: skip
 @click.option("--extra/--no-extra", default=True,
@@ -68,7 +67,7 @@ def command(
         for name in getattr(source, "vanished", ()):
             say_left_out(f"{name}: gone while it was read")
     if as_json:
-        click.echo(json.dumps(_json(report), ensure_ascii=False))
+        click.echo(json_text(_json(report)))
     else:
         for line in report.lines:
             click.echo(_text(line))

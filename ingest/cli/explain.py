@@ -9,7 +9,7 @@ from typing import assert_never
 
 import click
 
-from ingest.cli.options import Settings, asker, store_options
+from ingest.cli.options import ANY_PATH, Settings, asker, store_options
 from ingest.cli.progress import say_left_out
 from ingest.cli.terminal import person, safe_line, signature
 from ingest.export import when
@@ -21,7 +21,7 @@ from ingest.trust.answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFai
 
 
 @click.command(name="explain")
-@click.argument("file")
+@click.argument("file", type=ANY_PATH)
 @click.option("--dns", is_flag=True, help="Ask DNS for the keys of signatures.")
 @store_options
 def command(settings: Settings, file: str, dns: bool) -> None:

@@ -13,12 +13,15 @@ from sqlalchemy import Engine
 
 from ingest import setting
 from ingest.config import Config, ConfigError, TrustConfig, load_config
+from ingest.intake.source import printable
 from ingest.store.database import NoStoreError, StoreError, open_store
 
 if TYPE_CHECKING:
     from ingest.replay import Ask
 
 DEFAULT_DATABASE = "sqlite:///ingest.db"
+# A file that may be anywhere and of any name; the command itself says what is wrong with it.
+ANY_PATH = click.Path(readable=False)
 # What URLs in records begin with until a server says where it is.
 BASE_URL = "http://localhost:8000"
 
@@ -33,6 +36,28 @@ def list_ids(
         raise click.BadParameter(f"must be {error}") from None
 
 
+def refuse_unfit_words(ctx: click.Context) -> None:
+    """Raise `click.UsageError` where an argument or an option of this command is empty, or has
+    bytes that are not UTF-8. A path may have any bytes; an option that is empty by default may be.
+    """
+    for param in ctx.command.params:
+        is_argument = isinstance(param, click.Argument)
+        name = param.human_readable_name.strip("[].") if is_argument else param.opts[0]
+        value = ctx.params.get(param.name or "")
+        for word in value if isinstance(value, tuple) else (value,):
+            if not isinstance(word, str):
+                continue
+            if not word and param.default != "":
+                raise click.UsageError(f"{name} is empty", ctx)
+            if not isinstance(param.type, click.Path) and not _is_utf8(word):
+                raise click.UsageError(f"{name} is not UTF-8: {printable(word)}", ctx)
+
+
+def _is_utf8(word: str) -> bool:
+    """Whether the bytes of a word of the command line were; those that were not are surrogates."""
+    return not any("\ud800" <= char <= "\udfff" for char in word)
+
+
 class Settings:
     """Database and configuration, as options, environment and file say; opened when asked."""
 
@@ -40,6 +65,8 @@ class Settings:
         self._path = config or os.environ.get("INGEST_CONFIG")
         self.config = self.reload()
         self.url, self._origin = self._named(database)
+        if not _is_utf8(self.url):
+            raise ConfigError("the URL of the database is not UTF-8; write %XX for such a byte")
 
     def _named(self, database: str | None) -> tuple[str, str]:
         """The URL of the database, and what names it."""
@@ -118,12 +145,13 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     """Give a command `--database` and `--config`, and call it with `settings`."""
 
     @click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://…")
-    @click.option("--config", metavar="FILE", help="A TOML file.")
+    @click.option("--config", metavar="FILE", type=ANY_PATH, help="A TOML file.")
     @click.pass_context
     @wraps(command)
     def with_settings(
         ctx: click.Context, /, database: str | None, config: str | None, **arguments: Any
     ) -> Any:
+        refuse_unfit_words(ctx)
         outer = ctx.find_object(dict) or {}
         settings = Settings(database or outer.get("database"), config or outer.get("config"))
         return command(settings, **arguments)

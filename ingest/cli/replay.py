@@ -8,12 +8,20 @@ import time
 
 import click
 
-from ingest.cli.options import Settings, asker, filed_under, list_ids, parsers_option, store_options
+from ingest.cli.options import (
+    ANY_PATH,
+    Settings,
+    asker,
+    filed_under,
+    list_ids,
+    parsers_option,
+    store_options,
+)
 from ingest.cli.progress import progress, say_left_out
 
 
 @click.command(name="replay")
-@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True)
+@click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=ANY_PATH)
 @click.option("--list", "lists", metavar="LIST", multiple=True, callback=list_ids,
               help="File the mail under this list, by id or link name.")  # fmt: skip
 @click.option("--again", is_flag=True, help="From the start, not from where the last run stopped.")
