@@ -120,6 +120,14 @@ def test_json_that_a_terminal_gets_has_the_same_values(hostile: Path) -> None:
     assert json.loads(json_text([ACTIVE])) == [ACTIVE]
 
 
+def test_a_name_in_square_brackets_is_no_markup_of_the_progress_bar(tmp_path: Path) -> None:
+    (tmp_path / "a[").mkdir()
+    (tmp_path / "a[" / "b].mbox").write_bytes(mails.mbox([MAIL]))
+    shown = on_terminal("replay", "a[/b].mbox", cwd=tmp_path).decode()
+    assert "1 mails read: 1 new" in shown
+    assert "ingest: " not in shown
+
+
 # --- output that goes nowhere -------------------------------------------------------------------
 
 READING: list[Sequence[str]] = [
