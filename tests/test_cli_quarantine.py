@@ -91,7 +91,7 @@ def test_show(store: Path) -> None:
     [
         (("show", "3"), "no mail '3' is set aside"),  # it waits
         (("show", "zz"), "no mail 'zz' is set aside"),
-        (("show", ""), "no mail '' is set aside"),
+        (("show", ""), "ID is empty"),
         (("retry", "1", "\x1b99"), r"no mail '\x1b99' is set aside"),
         (("retry",), "name mails, or give --all"),
         (("retry", "--all", "1"), "name mails, or give --all"),

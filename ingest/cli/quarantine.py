@@ -119,7 +119,7 @@ def _find(connection: Connection, names: Sequence[str]) -> list[SetAside]:
         same = [one for one in everything if one.sha256.hex().startswith(name.lower())]
         if name in by_id:
             same = [by_id[name]]
-        if not name or not same:
+        if not same:
             raise click.ClickException(f"no mail {name!r} is set aside")
         if len(same) > 1:
             raise click.ClickException(
