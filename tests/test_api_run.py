@@ -8,12 +8,15 @@ import hmac
 import http.server
 import json
 import random
+import select as select_
+import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, ClassVar
@@ -109,7 +112,6 @@ def _poller(address: str, seen: Path) -> subprocess.Popen[bytes]:
 
 def test_it_answers_at_a_socket_in_a_folder_too(tmp_path: Path) -> None:
     import http.client
-    import socket
 
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     path = str(tmp_path / "s")
@@ -176,6 +178,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     """Answers with what `statuses` holds, then with 204; keeps what it was told."""
 
     statuses: ClassVar[list[int]] = []
+    location: ClassVar[str] = "/elsewhere"
     heard: ClassVar[list[tuple[str, bytes]]] = []
 
     def do_POST(self) -> None:
@@ -185,7 +188,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
             self.heard.append((self.headers[SIGNATURE], body))
         self.send_response(status)
         if status == 302:
-            self.send_header("Location", "/elsewhere")
+            self.send_header("Location", self.location)
         self.end_headers()
 
     def log_message(self, *_: Any) -> None:
@@ -208,6 +211,12 @@ def hooked(receiver: str, tmp_path: Path) -> ApiConfig:
     return ApiConfig(listen=LOOPBACK, webhooks=(receiver,), webhook_secret=secret)
 
 
+class Clock:
+    """A time that is set."""
+
+    now = mails.NOW
+
+
 def heard() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
     for signature, body in Receiver.heard:
@@ -222,31 +231,38 @@ def test_webhooks_are_told_in_order_until_they_hear_it(
 ) -> None:
     engine = open_store(database_url, create=True)
     config = Config(api=hooked(receiver, tmp_path))
-    hooks = Hooks(engine, lambda: config)
+    clock = Clock()
+    hooks = Hooks(engine, lambda: config, clock=lambda: clock.now)
     go_on = threading.Event()
+
+    def tell(later: timedelta = timedelta(0)) -> None:
+        clock.now = mails.NOW + later
+        while hooks.tell(receiver, go_on):
+            pass
+
     mails.store(engine, mails.series("before", 1))
     with write_transaction(engine) as connection:
         events.follow(connection, now=mails.NOW)
     with write_transaction(engine) as connection:
         events.publish(connection, now=mails.NOW)
-    hooks.tell(mails.NOW, go_on)
+    tell()
     assert Receiver.heard == [], "what was before it was configured is not told"
     mails.store(engine, mails.series("s", 60))
     with write_transaction(engine) as connection:
         total = events.publish(connection, now=mails.NOW)
     assert total > 100
     Receiver.statuses = [500, 302]
-    hooks.tell(mails.NOW, go_on)
-    hooks.tell(mails.NOW, go_on)
+    tell()
+    tell()
     assert Receiver.statuses == [302], "it waits before it tries again"
-    hooks.tell(mails.NOW + timedelta(seconds=2), go_on)
+    tell(timedelta(seconds=2))
     assert (Receiver.statuses, Receiver.heard) == ([], []), "it follows nobody elsewhere"
-    hooks.tell(mails.NOW + timedelta(seconds=60), go_on)
+    tell(timedelta(seconds=60))
     assert len(Receiver.heard) == 2
     told = heard()
     assert [one["id"] for one in told] == list(range(told[0]["id"], told[0]["id"] + total))
     assert told[0]["category"] == "cover-created"
-    hooks.tell(mails.NOW + timedelta(days=1), go_on)
+    tell(timedelta(days=1))
     assert len(Receiver.heard) == 2
     engine.dispose()
 
@@ -266,3 +282,241 @@ def _receivers(engine: Engine) -> int:
     with engine.connect() as connection:
         query = select(func.count()).select_from(schema.hook)
         return int(connection.execute(query).scalar_one())
+
+
+class OddReceiver:
+    """Accepts, and sends a byte of an answer that never ends each `pause` seconds; without
+    `pause`, connections wait in the queue of a socket that nobody accepts from."""
+
+    def __init__(self, pause: float | None) -> None:
+        self._pause = pause
+        self._socket = socket.create_server(("127.0.0.1", 0), backlog=0)
+        self.url = f"http://127.0.0.1:{self._socket.getsockname()[1]}/hook"
+        self.calls = 0
+        self._ending = threading.Event()
+        self._waiting: list[socket.socket] = []
+        if pause is None:
+            self._fill()
+        else:
+            threading.Thread(target=self._accept, daemon=True).start()
+
+    def _fill(self) -> None:
+        """Have the kernel accept no more either."""
+        full = False
+        while not full:
+            one = socket.socket()
+            one.setblocking(False)
+            one.connect_ex(self._socket.getsockname())
+            self._waiting.append(one)
+            full = not select_.select([], [one], [], 0.5)[1]
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                one, _ = self._socket.accept()
+            except OSError:
+                return
+            self.calls += 1
+            threading.Thread(target=self._drip, args=(one,), daemon=True).start()
+
+    def _drip(self, one: socket.socket) -> None:
+        with contextlib.suppress(OSError), one:
+            one.sendall(b"HTTP/1.1 200 OK\r\nX-Slow: ")
+            while not self._ending.wait(self._pause):
+                one.sendall(b"x")
+
+    def close(self) -> None:
+        self._ending.set()
+        self._socket.shutdown(socket.SHUT_RDWR)
+        self._socket.close()
+        for one in self._waiting:
+            one.close()
+
+
+@pytest.fixture
+def dripping() -> Iterator[OddReceiver]:
+    made = OddReceiver(0.05)
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def deaf() -> Iterator[OddReceiver]:
+    made = OddReceiver(None)
+    yield made
+    made.close()
+
+
+@contextlib.contextmanager
+def followed(hooks: Hooks) -> Iterator[threading.Thread]:
+    """Run the hooks; they have to end when they are told to."""
+    ending = threading.Event()
+    thread = threading.Thread(target=hooks.run, args=(ending,))
+    thread.start()
+    try:
+        yield thread
+    finally:
+        ending.set()
+        thread.join(60)
+        assert not thread.is_alive()
+
+
+def _row(engine: Engine, url: str) -> Any:
+    with engine.connect() as connection:
+        return connection.execute(select(schema.hook).where(schema.hook.c.url == url)).first()
+
+
+def _failures(engine: Engine, url: str) -> int:
+    row = _row(engine, url)
+    return 0 if row is None else int(row.failures)
+
+
+def _happen(engine: Engine, stem: str) -> None:
+    mails.store(engine, mails.series(stem, 1))
+    with write_transaction(engine) as connection:
+        events.follow(connection, now=mails.NOW)
+    with write_transaction(engine) as connection:
+        events.publish(connection, now=mails.NOW)
+
+
+def test_a_receiver_that_drips_or_never_accepts_stops_no_other(
+    database_url: str, receiver: str, dripping: OddReceiver, deaf: OddReceiver, tmp_path: Path
+) -> None:
+    """The first two are given up at the deadline for the whole attempt, and tried again."""
+    engine = open_store(database_url, create=True)
+    made = hooked(receiver, tmp_path)
+    config = Config(api=replace(made, webhooks=(dripping.url, deaf.url, receiver)))
+    with followed(Hooks(engine, lambda: config, patience=1.0)):
+        until(lambda: _receivers(engine) == 3)
+        _happen(engine, "first")
+        until(lambda: len(heard()) == 5)
+        until(lambda: all(_failures(engine, one.url) >= 1 for one in (dripping, deaf)))
+        _happen(engine, "second")
+        until(lambda: len(heard()) == 10)
+        until(lambda: dripping.calls >= 2)
+    assert [one["id"] for one in heard()] == list(range(1, 11))
+    assert _row(engine, dripping.url).number == _row(engine, deaf.url).number == 0
+    engine.dispose()
+
+
+def test_a_retry_does_not_wait_for_another_receiver(
+    receiver: str, dripping: OddReceiver, tmp_path: Path
+) -> None:
+    """The attempt at the first never ends by itself within this test."""
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    config = Config(api=replace(hooked(receiver, tmp_path), webhooks=(dripping.url, receiver)))
+    Receiver.statuses = [500]
+    with followed(Hooks(engine, lambda: config, patience=3600.0)):
+        until(lambda: _receivers(engine) == 2)
+        _happen(engine, "s")
+        until(lambda: len(heard()) == 5)
+    assert Receiver.statuses == []
+    assert dripping.calls == 1
+    engine.dispose()
+
+
+def test_shutdown_does_not_wait_for_a_receiver_and_loses_no_event(
+    database_url: str, dripping: OddReceiver, tmp_path: Path
+) -> None:
+    engine = open_store(database_url, create=True)
+    config = Config(api=hooked(dripping.url, tmp_path))
+    with followed(Hooks(engine, lambda: config, patience=3600.0)):
+        until(lambda: _receivers(engine) == 1)
+        before = _row(engine, dripping.url)
+        _happen(engine, "s")
+        until(lambda: dripping.calls == 1)
+    # Were the attempt waited for, it would be an hour: `followed` has ended long before.
+    assert _row(engine, dripping.url) == before, "it is made again at the next start"
+    engine.dispose()
+
+
+def test_an_attempt_that_another_daemon_makes_is_left_to_it(
+    database_url: str, receiver: str, dripping: OddReceiver, tmp_path: Path
+) -> None:
+    """Until its claim has run out, as after it was killed."""
+    engine = open_store(database_url, create=True)
+    config = Config(api=hooked(dripping.url, tmp_path))
+    clock = Clock()
+    one, other = (
+        Hooks(engine, lambda: config, clock=lambda: clock.now, patience=5.0) for _ in range(2)
+    )
+    stop = threading.Event()
+    one.tell(dripping.url, stop)
+    _happen(engine, "s")
+    thread = threading.Thread(target=one.tell, args=(dripping.url, stop))
+    thread.start()
+    until(lambda: dripping.calls == 1)
+    assert other.tell(dripping.url, threading.Event()) is False
+    assert dripping.calls == 1
+    # The claim runs out, and the place is another's: the first may not set it back.
+    clock.now += timedelta(minutes=1)
+    taking = threading.Thread(target=other.tell, args=(dripping.url, stop))
+    taking.start()
+    until(lambda: dripping.calls == 2)
+    claimed = _row(engine, dripping.url)
+    assert claimed.due > clock.now
+    stop.set()
+    thread.join(60)
+    taking.join(60)
+    assert not thread.is_alive()
+    assert not taking.is_alive()
+    assert _row(engine, dripping.url).number == claimed.number
+    engine.dispose()
+
+
+def test_a_redirect_is_not_followed(receiver: str, tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    config = Config(api=hooked(receiver, tmp_path))
+    hooks = Hooks(engine, lambda: config)
+    stop = threading.Event()
+    hooks.tell(receiver, stop)
+    _happen(engine, "s")
+    Receiver.statuses = [302]
+    Receiver.location = receiver.replace("/hook", "/elsewhere")
+    hooks.tell(receiver, stop)
+    assert Receiver.heard == []
+    assert (_row(engine, receiver).number, _failures(engine, receiver)) == (0, 1)
+    engine.dispose()
+
+
+def test_a_password_in_a_receivers_url_is_not_logged(
+    caplog: pytest.LogCaptureFixture, receiver: str, tmp_path: Path
+) -> None:
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    url = receiver.replace("://", "://me:s3cret@")
+    config = Config(api=hooked(url, tmp_path))
+    hooks = Hooks(engine, lambda: config)
+    hooks.tell(url, threading.Event())
+    _happen(engine, "s")
+    Receiver.statuses = [500]
+    hooks.tell(url, threading.Event())
+    assert "status 500; again in" in caplog.text
+    assert "s3cret" not in caplog.text
+    engine.dispose()
+
+
+def test_a_silent_name_server_delays_no_end(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """The look-up cannot be interrupted; neither the deadline nor the shutdown waits for it."""
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    answered, asked = threading.Event(), threading.Event()
+
+    def silent(*_: Any, **__: Any) -> Any:
+        asked.set()
+        answered.wait(60)
+        raise socket.gaierror("never heard")
+
+    url = "http://receiver.example.org/hook"
+    config = Config(api=hooked(url, tmp_path))
+    hooks = Hooks(engine, lambda: config, patience=0.2)
+    hooks.tell(url, threading.Event())
+    _happen(engine, "s")
+    with monkeypatch.context() as patched:
+        patched.setattr(socket, "getaddrinfo", silent)
+        hooks.tell(url, threading.Event())
+    assert asked.is_set()
+    assert not answered.is_set(), "the deadline ended it"
+    assert _failures(engine, url) == 1
+    answered.set()
+    engine.dispose()

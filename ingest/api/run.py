@@ -123,8 +123,7 @@ class ApiServer:
         self._again_and_again(publish_all)
 
     def _tell(self) -> None:
-        hooks = Hooks(self._engine, self._configured)
-        self._again_and_again(lambda: hooks.tell(utcnow(), self._ending))
+        Hooks(self._engine, self._configured).run(self._ending)
 
     def _again_and_again(self, task: Callable[[], None]) -> None:
         while not self._ending.wait(_TICK):
