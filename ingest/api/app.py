@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote, unquote
 
 from sqlalchemy import Engine, event
 from sqlalchemy.exc import DBAPIError
@@ -127,7 +128,42 @@ class _Form(Convertor[str]):
         return value
 
 
+class _Part(_Form):
+    """One part of a path, which may hold a quoted slash; `_Paths` leaves that quoted."""
+
+    regex = "[^/]+"
+
+    def convert(self, value: str) -> str:
+        return unquote(value)
+
+    def to_string(self, value: str) -> str:
+        return quote(value, safe="")
+
+
+class _MessageId(_Part):
+    """A Message-ID without its brackets. Our own URLs quote a slash in it; Patchwork's do not,
+    and people keep such URLs. Nothing is resolved: `..` is a part of the id."""
+
+    regex = ".+"
+
+
+class _RowNumber(Convertor[int]):
+    """A row's number. Longer ones than any row has are no path, and are not converted: Python
+    refuses thousands of digits."""
+
+    regex = "[0-9]{1,30}"
+
+    def convert(self, value: str) -> int:
+        return int(value)
+
+    def to_string(self, value: int) -> str:
+        return str(value)
+
+
 register_url_convertor("form", _Form())
+register_url_convertor("part", _Part())
+register_url_convertor("msgid", _MessageId())
+register_url_convertor("row", _RowNumber())
 
 
 def _routes() -> list[BaseRoute]:
@@ -136,57 +172,83 @@ def _routes() -> list[BaseRoute]:
         Route("/api", reading.index, methods=get),
         Route("/api/schema", _schema, methods=get),
         Route("/api/bundles", reading.bundles, methods=get),
-        Route("/api/bundles/{id:int}", reading.bundle, methods=get),
+        Route("/api/bundles/{id:row}", reading.bundle, methods=get),
         Route("/api/covers", reading.covers, methods=get),
-        Route("/api/covers/{id:int}", reading.cover, methods=get),
-        Route("/api/covers/{id:int}/comments", reading.cover_comments, methods=get),
-        Route("/api/covers/{id:int}/comments/{comment_id:int}", reading.cover_comment, methods=get),
+        Route("/api/covers/{id:row}", reading.cover, methods=get),
+        Route("/api/covers/{id:row}/comments", reading.cover_comments, methods=get),
+        Route("/api/covers/{id:row}/comments/{comment_id:row}", reading.cover_comment, methods=get),
         Route("/api/events", reading.events, methods=get),
         Route("/api/patches", reading.patches, methods=get),
-        Route("/api/patches/{id:int}", reading.patch, methods=get),
-        Route("/api/patches/{id:int}", _writes(writing.update_patch), methods=put),
-        Route("/api/patches/{id:int}/comments", reading.patch_comments, methods=get),
+        Route("/api/patches/{id:row}", reading.patch, methods=get),
+        Route("/api/patches/{id:row}", _writes(writing.update_patch), methods=put),
+        Route("/api/patches/{id:row}/comments", reading.patch_comments, methods=get),
         Route(
-            "/api/patches/{id:int}/comments/{comment_id:int}", reading.patch_comment, methods=get
+            "/api/patches/{id:row}/comments/{comment_id:row}", reading.patch_comment, methods=get
         ),
-        Route("/api/patches/{id:int}/checks", reading.patch_checks, methods=get),
-        Route("/api/patches/{id:int}/checks", _writes(writing.add_patch_check), methods=["POST"]),
-        Route("/api/patches/{id:int}/checks/{check_id:int}", reading.patch_check, methods=get),
+        Route("/api/patches/{id:row}/checks", reading.patch_checks, methods=get),
+        Route("/api/patches/{id:row}/checks", _writes(writing.add_patch_check), methods=["POST"]),
+        Route("/api/patches/{id:row}/checks/{check_id:row}", reading.patch_check, methods=get),
         Route("/api/people", reading.people, methods=get),
-        Route("/api/people/{id:int}", reading.person, methods=get),
+        Route("/api/people/{id:row}", reading.person, methods=get),
         Route("/api/projects", reading.projects, methods=get),
-        Route("/api/projects/{id}", reading.project, methods=get),
+        Route("/api/projects/{id:part}", reading.project, methods=get),
         Route("/api/series", reading.series_list, methods=get),
-        Route("/api/series/{id:int}", reading.series, methods=get),
+        Route("/api/series/{id:row}", reading.series, methods=get),
         Route("/api/users", reading.users, methods=get),
-        Route("/api/users/{id:int}", reading.user, methods=get),
-        Route("/patch/{id:int}/{form:form}", files.patch_by_number, methods=get),
-        Route("/cover/{id:int}/mbox", files.cover_by_number, methods=get),
-        Route("/series/{id:int}/{form:form}", files.series, methods=get),
-        Route("/project/{link}/patch/{msgid:path}/{form:form}", files.patch_by_msgid, methods=get),
-        Route("/project/{link}/cover/{msgid:path}/mbox", files.cover_by_msgid, methods=get),
+        Route("/api/users/{id:row}", reading.user, methods=get),
+        Route("/patch/{id:row}/{form:form}", files.patch_by_number, methods=get),
+        Route("/cover/{id:row}/mbox", files.cover_by_number, methods=get),
+        Route("/series/{id:row}/{form:form}", files.series, methods=get),
+        Route(
+            "/project/{link:part}/patch/{msgid:msgid}/{form:form}",
+            files.patch_by_msgid,
+            methods=get,
+        ),
+        Route("/project/{link:part}/cover/{msgid:msgid}/mbox", files.cover_by_msgid, methods=get),
     ]
 
 
 class _Paths:
-    """Takes the version out of a path, and the slash from its end."""
+    """Takes the version out of a path, and the slash from its end.
+
+    Routes see the path as it was sent, with each part unquoted but for `/` and `%`: what a
+    quoted slash stands in is one part.
+    """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] == "http":
-            asked = scope["path"]
-            path, version = _versioned(asked)
-            bare = path.rstrip("/") if len(path) > 1 else path
+            asked = _asked_path(scope)
+            path, version = _versioned(_unquoted(asked))
+            bare = path.removesuffix("/") or "/"
             scope = {
                 **scope,
-                "path": bare or "/",
-                "raw_path": (bare or "/").encode(),
+                "path": bare,
+                "raw_path": bare.encode(),
                 "asked_path": asked,
                 "api_version": version,
             }
         await self._app(scope, receive, send)
+
+
+def _asked_path(scope: Scope) -> str:
+    """The path as the client spelt it. A server need not say it (ASGI), uvicorn does."""
+    raw: bytes | None = scope.get("raw_path")
+    return raw.decode("latin-1") if raw is not None else quote(scope["path"])
+
+
+# No path that is unquoted as below has a percent sign alone: no route takes it.
+_NO_PATH = "/%"
+
+
+def _unquoted(path: str) -> str:
+    try:
+        parts = [unquote(part, errors="strict") for part in path.split("/")]
+    except UnicodeDecodeError:
+        return _NO_PATH
+    return "/".join(part.replace("%", "%25").replace("/", "%2F") for part in parts)
 
 
 def _versioned(path: str) -> tuple[str, tuple[int, int] | None]:

@@ -65,7 +65,7 @@ class Ask:
     @property
     def url(self) -> str:
         """Of what was asked for, as the client spelt its path."""
-        path = quote(self.request.scope.get("asked_path", "/"), safe="/@:+=!$&'()*;~.")
+        path = quote(self.request.scope.get("asked_path", "/"), safe="/@:+=!$&'()*;~.%")
         return f"{self.site.base}{path}"
 
     def account(self, connection: Connection) -> Account | None:

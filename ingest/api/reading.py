@@ -15,7 +15,7 @@ from ingest.api.answer import Json, paged
 from ingest.api.around import Around, around
 from ingest.api.asking import Asked, Page, invalid_page, not_found
 from ingest.api.context import Ask, ask
-from ingest.api.site import Site
+from ingest.api.site import Site, msgid_of
 from ingest.config import Config
 from ingest.store import events as store_events
 from ingest.store import ids, read, schema
@@ -89,8 +89,8 @@ def find_record(connection: Connection, number: int, outcome: str) -> MessageRow
 
 
 def find_named(connection: Connection, name: str, outcome: str) -> MessageRow:
-    """By Message-ID without its brackets. Raises `Refused` where there is none."""
-    for row in read.messages(connection, read.with_msgid(connection, f"<{name}>")):
+    """By Message-ID as it stands in a path. Raises `Refused` where there is none."""
+    for row in read.messages(connection, read.with_msgid(connection, msgid_of(name))):
         if row.outcome == outcome:
             return row
     raise not_found()

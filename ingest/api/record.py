@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ingest.api.around import Around, around
-from ingest.api.site import Site
+from ingest.api.site import Site, path_of
 from ingest.config import Config
 from ingest.export import when
 from ingest.mail.parse import parse
@@ -289,7 +289,7 @@ def _series(row: MessageRow, near: Around, site: Site) -> list[Json]:
 
 def _series_page(row: SeriesRow, lists: tuple[ListRow, ...], site: Site) -> str:
     link = site.link_name(lists[0]) if lists else "-"
-    return f"{site.base}/project/{link}/list/?series={row.id}"
+    return f"{site.base}{path_of('project', link, 'list')}?series={row.id}"
 
 
 def _date(date: datetime | None, mail_id: int, near: Around) -> str | None:

@@ -14,8 +14,12 @@ from ingest.store.read import ListRow
 
 VERSIONS = ((1, 0), (1, 1), (1, 2), (1, 3))
 
-# What is left unquoted in a path: Message-IDs are to be recognised.
-_PLAIN = "/@:+=!$&'()*,;~"
+# What is left unquoted in a path: Message-IDs are to be recognised. A slash is quoted, or an id
+# with "/../" in it would lead clients, which resolve that, to another message.
+_PLAIN = "@:+=!$&'()*,;~"
+
+# What URLs are resolved by before they are sent, even where it is quoted (RFC 3986 2.3, 5.2.4).
+_DOTS = (".", "..")
 
 # Fields that Patchwork has had only since a version, by the record that they are in.
 _SINCE: dict[str, dict[str, tuple[int, int]]] = {
@@ -43,6 +47,27 @@ _SINCE: dict[str, dict[str, tuple[int, int]]] = {
 }
 
 
+def path_of(*parts: str) -> str:
+    """Return the path that consists of these parts, with a slash at its end. Whatever a part
+    holds, it is one part: `.` and `..`, which URLs cannot have for a name, are `-`."""
+    named = ("-" if part in _DOTS else part for part in parts)
+    return "/" + "".join(f"{quote(part, safe=_PLAIN)}/" for part in named)
+
+
+def name_of(msgid: str) -> str:
+    """Return what stands for a Message-ID in a path: the id without its brackets.
+
+    `<.>` and `<..>` keep them.
+    """
+    bare = msgid.removeprefix("<").removesuffix(">")
+    return msgid if bare in _DOTS else bare
+
+
+def msgid_of(name: str) -> str:
+    """Return the Message-ID that a part of a path stands for; the inverse of `name_of`."""
+    return name if name.startswith("<") and name.endswith(">") else f"<{name}>"
+
+
 @dataclass(frozen=True, slots=True)
 class Site:
     """`base`: the server's URL without a slash at its end; `version` None: none was asked for,
@@ -64,7 +89,7 @@ class Site:
     def message(self, kind: str, lists: tuple[ListRow, ...], msgid: str) -> str:
         """Of a message's page."""
         link = self.link_name(lists[0]) if lists else "-"
-        return f"{self.base}/project/{link}/{kind}/{quote(msgid.strip('<>'), safe=_PLAIN)}/"
+        return f"{self.base}{path_of('project', link, kind, name_of(msgid))}"
 
     def mbox(
         self, kind: str, lists: tuple[ListRow, ...], msgid: str, variant: str, id_: int
@@ -79,10 +104,13 @@ class Site:
         known = self.config.find(lists[0].list_id) if lists else None
         if known is None or not known.list_archive_url_format:
             return None
-        return known.list_archive_url_format.replace("{}", msgid.strip("<>"))
+        # The place may be in a query, too.
+        name = quote(name_of(msgid), safe=_PLAIN.replace("&", ""))
+        return known.list_archive_url_format.replace("{}", name)
 
     def link_name(self, row: ListRow) -> str:
-        return quote(self.config.link_name(row.list_id), safe=_PLAIN)
+        """What the list is called in a path."""
+        return self.config.link_name(row.list_id)
 
     def trim(self, kind: str, record: dict[str, Any]) -> dict[str, Any]:
         """Leave out what the version asked for does not have."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from datetime import datetime
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from starlette.responses import Response
 
@@ -86,8 +86,3 @@ def pages(one: Ask, path: str, number: int, *, more: bool) -> Html | None:
     links = [link(number - 1, "Newer", "prev")] if number > 1 else []
     links += [link(number + 1, "Older", "next")] if more else []
     return el("nav", links, class_="pages", aria_label="Pages") if links else None
-
-
-def path_of(*parts: str) -> str:
-    """A path here, of parts that may hold anything."""
-    return "/" + "".join(f"{quote(part, safe='@:+=!$&*,;~')}/" for part in parts)

@@ -12,7 +12,8 @@ from ingest.api.asking import Asked, Page
 from ingest.api.context import Ask, ask
 from ingest.api.pages import series as series_page
 from ingest.api.pages.html import Html, el
-from ingest.api.pages.layout import page, pages, path_of, person, when
+from ingest.api.pages.layout import page, pages, person, when
+from ingest.api.site import name_of, path_of
 from ingest.store import read, schema
 from ingest.store.read import SeriesRow
 
@@ -97,7 +98,7 @@ def patches(request: Request) -> Response:
         el(
             "tr",
             el("td", when(row.date), class_="narrow"),
-            el("td", el("a", row.name, href=path_of("project", link, "patch", row.msgid[1:-1]))),
+            el("td", el("a", row.name, href=path_of("project", link, "patch", name_of(row.msgid)))),
             el("td", person(row.submitter)),
             el("td", row.standing, class_="narrow", data_label="State:"),
             el("td", near.checks.get(row.id, ""), class_="narrow", data_label="Check:"),

@@ -14,9 +14,10 @@ from ingest.api.around import Around, around
 from ingest.api.asking import not_found
 from ingest.api.context import Ask, ask
 from ingest.api.pages.html import Html, el, join
-from ingest.api.pages.layout import page, pairs, path_of, person, when
+from ingest.api.pages.layout import page, pairs, person, when
 from ingest.api.pages.text import MOST_LINES, diff, words
 from ingest.api.reading import find_named, find_record, moved
+from ingest.api.site import name_of, path_of
 from ingest.store import read, schema
 from ingest.store.read import MessageRow
 from ingest.store.vouching import read_vouching
@@ -45,7 +46,7 @@ def comment(request: Request) -> Response:
         )
     if parent is None:
         raise not_found()
-    path = path_of("project", request.path_params["link"], parent.outcome, parent.msgid.strip("<>"))
+    path = path_of("project", request.path_params["link"], parent.outcome, name_of(parent.msgid))
     return RedirectResponse(f"{path}#c{row.id}", 302)
 
 
@@ -65,7 +66,7 @@ def _by_number(request: Request, outcome: str) -> Response:
             return moved(connection, "message", one.number(), lambda to: f"/{outcome}/{to}/")
         if not row.variant:
             link = one.site.config.link_name(row.lists[0].list_id) if row.lists else "-"
-            return RedirectResponse(path_of("project", link, outcome, row.msgid[1:-1]), 302)
+            return RedirectResponse(path_of("project", link, outcome, name_of(row.msgid)), 302)
         return _page(connection, row, one)  # its id is that of another message
 
 

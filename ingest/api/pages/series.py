@@ -13,9 +13,10 @@ from ingest.api.around import around
 from ingest.api.asking import not_found
 from ingest.api.context import Ask, ask
 from ingest.api.pages.html import Content, Html, el, join
-from ingest.api.pages.layout import page, pairs, path_of, person, when
+from ingest.api.pages.layout import page, pairs, person, when
 from ingest.api.pages.text import words
 from ingest.api.reading import moved
+from ingest.api.site import name_of, path_of
 from ingest.api.trailers import given
 from ingest.api.vouching import differing, verified_domains
 from ingest.store import read
@@ -95,7 +96,10 @@ def by_number(one: Ask, link: str, number: int) -> Response:
         el(
             "tr",
             el("td", _number(each), class_="narrow"),
-            el("td", el("a", each.name, href=path_of("project", link, "patch", each.msgid[1:-1]))),
+            el(
+                "td",
+                el("a", each.name, href=path_of("project", link, "patch", name_of(each.msgid))),
+            ),
             el("td", each.standing, class_="narrow", data_label="State:"),
             el("td", near.checks.get(each.id, ""), class_="narrow", data_label="Check:"),
             el("td", to_each[each.id] or "", class_="narrow", data_label="Trailers:"),
@@ -129,7 +133,7 @@ def by_number(one: Ask, link: str, number: int) -> Response:
                 el(
                     "a",
                     "The cover with its replies",
-                    href=path_of("project", link, "cover", cover.msgid[1:-1]),
+                    href=path_of("project", link, "cover", name_of(cover.msgid)),
                 ),
             ),
         )
