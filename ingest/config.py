@@ -46,6 +46,7 @@ _LMTP = UnixAddress("/run/ingest/lmtp.sock")  # where `ingest pipe` looks
 _METRICS = InetAddress("127.0.0.1", 9424)
 _API = InetAddress("127.0.0.1", 8000)
 API_SOCKET_MODE = 0o666  # whoever may read the pages: what is written needs a token
+_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +60,7 @@ class ServeConfig:
     lmtp: tuple[Address, ...] = (_LMTP,)
     smtp: tuple[Address, ...] = ()
     socket_mode: int = 0o660
-    allowed_networks: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+    allowed_networks: tuple[Network, ...] = _LOOPBACK
     hostname: str = ""
     max_size: int = 52_428_800
     max_connections: int = 2_000
@@ -105,7 +106,8 @@ class ApiConfig:
     """`[api]`: the HTTP API. docs/api.md says what each setting is for.
 
     `url`: where clients reach it, '' for what they ask for; `rate`: requests a second from one
-    address, of which `burst` may come at once; `states`: what a patch's may be set to;
+    address, of which `burst` may come at once; `trusted_proxies`: whose `X-Forwarded-For` is
+    believed; `states`: what a patch's may be set to;
     `webhooks`: URLs that are told of events, signed with what the file `webhook_secret` holds.
     """
 
@@ -114,6 +116,7 @@ class ApiConfig:
     max_page: int = 250
     rate: int = 50
     burst: int = 500
+    trusted_proxies: tuple[Network, ...] = _LOOPBACK
     states: tuple[str, ...] = _STATES
     webhooks: tuple[str, ...] = ()
     webhook_secret: Path | None = None
@@ -369,6 +372,7 @@ _API_READERS: dict[str, Callable[[Any], Any]] = {
     "max_page": setting.count,
     "rate": setting.count,
     "burst": setting.count,
+    "trusted_proxies": setting.networks,
     "states": setting.texts,
     "webhooks": setting.web_urls,
     "webhook_secret": setting.file,

@@ -37,8 +37,10 @@ from ingest.api.limit import Buckets
 from ingest.api.openapi import describe
 from ingest.api.pages import routes as pages
 from ingest.api.pages.layout import missing
+from ingest.api.proxies import Proxies
 from ingest.api.site import VERSIONS
 from ingest.config import ApiConfig, Config
+from ingest.setting import UnixAddress
 from ingest.store.clock import utcnow
 from ingest.store.raw import DamagedRawError
 from ingest.store.reader import ClientGone, Reader
@@ -77,7 +79,13 @@ def make_app(
     app.router.redirect_slashes = False
     app.state.context = Context(engine, configured, now)
     readings = _Readings(app, Reader(engine, seconds=seconds))
-    return _Paths(_Limits(readings, Buckets(settings.rate, settings.burst)))
+    limited = _Limits(readings, Buckets(settings.rate, settings.burst))
+    behind_proxies = Proxies(
+        limited,
+        lambda: (configured().api or ApiConfig()).trusted_proxies,
+        by_unix_socket=isinstance(settings.listen, UnixAddress),
+    )
+    return _Paths(behind_proxies)
 
 
 def _bound_writes(engine: Engine, seconds: float) -> None:

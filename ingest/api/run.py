@@ -62,10 +62,7 @@ class ApiServer:
                 access_log=False,
                 lifespan="off",
                 server_header=False,
-                # Whoever is in front on this machine says who asks.
-                forwarded_allow_ips="*"
-                if isinstance(settings.listen, UnixAddress)
-                else "127.0.0.1,::1",
+                proxy_headers=False,  # `proxies.py` reads them
                 timeout_graceful_shutdown=int(_LET_GO),
                 limit_concurrency=1_000,
             )
