@@ -107,7 +107,8 @@ class ApiConfig:
 
     `url`: where clients reach it, '' for what they ask for; `rate`: requests a second from one
     address, of which `burst` may come at once; `trusted_proxies`: whose `X-Forwarded-For` is
-    believed; `states`: what a patch's may be set to;
+    believed; `public_people`: whether people and users are shown to those without a token;
+    `states`: what a patch's may be set to;
     `webhooks`: URLs that are told of events, signed with what the file `webhook_secret` holds.
     """
 
@@ -117,6 +118,7 @@ class ApiConfig:
     rate: int = 50
     burst: int = 500
     trusted_proxies: tuple[Network, ...] = _LOOPBACK
+    public_people: bool = False
     states: tuple[str, ...] = _STATES
     webhooks: tuple[str, ...] = ()
     webhook_secret: Path | None = None
@@ -373,6 +375,7 @@ _API_READERS: dict[str, Callable[[Any], Any]] = {
     "rate": setting.count,
     "burst": setting.count,
     "trusted_proxies": setting.networks,
+    "public_people": setting.truth,
     "states": setting.texts,
     "webhooks": setting.web_urls,
     "webhook_secret": setting.file,

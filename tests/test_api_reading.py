@@ -16,14 +16,15 @@ from starlette.testclient import TestClient
 from ingest.api.app import make_app
 from ingest.config import ApiConfig, Config, ConfiguredList
 from ingest.store import schema
-from ingest.store.database import open_store
+from ingest.store.accounts import add_token, revoke_token
+from ingest.store.database import open_store, write_transaction
 from tests import mails
 from tests.postgres import fresh
 
 BASE = "https://patches.example.org"
 CONFIG = Config(
     lists=(ConfiguredList("dev", mails.LIST, "dev@lists.example.org"),),
-    api=ApiConfig(url=BASE, rate=100_000, burst=100_000),
+    api=ApiConfig(url=BASE, rate=100_000, burst=100_000, public_people=True),
 )
 GIVEN = f"Good.\n\nReviewed-by: {mails.BOB}"
 
@@ -276,6 +277,46 @@ def test_projects_and_people(client: TestClient) -> None:
     assert client.get(f"/api/people/{bob['id']}/").json() == bob
     assert client.get("/api/bundles/").json() == []
     assert client.get("/api/users/").json() == []
+
+
+def test_people_and_users_are_shown_to_those_with_a_token(engine: Engine) -> None:
+    """As Patchwork does, in status and words; a token that is revoked or made up is none."""
+    mails.store(engine, MAILS)
+    with write_transaction(engine) as connection:
+        ci, gone = (
+            add_token(connection, name, email="", lists=(mails.LIST,), now=mails.NOW)
+            for name in ("ci", "gone")
+        )
+        revoke_token(connection, "gone")
+    config = Config(api=ApiConfig(url=BASE, rate=100_000, burst=100_000))
+    client = client_of(engine, config)
+    for kind in ("people", "users"):
+        for path in (f"/api/{kind}/", f"/api/1.0/{kind}?q=a", f"/api/{kind}/1/", f"/api/{kind}/9/"):
+            answer = client.get(path)
+            said = {"detail": "Authentication credentials were not provided."}
+            assert (answer.status_code, answer.json()) == (403, said)
+            assert "www-authenticate" not in answer.headers
+            assert client.head(path).status_code == 403
+            for header in (f"Token {gone}", "Token 1-x", "Token", "Basic e30=", "Digest x", ""):
+                answer = client.get(path, headers={"Authorization": header})
+                assert (answer.status_code, answer.json()) == (403, {"detail": "Invalid token."})
+        known = {"Authorization": f"Token {ci}"}
+        (one, *_) = client.get(f"/api/{kind}/", headers=known).json()
+        assert client.get(f"/api/{kind}/{one['id']}/", headers=known).json() == one
+        assert client.get(f"/api/{kind}/99/", headers=known).status_code == 404
+    # A patch names its submitter, whose address is in its mail, as Patchwork's does.
+    (patch, *_) = client.get("/api/patches/").json()
+    assert patch["submitter"]["email"] == "ada@example.org"
+
+
+def test_pages_list_no_people(engine: Engine) -> None:
+    """They show who sent what they show, and have no page of people."""
+    mails.store(engine, MAILS)
+    client = client_of(engine, Config(api=ApiConfig()))
+    for path in ("/people/", "/users/", "/project/dev/people/", "/user/1/"):
+        assert client.get(path).status_code == 404
+    for path in ("/", "/state/"):
+        assert "@example" not in client.get(path).text
 
 
 def test_a_configured_list_without_mail_is_empty_and_not_unknown(engine: Engine) -> None:

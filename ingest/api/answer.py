@@ -53,7 +53,5 @@ def download(text: str, name: str, *, media_type: str = "text/plain") -> Respons
 
 
 def refused(why: Refused) -> Response:
-    headers = {"WWW-Authenticate": "Token"} if why.status == 401 else {}
-    if why.status == 429:
-        headers["Retry-After"] = str(why.body.get("wait", 1))
+    headers = {"Retry-After": str(why.body.get("wait", 1))} if why.status == 429 else {}
     return Json(why.body, status_code=why.status, headers=headers)

@@ -75,15 +75,22 @@ class Ask:
             return None
         account = find_account(connection, _token(given))
         if account is None:
-            raise Refused(401, {"detail": "Invalid token."})
+            raise Refused(403, {"detail": "Invalid token."})
         return account
 
-    def writer(self, connection: Connection) -> Account:
-        """Who asks to change something. Raises `Refused` for nobody."""
+    def known(self, connection: Connection) -> Account:
+        """Who asks for what needs a token. Raises `Refused` for nobody: 403 and not 401, as
+        Patchwork does, which offers no challenge."""
         account = self.account(connection)
         if account is None:
-            raise Refused(401, {"detail": "Authentication credentials were not provided."})
+            raise Refused(403, {"detail": "Authentication credentials were not provided."})
         return account
+
+    def may_see_people(self, connection: Connection) -> None:
+        """Raises `Refused` for who may not list people and users: their addresses would be
+        collected."""
+        if not self.settings.public_people:
+            self.known(connection)
 
 
 def ask(request: Request) -> Ask:

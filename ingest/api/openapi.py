@@ -141,9 +141,11 @@ def _paths() -> dict[str, Schema]:
         },
         "/patches/{id}/checks/{check_id}/": _one("What CI found.", "Check", "check_id"),
         "/people/": {
-            "get": _list("Submitters.", _ref("Person"), ("id", "name"), [_query("q", _TEXT)])
+            "get": _list(
+                "Submitters.", _ref("Person"), ("id", "name"), [_query("q", _TEXT)], token=True
+            )
         },
-        "/people/{id}/": _one("A submitter.", "Person"),
+        "/people/{id}/": _one("A submitter.", "Person", token=True),
         "/projects/": {
             "get": _list("Mailing lists.", _ref("Project"), ("id", "name"), [_query("q", _TEXT)])
         },
@@ -164,10 +166,10 @@ def _paths() -> dict[str, Schema]:
         "/users/": {
             "get": _list(
                 "Those who have, or had, a token.", _ref("User"), ("id", "name"),
-                [_query("q", _TEXT)],
+                [_query("q", _TEXT)], token=True,
             )
         },
-        "/users/{id}/": _one("One of them.", "User"),
+        "/users/{id}/": _one("One of them.", "User", token=True),
     }  # fmt: skip
 
 
@@ -202,8 +204,7 @@ def _answers(
 ) -> Schema:
     why = {
         "400": "A parameter or the body makes no sense.",
-        "401": "No token, or one of nobody's.",
-        "403": "The token is for other projects.",
+        "403": "No token, one of nobody's, or one for other projects.",
         "404": "There is no such thing, or no such page.",
         "413": "The body is too large.",
         "415": "The body is neither JSON nor a form.",
@@ -229,16 +230,20 @@ def _answers(
     return found
 
 
+_TOKEN: Schema = {"security": [{"token": []}]}
+
+
 def _get(summary: str, schema: Schema, parameters: list[Schema] | None = None) -> Schema:
     return {"summary": summary, "parameters": parameters or [], "responses": _answers(schema)}
 
 
-def _one(summary: str, name: str, *below: str, moves: bool = False) -> Schema:
+def _one(summary: str, name: str, *below: str, moves: bool = False, token: bool = False) -> Schema:
     return {
         "get": {
             "summary": summary,
+            **(_TOKEN if token else {}),
             "parameters": [_path(one) for one in ("id", *below)],
-            "responses": _answers(_ref(name), moves=moves),
+            "responses": _answers(_ref(name), said=("403",) if token else (), moves=moves),
         }
     }
 
@@ -251,14 +256,17 @@ def _list(
     *,
     path: tuple[str, ...] = (),
     moves: bool = False,
+    token: bool = False,
 ) -> Schema:
     either = [sign + one for one in orders for sign in ("", "-")]
-    made = _answers({"type": "array", "items": schema}, moves=moves)
+    said = ("403",) if token else ()
+    made = _answers({"type": "array", "items": schema}, said=said, moves=moves)
     made["200"]["headers"] = {
         "Link": {"description": 'rel="next" and rel="prev".', "schema": _TEXT}
     }
     return {
         "summary": summary,
+        **(_TOKEN if token else {}),
         "parameters": [
             *(_path(one) for one in path),
             *(parameters or []),
@@ -274,10 +282,10 @@ def _write(summary: str, body: Schema, name: str, *, status: str = "200") -> Sch
     kinds = ("application/json", "application/x-www-form-urlencoded")
     return {
         "summary": summary,
-        "security": [{"token": []}],
+        **_TOKEN,
         "parameters": [_path("id")],
         "requestBody": {"required": True, "content": {kind: {"schema": body} for kind in kinds}},
-        "responses": _answers(_ref(name), said=("401", "403", "413", "415"), status=status),
+        "responses": _answers(_ref(name), said=("403", "413", "415"), status=status),
     }
 
 

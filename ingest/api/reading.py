@@ -263,6 +263,7 @@ def people(request: Request) -> Response:
     page = _page_of(one, ("id", "name"))
     person = schema.person
     with one.read() as connection:
+        one.may_see_people(connection)
         columns = (person.c.name, person.c.email)
         found = finding.named(connection, person, columns, one.asked, page)
         rows = connection.execute(select(person).where(person.c.id.in_(found[: page.size]))).all()
@@ -274,6 +275,7 @@ def person(request: Request) -> Response:
     one = ask(request)
     table = schema.person
     with one.read() as connection:
+        one.may_see_people(connection)
         row = connection.execute(select(table).where(table.c.id == one.number())).first()
     if row is None:
         raise not_found()
@@ -295,6 +297,7 @@ def users(request: Request) -> Response:
     page = _page_of(one, ("id", "name"))
     account = schema.account
     with one.read() as connection:
+        one.may_see_people(connection)
         columns = (account.c.name, account.c.email)
         found = finding.named(connection, account, columns, one.asked, page)
         rows = accounts(connection, found[: page.size])
@@ -305,6 +308,7 @@ def users(request: Request) -> Response:
 def user(request: Request) -> Response:
     one = ask(request)
     with one.read() as connection:
+        one.may_see_people(connection)
         row = accounts(connection, [one.number()]).get(one.number())
     if row is None:
         raise not_found()

@@ -65,7 +65,7 @@ def add_patch_check(request: Request, raw: bytes) -> Response:
 def _writer(one: Ask) -> Account:
     """Whose token it is; found without the lock of who writes, so that strangers hold up nobody."""
     with one.read() as connection:
-        return one.writer(connection)
+        return one.known(connection)
 
 
 def _patch(connection: Connection, one: Ask, account: Account) -> MessageRow:
