@@ -124,6 +124,37 @@ def test_related_patches(client: TestClient) -> None:
     assert client.get(urls[1]).json()["related"] == []
 
 
+def test_relating_patches_needs_the_right_to_write_to_each_of_them(
+    client: TestClient, engine: Engine
+) -> None:
+    """Also to those that one of them is related to already, which join or leave its set."""
+    ours = [patch_of(client, f"s-{n}") for n in (1, 2)]
+    theirs = patch_of(client, "other")
+    number = {url: client.get(url).json()["id"] for url in (*ours, theirs)}
+    scoped = {"Authorization": f"Token {token(engine, 'scoped', (mails.LIST,))}"}
+
+    def relate(url: str, *others: str, who: dict[str, str] | None = None) -> int:
+        body = {"state": "accepted", "related": [number[one] for one in others]}
+        return client.patch(url, json=body, headers=who).status_code
+
+    def related(url: str) -> list[int]:
+        return [one["id"] for one in client.get(url).json()["related"]]
+
+    assert relate(ours[0], theirs, who=scoped) == 403
+    assert relate(ours[0], ours[1], theirs, who=scoped) == 403
+    assert client.get(ours[0]).json()["state"] == "new", "nothing of it is done"
+    assert relate(ours[0], ours[1], who=scoped) == 200
+    assert relate(ours[0], who=scoped) == 200
+    assert relate(ours[0], theirs) == 200
+    before = len(happened(client))
+    assert relate(ours[1], ours[0], who=scoped) == 403, "theirs would be related to another"
+    assert relate(ours[0], ours[1], who=scoped) == 403
+    assert relate(ours[0], who=scoped) == 403, "theirs would be related to none"
+    assert related(theirs) == [number[ours[0]]]
+    assert len(happened(client)) == before
+    assert client.patch(ours[0], json={"state": "rfc"}, headers=scoped).status_code == 200
+
+
 def test_checks(client: TestClient) -> None:
     url = patch_of(client)
     given = {

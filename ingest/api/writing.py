@@ -21,10 +21,10 @@ from ingest.api.answer import Json
 from ingest.api.asking import Refused, flag, is_number, not_found, slug
 from ingest.api.context import Ask, ask
 from ingest.api.reading import find_record, message_detail
-from ingest.store import ids, schema
+from ingest.store import ids, read, schema
 from ingest.store.accounts import Account
 from ingest.store.checks import STATES, Check, add_check, checks
-from ingest.store.choices import UNSET, Change, change
+from ingest.store.choices import UNSET, Change, change, touched_by_relating
 from ingest.store.read import MessageRow
 from ingest.store.schema import storable
 
@@ -44,7 +44,7 @@ def update_patch(request: Request, raw: bytes) -> Response:
     body = _body(request, raw)
     with one.write() as connection:
         row = _patch(connection, one, account)
-        wanted = _change(connection, body, one)
+        wanted = _change(connection, body, one, row, account)
         if not change(connection, row.id, wanted, account_id=account.id):
             raise not_found()
         row = _reread(connection, row.id)
@@ -117,7 +117,9 @@ def _body(request: Request, raw: bytes) -> Body:
     raise Refused(415, {"detail": f"Unsupported media type {kind!r} in request."})
 
 
-def _change(connection: Connection, body: Body, one: Ask) -> Change:
+def _change(
+    connection: Connection, body: Body, one: Ask, row: MessageRow, account: Account
+) -> Change:
     """Fields that are not ours to change are passed over, as Patchwork does: clients send back
     whole records."""
     return Change(
@@ -125,7 +127,7 @@ def _change(connection: Connection, body: Body, one: Ask) -> Change:
         archived=_flag("archived", body["archived"]) if "archived" in body else UNSET,
         commit_ref=_commit(body["commit_ref"]) if "commit_ref" in body else UNSET,
         delegate_id=_delegate(connection, body["delegate"]) if "delegate" in body else UNSET,
-        related=_related(connection, body["related"], one) if "related" in body else UNSET,
+        related=_related(connection, body["related"], row, account) if "related" in body else UNSET,
     )
 
 
@@ -164,7 +166,11 @@ def _delegate(connection: Connection, value: Any) -> int | None:
     return int(found)
 
 
-def _related(connection: Connection, value: Any, one: Ask) -> tuple[int, ...]:
+def _related(
+    connection: Connection, value: Any, row: MessageRow, account: Account
+) -> tuple[int, ...]:
+    """A patch is related in both directions: who relates one to another changes both, and all
+    that these are related to already, and must be allowed to write to each."""
     said = [] if value is None else value
     if isinstance(said, list):
         said = [item.get("id") if isinstance(item, Mapping) else item for item in said]
@@ -174,11 +180,17 @@ def _related(connection: Connection, value: Any, one: Ask) -> tuple[int, ...]:
         or any(isinstance(item, bool) or not is_number(str(item)) for item in said if item != "")
     ):
         raise Refused(400, {"related": ["This must be a list of patches' numbers."]})
-    wanted = tuple(sorted({int(item) for item in said if item != ""} - {one.number()}))
+    wanted = tuple(sorted({int(item) for item in said if item != ""} - {row.id}))
     patch = schema.patch.c.message_id
     known = set(connection.execute(select(patch).where(patch.in_(wanted))).scalars())
     if unknown := [item for item in wanted if item not in known]:
         raise Refused(400, {"related": [f"There is no patch {unknown[0]}."]})
+    touched = touched_by_relating(connection, row.id, wanted)
+    lists = read.lists_of(connection, touched)
+    for number in sorted(touched):
+        if not account.may_write(lists.get(number, ())):
+            said = f"{account.name} may not write to the project of patch {number}."
+            raise Refused(403, {"detail": said})
     return wanted
 
 

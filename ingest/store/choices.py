@@ -18,7 +18,7 @@ from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.bulk import chunks, is_any
 from ingest.store.events import Category, Event, write_events
-from ingest.store.locks import lock_threads
+from ingest.store.locks import lock_relations, lock_threads
 
 
 @frozen
@@ -142,13 +142,9 @@ def _relate(
     """Make these patches, and those that they are related to, one set; with none, take the
     patch out of its set. Naming a part of its set leaves the set as it is, as in Patchwork."""
     table = schema.relation
+    wanted = touched_by_relating(connection, message_id, others)
     before = related(connection, [message_id]).get(message_id, ())
-    after: tuple[int, ...] = ()
-    if others:
-        wanted = {message_id, *before, *others}
-        for some in related(connection, others).values():
-            wanted.update(some)
-        after = tuple(sorted(wanted - {message_id}))
+    after = tuple(sorted(wanted - {message_id})) if others else ()
     if after == before:
         return []
     if not others:
@@ -160,6 +156,14 @@ def _relate(
         )
     between = (_text_of(before), _text_of(after))
     return [_event(Category.PATCH_RELATION_CHANGED, message_id, account_id, between)]
+
+
+def touched_by_relating(connection: Connection, message_id: int, others: Iterable[int]) -> set[int]:
+    """Return the patches whose relations change where this one is related to others: all of
+    its set and of theirs. Nobody else changes relations until the transaction ends."""
+    lock_relations(connection)
+    named = {message_id, *others}
+    return named.union(*related(connection, named).values())
 
 
 def _text_of(numbers: Sequence[int]) -> str | None:

@@ -76,6 +76,13 @@ def lock_threads(connection: Connection, msgids: Iterable[str]) -> None:
         held = needed
 
 
+def lock_relations(connection: Connection) -> None:
+    """Take the lock that changing related patches needs. It is taken before those of threads."""
+    if connection.dialect.name == "postgresql":
+        lock = text("SELECT pg_advisory_xact_lock(:class, :stripe)")
+        connection.execute(lock, {"class": _CLASS, "stripe": STRIPES})
+
+
 def _stripes(numbers: Iterable[int]) -> set[int]:
     return {number % STRIPES for number in numbers}
 
