@@ -329,8 +329,10 @@ async def _client_gone(_request: Request, _error: Exception) -> Response:
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refused)
     if _for_people(request):
-        said = "There is no such page." if error.status in (400, 404) else "This cannot be done."
-        return missing(404 if error.status == 400 else error.status, said)
+        # A list that is not known, or a page of it, is a page that is not there.
+        status = 404 if error.body.keys() & {"project", "page"} else error.status
+        said = "There is no such page." if status == 404 else "This cannot be done."
+        return missing(status, said)
     return refused(error)
 
 

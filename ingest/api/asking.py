@@ -13,8 +13,6 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ingest.store.schema import storable
-
 # Numbers of rows are signed and of 64 bits.
 _MOST = 2**63 - 1
 # Beyond that a page is no page: skipping rows costs.
@@ -22,6 +20,12 @@ _FARTHEST = 5_000_000
 
 # Of one parameter that may be given again.
 MAX_VALUES = 50
+# Characters of a value: a Message-ID has at most 250, and SQLite's LIKE takes 50,000 bytes.
+MAX_VALUE = 1_000
+_MAX_FIELDS = 200
+_MAX_NAME = 100
+
+_NOT_QUOTED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
 class Refused(Exception):  # noqa: N818 - reads better where it is raised
@@ -31,6 +35,23 @@ class Refused(Exception):  # noqa: N818 - reads better where it is raised
         super().__init__(status, body)
         self.status = status
         self.body = body
+
+
+def text_fields(encoded: bytes, *, max_fields: int) -> list[tuple[str, str]]:
+    """Return the fields of a query or a form, in order. Raises `Refused` for what is none.
+
+    Strict, where Python and Django put a replacement character: what was meant cannot be found.
+    """
+    try:
+        text = encoded.decode()
+        fields = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=max_fields)
+    except UnicodeDecodeError:
+        raise Refused(400, {"detail": "The parameters are not UTF-8."}) from None
+    except ValueError:
+        raise Refused(400, {"detail": "Too many parameters."}) from None
+    if _NOT_QUOTED.search(text):
+        raise Refused(400, {"detail": "A percent sign in a parameter is written as %25."})
+    return fields
 
 
 def not_found() -> Refused:
@@ -58,13 +79,17 @@ class Asked:
     pairs: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, query: str) -> Asked:
-        try:
-            pairs = parse_qsl(query, keep_blank_values=True, max_num_fields=200)
-        except ValueError:
-            raise Refused(400, {"detail": "Too many parameters."}) from None
-        # What no text of ours has, nothing of ours matches.
-        return cls(tuple((name, storable(value)) for name, value in pairs))
+    def of(cls, query: bytes) -> Asked:
+        """Raises `Refused` for what no parameter can be: too much, too long, or no text."""
+        pairs = text_fields(query, max_fields=_MAX_FIELDS)
+        for name, value in pairs:
+            if len(name) > _MAX_NAME:
+                raise Refused(400, {"detail": "The name of a parameter is too long."})
+            if len(value) > MAX_VALUE:
+                raise Refused(400, {name: [f"At most {MAX_VALUE} characters are taken."]})
+            if "\0" in value:
+                raise Refused(400, {name: ["Null characters are not allowed."]})
+        return cls(tuple(pairs))
 
     def all(self, name: str) -> list[str]:
         """Every value given. Clients send empty ones for filters that are not set."""

@@ -99,8 +99,7 @@ def ask(request: Request) -> Ask:
     settings = config.api or ApiConfig()
     base = settings.url or f"{request.url.scheme}://{request.url.netloc}"
     site = Site(base.rstrip("/"), config, request.scope.get("api_version"))
-    query = request.scope["query_string"].decode("latin-1")
-    return Ask(request, Asked.of(query), site, context)
+    return Ask(request, Asked.of(request.scope["query_string"]), site, context)
 
 
 def _token(header: str) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 from ingest import __version__
 from ingest.api import finding
-from ingest.api.asking import MAX_VALUES
+from ingest.api.asking import MAX_VALUE, MAX_VALUES
 from ingest.api.site import VERSIONS
 from ingest.store.checks import STATES
 from ingest.store.events import Category
@@ -34,6 +34,8 @@ _MOMENT: Schema = {
     r"(T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(Z|[+-](0\d|1[0-2]):[0-5]\d)?)?$",
     "description": "ISO 8601, with an offset or in UTC. Other spellings of it are taken too.",
 }
+# What a query may hold: NUL is refused.
+_VALUE: Schema = {"type": "string", "maxLength": MAX_VALUE, "pattern": r"^[^\u0000]*$"}
 _ID: Schema = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 
 
@@ -66,21 +68,21 @@ def describe(version: tuple[int, int] | None) -> Schema:
 
 def _paths() -> dict[str, Schema]:
     dated = [_query("since", _MOMENT), _query("before", _MOMENT)]
-    of_project = [_query("project", _TEXT, many=True)]
+    of_project = [_query("project", _VALUE, many=True)]
     of_messages = [
         *of_project,
         _query("series", _ID, many=True),
-        _query("submitter", _TEXT, many=True),
-        _query("msgid", _TEXT),
-        _query("q", _TEXT),
+        _query("submitter", _VALUE, many=True),
+        _query("msgid", _VALUE),
+        _query("q", _VALUE),
         *dated,
     ]
     of_patches = [
         *of_messages,
-        _query("state", _TEXT, many=True),
+        _query("state", _VALUE, many=True),
         _query("archived", _FLAG),
-        _query("delegate", _TEXT, many=True),
-        _query("hash", _TEXT, many=True),
+        _query("delegate", _VALUE, many=True),
+        _query("hash", _VALUE, many=True),
     ]
     return {
         "/": {"get": _get("Where things are.", {"type": "object"})},
@@ -106,7 +108,7 @@ def _paths() -> dict[str, Schema]:
                     _query("series", _ID, many=True),
                     _query("patch", _ID, many=True),
                     _query("cover", _ID, many=True),
-                    _query("actor", _TEXT, many=True),
+                    _query("actor", _VALUE, many=True),
                     *dated,
                 ],
             )
@@ -129,9 +131,9 @@ def _paths() -> dict[str, Schema]:
                 _ref("Check"),
                 ("id", "date"),
                 [
-                    _query("user", _TEXT, many=True),
+                    _query("user", _VALUE, many=True),
                     _query("state", {"enum": list(STATES)}, many=True),
-                    _query("context", _TEXT, many=True),
+                    _query("context", _VALUE, many=True),
                     *dated,
                 ],
                 path=("id",),
@@ -142,12 +144,12 @@ def _paths() -> dict[str, Schema]:
         "/patches/{id}/checks/{check_id}/": _one("What CI found.", "Check", "check_id"),
         "/people/": {
             "get": _list(
-                "Submitters.", _ref("Person"), ("id", "name"), [_query("q", _TEXT)], token=True
+                "Submitters.", _ref("Person"), ("id", "name"), [_query("q", _VALUE)], token=True
             )
         },
         "/people/{id}/": _one("A submitter.", "Person", token=True),
         "/projects/": {
-            "get": _list("Mailing lists.", _ref("Project"), ("id", "name"), [_query("q", _TEXT)])
+            "get": _list("Mailing lists.", _ref("Project"), ("id", "name"), [_query("q", _VALUE)])
         },
         "/projects/{id}/": {
             "get": _get(
@@ -159,14 +161,14 @@ def _paths() -> dict[str, Schema]:
                 "Series.",
                 _ref("Series"),
                 finding.SERIES_ORDERS,
-                [*of_project, _query("submitter", _TEXT, many=True), _query("q", _TEXT), *dated],
+                [*of_project, _query("submitter", _VALUE, many=True), _query("q", _VALUE), *dated],
             )
         },
         "/series/{id}/": _one("A series.", "Series", moves=True),
         "/users/": {
             "get": _list(
                 "Those who have, or had, a token.", _ref("User"), ("id", "name"),
-                [_query("q", _TEXT)], token=True,
+                [_query("q", _VALUE)], token=True,
             )
         },
         "/users/{id}/": _one("One of them.", "User", token=True),
@@ -175,7 +177,7 @@ def _paths() -> dict[str, Schema]:
 
 def _files() -> dict[str, Schema]:
     return {
-        "/patch/{id}/mbox/": {"get": _file("A patch for git am.", [_query("series", _TEXT)])},
+        "/patch/{id}/mbox/": {"get": _file("A patch for git am.", [_query("series", _VALUE)])},
         "/patch/{id}/raw/": {"get": _file("A patch's diff.", kind="text/x-patch")},
         "/cover/{id}/mbox/": {"get": _file("A cover letter.")},
         "/series/{id}/mbox/": {"get": _file("A series for git am.")},

@@ -10,7 +10,7 @@ import json
 import re
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import urlsplit
 
 from sqlalchemy import Connection, select
 from starlette.requests import Request
@@ -18,7 +18,7 @@ from starlette.responses import Response
 
 from ingest.api import record
 from ingest.api.answer import Json
-from ingest.api.asking import Refused, flag, is_number, not_found, slug
+from ingest.api.asking import Refused, flag, is_number, not_found, slug, text_fields
 from ingest.api.context import Ask, ask
 from ingest.api.reading import find_record, message_detail
 from ingest.store import ids, read, schema
@@ -101,12 +101,7 @@ def _body(request: Request, raw: bytes) -> Body:
             raise Refused(400, {"detail": "The body is not an object."})
         return found
     if kind == "application/x-www-form-urlencoded":
-        try:
-            pairs = parse_qsl(
-                raw.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=1_000
-            )
-        except ValueError:
-            raise Refused(400, {"detail": "Too many fields."}) from None
+        pairs = text_fields(raw, max_fields=1_000)
         form: dict[str, Any] = {}
         for name, value in pairs:
             if name == "related":
@@ -148,7 +143,7 @@ def _commit(value: Any) -> str | None:
         return None
     if not isinstance(value, str) or not _COMMIT.fullmatch(value):
         raise Refused(400, {"commit_ref": ["This must be at most 255 letters without spaces."]})
-    return storable(value)
+    return _storable("commit_ref", value)
 
 
 def _delegate(connection: Connection, value: Any) -> int | None:
@@ -232,4 +227,10 @@ def _short(name: str, value: Any) -> str:
         return ""
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
         raise Refused(400, {name: [f"This must be text of at most {_MAX_TEXT} letters."]})
-    return storable(value)
+    return _storable(name, value)
+
+
+def _storable(name: str, value: str) -> str:
+    if storable(value) != value:
+        raise Refused(400, {name: ["This must be text without NUL and lone surrogates."]})
+    return value
