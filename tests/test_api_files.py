@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from ingest.patch.identity import patchwork_hash
 from ingest.store import pins
 from ingest.store.database import open_store, write_transaction
 from tests import mails
+from tests.conftest import FIXTURES
 from tests.test_api_reading import GIVEN, client_of
 
 needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
@@ -194,3 +196,44 @@ def _compare(client: TestClient, series: dict[str, Any], folder: Path) -> None:
         assert patchwork_hash(change) == detail["hash"], detail["msgid"]
         title = info.split("Subject: ")[1].split("\n")[0]
         assert detail["name"].endswith(title)
+
+
+def test_an_address_beyond_ascii_is_served(tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    mails.store(engine, [(FIXTURES / "mail" / "address-beyond-ascii.eml").read_bytes()])
+    client = client_of(engine)
+    patch = one_of(client, "")
+    for url in (path(patch["mbox"]), f"/patch/{patch['id']}/mbox/", f"/series/{patch['id']}/mbox/"):
+        answer = client.get(url)
+        assert answer.status_code == 200, url
+        assert " <josé@correo.example.org>\n" in answer.text
+        assert f"\nMessage-Id: {patch['msgid']}\n" in answer.text
+    assert client.get(path(patch["web_url"])).status_code == 200
+    engine.dispose()
+
+
+def test_nothing_gets_out_of_the_escaping_of_any_output(tmp_path: Path) -> None:
+    """Of a page, an mbox, a file name, a URL."""
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    mails.store(engine, [(FIXTURES / "hostile" / "140-escapes-of-every-output.eml").read_bytes()])
+    client = client_of(engine)
+    patch = one_of(client, "")
+    urls = {name: patch[name] for name in ("mbox", "web_url", "url")}
+    assert all(re.fullmatch(r"[\w:/.%@=()-]+", url) for url in urls.values()), urls
+    pages = [path(patch["web_url"]), "/project/demo-devel/list/", "/project/demo-devel/patches/"]
+    pages.append(path(patch["series"][0]["web_url"]))
+    for page in pages:
+        answer = client.get(page, headers={"Accept": "text/html"})
+        assert answer.status_code == 200
+        assert not re.search(r"<(script|img|svg|b)\b", answer.text), page
+        assert not re.search(r"<[^>]* on\w+=", answer.text), page
+    answer = client.get(path(patch["mbox"]))
+    name = answer.headers["content-disposition"]
+    assert re.fullmatch(r"attachment; filename=[\w-]+\.patch", name)
+    assert len(parts(answer.content)) == 1
+    (mail,) = parts(answer.content)
+    assert b"\n>From aaaaaaaaaa 1x23:45 91\n" in mail
+    head = message_from_bytes(b"From 000000" + mail)
+    assert head["Bcc"] is None
+    assert head["From"] == '"<script>alert(1)</script>\\"; x" <eve@example.org>'
+    engine.dispose()

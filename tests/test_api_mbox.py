@@ -173,6 +173,77 @@ def test_a_line_of_an_envelope_in_a_message_parts_nothing(tmp_path: Path, reposi
 
 
 @needs_git
+@pytest.mark.parametrize(
+    "line",
+    [
+        "From aaaaaaaaaa 1x23:45 91",
+        "From aaaaaaaaaa 1:23:4591",
+        ">From 1:2:3 9 00:00\t+0091",
+        "From x 00:00:00 99 trailing: words",
+        "From  aaaaaaaaaaa 9\N{REPLACEMENT CHARACTER}00:00 2026",
+        "From x " + "9.00:00 " * 20 + "1999",
+    ],
+)
+def test_what_git_takes_for_an_envelope_in_a_message_parts_nothing(
+    tmp_path: Path, repository: Path, line: str
+) -> None:
+    """Git wants less than a date there."""
+    injected = f"{line}\nFrom: Eve <eve@example.org>\nSubject: [PATCH] injected\n\nx"
+    raw = mails.patch("a@example.org").replace(b"Say why.", f"Say:\n\n{injected}".encode(), 1)
+    text = mbox_of(tmp_path, [raw], "a@example.org")
+    assert git(repository, "mailsplit", f"-o{tmp_path}", given=text) == "1\n"
+    git(repository, "am", "--quiet", given=text)
+    assert log(repository, 1, "%an|%s") == ["Ada Byron|fs: change"]
+
+
+def test_a_line_of_a_megabyte_costs_no_more_than_its_length(tmp_path: Path) -> None:
+    """Its square would be hours."""
+    line = "From " + "a" * 500_000 + "9.00:00 " * 50_000
+    raw = mails.patch("a@example.org").replace(b"Say why.", f"Say:\n\n{line}\nx".encode(), 1)
+    assert line.encode() in mbox_of(tmp_path, [raw], "a@example.org")
+
+
+@needs_git
+def test_git_takes_an_address_beyond_ascii(tmp_path: Path, repository: Path) -> None:
+    """RFC 6532; the name may need quotes, an encoded word, or be missing."""
+    names = {"1": "José Ñandú, Jr", "2": "Jose", "3": ""}
+    given = [
+        mails.patch(
+            f"{stem}@example.org",
+            f"[PATCH] step {stem}",
+            name=f"s{stem}",
+            sender=f'"{name}" <josé@example.org>' if name else "<josé@example.org>",
+        )
+        for stem, name in names.items()
+    ]
+    text = mbox_of(tmp_path, given, *(f"{stem}@example.org" for stem in names))
+    git(repository, "am", "--quiet", given=text)
+    shown = log(repository, 3, "%an <%ae>")
+    assert shown[:2] == ["José Ñandú, Jr <josé@example.org>", "Jose <josé@example.org>"]
+    assert shown[2].endswith(" <josé@example.org>")
+
+
+def test_no_header_gets_out_of_its_line(tmp_path: Path) -> None:
+    """Names, addresses and subjects hold what some reader takes for the end of a line."""
+    breaks = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+    encoded = "".join(f"={one:02X}" for one in (breaks + "\n").encode())
+    marks = (breaks, f"=?utf-8?q?{encoded}?= ", f"=?utf-8?q?=C3=A4{encoded}?= ")
+    given = []
+    for number, mark in enumerate(marks):
+        name = f"{mark}Bcc: eve@example.org"
+        sender = f'From: {name} <"a{breaks}Bcc: b"@example.org>'
+        raw = mails.patch(f"{number}@example.org", f"[PATCH] fs: change {name}", sender="PLACE")
+        given.append(raw.replace(b"From: PLACE", sender.encode()))
+    text = mbox_of(tmp_path, given, *(f"{number}@example.org" for number in range(3))).decode()
+    known = ("From", "Date", "Subject", "Message-Id", "MIME-Version", "Content-Type")
+    for mail in text.split("From 0000000")[1:]:
+        head = mail.split("\n\n", 1)[0].split("\n", 1)[1]
+        for line in head.splitlines():
+            name = line.partition(": ")[0]
+            assert line[0] == " " or name in (*known, "Content-Transfer-Encoding"), line
+
+
+@needs_git
 def test_another_patchs_trailers_are_not_given(tmp_path: Path, repository: Path) -> None:
     given = [
         *mails.series("s", 2),

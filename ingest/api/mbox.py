@@ -26,8 +26,12 @@ from ingest.store.read import MessageRow
 # What Patchwork collects from replies.
 GIVEN = ("Acked-by", "Reviewed-by", "Tested-by")
 
-# git-mailsplit(1) starts a mail at such a line, so a body may not have it.
-_ENVELOPE = re.compile(r"^(>*From \S+.*\d\d:\d\d:\d\d \d{4})", re.MULTILINE)
+# git-mailsplit(1) starts a mail at such a line, so a body may not have it. It looks for less than
+# a date: `is_from_line` wants a digit, any byte, two digits, a colon, two digits and a number
+# above 90 (`strtol`). One repetition in front of that, or a long line costs its square.
+_ENVELOPE = re.compile(r"^(>*From .*[0-9].[0-9]{2}:[0-9]{2}[ \t\v\f\r+0]*[0-9]{2})", re.MULTILINE)
+# What ends a line for one reader of headers or another, and NUL.
+_NOT_IN_HEADERS = re.compile("[\0\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 _SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
 
 
@@ -75,13 +79,13 @@ def _mail(row: MessageRow, given: list[Trailer]) -> str:
     headers = [
         f"From {'0' * 40} Mon Sep 17 00:00:00 2001",
         f"From: {_address(row.author or row.submitter)}",
-        f"Subject: {_unstructured(_subject(row))}",
-        f"Message-Id: {row.msgid}",
+        f"Subject: {_unstructured(_one_line(_subject(row)))}",
+        f"Message-Id: {_one_line(row.msgid)}",
     ]
     if row.date is not None:
         headers.insert(2, f"Date: {format_datetime(row.date.replace(tzinfo=UTC))}")
     if row.in_reply_to is not None:
-        headers.append(f"In-Reply-To: {row.in_reply_to}")
+        headers.append(f"In-Reply-To: {_one_line(row.in_reply_to)}")
     headers += [
         "MIME-Version: 1.0",
         "Content-Type: text/plain; charset=utf-8",
@@ -111,7 +115,17 @@ def _with_trailers(content: str, given: list[Trailer]) -> str:
 
 
 def _address(address: Address) -> str:
-    return formataddr((address.name, address.email), charset="utf-8")
+    """An address with letters beyond ASCII is written as it is (RFC 6532), and only there:
+    `formataddr` would refuse it."""
+    name, email = _one_line(address.name), _one_line(address.email)
+    if email.isascii():
+        return formataddr((name, email), charset="utf-8")
+    shown = formataddr((name, "@"), charset="utf-8").removesuffix("<@>") if name else ""
+    return f"{shown}<{email}>"
+
+
+def _one_line(text: str) -> str:
+    return _NOT_IN_HEADERS.sub(" ", text)
 
 
 def _unstructured(text: str) -> str:
