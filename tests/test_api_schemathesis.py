@@ -13,11 +13,11 @@ from hypothesis.errors import Unsatisfiable
 
 from ingest.api.app import make_app
 from ingest.api.openapi import describe
-from ingest.config import Config
+from ingest.config import ApiConfig, Config
 from ingest.store.accounts import add_token
 from ingest.store.database import open_store, write_transaction
 from tests import mails
-from tests.test_api_reading import CONFIG, MAILS
+from tests.test_api_reading import BASE, MAILS
 
 schemathesis = pytest.importorskip("schemathesis")
 specs = pytest.importorskip("schemathesis.specs.openapi.checks")
@@ -34,7 +34,7 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, s
     mails.store(engine, MAILS)
     with write_transaction(engine) as connection:
         token = add_token(connection, "ci", email="ci@example.org", lists=(), now=mails.NOW)
-    app = make_app(engine, lambda: Config(api=CONFIG.api))
+    app = make_app(engine, lambda: Config(api=ApiConfig(url=BASE, rate=100_000, burst=100_000)))
     yield schemathesis.openapi.from_asgi("/api/1.2/schema", app), token
     engine.dispose()
 
