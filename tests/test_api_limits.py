@@ -114,7 +114,7 @@ def test_the_series_of_a_list_are_found_by_their_members(tmp_path: object) -> No
     said: list[tuple[str, Any]] = []
     event.listen(engine, "before_cursor_execute", lambda *all_: said.append(all_[2:4]))
     with engine.connect() as connection:
-        asked = Asked.of(f"project={mails.LIST}")
+        asked = Asked.of(f"project={mails.LIST}".encode())
         assert finding.series(connection, asked, Page(1, 30, "id", down=True), Config())
         statement, values = said[-1]
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
