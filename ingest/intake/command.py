@@ -1,13 +1,23 @@
-"""The arguments of MAIL, RCPT and BDAT (RFC 5321 4.1.2, RFC 1870, RFC 6531, RFC 3030).
+"""Command lines of another protocol, and the arguments of MAIL, RCPT and BDAT (RFC 5321 4.1.2,
+RFC 1870, RFC 6531, RFC 3030).
 
-Input: what stands behind the verb, in bytes. Output: a `Path` or a number. Refuses, with
+Input: a line, or what stands behind its verb, in bytes. Output: a `Path` or a number. Refuses, with
 `ArgumentError`, what names no address; takes what real clients write: a blank behind the colon,
 no angle brackets, source routes, local parts longer than 64.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
+
+# What no client of SMTP begins a line with: a method of HTTP (RFC 9110 9, RFC 5789; PRI is how
+# HTTP/2 begins, RFC 9113 3.4), a header field (RFC 5322 2.2), or no letter, as TLS does.
+_FORBIDDEN = re.compile(
+    rb"(?:CONNECT|DELETE|GET|HEAD|OPTIONS|PATCH|POST|PRI|PUT|TRACE)(?![!-~])"
+    rb"|[!-9;-~]+:|[^A-Z]",
+    re.IGNORECASE,
+)
 
 
 class ArgumentError(Exception):
@@ -20,6 +30,15 @@ class Path:
 
     address: str
     parameters: tuple[tuple[str, str], ...]
+
+
+def is_forbidden(line: bytes) -> bool:
+    """Whether no client of SMTP or LMTP sends this, and another protocol's may.
+
+    Who can make a browser or a server send a request to us puts commands into its body, its
+    header or the name of a TLS server. The rule is that of Postfix, smtpd_forbidden_commands.
+    """
+    return _FORBIDDEN.match(line) is not None
 
 
 def path(argument: bytes, keyword: bytes, wrong: str) -> Path:

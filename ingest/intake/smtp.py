@@ -251,6 +251,9 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         if self._commands > self._limits.commands:
             self._cut("commands")
             return
+        if command.is_forbidden(line):
+            self._cut("not-smtp")
+            return
         verb, _, argument = line.partition(b" ")
         method = self._smtp_methods.get(verb.upper().decode("ascii", "replace"))
         if method is None:

@@ -30,6 +30,7 @@ REPLIES = {
     "timeout": (421, "4.4.2 waited too long for you; try again later"),
     "slow": (421, "4.4.2 this is too slow; try again later"),
     "faults": (421, "4.7.0 too many errors; try again later"),
+    "not-smtp": (421, "4.7.0 this is neither SMTP nor LMTP"),
     "commands": (421, "4.7.0 too many commands without a mail; try again later"),
     # a mail that is not taken, whatever stands behind the listener
     "too-big": (552, "5.3.4 the mail is larger than is taken here"),
