@@ -101,13 +101,17 @@ def _run(binaries: Path, root: Path, program: str, *arguments: str) -> None:
 
 
 @contextlib.contextmanager
-def fresh(server: str) -> Iterator[str]:
+def fresh(server: str, encoding: str = "UTF8") -> Iterator[str]:
     """A fresh, empty database on a server, dropped afterwards; its URL."""
     name = f"t_{uuid.uuid4().hex[:12]}"
     url = make_url(server).set(drivername="postgresql+psycopg")
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        connection.execute(text(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'UTF8'"))
+        # A locale may rule encodings out; C goes with all.
+        locale = "" if encoding == "UTF8" else " LC_COLLATE 'C' LC_CTYPE 'C'"
+        connection.execute(
+            text(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}'{locale}")
+        )
     yield url.set(database=name).render_as_string(hide_password=False)
     with engine.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))

@@ -25,7 +25,7 @@ from ingest.store.database import (
     parse_url,
     write_transaction,
 )
-from tests import mails
+from tests import mails, postgres
 from tests.command import arguments, environment
 
 
@@ -182,6 +182,29 @@ def _parameters(url: str) -> dict[str, str]:
         assert connection.execute(text("SHOW timezone")).scalar() == "UTC"
     engine.dispose()
     return found
+
+
+@pytest.mark.parametrize("encoding", ["LATIN1", "SQL_ASCII"])
+def test_a_database_that_cannot_hold_every_character_is_refused(
+    postgres_server: str, encoding: str
+) -> None:
+    with postgres.fresh(postgres_server, encoding) as url:
+        with pytest.raises(
+            StoreError, match=f"has the encoding {encoding}; .*--encoding UTF8"
+        ) as refused:
+            open_store(url, create=True)
+        assert "\n" not in str(refused.value)
+
+
+def test_the_encoding_of_the_environment_does_not_count(
+    postgres_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    engine = open_store(postgres_url, create=True)
+    with engine.connect() as connection:
+        assert connection.execute(text("SHOW client_encoding")).scalar() == "UTF8"
+        assert connection.execute(text("SELECT CAST(:it AS text)"), {"it": "中"}).scalar() == "中"
+    engine.dispose()
 
 
 def test_a_server_that_has_vanished_is_not_waited_for_long(postgres_url: str) -> None:

@@ -308,7 +308,9 @@ def _postgres_arguments(url: URL) -> dict[str, str]:
     given = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in url.query}
     options = url.query.get("options", ())
     some = [options] if isinstance(options, str) else [*options]
-    return given | {"options": " ".join([*some, _UTC])}
+    # Whatever $PGCLIENTENCODING says: another could not carry every character of a mail, and with
+    # a database of SQL_ASCII the driver would give bytes for text.
+    return given | {"options": " ".join([*some, _UTC]), "client_encoding": "utf8"}
 
 
 def _sqlite_connected(connection: Any, _record: object) -> None:
@@ -334,6 +336,7 @@ def _settle_schema(
     engine: Engine, shown: str, *, create: bool, migrate: bool, dry_run: bool
 ) -> None:
     with engine.connect() as connection:
+        _refuse_encoding(connection, shown)
         found = _revision(connection, shown)
     if found == REVISIONS[-1]:
         return
@@ -367,6 +370,18 @@ def _refuse_without_right(engine: Engine, shown: str) -> None:
             raise StoreError(
                 f"{shown}: this user may make no tables; make it the owner of the database"
             )
+
+
+def _refuse_encoding(connection: Connection, shown: str) -> None:
+    """Raise `StoreError` for a PostgreSQL database that cannot hold every character of a mail."""
+    if connection.dialect.name != "postgresql":
+        return
+    encoding = connection.execute(text("SHOW server_encoding")).scalar()
+    if encoding != "UTF8":
+        raise StoreError(
+            f"{shown} has the encoding {encoding}; make a database with "
+            "`createdb --template template0 --encoding UTF8`"
+        )
 
 
 def _write_ahead(engine: Engine) -> None:
