@@ -476,6 +476,47 @@ def test_the_watchdog_starves_while_there_is_no_descriptor(folder: Path) -> None
         assert daemon.stop() == 0
 
 
+def test_a_daemon_without_workers_takes_mail_and_says_why_none_is_derived(folder: Path) -> None:
+    url = sqlite(folder)
+    unable = WatchedDaemon(folder, url, settings=["parse_memory = 20000000"])
+    with served(unable) as daemon:
+        assert daemon.send(mails.patch()) == 250
+        until(lambda: daemon.health()[0] == 503, "503")
+        said = daemon.health()[1]
+        assert said.startswith("mail is not derived: no worker can start: ")
+        tried = 'ingest_worker_deaths_total{cause="unready"} 3'
+        until(lambda: tried in daemon.get("/metrics")[1], "three attempts")
+        (line,) = daemon.lines("worker-not-started")
+        assert said.strip().endswith(line["reason"])
+        assert daemon.lines() == [json.loads(line) for line in daemon.text().splitlines()]
+        assert daemon.stop() == 0
+    assert counts(url) == (1, 1)
+    with served(WatchedDaemon(folder, url, name="e")) as daemon:
+        until(lambda: counts(url) == (1, 0), "the record")
+
+
+# As in a service with LimitAS.
+LITTLE_MEMORY = """
+import resource
+resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
+from ingest.cli import main
+main()
+"""
+
+
+def test_a_hard_limit_below_parse_memory_is_the_limit_of_the_workers(folder: Path) -> None:
+    url = sqlite(folder)
+    with served(
+        WatchedDaemon(folder, url, code=LITTLE_MEMORY, settings=[f"parse_memory = {4 << 30}"])
+    ) as daemon:
+        assert daemon.send(mails.patch()) == 250
+        until(lambda: counts(url) == (1, 0), "the record", seen=daemon.text())
+        (said,) = daemon.lines("parse-memory-bounded")
+        assert (said["level"], said["bytes"]) == ("warning", 3 << 30)
+        assert daemon.health() == (200, "ok\n")
+        assert daemon.stop() == 0
+
+
 @pytest.mark.parametrize(
     ("broken", "thread"), [("claim-broken", "deriver"), ("ask-broken", "worker-0")]
 )

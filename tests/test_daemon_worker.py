@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import pickle
 import signal
@@ -11,12 +12,13 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ingest.config import Config, ConfiguredList
 from ingest.daemon.child import Child, ChildEndedError, Limits
-from ingest.daemon.workers import Answer, End, Fallen, Workers, WorkersStoppedError
+from ingest.daemon.workers import Answer, End, Fallen, Workers, WorkersStoppedError, start_fault
 from ingest.pipeline import Failure, derive_or_fail
 from ingest.store.incoming import Derived
 from tests import mails
@@ -213,6 +215,84 @@ def test_workers_that_do_not_start_are_nobodys_fault(program: tuple[str, ...]) -
     workers.stop()
     with pytest.raises(WorkersStoppedError):
         waiting.result(0)
+    assert_all_ended(workers)
+
+
+WHY_NOT = {
+    "too little memory": (
+        ("-m", "ingest.daemon.worker"),
+        20 << 20,
+        "20971520 bytes of address space are too few",
+    ),
+    "it fails": (("-c", "raise OSError('the text')"), 1 << 30, "OSError: the text"),
+    "it ends": (("-c", "import sys; sys.exit(3)"), 1 << 30, "status 3"),
+    "it is killed": (("-c", "import os; os.kill(os.getpid(), 11)"), 1 << 30, "signal 11"),
+    "it is not there": (("-m", "tests.no_such_module"), 1 << 30, "No module named tests.no_such"),
+}
+
+
+@pytest.mark.parametrize(("program", "memory", "why"), WHY_NOT.values(), ids=WHY_NOT)
+def test_why_no_worker_can_start_is_said_in_one_line(
+    program: tuple[str, ...], memory: int, why: str,
+    caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    limits = Limits(memory=memory)
+    fault = start_fault(limits, program)
+    assert fault is not None
+    assert fault.startswith("no worker can start: ")
+    assert why in fault
+    assert "\n" not in fault
+    workers = Workers(2, limits=limits, program=program)
+    assert workers.trouble is None, "it is not known yet"
+    workers.start()
+    until(lambda: workers.counts().ended[End.UNREADY] >= 6)
+    assert workers.trouble is not None
+    assert why in workers.trouble
+    (said,) = [one for one in caplog.records if one.message == "worker-not-started"]
+    assert why in said.__dict__["values"]["reason"]
+    workers.stop()
+    assert capfd.readouterr().err == "", "no traceback beside the log"
+
+
+def test_a_program_that_is_not_there_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "executable", "/nonexistent/python")
+    fault = start_fault(Limits())
+    assert fault == (
+        "no worker can start: [Errno 2] No such file or directory: '/nonexistent/python'"
+    )
+    workers = Workers(1)
+    workers.start()
+    until(lambda: workers.trouble is not None)
+    assert workers.trouble == fault
+    monkeypatch.undo()
+    until(lambda: workers.trouble is None)
+    assert isinstance(ask(workers, GOOD).result(PATIENCE), Derived)
+    workers.stop()
+    assert start_fault(Limits()) is None
+
+
+def test_one_worker_that_runs_is_enough_to_have_no_trouble(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As where a limit of processes (RLIMIT_NPROC) lets one start and no other."""
+    really = subprocess.Popen
+    left = [1]
+
+    def fork(*given: Any, **more: Any) -> Any:
+        if not left:
+            raise BlockingIOError(errno.EAGAIN, os.strerror(errno.EAGAIN))
+        left.pop()
+        return really(*given, **more)
+
+    monkeypatch.setattr("ingest.daemon.child.subprocess.Popen", fork)
+    workers = Workers(2)
+    workers.start()
+    until(lambda: workers.counts().running == 1 and workers.counts().not_started >= 1)
+    assert workers.trouble is None
+    os.kill(workers.pids[0], signal.SIGKILL)
+    until(lambda: workers.trouble is not None)
+    assert workers.trouble == ("no worker can start: [Errno 11] Resource temporarily unavailable")
+    workers.stop()
     assert_all_ended(workers)
 
 

@@ -7,17 +7,23 @@ After either the child is of no use: `end` it.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from io import FileIO
 from pathlib import Path
 
 import ingest
 from ingest.daemon.worker import FRAME
+
+# What Python is to run.
+PROGRAM = ("-m", "ingest.daemon.worker")
 
 # Seconds. A start imports the parser; a machine under load may take long for it.
 _START = 60
@@ -25,10 +31,11 @@ _START = 60
 _GRACE = 5
 # From the end of the pipe to the end of the process.
 _FAREWELL = 2
+_MOST_SAID = 1 << 16  # octets that are read of what a child said; a pipe holds no more
 
 
 class ChildEndedError(Exception):
-    """The process closed its end of the pipe."""
+    """The process closed its end of the pipe. The text says why, where it never was ready."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,30 +51,29 @@ class Limits:
 class Child:
     """A worker process and our end of its pipe. One thread uses it; any may `kill` it."""
 
-    def __init__(
-        self, limits: Limits, program: Sequence[str] = ("-m", "ingest.daemon.worker")
-    ) -> None:
+    def __init__(self, limits: Limits, program: Sequence[str] = PROGRAM) -> None:
         """Start one and wait until it is ready. Raises OSError, `TimeoutError` or
-        `ChildEndedError`, and then has left nothing behind."""
+        `ChildEndedError`, whose text is one line, and then has left nothing behind."""
         self._pipe, theirs = socket.socketpair()
-        arguments = [str(limits.memory), str(limits.seconds + _GRACE)]
         try:
-            with theirs:
+            with theirs, _new_pipe() as (said, says), _standard_error() as log:
+                arguments = [str(limits.memory), str(limits.seconds + _GRACE), str(log)]
                 self._process = subprocess.Popen(
                     # -P: not from whatever folder the daemon happens to be in.
                     [sys.executable, "-P", *program, *arguments],
                     stdin=theirs.fileno(),
                     stdout=theirs.fileno(),
+                    # Until it is ready; why it cannot start is for one line of the log.
+                    stderr=says.fileno(),
+                    pass_fds=[log],
                     env=_environment(),
                     process_group=0,  # a terminal's ^C is for the daemon
                 )
+                theirs.close()
+                says.close()
+                self._wait_until_ready(said)
         except BaseException:
             self._pipe.close()
-            raise
-        try:
-            self._receive(time.monotonic() + _START)
-        except BaseException:
-            self.end()
             raise
 
     @property
@@ -103,6 +109,19 @@ class Child:
             self._process.kill()
             return self._process.wait()
 
+    def _wait_until_ready(self, said: FileIO) -> None:
+        try:
+            self._receive(time.monotonic() + _START)
+        except TimeoutError:
+            self.end()
+            raise TimeoutError(f"a worker was not ready after {_START} s") from None
+        except ChildEndedError:
+            status = self.end()
+            raise ChildEndedError(_last_line(said) or _ending(status)) from None
+        except BaseException:
+            self.end()
+            raise
+
     def _receive(self, deadline: float) -> bytes:
         (length,) = FRAME.unpack(self._exactly(FRAME.size, deadline))
         return bytes(self._exactly(length, deadline))
@@ -124,6 +143,40 @@ class Child:
                 raise ChildEndedError
             at += count
         return received
+
+
+@contextmanager
+def _new_pipe() -> Iterator[tuple[FileIO, FileIO]]:
+    read, write = os.pipe()
+    with FileIO(read, "r") as said, FileIO(write, "w") as says:
+        yield said, says
+
+
+@contextmanager
+def _standard_error() -> Iterator[int]:
+    """A second descriptor of our standard error, for a child whose own is something else."""
+    try:
+        log = os.dup(2)
+    except OSError as error:
+        if error.errno != errno.EBADF:
+            raise
+        log = os.open(os.devnull, os.O_WRONLY)  # the daemon was started without one
+    try:
+        yield log
+    finally:
+        os.close(log)
+
+
+def _last_line(said: FileIO) -> str:
+    """The last line of what was said: the exception, where it is a traceback."""
+    os.set_blocking(said.fileno(), False)  # its own children may have the other end
+    lines = (said.read(_MOST_SAID) or b"").decode("utf-8", "replace").splitlines()
+    return next((line.strip() for line in reversed(lines) if line.strip()), "")
+
+
+def _ending(status: int) -> str:
+    """How a process ended, for people."""
+    return f"signal {-status}" if status < 0 else f"status {status}"
 
 
 # What a parser needs of our environment: nothing that names a database or a credential.

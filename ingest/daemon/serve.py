@@ -37,6 +37,7 @@ from ingest.daemon.notify import Alive, Notice, Ready, Reloading, Stopping, noti
 from ingest.daemon.owner import own
 from ingest.daemon.report import Reporter
 from ingest.daemon.vouched import Vouched, with_keys
+from ingest.daemon.worker import memory_limit
 from ingest.daemon.workers import Workers
 from ingest.intake.listener import ListenError
 from ingest.optional import require_configured
@@ -114,6 +115,14 @@ class _Daemon:
         self._metrics = Metrics(CollectorRegistry())
         self._meter = Meter(self._metrics)
         reporter = Reporter(self._metrics)
+        memory = memory_limit(serving.parse_memory)
+        if memory < serving.parse_memory:
+            log_event(
+                "parse-memory-bounded",
+                logging.WARNING,
+                bytes=memory,
+                reason="the limit of address space (LimitAS, ulimit -v) is below parse_memory",
+            )
         self._workers = Workers(
             serving.workers,
             limits=Limits(seconds=serving.parse_seconds, memory=serving.parse_memory),
@@ -235,11 +244,13 @@ class _Daemon:
 
     def _ill(self) -> str | None:
         """For /healthz, from another thread."""
+        if self._acceptor.trouble is not None:
+            return f"mail is not accepted: {self._acceptor.trouble}"
+        if self._workers.trouble is not None:
+            return f"mail is not derived: {self._workers.trouble}"
         stuck = self._stuck(time.monotonic())
         if stuck is not None:
             return f"the {stuck} does not get on"
-        if self._acceptor.trouble is not None:
-            return f"mail is not accepted: {self._acceptor.trouble}"
         if self._deriver.trouble is not None:
             return f"mail is not derived: {self._deriver.trouble}"
         if self._api is not None and not self._api.alive():

@@ -15,8 +15,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.config import API_SOCKET_MODE, Config, ConfigError
+from ingest.daemon.child import Limits
 from ingest.daemon.listeners import tls_context
 from ingest.daemon.owner import refuse_owned
+from ingest.daemon.workers import start_fault
 from ingest.intake import activation
 from ingest.intake.endpoint import ListenError, bind
 from ingest.intake.limits import Protocol
@@ -51,7 +53,8 @@ def examine(url: str, config: Config, environ: Mapping[str, str]) -> Startup:
     """Find out what keeps `serve` from starting with this."""
     faults: list[str] = []
     notes: list[str] = []
-    for step in (_packages(config), _tls(config), _database(url, environ, notes)):
+    checks = (_packages(config), _tls(config), _workers(config), _database(url, environ, notes))
+    for step in checks:
         faults.extend(step)
     faults.extend(_addresses(config, environ, notes))
     return Startup(tuple(faults), tuple(notes))
@@ -69,6 +72,13 @@ def _tls(config: Config) -> Iterator[str]:
         tls_context(config)
     except ListenError as error:
         yield str(error)
+
+
+def _workers(config: Config) -> Iterator[str]:
+    serving = config.serve
+    fault = start_fault(Limits(seconds=serving.parse_seconds, memory=serving.parse_memory))
+    if fault is not None:
+        yield fault
 
 
 def _database(url: str, environ: Mapping[str, str], notes: list[str]) -> Iterator[str]:

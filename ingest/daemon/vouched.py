@@ -166,6 +166,10 @@ class Vouched:
         return self._workers.able
 
     @property
+    def trouble(self) -> str | None:
+        return self._workers.trouble
+
+    @property
     def alive(self) -> bool:
         """As of `Workers`: without the thread that reads nothing is handed on."""
         return self._workers.alive and self._threads[0].is_alive()

@@ -34,16 +34,19 @@ READY = b""
 MEMORY_STATUS = 83
 CUT_OFF_STATUS = 84
 
+# Octets that there must be for a mail beside the program itself.
+_ROOM = 16 << 20
+
 _OUT_OF_MEMORY = f"parse-failed: {MemoryError.__name__}"
 
 
 def main() -> None:
     """Serve requests until the daemon closes the pipe. Arguments: octets of address space,
-    seconds for one mail."""
-    memory, seconds = int(sys.argv[1]), float(sys.argv[2])
+    seconds for one mail, the descriptor of the log."""
+    memory, seconds, log = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     requests, answers = _pipe()
-    sys.excepthook = _told
     _limit(memory)
+    _write_to(log)
     try:
         _send(answers, READY)
         while (request := _receive(requests)) is not None:
@@ -78,8 +81,22 @@ def _pipe() -> tuple[BinaryIO, BinaryIO]:
     return requests, answers
 
 
+def _write_to(log: int) -> None:
+    """From here on what goes wrong is a mail's doing, and of interest at once: to the log."""
+    sys.excepthook = _told
+    for standard in (1, 2):
+        os.dup2(log, standard)
+    os.close(log)
+
+
 def _limit(memory: int) -> None:
+    memory = memory_limit(memory)
     resource.setrlimit(resource.RLIMIT_AS, (memory, memory))
+    try:
+        bytearray(_ROOM)
+    except MemoryError:
+        # Said before any mail is here to be blamed for it.
+        raise MemoryError(f"{memory} bytes of address space are too few for a worker") from None
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     # The daemon decides when we end: it lets the mail in hand be finished, and closes the pipe.
     # A service manager signals all of us.
@@ -90,6 +107,12 @@ def _limit(memory: int) -> None:
     # Linux, or not allowed: the daemon is then as likely to go.)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
+
+
+def memory_limit(memory: int) -> int:
+    """As much of this as a process may have that we start: a hard limit cannot be raised."""
+    _, hard = resource.getrlimit(resource.RLIMIT_AS)
+    return memory if hard == resource.RLIM_INFINITY else min(memory, hard)
 
 
 def _receive(requests: BinaryIO) -> bytes | None:

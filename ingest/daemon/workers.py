@@ -7,9 +7,11 @@ worker takes it. Every end of a child is counted under its name.
 
 from __future__ import annotations
 
+import logging
 import os
 import pickle
 import threading
+import time
 from collections import Counter, deque
 from collections.abc import Sequence
 from concurrent.futures import Future, InvalidStateError
@@ -18,7 +20,8 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 from ingest.config import Config
-from ingest.daemon.child import Child, ChildEndedError, Limits
+from ingest.daemon.child import PROGRAM, Child, ChildEndedError, Limits
+from ingest.daemon.journal import log_event
 from ingest.daemon.worker import MEMORY_STATUS
 from ingest.pipeline import Failure
 from ingest.store.incoming import Delivery, Derived
@@ -30,6 +33,8 @@ OUT_OF_MEMORY = "parse-failed: memory"
 # Seconds: how often a worker at rest is looked at, and how long between attempts to start one.
 _LOOK = 1.0
 _PAUSES = (0.1, 0.5, 2.0, 5.0)
+# Seconds between two lines of the log that say that none can be started.
+_LOG_AGAIN = 60.0
 
 
 class End(StrEnum):
@@ -85,7 +90,7 @@ class Workers:
         size: int | None = None,
         *,
         limits: Limits | None = None,
-        program: Sequence[str] = ("-m", "ingest.daemon.worker"),
+        program: Sequence[str] = PROGRAM,
     ) -> None:
         """`size`: how many; else one for each core, two at most. `program`: what Python is to
         run instead of the worker."""
@@ -97,7 +102,8 @@ class Workers:
         self._stopping = False
         self._threads: list[threading.Thread] = []
         self._children: set[Child] = set()
-        self._unable: set[int] = set()
+        self._unable: dict[int, str] = {}  # the workers that could not be started, and why
+        self._logged = -_LOG_AGAIN
         self._started = 0
         self._not_started = 0
         self._ended: Counter[End] = Counter()
@@ -155,6 +161,14 @@ class Workers:
         """Whether every worker is there, or about to be."""
         with self._lock:
             return not self._unable and self.alive
+
+    @property
+    def trouble(self) -> str | None:
+        """Why no worker at all can start, on one line; None where one can."""
+        with self._lock:
+            if self._children or len(self._unable) < self.size:
+                return None
+            return f"no worker can start: {next(iter(self._unable.values()))}"
 
     @property
     def alive(self) -> bool:
@@ -243,27 +257,47 @@ class Workers:
             attempt += 1
             try:
                 child = Child(self.limits, self._program)
-            except (TimeoutError, ChildEndedError):
+            except (TimeoutError, ChildEndedError) as error:
                 with self._lock:
                     self._started += 1
                     self._ended[End.UNREADY] += 1
-                    self._unable.add(number)
-            except OSError:
+                self._note_unable(number, str(error))
+            except OSError as error:
                 with self._lock:
                     self._not_started += 1
-                    self._unable.add(number)
+                self._note_unable(number, str(error))
             else:
                 with self._lock:
                     self._started += 1
-                    self._unable.discard(number)
+                    self._unable.pop(number, None)
                     self._children.add(child)
                 return child
+
+    def _note_unable(self, number: int, why: str) -> None:
+        """One could not be started. Logged at most once a minute, for all of them."""
+        now = time.monotonic()
+        with self._lock:
+            self._unable[number] = why
+            if self._stopping or now < self._logged + _LOG_AGAIN:
+                return
+            self._logged = now
+            running = len(self._children)
+        log_event("worker-not-started", logging.ERROR, reason=why, running=running)
 
     def _finish(self, child: Child, end: End) -> None:
         child.end()
         with self._lock:
             self._children.discard(child)
             self._ended[end] += 1
+
+
+def start_fault(limits: Limits, program: Sequence[str] = PROGRAM) -> str | None:
+    """Why no worker can be started here, on one line; None where one can, which is then ended."""
+    try:
+        Child(limits, program).end()
+    except (OSError, ChildEndedError) as error:  # TimeoutError is an OSError
+        return f"no worker can start: {error}"
+    return None
 
 
 def _death(status: int) -> tuple[End, str]:
