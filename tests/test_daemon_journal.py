@@ -12,7 +12,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.daemon.journal import LOG, LineFormatter, MailLine, log_event, log_mail, start_log
+from ingest.daemon.journal import (
+    LOG,
+    AcceptFilter,
+    LineFormatter,
+    MailLine,
+    log_event,
+    log_mail,
+    start_log,
+)
 
 LINE = MailLine(
     event="accepted",
@@ -152,3 +160,30 @@ def test_what_a_listener_logs_has_the_same_form() -> None:
     assert line.partition(" level=")[2] == (
         'info event=refused source="lmtp unix" reason=too-big recipients=""'
     )
+
+
+def test_what_asyncio_cannot_accept_is_a_line_a_minute() -> None:
+    stream = started("json", JOURNAL_STREAM="8:1")
+    now = 100.0
+    (handler,) = logging.getLogger().handlers
+    handler.filters[:] = [AcceptFilter(clock=lambda: now)]
+
+    def complain() -> list[dict[str, str]]:
+        error = OSError(24, "Too many open files")
+        for _ in range(3):
+            logging.getLogger("asyncio").error(
+                "socket.accept() out of system resource\nsocket: <x>", exc_info=error
+            )
+        return [json.loads(line[3:]) for line in stream.getvalue().splitlines()]
+
+    line = {
+        "level": "error", "event": "connections-wait", "reason": "[Errno 24] Too many open files",
+        "logger": "asyncio",
+    }  # fmt: skip
+    assert complain() == [line]
+    now += 59
+    assert complain() == [line]
+    now += 1
+    assert complain() == [line, line]
+    logging.getLogger("asyncio").error("something else")
+    assert len(stream.getvalue().splitlines()) == 3

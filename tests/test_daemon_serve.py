@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
 import random
+import resource
 import shutil
 import signal
 import smtplib
@@ -514,6 +516,27 @@ def test_a_hard_limit_below_parse_memory_is_the_limit_of_the_workers(folder: Pat
         (said,) = daemon.lines("parse-memory-bounded")
         assert (said["level"], said["bytes"]) == ("warning", 3 << 30)
         assert daemon.health() == (200, "ok\n")
+        assert daemon.stop() == 0
+
+
+def test_connections_that_no_descriptor_is_left_for_are_one_line(folder: Path) -> None:
+    """Each of them waits, and is served when there is one again."""
+    with served(WatchedDaemon(folder, sqlite(folder))) as daemon:
+        assert daemon.send(mails.patch()) == 250
+        limits = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        with contextlib.ExitStack() as waiting:
+            clients = [waiting.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3)]
+            for client in clients:
+                client.settimeout(PATIENCE)
+                client.connect(str(daemon.unix))
+            until(lambda: daemon.lines("connections-wait"), "the line")
+            resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, limits)
+            for client in clients:
+                assert client.recv(3) == b"220"
+        (said,) = daemon.lines("connections-wait")
+        assert said["reason"] == "[Errno 24] Too many open files"
+        assert daemon.lines() == [json.loads(line) for line in daemon.text().splitlines()]
         assert daemon.stop() == 0
 
 

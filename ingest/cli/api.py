@@ -23,6 +23,7 @@ def command(settings: Settings, listen: str | None) -> None:
     from dataclasses import replace
 
     from ingest.config import ApiConfig
+    from ingest.daemon.journal import AcceptFilter
     from ingest.optional import require_api
     from ingest.setting import Unfit, socket
 
@@ -38,7 +39,9 @@ def command(settings: Settings, listen: str | None) -> None:
             raise click.UsageError(f"--listen must be {error}") from None
     config = replace(config, api=made)
     engine = settings.open(migrate=True)
-    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s")
+    handler = logging.StreamHandler()
+    handler.addFilter(AcceptFilter("connections wait: {reason}"))
+    logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", handlers=[handler])
     server = ApiServer(engine, lambda: config)
     ending = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):

@@ -13,9 +13,9 @@ import logging
 import os
 import re
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from time import gmtime
 from typing import TextIO
 
 LOG = logging.getLogger("ingest")
@@ -24,6 +24,10 @@ Value = str | int | float | bool | None
 
 # A field is for finding a mail, not for reading it; and a traceback has to fit in.
 _LONGEST = 4000
+
+# How `asyncio.selector_events` begins to say that accept(2) has failed, and seconds between lines.
+_NOT_ACCEPTED = "socket.accept() out of system resource"
+_ACCEPT_AGAIN = 60.0
 
 # Controls of C0 and C1, line ends of Unicode, and what reorders or hides text (Unicode TR 36,
 # 3.1); surrogates, which cannot be written at all.
@@ -94,6 +98,7 @@ def start_log(
     journald, which has its own times, lines begin with their priority and have no time."""
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LineFormatter(form, journald=bool(environ.get("JOURNAL_STREAM"))))
+    handler.addFilter(AcceptFilter())
     # What libraries log goes the same way, or it would be lost or have lines of its own form.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     LOG.setLevel(level)
@@ -103,12 +108,43 @@ def start_log(
     logging.raiseExceptions = False
 
 
+class AcceptFilter(logging.Filter):
+    """Lets asyncio's complaint of a connection that it cannot accept through once a minute.
+
+    It writes a traceback for each attempt, dozens a second, for as long as the system has no
+    descriptor or memory; and the one line says as much. Belongs on a handler, so that it sees the
+    loops of all threads.
+    """
+
+    def __init__(
+        self, message: str = "connections-wait", *, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        """`message`: what the record then says; `{reason}` in it is the error."""
+        super().__init__()
+        self._message = message
+        self._clock = clock
+        self._last = float("-inf")  # a handler filters in any thread: at worst two lines for one
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if record.name != "asyncio" or not record.getMessage().startswith(_NOT_ACCEPTED):
+            return True
+        now = self._clock()
+        if now < self._last + _ACCEPT_AGAIN:
+            return False
+        self._last = now
+        reason = str(record.exc_info[1]) if record.exc_info else record.getMessage()
+        record.msg, record.args = self._message.format(reason=reason), ()
+        record.exc_info = None
+        record.__dict__["values"] = {"reason": reason}
+        return True
+
+
 class LineFormatter(logging.Formatter):
     """A record as one line."""
 
     def __init__(self, form: str, *, journald: bool) -> None:
         super().__init__()
-        self.converter = gmtime
+        self.converter = time.gmtime
         self._line = _as_json if form == "json" else _as_logfmt
         self._journald = journald
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import socket
 import sys
+import time
 from collections.abc import Callable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
@@ -136,6 +137,14 @@ class _Http(ThreadingMixIn, HTTPServer):
         self.socket.close()  # of its own, which is bound to nothing
         self.socket = sock
         self.server_name, self.server_port = "localhost", int(sock.getsockname()[1])
+
+    def get_request(self) -> Any:
+        try:
+            return super().get_request()
+        except OSError:
+            # No descriptor: the connection waits, and the loop would ask for it without a pause.
+            time.sleep(_LOOK_SECONDS)
+            raise  # it is caught, and tried again
 
     def process_request(self, request: Any, client_address: Any) -> None:
         if not self._places.acquire(blocking=False):
