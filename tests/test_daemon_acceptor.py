@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import hashlib
 import threading
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -23,6 +24,7 @@ from ingest.pipeline import derive
 from ingest.store import raw as raw_form
 from ingest.store import schema
 from ingest.store.database import open_store
+from ingest.store.incoming import Delivery
 from ingest.store.queue import claim
 from tests import mails
 
@@ -77,7 +79,9 @@ class Bench:
 
 
 @contextlib.contextmanager
-def bench(url: str, room: Room | None = None, *, start: bool = True) -> Iterator[Bench]:
+def bench(
+    url: str, room: Room | None = None, *, start: bool = True, patience: float = PATIENCE
+) -> Iterator[Bench]:
     engine, own = open_store(url, create=True), open_store(url)
     made = Bench(engine, None)  # type: ignore[arg-type]
     made.acceptor = Acceptor(
@@ -86,6 +90,7 @@ def bench(url: str, room: Room | None = None, *, start: bool = True) -> Iterator
         clock=lambda: mails.NOW,
         committed=made.commits.append,
         observe=made.receipts.append,
+        patience=patience,
     )
     if start:
         made.acceptor.start()
@@ -407,3 +412,55 @@ def test_loops_that_have_ended_hold_nobody_up(tmp_path: Path) -> None:
         assert len(one.stored()) == 3
         with one.engine.connect() as connection:
             assert connection.execute(select(func.count()).select_from(schema.mail)).scalar() == 3
+
+
+# --- a database that is locked ----------------------------------------------------------------
+
+
+def test_a_locked_database_defers_each_mail_in_its_time_and_is_no_stuck_thread(
+    database_url: str,
+) -> None:
+    async def deliver(one: Bench) -> None:
+        since = time.monotonic()
+        with locked(database_url):
+            first = asyncio.create_task(all_of(one, MAILS[:1]))
+            await until(lambda: not one.acceptor._queue and one.acceptor.waiting[0] == 1)
+            behind = await all_of(one, MAILS[1:3])
+            assert [*behind, *await first] == [Later(Why.DATABASE)] * 3
+            await until(lambda: one.acceptor.trouble is not None)
+            assert "; another " in (one.acceptor.trouble or "")
+            await until(lambda: one.acceptor.alive(since + 1))
+        await until(lambda: one.acceptor.trouble is None)
+        assert set(await all_of(one, MAILS[:3])) <= {ACCEPTED, KNOWN}
+
+    with bench(database_url, patience=0.5) as one:
+        asyncio.run(deliver(one))
+        assert one.acceptor.waiting == (0, 0)
+        assert sorted(one.stored()) == sorted(MAILS[:3])
+
+
+def test_a_commit_that_takes_too_long_is_not_waited_for(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It goes on; what waits behind it is left to its sender."""
+    go = threading.Event()
+
+    async def deliver(one: Bench) -> None:
+        assert await all_of(one, MAILS[:1]) == [Later(Why.DATABASE)]
+        assert await all_of(one, MAILS[1:2]) == [Later(Why.DATABASE)]
+        assert [receipt.sha256 for receipt in one.receipts] == [Bytes(MAILS[1]).sha256]
+        go.set()
+        await until(lambda: len(one.receipts) == 2)
+        assert one.receipts[1].verdict == ACCEPTED
+        assert one.acceptor.waiting == (0, 0)
+
+    with bench(database_url, patience=0.2) as one:
+        really = one.acceptor._persist
+
+        def slow(deliveries: Sequence[Delivery]) -> set[bytes]:
+            assert go.wait(PATIENCE)
+            return really(deliveries)
+
+        monkeypatch.setattr(one.acceptor, "_persist", slow)
+        asyncio.run(deliver(one))
+        assert one.stored() == MAILS[:1]

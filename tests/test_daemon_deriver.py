@@ -16,6 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import create_engine, event, select, text
 from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ingest.check import check
 from ingest.config import Config, ConfiguredList
@@ -360,6 +361,31 @@ def test_a_database_that_fails_for_a_while(start: Start, tmp_path: Path) -> None
     assert daemon.reasons() == {}
 
 
+@pytest.mark.parametrize("step", ["claiming", "recording"])
+def test_a_database_that_is_locked_is_waited_for(start: Start, tmp_path: Path, step: str) -> None:
+    gate = tmp_path / "gate"
+    one = delivery(bad(f"wait {gate}"))
+    daemon = start(obeys=True, limits=Limits(seconds=PATIENCE), pace=Pace(poll=0.1, patience=0.2))
+    if step == "recording":
+        daemon.put([one])
+        until(Path(f"{gate}.waits").exists)
+    gate.touch()
+    other = open_store(daemon.engine.url.render_as_string(hide_password=False))
+    with write_transaction(other) as connection:
+        if other.dialect.name == "postgresql":
+            connection.execute(text("LOCK TABLE mail, pending IN ACCESS EXCLUSIVE MODE"))
+        until(lambda: daemon.deriver.trouble is not None)
+        assert "; another " in (daemon.deriver.trouble or "")
+        assert daemon.deriver.away, "the watchdog is fed"
+        if step == "claiming":
+            enqueue(connection, [one], now=NOW)
+    other.dispose()
+    daemon.until_done()
+    until(lambda: daemon.deriver.trouble is None)
+    assert daemon.reasons() == {}
+    assert mails.exported(daemon.engine) == export_of(tmp_path, [one])
+
+
 # The way in which each step calls the system, and what stands for it.
 STEPS = {"claiming": (deriver, "claim"), "recording": (recording, "record_mails")}
 
@@ -488,6 +514,10 @@ class _DriverError(Exception):
 )
 def test_what_a_failure_calls_for(sqlstate: str, wanted: recording.Trouble) -> None:
     assert recording.trouble_of(OperationalError("", {}, _DriverError(sqlstate))) is wanted
+
+
+def test_a_pool_without_a_free_connection_is_no_fault_of_a_mail() -> None:
+    assert recording.trouble_of(PoolTimeoutError("")) is recording.Trouble.OUTAGE
 
 
 def test_a_conflict_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -26,7 +26,7 @@ import pytest
 from sqlalchemy import create_engine, func, make_url, select, text
 
 from ingest.store import schema
-from ingest.store.database import open_store
+from ingest.store.database import open_store, write_transaction
 from tests import mails
 from tests.command import bound_by_permissions, ingest, one_line
 from tests.daemon import free_port, short_folder
@@ -410,6 +410,47 @@ def test_the_watchdog_starves_while_the_database_hangs(postgres_url: str, folder
         client.close()
         until(lambda: daemon.notices().count(b"WATCHDOG=1") > fed, "the watchdog")
         until(lambda: daemon.health()[0] == 200, "200")
+        assert daemon.stop() == 0
+
+
+# A wait for locks of one second, and stuck after three: sixty, and two minutes, otherwise.
+SOON_IMPATIENT = """
+import functools
+import ingest.daemon.serve as serve
+from ingest.daemon.deriver import Pace
+serve._STUCK = 3.0
+serve.Deriver = functools.partial(serve.Deriver, pace=Pace(patience=1.0))
+serve.Acceptor = functools.partial(serve.Acceptor, patience=1.0)
+from ingest.cli import main
+main()
+"""
+
+
+def test_a_database_that_is_locked_for_longer_does_not_make_the_daemon_stuck(
+    database_url: str, folder: Path
+) -> None:
+    """Its watchdog is fed, and its health says what it waits for."""
+    with served(WatchedDaemon(folder, database_url, code=SOON_IMPATIENT, watchdog=1.0)) as daemon:
+        assert daemon.send(mails.patch()) == 250
+        until(lambda: counts(database_url) == (1, 0), "the record")
+        engine = open_store(database_url)
+        with write_transaction(engine) as connection:
+            if engine.dialect.name == "postgresql":
+                connection.execute(text("LOCK TABLE mail, pending IN ACCESS EXCLUSIVE MODE"))
+            assert daemon.send(mails.patch("second@example.org")) == 451
+            until(lambda: daemon.health()[0] == 503, "503")
+            fed = daemon.notices().count(b"WATCHDOG=1")
+            said = set()
+
+            def long_enough() -> bool:
+                said.add(daemon.health()[1].partition(":")[0].strip())
+                return daemon.notices().count(b"WATCHDOG=1") > fed + 10  # two in a second
+
+            until(long_enough, "the watchdog")
+            assert said == {"mail is not accepted"}
+        engine.dispose()
+        until(lambda: daemon.health()[0] == 200, "200")
+        assert daemon.send(mails.patch("second@example.org")) == 250
         assert daemon.stop() == 0
 
 

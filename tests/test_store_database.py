@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import subprocess
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +24,7 @@ from ingest.store.database import (
     one_line,
     open_store,
     parse_url,
+    unflushed_transaction,
     write_transaction,
 )
 from tests import mails, postgres
@@ -265,6 +267,35 @@ def test_what_a_driver_says_is_one_line() -> None:
     error = OperationalError("SELECT 1", {}, sqlite3.OperationalError("no\n  such\ttable"))
     assert one_line(error) == "no such table"
     assert one_line(ValueError()) == "ValueError"
+
+
+def test_a_wait_for_locks_has_an_end_behind_another_thread_too(database_url: str) -> None:
+    """SQLite: who waits for the file has the turn, and who waits for the turn waits for both."""
+    engine = open_store(database_url, create=True)
+    touch = text("UPDATE alembic_version SET version_num = version_num")
+    other = open_store(database_url)
+
+    def write(wait: float) -> None:
+        with write_transaction(engine, wait=wait) as connection:
+            connection.execute(touch)
+
+    with ThreadPoolExecutor(2) as pool:
+        with write_transaction(other) as connection:
+            connection.execute(touch)
+            patient, hasty = pool.submit(write, 600), pool.submit(write, 0.3)
+            with pytest.raises(OperationalError) as failed:
+                hasty.result(60)
+            assert "; another " in one_line(failed.value)
+            with pytest.raises(OperationalError), unflushed_transaction(engine, wait=0.1) as own:
+                own.execute(touch)
+            assert not patient.done()
+        patient.result(60)
+    setting = {"sqlite": ("PRAGMA busy_timeout", 60_000), "postgresql": ("SHOW lock_timeout", "0")}
+    query, usual = setting[engine.dialect.name]
+    with engine.connect() as connection:
+        assert connection.exec_driver_sql(query).scalar() == usual
+    engine.dispose()
+    other.dispose()
 
 
 # --- migrations -------------------------------------------------------------------------------

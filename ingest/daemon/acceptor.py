@@ -27,7 +27,7 @@ from ingest.daemon.recording import Trouble, trouble_of
 from ingest.intake.envelope import Body, Envelope, Later, Taken, Verdict, Why
 from ingest.mail.defect import Defect
 from ingest.store.clock import utcnow
-from ingest.store.database import one_line, write_transaction
+from ingest.store.database import BUSY_SECONDS, one_line, write_transaction
 from ingest.store.incoming import Delivery
 from ingest.store.queue import enqueue
 
@@ -36,6 +36,13 @@ _LOOK = 1.0
 
 # Attempts at a transaction that was in another writer's way.
 _ATTEMPTS = 3
+
+# Writes that change nothing and need what a mail's do: the disk, and the locks of its tables.
+_PROBE = (
+    "UPDATE alembic_version SET version_num = version_num",
+    "DELETE FROM mail WHERE id IS NULL",
+    "DELETE FROM pending WHERE mail_id IS NULL",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +69,7 @@ class Receipt:
     seconds: float
 
 
-@dataclass(slots=True)
+@dataclass(slots=True, eq=False)
 class _Waiting:
     envelope: Envelope
     route: tuple[str, ...]
@@ -90,15 +97,18 @@ class Acceptor:
         clock: Callable[[], datetime] = utcnow,
         committed: Callable[[int], None] = lambda _: None,
         observe: Callable[[Receipt], None] = _no_receipt,
+        patience: float = BUSY_SECONDS,
     ) -> None:
         """`engine`: for PostgreSQL one of its own, whose transactions are flushed, whatever the
-        server's default is; for SQLite the one that others write with, to take turns."""
+        server's default is; for SQLite the one that others write with, to take turns.
+        `patience`: seconds that a sender waits for its verdict, and a transaction for locks."""
         self.trouble: str | None = None  # why the database takes nothing, while it does not
         self._engine = engine
         self._room = room or Room()
         self._clock = clock
         self._committed = committed
         self._observe = observe
+        self._patience = patience
         self._changed = threading.Condition()  # guards what follows
         self._queue: deque[_Waiting] = deque()
         self._mails = self._octets = 0  # that wait, those being committed included
@@ -113,7 +123,11 @@ class Acceptor:
         self._thread.start()
 
     async def take(self, envelope: Envelope, route: tuple[str, ...], body: Body) -> Verdict:
-        """Store a delivery. Once begun it is finished, whether or not the caller waits."""
+        """Store a delivery. Once begun it is finished, whether or not the caller waits.
+
+        A verdict that takes longer than `patience` is `Later`. A mail that is committed after all
+        is known when its sender tries again.
+        """
         loop = asyncio.get_running_loop()
         one = _Waiting(
             envelope, route, body, body.size, time.monotonic(), loop, loop.create_future()
@@ -122,7 +136,11 @@ class Acceptor:
         if refused is not None:
             self._observe(_receipt(one, refused))
             return refused
-        return await asyncio.shield(one.answer)
+        try:
+            async with asyncio.timeout(self._patience):
+                return await asyncio.shield(one.answer)
+        except TimeoutError:
+            return self._give_up(one)
 
     @property
     def waiting(self) -> tuple[int, int]:
@@ -157,6 +175,18 @@ class Acceptor:
             self._octets += one.size
             self._changed.notify()
             return None
+
+    def _give_up(self, one: _Waiting) -> Verdict:
+        """Say that the database takes nothing now, of a mail that has waited for too long."""
+        late = Later(Why.DATABASE)
+        with self._changed:
+            if one not in self._queue:  # it is being committed, and that is finished
+                return one.answer.result() if one.answer.done() else late
+            self._queue.remove(one)
+            self._mails -= 1
+            self._octets -= one.size
+        self._observe(_receipt(one, late))
+        return late
 
     # --- the thread ---
 
@@ -228,7 +258,7 @@ class Acceptor:
         """Commit them; the digests of those that are new."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with write_transaction(self._engine) as connection:
+                with write_transaction(self._engine, wait=self._patience) as connection:
                     queued = enqueue(connection, deliveries, now=self._clock())
                 return {one.sha256 for one in queued if one.new}
             except SQLAlchemyError as error:
@@ -237,11 +267,12 @@ class Acceptor:
         raise AssertionError("the last attempt returns or raises")
 
     def _try(self) -> None:
-        """While nothing comes: whether the database takes something again. A write that changes
-        nothing, since a full disk can be read."""
+        """While nothing comes: whether the database takes something again. A write, since a
+        full disk can be read."""
         try:
-            with write_transaction(self._engine) as connection:
-                connection.execute(text("UPDATE alembic_version SET version_num = version_num"))
+            with write_transaction(self._engine, wait=self._patience) as connection:
+                for statement in _PROBE:
+                    connection.execute(text(statement))
         except (SQLAlchemyError, OSError) as error:
             self._in_trouble(error)
         else:

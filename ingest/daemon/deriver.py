@@ -34,7 +34,7 @@ from ingest.daemon.recording import record_claims
 from ingest.daemon.workers import Answer, Fallen, Workers, WorkersStoppedError
 from ingest.pipeline import Failure
 from ingest.store.clock import utcnow
-from ingest.store.database import one_line, unflushed_transaction
+from ingest.store.database import BUSY_SECONDS, one_line, unflushed_transaction
 from ingest.store.incoming import Derived
 from ingest.store.quarantine import set_aside
 from ingest.store.queue import TRIES, Claim, claim, end_all_claims, give_back, hold, renew
@@ -56,6 +56,7 @@ class Pace:
     # mail that comes in has the store, and of many mails together each costs less to record.
     rest: float = 2
     most_rest: float = 0.5
+    patience: float = BUSY_SECONDS  # of a transaction, for the locks of others
 
 
 @dataclass(slots=True)
@@ -208,15 +209,16 @@ class Deriver:
         if not self._begun:
             self._begin()
         self._collect()
-        self._settle()
         self._keep()
-        if not self._halt.is_set():
+        self._settle()
+        # With an outage the next transaction would wait as long again, and nobody hear of it.
+        if self._outage is None and not self._halt.is_set():
             self._claim()
 
     def _begin(self) -> None:
         """SQLite: this daemon owns the store, and an earlier life of it has nothing in hand."""
         if self._engine.dialect.name == "sqlite":
-            with unflushed_transaction(self._engine) as connection:
+            with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
                 end_all_claims(connection, now=self._clock())
         self._begun = True
 
@@ -233,7 +235,7 @@ class Deriver:
             return
         self._look, self._looked = False, now
         config = self._config()
-        with unflushed_transaction(self._engine) as connection:
+        with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
             claimed = claim(
                 connection,
                 self.who,
@@ -273,7 +275,7 @@ class Deriver:
         held = self._held()
         if not held or now < self._renewed + self._pace.lease / 3:
             return
-        with unflushed_transaction(self._engine) as connection:
+        with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
             until = self._clock() + timedelta(seconds=self._pace.lease)
             renew(connection, self.who, [one.mail_id for one in held], until=until)
         self._renewed = now
@@ -313,7 +315,7 @@ class Deriver:
         return not self._in_hand or time.monotonic() >= self._ready[0].at + self._pace.linger
 
     def _give_back(self, some: Sequence[_Answered]) -> None:
-        with unflushed_transaction(self._engine) as connection:
+        with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
             give_back(connection, self.who, [one.claim for one in some], counted=True)
         self._done_with(some)
         for one in some:
@@ -327,7 +329,7 @@ class Deriver:
 
     def _set_aside_for(self, some: Sequence[_Answered], reasons: dict[int, str]) -> None:
         """Move mails to the quarantine, but those of which there is now more to be tried."""
-        with unflushed_transaction(self._engine) as connection:
+        with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
             held = hold(connection, [one.claim for one in some])
             rows = {
                 one.claim.mail_id: (reasons[one.claim.mail_id], one.claim.tries)
@@ -349,7 +351,11 @@ class Deriver:
         items = [(one.claim, one.answer) for one in some if isinstance(one.answer, Derived)]
         by_id = {one.claim.mail_id: one for one in some}
         result = record_claims(
-            self._engine, items, self._config(), derive_again=self._workers.derive
+            self._engine,
+            items,
+            self._config(),
+            derive_again=self._workers.derive,
+            wait=self._pace.patience,
         )
         now = time.monotonic()
         self._rest = now + min(self._pace.rest * (now - begun), self._pace.most_rest)
@@ -362,10 +368,10 @@ class Deriver:
             self._report(What.DERIVED, by_id[claim_.mail_id], reason)
         for claim_ in result.gone:
             self._report(What.ELSEWHERE, by_id[claim_.mail_id], "")
-        if refused:
-            self._set_aside_for([by_id[key] for key in refused], refused)
         if result.outage is not None:
-            self._outage = result.outage
+            self._outage = result.outage  # what was refused is tried again with the rest
+        elif refused:
+            self._set_aside_for([by_id[key] for key in refused], refused)
 
     def _anew(self, some: Sequence[_Answered], changed: Sequence[Claim]) -> None:
         by_id = {one.claim.mail_id: one for one in some}
@@ -385,7 +391,7 @@ class Deriver:
         if not held:
             return
         try:
-            with unflushed_transaction(self._engine) as connection:
+            with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
                 give_back(connection, self.who, held, counted=False)
         except (SQLAlchemyError, OSError) as error:
             self._note(error)  # the leases will free it

@@ -14,6 +14,7 @@ from enum import Enum, auto
 
 from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, StatementError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ingest.config import Config
 from ingest.pipeline import DEFECTS, Failure, reason_of, record_mails
@@ -51,17 +52,23 @@ class Recorded:
 
 
 def record_claims(
-    engine: Engine, items: Sequence[Item], config: Config, *, derive_again: DeriveAgain
+    engine: Engine,
+    items: Sequence[Item],
+    config: Config,
+    *,
+    derive_again: DeriveAgain,
+    wait: float | None = None,
 ) -> Recorded:
     """Write the records, in one transaction where that is possible.
 
-    `derive_again`: see `pipeline.record_mails`; what it raises goes to the caller.
+    `derive_again`: see `pipeline.record_mails`; what it raises goes to the caller. `wait`: see
+    `database.write_transaction`.
     """
     result = Recorded()
     batches = [list(items)] if items else []
     while batches:
         batch = batches.pop()
-        error = _try_hard(engine, batch, config, derive_again, result)
+        error = _try_hard(engine, batch, config, derive_again, result, wait)
         if error is None:
             continue
         if trouble_of(error) is not Trouble.DATA:
@@ -82,6 +89,7 @@ def _try_hard(
     config: Config,
     derive_again: DeriveAgain,
     result: Recorded,
+    wait: float | None,
 ) -> Exception | None:
     """Record a batch, and what became of it into `result`; or the error of the last attempt."""
     error: Exception | None = None
@@ -89,8 +97,8 @@ def _try_hard(
         if attempt:
             time.sleep(_PAUSE * attempt)
         try:
-            _record(engine, batch, config, derive_again, result)
-        except (StatementError, OSError, *DEFECTS) as again:
+            _record(engine, batch, config, derive_again, result, wait)
+        except (StatementError, PoolTimeoutError, OSError, *DEFECTS) as again:
             error = again
             if trouble_of(error) is Trouble.OUTAGE:
                 break
@@ -105,8 +113,9 @@ def _record(
     config: Config,
     derive_again: DeriveAgain,
     result: Recorded,
+    wait: float | None,
 ) -> None:
-    with unflushed_transaction(engine) as connection:
+    with unflushed_transaction(engine, wait=wait) as connection:
         held = hold(connection, [claim for claim, _ in batch])
         todo = [(claim, derived) for claim, derived in batch if claim.mail_id in held.same]
         record_mails(
@@ -131,8 +140,9 @@ _ROLLED_BACK = "40"
 
 def trouble_of(error: Exception) -> Trouble:
     """What a transaction that failed with this error calls for."""
-    if isinstance(error, OSError):
-        return Trouble.OUTAGE  # the system's: no descriptor, no space, a broken disk
+    if isinstance(error, OSError | PoolTimeoutError):
+        # The system's (no descriptor, no space, a broken disk), or no connection is free.
+        return Trouble.OUTAGE
     if not isinstance(error, DBAPIError):
         return Trouble.DATA  # ours, or the driver's before it asked the database
     if error.connection_invalidated:

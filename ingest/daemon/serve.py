@@ -52,7 +52,7 @@ if TYPE_CHECKING:  # it is there where the extra `api` is installed
     from ingest.api.run import ApiServer
 
 # Seconds. A thread that has not come round for so long is stuck: a transaction of a batch takes
-# a fraction of a second.
+# a fraction of a second, and waits for the locks of others for `BUSY_SECONDS` at most.
 _STUCK = 120.0
 _TICK = 1.0
 _DEPTH = 10.0  # between two looks at the queue's length
@@ -231,8 +231,8 @@ class _Daemon:
     def _stuck(self, now: float) -> str | None:
         """The part that does not come round any more.
 
-        A database that is away is none: to start anew would not bring it back, and while the
-        daemon lives the senders hear 451 and keep their mail. A system that gives us no
+        A database that is away, or locked, is none: to start anew would not bring it back, and
+        while the daemon lives the senders hear 451 and keep their mail. A system that gives us no
         descriptor for so long is one: we may have leaked what we had.
         """
         if not self._acceptor.alive(now - _STUCK):

@@ -10,6 +10,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -24,7 +25,8 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, Operati
 # that opening a database that is up to date does not cost the import of Alembic.
 REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 
-_BUSY_SECONDS = 60
+# That a writer waits for others, in all.
+BUSY_SECONDS = 60
 _READING_CACHE = 8 << 10  # KiB for each connection that only reads; the file's pages are cached
 # Any number that is ours alone: PostgreSQL's advisory locks have one name space a database.
 _MIGRATION_LOCK = 0x696E67657374
@@ -150,11 +152,12 @@ def open_store(
     return engine
 
 
-# What SQLite's shortest messages do not say: what to do.
+# What the shortest messages do not say: what to do.
 _ADVICE = {
     "readonly database": "give this user the permission to write the file and its folder",
     "unable to open database file": "give this user the permission to write its folder",
     "database is locked": "another process writes to it; try again when it is done",
+    "due to lock timeout": "another session holds a lock, which pg_stat_activity names",
 }
 
 
@@ -166,18 +169,26 @@ def one_line(error: Exception) -> str:
 
 
 @contextmanager
-def write_transaction(engine: Engine) -> Iterator[Connection]:
+def write_transaction(engine: Engine, *, wait: float | None = None) -> Iterator[Connection]:
     """One transaction that may write. SQLite: the write lock is taken at once, so that what
-    is read first cannot be stale by the time of the first write."""
-    with _turn(engine), engine.connect() as connection:
-        if engine.dialect.name == "sqlite":
-            connection = connection.execution_options(sqlite_begin="IMMEDIATE")
-        with connection.begin():
+    is read first cannot be stale by the time of the first write.
+
+    `wait`: seconds for others' locks, after which it is an `OperationalError`. In SQLite all the
+    waiting together, `BUSY_SECONDS` by default; in PostgreSQL for each lock, without a limit by
+    default.
+    """
+    if engine.dialect.name == "postgresql":
+        with engine.begin() as connection:
+            if wait is not None:
+                connection.execute(text(_lock_timeout(wait)))
             yield connection
+        return
+    with _own_turn(engine, wait) as connection, _begin_immediate(connection) as begun:
+        yield begun
 
 
 @contextmanager
-def unflushed_transaction(engine: Engine) -> Iterator[Connection]:
+def unflushed_transaction(engine: Engine, *, wait: float | None = None) -> Iterator[Connection]:
     """`write_transaction`, whose commit does not wait for the disk.
 
     For claims and records: a crash of the machine that undoes them undoes the whole transaction,
@@ -185,18 +196,31 @@ def unflushed_transaction(engine: Engine) -> Iterator[Connection]:
     was accepted, brings these to the disk before it (both logs are written in order).
     """
     if engine.dialect.name == "postgresql":
-        with write_transaction(engine) as connection:
-            connection.execute(text("SET LOCAL synchronous_commit TO off"))
+        with engine.begin() as connection:
+            settings = ["SET LOCAL synchronous_commit TO off"]
+            if wait is not None:
+                settings.append(_lock_timeout(wait))
+            connection.execute(text("; ".join(settings)))
             yield connection
         return
-    with _turn(engine), engine.connect() as connection:
+    with _own_turn(engine, wait) as connection:
         _flush(connection, "NORMAL")
         try:
-            connection = connection.execution_options(sqlite_begin="IMMEDIATE")
-            with connection.begin():
-                yield connection
+            with _begin_immediate(connection) as begun:
+                yield begun
         finally:
             _flush(connection, "FULL")
+
+
+def _lock_timeout(wait: float) -> str:
+    return f"SET LOCAL lock_timeout TO {max(int(wait * 1000), 1)}"  # 0 would be no limit
+
+
+@contextmanager
+def _begin_immediate(connection: Connection) -> Iterator[Connection]:
+    connection = connection.execution_options(sqlite_begin="IMMEDIATE")
+    with connection.begin():
+        yield connection
 
 
 # Shared by all threads that write: looked up under `_turns_lock`, and each turn is a lock itself.
@@ -205,29 +229,46 @@ _turns_lock = threading.Lock()
 
 
 @contextmanager
-def _turn(engine: Engine) -> Iterator[None]:
-    """Where threads of one process write to one SQLite file: wait for the others here.
+def _own_turn(engine: Engine, wait: float | None) -> Iterator[Connection]:
+    """A connection of SQLite, once the other threads of this process that write have had theirs.
 
     SQLite lets a writer that waits sleep for longer and longer, and whoever comes in between
     goes first: a delivery waited seconds for its commit while others' mail was derived.
+
+    What is left of `wait` then is how long the connection waits for other processes.
     """
-    if engine.dialect.name != "sqlite":
-        yield
-        return
+    wait = BUSY_SECONDS if wait is None else wait
+    deadline = time.monotonic() + wait
     with _turns_lock:
         turn = _turns.setdefault(engine, threading.Lock())
-    with turn:
-        yield
+    if not turn.acquire(timeout=wait):
+        error = sqlite3.OperationalError("database is locked")
+        raise OperationalError("BEGIN IMMEDIATE", {}, error)
+    try:
+        with engine.connect() as connection:
+            _pragma(connection, f"busy_timeout={max(int((deadline - time.monotonic()) * 1000), 1)}")
+            try:
+                yield connection
+            finally:
+                _pragma(connection, f"busy_timeout={BUSY_SECONDS * 1000}")
+    finally:
+        turn.release()
 
 
 def _flush(connection: Connection, when: str) -> None:
+    _pragma(connection, f"synchronous={when}")
+
+
+def _pragma(connection: Connection, setting: str) -> None:
     """Outside of a transaction, which is why this goes past SQLAlchemy: it would begin one."""
+    if connection.invalidated:
+        return  # what comes next is a new one
     driver: Any = connection.connection.dbapi_connection
     try:
-        driver.execute(f"PRAGMA synchronous={when}")
+        driver.execute(f"PRAGMA {setting}")
     except sqlite3.Error as error:
         connection.invalidate()  # nobody may get it from the pool as it is
-        raise OperationalError("PRAGMA synchronous", {}, error) from error
+        raise OperationalError(f"PRAGMA {setting}", {}, error) from error
 
 
 def _check_sqlite_path(url: URL, *, create: bool) -> None:
@@ -274,7 +315,7 @@ def reading_engine(engine: Engine, *, connections: int, seconds: float) -> Engin
 
 def _engine(url: URL, **pool: Any) -> Engine:
     if url.drivername == "sqlite":
-        engine = create_engine(url, connect_args={"timeout": _BUSY_SECONDS}, **pool)
+        engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **pool)
         event.listen(engine, "connect", _sqlite_connected)
         event.listen(engine, "begin", _sqlite_begin)
         return engine
@@ -321,7 +362,7 @@ def _sqlite_connected(connection: Any, _record: object) -> None:
         "synchronous=FULL",  # a commit survives a power cut: 250 is a promise
         "foreign_keys=ON",
         "cache_size=-65536",  # KiB: with the 2 MiB of a default, a batch is written twice
-        f"busy_timeout={_BUSY_SECONDS * 1000}",
+        f"busy_timeout={BUSY_SECONDS * 1000}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
