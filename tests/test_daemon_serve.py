@@ -23,11 +23,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from sqlalchemy import create_engine, func, make_url, select, text
+from sqlalchemy import Engine, create_engine, func, make_url, select, text
 
 from ingest.store import schema
 from ingest.store.database import open_store, write_transaction
+from ingest.store.quarantine import Lengths, lengths, quarantined
+from ingest.store.queue import TRIES, enqueue
 from tests import mails
+from tests.bad_worker import bad
 from tests.command import bound_by_permissions, ingest, one_line
 from tests.daemon import free_port, short_folder
 from tests.running import (
@@ -605,6 +608,55 @@ def test_a_defect_that_ends_a_thread_ends_the_daemon(
     with served(WatchedDaemon(folder, url, name="e")) as daemon:
         until(lambda: counts(url) == (1, 0), "the record")
         assert daemon.stop() == 0
+
+
+# Workers that obey their mail, and a lease that a test can wait for.
+OBEYS = """
+import functools
+import ingest.daemon.serve as serve
+from ingest.daemon.deriver import Pace
+from tests.bad_worker import PROGRAM
+serve.Workers = functools.partial(serve.Workers, program=PROGRAM)
+serve.Deriver = functools.partial(serve.Deriver, pace=Pace(lease=1.0, poll=0.2))
+from ingest.cli import main
+main()
+"""
+
+
+def test_a_mail_that_ends_the_daemon_is_found_among_those_that_do_not(
+    database_url: str, folder: Path
+) -> None:
+    culprit = bad("kill-daemon")
+    raws = [mails.patch(f"p{number}@example.org") for number in range(15)]
+    engine = open_store(database_url, create=True)
+    with write_transaction(engine) as connection:
+        given = [mails.delivery(raw) for raw in [*raws[:9], culprit, *raws[9:]]]
+        enqueue(connection, given, now=mails.NOW)
+    daemon = WatchedDaemon(folder, database_url, code=OBEYS)
+    deaths = 0
+    try:
+        while lengths_of(engine).waiting:
+            daemon.start()
+            until(
+                lambda: daemon.process.poll() is not None or not lengths_of(engine).waiting,
+                "its end, or that of the queue",
+            )
+            deaths += daemon.process.poll() is not None
+        with engine.connect() as connection:
+            (aside,) = quarantined(connection)
+        assert (aside.reason, aside.tries) == ("parse-failed: daemon died", TRIES)
+        assert aside.sha256 == mails.delivery(culprit).sha256
+        assert deaths <= 1 + 4 + TRIES, "the first, those of 16 halved, and what is counted"
+        (said,) = until(lambda: daemon.lines("quarantined"), "the line")
+        assert said["reason"] == aside.reason
+    finally:
+        daemon.end()
+        engine.dispose()
+
+
+def lengths_of(engine: Engine) -> Lengths:
+    with engine.connect() as connection:
+        return lengths(connection)
 
 
 # --- sockets ----------------------------------------------------------------------------------

@@ -171,20 +171,103 @@ def test_what_is_in_hand_is_not_claimed_over_again(engine: Engine) -> None:
     assert taken(engine, now=LATER, but=[first.mail_id]) == MAILS[1:2]
 
 
-def test_a_claim_that_is_not_heard_of_is_taken_over_one_at_a_time(engine: Engine) -> None:
+def test_a_claim_that_is_not_heard_of_is_taken_over_as_it_was(engine: Engine) -> None:
     for one in MAILS[:3]:
         put(engine, one)
     take(engine, "dead")
     assert taken(engine, "b", LATER - timedelta(seconds=1)) == []
     put(engine, MAILS[3])
+    assert taken(engine, "b", LATER, suspect=False) == MAILS[3:4]
     found = take(engine, "b", LATER).claims
     assert [(one.delivery, one.tries, one.suspect) for one in found] == [
-        (MAILS[0], 1, True),
-        (MAILS[3], 1, False),
+        (one, 1, True) for one in MAILS[:3]
     ]
-    assert rows(engine)[:2] == [(1, None, "b"), (0, None, "dead")]
-    assert taken(engine, "b", LATER, suspect=False) == []
-    assert taken(engine, "b", LATER) == MAILS[1:2]
+    assert [tries for tries, _, _ in rows(engine)] == [0, 0, 0, 0]
+    with write_transaction(engine) as connection:
+        give_back(connection, "b", found, counted=False)
+    assert rows(engine)[:3] == [(0, None, None)] * 3, "they are their claimant's"
+
+
+def test_a_claim_of_suspects_that_is_not_heard_of_either_is_halved(engine: Engine) -> None:
+    given = [delivery(mails.patch(f"q{number}@example.org")) for number in range(8)]
+    for one in given:
+        put(engine, one)
+    now = NOW
+    take(engine, "a", now)
+    for who, most in (("b", 8), ("c", 4)):
+        now += LEASE
+        found = take(engine, who, now).claims
+        assert [one.delivery for one in found] == given[:most]
+        now += LEASE
+        with write_transaction(engine) as connection:
+            renew(connection, who, [one.mail_id for one in found], until=now)
+    # Now b has left four, and c four; of either a half is next, then one of the two, which counts.
+    sizes = []
+    while found := take(engine, "d", now).claims:
+        sizes.append(len(found))
+        assert {one.tries for one in found} == {1}
+        with write_transaction(engine) as connection:
+            connection.execute(
+                schema.pending.delete().where(
+                    schema.pending.c.mail_id.in_([one.mail_id for one in found])
+                )
+            )
+    assert sizes == [2, 2, 1, 1, 1, 1]
+    assert how_long(engine) == Lengths(0, 0)
+
+
+def test_what_a_killed_daemon_left_comes_back_in_few_claims(engine: Engine) -> None:
+    put(engine, *(delivery(mails.patch(f"q{number}@example.org")) for number in range(240)))
+    for _ in range(3):
+        take(engine, "dead", limit=100)
+    sizes = []
+    while found := take(engine, "b", LATER, limit=100).claims:
+        sizes.append(len(found))
+        with write_transaction(engine) as connection:
+            connection.execute(
+                schema.pending.delete().where(
+                    schema.pending.c.mail_id.in_([one.mail_id for one in found])
+                )
+            )
+    assert sizes == [100, 100, 40]
+
+
+def test_suspects_together_are_no_more_octets_than_asked_for(engine: Engine) -> None:
+    for one in MAILS[:3]:
+        put(engine, one)
+    take(engine, "dead")
+    size = len(MAILS[0].raw)
+    assert taken(engine, "b", LATER, most_bytes=2 * size) == MAILS[:2]
+    (alone,) = take(engine, "b", LATER, most_bytes=1).claims
+    assert (alone.delivery, alone.tries) == (MAILS[2], 1)
+    assert rows(engine)[2] == (1, None, "b"), "so it is counted"
+
+
+@pytest.mark.parametrize("culprit", [0, 17, 99])
+@pytest.mark.parametrize("more", [False, True], ids=["alone", "mail comes in meanwhile"])
+def test_what_ends_every_daemon_is_found_among_many_in_few_deaths(
+    engine: Engine, culprit: int, more: bool
+) -> None:
+    given = [delivery(mails.patch(f"q{number}@example.org")) for number in range(100)]
+    for one in given:
+        put(engine, one)
+    now, deaths, aside = NOW, 0, []
+    while how_long(engine).waiting:
+        claimed = take(engine, str(deaths), now, limit=100)
+        aside += claimed.set_aside
+        if any(one.delivery == given[culprit] for one in claimed.claims):
+            deaths += 1
+            now += LEASE
+            if more:
+                put(engine, delivery(mails.patch(f"m{deaths}@example.org")))
+            continue
+        ids = [one.mail_id for one in claimed.claims]
+        with write_transaction(engine) as connection:
+            connection.execute(schema.pending.delete().where(schema.pending.c.mail_id.in_(ids)))
+    assert [(one.sha256, one.reason, one.tries) for one in aside] == [
+        (given[culprit].sha256, DAEMON_DIED, TRIES)
+    ]
+    assert deaths <= 1 + 7 + TRIES, "the first, 100 halved, and what is counted"
 
 
 def test_what_takes_everybody_down_is_set_aside_after_so_many_tries(engine: Engine) -> None:

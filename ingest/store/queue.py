@@ -6,8 +6,13 @@ was claimed and not heard of again is free once its lease is over.
 
 Tries are counted so that mail which kills what reads it is set aside in the end, and mail which
 was only near is not. A first claim counts nothing. A mail whose claimant vanished, or whose
-worker died, is a *suspect*: suspects are claimed one at a time, behind all others, and each such
-claim is counted before anything is done with the mail.
+worker died, is a *suspect*. Suspects that a claimant left are claimed together; if their new
+claimant vanishes too, a half of them is, then a half of that. One that is claimed alone is counted
+before anything is done with it, and so is each whose worker died: those are never claimed
+together. So a mail that ends its daemon ends log2 of the suspects beside it and then `TRIES`
+more, and those beside it are neither blamed nor late.
+
+The claimant's name has `_TOGETHER` behind it where suspects were claimed together.
 
 Locks are taken in one order by all who write: rows of `mail` by digest, then the stripes of
 `store.locks`, then rows of `pending`.
@@ -34,6 +39,7 @@ from ingest.store.spool import unpacked
 from ingest.store.vouching import read_keys
 
 TRIES = 3
+_TOGETHER = " (suspects)"
 
 # Reasons of our own; the others come from the parser and its workers.
 DAEMON_DIED = "parse-failed: daemon died"
@@ -117,27 +123,35 @@ def claim(
 ) -> Claimed:
     """Take the oldest mails that wait, in the caller's transaction, which should be short.
 
-    At most `limit`, and of more than one at most `most_bytes`; with `suspect`, one suspect too.
-    `but`: ids that are in hand already. In PostgreSQL rows that others are claiming are passed
-    over; in SQLite there is one writer.
+    At most `limit`, and of more than one at most `most_bytes`; with `suspect`, suspects too: at
+    most as many that were left together, or one. `but`: ids that are in hand already. In
+    PostgreSQL rows that others are claiming are passed over; in SQLite there is one writer.
     """
     pending = schema.pending.c
     free = [pending.reason.is_(None)]
     if but:
         free.append(pending.mail_id.not_in(sorted(but)))
-    fresh = and_(*free, pending.tries == 0, pending.claimed_by.is_(None))
-    tries = _pick(connection, fresh, limit)
-    first = set(_within(connection, list(tries), most_bytes))
-    tries = {mail_id: 1 for mail_id in tries if mail_id in first}
-    _mark(connection, tries, who, now + lease)
     doubtful: dict[int, int] = {}
+    exhausted: dict[int, tuple[str, int]] = {}
     if suspect:
-        over = pending.claimed_until <= now
-        failed = and_(pending.claimed_by.is_(None), pending.tries > 0)
-        doubtful = _pick(connection, and_(*free, or_(over, failed)), 1)
-    exhausted = {one: (DAEMON_DIED, tried) for one, tried in doubtful.items() if tried >= TRIES}
-    doubtful = {one: tried + 1 for one, tried in doubtful.items() if one not in exhausted}
-    _mark(connection, doubtful, who, now + lease, count=True)
+        over = and_(*free, pending.claimed_until <= now)
+        left = _pick_left(connection, and_(over, pending.tries == 0), max(limit, 1))
+        left = _within(connection, left, most_bytes)
+        if len(left) > 1:
+            doubtful = dict.fromkeys(left, 1)
+            _mark(connection, left, who + _TOGETHER, now + lease)
+        else:
+            failed = and_(*free, pending.claimed_by.is_(None), pending.tries > 0)
+            alone = dict.fromkeys(left, 0) or _pick(connection, or_(over, failed), 1)
+            exhausted = {
+                one: (DAEMON_DIED, tried) for one, tried in alone.items() if tried >= TRIES
+            }
+            doubtful = {one: tried + 1 for one, tried in alone.items() if one not in exhausted}
+            _mark(connection, doubtful, who, now + lease, count=True)
+    fresh = and_(*free, pending.tries == 0, pending.claimed_by.is_(None))
+    first = _within(connection, list(_pick(connection, fresh, limit)), most_bytes)
+    tries = dict.fromkeys(first, 1)
+    _mark(connection, tries, who, now + lease)
     claims, damaged = read_claims(connection, tries | doubtful, suspects=doubtful)
     aside = exhausted | {one: (DAMAGED, (tries | doubtful)[one]) for one in damaged}
     set_aside(connection, aside)
@@ -155,6 +169,21 @@ def _pick(connection: Connection, wanted: ColumnElement[bool], limit: int) -> di
         .with_for_update(skip_locked=True)
     )
     return {row.mail_id: row.tries for row in connection.execute(query)}
+
+
+def _pick_left(connection: Connection, left: ColumnElement[bool], limit: int) -> list[int]:
+    """Ids of suspects that one claimant left, locked: all of a first claim, or half of those that
+    were suspects already. First claims, and then the most of others, come before: they are the
+    ones among which fewest are to blame."""
+    pending = schema.pending.c
+    sizes = select(pending.claimed_by, func.count()).where(left).group_by(pending.claimed_by)
+    found = [(who, size) for who, size in connection.execute(sizes)]
+    if not found:
+        return []
+    who, size = max(found, key=lambda one: (not one[0].endswith(_TOGETHER), one[1], one[0]))
+    if who.endswith(_TOGETHER):
+        size = (size + 1) // 2
+    return list(_pick(connection, and_(left, pending.claimed_by == who), min(size, limit)))
 
 
 def _within(connection: Connection, mail_ids: Sequence[int], most_bytes: int) -> list[int]:
@@ -213,7 +242,10 @@ def read_claims(
 
 def renew(connection: Connection, who: str, mail_ids: Collection[int], *, until: datetime) -> None:
     """Keep what is in hand for longer, as far as nobody has taken it over."""
-    _mark(connection, _own(connection, who, mail_ids), who, until)
+    pending = schema.pending.c
+    for some in chunks(_own(connection, who, mail_ids)):
+        statement = update(schema.pending).where(pending.mail_id.in_(some))
+        connection.execute(statement.values(claimed_until=until))
 
 
 def give_back(connection: Connection, who: str, claims: Sequence[Claim], *, counted: bool) -> None:
@@ -241,7 +273,7 @@ def _own(connection: Connection, who: str, mail_ids: Collection[int]) -> set[int
     for some in chunks(sorted(mail_ids)):
         query = (
             select(pending.mail_id)
-            .where(pending.mail_id.in_(some), pending.claimed_by == who)
+            .where(pending.mail_id.in_(some), pending.claimed_by.in_((who, who + _TOGETHER)))
             .with_for_update(skip_locked=True)
         )
         own.update(connection.execute(query).scalars())
