@@ -10,6 +10,7 @@ returns a mail to its author on status 1, which is what Python ends with when an
 wrong; so everything that can be caught is 75 here.
 """
 
+import _thread
 import os
 import sys
 
@@ -19,7 +20,6 @@ from ingest.intake.status import EX_NOUSER, EX_OK, EX_TEMPFAIL, EX_USAGE
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     import signal
-    from types import FrameType
 else:
     import _signal as signal
 
@@ -43,6 +43,7 @@ Usage: ingest pipe [-f SENDER] [--socket PATH|HOST:PORT] [--timeout SECONDS] [--
 """
 
 _BLOCK = 65536
+_STACK = 256 << 10  # octets, for the thread that waits for signals
 
 
 class _MisusedError(DeferredError):
@@ -233,8 +234,12 @@ def _is_gone(pid: int) -> bool:
 def _catch_signals() -> None:
     """End with 75 on every signal that would end us, whatever our parent left behind.
 
-    Not those that a fault of the processor raises: their handler would never run. (Postfix
-    keeps a mail whose program dies of a signal.)
+    Not those that a fault of the processor raises: they are for the thread that is at fault.
+    (Postfix keeps a mail whose program dies of a signal.)
+
+    A thread waits for them. A handler of Python's runs between two steps of the program, so that
+    a signal that comes just before a blocking call would be heeded when that call ends: never,
+    where it waits for a mail or a daemon that says nothing.
     """
     left = {
         *(signal.SIGKILL, signal.SIGSTOP),
@@ -242,12 +247,15 @@ def _catch_signals() -> None:
         *(signal.SIGCHLD, signal.SIGCONT, signal.SIGURG, signal.SIGWINCH),
         *(signal.SIGTSTP, signal.SIGTTIN, signal.SIGTTOU),
     }
-    for number in signal.valid_signals() - left:
-        signal.signal(number, _signalled)
-    signal.pthread_sigmask(signal.SIG_SETMASK, ())
+    caught = signal.valid_signals() - left
+    signal.pthread_sigmask(signal.SIG_SETMASK, caught)
+    _thread.stack_size(_STACK)
+    _thread.start_new_thread(_wait_for_signal, (caught,))
 
 
-def _signalled(number: int, _frame: "FrameType | None") -> None:
+def _wait_for_signal(caught: "set[signal.Signals]") -> None:
+    """In a thread: wait for one of these, which are blocked, and end."""
+    number = signal.sigwait(caught)
     if number == signal.SIGALRM:
         _say("4.3.0 ingest: the time limit is over, and the daemon has not taken the mail")
     else:
@@ -274,7 +282,6 @@ def _help() -> int:
 def _say(text: str) -> None:
     """One line on standard error, if that can be. It never changes the exit status."""
     try:
-        signal.signal(signal.SIGPIPE, signal.SIG_IGN)
         os.write(2, (shown(text)[:500] + "\n").encode())
     except BaseException:  # noqa: BLE001 - out of memory, or nobody listens
         return

@@ -500,9 +500,9 @@ def running(there: Daemon, mail: bytes | None) -> Iterator[subprocess.Popen[byte
 
 
 def caught(pid: int, number: int) -> bool:
-    """Whether the process has a handler for this signal."""
+    """Whether the process keeps this signal for the thread that waits for it."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("SigCgt:"):
+        if line.startswith("SigBlk:"):
             return bool(int(line.split()[1], 16) >> (number - 1) & 1)
     return False
 
