@@ -27,7 +27,7 @@ from tests.conftest import FIXTURES, ROOT
 from tests.mails import delivery
 
 # Seconds: the limit of one mail here, and how long anything may take before a test gives up.
-LIMIT = 3.0
+LIMIT = 8.0
 PATIENCE = 60
 LIMITS = Limits(seconds=LIMIT, memory=256 << 20)
 GOOD = mails.patch()
