@@ -28,7 +28,7 @@ _USUAL = re.compile(
 )
 _BARE = re.compile(r"\s*+([^\s<>@\"(),;:=?]{1,320}+@[^\s<>@\"(),;:=?]{1,255}+)\s*+")
 
-_QUOTED = re.compile(r'"((?:[^"\\]++|\\.)*+)"', re.DOTALL)
+_QUOTED = re.compile(r'"((?>(?:[^"\\]++|\\.)*))"', re.DOTALL)
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _COMMENT_MARK = re.compile(r"\\.|[()]", re.DOTALL)
 _ANGLE = re.compile(r"<([^<>]*+)>")

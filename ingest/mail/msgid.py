@@ -15,7 +15,7 @@ MAX_LENGTH = 250
 MAX_REFERENCES = 200
 
 _SIMPLE = re.compile(r"\s*+(<[^<>\s()@]++@[^<>\s()@]++>)\s*+")
-_SEVERAL = re.compile(r"\s*+(?:<[^<>\s()@]++@[^<>\s()@]++>(?:\s++|\Z))++")
+_SEVERAL = re.compile(r"\s*+(?>(?:<[^<>\s()@]++@[^<>\s()@]++>(?:\s++|\Z))+)")
 _BRACKETED = re.compile(r"<([^<>]*+)>")
 _SPACE = re.compile(r"\s+")
 _ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.:-]++")  # an id without "@", as scripts make

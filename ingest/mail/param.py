@@ -20,7 +20,7 @@ _MAX_FILENAME = 255
 
 # RFC 2045 5.1. Each part stops at what begins the next, so that nothing is read twice.
 _PARAMETER = re.compile(
-    r";\s*+([^\s=;\"]++)\s*+=\s*+(?:\"((?:[^\"\\]++|\\.)*+)\"|([^\s;]*+))", re.DOTALL
+    r";\s*+([^\s=;\"]++)\s*+=\s*+(?:\"((?>(?:[^\"\\]++|\\.)*))\"|([^\s;]*+))", re.DOTALL
 )
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 _TOKEN = re.compile(r"\s*+([^\s;()<>@,:\\\"\[\]?=]++)")

@@ -20,7 +20,7 @@ MAX_DECODED = 8 * 1024
 # that a thousand words that never end are read once, not once for each.
 WORD = re.compile(
     r"=\?([^?\s*]{1,64}+)(?:\*[^?\s]{0,64}+)?\?([bBqQ])\?"
-    r"((?:[^?=]++|\?(?!=)|=(?!\?(?!=)))*+)\?="
+    r"((?>(?:[^?=]++|\?(?!=)|=(?!\?(?!=)))*))\?="
 )
 
 _HEX = re.compile(rb"=([0-9A-Fa-f]{2})")

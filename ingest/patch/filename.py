@@ -32,7 +32,7 @@ _LETTERS = {
     b'"': b'"',
     b"\\": b"\\",
 }
-_QUOTED_PAIR = re.compile(r'("(?:[^"\\]++|\\.)*+"|\S+) ("(?:[^"\\]++|\\.)*+"|\S+)$')
+_QUOTED_PAIR = re.compile(r'("(?>(?:[^"\\]++|\\.)*)"|\S+) ("(?>(?:[^"\\]++|\\.)*)"|\S+)$')
 # git-diff(1): a/ and b/ by default; i/ w/ c/ o/ under diff.mnemonicPrefix
 _PREFIX = re.compile(r"[abciow]/")
 

@@ -35,7 +35,7 @@ _BY_HAND = re.compile(r"\bpull\s{1,8}from[ \t]*:?[ \t]*\n", re.IGNORECASE)
 # Runs of blanks are possessive: three that touch could be parted in as many ways as they are
 # long, to the third power.
 _URL = re.compile(
-    r"[ \t]*+(?:\n[ \t]*+){0,4}+<?([\w+.-]{1,64}(?:://|@)[^\s<>\\]{1,1000})>?"
+    r"[ \t]*+(?>(?:\n[ \t]*+){0,4})<?([\w+.-]{1,64}(?:://|@)[^\s<>\\]{1,1000})>?"
     r"(?:(?:(?=[ \t\\\n])[ \t]*+(?:\\[ \t]*+)?(?<=[ \t])|[ \t]*+(?:\\[ \t]*+)?\n[ \t]++)"
     r"([^\s:\\]{1,250})|[ \t]*+\\?\n([^\s:\\>]{1,250}))?[ \t]*+(?=\n|\Z)",
 )
