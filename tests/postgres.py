@@ -16,6 +16,8 @@ from pathlib import Path
 
 from sqlalchemy import create_engine, make_url, text
 
+_COPY = "install"  # in the server's folder: the binaries, where its user cannot run the others
+
 
 def find_binaries() -> Path | None:
     """The folder of initdb and postgres: $PG_BIN, the system's newest, else the wheel's."""
@@ -39,26 +41,34 @@ def find_binaries() -> Path | None:
 def throwaway(binaries: Path, *options: str) -> Iterator[str]:
     """Start a server in a folder of its own and give its URL.
 
-    PostgreSQL refuses to run as root, so root hands it to `nobody`. The folder lies in /tmp
-    since a Unix socket's path may have at most 107 characters.
+    PostgreSQL refuses to run as root, so root hands it to `nobody`, who gets a copy of the
+    binaries where they lie in a folder that is closed to others, as those of a virtual
+    environment below /root do. The folder lies in /tmp since a Unix socket's path may have at
+    most 107 characters.
     """
     root = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
-    if os.geteuid() == 0:
-        user = pwd.getpwnam("nobody")
-        os.chown(root, user.pw_uid, user.pw_gid)
     url = f"postgresql+psycopg://t@/postgres?host={root}"
-    _run(
-        binaries, root,
-        "initdb", "-D", str(root / "d"), "-U", "t", "-A", "trust", "-E", "UTF8",
-        "--locale=C.UTF-8", "-N",
-    )  # fmt: skip
     settings = [f"-k {root}", "-c listen_addresses="]
     settings += [f"-c {name}=off" for name in ("fsync", "synchronous_commit", "full_page_writes")]
-    start(binaries, url, *settings, *options)
     try:
-        yield url
+        if os.geteuid() == 0:
+            user = pwd.getpwnam("nobody")
+            os.chown(root, user.pw_uid, user.pw_gid)
+            if not _runs(binaries, root):
+                _copy(binaries, root)
+                for path in [root / _COPY, *(root / _COPY).rglob("*")]:
+                    os.chown(path, user.pw_uid, user.pw_gid, follow_symlinks=False)
+        _run(
+            binaries, root,
+            "initdb", "-D", str(root / "d"), "-U", "t", "-A", "trust", "-E", "UTF8",
+            "--locale=C.UTF-8", "-N",
+        )  # fmt: skip
+        start(binaries, url, *settings, *options)
+        try:
+            yield url
+        finally:
+            stop(binaries, url, mode="immediate")
     finally:
-        stop(binaries, url, mode="immediate")
         shutil.rmtree(root, ignore_errors=True)
 
 
@@ -83,7 +93,32 @@ def _folder(url: str) -> Path:
     return Path(url.rpartition("host=")[2])
 
 
+def _runs(binaries: Path, root: Path) -> bool:
+    """Tell whether the server's user can run these binaries where they lie."""
+    try:
+        _run(binaries, root, "initdb", "--version")
+    except (PermissionError, subprocess.CalledProcessError):
+        return False
+    return True
+
+
+def _copy(binaries: Path, root: Path) -> None:
+    """Copy the installation, with the libraries that a wheel keeps beside its package."""
+    package = binaries.parents[1]
+    shutil.copytree(binaries.parent, _copied(binaries, root).parent, symlinks=True)
+    libraries = package.with_name(f"{package.name}.libs")
+    if libraries.is_dir():
+        shutil.copytree(libraries, root / _COPY / libraries.name, symlinks=True)
+
+
+def _copied(binaries: Path, root: Path) -> Path:
+    """Return where the copy of `binaries` is: as far from the libraries as before."""
+    return root.joinpath(_COPY, *binaries.parts[-3:])
+
+
 def _run(binaries: Path, root: Path, program: str, *arguments: str) -> None:
+    if (root / _COPY).exists():
+        binaries = _copied(binaries, root)
     identity: dict[str, object] = {}
     if os.geteuid() == 0:
         user = pwd.getpwnam("nobody")
