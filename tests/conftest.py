@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
@@ -15,6 +15,7 @@ from tests import postgres
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("SHARED", ROOT.parent / "shared"))
 FIXTURES = ROOT / "fixtures"
+NO_GIT = "git is not installed"
 REAL = 1_800  # mails of the real archive that the API is tried with
 
 
@@ -55,7 +56,23 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 
 @pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def git_program() -> None:
+    """Skips where git is not installed."""
+    if shutil.which("git") is None:
+        pytest.skip(NO_GIT)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
+    """Report the many tests that are skipped for want of git in one line of the summary."""
+    report = yield
+    if report.skipped and isinstance(report.longrepr, tuple) and NO_GIT in report.longrepr[2]:
+        report.longrepr = (str(Path(__file__).parent), None, report.longrepr[2])
+    return report
+
+
+@pytest.fixture(scope="session")
+def archive(tmp_path_factory: pytest.TempPathFactory, git_program: None) -> Path:
     """The real archive as a public-inbox v2 repository; skips where it is not there."""
     bundle = Path(os.environ.get("CORPUS", SHARED / "corpus" / "linux-ext4.bundle"))
     if not bundle.exists():

@@ -28,7 +28,7 @@ from tests.command import arguments, environment
 from tests.daemon import free_port
 from tests.running import until
 
-pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+pytestmark = pytest.mark.usefixtures("git_program")
 STEPS = "s: step"  # what patches of the series are called that applies to our repository
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shutil
 import subprocess
 from collections.abc import Iterator
 from email import message_from_bytes, policy
@@ -20,7 +19,7 @@ from tests import mails
 from tests.conftest import FIXTURES
 from tests.test_api_reading import GIVEN, client_of
 
-needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+needs_git = pytest.mark.usefixtures("git_program")
 
 
 @pytest.fixture(scope="module")

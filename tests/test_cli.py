@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import json
-import shutil
 import socket
 import sqlite3
 import subprocess
@@ -385,10 +384,12 @@ SOURCES: dict[str, tuple[Callable[[Path], None], str]] = {
 
 
 @pytest.mark.parametrize("name", SOURCES)
-def test_a_source_that_cannot_be_read(tmp_path: Path, name: str) -> None:
+def test_a_source_that_cannot_be_read(
+    tmp_path: Path, name: str, request: pytest.FixtureRequest
+) -> None:
     """Also behind one that can be: nothing of that one is stored."""
-    if "git" in name and shutil.which("git") is None:
-        pytest.skip("git is not installed")
+    if "git" in name:
+        request.getfixturevalue("git_program")
     make, wanted = SOURCES[name]
     make(tmp_path)
     (tmp_path / "good.mbox").write_bytes(mails.mbox([mails.patch()]))

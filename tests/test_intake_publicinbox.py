@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import pickle
-import shutil
 import subprocess
 import threading
 from collections.abc import Sequence
@@ -19,7 +18,7 @@ from ingest.intake.publicinbox import PublicInbox
 from ingest.intake.source import Deletion, NoMail, RawMail, SourceError
 from tests.test_intake_mbox import ONE, THREE, TWO
 
-pytestmark = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+pytestmark = pytest.mark.usefixtures("git_program")
 
 # One commit: the files of its tree, all of them.
 Tree = dict[str, bytes]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import time
@@ -132,7 +131,7 @@ def test_any_number_of_parsers_makes_the_same_records(
     assert mails.exported(engine) == wanted
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.usefixtures("git_program")
 @pytest.mark.parametrize("size", [1, 3_000, 1 << 20])
 def test_each_process_reads_its_mail_from_git_by_itself(
     engine: Engine,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import re
-import shutil
 import subprocess
 import sys
 import time
@@ -18,7 +17,7 @@ from hypothesis import strategies as st
 
 from ingest.patch.diff import split
 
-needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+needs_git = pytest.mark.usefixtures("git_program")
 
 HUNK = "@@ -1,3 +1,3 @@ main\n one\n-two\n+TWO\n three\n"
 NAMES = "--- a/x.c\n+++ b/x.c\n"

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from ingest.patch.diff import split
 from ingest.patch.identity import patch_id, patchwork_hash
 from tests.test_patch_diff import DAMAGED, GIT, HUNK, NAMES, OTHER, PROSE, WHOLE, texts
 
-needs_git = pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+needs_git = pytest.mark.usefixtures("git_program")
 
 NOTHING = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 

@@ -291,6 +291,7 @@ def test_an_empty_mbox(sqlite: Engine, tmp_path: Path) -> None:
 # --- public-inbox -----------------------------------------------------------------------------
 
 
+@pytest.mark.usefixtures("git_program")
 def test_public_inbox(engine: Engine, tmp_path: Path, wanted: str) -> None:
     path = repository(tmp_path / "0.git", [{"m": raw} for raw in ARCHIVE[:20]])
     assert run(engine, path).new == 20
@@ -300,6 +301,7 @@ def test_public_inbox(engine: Engine, tmp_path: Path, wanted: str) -> None:
     assert mails.exported(engine) == wanted
 
 
+@pytest.mark.usefixtures("git_program")
 def test_a_mail_that_public_inbox_withdraws(engine: Engine, tmp_path: Path) -> None:
     """A `d` makes it ignored, and out of its series, whether it comes later or at once."""
     first, second, third = mails.series("s", 2)
@@ -321,6 +323,7 @@ def test_a_mail_that_public_inbox_withdraws(engine: Engine, tmp_path: Path) -> N
     assert mails.exported(engine) == export
 
 
+@pytest.mark.usefixtures("git_program")
 def test_epochs(sqlite: Engine, tmp_path: Path, wanted: str) -> None:
     repository(tmp_path / "a/git/0.git", [{"m": raw} for raw in ARCHIVE[:15]])
     assert run(sqlite, tmp_path / "a").new == 15

@@ -57,6 +57,7 @@ def test_people_are_joined() -> None:
     assert found.ignored == (8, 9, 10)
 
 
+@pytest.mark.usefixtures("git_program")
 @pytest.mark.parametrize("who", [one for one in PEOPLE if "  " not in one.name and one.name])
 def test_git_joins_the_same(who: Address, tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
