@@ -1,5 +1,6 @@
 # `make demo` and `make test` do all the set-up; a machine needs Python 3.11 and make.
 
+# `make test PYTHON=python3.13 VENV=.venv-3.13` tests with another, beside the first.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -20,7 +21,7 @@ help:
 $(VENV)/.made: Makefile
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "ingest needs Python 3.11 or newer: make PYTHON=python3.11 …" >&2; exit 1; }
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@$(BIN)/python -m pip --version >/dev/null 2>&1 || $(PYTHON) -m venv $(VENV)
 	@touch $@
 
 $(VENV)/.installed: pyproject.toml $(VENV)/.made
@@ -61,4 +62,4 @@ contracts: $(VENV)/.tested
 	$(BIN)/lint-imports
 
 clean:
-	rm -rf $(VENV) demo.db demo.db-wal demo.db-shm .pytest_cache .mypy_cache .ruff_cache
+	rm -rf $(VENV) .venv-* demo.db demo.db-wal demo.db-shm .pytest_cache .mypy_cache .ruff_cache
