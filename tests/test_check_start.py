@@ -229,10 +229,7 @@ def test_a_wrong_configuration_and_a_database_that_is_away(tmp_path: Path) -> No
 
 def test_workers_that_cannot_start(tmp_path: Path) -> None:
     done = ingest(*configured(tmp_path, "parse_memory = 20000000"), cwd=tmp_path)
-    assert done.returncode == 1
-    said = done.stderr.decode()
-    assert said.startswith("no worker can start: MemoryError: 20000000 bytes"), said
-    assert said.count("\n") == 1
+    one_line(done, "no worker can start: MemoryError: 20000000 bytes")
 
 
 def test_the_database_from_a_credential(tmp_path: Path) -> None:
