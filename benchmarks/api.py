@@ -26,11 +26,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sqlalchemy import Connection, Engine, Table, func, select, text
 
-from ingest.config import Config
-from ingest.intake.open_source import open_source
-from ingest.replay import replay
+from ingest.config.file import Config
+from ingest.replay.replay import replay
+from ingest.sources.detect import open_source
 from ingest.store import schema
-from ingest.store.database import open_store
+from ingest.store.engine import open_store
 from tests import postgres
 from tests.command import arguments, environment
 from tests.daemon import free_port

@@ -21,12 +21,12 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ingest.config import Config
-from ingest.intake.open_source import open_source
-from ingest.pipeline import derive_or_fail, store_mail
-from ingest.replay import replay
-from ingest.store import record
-from ingest.store.database import open_store, write_transaction
+from ingest.config.file import Config
+from ingest.pipeline.derive import derive_or_fail, store_mail
+from ingest.replay.replay import replay
+from ingest.sources.detect import open_source
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.write import record
 from tests import mails
 
 STEPS = ("find_leaves", "arrange_around", "write_series", "write_leaves")

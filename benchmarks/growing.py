@@ -44,11 +44,11 @@ from benchmarks.replaying import (
     size_of,
     the_archive,
 )
-from ingest.config import Config
-from ingest.intake.open_source import open_source
-from ingest.replay import BATCH, replay
+from ingest.config.file import Config
+from ingest.replay.replay import BATCH, replay
+from ingest.sources.detect import open_source
 from ingest.store import schema
-from ingest.store.database import open_store
+from ingest.store.engine import open_store
 from tests import postgres
 
 PARSERS = 2

@@ -44,17 +44,17 @@ import sqlalchemy
 from sqlalchemy import select
 
 from benchmarks.arranging import timed
-from ingest.config import Config
-from ingest.intake.open_source import open_source
-from ingest.intake.source import RawMail
+from ingest.config.file import Config
 from ingest.mail.parse import parse
-from ingest.pipeline import derive_or_fail, store_mail
-from ingest.replay import BATCH, reparse, replay
+from ingest.model import REPLAY, Delivery
+from ingest.pipeline.derive import derive_or_fail, store_mail
+from ingest.replay.replay import BATCH, reparse, replay
+from ingest.sources.detect import open_source
+from ingest.sources.source import RawMail
 from ingest.store import schema
-from ingest.store.bulk import insert_rows
-from ingest.store.database import open_store, write_transaction
-from ingest.store.incoming import REPLAY, Delivery
-from ingest.store.raw import pack
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.inbox.codec import pack
+from ingest.store.sql import insert_rows
 from tests import mails, postgres
 
 ROOT = Path(__file__).resolve().parent.parent

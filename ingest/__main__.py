@@ -24,9 +24,9 @@ def main() -> None:
 
 
 def _pipe() -> None:
-    status = 75  # EX_TEMPFAIL; from ingest.intake.status it could not be had if that is broken
+    status = 75  # EX_TEMPFAIL; from ingest.smtp.replies it could not be had if that is broken
     try:
-        from ingest.pipe import main as pipe
+        from ingest.submit.pipe import main as pipe
 
         status = pipe(sys.argv[2:])
     except BaseException as error:  # noqa: BLE001 - see above

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dkim
 
-from ingest.trust.verdict import Reason, Result, Verdict
+from ingest.trust.signatures.verdict import Reason, Result, Verdict
 from tests.signing import Zone
 
 # Where we are stricter than dkimpy, and why is said at each `Reason`.

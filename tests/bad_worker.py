@@ -1,6 +1,6 @@
 """The daemon's worker with a parser that obeys the mail: a header `X-Do: …` says what befalls it.
 
-Run as `python -m tests.bad_worker`, in place of `ingest.daemon.worker`.
+Run as `python -m tests.bad_worker`, in place of `ingest.daemon.workers.main`.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from ingest.config import Config
-from ingest.daemon import worker
-from ingest.pipeline import Failure, derive_or_fail
-from ingest.store.incoming import Delivery, Derived
+from ingest.config.file import Config
+from ingest.daemon.workers import main
+from ingest.model import Delivery, Derived
+from ingest.pipeline.derive import Failure, derive_or_fail
 
 PROGRAM = ("-m", "tests.bad_worker")
 
@@ -80,5 +80,5 @@ def _do(what: str, more: str) -> None:
 
 
 if __name__ == "__main__":
-    worker.derive_or_fail = obey
-    worker.main()
+    main.derive_or_fail = obey
+    main.main()

@@ -14,7 +14,7 @@ import pytest
 from tests.conftest import ROOT
 
 # Run with fewer mails a batch, so that a small archive has many.
-SMALL_BATCHES = "import ingest.replay; ingest.replay.BATCH = 5; from ingest.cli import main; main()"
+SMALL_BATCHES = "import ingest.replay.replay; ingest.replay.replay.BATCH = 5; from ingest.cli import main; main()"
 
 
 def environment() -> dict[str, str]:

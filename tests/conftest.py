@@ -110,8 +110,8 @@ def corpus(archive: Path) -> list[tuple[str, bytes]]:
 def real_store(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The URL of an SQLite store of the real archive's last mails. It is shared: whoever
     changes it, copies it first."""
-    from ingest.config import Config
-    from ingest.store.database import open_store
+    from ingest.config.file import Config
+    from ingest.store.engine import open_store
     from tests import mails
 
     wanted = "".join(f"HEAD~{back}:m\n" for back in range(REAL - 1, -1, -1))

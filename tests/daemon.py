@@ -25,7 +25,7 @@ _PATIENCE = 120  # seconds; a start takes one, and ten on a machine that has oth
 # are not to wait for half a minute shorten it, and nothing else.
 SHORT_LEASE = """
 import functools
-import ingest.daemon.serve as serve
+import ingest.daemon.app as serve
 from ingest.daemon.deriver import Deriver, Pace
 serve.Deriver = functools.partial(Deriver, pace=Pace(lease=2, poll=0.5))
 from ingest.cli import main

@@ -10,12 +10,12 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, delete, select
 
-from ingest.audit import Report
-from ingest.config import Config
-from ingest.pipeline import derive
+from ingest.config.file import Config
+from ingest.pipeline.derive import derive
+from ingest.reports.audit import Report
 from ingest.series.facts import digest63, key_of
 from ingest.store import schema
-from ingest.store.spool import mail_ids, read_deliveries
+from ingest.store.inbox.deliveries import mail_ids, read_deliveries
 
 # Rows that mail makes; `pending`, `checkpoint` and `pin` are made by what happens.
 TABLES = (

@@ -17,10 +17,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingest import setting
-from ingest.intake.allowed import networks
-from ingest.intake.envelope import Body, Envelope, Later, Never, Taken, Verdict, Why
-from ingest.intake.listener import Limits, Listener, ListenerConfig, Protocol, listen
+from ingest.config import values
+from ingest.net.networks import make_networks
+from ingest.smtp.envelope import Body, Envelope, Later, Never, Taken, Verdict, Why
+from ingest.smtp.server import Limits, Listener, ListenerConfig, Protocol, listen
 from tests.conftest import FIXTURES
 
 PATIENCE = 20.0  # seconds until a case is held to hang
@@ -156,10 +156,10 @@ def config(
 ) -> ListenerConfig:
     return ListenerConfig(
         protocol=protocol,
-        address=None if address is None else setting.socket(address),
+        address=None if address is None else values.socket(address),
         hostname=HOST,
         tls=tls,
-        networks=networks(["127.0.0.0/8", "::1"]),
+        networks=make_networks(["127.0.0.0/8", "::1"]),
         limits=Limits(**settings),  # type: ignore[arg-type]
     )
 

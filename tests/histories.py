@@ -17,7 +17,7 @@ from typing import TypeVar
 from hypothesis import strategies as st
 
 from ingest.mail.defect import Defect
-from ingest.store.incoming import Delivery
+from ingest.model import Delivery
 from tests import mails
 
 T = TypeVar("T")

@@ -15,13 +15,13 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, func, select
 
-from ingest.config import Config
-from ingest.export import export
-from ingest.pipeline import Stored, derive_or_fail, store_again, store_mail
+from ingest.config.file import Config
+from ingest.model import Delivery
+from ingest.pipeline.derive import Stored, derive_or_fail, store_again, store_mail
+from ingest.reports.export import export
 from ingest.store import schema
-from ingest.store.database import write_transaction
-from ingest.store.incoming import Delivery
-from ingest.store.spool import read_deliveries
+from ingest.store.engine import write_transaction
+from ingest.store.inbox.deliveries import read_deliveries
 
 ADA = "Ada Byron <ada@example.org>"
 BOB = "Bob Tester <bob@example.com>"

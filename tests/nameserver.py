@@ -21,8 +21,8 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from ingest.setting import InetAddress
-from ingest.trust.resolve import Servers
+from ingest.config.values import InetAddress
+from ingest.trust.dns import Servers
 
 Say = Callable[[dns.message.Message], list[dns.message.Message | bytes]]
 

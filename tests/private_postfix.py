@@ -238,7 +238,11 @@ def _python_for_everybody(library: Path) -> str:
     for python in (sys.executable, "/usr/bin/python3", "/usr/local/bin/python3"):
         with contextlib.suppress(OSError):
             done = subprocess.run(
-                [python, "-c", "import sys, ingest.pipe; sys.exit(sys.version_info < (3, 11))"],
+                [
+                    python,
+                    "-c",
+                    "import sys, ingest.submit.pipe; sys.exit(sys.version_info < (3, 11))",
+                ],
                 env={"PYTHONPATH": str(library)},
                 cwd="/",
                 user=nobody.pw_uid,

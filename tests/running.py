@@ -24,7 +24,7 @@ PATIENCE = 90  # seconds; a start takes one, and many on a machine that has othe
 
 # Tests that are not to wait for two minutes until a part counts as stuck shorten that alone.
 SOON_STUCK = """
-import ingest.daemon.serve as serve
+import ingest.daemon.app as serve
 serve._STUCK = 3.0
 from ingest.cli import main
 main()

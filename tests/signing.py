@@ -19,7 +19,7 @@ import nacl.signing
 from dkim.canonicalization import CanonicalizationPolicy
 from dkim.crypto import RSASSA_PKCS1_v1_5_sign, parse_pem_private_key
 
-from ingest.trust.answer import Answer, Found, NoSuchKey
+from ingest.trust.signatures.dns_answer import Answer, Found, NoSuchKey
 from tests.conftest import FIXTURES
 
 KEYS = FIXTURES / "trust" / "keys"

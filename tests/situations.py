@@ -16,12 +16,12 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ingest.config import Config
-from ingest.export import export
-from ingest.intake.open_source import open_source
-from ingest.intake.source import RawMail
-from ingest.pipeline import derive, store_mail
-from ingest.store.incoming import Delivery
+from ingest.config.file import Config
+from ingest.model import Delivery
+from ingest.pipeline.derive import derive, store_mail
+from ingest.reports.export import export
+from ingest.sources.detect import open_source
+from ingest.sources.source import RawMail
 from tests.conftest import FIXTURES
 
 NOW = datetime(2026, 6, 1)  # the time of arrival, which no record may show

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
-from ingest.config import Config, TrustConfig
-from ingest.trust.answer import Answer
+from ingest.config.file import Config, TrustConfig
+from ingest.trust.signatures.dns_answer import Answer
 from tests.mails import OTHERS, OURS
 from tests.signing import ED25519, RELAY, RSA, Signer, arc, sign, zone
 

@@ -21,8 +21,8 @@ from typing import Any
 import pytest
 from sqlalchemy import make_url
 
-from ingest.store.accounts import add_token
-from ingest.store.database import open_store, write_transaction
+from ingest.store.activity.accounts import add_token
+from ingest.store.engine import open_store, write_transaction
 from tests import mails
 from tests.command import arguments, environment
 from tests.daemon import free_port

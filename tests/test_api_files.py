@@ -13,8 +13,8 @@ import pytest
 from starlette.testclient import TestClient
 
 from ingest.patch.identity import patchwork_hash
-from ingest.store import pins
-from ingest.store.database import open_store, write_transaction
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.write import pins
 from tests import mails
 from tests.conftest import FIXTURES
 from tests.test_api_reading import GIVEN, client_of

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from ingest.api import finding
-from ingest.api.asking import Asked, Page
-from ingest.api.run import ApiServer
-from ingest.config import ApiConfig, Config
-from ingest.setting import InetAddress
+from ingest.api import queries
+from ingest.api.params import Asked, Page
+from ingest.api.server import ApiServer
+from ingest.config.file import ApiConfig, Config
+from ingest.config.values import InetAddress
 from ingest.store import reader
-from ingest.store.database import open_store
+from ingest.store.engine import open_store
 from tests import mails
 from tests.running import until
 
@@ -46,7 +46,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
         count.release()
         return list(connection.execute(ENDLESS).scalars())
 
-    monkeypatch.setattr(finding, "patches", patches)
+    monkeypatch.setattr(queries, "patches", patches)
     return count
 
 
@@ -115,7 +115,7 @@ def test_the_series_of_a_list_are_found_by_their_members(tmp_path: object) -> No
     event.listen(engine, "before_cursor_execute", lambda *all_: said.append(all_[2:4]))
     with engine.connect() as connection:
         asked = Asked.of(f"project={mails.LIST}".encode())
-        assert finding.series(connection, asked, Page(1, 30, "id", down=True), Config())
+        assert queries.series(connection, asked, Page(1, 30, "id", down=True), Config())
         statement, values = said[-1]
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
     plan = [row[3] for row in rows]

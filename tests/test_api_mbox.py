@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from ingest.api.mbox import patch_mbox
-from ingest.store import read
-from ingest.store.database import open_store
+from ingest.store.engine import open_store
+from ingest.store.read import messages
 from tests import mails
 from tests.mails import ADA, BOB, START
 
@@ -24,8 +24,8 @@ def mbox_of(folder: Path, given: Sequence[bytes], *names: str) -> bytes:
     engine = open_store(f"sqlite:///{folder / 'store.db'}", create=True)
     mails.store(engine, given)
     with engine.connect() as connection:
-        ids = [one for name in names for one in read.find_message(connection, name)]
-        rows = list(read.messages(connection, ids))
+        ids = [one for name in names for one in messages.find_message(connection, name)]
+        rows = list(messages.messages(connection, ids))
         assert len(rows) == len(names)
         text = "".join(patch_mbox(connection, rows))
     engine.dispose()

@@ -15,18 +15,18 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, event, insert, select
 from starlette.testclient import TestClient
 
-from ingest.api.pages.html import Html, el, join
-from ingest.api.pages.layout import POLICY
-from ingest.api.pages.text import MOST_LINES, diff
-from ingest.api.run import ApiServer
-from ingest.config import ApiConfig, Config
-from ingest.setting import InetAddress
+from ingest.api.server import ApiServer
+from ingest.api.web.html import Html, el, join
+from ingest.api.web.layout import POLICY
+from ingest.api.web.text import MOST_LINES, diff
+from ingest.clock import utcnow
+from ingest.config.file import ApiConfig, Config
+from ingest.config.values import InetAddress
 from ingest.store import schema
-from ingest.store.accounts import add_token
-from ingest.store.checks import Check, add_check
-from ingest.store.choices import Change, change
-from ingest.store.clock import utcnow
-from ingest.store.database import open_store, write_transaction
+from ingest.store.activity.accounts import add_token
+from ingest.store.activity.checks import Check, add_check
+from ingest.store.activity.overrides import Change, change
+from ingest.store.engine import open_store, write_transaction
 from tests import browser as browsers
 from tests import mails
 from tests.test_api_reading import CONFIG, client_of

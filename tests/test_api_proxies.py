@@ -13,10 +13,10 @@ import httpx
 import pytest
 
 from ingest.api.proxies import Proxies, client_of
-from ingest.api.run import ApiServer
-from ingest.config import ApiConfig, Config
-from ingest.setting import InetAddress
-from ingest.store.database import open_store
+from ingest.api.server import ApiServer
+from ingest.config.file import ApiConfig, Config
+from ingest.config.values import InetAddress
+from ingest.store.engine import open_store
 
 LOOPBACK = ApiConfig().trusted_proxies
 TRUSTED = (*LOOPBACK, ip_network("192.0.2.0/24"), ip_network("2001:db8:1::/48"))

@@ -14,10 +14,10 @@ from sqlalchemy import Engine, event, select
 from starlette.testclient import TestClient
 
 from ingest.api.app import make_app
-from ingest.config import ApiConfig, Config, ConfiguredList
+from ingest.config.file import ApiConfig, Config, ConfiguredList
 from ingest.store import schema
-from ingest.store.accounts import add_token, revoke_token
-from ingest.store.database import open_store, write_transaction
+from ingest.store.activity.accounts import add_token, revoke_token
+from ingest.store.engine import open_store, write_transaction
 from tests import mails
 from tests.postgres import fresh
 
@@ -453,9 +453,9 @@ def test_a_page_costs_the_same_number_of_queries_whatever_is_on_it(database_url:
 
 def _say(connection: Any, msgid: str, size: int) -> None:
     """Delegates, checks and relations of many patches."""
-    from ingest.store.accounts import accounts, add_token
-    from ingest.store.checks import Check, add_check
-    from ingest.store.choices import Change, change
+    from ingest.store.activity.accounts import accounts, add_token
+    from ingest.store.activity.checks import Check, add_check
+    from ingest.store.activity.overrides import Change, change
 
     if not accounts(connection):
         add_token(connection, "ci", email="ci@example.org", lists=(), now=mails.NOW)

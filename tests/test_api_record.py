@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.api.record import record
-from ingest.config import Config, ConfiguredList
-from ingest.store import read
-from ingest.store.database import open_store
+from ingest.api.serializers import record
+from ingest.config.file import Config, ConfiguredList
+from ingest.store.engine import open_store
+from ingest.store.read import messages
 from tests import mails
 
 BASE = "https://patches.example.org"
@@ -59,7 +59,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 def of(engine: Engine, msgid: str, config: Config | None = None) -> dict[str, Any]:
     with engine.connect() as connection:
-        (row,) = read.messages(connection, read.find_message(connection, msgid))
+        (row,) = messages.messages(connection, messages.find_message(connection, msgid))
         made = record(connection, row, config or Config(), base=BASE)
     assert json.loads(json.dumps(made)) == made
     return made

@@ -24,14 +24,15 @@ from typing import Any, ClassVar
 import pytest
 from sqlalchemy import Engine, func, inspect, select
 
-from ingest.api.hooks import SIGNATURE, Hooks
-from ingest.api.run import ApiServer
-from ingest.config import ApiConfig, Config
-from ingest.intake.endpoint import ListenError
-from ingest.setting import InetAddress, UnixAddress
-from ingest.store import events, schema
-from ingest.store.database import open_store, write_transaction
-from ingest.store.words import index_words
+from ingest.api.server import ApiServer
+from ingest.api.webhooks import SIGNATURE, Hooks
+from ingest.config.file import ApiConfig, Config
+from ingest.config.values import InetAddress, UnixAddress
+from ingest.net.bind import ListenError
+from ingest.store import schema
+from ingest.store.activity import events
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.read.text_search import index_words
 from tests import mails
 
 LOOPBACK = InetAddress("127.0.0.1", 0)

@@ -11,12 +11,12 @@ from sqlalchemy import select
 from starlette.testclient import TestClient
 
 from ingest.api.openapi import describe
-from ingest.api.site import VERSIONS
+from ingest.api.urls import VERSIONS
 from ingest.store import schema
-from ingest.store.accounts import add_token
-from ingest.store.checks import Check, add_check
-from ingest.store.choices import Change, change
-from ingest.store.database import open_store, write_transaction
+from ingest.store.activity.accounts import add_token
+from ingest.store.activity.checks import Check, add_check
+from ingest.store.activity.overrides import Change, change
+from ingest.store.engine import open_store, write_transaction
 from tests import mails
 from tests.test_api_reading import MAILS, client_of
 

@@ -13,9 +13,9 @@ from hypothesis.errors import Unsatisfiable
 
 from ingest.api.app import make_app
 from ingest.api.openapi import describe
-from ingest.config import ApiConfig, Config
-from ingest.store.accounts import add_token
-from ingest.store.database import open_store, write_transaction
+from ingest.config.file import ApiConfig, Config
+from ingest.store.activity.accounts import add_token
+from ingest.store.engine import open_store, write_transaction
 from tests import mails
 from tests.test_api_reading import BASE, MAILS
 

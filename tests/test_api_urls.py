@@ -13,10 +13,10 @@ from urllib.parse import urljoin, urlsplit
 import httpx
 import pytest
 
-from ingest.api.run import ApiServer
-from ingest.config import ApiConfig, Config, ConfiguredList
-from ingest.setting import InetAddress
-from ingest.store.database import open_store
+from ingest.api.server import ApiServer
+from ingest.config.file import ApiConfig, Config, ConfiguredList
+from ingest.config.values import InetAddress
+from ingest.store.engine import open_store
 from tests import mails
 
 TARGET = "target@example.org"

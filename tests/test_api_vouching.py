@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from ingest.api.vouching import differing, extension, verified_domains
-from ingest.config import Config, TrustConfig
-from ingest.store import read, schema
-from ingest.store.database import open_store
-from ingest.trust.answer import Answer, Found
+from ingest.api.authentication import differing, extension, verified_domains
+from ingest.config.file import Config, TrustConfig
+from ingest.store import schema
+from ingest.store.engine import open_store
+from ingest.store.read import messages
+from ingest.trust.signatures.dns_answer import Answer, Found
 from tests import mails
 from tests.command import ingest_ok
 from tests.mails import delivery
@@ -46,7 +47,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 def said(engine: Engine, msgid: str) -> dict[str, Any]:
     with engine.connect() as connection:
-        (row,) = read.messages(connection, read.find_message(connection, msgid))
+        (row,) = messages.messages(connection, messages.find_message(connection, msgid))
         return extension(connection, row, CONFIG)
 
 
@@ -110,8 +111,8 @@ def test_a_record_is_shown_though_its_mail_is_damaged(engine: Engine) -> None:
 def test_the_domains_that_vouch_for_each_patch(engine: Engine) -> None:
     with engine.connect() as connection:
         names = [f"<{one}@example.org>" for one in ("rsa", "s-1", "s-2")]
-        ids = [read.find_message(connection, name)[0] for name in names]
-        found = verified_domains(connection, read.messages(connection, ids))
+        ids = [messages.find_message(connection, name)[0] for name in names]
+        found = verified_domains(connection, messages.messages(connection, ids))
     assert [found[one] for one in ids] == [{"example.org"}, {"example.org"}, frozenset()]
 
 

@@ -11,10 +11,10 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from ingest.config import Config
-from ingest.replay import reparse
-from ingest.store.accounts import add_token, revoke_token
-from ingest.store.database import open_store, write_transaction
+from ingest.config.file import Config
+from ingest.replay.replay import reparse
+from ingest.store.activity.accounts import add_token, revoke_token
+from ingest.store.engine import open_store, write_transaction
 from tests import mails
 from tests.test_api_reading import CONFIG, client_of
 

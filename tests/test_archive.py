@@ -14,12 +14,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.config import Config
-from ingest.intake.open_source import open_source
-from ingest.replay import Summary, reparse, replay
-from ingest.store import raw as raw_form
+from ingest.config.file import Config
+from ingest.replay.replay import Summary, reparse, replay
+from ingest.sources.detect import open_source
 from ingest.store import schema
-from ingest.store.database import open_store
+from ingest.store.engine import open_store
+from ingest.store.inbox import codec as raw_form
 from tests import mails
 
 

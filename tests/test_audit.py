@@ -16,13 +16,13 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
-from ingest.audit import Report, audit
 from ingest.cli import cli
-from ingest.config import Config
-from ingest.intake.source import Deletion, RawMail
-from ingest.replay import reparse, replay
+from ingest.config.file import Config
+from ingest.replay.replay import reparse, replay
+from ingest.reports.audit import Report, audit
+from ingest.sources.source import Deletion, RawMail
 from ingest.store import schema
-from ingest.store.database import StoreError, open_store
+from ingest.store.engine import StoreError, open_store
 from tests import damage, small_archive
 from tests.damage import Expected, Names, ledger
 
@@ -345,7 +345,7 @@ def test_waiting_mail_is_no_finding_and_set_aside_mail_is(engine: Engine) -> Non
 
 
 def test_several_batches_say_the_same(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.audit.BATCH", 3)
+    monkeypatch.setattr("ingest.reports.audit.BATCH", 3)
     assert found(engine, ARCHIVE) == []
     with unguarded(engine) as connection:
         connection.execute(of_mail(schema.copy, "mail_id", FIRST, message_id=id_of(OTHER)))

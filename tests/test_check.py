@@ -15,12 +15,12 @@ import pytest
 from click.testing import CliRunner
 from sqlalchemy import Engine, delete, insert, select, update
 
-from ingest.audit import audit
-from ingest.check import check
 from ingest.cli import cli
-from ingest.config import Config, ConfiguredList
+from ingest.config.file import Config, ConfiguredList
+from ingest.reports.audit import audit
+from ingest.reports.check import check
 from ingest.store import schema
-from ingest.store.database import StoreError, open_store
+from ingest.store.engine import StoreError, open_store
 from tests import damage, mails, small_archive
 from tests.test_audit import FIRST, Mails, id_of, mail_of, of, of_mail, of_message, store_of
 
@@ -170,7 +170,7 @@ def test_what_is_set_aside_is_listed_with_its_reason(engine: Engine) -> None:
 def test_raw_mail_of_a_large_store_is_read_on_request(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.check.RAW_BY_DEFAULT", 10)
+    monkeypatch.setattr("ingest.reports.check.RAW_BY_DEFAULT", 10)
     with unguarded(engine) as connection:
         connection.execute(of_mail(schema.mail, "id", FIRST, size=1))
     health = check(engine, CONFIG)

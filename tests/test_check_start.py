@@ -11,9 +11,9 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from ingest.cli.options import DEFAULT_DATABASE, Settings
-from ingest.config import ConfigError
-from ingest.daemon.owner import own
-from ingest.store.database import NoStoreError, open_store, parse_url
+from ingest.config.file import ConfigError
+from ingest.daemon.lock_file import own
+from ingest.store.engine import NoStoreError, open_store, parse_url
 from tests.command import bound_by_permissions, files, ingest, one_line
 
 

@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import create_engine, text
 
 from ingest.cli import COMMANDS, cli
-from ingest.store.database import open_store
+from ingest.store.engine import open_store
 from tests import mails
 from tests.command import (
     arguments,
@@ -616,9 +616,9 @@ def test_an_empty_source_holds_no_mail_to_explain(tmp_path: Path) -> None:
 
 def test_a_defect_of_ours_is_one_line_too(tmp_path: Path) -> None:
     code = (
-        "import ingest.export\nfrom ingest.cli import main\n"
+        "import ingest.reports.export\nfrom ingest.cli import main\n"
         "def broken(_, **more): raise ZeroDivisionError('a\\nb')\n"
-        "ingest.export.export = broken\nmain()"
+        "ingest.reports.export.export = broken\nmain()"
     )
     ingest_ok("replay", "-q", "-", cwd=tmp_path, stdin=mails.patch())
     done = ingest("export", cwd=tmp_path, code=code)
@@ -633,8 +633,8 @@ def test_a_defect_of_ours_is_one_line_too(tmp_path: Path) -> None:
 def test_a_postgresql_that_goes_away(tmp_path: Path) -> None:
     """A failure of the database within a command is one line, and what was stored stands."""
     code = (
-        "import ingest.export\nfrom sqlalchemy import text\nfrom ingest.cli import main\n"
-        "ingest.export.export = lambda one, **more: one.execute(text('SELECT x FROM y'))\n"
+        "import ingest.reports.export\nfrom sqlalchemy import text\nfrom ingest.cli import main\n"
+        "ingest.reports.export.export = lambda one, **more: one.execute(text('SELECT x FROM y'))\n"
         "main()"
     )
     ingest_ok("replay", "-q", "-", cwd=tmp_path, stdin=mails.patch())

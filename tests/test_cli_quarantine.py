@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from ingest.store.database import open_store, write_transaction
-from ingest.store.quarantine import quarantined, set_aside
-from ingest.store.queue import enqueue
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.inbox.quarantine import quarantined, set_aside
+from ingest.store.inbox.queue import enqueue
 from tests import mails
 from tests.bad_worker import bad
 from tests.command import ingest, ingest_ok, one_line
@@ -140,7 +140,7 @@ def test_a_better_parser_derives_what_was_set_aside(store: Path, tmp_path: Path)
 # A program whose workers obey their mail, and are not patient.
 OBEYING = """
 from ingest.daemon import workers
-from ingest.daemon.child import Limits
+from ingest.daemon.workers.process import Limits
 from tests.bad_worker import PROGRAM
 really = workers.Workers.__init__
 def init(self, size=None):

@@ -16,7 +16,7 @@ from sqlalchemy import text
 
 from ingest.cli import cli
 from ingest.cli.terminal import json_text, safe
-from ingest.store.database import open_store, write_transaction
+from ingest.store.engine import open_store, write_transaction
 from tests import mails
 from tests.command import arguments, environment, ingest, ingest_ok, one_line
 

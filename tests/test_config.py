@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest import config as module
-from ingest import setting
-from ingest.config import (
+from ingest.config import file as module
+from ingest.config import values
+from ingest.config.file import (
     ApiConfig,
     CatchAll,
     Config,
@@ -25,8 +25,8 @@ from ingest.config import (
     Unknown,
     load_config,
 )
+from ingest.config.values import InetAddress, UnixAddress
 from ingest.mail.message import ListName
-from ingest.setting import InetAddress, UnixAddress
 from tests.conftest import ROOT
 
 WHOLE = """
@@ -133,7 +133,7 @@ def test_every_setting_of_the_daemon_can_be_read() -> None:
     ],
 )
 def test_an_address_is_shown_as_it_is_written(text: str, address: object) -> None:
-    assert setting.socket(text) == address
+    assert values.socket(text) == address
     assert str(address) == text
 
 

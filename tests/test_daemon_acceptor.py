@@ -15,17 +15,17 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, event, func, select, text
 
-from ingest.config import Config
+from ingest.config.file import Config
 from ingest.daemon.acceptor import Acceptor, Receipt, Room
-from ingest.intake.body import Budget, SpooledBody
-from ingest.intake.envelope import Body, Envelope, Later, Taken, Verdict, Why
 from ingest.mail.defect import Defect
-from ingest.pipeline import derive
-from ingest.store import raw as raw_form
+from ingest.model import Delivery
+from ingest.pipeline.derive import derive
+from ingest.smtp.envelope import Body, Envelope, Later, Taken, Verdict, Why
+from ingest.smtp.spooled_body import Budget, SpooledBody
 from ingest.store import schema
-from ingest.store.database import open_store
-from ingest.store.incoming import Delivery
-from ingest.store.queue import claim
+from ingest.store.engine import open_store
+from ingest.store.inbox import codec as raw_form
+from ingest.store.inbox.queue import claim
 from tests import mails
 
 PATIENCE = 60

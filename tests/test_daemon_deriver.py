@@ -18,18 +18,18 @@ from sqlalchemy import create_engine, event, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from ingest.check import check
-from ingest.config import Config, ConfiguredList
-from ingest.daemon import deriver, recording
-from ingest.daemon.child import Limits
+from ingest.config.file import Config, ConfiguredList
+from ingest.daemon import deriver, recorder
 from ingest.daemon.deriver import Deriver, Pace
-from ingest.daemon.outcome import Outcome, What
-from ingest.daemon.workers import End, Workers
+from ingest.daemon.monitoring.outcome import Outcome, What
+from ingest.daemon.workers.pool import End, Workers
+from ingest.daemon.workers.process import Limits
+from ingest.model import Delivery
+from ingest.reports.check import check
 from ingest.store import schema
-from ingest.store.database import open_store, unflushed_transaction, write_transaction
-from ingest.store.incoming import Delivery
-from ingest.store.quarantine import Lengths, lengths, quarantined
-from ingest.store.queue import claim, enqueue
+from ingest.store.engine import open_store, unflushed_transaction, write_transaction
+from ingest.store.inbox.quarantine import Lengths, lengths, quarantined
+from ingest.store.inbox.queue import claim, enqueue
 from tests import mails
 from tests.bad_worker import PROGRAM, bad
 from tests.mails import NOW, delivery
@@ -49,7 +49,7 @@ class Daemon:
     ) -> None:  # fmt: skip
         self.engine = open_store(url, create=True)
         self.heard: list[Outcome] = []
-        program = PROGRAM if obeys else ("-m", "ingest.daemon.worker")
+        program = PROGRAM if obeys else ("-m", "ingest.daemon.workers.main")
         self.workers = Workers(2, limits=limits, program=program)
         self.deriver = Deriver(
             self.engine,
@@ -394,7 +394,7 @@ def test_a_database_that_is_locked_is_waited_for(start: Start, tmp_path: Path, s
 
 
 # The way in which each step calls the system, and what stands for it.
-STEPS = {"claiming": (deriver, "claim"), "recording": (recording, "record_mails")}
+STEPS = {"claiming": (deriver, "claim"), "recording": (recorder, "record_mails")}
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -481,14 +481,14 @@ def test_a_mail_that_no_database_takes_is_found_in_its_batch(postgres_url: str) 
 def test_a_mail_that_our_own_code_cannot_record(
     start: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    really = recording.record_mails
+    really = recorder.record_mails
 
     def record(connection: Any, items: Any, *rest: Any, **more: Any) -> None:
         really(connection, items, *rest, **more)
         if any(one.facts.msgid == "<s1-r@example.com>" for _, one in items):
             raise KeyError("\ud800")
 
-    monkeypatch.setattr(recording, "record_mails", record)
+    monkeypatch.setattr(recorder, "record_mails", record)
     daemon = start()
     daemon.put(ARCHIVE)
     daemon.until_done()
@@ -507,28 +507,28 @@ class _DriverError(Exception):
 @pytest.mark.parametrize(
     ("sqlstate", "wanted"),
     [
-        ("40001", recording.Trouble.CONFLICT),
-        ("40P01", recording.Trouble.CONFLICT),
-        ("22021", recording.Trouble.DATA),
-        ("23505", recording.Trouble.DATA),
-        ("54000", recording.Trouble.DATA),
-        ("57P01", recording.Trouble.OUTAGE),
-        ("53100", recording.Trouble.OUTAGE),
-        ("42501", recording.Trouble.OUTAGE),
-        ("25006", recording.Trouble.OUTAGE),
-        ("XX000", recording.Trouble.OUTAGE),
+        ("40001", recorder.Trouble.CONFLICT),
+        ("40P01", recorder.Trouble.CONFLICT),
+        ("22021", recorder.Trouble.DATA),
+        ("23505", recorder.Trouble.DATA),
+        ("54000", recorder.Trouble.DATA),
+        ("57P01", recorder.Trouble.OUTAGE),
+        ("53100", recorder.Trouble.OUTAGE),
+        ("42501", recorder.Trouble.OUTAGE),
+        ("25006", recorder.Trouble.OUTAGE),
+        ("XX000", recorder.Trouble.OUTAGE),
     ],
 )
-def test_what_a_failure_calls_for(sqlstate: str, wanted: recording.Trouble) -> None:
-    assert recording.trouble_of(OperationalError("", {}, _DriverError(sqlstate))) is wanted
+def test_what_a_failure_calls_for(sqlstate: str, wanted: recorder.Trouble) -> None:
+    assert recorder.trouble_of(OperationalError("", {}, _DriverError(sqlstate))) is wanted
 
 
 def test_a_pool_without_a_free_connection_is_no_fault_of_a_mail() -> None:
-    assert recording.trouble_of(PoolTimeoutError("")) is recording.Trouble.OUTAGE
+    assert recorder.trouble_of(PoolTimeoutError("")) is recorder.Trouble.OUTAGE
 
 
 def test_a_conflict_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
-    really = recording.record_mails
+    really = recorder.record_mails
     left = 2
 
     def record(*given: Any, **more: Any) -> None:
@@ -538,7 +538,7 @@ def test_a_conflict_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch
             raise OperationalError("INSERT", {}, _DriverError("40P01"))
         really(*given, **more)
 
-    monkeypatch.setattr(recording, "record_mails", record)
+    monkeypatch.setattr(recorder, "record_mails", record)
     daemon = start()
     daemon.put(ARCHIVE[:1])
     daemon.until_done()

@@ -8,12 +8,12 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from ingest.config import Config, ConfiguredList, ServeConfig
+from ingest.config.file import Config, ConfiguredList, ServeConfig
 from ingest.daemon.acceptor import Acceptor
-from ingest.daemon.gate import Gate
-from ingest.intake.envelope import Envelope, Later, Never, Taken, Verdict, Why
+from ingest.daemon.router import Gate
+from ingest.smtp.envelope import Envelope, Later, Never, Taken, Verdict, Why
 from ingest.store import schema
-from ingest.store.database import open_store
+from ingest.store.engine import open_store
 from tests import mails
 from tests.test_daemon_acceptor import Bytes
 

@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.daemon.journal import (
+from ingest.daemon.monitoring.log import (
     LOG,
     AcceptFilter,
     LineFormatter,
@@ -152,7 +152,7 @@ def test_what_a_listener_logs_has_the_same_form() -> None:
     """It knows nothing of this module; `test_what_is_refused_is_logged` holds its side."""
     out = io.StringIO()
     start_log("logfmt", stream=out, environ={})
-    logging.getLogger("ingest.intake.smtp").info(
+    logging.getLogger("ingest.smtp.protocol").info(
         "refused", extra={"values": {"source": "lmtp unix", "reason": "too-big", "recipients": ""}}
     )
     logging.getLogger("mail.log").info("Available AUTH mechanisms: LOGIN PLAIN")

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config import Config, ServeConfig
+from ingest.config.file import Config, ServeConfig
+from ingest.config.values import InetAddress, UnixAddress
 from ingest.daemon import listeners
 from ingest.daemon.listeners import Listeners
-from ingest.intake.listener import ListenError
-from ingest.setting import InetAddress, UnixAddress
+from ingest.smtp.server import ListenError
 from tests.dialogs import FakeGate
 
 LOOPBACK = InetAddress("127.0.0.1", 0)

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from prometheus_client import CollectorRegistry
 
-from ingest.daemon.meter import Meter
-from ingest.daemon.metrics import Metrics
-from ingest.daemon.workers import Counts, End
-from ingest.intake.sessions import ListenerStats
-from ingest.store.quarantine import Lengths
+from ingest.daemon.monitoring.meter import Meter
+from ingest.daemon.monitoring.metrics import Metrics
+from ingest.daemon.workers.pool import Counts, End
+from ingest.smtp.sessions import ListenerStats
+from ingest.store.inbox.quarantine import Lengths
 
 STATS = ListenerStats(
     open=2,

@@ -13,10 +13,10 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest.daemon import metrics as module
-from ingest.daemon.metrics import Metrics, MetricsServer
-from ingest.intake.endpoint import ListenError
-from ingest.setting import InetAddress
+from ingest.config.values import InetAddress
+from ingest.daemon.monitoring import metrics as module
+from ingest.daemon.monitoring.metrics import Metrics, MetricsServer
+from ingest.net.bind import ListenError
 
 
 def metrics() -> Metrics:

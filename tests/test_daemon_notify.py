@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.daemon.notify import (
+from ingest.daemon.monitoring.sd_notify import (
     Alive,
     Notice,
     Ready,
@@ -89,7 +89,7 @@ def test_the_environment_of_the_process_is_the_default(tmp_path: Path) -> None:
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(name)
         systemd.settimeout(10)
-        code = "from ingest.daemon.notify import *; assert notify(Alive())"
+        code = "from ingest.daemon.monitoring.sd_notify import *; assert notify(Alive())"
         environ = os.environ | {"NOTIFY_SOCKET": name}
         subprocess.run([sys.executable, "-c", code], env=environ, check=True)
         assert systemd.recv(100) == b"WATCHDOG=1"

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.daemon.owner import own
-from ingest.store.database import StoreError
+from ingest.daemon.lock_file import own
+from ingest.store.engine import StoreError
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.daemon.questions import Questions
+from ingest.daemon.dns.queue import Questions
 
 
 def key(selector: str, domain: str) -> str:

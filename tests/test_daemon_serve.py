@@ -26,9 +26,9 @@ import pytest
 from sqlalchemy import Engine, create_engine, func, make_url, select, text
 
 from ingest.store import schema
-from ingest.store.database import open_store, write_transaction
-from ingest.store.quarantine import Lengths, lengths, quarantined
-from ingest.store.queue import TRIES, enqueue
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.inbox.quarantine import Lengths, lengths, quarantined
+from ingest.store.inbox.queue import TRIES, enqueue
 from tests import mails
 from tests.bad_worker import bad
 from tests.command import bound_by_permissions, ingest, one_line
@@ -207,7 +207,7 @@ def test_a_life(database_url: str, folder: Path) -> None:
 
 def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
     """What waits to be committed when the time to drain is over is committed whole or not."""
-    code = "import ingest.daemon.serve as s; s._DRAIN = 1.0; from ingest.cli import main; main()"
+    code = "import ingest.daemon.app as s; s._DRAIN = 1.0; from ingest.cli import main; main()"
     url = sqlite(folder)
     with served(WatchedDaemon(folder, url, code=code)) as daemon:
         other = create_engine(url)
@@ -246,7 +246,7 @@ def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
 # Says what is imported once it is ready.
 IMPORTS = """
 import importlib.abc, sys
-import ingest.daemon.serve as serve
+import ingest.daemon.app as serve
 class Spy(importlib.abc.MetaPathFinder):
     def find_spec(self, name, path=None, target=None):
         print("import", name, file=sys.stderr, flush=True)
@@ -419,7 +419,7 @@ def test_the_watchdog_starves_while_the_database_hangs(postgres_url: str, folder
 # A wait for locks of one second, and stuck after three: sixty, and two minutes, otherwise.
 SOON_IMPATIENT = """
 import functools
-import ingest.daemon.serve as serve
+import ingest.daemon.app as serve
 from ingest.daemon.deriver import Pace
 serve._STUCK = 3.0
 serve.Deriver = functools.partial(serve.Deriver, pace=Pace(patience=1.0))
@@ -459,7 +459,7 @@ def test_a_database_that_is_locked_for_longer_does_not_make_the_daemon_stuck(
 
 def test_sigterm_while_the_database_hangs(postgres_url: str, folder: Path) -> None:
     code = (
-        "import ingest.daemon.serve as s; s._DRAIN = s._LET_GO = 1.0; s._DEPTH = 0.1;"
+        "import ingest.daemon.app as s; s._DRAIN = s._LET_GO = 1.0; s._DEPTH = 0.1;"
         "from ingest.cli import main; main()"
     )
     with served(WatchedDaemon(folder, postgres_url, code=code)) as daemon:
@@ -481,8 +481,8 @@ def test_sigterm_while_the_database_hangs(postgres_url: str, folder: Path) -> No
 BROKEN = """
 import pathlib
 import ingest.daemon.deriver as deriver
-import ingest.daemon.serve as serve
-import ingest.daemon.workers as workers
+import ingest.daemon.app as serve
+import ingest.daemon.workers.pool as workers
 serve._STUCK, serve._LET_GO = 2.0, 1.0
 really, ask = deriver.claim, workers.Child.ask
 def claim(*given, **more):
@@ -613,7 +613,7 @@ def test_a_defect_that_ends_a_thread_ends_the_daemon(
 # Workers that obey their mail, and a lease that a test can wait for.
 OBEYS = """
 import functools
-import ingest.daemon.serve as serve
+import ingest.daemon.app as serve
 from ingest.daemon.deriver import Pace
 from tests.bad_worker import PROGRAM
 serve.Workers = functools.partial(serve.Workers, program=PROGRAM)

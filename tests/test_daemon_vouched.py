@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ingest.config import Config, TrustConfig
-from ingest.daemon.vouched import Asking, Vouched, with_keys
-from ingest.daemon.workers import Answer, Workers, WorkersStoppedError
-from ingest.pipeline import derive_or_fail
-from ingest.store.incoming import Delivery, Derived
-from ingest.trust.answer import Found, NoSuchKey, TemporaryFailure
-from ingest.trust.verdict import Reason, Result
+from ingest.config.file import Config, TrustConfig
+from ingest.daemon.dns.stage import Asking, Vouched, with_keys
+from ingest.daemon.workers.pool import Answer, Workers, WorkersStoppedError
+from ingest.model import Delivery, Derived
+from ingest.pipeline.derive import derive_or_fail
+from ingest.trust.signatures.dns_answer import Found, NoSuchKey, TemporaryFailure
+from ingest.trust.signatures.verdict import Reason, Result
 from tests import mails
 from tests.mails import NOW, delivery
 from tests.nameserver import Nameserver, Say, nameserver, silent, texts
@@ -230,7 +230,7 @@ def test_without_dns_the_workers_stand_alone(monkeypatch: pytest.MonkeyPatch) ->
     def none(*_: object, **__: object) -> None:
         raise OSError("no resolver is configured on this system")
 
-    monkeypatch.setattr("ingest.daemon.vouched.Resolver", none)
+    monkeypatch.setattr("ingest.daemon.dns.stage.Resolver", none)
     assert with_keys(workers, TrustConfig()) is workers
 
 
@@ -242,11 +242,11 @@ def test_a_defect_of_ours_ends_no_thread(monkeypatch: pytest.MonkeyPatch) -> Non
 
     with vouched(ZONE) as (made, _, _server):
         with monkeypatch.context() as patched:
-            patched.setattr("ingest.daemon.vouched.signatures.names", broken)
+            patched.setattr("ingest.daemon.dns.stage.signatures.names", broken)
             one = derived(made.submit(arrived(sign(patch())), Config()))
             assert results(one) == [(Result.NOT_CHECKED, Reason.NOT_ASKED)]
         with monkeypatch.context() as patched:
-            patched.setattr("ingest.daemon.vouched.Resolver.resolve", broken)
+            patched.setattr("ingest.daemon.dns.stage.Resolver.resolve", broken)
             for number in range(20):  # more than there are threads
                 raw = sign(patch(), Signer(selector=f"s{number}"))
                 one = derived(made.submit(arrived(raw), Config()))

@@ -16,11 +16,18 @@ from typing import Any
 
 import pytest
 
-from ingest.config import Config, ConfiguredList
-from ingest.daemon.child import Child, ChildEndedError, Limits
-from ingest.daemon.workers import Answer, End, Fallen, Workers, WorkersStoppedError, start_fault
-from ingest.pipeline import Failure, derive_or_fail
-from ingest.store.incoming import Derived
+from ingest.config.file import Config, ConfiguredList
+from ingest.daemon.workers.pool import (
+    Answer,
+    End,
+    Fallen,
+    Workers,
+    WorkersStoppedError,
+    start_fault,
+)
+from ingest.daemon.workers.process import Child, ChildEndedError, Limits
+from ingest.model import Derived
+from ingest.pipeline.derive import Failure, derive_or_fail
 from tests import mails
 from tests.bad_worker import PROGRAM, bad
 from tests.conftest import FIXTURES, ROOT
@@ -220,7 +227,7 @@ def test_workers_that_do_not_start_are_nobodys_fault(program: tuple[str, ...]) -
 
 WHY_NOT = {
     "too little memory": (
-        ("-m", "ingest.daemon.worker"),
+        ("-m", "ingest.daemon.workers.main"),
         20 << 20,
         "20971520 bytes of address space are too few",
     ),
@@ -284,7 +291,7 @@ def test_one_worker_that_runs_is_enough_to_have_no_trouble(
         left.pop()
         return really(*given, **more)
 
-    monkeypatch.setattr("ingest.daemon.child.subprocess.Popen", fork)
+    monkeypatch.setattr("ingest.daemon.workers.process.subprocess.Popen", fork)
     workers = Workers(2)
     workers.start()
     until(lambda: workers.counts().running == 1 and workers.counts().not_started >= 1)
@@ -301,7 +308,7 @@ def test_workers_start_when_there_are_files_again(monkeypatch: pytest.MonkeyPatc
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patched:
-        patched.setattr("ingest.daemon.child.socket.socketpair", none_left)
+        patched.setattr("ingest.daemon.workers.process.socket.socketpair", none_left)
         workers = Workers(1)
         workers.start()
         waiting = ask(workers, GOOD)
@@ -325,7 +332,7 @@ def test_a_child_ends_when_the_daemon_is_gone() -> None:
 def test_a_child_with_endless_mail_ends_when_the_daemon_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ingest.daemon.child._GRACE", 0.2)
+    monkeypatch.setattr("ingest.daemon.workers.process._GRACE", 0.2)
     child = Child(Limits(seconds=0.1), PROGRAM)
     with pytest.raises(ChildEndedError):
         child.ask(pickle.dumps((delivery(bad("spin")), Config())), seconds=PATIENCE)
@@ -343,7 +350,7 @@ def test_a_child_that_is_stopped_is_silent() -> None:
 
 
 def test_a_worker_needs_no_database_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
-    code = "import ingest.daemon.worker, sys; sys.exit('sqlalchemy' in sys.modules)"
+    code = "import ingest.daemon.workers.main, sys; sys.exit('sqlalchemy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
     monkeypatch.setenv("INGEST_DATABASE", "postgresql://u:hunter2@h/d")
     monkeypatch.setenv("PGPASSWORD", "hunter2")

@@ -10,8 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.export import number, when
-from ingest.store.database import open_store
+from ingest.reports.export import number, when
+from ingest.store.engine import open_store
 from tests import mails
 from tests.mails import START, delivery
 

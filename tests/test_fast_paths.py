@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from ingest.config import Config
+from ingest.config.file import Config
 from ingest.mail import header
+from ingest.model import Delivery
 from ingest.patch import identity
-from ingest.pipeline import Steps, steps
-from ingest.store.incoming import Delivery
+from ingest.pipeline.derive import Steps, steps
 from tests.conftest import FIXTURES
 from tests.hostile_mail import PATCH, mail
 

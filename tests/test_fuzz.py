@@ -22,11 +22,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from ingest.config import Config, ConfiguredList
-from ingest.pipeline import derive
-from ingest.store import read, schema
-from ingest.store.database import open_store
-from ingest.store.incoming import Derived
+from ingest.config.file import Config, ConfiguredList
+from ingest.model import Derived
+from ingest.pipeline.derive import derive
+from ingest.store import schema
+from ingest.store.engine import open_store
+from ingest.store.read import messages
 from tests import mails
 from tests.conftest import FIXTURES
 
@@ -297,7 +298,7 @@ def test_hurt_mail_is_stored(database_url: str) -> None:
     assert mails.exported(engine).encode("utf-8")
     with engine.connect() as connection:
         ids = connection.execute(select(schema.mail.c.id).order_by(schema.mail.c.id)).scalars()
-        stored = {read.raw_mail(connection, one) for one in ids.all()}
+        stored = {messages.raw_mail(connection, one) for one in ids.all()}
     assert stored == set(given)
     counts = mails.row_counts(engine)
     assert counts["copy"] == counts["mail"] == len(given)

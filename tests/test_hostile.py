@@ -18,16 +18,16 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.config import Config
-from ingest.export import export
+from ingest.config.file import Config
 from ingest.mail import address, lists, mime, msgid
 from ingest.mail.defect import Defect
 from ingest.mail.parse import parse
+from ingest.model import Delivery, Derived
 from ingest.patch.submission import Reason
 from ingest.patch.trailer import MAX_TRAILERS
-from ingest.pipeline import Steps, steps, store_mail
-from ingest.store.database import open_store
-from ingest.store.incoming import Delivery, Derived
+from ingest.pipeline.derive import Steps, steps, store_mail
+from ingest.reports.export import export
+from ingest.store.engine import open_store
 from tests import hostile_mail
 from tests.conftest import FIXTURES
 from tests.hostile_mail import BUILDERS

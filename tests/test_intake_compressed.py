@@ -16,9 +16,9 @@ from pathlib import Path
 import pytest
 import zstandard
 
-from ingest.intake.compressed import BrokenStreamError, open_stream
-from ingest.intake.open_source import open_source
-from ingest.intake.source import RawMail, Source, SourceError
+from ingest.sources.compressed import BrokenStreamError, open_stream
+from ingest.sources.detect import open_source
+from ingest.sources.source import RawMail, Source, SourceError
 from tests.test_intake_mbox import ENVELOPE, ONE, THREE, TWO, mboxrd
 
 Pack = Callable[[bytes], bytes]

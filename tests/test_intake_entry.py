@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest.intake.entry import IrregularError, is_mail_content, open_regular
-from ingest.intake.maildir import Maildir
-from ingest.intake.open_source import open_source
-from ingest.intake.source import NoMail, RawMail, SourceError
+from ingest.sources.detect import open_source
+from ingest.sources.entry import IrregularError, is_mail_content, open_regular
+from ingest.sources.maildir import Maildir
+from ingest.sources.source import NoMail, RawMail, SourceError
 from tests import mails
 from tests.command import ingest, ingest_ok, one_line
 from tests.test_intake_mbox import ONE, THREE, TWO
@@ -215,7 +215,7 @@ def test_what_an_mbox_parts_is_mail(tmp_path: Path) -> None:
 @pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
 @pytest.mark.parametrize("parsers", ["1", "2"])
 def test_a_blob_of_a_public_inbox_that_is_no_mail(tmp_path: Path, parsers: str) -> None:
-    from ingest.intake.git import find_tip
+    from ingest.sources.git import find_tip
     from tests.test_intake_publicinbox import repository, run
 
     trees = [{"m": mails.patch(f"{number}@example.org")} for number in range(1_100)]

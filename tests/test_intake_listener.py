@@ -17,15 +17,16 @@ from pathlib import Path
 
 import pytest
 
-from ingest.intake import allowed, status
-from ingest.intake.activation import Handed, handed
-from ingest.intake.allowed import LOOPBACK, networks
-from ingest.intake.endpoint import ListenError
-from ingest.intake.envelope import Why
-from ingest.intake.input import PIECE
-from ingest.intake.listener import Protocol, listen
-from ingest.intake.smtp import Dialog
-from ingest.setting import InetAddress, UnixAddress
+from ingest.config.values import InetAddress, UnixAddress
+from ingest.net import networks
+from ingest.net.bind import ListenError
+from ingest.net.networks import LOOPBACK, make_networks
+from ingest.net.systemd_sockets import Handed, handed
+from ingest.smtp import replies
+from ingest.smtp.envelope import Why
+from ingest.smtp.protocol import Dialog
+from ingest.smtp.reader import PIECE
+from ingest.smtp.server import Protocol, listen
 from tests import dialogs
 from tests.dialogs import FakeGate, config
 
@@ -50,15 +51,15 @@ def test_loopback(address: str, within: bool) -> None:
 
 
 def test_networks_are_read_with_and_without_a_length() -> None:
-    some = networks(["192.0.2.1/24", " 2001:db8::/32", "198.51.100.7", "fe80::/10"])
+    some = make_networks(["192.0.2.1/24", " 2001:db8::/32", "198.51.100.7", "fe80::/10"])
     assert "192.0.2.200" in some
     assert "2001:db8:1::1" in some
     assert "198.51.100.7" in some
     assert "198.51.100.8" not in some
     assert "fe80::1%eth0" in some
     with pytest.raises(ValueError, match="no network"):
-        networks(["example.org"])
-    assert "127.0.0.1" not in allowed.Networks(())
+        make_networks(["example.org"])
+    assert "127.0.0.1" not in networks.Networks(())
 
 
 @pytest.mark.parametrize(
@@ -216,7 +217,9 @@ def run(coroutine: object) -> None:
 
 def test_who_may_connect() -> None:
     async def talk() -> None:
-        wanted = replace(config(Protocol.SMTP, "127.0.0.1:0"), networks=networks(["127.0.0.3"]))
+        wanted = replace(
+            config(Protocol.SMTP, "127.0.0.1:0"), networks=make_networks(["127.0.0.3"])
+        )
         listener = await listen(wanted, FakeGate())
         (address,) = listener.addresses
         good, bad = await Client.to(address, "127.0.0.3"), await Client.to(address, "127.0.0.2")
@@ -285,7 +288,10 @@ def test_a_reload_is_for_the_sessions_to_come(tmp_path: Path) -> None:
         await old.says("220 mail.example.org")
         listener.reload(
             replace(
-                wanted, networks=networks(["127.0.0.3"]), tls=context, hostname="new.example.org"
+                wanted,
+                networks=make_networks(["127.0.0.3"]),
+                tls=context,
+                hostname="new.example.org",
             )
         )
         old.writer.write(b"NOOP\r\n")
@@ -555,11 +561,11 @@ def test_a_handshake_that_fails_or_never_comes_leaves_nothing(tmp_path: Path) ->
 
 def test_every_outcome_has_a_reply() -> None:
     for why in Why:
-        assert status.reply(why)
-    for key, (code, text) in status.REPLIES.items():
-        line = status.reply(key)
-        assert status.one_line(line) == line
-        assert code == 354 or status.has_enhanced(text)
+        assert replies.reply(why)
+    for key, (code, text) in replies.REPLIES.items():
+        line = replies.reply(key)
+        assert replies.one_line(line) == line
+        assert code == 354 or replies.has_enhanced(text)
         assert code == 354 or text[0] == str(code)[0]
 
 
@@ -567,10 +573,10 @@ def test_every_reply_that_is_named_is_there() -> None:
     """The names in the sources, since a missing one would be 451 on the day that it is needed."""
     named = set()
     for module in ("smtp", "command", "sessions", "data"):
-        text = (Path(status.__file__).parent / f"{module}.py").read_text()
+        text = (Path(replies.__file__).parent / f"{module}.py").read_text()
         named |= set(re.findall(r'(?:reply|_fault|self._cut|Error|_refuse)\(\s*"([a-z-]+)"', text))
         named |= set(re.findall(r'reason = "([a-z-]+)"', text))
         events = set(re.findall(r'(?:\blog|_log\.[a-z]+)\(\s*"([a-z-]+)"', text))
         named |= set(re.findall(r'"([a-z]+-[a-z-]+)"', text)) - events - {"utf-8"}
     assert len(named) > 25
-    assert named <= set(status.REPLIES)
+    assert named <= set(replies.REPLIES)

@@ -10,10 +10,10 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from ingest.intake.mbox import Mbox, is_mail, is_mbox, split
-from ingest.intake.open_source import open_source
-from ingest.intake.source import RawMail, SourceError
 from ingest.mail.defect import Defect
+from ingest.sources.detect import open_source
+from ingest.sources.mbox import Mbox, is_mail, is_mbox, split
+from ingest.sources.source import RawMail, SourceError
 
 ENVELOPE = b"From mboxrd@z Thu Jan  1 00:00:00 1970\n"
 ONE = b"From: Ada <ada@example.org>\nSubject: one\n\nFirst.\n"
@@ -292,7 +292,7 @@ def test_one_mail_with_a_hundred_thousand_false_separators() -> None:
 
 
 def test_a_mail_beyond_all_bounds_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.intake.mbox.MAX_MAIL", 1 << 20)
+    monkeypatch.setattr("ingest.sources.mbox.MAX_MAIL", 1 << 20)
 
     def endless(size: int) -> bytes:
         return b"x" * size

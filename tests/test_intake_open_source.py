@@ -10,11 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest.intake.eml import EmlFile, EmlFolder
-from ingest.intake.maildir import Maildir
-from ingest.intake.mbox import Mbox
-from ingest.intake.open_source import open_source
-from ingest.intake.source import NoMail, RawMail, SourceError, printable
+from ingest.sources.detect import open_source
+from ingest.sources.eml import EmlFile, EmlFolder
+from ingest.sources.maildir import Maildir
+from ingest.sources.mbox import Mbox
+from ingest.sources.source import NoMail, RawMail, SourceError, printable
 from tests.test_intake_compressed import PACKERS
 from tests.test_intake_mbox import ENVELOPE, ONE, THREE, TWO, mboxrd
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from ingest.intake.git import changes, listed
-from ingest.intake.open_source import open_source
-from ingest.intake.publicinbox import PublicInbox
-from ingest.intake.source import Deletion, NoMail, RawMail, SourceError
+from ingest.sources.detect import open_source
+from ingest.sources.git import changes, listed
+from ingest.sources.publicinbox import PublicInbox
+from ingest.sources.source import Deletion, NoMail, RawMail, SourceError
 from tests.test_intake_mbox import ONE, THREE, TWO
 
 pytestmark = pytest.mark.usefixtures("git_program")

@@ -1,7 +1,7 @@
 """What aiosmtpd 1.4.6 does not do right, point by point: here it is right.
 
 `STOCK` shows that the library still has a fault. Where such a test fails, a new version has mended
-it: look whether `ingest.intake.smtp` may leave it to the library again.
+it: look whether `ingest.smtp.protocol` may leave it to the library again.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ import pytest
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP
 
-from ingest.intake.data import Incoming
-from ingest.intake.listener import Protocol, listen
-from ingest.intake.sessions import Sessions
+from ingest.smtp.dot_stuffing import Incoming
+from ingest.smtp.server import Protocol, listen
+from ingest.smtp.sessions import Sessions
 from tests.dialogs import FakeGate, config
 
 Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[object]]

@@ -1,4 +1,4 @@
-"""The end of a mail at every split, and the room it takes: `intake.data`, `body`, `command`."""
+"""The end of a mail at every split, and the room it takes: `smtp.dot_stuffing`, `body`, `command`."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.intake import command
-from ingest.intake.body import Budget, NoRoomError, SpooledBody
-from ingest.intake.command import ArgumentError
-from ingest.intake.data import Incoming, ReceivedCount, Unstuffer
-from ingest.intake.limits import Limits, Protocol
-from ingest.intake.listener import listen
+from ingest.smtp import commands
+from ingest.smtp.commands import ArgumentError
+from ingest.smtp.dot_stuffing import Incoming, ReceivedCount, Unstuffer
+from ingest.smtp.limits import Limits, Protocol
+from ingest.smtp.server import listen
+from ingest.smtp.spooled_body import Budget, NoRoomError, SpooledBody
 from tests.dialogs import FakeGate, config
 
 # What is sent behind DATA, and what the mail then is; NOOP follows in the same packet.
@@ -259,7 +259,7 @@ def test_an_incoming_mail_that_is_refused_holds_nothing(tmp_path: Path) -> None:
 def test_any_argument_is_a_path_or_an_argument_error(raw: bytes) -> None:
     for argument in (raw, b"FROM:" + raw, b"FROM:<" + raw, b"FROM:<a@x> " + raw):
         try:
-            path = command.path(argument, b"FROM:", "sender-address")
+            path = commands.path(argument, b"FROM:", "sender-address")
         except ArgumentError as failure:
             why = str(failure)
         else:
@@ -269,7 +269,7 @@ def test_any_argument_is_a_path_or_an_argument_error(raw: bytes) -> None:
             assert all(keyword == keyword.upper() for keyword, _ in path.parameters)
         assert why in ("taken", "syntax", "sender-address")
         try:
-            chunk = command.chunk(argument)
+            chunk = commands.chunk(argument)
         except ArgumentError as failure:
             why, chunk = str(failure), 0
         assert chunk >= 0

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.intake.command import is_forbidden
-from ingest.intake.listener import Protocol, listen
+from ingest.smtp.commands import is_forbidden
+from ingest.smtp.server import Protocol, listen
 from tests.dialogs import FakeGate, config
 
 REPLY = re.compile(rb"[2345][0-9]{2}[ -][ -~]*")

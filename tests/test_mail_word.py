@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.mail import charset, word
+from ingest.mail import charset, encoded_word
 from ingest.mail.defect import Defect
 
 BAD = {Defect.BAD_ENCODED_WORD}
@@ -53,28 +53,28 @@ WORDS = {
 @pytest.mark.parametrize("name", WORDS)
 def test_decode(name: str) -> None:
     value, text, defects = WORDS[name]
-    assert word.decode(value) == (text, frozenset(defects))
+    assert encoded_word.decode(value) == (text, frozenset(defects))
 
 
 def test_twenty_thousand_words_are_decoded_up_to_the_bound() -> None:
     one = "=?utf-8?q?=C3=A9?= "
-    text, defects = word.decode(one * 20_000)
-    assert text.startswith("é" * (word.MAX_DECODED // len(one)))
-    assert text.count("=?") == 20_000 - word.MAX_DECODED // len(one)
+    text, defects = encoded_word.decode(one * 20_000)
+    assert text.startswith("é" * (encoded_word.MAX_DECODED // len(one)))
+    assert text.count("=?") == 20_000 - encoded_word.MAX_DECODED // len(one)
     assert defects == BAD
 
 
 @pytest.mark.parametrize("piece", ["=?a?q?", "=?", "=?=", "=", "?="])
 def test_rows_of_openings_are_text(piece: str) -> None:
-    value = piece * (word.MAX_DECODED // len(piece))
-    assert word.decode(value).text == value
+    value = piece * (encoded_word.MAX_DECODED // len(piece))
+    assert encoded_word.decode(value).text == value
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [("a\n b", "a b"), (" a \t\n\t b ", "a b"), ("", ""), ("\n ", "")]
 )
 def test_unfold(value: str, text: str) -> None:
-    assert word.unfold(value) == text
+    assert encoded_word.unfold(value) == text
 
 
 CHARSETS = [

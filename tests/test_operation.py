@@ -12,10 +12,10 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingest.config import ConfiguredList, ServeConfig, TrustConfig, load_config
-from ingest.daemon.journal import MailLine
-from ingest.daemon.metrics import Metrics
-from ingest.intake.limits import Limits
+from ingest.config.file import ConfiguredList, ServeConfig, TrustConfig, load_config
+from ingest.daemon.monitoring.log import MailLine
+from ingest.daemon.monitoring.metrics import Metrics
+from ingest.smtp.limits import Limits
 from ingest.store import schema
 from tests.conftest import ROOT
 

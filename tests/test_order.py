@@ -19,11 +19,11 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from ingest.config import Config, ConfiguredList
-from ingest.export import export
-from ingest.pipeline import Failure, derive_or_fail, store_mail
-from ingest.store.database import open_store, write_transaction
-from ingest.store.incoming import Delivery, Derived
+from ingest.config.file import Config, ConfiguredList
+from ingest.model import Delivery, Derived
+from ingest.pipeline.derive import Failure, derive_or_fail, store_mail
+from ingest.reports.export import export
+from ingest.store.engine import open_store, write_transaction
 from tests import histories, mails
 from tests.histories import Act, play
 from tests.worker import deliver_in_parallel

@@ -17,12 +17,12 @@ from typing import Any
 
 import pytest
 
-from ingest.config import Config
-from ingest.export import export
-from ingest.pipeline import Failure, derive_or_fail, store_mail
-from ingest.replay import BATCH
-from ingest.store.database import open_store, write_transaction
-from ingest.store.incoming import Delivery, Derived
+from ingest.config.file import Config
+from ingest.model import Delivery, Derived
+from ingest.pipeline.derive import Failure, derive_or_fail, store_mail
+from ingest.replay.replay import BATCH
+from ingest.reports.export import export
+from ingest.store.engine import open_store, write_transaction
 from tests import mails
 from tests.worker import deliver_in_parallel
 

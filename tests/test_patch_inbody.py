@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.mail.message import Address
-from ingest.patch.inbody import InBody, in_body, scissors, strip_mail_header
+from ingest.patch.in_body import InBody, in_body, scissors, strip_mail_header
 
 ADA = Address("Ada Example", "ada@example.org")
 SEPARATOR = "From 0123456789abcdef0123456789abcdef01234567 Mon Sep 17 00:00:00 2001\n"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.patch.pullrequest import pull_request
+from ingest.patch.pull_request import pull_request
 
 BASE = "0123456789abcdef0123456789abcdef01234567"
 HEAD = "89abcdef0123456789abcdef0123456789abcdef"

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.handover import Wire
+from ingest.submit.lmtp_client import Wire
 from tests.command import environment, ingest
 from tests.conftest import ROOT
 from tests.lmtp_daemon import CLOSE, GOOD, RESET, SILENT, STAGES, Daemon, daemon
@@ -620,7 +620,7 @@ def console_script(folder: Path) -> Path:
     return script
 
 
-@pytest.mark.parametrize("gone", ["pipe.py", "intake/status.py", "intake"])
+@pytest.mark.parametrize("gone", ["pipe.py", "smtp/replies.py", "intake"])
 def test_a_broken_installation_is_75(tmp_path: Path, gone: str) -> None:
     shutil.copytree(ROOT / "ingest", tmp_path / "ingest")
     broken = tmp_path / "ingest" / gone
@@ -728,5 +728,5 @@ def test_the_installed_script_loads_nothing_before_it(tmp_path: Path) -> None:
         )  # fmt: skip
     loaded = [line.rpartition("|")[2].strip() for line in done.stderr.decode().splitlines()]
     ours = loaded[loaded.index("site") + 1 :]
-    assert "ingest.pipe" in ours
+    assert "ingest.submit.pipe" in ours
     assert [one for one in ours if not one.startswith("ingest")] == ["_socket"]

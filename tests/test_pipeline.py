@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.config import Config, ConfiguredList
+from ingest.config.file import Config, ConfiguredList
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName
 from ingest.mail.parse import parse
-from ingest.pipeline import (
+from ingest.model import Derived
+from ingest.pipeline.derive import (
     MAX_NUMBER,
     Failure,
     derive,
@@ -25,10 +26,9 @@ from ingest.pipeline import (
 )
 from ingest.series.facts import Kind
 from ingest.store import schema
-from ingest.store.database import open_store, write_transaction
-from ingest.store.incoming import Derived
-from ingest.store.read import message_ids, messages
-from ingest.store.spool import read_deliveries
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.inbox.deliveries import read_deliveries
+from ingest.store.read.messages import message_ids, messages
 from tests import mails
 from tests.mails import ADA, NOW, delivery
 
@@ -263,7 +263,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
             raise IndexError("list index\nout of range")
         return parse(raw)
 
-    monkeypatch.setattr("ingest.pipeline.parse", fail)
+    monkeypatch.setattr("ingest.pipeline.derive.parse", fail)
 
 
 BAD = mails.patch("bad@example.org", "[PATCH broken] fs: change")
@@ -289,7 +289,7 @@ def test_a_defect_of_ours_is_a_failure_with_its_reason(
     def fail(raw: bytes) -> Any:
         raise error
 
-    monkeypatch.setattr("ingest.pipeline.parse", fail)
+    monkeypatch.setattr("ingest.pipeline.derive.parse", fail)
     failure = derive_or_fail(delivery(BAD), Config())
     assert isinstance(failure, Failure)
     assert failure.sha256 == delivery(BAD).sha256

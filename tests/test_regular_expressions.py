@@ -23,8 +23,8 @@ from typing import Any
 import pytest
 
 import ingest
-from ingest.mail import address, msgid, param, word
-from ingest.patch import filename, pullrequest
+from ingest.mail import address, encoded_word, msgid, param
+from ingest.patch import filename, pull_request
 
 FOLDER = Path(ingest.__file__).parent
 GUARD = 10  # seconds of processor time: some fifty times what the slowest takes
@@ -125,10 +125,10 @@ def test_the_test_finds_them(pattern: str | bytes, wrong: int) -> None:
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (lambda: word.decode("=?utf-8?q?caf=C3=A9?=").text, "café"),
-        (lambda: word.decode("=?utf-8?q?a?b=?=").text, "a?b="),
-        (lambda: word.WORD.findall("=?a?q?b=?c?q?d?="), [("c", "q", "d")]),
-        (lambda: word.WORD.findall("=?a?q?b??="), [("a", "q", "b?")]),
+        (lambda: encoded_word.decode("=?utf-8?q?caf=C3=A9?=").text, "café"),
+        (lambda: encoded_word.decode("=?utf-8?q?a?b=?=").text, "a?b="),
+        (lambda: encoded_word.WORD.findall("=?a?q?b=?c?q?d?="), [("c", "q", "d")]),
+        (lambda: encoded_word.WORD.findall("=?a?q?b??="), [("a", "q", "b?")]),
         (
             lambda: param._PARAMETER.findall(r'; a="b\"c"; d=e'),
             [("a", r"b\"c", ""), ("d", "", "e")],
@@ -144,8 +144,8 @@ def test_the_test_finds_them(pattern: str | bytes, wrong: int) -> None:
             (r'"a/\"b"', r'"b/\"b"'),
         ),
         (lambda: filename._QUOTED_PAIR.match(r'"a/b\" b/b').groups(), (r'"a/b\"', "b/b")),
-        (lambda: pullrequest._URL.match(" \n\n  \n git://a/b\n")[1], "git://a/b"),
-        (lambda: pullrequest._URL.match("\n\n\n\n\ngit://a/b\n"), None),
+        (lambda: pull_request._URL.match(" \n\n  \n git://a/b\n")[1], "git://a/b"),
+        (lambda: pull_request._URL.match("\n\n\n\n\ngit://a/b\n"), None),
     ],
 )
 def test_patterns_match_the_same_on_each_python(found: Callable[[], Any], expected: object) -> None:
@@ -155,12 +155,12 @@ def test_patterns_match_the_same_on_each_python(found: Callable[[], Any], expect
 @pytest.mark.parametrize(
     ("pattern", "begin", "unit", "end"),
     [
-        (word.WORD, "=?a?q?", "b", ""),
-        (word.WORD, "=?a?q?", "b?", ""),
-        (word.WORD, "=?a?q?", "b=", ""),
-        (word.WORD, "", "=?a?q?b", ""),
-        (word.WORD, "", "=?", ""),
-        (word.WORD, "=?a?q?", "=", "?"),
+        (encoded_word.WORD, "=?a?q?", "b", ""),
+        (encoded_word.WORD, "=?a?q?", "b?", ""),
+        (encoded_word.WORD, "=?a?q?", "b=", ""),
+        (encoded_word.WORD, "", "=?a?q?b", ""),
+        (encoded_word.WORD, "", "=?", ""),
+        (encoded_word.WORD, "=?a?q?", "=", "?"),
         (param._PARAMETER, ";a=", '"', ""),
         (param._PARAMETER, ';a="', "b", ""),
         (param._PARAMETER, ';a="', "\\b", ""),
@@ -177,10 +177,10 @@ def test_patterns_match_the_same_on_each_python(found: Callable[[], Any], expect
         (filename._QUOTED_PAIR, '"', "\\a", '" "'),
         (filename._QUOTED_PAIR, '"', "\\a", '" x y'),
         (filename._QUOTED_PAIR, '"', "\\", '" "'),
-        (pullrequest._URL, "", "\n", ""),
-        (pullrequest._URL, "", " \n", ""),
-        (pullrequest._URL, "\n\n\n\n", " ", ""),
-        (pullrequest._URL, "\n", " \t", "<<"),
+        (pull_request._URL, "", "\n", ""),
+        (pull_request._URL, "", " \n", ""),
+        (pull_request._URL, "\n\n\n\n", " ", ""),
+        (pull_request._URL, "\n", " \t", "<<"),
     ],
 )
 def test_atomic_groups_cost_linear_time(
@@ -193,7 +193,7 @@ def test_atomic_groups_cost_linear_time(
     """
     text = begin + unit * (200_000 // len(unit)) + end
     start = time.process_time()
-    if pattern in (word.WORD, param._PARAMETER):
+    if pattern in (encoded_word.WORD, param._PARAMETER):
         pattern.findall(text)
     else:
         pattern.match(text)

@@ -14,12 +14,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.config import Config
-from ingest.intake.open_source import open_source
-from ingest.intake.source import SourceError
-from ingest.replay import Summary, replay
-from ingest.store import read, schema
-from ingest.store.database import open_store
+from ingest.config.file import Config
+from ingest.replay.replay import Summary, replay
+from ingest.sources.detect import open_source
+from ingest.sources.source import SourceError
+from ingest.store import schema
+from ingest.store.engine import open_store
+from ingest.store.read import messages
 from tests import mails
 from tests.command import SMALL_BATCHES, arguments, environment, ingest_ok
 from tests.test_intake_publicinbox import repository
@@ -66,7 +67,7 @@ def raws(engine: Engine) -> list[bytes]:
     """All mail of the store, sorted."""
     with engine.connect() as connection:
         ids = connection.execute(select(schema.mail.c.id)).scalars().all()
-        return sorted(read.raw_mail(connection, one) for one in ids)
+        return sorted(messages.raw_mail(connection, one) for one in ids)
 
 
 # --- killed -----------------------------------------------------------------------------------
@@ -152,7 +153,7 @@ def test_a_batch_and_its_checkpoint_are_one(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A source that breaks leaves what came before it, and the position behind that."""
-    monkeypatch.setattr("ingest.replay.BATCH", 4)
+    monkeypatch.setattr("ingest.replay.replay.BATCH", 4)
     (tmp_path / "a.mbox").write_bytes(mails.mbox(ARCHIVE))
     source = open_source(str(tmp_path / "a.mbox"))
 
@@ -177,7 +178,7 @@ def test_batches_of_any_size_give_the_same(
 ) -> None:
     (tmp_path / "a.mbox").write_bytes(mails.mbox(ARCHIVE))
     seen: list[int] = []
-    monkeypatch.setattr("ingest.replay.BATCH", 7)
+    monkeypatch.setattr("ingest.replay.replay.BATCH", 7)
     done = replay(engine, open_source(str(tmp_path / "a.mbox")), Config(), progress=seen.append)
     assert done.new == sum(seen) == len(ARCHIVE)
     assert max(seen) == 7
@@ -203,16 +204,16 @@ def test_an_mbox_whose_last_mail_is_cut_off(engine: Engine, tmp_path: Path, want
     path.write_bytes(whole[:-40])
     assert run(engine, path) == Summary(1, 1, 0, 0)
     with engine.connect() as connection:
-        (row,) = read.messages(connection, read.message_ids(connection))
+        (row,) = messages.messages(connection, messages.message_ids(connection))
         assert row.defects == ("truncated",)
-        assert read.raw_mail(connection, row.mail_id) == ARCHIVE[0][: -40 + 1]
+        assert messages.raw_mail(connection, row.mail_id) == ARCHIVE[0][: -40 + 1]
     path.write_bytes(mails.mbox(ARCHIVE))
     assert run(engine, path).new == len(ARCHIVE)
     with engine.connect() as connection:
-        (name, *_) = read.find_message(connection, row.msgid)
-        (row,) = read.messages(connection, [name])
+        (name, *_) = messages.find_message(connection, row.msgid)
+        (row,) = messages.messages(connection, [name])
         assert (row.variant, row.defects) == ("", ())
-        assert read.raw_mail(connection, row.mail_id) == ARCHIVE[0]
+        assert messages.raw_mail(connection, row.mail_id) == ARCHIVE[0]
 
 
 def test_mboxrd_quoting_is_undone(sqlite: Engine, tmp_path: Path) -> None:
@@ -309,14 +310,14 @@ def test_a_mail_that_public_inbox_withdraws(engine: Engine, tmp_path: Path) -> N
     path = repository(tmp_path / "a/0.git", trees[:3])
     run(engine, path)
     with engine.connect() as connection:
-        (row,) = read.messages(connection, read.find_message(connection, "s-1@example.org"))
+        (row,) = messages.messages(connection, messages.find_message(connection, "s-1@example.org"))
         assert row.outcome == "patch"
     repository(path, trees[3:])
     run(engine, path)
     with engine.connect() as connection:
-        (row,) = read.messages(connection, read.find_message(connection, "s-1@example.org"))
+        (row,) = messages.messages(connection, messages.find_message(connection, "s-1@example.org"))
         assert (row.outcome, row.reason, row.series_id) == ("ignored", "withdrawn", None)
-        assert read.raw_mail(connection, row.mail_id) == second
+        assert messages.raw_mail(connection, row.mail_id) == second
     export = mails.exported(engine)
     mails.clear(engine)
     run(engine, repository(tmp_path / "b/0.git", trees))
@@ -372,7 +373,7 @@ def test_archives_without_list_id(database_url: str, tmp_path: Path) -> None:
     ingest_ok(*replay_it, cwd=tmp_path)
     engine = open_store(database_url)
     with engine.connect() as connection:
-        for row in read.messages(connection, read.message_ids(connection)):
+        for row in messages.messages(connection, messages.message_ids(connection)):
             assert [one.list_id for one in row.lists] == ["a.example.org", "b.example.org"]
     assert mails.row_counts(engine)["mail"] == 3
     engine.dispose()

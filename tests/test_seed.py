@@ -9,12 +9,12 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from ingest.api.record import record
-from ingest.config import load_config
-from ingest.pipeline import derive_or_fail, store_mail
-from ingest.store import read
-from ingest.store.database import open_store, write_transaction
-from ingest.store.incoming import Delivery
+from ingest.api.serializers import record
+from ingest.config.file import load_config
+from ingest.model import Delivery
+from ingest.pipeline.derive import derive_or_fail, store_mail
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.read import messages
 
 CONFIG = """
 [lists.linux-ext4]
@@ -54,7 +54,7 @@ def test_the_seed_mail_gives_the_seed_record(seed: Path, tmp_path: Path, databas
             now=datetime(2026, 4, 22),
         )
     with engine.connect() as connection:
-        (row,) = read.messages(connection, read.find_message(connection, wanted["msgid"]))
+        (row,) = messages.messages(connection, messages.find_message(connection, wanted["msgid"]))
         given = record(connection, row, config, base="http://localhost")
     engine.dispose()
 

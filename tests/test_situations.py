@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.config import Config
-from ingest.store.database import open_store
+from ingest.config.file import Config
+from ingest.store.engine import open_store
 from tests import postgres
 from tests.conftest import FIXTURES
 from tests.situations import Situation, records, situations, with_line_ends

@@ -11,10 +11,11 @@ import pytest
 from sqlalchemy import Engine, select
 
 from ingest.mail.defect import Defect
-from ingest.store import read, schema
-from ingest.store.accept import accept, split_flaws, split_route
-from ingest.store.database import open_store, write_transaction
-from ingest.store.incoming import Delivery
+from ingest.model import Delivery
+from ingest.store import schema
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.inbox.accept import accept, split_flaws, split_route
+from ingest.store.read import messages
 from tests import mails
 from tests.mails import NOW, delivery
 
@@ -38,7 +39,7 @@ def test_any_bytes_are_kept(engine: Engine, raw: bytes) -> None:
         (one,) = accept(connection, [delivery(raw)], now=NOW)
         assert one.stale
     with engine.connect() as connection:
-        assert read.raw_mail(connection, one.mail_id) == raw
+        assert messages.raw_mail(connection, one.mail_id) == raw
         row = connection.execute(select(schema.mail)).one()
         assert (row.size, row.source, row.accepted) == (len(raw), "test", NOW)
 
@@ -144,5 +145,5 @@ def test_what_deliveries_say_at_once_is_not_lost(engine: Engine) -> None:
     assert _at_once(engine, [[delivery(PATCH, route=(one,))] for one in lists]) == []
     with engine.connect() as connection:
         assert connection.execute(select(schema.mail.c.route)).scalar_one() == ",".join(lists)
-        (row,) = read.messages(connection, read.message_ids(connection))
+        (row,) = messages.messages(connection, messages.message_ids(connection))
     assert [one.list_id for one in row.lists] == lists

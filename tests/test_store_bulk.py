@@ -11,8 +11,8 @@ from sqlalchemy import Engine, func, select
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from ingest.store import schema
-from ingest.store.bulk import change, insert_rows, is_any, try_insert_rows
-from ingest.store.database import open_store, write_transaction
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.sql import change, insert_rows, is_any, try_insert_rows
 
 MANY = 50
 

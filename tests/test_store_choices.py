@@ -9,20 +9,22 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, select
 
-from ingest.config import Config
-from ingest.export import export
-from ingest.replay import reparse
-from ingest.store import ids, read, schema
-from ingest.store.accounts import (
+from ingest.config.file import Config
+from ingest.replay.replay import reparse
+from ingest.reports.export import export
+from ingest.store import schema
+from ingest.store.activity.accounts import (
     AccountError,
     accounts,
     add_token,
     find_account,
     revoke_token,
 )
-from ingest.store.checks import Check, add_check, combined
-from ingest.store.choices import Change, change, related
-from ingest.store.database import open_store, write_transaction
+from ingest.store.activity.checks import Check, add_check, combined
+from ingest.store.activity.overrides import Change, change, related
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.read import messages
+from ingest.store.write import redirects
 from tests import mails
 
 
@@ -43,7 +45,7 @@ def patches(connection: Connection) -> list[int]:
 
 def row_of(engine: Engine, number: int) -> Any:
     with engine.connect() as connection:
-        return next(read.messages(connection, [number]))
+        return next(messages.messages(connection, [number]))
 
 
 def account(connection: Connection, name: str = "ci") -> int:
@@ -130,7 +132,7 @@ def test_what_was_said_of_a_message_that_goes_is_said_of_what_its_mail_is(
         who = account(connection)
         for number in (first, second):
             add_check(connection, number, Check(0, number, who, mails.NOW, "fail", "b", "", ""))
-    monkeypatch.setattr("ingest.pipeline._fingerprint", lambda *_: "0" * 40)
+    monkeypatch.setattr("ingest.pipeline.derive._fingerprint", lambda *_: "0" * 40)
     with engine.connect() as connection:
         message = schema.message.c
         (plain,) = connection.execute(select(message.id).where(message.variant == "")).scalars()
@@ -141,7 +143,7 @@ def test_what_was_said_of_a_message_that_goes_is_said_of_what_its_mail_is(
     with engine.connect() as connection:
         (left,) = patches(connection)
         gone = second if left == first else first
-        assert ids.follow(connection, "message", gone) == left
+        assert redirects.follow(connection, "message", gone) == left
         said = connection.execute(select(schema.check.c.message_id)).scalars().all()
         assert said == [left, left]
     assert row_of(engine, left).standing == "accepted"

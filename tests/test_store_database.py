@@ -18,7 +18,7 @@ from sqlalchemy import CheckConstraint, Engine, insert, inspect, make_url, selec
 from sqlalchemy.exc import IntegrityError, OperationalError
 
 from ingest.store import schema
-from ingest.store.database import (
+from ingest.store.engine import (
     REVISIONS,
     StoreError,
     one_line,
@@ -94,7 +94,7 @@ def test_an_older_schema_is_brought_up_to_date_by_writers_alone(
 ) -> None:
     engine = open_store(database_url, create=True)
     engine.dispose()
-    monkeypatch.setattr("ingest.store.database.REVISIONS", (*REVISIONS, "9001"))
+    monkeypatch.setattr("ingest.store.engine.REVISIONS", (*REVISIONS, "9001"))
     with pytest.raises(StoreError, match=f"has the older schema {REVISIONS[-1]}; any writing"):
         open_store(database_url)
 
@@ -116,7 +116,7 @@ def test_an_unfinished_migration_leaves_nothing(
         connection.execute(text("CREATE TABLE half (id integer)"))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("ingest.store.database._migrate", cut_off)
+    monkeypatch.setattr("ingest.store.engine._migrate", cut_off)
     with pytest.raises(KeyboardInterrupt):
         open_store(database_url, create=True)
     monkeypatch.undo()

@@ -13,10 +13,12 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, delete, func, make_url, select
 
-from ingest.config import Config
-from ingest.replay import reparse
-from ingest.store import events, ids, schema
-from ingest.store.database import open_store, write_transaction
+from ingest.config.file import Config
+from ingest.replay.replay import reparse
+from ingest.store import schema
+from ingest.store.activity import events
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.write import redirects
 from tests import mails
 from tests.histories import history
 from tests.mails import ADA, BOB
@@ -169,9 +171,9 @@ def test_what_is_told_bit_by_bit_is_all_there_is(tmp_path: Path, seed: int) -> N
         events._tell(connection, None)
         there = set(connection.execute(select(schema.series.c.id)).scalars())
         for number in had - there:
-            assert ids.follow(connection, "series", number) in there
+            assert redirects.follow(connection, "series", number) in there
         for number in there:
-            assert ids.follow(connection, "series", number) is None
+            assert redirects.follow(connection, "series", number) is None
     assert len(told(engine)) == before
     engine.dispose()
 

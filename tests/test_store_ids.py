@@ -8,10 +8,11 @@ from datetime import timedelta
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.config import Config
-from ingest.replay import reparse
-from ingest.store import ids, pins, schema
-from ingest.store.database import open_store, write_transaction
+from ingest.config.file import Config
+from ingest.replay.replay import reparse
+from ingest.store import schema
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.write import pins, redirects
 from tests import mails
 
 
@@ -37,7 +38,7 @@ def messages(engine: Engine) -> dict[str, int]:
 
 def follow(engine: Engine, number: int) -> int | None:
     with engine.connect() as connection:
-        return ids.follow(connection, "series", number)
+        return redirects.follow(connection, "series", number)
 
 
 def pin(engine: Engine, key: str, target: str | None) -> None:
@@ -122,7 +123,7 @@ def test_a_number_that_comes_back_is_not_given_to_another_too(engine: Engine) ->
     before = series(engine)
     pin(engine, "<alone@example.org>", "<s-0@example.org>")
     with write_transaction(engine) as connection:
-        numbered = ids.number_series(
+        numbered = redirects.number_series(
             connection, ["<new@example.org>", "<alone@example.org>"], {}, before={}, after={}
         )
     assert numbered.ids["<alone@example.org>"] == before["<alone@example.org>"]

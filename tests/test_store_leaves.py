@@ -6,9 +6,9 @@ from __future__ import annotations
 import itertools
 from datetime import timedelta
 
-from ingest.check import check
-from ingest.config import Config
-from ingest.store.database import open_store
+from ingest.config.file import Config
+from ingest.reports.check import check
+from ingest.store.engine import open_store
 from tests import mails
 
 

@@ -13,19 +13,19 @@ from alembic import command
 from alembic.config import Config as AlembicConfig
 from sqlalchemy import Engine, create_engine, select, text, update
 
-from ingest.check import check
-from ingest.config import Config
+from ingest.config.file import Config
+from ingest.model import Delivery
+from ingest.reports.check import check
 from ingest.store import schema
-from ingest.store.database import (
+from ingest.store.engine import (
     StoreError,
     open_store,
     parse_url,
     unflushed_transaction,
     write_transaction,
 )
-from ingest.store.incoming import Delivery
-from ingest.store.quarantine import Lengths, lengths, quarantined, set_aside
-from ingest.store.queue import (
+from ingest.store.inbox.quarantine import Lengths, lengths, quarantined, set_aside
+from ingest.store.inbox.queue import (
     DAEMON_DIED,
     DAMAGED,
     TRIES,

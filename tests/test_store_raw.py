@@ -18,13 +18,13 @@ from sqlalchemy import Engine, update
 from starlette.testclient import TestClient
 
 from ingest.api.app import make_app
-from ingest.config import Config
-from ingest.replay import reparse
+from ingest.config.file import Config
+from ingest.replay.replay import reparse
 from ingest.store import schema
-from ingest.store.database import open_store, write_transaction
-from ingest.store.quarantine import quarantined
-from ingest.store.queue import DAMAGED
-from ingest.store.raw import PLAIN, ZSTD, DamagedRawError, pack, unpack
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.inbox.codec import PLAIN, ZSTD, DamagedRawError, pack, unpack
+from ingest.store.inbox.quarantine import quarantined
+from ingest.store.inbox.queue import DAMAGED
 from tests import mails
 from tests.command import ingest, one_line
 

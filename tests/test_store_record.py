@@ -16,12 +16,13 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, event, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
-from ingest.config import Config, ConfiguredList
+from ingest.config.file import Config, ConfiguredList
 from ingest.mail.defect import Defect
-from ingest.replay import reparse
-from ingest.store import read, schema
-from ingest.store.database import open_store, write_transaction
-from ingest.store.incoming import Delivery
+from ingest.model import Delivery
+from ingest.replay.replay import reparse
+from ingest.store import schema
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.read import messages
 from tests import mails
 from tests.mails import ADA, BOB, START, delivery
 
@@ -150,8 +151,8 @@ def test_copies_through_two_lists_are_one_message_with_two_postings(engine: Engi
             counts = mails.row_counts(engine)
             assert (counts["mail"], counts["message"], counts["posting"]) == (2, 1, 2)
             with engine.connect() as connection:
-                (row,) = read.messages(connection, read.message_ids(connection))
-                assert read.raw_mail(connection, row.mail_id) == one, "the copy heard first"
+                (row,) = messages.messages(connection, messages.message_ids(connection))
+                assert messages.raw_mail(connection, row.mail_id) == one, "the copy heard first"
     (export,) = exports
     records = [json.loads(line) for line in export.splitlines()]
     (patch,) = [record for record in records if record["type"] == "patch"]
@@ -188,15 +189,18 @@ def test_a_forger_who_comes_first_loses_the_id_to_its_owner(engine: Engine) -> N
     forged = _copy("c@example.org", "forged", 11, sender="Eve <eve@example.net>")
     mails.store(engine, [forged])
     with engine.connect() as connection:
-        (before,) = read.messages(connection, read.message_ids(connection))
+        (before,) = messages.messages(connection, messages.message_ids(connection))
     assert before.variant == ""
     mails.store(engine, [_copy("c@example.org", "mine", 9)])
     with engine.connect() as connection:
-        rows = {one.variant: one for one in read.messages(connection, read.message_ids(connection))}
+        rows = {
+            one.variant: one
+            for one in messages.messages(connection, messages.message_ids(connection))
+        }
         assert rows[""].submitter.email == "ada@example.org"
         (variant,) = rows.keys() - {""}
         assert rows[variant].id == before.id, "a row stays with its message"
-        assert read.find_message(connection, f"c@example.org#{variant}") == [before.id]
+        assert messages.find_message(connection, f"c@example.org#{variant}") == [before.id]
 
 
 def test_a_mail_cut_off_gives_way_to_the_whole_one(engine: Engine) -> None:
@@ -207,8 +211,8 @@ def test_a_mail_cut_off_gives_way_to_the_whole_one(engine: Engine) -> None:
     for order in orders:
         stored_in(engine, order, 1)
         with engine.connect() as connection:
-            name = read.find_message(connection, "x@example.org")[0]
-            (row,) = read.messages(connection, [name])
+            name = messages.find_message(connection, "x@example.org")[0]
+            (row,) = messages.messages(connection, [name])
         assert row.variant == ""
         assert "+new" in (row.diff or "")
         assert row.defects == ()
@@ -282,7 +286,7 @@ def test_withdrawn_mail_is_kept_and_takes_no_part(engine: Engine) -> None:
 
 
 def test_deriving_again_changes_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.replay.BATCH", 4)
+    monkeypatch.setattr("ingest.replay.replay.BATCH", 4)
     wanted = stored_in(engine, POOL, 5)
     with engine.connect() as connection:
         before = {row.msgid + row.variant: row.id for row in _messages(connection)}
@@ -302,7 +306,7 @@ def test_deriving_again_mends_what_is_damaged(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that say something else, are too many or are gone; the others are not touched."""
-    monkeypatch.setattr("ingest.replay.BATCH", 4)
+    monkeypatch.setattr("ingest.replay.replay.BATCH", 4)
     wanted = stored_in(engine, POOL, 100)
     counts = mails.row_counts(engine)
     with write_transaction(engine) as connection:

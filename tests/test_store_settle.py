@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.store.settle import VARIANT_LENGTH, Copy, Settled, settle
+from ingest.store.write.copies import VARIANT_LENGTH, Copy, Settled, settle
 
 NOON = datetime(2026, 3, 2, 12)
 HOURS = [NOON + timedelta(hours=hour) for hour in range(4)]

@@ -13,8 +13,8 @@ from sqlalchemy import Engine, select
 
 from ingest.series.facts import digest63
 from ingest.store import schema
-from ingest.store.database import open_store, write_transaction
-from ingest.store.threads import Sets, link
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.write.threads import Sets, link
 from tests import mails
 
 IDS = st.sampled_from([f"<{letter}@example.org>" for letter in "abcdefghijkl"])

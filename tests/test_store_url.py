@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.store.database import StoreError, open_store, parse_url, redacted
+from ingest.store.engine import StoreError, open_store, parse_url, redacted
 from tests.command import ingest, one_line
 
 # Each has a secret in it, "hush", in a place of its own. None can be connected to.

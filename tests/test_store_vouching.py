@@ -12,16 +12,16 @@ import nacl.signing
 import pytest
 from sqlalchemy import Connection, Engine, delete, event, select, update
 
-from ingest.check import check
-from ingest.config import Config, TrustConfig
-from ingest.replay import reparse
+from ingest.config.file import Config, TrustConfig
+from ingest.model import REPLAY
+from ingest.replay.replay import reparse
+from ingest.reports.check import check
 from ingest.store import schema
-from ingest.store.database import open_store, write_transaction
-from ingest.store.incoming import REPLAY
-from ingest.store.vouching import Stored, read_keys, read_vouching
-from ingest.trust.answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure
-from ingest.trust.verdict import Kind, Reason, Result
-from ingest.trust.vouch import verified
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.write.authentication import Stored, read_keys, read_vouching
+from ingest.trust.signatures.authenticate import verified
+from ingest.trust.signatures.dns_answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure
+from ingest.trust.signatures.verdict import Kind, Reason, Result
 from tests import mails
 from tests.mails import delivery
 from tests.signing import ED25519, KEYS, RSA, record, sign

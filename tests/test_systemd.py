@@ -9,11 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config import ServeConfig
-from ingest.daemon.serve import LONGEST_END
-from ingest.pipe import DEFAULT_SOCKET
-from ingest.setting import UnixAddress
-from ingest.store.database import open_store
+from ingest.config.file import ServeConfig
+from ingest.config.values import UnixAddress
+from ingest.daemon.app import LONGEST_END
+from ingest.store.engine import open_store
+from ingest.submit.pipe import DEFAULT_SOCKET
 from tests import mails
 from tests.command import ingest
 from tests.conftest import ROOT

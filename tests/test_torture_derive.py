@@ -17,17 +17,17 @@ from random import Random
 import pytest
 from sqlalchemy import func, select
 
-from ingest.check import check
-from ingest.config import Config
-from ingest.daemon.child import Limits
+from ingest.config.file import Config
 from ingest.daemon.deriver import Deriver, Pace
-from ingest.daemon.outcome import Outcome, What
-from ingest.daemon.workers import End, Workers
+from ingest.daemon.monitoring.outcome import Outcome, What
+from ingest.daemon.workers.pool import End, Workers
+from ingest.daemon.workers.process import Limits
+from ingest.model import Delivery
+from ingest.reports.check import check
 from ingest.store import schema
-from ingest.store.database import open_store, write_transaction
-from ingest.store.incoming import Delivery
-from ingest.store.quarantine import lengths, quarantined
-from ingest.store.queue import TRIES, enqueue
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.inbox.quarantine import lengths, quarantined
+from ingest.store.inbox.queue import TRIES, enqueue
 from tests.bad_worker import PROGRAM
 from tests.mails import NOW, delivery
 from tests.test_fuzz import mutated

@@ -27,9 +27,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, make_url, select, text
 
-from ingest.store import raw as raw_form
 from ingest.store import schema
-from ingest.store.database import open_store
+from ingest.store.engine import open_store
+from ingest.store.inbox import codec as raw_form
 from tests import mails, postgres
 from tests.command import ingest
 from tests.daemon import short_folder

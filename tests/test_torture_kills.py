@@ -18,10 +18,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, func, select
 
-from ingest.config import load_config
-from ingest.store import raw, schema
-from ingest.store.database import open_store
-from ingest.store.incoming import BY_LIST_ID
+from ingest.config.file import load_config
+from ingest.model import BY_LIST_ID
+from ingest.store import schema
+from ingest.store.engine import open_store
+from ingest.store.inbox import codec
 from tests import histories, mails
 from tests.command import ingest_ok
 from tests.daemon import SHORT_LEASE, KillableDaemon, running, served, short_folder
@@ -161,7 +162,7 @@ def look(engine: Engine, ledger: Ledger) -> Found:
             sha256 = bytes(row.sha256)
             stored[sha256] += 1
             letter = ledger.sent.get(sha256)
-            altered += letter is None or raw.unpack(row.codec, row.raw) != letter.wire
+            altered += letter is None or codec.unpack(row.codec, row.raw) != letter.wire
         reasons = connection.execute(select(pending.reason)).scalars().all()
     set_aside = sum(one is not None for one in reasons)
     return Found(

@@ -19,8 +19,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.store import raw, schema
-from ingest.store.database import open_store
+from ingest.store import schema
+from ingest.store.engine import open_store
+from ingest.store.inbox import codec
 from tests import mails, postgres
 from tests.conftest import ROOT
 from tests.daemon import SHORT_LEASE, KillableDaemon, served, short_folder
@@ -98,7 +99,7 @@ def look(engine: Engine, sent: Sequence[Letter]) -> Found:
     altered = misrouted = 0
     with engine.connect() as connection:
         for row in connection.execute(select(mail.codec, mail.raw, mail.route)):
-            stored = raw.unpack(row.codec, row.raw)
+            stored = codec.unpack(row.codec, row.raw)
             key = _message_id(stored)
             rows[key] += 1
             letter = expected[key]

@@ -8,10 +8,16 @@ from datetime import UTC, datetime
 import dkim
 import pytest
 
-from ingest.trust import signatures
-from ingest.trust.answer import Found, NoSuchKey, NotAsked, TemporaryFailure, recorded
-from ingest.trust.arc import Chain
-from ingest.trust.verdict import Kind, Reason, Result
+from ingest.trust.signatures import dkim_arc
+from ingest.trust.signatures.arc import Chain
+from ingest.trust.signatures.dns_answer import (
+    Found,
+    NoSuchKey,
+    NotAsked,
+    TemporaryFailure,
+    recorded,
+)
+from ingest.trust.signatures.verdict import Kind, Reason, Result
 from tests import mails
 from tests.signing import RELAY, RSA, Signer, Zone, arc, record, sign, zone
 
@@ -30,7 +36,7 @@ THREE = chain(3)
 
 
 def judge(raw: bytes, asked: Zone | None = None, *, replayed: bool = False) -> Chain:
-    return signatures.judge(raw, asked or zone(), AT, replayed=replayed).arc
+    return dkim_arc.judge(raw, asked or zone(), AT, replayed=replayed).arc
 
 
 @pytest.mark.parametrize("length", [1, 3, 50])
@@ -72,7 +78,7 @@ def test_a_list_that_changes_the_mail_and_seals_it_keeps_the_chain() -> None:
         (1, "arc-seal", "pass"),
         (1, "arc-message", "fail"),
     ]
-    (own,) = signatures.judge(raw, zone(), AT).dkim
+    (own,) = dkim_arc.judge(raw, zone(), AT).dkim
     assert (own.result, own.reason) == (Result.FAIL, Reason.BODY_CHANGED)
 
 
@@ -159,7 +165,7 @@ def test_fifty_one_are_too_many() -> None:
     found = judge(more + raw)
     assert (found.result, found.reason) == (Result.PERMERROR, Reason.ARC_TOO_MANY)
     assert len(found.verdicts) == 100
-    assert signatures.names(more + raw) == (RSA.name,)
+    assert dkim_arc.names(more + raw) == (RSA.name,)
 
 
 def test_fifty_hosts_are_looked_up_within_a_budget() -> None:
@@ -169,7 +175,7 @@ def test_fifty_hosts_are_looked_up_within_a_budget() -> None:
         raw = arc(raw, signer, instance=number)
     asked = zone(RSA, *signers)
     found = judge(raw, asked)
-    assert asked.asked == list(signatures.names(raw))
+    assert asked.asked == list(dkim_arc.names(raw))
     assert len(asked.asked) == 1 + 20
     assert (found.result, found.reason) == (Result.NOT_CHECKED, Reason.NOT_ASKED)
     assert [one.result for one in found.verdicts[:40]] == [Result.PASS] * 40
@@ -190,5 +196,5 @@ def test_what_dns_says_decides_about_the_chain(
     answer: object, live: Result, replayed: Result
 ) -> None:
     asked = recorded({RELAY.name: answer})  # type: ignore[dict-item]
-    assert signatures.judge(THREE, asked, AT).arc.result is live
-    assert signatures.judge(THREE, asked, AT, replayed=True).arc.result is replayed
+    assert dkim_arc.judge(THREE, asked, AT).arc.result is live
+    assert dkim_arc.judge(THREE, asked, AT, replayed=True).arc.result is replayed

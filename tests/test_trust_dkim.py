@@ -8,9 +8,16 @@ from datetime import UTC, datetime
 
 import pytest
 
-from ingest.trust import signatures
-from ingest.trust.answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure, recorded
-from ingest.trust.verdict import Alignment, Coverage, Kind, Reason, Result, Verdict
+from ingest.trust.signatures import dkim_arc
+from ingest.trust.signatures.dns_answer import (
+    Answer,
+    Found,
+    NoSuchKey,
+    NotAsked,
+    TemporaryFailure,
+    recorded,
+)
+from ingest.trust.signatures.verdict import Alignment, Coverage, Kind, Reason, Result, Verdict
 from tests import mails
 from tests.signing import ED25519, HEADERS, RSA, SIGNERS, Signer, record, rsa_record, sign, zone
 
@@ -33,7 +40,7 @@ def judge(
     replayed: bool = False,
 ) -> tuple[Verdict, ...]:
     lookup = zone() if answers is None else recorded(answers)
-    return signatures.judge(raw, lookup, at, replayed=replayed).dkim
+    return dkim_arc.judge(raw, lookup, at, replayed=replayed).dkim
 
 
 def outcome(raw: bytes, **how: object) -> tuple[Result, Reason]:
@@ -74,7 +81,7 @@ def test_each_signature_is_judged_by_itself() -> None:
         ("example.com", Result.PERMERROR, 1),
         ("example.org", Result.PASS, 2),
     ]
-    assert signatures.names(raw) == (ED25519.name, "s1._domainkey.example.com", RSA.name)
+    assert dkim_arc.names(raw) == (ED25519.name, "s1._domainkey.example.com", RSA.name)
 
 
 @pytest.mark.parametrize(
@@ -249,14 +256,14 @@ def test_what_a_signature_says(raw: bytes, expected: tuple[Result, Reason]) -> N
 )
 def test_names_that_dns_cannot_have(domain: str, selector: str) -> None:
     raw = sign(PATCH, Signer(domain, selector))
-    assert signatures.names(raw) == ()
+    assert dkim_arc.names(raw) == ()
     assert outcome(raw) == (Result.PERMERROR, Reason.BAD_NAME)
 
 
 def test_an_international_domain_is_looked_up_by_its_a_label() -> None:
     name = "s1._domainkey.xn--e1afmkfd.example"
     raw = sign(PATCH, Signer("пример.example"))
-    assert signatures.names(raw) == (name,)
+    assert dkim_arc.names(raw) == (name,)
     found = judge(raw, {name: Found(rsa_record(1 << 2047, 65537))})
     assert found[0].domain == "xn--e1afmkfd.example"
 
@@ -361,9 +368,9 @@ def test_of_a_thousand_signatures_five_are_verified() -> None:
     )
     raw = one * 5 + others + PATCH
     asked = zone()
-    found = signatures.judge(raw, asked, AT).dkim
+    found = dkim_arc.judge(raw, asked, AT).dkim
     assert asked.asked == [RSA.name]
-    assert signatures.names(raw) == (RSA.name,)
+    assert dkim_arc.names(raw) == (RSA.name,)
     assert [verdict.result for verdict in found[:5]] == [Result.PASS] * 5
     assert {verdict.reason for verdict in found[5:]} == {Reason.TOO_MANY}
     assert len(found) == 50
@@ -386,4 +393,4 @@ def test_signatures_of_odd_sizes(signer: Signer, octets: bytes) -> None:
 def test_a_mail_without_signatures() -> None:
     assert judge(PATCH) == ()
     assert judge(b"") == ()
-    assert signatures.names(PATCH) == ()
+    assert dkim_arc.names(PATCH) == ()

@@ -7,7 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.trust.domain import alignment, ascii_domain, key_name, organisation
-from ingest.trust.verdict import Alignment
+from ingest.trust.signatures.verdict import Alignment
 
 
 @pytest.mark.parametrize(

@@ -16,8 +16,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.trust import patatt as ours
-from ingest.trust.verdict import Alignment, Coverage, Kind, Reason, Result, Verdict
+from ingest.trust.signatures import patatt as ours
+from ingest.trust.signatures.verdict import Alignment, Coverage, Kind, Reason, Result, Verdict
 from tests import mails
 from tests.signing import KEYS
 

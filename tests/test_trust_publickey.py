@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.trust.publickey import KeyType, PublicKey, Refused, public_key
-from ingest.trust.verdict import Reason
+from ingest.trust.signatures.public_key import KeyType, PublicKey, Refused, public_key
+from ingest.trust.signatures.verdict import Reason
 from tests.signing import record, rsa_record
 
 RSA = record("rsa-2048.pem")

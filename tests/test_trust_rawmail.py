@@ -10,8 +10,8 @@ from dkim.canonicalization import Relaxed, Simple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.trust.rawmail import Body, Form, RawMail, read, select
-from ingest.trust.verdict import Reason
+from ingest.trust.signatures.signed_message import Body, Form, RawMail, read, select
+from ingest.trust.signatures.verdict import Reason
 
 PIECES = st.sampled_from(b"\n,\r\n,\r, ,\t,  ,a,From: x,To:y,From ,:,\xff,\0".split(b","))
 

@@ -8,11 +8,18 @@ from datetime import datetime
 import dns.rcode
 import pytest
 
-from ingest.setting import InetAddress
-from ingest.trust import signatures
-from ingest.trust.answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure, recorded
-from ingest.trust.resolve import MAX_TEXT, Known, Resolver, Servers
-from ingest.trust.verdict import Reason, Result
+from ingest.config.values import InetAddress
+from ingest.trust.dns import MAX_TEXT, Known, Resolver, Servers
+from ingest.trust.signatures import dkim_arc
+from ingest.trust.signatures.dns_answer import (
+    Answer,
+    Found,
+    NoSuchKey,
+    NotAsked,
+    TemporaryFailure,
+    recorded,
+)
+from ingest.trust.signatures.verdict import Reason, Result
 from tests import mails
 from tests.nameserver import Say, fails, lies, nameserver, silent, texts
 from tests.signing import ED25519, RSA, record, sign
@@ -156,8 +163,8 @@ def test_from_names_to_verdicts() -> None:
     raw = sign(sign(mails.patch("a@example.org", "[PATCH] x")), ED25519)
     zone = {RSA.name: texts(record(RSA.key)), ED25519.name: fails()}
     with nameserver(zone) as server:
-        answers = Resolver(server.servers).resolve(signatures.names(raw))
-        found = signatures.judge(raw, recorded(answers), datetime(2026, 3, 2)).dkim
+        answers = Resolver(server.servers).resolve(dkim_arc.names(raw))
+        found = dkim_arc.judge(raw, recorded(answers), datetime(2026, 3, 2)).dkim
     assert [(one.result, one.reason) for one in found] == [
         (Result.TEMPERROR, Reason.DNS_FAILED),
         (Result.PASS, Reason.HOLDS),

@@ -8,8 +8,8 @@ from hypothesis import strategies as st
 
 from ingest.mail.message import Address
 from ingest.mail.parse import parse
+from ingest.trust.from_munging import Rewriting, Rewritten, Undone, rewritten, suspect
 from ingest.trust.person import submitter
-from ingest.trust.rewritten import Rewriting, Rewritten, Undone, rewritten, suspect
 from tests import mails
 
 ADA = Address("Ada Byron", "ada@example.org")

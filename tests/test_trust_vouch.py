@@ -6,9 +6,9 @@ from datetime import datetime
 
 import pytest
 
-from ingest.trust.answer import Answer, Found
-from ingest.trust.verdict import Kind, Reason, Result
-from ingest.trust.vouch import verified, vouch
+from ingest.trust.signatures.authenticate import verified, vouch
+from ingest.trust.signatures.dns_answer import Answer, Found
+from ingest.trust.signatures.verdict import Kind, Reason, Result
 from tests import mails
 from tests.signing import ED25519, RELAY, RSA, SIGNERS, Signer, arc, record, sign
 

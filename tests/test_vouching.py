@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from ingest.check import check
-from ingest.config import Config
+from ingest.config.file import Config
+from ingest.reports.check import check
 from ingest.store import schema
-from ingest.store.database import open_store
-from ingest.store.vouching import Stored, read_vouching
-from ingest.trust import signatures
-from ingest.trust.verdict import Reason, Result
+from ingest.store.engine import open_store
+from ingest.store.write.authentication import Stored, read_vouching
+from ingest.trust.signatures import dkim_arc
+from ingest.trust.signatures.verdict import Reason, Result
 from tests import mails
 from tests.command import ingest, ingest_ok
 from tests.daemon import short_folder
@@ -286,7 +286,7 @@ def test_the_real_archive_asks_for_each_name_once(
     """With the wrong key for each, no signature in it holds; and nothing but a replay that asks
     makes the answers differ from those of the mail alone."""
     url = f"sqlite:///{tmp_path}/store.db"
-    needed = {name for _, raw in corpus for name in signatures.names(raw)}
+    needed = {name for _, raw in corpus for name in dkim_arc.names(raw)}
     with nameserver(AnyName()) as server:
         (tmp_path / "c.toml").write_text(f"[trust]\n{nameservers(server)}\n")
         words = ("--database", url, "--config", "c.toml", "replay", "-q", "--dns", str(archive))

@@ -15,10 +15,10 @@ import resource
 import sys
 from collections.abc import Sequence
 
-from ingest import setting
-from ingest.intake import activation
-from ingest.intake.envelope import Body, Envelope, Taken, Verdict
-from ingest.intake.listener import Limits, ListenerConfig, Protocol, listen
+from ingest.config import values
+from ingest.net import systemd_sockets
+from ingest.smtp.envelope import Body, Envelope, Taken, Verdict
+from ingest.smtp.server import Limits, ListenerConfig, Protocol, listen
 
 
 class Counting:
@@ -36,14 +36,15 @@ async def main(protocol: str, address: str, limits: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     config = ListenerConfig(
         protocol=Protocol(protocol),
-        address=None if address == "handed" else setting.socket(address),
+        address=None if address == "handed" else values.socket(address),
         hostname="mail.example.org",
         limits=Limits(**json.loads(limits)),
     )
     socks = []
     if address == "handed":
         socks = [
-            activation.take(one.descriptor) for one in activation.handed(os.environ, os.getpid())
+            systemd_sockets.take(one.descriptor)
+            for one in systemd_sockets.handed(os.environ, os.getpid())
         ]
         assert socks
     listener = await listen(config, Counting(), socks=socks)

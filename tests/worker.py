@@ -23,10 +23,10 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 
-from ingest.config import Config
-from ingest.pipeline import derive_or_fail, store_mail
-from ingest.store.database import open_store, write_transaction
-from ingest.store.incoming import Delivery
+from ingest.config.file import Config
+from ingest.model import Delivery
+from ingest.pipeline.derive import derive_or_fail, store_mail
+from ingest.store.engine import open_store, write_transaction
 from tests import mails
 
 # A server that forks workers once the heavy modules are imported: one starts in milliseconds

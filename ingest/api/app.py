@@ -29,20 +29,20 @@ from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ingest.api import files, reading, writing
-from ingest.api.answer import Json, refused
-from ingest.api.asking import Refused
 from ingest.api.context import Context
-from ingest.api.limit import Buckets
+from ingest.api.endpoints import downloads, read, write
 from ingest.api.openapi import describe
-from ingest.api.pages import routes as pages
-from ingest.api.pages.layout import missing
+from ingest.api.params import Refused
 from ingest.api.proxies import Proxies
-from ingest.api.site import VERSIONS
-from ingest.config import ApiConfig, Config
-from ingest.setting import UnixAddress
-from ingest.store.clock import utcnow
-from ingest.store.raw import DamagedRawError
+from ingest.api.rate_limit import Buckets
+from ingest.api.responses import Json, refused
+from ingest.api.urls import VERSIONS
+from ingest.api.web import routes as pages
+from ingest.api.web.layout import missing
+from ingest.clock import utcnow
+from ingest.config.file import ApiConfig, Config
+from ingest.config.values import UnixAddress
+from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.reader import ClientGone, Reader
 
 log = logging.getLogger(__name__)
@@ -103,7 +103,7 @@ def _bound_writes(engine: Engine, seconds: float) -> None:
 Writer = Callable[[Request, bytes], Response]
 
 
-def _writes(write: Writer) -> Callable[[Request], Awaitable[Response]]:
+def _writes(writer: Writer) -> Callable[[Request], Awaitable[Response]]:
     """An endpoint with a body, which is read in bounded memory, then handled in a thread."""
 
     async def endpoint(request: Request) -> Response:
@@ -111,11 +111,11 @@ def _writes(write: Writer) -> Callable[[Request], Awaitable[Response]]:
         try:
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > writing.MAX_BODY:
+                if len(body) > write.MAX_BODY:
                     raise Refused(413, {"detail": "The body is too large."})
         except ClientDisconnect:
             return Response(status_code=400)
-        return await run_in_threadpool(write, request, bytes(body))
+        return await run_in_threadpool(writer, request, bytes(body))
 
     return endpoint
 
@@ -177,42 +177,42 @@ register_url_convertor("row", _RowNumber())
 def _routes() -> list[BaseRoute]:
     get, put = ["GET"], ["PUT", "PATCH"]
     return [
-        Route("/api", reading.index, methods=get),
+        Route("/api", read.index, methods=get),
         Route("/api/schema", _schema, methods=get),
-        Route("/api/bundles", reading.bundles, methods=get),
-        Route("/api/bundles/{id:row}", reading.bundle, methods=get),
-        Route("/api/covers", reading.covers, methods=get),
-        Route("/api/covers/{id:row}", reading.cover, methods=get),
-        Route("/api/covers/{id:row}/comments", reading.cover_comments, methods=get),
-        Route("/api/covers/{id:row}/comments/{comment_id:row}", reading.cover_comment, methods=get),
-        Route("/api/events", reading.events, methods=get),
-        Route("/api/patches", reading.patches, methods=get),
-        Route("/api/patches/{id:row}", reading.patch, methods=get),
-        Route("/api/patches/{id:row}", _writes(writing.update_patch), methods=put),
-        Route("/api/patches/{id:row}/comments", reading.patch_comments, methods=get),
-        Route(
-            "/api/patches/{id:row}/comments/{comment_id:row}", reading.patch_comment, methods=get
-        ),
-        Route("/api/patches/{id:row}/checks", reading.patch_checks, methods=get),
-        Route("/api/patches/{id:row}/checks", _writes(writing.add_patch_check), methods=["POST"]),
-        Route("/api/patches/{id:row}/checks/{check_id:row}", reading.patch_check, methods=get),
-        Route("/api/people", reading.people, methods=get),
-        Route("/api/people/{id:row}", reading.person, methods=get),
-        Route("/api/projects", reading.projects, methods=get),
-        Route("/api/projects/{id:part}", reading.project, methods=get),
-        Route("/api/series", reading.series_list, methods=get),
-        Route("/api/series/{id:row}", reading.series, methods=get),
-        Route("/api/users", reading.users, methods=get),
-        Route("/api/users/{id:row}", reading.user, methods=get),
-        Route("/patch/{id:row}/{form:form}", files.patch_by_number, methods=get),
-        Route("/cover/{id:row}/mbox", files.cover_by_number, methods=get),
-        Route("/series/{id:row}/{form:form}", files.series, methods=get),
+        Route("/api/bundles", read.bundles, methods=get),
+        Route("/api/bundles/{id:row}", read.bundle, methods=get),
+        Route("/api/covers", read.covers, methods=get),
+        Route("/api/covers/{id:row}", read.cover, methods=get),
+        Route("/api/covers/{id:row}/comments", read.cover_comments, methods=get),
+        Route("/api/covers/{id:row}/comments/{comment_id:row}", read.cover_comment, methods=get),
+        Route("/api/events", read.events, methods=get),
+        Route("/api/patches", read.patches, methods=get),
+        Route("/api/patches/{id:row}", read.patch, methods=get),
+        Route("/api/patches/{id:row}", _writes(write.update_patch), methods=put),
+        Route("/api/patches/{id:row}/comments", read.patch_comments, methods=get),
+        Route("/api/patches/{id:row}/comments/{comment_id:row}", read.patch_comment, methods=get),
+        Route("/api/patches/{id:row}/checks", read.patch_checks, methods=get),
+        Route("/api/patches/{id:row}/checks", _writes(write.add_patch_check), methods=["POST"]),
+        Route("/api/patches/{id:row}/checks/{check_id:row}", read.patch_check, methods=get),
+        Route("/api/people", read.people, methods=get),
+        Route("/api/people/{id:row}", read.person, methods=get),
+        Route("/api/projects", read.projects, methods=get),
+        Route("/api/projects/{id:part}", read.project, methods=get),
+        Route("/api/series", read.series_list, methods=get),
+        Route("/api/series/{id:row}", read.series, methods=get),
+        Route("/api/users", read.users, methods=get),
+        Route("/api/users/{id:row}", read.user, methods=get),
+        Route("/patch/{id:row}/{form:form}", downloads.patch_by_number, methods=get),
+        Route("/cover/{id:row}/mbox", downloads.cover_by_number, methods=get),
+        Route("/series/{id:row}/{form:form}", downloads.series, methods=get),
         Route(
             "/project/{link:part}/patch/{msgid:msgid}/{form:form}",
-            files.patch_by_msgid,
+            downloads.patch_by_msgid,
             methods=get,
         ),
-        Route("/project/{link:part}/cover/{msgid:msgid}/mbox", files.cover_by_msgid, methods=get),
+        Route(
+            "/project/{link:part}/cover/{msgid:msgid}/mbox", downloads.cover_by_msgid, methods=get
+        ),
     ]
 
 

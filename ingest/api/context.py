@@ -13,11 +13,11 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine
 from starlette.requests import Request
 
-from ingest.api.asking import Asked, Refused
-from ingest.api.site import Site
-from ingest.config import ApiConfig, Config
-from ingest.store.accounts import Account, find_account
-from ingest.store.database import write_transaction
+from ingest.api.params import Asked, Refused
+from ingest.api.urls import Site
+from ingest.config.file import ApiConfig, Config
+from ingest.store.activity.accounts import Account, find_account
+from ingest.store.engine import write_transaction
 from ingest.store.reader import Reading
 
 

@@ -20,8 +20,8 @@ from sqlalchemy import Connection
 from ingest.api.trailers import given
 from ingest.mail.message import Address
 from ingest.patch.trailer import Trailer
-from ingest.store import read
-from ingest.store.read import MessageRow
+from ingest.store.read import messages
+from ingest.store.read.messages import MessageRow
 
 # What Patchwork collects from replies.
 GIVEN = ("Acked-by", "Reviewed-by", "Tested-by")
@@ -71,7 +71,7 @@ def file_name(name: str) -> str:
 def _covers(connection: Connection, rows: Iterable[MessageRow]) -> dict[int, int]:
     """The covers of their series, by series."""
     ids = {row.series_id for row in rows if row.series_id is not None}
-    found = read.series_by_id(connection, ids)
+    found = messages.series_by_id(connection, ids)
     return {one.id: one.cover_id for one in found if one.cover_id is not None}
 
 

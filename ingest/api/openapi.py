@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from ingest import __version__
-from ingest.api import finding
-from ingest.api.asking import MAX_VALUE, MAX_VALUES
-from ingest.api.site import VERSIONS
-from ingest.store.checks import STATES
-from ingest.store.events import Category
+from ingest.api import queries
+from ingest.api.params import MAX_VALUE, MAX_VALUES
+from ingest.api.urls import VERSIONS
+from ingest.store.activity.checks import STATES
+from ingest.store.activity.events import Category
 
 Schema = dict[str, Any]
 
@@ -88,7 +88,7 @@ def _paths() -> dict[str, Schema]:
         "/": {"get": _get("Where things are.", {"type": "object"})},
         "/bundles/": {"get": _list("Bundles: there are none.", {"type": "object"}, ("id", "name"))},
         "/covers/": {
-            "get": _list("Cover letters.", _ref("Cover"), finding.COVER_ORDERS, of_messages)
+            "get": _list("Cover letters.", _ref("Cover"), queries.COVER_ORDERS, of_messages)
         },
         "/covers/{id}/": _one("A cover letter.", "CoverDetail", moves=True),
         "/covers/{id}/comments/": {
@@ -113,7 +113,7 @@ def _paths() -> dict[str, Schema]:
                 ],
             )
         },
-        "/patches/": {"get": _list("Patches.", _ref("Patch"), finding.PATCH_ORDERS, of_patches)},
+        "/patches/": {"get": _list("Patches.", _ref("Patch"), queries.PATCH_ORDERS, of_patches)},
         "/patches/{id}/": {
             **_one("A patch.", "PatchDetail", moves=True),
             "put": _write("Set what is named.", _change(), "PatchDetail"),
@@ -160,7 +160,7 @@ def _paths() -> dict[str, Schema]:
             "get": _list(
                 "Series.",
                 _ref("Series"),
-                finding.SERIES_ORDERS,
+                queries.SERIES_ORDERS,
                 [*of_project, _query("submitter", _VALUE, many=True), _query("q", _VALUE), *dated],
             )
         },

@@ -12,8 +12,9 @@ from sqlalchemy import Connection, select
 
 from ingest.mail.message import Address
 from ingest.patch.trailer import Trailer
-from ingest.store import read, schema
-from ingest.store.bulk import is_any
+from ingest.store import schema
+from ingest.store.read import messages
+from ingest.store.sql import is_any
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,7 +41,7 @@ def given(connection: Connection, message_ids: Iterable[int]) -> list[Given]:
         connection.execute(query), key=lambda row: (row.date is None, row.date, row.msgid)
     )
     found = []
-    for reply in read.messages(connection, [row.id for row in replies]):
+    for reply in messages.messages(connection, [row.id for row in replies]):
         assert reply.parent_id is not None
         found += [Given(one, reply.parent_id, reply.key, reply.submitter) for one in reply.trailers]
     return found

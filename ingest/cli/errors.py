@@ -71,12 +71,12 @@ def _one_line(wrong: click.ClickException) -> str:
 def _explained(error: Exception) -> tuple[str, int]:
     from sqlalchemy.exc import DBAPIError
 
-    from ingest.config import ConfigError
-    from ingest.intake.endpoint import ListenError
-    from ingest.intake.source import SourceError
-    from ingest.parsers import ParserError
-    from ingest.store.database import StoreError, one_line
-    from ingest.store.raw import DamagedRawError
+    from ingest.config.file import ConfigError
+    from ingest.net.bind import ListenError
+    from ingest.replay.process_pool import ParserError
+    from ingest.sources.source import SourceError
+    from ingest.store.engine import StoreError, one_line
+    from ingest.store.inbox.codec import DamagedRawError
 
     match error:
         case ConfigError() | ListenError() | ParserError() | SourceError() | StoreError():

@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from sqlalchemy import Engine
 
-from ingest import setting
-from ingest.config import Config, ConfigError, TrustConfig, load_config
-from ingest.intake.source import printable
-from ingest.store.database import NoStoreError, StoreError, open_store
+from ingest.config import values
+from ingest.config.file import Config, ConfigError, TrustConfig, load_config
+from ingest.sources.source import printable
+from ingest.store.engine import NoStoreError, StoreError, open_store
 
 if TYPE_CHECKING:
-    from ingest.replay import Ask
+    from ingest.replay.replay import Ask
 
 DEFAULT_DATABASE = "sqlite:///ingest.db"
 # A file that may be anywhere and of any name; the command itself says what is wrong with it.
@@ -27,12 +27,12 @@ BASE_URL = "http://localhost:8000"
 
 
 def list_ids(
-    _ctx: click.Context, _param: click.Parameter, values: tuple[str, ...]
+    _ctx: click.Context, _param: click.Parameter, names: tuple[str, ...]
 ) -> tuple[str, ...]:
     """The callback of an option that names lists."""
     try:
-        return tuple(setting.list_id(one) for one in values)
-    except setting.Unfit as error:
+        return tuple(values.list_id(one) for one in names)
+    except values.Unfit as error:
         raise click.BadParameter(f"must be {error}") from None
 
 
@@ -133,7 +133,7 @@ def _url_in(path: Path) -> str | None:
 def asker(trust: TrustConfig) -> Ask:
     """What asks DNS for keys, as the configuration says. Raises `ConfigError` where nobody can
     be asked."""
-    from ingest.trust.resolve import Resolver, Servers
+    from ingest.trust.dns import Resolver, Servers
 
     try:
         return Resolver(Servers(trust.nameservers)).resolve

@@ -12,7 +12,7 @@ import click
 from ingest.cli.terminal import safe_line
 
 if TYPE_CHECKING:
-    from ingest.intake.source import Source
+    from ingest.sources.source import Source
 
 
 @contextmanager

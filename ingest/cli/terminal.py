@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import click
 
 from ingest.mail.message import Address
-from ingest.trust.verdict import Alignment, Kind, Verdict
+from ingest.trust.signatures.verdict import Alignment, Kind, Verdict
 
 # C0 and C1 controls but newline and tab, and the characters that reorder what is read
 # (Unicode TR 36, 3.1): mail is full of other people's text.

@@ -22,14 +22,14 @@ from datetime import datetime
 from sqlalchemy import Engine, event, text
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingest.daemon.journal import LOG
-from ingest.daemon.recording import Trouble, trouble_of
-from ingest.intake.envelope import Body, Envelope, Later, Taken, Verdict, Why
+from ingest.clock import utcnow
+from ingest.daemon.monitoring.log import LOG
+from ingest.daemon.recorder import Trouble, trouble_of
 from ingest.mail.defect import Defect
-from ingest.store.clock import utcnow
-from ingest.store.database import BUSY_SECONDS, one_line, write_transaction
-from ingest.store.incoming import Delivery
-from ingest.store.queue import enqueue
+from ingest.model import Delivery
+from ingest.smtp.envelope import Body, Envelope, Later, Taken, Verdict, Why
+from ingest.store.engine import BUSY_SECONDS, one_line, write_transaction
+from ingest.store.inbox.queue import enqueue
 
 # Seconds between two looks of a thread that has nothing to do.
 _LOOK = 1.0

@@ -27,20 +27,20 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingest.config import Config
-from ingest.daemon.journal import log_event
-from ingest.daemon.outcome import Outcome, What, of_claim, of_set_aside
-from ingest.daemon.recording import record_claims
-from ingest.daemon.workers import Answer, Fallen, Workers, WorkersStoppedError
-from ingest.pipeline import Failure
-from ingest.store.clock import utcnow
-from ingest.store.database import BUSY_SECONDS, one_line, unflushed_transaction
-from ingest.store.incoming import Derived
-from ingest.store.quarantine import set_aside
-from ingest.store.queue import TRIES, Claim, claim, end_all_claims, give_back, hold, renew
+from ingest.clock import utcnow
+from ingest.config.file import Config
+from ingest.daemon.monitoring.log import log_event
+from ingest.daemon.monitoring.outcome import Outcome, What, of_claim, of_set_aside
+from ingest.daemon.recorder import record_claims
+from ingest.daemon.workers.pool import Answer, Fallen, Workers, WorkersStoppedError
+from ingest.model import Derived
+from ingest.pipeline.derive import Failure
+from ingest.store.engine import BUSY_SECONDS, one_line, unflushed_transaction
+from ingest.store.inbox.quarantine import set_aside
+from ingest.store.inbox.queue import TRIES, Claim, claim, end_all_claims, give_back, hold, renew
 
 if TYPE_CHECKING:
-    from ingest.daemon.vouched import Vouched
+    from ingest.daemon.dns.stage import Vouched
 
 
 @dataclass(frozen=True, slots=True)

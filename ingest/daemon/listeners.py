@@ -14,15 +14,15 @@ import socket
 import ssl
 from collections.abc import Mapping, Sequence
 
-from ingest.config import Config
-from ingest.daemon.journal import log_event
-from ingest.intake import activation
-from ingest.intake.allowed import Networks
-from ingest.intake.envelope import Gate
-from ingest.intake.limits import Limits, ListenerConfig, Protocol
-from ingest.intake.listener import Listener, ListenError, listen
-from ingest.intake.sessions import ListenerStats
-from ingest.setting import Address
+from ingest.config.file import Config
+from ingest.config.values import Address
+from ingest.daemon.monitoring.log import log_event
+from ingest.net import systemd_sockets
+from ingest.net.networks import Networks
+from ingest.smtp.envelope import Gate
+from ingest.smtp.limits import Limits, ListenerConfig, Protocol
+from ingest.smtp.server import Listener, ListenError, listen
+from ingest.smtp.sessions import ListenerStats
 
 
 class Listeners:
@@ -158,9 +158,9 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
 def _handed(environ: Mapping[str, str]) -> dict[str, list[socket.socket]]:
     """The sockets that systemd has made for us, by name."""
     found: dict[str, list[socket.socket]] = {}
-    for one in activation.handed(environ, os.getpid()):
+    for one in systemd_sockets.handed(environ, os.getpid()):
         try:
-            sock = activation.take(one.descriptor)
+            sock = systemd_sockets.take(one.descriptor)
         except OSError as error:
             raise ListenError(
                 f"descriptor {one.descriptor}, handed over as {one.name}: {error.strerror}"

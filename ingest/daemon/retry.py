@@ -11,13 +11,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from ingest.config import Config
-from ingest.daemon.recording import Item, record_claims
-from ingest.daemon.workers import Workers
-from ingest.store.database import StoreError, one_line, write_transaction
-from ingest.store.incoming import Derived
-from ingest.store.quarantine import quarantined, set_aside
-from ingest.store.queue import DAMAGED, Claim, hold, read_claims
+from ingest.config.file import Config
+from ingest.daemon.recorder import Item, record_claims
+from ingest.daemon.workers.pool import Workers
+from ingest.model import Derived
+from ingest.store.engine import StoreError, one_line, write_transaction
+from ingest.store.inbox.quarantine import quarantined, set_aside
+from ingest.store.inbox.queue import DAMAGED, Claim, hold, read_claims
 
 # Mails that are read, derived and recorded together.
 _BATCH = 50

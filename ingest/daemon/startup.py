@@ -14,17 +14,17 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.config import API_SOCKET_MODE, Config, ConfigError
-from ingest.daemon.child import Limits
+from ingest.config.file import API_SOCKET_MODE, Config, ConfigError
+from ingest.config.packages import require_configured
+from ingest.config.values import Address, UnixAddress
 from ingest.daemon.listeners import tls_context
-from ingest.daemon.owner import refuse_owned
-from ingest.daemon.workers import start_fault
-from ingest.intake import activation
-from ingest.intake.endpoint import ListenError, bind
-from ingest.intake.limits import Protocol
-from ingest.optional import require_configured
-from ingest.setting import Address, UnixAddress
-from ingest.store.database import StoreError, open_store, parse_url
+from ingest.daemon.lock_file import refuse_owned
+from ingest.daemon.workers.pool import start_fault
+from ingest.daemon.workers.process import Limits
+from ingest.net import systemd_sockets
+from ingest.net.bind import ListenError, bind
+from ingest.smtp.limits import Protocol
+from ingest.store.engine import StoreError, open_store, parse_url
 
 # Folders in which systemd makes one for a unit: RuntimeDirectory= and StateDirectory=.
 _MADE_BY_SYSTEMD = {Path("/run"): "RuntimeDirectory", Path("/var/lib"): "StateDirectory"}
@@ -98,7 +98,7 @@ def _database(url: str, environ: Mapping[str, str], notes: list[str]) -> Iterato
 
 def _addresses(config: Config, environ: Mapping[str, str], notes: list[str]) -> Iterator[str]:
     """Bind everything at the same time, so that two settings for one address are found."""
-    given = [one.name for one in activation.handed(environ, os.getpid())]
+    given = [one.name for one in systemd_sockets.handed(environ, os.getpid())]
     names = {one.value for one in Protocol}
     for name in sorted(set(given) - names):
         yield f"systemd hands over a socket named {name}; FileDescriptorName= is lmtp or smtp"

@@ -10,7 +10,7 @@ import re
 from functools import lru_cache
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.mail import word
+from ingest.mail import encoded_word
 from ingest.mail.charset import Decoded
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address
@@ -98,8 +98,8 @@ def _sender(value: str) -> Sender:
 
 
 def _readable(name: str) -> Decoded:
-    text, defects = word.decode(name)
-    text = word.unfold(text)
+    text, defects = encoded_word.decode(name)
+    text = encoded_word.unfold(text)
     if len(text) > MAX_NAME:
         return Decoded(text[:MAX_NAME].rstrip(), defects | {Defect.NAME_CAPPED})
     return Decoded(text, defects)
@@ -178,7 +178,7 @@ class _Reader:
                 self._at = match.end()
                 return _ESCAPE.sub(r"\1", match[1]), match[0]
             self._no_quotes = True
-        match = (word.WORD.match(value, self._at) if char == "=" else None) or _TEXT.match(
+        match = (encoded_word.WORD.match(value, self._at) if char == "=" else None) or _TEXT.match(
             value, self._at
         )
         if match:

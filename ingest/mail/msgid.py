@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import re
 
-from ingest.mail import word
+from ingest.mail import encoded_word
 
 MAX_LENGTH = 250
 MAX_REFERENCES = 200
@@ -39,7 +39,7 @@ def ids(value: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(value.split()))
     found = _scan(value)
     if not found and "=?" in value:
-        found = _scan(word.decode(value).text)
+        found = _scan(encoded_word.decode(value).text)
     return tuple(dict.fromkeys(found))
 
 

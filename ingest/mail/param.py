@@ -11,7 +11,7 @@ from functools import lru_cache
 from typing import NamedTuple
 from urllib.parse import unquote_to_bytes
 
-from ingest.mail import charset, word
+from ingest.mail import charset, encoded_word
 
 _MAX_CHARS = 8 * 1024
 _MAX_KNOWN = 60  # of a value that is remembered: a type, a charset, and no boundary
@@ -74,7 +74,7 @@ def filename(disposition: Parameters, content_type: Parameters) -> str | None:
     name = disposition.values.get("filename") or content_type.values.get("name")
     if not name:
         return None
-    text = word.unfold(word.decode(name).text).replace("\\", "/").rpartition("/")[2]
+    text = encoded_word.unfold(encoded_word.decode(name).text).replace("\\", "/").rpartition("/")[2]
     return text[:_MAX_FILENAME] or None
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING
 
-from ingest.mail import address, date, header, lists, mime, msgid, word
+from ingest.mail import address, date, encoded_word, header, lists, mime, msgid
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, Message
 
@@ -100,8 +100,8 @@ def _own_id(values: Sequence[str] | None, data: bytes) -> tuple[str, frozenset[D
 def _subject(values: Sequence[str] | None) -> tuple[str, frozenset[Defect]]:
     if not values:
         return "", _NONE
-    text, flaws = word.decode(values[0])
-    text = word.unfold(text)
+    text, flaws = encoded_word.decode(values[0])
+    text = encoded_word.unfold(text)
     if len(text) > _MAX_SUBJECT:
         return text[:_MAX_SUBJECT].rstrip(), flaws | {Defect.SUBJECT_CAPPED}
     return text, flaws

@@ -15,13 +15,13 @@ from dataclasses import replace
 
 from ingest.frozen import frozen
 from ingest.mail.defect import Defect
+from ingest.mail.encoded_word import decode
 from ingest.mail.message import Address, Message, Part
-from ingest.mail.word import decode
 from ingest.patch.dependency import dependencies
 from ingest.patch.diff import Split, commentary, find
 from ingest.patch.identity import identify, patch_id, patchwork_hash
-from ingest.patch.inbody import in_body, scissors, strip_mail_header
-from ingest.patch.pullrequest import pull_request
+from ingest.patch.in_body import in_body, scissors, strip_mail_header
+from ingest.patch.pull_request import pull_request
 from ingest.patch.subject import Subject, parse_subject
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reason, Reply, Submission
 from ingest.patch.trailer import MAX_TRAILERS, message_trailers, reply_trailers

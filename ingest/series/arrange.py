@@ -17,8 +17,8 @@ from datetime import datetime
 from ingest.frozen import frozen
 from ingest.series.draft import Draft, Rule, is_cover
 from ingest.series.facts import Facts, Kind
-from ingest.series.gather import gather
-from ingest.series.mend import mend
+from ingest.series.group import gather
+from ingest.series.repair import mend
 from ingest.series.thread import Thread, thread
 
 # A pin with this target makes its message stand alone.

@@ -17,11 +17,11 @@ from collections.abc import Callable, Iterable, Mapping
 
 from sqlalchemy import Connection, select, text
 
+from ingest.model import Derived
 from ingest.series.facts import bucket, digest63
 from ingest.store import schema
-from ingest.store.bulk import chunks, is_any
-from ingest.store.incoming import Derived
-from ingest.store.reach import reach
+from ingest.store.sql import chunks, is_any
+from ingest.store.write.reachable import reach
 
 STRIPES = 128
 

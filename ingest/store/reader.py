@@ -19,7 +19,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
-from ingest.store.database import reading_engine
+from ingest.store.engine import reading_engine
 
 log = logging.getLogger(__name__)
 

@@ -11,7 +11,7 @@ from functools import cache
 import idna
 from publicsuffixlist import PublicSuffixList
 
-from ingest.trust.verdict import Alignment
+from ingest.trust.signatures.verdict import Alignment
 
 MAX_NAME = 253  # octets as text, RFC 1035 2.3.4
 MAX_LABEL = 63

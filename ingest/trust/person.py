@@ -11,7 +11,7 @@ from dataclasses import field
 from ingest.frozen import frozen
 from ingest.mail.message import Address, Message
 from ingest.trust.domain import ascii_domain
-from ingest.trust.rewritten import Rewriting, Undone, rewritten
+from ingest.trust.from_munging import Rewriting, Undone, rewritten
 
 
 @frozen
@@ -35,7 +35,7 @@ def submitter(message: Message) -> Submitter:
     `X-Original-From` is what Google Groups and b4's relay write when they replace From by an
     address of their own. It counts only where From itself says that it was replaced, by "via"
     in the name or by its address; else anybody could sign with it as somebody else. See
-    `trust.rewritten` for the other habits.
+    `trust.from_munging` for the other habits.
     """
     found = rewritten(message)
     if found is None:

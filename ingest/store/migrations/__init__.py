@@ -1,1 +1,1 @@
-"""Schema migrations (Alembic), run by `store.database` inside a transaction of its own."""
+"""Schema migrations (Alembic), run by `store.engine` inside a transaction of its own."""

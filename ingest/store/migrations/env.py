@@ -1,4 +1,4 @@
-"""Alembic's way in: runs on the connection that `store.database` hands over, and commits nothing.
+"""Alembic's way in: runs on the connection that `store.engine` hands over, and commits nothing.
 
 Opening and committing is the caller's, so that a migration and the check that it is needed
 happen under one lock.

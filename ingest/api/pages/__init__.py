@@ -1,1 +1,0 @@
-"""Pages for people: the same records, rendered on the server, of use without scripts."""

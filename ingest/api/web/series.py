@@ -1,0 +1,162 @@
+"""One series: what has come and what is missing, its revisions, what reviewers gave, and which
+domains vouch for it."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from ingest.api.authentication import differing, verified_domains
+from ingest.api.context import Ask, ask
+from ingest.api.endpoints.read import moved
+from ingest.api.params import not_found
+from ingest.api.prefetch import around
+from ingest.api.trailers import given
+from ingest.api.urls import name_of, path_of
+from ingest.api.web.html import Content, Html, el, join
+from ingest.api.web.layout import page, pairs, person, when
+from ingest.api.web.text import words
+from ingest.store.read import messages
+from ingest.store.read.messages import MessageRow, SeriesRow
+from ingest.store.read.revisions import superseded_by, supersedes
+
+_MOST_MISSING = 20
+
+
+def series(request: Request) -> Response:
+    """By number alone: it is shown as one of its list's."""
+    one = ask(request)
+    with one.read() as connection:
+        rows = messages.series_by_id(connection, [one.number()])
+        if not rows:
+            return moved(connection, "series", one.number(), lambda to: f"/series/{to}/")
+        link = _link(connection, rows[0], one)
+    return RedirectResponse(f"{path_of('project', link, 'list')}?series={rows[0].id}", 302)
+
+
+def _link(connection: Connection, row: SeriesRow, one: Ask) -> str:
+    ids = messages.members(connection, [row.id]).get(row.id, [])
+    ids += [row.cover_id] if row.cover_id is not None else []
+    names = sorted({name for some in messages.lists_of(connection, ids).values() for name in some})
+    return one.site.config.link_name(names[0]) if names else "-"
+
+
+def come(row: SeriesRow) -> Html:
+    """How much of it has come."""
+    if row.received_all:
+        return el("span", f"all {row.total}", class_="good")
+    return el("span", f"{row.received_total} of {row.total}", class_="bad")
+
+
+def by_number(one: Ask, link: str, number: int) -> Response:
+    path = path_of("project", link, "list")
+    with one.read() as connection:
+        rows = messages.series_by_id(connection, [number])
+        if not rows:
+            return moved(connection, "series", number, lambda to: f"{path}?series={to}")
+        row = rows[0]
+        ids = messages.members(connection, [row.id]).get(row.id, [])
+        members = list(messages.messages(connection, ids, brief=True))
+        cover = next(messages.messages(connection, [row.cover_id] if row.cover_id else []), None)
+        if not members and cover is None:
+            raise not_found()
+        near = around(connection, members, dated=False)
+        parents = [*ids, row.cover_id] if row.cover_id is not None else ids
+        said = given(connection, parents)
+        domains = verified_domains(connection, members)
+        earlier = supersedes(connection, [row.id]).get(row.id)
+        later = messages.series_by_id(connection, superseded_by(connection, row.id, row.key))
+        found = messages.find_message(connection, earlier.key) if earlier is not None else []
+        before = [each.series_id for each in messages.messages(connection, found, brief=True)]
+    to_each = Counter(each.to for each in said)
+    to_all = [each for each in said if each.to == row.cover_id]
+    version = f", v{row.version}" if row.version > 1 else ""
+    facts: list[tuple[str, Content]] = [
+        ("From", person(row.submitter)),
+        ("Date", when(row.date)),
+        ("Come", join(come(row), _missing(row, members))),
+        *(
+            ("Supersedes", el("a", "an earlier revision", href=f"{path}?series={each}"))
+            for each in before[:1]
+            if each is not None
+        ),
+        *(
+            (
+                "Superseded by",
+                el("a", f"v{each.version} of ", when(each.date), href=f"{path}?series={each.id}"),
+            )
+            for each in later
+        ),
+        *((each.trailer.key, each.trailer.value) for each in to_all),
+    ]
+    shown = [
+        el(
+            "tr",
+            el("td", _number(each), class_="narrow"),
+            el(
+                "td",
+                el("a", each.name, href=path_of("project", link, "patch", name_of(each.msgid))),
+            ),
+            el("td", each.standing, class_="narrow", data_label="State:"),
+            el("td", near.checks.get(each.id, ""), class_="narrow", data_label="Check:"),
+            el("td", to_each[each.id] or "", class_="narrow", data_label="Trailers:"),
+            el("td", ", ".join(sorted(domains[each.id])), data_label="Verified:"),
+        )
+        for each in members
+    ]
+    heads = ("Number", "Patch", "State", "Check", "Trailers given", "Verified domain")
+    return page(
+        f"{row.name or '(no name)'}{version}",
+        pairs(facts),
+        el("p", el("a", "Download for git am", href=f"/series/{row.id}/mbox/"), class_="actions")
+        if members
+        else None,
+        el("h2", "Patches"),
+        el("p", "Not all patches carry the same verified domain.", class_="bad")
+        if differing(domains.values())
+        else None,
+        el(
+            "table",
+            el("thead", el("tr", [el("th", head, scope="col") for head in heads])),
+            el("tbody", shown),
+        )
+        if shown
+        else el("p", "None has come yet."),
+        join(
+            el("h2", "Cover letter"),
+            words(cover.content),
+            el(
+                "p",
+                el(
+                    "a",
+                    "The cover with its replies",
+                    href=path_of("project", link, "cover", name_of(cover.msgid)),
+                ),
+            ),
+        )
+        if cover is not None
+        else None,
+        trail=((link, path),),
+    )
+
+
+def _number(row: MessageRow) -> str:
+    return f"{row.number}.{row.minor}" if row.minor else str(row.number)
+
+
+def _missing(row: SeriesRow, members: list[MessageRow]) -> str | None:
+    if row.received_all or row.partial:
+        return None
+    have = {each.number for each in members}
+    # A forged total may be a million: no more is looked for than is said.
+    missing: list[str] = []
+    for number in range(1, row.total + 1):
+        if number not in have:
+            missing.append(str(number))
+        if len(missing) > _MOST_MISSING:
+            missing[-1] = "…"
+            break
+    return f"; missing: {', '.join(missing)}"

@@ -1,1 +1,0 @@
-"""Where mail comes from: raw bytes and where they stood; knows nothing of their content."""

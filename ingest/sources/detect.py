@@ -1,0 +1,183 @@
+"""What kind of archive a path names, and the `Source` that reads it.
+
+Input: a path, or `-` for standard input. Output: a `Source`. Refuses, with one line that says
+what was found and what to do, all that holds no mail: looking at the content, never at a name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import stat
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
+from typing import BinaryIO
+
+from ingest.sources.compressed import BrokenStreamError, Stream, open_stream
+from ingest.sources.eml import EmlFile, EmlFolder
+from ingest.sources.entry import is_mail_content, no_mail_reason
+from ingest.sources.maildir import Maildir, is_maildir
+from ingest.sources.mbox import Mbox, is_mail, is_mbox
+from ingest.sources.publicinbox import PublicInbox, find_epochs
+from ingest.sources.source import Source, SourceError, printable
+
+_HEAD = 4096
+_HEADER = 1 << 20
+_BUNDLE = b"# v"  # gitformat-bundle(5): "# v2 git bundle"
+
+
+def open_source(where: str, *, stdin: BinaryIO | None = None) -> Source:
+    """The source that `where` names: a file, a folder, a repository, or `-`.
+
+    The key of a file has its path and the SHA-256 of its first 4 KiB as unpacked: a file that
+    has grown is the same archive, one that was replaced is another and starts anew. (One that
+    grows from below 4 KiB starts anew too, which costs little.) Raises `SourceError`.
+    """
+    if where == "-":
+        return _from_pipe(stdin or sys.stdin.buffer, "-", "standard input")
+    path, label = Path(where), printable(where)
+    try:
+        mode = path.stat().st_mode
+        if stat.S_ISDIR(mode):
+            return _from_folder(path, label)
+        if stat.S_ISREG(mode):
+            return _from_file(path, label)
+        if stat.S_ISFIFO(mode) or stat.S_ISCHR(mode):  # as in `ingest replay <(command)`
+            return _from_pipe(path.open("rb"), f"pipe:{label}", label)
+    except FileNotFoundError:
+        raise SourceError(f"{label}: no such file or folder") from None
+    except PermissionError as refused:
+        name = printable(refused.filename) if refused.filename else label
+        raise SourceError(_forbidden(name)) from None
+    except (OSError, ValueError) as failure:  # ValueError: a NUL in the path
+        raise SourceError(f"{label}: {getattr(failure, 'strerror', None) or failure}") from None
+    raise SourceError(f"{label}: is neither a file nor a folder")
+
+
+def _forbidden(name: str) -> str:
+    return f"{name}: may not be read: give this user the permission"
+
+
+def _from_folder(path: Path, label: str) -> Source:
+    if epochs := find_epochs(path):
+        return PublicInbox(path, epochs)
+    if is_maildir(path):
+        return Maildir(path)
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    odd = [
+        printable(entry.name) + ("/" if entry.is_dir() else "")
+        for entry in entries
+        if entry.suffix.lower() != ".eml" or not (entry.is_symlink() or entry.is_file())
+    ]
+    if entries and not odd:
+        return EmlFolder(path, [entry.name for entry in entries])
+    found = ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
+    raise SourceError(
+        f"{label}: is neither a Maildir, nor a public-inbox, nor a folder of .eml files alone "
+        f"(found: {found or 'nothing'}); name the archives in it one by one"
+    )
+
+
+def _from_file(path: Path, label: str) -> Source:
+    def opened() -> AbstractContextManager[Stream]:
+        return _opener(path)
+
+    with opened() as stream:
+        head = _head(stream)
+        if stream.packed:
+            _verify(stream, path, label)
+    if _is_single_mail(head):
+        with opened() as stream:
+            _require_mail(stream, label)
+    name = f"{printable(path.resolve())}:{hashlib.sha256(head).hexdigest()}"
+    return _reader(head, opened, name, label, resumable=True)
+
+
+def _verify(stream: Stream, path: Path, label: str) -> None:
+    """Unpack it once to the end, so that a file that is cut off is refused before any of it is
+    stored. What stands before the cut can still be had through standard input."""
+    try:
+        while stream.read(1 << 20):
+            pass
+    except BrokenStreamError as broken:
+        program = {".gz": "zcat", ".xz": "xzcat", ".zst": "zstdcat", ".bz2": "bzcat"}
+        unpack = program.get(path.suffix.lower(), "zcat")
+        raise SourceError(
+            f"{broken}, or take what is left of it with `{unpack} {label} | ingest replay -`"
+        ) from broken
+
+
+def _from_pipe(file: BinaryIO, key: str, label: str) -> Source:
+    stream = open_stream(file, label)
+    return _reader(_head(stream), lambda: nullcontext(stream), key, label, resumable=False)
+
+
+def _head(stream: Stream) -> bytes:
+    """The first bytes, left in the stream.
+
+    Raises `SourceError` for a packed file cut off within its first line: it is to be called
+    that, and not a file of another kind.
+    """
+    head = stream.peek(_HEAD)
+    if len(head) < _HEAD and not is_mbox(head) and not is_mail(head):
+        while stream.read(_HEAD):
+            pass
+    return head
+
+
+def _is_single_mail(head: bytes) -> bool:
+    return bool(head) and not is_mbox(head) and is_mail(head)
+
+
+def _require_mail(stream: Stream, label: str) -> None:
+    """Refuse a file that is no mail before any mail of other sources is stored.
+
+    A header that is longer than what is looked at is left to `EmlFile.read`.
+    """
+    start = stream.peek(_HEADER)
+    if len(start) < _HEADER and not is_mail_content(start):
+        raise SourceError(f"{label}: {no_mail_reason(start)}")
+
+
+def _reader(
+    head: bytes,
+    opened: Callable[[], AbstractContextManager[Stream]],
+    name: str,
+    label: str,
+    *,
+    resumable: bool,
+) -> Source:
+    """The source for a file that begins with `head`. Raises `SourceError` if it is no mail."""
+    if not head or is_mbox(head):
+        key = f"mbox:{name}" if resumable else name
+        return Mbox(opened, key=key, label=label, resumable=resumable)
+    if _is_single_mail(head):
+        key = f"eml:{name}" if resumable else name
+        return EmlFile(opened, key=key, label=label, resumable=resumable)
+    if head.startswith(_BUNDLE) and b" git bundle\n" in head[:40]:
+        raise SourceError(
+            f"{label}: is a git bundle: unpack it with `git clone --mirror {label} FOLDER` "
+            "and name that folder"
+        )
+    if head.startswith(b"From "):
+        raise SourceError(
+            f"{label}: begins with `From `, but not with an mbox's line of a sender and a date"
+        )
+    raise SourceError(
+        f"{label}: is neither an mbox nor a mail: its first line is neither an envelope "
+        "(`From sender date`) nor a header (`Name: value`)"
+    )
+
+
+@contextmanager
+def _opener(path: Path) -> Iterator[Stream]:
+    """The unpacked bytes of a file. Raises `SourceError`."""
+    try:
+        file = path.open("rb", buffering=1 << 18)
+    except PermissionError:
+        raise SourceError(_forbidden(printable(path))) from None
+    except OSError as failure:
+        raise SourceError(f"{printable(path)}: {failure.strerror}") from failure
+    with file:
+        yield open_stream(file, printable(path), seekable=True)
