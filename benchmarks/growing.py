@@ -45,7 +45,7 @@ from benchmarks.replaying import (
     the_archive,
 )
 from ingest.config.file import Config
-from ingest.replay.replay import BATCH, replay
+from ingest.replay.replay import REPLAY_BATCH, replay
 from ingest.sources.detect import open_source
 from ingest.store import schema
 from ingest.store.engine import open_store
@@ -235,8 +235,8 @@ def main() -> None:
     if options.run:
         run(*options.run)
         return
-    if options.mails < TENTHS * 2 * BATCH:
-        words.error(f"--mails must be {TENTHS * 2 * BATCH} or more: a tenth is some batches")
+    if options.mails < TENTHS * 2 * REPLAY_BATCH:
+        words.error(f"--mails must be {TENTHS * 2 * REPLAY_BATCH} or more: a tenth is some batches")
     lines = []
     with contextlib.ExitStack() as stack:
         given, name = stack.enter_context(the_archive(options.archive))

@@ -45,10 +45,10 @@ from sqlalchemy import select
 
 from benchmarks.arranging import timed
 from ingest.config.file import Config
-from ingest.mail.parse import parse
+from ingest.mail.parse import parse_message
 from ingest.model import REPLAY, Delivery
 from ingest.pipeline.derive import derive_or_fail, store_mail
-from ingest.replay.replay import BATCH, reparse, replay
+from ingest.replay.replay import REPLAY_BATCH, reparse, replay
 from ingest.sources.detect import open_source
 from ingest.sources.source import RawMail
 from ingest.store import schema
@@ -157,7 +157,7 @@ def _read_as_most_do(raw: bytes) -> int:
 
 def stage_parse(clock: Clock, archive: str, _url: str) -> int:
     raws = raw_mails(archive)
-    return clock.run(lambda: sum(bool(parse(raw)) for raw in raws))
+    return clock.run(lambda: sum(bool(parse_message(raw)) for raw in raws))
 
 
 def stage_derive(clock: Clock, archive: str, _url: str) -> int:
@@ -179,9 +179,9 @@ def stage_store(clock: Clock, archive: str, url: str) -> int:
     def run() -> int:
         gc.disable()
         with timed() as spent:
-            for start in range(0, len(made), BATCH):
+            for start in range(0, len(made), REPLAY_BATCH):
                 with write_transaction(engine) as connection:
-                    store_mail(connection, made[start : start + BATCH], config, now=now)
+                    store_mail(connection, made[start : start + REPLAY_BATCH], config, now=now)
         clock.extra = {"arranging": sum(spent.values())}
         return len(made)
 

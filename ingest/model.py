@@ -11,7 +11,7 @@ from ingest.mail.message import Address, ListName
 from ingest.patch.trailer import Trailer
 from ingest.series.facts import Facts
 from ingest.trust.authres import AuthResults
-from ingest.trust.from_munging import Rewriting, Undone
+from ingest.trust.from_munging import MungingStyle, PersonSource
 from ingest.trust.signatures.dns_answer import Keys
 from ingest.trust.signatures.verdict import Result, Verdict
 
@@ -92,8 +92,8 @@ class Derived:
     state: str
     dependencies: tuple[Dependency, ...]
     trailers: tuple[Trailer, ...]
-    rewriting: Rewriting | None = None
-    undone: Undone | None = None
+    rewriting: MungingStyle | None = None
+    undone: PersonSource | None = None
     keys: Keys | None = None
     verdicts: tuple[Verdict, ...] = ()
     chain: Result | None = None

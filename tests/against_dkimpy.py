@@ -8,18 +8,18 @@ from __future__ import annotations
 
 import dkim
 
-from ingest.trust.signatures.verdict import Reason, Result, Verdict
+from ingest.trust.signatures.verdict import Result, Verdict, VerdictReason
 from tests.signing import Zone
 
-# Where we are stricter than dkimpy, and why is said at each `Reason`.
+# Where we are stricter than dkimpy, and why is said at each `VerdictReason`.
 STRICTER = {
-    Reason.KEY_NOT_FOR_THIS,
-    Reason.REPEATED_FIELD,
-    Reason.LENGTH_TAG,
-    Reason.RSA_SHA1,
-    Reason.FROM_UNSIGNED,
-    Reason.BAD_NAME,
-    Reason.TOO_MANY,
+    VerdictReason.KEY_NOT_FOR_THIS,
+    VerdictReason.REPEATED_FIELD,
+    VerdictReason.LENGTH_TAG,
+    VerdictReason.RSA_SHA1,
+    VerdictReason.FROM_UNSIGNED,
+    VerdictReason.BAD_NAME,
+    VerdictReason.TOO_MANY,
 }
 
 
@@ -39,9 +39,9 @@ def we_say(verdict: Verdict) -> str:
     match verdict.result, verdict.reason:
         case Result.PASS, _:
             return "pass"
-        case Result.FAIL, Reason.BODY_CHANGED:
+        case Result.FAIL, VerdictReason.BODY_CHANGED:
             return "body"
-        case (Result.FAIL, _) | (Result.POLICY, Reason.WEAK_KEY):
+        case (Result.FAIL, _) | (Result.POLICY, VerdictReason.WEAK_KEY):
             return "mismatch"
         case _:
             return "error"

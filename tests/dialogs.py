@@ -19,8 +19,16 @@ from pathlib import Path
 
 from ingest.config import values
 from ingest.net.networks import make_networks
-from ingest.smtp.envelope import Body, Envelope, Later, Never, Taken, Verdict, Why
-from ingest.smtp.server import Limits, Listener, ListenerConfig, Protocol, listen
+from ingest.smtp.envelope import (
+    Accept,
+    Decision,
+    DeliveryReason,
+    Envelope,
+    MailBody,
+    Reject,
+    TempFail,
+)
+from ingest.smtp.server import Limits, Listener, ListenerConfig, Protocol, open_listener
 from tests.conftest import FIXTURES
 
 PATIENCE = 20.0  # seconds until a case is held to hang
@@ -44,7 +52,7 @@ class FakeGate:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def recipient(self, address: str) -> Verdict:
+    def recipient(self, address: str) -> Decision:
         self.asked.append(address)
         return _verdict(self.of_recipients.get(address, "taken"))
 
@@ -52,7 +60,7 @@ class FakeGate:
         """Whether a mail to it is taken."""
         return self.of_mails.get(address, "taken").startswith("taken")
 
-    async def deliver(self, envelope: Envelope, body: Body) -> Sequence[Verdict]:
+    async def deliver(self, envelope: Envelope, body: MailBody) -> Sequence[Decision]:
         content = body.read()
         assert len(content) == body.size
         assert hashlib.sha256(content).digest() == body.sha256
@@ -70,15 +78,15 @@ class FakeGate:
         return verdicts
 
 
-def _verdict(words: str) -> Verdict:
+def _verdict(words: str) -> Decision:
     kind, _, why = words.partition(":")
     match kind:
         case "taken":
-            return Taken(Why(why or "accepted"))
+            return Accept(DeliveryReason(why or "accepted"))
         case "later":
-            return Later(Why(why))
+            return TempFail(DeliveryReason(why))
         case "never":
-            return Never(Why(why))
+            return Reject(DeliveryReason(why))
         case "cancelled":
             raise asyncio.CancelledError
         case _:
@@ -156,7 +164,7 @@ def config(
 ) -> ListenerConfig:
     return ListenerConfig(
         protocol=protocol,
-        address=None if address is None else values.socket(address),
+        address=None if address is None else values.parse_socket(address),
         hostname=HOST,
         tls=tls,
         networks=make_networks(["127.0.0.0/8", "::1"]),
@@ -201,7 +209,9 @@ class Runner:
         address = f"unix:{self.folder}/s" if unix else "127.0.0.1:0"
         context = self.tls if any(kind == "tls" for kind, _ in self.case.steps) else None
         settings = {"spool": self.folder, **self.case.settings}
-        listener = await listen(config(self.case.protocol, address, context, **settings), self.gate)
+        listener = await open_listener(
+            config(self.case.protocol, address, context, **settings), self.gate
+        )
         try:
             async with asyncio.timeout(PATIENCE):
                 await self._talk(listener)

@@ -17,8 +17,8 @@ from sqlalchemy import Connection, Engine, event, func, select
 
 from ingest.config.file import Config
 from ingest.model import Delivery
-from ingest.pipeline.derive import Stored, derive_or_fail, store_again, store_mail
-from ingest.reports.export import export
+from ingest.pipeline.derive import StoreResult, derive_or_fail, store_again, store_mail
+from ingest.reports.export import export_records
 from ingest.store import schema
 from ingest.store.engine import write_transaction
 from ingest.store.inbox.deliveries import read_deliveries
@@ -184,7 +184,7 @@ def delivery(raw: bytes, **more: object) -> Delivery:
 
 def store(
     engine: Engine, mails: Sequence[bytes | Delivery], config: Config | None = None
-) -> Stored:
+) -> StoreResult:
     """Store these mails in one transaction."""
     with write_transaction(engine) as connection:
         return store_in(connection, mails, config)
@@ -192,7 +192,7 @@ def store(
 
 def store_in(
     connection: Connection, mails: Sequence[bytes | Delivery], config: Config | None = None
-) -> Stored:
+) -> StoreResult:
     """Store these mails in the caller's transaction."""
     config = config or Config()
     given = [one if isinstance(one, Delivery) else delivery(one) for one in mails]
@@ -203,7 +203,7 @@ def store_in(
 def exported(engine: Engine) -> str:
     """The whole canonical export."""
     with engine.connect() as connection:
-        return "".join(export(connection))
+        return "".join(export_records(connection))
 
 
 def row_counts(engine: Engine) -> dict[str, int]:
@@ -240,7 +240,7 @@ def clear(engine: Engine) -> None:
             connection.execute(table.delete())
 
 
-def rederive(connection: Connection, mail_ids: Sequence[int], config: Config) -> Stored:
+def rederive(connection: Connection, mail_ids: Sequence[int], config: Config) -> StoreResult:
     """Derive stored mails again, as a reparse does."""
     read = read_deliveries(connection, mail_ids)
     made = [(mail_id, one, derive_or_fail(one, config)) for mail_id, one in read]

@@ -19,7 +19,7 @@ from sqlalchemy import Connection
 from ingest.config.file import Config
 from ingest.model import Delivery
 from ingest.pipeline.derive import derive, store_mail
-from ingest.reports.export import export
+from ingest.reports.export import export_records
 from ingest.sources.detect import open_source
 from ingest.sources.source import RawMail
 from tests.conftest import FIXTURES
@@ -94,4 +94,4 @@ def records(
     for batch in [derived] if at_once else [[one] for one in derived]:
         store_mail(connection, batch, config, now=NOW)
     defects = sorted({str(defect) for _, one in derived for defect in one.defects})
-    return [json.loads(line) for line in export(connection)], defects
+    return [json.loads(line) for line in export_records(connection)], defects

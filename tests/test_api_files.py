@@ -146,7 +146,7 @@ def test_numbers_of_a_joined_series_lead_to_it(tmp_path: Path) -> None:
         one_of(client, "q=improve", "series"),
     )
     with write_transaction(engine) as connection:
-        pins.pin(connection, "<a@example.org>", "<s-0@example.org>", now=mails.NOW)
+        pins.pin_message(connection, "<a@example.org>", "<s-0@example.org>", now=mails.NOW)
     for asked in ("/api/1.2/series/{}/", "/api/series/{}/", "/series/{}/mbox/", "/series/{}/raw/"):
         answer = client.get(asked.format(gone["id"]))
         assert (answer.status_code, path(answer.headers["location"])) == (

@@ -15,7 +15,7 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from ingest.api import queries
-from ingest.api.params import Asked, Page
+from ingest.api.params import Page, QueryParams
 from ingest.api.server import ApiServer
 from ingest.config.file import ApiConfig, Config
 from ingest.config.values import InetAddress
@@ -114,8 +114,8 @@ def test_the_series_of_a_list_are_found_by_their_members(tmp_path: object) -> No
     said: list[tuple[str, Any]] = []
     event.listen(engine, "before_cursor_execute", lambda *all_: said.append(all_[2:4]))
     with engine.connect() as connection:
-        asked = Asked.of(f"project={mails.LIST}".encode())
-        assert queries.series(connection, asked, Page(1, 30, "id", down=True), Config())
+        asked = QueryParams.of(f"project={mails.LIST}".encode())
+        assert queries.find_series_ids(connection, asked, Page(1, 30, "id", down=True), Config())
         statement, values = said[-1]
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
     plan = [row[3] for row in rows]

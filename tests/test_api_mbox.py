@@ -25,7 +25,7 @@ def mbox_of(folder: Path, given: Sequence[bytes], *names: str) -> bytes:
     mails.store(engine, given)
     with engine.connect() as connection:
         ids = [one for name in names for one in messages.find_message(connection, name)]
-        rows = list(messages.messages(connection, ids))
+        rows = list(messages.read_messages(connection, ids))
         assert len(rows) == len(names)
         text = "".join(patch_mbox(connection, rows))
     engine.dispose()

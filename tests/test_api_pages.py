@@ -18,14 +18,14 @@ from starlette.testclient import TestClient
 from ingest.api.server import ApiServer
 from ingest.api.web.html import Html, el, join
 from ingest.api.web.layout import POLICY
-from ingest.api.web.text import MOST_LINES, diff
+from ingest.api.web.text import MAX_DIFF_LINES, render_diff
 from ingest.clock import utcnow
 from ingest.config.file import ApiConfig, Config
 from ingest.config.values import InetAddress
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token
 from ingest.store.activity.checks import Check, add_check
-from ingest.store.activity.overrides import Change, change
+from ingest.store.activity.overrides import Override, set_override
 from ingest.store.engine import open_store, write_transaction
 from tests import browser as browsers
 from tests import mails
@@ -69,7 +69,7 @@ def filled(url: str) -> Engine:
         number = connection.execute(
             select(message.id).where(message.msgid == "<s-2@example.org>")
         ).scalar_one()
-        change(connection, number, Change(state="accepted", delegate_id=1), account_id=1)
+        set_override(connection, number, Override(state="accepted", delegate_id=1), account_id=1)
         add_check(connection, number, Check(0, number, 1, mails.NOW, "fail", "build", "", ""))
         first = connection.execute(select(schema.mail.c.id).limit(1)).scalar_one()
         for name, result, domain in (("s-1", "pass", "example.org"), ("s-2", "fail", EVIL)):
@@ -270,10 +270,10 @@ def test_a_page_costs_the_same_number_of_queries_whatever_is_on_it(engine: Engin
 
 
 def test_a_long_diff_is_cut() -> None:
-    shown, cut = diff("+x\n" * (MOST_LINES + 1))
+    shown, cut = render_diff("+x\n" * (MAX_DIFF_LINES + 1))
     assert cut
-    assert shown.text.count("<span") == MOST_LINES
-    assert not diff("+x\n")[1]
+    assert shown.text.count("<span") == MAX_DIFF_LINES
+    assert not render_diff("+x\n")[1]
 
 
 # --- escaping ---------------------------------------------------------------------------------

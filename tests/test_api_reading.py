@@ -453,20 +453,22 @@ def test_a_page_costs_the_same_number_of_queries_whatever_is_on_it(database_url:
 
 def _say(connection: Any, msgid: str, size: int) -> None:
     """Delegates, checks and relations of many patches."""
-    from ingest.store.activity.accounts import accounts, add_token
+    from ingest.store.activity.accounts import add_token, read_accounts
     from ingest.store.activity.checks import Check, add_check
-    from ingest.store.activity.overrides import Change, change
+    from ingest.store.activity.overrides import Override, set_override
 
-    if not accounts(connection):
+    if not read_accounts(connection):
         add_token(connection, "ci", email="ci@example.org", lists=(), now=mails.NOW)
-    account = min(accounts(connection))
+    account = min(read_accounts(connection))
     message, patch = schema.message.c, schema.patch.c
     query = select(patch.message_id).join(schema.message, message.id == patch.message_id)
     first = connection.execute(query.where(message.msgid == msgid)).scalar_one()
     wanted = list(connection.execute(query.where(patch.message_id >= first)).scalars())[:size]
     for one in wanted:
         related = tuple(other for other in wanted if other != one)
-        change(connection, one, Change(delegate_id=account, related=related), account_id=account)
+        set_override(
+            connection, one, Override(delegate_id=account, related=related), account_id=account
+        )
         add_check(connection, one, Check(0, one, account, mails.NOW, "success", "build", "", ""))
 
 

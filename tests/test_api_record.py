@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.api.serializers import record
+from ingest.api.serializers import message_json
 from ingest.config.file import Config, ConfiguredList
 from ingest.store.engine import open_store
 from ingest.store.read import messages
@@ -59,8 +59,8 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 def of(engine: Engine, msgid: str, config: Config | None = None) -> dict[str, Any]:
     with engine.connect() as connection:
-        (row,) = messages.messages(connection, messages.find_message(connection, msgid))
-        made = record(connection, row, config or Config(), base=BASE)
+        (row,) = messages.read_messages(connection, messages.find_message(connection, msgid))
+        made = message_json(connection, row, config or Config(), base=BASE)
     assert json.loads(json.dumps(made)) == made
     return made
 

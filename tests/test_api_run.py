@@ -25,7 +25,7 @@ import pytest
 from sqlalchemy import Engine, func, inspect, select
 
 from ingest.api.server import ApiServer
-from ingest.api.webhooks import SIGNATURE, Hooks
+from ingest.api.webhooks import SIGNATURE, Webhooks
 from ingest.config.file import ApiConfig, Config
 from ingest.config.values import InetAddress, UnixAddress
 from ingest.net.bind import ListenError
@@ -235,7 +235,7 @@ def test_webhooks_are_told_in_order_until_they_hear_it(
     engine = open_store(database_url, create=True)
     config = Config(api=hooked(receiver, tmp_path))
     clock = Clock()
-    hooks = Hooks(engine, lambda: config, clock=lambda: clock.now)
+    hooks = Webhooks(engine, lambda: config, clock=lambda: clock.now)
     go_on = threading.Event()
 
     def tell(later: timedelta = timedelta(0)) -> None:
@@ -245,14 +245,14 @@ def test_webhooks_are_told_in_order_until_they_hear_it(
 
     mails.store(engine, mails.series("before", 1))
     with write_transaction(engine) as connection:
-        events.follow(connection, now=mails.NOW)
+        events.start_recording_events(connection, now=mails.NOW)
     with write_transaction(engine) as connection:
-        events.publish(connection, now=mails.NOW)
+        events.publish_events(connection, now=mails.NOW)
     tell()
     assert Receiver.heard == [], "what was before it was configured is not told"
     mails.store(engine, mails.series("s", 60))
     with write_transaction(engine) as connection:
-        total = events.publish(connection, now=mails.NOW)
+        total = events.publish_events(connection, now=mails.NOW)
     assert total > 100
     Receiver.statuses = [500, 302]
     tell()
@@ -351,7 +351,7 @@ def deaf() -> Iterator[OddReceiver]:
 
 
 @contextlib.contextmanager
-def followed(hooks: Hooks) -> Iterator[threading.Thread]:
+def followed(hooks: Webhooks) -> Iterator[threading.Thread]:
     """Run the hooks; they have to end when they are told to."""
     ending = threading.Event()
     thread = threading.Thread(target=hooks.run, args=(ending,))
@@ -377,9 +377,9 @@ def _failures(engine: Engine, url: str) -> int:
 def _happen(engine: Engine, stem: str) -> None:
     mails.store(engine, mails.series(stem, 1))
     with write_transaction(engine) as connection:
-        events.follow(connection, now=mails.NOW)
+        events.start_recording_events(connection, now=mails.NOW)
     with write_transaction(engine) as connection:
-        events.publish(connection, now=mails.NOW)
+        events.publish_events(connection, now=mails.NOW)
 
 
 def test_a_receiver_that_drips_or_never_accepts_stops_no_other(
@@ -389,7 +389,7 @@ def test_a_receiver_that_drips_or_never_accepts_stops_no_other(
     engine = open_store(database_url, create=True)
     made = hooked(receiver, tmp_path)
     config = Config(api=replace(made, webhooks=(dripping.url, deaf.url, receiver)))
-    with followed(Hooks(engine, lambda: config, patience=1.0)):
+    with followed(Webhooks(engine, lambda: config, patience=1.0)):
         until(lambda: _receivers(engine) == 3)
         _happen(engine, "first")
         until(lambda: len(heard()) == 5)
@@ -409,7 +409,7 @@ def test_a_retry_does_not_wait_for_another_receiver(
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     config = Config(api=replace(hooked(receiver, tmp_path), webhooks=(dripping.url, receiver)))
     Receiver.statuses = [500]
-    with followed(Hooks(engine, lambda: config, patience=3600.0)):
+    with followed(Webhooks(engine, lambda: config, patience=3600.0)):
         until(lambda: _receivers(engine) == 2)
         _happen(engine, "s")
         until(lambda: len(heard()) == 5)
@@ -423,7 +423,7 @@ def test_shutdown_does_not_wait_for_a_receiver_and_loses_no_event(
 ) -> None:
     engine = open_store(database_url, create=True)
     config = Config(api=hooked(dripping.url, tmp_path))
-    with followed(Hooks(engine, lambda: config, patience=3600.0)):
+    with followed(Webhooks(engine, lambda: config, patience=3600.0)):
         until(lambda: _receivers(engine) == 1)
         before = _row(engine, dripping.url)
         _happen(engine, "s")
@@ -441,7 +441,7 @@ def test_an_attempt_that_another_daemon_makes_is_left_to_it(
     config = Config(api=hooked(dripping.url, tmp_path))
     clock = Clock()
     one, other = (
-        Hooks(engine, lambda: config, clock=lambda: clock.now, patience=5.0) for _ in range(2)
+        Webhooks(engine, lambda: config, clock=lambda: clock.now, patience=5.0) for _ in range(2)
     )
     stop = threading.Event()
     one.tell(dripping.url, stop)
@@ -470,7 +470,7 @@ def test_an_attempt_that_another_daemon_makes_is_left_to_it(
 def test_a_redirect_is_not_followed(receiver: str, tmp_path: Path) -> None:
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     config = Config(api=hooked(receiver, tmp_path))
-    hooks = Hooks(engine, lambda: config)
+    hooks = Webhooks(engine, lambda: config)
     stop = threading.Event()
     hooks.tell(receiver, stop)
     _happen(engine, "s")
@@ -488,7 +488,7 @@ def test_a_password_in_a_receivers_url_is_not_logged(
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     url = receiver.replace("://", "://me:s3cret@")
     config = Config(api=hooked(url, tmp_path))
-    hooks = Hooks(engine, lambda: config)
+    hooks = Webhooks(engine, lambda: config)
     hooks.tell(url, threading.Event())
     _happen(engine, "s")
     Receiver.statuses = [500]
@@ -512,7 +512,7 @@ def test_a_silent_name_server_delays_no_end(
 
     url = "http://receiver.example.org/hook"
     config = Config(api=hooked(url, tmp_path))
-    hooks = Hooks(engine, lambda: config, patience=0.2)
+    hooks = Webhooks(engine, lambda: config, patience=0.2)
     hooks.tell(url, threading.Event())
     _happen(engine, "s")
     with monkeypatch.context() as patched:

@@ -10,12 +10,12 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from ingest.api.openapi import describe
+from ingest.api.openapi import describe_api
 from ingest.api.urls import VERSIONS
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token
 from ingest.store.activity.checks import Check, add_check
-from ingest.store.activity.overrides import Change, change
+from ingest.store.activity.overrides import Override, set_override
 from ingest.store.engine import open_store, write_transaction
 from tests import mails
 from tests.test_api_reading import MAILS, client_of
@@ -37,8 +37,8 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
     with write_transaction(engine) as connection:
         add_token(connection, "ci", email="ci@example.org", lists=(), now=mails.NOW)
         one, two = connection.execute(select(schema.patch.c.message_id).limit(2)).scalars()
-        wanted = Change(state="accepted", delegate_id=1, related=(two,), commit_ref="abc")
-        change(connection, one, wanted, account_id=1)
+        wanted = Override(state="accepted", delegate_id=1, related=(two,), commit_ref="abc")
+        set_override(connection, one, wanted, account_id=1)
         url = "https://ci.example.org/1"
         add_check(connection, one, Check(0, one, 1, mails.NOW, "fail", "build", url, "no"))
         add_check(connection, two, Check(0, two, 1, mails.NOW, "success", "build", "", ""))
@@ -48,9 +48,11 @@ def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
 
 def test_the_description_is_openapi(client: TestClient) -> None:
     found = client.get("/api/schema").json()
-    assert found == client.get("/api/schema/").json() == describe(None)
+    assert found == client.get("/api/schema/").json() == describe_api(None)
     assert found["openapi"].startswith("3.1")
-    assert all(path.startswith("/api/1.2/") for path in describe((1, 2))["paths"] if "api" in path)
+    assert all(
+        path.startswith("/api/1.2/") for path in describe_api((1, 2))["paths"] if "api" in path
+    )
     for one in found["components"]["schemas"].values():
         jsonschema_rs.meta.validate({"components": found["components"], **one})
 
@@ -103,7 +105,7 @@ def _validate(document: dict[str, Any], said: dict[str, Any], given: Any, asked:
 
 def test_what_is_answered_is_described(client: TestClient) -> None:
     """The other way round: no field is answered that the description does not have."""
-    document = describe(None)
+    document = describe_api(None)
     known = document["components"]["schemas"]
     for kind, name in (
         ("patches", "PatchDetail"), ("covers", "CoverDetail"), ("series", "Series"),

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from hypothesis.errors import Unsatisfiable
 
 from ingest.api.app import make_app
-from ingest.api.openapi import describe
+from ingest.api.openapi import describe_api
 from ingest.config.file import ApiConfig, Config
 from ingest.store.activity.accounts import add_token
 from ingest.store.engine import open_store, write_transaction
@@ -23,7 +23,7 @@ schemathesis = pytest.importorskip("schemathesis")
 specs = pytest.importorskip("schemathesis.specs.openapi.checks")
 
 OPERATIONS = [
-    (path, method) for path, methods in describe((1, 2))["paths"].items() for method in methods
+    (path, method) for path, methods in describe_api((1, 2))["paths"].items() for method in methods
 ]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, update
 
-from ingest.api.authentication import differing, extension, verified_domains
+from ingest.api.authentication import authentication_json, diverging_domains, verified_domains
 from ingest.config.file import Config, TrustConfig
 from ingest.store import schema
 from ingest.store.engine import open_store
@@ -47,8 +47,8 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 def said(engine: Engine, msgid: str) -> dict[str, Any]:
     with engine.connect() as connection:
-        (row,) = messages.messages(connection, messages.find_message(connection, msgid))
-        return extension(connection, row, CONFIG)
+        (row,) = messages.read_messages(connection, messages.find_message(connection, msgid))
+        return authentication_json(connection, row, CONFIG)
 
 
 def test_a_record_says_what_vouches_for_its_sender(engine: Engine) -> None:
@@ -112,7 +112,7 @@ def test_the_domains_that_vouch_for_each_patch(engine: Engine) -> None:
     with engine.connect() as connection:
         names = [f"<{one}@example.org>" for one in ("rsa", "s-1", "s-2")]
         ids = [messages.find_message(connection, name)[0] for name in names]
-        found = verified_domains(connection, messages.messages(connection, ids))
+        found = verified_domains(connection, messages.read_messages(connection, ids))
     assert [found[one] for one in ids] == [{"example.org"}, {"example.org"}, frozenset()]
 
 
@@ -130,7 +130,7 @@ def test_the_domains_that_vouch_for_each_patch(engine: Engine) -> None:
     ],
 )
 def test_when_patches_differ(domains: list[str], differ: bool) -> None:
-    assert differing([frozenset(one) for one in domains]) is differ
+    assert diverging_domains([frozenset(one) for one in domains]) is differ
 
 
 @pytest.mark.usefixtures("engine")

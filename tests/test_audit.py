@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from ingest.cli import cli
 from ingest.config.file import Config
 from ingest.replay.replay import reparse, replay
-from ingest.reports.audit import Report, audit
+from ingest.reports.audit import Report, audit_sources
 from ingest.sources.source import Deletion, RawMail
 from ingest.store import schema
 from ingest.store.engine import StoreError, open_store
@@ -51,7 +51,7 @@ def store_of(url: str, items: Iterable[bytes | RawMail | Deletion], config: Conf
 
 
 def found(engine: Engine, items: Iterable[bytes | RawMail | Deletion], **how: Any) -> list[str]:
-    report = audit(engine, [Mails(items)], how.pop("config", CONFIG), **how)
+    report = audit_sources(engine, [Mails(items)], how.pop("config", CONFIG), **how)
     return [" ".join((one.verdict, one.name, ", ".join(one.what))).strip() for one in report.lines]
 
 
@@ -78,7 +78,7 @@ def engine(pristine: Path, tmp_path: Path) -> Iterator[Engine]:
 
 def test_a_store_of_the_archive_has_no_findings(database_url: str) -> None:
     engine = store_of(database_url, ARCHIVE, CONFIG)
-    report = audit(engine, [Mails(ARCHIVE)], CONFIG)
+    report = audit_sources(engine, [Mails(ARCHIVE)], CONFIG)
     assert report == Report(len(set(ARCHIVE)), ())
     engine.dispose()
 
@@ -92,7 +92,7 @@ def test_deleted_rows_are_named_and_nothing_else(database_url: str, seed: int) -
     with unguarded(engine) as connection:
         for table, row, _ in chosen:
             damage.remove(connection, table, row)
-    report = audit(engine, [Mails(ARCHIVE)], CONFIG)
+    report = audit_sources(engine, [Mails(ARCHIVE)], CONFIG)
     assert ledger((one for _, _, one in chosen), report) == []
     engine.dispose()
 
@@ -106,7 +106,7 @@ def check_rows_are_missed(engine: Engine, table: Any, *, most: int) -> None:
     for row in chance.sample(rows, min(len(rows), most)):
         with unguarded(engine) as connection:
             damage.remove(connection, table, row)
-        report = audit(engine, [Mails(ARCHIVE)], CONFIG)
+        report = audit_sources(engine, [Mails(ARCHIVE)], CONFIG)
         assert ledger([names.expected(table, row)], report) == []
         with unguarded(engine) as connection:
             connection.execute(insert(table).values(row))
@@ -241,7 +241,7 @@ def test_altered_values_are_named_and_nothing_else(
 ) -> None:
     with unguarded(engine) as connection:
         assert connection.execute(statement).rowcount >= 1
-    report = audit(engine, [Mails(ARCHIVE)], CONFIG)
+    report = audit_sources(engine, [Mails(ARCHIVE)], CONFIG)
     assert ledger([Expected(name, "altered", what)], report) == []
 
 
@@ -255,7 +255,7 @@ def test_a_node_in_another_thread_is_named_by_its_id(engine: Engine) -> None:
             was = connection.execute(select(node.thread_id).where(node.node == one)).scalar_one()
             move = update(schema.thread_node).where(node.node == one)
             connection.execute(move.values(thread_id=17))
-        report = audit(engine, [Mails(ARCHIVE)], CONFIG)
+        report = audit_sources(engine, [Mails(ARCHIVE)], CONFIG)
         expected = names.expected(schema.thread_node, {"node": one})
         assert ledger([Expected(expected.name, "altered", "thread_node")], report) == []
         with unguarded(engine) as connection:
@@ -266,7 +266,7 @@ def test_a_time_that_is_none_is_refused_by_name(engine: Engine) -> None:
     with unguarded(engine) as connection:
         connection.exec_driver_sql("UPDATE message SET date = 'soon' WHERE id = 3")
     with pytest.raises(StoreError, match="message 3: date is no time: 'soon'"):
-        audit(engine, [Mails(ARCHIVE)], CONFIG)
+        audit_sources(engine, [Mails(ARCHIVE)], CONFIG)
 
 
 def test_what_people_decide_is_not_compared(engine: Engine) -> None:
@@ -411,7 +411,7 @@ def test_the_real_archive(corpus: list[tuple[str, bytes]], tmp_path: Path, count
     engine = open_store(f"sqlite:///{tmp_path / 's.db'}", create=True)
     source = Mails(raw for _, raw in corpus[:count])
     replay(engine, source, CONFIG)
-    pristine = audit(engine, [source], CONFIG)
+    pristine = audit_sources(engine, [source], CONFIG)
     assert pristine.lines == ()
     with engine.connect() as connection:
         names = Names(connection)
@@ -424,7 +424,7 @@ def test_the_real_archive(corpus: list[tuple[str, bytes]], tmp_path: Path, count
         for statement, _ in altered:
             assert connection.execute(statement).rowcount == 1
     started = time.process_time()  # the machine may have other things to do
-    report = audit(engine, [source], CONFIG)
+    report = audit_sources(engine, [source], CONFIG)
     seconds = time.process_time() - started
     expected = [*(one for _, _, one in chosen), *(one for _, one in altered)]
     assert len(expected) == 55

@@ -17,8 +17,8 @@ from sqlalchemy import Engine, delete, insert, select, update
 
 from ingest.cli import cli
 from ingest.config.file import Config, ConfiguredList
-from ingest.reports.audit import audit
-from ingest.reports.check import check
+from ingest.reports.audit import audit_sources
+from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import StoreError, open_store
 from tests import damage, mails, small_archive
@@ -56,13 +56,13 @@ def engine(pristine: Path, tmp_path: Path) -> Iterator[Engine]:
 
 
 def faults(engine: Engine, config: Config | None = None, *, raw: bool | None = None) -> list[str]:
-    health = check(engine, config or CONFIG, raw=raw)
+    health = check_store(engine, config or CONFIG, raw=raw)
     return [f"{one.area} {one.name}: {one.what}" for one in health.faults]
 
 
 def test_a_replayed_store_is_sound(database_url: str) -> None:
     engine = store_of(database_url, ARCHIVE, CONFIG)
-    health = check(engine, CONFIG)
+    health = check_store(engine, CONFIG)
     assert health.sound
     assert health.notes == ()
     assert health.counts["mails"] == len(set(ARCHIVE))
@@ -159,7 +159,7 @@ def test_what_is_set_aside_is_listed_with_its_reason(engine: Engine) -> None:
         for table in (schema.message, schema.copy, schema.posting):
             connection.execute(delete(table).where(table.c.mail_id == mail_id))
         connection.execute(insert(schema.pending).values(mail_id=mail_id, tries=0))
-    health = check(engine, CONFIG)
+    health = check_store(engine, CONFIG)
     assert (health.sound, health.notes) == (True, ("1 mails wait to be derived",))
     with unguarded(engine) as connection:
         connection.execute(update(schema.pending).values(reason="parse-failed: KeyError: 'x'"))
@@ -173,7 +173,7 @@ def test_raw_mail_of_a_large_store_is_read_on_request(
     monkeypatch.setattr("ingest.reports.check.RAW_BY_DEFAULT", 10)
     with unguarded(engine) as connection:
         connection.execute(of_mail(schema.mail, "id", FIRST, size=1))
-    health = check(engine, CONFIG)
+    health = check_store(engine, CONFIG)
     assert health.sound
     number = len(set(ARCHIVE))
     assert health.notes == (f"the bytes of {number} mails were not read: --raw does it",)
@@ -184,7 +184,7 @@ def test_configuration(engine: Engine) -> None:
     twice = ConfiguredList("a", "dev.lists.example.org")
     unused = ConfiguredList("c", "far.lists.example.org")
     config = Config(lists=(twice, ConfiguredList("b", "dev.lists.example.org"), unused))
-    health = check(engine, config)
+    health = check_store(engine, config)
     assert [(one.area, one.name) for one in health.faults] == [
         ("configuration", "dev.lists.example.org")
     ]
@@ -198,7 +198,7 @@ def test_a_time_that_is_none_is_refused_by_name(engine: Engine) -> None:
     with unguarded(engine) as connection:
         connection.exec_driver_sql("UPDATE series SET date = 'soon' WHERE id = 3")
     with pytest.raises(StoreError, match="series 3: date is no time: 'soon'"):
-        check(engine, CONFIG)
+        check_store(engine, CONFIG)
 
 
 def test_a_damaged_file_is_said_to_be_damaged(pristine: Path, tmp_path: Path) -> None:
@@ -234,7 +234,7 @@ def test_command(pristine: Path, engine: Engine) -> None:
 
 
 def test_the_check_writes_nothing(engine: Engine, pristine: Path) -> None:
-    check(engine, CONFIG)
+    check_store(engine, CONFIG)
     engine.dispose()
     assert Path(str(engine.url.database)).read_bytes() == pristine.read_bytes()
 
@@ -250,7 +250,7 @@ def test_mail_that_is_anything(database_url: str) -> None:
         mails.append(bytes(spoilt))
     engine = store_of(database_url, [*ARCHIVE, *mails], CONFIG)
     assert faults(engine) == []
-    assert audit(engine, [Mails([*ARCHIVE, *mails])], CONFIG).lines == ()
+    assert audit_sources(engine, [Mails([*ARCHIVE, *mails])], CONFIG).lines == ()
     engine.dispose()
 
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import create_engine, text
 
-from ingest.cli.options import DEFAULT_DATABASE, Settings
+from ingest.cli.options import DEFAULT_DATABASE, CommandSettings
 from ingest.config.file import ConfigError
-from ingest.daemon.lock_file import own
+from ingest.daemon.lock_file import lock_store
 from ingest.store.engine import NoStoreError, open_store, parse_url
 from tests.command import bound_by_permissions, files, ingest, one_line
 
@@ -186,7 +186,7 @@ def test_an_address_that_was_handed_over(tmp_path: Path) -> None:
 def test_a_store_that_another_daemon_serves(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/ingest.db"
     open_store(url, create=True).dispose()
-    held = own(url)
+    held = lock_store(url)
     assert held is not None
     one_line(ingest(*configured(tmp_path), cwd=tmp_path), "another daemon serves")
     os.close(held)
@@ -264,19 +264,19 @@ def test_a_credential_stands_behind_what_is_said_more_plainly(
     monkeypatch.delenv("INGEST_DATABASE", raising=False)
     monkeypatch.delenv("INGEST_CONFIG", raising=False)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert Settings(None, None).url == DEFAULT_DATABASE  # none there
+    assert CommandSettings(None, None).url == DEFAULT_DATABASE  # none there
     (tmp_path / "database").write_text("sqlite:///credential.db\n")
-    assert Settings(None, None).url == "sqlite:///credential.db"
+    assert CommandSettings(None, None).url == "sqlite:///credential.db"
     (tmp_path / "c.toml").write_text('database = "sqlite:///configured.db"\n')
-    assert Settings(None, str(tmp_path / "c.toml")).url == "sqlite:///configured.db"
+    assert CommandSettings(None, str(tmp_path / "c.toml")).url == "sqlite:///configured.db"
     monkeypatch.setenv("INGEST_DATABASE", "sqlite:///environment.db")
-    assert Settings(None, str(tmp_path / "c.toml")).url == "sqlite:///environment.db"
-    assert Settings("sqlite:///option.db", None).url == "sqlite:///option.db"
+    assert CommandSettings(None, str(tmp_path / "c.toml")).url == "sqlite:///environment.db"
+    assert CommandSettings("sqlite:///option.db", None).url == "sqlite:///option.db"
     monkeypatch.delenv("INGEST_DATABASE")
     (tmp_path / "database").write_text(" \n")
     with pytest.raises(ConfigError, match="database is empty"):
-        Settings(None, None)
+        CommandSettings(None, None)
     (tmp_path / "database").unlink()
     (tmp_path / "database").mkdir()
     with pytest.raises(IsADirectoryError):
-        Settings(None, None)
+        CommandSettings(None, None)

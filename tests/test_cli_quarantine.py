@@ -9,7 +9,7 @@ import pytest
 from sqlalchemy import Engine
 
 from ingest.store.engine import open_store, write_transaction
-from ingest.store.inbox.quarantine import quarantined, set_aside
+from ingest.store.inbox.quarantine import list_quarantine, move_to_quarantine
 from ingest.store.inbox.queue import enqueue
 from tests import mails
 from tests.bad_worker import bad
@@ -39,13 +39,13 @@ def _set_aside(engine: Engine) -> None:
         with write_transaction(engine) as connection:
             (queued,) = enqueue(connection, [one], now=NOW)
             if one is not GIVEN[2]:
-                set_aside(connection, {queued.mail_id: (REASONS[queued.mail_id - 1], 3)})
+                move_to_quarantine(connection, {queued.mail_id: (REASONS[queued.mail_id - 1], 3)})
 
 
 def left(folder: Path) -> list[str]:
     engine = open_store(f"sqlite:///{folder / 'ingest.db'}")
     with engine.connect() as connection:
-        found = [one.reason for one in quarantined(connection)]
+        found = [one.reason for one in list_quarantine(connection)]
     engine.dispose()
     return found
 
@@ -111,7 +111,7 @@ def test_digits_that_several_begin_with(tmp_path: Path) -> None:
     given = [delivery(b"%d" % number) for number in range(40)]
     with write_transaction(engine) as connection:
         queued = enqueue(connection, given, now=NOW)
-        set_aside(connection, {one.mail_id: ("parse-failed: x", 1) for one in queued})
+        move_to_quarantine(connection, {one.mail_id: ("parse-failed: x", 1) for one in queued})
     engine.dispose()
     digests = [one.sha256.hex() for one in given]
     first = next(d for d in "abcdef" if sum(one.startswith(d) for one in digests) > 1)
@@ -156,7 +156,7 @@ def test_what_fails_again_keeps_to_its_new_reason(database_url: str, tmp_path: P
     given = [delivery(bad("kill SIGKILL")), delivery(mails.patch()), delivery(bad("sleep"))]
     with write_transaction(engine) as connection:
         queued = enqueue(connection, given, now=NOW)
-        set_aside(connection, {one.mail_id: ("parse-failed: x", 3) for one in queued})
+        move_to_quarantine(connection, {one.mail_id: ("parse-failed: x", 3) for one in queued})
     done = ingest(
         "--database", database_url, "quarantine", "retry", "--all", cwd=tmp_path, code=OBEYING
     )
@@ -166,7 +166,7 @@ def test_what_fails_again_keeps_to_its_new_reason(database_url: str, tmp_path: P
     assert " parse-failed: timeout\n" in said
     assert " derived, patch <p@example.org>: diff\n" in said
     with engine.connect() as connection:
-        found = {one.sha256: (one.reason, one.tries) for one in quarantined(connection)}
+        found = {one.sha256: (one.reason, one.tries) for one in list_quarantine(connection)}
     assert found == {
         given[0].sha256: ("parse-failed: worker died (signal 9)", 4),
         given[2].sha256: ("parse-failed: timeout", 4),

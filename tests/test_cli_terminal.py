@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from sqlalchemy import text
 
 from ingest.cli import cli
-from ingest.cli.terminal import json_text, safe
+from ingest.cli.terminal import escape_text, json_text
 from ingest.store.engine import open_store, write_transaction
 from tests import mails
 from tests.command import arguments, environment, ingest, ingest_ok, one_line
@@ -98,7 +98,7 @@ def test_no_command_hands_a_terminal_what_it_would_obey(
     hostile: Path, words: Sequence[str]
 ) -> None:
     shown = on_terminal(*words, cwd=hostile).decode()
-    assert shown == safe(shown)
+    assert shown == escape_text(shown)
     assert shown
     assert "Traceback" not in shown
     assert "a defect of ours" not in shown

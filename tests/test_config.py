@@ -133,7 +133,7 @@ def test_every_setting_of_the_daemon_can_be_read() -> None:
     ],
 )
 def test_an_address_is_shown_as_it_is_written(text: str, address: object) -> None:
-    assert values.socket(text) == address
+    assert values.parse_socket(text) == address
     assert str(address) == text
 
 

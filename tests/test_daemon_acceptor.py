@@ -1,4 +1,4 @@
-"""The acceptor: deliveries share commits, each has its verdict, and `Taken` means committed."""
+"""The acceptor: deliveries share commits, each has its verdict, and `Accept` means committed."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ import pytest
 from sqlalchemy import Engine, create_engine, event, func, select, text
 
 from ingest.config.file import Config
-from ingest.daemon.acceptor import Acceptor, Receipt, Room
+from ingest.daemon.acceptor import Acceptor, AcceptResult, Capacity
 from ingest.mail.defect import Defect
 from ingest.model import Delivery
 from ingest.pipeline.derive import derive
-from ingest.smtp.envelope import Body, Envelope, Later, Taken, Verdict, Why
+from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, MailBody, TempFail
 from ingest.smtp.spooled_body import Budget, SpooledBody
 from ingest.store import schema
 from ingest.store.engine import open_store
@@ -33,7 +33,7 @@ ENVELOPE = Envelope(
     protocol="lmtp", peer="unix", helo="mx", sender="a@example.org", recipients=("l@example.org",)
 )
 MAILS = [mails.patch(f"p{number}@example.org") for number in range(40)]
-ACCEPTED, KNOWN = Taken(Why.ACCEPTED), Taken(Why.KNOWN)
+ACCEPTED, KNOWN = Accept(DeliveryReason.ACCEPTED), Accept(DeliveryReason.KNOWN)
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Bench:
     engine: Engine
     acceptor: Acceptor
     commits: list[int] = field(default_factory=list)
-    receipts: list[Receipt] = field(default_factory=list)
+    receipts: list[AcceptResult] = field(default_factory=list)
 
     def stored(self) -> list[bytes]:
         """The bytes of each row, each under its own digest, and each queued."""
@@ -80,7 +80,7 @@ class Bench:
 
 @contextlib.contextmanager
 def bench(
-    url: str, room: Room | None = None, *, start: bool = True, patience: float = PATIENCE
+    url: str, room: Capacity | None = None, *, start: bool = True, patience: float = PATIENCE
 ) -> Iterator[Bench]:
     engine, own = open_store(url, create=True), open_store(url)
     made = Bench(engine, None)  # type: ignore[arg-type]
@@ -117,7 +117,7 @@ def locked(url: str) -> Iterator[None]:
     other.dispose()
 
 
-def take(bench: Bench, body: Body, route: tuple[str, ...] = ()) -> Awaitable[Verdict]:
+def take(bench: Bench, body: MailBody, route: tuple[str, ...] = ()) -> Awaitable[Decision]:
     return bench.acceptor.take(ENVELOPE, route, body)
 
 
@@ -127,7 +127,7 @@ async def until(true: Callable[[], bool]) -> None:
             await asyncio.sleep(0.01)
 
 
-async def all_of(bench: Bench, raws: Sequence[bytes]) -> list[Verdict]:
+async def all_of(bench: Bench, raws: Sequence[bytes]) -> list[Decision]:
     return await asyncio.gather(*(take(bench, Bytes(raw)) for raw in raws))
 
 
@@ -135,7 +135,7 @@ async def all_of(bench: Bench, raws: Sequence[bytes]) -> list[Verdict]:
 
 
 def test_those_that_wait_together_share_a_commit(database_url: str) -> None:
-    async def deliver(one: Bench) -> list[Verdict]:
+    async def deliver(one: Bench) -> list[Decision]:
         with locked(database_url):
             first = asyncio.create_task(all_of(one, MAILS[:1]))
             await until(lambda: not one.acceptor._queue and one.acceptor.waiting[0] == 1)
@@ -160,13 +160,13 @@ def test_those_that_wait_together_share_a_commit(database_url: str) -> None:
 @pytest.mark.parametrize(
     ("room", "commits"),
     [
-        (Room(batch=15), [15, 15, 10]),
-        (Room(batch_octets=10 * len(MAILS[0]) + 50), [10, 10, 10, 10]),
-        (Room(batch_octets=1), [1] * len(MAILS)),
+        (Capacity(batch=15), [15, 15, 10]),
+        (Capacity(batch_octets=10 * len(MAILS[0]) + 50), [10, 10, 10, 10]),
+        (Capacity(batch_octets=1), [1] * len(MAILS)),
     ],
 )
-def test_a_commit_has_its_bounds(tmp_path: Path, room: Room, commits: list[int]) -> None:
-    async def deliver(one: Bench) -> list[Verdict]:
+def test_a_commit_has_its_bounds(tmp_path: Path, room: Capacity, commits: list[int]) -> None:
+    async def deliver(one: Bench) -> list[Decision]:
         waiting = asyncio.create_task(all_of(one, MAILS))
         await until(lambda: one.acceptor.waiting[0] == len(MAILS))
         one.acceptor.start()
@@ -178,7 +178,7 @@ def test_a_commit_has_its_bounds(tmp_path: Path, room: Room, commits: list[int])
 
 
 def test_the_same_mail_within_a_commit_and_again(database_url: str) -> None:
-    async def deliver(one: Bench) -> list[Verdict]:
+    async def deliver(one: Bench) -> list[Decision]:
         waiting = [
             asyncio.ensure_future(take(one, Bytes(MAILS[0]), route))
             for route in (("b.example.org",), ("a.example.org",), ("b.example.org",))
@@ -201,23 +201,27 @@ def test_the_same_mail_within_a_commit_and_again(database_url: str) -> None:
 @pytest.mark.parametrize(
     ("room", "sizes", "let_in"),
     [
-        (Room(mails=3), [10] * 5, 3),
-        (Room(octets=35), [10] * 5, 3),
-        (Room(octets=35), [30, 6, 5], 2),  # one that is too large keeps no smaller one out
-        (Room(octets=35), [1000, 1], 1),  # one is always let in
-        (Room(mails=1), [1000, 1], 1),
+        (Capacity(mails=3), [10] * 5, 3),
+        (Capacity(octets=35), [10] * 5, 3),
+        (Capacity(octets=35), [30, 6, 5], 2),  # one that is too large keeps no smaller one out
+        (Capacity(octets=35), [1000, 1], 1),  # one is always let in
+        (Capacity(mails=1), [1000, 1], 1),
     ],
 )
 def test_no_more_waits_than_there_is_room_for(
-    tmp_path: Path, room: Room, sizes: list[int], let_in: int
+    tmp_path: Path, room: Capacity, sizes: list[int], let_in: int
 ) -> None:
     async def deliver(one: Bench) -> None:
         raws = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
         tasks = [asyncio.ensure_future(take(one, Bytes(raw))) for raw in raws]
         await until(lambda: sum(task.done() for task in tasks) == len(sizes) - let_in)
         refused = [raw for raw, task in zip(raws, tasks, strict=True) if task.done()]
-        assert [task.result() for task in tasks if task.done()] == [Later(Why.BUSY)] * len(refused)
-        assert [receipt.verdict for receipt in one.receipts] == [Later(Why.BUSY)] * len(refused)
+        assert [task.result() for task in tasks if task.done()] == [
+            TempFail(DeliveryReason.BUSY)
+        ] * len(refused)
+        assert [receipt.verdict for receipt in one.receipts] == [
+            TempFail(DeliveryReason.BUSY)
+        ] * len(refused)
         one.acceptor.start()
         await asyncio.gather(*tasks)
         for raw in refused:  # what was refused has its turn
@@ -238,7 +242,7 @@ def test_a_database_that_takes_nothing_and_then_does(database_url: str) -> None:
         with one.engine.begin() as connection:
             connection.execute(text("ALTER TABLE pending RENAME TO away"))
             connection.execute(text("ALTER TABLE alembic_version RENAME TO away_too"))
-        assert await all_of(one, MAILS[:3]) == [Later(Why.DATABASE)] * 3
+        assert await all_of(one, MAILS[:3]) == [TempFail(DeliveryReason.DATABASE)] * 3
         assert one.acceptor.trouble is not None
         await asyncio.sleep(1.2)  # it looks each second
         assert one.acceptor.trouble is not None
@@ -296,7 +300,7 @@ def test_one_that_is_refused_does_not_fail_the_others(database_url: str) -> None
         " BEGIN SELECT RAISE(ABORT, 'no'); END",
         "postgresql": "ALTER TABLE mail ADD CONSTRAINT no CHECK (size <> 3)",
     }
-    bodies: list[Body] = [Bytes(raw) for raw in MAILS if raw != bad]
+    bodies: list[MailBody] = [Bytes(raw) for raw in MAILS if raw != bad]
     others = len(bodies)
     bodies.insert(3, Bytes(b"no\n"))
     bodies.insert(9, Bytes(bad, fails=OSError(5, "I/O error")))
@@ -323,7 +327,7 @@ def test_one_that_is_refused_does_not_fail_the_others(database_url: str) -> None
         verdicts = await asyncio.gather(*tasks)
         wrong = [at for at, verdict in enumerate(verdicts) if verdict != ACCEPTED]
         assert wrong == [3, 9, 11, 13, 15, 16, len(bodies)]
-        assert {verdicts[at] for at in wrong} == {Later(Why.INTERNAL)}
+        assert {verdicts[at] for at in wrong} == {TempFail(DeliveryReason.INTERNAL)}
         assert len(one.stored()) == others
         assert await take(one, Bytes(bad)) == ACCEPTED
         assert one.acceptor.trouble is None
@@ -375,10 +379,10 @@ def test_at_the_end_all_that_waits_is_committed(database_url: str) -> None:
         one.acceptor.start()
         assert await asyncio.to_thread(one.acceptor.stop, PATIENCE)
         assert await asyncio.gather(*tasks) == [ACCEPTED] * len(MAILS)
-        assert await take(one, Bytes(b"too late\n")) == Later(Why.STOPPING)
+        assert await take(one, Bytes(b"too late\n")) == TempFail(DeliveryReason.STOPPING)
         assert sorted(one.stored()) == sorted(MAILS)
 
-    with bench(database_url, Room(batch=15), start=False) as one:
+    with bench(database_url, Capacity(batch=15), start=False) as one:
         asyncio.run(deliver(one))
 
 
@@ -426,7 +430,7 @@ def test_a_locked_database_defers_each_mail_in_its_time_and_is_no_stuck_thread(
             first = asyncio.create_task(all_of(one, MAILS[:1]))
             await until(lambda: not one.acceptor._queue and one.acceptor.waiting[0] == 1)
             behind = await all_of(one, MAILS[1:3])
-            assert [*behind, *await first] == [Later(Why.DATABASE)] * 3
+            assert [*behind, *await first] == [TempFail(DeliveryReason.DATABASE)] * 3
             await until(lambda: one.acceptor.trouble is not None)
             assert "; another " in (one.acceptor.trouble or "")
             await until(lambda: one.acceptor.alive(since + 1))
@@ -446,8 +450,8 @@ def test_a_commit_that_takes_too_long_is_not_waited_for(
     go = threading.Event()
 
     async def deliver(one: Bench) -> None:
-        assert await all_of(one, MAILS[:1]) == [Later(Why.DATABASE)]
-        assert await all_of(one, MAILS[1:2]) == [Later(Why.DATABASE)]
+        assert await all_of(one, MAILS[:1]) == [TempFail(DeliveryReason.DATABASE)]
+        assert await all_of(one, MAILS[1:2]) == [TempFail(DeliveryReason.DATABASE)]
         assert [receipt.sha256 for receipt in one.receipts] == [Bytes(MAILS[1]).sha256]
         go.set()
         await until(lambda: len(one.receipts) == 2)

@@ -20,15 +20,15 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ingest.config.file import Config, ConfiguredList
 from ingest.daemon import deriver, recorder
-from ingest.daemon.deriver import Deriver, Pace
-from ingest.daemon.monitoring.outcome import Outcome, What
-from ingest.daemon.workers.pool import End, Workers
-from ingest.daemon.workers.process import Limits
+from ingest.daemon.deriver import Deriver, Schedule
+from ingest.daemon.monitoring.outcome import DeriveEvent, DeriveResult
+from ingest.daemon.workers.pool import WorkerEnd, WorkerPool
+from ingest.daemon.workers.process import WorkerLimits
 from ingest.model import Delivery
-from ingest.reports.check import check
+from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import open_store, unflushed_transaction, write_transaction
-from ingest.store.inbox.quarantine import Lengths, lengths, quarantined
+from ingest.store.inbox.quarantine import QueueLengths, list_quarantine, queue_lengths
 from ingest.store.inbox.queue import claim, enqueue
 from tests import mails
 from tests.bad_worker import PROGRAM, bad
@@ -36,7 +36,7 @@ from tests.mails import NOW, delivery
 
 PATIENCE = 60
 # Seconds: that no mail here needs, on a busy machine either.
-LIMITS = Limits(seconds=30, memory=256 << 20)
+LIMITS = WorkerLimits(seconds=30, memory=256 << 20)
 ARCHIVE = [delivery(raw) for raw in mails.little_archive(6)]
 
 
@@ -45,18 +45,18 @@ class Daemon:
 
     def __init__(
         self, url: str, *, config: Config | None = None, obeys: bool = False,
-        pace: Pace | None = None, limits: Limits = LIMITS,
+        pace: Schedule | None = None, limits: WorkerLimits = LIMITS,
     ) -> None:  # fmt: skip
         self.engine = open_store(url, create=True)
-        self.heard: list[Outcome] = []
+        self.heard: list[DeriveResult] = []
         program = PROGRAM if obeys else ("-m", "ingest.daemon.workers.main")
-        self.workers = Workers(2, limits=limits, program=program)
+        self.workers = WorkerPool(2, limits=limits, program=program)
         self.deriver = Deriver(
             self.engine,
             lambda: config or Config(),
             self.workers,
             observe=self.heard.append,
-            pace=pace or Pace(poll=0.2),
+            pace=pace or Schedule(poll=0.2),
         )
 
     def put(self, some: Sequence[Delivery]) -> None:
@@ -64,19 +64,19 @@ class Daemon:
             enqueue(connection, some, now=NOW)
         self.deriver.wake()
 
-    def lengths(self) -> Lengths:
+    def lengths(self) -> QueueLengths:
         with self.engine.connect() as connection:
-            return lengths(connection)
+            return queue_lengths(connection)
 
     def until_done(self) -> None:
         until(lambda: self.lengths().waiting == 0)
 
-    def outcomes(self) -> Counter[What]:
+    def outcomes(self) -> Counter[DeriveEvent]:
         return Counter(one.what for one in self.heard)
 
     def reasons(self) -> dict[bytes, tuple[str, int]]:
         with self.engine.connect() as connection:
-            return {one.sha256: (one.reason, one.tries) for one in quarantined(connection)}
+            return {one.sha256: (one.reason, one.tries) for one in list_quarantine(connection)}
 
     def end(self, timeout: float = PATIENCE) -> bool:
         done = self.deriver.stop(timeout)
@@ -132,9 +132,9 @@ def test_what_is_queued_becomes_what_a_replay_makes(start: Start, tmp_path: Path
     daemon.put(ARCHIVE)
     daemon.until_done()
     assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE, config)
-    assert check(daemon.engine, config).faults == ()
+    assert check_store(daemon.engine, config).faults == ()
     until(lambda: len(daemon.heard) == len(ARCHIVE))
-    assert daemon.deriver.counts == daemon.outcomes() == {What.DERIVED: len(ARCHIVE)}
+    assert daemon.deriver.counts == daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)}
 
 
 def test_what_is_told_of_a_mail(start: Start) -> None:
@@ -143,7 +143,7 @@ def test_what_is_told_of_a_mail(start: Start) -> None:
     daemon.put([delivery(raw)])
     until(lambda: bool(daemon.heard))
     (one,) = daemon.heard
-    assert (one.what, one.msgid, one.kind) == (What.DERIVED, "<p@example.org>", "patch")
+    assert (one.what, one.msgid, one.kind) == (DeriveEvent.DERIVED, "<p@example.org>", "patch")
     assert (one.sha256, one.size, one.tries) == (delivery(raw).sha256, len(raw), 1)
     assert (one.reason, one.accepted) == ("diff", NOW)
     assert one.waited > one.worked > 0
@@ -177,12 +177,12 @@ def test_it_is_not_alive_without_workers(database_url: str) -> None:
     daemon.workers._program = ("-c", "")
     daemon.deriver.start()
     daemon.put(ARCHIVE[:1])
-    until(lambda: daemon.workers.counts().ended[End.UNREADY] >= 2)
+    until(lambda: daemon.workers.counts().ended[WorkerEnd.UNREADY] >= 2)
     since = time.monotonic()
     time.sleep(0.5)
     assert not daemon.deriver.alive(since)
     assert daemon.end(0.1), "what it has in hand is given back"
-    assert daemon.lengths() == Lengths(1, 0)
+    assert daemon.lengths() == QueueLengths(1, 0)
     daemon.engine.dispose()
 
 
@@ -190,7 +190,7 @@ def test_it_is_not_alive_without_workers(database_url: str) -> None:
 
 
 def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(start: Start) -> None:
-    daemon = start(obeys=True, limits=Limits(seconds=6, memory=256 << 20))
+    daemon = start(obeys=True, limits=WorkerLimits(seconds=6, memory=256 << 20))
     poison = {
         "kill SIGKILL": "parse-failed: worker died (signal 9)",
         "eat": "parse-failed: memory",
@@ -200,15 +200,18 @@ def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(start: S
     given = {what: delivery(bad(what, f"{what.split()[0]}@example.org")) for what in poison}
     daemon.put(list(given.values()))
     daemon.put(ARCHIVE)
-    until(lambda: daemon.outcomes()[What.DERIVED] == len(ARCHIVE))
+    until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == len(ARCHIVE))
     assert daemon.reasons().keys() < {one.sha256 for one in given.values()}, "not behind them"
     daemon.until_done()
     assert daemon.reasons() == {given[what].sha256: (poison[what], 3) for what in poison}
-    until(lambda: daemon.outcomes()[What.QUARANTINED] == len(poison))
-    assert daemon.outcomes()[What.RETRIED] == 2 * len(poison)
+    until(lambda: daemon.outcomes()[DeriveEvent.QUARANTINED] == len(poison))
+    assert daemon.outcomes()[DeriveEvent.RETRIED] == 2 * len(poison)
     ended = daemon.workers.counts().ended
-    assert {end: ended[end] for end in (End.SIGNAL, End.MEMORY, End.TIMEOUT, End.STATUS)} == (
-        dict.fromkeys((End.SIGNAL, End.MEMORY, End.TIMEOUT, End.STATUS), 3)
+    assert {
+        end: ended[end]
+        for end in (WorkerEnd.SIGNAL, WorkerEnd.MEMORY, WorkerEnd.TIMEOUT, WorkerEnd.STATUS)
+    } == (
+        dict.fromkeys((WorkerEnd.SIGNAL, WorkerEnd.MEMORY, WorkerEnd.TIMEOUT, WorkerEnd.STATUS), 3)
     )
 
 
@@ -217,11 +220,11 @@ def test_a_worker_that_dies_by_chance_costs_a_try_and_no_mail(start: Start, tmp_
     better = tmp_path / "better"
     one = delivery(bad(f"die-until {better}"))
     daemon.put([one])
-    until(lambda: daemon.outcomes()[What.RETRIED] >= 1)
+    until(lambda: daemon.outcomes()[DeriveEvent.RETRIED] >= 1)
     better.touch()
     daemon.until_done()
-    until(lambda: daemon.outcomes()[What.DERIVED] == 1)
-    assert daemon.heard[-1].tries == daemon.outcomes()[What.RETRIED] + 1
+    until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == 1)
+    assert daemon.heard[-1].tries == daemon.outcomes()[DeriveEvent.RETRIED] + 1
     assert daemon.reasons() == {}
 
 
@@ -237,9 +240,9 @@ def test_workers_that_are_killed_at_random_lose_nothing(start: Start, tmp_path: 
     daemon.until_done()
     assert daemon.reasons() == {}
     assert mails.exported(daemon.engine) == export_of(tmp_path, given)
-    until(lambda: daemon.outcomes()[What.DERIVED] == len(given))
+    until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == len(given))
     ended = daemon.workers.counts().ended
-    assert daemon.outcomes()[What.RETRIED] == ended[End.SIGNAL]
+    assert daemon.outcomes()[DeriveEvent.RETRIED] == ended[WorkerEnd.SIGNAL]
 
 
 def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
@@ -255,9 +258,9 @@ def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
         return record(*given, **more)
 
     monkeypatch.setattr(deriver, "record_claims", slow)
-    daemon = start(pace=Pace(rest=PATIENCE, most_rest=3))
+    daemon = start(pace=Schedule(rest=PATIENCE, most_rest=3))
     daemon.put(ARCHIVE[:1])
-    until(lambda: daemon.outcomes()[What.DERIVED] == 1)
+    until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == 1)
     for one in ARCHIVE[1:7]:
         daemon.put([one])
     daemon.until_done()
@@ -270,7 +273,7 @@ def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
 def test_a_delivery_that_adds_a_list_while_the_mail_is_in_hand(
     start: Start, tmp_path: Path
 ) -> None:
-    daemon = start(obeys=True, limits=Limits(seconds=PATIENCE))
+    daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     gate = tmp_path / "gate"
     raw = bad(f"wait {gate}")
     daemon.put([delivery(raw)])
@@ -280,23 +283,23 @@ def test_a_delivery_that_adds_a_list_while_the_mail_is_in_hand(
     gate.touch()
     daemon.until_done()
     assert mails.exported(daemon.engine) == export_of(tmp_path, [again])
-    until(lambda: daemon.outcomes() == {What.CHANGED: 1, What.DERIVED: 1})
+    until(lambda: daemon.outcomes() == {DeriveEvent.CHANGED: 1, DeriveEvent.DERIVED: 1})
 
 
 def test_what_somebody_else_records_while_it_is_in_hand(start: Start, tmp_path: Path) -> None:
-    daemon = start(obeys=True, limits=Limits(seconds=PATIENCE))
+    daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     gate = tmp_path / "gate"
     one = delivery(bad(f"wait {gate}"))
     daemon.put([one])
     until(Path(f"{gate}.waits").exists)
     mails.store(daemon.engine, [one])
     gate.touch()
-    until(lambda: daemon.outcomes() == {What.ELSEWHERE: 1})
+    until(lambda: daemon.outcomes() == {DeriveEvent.ELSEWHERE: 1})
     assert mails.exported(daemon.engine) == export_of(tmp_path, [one])
 
 
 def test_what_cannot_be_finished_in_time_is_given_back(start: Start) -> None:
-    daemon = start(obeys=True, limits=Limits(seconds=PATIENCE))
+    daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     daemon.put([delivery(bad("sleep"))])
     until(lambda: bool(daemon.deriver._in_hand))
     daemon.put(ARCHIVE[:3])
@@ -309,7 +312,9 @@ def test_what_cannot_be_finished_in_time_is_given_back(start: Start) -> None:
 
 
 def test_leases_are_kept_while_mail_is_in_hand(start: Start, tmp_path: Path) -> None:
-    daemon = start(obeys=True, limits=Limits(seconds=PATIENCE), pace=Pace(poll=0.1, lease=1.5))
+    daemon = start(
+        obeys=True, limits=WorkerLimits(seconds=PATIENCE), pace=Schedule(poll=0.1, lease=1.5)
+    )
     gate = tmp_path / "gate"
     daemon.put([delivery(bad(f"wait {gate}"))])
     until(Path(f"{gate}.waits").exists)
@@ -338,7 +343,7 @@ def test_what_another_left_is_taken_up(start: Start, database_url: str) -> None:
     engine.dispose()
     daemon = start()
     daemon.until_done()
-    until(lambda: daemon.outcomes() == {What.DERIVED: len(ARCHIVE)})
+    until(lambda: daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)})
 
 
 # --- the database -----------------------------------------------------------------------------
@@ -372,7 +377,9 @@ def test_a_database_that_fails_for_a_while(start: Start, tmp_path: Path) -> None
 def test_a_database_that_is_locked_is_waited_for(start: Start, tmp_path: Path, step: str) -> None:
     gate = tmp_path / "gate"
     one = delivery(bad(f"wait {gate}"))
-    daemon = start(obeys=True, limits=Limits(seconds=PATIENCE), pace=Pace(poll=0.1, patience=0.2))
+    daemon = start(
+        obeys=True, limits=WorkerLimits(seconds=PATIENCE), pace=Schedule(poll=0.1, patience=0.2)
+    )
     if step == "recording":
         daemon.put([one])
         until(Path(f"{gate}.waits").exists)
@@ -430,7 +437,7 @@ def test_a_system_that_fails_for_a_while(
     until(lambda: daemon.deriver.alive(tried[-1]))
     assert daemon.deriver.trouble is None
     assert daemon.reasons() == {}
-    until(lambda: daemon.outcomes() == {What.DERIVED: len(ARCHIVE)})
+    until(lambda: daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)})
     (said,) = [one for one in caplog.records if one.message == "not-derived"]
     assert said.levelname == "WARNING"
 
@@ -463,7 +470,7 @@ def test_connections_that_are_cut_off(postgres_url: str, tmp_path: Path) -> None
 
 
 def test_a_mail_that_no_database_takes_is_found_in_its_batch(postgres_url: str) -> None:
-    daemon = Daemon(postgres_url, obeys=True, pace=Pace(linger=1))
+    daemon = Daemon(postgres_url, obeys=True, pace=Schedule(linger=1))
     daemon.deriver.start()
     one = delivery(bad("nul"))
     daemon.put([*ARCHIVE[:9], one, *ARCHIVE[9:]])
@@ -473,7 +480,9 @@ def test_a_mail_that_no_database_takes_is_found_in_its_batch(postgres_url: str) 
     assert reason.isascii()
     assert reason.isprintable()
     assert tries == 1
-    until(lambda: daemon.outcomes() == {What.DERIVED: len(ARCHIVE), What.QUARANTINED: 1})
+    until(
+        lambda: daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE), DeriveEvent.QUARANTINED: 1}
+    )
     assert daemon.end()
     daemon.engine.dispose()
 
@@ -494,7 +503,11 @@ def test_a_mail_that_our_own_code_cannot_record(
     daemon.until_done()
     ((reason, _),) = daemon.reasons().values()
     assert reason == "record-failed: KeyError: '\\\\ud800'"
-    until(lambda: daemon.outcomes() == {What.DERIVED: len(ARCHIVE) - 1, What.QUARANTINED: 1})
+    until(
+        lambda: (
+            daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE) - 1, DeriveEvent.QUARANTINED: 1}
+        )
+    )
 
 
 class _DriverError(Exception):
@@ -507,24 +520,24 @@ class _DriverError(Exception):
 @pytest.mark.parametrize(
     ("sqlstate", "wanted"),
     [
-        ("40001", recorder.Trouble.CONFLICT),
-        ("40P01", recorder.Trouble.CONFLICT),
-        ("22021", recorder.Trouble.DATA),
-        ("23505", recorder.Trouble.DATA),
-        ("54000", recorder.Trouble.DATA),
-        ("57P01", recorder.Trouble.OUTAGE),
-        ("53100", recorder.Trouble.OUTAGE),
-        ("42501", recorder.Trouble.OUTAGE),
-        ("25006", recorder.Trouble.OUTAGE),
-        ("XX000", recorder.Trouble.OUTAGE),
+        ("40001", recorder.DatabaseFailure.CONFLICT),
+        ("40P01", recorder.DatabaseFailure.CONFLICT),
+        ("22021", recorder.DatabaseFailure.DATA),
+        ("23505", recorder.DatabaseFailure.DATA),
+        ("54000", recorder.DatabaseFailure.DATA),
+        ("57P01", recorder.DatabaseFailure.OUTAGE),
+        ("53100", recorder.DatabaseFailure.OUTAGE),
+        ("42501", recorder.DatabaseFailure.OUTAGE),
+        ("25006", recorder.DatabaseFailure.OUTAGE),
+        ("XX000", recorder.DatabaseFailure.OUTAGE),
     ],
 )
-def test_what_a_failure_calls_for(sqlstate: str, wanted: recorder.Trouble) -> None:
-    assert recorder.trouble_of(OperationalError("", {}, _DriverError(sqlstate))) is wanted
+def test_what_a_failure_calls_for(sqlstate: str, wanted: recorder.DatabaseFailure) -> None:
+    assert recorder.classify_failure(OperationalError("", {}, _DriverError(sqlstate))) is wanted
 
 
 def test_a_pool_without_a_free_connection_is_no_fault_of_a_mail() -> None:
-    assert recorder.trouble_of(PoolTimeoutError("")) is recorder.Trouble.OUTAGE
+    assert recorder.classify_failure(PoolTimeoutError("")) is recorder.DatabaseFailure.OUTAGE
 
 
 def test_a_conflict_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -551,7 +564,7 @@ def test_a_conflict_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch
 def test_two_daemons_on_one_postgresql_agree_with_one_replay(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    daemons = [Daemon(postgres_url, pace=Pace(batch=7, poll=0.1)) for _ in range(2)]
+    daemons = [Daemon(postgres_url, pace=Schedule(batch=7, poll=0.1)) for _ in range(2)]
     for daemon in daemons:
         daemon.deriver.start()
     given = [delivery(raw) for raw in mails.little_archive(24)]
@@ -565,14 +578,14 @@ def test_two_daemons_on_one_postgresql_agree_with_one_replay(
     assert mails.exported(daemons[0].engine) == export_of(tmp_path, given)
     assert all(one.heard for one in daemons), "both had a share of it"
     together = sum((one.outcomes() for one in daemons), Counter())
-    assert together == {What.DERIVED: len(given)}
+    assert together == {DeriveEvent.DERIVED: len(given)}
     for daemon in daemons:
         daemon.engine.dispose()
 
 
 def test_daemons_and_replays_of_the_same_mail(postgres_url: str, tmp_path: Path) -> None:
     """What is in the queue is replayed at the same time: nobody is in anybody's way."""
-    daemon = Daemon(postgres_url, pace=Pace(batch=10))
+    daemon = Daemon(postgres_url, pace=Schedule(batch=10))
     daemon.deriver.start()
     given = [delivery(raw) for raw in mails.little_archive(16)]
     daemon.put(given)
@@ -581,5 +594,5 @@ def test_daemons_and_replays_of_the_same_mail(postgres_url: str, tmp_path: Path)
     daemon.until_done()
     assert daemon.end()
     assert mails.exported(daemon.engine) == export_of(tmp_path, given)
-    assert check(daemon.engine, Config()).faults == ()
+    assert check_store(daemon.engine, Config()).faults == ()
     daemon.engine.dispose()

@@ -10,8 +10,8 @@ from sqlalchemy import select
 
 from ingest.config.file import Config, ConfiguredList, ServeConfig
 from ingest.daemon.acceptor import Acceptor
-from ingest.daemon.router import Gate
-from ingest.smtp.envelope import Envelope, Later, Never, Taken, Verdict, Why
+from ingest.daemon.router import Router
+from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, Reject, TempFail
 from ingest.store import schema
 from ingest.store.engine import open_store
 from tests import mails
@@ -26,21 +26,21 @@ CONFIG = Config(
     lists=LISTS, serve=ServeConfig(recipients=("inbox@example.org",), recipient_delimiter="+")
 )
 OPEN = Config()
-UNKNOWN = Never(Why.UNKNOWN_RECIPIENT)
+UNKNOWN = Reject(DeliveryReason.UNKNOWN_RECIPIENT)
 
 
 def deliver(
     tmp_path: Path, config: Config, recipients: tuple[str, ...], after: Config | None = None
-) -> tuple[list[Verdict], list[Verdict], list[str]]:
+) -> tuple[list[Decision], list[Decision], list[str]]:
     """Verdicts at RCPT and at the end of DATA, and the route of what is stored. `after`: the
     configuration from DATA on."""
     now = [config]
     engine = open_store(f"sqlite:///{tmp_path}/s.db", create=True)
     acceptor = Acceptor(engine)
-    gate = Gate(lambda: now[0], acceptor)
+    gate = Router(lambda: now[0], acceptor)
     asked = [gate.recipient(one) for one in recipients]
     taken = tuple(
-        one for one, verdict in zip(recipients, asked, strict=True) if isinstance(verdict, Taken)
+        one for one, verdict in zip(recipients, asked, strict=True) if isinstance(verdict, Accept)
     )
     now[0] = after or config
     acceptor.start()
@@ -53,36 +53,36 @@ def deliver(
     return asked, verdicts, routes
 
 
-async def _deliver(gate: Gate, envelope: Envelope) -> list[Verdict]:
+async def _deliver(gate: Router, envelope: Envelope) -> list[Decision]:
     return list(await gate.deliver(envelope, Bytes(mails.patch())))
 
 
 @pytest.mark.parametrize(
     ("config", "recipients", "asked", "route"),
     [
-        (OPEN, ("anybody@example.net",), [Taken()], ""),
-        (OPEN, ("x@example.net", "x@example.net"), [Taken(), Taken()], ""),
-        (CONFIG, ("a@example.org",), [Taken()], A),
-        (CONFIG, ("A@Example.ORG",), [Taken()], A),
-        (CONFIG, ("a+tag@example.org",), [Taken()], A),
-        (CONFIG, ("both@example.org",), [Taken()], f"{A},{B}"),
-        (CONFIG, ("b@example.org", "a@example.org", "b@example.org"), [Taken()] * 3, f"{A},{B}"),
-        (CONFIG, ("inbox@example.org",), [Taken()], "*"),
-        (CONFIG, ("inbox@example.org", "a@example.org"), [Taken()] * 2, f"*,{A}"),
+        (OPEN, ("anybody@example.net",), [Accept()], ""),
+        (OPEN, ("x@example.net", "x@example.net"), [Accept(), Accept()], ""),
+        (CONFIG, ("a@example.org",), [Accept()], A),
+        (CONFIG, ("A@Example.ORG",), [Accept()], A),
+        (CONFIG, ("a+tag@example.org",), [Accept()], A),
+        (CONFIG, ("both@example.org",), [Accept()], f"{A},{B}"),
+        (CONFIG, ("b@example.org", "a@example.org", "b@example.org"), [Accept()] * 3, f"{A},{B}"),
+        (CONFIG, ("inbox@example.org",), [Accept()], "*"),
+        (CONFIG, ("inbox@example.org", "a@example.org"), [Accept()] * 2, f"*,{A}"),
         (CONFIG, ("nobody@example.org",), [UNKNOWN], None),
-        (CONFIG, ("nobody@example.org", "a@example.org"), [UNKNOWN, Taken()], A),
+        (CONFIG, ("nobody@example.org", "a@example.org"), [UNKNOWN, Accept()], A),
     ],
 )
 def test_where_mail_to_these_recipients_goes(
     tmp_path: Path,
     config: Config,
     recipients: tuple[str, ...],
-    asked: list[Verdict],
+    asked: list[Decision],
     route: str | None,
 ) -> None:
     heard, verdicts, routes = deliver(tmp_path, config, recipients)
     assert heard == asked
-    assert verdicts == [Taken(Why.ACCEPTED)] * asked.count(Taken())
+    assert verdicts == [Accept(DeliveryReason.ACCEPTED)] * asked.count(Accept())
     assert routes == ([] if route is None else [route])
 
 
@@ -97,8 +97,8 @@ def test_where_mail_to_these_recipients_goes(
 def test_a_reload_between_recipient_and_mail(tmp_path: Path, after: Config, route: str) -> None:
     recipients = ("a@example.org", "b@example.org")
     heard, verdicts, routes = deliver(tmp_path, CONFIG, recipients, after)
-    assert heard == [Taken(), Taken()]
-    assert verdicts == [Taken(Why.ACCEPTED)] * 2
+    assert heard == [Accept(), Accept()]
+    assert verdicts == [Accept(DeliveryReason.ACCEPTED)] * 2
     assert routes == [route]
 
 
@@ -109,6 +109,6 @@ def test_a_verdict_that_is_not_good_is_every_recipients(tmp_path: Path) -> None:
     envelope = Envelope(
         protocol="lmtp", peer="unix", helo="mx", sender="", recipients=("a@x", "b@x", "a@x")
     )
-    verdicts = asyncio.run(_deliver(Gate(lambda: OPEN, acceptor), envelope))
-    assert verdicts == [Later(Why.STOPPING)] * 3
+    verdicts = asyncio.run(_deliver(Router(lambda: OPEN, acceptor), envelope))
+    assert verdicts == [TempFail(DeliveryReason.STOPPING)] * 3
     engine.dispose()

@@ -8,9 +8,9 @@ from prometheus_client import CollectorRegistry
 
 from ingest.daemon.monitoring.meter import Meter
 from ingest.daemon.monitoring.metrics import Metrics
-from ingest.daemon.workers.pool import Counts, End
+from ingest.daemon.workers.pool import Counts, WorkerEnd
 from ingest.smtp.sessions import ListenerStats
-from ingest.store.inbox.quarantine import Lengths
+from ingest.store.inbox.quarantine import QueueLengths
 
 STATS = ListenerStats(
     open=2,
@@ -74,13 +74,13 @@ def test_what_mail_came_to_by_protocol() -> None:
 
 def test_ends_of_workers_that_nobody_ordered() -> None:
     metrics, meter = made()
-    ended = {End.RECYCLED: 4, End.STOPPED: 2, End.TIMEOUT: 1, End.SIGNAL: 3}
+    ended = {WorkerEnd.RECYCLED: 4, WorkerEnd.STOPPED: 2, WorkerEnd.TIMEOUT: 1, WorkerEnd.SIGNAL: 3}
     counts = Counts(started=12, running=2, ended=ended, not_started=0)
     meter.workers(counts)
-    meter.workers(replace(counts, ended={**ended, End.TIMEOUT: 2}))
+    meter.workers(replace(counts, ended={**ended, WorkerEnd.TIMEOUT: 2}))
     assert value(metrics, "worker_deaths_total", cause="timeout") == 2
     assert value(metrics, "worker_deaths_total", cause="signal") == 3
-    for end in (End.RECYCLED, End.STOPPED):
+    for end in (WorkerEnd.RECYCLED, WorkerEnd.STOPPED):
         assert value(metrics, "worker_deaths_total", cause=end.value) is None
 
 
@@ -96,7 +96,7 @@ def test_what_dns_says_is_added_up() -> None:
 def test_what_waits() -> None:
     metrics, meter = made()
     meter.waiting(3, 4000)
-    meter.queue(Lengths(waiting=7, set_aside=2), oldest_seconds=1.5)
+    meter.queue(QueueLengths(waiting=7, set_aside=2), oldest_seconds=1.5)
     shown = {
         name: value(metrics, name)
         for name in ("waiting_mails", "waiting_bytes", "pending_mails", "pending_oldest_seconds",

@@ -7,29 +7,29 @@ from pathlib import Path
 
 import pytest
 
-from ingest.daemon.lock_file import own
+from ingest.daemon.lock_file import lock_store
 from ingest.store.engine import StoreError
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:
     (tmp_path / "link.db").symlink_to(tmp_path / "s.db")
-    held = own(f"sqlite:///{tmp_path}/s.db")
+    held = lock_store(f"sqlite:///{tmp_path}/s.db")
     assert held is not None
     assert not os.get_inheritable(held)  # a worker that outlives the daemon holds nothing
     for name in ("s.db", "link.db", "../" + tmp_path.name + "/s.db"):
         with pytest.raises(StoreError, match="another daemon serves"):
-            own(f"sqlite:///{tmp_path}/{name}")
-    other = own(f"sqlite:///{tmp_path}/other.db")
+            lock_store(f"sqlite:///{tmp_path}/{name}")
+    other = lock_store(f"sqlite:///{tmp_path}/other.db")
     assert other is not None
     os.close(held)
-    again = own(f"sqlite+pysqlite:///{tmp_path}/link.db")
+    again = lock_store(f"sqlite+pysqlite:///{tmp_path}/link.db")
     assert again is not None
     os.close(again)
     os.close(other)
 
 
 def test_a_store_that_daemons_share() -> None:
-    assert own("postgresql://t@/x?host=/no/where") is None
+    assert lock_store("postgresql://t@/x?host=/no/where") is None
 
 
 @pytest.mark.parametrize(
@@ -37,9 +37,9 @@ def test_a_store_that_daemons_share() -> None:
 )
 def test_what_is_no_store(url: str, said: str) -> None:
     with pytest.raises(StoreError, match=said):
-        own(url)
+        lock_store(url)
 
 
 def test_what_opening_the_store_will_say() -> None:
-    assert own("sqlite:////no/where/s.db") is None
-    assert own("sqlite://") is None
+    assert lock_store("sqlite:////no/where/s.db") is None
+    assert lock_store("sqlite://") is None

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from ingest.daemon.dns.queue import Questions
+from ingest.daemon.dns.queue import DnsQueue
 
 
 def key(selector: str, domain: str) -> str:
     return f"{selector}._domainkey.{domain}"
 
 
-def taken(questions: Questions) -> list[str]:
+def taken(questions: DnsQueue) -> list[str]:
     """All that may be asked for now."""
     found = []
     while (name := questions.take()) is not None:
@@ -17,8 +17,8 @@ def taken(questions: Questions) -> list[str]:
     return found
 
 
-def added(*names: str, first: bool = True) -> Questions:
-    questions = Questions()
+def added(*names: str, first: bool = True) -> DnsQueue:
+    questions = DnsQueue()
     for name in names:
         questions.add(name, first=first)
     return questions

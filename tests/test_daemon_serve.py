@@ -27,7 +27,7 @@ from sqlalchemy import Engine, create_engine, func, make_url, select, text
 
 from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
-from ingest.store.inbox.quarantine import Lengths, lengths, quarantined
+from ingest.store.inbox.quarantine import QueueLengths, list_quarantine, queue_lengths
 from ingest.store.inbox.queue import TRIES, enqueue
 from tests import mails
 from tests.bad_worker import bad
@@ -643,7 +643,7 @@ def test_a_mail_that_ends_the_daemon_is_found_among_those_that_do_not(
             )
             deaths += daemon.process.poll() is not None
         with engine.connect() as connection:
-            (aside,) = quarantined(connection)
+            (aside,) = list_quarantine(connection)
         assert (aside.reason, aside.tries) == ("parse-failed: daemon died", TRIES)
         assert aside.sha256 == mails.delivery(culprit).sha256
         assert deaths <= 1 + 4 + TRIES, "the first, those of 16 halved, and what is counted"
@@ -654,9 +654,9 @@ def test_a_mail_that_ends_the_daemon_is_found_among_those_that_do_not(
         engine.dispose()
 
 
-def lengths_of(engine: Engine) -> Lengths:
+def lengths_of(engine: Engine) -> QueueLengths:
     with engine.connect() as connection:
-        return lengths(connection)
+        return queue_lengths(connection)
 
 
 # --- sockets ----------------------------------------------------------------------------------

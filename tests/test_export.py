@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.reports.export import number, when
+from ingest.reports.export import count_text, format_date
 from ingest.store.engine import open_store
 from tests import mails
 from tests.mails import START, delivery
@@ -148,7 +148,12 @@ def test_every_message_is_accounted_for(engine: Engine) -> None:
 
 
 def test_times_and_numbers() -> None:
-    assert when(None) is None
-    assert when(START) == "2026-03-02T10:15:00"
-    assert when(START.replace(microsecond=999)) == "2026-03-02T10:15:00"
-    assert [number(3, 0), number(0, 5), number(None, 0), number(1, 1)] == [3, 0.5, None, 1.1]
+    assert format_date(None) is None
+    assert format_date(START) == "2026-03-02T10:15:00"
+    assert format_date(START.replace(microsecond=999)) == "2026-03-02T10:15:00"
+    assert [count_text(3, 0), count_text(0, 5), count_text(None, 0), count_text(1, 1)] == [
+        3,
+        0.5,
+        None,
+        1.1,
+    ]

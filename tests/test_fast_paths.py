@@ -12,7 +12,7 @@ from ingest.config.file import Config
 from ingest.mail import header
 from ingest.model import Delivery
 from ingest.patch import identity
-from ingest.pipeline.derive import Steps, steps
+from ingest.pipeline.derive import Steps, derive_steps
 from tests.conftest import FIXTURES
 from tests.hostile_mail import PATCH, mail
 
@@ -46,7 +46,7 @@ def fixtures() -> list[bytes]:
 def derived(mails: Iterable[bytes]) -> list[Steps]:
     config = Config()
     return [
-        steps(Delivery(raw=raw, sha256=hashlib.sha256(raw).digest(), source="test"), config)
+        derive_steps(Delivery(raw=raw, sha256=hashlib.sha256(raw).digest(), source="test"), config)
         for raw in mails
     ]
 

@@ -21,12 +21,12 @@ from sqlalchemy import Engine
 from ingest.config.file import Config
 from ingest.mail import address, lists, mime, msgid
 from ingest.mail.defect import Defect
-from ingest.mail.parse import parse
+from ingest.mail.parse import parse_message
 from ingest.model import Delivery, Derived
-from ingest.patch.submission import Reason
+from ingest.patch.submission import ClassificationReason
 from ingest.patch.trailer import MAX_TRAILERS
-from ingest.pipeline.derive import Steps, steps, store_mail
-from ingest.reports.export import export
+from ingest.pipeline.derive import Steps, derive_steps, store_mail
+from ingest.reports.export import export_records
 from ingest.store.engine import open_store
 from tests import hostile_mail
 from tests.conftest import FIXTURES
@@ -40,9 +40,9 @@ MEASURABLE = 0.1  # seconds; what four times the size does in less says nothing 
 KEY = 2_600  # octets; PostgreSQL's b-tree holds 2,704
 
 D = Defect
-R = Reason
+R = ClassificationReason
 # What each mail of SIZE octets is, and all its flaws but the long line that many are made of.
-EXPECTED: dict[str, tuple[Reason, set[Defect]]] = {
+EXPECTED: dict[str, tuple[ClassificationReason, set[Defect]]] = {
     "header_name_long": (R.DIFF, {D.BAD_HEADER_LINE, D.HEADERS_CAPPED}),
     "header_value_long": (R.DIFF, {D.HEADERS_CAPPED}),
     "header_behind_the_bound": (R.DIFF, {D.HEADERS_CAPPED}),
@@ -163,7 +163,7 @@ EXPECTED: dict[str, tuple[Reason, set[Defect]]] = {
 def derived(raw: bytes) -> tuple[Delivery, Steps]:
     """Not `derive_or_fail`: what cannot be derived shall fail here, with its traceback."""
     delivery = Delivery(raw=raw, sha256=hashlib.sha256(raw).digest(), source="test")
-    return delivery, steps(delivery, Config())
+    return delivery, derive_steps(delivery, Config())
 
 
 def cost(raw: bytes) -> float:
@@ -229,7 +229,7 @@ def within_bounds(made: Steps) -> None:
     assert len(one.dependencies) <= 1 + 3 * 200
     assert len(one.facts.earlier) <= 200
     assert len(one.subject) <= 1_000
-    assert len(one.sender.name) <= address.MAX_NAME
+    assert len(one.sender.name) <= address.MAX_DISPLAY_NAME
     assert len(one.state) <= 100
     keys = [one.facts.msgid, one.facts.sender, one.facts.change_id or "", *one.links]
     keys += [*one.facts.earlier, *(edge.target for edge in one.dependencies)]
@@ -292,7 +292,7 @@ def stored(
     with engine.connect() as connection, connection.begin() as transaction:
         for start in range(0, len(order), batch):
             store_mail(connection, order[start : start + batch], Config(), now=NOW)
-        lines = list(export(connection))
+        lines = list(export_records(connection))
         transaction.rollback()
     return lines
 
@@ -345,20 +345,22 @@ def test_each_of_them_is_stored_alone(tmp_path: Path, postgres_url: str) -> None
 
 def test_a_file_name_is_a_label_without_folders() -> None:
     [path] = FIXTURES.glob("hostile/*-file-name-with-folders.eml")
-    parts = parse(path.read_bytes()).parts
+    parts = parse_message(path.read_bytes()).parts
     assert [part.filename for part in parts] == [None, "timer.patch"]
 
 
 def test_text_of_more_lines_than_are_read() -> None:
-    _, made = derived(hostile_mail.plus_signs(2 * mime.MAX_LINES + 100_000))
+    _, made = derived(hostile_mail.plus_signs(2 * mime.MAX_PART_LINES + 100_000))
     assert Defect.PARTS_CAPPED in made.derived.defects
-    assert (made.derived.diff or "").count("\n") <= mime.MAX_LINES
+    assert (made.derived.diff or "").count("\n") <= mime.MAX_PART_LINES
 
 
 def test_the_lines_of_all_parts_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mime, "MAX_LINES", 5)
     part = b"--b\n\n1\n2\n3\n4\n\n"
-    message = parse(b"Content-Type: multipart/mixed; boundary=b\n\n" + part * 3 + b"--b--\n")
+    message = parse_message(
+        b"Content-Type: multipart/mixed; boundary=b\n\n" + part * 3 + b"--b--\n"
+    )
     assert [part.text for part in message.parts] == ["1\n2\n3\n4\n", "1\n", ""]
     assert Defect.PARTS_CAPPED in message.defects
 
@@ -366,10 +368,10 @@ def test_the_lines_of_all_parts_count_together(monkeypatch: pytest.MonkeyPatch) 
 def test_enclosed_mail_is_decoded_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(mime, "MAX_ENCLOSED", 1_000)
     front = b"Content-Type: message/rfc822\nContent-Transfer-Encoding: quoted-printable\n\n"
-    message = parse(front + b"\n" + b"text\n" * 100)
+    message = parse_message(front + b"\n" + b"text\n" * 100)
     assert [part.content_type for part in message.parts] == ["text/plain"]
     assert Defect.PARTS_CAPPED not in message.defects
-    message = parse(front * 5 + b"\n" + b"text\n" * 100)
+    message = parse_message(front * 5 + b"\n" + b"text\n" * 100)
     assert [part.content_type for part in message.parts] == ["message/rfc822"]
     assert [part.text for part in message.parts] == [None]
     assert Defect.PARTS_CAPPED in message.defects

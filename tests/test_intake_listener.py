@@ -21,12 +21,12 @@ from ingest.config.values import InetAddress, UnixAddress
 from ingest.net import networks
 from ingest.net.bind import ListenError
 from ingest.net.networks import LOOPBACK, make_networks
-from ingest.net.systemd_sockets import Handed, handed
+from ingest.net.systemd_sockets import InheritedSocket, inherited_sockets
 from ingest.smtp import replies
-from ingest.smtp.envelope import Why
+from ingest.smtp.envelope import DeliveryReason
 from ingest.smtp.protocol import Dialog
 from ingest.smtp.reader import PIECE
-from ingest.smtp.server import Protocol, listen
+from ingest.smtp.server import Protocol, open_listener
 from tests import dialogs
 from tests.dialogs import FakeGate, config
 
@@ -66,14 +66,18 @@ def test_networks_are_read_with_and_without_a_length() -> None:
     ("environment", "expected"),
     [
         ({}, ()),
-        ({"LISTEN_PID": "7", "LISTEN_FDS": "1"}, (Handed(3, "unknown"),)),
+        ({"LISTEN_PID": "7", "LISTEN_FDS": "1"}, (InheritedSocket(3, "unknown"),)),
         (
             {"LISTEN_PID": "7", "LISTEN_FDS": "2", "LISTEN_FDNAMES": "lmtp:smtp"},
-            (Handed(3, "lmtp"), Handed(4, "smtp")),
+            (InheritedSocket(3, "lmtp"), InheritedSocket(4, "smtp")),
         ),
         (
             {"LISTEN_PID": "7", "LISTEN_FDS": "3", "LISTEN_FDNAMES": "lmtp:"},
-            (Handed(3, "lmtp"), Handed(4, "unknown"), Handed(5, "unknown")),
+            (
+                InheritedSocket(3, "lmtp"),
+                InheritedSocket(4, "unknown"),
+                InheritedSocket(5, "unknown"),
+            ),
         ),
         ({"LISTEN_PID": "8", "LISTEN_FDS": "1"}, ()),
         ({"LISTEN_FDS": "1"}, ()),
@@ -86,9 +90,9 @@ def test_networks_are_read_with_and_without_a_length() -> None:
     ],
 )
 def test_what_systemd_hands_over(
-    environment: Mapping[str, str], expected: tuple[Handed, ...]
+    environment: Mapping[str, str], expected: tuple[InheritedSocket, ...]
 ) -> None:
-    assert handed(environment, 7) == expected
+    assert inherited_sockets(environment, 7) == expected
 
 
 def test_the_file_of_a_unix_socket(tmp_path: Path) -> None:
@@ -96,7 +100,7 @@ def test_the_file_of_a_unix_socket(tmp_path: Path) -> None:
 
     async def run() -> None:
         wanted = replace(config(Protocol.LMTP, f"unix:{path}"), mode=0o622, group=group)
-        listener = await listen(wanted, FakeGate())
+        listener = await open_listener(wanted, FakeGate())
         assert listener.addresses == (f"unix:{path}",)
         found = path.stat()
         assert stat.S_ISSOCK(found.st_mode)
@@ -115,7 +119,7 @@ def test_the_file_of_a_killed_program_is_replaced(tmp_path: Path) -> None:
         sock.bind(str(path))
 
     async def run() -> None:
-        listener = await listen(config(Protocol.LMTP, f"unix:{path}"), FakeGate())
+        listener = await open_listener(config(Protocol.LMTP, f"unix:{path}"), FakeGate())
         reader, _ = await asyncio.open_unix_connection(path)
         assert (await reader.readline()).startswith(b"220")
         await listener.close()
@@ -127,14 +131,14 @@ def test_a_socket_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
     path = tmp_path / "s"
 
     async def run() -> None:
-        first = await listen(config(Protocol.LMTP, f"unix:{path}"), FakeGate())
+        first = await open_listener(config(Protocol.LMTP, f"unix:{path}"), FakeGate())
         with pytest.raises(ListenError, match="another program listens there"):
-            await listen(config(Protocol.LMTP, f"unix:{path}"), FakeGate())
+            await open_listener(config(Protocol.LMTP, f"unix:{path}"), FakeGate())
         reader, _ = await asyncio.open_unix_connection(path)
         assert (await reader.readline()).startswith(b"220")
         assert list(tmp_path.iterdir()) == [path]
         path.unlink()  # what an administrator may do; then a second one comes
-        second = await listen(config(Protocol.LMTP, f"unix:{path}"), FakeGate())
+        second = await open_listener(config(Protocol.LMTP, f"unix:{path}"), FakeGate())
         await first.close()
         assert path.exists()
         await second.close()
@@ -146,7 +150,7 @@ def test_a_socket_that_is_in_use_is_left_alone(tmp_path: Path) -> None:
 def refused(at: str, **settings: object) -> str:
     async def run() -> None:
         wanted = replace(config(Protocol.LMTP, at), **settings)  # type: ignore[arg-type]
-        listener = await listen(wanted, FakeGate())
+        listener = await open_listener(wanted, FakeGate())
         await listener.close()
 
     with pytest.raises(ListenError) as failure:
@@ -173,7 +177,7 @@ def test_what_cannot_be_listened_at(tmp_path: Path) -> None:
 
 def test_a_datagram_socket_is_refused() -> None:
     async def run() -> None:
-        await listen(config(Protocol.SMTP, None), FakeGate(), socks=[sock])
+        await open_listener(config(Protocol.SMTP, None), FakeGate(), socks=[sock])
 
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
@@ -220,7 +224,7 @@ def test_who_may_connect() -> None:
         wanted = replace(
             config(Protocol.SMTP, "127.0.0.1:0"), networks=make_networks(["127.0.0.3"])
         )
-        listener = await listen(wanted, FakeGate())
+        listener = await open_listener(wanted, FakeGate())
         (address,) = listener.addresses
         good, bad = await Client.to(address, "127.0.0.3"), await Client.to(address, "127.0.0.2")
         await good.says("220")
@@ -235,7 +239,7 @@ def test_who_may_connect() -> None:
 
 def test_connections_are_capped_for_each_address_and_in_all() -> None:
     async def talk() -> None:
-        listener = await listen(
+        listener = await open_listener(
             config(Protocol.SMTP, "127.0.0.1:0", connections=4, connections_per_address=2),
             FakeGate(),
         )
@@ -264,7 +268,7 @@ def test_connections_are_capped_for_each_address_and_in_all() -> None:
 
 def test_a_unix_socket_has_no_addresses_to_cap(tmp_path: Path) -> None:
     async def talk() -> None:
-        listener = await listen(
+        listener = await open_listener(
             config(Protocol.LMTP, f"unix:{tmp_path}/s", connections=3, connections_per_address=1),
             FakeGate(),
         )
@@ -282,7 +286,7 @@ def test_a_reload_is_for_the_sessions_to_come(tmp_path: Path) -> None:
 
     async def talk() -> None:
         wanted = config(Protocol.SMTP, "127.0.0.1:0")
-        listener = await listen(wanted, FakeGate())
+        listener = await open_listener(wanted, FakeGate())
         (address,) = listener.addresses
         old = await Client.to(address, "127.0.0.2")
         await old.says("220 mail.example.org")
@@ -318,7 +322,7 @@ def test_a_reload_is_for_the_sessions_to_come(tmp_path: Path) -> None:
 def test_a_drain_lets_nobody_in_and_counts_what_does_not_end(tmp_path: Path) -> None:
     async def talk() -> None:
         gate = FakeGate(of_mails={"*": "waits"})
-        listener = await listen(config(Protocol.LMTP, f"unix:{tmp_path}/s"), gate)
+        listener = await open_listener(config(Protocol.LMTP, f"unix:{tmp_path}/s"), gate)
         (address,) = listener.addresses
         idle, busy = await Client.to(address), await Client.to(address)
         busy.writer.write(b"LHLO c\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\nx\r\n.\r\n")
@@ -343,7 +347,7 @@ def test_a_drain_lets_nobody_in_and_counts_what_does_not_end(tmp_path: Path) -> 
 def test_a_close_cuts_all_and_what_is_not_committed_is_not_acknowledged(tmp_path: Path) -> None:
     async def talk() -> None:
         gate = FakeGate(of_mails={"*": "waits"})
-        listener = await listen(config(Protocol.LMTP, f"unix:{tmp_path}/s"), gate)
+        listener = await open_listener(config(Protocol.LMTP, f"unix:{tmp_path}/s"), gate)
         client = await Client.to(listener.addresses[0])
         client.writer.write(b"LHLO c\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\nx\r\n.\r\n")
         await gate.begun.wait()
@@ -372,7 +376,7 @@ def test_what_is_sent_while_the_gate_works_is_held_back(tmp_path: Path, encrypte
     async def talk() -> None:
         gate = FakeGate(of_mails={"*": "waits"})
         wanted = config(Protocol.LMTP, f"unix:{tmp_path}/s", context, commands=1 << 20)
-        listener = await listen(wanted, gate)
+        listener = await open_listener(wanted, gate)
         client = await Client.to(listener.addresses[0])
         await client.says("220")
         if encrypted:
@@ -397,7 +401,7 @@ def test_what_is_sent_while_the_gate_works_is_held_back(tmp_path: Path, encrypte
 def test_what_is_refused_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def talk() -> None:
         wanted = config(Protocol.LMTP, f"unix:{tmp_path}/s", size=10, faults=1, connections=1)
-        listener = await listen(wanted, FakeGate())
+        listener = await open_listener(wanted, FakeGate())
         client = await Client.to(listener.addresses[0])
         client.writer.write(b"LHLO \x1b[2Jc\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\n")
         while not (await client.reader.readline()).startswith(b"354"):
@@ -440,7 +444,7 @@ def test_the_replies_to_pipelined_commands_are_sent_before_they_are_many(
     monkeypatch.setattr(Dialog, "_flush", watched)
 
     async def talk() -> None:
-        listener = await listen(config(Protocol.LMTP, f"unix:{tmp_path}/s"), FakeGate())
+        listener = await open_listener(config(Protocol.LMTP, f"unix:{tmp_path}/s"), FakeGate())
         client = await Client.to(listener.addresses[0])
         client.writer.write(b"LHLO c\r\n" * 2000 + b"QUIT\r\n")
         replies = await client.reader.read()
@@ -454,7 +458,7 @@ def test_the_replies_to_pipelined_commands_are_sent_before_they_are_many(
 def test_deliveries_whose_clients_are_gone_are_capped_too() -> None:
     async def talk() -> None:
         gate = FakeGate(of_mails={"*": "waits"})
-        listener = await listen(config(Protocol.LMTP, "127.0.0.1:0", connections=3), gate)
+        listener = await open_listener(config(Protocol.LMTP, "127.0.0.1:0", connections=3), gate)
         mail = b"MAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\nx\r\n.\r\n"
         for count in range(1, 4):
             client = await Client.to(listener.addresses[0])
@@ -488,7 +492,7 @@ def test_deliveries_whose_clients_are_gone_are_capped_too() -> None:
 def test_a_thousand_recipients_and_one_more(tmp_path: Path) -> None:
     async def talk() -> None:
         gate = FakeGate()
-        listener = await listen(config(Protocol.LMTP, f"unix:{tmp_path}/s"), gate)
+        listener = await open_listener(config(Protocol.LMTP, f"unix:{tmp_path}/s"), gate)
         client = await Client.to(listener.addresses[0])
         client.writer.write(b"LHLO c\r\nMAIL FROM:<a@x>\r\n" + b"RCPT TO:<b@x>\r\n" * 1001)
         client.writer.write(b"DATA\r\n")
@@ -517,7 +521,7 @@ def test_the_envelope_says_how_it_came(tmp_path: Path) -> None:
 
     async def talk() -> None:
         gate = FakeGate()
-        listener = await listen(config(Protocol.SMTP, "127.0.0.1:0", context), gate)
+        listener = await open_listener(config(Protocol.SMTP, "127.0.0.1:0", context), gate)
         client = await Client.to(listener.addresses[0], "127.0.0.9")
         await client.says("220")
         client.writer.write(b"STARTTLS\r\n")
@@ -541,7 +545,7 @@ def test_a_handshake_that_fails_or_never_comes_leaves_nothing(tmp_path: Path) ->
         pytest.skip("no openssl to make a certificate with")
 
     async def talk() -> None:
-        listener = await listen(
+        listener = await open_listener(
             config(Protocol.SMTP, "127.0.0.1:0", context, handshake_timeout=0.1), FakeGate()
         )
         for sent in (b"EHLO in the clear\r\n" * 5, b""):
@@ -560,11 +564,11 @@ def test_a_handshake_that_fails_or_never_comes_leaves_nothing(tmp_path: Path) ->
 
 
 def test_every_outcome_has_a_reply() -> None:
-    for why in Why:
+    for why in DeliveryReason:
         assert replies.reply(why)
     for key, (code, text) in replies.REPLIES.items():
         line = replies.reply(key)
-        assert replies.one_line(line) == line
+        assert replies.sanitize_reply(line) == line
         assert code == 354 or replies.has_enhanced(text)
         assert code == 354 or text[0] == str(code)[0]
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ingest.mail.defect import Defect
 from ingest.sources.detect import open_source
-from ingest.sources.mbox import Mbox, is_mail, is_mbox, split
+from ingest.sources.mbox import Mbox, is_mail, is_mbox, split_mbox
 from ingest.sources.source import RawMail, SourceError
 
 ENVELOPE = b"From mboxrd@z Thu Jan  1 00:00:00 1970\n"
@@ -27,7 +27,7 @@ def mboxrd(*mails: bytes) -> bytes:
 
 
 def parts(data: bytes, chunk: int = 1 << 18) -> list[bytes]:
-    return [mail.raw for mail in split(io.BytesIO(data).read, chunk=chunk)]
+    return [mail.raw for mail in split_mbox(io.BytesIO(data).read, chunk=chunk)]
 
 
 @pytest.mark.parametrize(
@@ -155,7 +155,7 @@ def test_content_length_is_not_believed() -> None:
 def test_the_last_mail(data: bytes, raw: bytes | None, defects: tuple[Defect, ...]) -> None:
     expected = RawMail(data[len(ENVELOPE) :] if raw is None else raw, f"0-{len(data)}", defects)
     for chunk in (1, 1 << 18):
-        assert list(split(io.BytesIO(data).read, chunk=chunk)) == [expected]
+        assert list(split_mbox(io.BytesIO(data).read, chunk=chunk)) == [expected]
 
 
 def test_a_mail_that_is_no_mail_is_handed_on_as_it_is() -> None:
@@ -199,7 +199,7 @@ MAILS = st.lists(
 @example(mails=[b"\r\n", b"\n\r\n"], chunk=2)
 def test_what_is_written_as_mboxrd_comes_back_byte_for_byte(mails: list[bytes], chunk: int) -> None:
     data = mboxrd(*mails)
-    items = list(split(io.BytesIO(data).read, chunk=chunk))
+    items = list(split_mbox(io.BytesIO(data).read, chunk=chunk))
     assert [item.raw for item in items] == mails
     for item in items:
         assert data.startswith(ENVELOPE, int(item.position.partition("-")[0]))
@@ -209,8 +209,8 @@ def test_what_is_written_as_mboxrd_comes_back_byte_for_byte(mails: list[bytes], 
 @given(data=st.lists(LINES, max_size=12), chunk=st.integers(min_value=1, max_value=60))
 def test_the_chunk_size_never_shows(data: list[bytes], chunk: int) -> None:
     text = ENVELOPE + b"\n".join(data)
-    items = list(split(io.BytesIO(text).read, chunk=chunk))
-    assert items == list(split(io.BytesIO(text).read))
+    items = list(split_mbox(io.BytesIO(text).read, chunk=chunk))
+    assert items == list(split_mbox(io.BytesIO(text).read))
 
 
 @settings(max_examples=50, deadline=None)
@@ -298,7 +298,7 @@ def test_a_mail_beyond_all_bounds_is_an_error(monkeypatch: pytest.MonkeyPatch) -
         return b"x" * size
 
     stream = io.BytesIO(ENVELOPE + ONE)
-    reading = split(lambda size: stream.read(size) or endless(size))
+    reading = split_mbox(lambda size: stream.read(size) or endless(size))
     with pytest.raises(SourceError, match="at offset 0 has more than 1 MiB"):
         list(reading)
 

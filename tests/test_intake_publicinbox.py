@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ingest.sources.detect import open_source
-from ingest.sources.git import changes, listed
+from ingest.sources.git import list_blobs, list_changes
 from ingest.sources.publicinbox import PublicInbox
 from ingest.sources.source import Deletion, NoMail, RawMail, SourceError
 from tests.test_intake_mbox import ONE, THREE, TWO
@@ -448,7 +448,7 @@ def test_portions_hand_on_what_reading_does(tmp_path: Path, count: int) -> None:
 def test_portions_of_a_history_that_is_not_there(tmp_path: Path) -> None:
     path = repository(tmp_path / "a.git", v2(ONE, TWO))
     with pytest.raises(SourceError, match="bad object"):
-        list(listed(path, "0" * 40, lambda *_: "mail", 9))
+        list(list_blobs(path, "0" * 40, lambda *_: "mail", 9))
 
 
 def test_many_questions_do_not_block_the_answers(tmp_path: Path) -> None:
@@ -456,7 +456,7 @@ def test_many_questions_do_not_block_the_answers(tmp_path: Path) -> None:
     mails = [b"%d: x\n\n" % number + bytes(number % 9) * 4000 for number in range(8_000)]
     path = repository(tmp_path / "a.git", v2(*mails))
     tip = run(path, "rev-parse", "master")
-    reading = changes(path, tip, lambda name, _: "mail" if name == b"m" else None)
+    reading = list_changes(path, tip, lambda name, _: "mail" if name == b"m" else None)
     assert [blob.content for blob in reading] == mails
 
 

@@ -14,8 +14,8 @@ import pytest
 from aiosmtpd.lmtp import LMTP
 from aiosmtpd.smtp import SMTP
 
-from ingest.smtp.dot_stuffing import Incoming
-from ingest.smtp.server import Protocol, listen
+from ingest.smtp.dot_stuffing import DataReceiver
+from ingest.smtp.server import Protocol, open_listener
 from ingest.smtp.sessions import Sessions
 from tests.dialogs import FakeGate, config
 
@@ -61,7 +61,7 @@ def ours(protocol: Protocol, talk: Talk, path: Path, gate: FakeGate, **limits: f
     """A talk with ours."""
 
     async def run() -> None:
-        listener = await listen(config(protocol, f"unix:{path}", **limits), gate)
+        listener = await open_listener(config(protocol, f"unix:{path}", **limits), gate)
         reader, writer = await asyncio.open_unix_connection(path)
         try:
             async with asyncio.timeout(20):
@@ -178,7 +178,7 @@ def test_an_exception_within_a_mail_does_not_make_commands_of_the_rest(
     def fail(*_: object) -> bytes:
         raise MemoryError("secret")
 
-    kind: type = Incoming if when == "feed" else Sessions
+    kind: type = DataReceiver if when == "feed" else Sessions
     monkeypatch.setattr(kind, when, fail)
     gate = FakeGate()
 

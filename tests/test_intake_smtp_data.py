@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 
 from ingest.smtp import commands
 from ingest.smtp.commands import ArgumentError
-from ingest.smtp.dot_stuffing import Incoming, ReceivedCount, Unstuffer
-from ingest.smtp.limits import Limits, Protocol
-from ingest.smtp.server import listen
+from ingest.smtp.dot_stuffing import DataReceiver, ReceivedCount, Unstuffer
+from ingest.smtp.limits import Protocol, SessionLimits
+from ingest.smtp.server import open_listener
 from ingest.smtp.spooled_body import Budget, NoRoomError, SpooledBody
 from tests.dialogs import FakeGate, config
 
@@ -99,7 +99,7 @@ def test_every_split_over_the_wire(tmp_path: Path) -> None:
 
     async def talk() -> None:
         gate = FakeGate()
-        listener = await listen(config(Protocol.LMTP, f"unix:{tmp_path}/s"), gate)
+        listener = await open_listener(config(Protocol.LMTP, f"unix:{tmp_path}/s"), gate)
         for sent, mail in BODIES.values():
             for at in range(len(sent) + 1):
                 reader, writer = await asyncio.open_unix_connection(f"{tmp_path}/s")
@@ -217,7 +217,7 @@ def test_a_full_disk_puts_the_mail_off_and_the_session_goes_on(
 ) -> None:
     async def talk() -> None:
         gate = FakeGate()
-        listener = await listen(
+        listener = await open_listener(
             config(Protocol.LMTP, f"unix:{tmp_path}/s", memory=100, spool=tmp_path / "gone"), gate
         )
         reader, writer = await asyncio.open_unix_connection(f"{tmp_path}/s")
@@ -244,9 +244,9 @@ def test_a_full_disk_puts_the_mail_off_and_the_session_goes_on(
 
 
 def test_an_incoming_mail_that_is_refused_holds_nothing(tmp_path: Path) -> None:
-    limits = Limits(size=1000, memory=100, spool=tmp_path)
+    limits = SessionLimits(size=1000, memory=100, spool=tmp_path)
     budget = Budget(memory=1000, spool=10_000)
-    incoming = Incoming(limits, budget)
+    incoming = DataReceiver(limits, budget)
     for _ in range(30):
         assert incoming.feed(b"x" * 50) is None
     assert (incoming.trouble, incoming.endless) == ("too-big", False)
@@ -259,7 +259,7 @@ def test_an_incoming_mail_that_is_refused_holds_nothing(tmp_path: Path) -> None:
 def test_any_argument_is_a_path_or_an_argument_error(raw: bytes) -> None:
     for argument in (raw, b"FROM:" + raw, b"FROM:<" + raw, b"FROM:<a@x> " + raw):
         try:
-            path = commands.path(argument, b"FROM:", "sender-address")
+            path = commands.parse_path(argument, b"FROM:", "sender-address")
         except ArgumentError as failure:
             why = str(failure)
         else:
@@ -269,7 +269,7 @@ def test_any_argument_is_a_path_or_an_argument_error(raw: bytes) -> None:
             assert all(keyword == keyword.upper() for keyword, _ in path.parameters)
         assert why in ("taken", "syntax", "sender-address")
         try:
-            chunk = commands.chunk(argument)
+            chunk = commands.parse_chunk(argument)
         except ArgumentError as failure:
             why, chunk = str(failure), 0
         assert chunk >= 0

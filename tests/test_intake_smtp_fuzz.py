@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from ingest.smtp.commands import is_forbidden
-from ingest.smtp.server import Protocol, listen
+from ingest.smtp.server import Protocol, open_listener
 from tests.dialogs import FakeGate, config
 
 REPLY = re.compile(rb"[2345][0-9]{2}[ -][ -~]*")
@@ -35,7 +35,7 @@ async def session(path: Path, protocol: Protocol, seed: int) -> int:
         ["taken", "later:database", "raises", "few", "taken:known"]
     )
     limits = {"size": 2000, "memory": choice.choice([10, 5000]), "spool": path.parent}
-    listener = await listen(config(protocol, f"unix:{path}", **limits), gate)  # type: ignore[arg-type]
+    listener = await open_listener(config(protocol, f"unix:{path}", **limits), gate)  # type: ignore[arg-type]
     reader, writer = await asyncio.open_unix_connection(path)
     hello = WORDS[0] if protocol is Protocol.LMTP else WORDS[1]
     sent = hello + b"".join(choice.choices(WORDS, WEIGHTS, k=choice.randrange(40)))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.mail.address import MAX_ADDRESSES, addresses, sender
+from ingest.mail.address import MAX_ADDRESSES, parse_addresses, parse_sender
 from ingest.mail.defect import Defect
 
 SENDERS = {
@@ -49,7 +49,7 @@ SENDERS = {
 @pytest.mark.parametrize("name", SENDERS)
 def test_sender(name: str) -> None:
     value, shown, email = SENDERS[name]
-    address, defects = sender(value)
+    address, defects = parse_sender(value)
     assert (address.name, address.email) == (shown, email)
     assert defects == set()
 
@@ -69,13 +69,13 @@ def test_sender(name: str) -> None:
     ],
 )
 def test_sender_with_flaws(value: str, name: str, email: str, defects: set[Defect]) -> None:
-    address, found = sender(value)
+    address, found = parse_sender(value)
     assert (address.name, address.email, set(found)) == (name, email, defects)
 
 
 def test_addresses() -> None:
     value = 'a@example.org, "B, C" <b@example.org>,\n Team: c@example.org, D <d@example.org>;, x'
-    assert [(one.name, one.email) for one in addresses(value)] == [
+    assert [(one.name, one.email) for one in parse_addresses(value)] == [
         ("", "a@example.org"),
         ("B, C", "b@example.org"),
         ("", "c@example.org"),
@@ -85,7 +85,7 @@ def test_addresses() -> None:
 
 def test_twenty_thousand_recipients() -> None:
     value = ", ".join(f"u{n}@example.org" for n in range(20_000))
-    found = addresses(value)
+    found = parse_addresses(value)
     assert len(found) == MAX_ADDRESSES
     assert found[-1].email == "u999@example.org"
 
@@ -96,16 +96,19 @@ def test_twenty_thousand_recipients() -> None:
 )
 def test_rows_of_one_mark_are_no_address(piece: str) -> None:
     value = piece * (250_000 // len(piece))
-    address, defects = sender(value)
+    address, defects = parse_sender(value)
     assert address.email == ""
     assert Defect.NO_FROM in defects
-    assert addresses(value) == ()
+    assert parse_addresses(value) == ()
 
 
 def test_a_deeply_nested_comment() -> None:
-    assert sender("a@example.org " + "(" * 50_000 + "x" + ")" * 50_000)[0].email == "a@example.org"
+    assert (
+        parse_sender("a@example.org " + "(" * 50_000 + "x" + ")" * 50_000)[0].email
+        == "a@example.org"
+    )
 
 
 @pytest.mark.parametrize("value", ["a" + " " * 250_000 + "b", "<a" + " " * 250_000 + "b>"])
 def test_long_white_space_without_an_address(value: str) -> None:
-    assert sender(value + " x@")[0].email == ""
+    assert parse_sender(value + " x@")[0].email == ""

@@ -36,12 +36,12 @@ PARAMETERS = [
 
 @pytest.mark.parametrize(("value", "name", "values"), PARAMETERS)
 def test_parameters(value: str, name: str, values: dict[str, str]) -> None:
-    assert param.parse(value) == (name, values)
+    assert param.parse_parameters(value) == (name, values)
 
 
 @pytest.mark.parametrize("piece", [";", "; ", ";a", ';a="', ';a="\\"', ";a*0", "a", ";a*=%41"])
 def test_rows_of_parameters_end(piece: str) -> None:
-    param.parse("a/b" + piece * (250_000 // len(piece)))
+    param.parse_parameters("a/b" + piece * (250_000 // len(piece)))
 
 
 @pytest.mark.parametrize(
@@ -61,7 +61,10 @@ def test_rows_of_parameters_end(piece: str) -> None:
     ],
 )
 def test_filename(disposition: str, content_type: str, name: str | None) -> None:
-    assert param.filename(param.parse(disposition), param.parse(content_type)) == name
+    assert (
+        param.filename(param.parse_parameters(disposition), param.parse_parameters(content_type))
+        == name
+    )
 
 
 BAD = {Defect.BAD_TRANSFER_ENCODING}
@@ -90,25 +93,28 @@ TRANSFERS = {
 @pytest.mark.parametrize("name", TRANSFERS)
 def test_transfer(name: str) -> None:
     data, encoding, octets, defects = TRANSFERS[name]
-    assert transfer.decode(data, encoding) == (octets, frozenset(defects))
+    assert transfer.decode_transfer(data, encoding) == (octets, frozenset(defects))
 
 
 @given(st.binary())
 def test_what_is_well_encoded_comes_back(data: bytes) -> None:
-    assert transfer.decode(base64.encodebytes(data), "base64") == (data, frozenset())
+    assert transfer.decode_transfer(base64.encodebytes(data), "base64") == (data, frozenset())
     data = data.replace(b"\r", b"")
-    assert transfer.decode(quopri.encodestring(data), "quoted-printable") == (data, frozenset())
+    assert transfer.decode_transfer(quopri.encodestring(data), "quoted-printable") == (
+        data,
+        frozenset(),
+    )
 
 
 @given(st.binary(), st.sampled_from(["base64", "quoted-printable", "7bit", "x"]))
 def test_any_octets_are_taken(data: bytes, encoding: str) -> None:
-    transfer.decode(data, encoding)
+    transfer.decode_transfer(data, encoding)
 
 
 @pytest.mark.parametrize("piece", [b"=", b"= ", b"=4", b"A", b"=\n", b"A=", b" "])
 @pytest.mark.parametrize("encoding", ["base64", "quoted-printable"])
 def test_rows_of_one_mark_end(piece: bytes, encoding: str) -> None:
-    transfer.decode(piece * 300_000 + b"!", encoding)
+    transfer.decode_transfer(piece * 300_000 + b"!", encoding)
 
 
 FLOWED = {
@@ -135,16 +141,16 @@ FLOWED = {
 @pytest.mark.parametrize("name", FLOWED)
 def test_flowed(name: str) -> None:
     text, unwrapped = FLOWED[name]
-    assert flowed.unwrap(text) == unwrapped
+    assert flowed.unwrap_flowed(text) == unwrapped
 
 
 def test_flowed_delsp() -> None:
-    assert flowed.unwrap("one \ntwo  \nthree\n-- \n", delsp=True) == "onetwo three\n-- \n"
+    assert flowed.unwrap_flowed("one \ntwo  \nthree\n-- \n", delsp=True) == "onetwo three\n-- \n"
 
 
 @given(st.text(alphabet="ab> -\n"))
 def test_flowed_takes_any_text(text: str) -> None:
-    unwrapped = flowed.unwrap(text)
+    unwrapped = flowed.unwrap_flowed(text)
     assert unwrapped.replace(" ", "").replace("\n", "").replace(">", "") == text.replace(
         " ", ""
     ).replace("\n", "").replace(">", "")

@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from ingest.mail.date import from_received, parse, plausible, received, topmost
+from ingest.mail.date import from_received, parse_date, plausible, received_times, topmost_received
 
 NOON = datetime(2024, 1, 2, 12, 0, 0)
 
@@ -72,7 +72,7 @@ DATES = [
 
 @pytest.mark.parametrize(("value", "time"), DATES)
 def test_parse(value: str, time: datetime | None) -> None:
-    assert parse(value) == time
+    assert parse_date(value) == time
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,7 @@ def test_parse(value: str, time: datetime | None) -> None:
     ],
 )
 def test_received(value: str, time: datetime | None) -> None:
-    assert received(value) == time
+    assert received_times(value) == time
 
 
 def hop(day: int, hour: int = 12) -> str:
@@ -95,8 +95,8 @@ def hop(day: int, hour: int = 12) -> str:
 
 
 def test_topmost_that_has_a_time() -> None:
-    assert topmost(["by x", hop(3), hop(2)]) == datetime(2024, 1, 3, 12)
-    assert topmost(["by x"]) is None
+    assert topmost_received(["by x", hop(3), hop(2)]) == datetime(2024, 1, 3, 12)
+    assert topmost_received(["by x"]) is None
 
 
 @pytest.mark.parametrize(

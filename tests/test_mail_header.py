@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from ingest.mail.defect import Defect
-from ingest.mail.header import MAX_BYTES, MAX_FIELD, MAX_HEADERS, skip_mbox_line, split
+from ingest.mail.header import MAX_BYTES, MAX_FIELD, MAX_HEADERS, skip_mbox_line, split_header
 
 BAD = {Defect.BAD_HEADER_LINE}
 NONE = {Defect.NO_HEADERS}
@@ -46,7 +46,7 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_split(name: str) -> None:
     data, fields, body, defects = CASES[name]
-    block = split(data, 0, len(data))
+    block = split_header(data, 0, len(data))
     assert list(block.fields) == fields
     assert data[block.body :] == body
     assert block.defects == defects
@@ -54,9 +54,9 @@ def test_split(name: str) -> None:
 
 def test_a_slice_alone_is_read() -> None:
     data = b"xxA: b\n\nbodyyy"
-    block = split(data, 2, 12)
+    block = split_header(data, 2, 12)
     assert (block.fields, block.body) == ((("A", "b"),), 8)
-    assert split(b"A: b\n\n", 6, 5).fields == ()
+    assert split_header(b"A: b\n\n", 6, 5).fields == ()
 
 
 @pytest.mark.parametrize(
@@ -76,7 +76,7 @@ def test_mbox_line_in_front(data: bytes, rest: bytes) -> None:
 
 def test_a_hundred_thousand_fields() -> None:
     data = b"Subject: first\n" + b"X: y\n" * 100_000 + b"\nbody"
-    block = split(data, 0, len(data))
+    block = split_header(data, 0, len(data))
     assert len(block.fields) == MAX_HEADERS
     assert block.fields[0] == ("Subject", "first")
     assert data[block.body :] == b"body"
@@ -85,7 +85,7 @@ def test_a_hundred_thousand_fields() -> None:
 
 def test_one_field_of_ten_megabytes_hides_none_behind_it() -> None:
     data = b"A: b\nSubject: " + "ä".encode() * 5_000_000 + b"\nC: d\n\nbody"
-    block = split(data, 0, len(data))
+    block = split_header(data, 0, len(data))
     assert [name for name, _ in block.fields] == ["A", "Subject", "C"]
     assert set(block.fields[1][1]) == {"\n", " ", "ä"}
     assert len(block.fields[1][1].encode()) <= MAX_FIELD
@@ -97,7 +97,7 @@ def test_one_field_of_ten_megabytes_hides_none_behind_it() -> None:
 def test_a_long_field_keeps_both_its_ends() -> None:
     ids = [f"<{number}@example.org>" for number in range(100_000)]
     data = b"References: " + "\n ".join(ids).encode() + b"\nC: d\n\nbody"
-    block = split(data, 0, len(data))
+    block = split_header(data, 0, len(data))
     kept = block.fields[0][1].split()
     assert kept[:100] == ids[:100]
     assert kept[-100:] == ids[-100:]
@@ -107,7 +107,7 @@ def test_a_long_field_keeps_both_its_ends() -> None:
 
 def test_many_large_fields_are_read_up_to_the_bound() -> None:
     data = b"A: " + b"a b " * 50_000 + b"\n"
-    block = split(data * 50, 0, len(data) * 50)
+    block = split_header(data * 50, 0, len(data) * 50)
     assert 1 < len(block.fields) < 50
     assert sum(len(value) for _, value in block.fields) <= MAX_BYTES
 
@@ -115,17 +115,17 @@ def test_many_large_fields_are_read_up_to_the_bound() -> None:
 @pytest.mark.parametrize("octets", [b" ", b"\n ", b"\x80", b"\xc3", b":", b"a", b"\0"])
 def test_a_large_block_of_anything_is_cut(octets: bytes) -> None:
     data = b"A: " + octets * 400_000 + b"\n\nbody"
-    block = split(data, 0, len(data))
+    block = split_header(data, 0, len(data))
     assert [name for name, _ in block.fields] == ["A"]
     assert data[block.body :] == b"body"
 
 
 def test_a_large_block_that_begins_with_blanks() -> None:
     data = b" " * 400_000 + b"\nA: b\n\nbody"
-    assert split(data, 0, len(data)).fields == (("A", "b"),)
+    assert split_header(data, 0, len(data)).fields == (("A", "b"),)
 
 
 def test_names_fold_case_and_values_keep_their_order() -> None:
     data = b"Cc: 1\nX: 2\nCC: 3\n\n"
-    for block in (split(data, 0, len(data)), split(data, 0, len(data) - 1)):
+    for block in (split_header(data, 0, len(data)), split_header(data, 0, len(data) - 1)):
         assert block.named == {"cc": ["1", "3"], "x": ["2"]}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ingest.mail.lists import lists
+from ingest.mail.lists import find_lists
 
 DEV = ("dev.lists.example.org", "dev@lists.example.org")
 NO_EMAIL = ("dev.lists.example.org", "")
@@ -75,4 +75,4 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_lists(name: str) -> None:
     found, expected = CASES[name]
-    assert [(one.list_id, one.email) for one in lists(found)] == expected
+    assert [(one.list_id, one.email) for one in find_lists(found)] == expected

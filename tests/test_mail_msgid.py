@@ -6,7 +6,7 @@ import hashlib
 
 import pytest
 
-from ingest.mail.msgid import MAX_LENGTH, bounded, derived, first_id, ids, original
+from ingest.mail.msgid import MAX_LENGTH, bound_id, first_id, make_msgid, original_id, parse_ids
 
 CASES = [
     ("<a@b>", ["<a@b>"]),
@@ -46,29 +46,31 @@ CASES = [
 
 @pytest.mark.parametrize(("value", "found"), CASES)
 def test_ids(value: str, found: list[str]) -> None:
-    assert list(ids(value)) == found
+    assert list(parse_ids(value)) == found
     assert first_id(value) == (found[0] if found else None)
 
 
 @pytest.mark.parametrize("piece", ["<", ">", "(", "<a", "<a ", " ", "@", "((", "=?a?q?", "from "])
 def test_rows_of_one_mark_are_no_id(piece: str) -> None:
-    assert ids(piece * (250_000 // len(piece))) == ()
+    assert parse_ids(piece * (250_000 // len(piece))) == ()
 
 
 def test_a_hundred_thousand_ids() -> None:
-    assert len(ids(" ".join(f"<{n}@b>" for n in range(100_000)))) == 100_000
+    assert len(parse_ids(" ".join(f"<{n}@b>" for n in range(100_000)))) == 100_000
 
 
 def test_bounded() -> None:
     short = f"<{'a' * (MAX_LENGTH - 4)}@b>"
-    assert bounded(short) == short
+    assert bound_id(short) == short
     long = f"<{'a' * 10_000}@b>"
-    assert bounded(long) == f"<{hashlib.sha256(long.encode()).hexdigest()}@long.message-id.invalid>"
-    assert bounded(bounded(long)) == bounded(long)
+    assert (
+        bound_id(long) == f"<{hashlib.sha256(long.encode()).hexdigest()}@long.message-id.invalid>"
+    )
+    assert bound_id(bound_id(long)) == bound_id(long)
 
 
 def test_derived() -> None:
-    assert derived(b"x") == f"<{hashlib.sha256(b'x').hexdigest()}@message-id.invalid>"
+    assert make_msgid(b"x") == f"<{hashlib.sha256(b'x').hexdigest()}@message-id.invalid>"
 
 
 @pytest.mark.parametrize(
@@ -83,4 +85,4 @@ def test_derived() -> None:
     ],
 )
 def test_the_id_before_a_relay_put_its_stamp_in_front(msgid: str, before: str | None) -> None:
-    assert original(msgid) == before
+    assert original_id(msgid) == before

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from ingest.mail import mime
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName, Message, Part
-from ingest.mail.parse import parse
+from ingest.mail.parse import parse_message
 
 SIMPLE = b"""\
 Received: from a by b; Tue, 2 Jan 2024 12:00:05 +0000
@@ -45,7 +45,7 @@ def mail(header: bytes, body: bytes = b"body\n") -> bytes:
 
 
 def test_simple() -> None:
-    message = parse(SIMPLE)
+    message = parse_message(SIMPLE)
     assert message.headers[0] == ("Received", "from a by b; Tue, 2 Jan 2024 12:00:05 +0000")
     assert message.header("subject") == "[PATCH 1/2] fix:\n the thing"
     assert message.msgid == "<1@example.org>"
@@ -61,7 +61,7 @@ def test_simple() -> None:
 
 
 def test_nothing_at_all() -> None:
-    message = parse(b"")
+    message = parse_message(b"")
     assert message.headers == ()
     assert message.msgid == f"<{hashlib.sha256(b'').hexdigest()}@message-id.invalid>"
     assert message.sender == Address("", "")
@@ -87,13 +87,13 @@ WIRE = {
 @pytest.mark.parametrize("name", WIRE)
 def test_wire(name: str) -> None:
     body, expected, defects = WIRE[name]
-    message = parse(mail(b"", body))
+    message = parse_message(mail(b"", body))
     assert texts(message) == expected
     assert list(message.defects) == defects
 
 
 def test_a_mail_with_cr_alone() -> None:
-    message = parse(mail(b"Subject: x\n", b"one\ntwo\n").replace(b"\n", b"\r"))
+    message = parse_message(mail(b"Subject: x\n", b"one\ntwo\n").replace(b"\n", b"\r"))
     assert message.subject == "x"
     assert texts(message) == ["one\ntwo\n"]
     assert Defect.BARE_CR in message.defects
@@ -101,9 +101,9 @@ def test_a_mail_with_cr_alone() -> None:
 
 def test_mbox_lines_in_front_change_nothing() -> None:
     for line in (b"From a Tue Jan  2 12:00:00 2024\n", b">From a\n", b"From a\n>From b\n"):
-        assert parse(line + SIMPLE) == parse(SIMPLE)
+        assert parse_message(line + SIMPLE) == parse_message(SIMPLE)
     no_id = mail(b"").replace(b"Message-ID: <1@example.org>\n", b"")
-    assert parse(b"From a\n" + no_id) == parse(no_id)
+    assert parse_message(b"From a\n" + no_id) == parse_message(no_id)
 
 
 HEADERS = {
@@ -120,7 +120,7 @@ HEADERS = {
 @pytest.mark.parametrize("name", HEADERS)
 def test_header_flaws(name: str) -> None:
     header, defects = HEADERS[name]
-    message = parse(mail(header))
+    message = parse_message(mail(header))
     assert list(message.defects) == defects
     assert message.msgid == "<1@example.org>"
     assert message.sender.email == "a@example.org"
@@ -129,16 +129,16 @@ def test_header_flaws(name: str) -> None:
 @pytest.mark.parametrize("value", [b"", b"<", b"<[x]>", b"<>", b"no id"])
 def test_an_id_that_is_none(value: bytes) -> None:
     raw = b"From: a@example.org\nDate: 2 Jan 2024 12:00:00 +0000\nMessage-ID: " + value + b"\n\nx\n"
-    message = parse(raw)
+    message = parse_message(raw)
     assert message.msgid == f"<{hashlib.sha256(raw).hexdigest()}@message-id.invalid>"
     assert message.defects == (Defect.NO_MESSAGE_ID,)
-    assert parse(raw.replace(b"\n", b"\r\n")).msgid == message.msgid
+    assert parse_message(raw.replace(b"\n", b"\r\n")).msgid == message.msgid
 
 
 def test_a_long_id_and_the_answer_to_it() -> None:
     long = b"<" + b"x" * 10_000 + b"@example.org>"
-    first = parse(b"Message-ID:\n " + long + b"\n\n")
-    answer = parse(b"In-Reply-To: " + long + b"\nReferences: <a@b> " + long + b"\n\n")
+    first = parse_message(b"Message-ID:\n " + long + b"\n\n")
+    answer = parse_message(b"In-Reply-To: " + long + b"\nReferences: <a@b> " + long + b"\n\n")
     assert first.msgid.endswith("@long.message-id.invalid>")
     assert Defect.LONG_MESSAGE_ID in first.defects
     assert answer.in_reply_to == (first.msgid,)
@@ -147,16 +147,17 @@ def test_a_long_id_and_the_answer_to_it() -> None:
 
 def test_too_many_references() -> None:
     ids = [f"<{n}@example.org>" for n in range(10_000)]
-    message = parse(mail(b"References: " + "\n ".join(ids).encode() + b"\n"))
+    message = parse_message(mail(b"References: " + "\n ".join(ids).encode() + b"\n"))
     assert list(message.references) == ids[:100] + ids[-100:]
     assert message.defects == (Defect.REFERENCES_CAPPED,)
     assert (
-        len(parse(mail(b"References: " + " ".join(ids[:200]).encode() + b"\n")).references) == 200
+        len(parse_message(mail(b"References: " + " ".join(ids[:200]).encode() + b"\n")).references)
+        == 200
     )
 
 
 def test_several_fields_of_references() -> None:
-    message = parse(mail(b"References: <a@b>\nReferences: <c@d> <a@b>\n"))
+    message = parse_message(mail(b"References: <a@b>\nReferences: <c@d> <a@b>\n"))
     assert message.references == ("<a@b>", "<c@d>")
 
 
@@ -177,14 +178,14 @@ HOPS = b"Received: x; 3 Jan 2024 12:00:00 +0000\nReceived: y; 3 Jan 2024 11:00:0
     ],
 )
 def test_dates(header: bytes, date: datetime, defects: bool) -> None:
-    message = parse(HOPS + b"From: a@example.org\nMessage-ID: <1@b>\n" + header + b"\n")
+    message = parse_message(HOPS + b"From: a@example.org\nMessage-ID: <1@b>\n" + header + b"\n")
     assert message.date == date
     assert message.received == datetime(2024, 1, 3, 12)
     assert message.defects == ((Defect.BAD_DATE,) if defects else ())
 
 
 def test_no_date_at_all_is_none() -> None:
-    assert parse(b"From: a@example.org\n\n").date is None
+    assert parse_message(b"From: a@example.org\n\n").date is None
 
 
 def multipart(*parts: bytes, kind: bytes = b"mixed", boundary: bytes = b"xx") -> bytes:
@@ -203,7 +204,7 @@ def typed(kind: bytes, body: bytes = b"x", *more: bytes) -> bytes:
 
 def content(raw: bytes) -> Message:
     """A mail without flaws around a header and a body."""
-    return parse(mail(b"")[: -len(b"\nbody\n")] + raw)
+    return parse_message(mail(b"")[: -len(b"\nbody\n")] + raw)
 
 
 PLAIN = Part("text/plain", "x")
@@ -369,7 +370,7 @@ def test_trees(name: str) -> None:
 @pytest.mark.parametrize("name", TREES)
 def test_trees_with_crlf(name: str) -> None:
     raw = mail(b"")[: -len(b"\nbody\n")] + TREES[name][0]
-    assert parse(raw.replace(b"\n", b"\r\n")) == parse(raw)
+    assert parse_message(raw.replace(b"\n", b"\r\n")) == parse_message(raw)
 
 
 def test_a_thousand_multiparts_in_one_another() -> None:
@@ -445,13 +446,13 @@ def check(message: Message) -> None:
 
 @given(MAILS)
 def test_any_bytes_are_a_message(raw: bytes) -> None:
-    check(parse(raw))
+    check(parse_message(raw))
 
 
 @given(MAILS)
 def test_line_ends_make_no_difference(raw: bytes) -> None:
     raw = raw.replace(b"\r", b"")
-    assert parse(raw.replace(b"\n", b"\r\n")) == parse(raw)
+    assert parse_message(raw.replace(b"\n", b"\r\n")) == parse_message(raw)
 
 
 SOUND = [SIMPLE, *(mail(b"", b"")[:-1] + tree[0] for tree in TREES.values())]
@@ -461,7 +462,7 @@ SOUND = [SIMPLE, *(mail(b"", b"")[:-1] + tree[0] for tree in TREES.values())]
 def test_mutations_are_messages(raw: bytes, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(raw)))
     cut = data.draw(st.integers(0, 20))
-    check(parse(raw[:at] + data.draw(st.binary(max_size=10)) + raw[at + cut :]))
+    check(parse_message(raw[:at] + data.draw(st.binary(max_size=10)) + raw[at + cut :]))
 
 
 # --- the real archive, against the standard library's parser ---
@@ -477,7 +478,7 @@ def test_headers_are_those_of_the_standard_library(
 ) -> None:
     for commit, raw in corpus[::one_of]:
         expected = [(name, str(value)) for name, value in email.message_from_bytes(raw).items()]
-        assert list(parse(raw).headers) == expected, commit
+        assert list(parse_message(raw).headers) == expected, commit
 
 
 @ONE_OF
@@ -486,7 +487,7 @@ def test_bodies_are_those_of_the_standard_library(
 ) -> None:
     compared = 0
     for commit, raw in corpus[::one_of]:
-        message = parse(raw)
+        message = parse_message(raw)
         walk = [part for part in email.message_from_bytes(raw).walk() if not part.is_multipart()]
         assert [part.get_content_type() for part in walk] == [
             part.content_type for part in message.parts
@@ -502,12 +503,12 @@ def test_bodies_are_those_of_the_standard_library(
 def test_the_archive_has_crlf_and_lf_alike(corpus: list[tuple[str, bytes]]) -> None:
     for commit, raw in corpus[::10]:
         if b"\r" not in raw:
-            assert parse(raw.replace(b"\n", b"\r\n")) == parse(raw), commit
+            assert parse_message(raw.replace(b"\n", b"\r\n")) == parse_message(raw), commit
 
 
 def test_every_message_of_the_archive_is_sound(corpus: list[tuple[str, bytes]]) -> None:
     for commit, raw in corpus:
-        message = parse(raw)
+        message = parse_message(raw)
         check(message)
         assert message.sender.email, commit
         assert message.date, commit

@@ -53,12 +53,12 @@ WORDS = {
 @pytest.mark.parametrize("name", WORDS)
 def test_decode(name: str) -> None:
     value, text, defects = WORDS[name]
-    assert encoded_word.decode(value) == (text, frozenset(defects))
+    assert encoded_word.decode_words(value) == (text, frozenset(defects))
 
 
 def test_twenty_thousand_words_are_decoded_up_to_the_bound() -> None:
     one = "=?utf-8?q?=C3=A9?= "
-    text, defects = encoded_word.decode(one * 20_000)
+    text, defects = encoded_word.decode_words(one * 20_000)
     assert text.startswith("é" * (encoded_word.MAX_DECODED // len(one)))
     assert text.count("=?") == 20_000 - encoded_word.MAX_DECODED // len(one)
     assert defects == BAD
@@ -67,7 +67,7 @@ def test_twenty_thousand_words_are_decoded_up_to_the_bound() -> None:
 @pytest.mark.parametrize("piece", ["=?a?q?", "=?", "=?=", "=", "?="])
 def test_rows_of_openings_are_text(piece: str) -> None:
     value = piece * (encoded_word.MAX_DECODED // len(piece))
-    assert encoded_word.decode(value).text == value
+    assert encoded_word.decode_words(value).text == value
 
 
 @pytest.mark.parametrize(
@@ -93,15 +93,15 @@ CHARSETS = [
 
 @pytest.mark.parametrize(("name", "text", "codec"), CHARSETS)
 def test_names_seen_in_mail(name: str, text: str, codec: str) -> None:
-    assert charset.decode(text.encode(codec), name) == (text, frozenset())
+    assert charset.decode_text(text.encode(codec), name) == (text, frozenset())
 
 
 @pytest.mark.parametrize(
     "name", [None, "", "us-ascii", "ANSI_X3.4-1968", "unknown-8bit", "x-unknown", "646"]
 )
 def test_undeclared_is_utf8_else_latin1(name: str | None) -> None:
-    assert charset.decode("é".encode(), name) == ("é", frozenset())
-    assert charset.decode(b"\xe9", name) == ("é", frozenset())
+    assert charset.decode_text("é".encode(), name) == ("é", frozenset())
+    assert charset.decode_text(b"\xe9", name) == ("é", frozenset())
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ def test_undeclared_is_utf8_else_latin1(name: str | None) -> None:
      "undefined", "raw_unicode_escape", "base64_codec", "os.path", "x" * 100_000, "\0", "é"],
 )  # fmt: skip
 def test_what_is_no_charset_is_not_looked_up(name: str) -> None:
-    assert charset.decode(b"a\\x41+AGE-", name) == ("a\\x41+AGE-", frozenset(UNKNOWN))
+    assert charset.decode_text(b"a\\x41+AGE-", name) == ("a\\x41+AGE-", frozenset(UNKNOWN))
 
 
 @pytest.mark.parametrize(
@@ -123,10 +123,10 @@ def test_what_is_no_charset_is_not_looked_up(name: str) -> None:
     ],
 )
 def test_octets_that_the_charset_has_not(name: str, data: bytes, text: str) -> None:
-    assert charset.decode(data, name) == (text, frozenset(BYTES))
+    assert charset.decode_text(data, name) == (text, frozenset(BYTES))
 
 
 def test_every_codec_on_the_list_exists_and_gives_storable_text() -> None:
     junk = bytes(range(256)) * 2 + b"\x1b$B\xff\x1b\x830\x81\xd8\x00\xdc\x00"
     for codec in set(charset._CODECS):
-        charset.decode(junk, codec).text.encode()
+        charset.decode_text(junk, codec).text.encode()

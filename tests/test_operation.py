@@ -15,7 +15,7 @@ from prometheus_client import CollectorRegistry
 from ingest.config.file import ConfiguredList, ServeConfig, TrustConfig, load_config
 from ingest.daemon.monitoring.log import MailLine
 from ingest.daemon.monitoring.metrics import Metrics
-from ingest.smtp.limits import Limits
+from ingest.smtp.limits import SessionLimits
 from ingest.store import schema
 from tests.conftest import ROOT
 
@@ -131,6 +131,6 @@ def test_the_backups_section_decides_on_every_table() -> None:
 def test_the_limit_of_recipients_is_what_the_documents_say() -> None:
     wire = (ROOT / "docs" / "wire.md").read_text()
     limit = ServeConfig().max_recipients
-    assert Limits().recipients == limit
+    assert SessionLimits().recipients == limit
     said = re.findall(r"more recipients than `max_recipients`, ([0-9,]+) unless", wire)
     assert [int(one.replace(",", "")) for one in said] == [limit]

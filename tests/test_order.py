@@ -22,7 +22,7 @@ from sqlalchemy import Connection, Engine, text
 from ingest.config.file import Config, ConfiguredList
 from ingest.model import Delivery, Derived
 from ingest.pipeline.derive import Failure, derive_or_fail, store_mail
-from ingest.reports.export import export
+from ingest.reports.export import export_records
 from ingest.store.engine import open_store, write_transaction
 from tests import histories, mails
 from tests.histories import Act, play
@@ -59,7 +59,7 @@ def derived(deliveries: Iterable[Delivery], config: Config) -> list[Item]:
 
 
 def lines_of(connection: Connection) -> list[str]:
-    return list(export(connection))
+    return list(export_records(connection))
 
 
 def come_to(engine: Engine, batches: Iterable[Sequence[Item]], config: Config) -> list[str]:

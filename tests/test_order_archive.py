@@ -20,8 +20,8 @@ import pytest
 from ingest.config.file import Config
 from ingest.model import Delivery, Derived
 from ingest.pipeline.derive import Failure, derive_or_fail, store_mail
-from ingest.replay.replay import BATCH
-from ingest.reports.export import export
+from ingest.replay.replay import REPLAY_BATCH
+from ingest.reports.export import export_records
 from ingest.store.engine import open_store, write_transaction
 from tests import mails
 from tests.worker import deliver_in_parallel
@@ -68,9 +68,9 @@ def derived(messages: Iterable[tuple[str, bytes]]) -> list[Item]:
 def store(url: str, items: Sequence[Item]) -> None:
     """Store them in batches as large as a replay's."""
     engine = open_store(url, create=True)
-    for start in range(0, len(items), BATCH):
+    for start in range(0, len(items), REPLAY_BATCH):
         with write_transaction(engine) as connection:
-            store_mail(connection, items[start : start + BATCH], Config(), now=mails.NOW)
+            store_mail(connection, items[start : start + REPLAY_BATCH], Config(), now=mails.NOW)
     engine.dispose()
 
 
@@ -86,7 +86,7 @@ def store_in_parallel(
 def lines(url: str) -> Iterator[str]:
     engine = open_store(url)
     with engine.connect() as connection:
-        yield from export(connection)
+        yield from export_records(connection)
     engine.dispose()
 
 

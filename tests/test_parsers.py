@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from ingest.config.file import Config
-from ingest.replay.process_pool import Bench, ParserError, work
+from ingest.replay.process_pool import BatchRunner, ParserError, run_batches
 from ingest.replay.replay import reparse, replay
 from ingest.sources.detect import open_source
 from ingest.sources.source import SourceError
@@ -42,28 +42,28 @@ def archive(tmp_path: Path) -> Path:
 # --- steps, which processes import by name ------------------------------------------------------
 
 
-def double(_: Bench, number: int) -> int:
+def double(_: BatchRunner, number: int) -> int:
     return 2 * number
 
 
-def slow_at_first(_: Bench, number: int) -> int:
+def slow_at_first(_: BatchRunner, number: int) -> int:
     time.sleep(0.2 if number == 0 else 0)
     return number
 
 
-def stumble_at_3(_: Bench, number: int) -> int:
+def stumble_at_3(_: BatchRunner, number: int) -> int:
     if number == 3:
         raise ValueError("three")
     return number
 
 
-def die_at_3(_: Bench, number: int) -> int:
+def die_at_3(_: BatchRunner, number: int) -> int:
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 
-def number_of_process(_: Bench, _number: int) -> int:
+def number_of_process(_: BatchRunner, _number: int) -> int:
     time.sleep(0.05)
     return os.getpid()
 
@@ -78,15 +78,17 @@ def cut_off(numbers: Sequence[int]) -> Iterator[int]:
 
 @pytest.mark.parametrize("parsers", [1, 2, 5])
 def test_results_come_in_the_order_of_the_batches(engine: Engine, parsers: int) -> None:
-    assert list(work(engine, Config(), parsers, double, range(20))) == [2 * n for n in range(20)]
-    assert list(work(engine, Config(), parsers, slow_at_first, range(4))) == [0, 1, 2, 3]
-    assert list(work(engine, Config(), parsers, double, [])) == []
+    assert list(run_batches(engine, Config(), parsers, double, range(20))) == [
+        2 * n for n in range(20)
+    ]
+    assert list(run_batches(engine, Config(), parsers, slow_at_first, range(4))) == [0, 1, 2, 3]
+    assert list(run_batches(engine, Config(), parsers, double, [])) == []
 
 
 def test_there_are_as_many_processes_as_asked_for(engine: Engine) -> None:
-    alone = set(work(engine, Config(), 1, number_of_process, range(3)))
+    alone = set(run_batches(engine, Config(), 1, number_of_process, range(3)))
     assert alone == {os.getpid()}
-    three = set(work(engine, Config(), 3, number_of_process, range(12)))
+    three = set(run_batches(engine, Config(), 3, number_of_process, range(12)))
     assert len(three) == 3
     assert os.getpid() not in three
 
@@ -95,18 +97,18 @@ def test_there_are_as_many_processes_as_asked_for(engine: Engine) -> None:
 def test_what_came_before_an_error_comes_before_it(engine: Engine, parsers: int) -> None:
     done: list[int] = []
     with pytest.raises(SourceError, match="ends here"):
-        done.extend(work(engine, Config(), parsers, double, cut_off([1, 2, 3])))
+        done.extend(run_batches(engine, Config(), parsers, double, cut_off([1, 2, 3])))
     # `extend` keeps what it was given before the error.
     assert done == [2, 4, 6]
     done = []
     with pytest.raises(ValueError, match="three"):
-        done.extend(work(engine, Config(), parsers, stumble_at_3, range(9)))
+        done.extend(run_batches(engine, Config(), parsers, stumble_at_3, range(9)))
     assert done == [0, 1, 2]
 
 
 def test_a_process_that_dies_is_named(engine: Engine) -> None:
     with pytest.raises(ParserError, match="run it again"):
-        list(work(engine, Config(), 2, die_at_3, range(9)))
+        list(run_batches(engine, Config(), 2, die_at_3, range(9)))
 
 
 # --- replay and reparse -------------------------------------------------------------------------

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ingest.patch.dependency import (
     Dependencies,
     EarlierPosting,
-    dependencies,
+    find_dependencies,
     msgid_of_url,
     references_in_text,
 )
@@ -22,7 +22,7 @@ NONE = Dependencies(None, (), (), None, (), ())
 
 
 def test_footer_of_git_and_b4() -> None:
-    found = dependencies(
+    found = find_dependencies(
         "Why.\n\n---\n"
         f"base-commit: {COMMIT}\n"
         "change-id: 20240101-zfoo-0123456789ab\n"
@@ -57,7 +57,7 @@ def test_footer_of_git_and_b4() -> None:
     ],
 )
 def test_what_says_nothing(text: str) -> None:
-    assert dependencies(text) == NONE
+    assert find_dependencies(text) == NONE
 
 
 @pytest.mark.parametrize(
@@ -81,7 +81,7 @@ def test_what_says_nothing(text: str) -> None:
     ],
 )
 def test_keys(line: str, expected: tuple[str, ...]) -> None:
-    assert dependencies(f"Why.\n\n{line}\n").depends_on == expected
+    assert find_dependencies(f"Why.\n\n{line}\n").depends_on == expected
 
 
 @pytest.mark.parametrize(
@@ -143,7 +143,7 @@ LINK = "https://lore.example.org/r/1@example.org"
 def test_earlier_postings(text: str, version: int | None) -> None:
     expected = (EarlierPosting(version, "<1@example.org>"),)
     assert references_in_text(f"Why.\n\n{text}\n") == expected
-    assert dependencies(text).earlier == expected
+    assert find_dependencies(text).earlier == expected
 
 
 @pytest.mark.parametrize(
@@ -190,13 +190,13 @@ def test_a_changelog() -> None:
 )
 def test_hostile_texts_cost_linear_time(text: str) -> None:
     start = time.perf_counter()
-    dependencies(text)
+    find_dependencies(text)
     assert time.perf_counter() - start < 5
 
 
 @given(st.text(), st.text())
 def test_any_text_has_dependencies(before: str, after: str) -> None:
-    found = dependencies(f"{before}\nDepends-on: {after}\nv2: https://x.example/{after}")
+    found = find_dependencies(f"{before}\nDepends-on: {after}\nv2: https://x.example/{after}")
     for msgid in (*found.depends_on, *(posting.msgid for posting in found.earlier)):
         assert "\n" not in msgid
         assert " " not in msgid

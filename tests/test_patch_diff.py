@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.patch.diff import split
+from ingest.patch.diff import split_diff
 
 needs_git = pytest.mark.usefixtures("git_program")
 
@@ -202,7 +202,7 @@ DAMAGED = {
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole(name: str) -> None:
     diff, files, hunks = WHOLE[name]
-    found = split(
+    found = split_diff(
         f"Why.\n\nSigned-off-by: A <a@example.org>\n---\n x | 2 +-\n\n{diff}{SEED_SIGNATURE}"
     )
     assert found.diff == diff
@@ -214,56 +214,56 @@ def test_whole(name: str) -> None:
 @pytest.mark.parametrize("name", WHOLE)
 def test_whole_and_nothing_else(name: str) -> None:
     diff = WHOLE[name][0]
-    assert split(diff).diff == diff
-    assert split(diff[:-1]).diff == diff or name == "binary"
-    assert split(diff).start == 0
+    assert split_diff(diff).diff == diff
+    assert split_diff(diff[:-1]).diff == diff or name == "binary"
+    assert split_diff(diff).start == 0
 
 
 @pytest.mark.parametrize("name", PROSE)
 def test_prose(name: str) -> None:
-    found = split(PROSE[name])
+    found = split_diff(PROSE[name])
     assert (found.diff, found.content, found.start) == ("", PROSE[name].strip(), -1)
 
 
 @pytest.mark.parametrize("name", DAMAGED)
 def test_damaged(name: str) -> None:
     text, diff = DAMAGED[name]
-    found = split("Why.\n\n" + NAMES + text)
+    found = split_diff("Why.\n\n" + NAMES + text)
     assert found.damaged
     assert found.diff == NAMES + diff
 
 
 def test_damaged_git_line() -> None:
     wrapped = GIT.replace(" b/x.c\nindex", "\nb/x.c\nindex", 1)
-    assert split(wrapped) == split(wrapped)
-    assert (split(wrapped).diff, split(wrapped).damaged) == (wrapped, True)
+    assert split_diff(wrapped) == split_diff(wrapped)
+    assert (split_diff(wrapped).diff, split_diff(wrapped).damaged) == (wrapped, True)
 
 
 def test_where_it_is() -> None:
     text = f"Why.\n\n{GIT}\nbase-commit: 0123\n{SEED_SIGNATURE}"
-    found = split(text)
+    found = split_diff(text)
     assert text[found.start :].startswith(GIT)
     assert found.trailing == "base-commit: 0123"
     assert found.content == "Why.\n\n\nbase-commit: 0123"
 
 
 def test_text_between_diffs_is_content() -> None:
-    found = split(f"{GIT}\nand\n\n{OTHER}")
+    found = split_diff(f"{GIT}\nand\n\n{OTHER}")
     assert (found.diff, found.content, found.damaged) == (GIT + OTHER, "and", False)
 
 
 @pytest.mark.parametrize("line", ["-- ", "_" * 47, "_"])
 def test_content_ends_at_the_signature(line: str) -> None:
-    assert split(f"text\n{line}\nname\n").content == "text"
-    assert split(f"text\n{line}").content == "text"
-    assert split(f"{line}\nname").content == ""
-    assert split(f"text\n{line}\nname\n\n{GIT}").diff == GIT
-    assert split(f"text\n{line}\nname\n\n{GIT}").content == "text"
+    assert split_diff(f"text\n{line}\nname\n").content == "text"
+    assert split_diff(f"text\n{line}").content == "text"
+    assert split_diff(f"{line}\nname").content == ""
+    assert split_diff(f"text\n{line}\nname\n\n{GIT}").diff == GIT
+    assert split_diff(f"text\n{line}\nname\n\n{GIT}").content == "text"
 
 
 @pytest.mark.parametrize("line", ["--", "---", " -- ", "-- x", "__init__"])
 def test_what_is_no_signature(line: str) -> None:
-    assert split(f"text\n{line}\nname\n").content == f"text\n{line}\nname"
+    assert split_diff(f"text\n{line}\nname\n").content == f"text\n{line}\nname"
 
 
 def test_seed(seed: Path) -> None:
@@ -271,7 +271,7 @@ def test_seed(seed: Path) -> None:
     raw = subprocess.run(
         [sys.executable, seed / "make_eml.py"], check=True, capture_output=True
     ).stdout
-    found = split(next(texts(raw)))
+    found = split_diff(next(texts(raw)))
     assert (found.content, found.diff) == (record["content"], record["diff"])
 
 
@@ -284,7 +284,7 @@ LINES = st.sampled_from(
 
 @given(st.one_of(st.text(), st.lists(LINES).map("\n".join)))
 def test_any_text(text: str) -> None:
-    found = split(text)
+    found = split_diff(text)
     lines = text.split("\n")
     given_lines = iter(lines)
     assert all(line in given_lines for line in found.diff.split("\n")[:-1])  # in order
@@ -292,7 +292,7 @@ def test_any_text(text: str) -> None:
     assert found.diff == "" or found.diff.endswith("\n")
     assert (found.start >= 0) == bool(found.diff)
     assert text[max(found.start, 0) :].startswith(found.diff.split("\n")[0])
-    assert split(found.diff).diff == found.diff or found.damaged
+    assert split_diff(found.diff).diff == found.diff or found.damaged
 
 
 @pytest.mark.parametrize(
@@ -320,8 +320,8 @@ def test_linear(unit: str) -> None:
     def seconds(size: int) -> float:
         text = f"{GIT}@@ -1,999999999 +1,9999999 @@\n a\n" + "--- " + unit * (size // len(unit))
         start = time.process_time()
-        split(text)
-        split(unit * (size // len(unit)))
+        split_diff(text)
+        split_diff(unit * (size // len(unit)))
         return time.process_time() - start
 
     assert seconds(1_000_000) < 40 * max(seconds(50_000), 0.005)
@@ -350,7 +350,7 @@ def test_git_apply_agrees(corpus: list[tuple[str, bytes]], tmp_path: Path) -> No
     patches = [raw for _, raw in corpus if is_patch(message_from_bytes(raw))][::20]
     assert patches
     for raw in patches:
-        found = next((one for one in map(split, texts(raw)) if one.diff), None)
+        found = next((one for one in map(split_diff, texts(raw)) if one.diff), None)
         if found is None:
             continue
         git = subprocess.run(

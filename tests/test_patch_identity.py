@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.patch.diff import split
+from ingest.patch.diff import split_diff
 from ingest.patch.identity import patch_id, patchwork_hash
 from tests.test_patch_diff import DAMAGED, GIT, HUNK, NAMES, OTHER, PROSE, WHOLE, texts
 
@@ -165,7 +165,7 @@ def test_corpus(corpus: list[tuple[str, bytes]]) -> None:
     diffs: dict[str, str] = {}
     for commit, raw in corpus:
         if b"@@ -" in raw or b"base64" in raw or b"diff" in raw:
-            found = next((one for one in map(split, texts(raw)) if one.diff), None)
+            found = next((one for one in map(split_diff, texts(raw)) if one.diff), None)
             if found:
                 diffs[commit] = found.diff
     ids: dict[str, str] = {}

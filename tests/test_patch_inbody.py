@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.mail.message import Address
-from ingest.patch.in_body import InBody, in_body, scissors, strip_mail_header
+from ingest.patch.in_body import InBody, cut_at_scissors, split_in_body, strip_mail_header
 
 ADA = Address("Ada Example", "ada@example.org")
 SEPARATOR = "From 0123456789abcdef0123456789abcdef01234567 Mon Sep 17 00:00:00 2001\n"
@@ -43,7 +43,7 @@ SEPARATOR = "From 0123456789abcdef0123456789abcdef01234567 Mon Sep 17 00:00:00 2
     ],
 )
 def test_in_body_headers(text: str, expected: InBody) -> None:
-    assert in_body(text) == expected
+    assert split_in_body(text) == expected
 
 
 @pytest.mark.parametrize(
@@ -61,17 +61,19 @@ def test_in_body_headers(text: str, expected: InBody) -> None:
     ],
 )
 def test_what_is_body(text: str) -> None:
-    assert in_body(text) == InBody(None, None, None, text, False)
+    assert split_in_body(text) == InBody(None, None, None, text, False)
 
 
 def test_names_and_subjects_are_decoded() -> None:
-    found = in_body("From: A <a@example.org>\nSubject: b\n\nc", decode=lambda value: value * 2)
+    found = split_in_body(
+        "From: A <a@example.org>\nSubject: b\n\nc", decode=lambda value: value * 2
+    )
     assert found.author == Address("AA", "a@example.org")
     assert found.subject == "bb"
 
 
 def test_a_second_header_of_a_name_is_body() -> None:
-    found = in_body("From: A <a@example.org>\nFrom: B <b@example.org>\n")
+    found = split_in_body("From: A <a@example.org>\nFrom: B <b@example.org>\n")
     assert found.author == Address("A", "a@example.org")
     assert found.body == "From: B <b@example.org>\n"
 
@@ -91,7 +93,7 @@ def test_a_second_header_of_a_name_is_body() -> None:
     ],
 )
 def test_scissors(line: str) -> None:
-    assert scissors(f"above\n{line}\nbelow\n") == ("above\n", "below\n")
+    assert cut_at_scissors(f"above\n{line}\nbelow\n") == ("above\n", "below\n")
 
 
 @pytest.mark.parametrize(
@@ -108,12 +110,12 @@ def test_scissors(line: str) -> None:
     ],
 )
 def test_no_scissors(line: str) -> None:
-    assert scissors(f"above\n{line}\nbelow\n") is None
+    assert cut_at_scissors(f"above\n{line}\nbelow\n") is None
 
 
 def test_scissors_at_either_end() -> None:
-    assert scissors("-- >8 --\nx") == ("", "x")
-    assert scissors("x\n-- >8 --") == ("x\n", "")
+    assert cut_at_scissors("-- >8 --\nx") == ("", "x")
+    assert cut_at_scissors("x\n-- >8 --") == ("x\n", "")
 
 
 @pytest.mark.parametrize(
@@ -164,8 +166,8 @@ def test_no_mail_header(text: str) -> None:
 )
 def test_hostile_texts_cost_linear_time(text: str) -> None:
     start = time.perf_counter()
-    in_body(text)
-    scissors(text)
+    split_in_body(text)
+    cut_at_scissors(text)
     strip_mail_header(text)
     assert time.perf_counter() - start < 5
 
@@ -192,10 +194,10 @@ LINES = st.lists(
 
 @given(st.text() | LINES.map("\n".join))
 def test_any_text_is_a_body(text: str) -> None:
-    found = in_body(text)
+    found = split_in_body(text)
     assert text.endswith(found.body)
     headers, rest = strip_mail_header(text)
     assert text.endswith(rest)
     assert headers or rest == text
-    cut = scissors(text)
+    cut = cut_at_scissors(text)
     assert cut is None or (text.startswith(cut[0]) and text.endswith(cut[1]))

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.patch.pull_request import pull_request
+from ingest.patch.pull_request import find_pull_request
 
 BASE = "0123456789abcdef0123456789abcdef01234567"
 HEAD = "89abcdef0123456789abcdef0123456789abcdef"
@@ -38,7 +38,7 @@ def request(place: str, tail: str = TAIL) -> str:
     ],
 )
 def test_the_place_may_be_wrapped(place: str, ref: str | None) -> None:
-    found = pull_request(request(place))
+    found = find_pull_request(request(place))
     assert found is not None
     assert (found.url, found.ref, found.base, found.head) == (URL, ref, BASE, HEAD)
     assert found.pull_url == (f"{URL} {ref}" if ref else URL)
@@ -48,26 +48,26 @@ def test_the_place_may_be_wrapped(place: str, ref: str | None) -> None:
     "url", ["git://example.org/z.git", "ssh://a@example.org/z", "git@example.org:ada/z.git"]
 )
 def test_forms_of_urls(url: str) -> None:
-    found = pull_request(request(f"\n\n  {url} master"))
+    found = find_pull_request(request(f"\n\n  {url} master"))
     assert found is not None
     assert found.pull_url == f"{url} master"
 
 
 def test_the_sentences_may_be_wrapped() -> None:
     text = request(f"\n\n  {URL} z").replace("Git repository", "git\nrepository")
-    found = pull_request(text.replace("since commit ", "since commit\n  "))
+    found = find_pull_request(text.replace("since commit ", "since commit\n  "))
     assert found is not None
     assert (found.base, found.ref) == (BASE, "z")
 
 
 def test_older_git_names_no_head() -> None:
-    found = pull_request(request(f"\n\n  {URL} z", "\n\nAda (1):\n      zfoo: x\n"))
+    found = find_pull_request(request(f"\n\n  {URL} z", "\n\nAda (1):\n      zfoo: x\n"))
     assert found is not None
     assert found.head is None
 
 
 def test_written_by_hand() -> None:
-    found = pull_request(f"Could you please pull from\n\n{URL} z_for_1\n\nto get fixes.\n")
+    found = find_pull_request(f"Could you please pull from\n\n{URL} z_for_1\n\nto get fixes.\n")
     assert found is not None
     assert (found.pull_url, found.base, found.head) == (f"{URL} z_for_1", None, None)
 
@@ -86,7 +86,7 @@ def test_written_by_hand() -> None:
     ],
 )
 def test_what_is_no_request(text: str) -> None:
-    assert pull_request(text) is None
+    assert find_pull_request(text) is None
 
 
 @pytest.mark.parametrize(
@@ -101,10 +101,10 @@ def test_what_is_no_request(text: str) -> None:
 )
 def test_hostile_texts_cost_linear_time(text: str) -> None:
     start = time.perf_counter()
-    assert pull_request(text) is None
+    assert find_pull_request(text) is None
     assert time.perf_counter() - start < 5
 
 
 @given(st.text(), st.text())
 def test_any_text_is_a_request_or_none(before: str, place: str) -> None:
-    pull_request(before + "\n" + request("\n" + place))
+    find_pull_request(before + "\n" + request("\n" + place))

@@ -20,7 +20,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.submit.lmtp_client import Wire
+from ingest.submit.lmtp_client import DotStuffedWriter
 from tests.command import environment, ingest
 from tests.conftest import ROOT
 from tests.lmtp_daemon import CLOSE, GOOD, RESET, SILENT, STAGES, Daemon, daemon
@@ -147,7 +147,7 @@ def test_bytes_stay_what_they_are(tmp_path: Path, mail: bytes, sent: bytes) -> N
 @given(st.lists(st.binary(max_size=5) | st.text("\r\n.a", max_size=5).map(str.encode)))
 def test_blocks_do_not_matter(blocks: list[bytes]) -> None:
     whole = b"".join(blocks)
-    cut, at_once = Wire(), Wire()
+    cut, at_once = DotStuffedWriter(), DotStuffedWriter()
     sent = b"".join(cut.add(one) for one in blocks) + cut.end()
     assert sent == at_once.add(whole) + at_once.end()
     # What a server makes of it: the end is where it ends, and lines are what they were.

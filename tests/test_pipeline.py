@@ -13,22 +13,22 @@ from sqlalchemy import Engine, select
 from ingest.config.file import Config, ConfiguredList
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName
-from ingest.mail.parse import parse
+from ingest.mail.parse import parse_message
 from ingest.model import Derived
 from ingest.pipeline.derive import (
     MAX_NUMBER,
     Failure,
     derive,
     derive_or_fail,
-    steps,
+    derive_steps,
     store_again,
     store_mail,
 )
-from ingest.series.facts import Kind
+from ingest.series.facts import MessageKind
 from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.inbox.deliveries import read_deliveries
-from ingest.store.read.messages import message_ids, messages
+from ingest.store.read.messages import message_ids, read_messages
 from tests import mails
 from tests.mails import ADA, NOW, delivery
 
@@ -54,7 +54,7 @@ def test_a_patch() -> None:
     )  # fmt: skip
     one = derived(raw)
     facts = one.facts
-    assert (facts.kind, facts.number, facts.total, facts.version) == (Kind.PATCH, 3, 7, 2)
+    assert (facts.kind, facts.number, facts.total, facts.version) == (MessageKind.PATCH, 3, 7, 2)
     assert facts.parents == ("<c@example.org>", "<top@example.org>")
     assert set(one.links) == {"<c@example.org>", "<top@example.org>"}
     assert (facts.name, facts.prefixes) == ("[net,v2,3/7] fs: change", ("net", "v2", "3/7"))
@@ -71,11 +71,11 @@ def test_a_patch() -> None:
 
 
 KINDS = {
-    Kind.PATCH: mails.patch(),
-    Kind.COVER: mails.series("s", 2)[0],
-    Kind.REPLY: mails.reply("r@example.com", "p@example.org"),
-    Kind.OTHER: mails.mail("o@example.org", "Meeting", "Shall we?"),
-    Kind.PULL: mails.mail(
+    MessageKind.PATCH: mails.patch(),
+    MessageKind.COVER: mails.series("s", 2)[0],
+    MessageKind.REPLY: mails.reply("r@example.com", "p@example.org"),
+    MessageKind.OTHER: mails.mail("o@example.org", "Meeting", "Shall we?"),
+    MessageKind.PULL: mails.mail(
         "g@example.org", "[GIT PULL] fs changes",
         "The following changes since commit " + "1" * 40 + ":\n\n  Linux 7.0 (2026-01-01)\n\n"
         "are available in the Git repository at:\n\n  https://example.org/fs.git for-next\n\n"
@@ -85,11 +85,11 @@ KINDS = {
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_kinds(kind: Kind) -> None:
+def test_kinds(kind: MessageKind) -> None:
     one = derived(KINDS[kind])
     assert one.facts.kind is kind
-    assert (one.pull_url is not None) == (kind is Kind.PULL)
-    assert (one.facts.hash is not None) == (kind is Kind.PATCH)
+    assert (one.pull_url is not None) == (kind is MessageKind.PULL)
+    assert (one.facts.hash is not None) == (kind is MessageKind.PATCH)
 
 
 def test_crlf_derives_the_same() -> None:
@@ -126,7 +126,7 @@ def test_a_mail_does_not_answer_itself() -> None:
 
 def test_steps_show_what_each_stage_handed_on() -> None:
     given = delivery(mails.patch())
-    made = steps(given, Config())
+    made = derive_steps(given, Config())
     assert made.derived == derive(given, Config())
     assert made.message.msgid == "<p@example.org>"
     assert made.submission.content == made.derived.content
@@ -261,7 +261,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(raw: bytes) -> Any:
         if b"[PATCH broken]" in raw:
             raise IndexError("list index\nout of range")
-        return parse(raw)
+        return parse_message(raw)
 
     monkeypatch.setattr("ingest.pipeline.derive.parse", fail)
 
@@ -341,7 +341,7 @@ def test_what_comes_while_mail_is_derived_again_is_taken_in(engine: Engine) -> N
     stale = [(mail_id, one, derive_or_fail(one, Config())) for mail_id, one in read]
     with write_transaction(engine) as connection:
         store_again(connection, stale, Config())
-        (row,) = messages(connection, message_ids(connection))
+        (row,) = read_messages(connection, message_ids(connection))
     assert [one.list_id for one in row.lists] == ["other.example.org"]
 
 

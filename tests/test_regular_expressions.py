@@ -125,8 +125,8 @@ def test_the_test_finds_them(pattern: str | bytes, wrong: int) -> None:
 @pytest.mark.parametrize(
     ("found", "expected"),
     [
-        (lambda: encoded_word.decode("=?utf-8?q?caf=C3=A9?=").text, "café"),
-        (lambda: encoded_word.decode("=?utf-8?q?a?b=?=").text, "a?b="),
+        (lambda: encoded_word.decode_words("=?utf-8?q?caf=C3=A9?=").text, "café"),
+        (lambda: encoded_word.decode_words("=?utf-8?q?a?b=?=").text, "a?b="),
         (lambda: encoded_word.WORD.findall("=?a?q?b=?c?q?d?="), [("c", "q", "d")]),
         (lambda: encoded_word.WORD.findall("=?a?q?b??="), [("a", "q", "b?")]),
         (
@@ -134,7 +134,7 @@ def test_the_test_finds_them(pattern: str | bytes, wrong: int) -> None:
             [("a", r"b\"c", ""), ("d", "", "e")],
         ),
         (lambda: param._PARAMETER.findall('; a="b\\'), [("a", "", '"b\\')]),
-        (lambda: msgid.ids("<a@b> <c@d>"), ("<a@b>", "<c@d>")),
+        (lambda: msgid.parse_ids("<a@b> <c@d>"), ("<a@b>", "<c@d>")),
         (lambda: bool(msgid._SEVERAL.fullmatch("<a@b> <c@")), False),
         (lambda: bool(msgid._SEVERAL.fullmatch("<a@b><c@d>")), False),
         (lambda: address._QUOTED.match(r'"a\"b" <c@d>')[1], r"a\"b"),

@@ -204,14 +204,14 @@ def test_an_mbox_whose_last_mail_is_cut_off(engine: Engine, tmp_path: Path, want
     path.write_bytes(whole[:-40])
     assert run(engine, path) == Summary(1, 1, 0, 0)
     with engine.connect() as connection:
-        (row,) = messages.messages(connection, messages.message_ids(connection))
+        (row,) = messages.read_messages(connection, messages.message_ids(connection))
         assert row.defects == ("truncated",)
         assert messages.raw_mail(connection, row.mail_id) == ARCHIVE[0][: -40 + 1]
     path.write_bytes(mails.mbox(ARCHIVE))
     assert run(engine, path).new == len(ARCHIVE)
     with engine.connect() as connection:
         (name, *_) = messages.find_message(connection, row.msgid)
-        (row,) = messages.messages(connection, [name])
+        (row,) = messages.read_messages(connection, [name])
         assert (row.variant, row.defects) == ("", ())
         assert messages.raw_mail(connection, row.mail_id) == ARCHIVE[0]
 
@@ -310,12 +310,16 @@ def test_a_mail_that_public_inbox_withdraws(engine: Engine, tmp_path: Path) -> N
     path = repository(tmp_path / "a/0.git", trees[:3])
     run(engine, path)
     with engine.connect() as connection:
-        (row,) = messages.messages(connection, messages.find_message(connection, "s-1@example.org"))
+        (row,) = messages.read_messages(
+            connection, messages.find_message(connection, "s-1@example.org")
+        )
         assert row.outcome == "patch"
     repository(path, trees[3:])
     run(engine, path)
     with engine.connect() as connection:
-        (row,) = messages.messages(connection, messages.find_message(connection, "s-1@example.org"))
+        (row,) = messages.read_messages(
+            connection, messages.find_message(connection, "s-1@example.org")
+        )
         assert (row.outcome, row.reason, row.series_id) == ("ignored", "withdrawn", None)
         assert messages.raw_mail(connection, row.mail_id) == second
     export = mails.exported(engine)
@@ -373,7 +377,7 @@ def test_archives_without_list_id(database_url: str, tmp_path: Path) -> None:
     ingest_ok(*replay_it, cwd=tmp_path)
     engine = open_store(database_url)
     with engine.connect() as connection:
-        for row in messages.messages(connection, messages.message_ids(connection)):
+        for row in messages.read_messages(connection, messages.message_ids(connection)):
             assert [one.list_id for one in row.lists] == ["a.example.org", "b.example.org"]
     assert mails.row_counts(engine)["mail"] == 3
     engine.dispose()

@@ -9,7 +9,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from ingest.api.serializers import record
+from ingest.api.serializers import message_json
 from ingest.config.file import load_config
 from ingest.model import Delivery
 from ingest.pipeline.derive import derive_or_fail, store_mail
@@ -54,8 +54,10 @@ def test_the_seed_mail_gives_the_seed_record(seed: Path, tmp_path: Path, databas
             now=datetime(2026, 4, 22),
         )
     with engine.connect() as connection:
-        (row,) = messages.messages(connection, messages.find_message(connection, wanted["msgid"]))
-        given = record(connection, row, config, base="http://localhost")
+        (row,) = messages.read_messages(
+            connection, messages.find_message(connection, wanted["msgid"])
+        )
+        given = message_json(connection, row, config, base="http://localhost")
     engine.dispose()
 
     assert list(given) == list(wanted), "the same fields in the same order"

@@ -11,7 +11,7 @@ import pytest
 
 from ingest.series.arrange import ALONE, Arrangement, arrange
 from ingest.series.draft import Rule
-from ingest.series.facts import Facts, Kind
+from ingest.series.facts import Facts, MessageKind
 
 START = datetime(2026, 3, 2, 10, 15)
 ADA, BOB = "ada@example.org", "bob@example.com"
@@ -23,7 +23,7 @@ def piece(name: str, number: int | None = None, total: int | None = None, **more
     facts = Facts(
         key=msgid,
         msgid=msgid,
-        kind=Kind.COVER if number == 0 else Kind.PATCH,
+        kind=MessageKind.COVER if number == 0 else MessageKind.PATCH,
         sender=ADA,
         date=START + timedelta(seconds=30 * (number or 0)),
         title=f"change {name}",
@@ -38,7 +38,13 @@ def reply(name: str, *parents: Facts, sender: str = BOB) -> Facts:
     above = tuple(one.msgid for one in parents)
     late = parents[0].when + timedelta(minutes=5) if parents else START
     return Facts(
-        key=msgid, msgid=msgid, kind=Kind.REPLY, sender=sender, date=late, parents=above, reply=True
+        key=msgid,
+        msgid=msgid,
+        kind=MessageKind.REPLY,
+        sender=sender,
+        date=late,
+        parents=above,
+        reply=True,
     )
 
 
@@ -136,7 +142,7 @@ def test_a_set_and_every_part_of_it_have_a_place_for_each() -> None:
         found = arrange(some)
         assert found.places.keys() == {one.key for one in some}
         for one in some:
-            if one.kind is Kind.PATCH:
+            if one.kind is MessageKind.PATCH:
                 assert found.places[one.key].outcome == "patch"
         members = [member.key for series in found.series for member in series.members]
         assert len(members) == len(set(members))

@@ -14,7 +14,7 @@ from ingest.mail.defect import Defect
 from ingest.model import Delivery
 from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
-from ingest.store.inbox.accept import accept, split_flaws, split_route
+from ingest.store.inbox.accept import accept_mails, split_flaws, split_route
 from ingest.store.read import messages
 from tests import mails
 from tests.mails import NOW, delivery
@@ -36,7 +36,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 )
 def test_any_bytes_are_kept(engine: Engine, raw: bytes) -> None:
     with write_transaction(engine) as connection:
-        (one,) = accept(connection, [delivery(raw)], now=NOW)
+        (one,) = accept_mails(connection, [delivery(raw)], now=NOW)
         assert one.stale
     with engine.connect() as connection:
         assert messages.raw_mail(connection, one.mail_id) == raw
@@ -46,8 +46,10 @@ def test_any_bytes_are_kept(engine: Engine, raw: bytes) -> None:
 
 def test_the_same_bytes_are_one_row(engine: Engine) -> None:
     with write_transaction(engine) as connection:
-        first = accept(connection, [delivery(PATCH), delivery(b"x"), delivery(PATCH)], now=NOW)
-        again = accept(connection, [delivery(PATCH)], now=NOW)
+        first = accept_mails(
+            connection, [delivery(PATCH), delivery(b"x"), delivery(PATCH)], now=NOW
+        )
+        again = accept_mails(connection, [delivery(PATCH)], now=NOW)
     assert len(first) == 2
     assert again[0].mail_id == first[0].mail_id
     assert mails.row_counts(engine)["mail"] == 2
@@ -55,11 +57,13 @@ def test_the_same_bytes_are_one_row(engine: Engine) -> None:
 
 def test_what_was_accepted_and_not_derived_is_stale_until_it_is(engine: Engine) -> None:
     with write_transaction(engine) as connection:
-        accept(connection, [delivery(PATCH)], now=NOW)
-        assert [one.stale for one in accept(connection, [delivery(PATCH)], now=NOW)] == [True]
+        accept_mails(connection, [delivery(PATCH)], now=NOW)
+        assert [one.stale for one in accept_mails(connection, [delivery(PATCH)], now=NOW)] == [True]
     assert mails.store(engine, [PATCH]).new == 1
     with write_transaction(engine) as connection:
-        assert [one.stale for one in accept(connection, [delivery(PATCH)], now=NOW)] == [False]
+        assert [one.stale for one in accept_mails(connection, [delivery(PATCH)], now=NOW)] == [
+            False
+        ]
     assert mails.store(engine, [PATCH]).known == 1
 
 
@@ -78,7 +82,7 @@ def test_what_deliveries_say_adds_up_in_any_order(engine: Engine) -> None:
             with write_transaction(engine) as connection:
                 connection.execute(schema.mail.delete())
                 for start in range(0, 4, size):
-                    accept(connection, order[start : start + size], now=NOW)
+                    accept_mails(connection, order[start : start + size], now=NOW)
                 row = connection.execute(select(schema.mail)).one()
             assert (row.route, row.flaws, row.withdrawn) == (
                 "a.example.org,b.example.org",
@@ -91,15 +95,15 @@ def test_what_adds_nothing_changes_nothing(engine: Engine) -> None:
     mails.store(engine, LOADED)
     with write_transaction(engine) as connection:
         before = connection.execute(select(schema.mail)).all()
-        assert [one.stale for one in accept(connection, LOADED, now=NOW)] == [False]
+        assert [one.stale for one in accept_mails(connection, LOADED, now=NOW)] == [False]
         assert connection.execute(select(schema.mail)).all() == before
 
 
 def test_a_first_delivery_keeps_its_envelope(engine: Engine) -> None:
     given = replace(delivery(PATCH), envelope="{}", source="lmtp")
     with write_transaction(engine) as connection:
-        accept(connection, [given], now=NOW)
-        (one,) = accept(connection, [delivery(PATCH)], now=NOW)
+        accept_mails(connection, [given], now=NOW)
+        (one,) = accept_mails(connection, [delivery(PATCH)], now=NOW)
     assert (one.delivery.envelope, one.delivery.source) == ("{}", "lmtp")
 
 
@@ -145,5 +149,5 @@ def test_what_deliveries_say_at_once_is_not_lost(engine: Engine) -> None:
     assert _at_once(engine, [[delivery(PATCH, route=(one,))] for one in lists]) == []
     with engine.connect() as connection:
         assert connection.execute(select(schema.mail.c.route)).scalar_one() == ",".join(lists)
-        (row,) = messages.messages(connection, messages.message_ids(connection))
+        (row,) = messages.read_messages(connection, messages.message_ids(connection))
     assert [one.list_id for one in row.lists] == lists

@@ -12,7 +12,7 @@ from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
-from ingest.store.sql import change, insert_rows, is_any, try_insert_rows
+from ingest.store.sql import compare_rows, insert_rows, is_any, try_insert_rows
 
 MANY = 50
 
@@ -178,14 +178,14 @@ def test_a_change_writes_only_the_owners_that_differ(engine: Engine, count: int)
             for name in "ab"
         ]
         owners = range(1, count + 5)
-        made = change(connection, table, "mail_id", owners, [*right, *wanted])
+        made = compare_rows(connection, table, "mail_id", owners, [*right, *wanted])
         assert sorted(made.stale) == [lacking, added, other, gone]
         assert list(made.rows) == wanted
         made.drop(connection)
         made.insert(connection)
         rows = connection.execute(select(table).order_by(table.c.mail_id, table.c.name)).mappings()
         assert [dict(row) for row in rows] == [*right, *wanted]
-        again = change(connection, table, "mail_id", range(1, count + 6), [*right, *wanted])
+        again = compare_rows(connection, table, "mail_id", range(1, count + 6), [*right, *wanted])
         assert (again.stale, again.rows) == ([], [])
 
 
@@ -193,7 +193,7 @@ def test_a_change_to_nothing(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         insert_rows(connection, schema.mail, [mail_row(number) for number in (1, 2)])
         insert_rows(connection, schema.answer, [answer_row(1, "a"), answer_row(2, "a")])
-        made = change(connection, schema.answer, "mail_id", [1], [])
+        made = compare_rows(connection, schema.answer, "mail_id", [1], [])
         made.drop(connection)
         made.insert(connection)
         assert list(connection.execute(select(schema.answer.c.mail_id)).scalars()) == [2]

@@ -11,17 +11,17 @@ from sqlalchemy import Connection, Engine, select
 
 from ingest.config.file import Config
 from ingest.replay.replay import reparse
-from ingest.reports.export import export
+from ingest.reports.export import export_records
 from ingest.store import schema
 from ingest.store.activity.accounts import (
     AccountError,
-    accounts,
     add_token,
     find_account,
+    read_accounts,
     revoke_token,
 )
-from ingest.store.activity.checks import Check, add_check, combined
-from ingest.store.activity.overrides import Change, change, related
+from ingest.store.activity.checks import Check, add_check, combined_checks
+from ingest.store.activity.overrides import Override, related_patches, set_override
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.read import messages
 from ingest.store.write import redirects
@@ -45,7 +45,7 @@ def patches(connection: Connection) -> list[int]:
 
 def row_of(engine: Engine, number: int) -> Any:
     with engine.connect() as connection:
-        return next(messages.messages(connection, [number]))
+        return next(messages.read_messages(connection, [number]))
 
 
 def account(connection: Connection, name: str = "ci") -> int:
@@ -69,10 +69,10 @@ def test_what_is_set_stands_and_survives_a_reparse(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         (number,) = patches(connection)
         who = account(connection)
-        wanted = Change(state="accepted", archived=True, commit_ref="abc", delegate_id=who)
-        assert change(connection, number, wanted, account_id=who)
-        assert change(connection, number, wanted, account_id=who)
-        assert not change(connection, 999, wanted, account_id=who)
+        wanted = Override(state="accepted", archived=True, commit_ref="abc", delegate_id=who)
+        assert set_override(connection, number, wanted, account_id=who)
+        assert set_override(connection, number, wanted, account_id=who)
+        assert not set_override(connection, 999, wanted, account_id=who)
     for _ in range(2):
         row = row_of(engine, number)
         assert (row.state, row.standing, row.archived) == ("rfc", "accepted", True)
@@ -90,10 +90,10 @@ def test_everything_is_exported_where_it_is_asked_for(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         one, two = patches(connection)
         who = account(connection)
-        wanted = Change(state="accepted", delegate_id=who, related=(two,))
-        change(connection, one, wanted, account_id=who)
+        wanted = Override(state="accepted", delegate_id=who, related=(two,))
+        set_override(connection, one, wanted, account_id=who)
         add_check(connection, two, Check(0, two, who, mails.NOW, "fail", "build", "", "no"))
-        lines = list(export(connection, everything=True))
+        lines = list(export_records(connection, everything=True))
     assert "".join(lines).startswith(mails.exported(engine))
     found = [json.loads(line) for line in lines if '"type": "ch' in line]
     assert [one["type"] for one in found] == ["check", "choice", "choice"]
@@ -110,8 +110,8 @@ def test_relations_are_sets(engine: Engine) -> None:
         who = account(connection)
 
         def relate(one: int, *others: int) -> dict[int, tuple[int, ...]]:
-            change(connection, one, Change(related=others), account_id=who)
-            return related(connection, (a, b, c, d))
+            set_override(connection, one, Override(related=others), account_id=who)
+            return related_patches(connection, (a, b, c, d))
 
         assert relate(a, b) == {a: (b,), b: (a,)}
         assert relate(c, d) == {a: (b,), b: (a,), c: (d,), d: (c,)}
@@ -138,12 +138,12 @@ def test_what_was_said_of_a_message_that_goes_is_said_of_what_its_mail_is(
         (plain,) = connection.execute(select(message.id).where(message.variant == "")).scalars()
     other = second if plain == first else first
     with write_transaction(engine) as connection:
-        change(connection, other, Change(state="accepted"), account_id=who)
+        set_override(connection, other, Override(state="accepted"), account_id=who)
     reparse(engine, Config())
     with engine.connect() as connection:
         (left,) = patches(connection)
         gone = second if left == first else first
-        assert redirects.follow(connection, "message", gone) == left
+        assert redirects.resolve_redirect(connection, "message", gone) == left
         said = connection.execute(select(schema.check.c.message_id)).scalars().all()
         assert said == [left, left]
     assert row_of(engine, left).standing == "accepted"
@@ -157,9 +157,9 @@ def test_the_newest_checks_of_each_context_decide(engine: Engine) -> None:
 
         def found(state: str, context: str, by: int) -> str:
             add_check(connection, number, Check(0, number, by, mails.NOW, state, context, "", ""))
-            return combined(connection, [number])[number]
+            return combined_checks(connection, [number])[number]
 
-        assert combined(connection, [number]) == {}
+        assert combined_checks(connection, [number]) == {}
         assert found("pending", "build", who) == "pending"
         assert found("success", "build", who) == "success"
         assert found("pending", "test", who) == "pending"
@@ -188,4 +188,4 @@ def test_tokens(engine: Engine) -> None:
         with pytest.raises(AccountError, match="no token"):
             revoke_token(connection, "ci")
         again = add_token(connection, "ci", email="", lists=(), now=mails.NOW)
-        assert find_account(connection, again) == accounts(connection)[found.id]
+        assert find_account(connection, again) == read_accounts(connection)[found.id]

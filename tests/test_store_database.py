@@ -21,7 +21,7 @@ from ingest.store import schema
 from ingest.store.engine import (
     REVISIONS,
     StoreError,
-    one_line,
+    error_line,
     open_store,
     parse_url,
     unflushed_transaction,
@@ -267,8 +267,8 @@ def test_a_transaction_that_fails_leaves_nothing(engine: Engine) -> None:
 
 def test_what_a_driver_says_is_one_line() -> None:
     error = OperationalError("SELECT 1", {}, sqlite3.OperationalError("no\n  such\ttable"))
-    assert one_line(error) == "no such table"
-    assert one_line(ValueError()) == "ValueError"
+    assert error_line(error) == "no such table"
+    assert error_line(ValueError()) == "ValueError"
 
 
 def test_a_wait_for_locks_has_an_end_behind_another_thread_too(database_url: str) -> None:
@@ -287,7 +287,7 @@ def test_a_wait_for_locks_has_an_end_behind_another_thread_too(database_url: str
             patient, hasty = pool.submit(write, 600), pool.submit(write, 0.3)
             with pytest.raises(OperationalError) as failed:
                 hasty.result(60)
-            assert "; another " in one_line(failed.value)
+            assert "; another " in error_line(failed.value)
             with pytest.raises(OperationalError), unflushed_transaction(engine, wait=0.1) as own:
                 own.execute(touch)
             assert not patient.done()

@@ -35,7 +35,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 def follow(engine: Engine) -> None:
     with write_transaction(engine) as connection:
-        events.follow(connection, now=NOW)
+        events.start_recording_events(connection, now=NOW)
 
 
 def told(engine: Engine) -> list[tuple[str, str]]:
@@ -54,7 +54,7 @@ def told(engine: Engine) -> list[tuple[str, str]]:
 def publish(engine: Engine, now: datetime = NOW) -> list[int]:
     """Publish what waits. Returns the rows in the order of their numbers."""
     with write_transaction(engine) as connection:
-        events.publish(connection, now=now)
+        events.publish_events(connection, now=now)
     table = schema.event.c
     with engine.connect() as connection:
         rows = connection.execute(
@@ -171,9 +171,9 @@ def test_what_is_told_bit_by_bit_is_all_there_is(tmp_path: Path, seed: int) -> N
         events._tell(connection, None)
         there = set(connection.execute(select(schema.series.c.id)).scalars())
         for number in had - there:
-            assert redirects.follow(connection, "series", number) in there
+            assert redirects.resolve_redirect(connection, "series", number) in there
         for number in there:
-            assert redirects.follow(connection, "series", number) is None
+            assert redirects.resolve_redirect(connection, "series", number) is None
     assert len(told(engine)) == before
     engine.dispose()
 
@@ -194,7 +194,7 @@ def test_a_thousand_patches_do_not_cost_a_million_steps(tmp_path: Path) -> None:
             steps = itertools.count()
             driver: Any = connection.connection.dbapi_connection
             driver.set_progress_handler(lambda steps=steps: next(steps) < 0, 1)
-            events.tell(connection, [newest])
+            events.emit(connection, [newest])
             driver.set_progress_handler(None, 1)
             costs.append(next(steps))
     few, many = costs

@@ -38,12 +38,12 @@ def messages(engine: Engine) -> dict[str, int]:
 
 def follow(engine: Engine, number: int) -> int | None:
     with engine.connect() as connection:
-        return redirects.follow(connection, "series", number)
+        return redirects.resolve_redirect(connection, "series", number)
 
 
 def pin(engine: Engine, key: str, target: str | None) -> None:
     with write_transaction(engine) as connection:
-        pins.pin(connection, key, target, now=mails.NOW)
+        pins.pin_message(connection, key, target, now=mails.NOW)
 
 
 def test_a_late_cover_renames_the_series_and_leaves_its_number(engine: Engine) -> None:

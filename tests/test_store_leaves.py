@@ -7,7 +7,7 @@ import itertools
 from datetime import timedelta
 
 from ingest.config.file import Config
-from ingest.reports.check import check
+from ingest.reports.check import check_store
 from ingest.store.engine import open_store
 from tests import mails
 
@@ -22,7 +22,7 @@ def test_a_late_patch_leaves_what_arranging_would(database_url: str) -> None:
             subject = f"[{mark} {number}/2] fs: step {number}"
             patch = mails.patch(f"{number}@example.org", subject, answers="0@example.org")
             mails.store(engine, [patch])
-        assert check(engine, Config()).faults == (), (first, late)
+        assert check_store(engine, Config()).faults == (), (first, late)
     engine.dispose()
 
 
@@ -42,7 +42,7 @@ def test_an_unthreaded_piece_that_comes_with_a_leaf_is_arranged_with_it(database
         mails.clear(engine)
         for batch in batches:
             mails.store(engine, batch)
-        assert check(engine, Config()).faults == ()
+        assert check_store(engine, Config()).faults == ()
         found.append(mails.exported(engine))
     assert len(set(found)) == 1
     engine.dispose()

@@ -15,7 +15,7 @@ from sqlalchemy import Engine, create_engine, select, text, update
 
 from ingest.config.file import Config
 from ingest.model import Delivery
-from ingest.reports.check import check
+from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import (
     StoreError,
@@ -24,19 +24,24 @@ from ingest.store.engine import (
     unflushed_transaction,
     write_transaction,
 )
-from ingest.store.inbox.quarantine import Lengths, lengths, quarantined, set_aside
+from ingest.store.inbox.quarantine import (
+    QueueLengths,
+    list_quarantine,
+    move_to_quarantine,
+    queue_lengths,
+)
 from ingest.store.inbox.queue import (
     DAEMON_DIED,
     DAMAGED,
     TRIES,
     Claim,
-    Claimed,
+    ClaimResult,
     claim,
     end_all_claims,
     enqueue,
-    give_back,
-    hold,
-    renew,
+    lock_claims,
+    release_claims,
+    renew_leases,
 )
 from tests import mails
 from tests.mails import NOW, delivery
@@ -61,7 +66,7 @@ def put(engine: Engine, *deliveries: Delivery) -> list[bool]:
     return [new[one.sha256] for one in deliveries]
 
 
-def take(engine: Engine, who: str = "a", now: datetime = NOW, **more: Any) -> Claimed:
+def take(engine: Engine, who: str = "a", now: datetime = NOW, **more: Any) -> ClaimResult:
     more = {"limit": 10, "lease": LEASE, **more}
     with unflushed_transaction(engine) as connection:
         return claim(connection, who, now=now, **more)
@@ -79,9 +84,9 @@ def rows(engine: Engine) -> list[tuple[int, str | None, str | None]]:
         return [tuple(row) for row in connection.execute(query)]  # type: ignore[misc]
 
 
-def how_long(engine: Engine) -> Lengths:
+def how_long(engine: Engine) -> QueueLengths:
     with engine.connect() as connection:
-        return lengths(connection)
+        return queue_lengths(connection)
 
 
 # --- putting in -------------------------------------------------------------------------------
@@ -91,7 +96,7 @@ def test_what_is_queued_is_kept_and_waits_and_nothing_else(engine: Engine) -> No
     assert put(engine, *MAILS[:3], MAILS[0]) == [True, True, True, True]
     counts = mails.row_counts(engine)
     assert {name: count for name, count in counts.items() if count} == {"mail": 3, "pending": 3}
-    assert how_long(engine) == Lengths(3, 0)
+    assert how_long(engine) == QueueLengths(3, 0)
 
 
 def test_what_is_known_is_queued_once(engine: Engine) -> None:
@@ -122,8 +127,8 @@ def test_what_is_set_aside_stays_so_unless_it_has_changed(engine: Engine) -> Non
     put(engine, MAILS[0])
     (one,) = take(engine).claims
     with write_transaction(engine) as connection:
-        set_aside(connection, {one.mail_id: ("parse-failed: x", 3)})
-    assert how_long(engine) == Lengths(0, 1)
+        move_to_quarantine(connection, {one.mail_id: ("parse-failed: x", 3)})
+    assert how_long(engine) == QueueLengths(0, 1)
     put(engine, MAILS[0])
     assert rows(engine) == [(3, "parse-failed: x", None)]
     put(engine, delivery(MAILS[0].raw, route=("b.example.org",)))
@@ -184,7 +189,7 @@ def test_a_claim_that_is_not_heard_of_is_taken_over_as_it_was(engine: Engine) ->
     ]
     assert [tries for tries, _, _ in rows(engine)] == [0, 0, 0, 0]
     with write_transaction(engine) as connection:
-        give_back(connection, "b", found, counted=False)
+        release_claims(connection, "b", found, counted=False)
     assert rows(engine)[:3] == [(0, None, None)] * 3, "they are their claimant's"
 
 
@@ -200,7 +205,7 @@ def test_a_claim_of_suspects_that_is_not_heard_of_either_is_halved(engine: Engin
         assert [one.delivery for one in found] == given[:most]
         now += LEASE
         with write_transaction(engine) as connection:
-            renew(connection, who, [one.mail_id for one in found], until=now)
+            renew_leases(connection, who, [one.mail_id for one in found], until=now)
     # Now b has left four, and c four; of either a half is next, then one of the two, which counts.
     sizes = []
     while found := take(engine, "d", now).claims:
@@ -213,7 +218,7 @@ def test_a_claim_of_suspects_that_is_not_heard_of_either_is_halved(engine: Engin
                 )
             )
     assert sizes == [2, 2, 1, 1, 1, 1]
-    assert how_long(engine) == Lengths(0, 0)
+    assert how_long(engine) == QueueLengths(0, 0)
 
 
 def test_what_a_killed_daemon_left_comes_back_in_few_claims(engine: Engine) -> None:
@@ -286,7 +291,7 @@ def test_what_takes_everybody_down_is_set_aside_after_so_many_tries(engine: Engi
     (aside,) = claimed.set_aside
     assert (aside.reason, aside.tries, aside.sha256) == (DAEMON_DIED, TRIES, MAILS[0].sha256)
     assert taken(engine, now=now) == MAILS[1:2]
-    assert how_long(engine) == Lengths(1, 1)
+    assert how_long(engine) == QueueLengths(1, 1)
 
 
 def test_suspects_with_fewer_tries_come_first(engine: Engine) -> None:
@@ -294,11 +299,11 @@ def test_suspects_with_fewer_tries_come_first(engine: Engine) -> None:
         put(engine, one)
     first, second = take(engine).claims
     with write_transaction(engine) as connection:
-        give_back(connection, "a", [first, second], counted=True)
+        release_claims(connection, "a", [first, second], counted=True)
     (again,) = take(engine).claims
     assert (again.delivery, again.tries) == (MAILS[0], 2)
     with write_transaction(engine) as connection:
-        give_back(connection, "a", [again], counted=True)
+        release_claims(connection, "a", [again], counted=True)
     assert taken(engine) == MAILS[1:2]
 
 
@@ -307,10 +312,10 @@ def test_giving_back(engine: Engine, counted: bool, tries: int) -> None:
     put(engine, MAILS[0])
     claims = take(engine).claims
     with write_transaction(engine) as connection:
-        give_back(connection, "other", claims, counted=True)
+        release_claims(connection, "other", claims, counted=True)
     assert rows(engine) == [(0, None, "a")], "it was not theirs to give back"
     with write_transaction(engine) as connection:
-        give_back(connection, "a", claims, counted=counted)
+        release_claims(connection, "a", claims, counted=counted)
     assert rows(engine) == [(tries, None, None)]
     (again,) = take(engine, "b").claims
     assert (again.tries, again.suspect) == (tries + 1, counted)
@@ -321,7 +326,7 @@ def test_a_lease_is_renewed_by_its_holder_alone(engine: Engine) -> None:
     (one,) = take(engine, "a").claims
     for who in ("b", "a"):
         with write_transaction(engine) as connection:
-            renew(connection, who, [one.mail_id], until=LATER + LEASE)
+            renew_leases(connection, who, [one.mail_id], until=LATER + LEASE)
         assert (taken(engine, "c", LATER) == []) == (who == "a")
         with write_transaction(engine) as connection:
             connection.execute(update(schema.pending).values(claimed_by="a", claimed_until=LATER))
@@ -375,8 +380,8 @@ def test_claimants_do_not_wait_for_each_other(postgres_url: str) -> None:
         second.execute(text("SET lock_timeout = 1"))
         mine = claim(first, "a", now=NOW, lease=LEASE, limit=2)
         theirs = claim(second, "b", now=NOW, lease=LEASE, limit=2)
-        renew(second, "b", [one.mail_id for one in mine.claims], until=LATER)
-        give_back(second, "a", mine.claims, counted=True)
+        renew_leases(second, "b", [one.mail_id for one in mine.claims], until=LATER)
+        release_claims(second, "a", mine.claims, counted=True)
     assert [one.delivery for one in (*mine.claims, *theirs.claims)] == MAILS[:4]
     engine.dispose()
 
@@ -387,7 +392,7 @@ def test_claimants_do_not_wait_for_each_other(postgres_url: str) -> None:
 def held(engine: Engine, claims: tuple[Claim, ...]) -> tuple[set[bytes], list[Delivery]]:
     by_id = {one.mail_id: one.delivery.sha256 for one in claims}
     with write_transaction(engine) as connection:
-        found = hold(connection, claims)
+        found = lock_claims(connection, claims)
     return {by_id[one] for one in found.same}, [one.delivery for one in found.changed]
 
 
@@ -406,7 +411,7 @@ def test_a_mail_that_is_held_cannot_change(postgres_url: str) -> None:
     put(engine, MAILS[0])
     claims = take(engine).claims
     with write_transaction(engine) as connection, ThreadPoolExecutor(1) as pool:
-        hold(connection, claims)
+        lock_claims(connection, claims)
         change = pool.submit(put, engine, delivery(MAILS[0].raw, route=("b.example.org",)))
         with pytest.raises(TimeoutError):
             change.result(0.3)
@@ -425,11 +430,13 @@ def test_the_quarantine_is_listed_oldest_first(engine: Engine) -> None:
         put(engine, one)
     ids = [one.mail_id for one in take(engine).claims]
     with write_transaction(engine) as connection:
-        set_aside(connection, {ids[2]: ("record-failed: y", 1), ids[0]: ("parse-failed: x", 3)})
-        set_aside(connection, {})
+        move_to_quarantine(
+            connection, {ids[2]: ("record-failed: y", 1), ids[0]: ("parse-failed: x", 3)}
+        )
+        move_to_quarantine(connection, {})
     with engine.connect() as connection:
-        found = quarantined(connection)
-        assert [one.mail_id for one in quarantined(connection, [ids[2], ids[1]])] == [ids[2]]
+        found = list_quarantine(connection)
+        assert [one.mail_id for one in list_quarantine(connection, [ids[2], ids[1]])] == [ids[2]]
     assert [(one.mail_id, one.reason, one.tries) for one in found] == [
         (ids[0], "parse-failed: x", 3),
         (ids[2], "record-failed: y", 1),
@@ -443,7 +450,7 @@ def test_what_is_claimed_or_to_be_derived_anew_waits_and_is_no_fault(engine: Eng
     mails.store(engine, MAILS[:1])
     put(engine, delivery(MAILS[0].raw, route=("b.example.org",)), MAILS[1])
     take(engine)
-    health = check(engine, Config())
+    health = check_store(engine, Config())
     assert (health.faults, health.notes) == ((), ("2 mails wait to be derived",))
 
 

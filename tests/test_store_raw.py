@@ -23,7 +23,7 @@ from ingest.replay.replay import reparse
 from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.inbox.codec import PLAIN, ZSTD, DamagedRawError, pack, unpack
-from ingest.store.inbox.quarantine import quarantined
+from ingest.store.inbox.quarantine import list_quarantine
 from ingest.store.inbox.queue import DAMAGED
 from tests import mails
 from tests.command import ingest, one_line
@@ -159,4 +159,4 @@ def test_damaged_mail_is_handed_out_by_nothing(
     done = reparse(engine, Config())
     assert (done.read, done.failed) == (2, 1)
     with engine.connect() as connection:
-        assert [one.reason for one in quarantined(connection)] == [DAMAGED]
+        assert [one.reason for one in list_quarantine(connection)] == [DAMAGED]

@@ -8,7 +8,7 @@ from random import Random
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.store.write.copies import VARIANT_LENGTH, Copy, Settled, settle
+from ingest.store.write.copies import VARIANT_LENGTH, Copy, CopyGroup, group_copies
 
 NOON = datetime(2026, 3, 2, 12)
 HOURS = [NOON + timedelta(hours=hour) for hour in range(4)]
@@ -35,24 +35,26 @@ def _copy(
     return Copy(mail_id, fingerprint * 40, rank, heard, row)
 
 
-def _mails(settled: list[Settled]) -> list[list[int]]:
+def _mails(settled: list[CopyGroup]) -> list[list[int]]:
     return [[copy.mail_id for copy in one.copies] for one in settled]
 
 
 def test_equal_fingerprints_are_one_message_with_the_best_copy_first() -> None:
-    (one,) = settle([_copy(1, "a", rank="2"), _copy(2, "a", rank="1"), _copy(3, "a", rank="3")])
+    (one,) = group_copies(
+        [_copy(1, "a", rank="2"), _copy(2, "a", rank="1"), _copy(3, "a", rank="3")]
+    )
     assert [copy.mail_id for copy in one.copies] == [2, 1, 3]
     assert (one.variant, one.message_id) == ("", None)
 
 
 def test_the_id_belongs_to_what_was_heard_first() -> None:
-    settled = settle([_copy(1, "a", heard=HOURS[2]), _copy(2, "b", heard=HOURS[1])])
+    settled = group_copies([_copy(1, "a", heard=HOURS[2]), _copy(2, "b", heard=HOURS[1])])
     assert _mails(settled) == [[2], [1]]
     assert [one.variant for one in settled] == ["", "a" * VARIANT_LENGTH]
 
 
 def test_what_says_not_when_it_was_heard_comes_last() -> None:
-    settled = settle([_copy(1, "a", heard=None), _copy(2, "b", heard=HOURS[3])])
+    settled = group_copies([_copy(1, "a", heard=None), _copy(2, "b", heard=HOURS[3])])
     assert _mails(settled) == [[2], [1]]
 
 
@@ -62,29 +64,29 @@ def test_any_copy_tells_when_a_message_was_heard() -> None:
         _copy(2, "b", heard=HOURS[1]),
         _copy(3, "a", heard=HOURS[0], rank="9"),
     ]
-    assert _mails(settle(copies)) == [[1, 3], [2]]
+    assert _mails(group_copies(copies)) == [[1, 3], [2]]
 
 
 def test_of_two_heard_at_once_the_better_copy_has_the_id() -> None:
     """The archive's last mail was cut off, and the whole of it came later: its rank is better,
     though both were heard at the same time."""
-    settled = settle([_copy(1, "a", rank="01"), _copy(2, "b", rank="00")])
+    settled = group_copies([_copy(1, "a", rank="01"), _copy(2, "b", rank="00")])
     assert _mails(settled) == [[2], [1]]
 
 
 def test_a_row_stays_with_its_message() -> None:
-    settled = settle([_copy(1, "a", row=7), _copy(2, "a"), _copy(3, "b", heard=HOURS[2])])
+    settled = group_copies([_copy(1, "a", row=7), _copy(2, "a"), _copy(3, "b", heard=HOURS[2])])
     assert [one.message_id for one in settled] == [7, None]
 
 
 def test_copies_that_part_do_not_share_a_row() -> None:
     """Another parser's fingerprints: what was one message is two."""
-    settled = settle([_copy(1, "a", row=7), _copy(2, "b", row=7)])
+    settled = group_copies([_copy(1, "a", row=7), _copy(2, "b", row=7)])
     assert sorted(str(one.message_id) for one in settled) == ["7", "None"]
 
 
 def test_copies_that_meet_share_the_lesser_row() -> None:
-    (one,) = settle([_copy(1, "a", row=9), _copy(2, "a", row=7)])
+    (one,) = group_copies([_copy(1, "a", row=9), _copy(2, "a", row=7)])
     assert one.message_id == 7
 
 
@@ -92,12 +94,12 @@ def test_copies_that_meet_share_the_lesser_row() -> None:
 def test_order_makes_no_difference(copies: list[Copy], random: Random) -> None:
     shuffled = list(copies)
     random.shuffle(shuffled)
-    assert settle(shuffled) == settle(copies)
+    assert group_copies(shuffled) == group_copies(copies)
 
 
 @given(COPIES)
 def test_every_copy_is_of_one_message(copies: list[Copy]) -> None:
-    settled = settle(copies)
+    settled = group_copies(copies)
     assert sorted(copy.mail_id for one in settled for copy in one.copies) == sorted(
         copy.mail_id for copy in copies
     )

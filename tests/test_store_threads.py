@@ -14,7 +14,7 @@ from sqlalchemy import Engine, select
 from ingest.series.facts import digest63
 from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
-from ingest.store.write.threads import Sets, link
+from ingest.store.write.threads import DisjointSets, link_threads
 from tests import mails
 
 IDS = st.sampled_from([f"<{letter}@example.org>" for letter in "abcdefghijkl"])
@@ -45,7 +45,7 @@ def _stored(engine: Engine) -> dict[int, int]:
 
 
 def test_sets_are_named_by_their_least_member() -> None:
-    sets = Sets()
+    sets = DisjointSets()
     sets.join(5, 9)
     sets.join(9, 3)
     sets.join(7, 8)
@@ -53,7 +53,7 @@ def test_sets_are_named_by_their_least_member() -> None:
 
 
 def test_a_long_chain_is_walked_without_recursion() -> None:
-    sets = Sets()
+    sets = DisjointSets()
     for one in range(50_000, 0, -1):
         sets.join(one, one - 1)
     assert sets.root(50_000) == 0
@@ -76,7 +76,7 @@ def test_any_order_and_any_batches_give_the_connected_sets(
         connection.execute(schema.thread_node.delete())
         random.shuffle(groups)
         for start in range(0, len(groups), size):
-            link(connection, groups[start : start + size])
+            link_threads(connection, groups[start : start + size])
     stored = _stored(shared)
     named = {digest63(one): one for group in groups for one in group}
     assert _partition({named[node]: thread for node, thread in stored.items()}) == _connected(
@@ -88,9 +88,9 @@ def test_any_order_and_any_batches_give_the_connected_sets(
 def test_link_tells_the_thread_of_every_id(database_url: str) -> None:
     engine = open_store(database_url, create=True)
     with write_transaction(engine) as connection:
-        first = link(connection, [("<a>", "<b>"), ("<c>",)]).thread
+        first = link_threads(connection, [("<a>", "<b>"), ("<c>",)]).thread
         assert first["<a>"] == first["<b>"] != first["<c>"]
-        second = link(connection, [("<c>", "<b>")]).thread
+        second = link_threads(connection, [("<c>", "<b>")]).thread
         assert set(second.values()) == {min(first.values())}
     assert set(_stored(engine).values()) == {min(first.values())}
     engine.dispose()

@@ -15,13 +15,17 @@ from sqlalchemy import Connection, Engine, delete, event, select, update
 from ingest.config.file import Config, TrustConfig
 from ingest.model import REPLAY
 from ingest.replay.replay import reparse
-from ingest.reports.check import check
+from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
-from ingest.store.write.authentication import Stored, read_keys, read_vouching
-from ingest.trust.signatures.authenticate import verified
+from ingest.store.write.authentication import (
+    StoredAuthentication,
+    read_keys,
+    read_stored_authentication,
+)
+from ingest.trust.signatures.authenticate import verified_domains
 from ingest.trust.signatures.dns_answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure
-from ingest.trust.signatures.verdict import Kind, Reason, Result
+from ingest.trust.signatures.verdict import Result, SignatureKind, VerdictReason
 from tests import mails
 from tests.mails import delivery
 from tests.signing import ED25519, KEYS, RSA, record, sign
@@ -49,10 +53,10 @@ def mail_id(connection: Connection) -> int:
     return connection.execute(select(schema.mail.c.id)).scalar_one()
 
 
-def kept(engine: Engine) -> Stored:
+def kept(engine: Engine) -> StoredAuthentication:
     """What is stored of the one mail that there is."""
     with engine.connect() as connection:
-        (found,) = read_vouching(connection, [mail_id(connection)]).values()
+        (found,) = read_stored_authentication(connection, [mail_id(connection)]).values()
     return found
 
 
@@ -102,7 +106,7 @@ def test_answers_outlive_damage_to_what_is_made_again(engine: Engine) -> None:
                     connection.execute(delete(table))
         make_again()
         assert kept(engine) == before
-        assert check(engine, Config()).faults == ()
+        assert check_store(engine, Config()).faults == ()
 
 
 def test_what_is_known_of_a_sender_is_not_in_the_export(engine: Engine) -> None:
@@ -111,7 +115,7 @@ def test_what_is_known_of_a_sender_is_not_in_the_export(engine: Engine) -> None:
     before = mails.exported(engine)
     mails.clear(engine)
     mails.store(engine, [delivery(raw, arrived=mails.NOW, keys=ANSWERS)])
-    assert verified(kept(engine).verdicts) == {"example.org"}
+    assert verified_domains(kept(engine).verdicts) == {"example.org"}
     assert mails.exported(engine) == before
 
 
@@ -121,7 +125,7 @@ def test_another_delivery_takes_nothing_away(engine: Engine) -> None:
     mails.store(engine, [delivery(raw, arrived=mails.NOW, keys=ANSWERS)])
     mails.store(engine, [delivery(raw, route=("more.example.org",))])
     assert [one.result for one in kept(engine).verdicts] == [Result.PASS]
-    assert check(engine, Config()).faults == ()
+    assert check_store(engine, Config()).faults == ()
 
 
 def test_a_replay_may_ask_again_for_what_dns_did_not_say(engine: Engine) -> None:
@@ -154,12 +158,12 @@ def test_damage_is_seen(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         connection.execute(update(schema.verdict).values(reason="no-reason"))
         connection.execute(schema.verdict.delete().where(schema.verdict.c.number == 0))
-    found = {(one.area, one.what) for one in check(engine, Config()).faults}
+    found = {(one.area, one.what) for one in check_store(engine, Config()).faults}
     assert ("vouching", "verdict is missing in between") in found
     assert ("vouching", "what is stored cannot be read") in found
     with write_transaction(engine) as connection:
         connection.execute(update(schema.copy).values(asked=False))
-    found = {(one.area, one.what) for one in check(engine, Config()).faults}
+    found = {(one.area, one.what) for one in check_store(engine, Config()).faults}
     assert ("vouching", "verdict, though DNS was not asked for it") in found
 
 
@@ -190,15 +194,15 @@ def test_a_developers_signature_is_judged_where_keyrings_are_configured(
     ring.write_text(base64.b64encode(bytes(public)).decode())
     raw = bytes(message.as_bytes())
     wanted = {
-        (str(tmp_path),): (Result.PASS, Reason.HOLDS),
-        (): (Result.NOT_CHECKED, Reason.NO_KEY),
+        (str(tmp_path),): (Result.PASS, VerdictReason.HOLDS),
+        (): (Result.NOT_CHECKED, VerdictReason.NO_KEY),
     }
     for keyrings, expected in wanted.items():
         mails.clear(engine)
         config = Config(trust=TrustConfig(keyrings=keyrings))
         mails.store(engine, [delivery(raw, arrived=mails.NOW, keys=())], config)
         (one,) = kept(engine).verdicts
-        assert (one.kind, one.result, one.reason) == (Kind.PATATT, *expected)
+        assert (one.kind, one.result, one.reason) == (SignatureKind.PATATT, *expected)
 
 
 def test_what_our_servers_found_comes_back(engine: Engine) -> None:

@@ -11,7 +11,7 @@ import pytest
 
 from ingest.config.file import ServeConfig
 from ingest.config.values import UnixAddress
-from ingest.daemon.app import LONGEST_END
+from ingest.daemon.app import MAX_SHUTDOWN_SECONDS
 from ingest.store.engine import open_store
 from ingest.submit.pipe import DEFAULT_SOCKET
 from tests import mails
@@ -78,9 +78,9 @@ def test_the_daemon_is_not_killed_while_it_ends_by_itself() -> None:
     """What is cut off at the end of a drain is cut off in order; SIGKILL is for what hangs."""
     unit = dict(settings(ROOT / "systemd" / "ingest.service"))
     assert unit["TimeoutStopSec"].isdigit(), "seconds"
-    assert LONGEST_END == 75
+    assert MAX_SHUTDOWN_SECONDS == 75
     # A margin for what has no time of its own: processes to reap, connections to close.
-    assert int(unit["TimeoutStopSec"]) >= LONGEST_END + 15
+    assert int(unit["TimeoutStopSec"]) >= MAX_SHUTDOWN_SECONDS + 15
 
 
 def test_a_replay_has_the_configuration_and_the_credential_of_the_daemon(tmp_path: Path) -> None:

@@ -18,15 +18,15 @@ import pytest
 from sqlalchemy import func, select
 
 from ingest.config.file import Config
-from ingest.daemon.deriver import Deriver, Pace
-from ingest.daemon.monitoring.outcome import Outcome, What
-from ingest.daemon.workers.pool import End, Workers
-from ingest.daemon.workers.process import Limits
+from ingest.daemon.deriver import Deriver, Schedule
+from ingest.daemon.monitoring.outcome import DeriveEvent, DeriveResult
+from ingest.daemon.workers.pool import WorkerEnd, WorkerPool
+from ingest.daemon.workers.process import WorkerLimits
 from ingest.model import Delivery
-from ingest.reports.check import check
+from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
-from ingest.store.inbox.quarantine import lengths, quarantined
+from ingest.store.inbox.quarantine import list_quarantine, queue_lengths
 from ingest.store.inbox.queue import TRIES, enqueue
 from tests.bad_worker import PROGRAM
 from tests.mails import NOW, delivery
@@ -42,11 +42,11 @@ PATIENCE = 300
 
 # Which poison, and how its worker ends.
 POISON = {
-    b"kill SIGKILL": ("parse-failed: worker died (signal 9)", End.SIGNAL),
-    b"kill SIGSEGV": ("parse-failed: worker died (signal 11)", End.SIGNAL),
-    b"exit 1": ("parse-failed: worker died (status 1)", End.STATUS),
-    b"eat": ("parse-failed: memory", End.MEMORY),
-    b"spin": ("parse-failed: timeout", End.TIMEOUT),
+    b"kill SIGKILL": ("parse-failed: worker died (signal 9)", WorkerEnd.SIGNAL),
+    b"kill SIGSEGV": ("parse-failed: worker died (signal 11)", WorkerEnd.SIGNAL),
+    b"exit 1": ("parse-failed: worker died (status 1)", WorkerEnd.STATUS),
+    b"eat": ("parse-failed: memory", WorkerEnd.MEMORY),
+    b"spin": ("parse-failed: timeout", WorkerEnd.TIMEOUT),
 }
 
 _ADDRESS = re.compile(rb"([A-Za-z0-9.+_-])@([A-Za-z0-9])")
@@ -76,22 +76,24 @@ class Ledger:
 
     given: set[bytes] = field(default_factory=set)
     poison: dict[bytes, bytes] = field(default_factory=dict)
-    told: dict[bytes, list[Outcome]] = field(default_factory=dict)
+    told: dict[bytes, list[DeriveResult]] = field(default_factory=dict)
 
-    def hear(self, outcome: Outcome) -> None:
+    def hear(self, outcome: DeriveResult) -> None:
         self.told.setdefault(outcome.sha256, []).append(outcome)
 
-    def lines(self, workers: Workers, seconds: float) -> Iterator[str]:
+    def lines(self, workers: WorkerPool, seconds: float) -> Iterator[str]:
         last = Counter(some[-1].what for some in self.told.values())
         counts = workers.counts()
         yield f"accepted      {len(self.given)} in {seconds:.0f} s"
-        for what in What:
+        for what in DeriveEvent:
             yield f"{what:<13} {last[what]}"
         reasons = Counter(
-            some[-1].reason for some in self.told.values() if some[-1].what is What.QUARANTINED
+            some[-1].reason
+            for some in self.told.values()
+            if some[-1].what is DeriveEvent.QUARANTINED
         )
         yield from (f"  {count:>6} {reason}" for reason, count in sorted(reasons.items()))
-        tries = sum(one.what is What.RETRIED for some in self.told.values() for one in some)
+        tries = sum(one.what is DeriveEvent.RETRIED for some in self.told.values() for one in some)
         yield f"tries in vain {tries}"
         yield f"workers       {counts.started} started, {counts.running} running"
         yield from (f"  {count:>6} {end}" for end, count in counts.ended.items() if count)
@@ -108,15 +110,15 @@ def run(url: str, count: int, every: int, seconds: float) -> None:
     """So many mails, each `every`-th of them poison, with so many seconds for one mail."""
     engine = open_store(url, create=True)
     ledger = Ledger()
-    workers = Workers(
-        2, limits=Limits(seconds=seconds, memory=256 << 20, mails=500), program=PROGRAM
+    workers = WorkerPool(
+        2, limits=WorkerLimits(seconds=seconds, memory=256 << 20, mails=500), program=PROGRAM
     )
-    deriver = Deriver(engine, Config, workers, observe=ledger.hear, pace=Pace(poll=0.5))
+    deriver = Deriver(engine, Config, workers, observe=ledger.hear, pace=Schedule(poll=0.5))
     deriver.start()
     started = time.monotonic()
 
     def finished() -> int:
-        ended = (What.DERIVED, What.QUARANTINED)
+        ended = (DeriveEvent.DERIVED, DeriveEvent.QUARANTINED)
         return sum(deriver.counts[what] for what in ended)
 
     group: list[Delivery] = []
@@ -142,16 +144,16 @@ def run(url: str, count: int, every: int, seconds: float) -> None:
     with engine.connect() as connection:
         kept = connection.execute(select(schema.mail.c.sha256)).scalars()
         assert {bytes(one) for one in kept} == ledger.given
-        left = lengths(connection)
-        aside = {one.sha256: one for one in quarantined(connection)}
+        left = queue_lengths(connection)
+        aside = {one.sha256: one for one in list_quarantine(connection)}
         copies = connection.execute(select(func.count()).select_from(schema.copy)).scalar_one()
     assert left.waiting == 0
     assert copies + len(aside) == len(ledger.given)
     # None untold, and none told of twice.
     for sha256 in ledger.given:
         whats = [one.what for one in ledger.told[sha256]]
-        assert whats[-1] in (What.DERIVED, What.QUARANTINED)
-        assert set(whats[:-1]) <= {What.RETRIED}
+        assert whats[-1] in (DeriveEvent.DERIVED, DeriveEvent.QUARANTINED)
+        assert set(whats[:-1]) <= {DeriveEvent.RETRIED}
     # Poison, and nothing else, is set aside, for its own reason and after so many tries.
     assert {key: (one.reason, one.tries) for key, one in aside.items()} == {
         key: (POISON[what][0], TRIES) for key, what in ledger.poison.items()
@@ -163,9 +165,11 @@ def run(url: str, count: int, every: int, seconds: float) -> None:
     for end in {end for _, end in POISON.values()}:
         poison = sum(POISON[what][1] is end for what in ledger.poison.values())
         assert counts.ended[end] == TRIES * poison, end
-    assert counts.ended[End.IDLE] == counts.ended[End.UNREADY] == counts.not_started == 0
+    assert (
+        counts.ended[WorkerEnd.IDLE] == counts.ended[WorkerEnd.UNREADY] == counts.not_started == 0
+    )
     if count <= 10_000:
-        shown = [one for one in check(engine, Config()).faults if one.area != "quarantine"]
+        shown = [one for one in check_store(engine, Config()).faults if one.area != "quarantine"]
         assert shown == []
     engine.dispose()
 

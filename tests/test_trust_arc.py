@@ -9,7 +9,7 @@ import dkim
 import pytest
 
 from ingest.trust.signatures import dkim_arc
-from ingest.trust.signatures.arc import Chain
+from ingest.trust.signatures.arc import ArcChain
 from ingest.trust.signatures.dns_answer import (
     Found,
     NoSuchKey,
@@ -17,7 +17,7 @@ from ingest.trust.signatures.dns_answer import (
     TemporaryFailure,
     recorded,
 )
-from ingest.trust.signatures.verdict import Kind, Reason, Result
+from ingest.trust.signatures.verdict import Result, SignatureKind, VerdictReason
 from tests import mails
 from tests.signing import RELAY, RSA, Signer, Zone, arc, record, sign, zone
 
@@ -35,8 +35,8 @@ def chain(length: int, raw: bytes = PATCH, *, signer: Signer = RELAY, spaced: bo
 THREE = chain(3)
 
 
-def judge(raw: bytes, asked: Zone | None = None, *, replayed: bool = False) -> Chain:
-    return dkim_arc.judge(raw, asked or zone(), AT, replayed=replayed).arc
+def judge(raw: bytes, asked: Zone | None = None, *, replayed: bool = False) -> ArcChain:
+    return dkim_arc.verify_signatures(raw, asked or zone(), AT, replayed=replayed).arc
 
 
 @pytest.mark.parametrize("length", [1, 3, 50])
@@ -46,11 +46,11 @@ def test_a_whole_chain_passes(length: int, spaced: bool, line_end: bytes) -> Non
     raw = chain(length, PATCH.replace(b"\n", line_end), spaced=spaced)
     asked = zone()
     found = judge(raw, asked)
-    assert (found.result, found.reason, found.length) == (Result.PASS, Reason.HOLDS, length)
+    assert (found.result, found.reason, found.length) == (Result.PASS, VerdictReason.HOLDS, length)
     assert [(one.instance, one.kind) for one in found.verdicts] == [
         (number, kind)
         for number in range(length, 0, -1)
-        for kind in (Kind.ARC_SEAL, Kind.ARC_MESSAGE)
+        for kind in (SignatureKind.ARC_SEAL, SignatureKind.ARC_MESSAGE)
     ]
     assert {one.result for one in found.verdicts} == {Result.PASS}
     assert asked.asked == [RSA.name, RELAY.name]
@@ -59,7 +59,7 @@ def test_a_whole_chain_passes(length: int, spaced: bool, line_end: bytes) -> Non
 
 
 def test_no_chain() -> None:
-    assert judge(PATCH) == Chain(None, Reason.HOLDS)
+    assert judge(PATCH) == ArcChain(None, VerdictReason.HOLDS)
 
 
 def test_a_list_that_changes_the_mail_and_seals_it_keeps_the_chain() -> None:
@@ -71,15 +71,15 @@ def test_a_list_that_changes_the_mail_and_seals_it_keeps_the_chain() -> None:
         instance=2,
     )
     found = judge(raw)
-    assert (found.result, found.reason) == (Result.PASS, Reason.HOLDS)
+    assert (found.result, found.reason) == (Result.PASS, VerdictReason.HOLDS)
     assert [(one.instance, one.kind.value, one.result.value) for one in found.verdicts] == [
         (2, "arc-seal", "pass"),
         (2, "arc-message", "pass"),
         (1, "arc-seal", "pass"),
         (1, "arc-message", "fail"),
     ]
-    (own,) = dkim_arc.judge(raw, zone(), AT).dkim
-    assert (own.result, own.reason) == (Result.FAIL, Reason.BODY_CHANGED)
+    (own,) = dkim_arc.verify_signatures(raw, zone(), AT).dkim
+    assert (own.result, own.reason) == (Result.FAIL, VerdictReason.BODY_CHANGED)
 
 
 def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
@@ -112,38 +112,52 @@ def twice(name: bytes, number: int) -> Callable[[bytes], bytes]:
 @pytest.mark.parametrize(
     ("change", "result", "reason"),
     [
-        (lambda raw: raw + b"more\n", Result.FAIL, Reason.BODY_CHANGED),
-        (replaced(b"\nSubject: ", b"\nSubject: x"), Result.FAIL, Reason.SIGNATURE_MISMATCH),
-        (replaced(b"i=3; lists", b"i=3; wrong"), Result.FAIL, Reason.SIGNATURE_MISMATCH),
-        (replaced(b"i=1; lists", b"i=1; wrong"), Result.FAIL, Reason.SIGNATURE_MISMATCH),
-        (replaced(b"From: Ada", b"From: Eve"), Result.FAIL, Reason.SIGNATURE_MISMATCH),
-        (replaced(b"t=1767225600", b"t=1767225601"), Result.FAIL, Reason.SIGNATURE_MISMATCH),
-        (replaced(b"cv=pass", b"cv=none"), Result.FAIL, Reason.ARC_STATUS),
-        (replaced(b"cv=none", b"cv=pass"), Result.FAIL, Reason.ARC_STATUS),
-        (replaced(b"cv=pass", b"cv=fail"), Result.FAIL, Reason.ARC_FAILED_BEFORE),
-        (replaced(b"cv=pass", b"cv="), Result.FAIL, Reason.MISSING_TAG),
-        (replaced(b"cv=pass", b"cv=pass; h=from"), Result.FAIL, Reason.BAD_VALUE),
-        (without(b"ARC-Seal", 2), Result.PERMERROR, Reason.ARC_GAP),
-        (without(b"ARC-Message-Signature", 1), Result.PERMERROR, Reason.ARC_GAP),
-        (without(b"ARC-Authentication-Results", 3), Result.PERMERROR, Reason.ARC_GAP),
-        (twice(b"ARC-Seal", 2), Result.PERMERROR, Reason.ARC_DUPLICATE),
-        (twice(b"ARC-Authentication-Results", 1), Result.PERMERROR, Reason.ARC_DUPLICATE),
-        (replaced(b"ARC-Seal: i=3", b"ARC-Seal: i=0"), Result.PERMERROR, Reason.ARC_INSTANCE),
-        (replaced(b"ARC-Seal: i=3", b"ARC-Seal: i=x"), Result.PERMERROR, Reason.ARC_INSTANCE),
-        (replaced(b"ARC-Seal: i=3", b"ARC-Seal: i=51"), Result.PERMERROR, Reason.ARC_INSTANCE),
-        (replaced(b"ARC-Seal: i=3", b"ARC-Seal: i=5"), Result.PERMERROR, Reason.ARC_GAP),
-        (lambda raw: b"no field\n" + raw, Result.PERMERROR, Reason.MALFORMED_MAIL),
-        (replaced(b"\nTo: ", b"\nX-Other: y\nTo: "), Result.PASS, Reason.HOLDS),
+        (lambda raw: raw + b"more\n", Result.FAIL, VerdictReason.BODY_CHANGED),
+        (replaced(b"\nSubject: ", b"\nSubject: x"), Result.FAIL, VerdictReason.SIGNATURE_MISMATCH),
+        (replaced(b"i=3; lists", b"i=3; wrong"), Result.FAIL, VerdictReason.SIGNATURE_MISMATCH),
+        (replaced(b"i=1; lists", b"i=1; wrong"), Result.FAIL, VerdictReason.SIGNATURE_MISMATCH),
+        (replaced(b"From: Ada", b"From: Eve"), Result.FAIL, VerdictReason.SIGNATURE_MISMATCH),
+        (replaced(b"t=1767225600", b"t=1767225601"), Result.FAIL, VerdictReason.SIGNATURE_MISMATCH),
+        (replaced(b"cv=pass", b"cv=none"), Result.FAIL, VerdictReason.ARC_STATUS),
+        (replaced(b"cv=none", b"cv=pass"), Result.FAIL, VerdictReason.ARC_STATUS),
+        (replaced(b"cv=pass", b"cv=fail"), Result.FAIL, VerdictReason.ARC_FAILED_BEFORE),
+        (replaced(b"cv=pass", b"cv="), Result.FAIL, VerdictReason.MISSING_TAG),
+        (replaced(b"cv=pass", b"cv=pass; h=from"), Result.FAIL, VerdictReason.BAD_VALUE),
+        (without(b"ARC-Seal", 2), Result.PERMERROR, VerdictReason.ARC_GAP),
+        (without(b"ARC-Message-Signature", 1), Result.PERMERROR, VerdictReason.ARC_GAP),
+        (without(b"ARC-Authentication-Results", 3), Result.PERMERROR, VerdictReason.ARC_GAP),
+        (twice(b"ARC-Seal", 2), Result.PERMERROR, VerdictReason.ARC_DUPLICATE),
+        (twice(b"ARC-Authentication-Results", 1), Result.PERMERROR, VerdictReason.ARC_DUPLICATE),
+        (
+            replaced(b"ARC-Seal: i=3", b"ARC-Seal: i=0"),
+            Result.PERMERROR,
+            VerdictReason.ARC_INSTANCE,
+        ),
+        (
+            replaced(b"ARC-Seal: i=3", b"ARC-Seal: i=x"),
+            Result.PERMERROR,
+            VerdictReason.ARC_INSTANCE,
+        ),
+        (
+            replaced(b"ARC-Seal: i=3", b"ARC-Seal: i=51"),
+            Result.PERMERROR,
+            VerdictReason.ARC_INSTANCE,
+        ),
+        (replaced(b"ARC-Seal: i=3", b"ARC-Seal: i=5"), Result.PERMERROR, VerdictReason.ARC_GAP),
+        (lambda raw: b"no field\n" + raw, Result.PERMERROR, VerdictReason.MALFORMED_MAIL),
+        (replaced(b"\nTo: ", b"\nX-Other: y\nTo: "), Result.PASS, VerdictReason.HOLDS),
     ],
 )
-def test_a_changed_chain(change: Callable[[bytes], bytes], result: Result, reason: Reason) -> None:
+def test_a_changed_chain(
+    change: Callable[[bytes], bytes], result: Result, reason: VerdictReason
+) -> None:
     raw = change(THREE)
     found = judge(raw)
     assert (found.result, found.reason) == (result, reason)
     if result is not Result.PASS:
         assert any(one.result is not Result.PASS for one in found.verdicts) or reason in (
-            Reason.ARC_STATUS,
-            Reason.ARC_FAILED_BEFORE,
+            VerdictReason.ARC_STATUS,
+            VerdictReason.ARC_FAILED_BEFORE,
         )
 
 
@@ -163,9 +177,9 @@ def test_fifty_one_are_too_many() -> None:
         for name in (b"ARC-Seal", b"ARC-Message-Signature", b"ARC-Authentication-Results")
     )
     found = judge(more + raw)
-    assert (found.result, found.reason) == (Result.PERMERROR, Reason.ARC_TOO_MANY)
+    assert (found.result, found.reason) == (Result.PERMERROR, VerdictReason.ARC_TOO_MANY)
     assert len(found.verdicts) == 100
-    assert dkim_arc.names(more + raw) == (RSA.name,)
+    assert dkim_arc.key_names(more + raw) == (RSA.name,)
 
 
 def test_fifty_hosts_are_looked_up_within_a_budget() -> None:
@@ -175,9 +189,9 @@ def test_fifty_hosts_are_looked_up_within_a_budget() -> None:
         raw = arc(raw, signer, instance=number)
     asked = zone(RSA, *signers)
     found = judge(raw, asked)
-    assert asked.asked == list(dkim_arc.names(raw))
+    assert asked.asked == list(dkim_arc.key_names(raw))
     assert len(asked.asked) == 1 + 20
-    assert (found.result, found.reason) == (Result.NOT_CHECKED, Reason.NOT_ASKED)
+    assert (found.result, found.reason) == (Result.NOT_CHECKED, VerdictReason.NOT_ASKED)
     assert [one.result for one in found.verdicts[:40]] == [Result.PASS] * 40
     assert {one.result for one in found.verdicts[40:]} == {Result.NOT_CHECKED}
 
@@ -196,5 +210,5 @@ def test_what_dns_says_decides_about_the_chain(
     answer: object, live: Result, replayed: Result
 ) -> None:
     asked = recorded({RELAY.name: answer})  # type: ignore[dict-item]
-    assert dkim_arc.judge(THREE, asked, AT).arc.result is live
-    assert dkim_arc.judge(THREE, asked, AT, replayed=True).arc.result is replayed
+    assert dkim_arc.verify_signatures(THREE, asked, AT).arc.result is live
+    assert dkim_arc.verify_signatures(THREE, asked, AT, replayed=True).arc.result is replayed

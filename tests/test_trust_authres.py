@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.mail.parse import parse
-from ingest.trust.authres import AuthResults, MethodResult, Property, auth_results
+from ingest.mail.parse import parse_message
+from ingest.trust.authres import AuthResults, MethodResult, Property, find_auth_results
 
 OURS = {"mx.example.org"}
 FOLDED = (
@@ -19,7 +19,7 @@ FOLDED = (
 
 
 def read(*values: str, ours: set[str] = OURS) -> tuple[AuthResults, ...]:
-    return auth_results([("Authentication-Results", value) for value in values], ours)
+    return find_auth_results([("Authentication-Results", value) for value in values], ours)
 
 
 @pytest.mark.parametrize(
@@ -88,12 +88,12 @@ def test_only_ours_and_in_their_order() -> None:
         b"ARC-Authentication-Results: i=1; mx.example.org; dkim=pass\n"
         b"AUTHENTICATION-RESULTS: inner.example.org;\n dkim=pass\n\nx\n"
     )
-    headers = parse(raw).headers
+    headers = parse_message(raw).headers
     assert [
         (one.server, one.results[0].method)
-        for one in auth_results(headers, ["MX.example.org", "inner.example.org"])
+        for one in find_auth_results(headers, ["MX.example.org", "inner.example.org"])
     ] == [("mx.example.org", "spf"), ("inner.example.org", "dkim")]
-    assert auth_results(headers, ()) == ()
+    assert find_auth_results(headers, ()) == ()
 
 
 @given(st.text(max_size=300))

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.trust.domain import alignment, ascii_domain, key_name, organisation
+from ingest.trust.domain import alignment, ascii_domain, key_name, organisational_domain
 from ingest.trust.signatures.verdict import Alignment
 
 
@@ -62,7 +62,7 @@ def test_where_a_key_lies() -> None:
     ],
 )
 def test_organisations(domain: str, expected: str | None) -> None:
-    assert organisation(domain) == expected
+    assert organisational_domain(domain) == expected
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.mail.message import Address
-from ingest.trust.mailmap import mailmap
+from ingest.trust.mailmap import parse_mailmap
 
 TEXT = """\
 # people
@@ -40,7 +40,7 @@ PEOPLE = [
 
 
 def test_people_are_joined() -> None:
-    found = mailmap(TEXT)
+    found = parse_mailmap(TEXT)
     assert [found.person(one) for one in PEOPLE] == [
         Address("Ada Byron", "ada@example.org"),
         Address("Ada Byron", "ADA@example.org"),
@@ -66,23 +66,23 @@ def test_git_joins_the_same(who: Address, tmp_path: Path) -> None:
         ["git", "check-mailmap", f"{who.name} <{who.email}>"],
         cwd=tmp_path, check=True, capture_output=True, text=True,
     ).stdout.strip()  # fmt: skip
-    found = mailmap(TEXT).person(who)
+    found = parse_mailmap(TEXT).person(who)
     assert said == f"{found.name} <{found.email}>"
 
 
 def test_later_entries_add_to_earlier_ones() -> None:
-    found = mailmap("<a@x> <b@x>\nName <a@x> <b@x>\nOther <c@x>\nThird <c@x>\n")
+    found = parse_mailmap("<a@x> <b@x>\nName <a@x> <b@x>\nOther <c@x>\nThird <c@x>\n")
     assert found.person(Address("", "b@x")) == Address("Name", "a@x")
     assert found.person(Address("", "c@x")) == Address("Third", "c@x")
 
 
 def test_an_empty_file_joins_nobody() -> None:
-    assert mailmap("").person(Address("Ada", "ada@x")) == Address("Ada", "ada@x")
+    assert parse_mailmap("").person(Address("Ada", "ada@x")) == Address("Ada", "ada@x")
 
 
 @given(st.text(max_size=200))
 @settings(deadline=None)
 def test_nobody_changes_by_a_name(text: str) -> None:
     """Whatever the file says: an address that it does not name stays what it is."""
-    found = mailmap(text.replace("@", ""))
+    found = parse_mailmap(text.replace("@", ""))
     assert found.person(Address(text, "eve@example.net")) == Address(text, "eve@example.net")

@@ -17,7 +17,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ingest.trust.signatures import patatt as ours
-from ingest.trust.signatures.verdict import Alignment, Coverage, Kind, Reason, Result, Verdict
+from ingest.trust.signatures.verdict import (
+    Alignment,
+    Coverage,
+    Result,
+    SignatureKind,
+    Verdict,
+    VerdictReason,
+)
 from tests import mails
 from tests.signing import KEYS
 
@@ -108,7 +115,7 @@ def word(verdict: Verdict) -> str:
     match verdict.result, verdict.reason:
         case Result.PASS, _:
             return "PASS"
-        case Result.NOT_CHECKED, Reason.NO_KEY:
+        case Result.NOT_CHECKED, VerdictReason.NO_KEY:
             return "NOKEY"
         case Result.FAIL, _:
             return "BADSIG"
@@ -125,13 +132,13 @@ def changed(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 
 
 def test_a_good_signature(keyring: Path) -> None:
-    (one,) = ours.judge(sign(), [str(keyring)], AT)
+    (one,) = ours.verify_developer_signatures(sign(), [str(keyring)], AT)
     assert one.covers.length is not None
     assert one == Verdict(
-        Kind.PATATT,
+        SignatureKind.PATATT,
         0,
         Result.PASS,
-        Reason.HOLDS,
+        VerdictReason.HOLDS,
         domain="example.org",
         selector="default",
         identity="ada@example.org",
@@ -146,45 +153,60 @@ def test_a_good_signature(keyring: Path) -> None:
 
 BOB = "bob@example.com"
 FROM_BOB = "From: Bob <bob@example.com>\n\n"
-CASES: list[tuple[str, bytes, Result, Reason]] = [
-    ("good", sign(), Result.PASS, Reason.HOLDS),
-    ("CRLF", sign().replace(b"\n", b"\r\n"), Result.PASS, Reason.HOLDS),
+CASES: list[tuple[str, bytes, Result, VerdictReason]] = [
+    ("good", sign(), Result.PASS, VerdictReason.HOLDS),
+    ("CRLF", sign().replace(b"\n", b"\r\n"), Result.PASS, VerdictReason.HOLDS),
     (
         "second key",
         sign(key="ed25519-other.key", selector="second"),
         Result.PASS,
-        Reason.HOLDS,
+        VerdictReason.HOLDS,
     ),
-    ("other identity", sign(key="ed25519-other.key", identity=BOB), Result.PASS, Reason.HOLDS),
-    ("body", changed(b"+new", b"+net")(sign()), Result.FAIL, Reason.BODY_CHANGED),
-    ("footer", sign() + b"__\nlist\n", Result.FAIL, Reason.BODY_CHANGED),
+    (
+        "other identity",
+        sign(key="ed25519-other.key", identity=BOB),
+        Result.PASS,
+        VerdictReason.HOLDS,
+    ),
+    ("body", changed(b"+new", b"+net")(sign()), Result.FAIL, VerdictReason.BODY_CHANGED),
+    ("footer", sign() + b"__\nlist\n", Result.FAIL, VerdictReason.BODY_CHANGED),
     (
         "subject",
         changed(b"f: mend", b"f: bend")(sign()),
         Result.FAIL,
-        Reason.SIGNATURE_MISMATCH,
+        VerdictReason.SIGNATURE_MISMATCH,
     ),
-    ("author", changed(b"Ada Byron", b"Eve Byron")(sign()), Result.FAIL, Reason.SIGNATURE_MISMATCH),
+    (
+        "author",
+        changed(b"Ada Byron", b"Eve Byron")(sign()),
+        Result.FAIL,
+        VerdictReason.SIGNATURE_MISMATCH,
+    ),
     (
         "author's address",
         changed(b"<ada@", b"<eve@")(sign()),
         Result.FAIL,
-        Reason.SIGNATURE_MISMATCH,
+        VerdictReason.SIGNATURE_MISMATCH,
     ),
-    ("wrong key", sign(key="ed25519-other.key"), Result.FAIL, Reason.SIGNATURE_MISMATCH),
-    ("unknown identity", sign(identity="eve@example.net"), Result.NOT_CHECKED, Reason.NO_KEY),
-    ("unknown selector", sign(selector="third"), Result.NOT_CHECKED, Reason.NO_KEY),
+    ("wrong key", sign(key="ed25519-other.key"), Result.FAIL, VerdictReason.SIGNATURE_MISMATCH),
+    (
+        "unknown identity",
+        sign(identity="eve@example.net"),
+        Result.NOT_CHECKED,
+        VerdictReason.NO_KEY,
+    ),
+    ("unknown selector", sign(selector="third"), Result.NOT_CHECKED, VerdictReason.NO_KEY),
     (
         "no algorithm",
         changed(b"a=ed25519-sha256", b"q=ed25519-sha256")(sign()),
         Result.PERMERROR,
-        Reason.MISSING_TAG,
+        VerdictReason.MISSING_TAG,
     ),
     (
         "other algorithm",
         changed(b"a=ed25519-sha256", b"a=rot13")(sign()),
         Result.PERMERROR,
-        Reason.BAD_ALGORITHM,
+        VerdictReason.BAD_ALGORITHM,
     ),
 ]
 
@@ -193,9 +215,9 @@ CASES: list[tuple[str, bytes, Result, Reason]] = [
     ("raw", "result", "reason"), [pytest.param(*rest, id=name) for name, *rest in CASES]
 )
 def test_signatures_and_the_program_says_the_same(
-    raw: bytes, result: Result, reason: Reason, keyring: Path, tmp_path: Path
+    raw: bytes, result: Result, reason: VerdictReason, keyring: Path, tmp_path: Path
 ) -> None:
-    found = ours.judge(raw, [str(keyring)], AT)
+    found = ours.verify_developer_signatures(raw, [str(keyring)], AT)
     assert [(one.result, one.reason) for one in found] == [(result, reason)]
     assert [word(one) for one in found] == program(raw, keyring, tmp_path)
 
@@ -214,7 +236,7 @@ def test_signatures_and_the_program_says_the_same(
     ],
 )
 def test_the_identity_is_compared_with_the_author(raw: bytes, aligned: Alignment) -> None:
-    (one,) = ours.judge(raw, [], AT)
+    (one,) = ours.verify_developer_signatures(raw, [], AT)
     assert one.aligned is aligned
 
 
@@ -225,8 +247,8 @@ def test_the_identity_is_compared_with_the_author(raw: bytes, aligned: Alignment
 )  # fmt: skip
 def test_a_mail_does_not_choose_the_file(identity: str, selector: str, tmp_path: Path) -> None:
     raw = changed(b"i=ada@example.org", f"i={identity}; s={selector}".encode())(sign())
-    (one,) = ours.judge(raw, [str(tmp_path / "a" / "b")], AT)
-    assert (one.result, one.reason) == (Result.PERMERROR, Reason.BAD_NAME)
+    (one,) = ours.verify_developer_signatures(raw, [str(tmp_path / "a" / "b")], AT)
+    assert (one.result, one.reason) == (Result.PERMERROR, VerdictReason.BAD_NAME)
 
 
 def test_each_signature_is_judged_by_itself(keyring: Path) -> None:
@@ -235,12 +257,12 @@ def test_each_signature_is_judged_by_itself(keyring: Path) -> None:
     second = sign()
     field = second[second.index(b"X-Developer-Signature") : second.index(b"X-Developer-Key")]
     raw = first + field + b"\n" + PATCH.partition(b"\n\n")[2]
-    found = ours.judge(raw, [str(keyring)], AT)
+    found = ours.verify_developer_signatures(raw, [str(keyring)], AT)
     assert [one.result for one in found] == [Result.FAIL, Result.PASS]
     many = first + field * 60 + b"\n" + PATCH.partition(b"\n\n")[2]
-    found = ours.judge(many, [str(keyring)], AT)
+    found = ours.verify_developer_signatures(many, [str(keyring)], AT)
     assert [one.result for one in found[1:5]] == [Result.PASS] * 4
-    assert {one.reason for one in found[5:]} == {Reason.TOO_MANY}
+    assert {one.reason for one in found[5:]} == {VerdictReason.TOO_MANY}
     assert len(found) == 50
 
 
@@ -254,27 +276,27 @@ def test_openpgp(
     good = message.as_bytes()
     monkeypatch.setenv("GNUPGHOME", str(tmp_path))
     for raw, result, reason in (
-        (good, Result.PASS, Reason.HOLDS),
-        (changed(b"+new", b"+net")(good), Result.FAIL, Reason.BODY_CHANGED),
-        (changed(b"f: mend", b"f: bend")(good), Result.FAIL, Reason.SIGNATURE_MISMATCH),
-        (changed(b"i=ada@", b"i=eve@")(good), Result.NOT_CHECKED, Reason.NO_KEY),
+        (good, Result.PASS, VerdictReason.HOLDS),
+        (changed(b"+new", b"+net")(good), Result.FAIL, VerdictReason.BODY_CHANGED),
+        (changed(b"f: mend", b"f: bend")(good), Result.FAIL, VerdictReason.SIGNATURE_MISMATCH),
+        (changed(b"i=ada@", b"i=eve@")(good), Result.NOT_CHECKED, VerdictReason.NO_KEY),
     ):
-        (one,) = ours.judge(raw, [str(keyring)], AT)
+        (one,) = ours.verify_developer_signatures(raw, [str(keyring)], AT)
         assert (one.result, one.reason) == (result, reason)
         assert [word(one)] == program(raw, keyring, tmp_path)
-    (one,) = ours.judge(good, [str(keyring)], AT)
+    (one,) = ours.verify_developer_signatures(good, [str(keyring)], AT)
     assert one.key is not None
     assert one.key.startswith("-----BEGIN PGP PUBLIC KEY")
     # Without a key in the keyrings, the default keyring of whoever runs us is not asked.
     monkeypatch.setenv("GNUPGHOME", str(gpg_home))
-    (one,) = ours.judge(good, [str(tmp_path)], AT)
-    assert (one.result, one.reason) == (Result.NOT_CHECKED, Reason.NO_KEY)
+    (one,) = ours.verify_developer_signatures(good, [str(tmp_path)], AT)
+    assert (one.result, one.reason) == (Result.NOT_CHECKED, VerdictReason.NO_KEY)
 
 
 def test_without_patatt_nothing_is_checked(keyring: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "patatt", None)
-    (one,) = ours.judge(sign(), [str(keyring)], AT)
-    assert (one.result, one.reason) == (Result.NOT_CHECKED, Reason.NO_TOOL)
+    (one,) = ours.verify_developer_signatures(sign(), [str(keyring)], AT)
+    assert (one.result, one.reason) == (Result.NOT_CHECKED, VerdictReason.NO_TOOL)
 
 
 @pytest.mark.parametrize(
@@ -288,7 +310,7 @@ def test_without_patatt_nothing_is_checked(keyring: Path, monkeypatch: pytest.Mo
     ],
 )
 def test_what_is_hostile_is_judged(raw: bytes, keyring: Path) -> None:
-    for one in ours.judge(raw, [str(keyring)], AT):
+    for one in ours.verify_developer_signatures(raw, [str(keyring)], AT):
         assert one.result in (Result.PERMERROR, Result.FAIL)
 
 
@@ -298,4 +320,4 @@ def test_damaged_signatures_are_judged(keyring: Path, data: st.DataObject) -> No
     raw = sign()
     at = data.draw(st.integers(0, raw.index(b"\n\n")))
     raw = raw[:at] + data.draw(st.binary(max_size=10)) + raw[at + data.draw(st.integers(0, 20)) :]
-    ours.judge(raw, [str(keyring)], AT)
+    ours.verify_developer_signatures(raw, [str(keyring)], AT)

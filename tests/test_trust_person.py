@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from ingest.mail.message import Address
-from ingest.mail.parse import parse
-from ingest.trust.person import Submitter, person_key, submitter
+from ingest.mail.parse import parse_message
+from ingest.trust.person import Submitter, find_submitter, person_key
 from tests import mails
 
 ADA = Address("Ada Byron", "ada@example.org")
@@ -14,7 +14,9 @@ RELAY = Address("Ada Byron via B4 Relay", "devnull+ada.example.org@lists.example
 
 
 def who(sender: str, *headers: str) -> Submitter:
-    return submitter(parse(mails.mail("a@example.org", "x", "y", sender=sender, headers=headers)))
+    return find_submitter(
+        parse_message(mails.mail("a@example.org", "x", "y", sender=sender, headers=headers))
+    )
 
 
 @pytest.mark.parametrize(
@@ -49,7 +51,7 @@ def test_from_stands_unless_it_says_that_it_was_replaced(sender: str, headers: l
 
 
 def test_nobody() -> None:
-    assert submitter(parse(b"Subject: x\n\ny\n")) == Submitter(Address("", ""))
+    assert find_submitter(parse_message(b"Subject: x\n\ny\n")) == Submitter(Address("", ""))
 
 
 @pytest.mark.parametrize(

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.trust.signatures.public_key import KeyType, PublicKey, Refused, public_key
-from ingest.trust.signatures.verdict import Reason
+from ingest.trust.signatures.public_key import InvalidKey, KeyType, PublicKey, parse_public_key
+from ingest.trust.signatures.verdict import VerdictReason
 from tests.signing import record, rsa_record
 
 RSA = record("rsa-2048.pem")
@@ -37,7 +37,7 @@ def bare(modulus: int, exponent: int) -> str:
     ],
 )
 def test_rsa(text: str) -> None:
-    key = public_key(text)
+    key = parse_public_key(text)
     assert isinstance(key, PublicKey)
     assert (key.type, key.bits, key.exponent) == (KeyType.RSA, 2048, 65537)
     assert key.modulus.bit_length() == 2048
@@ -45,11 +45,13 @@ def test_rsa(text: str) -> None:
 
 
 def test_a_bare_rsa_key() -> None:
-    assert public_key(bare((1 << 1023) + 1, 3)) == PublicKey(KeyType.RSA, 1024, (1 << 1023) + 1, 3)
+    assert parse_public_key(bare((1 << 1023) + 1, 3)) == PublicKey(
+        KeyType.RSA, 1024, (1 << 1023) + 1, 3
+    )
 
 
 def test_ed25519_and_what_a_key_is_limited_to() -> None:
-    key = public_key(ED25519.replace("k=", "h=sha256 : sha1; t=y:s; k="))
+    key = parse_public_key(ED25519.replace("k=", "h=sha256 : sha1; t=y:s; k="))
     assert isinstance(key, PublicKey)
     assert (key.type, key.bits, len(key.octets)) == (KeyType.ED25519, 256, 32)
     assert key.hashes == {"sha256", "sha1"}
@@ -59,33 +61,33 @@ def test_ed25519_and_what_a_key_is_limited_to() -> None:
 @pytest.mark.parametrize(
     ("text", "reason"),
     [
-        ("", Reason.KEY_MALFORMED),
-        ("v=spf1 -all", Reason.KEY_MALFORMED),
-        ("no key here", Reason.KEY_MALFORMED),
-        ("v=DKIM2; p=AAAA", Reason.KEY_MALFORMED),
-        ("p=!!!!", Reason.KEY_MALFORMED),
-        ("p=AAA", Reason.KEY_MALFORMED),
-        ("p=ä", Reason.KEY_MALFORMED),
-        ("p=AAAA", Reason.KEY_MALFORMED),
-        ("p=MAA=", Reason.KEY_MALFORMED),
-        ("p=MIMAAAA=", Reason.KEY_MALFORMED),
-        (RSA[:-40], Reason.KEY_MALFORMED),
-        (RSA.replace("9w0BAQEF", "9w0BAQIF"), Reason.KEY_MALFORMED),
-        (rsa_record(0), Reason.KEY_MALFORMED),
-        ("k=ed25519; p=AAAA", Reason.KEY_MALFORMED),
-        (RSA + "; p=AAAA", Reason.KEY_MALFORMED),
-        ("v=DKIM1; p=", Reason.KEY_REVOKED),
-        ("v=DKIM1; p= ;", Reason.KEY_REVOKED),
-        ("k=dsa; p=AAAA", Reason.KEY_NOT_FOR_THIS),
-        (RSA + "; s=tlsrpt", Reason.KEY_NOT_FOR_THIS),
-        (rsa_record((1 << 4096) + 1), Reason.KEY_TOO_LARGE),
-        (rsa_record((1 << 2047) + 1, 2), Reason.KEY_EXPONENT),
-        (rsa_record((1 << 2047) + 1, (1 << 32) + 1), Reason.KEY_EXPONENT),
+        ("", VerdictReason.KEY_MALFORMED),
+        ("v=spf1 -all", VerdictReason.KEY_MALFORMED),
+        ("no key here", VerdictReason.KEY_MALFORMED),
+        ("v=DKIM2; p=AAAA", VerdictReason.KEY_MALFORMED),
+        ("p=!!!!", VerdictReason.KEY_MALFORMED),
+        ("p=AAA", VerdictReason.KEY_MALFORMED),
+        ("p=ä", VerdictReason.KEY_MALFORMED),
+        ("p=AAAA", VerdictReason.KEY_MALFORMED),
+        ("p=MAA=", VerdictReason.KEY_MALFORMED),
+        ("p=MIMAAAA=", VerdictReason.KEY_MALFORMED),
+        (RSA[:-40], VerdictReason.KEY_MALFORMED),
+        (RSA.replace("9w0BAQEF", "9w0BAQIF"), VerdictReason.KEY_MALFORMED),
+        (rsa_record(0), VerdictReason.KEY_MALFORMED),
+        ("k=ed25519; p=AAAA", VerdictReason.KEY_MALFORMED),
+        (RSA + "; p=AAAA", VerdictReason.KEY_MALFORMED),
+        ("v=DKIM1; p=", VerdictReason.KEY_REVOKED),
+        ("v=DKIM1; p= ;", VerdictReason.KEY_REVOKED),
+        ("k=dsa; p=AAAA", VerdictReason.KEY_NOT_FOR_THIS),
+        (RSA + "; s=tlsrpt", VerdictReason.KEY_NOT_FOR_THIS),
+        (rsa_record((1 << 4096) + 1), VerdictReason.KEY_TOO_LARGE),
+        (rsa_record((1 << 2047) + 1, 2), VerdictReason.KEY_EXPONENT),
+        (rsa_record((1 << 2047) + 1, (1 << 32) + 1), VerdictReason.KEY_EXPONENT),
     ],
 )
-def test_what_is_no_key(text: str, reason: Reason) -> None:
-    found = public_key(text)
-    assert isinstance(found, Refused)
+def test_what_is_no_key(text: str, reason: VerdictReason) -> None:
+    found = parse_public_key(text)
+    assert isinstance(found, InvalidKey)
     assert found.reason is reason
 
 
@@ -93,4 +95,4 @@ def test_what_is_no_key(text: str, reason: Reason) -> None:
 @settings(deadline=None)
 def test_any_octets_are_read(octets: bytes) -> None:
     for prefix in (b"", b"\x30\x0d", b"\x30\x82", base64.b64decode(RSA.partition("p=")[2])[:30]):
-        public_key("p=" + base64.b64encode(prefix + octets).decode())
+        parse_public_key("p=" + base64.b64encode(prefix + octets).decode())

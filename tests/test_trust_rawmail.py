@@ -10,8 +10,14 @@ from dkim.canonicalization import Relaxed, Simple
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.trust.signatures.signed_message import Body, Form, RawMail, read, select
-from ingest.trust.signatures.verdict import Reason
+from ingest.trust.signatures.signed_message import (
+    Form,
+    SignedBody,
+    SignedMessage,
+    read_signed_message,
+    select_fields,
+)
+from ingest.trust.signatures.verdict import VerdictReason
 
 PIECES = st.sampled_from(b"\n,\r\n,\r, ,\t,  ,a,From: x,To:y,From ,:,\xff,\0".split(b","))
 
@@ -19,11 +25,11 @@ PIECES = st.sampled_from(b"\n,\r\n,\r, ,\t,  ,a,From: x,To:y,From ,:,\xff,\0".sp
 @given(st.lists(PIECES, max_size=30).map(b"".join))
 @settings(deadline=None)
 def test_fields_and_body_are_those_of_dkimpy(raw: bytes) -> None:
-    found = read(raw)
+    found = read_signed_message(raw)
     try:
         headers, body = dkim.rfc822_parse(raw)
     except (dkim.MessageFormatError, IndexError):
-        assert found.flaw is Reason.MALFORMED_MAIL
+        assert found.flaw is VerdictReason.MALFORMED_MAIL
         return
     if found.flaw is None:
         assert [list(field) for field in found.fields] == headers
@@ -35,8 +41,8 @@ def test_fields_and_body_are_those_of_dkimpy(raw: bytes) -> None:
 @settings(deadline=None)
 def test_canonical_bodies_are_those_of_dkimpy(body: bytes) -> None:
     body = body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
-    assert Body(body).canonical(Form.SIMPLE) == Simple.canonicalize_body(body)
-    assert Body(body).canonical(Form.RELAXED) == Relaxed.canonicalize_body(body)
+    assert SignedBody(body).canonical(Form.SIMPLE) == Simple.canonicalize_body(body)
+    assert SignedBody(body).canonical(Form.RELAXED) == Relaxed.canonicalize_body(body)
 
 
 @pytest.mark.parametrize(
@@ -45,19 +51,19 @@ def test_canonical_bodies_are_those_of_dkimpy(body: bytes) -> None:
         (b"", None),
         (b"\n\nbody", None),
         (b"From a@b Mon Mar  2 10:15:00 2026\nTo: b\n\n", None),
-        (b"To: b\nFrom : eve@example.net\n\n", Reason.MALFORMED_MAIL),
-        (b"To: b\nFrom\t: eve@example.net\n\n", Reason.MALFORMED_MAIL),
-        (b"To: b\nSubject : x\n\n", Reason.MALFORMED_MAIL),
-        (b">From a@b\nTo: b\n\n", Reason.MALFORMED_MAIL),
-        (b" folded\nTo: b\n\n", Reason.MALFORMED_MAIL),
-        (b"To: b\nno field\n\n", Reason.MALFORMED_MAIL),
-        (b"To: b\n" * 5_001 + b"\n", Reason.TOO_LARGE),
-        (b"To: " + b"b" * (1 << 20) + b"\n\n", Reason.TOO_LARGE),
-        (b"To: b\n" + b" b\n" * 50_000 + b"\n", Reason.TOO_LARGE),
+        (b"To: b\nFrom : eve@example.net\n\n", VerdictReason.MALFORMED_MAIL),
+        (b"To: b\nFrom\t: eve@example.net\n\n", VerdictReason.MALFORMED_MAIL),
+        (b"To: b\nSubject : x\n\n", VerdictReason.MALFORMED_MAIL),
+        (b">From a@b\nTo: b\n\n", VerdictReason.MALFORMED_MAIL),
+        (b" folded\nTo: b\n\n", VerdictReason.MALFORMED_MAIL),
+        (b"To: b\nno field\n\n", VerdictReason.MALFORMED_MAIL),
+        (b"To: b\n" * 5_001 + b"\n", VerdictReason.TOO_LARGE),
+        (b"To: " + b"b" * (1 << 20) + b"\n\n", VerdictReason.TOO_LARGE),
+        (b"To: b\n" + b" b\n" * 50_000 + b"\n", VerdictReason.TOO_LARGE),
     ],
 )
-def test_what_makes_a_header_unfit(raw: bytes, flaw: Reason | None) -> None:
-    assert read(raw).flaw is flaw
+def test_what_makes_a_header_unfit(raw: bytes, flaw: VerdictReason | None) -> None:
+    assert read_signed_message(raw).flaw is flaw
 
 
 @pytest.mark.parametrize(
@@ -71,8 +77,8 @@ def test_what_makes_a_header_unfit(raw: bytes, flaw: Reason | None) -> None:
     ],
 )
 def test_fields_are_picked_from_below(names: tuple[str, ...], picked: list[bytes]) -> None:
-    mail = read(b"To:1\nFROM:2\nto:3\nTo:4\n\n")
-    assert [value.strip() for _, value in select(mail, names)] == picked
+    mail = read_signed_message(b"To:1\nFROM:2\nto:3\nTo:4\n\n")
+    assert [value.strip() for _, value in select_fields(mail, names)] == picked
 
 
 @pytest.mark.parametrize(
@@ -88,7 +94,7 @@ def test_fields_are_picked_from_below(names: tuple[str, ...], picked: list[bytes
 def test_time_is_linear_in_the_mail(raw: bytes) -> None:
     """dkimpy takes the square of a run of spaces; this takes well under a second."""
     start = time.process_time()
-    mail: RawMail = read(raw)
+    mail: SignedMessage = read_signed_message(raw)
     mail.body.digest(Form.RELAXED, "sha256", None)
     mail.body.digest(Form.SIMPLE, "sha256", None)
     assert time.process_time() - start < 10

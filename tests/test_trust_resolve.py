@@ -9,7 +9,7 @@ import dns.rcode
 import pytest
 
 from ingest.config.values import InetAddress
-from ingest.trust.dns import MAX_TEXT, Known, Resolver, Servers
+from ingest.trust.dns import MAX_TXT_RECORD, KeyCache, Resolver, Servers
 from ingest.trust.signatures import dkim_arc
 from ingest.trust.signatures.dns_answer import (
     Answer,
@@ -19,7 +19,7 @@ from ingest.trust.signatures.dns_answer import (
     TemporaryFailure,
     recorded,
 )
-from ingest.trust.signatures.verdict import Reason, Result
+from ingest.trust.signatures.verdict import Result, VerdictReason
 from tests import mails
 from tests.nameserver import Say, fails, lies, nameserver, silent, texts
 from tests.signing import ED25519, RSA, record, sign
@@ -34,7 +34,7 @@ KEY = "v=DKIM1; p=AAAA"
         (texts(KEY), Found(KEY)),
         (texts(["v=DKIM1;", " p=AA", "AA"]), Found(KEY)),
         (texts("v=DKIM1; p=" + "A" * 1_000), Found("v=DKIM1; p=" + "A" * 1_000)),
-        (texts("v=DKIM1; p=" + "A" * 40_000), Found("v=DKIM1; p=" + "A" * (MAX_TEXT - 11))),
+        (texts("v=DKIM1; p=" + "A" * 40_000), Found("v=DKIM1; p=" + "A" * (MAX_TXT_RECORD - 11))),
         (texts("v=spf1 -all", KEY, "other"), Found(KEY)),
         (texts("other", "k=rsa; p=BBBB"), Found("k=rsa; p=BBBB")),
         (texts("v=DKIM1; p=CC", "v=DKIM1; p=BB", KEY), Found(KEY)),
@@ -104,7 +104,7 @@ def test_an_answer_without_a_lifetime_is_not_kept() -> None:
 
 
 def test_what_one_resolver_knows_others_may_know() -> None:
-    known = Known()
+    known = KeyCache()
     with nameserver({NAME: texts(KEY)}) as server:
         for _ in range(3):
             Resolver(server.servers, known=known).resolve([NAME])
@@ -115,7 +115,7 @@ def test_what_one_resolver_knows_others_may_know() -> None:
 def test_the_memory_is_bounded() -> None:
     names = [f"s{number}.example" for number in range(20)]
     with nameserver(dict.fromkeys(names, texts(KEY))) as server:
-        resolver = Resolver(server.servers, known=Known(10))
+        resolver = Resolver(server.servers, known=KeyCache(10))
         resolver.resolve(names)
         resolver.resolve(names[10:])
         assert resolver.questions == 20
@@ -163,10 +163,10 @@ def test_from_names_to_verdicts() -> None:
     raw = sign(sign(mails.patch("a@example.org", "[PATCH] x")), ED25519)
     zone = {RSA.name: texts(record(RSA.key)), ED25519.name: fails()}
     with nameserver(zone) as server:
-        answers = Resolver(server.servers).resolve(dkim_arc.names(raw))
-        found = dkim_arc.judge(raw, recorded(answers), datetime(2026, 3, 2)).dkim
+        answers = Resolver(server.servers).resolve(dkim_arc.key_names(raw))
+        found = dkim_arc.verify_signatures(raw, recorded(answers), datetime(2026, 3, 2)).dkim
     assert [(one.result, one.reason) for one in found] == [
-        (Result.TEMPERROR, Reason.DNS_FAILED),
-        (Result.PASS, Reason.HOLDS),
+        (Result.TEMPERROR, VerdictReason.DNS_FAILED),
+        (Result.PASS, VerdictReason.HOLDS),
     ]
     assert set(server.names) == {RSA.name, ED25519.name}

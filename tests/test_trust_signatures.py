@@ -17,11 +17,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.mail.parse import parse
+from ingest.mail.parse import parse_message
 from ingest.trust.signatures import dkim_arc
-from ingest.trust.signatures.dkim_arc import Judgement
+from ingest.trust.signatures.dkim_arc import SignatureVerdicts
 from ingest.trust.signatures.dns_answer import Answer, Found, NoSuchKey, TemporaryFailure
-from ingest.trust.signatures.verdict import Reason, Result
+from ingest.trust.signatures.verdict import Result, VerdictReason
 from tests import mails
 from tests.against_dkimpy import STRICTER, dkimpy_says, we_say
 from tests.signing import ED25519, RSA, SIGNERS, Zone, arc, record, sign, zone
@@ -46,11 +46,11 @@ class OneKey(dict[str, Answer]):
         return self._answer
 
 
-def judge(raw: bytes, asked: Zone, at: datetime | None) -> Judgement:
+def judge(raw: bytes, asked: Zone, at: datetime | None) -> SignatureVerdicts:
     """Judge, and hold that every name is asked for once, and was announced."""
-    found = dkim_arc.judge(raw, asked, at)
+    found = dkim_arc.verify_signatures(raw, asked, at)
     assert len(asked.asked) == len(set(asked.asked))
-    assert set(asked.asked) <= set(dkim_arc.names(raw))
+    assert set(asked.asked) <= set(dkim_arc.key_names(raw))
     return found
 
 
@@ -81,19 +81,19 @@ def test_damaged_signatures_are_judged(data: st.DataObject) -> None:
 @settings(max_examples=200, deadline=None)
 def test_any_key_record_is_judged(text: str) -> None:
     for said in (text, f"v=DKIM1; p={text}", f"k=ed25519; p={text}", f"k=rsa; t={text}; p=AA"):
-        found = dkim_arc.judge(SEEDS[0], Zone(OneKey(Found(said))), AT)
+        found = dkim_arc.verify_signatures(SEEDS[0], Zone(OneKey(Found(said))), AT)
         assert found.dkim[0].result is not Result.PASS
 
 
 def test_domains_that_vouch() -> None:
     raw = sign(sign(sign(PATCH, SIGNERS[7]), ED25519), SIGNERS[4])
-    found = dkim_arc.judge(raw, zone(), AT)
+    found = dkim_arc.verify_signatures(raw, zone(), AT)
     assert found.domains == {"example.org", "example.net"}
     assert len(found.verdicts) == 3
 
 
 def test_answers_and_verdicts_go_to_another_process_and_back() -> None:
-    found = dkim_arc.judge(SEEDS[2], zone(), AT)
+    found = dkim_arc.verify_signatures(SEEDS[2], zone(), AT)
     assert pickle.loads(pickle.dumps(found)) == found
     answers = dict(zone().answers) | {"a.example": NoSuchKey(), "b.example": TemporaryFailure()}
     assert pickle.loads(pickle.dumps(answers)) == answers
@@ -107,7 +107,7 @@ def _compare(raws: Sequence[tuple[str, bytes]]) -> Counter[str]:
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(dkim, "time", clock)
         for number, (name, raw) in enumerate(raws):
-            at = parse(raw).received or AT
+            at = parse_message(raw).received or AT
             clock.time = lambda at=at: at.replace(tzinfo=UTC).timestamp()
             seen.update(_as_it_is(name, raw, at))
             seen.update(_signed_anew(name, raw, at, number))
@@ -146,11 +146,11 @@ def _names_of(raws: Sequence[tuple[str, bytes]]) -> Counter[str]:
     kept: dict[str, Answer] = {}
     needed: Counter[str] = Counter()
     for _, raw in raws:
-        for name in dkim_arc.names(raw):
+        for name in dkim_arc.key_names(raw):
             needed[name] += 1
             if name not in kept:
                 kept[name] = asked(name)
-        dkim_arc.judge(raw, kept.__getitem__, AT, replayed=True)
+        dkim_arc.verify_signatures(raw, kept.__getitem__, AT, replayed=True)
     assert sorted(asked.asked) == sorted(needed)
     return needed
 
@@ -186,9 +186,10 @@ def test_all_real_mail_is_judged_as_dkimpy_does(
 def test_real_mail_without_keys_never_fails(corpus: list[tuple[str, bytes]]) -> None:
     for _, raw in corpus[::40]:
         for answer in (NoSuchKey(), TemporaryFailure()):
-            found = dkim_arc.judge(raw, Zone(OneKey(answer)), AT, replayed=True)
+            found = dkim_arc.verify_signatures(raw, Zone(OneKey(answer)), AT, replayed=True)
             for one in found.verdicts:
                 assert one.result in (Result.NOT_CHECKED, Result.PERMERROR)
                 assert (one.result is Result.NOT_CHECKED) == (
-                    one.reason in (Reason.NO_KEY, Reason.DNS_FAILED, Reason.TOO_MANY)
+                    one.reason
+                    in (VerdictReason.NO_KEY, VerdictReason.DNS_FAILED, VerdictReason.TOO_MANY)
                 )

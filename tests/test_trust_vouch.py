@@ -6,9 +6,9 @@ from datetime import datetime
 
 import pytest
 
-from ingest.trust.signatures.authenticate import verified, vouch
+from ingest.trust.signatures.authenticate import authenticate, verified_domains
 from ingest.trust.signatures.dns_answer import Answer, Found
-from ingest.trust.signatures.verdict import Kind, Reason, Result
+from ingest.trust.signatures.verdict import Result, SignatureKind, VerdictReason
 from tests import mails
 from tests.signing import ED25519, RELAY, RSA, SIGNERS, Signer, arc, record, sign
 
@@ -19,24 +19,24 @@ DEVELOPER = b"X-Developer-Signature: v=1; a=ed25519-sha256; t=1; h=from; bh=x; b
 
 def test_all_that_there_is_in_one_answer() -> None:
     raw = arc(sign(DEVELOPER + mails.patch()), instance=1)
-    found = vouch(raw, ANSWERS, AT, replayed=False)
+    found = authenticate(raw, ANSWERS, AT, replayed=False)
     assert [(one.kind, one.result) for one in found.verdicts] == [
-        (Kind.DKIM, Result.PASS),
-        (Kind.ARC_SEAL, Result.PASS),
-        (Kind.ARC_MESSAGE, Result.PASS),
-        (Kind.PATATT, Result.NOT_CHECKED),
+        (SignatureKind.DKIM, Result.PASS),
+        (SignatureKind.ARC_SEAL, Result.PASS),
+        (SignatureKind.ARC_MESSAGE, Result.PASS),
+        (SignatureKind.PATATT, Result.NOT_CHECKED),
     ]
-    assert found.verdicts[-1].reason is Reason.NO_KEY
+    assert found.verdicts[-1].reason is VerdictReason.NO_KEY
     assert found.chain is Result.PASS
 
 
 def test_a_mail_without_signatures_has_none() -> None:
-    found = vouch(mails.patch(), ANSWERS, AT, replayed=False)
+    found = authenticate(mails.patch(), ANSWERS, AT, replayed=False)
     assert (found.verdicts, found.chain) == ((), None)
 
 
 def test_without_answers_nothing_is_said_against_anybody() -> None:
-    found = vouch(arc(sign(mails.patch()), instance=1), {}, AT, replayed=True)
+    found = authenticate(arc(sign(mails.patch()), instance=1), {}, AT, replayed=True)
     assert {one.result for one in found.verdicts} == {Result.NOT_CHECKED}
     assert found.chain is Result.NOT_CHECKED
 
@@ -53,11 +53,11 @@ def test_without_answers_nothing_is_said_against_anybody() -> None:
     ],
 )
 def test_whose_domain_vouches_for_the_author(signer: Signer, domains: set[str]) -> None:
-    found = vouch(sign(mails.patch(), signer), ANSWERS, AT, replayed=False)
-    assert verified(found.verdicts) == domains
+    found = authenticate(sign(mails.patch(), signer), ANSWERS, AT, replayed=False)
+    assert verified_domains(found.verdicts) == domains
 
 
 def test_a_chain_vouches_for_nobody() -> None:
-    found = vouch(arc(mails.patch(), instance=1), ANSWERS, AT, replayed=False)
+    found = authenticate(arc(mails.patch(), instance=1), ANSWERS, AT, replayed=False)
     assert found.chain is Result.PASS
-    assert verified(found.verdicts) == frozenset()
+    assert verified_domains(found.verdicts) == frozenset()

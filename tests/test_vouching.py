@@ -13,12 +13,12 @@ import pytest
 from sqlalchemy import func, select
 
 from ingest.config.file import Config
-from ingest.reports.check import check
+from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import open_store
-from ingest.store.write.authentication import Stored, read_vouching
+from ingest.store.write.authentication import StoredAuthentication, read_stored_authentication
 from ingest.trust.signatures import dkim_arc
-from ingest.trust.signatures.verdict import Reason, Result
+from ingest.trust.signatures.verdict import Result, VerdictReason
 from tests import mails
 from tests.command import ingest, ingest_ok
 from tests.daemon import short_folder
@@ -98,9 +98,9 @@ def corpus() -> dict[str, bytes]:
 MAILS = corpus()
 # Where a verdict is not that of the arrival: nothing is said against the sender of old mail.
 REPLAYED = {
-    "expired": (Result.NOT_CHECKED, Reason.EXPIRED),
-    "gone": (Result.NOT_CHECKED, Reason.NO_KEY),
-    "stalled": (Result.NOT_CHECKED, Reason.DNS_FAILED),
+    "expired": (Result.NOT_CHECKED, VerdictReason.EXPIRED),
+    "gone": (Result.NOT_CHECKED, VerdictReason.NO_KEY),
+    "stalled": (Result.NOT_CHECKED, VerdictReason.DNS_FAILED),
 }
 
 
@@ -141,7 +141,7 @@ def until_derived(url: str, count: int) -> None:
     engine.dispose()
 
 
-def stored(url: str) -> dict[str, Stored]:
+def stored(url: str) -> dict[str, StoredAuthentication]:
     """What is stored of each mail, by the name in its Message-ID."""
     engine = open_store(url)
     message, copy = schema.message.c, schema.copy.c
@@ -150,12 +150,12 @@ def stored(url: str) -> dict[str, Stored]:
             schema.message, message.id == copy.message_id
         )
         names = {row.mail_id: row.msgid[1:].split("@")[0] for row in connection.execute(query)}
-        found = read_vouching(connection, names)
+        found = read_stored_authentication(connection, names)
     engine.dispose()
     return {names[mail_id]: one for mail_id, one in found.items()}
 
 
-def verdicts(url: str) -> dict[str, list[tuple[str, str, Result, Reason]]]:
+def verdicts(url: str) -> dict[str, list[tuple[str, str, Result, VerdictReason]]]:
     return {
         name: [(one.kind, one.domain, one.result, one.reason) for one in found.verdicts]
         for name, found in stored(url).items()
@@ -175,7 +175,7 @@ def by_daemon(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def test_what_lmtp_brings_is_judged(by_daemon: str) -> None:
     found = {name: [one[2:] for one in some] for name, some in verdicts(by_daemon).items()}
-    holds = (Result.PASS, Reason.HOLDS)
+    holds = (Result.PASS, VerdictReason.HOLDS)
     assert {name: some for name, some in found.items() if not name.startswith("arc")} == {
         "rsa": [holds],
         "rsa-simple": [holds],
@@ -185,23 +185,23 @@ def test_what_lmtp_brings_is_judged(by_daemon: str) -> None:
         "ed25519-simple": [holds],
         "folded": [holds],
         "refolded": [holds],
-        "refolded-simple": [(Result.FAIL, Reason.SIGNATURE_MISMATCH)],
+        "refolded-simple": [(Result.FAIL, VerdictReason.SIGNATURE_MISMATCH)],
         "long-line": [holds],
-        "length": [(Result.POLICY, Reason.LENGTH_TAG)],
-        "length-footer": [(Result.POLICY, Reason.LENGTH_TAG)],
+        "length": [(Result.POLICY, VerdictReason.LENGTH_TAG)],
+        "length-footer": [(Result.POLICY, VerdictReason.LENGTH_TAG)],
         "valid": [holds],
-        "expired": [(Result.POLICY, Reason.EXPIRED)],
-        "weak": [(Result.POLICY, Reason.WEAK_KEY)],
-        "sha1": [(Result.POLICY, Reason.RSA_SHA1)],
-        "huge": [(Result.PERMERROR, Reason.KEY_TOO_LARGE)],
-        "gone": [(Result.PERMERROR, Reason.NO_KEY)],
-        "stalled": [(Result.TEMPERROR, Reason.DNS_FAILED)],
-        "subject": [(Result.FAIL, Reason.SIGNATURE_MISMATCH)],
-        "footer": [(Result.FAIL, Reason.BODY_CHANGED)],
-        "doubled": [(Result.FAIL, Reason.SIGNATURE_MISMATCH)],
-        "unfit": [(Result.PERMERROR, Reason.MISSING_TAG)],
-        "spaced": [(Result.PERMERROR, Reason.MALFORMED_MAIL)],
-        "thousand": [holds] * 5 + [(Result.NOT_CHECKED, Reason.TOO_MANY)] * 45,
+        "expired": [(Result.POLICY, VerdictReason.EXPIRED)],
+        "weak": [(Result.POLICY, VerdictReason.WEAK_KEY)],
+        "sha1": [(Result.POLICY, VerdictReason.RSA_SHA1)],
+        "huge": [(Result.PERMERROR, VerdictReason.KEY_TOO_LARGE)],
+        "gone": [(Result.PERMERROR, VerdictReason.NO_KEY)],
+        "stalled": [(Result.TEMPERROR, VerdictReason.DNS_FAILED)],
+        "subject": [(Result.FAIL, VerdictReason.SIGNATURE_MISMATCH)],
+        "footer": [(Result.FAIL, VerdictReason.BODY_CHANGED)],
+        "doubled": [(Result.FAIL, VerdictReason.SIGNATURE_MISMATCH)],
+        "unfit": [(Result.PERMERROR, VerdictReason.MISSING_TAG)],
+        "spaced": [(Result.PERMERROR, VerdictReason.MALFORMED_MAIL)],
+        "thousand": [holds] * 5 + [(Result.NOT_CHECKED, VerdictReason.TOO_MANY)] * 45,
         "plain": [],
     }
     for length in (1, 3, 50):
@@ -252,7 +252,7 @@ def test_a_reparse_keeps_what_was_known(by_daemon: str, tmp_path: Path) -> None:
         assert after.verdicts == before[name].verdicts, name
         assert (after.asked, after.chain) == (True, before[name].chain)
     engine = open_store(by_daemon)
-    assert check(engine, Config()).faults == ()
+    assert check_store(engine, Config()).faults == ()
     engine.dispose()
 
 
@@ -286,7 +286,7 @@ def test_the_real_archive_asks_for_each_name_once(
     """With the wrong key for each, no signature in it holds; and nothing but a replay that asks
     makes the answers differ from those of the mail alone."""
     url = f"sqlite:///{tmp_path}/store.db"
-    needed = {name for _, raw in corpus for name in dkim_arc.names(raw)}
+    needed = {name for _, raw in corpus for name in dkim_arc.key_names(raw)}
     with nameserver(AnyName()) as server:
         (tmp_path / "c.toml").write_text(f"[trust]\n{nameservers(server)}\n")
         words = ("--database", url, "--config", "c.toml", "replay", "-q", "--dns", str(archive))
@@ -299,7 +299,7 @@ def test_the_real_archive_asks_for_each_name_once(
         assert results[Result.FAIL] > 9_000
         kept = select(func.count()).select_from(schema.answer)
         assert connection.execute(kept).scalar_one() > 24_000
-    assert check(engine, Config()).faults == ()
+    assert check_store(engine, Config()).faults == ()
     engine.dispose()
 
 

@@ -17,18 +17,18 @@ from collections.abc import Sequence
 
 from ingest.config import values
 from ingest.net import systemd_sockets
-from ingest.smtp.envelope import Body, Envelope, Taken, Verdict
-from ingest.smtp.server import Limits, ListenerConfig, Protocol, listen
+from ingest.smtp.envelope import Accept, Decision, Envelope, MailBody
+from ingest.smtp.server import Limits, ListenerConfig, Protocol, open_listener
 
 
 class Counting:
-    def recipient(self, address: str) -> Verdict:
+    def recipient(self, address: str) -> Decision:
         del address
-        return Taken()
+        return Accept()
 
-    async def deliver(self, envelope: Envelope, body: Body) -> Sequence[Verdict]:
+    async def deliver(self, envelope: Envelope, body: MailBody) -> Sequence[Decision]:
         print(body.size, body.sha256.hex(), flush=True)  # noqa: T201
-        return [Taken()] * len(envelope.recipients)
+        return [Accept()] * len(envelope.recipients)
 
 
 async def main(protocol: str, address: str, limits: str) -> None:
@@ -36,18 +36,18 @@ async def main(protocol: str, address: str, limits: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     config = ListenerConfig(
         protocol=Protocol(protocol),
-        address=None if address == "handed" else values.socket(address),
+        address=None if address == "handed" else values.parse_socket(address),
         hostname="mail.example.org",
         limits=Limits(**json.loads(limits)),
     )
     socks = []
     if address == "handed":
         socks = [
-            systemd_sockets.take(one.descriptor)
-            for one in systemd_sockets.handed(os.environ, os.getpid())
+            systemd_sockets.take_socket(one.descriptor)
+            for one in systemd_sockets.inherited_sockets(os.environ, os.getpid())
         ]
         assert socks
-    listener = await listen(config, Counting(), socks=socks)
+    listener = await open_listener(config, Counting(), socks=socks)
     print(*listener.addresses, flush=True)  # noqa: T201
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     assert await listener.drain(5) == 0

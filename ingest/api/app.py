@@ -31,14 +31,14 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ingest.api.context import Context
 from ingest.api.endpoints import downloads, read, write
-from ingest.api.openapi import describe
-from ingest.api.params import Refused
+from ingest.api.openapi import describe_api
+from ingest.api.params import ApiError
 from ingest.api.proxies import Proxies
-from ingest.api.rate_limit import Buckets
-from ingest.api.responses import Json, refused
+from ingest.api.rate_limit import RateLimiter
+from ingest.api.responses import JsonResponse, error_response
 from ingest.api.urls import VERSIONS
 from ingest.api.web import routes as pages
-from ingest.api.web.layout import missing
+from ingest.api.web.layout import error_page
 from ingest.clock import utcnow
 from ingest.config.file import ApiConfig, Config
 from ingest.config.values import UnixAddress
@@ -66,9 +66,9 @@ def make_app(
     _bound_writes(engine, seconds)
     settings = configured().api or ApiConfig()
     app = Starlette(
-        routes=[*_routes(), *pages.routes()],
+        routes=[*_routes(), *pages.web_routes()],
         exception_handlers={
-            Refused: _refused,
+            ApiError: _refused,
             HTTPException: _http_exception,
             DBAPIError: _away,
             ClientGone: _client_gone,
@@ -79,7 +79,7 @@ def make_app(
     app.router.redirect_slashes = False
     app.state.context = Context(engine, configured, now)
     readings = _Readings(app, Reader(engine, seconds=seconds))
-    limited = _Limits(readings, Buckets(settings.rate, settings.burst))
+    limited = _Limits(readings, RateLimiter(settings.rate, settings.burst))
     behind_proxies = Proxies(
         limited,
         lambda: (configured().api or ApiConfig()).trusted_proxies,
@@ -111,8 +111,8 @@ def _writes(writer: Writer) -> Callable[[Request], Awaitable[Response]]:
         try:
             async for chunk in request.stream():
                 body += chunk
-                if len(body) > write.MAX_BODY:
-                    raise Refused(413, {"detail": "The body is too large."})
+                if len(body) > write.MAX_REQUEST_BODY:
+                    raise ApiError(413, {"detail": "The body is too large."})
         except ClientDisconnect:
             return Response(status_code=400)
         return await run_in_threadpool(writer, request, bytes(body))
@@ -121,7 +121,7 @@ def _writes(writer: Writer) -> Callable[[Request], Awaitable[Response]]:
 
 
 def _schema(request: Request) -> Response:
-    return Json(describe(request.scope.get("api_version")))
+    return JsonResponse(describe_api(request.scope.get("api_version")))
 
 
 class _Form(Convertor[str]):
@@ -177,41 +177,47 @@ register_url_convertor("row", _RowNumber())
 def _routes() -> list[BaseRoute]:
     get, put = ["GET"], ["PUT", "PATCH"]
     return [
-        Route("/api", read.index, methods=get),
+        Route("/api", read.get_index, methods=get),
         Route("/api/schema", _schema, methods=get),
-        Route("/api/bundles", read.bundles, methods=get),
-        Route("/api/bundles/{id:row}", read.bundle, methods=get),
-        Route("/api/covers", read.covers, methods=get),
-        Route("/api/covers/{id:row}", read.cover, methods=get),
-        Route("/api/covers/{id:row}/comments", read.cover_comments, methods=get),
-        Route("/api/covers/{id:row}/comments/{comment_id:row}", read.cover_comment, methods=get),
-        Route("/api/events", read.events, methods=get),
-        Route("/api/patches", read.patches, methods=get),
-        Route("/api/patches/{id:row}", read.patch, methods=get),
+        Route("/api/bundles", read.list_bundles, methods=get),
+        Route("/api/bundles/{id:row}", read.get_bundle, methods=get),
+        Route("/api/covers", read.list_covers, methods=get),
+        Route("/api/covers/{id:row}", read.get_cover, methods=get),
+        Route("/api/covers/{id:row}/comments", read.list_cover_comments, methods=get),
+        Route(
+            "/api/covers/{id:row}/comments/{comment_id:row}", read.get_cover_comment, methods=get
+        ),
+        Route("/api/events", read.list_events, methods=get),
+        Route("/api/patches", read.list_patches, methods=get),
+        Route("/api/patches/{id:row}", read.get_patch, methods=get),
         Route("/api/patches/{id:row}", _writes(write.update_patch), methods=put),
-        Route("/api/patches/{id:row}/comments", read.patch_comments, methods=get),
-        Route("/api/patches/{id:row}/comments/{comment_id:row}", read.patch_comment, methods=get),
-        Route("/api/patches/{id:row}/checks", read.patch_checks, methods=get),
+        Route("/api/patches/{id:row}/comments", read.list_patch_comments, methods=get),
+        Route(
+            "/api/patches/{id:row}/comments/{comment_id:row}", read.get_patch_comment, methods=get
+        ),
+        Route("/api/patches/{id:row}/checks", read.list_patch_checks, methods=get),
         Route("/api/patches/{id:row}/checks", _writes(write.add_patch_check), methods=["POST"]),
-        Route("/api/patches/{id:row}/checks/{check_id:row}", read.patch_check, methods=get),
-        Route("/api/people", read.people, methods=get),
-        Route("/api/people/{id:row}", read.person, methods=get),
-        Route("/api/projects", read.projects, methods=get),
-        Route("/api/projects/{id:part}", read.project, methods=get),
-        Route("/api/series", read.series_list, methods=get),
-        Route("/api/series/{id:row}", read.series, methods=get),
-        Route("/api/users", read.users, methods=get),
-        Route("/api/users/{id:row}", read.user, methods=get),
-        Route("/patch/{id:row}/{form:form}", downloads.patch_by_number, methods=get),
-        Route("/cover/{id:row}/mbox", downloads.cover_by_number, methods=get),
-        Route("/series/{id:row}/{form:form}", downloads.series, methods=get),
+        Route("/api/patches/{id:row}/checks/{check_id:row}", read.get_patch_check, methods=get),
+        Route("/api/people", read.list_people, methods=get),
+        Route("/api/people/{id:row}", read.get_person, methods=get),
+        Route("/api/projects", read.list_projects, methods=get),
+        Route("/api/projects/{id:part}", read.get_project, methods=get),
+        Route("/api/series", read.list_series, methods=get),
+        Route("/api/series/{id:row}", read.get_series, methods=get),
+        Route("/api/users", read.list_users, methods=get),
+        Route("/api/users/{id:row}", read.get_user, methods=get),
+        Route("/patch/{id:row}/{form:form}", downloads.download_patch, methods=get),
+        Route("/cover/{id:row}/mbox", downloads.download_cover, methods=get),
+        Route("/series/{id:row}/{form:form}", downloads.download_series, methods=get),
         Route(
             "/project/{link:part}/patch/{msgid:msgid}/{form:form}",
-            downloads.patch_by_msgid,
+            downloads.download_patch_by_msgid,
             methods=get,
         ),
         Route(
-            "/project/{link:part}/cover/{msgid:msgid}/mbox", downloads.cover_by_msgid, methods=get
+            "/project/{link:part}/cover/{msgid:msgid}/mbox",
+            downloads.download_cover_by_msgid,
+            methods=get,
         ),
     ]
 
@@ -273,7 +279,7 @@ def _versioned(path: str) -> tuple[str, tuple[int, int] | None]:
 class _Limits:
     """Refuses who asks too much."""
 
-    def __init__(self, app: ASGIApp, buckets: Buckets) -> None:
+    def __init__(self, app: ASGIApp, buckets: RateLimiter) -> None:
         self._app = app
         self._buckets = buckets
 
@@ -284,7 +290,7 @@ class _Limits:
             if wait:
                 seconds = math.ceil(wait)
                 body = {"detail": f"Too many requests: wait {seconds} s.", "wait": seconds}
-                await refused(Refused(429, body))(scope, receive, send)
+                await error_response(ApiError(429, body))(scope, receive, send)
                 return
         await self._app(scope, receive, send)
 
@@ -327,22 +333,22 @@ async def _client_gone(_request: Request, _error: Exception) -> Response:
 
 
 async def _refused(request: Request, error: Exception) -> Response:
-    assert isinstance(error, Refused)
+    assert isinstance(error, ApiError)
     if _for_people(request):
         # A list that is not known, or a page of it, is a page that is not there.
         status = 404 if error.body.keys() & {"project", "page"} else error.status
         said = "There is no such page." if status == 404 else "This cannot be done."
-        return missing(status, said)
-    return refused(error)
+        return error_page(status, said)
+    return error_response(error)
 
 
 async def _http_exception(request: Request, error: Exception) -> Response:
     """What routing refuses: a path that is none, a method that it has not."""
     assert isinstance(error, HTTPException)
     if _for_people(request):
-        return missing(error.status_code, "There is no such page.")
+        return error_page(error.status_code, "There is no such page.")
     detail = {404: "Not found.", 405: "Method not allowed."}.get(error.status_code, error.detail)
-    return Json(
+    return JsonResponse(
         {"detail": detail}, status_code=error.status_code, headers=dict(error.headers or {})
     )
 
@@ -360,10 +366,10 @@ async def _away(request: Request, error: Exception) -> Response:
         "%s %s: %s", request.method, request.url.path, error.__class__.__name__, exc_info=error
     )
     said = {"detail": "The database does not answer (in time). Try again, or ask for less."}
-    return Json(said, status_code=503, headers={"Retry-After": "5"})
+    return JsonResponse(said, status_code=503, headers={"Retry-After": "5"})
 
 
 async def _damaged(request: Request, error: Exception) -> Response:
     """The store has other bytes than were accepted: nothing of them is handed out."""
     log.error("%s %s: %s", request.method, request.url.path, error)
-    return Json({"detail": "This mail is damaged in the store."}, status_code=500)
+    return JsonResponse({"detail": "This mail is damaged in the store."}, status_code=500)

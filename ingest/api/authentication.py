@@ -13,18 +13,18 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ingest.config.file import Config
-from ingest.mail.parse import parse
-from ingest.reports.export import when
+from ingest.mail.parse import parse_message
+from ingest.reports.export import format_date
 from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
-from ingest.store.write.authentication import read_vouching
+from ingest.store.write.authentication import read_stored_authentication
 from ingest.trust.authres import AuthResults
 from ingest.trust.signatures.verdict import Result, Verdict
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class KnownAuthentication:
     """`asked`: whether DNS was asked for keys, when the mail came or in a replay."""
 
     asked: bool
@@ -33,26 +33,30 @@ class Known:
     auth_results: tuple[AuthResults, ...]
 
 
-def known(connection: Connection, row: MessageRow, config: Config) -> Known:
+def read_authentication(
+    connection: Connection, row: MessageRow, config: Config
+) -> KnownAuthentication:
     """What is known of the best copy of a message."""
-    found = read_vouching(connection, [row.mail_id]).get(row.mail_id)
+    found = read_stored_authentication(connection, [row.mail_id]).get(row.mail_id)
     results = found.auth_results if found is not None else ()
     if found is not None and found.asked:
-        return Known(True, found.verdicts, found.chain, results)
-    from ingest.trust.signatures.authenticate import vouch
+        return KnownAuthentication(True, found.verdicts, found.chain, results)
+    from ingest.trust.signatures.authenticate import authenticate
 
     # Nothing was kept that could say more than this does.
     try:
         raw = messages.raw_mail(connection, row.mail_id)
     except DamagedRawError:  # the records can be shown all the same
-        return Known(False, (), None, results)
-    made = vouch(raw, {}, parse(raw).received, replayed=True, keyrings=config.trust.keyrings)
-    return Known(False, made.verdicts, made.chain, results)
+        return KnownAuthentication(False, (), None, results)
+    made = authenticate(
+        raw, {}, parse_message(raw).received, replayed=True, keyrings=config.trust.keyrings
+    )
+    return KnownAuthentication(False, made.verdicts, made.chain, results)
 
 
-def extension(connection: Connection, row: MessageRow, config: Config) -> dict[str, Any]:
+def authentication_json(connection: Connection, row: MessageRow, config: Config) -> dict[str, Any]:
     """Fields to stand behind those of `api.serializers.record`."""
-    one = known(connection, row, config)
+    one = read_authentication(connection, row, config)
     return {
         "signatures": [_signature(each) for each in one.verdicts],
         "arc": one.chain,
@@ -81,7 +85,7 @@ def _signature(one: Verdict) -> dict[str, Any]:
         "aligned": one.aligned,
         "key_bits": one.key_bits,
         "key": one.key,
-        "judged": when(one.judged),
+        "judged": format_date(one.judged),
     }
 
 
@@ -104,17 +108,17 @@ def verified_domains(
     connection: Connection, rows: Iterable[MessageRow]
 ) -> dict[int, frozenset[str]]:
     """The domains that vouch for the author of each message (by id), as far as is known."""
-    from ingest.trust.signatures.authenticate import verified
+    from ingest.trust.signatures.authenticate import verified_domains
 
     by_mail = {row.mail_id: row.id for row in rows}
-    found = read_vouching(connection, by_mail)
+    found = read_stored_authentication(connection, by_mail)
     return {
-        message_id: verified(found[mail_id].verdicts) if mail_id in found else frozenset()
+        message_id: verified_domains(found[mail_id].verdicts) if mail_id in found else frozenset()
         for mail_id, message_id in by_mail.items()
     }
 
 
-def differing(domains: Iterable[frozenset[str]]) -> bool:
+def diverging_domains(domains: Iterable[frozenset[str]]) -> bool:
     """Whether some of these have a verified domain, and no domain is verified for all."""
     some = list(domains)
     return any(some) and not frozenset.intersection(*some)

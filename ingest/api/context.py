@@ -13,8 +13,8 @@ from urllib.parse import quote
 from sqlalchemy import Connection, Engine
 from starlette.requests import Request
 
-from ingest.api.params import Asked, Refused
-from ingest.api.urls import Site
+from ingest.api.params import ApiError, QueryParams
+from ingest.api.urls import UrlBuilder
 from ingest.config.file import ApiConfig, Config
 from ingest.store.activity.accounts import Account, find_account
 from ingest.store.engine import write_transaction
@@ -32,12 +32,12 @@ class Context:
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ApiRequest:
     """One request, as endpoints see it."""
 
     request: Request
-    asked: Asked
-    site: Site
+    asked: QueryParams
+    site: UrlBuilder
     context: Context
 
     @property
@@ -59,7 +59,7 @@ class Ask:
         """A row's number in the path. The route takes digits alone."""
         found: int = self.request.path_params[name]
         if found > 2**63 - 1:
-            raise Refused(404, {"detail": "Not found."})
+            raise ApiError(404, {"detail": "Not found."})
         return found
 
     @property
@@ -69,37 +69,37 @@ class Ask:
         return f"{self.site.base}{path}"
 
     def account(self, connection: Connection) -> Account | None:
-        """Who asks, None for nobody in particular. Raises `Refused` for a token of nobody's."""
+        """Who asks, None for nobody in particular. Raises `ApiError` for a token of nobody's."""
         given = self.request.headers.get("authorization")
         if given is None:
             return None
         account = find_account(connection, _token(given))
         if account is None:
-            raise Refused(403, {"detail": "Invalid token."})
+            raise ApiError(403, {"detail": "Invalid token."})
         return account
 
     def known(self, connection: Connection) -> Account:
-        """Who asks for what needs a token. Raises `Refused` for nobody: 403 and not 401, as
+        """Who asks for what needs a token. Raises `ApiError` for nobody: 403 and not 401, as
         Patchwork does, which offers no challenge."""
         account = self.account(connection)
         if account is None:
-            raise Refused(403, {"detail": "Authentication credentials were not provided."})
+            raise ApiError(403, {"detail": "Authentication credentials were not provided."})
         return account
 
     def may_see_people(self, connection: Connection) -> None:
-        """Raises `Refused` for who may not list people and users: their addresses would be
+        """Raises `ApiError` for who may not list people and users: their addresses would be
         collected."""
         if not self.settings.public_people:
             self.known(connection)
 
 
-def ask(request: Request) -> Ask:
+def parse_request(request: Request) -> ApiRequest:
     context: Context = request.app.state.context
     config = context.configured()
     settings = config.api or ApiConfig()
     base = settings.url or f"{request.url.scheme}://{request.url.netloc}"
-    site = Site(base.rstrip("/"), config, request.scope.get("api_version"))
-    return Ask(request, Asked.of(request.scope["query_string"]), site, context)
+    site = UrlBuilder(base.rstrip("/"), config, request.scope.get("api_version"))
+    return ApiRequest(request, QueryParams.of(request.scope["query_string"]), site, context)
 
 
 def _token(header: str) -> str:

@@ -14,27 +14,29 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from ingest.api import serializers
-from ingest.api.params import Asked, Page, Refused
-from ingest.api.prefetch import Around
-from ingest.api.queries import accounts_asked, dated, lists_asked
-from ingest.api.serializers import Json
-from ingest.api.urls import Site
+from ingest.api.params import ApiError, Page, QueryParams
+from ingest.api.prefetch import Prefetched
+from ingest.api.queries import accounts_condition, dated, lists_condition
+from ingest.api.serializers import JsonObject
+from ingest.api.urls import UrlBuilder
 from ingest.store import schema
-from ingest.store.activity.accounts import Account, accounts
-from ingest.store.activity.checks import Check, checks
+from ingest.store.activity.accounts import Account, read_accounts
+from ingest.store.activity.checks import Check, read_checks
 from ingest.store.activity.events import Category
 from ingest.store.read import messages
 from ingest.store.read.messages import ListRow, MessageRow, SeriesRow
-from ingest.store.read.summaries import Stub, accepted, stubs
+from ingest.store.read.summaries import MessageSummary, read_accepted_times, read_summaries
 
 ORDERS = ("date", "id")
 
 
-def find_events(connection: Connection, asked: Asked, page: Page, site: Site) -> list[int]:
+def find_events(
+    connection: Connection, asked: QueryParams, page: Page, site: UrlBuilder
+) -> list[int]:
     """The numbers of a page's events, and one more where there is a next page."""
     event = schema.event.c
     conditions: list[Any] = [event.number.is_not(None)]
-    if (lists := lists_asked(connection, asked, site.config)) is not None:
+    if (lists := lists_condition(connection, asked, site.config)) is not None:
         posting = schema.posting.c
         posted = select(posting.mail_id).where(
             posting.message_id == event.message_id, posting.list_id.in_(lists)
@@ -43,7 +45,7 @@ def find_events(connection: Connection, asked: Asked, page: Page, site: Site) ->
     if categories := asked.all("category"):
         for one in categories:
             if one not in set(Category):
-                raise Refused(400, {"category": [f"There is no category {one!r}."]})
+                raise ApiError(400, {"category": [f"There is no category {one!r}."]})
         conditions.append(event.category.in_(categories))
     for name, column in (
         ("series", event.series_id),
@@ -54,7 +56,7 @@ def find_events(connection: Connection, asked: Asked, page: Page, site: Site) ->
             conditions.append(column.in_(ids))
             if name != "series":
                 conditions.append(event.category.not_in(("series-created", "series-completed")))
-    if (actors := accounts_asked(connection, asked, "actor")) is not None:
+    if (actors := accounts_condition(connection, asked, "actor")) is not None:
         conditions.append(event.account_id.in_(actors))
     conditions += dated(asked, event.date)
     # Dates rise with numbers.
@@ -63,7 +65,9 @@ def find_events(connection: Connection, asked: Asked, page: Page, site: Site) ->
     return list(connection.execute(query.limit(page.size + 1).offset(page.start)).scalars())
 
 
-def events(connection: Connection, numbers: Sequence[int], site: Site) -> list[Json]:
+def event_payloads(
+    connection: Connection, numbers: Sequence[int], site: UrlBuilder
+) -> list[JsonObject]:
     """The events with these numbers, in that order."""
     table = schema.event
     found = connection.execute(select(table).where(table.c.number.in_(numbers))).all()
@@ -76,25 +80,25 @@ def events(connection: Connection, numbers: Sequence[int], site: Site) -> list[J
 class _Near:
     """What the events of a page are about, by row number."""
 
-    summaries: Mapping[int, Stub]
+    summaries: Mapping[int, MessageSummary]
     comments: Mapping[int, MessageRow]
     series: Mapping[int, SeriesRow]
     checks: Mapping[int, Check]
     accounts: Mapping[int, Account]
-    around: Around
+    around: Prefetched
 
 
 def _near(connection: Connection, rows: Sequence[Any]) -> _Near:
     related = {one for row in rows for one in _numbers(row, Category.PATCH_RELATION_CHANGED)}
-    summaries = stubs(connection, {row.message_id for row in rows} | related)
+    summaries = read_summaries(connection, {row.message_id for row in rows} | related)
     comments = {
         one.id: one
-        for one in messages.messages(
+        for one in messages.read_messages(
             connection, sorted({row.comment_id for row in rows if row.comment_id}), brief=True
         )
     }
     delegates = {one for row in rows for one in _numbers(row, Category.PATCH_DELEGATED)}
-    known_checks = checks(connection, {row.check_id for row in rows if row.check_id})
+    known_checks = read_checks(connection, {row.check_id for row in rows if row.check_id})
     people = {row.account_id for row in rows if row.account_id} | delegates
     people |= {one.account_id for one in known_checks.values()}
     series_ids = {row.series_id for row in rows if row.series_id}
@@ -105,8 +109,8 @@ def _near(connection: Connection, rows: Sequence[Any]) -> _Near:
         comments,
         {one.id: one for one in messages.series_by_id(connection, series_ids)},
         known_checks,
-        accounts(connection, people),
-        Around(came=accepted(connection, undated)),
+        read_accounts(connection, people),
+        Prefetched(came=read_accepted_times(connection, undated)),
     )
 
 
@@ -117,7 +121,7 @@ def _numbers(row: Any, category: Category) -> list[int]:
     return [int(one) for said in (row.previous, row.current) if said for one in said.split(",")]
 
 
-def _event(row: Any, near: _Near, site: Site) -> Json:
+def _event(row: Any, near: _Near, site: UrlBuilder) -> JsonObject:
     message = near.summaries.get(row.message_id)
     lists = message.lists if message is not None else ()
     return site.trim(
@@ -125,21 +129,25 @@ def _event(row: Any, near: _Near, site: Site) -> Json:
         {
             "id": row.number,
             "category": row.category,
-            "project": serializers.project(lists[0], site) if lists else None,
+            "project": serializers.project_json(lists[0], site) if lists else None,
             "date": row.date.isoformat(timespec="microseconds"),
-            "actor": serializers.user(near.accounts.get(row.account_id or 0), site),
+            "actor": serializers.user_json(near.accounts.get(row.account_id or 0), site),
             "payload": _payload(row, message, lists, near, site),
         },
     )
 
 
 def _payload(
-    row: Any, message: Stub | None, lists: tuple[ListRow, ...], near: _Near, site: Site
-) -> Json:
+    row: Any,
+    message: MessageSummary | None,
+    lists: tuple[ListRow, ...],
+    near: _Near,
+    site: UrlBuilder,
+) -> JsonObject:
     """What the event is about. A row that is gone since is null."""
-    about = serializers.stub(message, near.around, site) if message is not None else None
+    about = serializers.summary_json(message, near.around, site) if message is not None else None
     one = near.series.get(row.series_id or 0)
-    series = serializers.series_stub(one, lists, site) if one is not None else None
+    series = serializers.series_summary_json(one, lists, site) if one is not None else None
     if series is not None and series["date"] is None and about is not None:
         series["date"] = about["date"]
     match Category(row.category):
@@ -160,7 +168,7 @@ def _payload(
             by = near.accounts.get(check.account_id) if check is not None else None
             return {
                 "patch": about,
-                "check": serializers.check(check, by, site) if check is not None else None,
+                "check": serializers.check_json(check, by, site) if check is not None else None,
             }
         case Category.PATCH_STATE_CHANGED:
             return {
@@ -180,20 +188,22 @@ def _payload(
             }
 
 
-def _comment(row: Any, under: str, near: _Near, site: Site) -> Json | None:
+def _comment(row: Any, under: str, near: _Near, site: UrlBuilder) -> JsonObject | None:
     one = near.comments.get(row.comment_id or 0)
     if one is None:
         return None
-    made = serializers.comment(one, near.around, b"", site, under=under)
+    made = serializers.comment_json(one, near.around, b"", site, under=under)
     return {name: value for name, value in made.items() if name not in ("headers", "content")}
 
 
-def _user(number: str | None, near: _Near, site: Site) -> Json | None:
-    return serializers.user(near.accounts.get(int(number)), site) if number else None
+def _user(number: str | None, near: _Near, site: UrlBuilder) -> JsonObject | None:
+    return serializers.user_json(near.accounts.get(int(number)), site) if number else None
 
 
-def _relation(numbers: str | None, near: _Near, site: Site) -> list[Json] | None:
+def _relation(numbers: str | None, near: _Near, site: UrlBuilder) -> list[JsonObject] | None:
     if not numbers:
         return None
-    named: Iterable[Stub | None] = (near.summaries.get(int(one)) for one in numbers.split(","))
-    return [serializers.stub(one, near.around, site) for one in named if one is not None]
+    named: Iterable[MessageSummary | None] = (
+        near.summaries.get(int(one)) for one in numbers.split(",")
+    )
+    return [serializers.summary_json(one, near.around, site) for one in named if one is not None]

@@ -17,14 +17,14 @@ from operator import itemgetter
 
 from sqlalchemy import Connection
 
-from ingest.api.trailers import given
+from ingest.api.trailers import trailers_from_replies
 from ingest.mail.message import Address
 from ingest.patch.trailer import Trailer
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 
 # What Patchwork collects from replies.
-GIVEN = ("Acked-by", "Reviewed-by", "Tested-by")
+REPLY_TRAILERS = ("Acked-by", "Reviewed-by", "Tested-by")
 
 # git-mailsplit(1) starts a mail at such a line, so a body may not have it. It looks for less than
 # a date: `is_from_line` wants a digit, any byte, two digits, a colon, two digits and a number
@@ -42,8 +42,8 @@ def patch_mbox(connection: Connection, rows: Iterable[MessageRow]) -> Iterator[s
     covers = _covers(connection, patches)
     parents = {row.id for row in patches} | set(covers.values())
     found: dict[int, list[tuple[int, Trailer]]] = defaultdict(list)
-    for place, one in enumerate(given(connection, parents)):
-        if one.trailer.key in GIVEN:
+    for place, one in enumerate(trailers_from_replies(connection, parents)):
+        if one.trailer.key in REPLY_TRAILERS:
             found[one.to].append((place, one.trailer))
     for row in patches:
         # The oldest reply first, whether to the patch or to its cover, each once.

@@ -11,7 +11,7 @@ from ingest import __version__
 from ingest.api import queries
 from ingest.api.params import MAX_VALUE, MAX_VALUES
 from ingest.api.urls import VERSIONS
-from ingest.store.activity.checks import STATES
+from ingest.store.activity.checks import CHECK_STATES
 from ingest.store.activity.events import Category
 
 Schema = dict[str, Any]
@@ -39,7 +39,7 @@ _VALUE: Schema = {"type": "string", "maxLength": MAX_VALUE, "pattern": r"^[^\u00
 _ID: Schema = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 
 
-def describe(version: tuple[int, int] | None) -> Schema:
+def describe_api(version: tuple[int, int] | None) -> Schema:
     """The document. Fields and paths that the version asked for has not are in it all the same
     where clients may meet them without it; records list what every version has as required."""
     prefix = f"/api/{version[0]}.{version[1]}" if version in VERSIONS and version else "/api"
@@ -132,7 +132,7 @@ def _paths() -> dict[str, Schema]:
                 ("id", "date"),
                 [
                     _query("user", _VALUE, many=True),
-                    _query("state", {"enum": list(STATES)}, many=True),
+                    _query("state", {"enum": list(CHECK_STATES)}, many=True),
                     _query("context", _VALUE, many=True),
                     *dated,
                 ],
@@ -320,7 +320,7 @@ def _new_check() -> Schema:
     return {
         "type": "object",
         "properties": {
-            "state": {"enum": list(STATES), "default": "pending"},
+            "state": {"enum": list(CHECK_STATES), "default": "pending"},
             "context": {"type": "string", "pattern": r"^[A-Za-z0-9_.:/+-]{1,255}$"},
             "target_url": {"type": "string", "maxLength": 1000, "description": "http or https"},
             "description": {"type": "string", "maxLength": 1000},
@@ -375,7 +375,7 @@ def _records() -> dict[str, Schema]:
         "commit_ref": _MAYBE_TEXT, "pull_url": _MAYBE_TEXT, "state": _TEXT, "archived": _FLAG,
         "hash": _MAYBE_TEXT, "submitter": _ref("PersonMention"), "delegate": _maybe("User"),
         "mbox": _URL, "series": _many("SeriesMention"), "comments": _URL,
-        "check": {"enum": list(STATES)}, "checks": _URL, "tags": {"type": "object"},
+        "check": {"enum": list(CHECK_STATES)}, "checks": _URL, "tags": {"type": "object"},
         "related": _many("Mention"),
     }  # fmt: skip
     project = {
@@ -443,7 +443,7 @@ def _records() -> dict[str, Schema]:
         "Check": _object(
             {
                 "id": _NUMBER, "url": _URL, "user": _maybe("User"), "date": _DATE,
-                "state": {"enum": list(STATES)}, "target_url": _MAYBE_TEXT, "context": _TEXT,
+                "state": {"enum": list(CHECK_STATES)}, "target_url": _MAYBE_TEXT, "context": _TEXT,
                 "description": _MAYBE_TEXT,
             }
         ),

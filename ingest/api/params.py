@@ -1,7 +1,7 @@
 """What a request asks for: filters, order and page, read from its query.
 
 Each function takes the values as they came and gives what SQL is made of. What makes no sense
-is `Refused`, with the parameter that it is about, as Patchwork answers it.
+is `ApiError`, with the parameter that it is about, as Patchwork answers it.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MAX_NAME = 100
 _NOT_QUOTED = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-class Refused(Exception):  # noqa: N818 - reads better where it is raised
+class ApiError(Exception):  # noqa: N818 - reads better where it is raised
     """`status`: of HTTP; `body`: of the answer, as JSON."""
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
@@ -38,7 +38,7 @@ class Refused(Exception):  # noqa: N818 - reads better where it is raised
 
 
 def text_fields(encoded: bytes, *, max_fields: int) -> list[tuple[str, str]]:
-    """Return the fields of a query or a form, in order. Raises `Refused` for what is none.
+    """Return the fields of a query or a form, in order. Raises `ApiError` for what is none.
 
     Strict, where Python and Django put a replacement character: what was meant cannot be found.
     """
@@ -46,16 +46,16 @@ def text_fields(encoded: bytes, *, max_fields: int) -> list[tuple[str, str]]:
         text = encoded.decode()
         fields = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=max_fields)
     except UnicodeDecodeError:
-        raise Refused(400, {"detail": "The parameters are not UTF-8."}) from None
+        raise ApiError(400, {"detail": "The parameters are not UTF-8."}) from None
     except ValueError:
-        raise Refused(400, {"detail": "Too many parameters."}) from None
+        raise ApiError(400, {"detail": "Too many parameters."}) from None
     if _NOT_QUOTED.search(text):
-        raise Refused(400, {"detail": "A percent sign in a parameter is written as %25."})
+        raise ApiError(400, {"detail": "A percent sign in a parameter is written as %25."})
     return fields
 
 
-def not_found() -> Refused:
-    return Refused(404, {"detail": "Not found."})
+def not_found() -> ApiError:
+    return ApiError(404, {"detail": "Not found."})
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,29 +73,29 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class QueryParams:
     """The query of a request, in the order of its parameters."""
 
     pairs: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, query: bytes) -> Asked:
-        """Raises `Refused` for what no parameter can be: too much, too long, or no text."""
+    def of(cls, query: bytes) -> QueryParams:
+        """Raises `ApiError` for what no parameter can be: too much, too long, or no text."""
         pairs = text_fields(query, max_fields=_MAX_FIELDS)
         for name, value in pairs:
             if len(name) > _MAX_NAME:
-                raise Refused(400, {"detail": "The name of a parameter is too long."})
+                raise ApiError(400, {"detail": "The name of a parameter is too long."})
             if len(value) > MAX_VALUE:
-                raise Refused(400, {name: [f"At most {MAX_VALUE} characters are taken."]})
+                raise ApiError(400, {name: [f"At most {MAX_VALUE} characters are taken."]})
             if "\0" in value:
-                raise Refused(400, {name: ["Null characters are not allowed."]})
+                raise ApiError(400, {name: ["Null characters are not allowed."]})
         return cls(tuple(pairs))
 
     def all(self, name: str) -> list[str]:
         """Every value given. Clients send empty ones for filters that are not set."""
         found = [value for key, value in self.pairs if key == name and value.strip()]
         if len(found) > MAX_VALUES:
-            raise Refused(400, {name: [f"At most {MAX_VALUES} values are taken."]})
+            raise ApiError(400, {name: [f"At most {MAX_VALUES} values are taken."]})
         return found
 
     def last(self, name: str) -> str | None:
@@ -111,7 +111,7 @@ class Asked:
 
     def flag(self, name: str) -> bool | None:
         value = self.last(name)
-        return None if value is None else flag(name, value)
+        return None if value is None else parse_flag(name, value)
 
     def moment(self, name: str) -> datetime | None:
         value = self.last(name)
@@ -122,29 +122,29 @@ class Asked:
         order = self.last("order") or default
         field = order.removeprefix("-")
         if field not in orders:
-            raise Refused(400, {"order": [f"{order!r} is none of {', '.join(sorted(orders))}."]})
+            raise ApiError(400, {"order": [f"{order!r} is none of {', '.join(sorted(orders))}."]})
         number = _number("page", self.last("page") or "1")
         size = min(_number("per_page", self.last("per_page") or "30"), most)
         if number < 1 or size < 1:
             name = "page" if number < 1 else "per_page"
-            raise Refused(400, {name: ["This must be 1 or more."]})
+            raise ApiError(400, {name: ["This must be 1 or more."]})
         if number * size > _FARTHEST:
             raise invalid_page()
         return Page(number, size, field, order.startswith("-"))
 
 
-def invalid_page() -> Refused:
-    return Refused(404, {"detail": "Invalid page."})
+def invalid_page() -> ApiError:
+    return ApiError(404, {"detail": "Invalid page."})
 
 
-def flag(name: str, value: str) -> bool:
+def parse_flag(name: str, value: str) -> bool:
     """As clients spell it: pwclient says `yes`."""
     word = value.strip().lower()
     if word in ("true", "1", "yes", "on", "y", "t"):
         return True
     if word in ("false", "0", "no", "off", "n", "f"):
         return False
-    raise Refused(400, {name: [f"{value!r} is neither true nor false."]})
+    raise ApiError(400, {name: [f"{value!r} is neither true nor false."]})
 
 
 def msgid(value: str) -> str:
@@ -158,7 +158,7 @@ def is_number(value: str) -> bool:
 
 def _number(name: str, value: str) -> int:
     if not is_number(value.strip()):
-        raise Refused(400, {name: [f"{value!r} is no number."]})
+        raise ApiError(400, {name: [f"{value!r} is no number."]})
     return int(value)
 
 
@@ -173,7 +173,7 @@ def _moment(name: str, value: str) -> datetime:
         if found.tzinfo is not None:
             found = found.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
-        raise Refused(400, {name: [f"{value!r} is no date or time in ISO 8601."]}) from None
+        raise ApiError(400, {name: [f"{value!r} is no date or time in ISO 8601."]}) from None
     return found
 
 
@@ -182,7 +182,7 @@ def slug(value: str) -> str:
     return re.sub(r"[\s_]+", "-", value.strip().lower())
 
 
-def chosen(values: Sequence[str]) -> tuple[list[int], list[str]]:
+def choose_order(values: Sequence[str]) -> tuple[list[int], list[str]]:
     """Values that are row numbers, and those that are names."""
     return [int(one) for one in values if is_number(one)], [
         one for one in values if not is_number(one)

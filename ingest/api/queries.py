@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, false, func, or_, select
 
-from ingest.api.params import Asked, Page, Refused, chosen, msgid, slug
+from ingest.api.params import ApiError, Page, QueryParams, choose_order, msgid, slug
 from ingest.config.file import Config
 from ingest.store import schema
 from ingest.store.sql import InOrder
@@ -22,7 +22,7 @@ Condition = ColumnElement[bool]
 _message, _posting, _member = schema.message.c, schema.posting.c, schema.member.c
 
 
-def lists_asked(connection: Connection, asked: Asked, config: Config) -> list[int] | None:
+def lists_condition(connection: Connection, asked: QueryParams, config: Config) -> list[int] | None:
     """The rows of the lists that `project` names, by number or link name; None for all.
 
     A name that neither the store nor the configuration knows is refused: an empty list would
@@ -31,7 +31,7 @@ def lists_asked(connection: Connection, asked: Asked, config: Config) -> list[in
     values = asked.all("project")
     if not values:
         return None
-    numbers, names = chosen(values)
+    numbers, names = choose_order(values)
     list_ = schema.list_.c
     rows = {row.list_id: row.id for row in connection.execute(select(list_.id, list_.list_id))}
     named = {name: config.called(name, rows) for name in names}
@@ -39,16 +39,16 @@ def lists_asked(connection: Connection, asked: Asked, config: Config) -> list[in
     unknown = [name for name, ids in named.items() if not ids]
     unknown += [str(one) for one in numbers if one not in known]
     if unknown:
-        raise Refused(400, {"project": [f"There is no project {unknown[0]!r}."]})
+        raise ApiError(400, {"project": [f"There is no project {unknown[0]!r}."]})
     return numbers + [rows[one] for ids in named.values() for one in ids if one in rows]
 
 
-def people_asked(connection: Connection, asked: Asked) -> list[int] | None:
+def people_condition(connection: Connection, asked: QueryParams) -> list[int] | None:
     """The rows of the people that `submitter` names: by number, by address, by part of a name."""
     values = asked.all("submitter")
     if not values:
         return None
-    numbers, names = chosen(values)
+    numbers, names = choose_order(values)
     person = schema.person.c
     said = [
         func.lower(person.email) == one.lower()
@@ -61,18 +61,20 @@ def people_asked(connection: Connection, asked: Asked) -> list[int] | None:
     return numbers + list(connection.execute(select(person.id).where(or_(*said))).scalars())
 
 
-def accounts_asked(connection: Connection, asked: Asked, name: str) -> list[int] | None:
+def accounts_condition(connection: Connection, asked: QueryParams, name: str) -> list[int] | None:
     """The rows of the accounts that a parameter names: by number, by name or by address."""
     values = asked.all(name)
     if not values:
         return None
-    numbers, names = chosen(values)
+    numbers, names = choose_order(values)
     account = schema.account.c
     query = select(account.id).where(account.name.in_(names) | account.email.in_(names))
     return numbers + list(connection.execute(query).scalars())
 
 
-def patches(connection: Connection, asked: Asked, page: Page, config: Config) -> list[int]:
+def patch_conditions(
+    connection: Connection, asked: QueryParams, page: Page, config: Config
+) -> list[int]:
     patch = schema.patch.c
     conditions = _of_messages(connection, asked, patch.message_id, patch.name, config)
     if states := asked.all("state"):
@@ -81,7 +83,7 @@ def patches(connection: Connection, asked: Asked, page: Page, config: Config) ->
         conditions.append(patch.archived.is_(archived))
     if hashes := asked.all("hash"):
         conditions.append(patch.hash.in_([one.lower() for one in hashes]))
-    if (delegates := accounts_asked(connection, asked, "delegate")) is not None:
+    if (delegates := accounts_condition(connection, asked, "delegate")) is not None:
         conditions.append(patch.delegate_id.in_(delegates))
     orders = {
         "id": patch.message_id,
@@ -100,7 +102,9 @@ def patches(connection: Connection, asked: Asked, page: Page, config: Config) ->
 PATCH_ORDERS = ("id", "name", "date", "submitter", "state", "archived", "delegate", "hash")
 
 
-def covers(connection: Connection, asked: Asked, page: Page, config: Config) -> list[int]:
+def cover_conditions(
+    connection: Connection, asked: QueryParams, page: Page, config: Config
+) -> list[int]:
     cover = schema.cover.c
     conditions = _of_messages(connection, asked, cover.message_id, cover.name, config)
     orders = {
@@ -116,10 +120,12 @@ def covers(connection: Connection, asked: Asked, page: Page, config: Config) -> 
 COVER_ORDERS = ("id", "name", "date", "submitter")
 
 
-def series(connection: Connection, asked: Asked, page: Page, config: Config) -> list[int]:
+def find_series_ids(
+    connection: Connection, asked: QueryParams, page: Page, config: Config
+) -> list[int]:
     one = schema.series.c
     conditions: list[Condition] = []
-    if (lists := lists_asked(connection, asked, config)) is not None:
+    if (lists := lists_condition(connection, asked, config)) is not None:
         # Read from its members, of whom there are few: the planner, which has no statistics, would
         # go through all postings of the list for each series.
         postings = InOrder(schema.member, schema.posting, _posting.message_id == _member.message_id)
@@ -129,7 +135,7 @@ def series(connection: Connection, asked: Asked, page: Page, config: Config) -> 
             .where(_member.series_id == one.id, _posting.list_id.in_(lists))
         )
         conditions.append(posted.exists())
-    if (people := people_asked(connection, asked)) is not None:
+    if (people := people_condition(connection, asked)) is not None:
         conditions.append(one.person_id.in_(people))
     if word := asked.last("q"):
         conditions.append(one.name.icontains(word, autoescape=True))
@@ -147,7 +153,7 @@ def series(connection: Connection, asked: Asked, page: Page, config: Config) -> 
 SERIES_ORDERS = ("id", "name", "date", "submitter", "received_all")
 
 
-def comments(connection: Connection, parent: int, page: Page) -> list[int]:
+def comment_ids(connection: Connection, parent: int, page: Page) -> list[int]:
     comment = schema.comment.c
     orders = {"id": comment.message_id, "date": _message.date}
     under = [comment.parent_id == parent]
@@ -155,10 +161,10 @@ def comments(connection: Connection, parent: int, page: Page) -> list[int]:
     return _page(connection, source, comment.message_id, under, orders, page)
 
 
-def checks(connection: Connection, message_id: int, asked: Asked, page: Page) -> list[int]:
+def check_ids(connection: Connection, message_id: int, asked: QueryParams, page: Page) -> list[int]:
     check = schema.check.c
     conditions: list[Condition] = [check.message_id == message_id]
-    if (users := accounts_asked(connection, asked, "user")) is not None:
+    if (users := accounts_condition(connection, asked, "user")) is not None:
         conditions.append(check.account_id.in_(users))
     if states := asked.all("state"):
         conditions.append(check.state.in_([one.lower() for one in states]))
@@ -170,7 +176,7 @@ def checks(connection: Connection, message_id: int, asked: Asked, page: Page) ->
 
 
 def named(
-    connection: Connection, table: Any, columns: tuple[Any, ...], asked: Asked, page: Page
+    connection: Connection, table: Any, columns: tuple[Any, ...], asked: QueryParams, page: Page
 ) -> list[int]:
     """Rows of people and the like, by a part of any of these columns."""
     conditions: list[Condition] = []
@@ -184,11 +190,11 @@ def named(
 
 
 def _of_messages(
-    connection: Connection, asked: Asked, own: Any, name: Any, config: Config
+    connection: Connection, asked: QueryParams, own: Any, name: Any, config: Config
 ) -> list[Condition]:
     """What patches and covers can be asked for alike."""
     conditions: list[Condition] = []
-    if (lists := lists_asked(connection, asked, config)) is not None:
+    if (lists := lists_condition(connection, asked, config)) is not None:
         posted = select(_posting.mail_id).where(
             _posting.message_id == own, _posting.list_id.in_(lists)
         )
@@ -196,7 +202,7 @@ def _of_messages(
     if (in_series := asked.numbers("series")) is not None:
         members = select(_member.message_id).where(_member.series_id.in_(in_series))
         conditions.append(own.in_(members))
-    if (people := people_asked(connection, asked)) is not None:
+    if (people := people_condition(connection, asked)) is not None:
         conditions.append(_message.person_id.in_(people))
     if ids := asked.all("msgid"):
         conditions.append(_message.msgid.in_([msgid(one) for one in ids]))
@@ -205,7 +211,7 @@ def _of_messages(
     return conditions + dated(asked, _message.date)
 
 
-def dated(asked: Asked, column: Any) -> list[Condition]:
+def dated(asked: QueryParams, column: Any) -> list[Condition]:
     """From `since` on, and before `before`."""
     found: list[Condition] = []
     if (since := asked.moment("since")) is not None:
@@ -215,7 +221,7 @@ def dated(asked: Asked, column: Any) -> list[Condition]:
     return found
 
 
-def _with_message(table: FromClause, own: Any, asked: Asked, page: Page) -> FromClause:
+def _with_message(table: FromClause, own: Any, asked: QueryParams, page: Page) -> FromClause:
     """The table, joined with its messages where something of these is asked for: far pages of
     a plain list would look up each message that they skip."""
     needed = page.field in ("date", "submitter") or any(

@@ -10,7 +10,7 @@ from collections import OrderedDict
 _MOST = 10_000
 
 
-class Buckets:
+class RateLimiter:
     """`rate`: requests a second; `burst`: how many may come at once.
 
     Belongs to the thread of the server's event loop, and has no lock.

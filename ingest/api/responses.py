@@ -9,26 +9,28 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from ingest.api.params import Asked, Page, Refused
+from ingest.api.params import ApiError, Page, QueryParams
 
 # What is downloaded is others' mail: no browser is to take it for a page.
 _PLAINLY = {"X-Content-Type-Options": "nosniff"}
 
 
-class Json(Response):
+class JsonResponse(Response):
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
-def paged(records: Sequence[Any], asked: Asked, page: Page, url: str, *, more: bool) -> Response:
+def page_response(
+    records: Sequence[Any], asked: QueryParams, page: Page, url: str, *, more: bool
+) -> Response:
     """A list, with where the pages beside it are.
 
     pwclient finds the header by its spelling, `Link`, and takes `rel="next"` only where it
     stands first; Starlette would spell it in small letters.
     """
-    answer = Json(records, headers=_PLAINLY)
+    answer = JsonResponse(records, headers=_PLAINLY)
     links = [_link(asked, page.number + 1, url, "next")] if more else []
     if page.number > 1:
         links.append(_link(asked, page.number - 1, url, "prev"))
@@ -37,13 +39,13 @@ def paged(records: Sequence[Any], asked: Asked, page: Page, url: str, *, more: b
     return answer
 
 
-def _link(asked: Asked, number: int, url: str, rel: str) -> str:
+def _link(asked: QueryParams, number: int, url: str, rel: str) -> str:
     # Quoted throughout: a comma would part the links.
     pairs = [pair for pair in asked.pairs if pair[0] != "page"]
     return f'<{url}?{urlencode([*pairs, ("page", str(number))])}>; rel="{rel}"'
 
 
-def download(text: str, name: str, *, media_type: str = "text/plain") -> Response:
+def download_response(text: str, name: str, *, media_type: str = "text/plain") -> Response:
     """A file: clients call what they save as this does."""
     return Response(
         text.encode("utf-8", "surrogateescape"),
@@ -52,6 +54,6 @@ def download(text: str, name: str, *, media_type: str = "text/plain") -> Respons
     )
 
 
-def refused(why: Refused) -> Response:
+def error_response(why: ApiError) -> Response:
     headers = {"Retry-After": str(why.body.get("wait", 1))} if why.status == 429 else {}
-    return Json(why.body, status_code=why.status, headers=headers)
+    return JsonResponse(why.body, status_code=why.status, headers=headers)

@@ -12,21 +12,23 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ingest.api.prefetch import Around, around
-from ingest.api.urls import Site, path_of
+from ingest.api.prefetch import Prefetched, prefetch
+from ingest.api.urls import UrlBuilder, path_of
 from ingest.config.file import Config
-from ingest.mail.parse import parse
-from ingest.reports.export import when
+from ingest.mail.parse import parse_message
+from ingest.reports.export import format_date
 from ingest.store.activity.accounts import Account
 from ingest.store.activity.checks import Check
 from ingest.store.read import messages
 from ingest.store.read.messages import ListRow, MessageRow, SeriesRow
-from ingest.store.read.summaries import Stub
+from ingest.store.read.summaries import MessageSummary
 
-Json = dict[str, Any]
+JsonObject = dict[str, Any]
 
 
-def record(connection: Connection, row: MessageRow, config: Config, *, base: str) -> Json:
+def message_json(
+    connection: Connection, row: MessageRow, config: Config, *, base: str
+) -> JsonObject:
     """The detail record of a patch, a cover, a comment or any other message, as version 1.2
     has it.
 
@@ -34,33 +36,41 @@ def record(connection: Connection, row: MessageRow, config: Config, *, base: str
     Patchwork's comes in the shape of a comment.
     """
     raw = messages.raw_mail(connection, row.mail_id)
-    return detail(row, around(connection, [row], dated=False), raw, Site(base, config))
+    return message_detail_json(
+        row, prefetch(connection, [row], dated=False), raw, UrlBuilder(base, config)
+    )
 
 
-def detail(row: MessageRow, near: Around, raw: bytes, site: Site) -> Json:
+def message_detail_json(
+    row: MessageRow, near: Prefetched, raw: bytes, site: UrlBuilder
+) -> JsonObject:
     """A message's whole record. `raw`: its mail."""
     match row.outcome:
         case "patch":
             return {
-                **patch(row, near, site),
-                "headers": headers(raw),
+                **patch_json(row, near, site),
+                "headers": headers_json(raw),
                 "content": row.content,
                 "diff": row.diff,
                 "prefixes": list(row.prefixes),
             }
         case "cover":
-            return {**cover(row, near, site), "headers": headers(raw), "content": row.content}
+            return {
+                **cover_json(row, near, site),
+                "headers": headers_json(raw),
+                "content": row.content,
+            }
         case _:
-            return comment(row, near, raw, site)
+            return comment_json(row, near, raw, site)
 
 
-def headers(raw: bytes) -> dict[str, str | list[str]]:
+def headers_json(raw: bytes) -> dict[str, str | list[str]]:
     """Headers as they came, in order of first appearance; repeated ones as a list.
 
     Names that differ in case alone are one header, under the spelling that came first.
     """
     found: dict[str, tuple[str, list[str]]] = {}
-    for name, value in parse(raw).headers:
+    for name, value in parse_message(raw).headers:
         found.setdefault(name.lower(), (name, []))[1].append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in found.values()}
 
@@ -68,7 +78,7 @@ def headers(raw: bytes) -> dict[str, str | list[str]]:
 # --- what lists hold -------------------------------------------------------------------------
 
 
-def patch(row: MessageRow, near: Around, site: Site) -> Json:
+def patch_json(row: MessageRow, near: Prefetched, site: UrlBuilder) -> JsonObject:
     return site.trim(
         "patch",
         {
@@ -85,20 +95,20 @@ def patch(row: MessageRow, near: Around, site: Site) -> Json:
             "state": row.standing,
             "archived": row.archived,
             "hash": row.hash,
-            "submitter": submitter(row, site),
-            "delegate": user(near.delegates.get(row.delegate_id or 0), site),
+            "submitter": submitter_json(row, site),
+            "delegate": user_json(near.delegates.get(row.delegate_id or 0), site),
             "mbox": site.mbox("patch", row.lists, row.msgid, row.variant, row.id),
             "series": _series(row, near, site),
             "comments": site.plain("patches", row.id, "comments"),
             "check": near.checks.get(row.id, "pending"),
             "checks": site.plain("patches", row.id, "checks"),
             "tags": {},
-            "related": [stub(one, near, site) for one in near.related.get(row.id, ())],
+            "related": [summary_json(one, near, site) for one in near.related.get(row.id, ())],
         },
     )
 
 
-def cover(row: MessageRow, near: Around, site: Site) -> Json:
+def cover_json(row: MessageRow, near: Prefetched, site: UrlBuilder) -> JsonObject:
     return site.trim(
         "cover",
         {
@@ -110,7 +120,7 @@ def cover(row: MessageRow, near: Around, site: Site) -> Json:
             "list_archive_url": site.archive(row.lists, row.msgid),
             "date": _date(row.date, row.mail_id, near),
             "name": row.name,
-            "submitter": submitter(row, site),
+            "submitter": submitter_json(row, site),
             "mbox": site.mbox("cover", row.lists, row.msgid, row.variant, row.id),
             "series": _series(row, near, site),
             "comments": site.plain("covers", row.id, "comments"),
@@ -118,20 +128,20 @@ def cover(row: MessageRow, near: Around, site: Site) -> Json:
     )
 
 
-def comment(
-    row: MessageRow, near: Around, raw: bytes, site: Site, *, under: str | None = None
-) -> Json:
+def comment_json(
+    row: MessageRow, near: Prefetched, raw: bytes, site: UrlBuilder, *, under: str | None = None
+) -> JsonObject:
     """`under`: `patches` or `covers`, where it is known what the comment is shown under."""
-    made: Json = {
+    made: JsonObject = {
         "id": row.id,
         "web_url": site.message("comment", row.lists, row.msgid),
         "msgid": row.msgid,
         "list_archive_url": site.archive(row.lists, row.msgid),
         "date": _date(row.date, row.mail_id, near),
         "subject": row.subject,
-        "submitter": submitter(row, site),
+        "submitter": submitter_json(row, site),
         "content": row.content,
-        "headers": headers(raw),
+        "headers": headers_json(raw),
     }
     if under is not None and site.since((1, 3)):
         made = {
@@ -143,7 +153,9 @@ def comment(
     return site.trim("comment", made)
 
 
-def series(row: SeriesRow, parts: list[Stub], near: Around, site: Site) -> Json:
+def series_json(
+    row: SeriesRow, parts: list[MessageSummary], near: Prefetched, site: UrlBuilder
+) -> JsonObject:
     """`parts`: its cover, where it has come, and its patches in order."""
     lists = next((one.lists for one in parts if one.lists), ())
     covers = [one for one in parts if one.id == row.cover_id]
@@ -161,7 +173,7 @@ def series(row: SeriesRow, parts: list[Stub], near: Around, site: Site) -> Json:
             "web_url": _series_page(row, lists, site),
             "project": _project(lists, site),
             "name": row.name,
-            "date": when(date),
+            "date": format_date(date),
             "submitter": {
                 "id": row.person_id,
                 "url": site.url("people", row.person_id),
@@ -173,13 +185,13 @@ def series(row: SeriesRow, parts: list[Stub], near: Around, site: Site) -> Json:
             "received_total": row.received_total,
             "received_all": row.received_all,
             "mbox": f"{site.base}/series/{row.id}/mbox/",
-            "cover_letter": stub(covers[0], near, site) if covers else None,
-            "patches": [stub(one, near, site) for one in patches],
+            "cover_letter": summary_json(covers[0], near, site) if covers else None,
+            "patches": [summary_json(one, near, site) for one in patches],
         },
     )
 
 
-def project(row: ListRow, site: Site) -> Json:
+def project_json(row: ListRow, site: UrlBuilder) -> JsonObject:
     """A list as Patchwork's project, as other records have it."""
     known = site.config.find(row.list_id)
     return site.trim(
@@ -201,11 +213,11 @@ def project(row: ListRow, site: Site) -> Json:
     )
 
 
-def check(one: Check, by: Account | None, site: Site) -> Json:
+def check_json(one: Check, by: Account | None, site: UrlBuilder) -> JsonObject:
     return {
         "id": one.id,
         "url": site.url("patches", one.message_id, "checks", one.id),
-        "user": user(by, site),
+        "user": user_json(by, site),
         "date": one.date.isoformat(),
         "state": one.state,
         "target_url": one.target_url or None,
@@ -217,7 +229,7 @@ def check(one: Check, by: Account | None, site: Site) -> Json:
 # --- what is mentioned -----------------------------------------------------------------------
 
 
-def stub(one: Stub, near: Around, site: Site) -> Json:
+def summary_json(one: MessageSummary, near: Prefetched, site: UrlBuilder) -> JsonObject:
     """A patch or cover as other records mention it."""
     kind, many = ("cover", "covers") if one.outcome == "cover" else ("patch", "patches")
     return site.trim(
@@ -235,14 +247,14 @@ def stub(one: Stub, near: Around, site: Site) -> Json:
     )
 
 
-def series_stub(one: SeriesRow, lists: tuple[ListRow, ...], site: Site) -> Json:
+def series_summary_json(one: SeriesRow, lists: tuple[ListRow, ...], site: UrlBuilder) -> JsonObject:
     return site.trim(
         "series",
         {
             "id": one.id,
             "url": site.url("series", one.id),
             "web_url": _series_page(one, lists, site),
-            "date": when(one.date),
+            "date": format_date(one.date),
             "name": one.name,
             "version": one.version,
             "mbox": f"{site.base}/series/{one.id}/mbox/",
@@ -250,7 +262,7 @@ def series_stub(one: SeriesRow, lists: tuple[ListRow, ...], site: Site) -> Json:
     )
 
 
-def submitter(row: MessageRow, site: Site) -> Json:
+def submitter_json(row: MessageRow, site: UrlBuilder) -> JsonObject:
     """A message's submitter as Patchwork's person."""
     return {
         "id": row.person_id,
@@ -260,7 +272,7 @@ def submitter(row: MessageRow, site: Site) -> Json:
     }
 
 
-def user(one: Account | None, site: Site) -> Json | None:
+def user_json(one: Account | None, site: UrlBuilder) -> JsonObject | None:
     if one is None:
         return None
     return {
@@ -273,24 +285,24 @@ def user(one: Account | None, site: Site) -> Json | None:
     }
 
 
-def _project(lists: tuple[ListRow, ...], site: Site) -> Json | None:
+def _project(lists: tuple[ListRow, ...], site: UrlBuilder) -> JsonObject | None:
     """The first of its lists; None for mail that names none."""
-    return project(lists[0], site) if lists else None
+    return project_json(lists[0], site) if lists else None
 
 
-def _series(row: MessageRow, near: Around, site: Site) -> list[Json]:
+def _series(row: MessageRow, near: Prefetched, site: UrlBuilder) -> list[JsonObject]:
     """At most one: a message belongs to one series."""
     one = near.series.get(row.series_id or 0)
     if one is None:
         return []
-    made = series_stub(one, row.lists, site)
+    made = series_summary_json(one, row.lists, site)
     return [{**made, "date": made["date"] or _date(row.date, row.mail_id, near)}]
 
 
-def _series_page(row: SeriesRow, lists: tuple[ListRow, ...], site: Site) -> str:
+def _series_page(row: SeriesRow, lists: tuple[ListRow, ...], site: UrlBuilder) -> str:
     link = site.link_name(lists[0]) if lists else "-"
     return f"{site.base}{path_of('project', link, 'list')}?series={row.id}"
 
 
-def _date(date: datetime | None, mail_id: int, near: Around) -> str | None:
-    return when(date or near.came.get(mail_id))
+def _date(date: datetime | None, mail_id: int, near: Prefetched) -> str | None:
+    return format_date(date or near.came.get(mail_id))

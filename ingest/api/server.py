@@ -16,12 +16,12 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.api.app import STATEMENT_TIMEOUT, make_app
-from ingest.api.webhooks import Hooks
+from ingest.api.webhooks import Webhooks
 from ingest.clock import utcnow
 from ingest.config.file import API_SOCKET_MODE, ApiConfig, Config
 from ingest.config.values import UnixAddress
-from ingest.net.bind import ListenError, bind
-from ingest.store.activity.events import behind, follow, publish
+from ingest.net.bind import ListenError, bind_sockets
+from ingest.store.activity.events import is_behind, publish_events, start_recording_events
 from ingest.store.engine import write_transaction
 from ingest.store.read.text_search import index_words
 
@@ -51,7 +51,7 @@ class ApiServer:
         self._engine = engine
         self._configured = configured
         try:
-            self._bound = bind(settings.listen, mode=API_SOCKET_MODE)
+            self._bound = bind_sockets(settings.listen, mode=API_SOCKET_MODE)
         except ListenError as error:
             raise ListenError(f"cannot serve the API at {error}") from None
         self._server = uvicorn.Server(
@@ -107,20 +107,20 @@ class ApiServer:
     def _publish(self) -> None:
         def publish_all() -> None:
             with self._engine.connect() as connection:
-                waiting = behind(connection)
+                waiting = is_behind(connection)
             if waiting:
                 with write_transaction(self._engine) as connection:
-                    follow(connection, now=utcnow())
+                    start_recording_events(connection, now=utcnow())
             while waiting and not self._ending.is_set():
                 with write_transaction(self._engine) as connection:
-                    waiting = publish(connection, now=utcnow()) > 0
+                    waiting = publish_events(connection, now=utcnow()) > 0
 
         with contextlib.suppress(SQLAlchemyError):  # at the next start, then
             index_words(self._engine)
         self._again_and_again(publish_all)
 
     def _tell(self) -> None:
-        Hooks(self._engine, self._configured).run(self._ending)
+        Webhooks(self._engine, self._configured).run(self._ending)
 
     def _again_and_again(self, task: Callable[[], None]) -> None:
         while not self._ending.wait(_TICK):

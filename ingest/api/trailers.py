@@ -18,7 +18,7 @@ from ingest.store.sql import is_any
 
 
 @dataclass(frozen=True, slots=True)
-class Given:
+class ReplyTrailer:
     """`to`: the row of the patch or cover that it was given to; `where`: the reply's key."""
 
     trailer: Trailer
@@ -27,7 +27,7 @@ class Given:
     by: Address
 
 
-def given(connection: Connection, message_ids: Iterable[int]) -> list[Given]:
+def trailers_from_replies(connection: Connection, message_ids: Iterable[int]) -> list[ReplyTrailer]:
     """The trailers in replies to these patches and covers, the oldest reply first."""
     comment, message = schema.comment.c, schema.message.c
     query = (
@@ -41,7 +41,9 @@ def given(connection: Connection, message_ids: Iterable[int]) -> list[Given]:
         connection.execute(query), key=lambda row: (row.date is None, row.date, row.msgid)
     )
     found = []
-    for reply in messages.messages(connection, [row.id for row in replies]):
+    for reply in messages.read_messages(connection, [row.id for row in replies]):
         assert reply.parent_id is not None
-        found += [Given(one, reply.parent_id, reply.key, reply.submitter) for one in reply.trailers]
+        found += [
+            ReplyTrailer(one, reply.parent_id, reply.key, reply.submitter) for one in reply.trailers
+        ]
     return found

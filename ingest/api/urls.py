@@ -69,7 +69,7 @@ def msgid_of(name: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class UrlBuilder:
     """`base`: the server's URL without a slash at its end; `version` None: none was asked for,
     which is the newest."""
 

@@ -38,8 +38,8 @@ import httpx
 from sqlalchemy import Connection, Engine, Row, func, insert, select, update
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 
-from ingest.api.event_payloads import events
-from ingest.api.urls import Site
+from ingest.api.event_payloads import event_payloads
+from ingest.api.urls import UrlBuilder
 from ingest.clock import utcnow
 from ingest.config.file import ApiConfig, Config
 from ingest.store import schema
@@ -57,7 +57,7 @@ _LET_GO = 1.0  # seconds in which the threads end
 _GLANCE = 0.1  # seconds between two looks, in an attempt, whether it is to end
 
 
-class Hooks:
+class Webhooks:
     """The receivers that are configured, each followed by a thread of its own.
 
     `clock`: the time, in UTC; `patience`: seconds for a whole attempt.
@@ -133,8 +133,8 @@ class Hooks:
             if row is not None and row.due > now:
                 return False
             numbers = _next(connection, row.number) if row is not None else []
-            site = Site(settings.url or "http://localhost:8000", config, None)
-            said = events(connection, numbers, site) if numbers else []
+            site = UrlBuilder(settings.url or "http://localhost:8000", config, None)
+            said = event_payloads(connection, numbers, site) if numbers else []
         if row is None:
             self._add(url, now)
             return False

@@ -11,7 +11,7 @@ from contextlib import contextmanager
 import click
 
 from ingest.cli.standard import discard_output, discard_unwritable
-from ingest.cli.terminal import safe_line
+from ingest.cli.terminal import escape_line
 
 # What a write to standard output fails with, which names no file.
 _OUTPUT_LOST = (errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC)
@@ -57,7 +57,7 @@ def one_line_errors() -> Iterator[None]:
 
 def say(text: str) -> None:
     """Print one line on standard error, which may quote what other people wrote."""
-    click.echo(f"ingest: {safe_line(text)}", err=True)
+    click.echo(f"ingest: {escape_line(text)}", err=True)
 
 
 def _one_line(wrong: click.ClickException) -> str:
@@ -75,7 +75,7 @@ def _explained(error: Exception) -> tuple[str, int]:
     from ingest.net.bind import ListenError
     from ingest.replay.process_pool import ParserError
     from ingest.sources.source import SourceError
-    from ingest.store.engine import StoreError, one_line
+    from ingest.store.engine import StoreError, error_line
     from ingest.store.inbox.codec import DamagedRawError
 
     match error:
@@ -84,7 +84,7 @@ def _explained(error: Exception) -> tuple[str, int]:
         case DamagedRawError():
             return str(error), 1
         case DBAPIError():
-            return f"the database failed: {one_line(error)}; what was stored before stands", 1
+            return f"the database failed: {error_line(error)}; what was stored before stands", 1
         case OSError() if error.filename is None and error.errno in _OUTPUT_LOST:
             return f"cannot write: {error.strerror}", 1
         case OSError():

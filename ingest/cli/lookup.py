@@ -12,22 +12,22 @@ from ingest.store.read.messages import MessageRow, SeriesRow
 from ingest.store.verify import consistency
 
 
-def message(connection: Connection, name: str) -> MessageRow:
+def lookup_message(connection: Connection, name: str) -> MessageRow:
     """The message of that Message-ID. Where several mails share it, the one that it belongs
     to; the others are named by what `ingest show` says of them."""
-    for row in messages.messages(connection, messages.find_message(connection, name)):
+    for row in messages.read_messages(connection, messages.find_message(connection, name)):
         return row
     raise click.ClickException(f"no message {name} in the store")
 
 
-def series(connection: Connection, name: str) -> SeriesRow:
+def lookup_series(connection: Connection, name: str) -> SeriesRow:
     """The series of that key or number, or that the message of that Message-ID is in."""
     found: list[SeriesRow] = []
     if name.isdecimal():
         if len(name) <= 18:  # more digits than any row's number has
             found = messages.series_where(connection, schema.series.c.id == int(name))
     else:
-        for row in messages.messages(connection, messages.find_message(connection, name)):
+        for row in messages.read_messages(connection, messages.find_message(connection, name)):
             if row.series_id is not None:
                 found = messages.series_where(connection, schema.series.c.id == row.series_id)
                 break
@@ -38,6 +38,6 @@ def series(connection: Connection, name: str) -> SeriesRow:
 
 def lists(connection: Connection, config: Config, name: str) -> tuple[str, ...]:
     """The ids of the lists of that id or link name, configured or stored; at least one."""
-    if ids := config.called(name, consistency.list_ids(connection)):
+    if ids := config.called(name, consistency.read_list_ids(connection)):
         return ids
     raise click.ClickException(f"no list is called {name}; a list is known once mail of it is")

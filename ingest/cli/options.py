@@ -17,7 +17,7 @@ from ingest.sources.source import printable
 from ingest.store.engine import NoStoreError, StoreError, open_store
 
 if TYPE_CHECKING:
-    from ingest.replay.replay import Ask
+    from ingest.replay.replay import DnsLookup
 
 DEFAULT_DATABASE = "sqlite:///ingest.db"
 # A file that may be anywhere and of any name; the command itself says what is wrong with it.
@@ -31,8 +31,8 @@ def list_ids(
 ) -> tuple[str, ...]:
     """The callback of an option that names lists."""
     try:
-        return tuple(values.list_id(one) for one in names)
-    except values.Unfit as error:
+        return tuple(values.parse_list_id(one) for one in names)
+    except values.InvalidValue as error:
         raise click.BadParameter(f"must be {error}") from None
 
 
@@ -58,7 +58,7 @@ def _is_utf8(word: str) -> bool:
     return not any("\ud800" <= char <= "\udfff" for char in word)
 
 
-class Settings:
+class CommandSettings:
     """Database and configuration, as options, environment and file say; opened when asked."""
 
     def __init__(self, database: str | None, config: str | None) -> None:
@@ -130,7 +130,7 @@ def _url_in(path: Path) -> str | None:
     return url
 
 
-def asker(trust: TrustConfig) -> Ask:
+def asker(trust: TrustConfig) -> DnsLookup:
     """What asks DNS for keys, as the configuration says. Raises `ConfigError` where nobody can
     be asked."""
     from ingest.trust.dns import Resolver, Servers
@@ -153,7 +153,7 @@ def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
     ) -> Any:
         refuse_unfit_words(ctx)
         outer = ctx.find_object(dict) or {}
-        settings = Settings(database or outer.get("database"), config or outer.get("config"))
+        settings = CommandSettings(database or outer.get("database"), config or outer.get("config"))
         return command(settings, **arguments)
 
     return with_settings

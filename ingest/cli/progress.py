@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.terminal import safe_line
+from ingest.cli.terminal import escape_line
 
 if TYPE_CHECKING:
     from ingest.sources.source import Source
@@ -34,4 +34,4 @@ def progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]:
 
 def say_left_out(what: str) -> None:
     """Report an entry of an archive that is not read, on standard error."""
-    click.echo(f"ingest: {safe_line(what)}; left out", err=True)
+    click.echo(f"ingest: {escape_line(what)}; left out", err=True)

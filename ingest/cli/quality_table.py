@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from ingest.cli.terminal import safe_line
-from ingest.reports.export import number
-from ingest.reports.quality import Quality, Why
+from ingest.cli.terminal import escape_line
+from ingest.reports.export import count_text
+from ingest.reports.quality import IncompleteReason, Quality
 from ingest.store.read.messages import SeriesRow
 
 
-def as_text(quality: Quality) -> Iterator[str]:
+def quality_text(quality: Quality) -> Iterator[str]:
     """For a person: counts, then the incomplete and the doubtful by Message-ID."""
     torn = len(quality.incomplete)
     partial = f"{quality.partial} partial re-rolls"
@@ -21,7 +21,7 @@ def as_text(quality: Quality) -> Iterator[str]:
     yield "How messages came into their series:"
     for rule, count in sorted(quality.rules.items(), key=lambda item: (-item[1], item[0])):
         yield f"  {count:>7}  {rule}"
-    for why in Why:
+    for why in IncompleteReason:
         some = [one for one in quality.incomplete if one.why is why]
         if some:
             yield ""
@@ -31,15 +31,15 @@ def as_text(quality: Quality) -> Iterator[str]:
                 more = ", …" if len(one.missing) > 10 else ""
                 yield f"  {_line(one.series)}"
                 what = f"; {one.what}" if one.what else ""
-                yield safe_line(f"      missing {shown}{more}{what}")
+                yield escape_line(f"      missing {shown}{more}{what}")
     yield ""
     yield f"Worth a look, {len(quality.doubtful)}:"
     for doubt in quality.doubtful:
         yield f"  {_line(doubt.series)}"
-        yield safe_line(f"      {', '.join(doubt.signs)}")
+        yield escape_line(f"      {', '.join(doubt.signs)}")
 
 
-def as_json(quality: Quality) -> dict[str, Any]:
+def quality_json(quality: Quality) -> dict[str, Any]:
     """The same for machines."""
     return {
         "total": quality.total,
@@ -57,6 +57,6 @@ def as_json(quality: Quality) -> dict[str, Any]:
 
 
 def _line(row: SeriesRow) -> str:
-    version = number(row.version, row.version_minor)
+    version = count_text(row.version, row.version_minor)
     got = f"{row.received_total}/{row.total}"
-    return safe_line(f"{row.key} v{version} {got} {row.name or '(no name)'}")
+    return escape_line(f"{row.key} v{version} {got} {row.name or '(no name)'}")

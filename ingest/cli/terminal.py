@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 import click
 
 from ingest.mail.message import Address
-from ingest.trust.signatures.verdict import Alignment, Kind, Verdict
+from ingest.trust.signatures.verdict import Alignment, SignatureKind, Verdict
 
 # C0 and C1 controls but newline and tab, and the characters that reorder what is read
 # (Unicode TR 36, 3.1): mail is full of other people's text.
@@ -19,14 +19,14 @@ _ACTIVE = re.compile(
 )
 
 
-def safe(text: str) -> str:
+def escape_text(text: str) -> str:
     r"""The text with control characters written as `\x1b` or `\u202e`."""
     return _ACTIVE.sub(_escape, text)
 
 
-def safe_line(text: str) -> str:
+def escape_line(text: str) -> str:
     """The same, on one line."""
-    return safe(text.replace("\n", " ").replace("\t", " "))
+    return escape_text(text.replace("\n", " ").replace("\t", " "))
 
 
 def safe_json(text: str) -> str:
@@ -39,7 +39,7 @@ def json_text(value: object, *, indent: int | None = None) -> str:
     return safe_json(json.dumps(value, ensure_ascii=False, indent=indent))
 
 
-def write_bytes(pieces: Iterable[bytes], *, escape: Callable[[str], str] = safe) -> None:
+def write_bytes(pieces: Iterable[bytes], *, escape: Callable[[str], str] = escape_text) -> None:
     """Write other people's bytes to standard output: escaped on a terminal, else as they are."""
     if sys.stdout.isatty():
         for piece in pieces:
@@ -51,16 +51,16 @@ def write_bytes(pieces: Iterable[bytes], *, escape: Callable[[str], str] = safe)
     sys.stdout.buffer.flush()
 
 
-def person(address: Address) -> str:
+def format_person(address: Address) -> str:
     """`Name <address>`, or whichever of the two there is."""
     if not address.email:
         return address.name or "unknown"
     return f"{address.name} <{address.email}>" if address.name else address.email
 
 
-def signature(one: Verdict) -> str:
+def format_signature(one: Verdict) -> str:
     """A verdict on one line: what came out and why, whose it is, how it stands to the author."""
-    who = one.identity if one.kind is Kind.PATATT else one.domain
+    who = one.identity if one.kind is SignatureKind.PATATT else one.domain
     instance = f" i={one.instance}" if one.instance is not None else ""
     key = f"{one.algorithm or 'no algorithm'}"
     if one.key_bits is not None:

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ingest.config import values
-from ingest.config.values import Address, InetAddress, Network, UnixAddress
+from ingest.config.values import InetAddress, Network, SocketAddress, UnixAddress
 from ingest.mail.message import ListName
 
 
@@ -26,7 +26,7 @@ class ConfigError(Exception):
 class ConfiguredList:
     """A list as `[lists.LINK-NAME]` has it. The fields are those of Patchwork's project.
 
-    `addresses`: where mail for it may come to besides `email`.
+    `parse_mail_addresses`: where mail for it may come to besides `email`.
     """
 
     link_name: str
@@ -54,11 +54,11 @@ class ServeConfig:
     """`[serve]`: the daemon. docs/operation.md says what each setting is for.
 
     `hostname`: '' for the machine's own name. `tls_certificate` and `tls_key`: both or neither.
-    `metrics`: None for no metrics. Sizes and memory are bytes.
+    `parse_metrics`: None for no metrics. Sizes and memory are bytes.
     """
 
-    lmtp: tuple[Address, ...] = (_LMTP,)
-    smtp: tuple[Address, ...] = ()
+    lmtp: tuple[SocketAddress, ...] = (_LMTP,)
+    smtp: tuple[SocketAddress, ...] = ()
     socket_mode: int = 0o660
     allowed_networks: tuple[Network, ...] = _LOOPBACK
     hostname: str = ""
@@ -82,7 +82,7 @@ class ServeConfig:
 class TrustConfig:
     """`[trust]`: what is found out about senders. docs/operation.md says what each is for.
 
-    `nameservers`: None for those of the system. `mailmap`: the text of the file: a `Config` goes
+    `parse_nameservers`: None for those of the system. `mailmap`: the text of the file: a `Config` goes
     to workers as it is, and says the same in each of them.
     """
 
@@ -112,7 +112,7 @@ class ApiConfig:
     `webhooks`: URLs that are told of events, signed with what the file `webhook_secret` holds.
     """
 
-    listen: Address = _API
+    listen: SocketAddress = _API
     url: str = ""
     max_page: int = 250
     rate: int = 50
@@ -251,7 +251,7 @@ def _list(path: Path, link_name: str, table: Any) -> ConfiguredList:
         raise ConfigError(f"{where} must be a table")
     known = {field.name for field in fields(ConfiguredList)} - {"link_name"}
     read = {
-        key: _value(where, key, value, _LIST_READERS.get(key, values.text))
+        key: _value(where, key, value, _LIST_READERS.get(key, values.parse_text))
         for key, value in table.items()
         if _is_known(where, key, known)
     }
@@ -276,24 +276,24 @@ def _trust(path: Path, table: Any) -> TrustConfig:
 
 def _keyrings(value: Any) -> tuple[str, ...]:
     """Folders, or what patatt finds in a git repository."""
-    for one in values.texts(value):
+    for one in values.parse_texts(value):
         if not one.startswith("/") and not (one.startswith("ref:/") and one.count(":") >= 2):
-            raise values.Unfit(
+            raise values.InvalidValue(
                 f'a list of absolute paths, or of "ref:/REPOSITORY:REF:FOLDER"; {one!r} is neither'
             )
-    return values.texts(value)
+    return values.parse_texts(value)
 
 
 def _mailmap(value: Any) -> str:
     if value == "":
         return ""
-    file = values.file(value)
+    file = values.parse_file(value)
     try:
         if file.stat().st_size > _MAX_MAILMAP:
-            raise values.Unfit(f"a file of at most {_MAX_MAILMAP} bytes")
+            raise values.InvalidValue(f"a file of at most {_MAX_MAILMAP} bytes")
         return file.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise values.Unfit(f"a file that can be read; {file}: {error.strerror}") from None
+        raise values.InvalidValue(f"a file that can be read; {file}: {error.strerror}") from None
 
 
 def _api(path: Path, table: Any) -> ApiConfig:
@@ -324,59 +324,59 @@ def _is_known(where: str, key: str, known: Iterable[str]) -> bool:
 
 
 def _value(where: str, key: str, value: Any, read: Callable[[Any], Any]) -> Any:
-    """What a reader makes of a value; its `Unfit` says what the value must be."""
+    """What a reader makes of a value; its `InvalidValue` says what the value must be."""
     try:
         return read(value)
-    except values.Unfit as error:
+    except values.InvalidValue as error:
         raise ConfigError(f"{where}: {key} must be {error}") from None
 
 
 _MAX_MAILMAP = 4 << 20  # Linux' own has 50 KiB
 
 _TRUST_READERS: dict[str, Callable[[Any], Any]] = {
-    "dns": values.truth,
-    "nameservers": values.nameservers,
-    "authserv_ids": values.texts,
+    "dns": values.parse_bool,
+    "nameservers": values.parse_nameservers,
+    "authserv_ids": values.parse_texts,
     "keyrings": _keyrings,
     "mailmap": _mailmap,
 }
 
 _LIST_READERS: dict[str, Callable[[Any], Any]] = {
-    "list_id": values.list_id,
-    "addresses": values.addresses,
+    "list_id": values.parse_list_id,
+    "addresses": values.parse_mail_addresses,
 }
 
 _READERS: dict[str, Callable[[Any], Any]] = {
-    "lmtp": values.sockets,
-    "smtp": values.sockets,
-    "socket_mode": values.mode,
-    "allowed_networks": values.networks,
-    "hostname": values.text,
-    "max_size": values.count,
-    "max_connections": values.count,
-    "max_recipients": values.count,
-    "tls_certificate": values.file,
-    "tls_key": values.file,
-    "recipients": values.addresses,
-    "recipient_delimiter": values.delimiter,
-    "metrics": values.metrics,
-    "workers": values.count,
-    "parse_seconds": values.duration,
-    "parse_memory": values.count,
-    "max_waiting": values.count,
-    "max_waiting_bytes": values.count,
-    "log": values.log,
+    "lmtp": values.parse_sockets,
+    "smtp": values.parse_sockets,
+    "socket_mode": values.parse_mode,
+    "allowed_networks": values.parse_networks,
+    "hostname": values.parse_text,
+    "max_size": values.parse_count,
+    "max_connections": values.parse_count,
+    "max_recipients": values.parse_count,
+    "tls_certificate": values.parse_file,
+    "tls_key": values.parse_file,
+    "recipients": values.parse_mail_addresses,
+    "recipient_delimiter": values.parse_delimiter,
+    "metrics": values.parse_metrics,
+    "workers": values.parse_count,
+    "parse_seconds": values.parse_duration,
+    "parse_memory": values.parse_count,
+    "max_waiting": values.parse_count,
+    "max_waiting_bytes": values.parse_count,
+    "log": values.parse_log_format,
 }
 
 _API_READERS: dict[str, Callable[[Any], Any]] = {
-    "listen": values.socket,
-    "url": values.web_url,
-    "max_page": values.count,
-    "rate": values.count,
-    "burst": values.count,
-    "trusted_proxies": values.networks,
-    "public_people": values.truth,
-    "states": values.texts,
-    "webhooks": values.web_urls,
-    "webhook_secret": values.file,
+    "listen": values.parse_socket,
+    "url": values.parse_web_url,
+    "max_page": values.parse_count,
+    "rate": values.parse_count,
+    "burst": values.parse_count,
+    "trusted_proxies": values.parse_networks,
+    "public_people": values.parse_bool,
+    "states": values.parse_texts,
+    "webhooks": values.parse_web_urls,
+    "webhook_secret": values.parse_file,
 }

@@ -1,6 +1,6 @@
 """One setting: a value as TOML has it in, the value as the program wants it out.
 
-Each function is for one kind of setting. It refuses, with `Unfit` and what the value must be,
+Each function is for one kind of setting. It refuses, with `InvalidValue` and what the value must be,
 what the kind has no sense for.
 """
 
@@ -13,7 +13,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 
-class Unfit(Exception):  # noqa: N818 - reads better where it is raised
+class InvalidValue(Exception):  # noqa: N818 - reads better where it is raised
     """The text goes on after `KEY must be`."""
 
 
@@ -43,100 +43,102 @@ class InetAddress:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
-Address = UnixAddress | InetAddress
+SocketAddress = UnixAddress | InetAddress
 Network = IPv4Network | IPv6Network
 
 
-def text(value: Any) -> str:
+def parse_text(value: Any) -> str:
     if not isinstance(value, str):
-        raise Unfit("text in quotes")
+        raise InvalidValue("text in quotes")
     return value
 
 
-def list_id(value: Any) -> str:
+def parse_list_id(value: Any) -> str:
     """In lower case, as ids are compared. The store joins them with commas, and has `*` for the
     lists that a mail names itself; RFC 2919 3 allows neither here, nor white space."""
-    name = text(value).lower()
+    name = parse_text(value).lower()
     if name in ("", "*") or any(letter in ",<>" or letter.isspace() for letter in name):
-        raise Unfit(f"what List-Id says between <>, without comma or white space; {value!r} is not")
+        raise InvalidValue(
+            f"what List-Id says between <>, without comma or white space; {value!r} is not"
+        )
     return name
 
 
-def texts(value: Any) -> tuple[str, ...]:
+def parse_texts(value: Any) -> tuple[str, ...]:
     if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise Unfit('a list of texts, as in ["a", "b"]')
+        raise InvalidValue('a list of texts, as in ["a", "b"]')
     return tuple(value)
 
 
-def addresses(value: Any) -> tuple[str, ...]:
-    for one in texts(value):
+def parse_mail_addresses(value: Any) -> tuple[str, ...]:
+    for one in parse_texts(value):
         local, at, domain = one.rpartition("@")
         if not (local and at and domain) or any(letter.isspace() for letter in one):
-            raise Unfit(f"a list of mail addresses; {one!r} is none")
-    return texts(value)
+            raise InvalidValue(f"a list of mail addresses; {one!r} is none")
+    return parse_texts(value)
 
 
-def socket(value: Any) -> Address:
+def parse_socket(value: Any) -> SocketAddress:
     if isinstance(value, str) and value.startswith("unix:/"):
         path = value.removeprefix("unix:")
         if len(path.encode()) > MAX_PATH or "\0" in path:
-            raise Unfit(f"a path of at most {MAX_PATH} bytes, none of them NUL")
+            raise InvalidValue(f"a path of at most {MAX_PATH} bytes, none of them NUL")
         return UnixAddress(path)
-    return inet(value)
+    return parse_inet(value)
 
 
-def inet(value: Any) -> InetAddress:
+def parse_inet(value: Any) -> InetAddress:
     host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
     if host and port.isascii() and port.isdigit() and int(port) < 65536:
         bare = host.removeprefix("[").removesuffix("]")
         if ":" not in bare or bare != host:  # an IPv6 address has brackets here
             return InetAddress(bare, int(port))
-    raise Unfit(f"unix:/PATH or HOST:PORT, as in 127.0.0.1:8024; {value!r} is neither")
+    raise InvalidValue(f"unix:/PATH or HOST:PORT, as in 127.0.0.1:8024; {value!r} is neither")
 
 
-def sockets(value: Any) -> tuple[Address, ...]:
+def parse_sockets(value: Any) -> tuple[SocketAddress, ...]:
     """One or a list of them; "" for none."""
     many = value if isinstance(value, list) else [value] if value != "" else []
-    return tuple(socket(one) for one in many)
+    return tuple(parse_socket(one) for one in many)
 
 
-def metrics(value: Any) -> InetAddress | None:
-    return None if value == "" else inet(value)
+def parse_metrics(value: Any) -> InetAddress | None:
+    return None if value == "" else parse_inet(value)
 
 
-def truth(value: Any) -> bool:
+def parse_bool(value: Any) -> bool:
     if not isinstance(value, bool):
-        raise Unfit("true or false")
+        raise InvalidValue("true or false")
     return value
 
 
-def nameservers(value: Any) -> tuple[InetAddress, ...] | None:
+def parse_nameservers(value: Any) -> tuple[InetAddress, ...] | None:
     """IP addresses, with a port behind where it is not 53; [] for what the system asks."""
-    return tuple(_nameserver(one) for one in texts(value)) or None
+    return tuple(_nameserver(one) for one in parse_texts(value)) or None
 
 
 def _nameserver(text: str) -> InetAddress:
     bare = text.count(":") > 1 and not text.startswith("[")  # IPv6, and no port
     try:
-        found = InetAddress(text, 53) if bare or ":" not in text else inet(text)
+        found = InetAddress(text, 53) if bare or ":" not in text else parse_inet(text)
         return InetAddress(str(ip_address(found.host)), found.port)
-    except (Unfit, ValueError):
-        raise Unfit(
+    except (InvalidValue, ValueError):
+        raise InvalidValue(
             f'a list of IP addresses, as in ["127.0.0.53", "[::1]:5353"]; {text!r} is none'
         ) from None
 
 
-def web_url(value: Any) -> str:
+def parse_web_url(value: Any) -> str:
     """A URL without a slash at its end, to put paths behind."""
     return _url(value).rstrip("/")
 
 
-def web_urls(value: Any) -> tuple[str, ...]:
-    return tuple(_url(one) for one in texts(value))
+def parse_web_urls(value: Any) -> tuple[str, ...]:
+    return tuple(_url(one) for one in parse_texts(value))
 
 
 def _url(value: Any) -> str:
-    unfit = Unfit(f"a URL, as in https://patches.example.org; {value!r} is none")
+    unfit = InvalidValue(f"a URL, as in https://patches.example.org; {value!r} is none")
     if not isinstance(value, str) or any(one.isspace() or one in '<>"' for one in value):
         raise unfit
     try:
@@ -148,45 +150,45 @@ def _url(value: Any) -> str:
     return value
 
 
-def mode(value: Any) -> int:
+def parse_mode(value: Any) -> int:
     # 660 without 0o is decimal in TOML, and another mode.
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0o777:
-        raise Unfit("permissions in octal, as in 0o660")
+        raise InvalidValue("permissions in octal, as in 0o660")
     return value
 
 
-def networks(value: Any) -> tuple[Network, ...]:
+def parse_networks(value: Any) -> tuple[Network, ...]:
     try:
-        return tuple(ip_network(one) for one in texts(value))
+        return tuple(ip_network(one) for one in parse_texts(value))
     except ValueError as error:
-        raise Unfit(f'a list of networks, as in ["192.0.2.0/24"]: {error}') from None
+        raise InvalidValue(f'a list of networks, as in ["192.0.2.0/24"]: {error}') from None
 
 
-def file(value: Any) -> Path:
+def parse_file(value: Any) -> Path:
     if not isinstance(value, str) or not value.startswith("/"):
-        raise Unfit("the absolute path of a file")
+        raise InvalidValue("the absolute path of a file")
     return Path(value)
 
 
-def count(value: Any) -> int:
+def parse_count(value: Any) -> int:
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise Unfit("a whole number above 0")
+        raise InvalidValue("a whole number above 0")
     return value
 
 
-def duration(value: Any) -> float:
+def parse_duration(value: Any) -> float:
     if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 86400:
-        raise Unfit("seconds, above 0 and up to 86400")
+        raise InvalidValue("seconds, above 0 and up to 86400")
     return float(value)
 
 
-def delimiter(value: Any) -> str:
+def parse_delimiter(value: Any) -> str:
     if not isinstance(value, str) or len(value) > 1 or value == "@":
-        raise Unfit('one character, as in "+"')
+        raise InvalidValue('one character, as in "+"')
     return value
 
 
-def log(value: Any) -> str:
+def parse_log_format(value: Any) -> str:
     if value not in ("logfmt", "json"):
-        raise Unfit('"logfmt" or "json"')
+        raise InvalidValue('"logfmt" or "json"')
     return str(value)

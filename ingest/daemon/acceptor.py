@@ -1,8 +1,8 @@
 """Accepting: deliveries that wait at the same time go into the store in one transaction.
 
 Input: envelopes with their bodies, from any number of sessions. Output: a verdict for each, and
-`Taken` only once its bytes are committed, so that the sender may forget them. Refuses, with
-`Later`, what there is no room for and what the database does not take: the sender keeps it.
+`Accept` only once its bytes are committed, so that the sender may forget them. Refuses, with
+`TempFail`, what there is no room for and what the database does not take: the sender keeps it.
 
 One thread commits. While it waits for the disk, the next deliveries gather, so that a flush
 serves as many as have come meanwhile, and a single one does not wait for others.
@@ -24,11 +24,11 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.clock import utcnow
 from ingest.daemon.monitoring.log import LOG
-from ingest.daemon.recorder import Trouble, trouble_of
+from ingest.daemon.recorder import DatabaseFailure, classify_failure
 from ingest.mail.defect import Defect
 from ingest.model import Delivery
-from ingest.smtp.envelope import Body, Envelope, Later, Taken, Verdict, Why
-from ingest.store.engine import BUSY_SECONDS, one_line, write_transaction
+from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, MailBody, TempFail
+from ingest.store.engine import BUSY_SECONDS, error_line, write_transaction
 from ingest.store.inbox.queue import enqueue
 
 # Seconds between two looks of a thread that has nothing to do.
@@ -46,7 +46,7 @@ _PROBE = (
 
 
 @dataclass(frozen=True, slots=True)
-class Room:
+class Capacity:
     """How much may wait, and how much goes into one transaction, in mails and in octets.
 
     A single mail larger than `batch_octets` has a transaction of its own.
@@ -59,13 +59,13 @@ class Room:
 
 
 @dataclass(frozen=True, slots=True)
-class Receipt:
+class AcceptResult:
     """What became of one delivery, for the log. `seconds`: from the final dot to the verdict."""
 
     envelope: Envelope
     size: int
     sha256: bytes
-    verdict: Verdict
+    verdict: Decision
     seconds: float
 
 
@@ -73,14 +73,14 @@ class Receipt:
 class _Waiting:
     envelope: Envelope
     route: tuple[str, ...]
-    body: Body
+    body: MailBody
     size: int
     since: float
     loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[Verdict]
+    answer: asyncio.Future[Decision]
 
 
-def _no_receipt(_: Receipt) -> None:
+def _no_receipt(_: AcceptResult) -> None:
     """For those who keep no log."""
 
 
@@ -93,10 +93,10 @@ class Acceptor:
         self,
         engine: Engine,
         *,
-        room: Room | None = None,
+        room: Capacity | None = None,
         clock: Callable[[], datetime] = utcnow,
         committed: Callable[[int], None] = lambda _: None,
-        observe: Callable[[Receipt], None] = _no_receipt,
+        observe: Callable[[AcceptResult], None] = _no_receipt,
         patience: float = BUSY_SECONDS,
     ) -> None:
         """`engine`: for PostgreSQL one of its own, whose transactions are flushed, whatever the
@@ -104,7 +104,7 @@ class Acceptor:
         `patience`: seconds that a sender waits for its verdict, and a transaction for locks."""
         self.trouble: str | None = None  # why the database takes nothing, while it does not
         self._engine = engine
-        self._room = room or Room()
+        self._room = room or Capacity()
         self._clock = clock
         self._committed = committed
         self._observe = observe
@@ -122,10 +122,10 @@ class Acceptor:
     def start(self) -> None:
         self._thread.start()
 
-    async def take(self, envelope: Envelope, route: tuple[str, ...], body: Body) -> Verdict:
+    async def take(self, envelope: Envelope, route: tuple[str, ...], body: MailBody) -> Decision:
         """Store a delivery. Once begun it is finished, whether or not the caller waits.
 
-        A verdict that takes longer than `patience` is `Later`. A mail that is committed after all
+        A verdict that takes longer than `patience` is `TempFail`. A mail that is committed after all
         is known when its sender tries again.
         """
         loop = asyncio.get_running_loop()
@@ -162,23 +162,23 @@ class Acceptor:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _enter(self, one: _Waiting) -> Later | None:
+    def _enter(self, one: _Waiting) -> TempFail | None:
         with self._changed:
             if self._stopping:
-                return Later(Why.STOPPING)
+                return TempFail(DeliveryReason.STOPPING)
             # One mail is always let in, or a large one would never be.
             full = self._mails >= self._room.mails or self._octets + one.size > self._room.octets
             if full and self._mails:
-                return Later(Why.BUSY)
+                return TempFail(DeliveryReason.BUSY)
             self._queue.append(one)
             self._mails += 1
             self._octets += one.size
             self._changed.notify()
             return None
 
-    def _give_up(self, one: _Waiting) -> Verdict:
+    def _give_up(self, one: _Waiting) -> Decision:
         """Say that the database takes nothing now, of a mail that has waited for too long."""
-        late = Later(Why.DATABASE)
+        late = TempFail(DeliveryReason.DATABASE)
         with self._changed:
             if one not in self._queue:  # it is being committed, and that is finished
                 return one.answer.result() if one.answer.done() else late
@@ -217,42 +217,46 @@ class Acceptor:
                 batch.append(self._queue.popleft())
             return batch
 
-    def _store(self, batch: Sequence[_Waiting]) -> list[Verdict]:
+    def _store(self, batch: Sequence[_Waiting]) -> list[Decision]:
         """The verdict on each. Whatever goes wrong, each has one."""
         read = [_delivery(one) for one in batch]
         verdicts = iter(self._commit([one for one in read if one is not None]))
-        return [Later(Why.INTERNAL) if one is None else next(verdicts) for one in read]
+        return [
+            TempFail(DeliveryReason.INTERNAL) if one is None else next(verdicts) for one in read
+        ]
 
-    def _commit(self, deliveries: Sequence[Delivery]) -> list[Verdict]:
+    def _commit(self, deliveries: Sequence[Delivery]) -> list[Decision]:
         if not deliveries:
             return []
         try:
             new = self._persist(deliveries)
         except Exception as error:  # noqa: BLE001 - see below
             # The one boundary behind which a defect of ours must not lose mail: its sender has it.
-            if trouble_of(error) is Trouble.OUTAGE:
+            if classify_failure(error) is DatabaseFailure.OUTAGE:
                 self._in_trouble(error)
-                return [Later(Why.DATABASE)] * len(deliveries)
+                return [TempFail(DeliveryReason.DATABASE)] * len(deliveries)
             if len(deliveries) == 1:
                 LOG.exception("accept-failed")
-                return [Later(Why.INTERNAL)]
+                return [TempFail(DeliveryReason.INTERNAL)]
             return self._one_by_one(deliveries)
         self.trouble = None
         self._committed(len(deliveries))
-        verdicts: list[Verdict] = []
+        verdicts: list[Decision] = []
         for one in deliveries:
-            verdicts.append(Taken(Why.ACCEPTED if one.sha256 in new else Why.KNOWN))
+            verdicts.append(
+                Accept(DeliveryReason.ACCEPTED if one.sha256 in new else DeliveryReason.KNOWN)
+            )
             new.discard(one.sha256)  # the same mail twice in a batch is new once
         return verdicts
 
-    def _one_by_one(self, deliveries: Sequence[Delivery]) -> list[Verdict]:
+    def _one_by_one(self, deliveries: Sequence[Delivery]) -> list[Decision]:
         """One of them is at fault, and the others must not suffer for it."""
-        verdicts: list[Verdict] = []
+        verdicts: list[Decision] = []
         for one in deliveries:
             verdicts += self._commit([one])
-            if verdicts[-1] == Later(Why.DATABASE):
+            if verdicts[-1] == TempFail(DeliveryReason.DATABASE):
                 break  # each further attempt might take as long as this one
-        return verdicts + [Later(Why.DATABASE)] * (len(deliveries) - len(verdicts))
+        return verdicts + [TempFail(DeliveryReason.DATABASE)] * (len(deliveries) - len(verdicts))
 
     def _persist(self, deliveries: Sequence[Delivery]) -> set[bytes]:
         """Commit them; the digests of those that are new."""
@@ -262,7 +266,7 @@ class Acceptor:
                     queued = enqueue(connection, deliveries, now=self._clock())
                 return {one.sha256 for one in queued if one.new}
             except SQLAlchemyError as error:
-                if attempt == _ATTEMPTS or trouble_of(error) is not Trouble.CONFLICT:
+                if attempt == _ATTEMPTS or classify_failure(error) is not DatabaseFailure.CONFLICT:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
@@ -279,16 +283,16 @@ class Acceptor:
             self.trouble = None
 
     def _in_trouble(self, error: Exception) -> None:
-        said = one_line(error)
+        said = error_line(error)
         if said != self.trouble:
             LOG.warning("not-committed", extra={"values": {"reason": said}})
         self.trouble = said
 
-    def _answer(self, batch: Sequence[_Waiting], verdicts: Sequence[Verdict]) -> None:
+    def _answer(self, batch: Sequence[_Waiting], verdicts: Sequence[Decision]) -> None:
         with self._changed:
             self._mails -= len(batch)
             self._octets -= sum(one.size for one in batch)
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Verdict]]] = {}
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Decision]]] = {}
         for one, verdict in zip(batch, verdicts, strict=True):
             by_loop.setdefault(one.loop, []).append((one, verdict))
         for loop, some in by_loop.items():
@@ -300,15 +304,15 @@ class Acceptor:
             self._observe(_receipt(one, verdict))
 
 
-def _tell(some: Sequence[tuple[_Waiting, Verdict]]) -> None:
+def _tell(some: Sequence[tuple[_Waiting, Decision]]) -> None:
     for one, verdict in some:
         if not one.answer.done():
             one.answer.set_result(verdict)
 
 
-def _receipt(one: _Waiting, verdict: Verdict) -> Receipt:
+def _receipt(one: _Waiting, verdict: Decision) -> AcceptResult:
     taken = time.monotonic() - one.since
-    return Receipt(one.envelope, one.size, one.body.sha256, verdict, taken)
+    return AcceptResult(one.envelope, one.size, one.body.sha256, verdict, taken)
 
 
 def _delivery(one: _Waiting) -> Delivery | None:

@@ -28,11 +28,11 @@ from ingest.clock import utcnow
 from ingest.config.file import Config, ConfigError
 from ingest.config.packages import require_configured
 from ingest.config.values import InetAddress
-from ingest.daemon.acceptor import Acceptor, Room
+from ingest.daemon.acceptor import Acceptor, Capacity
 from ingest.daemon.deriver import LAST_WAIT, Deriver
-from ingest.daemon.dns.stage import Vouched, with_keys
+from ingest.daemon.dns.stage import DnsStage, make_dns_stage
 from ingest.daemon.listeners import Listeners
-from ingest.daemon.lock_file import own
+from ingest.daemon.lock_file import lock_store
 from ingest.daemon.monitoring.log import LOG, log_event, start_log
 from ingest.daemon.monitoring.meter import Meter
 from ingest.daemon.monitoring.metrics import Metrics, MetricsServer
@@ -46,14 +46,14 @@ from ingest.daemon.monitoring.sd_notify import (
     notify,
     watchdog_seconds,
 )
-from ingest.daemon.router import Gate
+from ingest.daemon.router import Router
 from ingest.daemon.workers.main import memory_limit
-from ingest.daemon.workers.pool import Workers
-from ingest.daemon.workers.process import Limits
+from ingest.daemon.workers.pool import WorkerPool
+from ingest.daemon.workers.process import WorkerLimits
 from ingest.smtp.server import ListenError
 from ingest.store.engine import open_store
 from ingest.store.inbox import deliveries
-from ingest.store.inbox.quarantine import lengths
+from ingest.store.inbox.quarantine import queue_lengths
 from ingest.store.inbox.queue import oldest_waiting
 from ingest.store.write import record
 
@@ -69,7 +69,7 @@ _DRAIN = 30.0  # for sessions to end, and again for what they brought to be comm
 _LET_GO = 10.0  # for what is being derived
 # That ending takes at most: sessions, commits, what is derived, and the rest of a transaction.
 # Whoever sends SIGTERM should wait longer than this before SIGKILL.
-LONGEST_END = 2 * _DRAIN + _LET_GO + LAST_WAIT
+MAX_SHUTDOWN_SECONDS = 2 * _DRAIN + _LET_GO + LAST_WAIT
 
 # What others import when they first need it is there before the first mail: later there may be no
 # descriptor to read it with, or another version of it on the disk.
@@ -79,7 +79,7 @@ EX_SOFTWARE = 70
 
 
 @dataclass(frozen=True, slots=True)
-class Settings:
+class ServeSettings:
     """`url`: of the store; `load`: reads the configuration, and raises `ConfigError`."""
 
     url: str
@@ -87,7 +87,7 @@ class Settings:
     environ: Mapping[str, str]
 
 
-def serve(settings: Settings) -> int:
+def serve(settings: ServeSettings) -> int:
     """Run until told to stop. Returns the exit status. Raises `StoreError`, `ConfigError` and
     `ListenError` where it cannot start."""
     threading.excepthook = _thread_ended
@@ -106,13 +106,13 @@ def _thread_ended(ended: threading.ExceptHookArgs) -> None:
 
 
 class _Daemon:
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: ServeSettings) -> None:
         self._settings = settings
         self._config = settings.load()
         require_configured(self._config)
         serving = self._config.serve
         start_log(serving.log, environ=settings.environ)
-        self._owned = own(settings.url)
+        self._owned = lock_store(settings.url)
         self._engine = open_store(settings.url, create=True)
         # PostgreSQL: connections of its own, which never wait for one that derives. In SQLite
         # the writers of one engine take turns.
@@ -132,11 +132,11 @@ class _Daemon:
                 bytes=memory,
                 reason="the limit of address space (LimitAS, ulimit -v) is below parse_memory",
             )
-        self._workers = Workers(
+        self._workers = WorkerPool(
             serving.workers,
-            limits=Limits(seconds=serving.parse_seconds, memory=serving.parse_memory),
+            limits=WorkerLimits(seconds=serving.parse_seconds, memory=serving.parse_memory),
         )
-        self._vouched = with_keys(self._workers, self._config.trust)
+        self._vouched = make_dns_stage(self._workers, self._config.trust)
         self._deriver = Deriver(
             self._engine, self._now_configured, self._vouched, observe=reporter.derived
         )
@@ -147,11 +147,11 @@ class _Daemon:
 
         self._acceptor = Acceptor(
             self._accepting,
-            room=Room(mails=serving.max_waiting, octets=serving.max_waiting_bytes),
+            room=Capacity(mails=serving.max_waiting, octets=serving.max_waiting_bytes),
             committed=committed,
             observe=reporter.received,
         )
-        self._listeners = Listeners(Gate(self._now_configured, self._acceptor))
+        self._listeners = Listeners(Router(self._now_configured, self._acceptor))
         self._queue_gauge = threading.Thread(target=self._gauge_queue, name="gauge", daemon=True)
 
     def _now_configured(self) -> Config:
@@ -269,7 +269,7 @@ class _Daemon:
     def _measure(self) -> None:
         self._meter.listeners(self._listeners.stats())
         self._meter.workers(self._workers.counts())
-        if isinstance(self._vouched, Vouched):
+        if isinstance(self._vouched, DnsStage):
             self._meter.dns(waiting=self._vouched.asking, answered=self._vouched.answered)
         self._meter.waiting(*self._acceptor.waiting)
 
@@ -278,7 +278,7 @@ class _Daemon:
         while True:
             try:
                 with self._engine.connect() as connection:
-                    found, oldest = lengths(connection), oldest_waiting(connection)
+                    found, oldest = queue_lengths(connection), oldest_waiting(connection)
             except (SQLAlchemyError, OSError):
                 pass  # the deriver says what is wrong
             else:

@@ -30,21 +30,34 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.clock import utcnow
 from ingest.config.file import Config
 from ingest.daemon.monitoring.log import log_event
-from ingest.daemon.monitoring.outcome import Outcome, What, of_claim, of_set_aside
+from ingest.daemon.monitoring.outcome import (
+    DeriveEvent,
+    DeriveResult,
+    claim_result,
+    quarantine_result,
+)
 from ingest.daemon.recorder import record_claims
-from ingest.daemon.workers.pool import Answer, Fallen, Workers, WorkersStoppedError
+from ingest.daemon.workers.pool import WorkerLost, WorkerPool, WorkerResult, WorkersStoppedError
 from ingest.model import Derived
 from ingest.pipeline.derive import Failure
-from ingest.store.engine import BUSY_SECONDS, one_line, unflushed_transaction
-from ingest.store.inbox.quarantine import set_aside
-from ingest.store.inbox.queue import TRIES, Claim, claim, end_all_claims, give_back, hold, renew
+from ingest.store.engine import BUSY_SECONDS, error_line, unflushed_transaction
+from ingest.store.inbox.quarantine import move_to_quarantine
+from ingest.store.inbox.queue import (
+    TRIES,
+    Claim,
+    claim,
+    end_all_claims,
+    lock_claims,
+    release_claims,
+    renew_leases,
+)
 
 if TYPE_CHECKING:
-    from ingest.daemon.dns.stage import Vouched
+    from ingest.daemon.dns.stage import DnsStage
 
 
 @dataclass(frozen=True, slots=True)
-class Pace:
+class Schedule:
     """How much is taken in hand, and how often what is looked at. Times are in seconds."""
 
     batch: int = 100  # mails in one transaction
@@ -62,14 +75,14 @@ class Pace:
 @dataclass(slots=True)
 class _InHand:
     claim: Claim
-    future: Future[Answer]
+    future: Future[WorkerResult]
     since: float
 
 
 @dataclass(frozen=True, slots=True)
 class _Answered:
     claim: Claim
-    answer: Answer
+    answer: WorkerResult
     since: float
     at: float
 
@@ -91,14 +104,14 @@ class Deriver:
         self,
         engine: Engine,
         config: Callable[[], Config],
-        workers: Workers | Vouched,
+        workers: WorkerPool | DnsStage,
         *,
         clock: Callable[[], datetime] = utcnow,
-        observe: Callable[[Outcome], None] = lambda _: None,
-        pace: Pace | None = None,
+        observe: Callable[[DeriveResult], None] = lambda _: None,
+        pace: Schedule | None = None,
     ) -> None:
         self.who = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
-        self.counts: Counter[What] = Counter()
+        self.counts: Counter[DeriveEvent] = Counter()
         self.trouble: str | None = None  # why it does not get on, while it does not
         self.away = False  # whether that is the database's, which no new start would bring back
         self._engine = engine
@@ -106,7 +119,7 @@ class Deriver:
         self._workers = workers
         self._clock = clock
         self._observe = observe
-        self._pace = pace or Pace()
+        self._pace = pace or Schedule()
         self._thread = threading.Thread(target=self._run, name="deriver", daemon=True)
         self._bell = threading.Event()
         self._look = True
@@ -183,7 +196,7 @@ class Deriver:
 
     def _note(self, error: Exception | None) -> None:
         """What the round has met with; said once, while it is the same."""
-        said = None if error is None else one_line(error)
+        said = None if error is None else error_line(error)
         if said is not None and said != self.trouble:
             log_event("not-derived", logging.WARNING, reason=said)
         self.away = isinstance(error, SQLAlchemyError)
@@ -247,7 +260,7 @@ class Deriver:
                 but=[one.mail_id for one in held],
             )
         for one in claimed.set_aside:
-            self._tell(of_set_aside(one, now=self._clock()))
+            self._tell(quarantine_result(one, now=self._clock()))
         for one_claim in claimed.claims:
             self._submit(one_claim, config)
         if claimed.claims or claimed.set_aside:
@@ -264,7 +277,7 @@ class Deriver:
         self._in_hand[one.mail_id] = _InHand(one, future, time.monotonic())
         future.add_done_callback(partial(self._answered, one.mail_id))
 
-    def _answered(self, mail_id: int, _: Future[Answer]) -> None:
+    def _answered(self, mail_id: int, _: Future[WorkerResult]) -> None:
         """In a worker's thread."""
         self._answers.put(mail_id)
         self._bell.set()
@@ -277,7 +290,7 @@ class Deriver:
             return
         with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
             until = self._clock() + timedelta(seconds=self._pace.lease)
-            renew(connection, self.who, [one.mail_id for one in held], until=until)
+            renew_leases(connection, self.who, [one.mail_id for one in held], until=until)
         self._renewed = now
 
     # --- what comes back ---
@@ -316,11 +329,11 @@ class Deriver:
 
     def _give_back(self, some: Sequence[_Answered]) -> None:
         with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
-            give_back(connection, self.who, [one.claim for one in some], counted=True)
+            release_claims(connection, self.who, [one.claim for one in some], counted=True)
         self._done_with(some)
         for one in some:
-            assert isinstance(one.answer, Fallen)
-            self._report(What.RETRIED, one, one.answer.reason)
+            assert isinstance(one.answer, WorkerLost)
+            self._report(DeriveEvent.RETRIED, one, one.answer.reason)
         self._look = True
 
     def _set_aside(self, some: Sequence[_Answered]) -> None:
@@ -330,21 +343,21 @@ class Deriver:
     def _set_aside_for(self, some: Sequence[_Answered], reasons: dict[int, str]) -> None:
         """Move mails to the quarantine, but those of which there is now more to be tried."""
         with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
-            held = hold(connection, [one.claim for one in some])
+            held = lock_claims(connection, [one.claim for one in some])
             rows = {
                 one.claim.mail_id: (reasons[one.claim.mail_id], one.claim.tries)
                 for one in some
                 if one.claim.mail_id in held.same
             }
-            set_aside(connection, rows)
+            move_to_quarantine(connection, rows)
         self._done_with(some)
         self._anew(some, held.changed)
         changed = {one.mail_id for one in held.changed}
         for one in some:
             if one.claim.mail_id in held.same:
-                self._report(What.QUARANTINED, one, reasons[one.claim.mail_id])
+                self._report(DeriveEvent.QUARANTINED, one, reasons[one.claim.mail_id])
             elif one.claim.mail_id not in changed:
-                self._report(What.ELSEWHERE, one, "")
+                self._report(DeriveEvent.ELSEWHERE, one, "")
 
     def _record(self, some: Sequence[_Answered]) -> None:
         begun = time.monotonic()
@@ -365,9 +378,9 @@ class Deriver:
         self._anew(some, result.changed)
         for claim_, derived in result.done:
             reason = derived.ignored or derived.reason
-            self._report(What.DERIVED, by_id[claim_.mail_id], reason)
+            self._report(DeriveEvent.DERIVED, by_id[claim_.mail_id], reason)
         for claim_ in result.gone:
-            self._report(What.ELSEWHERE, by_id[claim_.mail_id], "")
+            self._report(DeriveEvent.ELSEWHERE, by_id[claim_.mail_id], "")
         if result.outage is not None:
             self._outage = result.outage  # what was refused is tried again with the rest
         elif refused:
@@ -376,7 +389,7 @@ class Deriver:
     def _anew(self, some: Sequence[_Answered], changed: Sequence[Claim]) -> None:
         by_id = {one.claim.mail_id: one for one in some}
         for one in changed:
-            self._report(What.CHANGED, by_id[one.mail_id], "")
+            self._report(DeriveEvent.CHANGED, by_id[one.mail_id], "")
             self._submit(one, self._config())
 
     def _done_with(self, some: Sequence[_Answered]) -> None:
@@ -392,7 +405,7 @@ class Deriver:
             return
         try:
             with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
-                give_back(connection, self.who, held, counted=False)
+                release_claims(connection, self.who, held, counted=False)
         except (SQLAlchemyError, OSError) as error:
             self._note(error)  # the leases will free it
             return
@@ -401,9 +414,9 @@ class Deriver:
 
     # --- telling ---
 
-    def _report(self, what: What, one: _Answered, reason: str) -> None:
+    def _report(self, what: DeriveEvent, one: _Answered, reason: str) -> None:
         self._tell(
-            of_claim(
+            claim_result(
                 what,
                 one.claim,
                 one.answer,
@@ -413,19 +426,19 @@ class Deriver:
             )
         )
 
-    def _tell(self, outcome: Outcome) -> None:
+    def _tell(self, outcome: DeriveResult) -> None:
         self.counts[outcome.what] += 1
         self._observe(outcome)
 
 
 def _to_be_tried_again(one: _Answered) -> bool:
-    return isinstance(one.answer, Fallen) and one.claim.tries < TRIES
+    return isinstance(one.answer, WorkerLost) and one.claim.tries < TRIES
 
 
 def _to_be_set_aside(one: _Answered) -> bool:
     return not isinstance(one.answer, Derived) and not _to_be_tried_again(one)
 
 
-def _reason(answer: Answer) -> str:
-    assert isinstance(answer, Failure | Fallen)
+def _reason(answer: WorkerResult) -> str:
+    assert isinstance(answer, Failure | WorkerLost)
     return answer.reason

@@ -15,20 +15,20 @@ import ssl
 from collections.abc import Mapping, Sequence
 
 from ingest.config.file import Config
-from ingest.config.values import Address
+from ingest.config.values import SocketAddress
 from ingest.daemon.monitoring.log import log_event
 from ingest.net import systemd_sockets
 from ingest.net.networks import Networks
-from ingest.smtp.envelope import Gate
-from ingest.smtp.limits import Limits, ListenerConfig, Protocol
-from ingest.smtp.server import Listener, ListenError, listen
+from ingest.smtp.envelope import DeliveryHandler
+from ingest.smtp.limits import ListenerConfig, Protocol, SessionLimits
+from ingest.smtp.server import Listener, ListenError, open_listener
 from ingest.smtp.sessions import ListenerStats
 
 
 class Listeners:
     """`open`, `reload`, `drain`, `close`; belongs to the loop that opens it."""
 
-    def __init__(self, gate: Gate) -> None:
+    def __init__(self, gate: DeliveryHandler) -> None:
         self._gate = gate
         self._open: list[tuple[ListenerConfig, Listener]] = []
         self._most = 0  # connections of a listener that there are descriptors for
@@ -53,7 +53,7 @@ class Listeners:
             places = [None] if given else addresses
             for place in places:
                 made = _config(config, protocol, place, tls, most=self._most)
-                self._open.append((made, await listen(made, self._gate, socks=given)))
+                self._open.append((made, await open_listener(made, self._gate, socks=given)))
         if handed:
             raise ListenError(
                 f"systemd handed over sockets named {', '.join(sorted(handed))}; "
@@ -100,7 +100,7 @@ class Listeners:
 def _config(
     config: Config,
     protocol: Protocol,
-    address: Address | None,
+    address: SocketAddress | None,
     tls: ssl.SSLContext | None,
     *,
     most: int,
@@ -114,7 +114,7 @@ def _config(
         mode=serving.socket_mode if mode is None else mode,
         networks=Networks(serving.allowed_networks),
         tls=tls,
-        limits=Limits(
+        limits=SessionLimits(
             size=serving.max_size,
             recipients=serving.max_recipients,
             connections=min(serving.max_connections, most),
@@ -158,9 +158,9 @@ def tls_context(config: Config) -> ssl.SSLContext | None:
 def _handed(environ: Mapping[str, str]) -> dict[str, list[socket.socket]]:
     """The sockets that systemd has made for us, by name."""
     found: dict[str, list[socket.socket]] = {}
-    for one in systemd_sockets.handed(environ, os.getpid()):
+    for one in systemd_sockets.inherited_sockets(environ, os.getpid()):
         try:
-            sock = systemd_sockets.take(one.descriptor)
+            sock = systemd_sockets.take_socket(one.descriptor)
         except OSError as error:
             raise ListenError(
                 f"descriptor {one.descriptor}, handed over as {one.name}: {error.strerror}"

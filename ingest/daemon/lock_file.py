@@ -9,7 +9,7 @@ from pathlib import Path
 from ingest.store.engine import StoreError, parse_url
 
 
-def own(url: str) -> int | None:
+def lock_store(url: str) -> int | None:
     """Hold the store at `url` until the descriptor that is returned is closed, or this process
     ends. None for PostgreSQL, which daemons share. Raises `StoreError` where another has it."""
     path = _lock_file(url)
@@ -24,7 +24,7 @@ def own(url: str) -> int | None:
 
 
 def refuse_owned(url: str) -> None:
-    """Raise `StoreError` where `own` would, and make no file."""
+    """Raise `StoreError` where `lock_store` would, and make no file."""
     path = _lock_file(url)
     if path is None:
         return

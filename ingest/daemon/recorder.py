@@ -18,9 +18,9 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ingest.config.file import Config
 from ingest.model import Delivery, Derived
-from ingest.pipeline.derive import DEFECTS, Failure, reason_of, record_mails
+from ingest.pipeline.derive import INTERNAL_ERRORS, Failure, failure_reason, record_mails
 from ingest.store.engine import unflushed_transaction
-from ingest.store.inbox.queue import Claim, hold
+from ingest.store.inbox.queue import Claim, lock_claims
 
 Item = tuple[Claim, Derived]
 DeriveAgain = Callable[[Delivery, Config], Derived | Failure]
@@ -30,7 +30,7 @@ _ATTEMPTS = 3
 _PAUSE = 0.05
 
 
-class Trouble(Enum):
+class DatabaseFailure(Enum):
     """What a failed transaction calls for."""
 
     OUTAGE = auto()  # the database is not able now; nothing is wrong with the mail
@@ -39,7 +39,7 @@ class Trouble(Enum):
 
 
 @dataclass(slots=True)
-class Recorded:
+class RecordResult:
     """What became of a batch. `refused`: with the reason; `left`: nothing was done, `outage`
     says why."""
 
@@ -58,20 +58,20 @@ def record_claims(
     *,
     derive_again: DeriveAgain,
     wait: float | None = None,
-) -> Recorded:
+) -> RecordResult:
     """Write the records, in one transaction where that is possible.
 
     `derive_again`: see `pipeline.record_mails`; what it raises goes to the caller. `wait`: see
     `database.write_transaction`.
     """
-    result = Recorded()
+    result = RecordResult()
     batches = [list(items)] if items else []
     while batches:
         batch = batches.pop()
         error = _try_hard(engine, batch, config, derive_again, result, wait)
         if error is None:
             continue
-        if trouble_of(error) is not Trouble.DATA:
+        if classify_failure(error) is not DatabaseFailure.DATA:
             result.left = [*batch, *(item for rest in reversed(batches) for item in rest)]
             result.outage = error
             break
@@ -88,7 +88,7 @@ def _try_hard(
     batch: Sequence[Item],
     config: Config,
     derive_again: DeriveAgain,
-    result: Recorded,
+    result: RecordResult,
     wait: float | None,
 ) -> Exception | None:
     """Record a batch, and what became of it into `result`; or the error of the last attempt."""
@@ -98,9 +98,9 @@ def _try_hard(
             time.sleep(_PAUSE * attempt)
         try:
             _record(engine, batch, config, derive_again, result, wait)
-        except (StatementError, PoolTimeoutError, OSError, *DEFECTS) as again:
+        except (StatementError, PoolTimeoutError, OSError, *INTERNAL_ERRORS) as again:
             error = again
-            if trouble_of(error) is Trouble.OUTAGE:
+            if classify_failure(error) is DatabaseFailure.OUTAGE:
                 break
         else:
             return None
@@ -112,11 +112,11 @@ def _record(
     batch: Sequence[Item],
     config: Config,
     derive_again: DeriveAgain,
-    result: Recorded,
+    result: RecordResult,
     wait: float | None,
 ) -> None:
     with unflushed_transaction(engine, wait=wait) as connection:
-        held = hold(connection, [claim for claim, _ in batch])
+        held = lock_claims(connection, [claim for claim, _ in batch])
         todo = [(claim, derived) for claim, derived in batch if claim.mail_id in held.same]
         record_mails(
             connection,
@@ -138,22 +138,26 @@ _DATA = ("21", "22", "23", "54")
 _ROLLED_BACK = "40"
 
 
-def trouble_of(error: Exception) -> Trouble:
+def classify_failure(error: Exception) -> DatabaseFailure:
     """What a transaction that failed with this error calls for."""
     if isinstance(error, OSError | PoolTimeoutError):
         # The system's (no descriptor, no space, a broken disk), or no connection is free.
-        return Trouble.OUTAGE
+        return DatabaseFailure.OUTAGE
     if not isinstance(error, DBAPIError):
-        return Trouble.DATA  # ours, or the driver's before it asked the database
+        return DatabaseFailure.DATA  # ours, or the driver's before it asked the database
     if error.connection_invalidated:
-        return Trouble.OUTAGE
+        return DatabaseFailure.OUTAGE
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
         if state.startswith(_ROLLED_BACK):
-            return Trouble.CONFLICT
-        return Trouble.DATA if state.startswith(_DATA) else Trouble.OUTAGE
+            return DatabaseFailure.CONFLICT
+        return DatabaseFailure.DATA if state.startswith(_DATA) else DatabaseFailure.OUTAGE
     # SQLite, or a connection that PostgreSQL has closed without a word.
-    return Trouble.DATA if type(error.orig).__name__ in _DATA_ERRORS else Trouble.OUTAGE
+    return (
+        DatabaseFailure.DATA
+        if type(error.orig).__name__ in _DATA_ERRORS
+        else DatabaseFailure.OUTAGE
+    )
 
 
 _DATA_ERRORS = ("DataError", "IntegrityError")
@@ -161,4 +165,4 @@ _DATA_ERRORS = ("DataError", "IntegrityError")
 
 def _refusal(error: Exception) -> str:
     cause = error.orig if isinstance(error, StatementError) else error
-    return reason_of("record-failed", cause if isinstance(cause, Exception) else error)
+    return failure_reason("record-failed", cause if isinstance(cause, Exception) else error)

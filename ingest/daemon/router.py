@@ -7,10 +7,10 @@ from collections.abc import Callable, Sequence
 from ingest.config.file import CatchAll, Config, ToLists, Unknown
 from ingest.daemon.acceptor import Acceptor
 from ingest.model import BY_LIST_ID
-from ingest.smtp.envelope import Body, Envelope, Never, Taken, Verdict, Why
+from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, MailBody, Reject
 
 
-class Gate:
+class Router:
     """An `envelope.Gate`. `config` is asked anew for each recipient, so that it may be
     reloaded."""
 
@@ -18,14 +18,14 @@ class Gate:
         self._config = config
         self._acceptor = acceptor
 
-    def recipient(self, address: str) -> Verdict:
+    def recipient(self, address: str) -> Decision:
         match self._config().route(address):
             case ToLists() | CatchAll():
-                return Taken()
+                return Accept()
             case Unknown():
-                return Never(Why.UNKNOWN_RECIPIENT)
+                return Reject(DeliveryReason.UNKNOWN_RECIPIENT)
 
-    async def deliver(self, envelope: Envelope, body: Body) -> Sequence[Verdict]:
+    async def deliver(self, envelope: Envelope, body: MailBody) -> Sequence[Decision]:
         """One mail, for all its recipients at once: it is stored once, and filed under every
         list that they name."""
         verdict = await self._acceptor.take(envelope, self._lists(envelope.recipients), body)

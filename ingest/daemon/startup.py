@@ -16,13 +16,13 @@ from pathlib import Path
 
 from ingest.config.file import API_SOCKET_MODE, Config, ConfigError
 from ingest.config.packages import require_configured
-from ingest.config.values import Address, UnixAddress
+from ingest.config.values import SocketAddress, UnixAddress
 from ingest.daemon.listeners import tls_context
 from ingest.daemon.lock_file import refuse_owned
 from ingest.daemon.workers.pool import start_fault
-from ingest.daemon.workers.process import Limits
+from ingest.daemon.workers.process import WorkerLimits
 from ingest.net import systemd_sockets
-from ingest.net.bind import ListenError, bind
+from ingest.net.bind import ListenError, bind_sockets
 from ingest.smtp.limits import Protocol
 from ingest.store.engine import StoreError, open_store, parse_url
 
@@ -43,7 +43,7 @@ class Startup:
 class _Place:
     """What is to be listened at. `protocol`: None where systemd never hands its socket over."""
 
-    address: Address
+    address: SocketAddress
     mode: int
     protocol: Protocol | None = None
     use: str = ""
@@ -76,7 +76,7 @@ def _tls(config: Config) -> Iterator[str]:
 
 def _workers(config: Config) -> Iterator[str]:
     serving = config.serve
-    fault = start_fault(Limits(seconds=serving.parse_seconds, memory=serving.parse_memory))
+    fault = start_fault(WorkerLimits(seconds=serving.parse_seconds, memory=serving.parse_memory))
     if fault is not None:
         yield fault
 
@@ -98,7 +98,7 @@ def _database(url: str, environ: Mapping[str, str], notes: list[str]) -> Iterato
 
 def _addresses(config: Config, environ: Mapping[str, str], notes: list[str]) -> Iterator[str]:
     """Bind everything at the same time, so that two settings for one address are found."""
-    given = [one.name for one in systemd_sockets.handed(environ, os.getpid())]
+    given = [one.name for one in systemd_sockets.inherited_sockets(environ, os.getpid())]
     names = {one.value for one in Protocol}
     for name in sorted(set(given) - names):
         yield f"systemd hands over a socket named {name}; FileDescriptorName= is lmtp or smtp"
@@ -114,7 +114,7 @@ def _addresses(config: Config, environ: Mapping[str, str], notes: list[str]) -> 
                 notes.append(made)
                 continue
             try:
-                bound.callback(bind(place.address, mode=place.mode).close)
+                bound.callback(bind_sockets(place.address, mode=place.mode).close)
             except ListenError as error:
                 if told is None and _by_systemd(environ) and _may_be_held(place):
                     notes.append(f"{error}, which may be systemd: it cannot be asked")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 MAX_ADDRESSES = 1_000
 _MAX_KNOWN = 200  # characters of a From that is remembered: a list has few who write to it
-MAX_NAME = 255  # characters of a display name; longer is no name that a person has
+MAX_DISPLAY_NAME = 255  # characters of a display name; longer is no name that a person has
 
 # What nine mails of ten have: `Name <address>`, `"Name" <address>`, `address`.
 _USUAL = re.compile(
@@ -60,7 +60,7 @@ class Sender(NamedTuple):
     defects: frozenset[Defect]
 
 
-def addresses(value: str) -> tuple[Address, ...]:
+def parse_addresses(value: str) -> tuple[Address, ...]:
     """The mailboxes of an address list (RFC 5322 3.4), at most `MAX_ADDRESSES`.
 
     Groups are opened. What has no usable address is left out.
@@ -70,7 +70,7 @@ def addresses(value: str) -> tuple[Address, ...]:
     )
 
 
-def sender(value: str) -> Sender:
+def parse_sender(value: str) -> Sender:
     """The first mailbox of a From value that has a usable address.
 
     Where none has one: what name there is, with an empty email, and NO_FROM. Several: MANY_FROM.
@@ -98,10 +98,10 @@ def _sender(value: str) -> Sender:
 
 
 def _readable(name: str) -> Decoded:
-    text, defects = encoded_word.decode(name)
+    text, defects = encoded_word.decode_words(name)
     text = encoded_word.unfold(text)
-    if len(text) > MAX_NAME:
-        return Decoded(text[:MAX_NAME].rstrip(), defects | {Defect.NAME_CAPPED})
+    if len(text) > MAX_DISPLAY_NAME:
+        return Decoded(text[:MAX_DISPLAY_NAME].rstrip(), defects | {Defect.NAME_CAPPED})
     return Decoded(text, defects)
 
 

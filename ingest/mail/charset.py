@@ -90,7 +90,7 @@ def _table() -> dict[str, str]:
 _CODECS = _table()
 
 
-def decode(data: bytes, name: str | None) -> Decoded:
+def decode_text(data: bytes, name: str | None) -> Decoded:
     """`data` in the charset `name`, or in none that was declared.
 
     Undeclared and US-ASCII: UTF-8, else Latin-1 (a mail without a declaration, and one that

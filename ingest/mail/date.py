@@ -67,7 +67,7 @@ _COMMENT = re.compile(r"\([^()]*+\)")
 _OFFSET = re.compile(r"(?:GMT|UTC)?([+-])([0-9]{1,2}):?([0-9]{2})", re.IGNORECASE)
 
 
-def parse(value: str) -> datetime | None:
+def parse_date(value: str) -> datetime | None:
     """The time that a Date value names, in UTC, or None where it cannot be used.
 
     RFC 5322 3.3 and 4.3 and what real mailers write: comments, no weekday, no seconds, years
@@ -86,19 +86,19 @@ def parse(value: str) -> datetime | None:
     )  # fmt: skip
 
 
-def received(value: str) -> datetime | None:
+def received_times(value: str) -> datetime | None:
     """The time of one Received value: what stands after its last semicolon (RFC 5321 4.4)."""
     _, semicolon, tail = value.rpartition(";")
-    if semicolon and (time := parse(tail)):
+    if semicolon and (time := parse_date(tail)):
         return time
     value = _without_comments(value[-1000:])  # a comment may hold a semicolon
     _, semicolon, tail = value.rpartition(";")
-    return parse(tail) if semicolon else None
+    return parse_date(tail) if semicolon else None
 
 
-def topmost(values: Iterable[str]) -> datetime | None:
+def topmost_received(values: Iterable[str]) -> datetime | None:
     """The time of the first Received value (they stand newest first) that has one."""
-    return next((time for value in values if (time := received(value))), None)
+    return next((time for value in values if (time := received_times(value))), None)
 
 
 def plausible(date: datetime | None, arrived: datetime | None) -> bool:
@@ -116,7 +116,7 @@ def from_received(values: Iterable[str]) -> datetime | None:
     top: datetime | None = None
     last: datetime | None = None
     for value in values:
-        time = received(value)
+        time = received_times(value)
         if top is None or last is None:
             top = last = time
         elif time is None or time > last + _DAY or time < top - 7 * _DAY:

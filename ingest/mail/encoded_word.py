@@ -28,7 +28,7 @@ _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/=]")
 _SPACE = re.compile(r"\s+")
 
 
-def decode(value: str) -> Decoded:
+def decode_words(value: str) -> Decoded:
     """`value` with its encoded words decoded, line ends of folding dropped.
 
     Words with nothing but white space between them are joined (RFC 2047 6.2), and those of one
@@ -74,7 +74,7 @@ def unfold(value: str) -> str:
 
 def _flush(run: list[bytes], charset: str, out: list[str], defects: set[Defect]) -> None:
     if run:
-        text, flaws = charsets.decode(b"".join(run), charset)
+        text, flaws = charsets.decode_text(b"".join(run), charset)
         out.append(text)
         defects |= flaws
         run.clear()

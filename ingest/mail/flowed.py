@@ -6,7 +6,7 @@ Input: text with LF line ends. Output: the same, unwrapped. Refuses nothing.
 from __future__ import annotations
 
 
-def unwrap(text: str, *, delsp: bool = False) -> str:
+def unwrap_flowed(text: str, *, delsp: bool = False) -> str:
     """`text` with its soft line breaks undone and its stuffed spaces removed.
 
     RFC 3676 4: a line that ends in a space goes on in the next one of the same quote depth;

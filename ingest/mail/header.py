@@ -62,7 +62,7 @@ def skip_mbox_line(data: bytes) -> bytes:
     return data[at:] if at else data
 
 
-def split(data: bytes, start: int, end: int) -> HeaderBlock:
+def split_header(data: bytes, start: int, end: int) -> HeaderBlock:
     """The header block of `data[start:end]`, which has LF line ends.
 
     A value is what follows the colon and white space, folding kept, its last line end dropped:

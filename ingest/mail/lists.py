@@ -23,7 +23,7 @@ _EMAIL = re.compile(r"(?<![^\s<>(),;:\"'])[^\s<>(),;:\"'@]{1,64}+@[^\s<>(),;:\"'
 _MAILTO = re.compile(r"mailto:([^\s<>?,;@]{1,64}+@[^\s<>?,;@]{1,255}+)", re.IGNORECASE)
 
 
-def lists(found: Mapping[str, Sequence[str]]) -> tuple[ListName, ...]:
+def find_lists(found: Mapping[str, Sequence[str]]) -> tuple[ListName, ...]:
     """The lists that the fields name (`found`: lower-case field name to its values).
 
     List-Id is RFC 2919, X-Mailing-List vger's and Debian's habit, X-list ecartis'. A list known

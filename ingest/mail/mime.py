@@ -1,6 +1,6 @@
 """A message's body to its leaves (RFC 2045, 2046).
 
-Input: the mail with LF line ends, where its body lies, and its content fields. Output: `Tree`:
+Input: the mail with LF line ends, where its body lies, and its content fields. Output: `PartTree`:
 `Part`s in order and the flaws. Refuses nothing: what is beyond the bounds is opaque.
 """
 
@@ -19,9 +19,9 @@ MAX_DEPTH = 64
 MAX_PARTS = 1_000
 # Of decoded text, all parts together. Later stages hold text as lines, and many short ones take
 # fifty times their octets. (The largest patches that lists pass on have a tenth of this.)
-MAX_TEXT = 16 * 1024 * 1024  # octets
-MAX_LINES = 500_000
-MAX_ENCLOSED = MAX_TEXT  # octets of mails in mails that must be decoded: each is one copy more
+MAX_PART_TEXT = 16 * 1024 * 1024  # octets
+MAX_PART_LINES = 500_000
+MAX_ENCLOSED = MAX_PART_TEXT  # octets of mails in mails that must be decoded: each is one copy more
 _MAX_BOUNDARY = 70  # RFC 2046 5.1.1
 
 # Patches under types that are not text: what mailers make of *.patch (and `git send-email
@@ -33,7 +33,7 @@ _PLAIN = param.Parameters("text/plain", {})
 _NOTHING = param.Parameters("", {})
 
 
-class Tree(NamedTuple):
+class PartTree(NamedTuple):
     """The leaves of a body, in order, and what was wrong on the way."""
 
     parts: tuple[Part, ...]
@@ -50,17 +50,17 @@ class _Place(NamedTuple):
     nested: bool
 
 
-def leaves(data: bytes, start: int, fields: Mapping[str, Sequence[str]]) -> Tree:
+def walk_parts(data: bytes, start: int, fields: Mapping[str, Sequence[str]]) -> PartTree:
     """The leaves of the body `data[start:]` (LF line ends), all of `multipart/*` opened.
 
     `fields`: the fields of the mail, by lower-case name. Text is read through its
     transfer encoding and charset; other content is opaque, except what is named as a patch.
     Leaves of a message/rfc822 are marked as nested. Bounds: `MAX_DEPTH`, `MAX_PARTS`,
-    `MAX_TEXT`, `MAX_LINES`, `MAX_ENCLOSED`.
+    `MAX_PART_TEXT`, `MAX_PART_LINES`, `MAX_ENCLOSED`.
     """
     walk = _Walk()
     walk.entity(_Place(data, start, len(data), 0, nested=False), fields, _PLAIN)
-    return Tree(tuple(walk.parts), frozenset(walk.defects))
+    return PartTree(tuple(walk.parts), frozenset(walk.defects))
 
 
 class _Walk:
@@ -70,8 +70,8 @@ class _Walk:
         self.parts: list[Part] = []
         self.defects: set[Defect] = set()
         self._containers = 0
-        self._text_left = MAX_TEXT
-        self._lines_left = MAX_LINES
+        self._text_left = MAX_PART_TEXT
+        self._lines_left = MAX_PART_LINES
         self._enclosed_left = MAX_ENCLOSED
 
     def entity(
@@ -82,7 +82,7 @@ class _Walk:
     ) -> None:
         """One entity: a leaf, or what is in it. `default`: its type where it has none."""
         values = fields.get("content-type")
-        kind = param.parse(values[0]) if values else default
+        kind = param.parse_parameters(values[0]) if values else default
         if kind.name.count("/") != 1 or kind.name[0] == "/" or kind.name[-1] == "/":
             kind = param.Parameters("text/plain", kind.values)  # RFC 2045 5.2
         if kind.name.startswith("multipart/") or kind.name in _MAIL_TYPES:
@@ -120,7 +120,7 @@ class _Walk:
             self._leaf(place, fields, _PLAIN)
 
     def _part(self, place: _Place, default: param.Parameters) -> None:
-        block = header.split(place.data, place.start, place.end)
+        block = header.split_header(place.data, place.start, place.end)
         # A part without header fields is quite regular (RFC 2046 5.1).
         self.defects |= block.defects - {Defect.NO_HEADERS}
         self.entity(place._replace(start=block.body), block.named, default)
@@ -136,7 +136,7 @@ class _Walk:
                 self.defects.add(Defect.PARTS_CAPPED)
                 self._leaf(place, fields, kind)
                 return
-            data, flaws = transfer.decode(place.data[place.start : place.end], encoding)
+            data, flaws = transfer.decode_transfer(place.data[place.start : place.end], encoding)
             self.defects |= flaws
             data = data.replace(b"\r\n", b"\n")
             place = place._replace(data=data, start=0, end=len(data))
@@ -146,7 +146,7 @@ class _Walk:
         self, place: _Place, fields: Mapping[str, Sequence[str]], kind: param.Parameters
     ) -> None:
         values = fields.get("content-disposition")
-        disposition = param.parse(values[0]) if values else _NOTHING
+        disposition = param.parse_parameters(values[0]) if values else _NOTHING
         label = None
         if disposition.values or "name" in kind.values:
             label = param.filename(disposition, kind)
@@ -158,7 +158,7 @@ class _Walk:
                 unwrapped = kind.values["format"].lower() == "flowed"
                 if unwrapped:
                     delsp = kind.values.get("delsp", "").lower() == "yes"
-                    text = flowed.unwrap(text, delsp=delsp)
+                    text = flowed.unwrap_flowed(text, delsp=delsp)
         self.parts.append(
             Part(
                 kind.name,
@@ -173,7 +173,7 @@ class _Walk:
     def _text(self, place: _Place, encoding: str, label: str | None) -> str:
         data = place.data[place.start : place.end]
         if encoding:
-            data, flaws = transfer.decode(data, encoding)
+            data, flaws = transfer.decode_transfer(data, encoding)
             self.defects |= flaws
         if len(data) > self._text_left:
             self.defects.add(Defect.PARTS_CAPPED)
@@ -185,7 +185,7 @@ class _Walk:
             kept = data.split(b"\n", self._lines_left)[:-1]
             data = b"".join(line + b"\n" for line in kept)
         self._lines_left = max(0, self._lines_left - lines)
-        text, flaws = charset.decode(data, label)
+        text, flaws = charset.decode_text(data, label)
         self.defects |= flaws
         if "\r" in text:
             text = text.replace("\r\n", "\n")

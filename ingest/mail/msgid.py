@@ -25,7 +25,7 @@ _COMMENT = re.compile(r"\([^()]*+\)")
 _PREFIXED = re.compile(r"<[0-9A-F]{16}\+([^<>]+@[^<>]+>)")
 
 
-def ids(value: str) -> tuple[str, ...]:
+def parse_ids(value: str) -> tuple[str, ...]:
     """Every message id in `value`, in order, repeats dropped.
 
     RFC 5322 3.6.4, and the habits around it: `<id> (X's message of "Tue, …")`, `Message from X
@@ -39,17 +39,17 @@ def ids(value: str) -> tuple[str, ...]:
         return tuple(dict.fromkeys(value.split()))
     found = _scan(value)
     if not found and "=?" in value:
-        found = _scan(encoded_word.decode(value).text)
+        found = _scan(encoded_word.decode_words(value).text)
     return tuple(dict.fromkeys(found))
 
 
 def first_id(value: str) -> str | None:
     """The first message id in `value`, or None."""
-    found = ids(value)
+    found = parse_ids(value)
     return found[0] if found else None
 
 
-def original(msgid: str) -> str | None:
+def original_id(msgid: str) -> str | None:
     """The id that a mail had before a relay put a stamp of its own in front, or None.
 
     The sender's other mails answer that id, since nobody told them of the stamp.
@@ -58,7 +58,7 @@ def original(msgid: str) -> str | None:
     return f"<{found[1]}" if found else None
 
 
-def bounded(msgid: str) -> str:
+def bound_id(msgid: str) -> str:
     """`msgid`, or, where it is over `MAX_LENGTH` characters, an id made of its SHA-256.
 
     The same for a message and for those that answer it, so that the link holds.
@@ -68,7 +68,7 @@ def bounded(msgid: str) -> str:
     return f"<{hashlib.sha256(msgid.encode()).hexdigest()}@long.message-id.invalid>"
 
 
-def derived(data: bytes) -> str:
+def make_msgid(data: bytes) -> str:
     """The id of a message that has none, from its octets with LF line ends."""
     return f"<{hashlib.sha256(data).hexdigest()}@message-id.invalid>"
 

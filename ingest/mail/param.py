@@ -34,7 +34,7 @@ class Parameters(NamedTuple):
     values: Mapping[str, str]
 
 
-def parse(value: str) -> Parameters:
+def parse_parameters(value: str) -> Parameters:
     """The token in front and the parameters after it; of a repeated one, the first.
 
     RFC 2231's continuations and charsets are put together and win over the plain form.
@@ -74,7 +74,11 @@ def filename(disposition: Parameters, content_type: Parameters) -> str | None:
     name = disposition.values.get("filename") or content_type.values.get("name")
     if not name:
         return None
-    text = encoded_word.unfold(encoded_word.decode(name).text).replace("\\", "/").rpartition("/")[2]
+    text = (
+        encoded_word.unfold(encoded_word.decode_words(name).text)
+        .replace("\\", "/")
+        .rpartition("/")[2]
+    )
     return text[:_MAX_FILENAME] or None
 
 
@@ -105,4 +109,4 @@ def _join(pieces: dict[int, tuple[str, bool]]) -> str:
         if encoded and number == 0 and value.count("'") >= 2:
             label, _, value = value.split("'", 2)
         octets.append(unquote_to_bytes(value) if encoded else value.encode())
-    return charset.decode(b"".join(octets), label or None).text
+    return charset.decode_text(b"".join(octets), label or None).text

@@ -28,7 +28,7 @@ _REPEATS = (
 )
 
 
-def parse(raw: bytes) -> Message:
+def parse_message(raw: bytes) -> Message:
     """The `Message` that `raw` is. Never raises; see `Defect` for what can be wrong with one."""
     data = raw
     defects: set[Defect] = set()
@@ -45,7 +45,7 @@ def parse(raw: bytes) -> Message:
     if Defect.BARE_CR in defects and b"\n" not in data:
         lines = data.replace(b"\r", b"\n")  # a system whose line end is CR
 
-    block = header.split(lines, 0, len(lines))
+    block = header.split_header(lines, 0, len(lines))
     defects |= block.defects
     found = block.named
     for name, flaw in _REPEATS:
@@ -64,10 +64,10 @@ def parse(raw: bytes) -> Message:
     defects |= flaws
     references, flaws = _references(found.get("references", ()))
     defects |= flaws
-    named = lists.lists(found)
+    named = lists.find_lists(found)
     if len(named) >= lists.MAX_LISTS:
         defects.add(Defect.LISTS_CAPPED)
-    parts, flaws = mime.leaves(lines, block.body, found)
+    parts, flaws = mime.walk_parts(lines, block.body, found)
     defects |= flaws
     return Message(
         headers=block.fields,
@@ -91,16 +91,16 @@ _NONE: frozenset[Defect] = frozenset()
 def _own_id(values: Sequence[str] | None, data: bytes) -> tuple[str, frozenset[Defect]]:
     found = msgid.first_id(values[0]) if values else None
     if found is None:
-        return msgid.derived(data), frozenset({Defect.NO_MESSAGE_ID})
+        return msgid.make_msgid(data), frozenset({Defect.NO_MESSAGE_ID})
     if len(found) > msgid.MAX_LENGTH:
-        return msgid.bounded(found), frozenset({Defect.LONG_MESSAGE_ID})
+        return msgid.bound_id(found), frozenset({Defect.LONG_MESSAGE_ID})
     return found, _NONE
 
 
 def _subject(values: Sequence[str] | None) -> tuple[str, frozenset[Defect]]:
     if not values:
         return "", _NONE
-    text, flaws = encoded_word.decode(values[0])
+    text, flaws = encoded_word.decode_words(values[0])
     text = encoded_word.unfold(text)
     if len(text) > _MAX_SUBJECT:
         return text[:_MAX_SUBJECT].rstrip(), flaws | {Defect.SUBJECT_CAPPED}
@@ -110,15 +110,15 @@ def _subject(values: Sequence[str] | None) -> tuple[str, frozenset[Defect]]:
 def _author(values: Sequence[str] | None) -> tuple[Address, frozenset[Defect]]:
     if not values:
         return _NOBODY, frozenset({Defect.NO_FROM})
-    return address.sender(values[0])
+    return address.parse_sender(values[0])
 
 
 def _dates(
     values: Sequence[str] | None, received: Sequence[str]
 ) -> tuple[datetime | None, datetime | None, frozenset[Defect]]:
     """The time of sending, the time of arrival, and the flaw of the first, if any."""
-    arrived = date.topmost(received)
-    sent = date.parse(values[0]) if values else None
+    arrived = date.topmost_received(received)
+    sent = date.parse_date(values[0]) if values else None
     if date.plausible(sent, arrived):
         return sent, arrived, _NONE
     return date.from_received(received), arrived, frozenset({Defect.BAD_DATE})
@@ -129,16 +129,16 @@ def _references(values: Sequence[str]) -> tuple[tuple[str, ...], frozenset[Defec
     if not values:
         return (), _NONE
     if len(values) == 1:
-        found = msgid.ids(values[0])
+        found = msgid.parse_ids(values[0])
     else:
-        found = tuple(dict.fromkeys(chain.from_iterable(map(msgid.ids, values))))
+        found = tuple(dict.fromkeys(chain.from_iterable(map(msgid.parse_ids, values))))
     flaws = _NONE
     if len(found) > msgid.MAX_REFERENCES:
         half = msgid.MAX_REFERENCES // 2
         found = found[:half] + found[-half:]
         flaws = frozenset({Defect.REFERENCES_CAPPED})
     if any(len(one) > msgid.MAX_LENGTH for one in found):
-        found = tuple(msgid.bounded(one) for one in found)
+        found = tuple(msgid.bound_id(one) for one in found)
     return found, flaws
 
 

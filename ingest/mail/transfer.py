@@ -33,7 +33,7 @@ class Octets(NamedTuple):
     defects: frozenset[Defect]
 
 
-def decode(data: bytes, encoding: str) -> Octets:
+def decode_transfer(data: bytes, encoding: str) -> Octets:
     """`data` decoded; `encoding` is the value of Content-Transfer-Encoding, or ''."""
     if encoding in _IDENTITY:
         return Octets(data, _NONE)

@@ -15,7 +15,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.config.values import MAX_PATH, Address, InetAddress, UnixAddress
+from ingest.config.values import MAX_PATH, InetAddress, SocketAddress, UnixAddress
 
 BACKLOG = 1024  # connections that wait to be accepted; the kernel may allow fewer
 
@@ -32,7 +32,7 @@ class Endpoint:
     """
 
     sockets: tuple[socket.socket, ...]
-    addresses: tuple[Address, ...]
+    addresses: tuple[SocketAddress, ...]
     file: tuple[int, int] | None = None
 
     def remove_file(self) -> None:
@@ -51,8 +51,8 @@ class Endpoint:
         self.remove_file()
 
 
-def bind(
-    address: Address, *, mode: int = 0o660, owner: str | None = None, group: str | None = None
+def bind_sockets(
+    address: SocketAddress, *, mode: int = 0o660, owner: str | None = None, group: str | None = None
 ) -> Endpoint:
     """Listen at the address, with several sockets where a name has several addresses.
 
@@ -69,7 +69,7 @@ def bind(
             return Endpoint(tuple(socks), tuple(map(address_of, socks)))
 
 
-def address_of(sock: socket.socket) -> Address:
+def address_of(sock: socket.socket) -> SocketAddress:
     """Where a listening socket is bound."""
     bound = sock.getsockname()
     if sock.family == socket.AF_UNIX:

@@ -16,14 +16,14 @@ _UNNAMED = "unknown"  # what systemd calls a socket without FileDescriptorName=
 
 
 @dataclass(frozen=True, slots=True)
-class Handed:
+class InheritedSocket:
     """A descriptor and its name, `FileDescriptorName=` of the socket unit."""
 
     descriptor: int
     name: str
 
 
-def handed(environment: Mapping[str, str], pid: int) -> tuple[Handed, ...]:
+def inherited_sockets(environment: Mapping[str, str], pid: int) -> tuple[InheritedSocket, ...]:
     """What was handed to the process `pid`.
 
     LISTEN_PID is compared since the environment is inherited: a child of ours would take
@@ -37,10 +37,12 @@ def handed(environment: Mapping[str, str], pid: int) -> tuple[Handed, ...]:
     names = environment.get("LISTEN_FDNAMES", "")
     called = names.split(":") if names else []
     called += [_UNNAMED] * (int(count) - len(called))
-    return tuple(Handed(_FIRST + index, called[index] or _UNNAMED) for index in range(int(count)))
+    return tuple(
+        InheritedSocket(_FIRST + index, called[index] or _UNNAMED) for index in range(int(count))
+    )
 
 
-def take(descriptor: int) -> socket.socket:
+def take_socket(descriptor: int) -> socket.socket:
     """The socket of a descriptor, which is then the caller's, and no child's.
 
     Raises `OSError` where it is no socket.

@@ -15,18 +15,26 @@ from dataclasses import replace
 
 from ingest.frozen import frozen
 from ingest.mail.defect import Defect
-from ingest.mail.encoded_word import decode
+from ingest.mail.encoded_word import decode_words
 from ingest.mail.message import Address, Message, Part
-from ingest.patch.dependency import dependencies
-from ingest.patch.diff import Split, commentary, find
+from ingest.patch.dependency import find_dependencies
+from ingest.patch.diff import Split, commentary, find_diff
 from ingest.patch.identity import identify, patch_id, patchwork_hash
-from ingest.patch.in_body import in_body, scissors, strip_mail_header
-from ingest.patch.pull_request import pull_request
+from ingest.patch.in_body import cut_at_scissors, split_in_body, strip_mail_header
+from ingest.patch.pull_request import find_pull_request
 from ingest.patch.subject import Subject, parse_subject
-from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reason, Reply, Submission
+from ingest.patch.submission import (
+    ClassificationReason,
+    Cover,
+    Other,
+    Patch,
+    PullRequest,
+    Reply,
+    Submission,
+)
 from ingest.patch.trailer import MAX_TRAILERS, message_trailers, reply_trailers
 
-_NO_DEPENDENCIES = dependencies("")
+_NO_DEPENDENCIES = find_dependencies("")
 
 # How a mail encloses somebody's commit or mail as text: robots that say what does not apply
 # (stable's "original commit"), trees that say what they took (-mm), inline forwards.
@@ -91,36 +99,38 @@ def _find_diff(texts: list[Part]) -> _Found | None:
         header: dict[str, str] = {}
         if attached:
             header, text = strip_mail_header(text)
-        parted = find(text)
+        parted = find_diff(text)
         if parted is not None:
             return _Found(part, text, parted, attached, header.get("from"))
     return None
 
 
-def _patch_reason(subject: Subject, sender: Address, body: str, found: _Found) -> Reason | None:
+def _patch_reason(
+    subject: Subject, sender: Address, body: str, found: _Found
+) -> ClassificationReason | None:
     """Why the diff makes the message a patch, or None where it does not."""
     if subject.reply:
         return _reply_reason(sender, body, found)
     if subject.number == 0 and subject.total is not None and not subject.minor:
         own = _signed_off(found, sender) and not found.split.trailing
-        return Reason.DIFF_NUMBERED_ZERO if own else None
-    if subject.patchset and pull_request(body) is None and found.split.trailing:
+        return ClassificationReason.DIFF_NUMBERED_ZERO if own else None
+    if subject.patchset and find_pull_request(body) is None and found.split.trailing:
         return None
     if subject.patch_marked and not subject.forward:
-        return Reason.DIFF_ATTACHED if found.attached else Reason.DIFF
+        return ClassificationReason.DIFF_ATTACHED if found.attached else ClassificationReason.DIFF
     # A forward's mark is that of the mail within: only its sender's sign-off makes it his.
     if not _signed_off(found, sender) or (not subject.patch_marked and _TRACKER.search(body)):
         return None
     if found.attached:
-        return Reason.DIFF_ATTACHED
+        return ClassificationReason.DIFF_ATTACHED
     if subject.patch_marked:
-        return Reason.DIFF
+        return ClassificationReason.DIFF
     if found.split.trailing or _encloses(found.text[: found.split.start]):
         return None
-    return Reason.DIFF_UNMARKED
+    return ClassificationReason.DIFF_UNMARKED
 
 
-def _reply_reason(sender: Address, body: str, found: _Found) -> Reason | None:
+def _reply_reason(sender: Address, body: str, found: _Found) -> ClassificationReason | None:
     """A patch in a reply is its sender's own, whole, and no part of a review.
 
     A maintainer who answers point by point and adds what he would do has written a comment,
@@ -131,11 +141,15 @@ def _reply_reason(sender: Address, body: str, found: _Found) -> Reason | None:
     if _TRACKER.search(body):
         return None
     quotes = _quotes(body)
-    if not quotes and (not found.split.trailing or scissors(body) is not None):
-        return Reason.DIFF_ATTACHED if found.attached else Reason.DIFF_IN_REPLY
-    cut = None if found.attached else scissors(found.text)
-    if cut is not None and in_body(found.text).scissors and not reply_trailers(cut[0]):
-        return Reason.DIFF_BELOW_SCISSORS
+    if not quotes and (not found.split.trailing or cut_at_scissors(body) is not None):
+        return (
+            ClassificationReason.DIFF_ATTACHED
+            if found.attached
+            else ClassificationReason.DIFF_IN_REPLY
+        )
+    cut = None if found.attached else cut_at_scissors(found.text)
+    if cut is not None and split_in_body(found.text).scissors and not reply_trailers(cut[0]):
+        return ClassificationReason.DIFF_BELOW_SCISSORS
     return None
 
 
@@ -164,7 +178,7 @@ def _encloses(above: str) -> bool:
 
 
 def _below_scissors(text: str) -> str:
-    cut = scissors(text)
+    cut = cut_at_scissors(text)
     return cut[1] if cut is not None else text
 
 
@@ -176,17 +190,19 @@ def _quotes(body: str) -> bool:
 def _patch(
     subject: Subject,
     sender: Address,
-    reason: Reason,
+    reason: ClassificationReason,
     plain: list[Part],
     found: _Found,
 ) -> Patch:
     content = _around(plain, found)
-    says = in_body(found.split.content, decode=lambda value: decode(value).text)
+    says = split_in_body(found.split.content, decode=lambda value: decode_words(value).text)
     if subject.reply and says.subject:
         subject = parse_subject(says.subject)
     author = says.author
     if author is None and found.sender is not None:
-        author = in_body(f"From: {found.sender}\n", decode=lambda value: decode(value).text).author
+        author = split_in_body(
+            f"From: {found.sender}\n", decode=lambda value: decode_words(value).text
+        ).author
     if author is not None and author.email == sender.email:
         author = None
     identity = identify(found.split.diff, regular=found.split.regular)
@@ -200,7 +216,7 @@ def _patch(
         subject=subject,
         content=content,
         trailers=message_trailers(_below_scissors(content) if subject.reply else content),
-        dependencies=dependencies(content),
+        dependencies=find_dependencies(content),
         author=author,
         defects=tuple(defects),
         diff=found.split.diff,
@@ -231,39 +247,45 @@ def _without_patch(
     answers = bool(message.in_reply_to or message.references)
     if subject.reply:
         return Reply(
-            reason=Reason.REPLY_WITH_DIFF if diff else Reason.SUBJECT_REPLY,
+            reason=ClassificationReason.REPLY_WITH_DIFF
+            if diff
+            else ClassificationReason.SUBJECT_REPLY,
             subject=subject,
             content=content,
             trailers=reply_trailers(content),
             dependencies=_NO_DEPENDENCIES,
             diff=diff,
         )
-    request = pull_request(body)
+    request = find_pull_request(body)
     numbered_zero = subject.number == 0 and subject.total is not None and not subject.minor
     if numbered_zero or (subject.patchset and subject.patch_marked):
         if request is not None:
-            reason = Reason.PULL_REQUEST_COVER
+            reason = ClassificationReason.PULL_REQUEST_COVER
         elif numbered_zero:
-            reason = Reason.NUMBER_ZERO_WITH_SAMPLE if diff else Reason.NUMBER_ZERO
+            reason = (
+                ClassificationReason.NUMBER_ZERO_WITH_SAMPLE
+                if diff
+                else ClassificationReason.NUMBER_ZERO
+            )
         else:
-            reason = Reason.PATCHSET
+            reason = ClassificationReason.PATCHSET
         return Cover(
             reason=reason,
             subject=subject,
             content=content,
             trailers=message_trailers(content),
-            dependencies=dependencies(content),
+            dependencies=find_dependencies(content),
             pull_url=request.pull_url if request is not None else None,
         )
     if request is not None:
         if found is not None:
             content = _around(plain, found)
         return PullRequest(
-            reason=Reason.PULL_REQUEST,
+            reason=ClassificationReason.PULL_REQUEST,
             subject=subject,
             content=content,
             trailers=message_trailers(content),
-            dependencies=dependencies(content),
+            dependencies=find_dependencies(content),
             pull_url=request.pull_url,
             diff=diff,
             hash=patchwork_hash(diff) if diff else None,
@@ -271,7 +293,9 @@ def _without_patch(
         )
     if answers and not subject.patch_marked:
         return Reply(
-            reason=Reason.REPLY_WITH_DIFF if diff else Reason.IN_REPLY_TO,
+            reason=ClassificationReason.REPLY_WITH_DIFF
+            if diff
+            else ClassificationReason.IN_REPLY_TO,
             subject=subject,
             content=content,
             trailers=reply_trailers(content),
@@ -283,18 +307,26 @@ def _without_patch(
         subject=subject,
         content=content,
         trailers=(),
-        dependencies=dependencies(content),
+        dependencies=find_dependencies(content),
         diff=diff,
     )
 
 
 def _other_reason(
     message: Message, subject: Subject, plain: list[Part], diff: str | None
-) -> Reason:
+) -> ClassificationReason:
     if diff:
-        return Reason.FORWARDED if subject.forward else Reason.DIFF_IN_DISCUSSION
-    if any(part.nested and part.text and find(part.text) for part in message.parts):
-        return Reason.FORWARDED
+        return (
+            ClassificationReason.FORWARDED
+            if subject.forward
+            else ClassificationReason.DIFF_IN_DISCUSSION
+        )
+    if any(part.nested and part.text and find_diff(part.text) for part in message.parts):
+        return ClassificationReason.FORWARDED
     if not plain and any(part.content_type == "text/html" for part in message.parts):
-        return Reason.HTML_ONLY
-    return Reason.MARKED_WITHOUT_DIFF if subject.patch_marked else Reason.NO_PATCH
+        return ClassificationReason.HTML_ONLY
+    return (
+        ClassificationReason.MARKED_WITHOUT_DIFF
+        if subject.patch_marked
+        else ClassificationReason.NO_PATCH
+    )

@@ -12,7 +12,7 @@ from itertools import islice
 from urllib.parse import unquote
 
 from ingest.frozen import frozen
-from ingest.mail.msgid import bounded
+from ingest.mail.msgid import bound_id
 
 _MOST = 200  # of each kind, from one message
 _MOST_LINKS = 2_000  # looked at in one message
@@ -90,7 +90,7 @@ class Dependencies:
     capped: bool = False
 
 
-def dependencies(content: str) -> Dependencies:
+def find_dependencies(content: str) -> Dependencies:
     """Read footers (`git format-patch --base`, b4), keys (`Depends-on:`) and earlier links.
 
     `content`: everything around the diff, since git writes its footer below it. Of footers
@@ -172,7 +172,7 @@ def msgid_of_url(url: str) -> str | None:
             return None
         if not msgid.isprintable() or any(char in msgid for char in "<> "):
             return None
-        return bounded(f"<{msgid}>")
+        return bound_id(f"<{msgid}>")
     return None
 
 
@@ -194,9 +194,9 @@ def _targets(value: str) -> list[str]:
     value = value.strip()
     targets = [msgid_of_url(url) or url.rstrip(").,;:]") for url in _URL.findall(value)]
     if not targets:
-        targets = [bounded(f"<{msgid}>") for msgid in _BRACKETED.findall(value)]
+        targets = [bound_id(f"<{msgid}>") for msgid in _BRACKETED.findall(value)]
     if not targets and (bare := _BARE.fullmatch(value)):
-        targets.append(bounded(f"<{bare[1]}>"))
+        targets.append(bound_id(f"<{bare[1]}>"))
     return targets[:_MOST]
 
 

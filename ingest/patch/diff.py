@@ -81,7 +81,7 @@ _IRREGULAR = re.compile(r"[\n\r\\]")
 
 @dataclass(slots=True)
 class _Walk:
-    """What one walk over the lines has found so far; lives no longer than `find`."""
+    """What one walk over the lines has found so far; lives no longer than `find_diff`."""
 
     lines: list[str]
     firsts: str
@@ -92,12 +92,12 @@ class _Walk:
     ranges: list[tuple[int, int]] = field(default_factory=list)
 
 
-def split(text: str) -> Split:
+def split_diff(text: str) -> Split:
     """Divide `text` (LF line ends) into commentary and diff. Total, linear."""
-    return find(text) or Split(commentary(text), "")
+    return find_diff(text) or Split(commentary(text), "")
 
 
-def find(text: str) -> Split | None:
+def find_diff(text: str) -> Split | None:
     """The same, or None where there is no diff."""
     at = 0
     if not text.startswith(_FIRST):
@@ -259,7 +259,7 @@ def _touch(walk: _Walk, names: tuple[str, str] | str) -> None:
         if old[:2] == "a/" and new[:2] == "b/" and old[2:] == new[2:] and _SIMPLE.match(new):
             walk.files.setdefault(new[2:])  # nearly all of them: nothing to cut off or unquote
             return
-        names = filename.of_pair(filename.plain(names[0]), filename.plain(names[1]))
+        names = filename.name_of_pair(filename.plain_name(names[0]), filename.plain_name(names[1]))
     if names:
         walk.files.setdefault(names)
 
@@ -271,15 +271,15 @@ def _name_in_header(lines: list[str], start: int, end: int) -> str:
             return filename.unquote(line.partition(" to ")[2].rstrip())
     for line in lines[start:end]:
         if line.startswith("Index: "):
-            return filename.plain(line[7:])
+            return filename.plain_name(line[7:])
         if line.startswith("diff --git "):
-            return filename.of_git_line(line[11:])
+            return filename.name_of_git_line(line[11:])
         if line.startswith(("diff --cc ", "diff --combined ")):
             return filename.unquote(line.split(" ", 2)[2].rstrip())
     words = lines[start].split()
     if words[1:2] == ["-r"]:  # Mercurial: diff -r REV [-r REV] FILE
         return words[-1]
-    return filename.of_pair(words[-2], words[-1]) if len(words) > 2 else ""
+    return filename.name_of_pair(words[-2], words[-1]) if len(words) > 2 else ""
 
 
 def _body(walk: _Walk, here: int) -> int:
@@ -289,7 +289,7 @@ def _body(walk: _Walk, here: int) -> int:
         first = firsts[here]
         if first == "@":
             if header := hunk.HUNK.match(lines[here]):
-                found = hunk.extent(lines, firsts, here + 1, *hunk.counts(header))
+                found = hunk.hunk_extent(lines, firsts, here + 1, *hunk.hunk_counts(header))
             elif header := hunk.COMBINED.match(lines[here]):
                 walk.regular = False
                 found = hunk.combined_extent(lines, here + 1, header)

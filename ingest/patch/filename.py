@@ -50,14 +50,14 @@ def _unescape(escape: re.Match[bytes]) -> bytes:
     return _LETTERS[what] if what in _LETTERS else bytes([int(what, 8) & 0xFF])
 
 
-def plain(rest: str) -> str:
+def plain_name(rest: str) -> str:
     """The name in what stands behind `--- ` or `+++ `: date and revision cut off, unquoted."""
     if "\t" in rest or "  " in rest or ")" in rest or ":" in rest:
         rest = _BEHIND.sub("", rest, count=1)
     return unquote(rest.rstrip())
 
 
-def of_pair(old: str, new: str) -> str:
+def name_of_pair(old: str, new: str) -> str:
     """The one name for a file that was called `old` and is called `new`, both with prefixes.
 
     The new name counts, the old one where the file is deleted. `diff -ur linux.orig linux`
@@ -84,7 +84,7 @@ def _bare(name: str) -> str:
     return name[2:] if _PREFIX.match(name) else name
 
 
-def of_git_line(rest: str) -> str:
+def name_of_git_line(rest: str) -> str:
     """The name in what stands behind `diff --git `, '' where it cannot be told.
 
     Names with spaces have no quotes: a line of two names that are the same but for their
@@ -96,6 +96,6 @@ def of_git_line(rest: str) -> str:
         if len(rest) % 2 and rest[middle] == " ":
             old, new = rest[:middle], rest[middle + 1 :]
             if old == new or old.partition("/")[2] == new.partition("/")[2]:
-                return of_pair(old, new)
+                return name_of_pair(old, new)
     pair = _QUOTED_PAIR.match(rest)
-    return of_pair(unquote(pair[1]), unquote(pair[2])) if pair else ""
+    return name_of_pair(unquote(pair[1]), unquote(pair[2])) if pair else ""

@@ -37,7 +37,7 @@ class Extent(NamedTuple):
     damaged: bool
 
 
-def counts(header: re.Match[str]) -> tuple[int, int]:
+def hunk_counts(header: re.Match[str]) -> tuple[int, int]:
     """The two counts of a matched `HUNK`."""
     old, new = header.groups("1")
     return _count(old), _count(new)
@@ -53,7 +53,7 @@ def first_letters(lines: list[str]) -> str:
     return "".join([line[:1] or "\n" for line in lines])
 
 
-def extent(lines: list[str], firsts: str, start: int, old: int, new: int) -> Extent:
+def hunk_extent(lines: list[str], firsts: str, start: int, old: int, new: int) -> Extent:
     """Where the hunk that begins at line `start` ends, by the two counts of its header.
 
     Cost: linear in the lines of the hunk, whatever the counts say.

@@ -30,7 +30,7 @@ class InBody(NamedTuple):
     """What a body says about itself.
 
     `author`, `subject`, `date`: of in-body headers, None where absent; `date` as written.
-    `body`: what follows them. `scissors`: they stood below a scissors line, and what is
+    `body`: what follows them. `cut_at_scissors`: they stood below a scissors line, and what is
     above it was dropped.
     """
 
@@ -45,7 +45,7 @@ def _as_written(value: str) -> str:
     return value
 
 
-def in_body(text: str, *, decode: Callable[[str], str] = _as_written) -> InBody:
+def split_in_body(text: str, *, decode: Callable[[str], str] = _as_written) -> InBody:
     """Read `From:`, `Subject:` and `Date:` lines at the top of a body (git-mailinfo(1)).
 
     `decode` turns RFC 2047 words into text. Blank lines may come first, values may be folded.
@@ -57,7 +57,7 @@ def in_body(text: str, *, decode: Callable[[str], str] = _as_written) -> InBody:
     found = _headers(text, decode)
     if found is not None:
         return found
-    cut = scissors(text)
+    cut = cut_at_scissors(text)
     if cut is not None:
         below = _headers(cut[1], decode)
         if below is not None:
@@ -65,7 +65,7 @@ def in_body(text: str, *, decode: Callable[[str], str] = _as_written) -> InBody:
     return InBody(None, None, None, text, scissors=False)
 
 
-def scissors(text: str) -> tuple[str, str] | None:
+def cut_at_scissors(text: str) -> tuple[str, str] | None:
     """The text above and below the first scissors line, or None.
 
     git-mailinfo(1): "a line that mainly consists of scissors (either ">8" or "8<") and

@@ -1,6 +1,6 @@
 """Pull requests: what `git request-pull`, or a person, wrote into a mail.
 
-Input: the text of a message. Output: a `PullRequest` or None. Refuses a request that is quoted
+Input: the text of a message. Output: a `PullRequestText` or None. Refuses a request that is quoted
 in an answer: its lines begin with a mark.
 """
 
@@ -42,7 +42,7 @@ _URL = re.compile(
 
 
 @frozen
-class PullRequest:
+class PullRequestText:
     """`pull_url`: Patchwork's, "URL REF" or the URL alone. `base`, `head`: commits, in hex."""
 
     pull_url: str
@@ -52,7 +52,7 @@ class PullRequest:
     head: str | None
 
 
-def pull_request(text: str) -> PullRequest | None:
+def find_pull_request(text: str) -> PullRequestText | None:
     """The first pull request in a text, or None.
 
     The wording of git-request-pull(1): "The following changes since commit HEX … are available
@@ -64,7 +64,7 @@ def pull_request(text: str) -> PullRequest | None:
     return _generated(text) or _by_hand(text)
 
 
-def _generated(text: str) -> PullRequest | None:
+def _generated(text: str) -> PullRequestText | None:
     if "ollowing changes" not in text and "ollowing\nchanges" not in text:
         return None
     for since in islice(_SINCE.finditer(text), _TRIES):
@@ -80,7 +80,7 @@ def _generated(text: str) -> PullRequest | None:
     return None
 
 
-def _by_hand(text: str) -> PullRequest | None:
+def _by_hand(text: str) -> PullRequestText | None:
     if "ull from" not in text and "ull\nfrom" not in text:
         return None
     for asked in islice(_BY_HAND.finditer(text), _TRIES):
@@ -92,5 +92,5 @@ def _by_hand(text: str) -> PullRequest | None:
     return None
 
 
-def _made(url: str, ref: str | None, base: str | None, head: str | None) -> PullRequest:
-    return PullRequest(f"{url} {ref}" if ref else url, url, ref, base, head)
+def _made(url: str, ref: str | None, base: str | None, head: str | None) -> PullRequestText:
+    return PullRequestText(f"{url} {ref}" if ref else url, url, ref, base, head)

@@ -16,7 +16,7 @@ from ingest.patch.subject import Subject
 from ingest.patch.trailer import Trailer
 
 
-class Reason(StrEnum):
+class ClassificationReason(StrEnum):
     """Why a message is of its kind. Stored, exported and shown: add, do not rename."""
 
     # patches
@@ -49,7 +49,7 @@ class _Common:
     """`content`: the commentary, without signature; `author`: only where the body names one
     other than the mail's sender."""
 
-    reason: Reason
+    reason: ClassificationReason
     subject: Subject
     content: str
     trailers: tuple[Trailer, ...]

@@ -18,21 +18,21 @@ from ingest.config.file import Config
 from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName, Message
-from ingest.mail.msgid import original
-from ingest.mail.parse import parse
+from ingest.mail.msgid import original_id
+from ingest.mail.parse import parse_message
 from ingest.model import BY_LIST_ID, Delivery, Dependency, Derived
 from ingest.patch.classify import classify
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
-from ingest.series.facts import Facts, Kind
-from ingest.trust.authres import auth_results
-from ingest.trust.mailmap import Mailmap, mailmap
-from ingest.trust.person import Submitter, person_key, submitter
+from ingest.series.facts import Facts, MessageKind
+from ingest.trust.authres import find_auth_results
+from ingest.trust.mailmap import Mailmap, parse_mailmap
+from ingest.trust.person import Submitter, find_submitter, person_key
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ingest.store.inbox.accept import Accepted
-    from ingest.trust.signatures.authenticate import Vouched
+    from ingest.trust.signatures.authenticate import Authentication
 
 # A record's number and total are what a person can have sent; beyond that they are noise, and
 # the patch stands alone.
@@ -63,12 +63,12 @@ class Failure:
 
 def derive(delivery: Delivery, config: Config) -> Derived:
     """What a mail's records hold, but for its place in a thread. Pure."""
-    return steps(delivery, config).derived
+    return derive_steps(delivery, config).derived
 
 
-def steps(delivery: Delivery, config: Config) -> Steps:
+def derive_steps(delivery: Delivery, config: Config) -> Steps:
     """`derive`, with what each stage handed on."""
-    message = parse(delivery.raw)
+    message = parse_message(delivery.raw)
     who, joined = _person(message, config)
     named = _named_lists(message, delivery)
     lists = config.taken(named)
@@ -107,13 +107,13 @@ def steps(delivery: Delivery, config: Config) -> Steps:
             keys=delivery.keys,
             verdicts=vouched.verdicts if vouched is not None else (),
             chain=vouched.chain if vouched is not None else None,
-            auth_results=auth_results(message.headers, config.trust.authserv_ids),
+            auth_results=find_auth_results(message.headers, config.trust.authserv_ids),
         ),
     )
 
 
 # What a defect of ours raises, here or in the store: named, so that nothing else is hidden.
-DEFECTS = (
+INTERNAL_ERRORS = (
     ArithmeticError,
     AssertionError,
     AttributeError,
@@ -129,11 +129,11 @@ def derive_or_fail(delivery: Delivery, config: Config) -> Derived | Failure:
     """The one boundary behind which a defect of ours must not lose or hold up mail."""
     try:
         return derive(delivery, config)
-    except DEFECTS as error:
-        return Failure(delivery.sha256, reason_of("parse-failed", error))
+    except INTERNAL_ERRORS as error:
+        return Failure(delivery.sha256, failure_reason("parse-failed", error))
 
 
-def reason_of(stage: str, error: Exception) -> str:
+def failure_reason(stage: str, error: Exception) -> str:
     """A stable name and what was said, on one line of ASCII: what an error quotes of the mail
     may be nothing that a database takes."""
     said = " ".join(str(error).split()).encode("unicode_escape").decode("ascii")
@@ -141,7 +141,7 @@ def reason_of(stage: str, error: Exception) -> str:
 
 
 @frozen
-class Stored:
+class StoreResult:
     """What a batch came to: mails that were new (or changed), known already, and failed."""
 
     new: int
@@ -155,17 +155,17 @@ def store_mail(
     config: Config,
     *,
     now: datetime,
-) -> Stored:
+) -> StoreResult:
     """Accept mails and write their records, in the caller's transaction. None: what the store was
     seen to have already; should it want records all the same, they are derived here."""
-    from ingest.store.inbox.accept import accept
+    from ingest.store.inbox.accept import accept_mails
 
     made = {delivery.sha256: (delivery, outcome) for delivery, outcome in mails}
-    accepted = accept(connection, [delivery for delivery, _ in mails], now=now)
+    accepted = accept_mails(connection, [delivery for delivery, _ in mails], now=now)
     stale = [one for one in accepted if one.stale]
     record_mails(connection, [_redo(one, made, config) for one in stale], config)
     failed = sum(isinstance(outcome, Failure) for _, outcome in made.values())
-    return Stored(len(stale), len(mails) - len(stale), failed)
+    return StoreResult(len(stale), len(mails) - len(stale), failed)
 
 
 def _redo(
@@ -191,16 +191,16 @@ def record_mails(
     `derive_again`: for the rare mail that must be recorded together with these, since it has
     become the best copy of its message. The daemon has it derived where it can be killed.
     """
-    from ingest.store.inbox.deliveries import quarantine, read_undamaged
-    from ingest.store.write.record import record
+    from ingest.store.inbox.deliveries import quarantine_mails, read_undamaged
+    from ingest.store.write.record import write_records
 
-    quarantine(
+    quarantine_mails(
         connection,
         {mail_id: outcome.reason for mail_id, outcome in items if isinstance(outcome, Failure)},
     )
     todo = [(mail_id, one) for mail_id, one in items if isinstance(one, Derived)]
     failed: set[int] = set()
-    while wanted := record(connection, todo, without=failed):
+    while wanted := write_records(connection, todo, without=failed):
         for mail_id, delivery in read_undamaged(connection, wanted):
             again = derive_again(delivery, config) if delivery is not None else None
             if isinstance(again, Derived):
@@ -213,7 +213,7 @@ def store_again(
     connection: Connection,
     mails: Sequence[tuple[int, Delivery, Derived | Failure]],
     config: Config,
-) -> Stored:
+) -> StoreResult:
     """Write the records of stored mails (mail id, as it was read, what was derived from that), in
     the caller's transaction. What a delivery has added since it was read is taken in."""
     from ingest.store.inbox.accept import as_stored
@@ -225,7 +225,7 @@ def store_again(
     ]
     record_mails(connection, items, config)
     failed = sum(isinstance(outcome, Failure) for _, outcome in items)
-    return Stored(len(items) - failed, 0, failed)
+    return StoreResult(len(items) - failed, 0, failed)
 
 
 # --- the pieces of a Derived -----------------------------------------------------------------
@@ -234,7 +234,7 @@ def store_again(
 def _person(message: Message, config: Config) -> tuple[Submitter, Mailmap]:
     """Who submitted it, under the address that a mailmap gives them."""
     joined = _mailmap(config.trust.mailmap)
-    who = submitter(message)
+    who = find_submitter(message)
     if joined.joined:
         who = replace(who, person=joined.person(who.person))
     return who, joined
@@ -243,7 +243,7 @@ def _person(message: Message, config: Config) -> tuple[Submitter, Mailmap]:
 # Shared by threads: the cache has a lock of its own, and nobody changes a `Mailmap`.
 @lru_cache(maxsize=2)  # the one in use, and one that it has replaced
 def _mailmap(text: str) -> Mailmap:
-    return mailmap(text)
+    return parse_mailmap(text)
 
 
 def _author(author: Address | None, person: Address, joined: Mailmap) -> Address | None:
@@ -255,7 +255,7 @@ def _author(author: Address | None, person: Address, joined: Mailmap) -> Address
     return None if same else found
 
 
-def _vouched(delivery: Delivery, message: Message, config: Config) -> Vouched | None:
+def _vouched(delivery: Delivery, message: Message, config: Config) -> Authentication | None:
     """What vouches for the mail, by the keys that its delivery has.
 
     Without them nothing can be said that is not said of every such mail: `not-checked`. That is
@@ -264,10 +264,10 @@ def _vouched(delivery: Delivery, message: Message, config: Config) -> Vouched | 
     if delivery.keys is None:
         return None
     from ingest.trust.signatures.authenticate import (
-        vouch,  # and with it dkimpy, which most archives do not need
+        authenticate,  # and with it dkimpy, which most archives do not need
     )
 
-    return vouch(
+    return authenticate(
         delivery.raw,
         dict(delivery.keys),
         delivery.arrived or message.received,
@@ -278,7 +278,7 @@ def _vouched(delivery: Delivery, message: Message, config: Config) -> Vouched | 
 
 def _links(message: Message) -> tuple[str, ...]:
     """Every id that ties the mail into a thread, besides its own."""
-    before = original(message.msgid)
+    before = original_id(message.msgid)
     named = (*message.in_reply_to, *message.references)
     return (*named, before) if before is not None else named
 
@@ -318,10 +318,10 @@ def _state(message: Message) -> str:
 def _facts(message: Message, person: Address, submission: Submission) -> Facts:
     subject = submission.subject
     kind = _kind(submission)
-    piece = kind in (Kind.PATCH, Kind.COVER, Kind.PULL)
+    piece = kind in (MessageKind.PATCH, MessageKind.COVER, MessageKind.PULL)
     number, total = subject.number, subject.total
     # A patch set within a patch bomb is numbered among patch sets, not among patches.
-    set_of_sets = kind is Kind.COVER and number != 0
+    set_of_sets = kind is MessageKind.COVER and number != 0
     counted = number is not None and total is not None and total >= 1
     if not piece or set_of_sets or not counted or max(number or 0, total or 0) > MAX_NUMBER:
         number = total = None
@@ -335,9 +335,9 @@ def _facts(message: Message, person: Address, submission: Submission) -> Facts:
         sender=person_key(person.email),
         date=message.date,
         parents=tuple(one for one in parents if one != message.msgid),
-        name=subject.name if kind is not Kind.REPLY else "",
-        prefixes=subject.prefixes if kind is not Kind.REPLY else (),
-        title=subject.title if kind is not Kind.REPLY else "",
+        name=subject.name if kind is not MessageKind.REPLY else "",
+        prefixes=subject.prefixes if kind is not MessageKind.REPLY else (),
+        title=subject.title if kind is not MessageKind.REPLY else "",
         tag=_tag(subject.prefixes) if piece else "",
         number=number,
         minor=subject.minor if number is not None else 0,
@@ -345,28 +345,28 @@ def _facts(message: Message, person: Address, submission: Submission) -> Facts:
         version=subject.version if piece else 1,
         version_minor=subject.version_minor if piece else 0,
         version_given=subject.version_given if piece else False,
-        title_version=subject.title_version if kind is not Kind.REPLY else None,
+        title_version=subject.title_version if kind is not MessageKind.REPLY else None,
         reason=submission.reason,
         reply=subject.reply,
-        patchset=subject.patchset and kind is Kind.COVER,
+        patchset=subject.patchset and kind is MessageKind.COVER,
         hash=submission.hash if isinstance(submission, Patch | PullRequest) else None,
         change_id=dependencies.change_id,
         earlier=tuple(one.msgid for one in dependencies.earlier),
     )
 
 
-def _kind(submission: Submission) -> Kind:
+def _kind(submission: Submission) -> MessageKind:
     match submission:
         case Patch():
-            return Kind.PATCH
+            return MessageKind.PATCH
         case Cover():
-            return Kind.COVER
+            return MessageKind.COVER
         case PullRequest():
-            return Kind.PULL
+            return MessageKind.PULL
         case Reply():
-            return Kind.REPLY
+            return MessageKind.REPLY
         case Other():
-            return Kind.OTHER
+            return MessageKind.OTHER
 
 
 # Words of a prefix that tell postings of one patch set apart, not what they are for.

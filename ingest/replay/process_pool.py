@@ -40,7 +40,7 @@ class ParserError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
+class BatchRunner:
     """What a step works with: `turn` is held while it writes."""
 
     engine: Engine
@@ -48,10 +48,10 @@ class Bench:
     turn: AbstractContextManager[object]
 
 
-Step = Callable[[Bench, T], R]
+Step = Callable[[BatchRunner, T], R]
 
 
-def work(
+def run_batches(
     engine: Engine, config: Config, parsers: int, step: Step[T, R], batches: Iterable[T]
 ) -> Iterator[R]:
     """`step` for every batch, results in order. Whatever the batches or a step raise comes after
@@ -62,7 +62,7 @@ def work(
     """
     source = _UntilError(batches)
     if parsers == 1:
-        bench = Bench(engine, config, nullcontext())
+        bench = BatchRunner(engine, config, nullcontext())
         for batch in source:
             with _uncollected():
                 result = step(bench, batch)
@@ -139,14 +139,14 @@ def _undisturbed() -> Iterator[None]:
 # --- in the process -----------------------------------------------------------------------------
 
 # Of a process of its own, which has one thread that uses it.
-_own: list[Bench] = []
+_own: list[BatchRunner] = []
 
 
 def _begin(url: str, config: Config, turn: Lock) -> None:
     """What a process does before its first batch."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked too, and sees to us
     threading.Thread(target=_end_with_parent, daemon=True).start()
-    _own.append(Bench(open_store(url), config, turn))
+    _own.append(BatchRunner(open_store(url), config, turn))
     gc.freeze()
 
 

@@ -20,11 +20,11 @@ from sqlalchemy import Engine
 from ingest.clock import utcnow
 from ingest.config.file import Config
 from ingest.model import REPLAY, Delivery
-from ingest.pipeline.derive import Stored, derive_or_fail, store_again, store_mail
-from ingest.replay.process_pool import Bench, work
+from ingest.pipeline.derive import StoreResult, derive_or_fail, store_again, store_mail
+from ingest.replay.process_pool import BatchRunner, run_batches
 from ingest.sources.source import (
     Deletion,
-    Divisible,
+    DivisibleSource,
     Item,
     NoMail,
     Portion,
@@ -34,19 +34,24 @@ from ingest.sources.source import (
 )
 from ingest.store.engine import unflushed_transaction, write_transaction
 from ingest.store.inbox.accept import derived_already
-from ingest.store.inbox.checkpoint import flush, forget_position, position, remember
+from ingest.store.inbox.checkpoint import (
+    flush_to_disk,
+    forget_position,
+    read_position,
+    save_position,
+)
 from ingest.store.inbox.codec import pack
-from ingest.store.inbox.deliveries import mail_ids, quarantine, read_undamaged
+from ingest.store.inbox.deliveries import mail_ids, quarantine_mails, read_undamaged
 from ingest.store.inbox.queue import DAMAGED
 from ingest.store.write.people import forget_ranks
 from ingest.trust.signatures.dns_answer import Answer, Keys, keys_of
 
 # Mails in one transaction, and octets, whichever is reached first.
-BATCH = 1_000
-BATCH_SIZE = 16 << 20
+REPLAY_BATCH = 1_000
+REPLAY_BATCH_BYTES = 16 << 20
 
 # Names of keys to what DNS says of them; see trust.dns.
-Ask = Callable[[Iterable[str]], Mapping[str, Answer]]
+DnsLookup = Callable[[Iterable[str]], Mapping[str, Answer]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +65,7 @@ class Summary:
     failed: int = 0
     left_out: tuple[str, ...] = ()
 
-    def plus(self, stored: Stored | Summary, read: int) -> Summary:
+    def plus(self, stored: StoreResult | Summary, read: int) -> Summary:
         return Summary(
             self.read + read,
             self.new + stored.new,
@@ -77,7 +82,7 @@ def replay(
     *,
     route: Sequence[str] = (),
     again: bool = False,
-    ask: Ask | None = None,
+    ask: DnsLookup | None = None,
     parsers: int = 1,
     progress: Callable[[int], None] = lambda _: None,
     report: Callable[[str], None] = lambda _: None,
@@ -95,26 +100,26 @@ def replay(
         with write_transaction(engine) as connection:
             if again:
                 forget_position(connection, source.key)
-            after = position(connection, source.key)
+            after = read_position(connection, source.key)
     reached = after
     summary = Summary()
 
     def batches() -> Generator[_Mails, None, None]:
         filed = tuple(sorted(route))
-        if parsers > 1 and ask is None and isinstance(source, Divisible):
-            for portion in source.portions(after, BATCH):
+        if parsers > 1 and ask is None and isinstance(source, DivisibleSource):
+            for portion in source.portions(after, REPLAY_BATCH):
                 yield _Mails(portion, filed, None, source.key, reached)
             return
-        for items in _batches(source.read(after), BATCH, BATCH_SIZE):
+        for items in _batches(source.read(after), REPLAY_BATCH, REPLAY_BATCH_BYTES):
             keys = [_keys(item, ask) for item in items] if ask is not None else None
             yield _Mails(_Held(items), filed, keys, source.key, reached)
 
-    if source.total is not None and source.total <= BATCH:
+    if source.total is not None and source.total <= REPLAY_BATCH:
         parsers = 1
     try:
         # Closed whatever happens: what a source has started for its reading ends with it.
         with closing(batches()) as given:
-            for upto, done in work(engine, config, parsers, _store, given):
+            for upto, done in run_batches(engine, config, parsers, _store, given):
                 reached = upto
                 summary = summary.plus(done, done.read)
                 progress(done.read + len(done.left_out))
@@ -123,9 +128,9 @@ def replay(
     finally:
         if source.resumable and reached is not None and reached != after:
             with write_transaction(engine) as connection:
-                remember(connection, source.key, reached)  # and the disk has all before it too
+                save_position(connection, source.key, reached)  # and the disk has all before it too
         elif summary.read:
-            flush(engine)
+            flush_to_disk(engine)
     return summary
 
 
@@ -154,7 +159,7 @@ class _Held:
         return iter(self.items)
 
 
-def _store(bench: Bench, batch: _Mails) -> tuple[str, Summary]:
+def _store(bench: BatchRunner, batch: _Mails) -> tuple[str, Summary]:
     """Derive and store a batch. Returns the position of its last mail, and what came of it.
 
     A portion of large mails is more than goes into memory and a transaction at once: it is stored
@@ -163,7 +168,7 @@ def _store(bench: Bench, batch: _Mails) -> tuple[str, Summary]:
     done = Summary()
     left_out: list[str] = []
     keys: Iterator[Keys | None] = repeat(None) if batch.keys is None else iter(batch.keys)
-    for items in _batches(batch.items.read(), BATCH, BATCH_SIZE):
+    for items in _batches(batch.items.read(), REPLAY_BATCH, REPLAY_BATCH_BYTES):
         mails: list[Delivery] = []
         for item, its in zip(items, keys, strict=False):
             if isinstance(item, NoMail):
@@ -174,7 +179,7 @@ def _store(bench: Bench, batch: _Mails) -> tuple[str, Summary]:
     return batch.items.position, replace(done, left_out=tuple(left_out))
 
 
-def _store_mails(bench: Bench, mails: Sequence[Delivery], batch: _Mails) -> Stored:
+def _store_mails(bench: BatchRunner, mails: Sequence[Delivery], batch: _Mails) -> StoreResult:
     with bench.engine.connect() as connection:
         known = derived_already(connection, mails)
     derived = [
@@ -186,7 +191,7 @@ def _store_mails(bench: Bench, mails: Sequence[Delivery], batch: _Mails) -> Stor
     with bench.turn, unflushed_transaction(bench.engine) as connection:
         stored = store_mail(connection, derived, bench.config, now=utcnow())
         if batch.reached is not None:
-            remember(connection, batch.source, batch.reached)
+            save_position(connection, batch.source, batch.reached)
     return stored
 
 
@@ -206,16 +211,16 @@ def reparse(
         forget_ranks(connection)
         ids = mail_ids(connection)
     summary = Summary()
-    batches = (ids[start : start + BATCH] for start in range(0, len(ids), BATCH))
-    for stored in work(engine, config, parsers, _derive_again, batches):
+    batches = (ids[start : start + REPLAY_BATCH] for start in range(0, len(ids), REPLAY_BATCH))
+    for stored in run_batches(engine, config, parsers, _derive_again, batches):
         read = stored.new + stored.failed
         summary = summary.plus(stored, read)
         progress(read)
-    flush(engine)
+    flush_to_disk(engine)
     return summary
 
 
-def _derive_again(bench: Bench, ids: Sequence[int]) -> Stored:
+def _derive_again(bench: BatchRunner, ids: Sequence[int]) -> StoreResult:
     with bench.engine.connect() as connection:
         mails = dict(read_undamaged(connection, ids))
     derived = [
@@ -225,17 +230,17 @@ def _derive_again(bench: Bench, ids: Sequence[int]) -> Stored:
     ]
     damaged = dict.fromkeys((mail_id for mail_id, one in mails.items() if one is None), DAMAGED)
     with bench.turn, unflushed_transaction(bench.engine) as connection:
-        quarantine(connection, damaged)
+        quarantine_mails(connection, damaged)
         stored = store_again(connection, derived, bench.config)
         return replace(stored, failed=stored.failed + len(damaged))
 
 
-def _keys(item: Item, ask: Ask) -> Keys:
-    from ingest.trust.signatures.dkim_arc import names
+def _keys(item: Item, ask: DnsLookup) -> Keys:
+    from ingest.trust.signatures.dkim_arc import key_names
 
     if isinstance(item, NoMail):
         return ()
-    return keys_of(ask(names(item.raw)))
+    return keys_of(ask(key_names(item.raw)))
 
 
 def _delivery(item: RawMail | Deletion, route: tuple[str, ...], keys: Keys | None) -> Delivery:

@@ -22,12 +22,12 @@ from ingest.pipeline.derive import derive_or_fail
 from ingest.sources.source import Deletion, NoMail, RawMail, Source
 from ingest.store.verify import snapshot
 from ingest.store.verify.arrangement_audit import arrangement_findings
-from ingest.store.verify.findings import Finding, Verdict
-from ingest.store.verify.row_audit import Comparison
+from ingest.store.verify.findings import Finding, FindingKind
+from ingest.store.verify.row_audit import RowAudit
 from ingest.store.verify.snapshot import StoredMail
-from ingest.trust.signatures.dkim_arc import names
+from ingest.trust.signatures.dkim_arc import key_names
 
-BATCH = 500
+AUDIT_BATCH = 500
 
 Progress = Callable[[Source], AbstractContextManager[Callable[[int], None]]]
 
@@ -37,22 +37,22 @@ class Line:
     """All that is wrong with one message in one way."""
 
     name: str
-    verdict: Verdict
+    verdict: FindingKind
     what: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """`mails`: different ones in the archive. `lines`: by message, one for each verdict."""
+    """`stored_mails`: different ones in the archive. `lines`: by message, one for each verdict."""
 
     mails: int
     lines: tuple[Line, ...]
 
-    def count(self, verdict: Verdict) -> int:
+    def count(self, verdict: FindingKind) -> int:
         return sum(line.verdict is verdict for line in self.lines)
 
 
-def audit(
+def audit_sources(
     engine: Engine,
     sources: Iterable[Source],
     config: Config,
@@ -70,13 +70,13 @@ def audit(
     for each entry that is no mail. Raises `SourceError` and, where a damaged value keeps rows from
     being read at all, `StoreError`.
     """
-    with snapshot.snapshot(engine) as connection:
+    with snapshot.open_snapshot(engine) as connection:
         snapshot.refuse_unreadable(connection)
         one = _Audit(connection, config, route)
         for source in sources:
             with progress(source) as advance:
                 items = iter(source.read())
-                while batch := list(islice(items, BATCH)):
+                while batch := list(islice(items, AUDIT_BATCH)):
                     one.add([item for item in batch if not isinstance(item, NoMail)])
                     for item in batch:
                         if isinstance(item, NoMail):
@@ -92,7 +92,7 @@ class _Audit:
         self._connection = connection
         self._config = _without_keyrings(config)
         self._route = route
-        self._comparison = Comparison(connection, self._derive_stored)
+        self._comparison = RowAudit(connection, self._derive_stored)
         self._mail_ids: set[int] = set()
         self._unanswered: set[int] = set()
         self._absent: set[bytes] = set()
@@ -106,7 +106,7 @@ class _Audit:
     def add(self, items: Sequence[RawMail | Deletion]) -> None:
         """Compare a batch of the archive's items with the store."""
         deliveries = _merged(self._delivery(item) for item in items)
-        there = {one.sha256: one for one in snapshot.mails(self._connection, deliveries)}
+        there = {one.sha256: one for one in snapshot.stored_mails(self._connection, deliveries)}
         derived: dict[int, Derived] = {}
         absent: list[tuple[Delivery, Derived | None]] = []
         for sha256, delivery in deliveries.items():
@@ -129,7 +129,7 @@ class _Audit:
         )
         if extra:
             for name in snapshot.others(self._connection, comparison.shared.list_ids, seen):
-                yield Finding(name, Verdict.EXTRA, "")
+                yield Finding(name, FindingKind.EXTRA, "")
 
     def _delivery(self, item: RawMail | Deletion) -> Delivery:
         return Delivery(
@@ -147,7 +147,7 @@ class _Audit:
 
     def _derive_stored(self, mail_ids: Collection[int]) -> Mapping[int, Derived]:
         found: dict[int, Derived] = {}
-        for mail in snapshot.mails(self._connection, mail_ids, column="id"):
+        for mail in snapshot.stored_mails(self._connection, mail_ids, column="id"):
             if mail.raw is not None:
                 delivery = Delivery(raw=mail.raw, sha256=mail.sha256, source="audit")
                 derived = self._derive(_as_stored(delivery, mail))
@@ -163,7 +163,7 @@ class _Audit:
         derived = self._derive(_as_stored(delivery, mail))
         name = _name(delivery, derived)
         for column in _differing(delivery, mail):
-            self._say(name, Verdict.ALTERED, f"mail.{column}")
+            self._say(name, FindingKind.ALTERED, f"mail.{column}")
         for verdict, what in _answers_lost(delivery, mail):
             self._say(name, verdict, what)
             self._unanswered.add(mail.mail_id)
@@ -171,11 +171,11 @@ class _Audit:
             return None
         if derived is None:
             if mail.has_copy:
-                self._say(name, Verdict.ALTERED, "copy, though it cannot be derived")
+                self._say(name, FindingKind.ALTERED, "copy, though it cannot be derived")
             return None
         if mail.waiting and not mail.has_copy:
             if mail.reason is not None:
-                self._say(name, Verdict.MISSING, f"records, set aside for {mail.reason}")
+                self._say(name, FindingKind.MISSING, f"records, set aside for {mail.reason}")
             return None
         return derived
 
@@ -183,7 +183,7 @@ class _Audit:
         """Say which mails the store has not. Returns those whose other rows it has, all the
         same, by the id that those give them."""
         msgids = {one.facts.msgid for _, one in absent if one is not None}
-        holders = snapshot.holders(self._connection, msgids)
+        holders = snapshot.id_holders(self._connection, msgids)
         derived: dict[int, Derived] = {}
         for delivery, one in absent:
             self._absent.add(delivery.sha256)
@@ -202,12 +202,12 @@ class _Audit:
                 self._mail_ids.add(lost[0])
                 self._absent.discard(delivery.sha256)
             if any(holder.mail_id is not None and not holder.lost for holder in known) and not lost:
-                self._say(name, Verdict.ALTERED, "mail: other bytes")
+                self._say(name, FindingKind.ALTERED, "mail: other bytes")
             else:
-                self._say(name, Verdict.MISSING, "mail")
+                self._say(name, FindingKind.MISSING, "mail")
         return derived
 
-    def _say(self, name: str, verdict: Verdict, what: str) -> None:
+    def _say(self, name: str, verdict: FindingKind, what: str) -> None:
         self._found.add(Finding(name, verdict, what))
 
 
@@ -243,15 +243,15 @@ def _differing(delivery: Delivery, mail: StoredMail) -> Iterator[str]:
         yield "withdrawn"
 
 
-def _answers_lost(delivery: Delivery, mail: StoredMail) -> Iterator[tuple[Verdict, str]]:
+def _answers_lost(delivery: Delivery, mail: StoredMail) -> Iterator[tuple[FindingKind, str]]:
     """Where DNS was asked for a mail's keys, there is an answer for each name."""
     if not mail.readable:
-        yield Verdict.ALTERED, "answer"
+        yield FindingKind.ALTERED, "answer"
     elif mail.keys is not None:
         answered = {name for name, _ in mail.keys}
-        for name in names(delivery.raw):
+        for name in key_names(delivery.raw):
             if name not in answered:
-                yield Verdict.MISSING, f"answer {name}"
+                yield FindingKind.MISSING, f"answer {name}"
 
 
 def _merged(deliveries: Iterable[Delivery]) -> dict[bytes, Delivery]:
@@ -275,7 +275,7 @@ def _name(delivery: Delivery, derived: Derived | None) -> str:
 
 
 def _lines(findings: Iterable[Finding]) -> tuple[Line, ...]:
-    whats: dict[tuple[str, Verdict], set[str]] = defaultdict(set)
+    whats: dict[tuple[str, FindingKind], set[str]] = defaultdict(set)
     for one in findings:
         whats[one.name, one.verdict].add(one.what)
     return tuple(

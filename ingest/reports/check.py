@@ -15,7 +15,7 @@ from sqlalchemy import Connection, Engine
 from ingest.config.file import Config
 from ingest.store.verify import consistency, snapshot
 from ingest.store.verify.arrangement_audit import arrangement_findings
-from ingest.store.verify.consistency import Fault
+from ingest.store.verify.consistency import ConsistencyFault
 
 # Unpacking and digesting takes a second for about 20,000 mails; a large store is read only
 # where that is asked for.
@@ -23,10 +23,10 @@ RAW_BY_DEFAULT = 50_000
 
 
 @dataclass(frozen=True, slots=True)
-class Health:
+class CheckReport:
     """`faults`: sorted, without repetition. `notes`: what is worth knowing and no fault."""
 
-    faults: tuple[Fault, ...]
+    faults: tuple[ConsistencyFault, ...]
     notes: tuple[str, ...]
     counts: dict[str, int]
 
@@ -35,13 +35,13 @@ class Health:
         return not self.faults
 
 
-def check(engine: Engine, config: Config, *, raw: bool | None = None) -> Health:
-    """Look at everything. `raw`: whether to read the bytes of all mail; None: where there is
+def check_store(engine: Engine, config: Config, *, raw: bool | None = None) -> CheckReport:
+    """Look at everything. `check_raw`: whether to read the bytes of all mail; None: where there is
     not too much of it. Raises `StoreError` where a damaged value keeps rows from being read."""
-    with snapshot.snapshot(engine) as connection:
-        faults = set(consistency.integrity(connection))
+    with snapshot.open_snapshot(engine) as connection:
+        faults = set(consistency.check_integrity(connection))
         snapshot.refuse_unreadable(connection)
-        counts = consistency.counts(connection)
+        counts = consistency.count_rows(connection)
         notes = list(_notes(connection, config, counts))
         faults.update(_configuration(config))
         if raw is None:
@@ -49,17 +49,17 @@ def check(engine: Engine, config: Config, *, raw: bool | None = None) -> Health:
             if not raw:
                 notes.append(f"the bytes of {counts['mails']} mails were not read: --raw does it")
         if raw:
-            faults.update(consistency.raw(connection))
+            faults.update(consistency.check_raw(connection))
         faults.update(_store(connection))
-        return Health(tuple(sorted(faults)), tuple(notes), counts)
+        return CheckReport(tuple(sorted(faults)), tuple(notes), counts)
 
 
-def _store(connection: Connection) -> Iterator[Fault]:
-    yield from consistency.references(connection)
-    yield from consistency.spool(connection)
-    yield from consistency.copies(connection)
-    yield from consistency.postings(connection)
-    yield from consistency.vouching(connection)
+def _store(connection: Connection) -> Iterator[ConsistencyFault]:
+    yield from consistency.check_references(connection)
+    yield from consistency.check_spool(connection)
+    yield from consistency.check_copies(connection)
+    yield from consistency.check_postings(connection)
+    yield from consistency.check_authentication(connection)
     unreadable: set[int] = set()
     for fault, row_id in consistency.check_messages(connection):
         yield fault
@@ -69,20 +69,20 @@ def _store(connection: Connection) -> Iterator[Fault]:
     for one in arrangement_findings(
         connection, mended=dict.fromkeys(unreadable), sound_series=series
     ):
-        yield Fault("arrangement", one.name, f"{one.verdict} {one.what}")
-    yield from consistency.needless_series(connection, series)
+        yield ConsistencyFault("arrangement", one.name, f"{one.verdict} {one.what}")
+    yield from consistency.check_needless_series(connection, series)
 
 
-def _configuration(config: Config) -> Iterator[Fault]:
+def _configuration(config: Config) -> Iterator[ConsistencyFault]:
     for list_id, count in Counter(one.list_id for one in config.lists).items():
         if count > 1:
-            yield Fault("configuration", list_id, f"{count} lists have this list_id")
+            yield ConsistencyFault("configuration", list_id, f"{count} lists have this list_id")
 
 
 def _notes(connection: Connection, config: Config, counts: dict[str, int]) -> Iterator[str]:
     if counts["waiting"]:
         yield f"{counts['waiting']} mails wait to be derived"
-    there = consistency.list_ids(connection)
+    there = consistency.read_list_ids(connection)
     wanted = {one.list_id for one in config.lists}
     for list_id in sorted(wanted - there):
         yield f"no mail has come through the list {list_id}, which is configured"

@@ -15,45 +15,45 @@ from sqlalchemy import Connection, exists, select
 
 from ingest.mail.message import Address
 from ingest.store import schema
-from ingest.store.activity.overrides import said
+from ingest.store.activity.overrides import export_overrides
 from ingest.store.read import messages
-from ingest.store.read.dependencies import Edge, dependencies
+from ingest.store.read.dependencies import DependencyEdge, read_dependencies
 from ingest.store.read.messages import MessageRow, SeriesRow
-from ingest.store.read.revisions import supersedes
+from ingest.store.read.revisions import find_superseded
 
 
-def export(connection: Connection, *, everything: bool = False) -> Iterator[str]:
+def export_records(connection: Connection, *, everything: bool = False) -> Iterator[str]:
     """The lines, each with its newline, in order of type: comment, cover, list, message,
     patch, series. With `everything` those of what people said follow: check, choice."""
     for one in _objects(connection):
         yield json.dumps(one, ensure_ascii=False, sort_keys=True) + "\n"
-    for one in said(connection) if everything else ():
+    for one in export_overrides(connection) if everything else ():
         yield json.dumps(one, ensure_ascii=False, sort_keys=True) + "\n"
 
 
 def _objects(connection: Connection) -> Iterator[dict[str, Any]]:
     series = {row.id: row for row in messages.series_where(connection)}
     for ids in _batches(messages.message_ids(connection, outcome="comment")):
-        rows = list(messages.messages(connection, ids))
-        parents = messages.keys(connection, {row.parent_id for row in rows if row.parent_id})
+        rows = list(messages.read_messages(connection, ids))
+        parents = messages.read_keys(connection, {row.parent_id for row in rows if row.parent_id})
         yield from (_comment(row, parents) for row in rows)
     for ids in _batches(messages.message_ids(connection, outcome="cover")):
-        yield from (_cover(row, series) for row in messages.messages(connection, ids))
+        yield from (_cover(row, series) for row in messages.read_messages(connection, ids))
     yield from _lists(connection)
     yield from _messages(connection)
     for ids in _batches(messages.message_ids(connection, outcome="patch")):
-        edges = dependencies(connection, ids)
-        for row in messages.messages(connection, ids):
+        edges = read_dependencies(connection, ids)
+        for row in messages.read_messages(connection, ids):
             yield _patch(row, series, edges.get(row.id, []))
     yield from _series(connection, series)
 
 
-def when(date: datetime | None) -> str | None:
+def format_date(date: datetime | None) -> str | None:
     """A time as records show it: UTC, ISO 8601, seconds, without offset."""
     return date.isoformat(timespec="seconds") if date is not None else None
 
 
-def number(value: int | None, minor: int) -> int | float | None:
+def count_text(value: int | None, minor: int) -> int | float | None:
     """A patch's number: 3, or 0.5 for one that was put in between."""
     return float(f"{value}.{minor}") if value is not None and minor else value
 
@@ -76,7 +76,7 @@ def _common(row: MessageRow) -> dict[str, Any]:
     return {
         **_identity(row),
         "lists": [one.list_id for one in row.lists],
-        "date": when(row.date),
+        "date": format_date(row.date),
         "submitter": _person(row.submitter),
         "author": _person(row.author or row.submitter),
         "content": row.content,
@@ -88,7 +88,9 @@ def _key(row: MessageRow, series: dict[int, SeriesRow]) -> str | None:
     return series[row.series_id].key if row.series_id is not None else None
 
 
-def _patch(row: MessageRow, series: dict[int, SeriesRow], edges: list[Edge]) -> dict[str, Any]:
+def _patch(
+    row: MessageRow, series: dict[int, SeriesRow], edges: list[DependencyEdge]
+) -> dict[str, Any]:
     return {
         "type": "patch",
         **_common(row),
@@ -100,7 +102,7 @@ def _patch(row: MessageRow, series: dict[int, SeriesRow], edges: list[Edge]) -> 
         "commit_ref": None,  # that is for people to set
         "diff": row.diff,
         "series": _key(row, series),
-        "number": number(row.number, row.minor),
+        "number": count_text(row.number, row.minor),
         "depends_on": [
             {"kind": edge.kind, "target": edge.target, "found": edge.found} for edge in edges
         ],
@@ -174,12 +176,12 @@ def _messages(connection: Connection) -> Iterator[dict[str, Any]]:
 
 
 def _series(connection: Connection, series: dict[int, SeriesRow]) -> Iterator[dict[str, Any]]:
-    members = messages.members(connection, series)
+    members = messages.read_members(connection, series)
     ids = {one for some in members.values() for one in some}
     ids |= {row.cover_id for row in series.values() if row.cover_id is not None}
-    names = messages.keys(connection, ids)
-    lists = messages.lists_of(connection, ids)
-    links = supersedes(connection, series)
+    names = messages.read_keys(connection, ids)
+    lists = messages.list_names_of(connection, ids)
+    links = find_superseded(connection, series)
     for row in sorted(series.values(), key=lambda row: row.key):
         patches = members.get(row.id, [])
         all_ = [*patches, row.cover_id] if row.cover_id is not None else patches
@@ -188,11 +190,11 @@ def _series(connection: Connection, series: dict[int, SeriesRow]) -> Iterator[di
             "key": row.key,
             "lists": sorted({list_id for one in all_ for list_id in lists.get(one, ())}),
             "name": row.name,
-            "version": number(row.version, row.version_minor),
+            "version": count_text(row.version, row.version_minor),
             "total": row.total,
             "received_total": row.received_total,
             "received_all": row.received_all,
-            "date": when(row.date),
+            "date": format_date(row.date),
             "submitter": _person(row.submitter),
             "cover": names[row.cover_id] if row.cover_id is not None else None,
             "patches": [names[one] for one in patches],

@@ -16,7 +16,7 @@ from sqlalchemy import Connection
 
 from ingest.series.draft import Rule
 from ingest.store.read.messages import SeriesRow, series_where
-from ingest.store.read.revisions import Membership, memberships, supersedes
+from ingest.store.read.revisions import Membership, find_superseded, read_memberships
 
 # Members further apart than this make a series worth a look.
 _SPREAD = timedelta(days=2)
@@ -26,7 +26,7 @@ _TORN = timedelta(days=7)
 _PLAIN = (Rule.ALONE, Rule.FIRST, Rule.BELOW, Rule.SIBLING)
 
 
-class Why(StrEnum):
+class IncompleteReason(StrEnum):
     """Why a series is not complete."""
 
     NOT_HELD = "mail that the store does not hold"
@@ -38,7 +38,7 @@ class Why(StrEnum):
 class Incomplete:
     series: SeriesRow
     missing: tuple[int, ...]
-    why: Why
+    why: IncompleteReason
     what: str
 
 
@@ -68,8 +68,8 @@ class Quality:
 def series_quality(connection: Connection) -> Quality:
     """Judge every series of the store. Takes memory in proportion to their number."""
     rows = series_where(connection)
-    members = memberships(connection, {row.id for row in rows})
-    links = supersedes(connection, [row.id for row in rows])
+    members = read_memberships(connection, {row.id for row in rows})
+    links = find_superseded(connection, [row.id for row in rows])
     later = [row for row in rows if row.version > 1]
     strays = _strays(rows, members)
     return Quality(
@@ -88,12 +88,12 @@ def series_quality(connection: Connection) -> Quality:
     )
 
 
-Strays = dict[tuple[str, int, int], list[tuple[SeriesRow, Membership]]]
+UnplacedMessages = dict[tuple[str, int, int], list[tuple[SeriesRow, Membership]]]
 
 
-def _strays(rows: list[SeriesRow], members: dict[int, list[Membership]]) -> Strays:
+def _strays(rows: list[SeriesRow], members: dict[int, list[Membership]]) -> UnplacedMessages:
     """Numbered patches by sender, total and number, wherever they were placed."""
-    found: Strays = defaultdict(list)
+    found: UnplacedMessages = defaultdict(list)
     for row in rows:
         for one in members[row.id]:
             facts = one.facts
@@ -102,7 +102,7 @@ def _strays(rows: list[SeriesRow], members: dict[int, list[Membership]]) -> Stra
     return found
 
 
-def _incomplete(row: SeriesRow, members: list[Membership], strays: Strays) -> Incomplete:
+def _incomplete(row: SeriesRow, members: list[Membership], strays: UnplacedMessages) -> Incomplete:
     have = {one.number for one in members if not one.minor}
     missing = tuple(number for number in range(1, row.total + 1) if number not in have)
     sender = members[0].facts.sender
@@ -120,9 +120,9 @@ def _incomplete(row: SeriesRow, members: list[Membership], strays: Strays) -> In
                     row.version,
                     row.version_minor,
                 )
-                why = Why.RULE if same else Why.SENDER
+                why = IncompleteReason.RULE if same else IncompleteReason.SENDER
                 return Incomplete(row, missing, why, f"{number} may be {one.facts.key}")
-    return Incomplete(row, missing, Why.NOT_HELD, "")
+    return Incomplete(row, missing, IncompleteReason.NOT_HELD, "")
 
 
 def _signs(row: SeriesRow, members: list[Membership]) -> Iterator[str]:

@@ -4,7 +4,7 @@ Input: the facts of every submission of one connected set, in any order, and wha
 have pinned. Output: the series and the place of each message. Pure: what it returns depends on
 that set and on nothing else, so that the order of arrival cannot show in it.
 
-Pieces gather into drafts (`gather`), drafts find what they lack (`mend`), operators have the
+Pieces gather into drafts (`group_pieces`), drafts find what they lack (`repair_drafts`), operators have the
 last word, and what is left becomes a comment on the nearest patch or cover above it, or stands
 alone.
 """
@@ -15,18 +15,18 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime
 
 from ingest.frozen import frozen
-from ingest.series.draft import Draft, Rule, is_cover
-from ingest.series.facts import Facts, Kind
-from ingest.series.group import gather
-from ingest.series.repair import mend
-from ingest.series.thread import Thread, thread
+from ingest.series.draft import Rule, SeriesDraft, is_cover
+from ingest.series.facts import Facts, MessageKind
+from ingest.series.group import group_pieces
+from ingest.series.repair import repair_drafts
+from ingest.series.thread import Thread, build_thread
 
 # A pin with this target makes its message stand alone.
 ALONE = ""
 
 
 @frozen
-class Member:
+class SeriesMember:
     """One message's membership: `number` is None for the cover."""
 
     key: str
@@ -53,7 +53,7 @@ class Series:
     date: datetime | None
     sender: str
     cover: str | None
-    members: tuple[Member, ...]
+    members: tuple[SeriesMember, ...]
     partial: bool = False
     under: str | None = None
 
@@ -87,9 +87,9 @@ def arrange(submissions: Iterable[Facts], pins: Mapping[str, str] | None = None)
     `pins`: by message key, a message of the series that it is to be in, or `ALONE`.
     """
     by_key = {facts.key: facts for facts in submissions}
-    links = thread(by_key)
-    gathered = gather(by_key, links)
-    drafts = mend(gathered.drafts, by_key, links, gathered.above)
+    links = build_thread(by_key)
+    gathered = group_pieces(by_key, links)
+    drafts = repair_drafts(gathered.drafts, by_key, links, gathered.above)
     drafts = _pin(drafts, by_key, pins or {})
     # Covers of covers: a patch set of patch sets has no patches of its own.
     drafts = [one for one in drafts if one.pieces or one.total is not None]
@@ -97,7 +97,9 @@ def arrange(submissions: Iterable[Facts], pins: Mapping[str, str] | None = None)
     return Arrangement(tuple(series), _places(series, by_key, links))
 
 
-def _pin(drafts: list[Draft], by_key: Mapping[str, Facts], pins: Mapping[str, str]) -> list[Draft]:
+def _pin(
+    drafts: list[SeriesDraft], by_key: Mapping[str, Facts], pins: Mapping[str, str]
+) -> list[SeriesDraft]:
     """Move what operators have moved; whom it displaces stands alone.
 
     First what is to stand alone, then the others, in the order of keys; each into the series
@@ -139,13 +141,15 @@ def _end(key: str, wanted: Mapping[str, str]) -> str:
     return at
 
 
-def _split_off(facts: Facts, evidence: str, of: dict[str, Draft], drafts: list[Draft]) -> None:
+def _split_off(
+    facts: Facts, evidence: str, of: dict[str, SeriesDraft], drafts: list[SeriesDraft]
+) -> None:
     """Let a message stand alone. What is no patch is then in no series."""
     if (source := of.pop(facts.key, None)) is not None:
         source.remove(facts)
     if facts.piece:
         total = facts.total if is_cover(facts) else None
-        draft = Draft(opener=facts.key, home=facts.key, sender=facts.sender, total=total)
+        draft = SeriesDraft(opener=facts.key, home=facts.key, sender=facts.sender, total=total)
         draft.add(facts, Rule.PINNED, evidence)
         drafts.append(draft)
         of[facts.key] = draft
@@ -154,7 +158,7 @@ def _split_off(facts: Facts, evidence: str, of: dict[str, Draft], drafts: list[D
 # --- results --------------------------------------------------------------------------------
 
 
-def _series(draft: Draft) -> Series:
+def _series(draft: SeriesDraft) -> Series:
     members = draft.members()
     version, version_minor = draft.version
     total = draft.total or 1
@@ -182,7 +186,7 @@ def _series(draft: Draft) -> Series:
     )
 
 
-def _name(draft: Draft) -> str:
+def _name(draft: SeriesDraft) -> str:
     """Patchwork's: a cover's title, else the first patch's name with its prefixes. A mail that
     is a cover only by its place may have no title of its own."""
     if draft.cover is not None and (draft.cover.title or draft.cover.piece):
@@ -190,12 +194,12 @@ def _name(draft: Draft) -> str:
     return draft.pieces[min(draft.pieces)].name if draft.pieces else ""
 
 
-def _member(draft: Draft, facts: Facts) -> Member:
+def _member(draft: SeriesDraft, facts: Facts) -> SeriesMember:
     rule, evidence = draft.reasons[facts.key]
     if facts is draft.cover:
-        return Member(facts.key, None, 0, rule, evidence)
+        return SeriesMember(facts.key, None, 0, rule, evidence)
     number = 1 if facts.number is None else facts.number
-    return Member(facts.key, number, facts.minor, rule, evidence)
+    return SeriesMember(facts.key, number, facts.minor, rule, evidence)
 
 
 def _places(
@@ -218,7 +222,7 @@ def _places(
             nearest[key] = key
             continue
         nearest[key] = parent
-        if facts.kind is Kind.OTHER and above is None and key not in links.unseen:
+        if facts.kind is MessageKind.OTHER and above is None and key not in links.unseen:
             places[key] = Place("other", None)
         elif parent is not None:
             places[key] = Place("comment", "below-patch", parent)

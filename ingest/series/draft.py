@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from ingest.series.facts import BUCKET_GAP, Facts, Kind
+from ingest.series.facts import BUCKET_GAP, Facts, MessageKind
 
 # A sender who forgets the version on half of a series sends that half the same day.
 SAME_SEND = timedelta(days=1)
@@ -47,7 +47,7 @@ Version = tuple[int, int]
 
 
 @dataclass(slots=True, eq=False)
-class Draft:
+class SeriesDraft:
     """Pieces that belong together, by number.
 
     `opener`: the message that opened it; `home`: what it hangs below (a message, or the opener
@@ -58,7 +58,7 @@ class Draft:
     home: str
     sender: str
     total: int | None
-    under: Draft | None = None
+    under: SeriesDraft | None = None
     cover: Facts | None = None
     pieces: dict[Slot, Facts] = field(default_factory=dict)
     reasons: dict[str, tuple[Rule, str]] = field(default_factory=dict)
@@ -68,7 +68,7 @@ class Draft:
     tag: str = ""
     branches: frozenset[str] = frozenset()
     resend: bool = False
-    joined: Draft | None = None  # the draft that took all of this one
+    joined: SeriesDraft | None = None  # the draft that took all of this one
     _version: Version | None = None
     _given: int = 0
     _counted: int = 0
@@ -110,7 +110,7 @@ class Draft:
         return self.cover if self.cover is not None else self.pieces[min(self.pieces)]
 
     @property
-    def live(self) -> Draft:
+    def live(self) -> SeriesDraft:
         """Itself, or what it has become a part of."""
         draft = self
         while draft.joined is not None:
@@ -153,7 +153,7 @@ class Draft:
         if not facts.parents and facts.date is not None:
             self.last_unthreaded = facts.date
 
-    def take(self, other: Draft, rule: Rule, evidence: str) -> None:
+    def take(self, other: SeriesDraft, rule: Rule, evidence: str) -> None:
         """Add all pieces of another draft, which is then no more."""
         for piece in other.members():
             self.add(piece, rule, evidence)
@@ -203,7 +203,7 @@ class Draft:
         branches = branches_of(facts.tag) if facts.tag != self.tag else self.branches
         return not branches or not self.branches or branches == self.branches
 
-    def disjoint(self, other: Draft) -> bool:
+    def disjoint(self, other: SeriesDraft) -> bool:
         """Whether the two could be one: no place is taken in both."""
         if self.cover is not None and other.cover is not None:
             return False
@@ -228,7 +228,7 @@ def _between(one: datetime | None, other: datetime | None) -> timedelta:
 
 def is_cover(facts: Facts) -> bool:
     """Whether it takes the cover's place. A pull request may stand there: `[GIT PULL 0/3]`."""
-    return facts.kind is Kind.COVER or (facts.kind is Kind.PULL and facts.number == 0)
+    return facts.kind is MessageKind.COVER or (facts.kind is MessageKind.PULL and facts.number == 0)
 
 
 def slot_of(facts: Facts) -> Slot:
@@ -243,7 +243,11 @@ def version_of(facts: Facts) -> Version:
 def may_be_cover(facts: Facts, sender: str) -> bool:
     """An unnumbered mail that is no patch and does not say Re:, by the sender of what answers
     it. It may stand in an older thread: a new version of what has no numbers."""
-    return facts.kind in (Kind.OTHER, Kind.REPLY) and not facts.reply and facts.sender == sender
+    return (
+        facts.kind in (MessageKind.OTHER, MessageKind.REPLY)
+        and not facts.reply
+        and facts.sender == sender
+    )
 
 
 def is_resend(facts: Facts) -> bool:

@@ -20,7 +20,7 @@ from ingest.frozen import frozen
 BUCKET_GAP = timedelta(hours=2)
 
 
-class Kind(StrEnum):
+class MessageKind(StrEnum):
     """What a message is by itself, before its thread is looked at."""
 
     PATCH = "patch"
@@ -42,7 +42,7 @@ class Facts:
 
     key: str
     msgid: str
-    kind: Kind
+    kind: MessageKind
     sender: str
     date: datetime | None = None
     parents: tuple[str, ...] = ()
@@ -67,7 +67,7 @@ class Facts:
     @property
     def piece(self) -> bool:
         """Whether it can be a part of a series."""
-        return self.kind in (Kind.PATCH, Kind.COVER, Kind.PULL)
+        return self.kind in (MessageKind.PATCH, MessageKind.COVER, MessageKind.PULL)
 
     @property
     def when(self) -> datetime:
@@ -84,7 +84,7 @@ _STORED: tuple[tuple[str, Any], ...] = tuple(
 _json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
-def dump(facts: Facts) -> str:
+def dump_facts(facts: Facts) -> str:
     """As JSON, without what is as by default and without what identifies (key, msgid, date)."""
     stored: dict[str, Any] = {}
     for name, default in _STORED:
@@ -94,10 +94,10 @@ def dump(facts: Facts) -> str:
     return _json(stored)
 
 
-def load(text: str, *, msgid: str, variant: str, date: datetime | None) -> Facts:
-    """The inverse of `dump`, with the columns that stand beside it."""
+def load_facts(text: str, *, msgid: str, variant: str, date: datetime | None) -> Facts:
+    """The inverse of `dump_facts`, with the columns that stand beside it."""
     stored: dict[str, Any] = json.loads(text)
-    stored["kind"] = Kind(stored["kind"])
+    stored["kind"] = MessageKind(stored["kind"])
     for name in ("parents", "prefixes", "earlier"):
         if name in stored:
             stored[name] = tuple(stored[name])

@@ -11,7 +11,7 @@ from collections import defaultdict
 from collections.abc import Mapping
 
 from ingest.frozen import frozen
-from ingest.series.draft import Draft, Rule, may_be_cover
+from ingest.series.draft import Rule, SeriesDraft, may_be_cover
 from ingest.series.facts import Facts
 from ingest.series.thread import Thread
 
@@ -21,19 +21,19 @@ RECENT = 20
 
 
 @frozen
-class Gathered:
+class Grouped:
     """`above`: for each message the nearest piece above it, by key."""
 
-    drafts: list[Draft]
+    drafts: list[SeriesDraft]
     above: Mapping[str, str | None]
 
 
-def gather(by_key: Mapping[str, Facts], links: Thread) -> Gathered:
+def group_pieces(by_key: Mapping[str, Facts], links: Thread) -> Grouped:
     """Every piece in one draft. Linear in the number of pieces."""
-    drafts: list[Draft] = []
-    draft_of: dict[str, Draft] = {}
+    drafts: list[SeriesDraft] = []
+    draft_of: dict[str, SeriesDraft] = {}
     # Drafts that hang below the same thing and could take the same piece.
-    beside: dict[tuple[object, ...], list[Draft]] = defaultdict(list)
+    beside: dict[tuple[object, ...], list[SeriesDraft]] = defaultdict(list)
     nearest: dict[str, str | None] = {}  # the nearest piece at or above a message
     above_of: dict[str, str | None] = {}
     top: dict[str, str] = {}
@@ -52,16 +52,16 @@ def gather(by_key: Mapping[str, Facts], links: Thread) -> Gathered:
         if draft.opener == key:
             drafts.append(draft)
         draft_of[key] = draft
-    return Gathered(drafts, above_of)
+    return Grouped(drafts, above_of)
 
 
 def _place(
     facts: Facts,
     home: str,
     parent: str | None,
-    under: Draft | None,
-    beside: dict[tuple[object, ...], list[Draft]],
-) -> Draft:
+    under: SeriesDraft | None,
+    beside: dict[tuple[object, ...], list[SeriesDraft]],
+) -> SeriesDraft:
     """The draft that takes a piece: one that is there, else a new one.
 
     What it answers comes first. Of several beside it, one with the same prefixes, then the one
@@ -90,15 +90,17 @@ def _place(
     return chosen
 
 
-def _opened(facts: Facts, home: str, under: Draft | None, rule: Rule) -> Draft:
-    draft = Draft(opener=facts.key, home=home, sender=facts.sender, total=facts.total, under=under)
+def _opened(facts: Facts, home: str, under: SeriesDraft | None, rule: Rule) -> SeriesDraft:
+    draft = SeriesDraft(
+        opener=facts.key, home=home, sender=facts.sender, total=facts.total, under=under
+    )
     evidence = f"not by {under.sender}" if rule is Rule.FOREIGN and under else home
     draft.add(facts, rule, evidence)
     return draft
 
 
 def _home(
-    facts: Facts, by_key: Mapping[str, Facts], links: Thread, under: Draft | None, top: str
+    facts: Facts, by_key: Mapping[str, Facts], links: Thread, under: SeriesDraft | None, top: str
 ) -> str:
     """What a new draft hangs below: a mail of its sender's own that may be its cover, else the
     series above, else the thread's top, else '' (nothing: unthreaded)."""

@@ -13,9 +13,9 @@ from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
 
-from ingest.mail.msgid import original
-from ingest.series.draft import SAME_SEND, Draft, Rule, is_resend, may_be_cover, version_of
-from ingest.series.facts import BUCKET_GAP, Facts, Kind
+from ingest.mail.msgid import original_id
+from ingest.series.draft import SAME_SEND, Rule, SeriesDraft, is_resend, may_be_cover, version_of
+from ingest.series.facts import BUCKET_GAP, Facts, MessageKind
 from ingest.series.group import RECENT
 from ingest.series.thread import Thread
 
@@ -24,12 +24,12 @@ from ingest.series.thread import Thread
 _RUN = re.compile(r"<(\d{14}\.\d+)-\d+-[^>]*>|<(?:cover|[0-9a-f]{40})(\.\d{10}\.git\.[^>]*)>")
 
 
-def mend(
-    drafts: list[Draft],
+def repair_drafts(
+    drafts: list[SeriesDraft],
     by_key: Mapping[str, Facts],
     links: Thread,
     above: Mapping[str, str | None],
-) -> list[Draft]:
+) -> list[SeriesDraft]:
     """Join what belongs together, find covers, and tell partial re-rolls from torn series."""
     drafts = _join_runs(drafts)
     drafts = _join_only_patches(drafts, links)
@@ -44,18 +44,18 @@ def mend(
 
 def run_of(msgid: str) -> str | None:
     """What the mails of one run of git have in common, None where the id tells nothing."""
-    found = _RUN.match((original(msgid) or msgid)[:200])
+    found = _RUN.match((original_id(msgid) or msgid)[:200])
     return (found[1] or found[2]) if found else None
 
 
-def _join_runs(drafts: list[Draft]) -> list[Draft]:
+def _join_runs(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     """A sender who numbers the versions of one send wrongly has still sent it at once.
 
     Each later draft goes into an earlier one of the same sender, total and run of git, where no
     place is taken twice.
     """
-    left: list[Draft] = []
-    hosts: dict[tuple[str, int, str], list[Draft]] = defaultdict(list)
+    left: list[SeriesDraft] = []
+    hosts: dict[tuple[str, int, str], list[SeriesDraft]] = defaultdict(list)
     for draft in drafts:
         total = draft.total
         runs = [] if total is None else sorted(_runs(draft))
@@ -80,14 +80,14 @@ def _join_runs(drafts: list[Draft]) -> list[Draft]:
     return left
 
 
-def _runs(draft: Draft) -> set[str]:
+def _runs(draft: SeriesDraft) -> set[str]:
     return {run for piece in draft.members() if (run := run_of(piece.msgid)) is not None}
 
 
-def _join_versions(drafts: list[Draft]) -> list[Draft]:
+def _join_versions(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     """Join what only the version keeps apart, where it is written on some of them."""
-    left: list[Draft] = []
-    like: dict[tuple[str, int | None], list[Draft]] = defaultdict(list)
+    left: list[SeriesDraft] = []
+    like: dict[tuple[str, int | None], list[SeriesDraft]] = defaultdict(list)
     for draft in drafts:
         hosts = like[(draft.sender, draft.total)]
         for host in reversed(hosts[-RECENT:]) if draft.total is not None else ():
@@ -100,10 +100,10 @@ def _join_versions(drafts: list[Draft]) -> list[Draft]:
     return left
 
 
-def _gather_resent(drafts: list[Draft]) -> list[Draft]:
+def _gather_resent(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     """A series sent again into its old thread, where the old one had lost a patch: the resent
     one took that gap, and goes to those that were sent with it."""
-    done: set[Draft] = set()
+    done: set[SeriesDraft] = set()
     for draft in drafts:
         host = draft.under.live if draft.under is not None else None
         if (
@@ -124,12 +124,12 @@ def _gather_resent(drafts: list[Draft]) -> list[Draft]:
     return drafts
 
 
-def _age(draft: Draft, piece: Facts) -> timedelta:
+def _age(draft: SeriesDraft, piece: Facts) -> timedelta:
     """How long after the draft's first message a piece was sent."""
     return abs(piece.date - draft.first.date) if piece.date and draft.first.date else timedelta(0)
 
 
-def _without_version(host: Draft, guest: Draft) -> str | None:
+def _without_version(host: SeriesDraft, guest: SeriesDraft) -> str | None:
     """The cover says v3 and its patches nothing, or the other way round; or the second half of
     a series lacks the version. Only what is torn is joined, on one day and in one place."""
     whole = (host.complete and host.cover is not None) or (
@@ -148,7 +148,7 @@ def _without_version(host: Draft, guest: Draft) -> str | None:
     return f"v{given.version[0]} is written on {given.first.key}"
 
 
-def _join_addenda(drafts: list[Draft]) -> list[Draft]:
+def _join_addenda(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     """`[PATCH 6/5]`, sent behind a series of five, is a part of that."""
     left = []
     for draft in drafts:
@@ -169,7 +169,7 @@ def _join_addenda(drafts: list[Draft]) -> list[Draft]:
     return left
 
 
-def _join_only_patches(drafts: list[Draft], links: Thread) -> list[Draft]:
+def _join_only_patches(drafts: list[SeriesDraft], links: Thread) -> list[SeriesDraft]:
     """`[PATCH v3]` directly below its sender's own `[PATCH v3 0/1]` is its one patch."""
     left = []
     for draft in drafts:
@@ -178,7 +178,7 @@ def _join_only_patches(drafts: list[Draft], links: Thread) -> list[Draft]:
         if (
             only is not None
             and only.number is None
-            and only.kind is Kind.PATCH
+            and only.kind is MessageKind.PATCH
             and host is not None
             and host.total == 1
             and host.cover is not None
@@ -193,7 +193,7 @@ def _join_only_patches(drafts: list[Draft], links: Thread) -> list[Draft]:
     return left
 
 
-def _join_co_posted(drafts: list[Draft]) -> list[Draft]:
+def _join_co_posted(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     """A series may be posted by several people: parts by another sender that fill gaps.
 
     All of number, total and version must fit: naming somebody's cover is not enough. A series
@@ -222,16 +222,18 @@ def _join_co_posted(drafts: list[Draft]) -> list[Draft]:
     return left
 
 
-def _sent_with(host: Draft, guest: Draft) -> bool:
+def _sent_with(host: SeriesDraft, guest: SeriesDraft) -> bool:
     """People who post one series together do so within a day."""
     return any(host.distance(piece) <= SAME_SEND for piece in guest.members())
 
 
-def _find_covers(drafts: list[Draft], by_key: Mapping[str, Facts], links: Thread) -> list[Draft]:
+def _find_covers(
+    drafts: list[SeriesDraft], by_key: Mapping[str, Facts], links: Thread
+) -> list[SeriesDraft]:
     """Give drafts without a cover the mail that they answer, where that is one."""
     alone = {draft.first.key: draft for draft in drafts if len(draft.reasons) == 1}
     taken: set[str] = set()
-    dissolved: set[Draft] = set()
+    dissolved: set[SeriesDraft] = set()
     for draft in sorted(drafts, key=lambda one: (one.first.when, one.first.key)):
         first = draft.first
         above = links.parent[first.key]
@@ -252,7 +254,7 @@ def _find_covers(drafts: list[Draft], by_key: Mapping[str, Facts], links: Thread
     return [draft for draft in drafts if draft not in dissolved]
 
 
-def _as_cover(candidate: Facts, draft: Draft, lone: Draft | None) -> Rule | None:
+def _as_cover(candidate: Facts, draft: SeriesDraft, lone: SeriesDraft | None) -> Rule | None:
     """Whether the mail that a draft answers is its cover. `lone`: the draft that holds that
     mail and nothing else."""
     if may_be_cover(candidate, draft.sender):
@@ -261,7 +263,7 @@ def _as_cover(candidate: Facts, draft: Draft, lone: Draft | None) -> Rule | None
         return None
     if lone.cover is None:
         # A pull request, above the patches that it asks to be pulled.
-        request = candidate.kind is Kind.PULL and candidate.number is None
+        request = candidate.kind is MessageKind.PULL and candidate.number is None
         near = _says_same_version(candidate, draft)
         return Rule.COVER_UNNUMBERED if request and near else None
     if candidate.patchset and candidate.number != 0:
@@ -274,26 +276,26 @@ def _as_cover(candidate: Facts, draft: Draft, lone: Draft | None) -> Rule | None
     return Rule.COVER_OTHER_TOTAL if apart <= SAME_SEND else None
 
 
-def _says_same_version(candidate: Facts, draft: Draft) -> bool:
+def _says_same_version(candidate: Facts, draft: SeriesDraft) -> bool:
     """A version at the end of its subject must be the patches', where those have one."""
     if draft.version_given and candidate.title_version is not None:
         return (candidate.title_version, 0) == draft.version
     return draft.distance(candidate) <= SAME_SEND
 
 
-def _mark_partial(drafts: list[Draft], above: Mapping[str, str | None]) -> None:
+def _mark_partial(drafts: list[SeriesDraft], above: Mapping[str, str | None]) -> None:
     """One patch resent as `v2 3/7` in reply to the old one replaces it, and is no series of
     seven of which six are missing. So is a lone one that answers any patch of its sender's
     series (`[v2,1/4]` below `1/3`), and so are insertions (`v10.1 1.1/15`, `16/15`) that the
     series itself did not take."""
-    place: dict[str, tuple[Draft, int | None]] = {
+    place: dict[str, tuple[SeriesDraft, int | None]] = {
         piece.key: (draft, number)
         for draft in drafts
         for (number, _), piece in draft.pieces.items()
     }
     place |= {draft.cover.key: (draft, None) for draft in drafts if draft.cover is not None}
 
-    def replaces(draft: Draft, number: int, minor: int, piece: Facts) -> bool:
+    def replaces(draft: SeriesDraft, number: int, minor: int, piece: Facts) -> bool:
         if minor or number > (draft.total or 1):
             return True
         key = above[piece.key]

@@ -1,6 +1,6 @@
 """Which series a series supersedes, and what says so.
 
-Input: a series and those that may be its earlier revisions, as `Posting`s. Output: a `Link`
+Input: a series and those that may be its earlier revisions, as `Posting`s. Output: a `RevisionLink`
 with its evidence, or None. Pure, and local: what a series supersedes depends on it and on the
 series that share a *trace* with it (a change-id, a linked message, a title, a patch), so the
 store finds candidates by trace and never walks a chain.
@@ -24,7 +24,7 @@ _NEXT_VERSION = timedelta(days=90)
 _SPACE = re.compile(r"[^0-9a-z]+")
 
 
-class Sign(StrEnum):
+class RevisionEvidence(StrEnum):
     """What links two revisions, the surest first."""
 
     CHANGE_ID = "change-id"  # b4 keeps one through all revisions
@@ -62,14 +62,14 @@ class Posting:
 
 
 @frozen
-class Link:
+class RevisionLink:
     """`key`: the series superseded; `evidence`: (sign, what it is), the surest first."""
 
     key: str
-    evidence: tuple[tuple[Sign, str], ...]
+    evidence: tuple[tuple[RevisionEvidence, str], ...]
 
 
-def posting(
+def make_posting(
     key: str,
     *,
     version: Version,
@@ -131,13 +131,13 @@ def patch_traces(facts: Facts) -> frozenset[int]:
     return frozenset(digest63(text) for text in said)
 
 
-def predecessor(one: Posting, candidates: Iterable[Posting]) -> Link | None:
+def find_predecessor(one: Posting, candidates: Iterable[Posting]) -> RevisionLink | None:
     """The series that `one` supersedes: of those that evidence links it to, the highest
     version before its own, the latest of that; None where there is none.
 
     A partial re-roll is passed over by a whole one: it supersedes what the partial one amends.
     """
-    found: list[tuple[Posting, tuple[tuple[Sign, str], ...]]] = []
+    found: list[tuple[Posting, tuple[tuple[RevisionEvidence, str], ...]]] = []
     for other in candidates:
         if other.key == one.key or _later(other, one) or not _same_branch(one, other):
             continue
@@ -156,7 +156,7 @@ def predecessor(one: Posting, candidates: Iterable[Posting]) -> Link | None:
             pair[0].key,
         ),
     )
-    return Link(best.key, evidence)
+    return RevisionLink(best.key, evidence)
 
 
 def same_changes(patches: Sequence[Facts], others: Sequence[Facts]) -> list[tuple[str, str]]:
@@ -206,22 +206,22 @@ def _same_branch(one: Posting, other: Posting) -> bool:
     return one.branches == other.branches
 
 
-def _evidence(one: Posting, other: Posting) -> tuple[tuple[Sign, str], ...]:
-    found: list[tuple[Sign, str]] = []
+def _evidence(one: Posting, other: Posting) -> tuple[tuple[RevisionEvidence, str], ...]:
+    found: list[tuple[RevisionEvidence, str]] = []
     if shared := one.change_ids & other.change_ids:
-        found.append((Sign.CHANGE_ID, min(shared)))
+        found.append((RevisionEvidence.CHANGE_ID, min(shared)))
     if shared := one.linked & other.messages:
-        found.append((Sign.LINK, min(shared)))
+        found.append((RevisionEvidence.LINK, min(shared)))
     if shared := one.answered & other.messages:
-        found.append((Sign.IN_REPLY_TO, min(shared)))
+        found.append((RevisionEvidence.IN_REPLY_TO, min(shared)))
     if shared := (one.hashes & other.hashes) - {_NOTHING}:
-        found.append((Sign.PATCHES, f"{len(shared)} of {len(one.hashes)}"))
+        found.append((RevisionEvidence.PATCHES, f"{len(shared)} of {len(one.hashes)}"))
     if shared := _same_titles(one, other):
-        found.append((Sign.PATCH_TITLES, f"{len(shared)} of {len(one.titles)}"))
+        found.append((RevisionEvidence.PATCH_TITLES, f"{len(shared)} of {len(one.titles)}"))
     if one.title and one.title == other.title and _own_titles(one, other):
-        found.append((Sign.TITLE, one.title))
+        found.append((RevisionEvidence.TITLE, one.title))
     elif _similar(one, other):
-        found.append((Sign.SIMILAR_TITLE, other.title))
+        found.append((RevisionEvidence.SIMILAR_TITLE, other.title))
     return tuple(found)
 
 
@@ -239,20 +239,28 @@ def _similar(one: Posting, other: Posting) -> bool:
     )
 
 
-def _enough(one: Posting, other: Posting, evidence: tuple[tuple[Sign, str], ...]) -> bool:
+def _enough(
+    one: Posting, other: Posting, evidence: tuple[tuple[RevisionEvidence, str], ...]
+) -> bool:
     """Whether the evidence carries. By the same sender a title does; people take each other's
     series over, but then more than one thing must say so."""
     signs = {sign for sign, _ in evidence}
-    if Sign.CHANGE_ID in signs:
+    if RevisionEvidence.CHANGE_ID in signs:
         return True
-    alike = bool(signs & {Sign.PATCHES, Sign.TITLE}) or _half_of_titles(one, other)
+    alike = bool(signs & {RevisionEvidence.PATCHES, RevisionEvidence.TITLE}) or _half_of_titles(
+        one, other
+    )
     if one.sender == other.sender:
-        carrying = {Sign.LINK, Sign.IN_REPLY_TO, Sign.SIMILAR_TITLE}
+        carrying = {
+            RevisionEvidence.LINK,
+            RevisionEvidence.IN_REPLY_TO,
+            RevisionEvidence.SIMILAR_TITLE,
+        }
         if one.version[0] == other.version[0] + 1:
-            carrying.add(Sign.PATCH_TITLES)
+            carrying.add(RevisionEvidence.PATCH_TITLES)
         return alike or bool(signs & carrying)
-    linked = bool(signs & {Sign.LINK, Sign.IN_REPLY_TO})
-    return (linked and alike) or {Sign.PATCHES, Sign.TITLE} <= signs
+    linked = bool(signs & {RevisionEvidence.LINK, RevisionEvidence.IN_REPLY_TO})
+    return (linked and alike) or {RevisionEvidence.PATCHES, RevisionEvidence.TITLE} <= signs
 
 
 def _half_of_titles(one: Posting, other: Posting) -> bool:
@@ -270,7 +278,9 @@ def _own_titles(one: Posting, other: Posting) -> bool:
     return one.sender == other.sender or not (one.retitled or other.retitled)
 
 
-def _precedes(other: Posting, one: Posting, evidence: tuple[tuple[Sign, str], ...]) -> bool:
+def _precedes(
+    other: Posting, one: Posting, evidence: tuple[tuple[RevisionEvidence, str], ...]
+) -> bool:
     """Whether the other is the earlier version: by its number; an RFC comes before what is
     none; and the same version precedes its resend, or what was sent again into its thread."""
     if other.rfc and not one.rfc:
@@ -281,6 +291,10 @@ def _precedes(other: Posting, one: Posting, evidence: tuple[tuple[Sign, str], ..
         return other.version < one.version
     if one.date is None or other.date is None or (other.date, other.key) >= (one.date, one.key):
         return False
-    again = one.resend or one.partial or any(sign is Sign.IN_REPLY_TO for sign, _ in evidence)
+    again = (
+        one.resend
+        or one.partial
+        or any(sign is RevisionEvidence.IN_REPLY_TO for sign, _ in evidence)
+    )
     same = bool((one.hashes & other.hashes) - {_NOTHING}) or _half_of_titles(one, other)
     return again and (same or one.partial)

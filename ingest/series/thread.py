@@ -14,7 +14,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 
 from ingest.frozen import frozen
-from ingest.mail.msgid import original
+from ingest.mail.msgid import original_id
 from ingest.series.facts import Facts
 
 # Messages under one id that a reply may mean. A sender reuses an id once, by mistake; thousands
@@ -32,7 +32,7 @@ class Thread:
     order: tuple[str, ...]
 
 
-def thread(submissions: Mapping[str, Facts]) -> Thread:
+def build_thread(submissions: Mapping[str, Facts]) -> Thread:
     """Link the submissions (by key) to each other. Linear in the number of references."""
     by_msgid: dict[str, list[Facts]] = defaultdict(list)
     for key in sorted(submissions):
@@ -54,7 +54,7 @@ def _add_originals(by_msgid: dict[str, list[Facts]]) -> None:
     """Let a mail be found by the id that it had before a relay's stamp, unless another has it."""
     stamped: dict[str, list[Facts]] = defaultdict(list)
     for msgid, copies in by_msgid.items():
-        if (before := original(msgid)) is not None and before not in by_msgid:
+        if (before := original_id(msgid)) is not None and before not in by_msgid:
             stamped[before] += copies
     by_msgid.update(stamped)
 

@@ -1,7 +1,7 @@
 """Command lines of another protocol, and the arguments of MAIL, RCPT and BDAT (RFC 5321 4.1.2,
 RFC 1870, RFC 6531, RFC 3030).
 
-Input: a line, or what stands behind its verb, in bytes. Output: a `Path` or a number. Refuses, with
+Input: a line, or what stands behind its verb, in bytes. Output: a `MailPath` or a number. Refuses, with
 `ArgumentError`, what names no address; takes what real clients write: a blank behind the colon,
 no angle brackets, source routes, local parts longer than 64.
 """
@@ -25,7 +25,7 @@ class ArgumentError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Path:
+class MailPath:
     """An address, '' for `<>`, and the parameters behind it, keywords in capitals."""
 
     address: str
@@ -41,7 +41,7 @@ def is_forbidden(line: bytes) -> bool:
     return _FORBIDDEN.match(line) is not None
 
 
-def path(argument: bytes, keyword: bytes, wrong: str) -> Path:
+def parse_path(argument: bytes, keyword: bytes, wrong: str) -> MailPath:
     """Read `FROM:<a@example.org> SIZE=1` for the keyword `FROM:`.
 
     Raises `ArgumentError`: `syntax`, or `wrong` where only the address is not well formed.
@@ -62,22 +62,22 @@ def path(argument: bytes, keyword: bytes, wrong: str) -> Path:
         address, _, rest = rest.partition(b" ")
         if not address:
             raise ArgumentError("syntax")
-    return Path(_address(address, wrong), _parameters(rest))
+    return MailPath(_address(address, wrong), _parameters(rest))
 
 
-def size(value: str) -> int:
+def parse_size(value: str) -> int:
     """The value of SIZE (RFC 1870: up to 20 digits). Raises `ArgumentError`."""
     if not (value.isascii() and value.isdigit() and len(value) <= 20):
         raise ArgumentError("syntax")
     return int(value)
 
 
-def chunk(argument: bytes) -> int:
+def parse_chunk(argument: bytes) -> int:
     """The octets that follow `BDAT 86 LAST` (RFC 3030 2). Raises `ArgumentError`."""
     words = argument.split()
     if not words or len(words) > 2 or (len(words) == 2 and words[1].upper() != b"LAST"):
         raise ArgumentError("syntax")
-    return size(words[0].decode("ascii", "replace"))
+    return parse_size(words[0].decode("ascii", "replace"))
 
 
 def _closing(text: bytes) -> int:

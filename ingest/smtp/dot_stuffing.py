@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from typing import Literal
 
-from ingest.smtp.limits import Limits
+from ingest.smtp.limits import SessionLimits
 from ingest.smtp.spooled_body import Budget, NoRoomError, SpooledBody
 
 # Only this ends a mail: no bare LF, no bare CR, in no mixture. Where two servers differ in this,
 # one mail is two to the second ("SMTP smuggling", CVE-2023-51764 and its kin).
 _END = b"\r\n.\r\n"
 
-Trouble = Literal["too-big", "loop", "no-room"]
+DataError = Literal["too-big", "loop", "no-room"]
 
 
 class Unstuffer:
@@ -67,13 +67,13 @@ class ReceivedCount:
         self._carry = data[1 - len(self._FIELD) :]
 
 
-class Incoming:
+class DataReceiver:
     """One mail behind DATA. What is refused is read on to its end, and thrown away."""
 
-    def __init__(self, limits: Limits, budget: Budget) -> None:
+    def __init__(self, limits: SessionLimits, budget: Budget) -> None:
         self.body = SpooledBody(budget, memory=limits.memory, folder=limits.spool)
         self.octets = 0  # from the wire, dots included
-        self.trouble: Trouble | None = None
+        self.trouble: DataError | None = None
         self._limits = limits
         self._unstuffer = Unstuffer()
         self._received = ReceivedCount()
@@ -104,6 +104,6 @@ class Incoming:
         except NoRoomError:
             self._refuse("no-room")
 
-    def _refuse(self, trouble: Trouble) -> None:
+    def _refuse(self, trouble: DataError) -> None:
         self.trouble = trouble
         self.body.close()

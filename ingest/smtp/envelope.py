@@ -1,6 +1,6 @@
 """What a listener hands on with a mail, and what it is told about it.
 
-A listener knows a protocol and nothing of lists or databases. It asks a `Gate` about each
+A listener knows a protocol and nothing of lists or databases. It asks a `DeliveryHandler` about each
 recipient, gives it what came, and turns the verdicts into replies (`ingest.smtp.replies`).
 """
 
@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Protocol
 
 
-class Why(StrEnum):
+class DeliveryReason(StrEnum):
     """Why a recipient or a mail is taken or not. Logged and counted: add, do not rename."""
 
     ACCEPTED = "accepted"  # committed; the sender may forget it
@@ -26,27 +26,27 @@ class Why(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Taken:
+class Accept:
     """It is ours. `why`: `ACCEPTED` or `KNOWN`; for a recipient, that mail to it is wanted."""
 
-    why: Why = Why.ACCEPTED
+    why: DeliveryReason = DeliveryReason.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
-class Later:
+class TempFail:
     """Not now: the sender keeps it and tries again."""
 
-    why: Why
+    why: DeliveryReason
 
 
 @dataclass(frozen=True, slots=True)
-class Never:
+class Reject:
     """Not at all: there is no use in trying again."""
 
-    why: Why
+    why: DeliveryReason
 
 
-Verdict = Taken | Later | Never
+Decision = Accept | TempFail | Reject
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +70,7 @@ class Envelope:
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
 
 
-class Body(Protocol):
+class MailBody(Protocol):
     """A mail as it came over the wire, dots unstuffed, line ends kept; large ones on disk."""
 
     @property
@@ -85,16 +85,16 @@ class Body(Protocol):
         """All of it, in memory."""
 
 
-class Gate(Protocol):
+class DeliveryHandler(Protocol):
     """What stands behind a listener."""
 
-    def recipient(self, address: str) -> Verdict:
+    def recipient(self, address: str) -> Decision:
         """Whether mail to this address is wanted. Fast, and never raises."""
 
-    async def deliver(self, envelope: Envelope, body: Body) -> Sequence[Verdict]:
+    async def deliver(self, envelope: Envelope, body: MailBody) -> Sequence[Decision]:
         """Take a mail: one verdict for each of `envelope.recipients`, in order.
 
-        `Taken` means that the bytes are committed. `body` may be closed once this returns.
+        `Accept` means that the bytes are committed. `body` may be closed once this returns.
         A caller that is cut off must let this finish: what was begun is then stored, and the
         retry finds it there.
         """

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from ingest.config.values import Address
+from ingest.config.values import SocketAddress
 from ingest.net.networks import LOOPBACK, Networks
 
 _MINUTE = 60.0
@@ -25,7 +25,7 @@ class Protocol(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
+class SessionLimits:
     """Times in seconds, sizes in octets."""
 
     size: int = 32 << 20  # of a mail; SIZE of RFC 1870. At twice this the connection is cut
@@ -64,11 +64,11 @@ class ListenerConfig:
     """
 
     protocol: Protocol
-    address: Address | None
+    address: SocketAddress | None
     hostname: str
     mode: int = 0o660
     owner: str | None = None
     group: str | None = None
     networks: Networks = LOOPBACK
     tls: ssl.SSLContext | None = None
-    limits: Limits = Limits()
+    limits: SessionLimits = SessionLimits()

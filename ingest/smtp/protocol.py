@@ -20,10 +20,10 @@ from aiosmtpd.smtp import SMTP, syntax
 
 from ingest.smtp import commands, replies
 from ingest.smtp.commands import ArgumentError
-from ingest.smtp.dot_stuffing import Incoming
-from ingest.smtp.envelope import Envelope, Later, Never, Taken, Verdict, Why
+from ingest.smtp.dot_stuffing import DataReceiver
+from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, Reject, TempFail
 from ingest.smtp.limits import Protocol
-from ingest.smtp.reader import EndedError, Input, LongLineError, StoppedError
+from ingest.smtp.reader import EndedError, InputBuffer, LongLineError, StoppedError
 from ingest.smtp.sessions import Sessions
 from ingest.smtp.spooled_body import SpooledBody
 
@@ -56,7 +56,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         self._sessions = sessions
         self._limits = config.limits
         self._lmtp = config.protocol is Protocol.LMTP
-        self._input = Input()
+        self._input = InputBuffer()
         self._replies = bytearray()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -78,7 +78,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
 
     # The transport. aiosmtpd's reader keeps whole lines of 1,001 octets at most, its one timer
     # does not run anew in DATA and runs while a handler works, and a connection that ends
-    # cancels the handler. None of it is used: `Input` reads, each wait has its own time, and a
+    # cancels the handler. None of it is used: `InputBuffer` reads, each wait has its own time, and a
     # session finds out by reading that its peer is gone.
 
     def _set_rset_state(self) -> None:
@@ -175,7 +175,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             await self._flush()
 
     def _say(self, text: str) -> None:
-        line = replies.one_line(text)
+        line = replies.sanitize_reply(text)
         self._replies += line.encode("ascii") + _CRLF
         if line.startswith("421"):  # RFC 5321 4.2.3: closing the transmission channel
             self._ending = True
@@ -324,14 +324,14 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         if self.envelope.mail_from is not None:  # aiosmtpd takes '', of <>, for no sender
             self._fault("nested")
             return
-        path = commands.path(_octets(arg), b"FROM:", "sender-address")
+        path = commands.parse_path(_octets(arg), b"FROM:", "sender-address")
         if path.parameters and not self.session.extended_smtp:
             raise ArgumentError("parameter")
         for keyword, value in path.parameters:
             match keyword, value.upper():
                 case "SIZE", _ if value:
-                    if commands.size(value) > self._limits.size:
-                        self._note_mail("too-big", path.address, commands.size(value))
+                    if commands.parse_size(value) > self._limits.size:
+                        self._note_mail("too-big", path.address, commands.parse_size(value))
                         self._say(replies.reply("too-big"))
                         return
                 case ("BODY", "7BIT" | "8BITMIME") | ("SMTPUTF8", ""):
@@ -349,7 +349,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         if self.envelope.mail_from is None:
             self._fault("mail-first")
             return
-        path = commands.path(_octets(arg), b"TO:", "recipient-address")
+        path = commands.parse_path(_octets(arg), b"TO:", "recipient-address")
         if not path.address:
             raise ArgumentError("recipient-address")
         if path.parameters:
@@ -359,10 +359,10 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             return
         verdict = self._sessions.gate.recipient(path.address)
         match verdict:
-            case Taken():
+            case Accept():
                 self.envelope.rcpt_tos.append(path.address)
                 self._say(replies.reply("recipient"))
-            case Later() | Never():
+            case TempFail() | Reject():
                 self._sessions.count_mail(verdict.why)
                 self._say(replies.reply(verdict.why))
             case _:
@@ -384,7 +384,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         envelope = self._said()
         self._say(replies.reply("data"))
         self._in_mail = True
-        incoming = Incoming(self._limits, self._sessions.budget)
+        incoming = DataReceiver(self._limits, self._sessions.budget)
         whole = False
         try:
             whole = await self._receive(incoming)
@@ -401,7 +401,9 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             for verdict in verdicts:
                 self._sessions.count_mail(verdict.why)
             outcomes = (
-                [verdict.why for verdict in verdicts] if self._lmtp else [worst(verdicts).why]
+                [verdict.why for verdict in verdicts]
+                if self._lmtp
+                else [worst_decision(verdicts).why]
             )
         self._set_rset_state()
         self._commands = 0
@@ -412,7 +414,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
     async def smtp_BDAT(self, arg: str) -> None:
         # RFC 3030 is not offered. Who sends it all the same sends the chunk behind it at once,
         # and to read that as commands would let a mail's text give us orders.
-        octets = commands.chunk(_octets(arg))
+        octets = commands.parse_chunk(_octets(arg))
         if octets > 2 * self._limits.size:
             self._cut("flood")
             return
@@ -496,7 +498,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             return False
         return True
 
-    async def _receive(self, incoming: Incoming) -> bool:
+    async def _receive(self, incoming: DataReceiver) -> bool:
         """Read a mail to its end; False where the session ends before."""
         started = self.loop.time()
         while True:
@@ -541,14 +543,14 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             tls=self._encrypted,
         )
 
-    async def _deliver(self, envelope: Envelope, body: SpooledBody) -> Sequence[Verdict]:
+    async def _deliver(self, envelope: Envelope, body: SpooledBody) -> Sequence[Decision]:
         """Ask the gate: one verdict for each recipient.
 
         What was begun goes on whatever becomes of the connection: once it is committed, the
         sender's second try finds it there.
         """
         task = self._sessions.deliver(envelope, body)
-        verdicts: Sequence[Verdict] = [Later(Why.BUSY)] * len(envelope.recipients)
+        verdicts: Sequence[Decision] = [TempFail(DeliveryReason.BUSY)] * len(envelope.recipients)
         try:
             async with asyncio.timeout(self._limits.gate_timeout):
                 verdicts = await asyncio.shield(task)
@@ -557,17 +559,17 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         except asyncio.CancelledError:
             if not task.cancelled():
                 raise
-            verdicts = [Later(Why.STOPPING)] * len(envelope.recipients)
+            verdicts = [TempFail(DeliveryReason.STOPPING)] * len(envelope.recipients)
         return verdicts
 
 
-def worst(verdicts: Sequence[Verdict]) -> Verdict:
+def worst_decision(verdicts: Sequence[Decision]) -> Decision:
     """The one reply that SMTP has for all recipients, chosen so that none of them loses the mail.
 
-    If one is to come again, all are: those that have it are found to have it. A `Never` says to
+    If one is to come again, all are: those that have it are found to have it. A `Reject` says to
     the sender that somebody has not got it, which a 250 would hide.
     """
-    for kind in (Later, Never):
+    for kind in (TempFail, Reject):
         for verdict in verdicts:
             if isinstance(verdict, kind):
                 return verdict

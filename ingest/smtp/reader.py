@@ -23,7 +23,7 @@ class LongLineError(Exception):
     """A command line was longer than allowed; all of it was thrown away."""
 
 
-class Input:
+class InputBuffer:
     """The stream of one connection; one reader at a time."""
 
     def __init__(self) -> None:

@@ -98,7 +98,7 @@ def is_final(why: str) -> bool:
     return REPLIES[why][0] >= 500
 
 
-def one_line(text: str) -> str:
+def sanitize_reply(text: str) -> str:
     """A reply of anybody's making as one line that begins with a code, and has an enhanced one.
 
     Control characters and what is not ASCII become `?`, so that no text can end the line and

@@ -1,6 +1,6 @@
 """A listener: sockets on which SMTP or LMTP is spoken, from start to drain to end.
 
-Input: a `ListenerConfig` and a `Gate`. Output: what the gate is given. Refuses, with
+Input: a `ListenerConfig` and a `DeliveryHandler`. Output: what the gate is given. Refuses, with
 `ListenError`, an address that cannot be listened at.
 
     listener = await listen(config, gate)         # or socks=[...], from systemd
@@ -15,11 +15,11 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
-from ingest.config.values import Address
+from ingest.config.values import SocketAddress
 from ingest.net import bind
 from ingest.net.bind import ListenError
-from ingest.smtp.envelope import Gate
-from ingest.smtp.limits import Limits, ListenerConfig, Protocol
+from ingest.smtp.envelope import DeliveryHandler
+from ingest.smtp.limits import ListenerConfig, Protocol, SessionLimits
 from ingest.smtp.protocol import Dialog
 from ingest.smtp.sessions import ListenerStats, Sessions
 
@@ -40,19 +40,19 @@ _TURNS = 20
 
 
 class Listener:
-    """Made by `listen`; belongs to the loop that made it."""
+    """Made by `open_listener`; belongs to the loop that made it."""
 
-    def __init__(self, config: ListenerConfig, gate: Gate) -> None:
+    def __init__(self, config: ListenerConfig, gate: DeliveryHandler) -> None:
         self._sessions = Sessions(config, gate)
         self._servers: list[asyncio.Server] = []
         self._bound: bind.Endpoint | None = None  # of ours, not of systemd
         self.addresses: tuple[str, ...] = ()
 
     async def start(self, socks: Sequence[socket.socket]) -> None:
-        """Listen. `listen` calls this."""
+        """Listen. `open_listener` calls this."""
         config = self._sessions.config
         loop = asyncio.get_running_loop()
-        bound: Sequence[Address]
+        bound: Sequence[SocketAddress]
         if socks:
             for sock in socks:
                 if sock.type != socket.SOCK_STREAM:
@@ -60,7 +60,7 @@ class Listener:
             bound = [bind.address_of(sock) for sock in socks]
         else:
             assert config.address is not None
-            self._bound = bind.bind(
+            self._bound = bind.bind_sockets(
                 config.address, mode=config.mode, owner=config.owner, group=config.group
             )
             socks, bound = self._bound.sockets, self._bound.addresses
@@ -126,8 +126,8 @@ class Listener:
             self._bound = None
 
 
-async def listen(
-    config: ListenerConfig, gate: Gate, *, socks: Sequence[socket.socket] = ()
+async def open_listener(
+    config: ListenerConfig, gate: DeliveryHandler, *, socks: Sequence[socket.socket] = ()
 ) -> Listener:
     """Listen at `config.address`, or on sockets that listen already. Raises `ListenError`."""
     listener = Listener(config, gate)

@@ -13,7 +13,7 @@ from collections.abc import Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol as Interface
 
-from ingest.smtp.envelope import Envelope, Gate, Later, Verdict, Why
+from ingest.smtp.envelope import Decision, DeliveryHandler, DeliveryReason, Envelope, TempFail
 from ingest.smtp.limits import ListenerConfig
 from ingest.smtp.reader import PIECE
 from ingest.smtp.spooled_body import Budget, SpooledBody
@@ -21,7 +21,7 @@ from ingest.smtp.spooled_body import Budget, SpooledBody
 _log = logging.getLogger(__name__)
 
 
-class Member(Interface):
+class SessionDialog(Interface):
     """A session, as far as its listener knows it."""
 
     @property
@@ -42,7 +42,7 @@ class ListenerStats:
     `open`, `deliveries`, `memory` and `spool` are of this moment: connections, mails at the
     gate, octets of mails in progress. `refused`: connections by reason (`network`, ...); `cut`:
     sessions that we ended (`timeout`, `slow`, ...); `mails`: mails by outcome, each recipient
-    once: a `Why`, or why the wire did not take it (`too-big`, `loop`, ...).
+    once: a `DeliveryReason`, or why the wire did not take it (`too-big`, `loop`, ...).
     """
 
     open: int
@@ -58,7 +58,7 @@ class ListenerStats:
 class Sessions:
     """What the sessions of a listener share. `config` is replaced at a reload."""
 
-    def __init__(self, config: ListenerConfig, gate: Gate) -> None:
+    def __init__(self, config: ListenerConfig, gate: DeliveryHandler) -> None:
         self.config = config
         self.gate = gate
         self.budget = Budget(memory=config.limits.all_memory, spool=config.limits.all_spool)
@@ -66,8 +66,8 @@ class Sessions:
         self.buffer = memoryview(bytearray(PIECE))
         self.draining = False
         self.tasks: set[asyncio.Task[None]] = set()
-        self.deliveries: set[asyncio.Task[Sequence[Verdict]]] = set()
-        self._members: set[Member] = set()
+        self.deliveries: set[asyncio.Task[Sequence[Decision]]] = set()
+        self._members: set[SessionDialog] = set()
         self._by_address: Counter[str] = Counter()
         self._accepted = 0
         self._refused: Counter[str] = Counter()
@@ -90,7 +90,7 @@ class Sessions:
             self.log("connection-refused", address, reason=reason)
         return reason
 
-    def enter(self, member: Member, talk: Coroutine[None, None, None]) -> None:
+    def enter(self, member: SessionDialog, talk: Coroutine[None, None, None]) -> None:
         """A connection is open, and was not refused: begin its talk."""
         self._accepted += 1
         self._members.add(member)
@@ -99,7 +99,7 @@ class Sessions:
         self.tasks.add(task)
         task.add_done_callback(self._ended)
 
-    def leave(self, member: Member) -> None:
+    def leave(self, member: SessionDialog) -> None:
         """It is not open any more. May be said of one that never entered."""
         if member in self._members:
             self._members.remove(member)
@@ -113,7 +113,7 @@ class Sessions:
         if failure is not None:
             _log.error("session-failed", exc_info=failure)
 
-    def deliver(self, envelope: Envelope, body: SpooledBody) -> asyncio.Task[Sequence[Verdict]]:
+    def deliver(self, envelope: Envelope, body: SpooledBody) -> asyncio.Task[Sequence[Decision]]:
         """Begin to hand a mail to the gate; the body is closed when that ends, however it ends.
 
         The task is not the session's, and gives one verdict a recipient whatever the gate does.
@@ -123,12 +123,12 @@ class Sessions:
         task.add_done_callback(self.deliveries.discard)
         return task
 
-    async def _deliver(self, envelope: Envelope, body: SpooledBody) -> Sequence[Verdict]:
-        failed = [Later(Why.INTERNAL)] * len(envelope.recipients)
+    async def _deliver(self, envelope: Envelope, body: SpooledBody) -> Sequence[Decision]:
+        failed = [TempFail(DeliveryReason.INTERNAL)] * len(envelope.recipients)
         try:
             # Who sends a mail and goes away has no connection that is counted.
             if len(self.deliveries) > self.config.limits.connections:
-                return [Later(Why.BUSY)] * len(envelope.recipients)
+                return [TempFail(DeliveryReason.BUSY)] * len(envelope.recipients)
             verdicts = await self.gate.deliver(envelope, body)
         except Exception:  # noqa: BLE001
             # The boundary: whatever is wrong behind it, the sender keeps the mail.

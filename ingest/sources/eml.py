@@ -20,7 +20,7 @@ from ingest.sources.entry import (
     open_regular,
     screen,
 )
-from ingest.sources.mbox import is_mbox, split
+from ingest.sources.mbox import is_mbox, split_mbox
 from ingest.sources.source import MAX_MAIL, NoMail, RawMail, SourceError, printable
 
 
@@ -46,7 +46,7 @@ class EmlFile:
         """The mail, unless `after` names it at its present size. Raises `SourceError`."""
         with self._opened() as stream:
             try:
-                raw = whole(stream)
+                raw = read_whole(stream)
             except IrregularError as why:
                 raise SourceError(f"{self.label}: {why}") from None
         if not is_mail_content(raw):
@@ -103,10 +103,10 @@ def _mails_of(stream: Stream, label: str, before: str, name: str) -> Iterator[Ra
     Only the last has the file's own position, so that a run killed within reads it again.
     """
     if not is_mbox(stream.peek(4096)):
-        yield screen(RawMail(whole(stream), name), label)
+        yield screen(RawMail(read_whole(stream), name), label)
         return
     held: RawMail | None = None
-    for mail in split(stream.read):
+    for mail in split_mbox(stream.read):
         if held is not None:
             yield RawMail(held.raw, before, held.defects)
         held = mail
@@ -114,7 +114,7 @@ def _mails_of(stream: Stream, label: str, before: str, name: str) -> Iterator[Ra
         yield RawMail(held.raw, name, held.defects)
 
 
-def whole(stream: Stream) -> bytes:
+def read_whole(stream: Stream) -> bytes:
     """All that is left of a stream; raises `IrregularError` if that is no mail by its size."""
     pieces: list[bytes] = []
     size = 0

@@ -24,7 +24,7 @@ from ingest.sources.source import SourceError, printable
 class Blob:
     """What one commit did to one path: `content` was added (or changed to), or removed.
 
-    `id` is the object's. `after` is what `changes` is to be given to go on behind this item, or
+    `id` is the object's. `after` is what `list_changes` is to be given to go on behind this item, or
     "" for the start: the item's commit, or for all but the last item of a commit the commit
     handed on before.
     """
@@ -37,7 +37,7 @@ class Blob:
 
 @frozen
 class Listed:
-    """Changes of which only the names are read: `read` hands on what `changes` would have, in
+    """Changes of which only the names are read: `read` hands on what `list_changes` would have, in
     whatever process, and `after` is that of the last of them."""
 
     directory: Path
@@ -60,7 +60,7 @@ class Listed:
 
 # Tells, from a path and the letter of `git diff-tree --raw` (A, M, D, T), what kind of item a
 # change is, and None for a change that is of no interest.
-Kind = Callable[[bytes, bytes], str | None]
+ObjectKind = Callable[[bytes, bytes], str | None]
 
 
 def _environment() -> dict[str, str]:
@@ -82,7 +82,7 @@ def _command(directory: Path, arguments: tuple[str, ...]) -> list[str]:
     return ["git", f"--git-dir={directory}", *arguments]
 
 
-def ask(directory: Path, *arguments: str) -> str | None:
+def git_output(directory: Path, *arguments: str) -> str | None:
     """Standard output of a short command, stripped, or None where git says no.
 
     Raises `SourceError` where there is no git.
@@ -91,7 +91,7 @@ def ask(directory: Path, *arguments: str) -> str | None:
     return None if done.returncode else done.stdout.decode("utf-8", "backslashreplace").strip()
 
 
-def git(directory: Path, *arguments: str) -> str:
+def run_git(directory: Path, *arguments: str) -> str:
     """Standard output of a short command, stripped; `SourceError` where git fails."""
     done = _run(directory, arguments)
     if done.returncode:
@@ -123,16 +123,16 @@ def find_tip(directory: Path) -> str | None:
     """The commit to read up to: HEAD's; where that is unborn, the only branch's, or that of
     `master` or `main` (a mirror of an archive often has a HEAD that names no branch)."""
     # Without ^{commit}: a commit that is missing is a broken archive, and not an empty one.
-    if tip := ask(directory, "rev-parse", "--verify", "--quiet", "HEAD"):
+    if tip := git_output(directory, "rev-parse", "--verify", "--quiet", "HEAD"):
         return tip
-    listed = git(directory, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads/")
+    listed = run_git(directory, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads/")
     branches = dict(line.split(" ", 1) for line in listed.splitlines())
     if len(branches) == 1:
         return next(iter(branches.values()))
     return branches.get("refs/heads/master") or branches.get("refs/heads/main")
 
 
-def changes(directory: Path, revisions: str, kind: Kind) -> Iterator[Blob]:
+def list_changes(directory: Path, revisions: str, kind: ObjectKind) -> Iterator[Blob]:
     """The blobs of interest that the commits of `revisions` added or removed, oldest first.
 
     Three processes in a row: the commits, what each changed, and the blobs. A thread turns
@@ -163,8 +163,8 @@ def changes(directory: Path, revisions: str, kind: Kind) -> Iterator[Blob]:
             feeder.join()
 
 
-def listed(directory: Path, revisions: str, kind: Kind, count: int) -> Iterator[Listed]:
-    """What `changes` hands on, in portions of that many blobs or fewer, none of them read yet."""
+def list_blobs(directory: Path, revisions: str, kind: ObjectKind, count: int) -> Iterator[Listed]:
+    """What `list_changes` hands on, in portions of that many blobs or fewer, none of them read yet."""
     with contextlib.ExitStack() as stack:
         errors = stack.enter_context(tempfile.TemporaryFile())
         commits, differences = _walking(stack, errors, directory, revisions)
@@ -228,7 +228,7 @@ def _see_off(
 _BLOBS = ("cat-file", "--buffer", "--batch=%(objectname) %(objecttype) %(objectsize) %(rest)")
 
 
-def _feed(differences: IO[bytes], questions: IO[bytes], kind: Kind) -> None:
+def _feed(differences: IO[bytes], questions: IO[bytes], kind: ObjectKind) -> None:
     """Ask cat-file for each change, as fast as it takes the questions."""
     asked = _questions(differences, kind)
     try:
@@ -246,7 +246,7 @@ def _feed(differences: IO[bytes], questions: IO[bytes], kind: Kind) -> None:
 _ASKED = 200
 
 
-def _questions(differences: IO[bytes], kind: Kind) -> Iterator[bytes]:
+def _questions(differences: IO[bytes], kind: ObjectKind) -> Iterator[bytes]:
     """Lines of `diff-tree --raw` as questions to cat-file: `OBJECT KIND AFTER`.
 
     The last item of a commit is known only by the next commit, so one item is held back.

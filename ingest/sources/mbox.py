@@ -84,7 +84,9 @@ def _leading(head: bytes) -> int:
     return match.end() if match else 0
 
 
-def split(read: Callable[[int], bytes], *, base: int = 0, chunk: int = CHUNK) -> Iterator[RawMail]:
+def split_mbox(
+    read: Callable[[int], bytes], *, base: int = 0, chunk: int = CHUNK
+) -> Iterator[RawMail]:
     """The mails of an mbox that begins with an envelope line, in order.
 
     `read(size)` gives the next bytes, b"" at the end, which stand `base` octets into the
@@ -212,13 +214,13 @@ class Mbox:
             if offset.isdecimal() and offset.isascii():
                 with self._opened() as stream:
                     if _stands_at(stream, int(offset)):
-                        mails = split(stream.read, base=int(offset), chunk=self._chunk)
+                        mails = split_mbox(stream.read, base=int(offset), chunk=self._chunk)
                         yield from self._counted(_behind_first(mails, end))
                         return
         with self._opened() as stream:
             leading = _leading(stream.peek(4096))
             stream.skip(leading)
-            yield from self._counted(split(stream.read, base=leading, chunk=self._chunk))
+            yield from self._counted(split_mbox(stream.read, base=leading, chunk=self._chunk))
 
     def _counted(self, mails: Iterator[RawMail]) -> Iterator[RawMail]:
         """The same mails; an error tells how many there were."""

@@ -21,7 +21,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.sources.entry import screen
-from ingest.sources.git import Blob, Listed, ask, changes, find_directory, find_tip, git, listed
+from ingest.sources.git import (
+    Blob,
+    Listed,
+    find_directory,
+    find_tip,
+    git_output,
+    list_blobs,
+    list_changes,
+    run_git,
+)
 from ingest.sources.mbox import is_mail, is_mbox
 from ingest.sources.source import Deletion, Item, Portion, RawMail, SourceError, printable
 
@@ -50,7 +59,7 @@ class PublicInbox:
         self._total: int | None = None
         empty = True
         for _, directory in self._epochs:
-            git(directory, "rev-parse", "--git-dir")  # says what is wrong if git cannot read it
+            run_git(directory, "rev-parse", "--git-dir")  # says what is wrong if git cannot read it
             tip = find_tip(directory)
             if tip and not _has_mail(directory, tip):
                 raise SourceError(
@@ -71,19 +80,19 @@ class PublicInbox:
             self._total = 0
             for _, directory in self._epochs:
                 tip = find_tip(directory)
-                self._total += int(git(directory, "rev-list", "--count", tip)) if tip else 0
+                self._total += int(run_git(directory, "rev-list", "--count", tip)) if tip else 0
         return self._total
 
     def read(self, after: str | None = None) -> Iterator[Item]:
         """Items, from the start or after a position. Raises `SourceError`."""
         for number, directory, start, revisions in self._after(after):
-            for blob in changes(directory, revisions, _kind):
+            for blob in list_changes(directory, revisions, _kind):
                 yield _item(blob, directory, number, start)
 
     def portions(self, after: str | None, count: int) -> Iterator[Portion]:
         """The same in portions: `sources.source.Divisible`. Raises `SourceError`."""
         for number, directory, start, revisions in self._after(after):
-            for blobs in listed(directory, revisions, _kind, count):
+            for blobs in list_blobs(directory, revisions, _kind, count):
                 yield _Portion(blobs, number, start)
 
     def _after(self, after: str | None) -> Iterator[tuple[int, Path, str, str]]:
@@ -100,7 +109,7 @@ class PublicInbox:
             if tip is None:
                 continue  # an epoch that was begun and has no mail yet
             start = commit if number == epoch else ""
-            if start and ask(directory, "cat-file", "-e", f"{start}^{{commit}}") is None:
+            if start and git_output(directory, "cat-file", "-e", f"{start}^{{commit}}") is None:
                 start = ""
             yield number, directory, start, f"{start}..{tip}" if start else tip
 
@@ -169,19 +178,21 @@ def _has_mail(directory: Path, tip: str) -> bool:
     Where that is not so (somebody added a README, or all mail was withdrawn), the last commits
     tell: a source repository may well have had a file `m`, but not one that is a mail.
     """
-    names = git(directory, "ls-tree", "--name-only", tip).splitlines()
+    names = run_git(directory, "ls-tree", "--name-only", tip).splitlines()
     if names and set(names) <= {"m", "d"}:
         return True
     folder = next(filter(_V1_FOLDER.fullmatch, names), None)
     if folder:
-        files = git(directory, "ls-tree", "-r", "--name-only", tip, "--", folder)
+        files = run_git(directory, "ls-tree", "-r", "--name-only", tip, "--", folder)
     else:
-        files = git(directory, "diff-tree", "--root", "-r", "--name-only", "--no-commit-id", tip)
+        files = run_git(
+            directory, "diff-tree", "--root", "-r", "--name-only", "--no-commit-id", tip
+        )
     if any(map(_V1_PATH.fullmatch, files.encode().splitlines())):
         return True
-    last = git(directory, "rev-list", "-1", tip, "--", "m", "d")
+    last = run_git(directory, "rev-list", "-1", tip, "--", "m", "d")
     for blob in (f"{last}:m", f"{last}:d", f"{last}^:m", f"{last}^:d") if last else ():
-        head = (ask(directory, "cat-file", "blob", blob) or "").encode()
+        head = (git_output(directory, "cat-file", "blob", blob) or "").encode()
         if is_mail(head) or is_mbox(head):
             return True
     return False

@@ -103,7 +103,7 @@ class Portion(Protocol):
 
 
 @runtime_checkable
-class Divisible(Protocol):
+class DivisibleSource(Protocol):
     """A source that can say what there is without reading it."""
 
     def portions(self, after: str | None, count: int) -> Iterator[Portion]:

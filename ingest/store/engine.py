@@ -142,10 +142,10 @@ def open_store(
     except OperationalError as error:
         engine.dispose()
         verb = "use" if parsed.drivername == "sqlite" else "reach"
-        raise StoreError(f"cannot {verb} the database {shown}: {one_line(error)}") from None
+        raise StoreError(f"cannot {verb} the database {shown}: {error_line(error)}") from None
     except (DBAPIError, sqlite3.DatabaseError) as error:
         engine.dispose()
-        raise StoreError(f"cannot use the database {shown}: {one_line(error)}") from None
+        raise StoreError(f"cannot use the database {shown}: {error_line(error)}") from None
     except StoreError:
         engine.dispose()
         raise
@@ -161,7 +161,7 @@ _ADVICE = {
 }
 
 
-def one_line(error: Exception) -> str:
+def error_line(error: Exception) -> str:
     """What the driver says, as one line without SQLAlchemy's frame, and what to do about it."""
     cause = getattr(error, "orig", None) or error
     text = " ".join(str(cause).split()) or type(cause).__name__

@@ -21,7 +21,7 @@ from ingest.model import Derived
 from ingest.series.facts import bucket, digest63
 from ingest.store import schema
 from ingest.store.sql import chunks, is_any
-from ingest.store.write.reachable import reach
+from ingest.store.write.reachable import find_reachable
 
 STRIPES = 128
 
@@ -51,7 +51,7 @@ def lock_sets(connection: Connection, derived: Mapping[int, Derived]) -> Callabl
         _lock(connection, held)
         # Threads that its messages were in, for mail that is derived again.
         threads = _threads(connection, nodes) | _threads_of_mails(connection, derived)
-        touched = reach(connection, threads, near)
+        touched = find_reachable(connection, threads, near)
         needed = held | _stripes(touched.threads) | _stripes(touched.buckets)
         if needed == held:
             return before.rollback
@@ -68,7 +68,7 @@ def lock_threads(connection: Connection, msgids: Iterable[str]) -> None:
     while True:
         before = connection.begin_nested()
         _lock(connection, held)
-        touched = reach(connection, _threads(connection, nodes), [])
+        touched = find_reachable(connection, _threads(connection, nodes), [])
         needed = held | _stripes(touched.threads) | _stripes(touched.buckets)
         if needed == held:
             return

@@ -250,7 +250,7 @@ def _columns(table: Table, names: Sequence[str]) -> str:
 
 
 @frozen
-class Change:
+class RowChanges:
     """What makes the stored rows of some owners those that are wanted: all rows of the owners in
     `stale` go, and `rows` come. Owners whose rows are right already are in neither."""
 
@@ -273,13 +273,13 @@ class Change:
         self.insert(connection)
 
 
-def change(
+def compare_rows(
     connection: Connection,
     table: Table,
     owner: str,
     owners: Collection[int],
     wanted: Sequence[dict[str, Any]],
-) -> Change:
+) -> RowChanges:
     """Compare what is stored of these owners, by the column `owner`, with the rows that are
     wanted, which may have further owners; those have none stored.
 
@@ -287,7 +287,7 @@ def change(
     entries in the indexes. Columns that `wanted` does not name are not compared.
     """
     if not owners:
-        return Change(table, owner, (), wanted)
+        return RowChanges(table, owner, (), wanted)
     names = tuple(wanted[0]) if wanted else (owner,)
     place = names.index(owner)
     have: dict[int, set[tuple[Any, ...]]] = {}
@@ -301,7 +301,7 @@ def change(
             want.setdefault(one[owner], set()).add(tuple(one.values()))
     stale = [one for one, rows in have.items() if rows != want.get(one)]
     kept = have.keys() - set(stale)
-    return Change(table, owner, stale, [one for one in wanted if one[owner] not in kept])
+    return RowChanges(table, owner, stale, [one for one in wanted if one[owner] not in kept])
 
 
 def insert_new(

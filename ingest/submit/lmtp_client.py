@@ -21,7 +21,7 @@ class DeferredError(Exception):
     """The mail stays with its sender. The text says why."""
 
 
-class Daemon:
+class LmtpClient:
     """A connection to the daemon: commands out, replies in."""
 
     __slots__ = ("_connection", "_unread")
@@ -44,25 +44,25 @@ class Daemon:
             self._connection.sendall(octets, _socket.MSG_NOSIGNAL)
         except OSError as error:
             self._receive(_socket.MSG_DONTWAIT)
-            said = f"; it had said: {shown(self._unread)}" if self._unread else ""
+            said = f"; it had said: {printable_reply(self._unread)}" if self._unread else ""
             raise DeferredError(f"the daemon is gone: {error.strerror}{said}") from None
 
     def expect(self, wanted: int) -> list[bytes]:
         """The lines of the next reply, whose code must be this."""
         lines = self._lines()
         if int(lines[0][:3]) != wanted:
-            raise DeferredError(f"the daemon says: {shown(b' '.join(lines))}")
+            raise DeferredError(f"the daemon says: {printable_reply(b' '.join(lines))}")
         return lines
 
     def reply(self) -> tuple[int, str]:
         """The next reply's code, and the reply as it may be shown."""
         lines = self._lines()
-        return int(lines[0][:3]), shown(b" ".join(lines))
+        return int(lines[0][:3]), printable_reply(b" ".join(lines))
 
     def expect_silence(self) -> None:
         self._receive(_socket.MSG_DONTWAIT)
         if self._unread:
-            raise DeferredError(f"the daemon speaks out of turn: {shown(self._unread)}")
+            raise DeferredError(f"the daemon speaks out of turn: {printable_reply(self._unread)}")
 
     def leave(self) -> None:
         """Say goodbye. All is settled, so that nothing hangs on it."""
@@ -84,7 +84,7 @@ class Daemon:
                 or mark not in (b"", b" ", b"-")
                 or (lines and code != lines[0][:3])
             ):
-                raise DeferredError(f"the daemon does not speak LMTP: {shown(line)}")
+                raise DeferredError(f"the daemon does not speak LMTP: {printable_reply(line)}")
             lines.append(line)
             if mark != b"-":
                 return lines
@@ -145,7 +145,7 @@ def _connect_inet(host: str, port: str) -> "socket":
     raise failure or OSError(0, "the name has no address")
 
 
-class Wire:
+class DotStuffedWriter:
     """Bytes as they come, made ready for the wire: LF to CRLF (CRLF and bare CR stay), and
     lines that begin with a dot get another."""
 
@@ -173,8 +173,8 @@ class Wire:
         return self._held + (b"" if whole else b"\r\n") + b".\r\n"
 
 
-def envelope(
-    daemon: Daemon, sender: bytes, recipients: list[bytes], refused: list[str]
+def envelope_commands(
+    daemon: LmtpClient, sender: bytes, recipients: list[bytes], refused: list[str]
 ) -> list[bytes]:
     """Greet, name sender and recipients; those accepted. The others' replies are added to
     `refused`.
@@ -200,12 +200,12 @@ def envelope(
                 continue
             recipient = recipients[number - 1]
             code, text = daemon.reply()
-            if judge(code, f"<{shown(recipient)}>: {text}", refused):
+            if interpret_reply(code, f"<{printable_reply(recipient)}>: {text}", refused):
                 taken.append(recipient)
     return taken
 
 
-def judge(code: int, text: str, refused: list[str]) -> bool:
+def interpret_reply(code: int, text: str, refused: list[str]) -> bool:
     """Whether this reply about a recipient is a yes; a no is added to `refused`."""
     status = exit_status(code)
     if status == EX_NOUSER:
@@ -216,7 +216,7 @@ def judge(code: int, text: str, refused: list[str]) -> bool:
     return True
 
 
-def shown(text: bytes | str) -> str:
+def printable_reply(text: bytes | str) -> str:
     """On one line, with all but printable ASCII escaped: it goes into other programs' logs."""
     if isinstance(text, bytes):
         text = text[:400].decode("latin-1")

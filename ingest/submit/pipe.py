@@ -15,7 +15,14 @@ import os
 import sys
 
 from ingest.smtp.replies import EX_NOUSER, EX_OK, EX_TEMPFAIL, EX_USAGE
-from ingest.submit.lmtp_client import Daemon, DeferredError, Wire, envelope, judge, shown
+from ingest.submit.lmtp_client import (
+    DeferredError,
+    DotStuffedWriter,
+    LmtpClient,
+    envelope_commands,
+    interpret_reply,
+    printable_reply,
+)
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -164,23 +171,23 @@ def _run(words: list[str]) -> tuple[int, str]:
     first = os.read(0, _BLOCK)
     if not first:
         raise DeferredError("there is no mail on standard input")
-    daemon = Daemon(asked.where)
+    daemon = LmtpClient(asked.where)
     refused: list[str] = []
-    taken = envelope(daemon, asked.sender, asked.recipients, refused)
+    taken = envelope_commands(daemon, asked.sender, asked.recipients, refused)
     if taken:
         daemon.ask(b"DATA", 354)
         _send_mail(daemon, first, parent)
         # RFC 2033 4.2: one reply for each recipient that was accepted, in their order.
         for recipient in taken:
             code, text = daemon.reply()
-            judge(code, f"<{shown(recipient)}>: {text}", refused)
+            interpret_reply(code, f"<{printable_reply(recipient)}>: {text}", refused)
         daemon.leave()
     return (EX_NOUSER, refused[0]) if refused else (EX_OK, "")
 
 
-def _send_mail(daemon: Daemon, block: bytes, parent: "_Parent") -> None:
+def _send_mail(daemon: LmtpClient, block: bytes, parent: "_Parent") -> None:
     """Standard input as RFC 5321 4.5.2 wants it, and the final dot. One block in memory."""
-    wire = Wire()
+    wire = DotStuffedWriter()
     while block:
         daemon.send(wire.add(block))
         block = os.read(0, _BLOCK)
@@ -282,7 +289,7 @@ def _help() -> int:
 def _say(text: str) -> None:
     """One line on standard error, if that can be. It never changes the exit status."""
     try:
-        os.write(2, (shown(text)[:500] + "\n").encode())
+        os.write(2, (printable_reply(text)[:500] + "\n").encode())
     except BaseException:  # noqa: BLE001 - out of memory, or nobody listens
         return
 

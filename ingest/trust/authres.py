@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 
 from ingest.frozen import frozen
 
-MAX_FIELDS = 20  # of ours on one mail
+MAX_AUTHRES_FIELDS = 20  # of ours on one mail
 MAX_RESULTS = 50  # of one field
 _MAX_VALUE = 16 * 1024
 
@@ -60,7 +60,7 @@ class AuthResults:
     results: tuple[MethodResult, ...]
 
 
-def auth_results(
+def find_auth_results(
     headers: Iterable[tuple[str, str]], ours: Collection[str]
 ) -> tuple[AuthResults, ...]:
     """The fields of the configured servers (`ours`: authserv-ids, letters' case ignored)."""
@@ -69,7 +69,7 @@ def auth_results(
         return ()
     found: list[AuthResults] = []
     for name, value in headers:
-        if name.lower() != _FIELD or len(value) > _MAX_VALUE or len(found) == MAX_FIELDS:
+        if name.lower() != _FIELD or len(value) > _MAX_VALUE or len(found) == MAX_AUTHRES_FIELDS:
             continue
         read = _read(value)
         if read is not None and read.server in known:

@@ -4,7 +4,7 @@ Input: the names that `trust.signatures.dkim_arc.names` collected. Output: an `A
 budget of time. Refuses nothing: what goes wrong in DNS is an answer too.
 
 It is asked before verification, and never while somebody waits for a 250. A resolver is not
-shared between threads; what several of them know may be (`Known`).
+shared between threads; what several of them know may be (`KeyCache`).
 """
 
 from __future__ import annotations
@@ -32,9 +32,9 @@ from ingest.trust.signatures.dns_answer import Answer, Found, NoSuchKey, NotAske
 if TYPE_CHECKING:
     import dns.rrset
 
-BUDGET = 20.0  # seconds for all names of one mail
-PER_NAME = 5.0  # seconds, so that one silent server does not use up what the others need
-MAX_TEXT = 16 * 1024  # octets of one record; a key of 4,096 bits takes 800
+TOTAL_SECONDS = 20.0  # seconds for all names of one mail
+SECONDS_PER_NAME = 5.0  # seconds, so that one silent server does not use up what the others need
+MAX_TXT_RECORD = 16 * 1024  # octets of one record; a key of 4,096 bits takes 800
 CACHE_NAMES = 10_000
 MAX_TTL = 86_400
 _FAILURE_TTL = 60.0  # a server that is down is not asked again for each of a thousand mails
@@ -48,7 +48,7 @@ class Servers:
     addresses: tuple[InetAddress, ...] | None = None
 
 
-class Known:
+class KeyCache:
     """Answers, each for as long as its zone allows. May be shared between threads.
 
     `clock` counts seconds and only ever forward.
@@ -94,9 +94,9 @@ class Resolver:
         self,
         servers: Servers = Servers(),
         *,
-        budget: float = BUDGET,
-        per_name: float = PER_NAME,
-        known: Known | None = None,
+        budget: float = TOTAL_SECONDS,
+        per_name: float = SECONDS_PER_NAME,
+        known: KeyCache | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         try:
@@ -111,7 +111,7 @@ class Resolver:
         self._budget = budget
         self._per_name = per_name
         self._clock = clock
-        self._known = known if known is not None else Known(clock=clock)
+        self._known = known if known is not None else KeyCache(clock=clock)
         self.questions = 0  # put to DNS, in all
 
     def resolve(self, names: Iterable[str]) -> Mapping[str, Answer]:
@@ -169,7 +169,7 @@ def _key_record(rrset: dns.rrset.RRset | None) -> str | None:
     least text before others, so that the order in which DNS turns them says nothing.
     """
     texts = sorted(
-        b"".join(record.strings)[:MAX_TEXT].decode("latin-1").replace("\0", "\ufffd")
+        b"".join(record.strings)[:MAX_TXT_RECORD].decode("latin-1").replace("\0", "\ufffd")
         for record in rrset or ()
     )
     ours = [one for one in texts if one.replace(" ", "").startswith("v=DKIM1")]

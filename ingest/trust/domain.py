@@ -13,7 +13,7 @@ from publicsuffixlist import PublicSuffixList
 
 from ingest.trust.signatures.verdict import Alignment
 
-MAX_NAME = 253  # octets as text, RFC 1035 2.3.4
+MAX_DOMAIN = 253  # octets as text, RFC 1035 2.3.4
 MAX_LABEL = 63
 
 # What DNS is asked for: letters, digits, "-", and the "_" of `_domainkey` (RFC 8552).
@@ -26,14 +26,14 @@ def ascii_domain(name: str) -> str | None:
     """A domain as DNS has it: A-labels (RFC 5890, mapped as UTS 46 does), lower case, no dot
     at the end. None where a label is empty, too long or not a label."""
     name = name.removesuffix(".")
-    if not name or len(name) > MAX_NAME:
+    if not name or len(name) > MAX_DOMAIN:
         return None
     if not name.isascii():
         try:
             name = ".".join(map(_a_label, _DOTS.split(name)))
         except (idna.IDNAError, UnicodeError):
             return None
-        if len(name) > MAX_NAME:
+        if len(name) > MAX_DOMAIN:
             return None
     name = name.lower()
     return name if all(map(_LABEL.fullmatch, name.split("."))) else None
@@ -50,7 +50,7 @@ def key_name(selector: str, domain: str) -> str | None:
     return ascii_domain(f"{selector.removesuffix('.')}._domainkey.{domain}")
 
 
-def organisation(domain: str) -> str | None:
+def organisational_domain(domain: str) -> str | None:
     """The organisational domain (RFC 7489 3.2): one label below a public suffix.
 
     The list of suffixes is the package's: it names who sells or lends names to strangers
@@ -65,8 +65,8 @@ def alignment(signer: str, author: str) -> Alignment:
         return Alignment.NONE
     if signer == author:
         return Alignment.STRICT
-    theirs = organisation(signer)
-    if theirs is not None and theirs == organisation(author):
+    theirs = organisational_domain(signer)
+    if theirs is not None and theirs == organisational_domain(author):
         return Alignment.RELAXED
     return Alignment.NONE
 

@@ -1,6 +1,6 @@
 """The person behind a From that a list, a relay or a host has put itself into.
 
-Input: a `Message`. Output: `Rewritten`, or None where From is as it was written. Refuses nothing.
+Input: a `Message`. Output: `UnmungedFrom`, or None where From is as it was written. Refuses nothing.
 
 Lists rewrite From since DMARC (RFC 7960 4.1) would have their mail thrown away else, and leave
 the author somewhere. Each habit here first shows by the *address* in From that it was rewritten,
@@ -26,12 +26,12 @@ from collections.abc import Iterable, Iterator
 from enum import StrEnum
 
 from ingest.frozen import frozen
-from ingest.mail.address import addresses
+from ingest.mail.address import parse_addresses
 from ingest.mail.message import Address, Message
-from ingest.trust.domain import organisation
+from ingest.trust.domain import organisational_domain
 
 
-class Rewriting(StrEnum):
+class MungingStyle(StrEnum):
     """What stands in From instead of the person. Stored: a name never changes its meaning."""
 
     LIST = "list"  # the address of a list that the mail names
@@ -42,7 +42,7 @@ class Rewriting(StrEnum):
     NAME_ONLY = "name-only"  # the name says "via", the address may be anybody's
 
 
-class Undone(StrEnum):
+class PersonSource(StrEnum):
     """Where the person was found."""
 
     ORIGINAL_FROM = "X-Original-From"
@@ -55,12 +55,12 @@ class Undone(StrEnum):
 
 
 @frozen
-class Rewritten:
+class UnmungedFrom:
     """`undone`: None where the person could not be found, and `person` is what From has."""
 
     person: Address
-    rewriting: Rewriting
-    undone: Undone | None
+    rewriting: MungingStyle
+    undone: PersonSource | None
 
 
 # "Ada via Dev", "'Ada' via dev", and "Ada via" of lists.gnu.org, whose list has no name.
@@ -75,58 +75,60 @@ _HOSTS = frozenset({"git.sr.ht"})
 _BODY_FROM = re.compile(r"\s{0,200}From:[ \t]*([^\n]{1,1000})", re.IGNORECASE)
 
 
-def rewritten(message: Message) -> Rewritten | None:
+def undo_munging(message: Message) -> UnmungedFrom | None:
     """How From was rewritten and by whom it was written, or None."""
     sender = message.sender
     via = _VIA.match(sender.name) if "v" in sender.name or "V" in sender.name else None
     name = (via[1] if via else sender.name).strip("'\" ")
     lists = _list_addresses(message)
     if (match := _RELAY.match(sender.email)) is not None:
-        return _found(sender, Rewriting.RELAY, _behind_relay(message, match[1], name))
+        return _found(sender, MungingStyle.RELAY, _behind_relay(message, match[1], name))
     if via is not None and (found := _first(message, "X-Original-From", name)) is not None:
-        kind = Rewriting.LIST if _is_list(sender.email, lists) else Rewriting.NAME_ONLY
-        return Rewritten(found, kind, Undone.ORIGINAL_FROM)
+        kind = MungingStyle.LIST if _is_list(sender.email, lists) else MungingStyle.NAME_ONLY
+        return UnmungedFrom(found, kind, PersonSource.ORIGINAL_FROM)
     if _is_list(sender.email, lists) or _LISTSERV.match(sender.email):
-        return _found(sender, Rewriting.LIST, _behind_list(message, name, lists))
+        return _found(sender, MungingStyle.LIST, _behind_list(message, name, lists))
     if (match := _ENCODED.fullmatch(sender.email)) is not None and _same_house(match[3], lists):
         person = Address(name, f"{match[1]}@{match[2]}")
-        return Rewritten(person, Rewriting.ENCODED, Undone.ADDRESS)
+        return UnmungedFrom(person, MungingStyle.ENCODED, PersonSource.ADDRESS)
     if (match := _SUFFIX.fullmatch(sender.email)) is not None:  # RFC 2606 2: never a domain
-        return Rewritten(Address(name, match[1]), Rewriting.SUFFIX, Undone.ADDRESS)
+        return UnmungedFrom(Address(name, match[1]), MungingStyle.SUFFIX, PersonSource.ADDRESS)
     local, _, host = sender.email.partition("@")
     if host.lower() in _HOSTS and sender.name == f"~{local}":
         found = _first(message, "Reply-To", name)
-        pair = (found, Undone.REPLY_TO) if found is not None else None
-        return _found(sender, Rewriting.HOST, pair)
-    return None if via is None else Rewritten(sender, Rewriting.NAME_ONLY, None)
+        pair = (found, PersonSource.REPLY_TO) if found is not None else None
+        return _found(sender, MungingStyle.HOST, pair)
+    return None if via is None else UnmungedFrom(sender, MungingStyle.NAME_ONLY, None)
 
 
-def suspect(person: Address, lists: Iterable[str]) -> Rewriting | None:
+def looks_munged(person: Address, lists: Iterable[str]) -> MungingStyle | None:
     """Whether a submitter looks like a list or a relay after all. `lists`: ids and addresses of
     lists, in lower case. For a look over stored people, when the mail is not at hand."""
     known = frozenset(lists)
     if _RELAY.match(person.email):
-        return Rewriting.RELAY
+        return MungingStyle.RELAY
     if _is_list(person.email, known) or _LISTSERV.match(person.email):
-        return Rewriting.LIST
+        return MungingStyle.LIST
     if _ENCODED.fullmatch(person.email):
-        return Rewriting.ENCODED
+        return MungingStyle.ENCODED
     if _SUFFIX.fullmatch(person.email):
-        return Rewriting.SUFFIX
-    return Rewriting.NAME_ONLY if _VIA.match(person.name) else None
+        return MungingStyle.SUFFIX
+    return MungingStyle.NAME_ONLY if _VIA.match(person.name) else None
 
 
-def _found(sender: Address, rewriting: Rewriting, pair: tuple[Address, Undone] | None) -> Rewritten:
+def _found(
+    sender: Address, rewriting: MungingStyle, pair: tuple[Address, PersonSource] | None
+) -> UnmungedFrom:
     person, undone = pair if pair is not None else (sender, None)
-    return Rewritten(person, rewriting, undone)
+    return UnmungedFrom(person, rewriting, undone)
 
 
-def _behind_relay(message: Message, flat: str, name: str) -> tuple[Address, Undone] | None:
+def _behind_relay(message: Message, flat: str, name: str) -> tuple[Address, PersonSource] | None:
     """b4's relay writes the person's address with a dot for the "@" into its own: who is named
     anywhere else must be that person."""
     for person, undone in (
-        *_named(message, "X-Original-From", Undone.ORIGINAL_FROM),
-        *_named(message, "Reply-To", Undone.REPLY_TO),
+        *_named(message, "X-Original-From", PersonSource.ORIGINAL_FROM),
+        *_named(message, "Reply-To", PersonSource.REPLY_TO),
         *_in_body(message),
     ):
         if person.email.replace("@", ".").lower() == flat.lower():
@@ -136,29 +138,31 @@ def _behind_relay(message: Message, flat: str, name: str) -> tuple[Address, Undo
 
 def _behind_list(
     message: Message, name: str, lists: frozenset[str]
-) -> tuple[Address, Undone] | None:
+) -> tuple[Address, PersonSource] | None:
     if (found := _first(message, "X-Original-From", name)) is not None:
-        return found, Undone.ORIGINAL_FROM
+        return found, PersonSource.ORIGINAL_FROM
     if (found := _first(message, "X-Original-Sender", name)) is not None and not _is_list(
         found.email, lists
     ):
-        return found, Undone.ORIGINAL_SENDER
+        return found, PersonSource.ORIGINAL_SENDER
     own = message.sender.email.lower()
-    answers = [person for person, _ in _named(message, "Reply-To", Undone.REPLY_TO)]
+    answers = [person for person, _ in _named(message, "Reply-To", PersonSource.REPLY_TO)]
     people = [one for one in answers if not _is_list(one.email, lists) and one.email.lower() != own]
     if (found := _the_one(people, name)) is not None:
-        return Address(found.name or name, found.email), Undone.REPLY_TO
+        return Address(found.name or name, found.email), PersonSource.REPLY_TO
     if len(people) < len(answers):
         # Answers go to the list: then Mailman has added the author to Cc. Two of that name may
         # stand there, and then nobody knows which of them.
-        copied = [one for one, _ in _named(message, "Cc", Undone.CC) if _same_name(one.name, name)]
+        copied = [
+            one for one, _ in _named(message, "Cc", PersonSource.CC) if _same_name(one.name, name)
+        ]
         if len({one.email.lower() for one in copied}) == 1:
-            return copied[0], Undone.CC
+            return copied[0], PersonSource.CC
     found = _first(message, "Sender", name)
     if found is None or _is_list(found.email, lists) or _SERVICE.search(found.email):
         return None
     # A list's own servers write there too.
-    return None if _same_house(found.email, lists) else (found, Undone.SENDER)
+    return None if _same_house(found.email, lists) else (found, PersonSource.SENDER)
 
 
 def _the_one(people: list[Address], name: str) -> Address | None:
@@ -170,21 +174,25 @@ def _the_one(people: list[Address], name: str) -> Address | None:
 
 def _first(message: Message, header: str, name: str) -> Address | None:
     """The first mailbox of a header; without a name of its own it has the one in From."""
-    person = next((one for one, _ in _named(message, header, Undone.ADDRESS)), None)
+    person = next((one for one, _ in _named(message, header, PersonSource.ADDRESS)), None)
     return Address(person.name or name, person.email) if person is not None else None
 
 
-def _named(message: Message, header: str, undone: Undone) -> Iterator[tuple[Address, Undone]]:
+def _named(
+    message: Message, header: str, undone: PersonSource
+) -> Iterator[tuple[Address, PersonSource]]:
     value = message.header(header)
     if value is not None:
-        yield from ((one, undone) for one in addresses(value) if "@" in one.email)
+        yield from ((one, undone) for one in parse_addresses(value) if "@" in one.email)
 
 
-def _in_body(message: Message) -> Iterator[tuple[Address, Undone]]:
+def _in_body(message: Message) -> Iterator[tuple[Address, PersonSource]]:
     text = next((part.text for part in message.parts if part.text and not part.nested), "")
     match = _BODY_FROM.match(text)
     if match is not None:
-        yield from ((one, Undone.IN_BODY) for one in addresses(match[1]) if "@" in one.email)
+        yield from (
+            (one, PersonSource.IN_BODY) for one in parse_addresses(match[1]) if "@" in one.email
+        )
 
 
 def _list_addresses(message: Message) -> frozenset[str]:
@@ -196,7 +204,7 @@ def _list_addresses(message: Message) -> frozenset[str]:
     for header in ("X-Mailinglist", "X-BeenThere"):  # mlmmj's habit, and Mailman's
         value = message.header(header)
         if value is not None and "@" in value:
-            found.update(one.email.lower() for one in addresses(value))
+            found.update(one.email.lower() for one in parse_addresses(value))
     return frozenset(one for one in found if one)
 
 
@@ -212,7 +220,7 @@ def _same_house(address: str, lists: Iterable[str]) -> bool:
 
 
 def _house(address: str) -> str | None:
-    return organisation(address.rpartition("@")[2].lower())
+    return organisational_domain(address.rpartition("@")[2].lower())
 
 
 def _same_name(one: str, other: str) -> bool:

@@ -21,7 +21,7 @@ from dataclasses import field
 from ingest.frozen import frozen
 from ingest.mail.message import Address
 
-MAX_LINES = 100_000
+MAX_MAILMAP_LINES = 100_000
 
 _LINE = re.compile(r"([^<>]*)<([^<>]*)>(?:([^<>]*)<([^<>]*)>)?[^<>]*")
 
@@ -57,11 +57,11 @@ class Mailmap:
         )
 
 
-def mailmap(text: str) -> Mailmap:
+def parse_mailmap(text: str) -> Mailmap:
     """Read a `.mailmap`. Later entries add to earlier ones and replace what both say."""
     joined: dict[tuple[str, str | None], _Proper] = {}
     ignored: list[int] = []
-    for number, line in enumerate(text.splitlines()[:MAX_LINES], 1):
+    for number, line in enumerate(text.splitlines()[:MAX_MAILMAP_LINES], 1):
         if line.startswith("#") or not line.strip():
             continue
         entry = _entry(line)

@@ -11,7 +11,7 @@ from dataclasses import field
 from ingest.frozen import frozen
 from ingest.mail.message import Address, Message
 from ingest.trust.domain import ascii_domain
-from ingest.trust.from_munging import Rewriting, Undone, rewritten
+from ingest.trust.from_munging import MungingStyle, PersonSource, undo_munging
 
 
 @frozen
@@ -20,8 +20,8 @@ class Submitter:
     put into From, also where the person behind it could not be found."""
 
     person: Address
-    undone: Undone | None = None
-    rewriting: Rewriting | None = field(default=None, compare=False)
+    undone: PersonSource | None = None
+    rewriting: MungingStyle | None = field(default=None, compare=False)
 
     @property
     def looks_like_a_list(self) -> bool:
@@ -29,7 +29,7 @@ class Submitter:
         return self.rewriting is not None and self.undone is None
 
 
-def submitter(message: Message) -> Submitter:
+def find_submitter(message: Message) -> Submitter:
     """The person behind From.
 
     `X-Original-From` is what Google Groups and b4's relay write when they replace From by an
@@ -37,7 +37,7 @@ def submitter(message: Message) -> Submitter:
     in the name or by its address; else anybody could sign with it as somebody else. See
     `trust.from_munging` for the other habits.
     """
-    found = rewritten(message)
+    found = undo_munging(message)
     if found is None:
         return Submitter(message.sender)
     return Submitter(found.person, found.undone, found.rewriting)

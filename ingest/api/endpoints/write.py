@@ -17,69 +17,72 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.api import serializers
-from ingest.api.context import Ask, ask
+from ingest.api.context import ApiRequest, parse_request
 from ingest.api.endpoints.read import find_record, message_detail
-from ingest.api.params import Refused, flag, is_number, not_found, slug, text_fields
-from ingest.api.responses import Json
+from ingest.api.params import ApiError, is_number, not_found, parse_flag, slug, text_fields
+from ingest.api.responses import JsonResponse
 from ingest.store import schema
 from ingest.store.activity.accounts import Account
-from ingest.store.activity.checks import STATES, Check, add_check, checks
-from ingest.store.activity.overrides import UNSET, Change, change, touched_by_relating
+from ingest.store.activity.checks import CHECK_STATES, Check, add_check, read_checks
+from ingest.store.activity.overrides import UNSET, Override, set_override, touched_by_relating
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.schema import storable
 from ingest.store.write import redirects
 
-MAX_BODY = 65_536
+MAX_REQUEST_BODY = 65_536
 _MAX_TEXT = 1_000  # of a description or a URL
 _MAX_RELATED = 250
 _CONTEXT = re.compile(r"[\w.:/+-]{1,255}", re.ASCII)
 _COMMIT = re.compile(r"[^\s\x00-\x1f]{1,255}")
 
-Body = Mapping[str, Any]
+RequestBody = Mapping[str, Any]
 
 
 def update_patch(request: Request, raw: bytes) -> Response:
     """PUT and PATCH: what is not named stays as it is."""
-    one = ask(request)
+    one = parse_request(request)
     account = _writer(one)
     body = _body(request, raw)
     with one.write() as connection:
         row = _patch(connection, one, account)
         wanted = _change(connection, body, one, row, account)
-        if not change(connection, row.id, wanted, account_id=account.id):
+        if not set_override(connection, row.id, wanted, account_id=account.id):
             raise not_found()
         row = _reread(connection, row.id)
-        return Json(message_detail(connection, row, one))
+        return JsonResponse(message_detail(connection, row, one))
 
 
 def add_patch_check(request: Request, raw: bytes) -> Response:
-    one = ask(request)
+    one = parse_request(request)
     account = _writer(one)
     body = _body(request, raw)
     with one.write() as connection:
         row = _patch(connection, one, account)
         made = add_check(connection, row.id, _check(body, one, row.id, account))
-        stored = checks(connection, [made])[made]
-        return Json(serializers.check(stored, account, one.site), status_code=201)
+        stored = read_checks(connection, [made])[made]
+        return JsonResponse(serializers.check_json(stored, account, one.site), status_code=201)
 
 
-def _writer(one: Ask) -> Account:
+def _writer(one: ApiRequest) -> Account:
     """Whose token it is; found without the lock of who writes, so that strangers hold up nobody."""
     with one.read() as connection:
         return one.known(connection)
 
 
-def _patch(connection: Connection, one: Ask, account: Account) -> MessageRow:
+def _patch(connection: Connection, one: ApiRequest, account: Account) -> MessageRow:
     """The patch that is spoken of; one that is gone is what has taken its place."""
     number = one.number()
     row = find_record(connection, number, "patch")
-    if row is None and (to := redirects.follow(connection, "message", number)) is not None:
+    if (
+        row is None
+        and (to := redirects.resolve_redirect(connection, "message", number)) is not None
+    ):
         row = find_record(connection, to, "patch")
     if row is None:
         raise not_found()
     if not account.may_write([each.list_id for each in row.lists]):
-        raise Refused(403, {"detail": f"{account.name} may not write to this project."})
+        raise ApiError(403, {"detail": f"{account.name} may not write to this project."})
     return row
 
 
@@ -92,15 +95,15 @@ def _reread(connection: Connection, number: int) -> MessageRow:
 # --- bodies ----------------------------------------------------------------------------------
 
 
-def _body(request: Request, raw: bytes) -> Body:
+def _body(request: Request, raw: bytes) -> RequestBody:
     kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
     if kind in ("application/json", ""):
         try:
             found = json.loads(raw or b"{}")
         except (ValueError, RecursionError):
-            raise Refused(400, {"detail": "The body is not JSON."}) from None
+            raise ApiError(400, {"detail": "The body is not JSON."}) from None
         if not isinstance(found, dict):
-            raise Refused(400, {"detail": "The body is not an object."})
+            raise ApiError(400, {"detail": "The body is not an object."})
         return found
     if kind == "application/x-www-form-urlencoded":
         pairs = text_fields(raw, max_fields=1_000)
@@ -111,15 +114,15 @@ def _body(request: Request, raw: bytes) -> Body:
             else:
                 form[name] = value
         return form
-    raise Refused(415, {"detail": f"Unsupported media type {kind!r} in request."})
+    raise ApiError(415, {"detail": f"Unsupported media type {kind!r} in request."})
 
 
 def _change(
-    connection: Connection, body: Body, one: Ask, row: MessageRow, account: Account
-) -> Change:
+    connection: Connection, body: RequestBody, one: ApiRequest, row: MessageRow, account: Account
+) -> Override:
     """Fields that are not ours to change are passed over, as Patchwork does: clients send back
     whole records."""
-    return Change(
+    return Override(
         state=_state(body["state"], one) if "state" in body else UNSET,
         archived=_flag("archived", body["archived"]) if "archived" in body else UNSET,
         commit_ref=_commit(body["commit_ref"]) if "commit_ref" in body else UNSET,
@@ -128,23 +131,23 @@ def _change(
     )
 
 
-def _state(value: Any, one: Ask) -> str:
+def _state(value: Any, one: ApiRequest) -> str:
     said = slug(value) if isinstance(value, str) else None
     if said not in one.settings.states:
         known = ", ".join(one.settings.states)
-        raise Refused(400, {"state": [f"Invalid state {value!r}. Known are: {known}."]})
+        raise ApiError(400, {"state": [f"Invalid state {value!r}. Known are: {known}."]})
     return said
 
 
 def _flag(name: str, value: Any) -> bool:
-    return value if isinstance(value, bool) else flag(name, str(value))
+    return value if isinstance(value, bool) else parse_flag(name, str(value))
 
 
 def _commit(value: Any) -> str | None:
     if value is None or value == "":
         return None
     if not isinstance(value, str) or not _COMMIT.fullmatch(value):
-        raise Refused(400, {"commit_ref": ["This must be at most 255 letters without spaces."]})
+        raise ApiError(400, {"commit_ref": ["This must be at most 255 letters without spaces."]})
     return _storable("commit_ref", value)
 
 
@@ -159,7 +162,7 @@ def _delegate(connection: Connection, value: Any) -> int | None:
     same = account.id == int(text) if is_number(text) else account.name == storable(text)
     found = connection.execute(select(account.id).where(same)).scalar_one_or_none()
     if found is None or isinstance(value, bool):
-        raise Refused(400, {"delegate": [f"There is no user {value!r}."]})
+        raise ApiError(400, {"delegate": [f"There is no user {value!r}."]})
     return int(found)
 
 
@@ -176,33 +179,33 @@ def _related(
         or len(said) > _MAX_RELATED
         or any(isinstance(item, bool) or not is_number(str(item)) for item in said if item != "")
     ):
-        raise Refused(400, {"related": ["This must be a list of patches' numbers."]})
+        raise ApiError(400, {"related": ["This must be a list of patches' numbers."]})
     wanted = tuple(sorted({int(item) for item in said if item != ""} - {row.id}))
     patch = schema.patch.c.message_id
     known = set(connection.execute(select(patch).where(patch.in_(wanted))).scalars())
     if unknown := [item for item in wanted if item not in known]:
-        raise Refused(400, {"related": [f"There is no patch {unknown[0]}."]})
+        raise ApiError(400, {"related": [f"There is no patch {unknown[0]}."]})
     touched = touched_by_relating(connection, row.id, wanted)
-    lists = messages.lists_of(connection, touched)
+    lists = messages.list_names_of(connection, touched)
     for number in sorted(touched):
         if not account.may_write(lists.get(number, ())):
             said = f"{account.name} may not write to the project of patch {number}."
-            raise Refused(403, {"detail": said})
+            raise ApiError(403, {"detail": said})
     return wanted
 
 
-def _check(body: Body, one: Ask, message_id: int, account: Account) -> Check:
+def _check(body: RequestBody, one: ApiRequest, message_id: int, account: Account) -> Check:
     state = body.get("state", "pending")
-    if not isinstance(state, str) or state.lower() not in STATES:
-        raise Refused(400, {"state": [f"{state!r} is none of {', '.join(STATES)}."]})
+    if not isinstance(state, str) or state.lower() not in CHECK_STATES:
+        raise ApiError(400, {"state": [f"{state!r} is none of {', '.join(CHECK_STATES)}."]})
     context = body.get("context", "default")
     if not isinstance(context, str) or not _CONTEXT.fullmatch(context):
-        raise Refused(
+        raise ApiError(
             400, {"context": ["This must be up to 255 letters, digits, and any of _-.:/+."]}
         )
     url = _short("target_url", body.get("target_url"))
     if url and not _is_url(url):
-        raise Refused(400, {"target_url": [f"{url!r} is no URL of http or https."]})
+        raise ApiError(400, {"target_url": [f"{url!r} is no URL of http or https."]})
     return Check(
         id=0,
         message_id=message_id,
@@ -228,11 +231,11 @@ def _short(name: str, value: Any) -> str:
     if value is None:
         return ""
     if not isinstance(value, str) or len(value) > _MAX_TEXT:
-        raise Refused(400, {name: [f"This must be text of at most {_MAX_TEXT} letters."]})
+        raise ApiError(400, {name: [f"This must be text of at most {_MAX_TEXT} letters."]})
     return _storable(name, value)
 
 
 def _storable(name: str, value: str) -> str:
     if storable(value) != value:
-        raise Refused(400, {name: ["This must be text without NUL and lone surrogates."]})
+        raise ApiError(400, {name: ["This must be text without NUL and lone surrogates."]})
     return value

@@ -8,7 +8,7 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from ingest.api.context import Ask
+from ingest.api.context import ApiRequest
 from ingest.api.web.html import Content, Html, el, join
 from ingest.mail.message import Address
 
@@ -27,7 +27,7 @@ _HEADERS = {
 }
 
 
-def page(title: str, *content: Content, trail: tuple[tuple[str, str], ...] = ()) -> Response:
+def render_page(title: str, *content: Content, trail: tuple[tuple[str, str], ...] = ()) -> Response:
     """A whole page. `trail`: names and URLs of what it is part of."""
     crumbs = [el("li", el("a", name, href=url)) for name, url in (("Lists", "/"), *trail)]
     whole = join(
@@ -53,9 +53,9 @@ def page(title: str, *content: Content, trail: tuple[tuple[str, str], ...] = ())
     return Response(text.encode(), media_type="text/html", headers=_HEADERS)
 
 
-def missing(status: int, said: str) -> Response:
+def error_page(status: int, said: str) -> Response:
     """A page that says why there is none."""
-    answer = page("Not here" if status == 404 else "Not like this", el("p", said))
+    answer = render_page("Not here" if status == 404 else "Not like this", el("p", said))
     answer.status_code = status
     return answer
 
@@ -65,17 +65,17 @@ def pairs(facts: Iterable[tuple[str, Content]]) -> Html:
     return el("dl", (join(el("dt", name), el("dd", value)) for name, value in facts))
 
 
-def when(date: datetime | None) -> Html:
+def format_time(date: datetime | None) -> Html:
     if date is None:
         return el("span", "no date", class_="quiet")
     return el("time", f"{date:%Y-%m-%d %H:%M}", datetime=f"{date:%Y-%m-%dT%H:%M:%SZ}")
 
 
-def person(who: Address) -> Html:
+def person_link(who: Address) -> Html:
     return el("span", who.name or who.email, title=who.email)
 
 
-def pages(one: Ask, path: str, number: int, *, more: bool) -> Html | None:
+def page_links(one: ApiRequest, path: str, number: int, *, more: bool) -> Html | None:
     """Links to the pages beside this one, with the filters that it has."""
     kept = [(key, value) for key, value in one.asked.pairs if key not in ("page", "project")]
 

@@ -10,18 +10,18 @@ from sqlalchemy import Connection, select
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ingest.api.context import Ask, ask
-from ingest.api.endpoints.read import find_named, find_record, moved
+from ingest.api.context import ApiRequest, parse_request
+from ingest.api.endpoints.read import find_named, find_record, redirect_to_successor
 from ingest.api.params import not_found
-from ingest.api.prefetch import Around, around
+from ingest.api.prefetch import Prefetched, prefetch
 from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Html, el, join
-from ingest.api.web.layout import page, pairs, person, when
-from ingest.api.web.text import MOST_LINES, diff, words
+from ingest.api.web.layout import format_time, pairs, person_link, render_page
+from ingest.api.web.text import MAX_DIFF_LINES, render_diff, render_text
 from ingest.store import schema
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
-from ingest.store.write.authentication import read_vouching
+from ingest.store.write.authentication import read_stored_authentication
 from ingest.trust.signatures.verdict import Result, Verdict
 
 # Replies that one page shows; a thread may have thousands.
@@ -29,21 +29,23 @@ _MOST_REPLIES = 300
 _DEEPEST = 4
 
 
-def patch(request: Request) -> Response:
+def patch_page(request: Request) -> Response:
     return _shown(request, "patch")
 
 
-def cover(request: Request) -> Response:
+def cover_page(request: Request) -> Response:
     return _shown(request, "cover")
 
 
-def comment(request: Request) -> Response:
+def comment_redirect(request: Request) -> Response:
     """A reply is shown with what it speaks to."""
-    one = ask(request)
+    one = parse_request(request)
     with one.read() as connection:
         row = find_named(connection, request.path_params["msgid"], "comment")
         parent = next(
-            messages.messages(connection, [row.parent_id] if row.parent_id else [], brief=True),
+            messages.read_messages(
+                connection, [row.parent_id] if row.parent_id else [], brief=True
+            ),
             None,
         )
     if parent is None:
@@ -52,20 +54,22 @@ def comment(request: Request) -> Response:
     return RedirectResponse(f"{path}#c{row.id}", 302)
 
 
-def patch_by_number(request: Request) -> Response:
+def patch_number_redirect(request: Request) -> Response:
     return _by_number(request, "patch")
 
 
-def cover_by_number(request: Request) -> Response:
+def cover_number_redirect(request: Request) -> Response:
     return _by_number(request, "cover")
 
 
 def _by_number(request: Request, outcome: str) -> Response:
-    one = ask(request)
+    one = parse_request(request)
     with one.read() as connection:
         row = find_record(connection, one.number(), outcome)
         if row is None:
-            return moved(connection, "message", one.number(), lambda to: f"/{outcome}/{to}/")
+            return redirect_to_successor(
+                connection, "message", one.number(), lambda to: f"/{outcome}/{to}/"
+            )
         if not row.variant:
             link = one.site.config.link_name(row.lists[0].list_id) if row.lists else "-"
             return RedirectResponse(path_of("project", link, outcome, name_of(row.msgid)), 302)
@@ -73,40 +77,40 @@ def _by_number(request: Request, outcome: str) -> Response:
 
 
 def _shown(request: Request, outcome: str) -> Response:
-    one = ask(request)
+    one = parse_request(request)
     with one.read() as connection:
         row = find_named(connection, request.path_params["msgid"], outcome)
         return _page(connection, row, one)
 
 
-def _page(connection: Connection, row: MessageRow, one: Ask) -> Response:
-    near = around(connection, [row], dated=False)
+def _page(connection: Connection, row: MessageRow, one: ApiRequest) -> Response:
+    near = prefetch(connection, [row], dated=False)
     replies = _replies(connection, row.id)
-    vouching = read_vouching(connection, [row.mail_id]).get(row.mail_id)
+    vouching = read_stored_authentication(connection, [row.mail_id]).get(row.mail_id)
     verdicts = vouching.verdicts if vouching is not None else ()
     link = one.site.config.link_name(row.lists[0].list_id) if row.lists else "-"
     path = path_of("project", link, "list")
-    changes, cut = diff(row.diff) if row.diff else (None, False)
+    changes, cut = render_diff(row.diff) if row.diff else (None, False)
     said = [_reply(reply, depth) for reply, depth in _threaded(replies[:_MOST_REPLIES], row)]
     more = len(replies) > _MOST_REPLIES
-    return page(
+    return render_page(
         row.name or row.subject,
         pairs([*_facts(row, near, path), *map(_signature, verdicts)]),
         _downloads(row, one),
-        words(row.content) if row.content else None,
+        render_text(row.content) if row.content else None,
         join(el("h2", "Changes"), changes) if changes is not None else None,
-        el("p", f"Only the first {MOST_LINES} lines are shown.") if cut else None,
+        el("p", f"Only the first {MAX_DIFF_LINES} lines are shown.") if cut else None,
         join(el("h2", "Replies"), said) if said else None,
         el("p", f"Only the first {_MOST_REPLIES} replies are shown.") if more else None,
         trail=((link, path),),
     )
 
 
-def _facts(row: MessageRow, near: Around, path: str) -> Iterator[tuple[str, Html | str]]:
-    yield "From", person(row.submitter)
+def _facts(row: MessageRow, near: Prefetched, path: str) -> Iterator[tuple[str, Html | str]]:
+    yield "From", person_link(row.submitter)
     if row.author is not None:
-        yield "Author", person(row.author)
-    yield "Date", when(row.date)
+        yield "Author", person_link(row.author)
+    yield "Date", format_time(row.date)
     one = near.series.get(row.series_id or 0)
     if one is not None:
         yield "Series", el("a", one.name or "(no name)", href=f"{path}?series={one.id}")
@@ -133,7 +137,7 @@ def _signature(one: Verdict) -> tuple[str, Html]:
     )
 
 
-def _downloads(row: MessageRow, one: Ask) -> Html:
+def _downloads(row: MessageRow, one: ApiRequest) -> Html:
     links = [el("a", "Download for git am", href=f"/{row.outcome}/{row.id}/mbox/")]
     if row.diff:
         links.append(el("a", "The diff alone", href=f"/patch/{row.id}/raw/"))
@@ -152,7 +156,7 @@ def _replies(connection: Connection, parent: int) -> list[MessageRow]:
         .order_by(schema.message.c.date, comment.message_id)
         .limit(_MOST_REPLIES + 1)
     )
-    return list(messages.messages(connection, connection.execute(query).scalars()))
+    return list(messages.read_messages(connection, connection.execute(query).scalars()))
 
 
 def _threaded(replies: Sequence[MessageRow], about: MessageRow) -> Iterator[tuple[MessageRow, int]]:
@@ -178,8 +182,8 @@ def _threaded(replies: Sequence[MessageRow], about: MessageRow) -> Iterator[tupl
 def _reply(row: MessageRow, depth: int) -> Html:
     return el(
         "article",
-        el("h3", person(row.submitter), ", ", when(row.date)),
-        words(row.content),
+        el("h3", person_link(row.submitter), ", ", format_time(row.date)),
+        render_text(row.content),
         id=f"c{row.id}",
         class_=f"d{min(depth, _DEEPEST)}" if depth else None,
     )

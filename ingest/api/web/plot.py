@@ -9,7 +9,7 @@ from ingest.api.web.html import Html, el
 _WIDTH, _HEIGHT = 720, 140
 
 
-def bars(values: Sequence[tuple[str, int]], *, label: str) -> Html:
+def bar_chart(values: Sequence[tuple[str, int]], *, label: str) -> Html:
     """`values`: what each bar is called, and how high it is. What is written stands below, so
     that it is as large on a phone."""
     most = max((value for _, value in values), default=0)

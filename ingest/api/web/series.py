@@ -9,75 +9,83 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ingest.api.authentication import differing, verified_domains
-from ingest.api.context import Ask, ask
-from ingest.api.endpoints.read import moved
+from ingest.api.authentication import diverging_domains, verified_domains
+from ingest.api.context import ApiRequest, parse_request
+from ingest.api.endpoints.read import redirect_to_successor
 from ingest.api.params import not_found
-from ingest.api.prefetch import around
-from ingest.api.trailers import given
+from ingest.api.prefetch import prefetch
+from ingest.api.trailers import trailers_from_replies
 from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Content, Html, el, join
-from ingest.api.web.layout import page, pairs, person, when
-from ingest.api.web.text import words
+from ingest.api.web.layout import format_time, pairs, person_link, render_page
+from ingest.api.web.text import render_text
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow, SeriesRow
-from ingest.store.read.revisions import superseded_by, supersedes
+from ingest.store.read.revisions import find_superseded, find_superseding
 
 _MOST_MISSING = 20
 
 
-def series(request: Request) -> Response:
+def series_page(request: Request) -> Response:
     """By number alone: it is shown as one of its list's."""
-    one = ask(request)
+    one = parse_request(request)
     with one.read() as connection:
         rows = messages.series_by_id(connection, [one.number()])
         if not rows:
-            return moved(connection, "series", one.number(), lambda to: f"/series/{to}/")
+            return redirect_to_successor(
+                connection, "series", one.number(), lambda to: f"/series/{to}/"
+            )
         link = _link(connection, rows[0], one)
     return RedirectResponse(f"{path_of('project', link, 'list')}?series={rows[0].id}", 302)
 
 
-def _link(connection: Connection, row: SeriesRow, one: Ask) -> str:
-    ids = messages.members(connection, [row.id]).get(row.id, [])
+def _link(connection: Connection, row: SeriesRow, one: ApiRequest) -> str:
+    ids = messages.read_members(connection, [row.id]).get(row.id, [])
     ids += [row.cover_id] if row.cover_id is not None else []
-    names = sorted({name for some in messages.lists_of(connection, ids).values() for name in some})
+    names = sorted(
+        {name for some in messages.list_names_of(connection, ids).values() for name in some}
+    )
     return one.site.config.link_name(names[0]) if names else "-"
 
 
-def come(row: SeriesRow) -> Html:
+def received_text(row: SeriesRow) -> Html:
     """How much of it has come."""
     if row.received_all:
         return el("span", f"all {row.total}", class_="good")
     return el("span", f"{row.received_total} of {row.total}", class_="bad")
 
 
-def by_number(one: Ask, link: str, number: int) -> Response:
+def series_number_page(one: ApiRequest, link: str, number: int) -> Response:
     path = path_of("project", link, "list")
     with one.read() as connection:
         rows = messages.series_by_id(connection, [number])
         if not rows:
-            return moved(connection, "series", number, lambda to: f"{path}?series={to}")
+            return redirect_to_successor(
+                connection, "series", number, lambda to: f"{path}?series={to}"
+            )
         row = rows[0]
-        ids = messages.members(connection, [row.id]).get(row.id, [])
-        members = list(messages.messages(connection, ids, brief=True))
-        cover = next(messages.messages(connection, [row.cover_id] if row.cover_id else []), None)
+        ids = messages.read_members(connection, [row.id]).get(row.id, [])
+        members = list(messages.read_messages(connection, ids, brief=True))
+        cover = next(
+            messages.read_messages(connection, [row.cover_id] if row.cover_id else []), None
+        )
         if not members and cover is None:
             raise not_found()
-        near = around(connection, members, dated=False)
+        near = prefetch(connection, members, dated=False)
         parents = [*ids, row.cover_id] if row.cover_id is not None else ids
-        said = given(connection, parents)
+        said = trailers_from_replies(connection, parents)
         domains = verified_domains(connection, members)
-        earlier = supersedes(connection, [row.id]).get(row.id)
-        later = messages.series_by_id(connection, superseded_by(connection, row.id, row.key))
+        earlier = find_superseded(connection, [row.id]).get(row.id)
+        later = messages.series_by_id(connection, find_superseding(connection, row.id, row.key))
         found = messages.find_message(connection, earlier.key) if earlier is not None else []
-        before = [each.series_id for each in messages.messages(connection, found, brief=True)]
+        before = [each.series_id for each in messages.read_messages(connection, found, brief=True)]
     to_each = Counter(each.to for each in said)
     to_all = [each for each in said if each.to == row.cover_id]
     version = f", v{row.version}" if row.version > 1 else ""
     facts: list[tuple[str, Content]] = [
-        ("From", person(row.submitter)),
-        ("Date", when(row.date)),
-        ("Come", join(come(row), _missing(row, members))),
+        ("From", person_link(row.submitter)),
+        ("Date", format_time(row.date)),
+        ("Come", join(received_text(row), _missing(row, members))),
         *(
             ("Supersedes", el("a", "an earlier revision", href=f"{path}?series={each}"))
             for each in before[:1]
@@ -86,7 +94,12 @@ def by_number(one: Ask, link: str, number: int) -> Response:
         *(
             (
                 "Superseded by",
-                el("a", f"v{each.version} of ", when(each.date), href=f"{path}?series={each.id}"),
+                el(
+                    "a",
+                    f"v{each.version} of ",
+                    format_time(each.date),
+                    href=f"{path}?series={each.id}",
+                ),
             )
             for each in later
         ),
@@ -108,7 +121,7 @@ def by_number(one: Ask, link: str, number: int) -> Response:
         for each in members
     ]
     heads = ("Number", "Patch", "State", "Check", "Trailers given", "Verified domain")
-    return page(
+    return render_page(
         f"{row.name or '(no name)'}{version}",
         pairs(facts),
         el("p", el("a", "Download for git am", href=f"/series/{row.id}/mbox/"), class_="actions")
@@ -116,7 +129,7 @@ def by_number(one: Ask, link: str, number: int) -> Response:
         else None,
         el("h2", "Patches"),
         el("p", "Not all patches carry the same verified domain.", class_="bad")
-        if differing(domains.values())
+        if diverging_domains(domains.values())
         else None,
         el(
             "table",
@@ -127,7 +140,7 @@ def by_number(one: Ask, link: str, number: int) -> Response:
         else el("p", "None has come yet."),
         join(
             el("h2", "Cover letter"),
-            words(cover.content),
+            render_text(cover.content),
             el(
                 "p",
                 el(

@@ -9,18 +9,18 @@ from sqlalchemy import Connection, func, select
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingest.api.context import ask
+from ingest.api.context import parse_request
 from ingest.api.web.html import el, join
-from ingest.api.web.layout import page, pairs
-from ingest.api.web.plot import bars
+from ingest.api.web.layout import pairs, render_page
+from ingest.api.web.plot import bar_chart
 from ingest.store import schema
 from ingest.store.inbox.queue import oldest_waiting
 
 _DAYS = 30
 
 
-def state(request: Request) -> Response:
-    one = ask(request)
+def status_page(request: Request) -> Response:
+    one = parse_request(request)
     now = one.context.now()
     with one.read() as connection:
         days = _by_day(connection, now)
@@ -39,11 +39,11 @@ def state(request: Request) -> Response:
         for reason, count in aside.most_common(20)
     ]
     heads = el("tr", el("th", "Reason", scope="col"), el("th", "Mails", scope="col"))
-    return page(
+    return render_page(
         "Intake",
         pairs(facts),
         el("h2", "Mail accepted each day (UTC)"),
-        bars(days, label=f"Mails accepted on each of the last {_DAYS} days"),
+        bar_chart(days, label=f"Mails accepted on each of the last {_DAYS} days"),
         join(el("h2", "Quarantine"), el("table", el("thead", heads), el("tbody", rows)))
         if rows
         else None,

@@ -7,16 +7,16 @@ from collections.abc import Iterator
 from ingest.api.web.html import Html, el
 
 # Longer ones are for downloads.
-MOST_LINES = 4_000
+MAX_DIFF_LINES = 4_000
 
 
-def diff(text: str) -> tuple[Html, bool]:
+def render_diff(text: str) -> tuple[Html, bool]:
     """A diff, and whether it was cut."""
     lines = text.split("\n")
     if lines and not lines[-1]:
         lines.pop()
-    cut = len(lines) > MOST_LINES
-    shown = el("pre", _diff_lines(lines[:MOST_LINES]), class_="diff", tabindex=0, role="region",
+    cut = len(lines) > MAX_DIFF_LINES
+    shown = el("pre", _diff_lines(lines[:MAX_DIFF_LINES]), class_="diff", tabindex=0, role="region",
                aria_label="Changes")  # fmt: skip
     return shown, cut
 
@@ -34,11 +34,11 @@ def _kind(line: str) -> str | None:
     return {"+": "add", "-": "del", "@": "hunk"}.get(line[:1])
 
 
-def words(text: str) -> Html:
+def render_text(text: str) -> Html:
     """A commentary or a reply; what it quotes stands back."""
     lines = text.split("\n")
-    cut = lines[:MOST_LINES]
-    if len(lines) > MOST_LINES:
+    cut = lines[:MAX_DIFF_LINES]
+    if len(lines) > MAX_DIFF_LINES:
         cut.append("[…]")
     spans = (el("span", line, class_="quote" if line.startswith(">") else None) for line in cut)
     return el("pre", spans, class_="text")

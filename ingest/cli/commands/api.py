@@ -8,13 +8,13 @@ import threading
 
 import click
 
-from ingest.cli.options import Settings, store_options
+from ingest.cli.options import CommandSettings, store_options
 
 
 @click.command(name="api")
 @click.option("--listen", metavar="ADDRESS", help="HOST:PORT or unix:/PATH.")
 @store_options
-def command(settings: Settings, listen: str | None) -> None:
+def command(settings: CommandSettings, listen: str | None) -> None:
     """Serve Patchwork's REST API over the store, for git-pw, pwclient, b4 and CI.
 
     On the loopback, port 8000, unless --listen or [api] in the configuration says otherwise.
@@ -24,7 +24,7 @@ def command(settings: Settings, listen: str | None) -> None:
 
     from ingest.config.file import ApiConfig
     from ingest.config.packages import require_api
-    from ingest.config.values import Unfit, socket
+    from ingest.config.values import InvalidValue, parse_socket
     from ingest.daemon.monitoring.log import AcceptFilter
 
     require_api()
@@ -34,8 +34,8 @@ def command(settings: Settings, listen: str | None) -> None:
     made = config.api or ApiConfig()
     if listen is not None:
         try:
-            made = replace(made, listen=socket(listen))
-        except Unfit as error:
+            made = replace(made, listen=parse_socket(listen))
+        except InvalidValue as error:
             raise click.UsageError(f"--listen must be {error}") from None
     config = replace(config, api=made)
     engine = settings.open(migrate=True)

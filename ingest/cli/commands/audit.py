@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.options import ANY_PATH, Settings, filed_under, list_ids, store_options
+from ingest.cli.options import ANY_PATH, CommandSettings, filed_under, list_ids, store_options
 from ingest.cli.progress import progress, say_left_out
-from ingest.cli.terminal import json_text, safe_line
+from ingest.cli.terminal import escape_line, json_text
 
 if TYPE_CHECKING:
     from ingest.reports.audit import Line, Report
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @store_options
 def command(
-    settings: Settings,
+    settings: CommandSettings,
     sources: tuple[str, ...],
     lists: tuple[str, ...],
     extra: bool,
@@ -48,12 +48,12 @@ def command(
     that is missing comes back with `ingest replay --again SOURCE`; rows that are made of mail,
     with `ingest reparse`.
     """
-    from ingest.reports.audit import audit
+    from ingest.reports.audit import audit_sources
     from ingest.sources.detect import open_source
 
     opened = [open_source(where) for where in sources]
     engine = settings.open()
-    report = audit(
+    report = audit_sources(
         engine,
         opened,
         settings.config,
@@ -77,21 +77,21 @@ def command(
 
 
 def _text(line: Line) -> str:
-    return safe_line(" ".join((line.verdict, line.name, ", ".join(line.what))).rstrip())
+    return escape_line(" ".join((line.verdict, line.name, ", ".join(line.what))).rstrip())
 
 
 def _summary(report: Report) -> str:
-    from ingest.store.verify.findings import Verdict
+    from ingest.store.verify.findings import FindingKind
 
-    counts = ", ".join(f"{report.count(verdict)} {verdict}" for verdict in Verdict)
+    counts = ", ".join(f"{report.count(verdict)} {verdict}" for verdict in FindingKind)
     return f"{report.mails} in the archive, {counts}"
 
 
 def _json(report: Report) -> dict[str, object]:
-    from ingest.store.verify.findings import Verdict
+    from ingest.store.verify.findings import FindingKind
 
     found: dict[str, object] = {"mails": report.mails}
-    for verdict in Verdict:
+    for verdict in FindingKind:
         found[verdict] = [
             {"msgid": line.name, "what": list(line.what)}
             for line in report.lines

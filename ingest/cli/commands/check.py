@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.options import Settings, store_options
-from ingest.cli.terminal import json_text, person, safe_line
+from ingest.cli.options import CommandSettings, store_options
+from ingest.cli.terminal import escape_line, format_person, json_text
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from ingest.reports.check import Health
+    from ingest.reports.check import CheckReport
 
 
 @click.command(name="check")
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @store_options
 def command(
-    settings: Settings,
+    settings: CommandSettings,
     raw: bool | None,
     series_only: bool,
     people_only: bool,
@@ -50,7 +50,7 @@ def command(
     it, and given up again; an address that systemd holds for the daemon counts as bound. While
     the daemon runs, its own addresses are taken. Nothing is written, and no store is made.
     """
-    from ingest.reports.check import check
+    from ingest.reports.check import check_store
 
     if start:
         _start(settings)
@@ -62,28 +62,28 @@ def command(
     if people_only:
         _people(engine, as_json=as_json)
         return
-    health = check(engine, settings.config, raw=raw)
+    health = check_store(engine, settings.config, raw=raw)
     engine.dispose()
     if as_json:
         click.echo(json_text(_json(health)))
     else:
         for fault in health.faults:
-            click.echo(safe_line(f"{fault.area} {fault.name}: {fault.what}"))
+            click.echo(escape_line(f"{fault.area} {fault.name}: {fault.what}"))
         if not quiet:
             for note in health.notes:
-                click.echo(safe_line(f"note: {note}"))
+                click.echo(escape_line(f"note: {note}"))
             click.echo(_summary(health))
     sys.exit(0 if health.sound else 1)
 
 
-def _start(settings: Settings) -> None:
+def _start(settings: CommandSettings) -> None:
     from ingest.daemon.startup import examine
 
     found = examine(settings.url, settings.config, os.environ)
     for note in found.notes:
-        click.echo(safe_line(f"note: {note}"))
+        click.echo(escape_line(f"note: {note}"))
     for fault in found.faults:
-        click.echo(safe_line(f"ingest: {fault}"), err=True)
+        click.echo(escape_line(f"ingest: {fault}"), err=True)
     sys.exit(1 if found.faults else 0)
 
 
@@ -95,16 +95,16 @@ def _series(engine: Engine, *, as_json: bool) -> None:
         quality = series_quality(connection)
     engine.dispose()
     if as_json:
-        click.echo(json_text(printed.as_json(quality)))
+        click.echo(json_text(printed.quality_json(quality)))
     else:
-        click.echo("\n".join(printed.as_text(quality)))
+        click.echo("\n".join(printed.quality_text(quality)))
 
 
 def _people(engine: Engine, *, as_json: bool) -> None:
-    from ingest.store.write.people import suspects
+    from ingest.store.write.people import find_list_like_people
 
     with engine.connect() as connection:
-        found = suspects(connection)
+        found = find_list_like_people(connection)
     engine.dispose()
     if as_json:
         rows = [
@@ -119,19 +119,19 @@ def _people(engine: Engine, *, as_json: bool) -> None:
         click.echo(json_text(rows))
         return
     for one in found:
-        click.echo(safe_line(f"{one.messages:>6}  {one.rewriting}  {person(one.person)}"))
+        click.echo(escape_line(f"{one.messages:>6}  {one.rewriting}  {format_person(one.person)}"))
     if not found:
         click.echo("no submitter looks like a list")
 
 
-def _summary(health: Health) -> str:
+def _summary(health: CheckReport) -> str:
     held = ", ".join(f"{health.counts[name]} {name}" for name in ("mails", "messages", "series"))
     number = len(health.faults)
     verdict = "sound" if health.sound else f"{number} fault{'s' * (number != 1)}"
     return f"{held}: {verdict}"
 
 
-def _json(health: Health) -> dict[str, object]:
+def _json(health: CheckReport) -> dict[str, object]:
     return {
         "sound": health.sound,
         "counts": health.counts,

@@ -9,12 +9,12 @@ from typing import assert_never
 
 import click
 
-from ingest.cli.options import ANY_PATH, Settings, asker, store_options
+from ingest.cli.options import ANY_PATH, CommandSettings, asker, store_options
 from ingest.cli.progress import say_left_out
-from ingest.cli.terminal import person, safe_line, signature
+from ingest.cli.terminal import escape_line, format_person, format_signature
 from ingest.model import Delivery, Derived
-from ingest.pipeline.derive import Steps, steps
-from ingest.reports.export import when
+from ingest.pipeline.derive import Steps, derive_steps
+from ingest.reports.export import format_date
 from ingest.series.arrange import Arrangement, arrange
 from ingest.sources.source import NoMail, RawMail
 from ingest.trust.signatures.dns_answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure
@@ -24,7 +24,7 @@ from ingest.trust.signatures.dns_answer import Answer, Found, NoSuchKey, NotAske
 @click.argument("file", type=ANY_PATH)
 @click.option("--dns", is_flag=True, help="Ask DNS for the keys of signatures.")
 @store_options
-def command(settings: Settings, file: str, dns: bool) -> None:
+def command(settings: CommandSettings, file: str, dns: bool) -> None:
     """Say what each stage makes of a mail, and why. Stores nothing.
 
     FILE is an .eml, an mbox, or - for standard input. With several mails, their threads and
@@ -32,7 +32,7 @@ def command(settings: Settings, file: str, dns: bool) -> None:
     is not found out, because DNS is not asked or has no key any more, is not-checked.
     """
     from ingest.sources.detect import open_source
-    from ingest.trust.signatures.dkim_arc import names
+    from ingest.trust.signatures.dkim_arc import key_names
 
     ask = asker(settings.config.trust) if dns else _nobody
     items = list(open_source(file).read())
@@ -40,13 +40,13 @@ def command(settings: Settings, file: str, dns: bool) -> None:
     for item in left_out:
         say_left_out(item.reason)
     made = [
-        steps(
+        derive_steps(
             Delivery(
                 raw=item.raw,
                 sha256=hashlib.sha256(item.raw).digest(),
                 source="explain",
                 flaws=item.defects,
-                keys=tuple(ask(names(item.raw)).items()),
+                keys=tuple(ask(key_names(item.raw)).items()),
             ),
             settings.config,
         )
@@ -59,7 +59,7 @@ def command(settings: Settings, file: str, dns: bool) -> None:
     arrangement = arrange(facts.values())
     for one in made:
         for line in _explained(one, arrangement):
-            click.echo(safe_line(line))
+            click.echo(escape_line(line))
         click.echo()
     if left_out:
         sys.exit(1)
@@ -74,7 +74,7 @@ def _explained(one: Steps, arrangement: Arrangement) -> Iterator[str]:
     facts = derived.facts
     yield f"message     {message.msgid}"
     yield f"  subject   {message.subject}"
-    yield f"  date      {when(message.date) or 'none that can be'}"
+    yield f"  date      {format_date(message.date) or 'none that can be'}"
     yield f"  answers   {', '.join(facts.parents[:5]) or 'nothing'}"
     yield f"  lists     {', '.join(name.list_id for name in derived.lists) or 'none'}"
     for part in message.parts:
@@ -83,7 +83,7 @@ def _explained(one: Steps, arrangement: Arrangement) -> Iterator[str]:
         yield f"  part      {part.content_type}{name}: {said}"
     for defect in derived.defects:
         yield f"  defect    {defect}"
-    yield f"submitter   {person(one.submitter.person)}"
+    yield f"submitter   {format_person(one.submitter.person)}"
     if one.submitter.rewriting is not None:
         yield f"  From      was rewritten: {one.submitter.rewriting}"
         yield f"  person    from {one.submitter.undone or 'nowhere: From stands'}"
@@ -122,7 +122,7 @@ def _vouching(derived: Derived) -> Iterator[str]:
     for name, said in derived.keys or ():
         yield f"  key       {name}: {_said(said)}"
     for verdict in derived.verdicts:
-        yield f"  verdict   {signature(verdict)}"
+        yield f"  verdict   {format_signature(verdict)}"
     if derived.chain is not None:
         yield f"  chain     {derived.chain}"
     for results in derived.auth_results:

@@ -10,7 +10,7 @@ from tempfile import NamedTemporaryFile
 
 import click
 
-from ingest.cli.options import Settings, store_options
+from ingest.cli.options import CommandSettings, store_options
 from ingest.cli.terminal import safe_json, write_bytes
 from ingest.sources.source import printable
 
@@ -22,18 +22,18 @@ from ingest.sources.source import printable
 @click.option("--all", "everything", is_flag=True,
               help="Also what people set through the API, and checks.")  # fmt: skip
 @store_options
-def command(settings: Settings, output: str, everything: bool) -> None:
+def command(settings: CommandSettings, output: str, everything: bool) -> None:
     """Print the canonical export, JSON Lines.
 
     Two stores that hold the same mail print the same bytes: nothing in it tells when, how or
     in which order the mail came. With --all what people said follows, which no mail holds.
     On a terminal, control characters are escaped.
     """
-    from ingest.reports.export import export
+    from ingest.reports.export import export_records
 
     engine = settings.open()
     with engine.connect() as connection:
-        lines = (line.encode() for line in export(connection, everything=everything))
+        lines = (line.encode() for line in export_records(connection, everything=everything))
         if output == "-":
             write_bytes(lines, escape=safe_json)
         else:

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import click
 
-from ingest.cli.options import Settings, store_options
-from ingest.cli.terminal import safe_line, write_bytes
+from ingest.cli.options import CommandSettings, store_options
+from ingest.cli.terminal import escape_line, write_bytes
 
 
 @click.command(name="mbox")
 @click.argument("key")
 @store_options
-def command(settings: Settings, key: str) -> None:
+def command(settings: CommandSettings, key: str) -> None:
     """Print a patch or a series as an mbox, ready for git am.
 
     KEY is a patch's Message-ID (that patch), or a cover's or a series' number (all patches in
@@ -24,18 +24,21 @@ def command(settings: Settings, key: str) -> None:
 
     engine = settings.open()
     with engine.connect() as connection:
-        if not key.isdecimal() and (row := lookup.message(connection, key)).outcome != "cover":
+        if (
+            not key.isdecimal()
+            and (row := lookup.lookup_message(connection, key)).outcome != "cover"
+        ):
             if row.outcome != "patch":
                 raise click.ClickException(f"{row.key} is no patch but a {row.outcome}")
             rows = [row]
         else:
-            one = lookup.series(connection, key)
-            ids = messages.members(connection, [one.id]).get(one.id, [])
-            rows = list(messages.messages(connection, ids))
+            one = lookup.lookup_series(connection, key)
+            ids = messages.read_members(connection, [one.id]).get(one.id, [])
+            rows = list(messages.read_messages(connection, ids))
             if not rows:
                 raise click.ClickException(f"no patch of {one.key} has come")
             if not one.received_all:
                 got = f"{one.received_total} of {one.total}"
-                click.echo(f"ingest: {safe_line(one.key)} is not complete: {got}", err=True)
+                click.echo(f"ingest: {escape_line(one.key)} is not complete: {got}", err=True)
         write_bytes(text.encode() for text in patch_mbox(connection, rows))
     engine.dispose()

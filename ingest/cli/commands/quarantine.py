@@ -8,15 +8,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.options import Settings, store_options
-from ingest.cli.terminal import json_text, safe, safe_line, write_bytes
-from ingest.reports.export import when
+from ingest.cli.options import CommandSettings, store_options
+from ingest.cli.terminal import escape_line, escape_text, json_text, write_bytes
+from ingest.reports.export import format_date
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ingest.model import Delivery
-    from ingest.store.inbox.quarantine import SetAside
+    from ingest.store.inbox.quarantine import QuarantinedMail
 
 # Of a mail that nothing could read, this much of its header is shown.
 _SHOWN = 8_192
@@ -35,13 +35,13 @@ def command() -> None:
 @command.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @store_options
-def list_(settings: Settings, as_json: bool) -> None:
+def list_(settings: CommandSettings, as_json: bool) -> None:
     """One line a mail: number, digest, octets, when accepted (UTC), tries, reason."""
-    from ingest.store.inbox.quarantine import quarantined
+    from ingest.store.inbox.quarantine import list_quarantine
 
     engine = settings.open()
     with engine.connect() as connection:
-        found = quarantined(connection)
+        found = list_quarantine(connection)
     engine.dispose()
     if as_json:
         click.echo(json_text([_json(one) for one in found], indent=1))
@@ -56,7 +56,7 @@ def list_(settings: Settings, as_json: bool) -> None:
     "--raw", is_flag=True, help="The mail, byte for byte as it came; escaped on a terminal."
 )
 @store_options
-def show(settings: Settings, name: str, raw: bool) -> None:
+def show(settings: CommandSettings, name: str, raw: bool) -> None:
     """Show why a mail is set aside, and the header that it came with."""
     from ingest.store.inbox.deliveries import read_deliveries
 
@@ -75,46 +75,46 @@ def show(settings: Settings, name: str, raw: bool) -> None:
 @click.argument("names", metavar="[ID...]", nargs=-1)
 @click.option("--all", "all_", is_flag=True, help="All that is set aside.")
 @store_options
-def retry(settings: Settings, names: tuple[str, ...], all_: bool) -> None:
+def retry(settings: CommandSettings, names: tuple[str, ...], all_: bool) -> None:
     """Derive mail again that is set aside, and say what came of it.
 
     One line a mail. The status is 0 where all of it was derived, else 1. A mail that takes too
     much time or memory is cut off as the daemon would do it.
     """
     from ingest.daemon import retry as another
-    from ingest.daemon.workers.pool import Workers
-    from ingest.store.inbox.quarantine import quarantined
+    from ingest.daemon.workers.pool import WorkerPool
+    from ingest.store.inbox.quarantine import list_quarantine
 
     if bool(names) == all_:
         raise click.UsageError("name mails, or give --all")
     engine = settings.open(migrate=True)
     with engine.connect() as connection:
-        found = quarantined(connection) if all_ else _find(connection, names)
+        found = list_quarantine(connection) if all_ else _find(connection, names)
     digests = {one.mail_id: _digest(one) for one in found}
     failed = False
-    workers = Workers()
+    workers = WorkerPool()
     workers.start()
     try:
-        for one in another.retry(engine, settings.config, workers, sorted(digests)):
+        for one in another.retry_mails(engine, settings.config, workers, sorted(digests)):
             said = one.reason
             if one.derived is not None:
                 facts = one.derived.facts
                 said = f"derived, {facts.kind} {facts.msgid}: {one.reason}"
             failed = failed or one.derived is None
-            click.echo(safe_line(f"{one.mail_id} {digests[one.mail_id]} {said}"))
+            click.echo(escape_line(f"{one.mail_id} {digests[one.mail_id]} {said}"))
     finally:
         workers.stop()
         engine.dispose()
     sys.exit(1 if failed else 0)
 
 
-def _find(connection: Connection, names: Sequence[str]) -> list[SetAside]:
+def _find(connection: Connection, names: Sequence[str]) -> list[QuarantinedMail]:
     """The mails that these ids mean. A number that is a mail's number means that one."""
-    from ingest.store.inbox.quarantine import quarantined
+    from ingest.store.inbox.quarantine import list_quarantine
 
-    everything = quarantined(connection)
+    everything = list_quarantine(connection)
     by_id = {str(one.mail_id): one for one in everything}
-    found: dict[int, SetAside] = {}
+    found: dict[int, QuarantinedMail] = {}
     for name in names:
         same = [one for one in everything if one.sha256.hex().startswith(name.lower())]
         if name in by_id:
@@ -129,33 +129,40 @@ def _find(connection: Connection, names: Sequence[str]) -> list[SetAside]:
     return list(found.values())
 
 
-def _digest(one: SetAside) -> str:
+def _digest(one: QuarantinedMail) -> str:
     return one.sha256.hex()[:_DIGITS]
 
 
-def _line(one: SetAside) -> str:
-    columns = (one.mail_id, _digest(one), one.size, when(one.accepted), one.tries, one.reason)
-    return safe_line(" ".join(str(column) for column in columns))
+def _line(one: QuarantinedMail) -> str:
+    columns = (
+        one.mail_id,
+        _digest(one),
+        one.size,
+        format_date(one.accepted),
+        one.tries,
+        one.reason,
+    )
+    return escape_line(" ".join(str(column) for column in columns))
 
 
-def _json(one: SetAside) -> dict[str, object]:
+def _json(one: QuarantinedMail) -> dict[str, object]:
     return {
         "id": one.mail_id,
         "sha256": one.sha256.hex(),
         "size": one.size,
-        "accepted": when(one.accepted),
+        "accepted": format_date(one.accepted),
         "source": one.source,
         "tries": one.tries,
         "reason": one.reason,
     }
 
 
-def _text(one: SetAside, delivery: Delivery) -> Iterator[str]:
+def _text(one: QuarantinedMail, delivery: Delivery) -> Iterator[str]:
     fields = {
         "Mail": str(one.mail_id),
         "Digest": one.sha256.hex(),
         "Octets": str(one.size),
-        "Accepted": f"{when(one.accepted)} UTC",
+        "Accepted": f"{format_date(one.accepted)} UTC",
         "Source": one.source,
         "Envelope": delivery.envelope or "",
         "Lists": ", ".join(delivery.route),
@@ -165,9 +172,9 @@ def _text(one: SetAside, delivery: Delivery) -> Iterator[str]:
     }
     for name, value in fields.items():
         if value:
-            yield f"{name + ':':<12} {safe_line(value)}"
+            yield f"{name + ':':<12} {escape_line(value)}"
     head = delivery.raw.replace(b"\r\n", b"\n").split(b"\n\n", 1)[0]
     yield ""
-    yield safe(head[:_SHOWN].decode("utf-8", "replace"))
+    yield escape_text(head[:_SHOWN].decode("utf-8", "replace"))
     if len(head) > _SHOWN:
         yield f"({len(head) - _SHOWN} more octets of header; --raw shows all)"

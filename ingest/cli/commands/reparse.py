@@ -7,7 +7,7 @@ import time
 
 import click
 
-from ingest.cli.options import Settings, parsers_option, store_options
+from ingest.cli.options import CommandSettings, parsers_option, store_options
 
 
 @click.command(name="reparse")
@@ -15,7 +15,7 @@ from ingest.cli.options import Settings, parsers_option, store_options
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @store_options
-def command(settings: Settings, parsers: int, quiet: bool, as_json: bool) -> None:
+def command(settings: CommandSettings, parsers: int, quiet: bool, as_json: bool) -> None:
     """Derive all records again from the raw mail kept.
 
     For a newer version's better parser, or a changed configuration. It can be cut off anywhere

@@ -10,7 +10,7 @@ import click
 
 from ingest.cli.options import (
     ANY_PATH,
-    Settings,
+    CommandSettings,
     asker,
     filed_under,
     list_ids,
@@ -32,7 +32,7 @@ from ingest.cli.progress import progress, say_left_out
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @store_options
 def command(
-    settings: Settings,
+    settings: CommandSettings,
     sources: tuple[str, ...],
     lists: tuple[str, ...],
     again: bool,

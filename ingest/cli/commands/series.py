@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ingest.cli.options import Settings, store_options
-from ingest.cli.terminal import json_text, person, safe_line
-from ingest.reports.export import number, when
+from ingest.cli.options import CommandSettings, store_options
+from ingest.cli.terminal import escape_line, format_person, json_text
+from ingest.reports.export import count_text, format_date
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="As JSON.")
 @store_options
 def command(
-    settings: Settings,
+    settings: CommandSettings,
     key: str | None,
     list_id: str | None,
     incomplete: bool,
@@ -70,7 +70,7 @@ def command(
                 if not rows:
                     click.echo("no series" + (f" of {list_id}" if list_id else ""))
         else:
-            row = lookup.series(connection, key)
+            row = lookup.lookup_series(connection, key)
             if as_json:
                 whole = {
                     **_brief(connection, row),
@@ -95,13 +95,13 @@ def _newest(
 
 
 def _version(row: SeriesRow) -> str:
-    return f"v{number(row.version, row.version_minor)}"
+    return f"v{count_text(row.version, row.version_minor)}"
 
 
 def _line(row: SeriesRow) -> str:
-    date = when(row.date) or "no date"
+    date = format_date(row.date) or "no date"
     got = f"{row.received_total}/{row.total}"
-    return safe_line(
+    return escape_line(
         f"{row.id:>6}  {date[:10]:10}  {_version(row):>4}  {got:>7}  "
         f"{row.submitter.name or row.submitter.email}: {row.name or '(no name)'}"
     )
@@ -125,34 +125,34 @@ def _pin(
 
     now = utcnow()
     with write_transaction(engine) as connection:
-        target = lookup.series(connection, key)
+        target = lookup.lookup_series(connection, key)
         if join is not None:
-            other = lookup.series(connection, join)
+            other = lookup.lookup_series(connection, join)
             ids = [other.cover_id] if other.cover_id is not None else []
-            ids += messages.members(connection, [other.id]).get(other.id, [])
-            moved = list(messages.keys(connection, ids).values())
+            ids += messages.read_members(connection, [other.id]).get(other.id, [])
+            moved = list(messages.read_keys(connection, ids).values())
         else:
-            moved = [lookup.message(connection, move or split or unpin or "").key]
+            moved = [lookup.lookup_message(connection, move or split or unpin or "").key]
         for one in moved:
             to = "" if split is not None else None if unpin is not None else target.key
             if one != to:
-                pins.pin(connection, one, to, now=now)
+                pins.pin_message(connection, one, to, now=now)
         return target.key if split is None and unpin is None else moved[0]
 
 
 def _brief(connection: Connection, row: SeriesRow) -> dict[str, Any]:
-    from ingest.store.read.revisions import supersedes
+    from ingest.store.read.revisions import find_superseded
 
-    link = supersedes(connection, [row.id]).get(row.id)
+    link = find_superseded(connection, [row.id]).get(row.id)
     return {
         "id": row.id,
         "key": row.key,
         "name": row.name,
-        "version": number(row.version, row.version_minor),
+        "version": count_text(row.version, row.version_minor),
         "total": row.total,
         "received_total": row.received_total,
         "received_all": row.received_all,
-        "date": when(row.date),
+        "date": format_date(row.date),
         "submitter": {"name": row.submitter.name, "email": row.submitter.email},
         "partial": row.partial,
         "supersedes": link.key if link is not None else None,
@@ -164,10 +164,10 @@ def _members(connection: Connection, row: SeriesRow) -> Iterator[dict[str, Any]]
     from ingest.store.read import messages
 
     ids = [row.cover_id] if row.cover_id is not None else []
-    ids += messages.members(connection, [row.id]).get(row.id, [])
-    for one in messages.messages(connection, ids):
+    ids += messages.read_members(connection, [row.id]).get(row.id, [])
+    for one in messages.read_messages(connection, ids):
         yield {
-            "number": number(one.number, one.minor),
+            "number": count_text(one.number, one.minor),
             "msgid": one.key,
             "name": one.name,
             "rule": one.rule,
@@ -176,9 +176,9 @@ def _members(connection: Connection, row: SeriesRow) -> Iterator[dict[str, Any]]
 
 
 def _text(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]:
-    yield safe_line(f"{row.name or '(no name)'}, {_version(row)}")
-    yield safe_line(f"  {person(row.submitter)}, {when(row.date) or 'no date'} UTC")
-    yield safe_line(f"  number {row.id}, key {row.key}")
+    yield escape_line(f"{row.name or '(no name)'}, {_version(row)}")
+    yield escape_line(f"  {format_person(row.submitter)}, {format_date(row.date) or 'no date'} UTC")
+    yield escape_line(f"  number {row.id}, key {row.key}")
     yield from _revisions(connection, row, why=why)
     members = list(_members(connection, row))
     have = {one["number"] for one in members}
@@ -194,10 +194,10 @@ def _text(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]
     yield ""
     for one in members:
         place = "cover" if one["number"] is None else f"{one['number']}/{row.total}"
-        yield safe_line(f"  {place:>7}  {one['name']}")
-        yield safe_line(f"           {one['msgid']}")
+        yield escape_line(f"  {place:>7}  {one['name']}")
+        yield escape_line(f"           {one['msgid']}")
         if why:
-            yield safe_line(f"           {one['rule']}: {one['evidence'] or 'nothing above'}")
+            yield escape_line(f"           {one['rule']}: {one['evidence'] or 'nothing above'}")
     trailers = _trailers(connection, row)
     if trailers:
         yield ""
@@ -205,9 +205,9 @@ def _text(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]
     places = {one["msgid"]: one["number"] for one in members}
     for one in trailers:
         to = f"{places[one['to']]}/{row.total}" if one["to"] else "series"
-        yield safe_line(f"  {to:>7}  {one['trailer']}")
+        yield escape_line(f"  {to:>7}  {one['trailer']}")
         if why:
-            yield safe_line(f"           in {one['where']}")
+            yield escape_line(f"           in {one['where']}")
 
 
 def _vouched(connection: Connection, row: SeriesRow) -> list[tuple[MessageRow, frozenset[str]]]:
@@ -215,42 +215,42 @@ def _vouched(connection: Connection, row: SeriesRow) -> list[tuple[MessageRow, f
     from ingest.api.authentication import verified_domains
     from ingest.store.read import messages
 
-    ids = messages.members(connection, [row.id]).get(row.id, [])
-    patches = list(messages.messages(connection, ids, brief=True))
+    ids = messages.read_members(connection, [row.id]).get(row.id, [])
+    patches = list(messages.read_messages(connection, ids, brief=True))
     domains = verified_domains(connection, patches)
     return [(one, domains[one.id]) for one in patches]
 
 
 def _verified(connection: Connection, row: SeriesRow) -> dict[str, Any]:
     """Whether one domain vouches for the author of all patches; of each, the domains that do."""
-    from ingest.api.authentication import differing
+    from ingest.api.authentication import diverging_domains
 
     found = _vouched(connection, row)
     return {
-        "differing": differing(domains for _, domains in found),
+        "differing": diverging_domains(domains for _, domains in found),
         "domains": {one.key: sorted(domains) for one, domains in found},
     }
 
 
 def _unequal(connection: Connection, row: SeriesRow) -> Iterator[str]:
     """A warning where the patches do not all carry the same verified domain."""
-    from ingest.api.authentication import differing
+    from ingest.api.authentication import diverging_domains
 
     found = _vouched(connection, row)
-    if differing(domains for _, domains in found):
+    if diverging_domains(domains for _, domains in found):
         yield "  NOT all patches carry the same verified domain:"
         for one, domains in found:
-            place = number(one.number, one.minor)
-            yield safe_line(f"    {place}/{row.total}: {', '.join(sorted(domains)) or 'none'}")
+            place = count_text(one.number, one.minor)
+            yield escape_line(f"    {place}/{row.total}: {', '.join(sorted(domains)) or 'none'}")
 
 
 def _trailers(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:
     """What reviewers gave, to which patch (None: to the whole series), and where."""
-    from ingest.api.trailers import given
+    from ingest.api.trailers import trailers_from_replies
     from ingest.store.read import messages
 
-    patches = messages.members(connection, [row.id]).get(row.id, [])
-    names = messages.keys(connection, patches)
+    patches = messages.read_members(connection, [row.id]).get(row.id, [])
+    names = messages.read_keys(connection, patches)
     ids = [*patches, row.cover_id] if row.cover_id is not None else patches
     return [
         {
@@ -258,18 +258,18 @@ def _trailers(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:
             "to": names.get(one.to),
             "where": one.where,
         }
-        for one in given(connection, ids)
+        for one in trailers_from_replies(connection, ids)
     ]
 
 
 def _revisions(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]:
     """What it supersedes and what supersedes it; with `why`, what says so."""
     from ingest.store.read import messages
-    from ingest.store.read.revisions import superseded_by, supersedes
+    from ingest.store.read.revisions import find_superseded, find_superseding
 
-    if (link := supersedes(connection, [row.id]).get(row.id)) is not None:
-        yield safe_line(f"  supersedes {link.key}")
+    if (link := find_superseded(connection, [row.id]).get(row.id)) is not None:
+        yield escape_line(f"  supersedes {link.key}")
         for sign, what in link.evidence if why else ():
-            yield safe_line(f"    by {sign}: {what}")
-    for later in messages.series_by_id(connection, superseded_by(connection, row.id, row.key)):
-        yield safe_line(f"  superseded by {_version(later)}: {later.key}")
+            yield escape_line(f"    by {sign}: {what}")
+    for later in messages.series_by_id(connection, find_superseding(connection, row.id, row.key)):
+        yield escape_line(f"  superseded by {_version(later)}: {later.key}")

@@ -7,12 +7,12 @@ import sys
 
 import click
 
-from ingest.cli.options import Settings, store_options
+from ingest.cli.options import CommandSettings, store_options
 
 
 @click.command(name="serve")
 @store_options
-def command(settings: Settings) -> None:
+def command(settings: CommandSettings) -> None:
     """Take mail by LMTP and SMTP, and make records of it, until told to stop.
 
     [serve] in the configuration says where it listens; without one, at /run/ingest/lmtp.sock.
@@ -21,4 +21,4 @@ def command(settings: Settings) -> None:
     """
     from ingest.daemon import app
 
-    sys.exit(app.serve(app.Settings(settings.url, settings.reload, os.environ)))
+    sys.exit(app.serve(app.ServeSettings(settings.url, settings.reload, os.environ)))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.options import Settings, store_options
+from ingest.cli.options import CommandSettings, store_options
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -26,7 +26,7 @@ def command() -> None:
               help="Only for this list, by id or link name. May be given again.")  # fmt: skip
 @click.option("--email", default="", help="Shown with the name.")
 @store_options
-def add(settings: Settings, name: str, lists: tuple[str, ...], email: str) -> None:
+def add(settings: CommandSettings, name: str, lists: tuple[str, ...], email: str) -> None:
     """Make a token for NAME and print it: it is shown this once.
 
     NAME is shown to clients as the user, and patches can be delegated to it.
@@ -51,24 +51,24 @@ def add(settings: Settings, name: str, lists: tuple[str, ...], email: str) -> No
 
 @command.command(name="list")
 @store_options
-def list_(settings: Settings) -> None:
+def list_(settings: CommandSettings) -> None:
     """Who has a token, and for which lists. The tokens themselves are not known."""
-    from ingest.cli.terminal import safe_line
-    from ingest.store.activity.accounts import accounts
+    from ingest.cli.terminal import escape_line
+    from ingest.store.activity.accounts import read_accounts
 
     engine = settings.open(migrate=True)
     with engine.connect() as connection:
-        for one in accounts(connection).values():
+        for one in read_accounts(connection).values():
             if one.active:
                 scope = ", ".join(one.lists) or "all lists"
-                click.echo(safe_line(f"{one.name}  {scope}  {one.made:%Y-%m-%d}"))
+                click.echo(escape_line(f"{one.name}  {scope}  {one.made:%Y-%m-%d}"))
     engine.dispose()
 
 
 @command.command(name="revoke")
 @click.argument("name")
 @store_options
-def revoke(settings: Settings, name: str) -> None:
+def revoke(settings: CommandSettings, name: str) -> None:
     """Make NAME's token worthless. What was said with it stands."""
     from ingest.store.activity.accounts import AccountError, revoke_token
     from ingest.store.engine import write_transaction
@@ -83,7 +83,7 @@ def revoke(settings: Settings, name: str) -> None:
         engine.dispose()
 
 
-def _list_id(connection: Connection, settings: Settings, name: str) -> str:
+def _list_id(connection: Connection, settings: CommandSettings, name: str) -> str:
     """A list by id or link name, known to the configuration or to the store."""
     from ingest.cli import lookup
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, OrderedDict
 
-from ingest.trust.domain import organisation
+from ingest.trust.domain import organisational_domain
 
 # What honest mail has: a signature or two of its author's, and of a list that it came through.
 FIRST = 4
@@ -20,7 +20,7 @@ FIRST = 4
 _AT_ONCE = 2  # of one organisation
 
 
-class Questions:
+class DnsQueue:
     """Names that wait, and names in hand (`take` until `done`)."""
 
     def __init__(self) -> None:
@@ -90,4 +90,4 @@ _Queue = OrderedDict[str, OrderedDict[str, None]]
 def _organisation(name: str) -> str:
     """Whose name server is asked, as far as the name shows it."""
     domain = name.partition("._domainkey.")[2] or name
-    return organisation(domain) or domain
+    return organisational_domain(domain) or domain

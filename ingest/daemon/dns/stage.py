@@ -1,7 +1,7 @@
 """Keys first, then the workers: what DNS says of a mail's signatures, before it is derived.
 
-Input: deliveries, as `Workers` takes them. Output: the workers' answers. Stands before a
-`Workers` and has its interface, so that the deriver need not know of DNS.
+Input: deliveries, as `WorkerPool` takes them. Output: the workers' answers. Stands before a
+`WorkerPool` and has its interface, so that the deriver need not know of DNS.
 
 Nothing here is on the way to a 250, and nobody waits in line for DNS but who needs it: one thread
 reads which keys a mail names, and hands it on at once where it names none or all are known; a few
@@ -27,15 +27,15 @@ from functools import partial
 
 from ingest.clock import utcnow
 from ingest.config.file import Config, TrustConfig
-from ingest.daemon.dns.queue import FIRST, Questions
+from ingest.daemon.dns.queue import FIRST, DnsQueue
 from ingest.daemon.monitoring.log import log_event
-from ingest.daemon.workers.pool import Answer, Counts, Workers, WorkersStoppedError
+from ingest.daemon.workers.pool import Counts, WorkerPool, WorkerResult, WorkersStoppedError
 from ingest.model import Delivery, Derived
-from ingest.pipeline.derive import DEFECTS, Failure
-from ingest.trust.dns import BUDGET, PER_NAME, Known, Resolver, Servers
+from ingest.pipeline.derive import INTERNAL_ERRORS, Failure
+from ingest.trust.dns import SECONDS_PER_NAME, TOTAL_SECONDS, KeyCache, Resolver, Servers
 from ingest.trust.signatures import dkim_arc
 from ingest.trust.signatures import dns_answer as said
-from ingest.trust.signatures.signed_message import MAX_HEADER
+from ingest.trust.signatures.signed_message import MAX_SIGNED_HEADER
 
 # Mail may be derived long after it came, as out of the quarantine. A signer keeps a key for some
 # days after the last mail; that it is gone later says nothing against the sender.
@@ -48,12 +48,12 @@ _SIGNED = re.compile(rb"^(?:DKIM-Signature|ARC-Seal)[ \t]*:", re.IGNORECASE | re
 
 
 @dataclass(frozen=True, slots=True)
-class Asking:
+class DnsLimits:
     """How much is asked and waits. Times are in seconds."""
 
     threads: int = 8
-    budget: float = BUDGET  # for all names of one mail
-    per_name: float = PER_NAME
+    budget: float = TOTAL_SECONDS  # for all names of one mail
+    per_name: float = SECONDS_PER_NAME
     mails: int = 1_000  # that wait for DNS
     octets: int = 16 << 20  # of these
 
@@ -65,41 +65,41 @@ class _Case:
     delivery: Delivery
     config: Config
     first: bool
-    future: Future[Answer] = field(default_factory=Future)
+    future: Future[WorkerResult] = field(default_factory=Future)
     answers: dict[str, said.Answer] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
     until: float = 0.0
 
 
-def with_keys(workers: Workers, trust: TrustConfig) -> Vouched | Workers:
+def make_dns_stage(workers: WorkerPool, trust: TrustConfig) -> DnsStage | WorkerPool:
     """The workers, with DNS before them where that is configured and can be had."""
     if not trust.dns:
         return workers
     try:
-        return Vouched(workers, Servers(trust.nameservers))
+        return DnsStage(workers, Servers(trust.nameservers))
     except OSError as error:
         log_event("no-dns", logging.WARNING, reason=str(error))
         return workers
 
 
-class Vouched:
-    """`Workers` that are given the keys. Raises `OSError` or `ValueError` at once where the
+class DnsStage:
+    """`WorkerPool` that are given the keys. Raises `OSError` or `ValueError` at once where the
     name servers cannot be used at all."""
 
     def __init__(
         self,
-        workers: Workers,
+        workers: WorkerPool,
         servers: Servers,
         *,
-        asking: Asking | None = None,
+        asking: DnsLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utcnow,
     ) -> None:
         self._workers = workers
         self._now = now
-        self._asking = asking = asking or Asking()
+        self._asking = asking = asking or DnsLimits()
         self._clock = clock
-        self._known = Known(clock=clock)
+        self._known = KeyCache(clock=clock)
         self._resolvers = [
             Resolver(servers, per_name=asking.per_name, known=self._known)
             for _ in range(asking.threads)
@@ -111,7 +111,7 @@ class Vouched:
         self._octets = 0  # of these
         self._answered: Counter[str] = Counter()
         self._waiting: dict[str, list[_Case]] = {}  # by name, asked or about to be
-        self._questions = Questions()
+        self._questions = DnsQueue()
         self._threads: list[threading.Thread] = []
 
     # --- as Workers have it ---
@@ -128,7 +128,7 @@ class Vouched:
         thread.start()
 
     def stop(self) -> None:
-        """As of `Workers`; what still waits for DNS comes to `WorkersStoppedError` too.
+        """As of `WorkerPool`; what still waits for DNS comes to `WorkersStoppedError` too.
 
         The threads that ask are not waited for: a name server may be silent for seconds.
         """
@@ -142,8 +142,10 @@ class Vouched:
         for case in left:
             _fail(case.future, WorkersStoppedError())
 
-    def submit(self, delivery: Delivery, config: Config, *, first: bool = False) -> Future[Answer]:
-        """As of `Workers`. Asks DNS for mail that came by itself and has not been asked for."""
+    def submit(
+        self, delivery: Delivery, config: Config, *, first: bool = False
+    ) -> Future[WorkerResult]:
+        """As of `WorkerPool`. Asks DNS for mail that came by itself and has not been asked for."""
         case = _Case(delivery, config, first)
         if delivery.keys is not None or delivery.arrived is None:
             self._hand_on(case)
@@ -158,7 +160,7 @@ class Vouched:
         return case.future
 
     def derive(self, delivery: Delivery, config: Config) -> Derived | Failure:
-        """As of `Workers`, by the keys that the delivery has: a transaction waits for this."""
+        """As of `WorkerPool`, by the keys that the delivery has: a transaction waits for this."""
         return self._workers.derive(delivery, config)
 
     @property
@@ -171,7 +173,7 @@ class Vouched:
 
     @property
     def alive(self) -> bool:
-        """As of `Workers`: without the thread that reads nothing is handed on."""
+        """As of `WorkerPool`: without the thread that reads nothing is handed on."""
         return self._workers.alive and self._threads[0].is_alive()
 
     @property
@@ -234,10 +236,10 @@ class Vouched:
     def _look_up(self, case: _Case) -> None:
         raw = case.delivery.raw
         names: Sequence[str] = ()
-        if _SIGNED.search(raw, 0, MAX_HEADER) is not None:
+        if _SIGNED.search(raw, 0, MAX_SIGNED_HEADER) is not None:
             # A defect of ours is the worker's to report: this thread serves all mail.
-            with suppress(*DEFECTS):
-                names = dkim_arc.names(raw)
+            with suppress(*INTERNAL_ERRORS):
+                names = dkim_arc.key_names(raw)
         with self._lock:
             for name in names:
                 known = self._known.recall(name)
@@ -284,7 +286,7 @@ class Vouched:
         while (name := self._next()) is not None:
             try:
                 found = resolver.resolve([name])[name]
-            except DEFECTS:  # of whoever reads what a server sends
+            except INTERNAL_ERRORS:  # of whoever reads what a server sends
                 found = said.TemporaryFailure()
             ready = []
             with self._lock:
@@ -326,7 +328,7 @@ def _now_gone(answer: said.Answer) -> said.Answer:
     return said.NotAsked() if isinstance(answer, said.NoSuchKey) else answer
 
 
-def _pass_on(done: Future[Answer], to: Future[Answer]) -> None:
+def _pass_on(done: Future[WorkerResult], to: Future[WorkerResult]) -> None:
     try:
         answer = done.result()
     except (WorkersStoppedError, CancelledError) as error:
@@ -336,6 +338,6 @@ def _pass_on(done: Future[Answer], to: Future[Answer]) -> None:
         to.set_result(answer)
 
 
-def _fail(future: Future[Answer], error: BaseException) -> None:
+def _fail(future: Future[WorkerResult], error: BaseException) -> None:
     with suppress(InvalidStateError):
         future.set_exception(error)

@@ -10,14 +10,14 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from ingest.daemon.monitoring.metrics import Metrics
-from ingest.daemon.workers.pool import Counts, End
+from ingest.daemon.workers.pool import Counts, WorkerEnd
 from ingest.smtp.sessions import ListenerStats
-from ingest.store.inbox.quarantine import Lengths
+from ingest.store.inbox.quarantine import QueueLengths
 
 _Name = TypeVar("_Name", str, tuple[str, str])
 
 # Ends of workers that nobody has ordered.
-_BY_FORCE = frozenset(End) - {End.RECYCLED, End.STOPPED}
+_BY_FORCE = frozenset(WorkerEnd) - {WorkerEnd.RECYCLED, WorkerEnd.STOPPED}
 
 
 class Meter:
@@ -66,7 +66,7 @@ class Meter:
         self._metrics.waiting_mails.set(mails)
         self._metrics.waiting_bytes.set(octets)
 
-    def queue(self, lengths: Lengths, *, oldest_seconds: float) -> None:
+    def queue(self, lengths: QueueLengths, *, oldest_seconds: float) -> None:
         """What is committed and waits for its records, since when, and what is set aside."""
         self._metrics.pending_mails.set(lengths.waiting)
         self._metrics.pending_oldest_seconds.set(oldest_seconds)

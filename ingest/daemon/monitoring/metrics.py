@@ -21,7 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from ingest.config.values import InetAddress
 from ingest.daemon.monitoring.log import LOG
-from ingest.net.bind import ListenError, bind
+from ingest.net.bind import ListenError, bind_sockets
 
 # A flush takes milliseconds, a database that is away ends at its time-out.
 _ACCEPT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
@@ -33,7 +33,7 @@ _AT_ONCE = 8
 _LOOK_SECONDS = 0.1  # how often the thread looks whether it is to stop
 
 # None when all is well, else what is not, on one line.
-Ill = Callable[[], str | None]
+HealthCheck = Callable[[], str | None]
 
 
 class Metrics:
@@ -91,9 +91,9 @@ class MetricsServer:
     `ListenError` where the address is taken or not this machine's.
     """
 
-    def __init__(self, address: InetAddress, metrics: Metrics, ill: Ill) -> None:
+    def __init__(self, address: InetAddress, metrics: Metrics, ill: HealthCheck) -> None:
         try:
-            self._bound = bind(address)
+            self._bound = bind_sockets(address)
         except ListenError as error:
             raise ListenError(f"cannot serve metrics at {error}") from None
         places = BoundedSemaphore(_AT_ONCE)
@@ -128,7 +128,7 @@ class _Http(ThreadingMixIn, HTTPServer):
     block_on_close = False
 
     def __init__(
-        self, sock: socket.socket, metrics: Metrics, ill: Ill, places: BoundedSemaphore
+        self, sock: socket.socket, metrics: Metrics, ill: HealthCheck, places: BoundedSemaphore
     ) -> None:
         self.metrics = metrics
         self.ill = ill

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
-from ingest.daemon.workers.pool import Answer
+from ingest.daemon.workers.pool import WorkerResult
 from ingest.model import Derived
-from ingest.store.inbox.quarantine import SetAside
+from ingest.store.inbox.quarantine import QuarantinedMail
 from ingest.store.inbox.queue import Claim
 
 
-class What(StrEnum):
+class DeriveEvent(StrEnum):
     """What became of a mail. Logged and counted: add, do not rename."""
 
     DERIVED = "derived"  # its records are written
@@ -26,12 +26,12 @@ class What(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Outcome:
+class DeriveResult:
     """What became of a mail, for the log. `reason`: why it was set aside or is tried again,
     else why it is the kind of message that it is; `waited`: seconds from acceptance to now;
     `worked`: seconds from its claim."""
 
-    what: What
+    what: DeriveEvent
     mail_id: int
     sha256: bytes
     size: int
@@ -44,12 +44,18 @@ class Outcome:
     worked: float
 
 
-def of_claim(
-    what: What, claim: Claim, answer: Answer, *, reason: str, now: datetime, worked: float
-) -> Outcome:
+def claim_result(
+    what: DeriveEvent,
+    claim: Claim,
+    answer: WorkerResult,
+    *,
+    reason: str,
+    now: datetime,
+    worked: float,
+) -> DeriveResult:
     """The outcome of a mail that was in hand."""
     derived = answer if isinstance(answer, Derived) else None
-    return Outcome(
+    return DeriveResult(
         what=what,
         mail_id=claim.mail_id,
         sha256=claim.delivery.sha256,
@@ -64,10 +70,10 @@ def of_claim(
     )
 
 
-def of_set_aside(one: SetAside, *, now: datetime) -> Outcome:
+def quarantine_result(one: QuarantinedMail, *, now: datetime) -> DeriveResult:
     """The outcome of a mail that was not to be taken in hand again."""
-    return Outcome(
-        what=What.QUARANTINED,
+    return DeriveResult(
+        what=DeriveEvent.QUARANTINED,
         mail_id=one.mail_id,
         sha256=one.sha256,
         size=one.size,

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 
-from ingest.daemon.acceptor import Receipt
+from ingest.daemon.acceptor import AcceptResult
 from ingest.daemon.monitoring.log import MailLine, log_mail
 from ingest.daemon.monitoring.metrics import Metrics
-from ingest.daemon.monitoring.outcome import Outcome, What
-from ingest.smtp.envelope import Later, Never, Taken, Why
+from ingest.daemon.monitoring.outcome import DeriveEvent, DeriveResult
+from ingest.smtp.envelope import Accept, DeliveryReason, Reject, TempFail
 
 
 class Reporter:
@@ -23,19 +23,19 @@ class Reporter:
         self._metrics.commits.inc()
         self._metrics.mails_per_commit.observe(mails)
 
-    def received(self, one: Receipt) -> None:
+    def received(self, one: AcceptResult) -> None:
         """A delivery was taken or not."""
         metrics = self._metrics
         why = one.verdict.why
         match one.verdict:
-            case Taken():
+            case Accept():
                 event = "accepted"
-                (metrics.known if why is Why.KNOWN else metrics.accepted).inc()
+                (metrics.known if why is DeliveryReason.KNOWN else metrics.accepted).inc()
                 metrics.accept_seconds.observe(one.seconds)
-            case Later():
+            case TempFail():
                 event = "deferred"
                 metrics.deferred.labels(why.value).inc()
-            case Never():
+            case Reject():
                 event = "refused"
         log_mail(
             MailLine(
@@ -48,15 +48,15 @@ class Reporter:
             )
         )
 
-    def derived(self, one: Outcome) -> None:
+    def derived(self, one: DeriveResult) -> None:
         """A mail that waited has its records, or was set aside, or waits again."""
         metrics = self._metrics
-        if one.what is What.DERIVED:
+        if one.what is DeriveEvent.DERIVED:
             metrics.outcomes.labels(one.kind or "", one.reason).inc()
             metrics.queue_seconds.observe(max(one.waited, 0.0))
-        elif one.what is What.QUARANTINED:
+        elif one.what is DeriveEvent.QUARANTINED:
             metrics.quarantined.labels(_class(one.reason)).inc()
-        bad = one.what in (What.QUARANTINED, What.RETRIED)
+        bad = one.what in (DeriveEvent.QUARANTINED, DeriveEvent.RETRIED)
         log_mail(
             MailLine(
                 event=one.what.value,

@@ -22,7 +22,7 @@ from enum import StrEnum
 from ingest.config.file import Config
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.workers.main import MEMORY_STATUS
-from ingest.daemon.workers.process import PROGRAM, Child, ChildEndedError, Limits
+from ingest.daemon.workers.process import PROGRAM, ChildEndedError, WorkerLimits, WorkerProcess
 from ingest.model import Delivery, Derived
 from ingest.pipeline.derive import Failure
 from ingest.store.inbox.queue import TRIES
@@ -37,7 +37,7 @@ _PAUSES = (0.1, 0.5, 2.0, 5.0)
 _LOG_AGAIN = 60.0
 
 
-class End(StrEnum):
+class WorkerEnd(StrEnum):
     """How a child ended. Counted and shown: add, do not rename."""
 
     RECYCLED = "recycled"  # it had served as many mails as one may
@@ -51,14 +51,14 @@ class End(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Fallen:
+class WorkerLost:
     """A worker was lost with this mail in hand. It may be the mail's doing, or not."""
 
     sha256: bytes
     reason: str
 
 
-Answer = Derived | Failure | Fallen
+WorkerResult = Derived | Failure | WorkerLost
 
 
 class WorkersStoppedError(Exception):
@@ -71,7 +71,7 @@ class Counts:
 
     started: int
     running: int
-    ended: dict[End, int]
+    ended: dict[WorkerEnd, int]
     not_started: int  # attempts at which there was no process at all
 
 
@@ -79,34 +79,34 @@ class Counts:
 class _Task:
     delivery: Delivery
     config: Config
-    future: Future[Answer] = field(default_factory=Future)
+    future: Future[WorkerResult] = field(default_factory=Future)
 
 
-class Workers:
+class WorkerPool:
     """A pool of worker processes. `submit` and `derive` may be called from any thread."""
 
     def __init__(
         self,
         size: int | None = None,
         *,
-        limits: Limits | None = None,
+        limits: WorkerLimits | None = None,
         program: Sequence[str] = PROGRAM,
     ) -> None:
         """`size`: how many; else one for each core, two at most. `program`: what Python is to
         run instead of the worker."""
         self.size = size or min(os.cpu_count() or 1, 2)
-        self.limits = limits or Limits()
+        self.limits = limits or WorkerLimits()
         self._program = program
         self._tasks: deque[_Task] = deque()
         self._lock = threading.Condition()  # guards all that follows
         self._stopping = False
         self._threads: list[threading.Thread] = []
-        self._children: set[Child] = set()
+        self._children: set[WorkerProcess] = set()
         self._unable: dict[int, str] = {}  # the workers that could not be started, and why
         self._logged = -_LOG_AGAIN
         self._started = 0
         self._not_started = 0
-        self._ended: Counter[End] = Counter()
+        self._ended: Counter[WorkerEnd] = Counter()
 
     def start(self) -> None:
         """Start the threads, and they the processes."""
@@ -134,8 +134,10 @@ class Workers:
         for task in left:
             _fail(task)
 
-    def submit(self, delivery: Delivery, config: Config, *, first: bool = False) -> Future[Answer]:
-        """Have a mail derived. `first`: before all that wait. The future comes to an `Answer`,
+    def submit(
+        self, delivery: Delivery, config: Config, *, first: bool = False
+    ) -> Future[WorkerResult]:
+        """Have a mail derived. `first`: before all that wait. The future comes to an `WorkerResult`,
         or to `WorkersStoppedError`."""
         task = _Task(delivery, config)
         with self._lock:
@@ -152,7 +154,7 @@ class Workers:
         `TRIES` times has failed. Raises `WorkersStoppedError`."""
         for _ in range(TRIES):
             answer = self.submit(delivery, config, first=True).result()
-            if not isinstance(answer, Fallen):
+            if not isinstance(answer, WorkerLost):
                 return answer
         return Failure(answer.sha256, answer.reason)
 
@@ -189,7 +191,7 @@ class Workers:
 
     def counts(self) -> Counts:
         with self._lock:
-            ended = {end: self._ended[end] for end in End}
+            ended = {end: self._ended[end] for end in WorkerEnd}
             return Counts(self._started, len(self._children), ended, self._not_started)
 
     # --- a thread of each worker ---
@@ -198,35 +200,35 @@ class Workers:
         while (child := self._start_one(number)) is not None:
             self._use(child)
 
-    def _use(self, child: Child) -> None:
+    def _use(self, child: WorkerProcess) -> None:
         """Give the child mails until it has ended or shall."""
         for _ in range(self.limits.mails):
             task = self._next(child)
-            if isinstance(task, End):
+            if isinstance(task, WorkerEnd):
                 self._finish(child, task)
                 return
             if task.future.set_running_or_notify_cancel() and not self._ask(child, task):
                 return
-        self._finish(child, End.RECYCLED)
+        self._finish(child, WorkerEnd.RECYCLED)
 
-    def _next(self, child: Child) -> _Task | End:
+    def _next(self, child: WorkerProcess) -> _Task | WorkerEnd:
         with self._lock:
             while child.running:
                 if self._stopping:
-                    return End.STOPPED
+                    return WorkerEnd.STOPPED
                 if self._tasks:
                     return self._tasks.popleft()
                 self._lock.wait(_LOOK)
-            return End.STOPPED if self._stopping else End.IDLE
+            return WorkerEnd.STOPPED if self._stopping else WorkerEnd.IDLE
 
-    def _ask(self, child: Child, task: _Task) -> bool:
+    def _ask(self, child: WorkerProcess, task: _Task) -> bool:
         """Have the child derive a mail. False where it has ended over it."""
         request = pickle.dumps((task.delivery, task.config), pickle.HIGHEST_PROTOCOL)
         try:
             answer = pickle.loads(child.ask(request, seconds=self.limits.seconds))  # noqa: S301 - our own pipe
         except TimeoutError:
             child.kill()
-            end, reason = End.TIMEOUT, TIMED_OUT
+            end, reason = WorkerEnd.TIMEOUT, TIMED_OUT
         except ChildEndedError:
             end, reason = _death(child.end())
         else:
@@ -236,14 +238,14 @@ class Workers:
         with self._lock:
             stopping = self._stopping
         # Counted before anybody hears of it, so that who hears finds it counted.
-        self._finish(child, End.STOPPED if stopping else end)
+        self._finish(child, WorkerEnd.STOPPED if stopping else end)
         if stopping:
             _fail(task)
         else:
-            task.future.set_result(Fallen(task.delivery.sha256, reason))
+            task.future.set_result(WorkerLost(task.delivery.sha256, reason))
         return False
 
-    def _start_one(self, number: int) -> Child | None:
+    def _start_one(self, number: int) -> WorkerProcess | None:
         """A child that is ready; None once the workers are to stop."""
         attempt = 0
         while True:
@@ -256,11 +258,11 @@ class Workers:
                     return None
             attempt += 1
             try:
-                child = Child(self.limits, self._program)
+                child = WorkerProcess(self.limits, self._program)
             except (TimeoutError, ChildEndedError) as error:
                 with self._lock:
                     self._started += 1
-                    self._ended[End.UNREADY] += 1
+                    self._ended[WorkerEnd.UNREADY] += 1
                 self._note_unable(number, str(error))
             except OSError as error:
                 with self._lock:
@@ -284,29 +286,29 @@ class Workers:
             running = len(self._children)
         log_event("worker-not-started", logging.ERROR, reason=why, running=running)
 
-    def _finish(self, child: Child, end: End) -> None:
+    def _finish(self, child: WorkerProcess, end: WorkerEnd) -> None:
         child.end()
         with self._lock:
             self._children.discard(child)
             self._ended[end] += 1
 
 
-def start_fault(limits: Limits, program: Sequence[str] = PROGRAM) -> str | None:
+def start_fault(limits: WorkerLimits, program: Sequence[str] = PROGRAM) -> str | None:
     """Why no worker can be started here, on one line; None where one can, which is then ended."""
     try:
-        Child(limits, program).end()
+        WorkerProcess(limits, program).end()
     except (OSError, ChildEndedError) as error:  # TimeoutError is an OSError
         return f"no worker can start: {error}"
     return None
 
 
-def _death(status: int) -> tuple[End, str]:
+def _death(status: int) -> tuple[WorkerEnd, str]:
     """What a child's status says of how it ended with a mail in hand."""
     if status == MEMORY_STATUS:
-        return End.MEMORY, OUT_OF_MEMORY
+        return WorkerEnd.MEMORY, OUT_OF_MEMORY
     if status < 0:
-        return End.SIGNAL, f"parse-failed: worker died (signal {-status})"
-    return End.STATUS, f"parse-failed: worker died (status {status})"
+        return WorkerEnd.SIGNAL, f"parse-failed: worker died (signal {-status})"
+    return WorkerEnd.STATUS, f"parse-failed: worker died (status {status})"
 
 
 def _fail(task: _Task) -> None:

@@ -39,7 +39,7 @@ class ChildEndedError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Limits:
+class WorkerLimits:
     """What one mail may take. `seconds`: of the clock on the wall; `memory`: octets of address
     space; `mails`: after so many a worker is replaced, whatever it may have gathered."""
 
@@ -48,10 +48,10 @@ class Limits:
     mails: int = 2_000
 
 
-class Child:
+class WorkerProcess:
     """A worker process and our end of its pipe. One thread uses it; any may `kill` it."""
 
-    def __init__(self, limits: Limits, program: Sequence[str] = PROGRAM) -> None:
+    def __init__(self, limits: WorkerLimits, program: Sequence[str] = PROGRAM) -> None:
         """Start one and wait until it is ready. Raises OSError, `TimeoutError` or
         `ChildEndedError`, whose text is one line, and then has left nothing behind."""
         self._pipe, theirs = socket.socketpair()

@@ -84,7 +84,7 @@ def find_account(connection: Connection, token: str) -> Account | None:
     return _account(row) if same and row is not None else None
 
 
-def accounts(connection: Connection, ids: Iterable[int] | None = None) -> dict[int, Account]:
+def read_accounts(connection: Connection, ids: Iterable[int] | None = None) -> dict[int, Account]:
     """All accounts, or those with these numbers."""
     query = select(schema.account).order_by(schema.account.c.id)
     if ids is None:

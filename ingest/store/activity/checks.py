@@ -12,7 +12,7 @@ from ingest.store import schema
 from ingest.store.activity.events import Category, Event, write_events
 from ingest.store.sql import chunks
 
-STATES = ("pending", "success", "warning", "fail")
+CHECK_STATES = ("pending", "success", "warning", "fail")
 
 # As Patchwork has it: a patch is as good as the worst that was found, and not good yet while
 # something is still awaited.
@@ -56,7 +56,7 @@ def add_check(connection: Connection, message_id: int, new: Check) -> int:
     return int(made)
 
 
-def checks(connection: Connection, ids: Iterable[int]) -> dict[int, Check]:
+def read_checks(connection: Connection, ids: Iterable[int]) -> dict[int, Check]:
     """The checks with these numbers."""
     table = schema.check
     found: dict[int, Check] = {}
@@ -69,7 +69,7 @@ def checks(connection: Connection, ids: Iterable[int]) -> dict[int, Check]:
     return found
 
 
-def combined(connection: Connection, message_ids: Iterable[int]) -> dict[int, str]:
+def combined_checks(connection: Connection, message_ids: Iterable[int]) -> dict[int, str]:
     """What the newest checks of each context and account come to, by patch. Patches without
     checks are left out."""
     table = schema.check.c

@@ -1,15 +1,15 @@
 """What has happened: written with what causes it, once; published in an order that stays.
 
-Nobody pays for events before somebody follows them. `follow` is the beginning: it writes what
+Nobody pays for events before somebody follows them. `start_recording_events` is the beginning: it writes what
 the records that are there amount to, and from then on every transaction that changes records
-writes its own (`tell`), so that neither can be without the other. Both are one statement over
+writes its own (`emit`), so that neither can be without the other. Both are one statement over
 the tables, of all messages or of a batch's; what may happen once to a row (a patch is created
 once, whatever is derived again) is held by (category, subject), which is unique.
 
 Those who follow read events by number, or by date, and must not miss one that comes later with
 a lower one. A number from a sequence, or a clock read in the causing transaction, would do
 just that where several write to one PostgreSQL: transactions do not commit in the order in
-which they took their numbers. So numbers and dates are given afterwards: `publish` looks at
+which they took their numbers. So numbers and dates are given afterwards: `publish_events` looks at
 what is committed and has none, and numbers it on from the last, under a lock that is held until
 its own commit. What is numbered is visible to all who are numbered later, so numbers come into
 sight in their order, without gaps; dates are made to rise with them. That commit waits for the
@@ -89,33 +89,33 @@ class Event:
 # --- writing ---------------------------------------------------------------------------------
 
 
-def follow(connection: Connection, *, now: datetime) -> None:
+def start_recording_events(connection: Connection, *, now: datetime) -> None:
     """Write events from now on, and those of what is there. In a transaction of its own."""
-    if followed(connection):
+    if events_are_recorded(connection):
         return
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL statement_timeout TO 0"))
-        # Whoever changes records holds the table (see `hold`): those who have begun end first,
+        # Whoever changes records holds the table (see `hold_publishing`): those who have begun end first,
         # and their records are seen; those who come later see the row that is inserted here.
         connection.execute(text("LOCK TABLE message IN SHARE ROW EXCLUSIVE MODE"))
-        if followed(connection):  # somebody else began while we waited
+        if events_are_recorded(connection):  # somebody else began while we waited
             return
     connection.execute(insert(schema.following).values(since=now))
     _tell(connection, None)
 
 
-def followed(connection: Connection) -> bool:
+def events_are_recorded(connection: Connection) -> bool:
     return connection.execute(select(schema.following.c.since)).first() is not None
 
 
-def hold(connection: Connection) -> None:
+def hold_publishing(connection: Connection) -> None:
     """Before it is asked whether somebody follows: nobody begins to until the caller's
     transaction has ended."""
     if connection.dialect.name == "postgresql":
         connection.execute(text("LOCK TABLE message IN ROW EXCLUSIVE MODE"))
 
 
-def tell(connection: Connection, message_ids: Iterable[int]) -> None:
+def emit(connection: Connection, message_ids: Iterable[int]) -> None:
     """Write what has become of these messages and their series, in the transaction that did it.
 
     Two transactions that tell of the same message hold its thread's lock one after the other,
@@ -272,13 +272,13 @@ def _complete(ids: Collection[int] | None) -> CTE:
 # --- publishing ------------------------------------------------------------------------------
 
 
-def behind(connection: Connection) -> bool:
+def is_behind(connection: Connection) -> bool:
     """Whether something has happened that nobody can see yet, or that nobody has written."""
     query = select(schema.event.c.id).where(schema.event.c.number.is_(None)).limit(1)
-    return not followed(connection) or connection.execute(query).first() is not None
+    return not events_are_recorded(connection) or connection.execute(query).first() is not None
 
 
-def publish(connection: Connection, *, now: datetime) -> int:
+def publish_events(connection: Connection, *, now: datetime) -> int:
     """Number what is committed and has no number. Returns how many. In a transaction of its own.
 
     Where another process is at it, nothing is done: it, or the next who asks, does it all.

@@ -2,7 +2,7 @@
 
 `choice` holds what was set. The row of the patch holds it too, beside what the mail says, so
 that lists can be filtered by index; it is written anew whenever the patch is derived again, and
-`restore` puts the choice back. None of it is in the canonical export.
+`restore_overrides` puts the choice back. None of it is in the canonical export.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from ingest.store.sql import chunks, is_any
 
 @frozen
 class Unset:
-    """A field of `Change` that is left as it is."""
+    """A field of `Override` that is left as it is."""
 
 
 UNSET = Unset()
 
 
 @frozen(kw_only=True)
-class Change:
+class Override:
     """What is to be set on a patch; None for no delegate and no commit."""
 
     state: str | Unset = UNSET
@@ -40,7 +40,7 @@ class Change:
     related: tuple[int, ...] | Unset = UNSET
 
 
-def restore(connection: Connection, message_ids: Iterable[int]) -> None:
+def restore_overrides(connection: Connection, message_ids: Iterable[int]) -> None:
     """Lay what people set over the rows of these patches, which were written anew."""
     patch, choice = schema.patch.c, schema.choice.c
     for some in chunks(message_ids):
@@ -56,7 +56,9 @@ def restore(connection: Connection, message_ids: Iterable[int]) -> None:
         )
 
 
-def change(connection: Connection, message_id: int, wanted: Change, *, account_id: int) -> bool:
+def set_override(
+    connection: Connection, message_id: int, wanted: Override, *, account_id: int
+) -> bool:
     """Set it, and tell of what has changed, in the caller's transaction. False where there is
     no such patch (any more)."""
     msgid = connection.execute(
@@ -83,7 +85,7 @@ def change(connection: Connection, message_id: int, wanted: Change, *, account_i
     }
     if values:
         _keep(connection, message_id, values)
-        restore(connection, [message_id])
+        restore_overrides(connection, [message_id])
     events = []
     if "state" in values and values["state"] != row.now:
         events.append(
@@ -143,7 +145,7 @@ def _relate(
     patch out of its set. Naming a part of its set leaves the set as it is, as in Patchwork."""
     table = schema.relation
     wanted = touched_by_relating(connection, message_id, others)
-    before = related(connection, [message_id]).get(message_id, ())
+    before = related_patches(connection, [message_id]).get(message_id, ())
     after = tuple(sorted(wanted - {message_id})) if others else ()
     if after == before:
         return []
@@ -163,7 +165,7 @@ def touched_by_relating(connection: Connection, message_id: int, others: Iterabl
     its set and of theirs. Nobody else changes relations until the transaction ends."""
     lock_relations(connection)
     named = {message_id, *others}
-    return named.union(*related(connection, named).values())
+    return named.union(*related_patches(connection, named).values())
 
 
 def _text_of(numbers: Sequence[int]) -> str | None:
@@ -173,7 +175,7 @@ def _text_of(numbers: Sequence[int]) -> str | None:
 def _part(connection: Connection, message_id: int) -> None:
     """Take a patch out of its set; a set of one is none."""
     table = schema.relation
-    left = related(connection, [message_id]).get(message_id, ())
+    left = related_patches(connection, [message_id]).get(message_id, ())
     gone = [message_id, *left] if len(left) == 1 else [message_id]
     connection.execute(delete(table).where(table.c.message_id.in_(gone)))
     # A set bears the number of its least: another set may come to need this one.
@@ -183,7 +185,9 @@ def _part(connection: Connection, message_id: int) -> None:
         )
 
 
-def related(connection: Connection, message_ids: Iterable[int]) -> dict[int, tuple[int, ...]]:
+def related_patches(
+    connection: Connection, message_ids: Iterable[int]
+) -> dict[int, tuple[int, ...]]:
     """The patches that people relate these to, by patch, in order."""
     table = schema.relation.alias("own")
     other = schema.relation.alias("other")
@@ -200,7 +204,7 @@ def related(connection: Connection, message_ids: Iterable[int]) -> dict[int, tup
     return found
 
 
-def hand_over(connection: Connection, message_id: int, to: int | None) -> None:
+def transfer_overrides(connection: Connection, message_id: int, to: int | None) -> None:
     """What was said of a message whose row goes is said of `to`, unless more was said of that;
     with None it goes too."""
     for table in (schema.choice, schema.relation):
@@ -223,7 +227,7 @@ def hand_over(connection: Connection, message_id: int, to: int | None) -> None:
         connection.execute(update(schema.check).where(checks).values(message_id=to))
 
 
-def said(connection: Connection) -> Iterator[dict[str, Any]]:
+def export_overrides(connection: Connection) -> Iterator[dict[str, Any]]:
     """All that people said, for an export: without database ids, by Message-ID."""
     account, message = schema.account.c, schema.message.c
     names = {row.id: row.name for row in connection.execute(select(account.id, account.name))}

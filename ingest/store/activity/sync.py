@@ -14,16 +14,16 @@ from ingest.store import schema
 from ingest.store.activity import events, overrides
 
 
-def keep_up(connection: Connection, message_ids: Collection[int]) -> None:
+def sync_overrides_and_events(connection: Connection, message_ids: Collection[int]) -> None:
     """`message_ids`: the messages whose rows, or places in a series, may have changed."""
     if not message_ids:
         return
-    events.hold(connection)
+    events.hold_publishing(connection)
     asked = select(
         exists(select(schema.choice.c.message_id)), exists(select(schema.following.c.since))
     )
     chosen, followed = connection.execute(asked).one()
     if chosen:
-        overrides.restore(connection, message_ids)
+        overrides.restore_overrides(connection, message_ids)
     if followed:
-        events.tell(connection, message_ids)
+        events.emit(connection, message_ids)

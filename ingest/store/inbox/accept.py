@@ -33,7 +33,7 @@ _OF_DELIVERY = tuple(
 )  # fmt: skip
 
 
-class Was(Enum):
+class AcceptState(Enum):
     """What the store had of a mail when it was accepted."""
 
     NEW = auto()  # nothing: this is its first row
@@ -48,15 +48,15 @@ class Accepted:
 
     mail_id: int
     delivery: Delivery
-    was: Was
+    was: AcceptState
 
     @property
     def stale(self) -> bool:
         """Its records, if any, must be derived anew from what it is now."""
-        return self.was is not Was.DERIVED
+        return self.was is not AcceptState.DERIVED
 
 
-def accept(
+def accept_mails(
     connection: Connection, deliveries: Sequence[Delivery], *, now: datetime
 ) -> list[Accepted]:
     """Store each mail once; what is known already is left as it is.
@@ -97,7 +97,13 @@ def accept(
                     "withdrawn": delivery.withdrawn,
                 }
             )
-        was = Was.CHANGED if differs else Was.DERIVED if row.derived else Was.WAITING
+        was = (
+            AcceptState.CHANGED
+            if differs
+            else AcceptState.DERIVED
+            if row.derived
+            else AcceptState.WAITING
+        )
         accepted.append(Accepted(row.mail_id, delivery, was))
     if changed:
         connection.execute(
@@ -149,7 +155,7 @@ def _insert(connection: Connection, fresh: Sequence[Delivery], *, now: datetime)
             query = select(schema.mail.c.id).where(is_any(schema.mail.c.id, some))
             added.update(connection.execute(query).scalars())
     return [
-        Accepted(mail_id, one, Was.NEW)
+        Accepted(mail_id, one, AcceptState.NEW)
         for mail_id, one in zip(ids, fresh, strict=True)
         if mail_id in added
     ]

@@ -11,13 +11,13 @@ from ingest.store.engine import write_transaction
 _source, _position = schema.checkpoint.c.source, schema.checkpoint.c.position
 
 
-def position(connection: Connection, source: str) -> str | None:
+def read_position(connection: Connection, source: str) -> str | None:
     """The position of the last item that is stored, or None."""
     query = select(_position).where(_source == source)
     return connection.execute(query).scalar()
 
 
-def remember(connection: Connection, source: str, reached: str) -> None:
+def save_position(connection: Connection, source: str, reached: str) -> None:
     """Set the position, in the transaction that stores what leads up to it."""
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
     connection.execute(
@@ -32,13 +32,13 @@ def forget_position(connection: Connection, source: str) -> None:
     connection.execute(delete(schema.checkpoint).where(_source == source))
 
 
-def flush(engine: Engine) -> None:
+def flush_to_disk(engine: Engine) -> None:
     """Wait until what was committed before, by whatever process, is safe on the disk.
 
     Neither database waits for a transaction that has written nothing, so this one writes.
     """
     with write_transaction(engine) as connection:
-        remember(connection, _NOTHING, "")
+        save_position(connection, _NOTHING, "")
         forget_position(connection, _NOTHING)
 
 

@@ -21,7 +21,7 @@ def read_deliveries(
 ) -> Iterator[tuple[int, Delivery]]:
     """The mails with these ids, as they were accepted. Raises `DamagedRawError`."""
     for row, keys in _rows(connection, mail_ids):
-        yield row.id, unpacked(row, keys)
+        yield row.id, unpack_delivery(row, keys)
 
 
 def read_undamaged(
@@ -30,7 +30,7 @@ def read_undamaged(
     """`read_deliveries`, with None for each mail whose bytes are damaged."""
     for row, keys in _rows(connection, mail_ids):
         try:
-            yield row.id, unpacked(row, keys)
+            yield row.id, unpack_delivery(row, keys)
         except raw_form.DamagedRawError:
             yield row.id, None
 
@@ -44,13 +44,13 @@ def _rows(connection: Connection, mail_ids: Collection[int]) -> Iterator[tuple[A
             yield row, keys.get(row.id)
 
 
-def unpacked(row: Any, keys: Keys | None) -> Delivery:
+def unpack_delivery(row: Any, keys: Keys | None) -> Delivery:
     """`accept.delivery_of` a whole row of `mail`. Raises `DamagedRawError` too, where its bytes
     cannot be read any more."""
     return delivery_of(row, raw_form.unpack(row.codec, row.raw, row.sha256), keys)
 
 
-def quarantine(connection: Connection, reasons: Mapping[int, str]) -> None:
+def quarantine_mails(connection: Connection, reasons: Mapping[int, str]) -> None:
     """Set mails aside that could not be derived: `reasons` by mail id."""
     pending = schema.pending.c
     for some in chunks(reasons):

@@ -17,7 +17,7 @@ from ingest.store.sql import chunks
 
 
 @frozen
-class SetAside:
+class QuarantinedMail:
     """A mail in the quarantine, without its bytes."""
 
     mail_id: int
@@ -29,7 +29,7 @@ class SetAside:
     reason: str
 
 
-def set_aside(connection: Connection, reasons: Mapping[int, tuple[str, int]]) -> None:
+def move_to_quarantine(connection: Connection, reasons: Mapping[int, tuple[str, int]]) -> None:
     """Move waiting mail to the quarantine: reason and number of tries by id."""
     if reasons:
         connection.execute(
@@ -43,7 +43,9 @@ def set_aside(connection: Connection, reasons: Mapping[int, tuple[str, int]]) ->
         )
 
 
-def quarantined(connection: Connection, mail_ids: Collection[int] | None = None) -> list[SetAside]:
+def list_quarantine(
+    connection: Connection, mail_ids: Collection[int] | None = None
+) -> list[QuarantinedMail]:
     """What is set aside, oldest first; with `mail_ids`, of these."""
     mail, pending = schema.mail.c, schema.pending.c
     query = (
@@ -61,20 +63,20 @@ def quarantined(connection: Connection, mail_ids: Collection[int] | None = None)
         rows = []
         for some in chunks(sorted(mail_ids)):
             rows += connection.execute(query.where(mail.id.in_(some)))
-    return [SetAside(row[0], bytes(row[1]), *row[2:]) for row in rows]
+    return [QuarantinedMail(row[0], bytes(row[1]), *row[2:]) for row in rows]
 
 
 @frozen
-class Lengths:
+class QueueLengths:
     """How many mails wait, and how many are set aside."""
 
     waiting: int
     set_aside: int
 
 
-def lengths(connection: Connection) -> Lengths:
+def queue_lengths(connection: Connection) -> QueueLengths:
     """How long the queue is, and the quarantine."""
     pending = schema.pending.c
     query = select(func.count(), func.count(pending.reason)).select_from(schema.pending)
     total, aside = connection.execute(query).one()
-    return Lengths(total - aside, aside)
+    return QueueLengths(total - aside, aside)

@@ -31,10 +31,10 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ingest.frozen import frozen
 from ingest.model import Delivery
 from ingest.store import schema
-from ingest.store.inbox.accept import Was, accept, split_flaws, split_route
+from ingest.store.inbox.accept import AcceptState, accept_mails, split_flaws, split_route
 from ingest.store.inbox.codec import DamagedRawError
-from ingest.store.inbox.deliveries import unpacked
-from ingest.store.inbox.quarantine import SetAside, quarantined, set_aside
+from ingest.store.inbox.deliveries import unpack_delivery
+from ingest.store.inbox.quarantine import QuarantinedMail, list_quarantine, move_to_quarantine
 from ingest.store.sql import chunks, insert_new, insert_rows
 from ingest.store.write.authentication import read_keys
 
@@ -67,14 +67,16 @@ def enqueue(
     it than was known. `now` is naive UTC. Writes nothing else, and nothing of the content can
     make it fail; in PostgreSQL a deadlock (class 40) can, which is to be tried again.
     """
-    accepted = accept(connection, deliveries, now=now)
-    rows: dict[Was, list[dict[str, Any]]] = {was: [] for was in Was}
+    accepted = accept_mails(connection, deliveries, now=now)
+    rows: dict[AcceptState, list[dict[str, Any]]] = {was: [] for was in AcceptState}
     for one in accepted:
         rows[one.was].append({"mail_id": one.mail_id, "tries": 0})
-    insert_rows(connection, schema.pending, rows[Was.NEW])
-    insert_new(connection, schema.pending, rows[Was.WAITING], "mail_id")
-    _renew_rows(connection, rows[Was.CHANGED])
-    return [Queued(one.mail_id, one.delivery.sha256, one.was is Was.NEW) for one in accepted]
+    insert_rows(connection, schema.pending, rows[AcceptState.NEW])
+    insert_new(connection, schema.pending, rows[AcceptState.WAITING], "mail_id")
+    _renew_rows(connection, rows[AcceptState.CHANGED])
+    return [
+        Queued(one.mail_id, one.delivery.sha256, one.was is AcceptState.NEW) for one in accepted
+    ]
 
 
 def _renew_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
@@ -103,11 +105,11 @@ class Claim:
 
 
 @frozen
-class Claimed:
-    """What a claim came to. `set_aside`: mails that are not to be tried (again)."""
+class ClaimResult:
+    """What a claim came to. `move_to_quarantine`: mails that are not to be tried (again)."""
 
     claims: tuple[Claim, ...] = ()
-    set_aside: tuple[SetAside, ...] = ()
+    set_aside: tuple[QuarantinedMail, ...] = ()
 
 
 def claim(
@@ -120,7 +122,7 @@ def claim(
     most_bytes: int = 1 << 30,
     suspect: bool = True,
     but: Collection[int] = (),
-) -> Claimed:
+) -> ClaimResult:
     """Take the oldest mails that wait, in the caller's transaction, which should be short.
 
     At most `limit`, and of more than one at most `most_bytes`; with `suspect`, suspects too: at
@@ -154,8 +156,8 @@ def claim(
     _mark(connection, tries, who, now + lease)
     claims, damaged = read_claims(connection, tries | doubtful, suspects=doubtful)
     aside = exhausted | {one: (DAMAGED, (tries | doubtful)[one]) for one in damaged}
-    set_aside(connection, aside)
-    return Claimed(tuple(claims), tuple(quarantined(connection, aside)) if aside else ())
+    move_to_quarantine(connection, aside)
+    return ClaimResult(tuple(claims), tuple(list_quarantine(connection, aside)) if aside else ())
 
 
 def _pick(connection: Connection, wanted: ColumnElement[bool], limit: int) -> dict[int, int]:
@@ -232,7 +234,7 @@ def read_claims(
         query = select(schema.mail).where(mail.id.in_(some)).order_by(mail.id)
         for row in connection.execute(query):
             try:
-                delivery = unpacked(row, keys.get(row.id))
+                delivery = unpack_delivery(row, keys.get(row.id))
             except (DamagedRawError, ValueError):
                 damaged.append(row.id)
                 continue
@@ -240,7 +242,9 @@ def read_claims(
     return claims, damaged
 
 
-def renew(connection: Connection, who: str, mail_ids: Collection[int], *, until: datetime) -> None:
+def renew_leases(
+    connection: Connection, who: str, mail_ids: Collection[int], *, until: datetime
+) -> None:
     """Keep what is in hand for longer, as far as nobody has taken it over."""
     pending = schema.pending.c
     for some in chunks(_own(connection, who, mail_ids)):
@@ -248,7 +252,9 @@ def renew(connection: Connection, who: str, mail_ids: Collection[int], *, until:
         connection.execute(statement.values(claimed_until=until))
 
 
-def give_back(connection: Connection, who: str, claims: Sequence[Claim], *, counted: bool) -> None:
+def release_claims(
+    connection: Connection, who: str, claims: Sequence[Claim], *, counted: bool
+) -> None:
     """Let others have what was claimed. `counted`: it ended badly, which makes it a suspect."""
     own = _own(connection, who, [one.mail_id for one in claims])
     rows = [
@@ -292,7 +298,7 @@ def end_all_claims(connection: Connection, *, now: datetime) -> None:
 
 
 @frozen
-class Held:
+class LockedClaims:
     """Claims whose mail cannot change until the transaction ends. `same`: it is what was read;
     `changed`: a delivery has added to it since, as it is now. The others have been recorded by
     somebody else."""
@@ -301,7 +307,7 @@ class Held:
     changed: tuple[Claim, ...]
 
 
-def hold(connection: Connection, claims: Sequence[Claim]) -> Held:
+def lock_claims(connection: Connection, claims: Sequence[Claim]) -> LockedClaims:
     """Lock the mails of these claims and see whether they are still what was derived."""
     mail, pending = schema.mail.c, schema.pending.c
     by_id = {one.mail_id: one for one in claims}
@@ -323,7 +329,7 @@ def hold(connection: Connection, claims: Sequence[Claim]) -> Held:
         rows = connection.execute(select(pending.mail_id).where(pending.mail_id.in_(some)))
         waiting.update(rows.scalars())
     same = {one for one in waiting if now[one].delivery == by_id[one].delivery}
-    return Held(frozenset(same), tuple(now[one] for one in sorted(waiting - same)))
+    return LockedClaims(frozenset(same), tuple(now[one] for one in sorted(waiting - same)))
 
 
 def oldest_waiting(connection: Connection) -> datetime | None:

@@ -18,7 +18,7 @@ from ingest.store.sql import chunks
 
 
 @frozen
-class Edge:
+class DependencyEdge:
     """`found`: the message that it is, by key; for a change-id the series that has it, by the
     key of its latest revision. None where it has not come, and for commits and URLs."""
 
@@ -27,7 +27,9 @@ class Edge:
     found: str | None
 
 
-def dependencies(connection: Connection, message_ids: Iterable[int]) -> dict[int, list[Edge]]:
+def read_dependencies(
+    connection: Connection, message_ids: Iterable[int]
+) -> dict[int, list[DependencyEdge]]:
     """The edges of these messages, in the order of the mail."""
     dependency = schema.dependency.c
     rows: list[tuple[int, int, str, str]] = []
@@ -42,9 +44,9 @@ def dependencies(connection: Connection, message_ids: Iterable[int]) -> dict[int
     resolved = _messages(connection, {row[3] for row in rows if row[2] == "message"})
     resolved |= _patches(connection, {row[3] for row in rows if row[2] == "patch-id"})
     resolved |= _changes(connection, {row[3] for row in rows if row[2] == "change-id"})
-    found: dict[int, list[Edge]] = defaultdict(list)
+    found: dict[int, list[DependencyEdge]] = defaultdict(list)
     for message_id, _, kind, target in sorted(rows):
-        found[message_id].append(Edge(kind, target, resolved.get((kind, target))))
+        found[message_id].append(DependencyEdge(kind, target, resolved.get((kind, target))))
     return found
 
 

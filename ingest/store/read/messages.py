@@ -100,7 +100,7 @@ class SeriesRow:
 _BATCH = 500
 
 
-def messages(
+def read_messages(
     connection: Connection, ids: Iterable[int], *, brief: bool = False
 ) -> Iterator[MessageRow]:
     """The messages with these ids, in the order given. `brief`: without the large and the many
@@ -138,14 +138,14 @@ def find_message(connection: Connection, name: str) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
-def with_msgid(connection: Connection, msgid: str) -> list[int]:
+def ids_of_msgid(connection: Connection, msgid: str) -> list[int]:
     """The ids of the messages with exactly this Message-ID, first the one that it belongs to."""
     message = schema.message.c
     query = select(message.id).where(message.msgid == msgid).order_by(message.variant)
     return list(connection.execute(query).scalars())
 
 
-def keys(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
+def read_keys(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
     """How messages are named, by id."""
     message = schema.message.c
     found: dict[int, str] = {}
@@ -202,7 +202,7 @@ def series_where(connection: Connection, *conditions: Any) -> list[SeriesRow]:
     return sorted(rows, key=lambda row: row.key)
 
 
-def members(connection: Connection, series_ids: Iterable[int]) -> dict[int, list[int]]:
+def read_members(connection: Connection, series_ids: Iterable[int]) -> dict[int, list[int]]:
     """The patches (message ids) of series, in number order, by series."""
     member = schema.member.c
     found: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
@@ -227,7 +227,7 @@ def _trailers(connection: Connection, ids: list[int]) -> dict[int, list[Trailer]
 
 
 def _message_rows(connection: Connection, ids: list[int], *, brief: bool) -> Iterator[MessageRow]:
-    lists = list_rows(connection, ids)
+    lists = read_lists(connection, ids)
     trailers = defaultdict(list) if brief else _trailers(connection, ids)
     for row in connection.execute(_wide(brief=brief).where(is_any(schema.message.c.id, ids))):
         author = row.author_email
@@ -313,7 +313,7 @@ def _wide(*, brief: bool) -> Select[Any]:
     ).select_from(joined)
 
 
-def list_rows(connection: Connection, ids: list[int]) -> dict[int, list[ListRow]]:
+def read_lists(connection: Connection, ids: list[int]) -> dict[int, list[ListRow]]:
     posting, list_ = schema.posting.c, schema.list_.c
     query = (
         select(posting.message_id, schema.list_)
@@ -329,11 +329,11 @@ def list_rows(connection: Connection, ids: list[int]) -> dict[int, list[ListRow]
     return found
 
 
-def lists_of(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str, ...]]:
+def list_names_of(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str, ...]]:
     """The list ids that messages came through, by message."""
     found: dict[int, tuple[str, ...]] = {}
     for some in chunks(ids):
-        for one, rows in list_rows(connection, some).items():
+        for one, rows in read_lists(connection, some).items():
             found[one] = tuple(row.list_id for row in rows)
     return found
 

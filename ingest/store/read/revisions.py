@@ -13,40 +13,46 @@ from collections.abc import Iterable, Sequence
 from sqlalchemy import Connection, select
 
 from ingest.frozen import frozen
-from ingest.series.facts import Facts, load
-from ingest.series.supersede import Link, Posting, posting, predecessor, same_changes
+from ingest.series.facts import Facts, load_facts
+from ingest.series.supersede import (
+    Posting,
+    RevisionLink,
+    find_predecessor,
+    make_posting,
+    same_changes,
+)
 from ingest.store import schema
 from ingest.store.sql import chunks
 
 
-def supersedes(connection: Connection, series_ids: Iterable[int]) -> dict[int, Link]:
+def find_superseded(connection: Connection, series_ids: Iterable[int]) -> dict[int, RevisionLink]:
     """What each of these series supersedes, where it supersedes any, with the evidence."""
     wanted = set(series_ids)
     near = _neighbours(connection, wanted)
     postings = _postings(connection, wanted | {one for some in near.values() for one in some})
-    found: dict[int, Link] = {}
+    found: dict[int, RevisionLink] = {}
     for one in wanted & postings.keys():
         candidates = [postings[other] for other in near[one] if other in postings]
-        if (link := predecessor(postings[one], candidates)) is not None:
+        if (link := find_predecessor(postings[one], candidates)) is not None:
             found[one] = link
     return found
 
 
-def superseded_by(connection: Connection, series_id: int, key: str) -> list[int]:
+def find_superseding(connection: Connection, series_id: int, key: str) -> list[int]:
     """The series that supersede this one, by date."""
     near = _neighbours(connection, {series_id})[series_id]
-    links = supersedes(connection, near)
+    links = find_superseded(connection, near)
     return sorted(one for one, link in links.items() if link.key == key)
 
 
-def related(connection: Connection, series_id: int, key: str) -> dict[str, set[str]]:
+def related_series(connection: Connection, series_id: int, key: str) -> dict[str, set[str]]:
     """The patches of neighbouring revisions that are the same change, by message key, for each
     patch of this series."""
-    around = set(superseded_by(connection, series_id, key))
-    if (link := supersedes(connection, [series_id]).get(series_id)) is not None:
+    around = set(find_superseding(connection, series_id, key))
+    if (link := find_superseded(connection, [series_id]).get(series_id)) is not None:
         query = select(schema.series.c.id).where(schema.series.c.key == link.key)
         around.update(connection.execute(query).scalars())
-    members = memberships(connection, {series_id, *around})
+    members = read_memberships(connection, {series_id, *around})
     own = _patches(members[series_id])
     found: dict[str, set[str]] = defaultdict(set)
     for other in sorted(around):
@@ -78,12 +84,12 @@ def _neighbours(connection: Connection, series_ids: set[int]) -> dict[int, set[i
 
 
 def _postings(connection: Connection, series_ids: set[int]) -> dict[int, Posting]:
-    members = memberships(connection, series_ids)
+    members = read_memberships(connection, series_ids)
     found: dict[int, Posting] = {}
     series = schema.series.c
     for some in chunks(series_ids):
         for row in connection.execute(select(schema.series).where(series.id.in_(some))):
-            found[row.id] = posting(
+            found[row.id] = make_posting(
                 row.key,
                 version=(row.version, row.version_minor),
                 date=row.date,
@@ -105,7 +111,7 @@ class Membership:
     evidence: str
 
 
-def memberships(connection: Connection, series_ids: set[int]) -> dict[int, list[Membership]]:
+def read_memberships(connection: Connection, series_ids: set[int]) -> dict[int, list[Membership]]:
     """The members of series, the cover first, then by number."""
     message, member = schema.message.c, schema.member.c
     query = select(
@@ -118,7 +124,7 @@ def memberships(connection: Connection, series_ids: set[int]) -> dict[int, list[
     found: dict[int, list[Membership]] = defaultdict(list)
     for some in chunks(series_ids):
         for row in connection.execute(query.where(member.series_id.in_(some))):
-            facts = load(row.facts, msgid=row.msgid, variant=row.variant, date=row.date)
+            facts = load_facts(row.facts, msgid=row.msgid, variant=row.variant, date=row.date)
             one = Membership(facts, row.number, row.minor, row.rule, row.evidence)
             found[row.series_id].append(one)
     for some_members in found.values():

@@ -18,7 +18,7 @@ from ingest.store.sql import chunks
 
 
 @frozen
-class Stub:
+class MessageSummary:
     """`name`: a patch's or a cover's, None for other messages."""
 
     id: int
@@ -31,7 +31,7 @@ class Stub:
     lists: tuple[ListRow, ...]
 
 
-def stubs(connection: Connection, ids: Iterable[int]) -> dict[int, Stub]:
+def read_summaries(connection: Connection, ids: Iterable[int]) -> dict[int, MessageSummary]:
     """The messages with these ids."""
     message, patch, cover = schema.message.c, schema.patch, schema.cover
     query = select(
@@ -47,15 +47,15 @@ def stubs(connection: Connection, ids: Iterable[int]) -> dict[int, Stub]:
             cover, cover.c.message_id == message.id
         )
     )
-    found: dict[int, Stub] = {}
+    found: dict[int, MessageSummary] = {}
     for some in chunks(set(ids)):
-        lists = messages.list_rows(connection, some)
+        lists = messages.read_lists(connection, some)
         for row in connection.execute(query.where(message.id.in_(some))):
-            found[row.id] = Stub(*row, tuple(lists.get(row.id, ())))
+            found[row.id] = MessageSummary(*row, tuple(lists.get(row.id, ())))
     return found
 
 
-def accepted(connection: Connection, mail_ids: Iterable[int]) -> dict[int, datetime]:
+def read_accepted_times(connection: Connection, mail_ids: Iterable[int]) -> dict[int, datetime]:
     """When mails came: the only time that an undated one has."""
     mail = schema.mail.c
     found: dict[int, datetime] = {}

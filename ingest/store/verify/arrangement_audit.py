@@ -14,10 +14,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ingest.series.arrange import Member, Series
+from ingest.series.arrange import Series, SeriesMember
 from ingest.series.supersede import traces
 from ingest.store import schema
-from ingest.store.verify.findings import Finding, Verdict
+from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.snapshot import rows_where
 from ingest.store.write.arrange import Arranged, Node, arrange_stored
 from ingest.store.write.message_rows import _cover_row, _reason, parent_id
@@ -57,15 +57,15 @@ def _records(connection: Connection, arranged: Arranged, about: set[str]) -> Ite
         node, place = arranged.nodes[key], arranged.places[key]
         if node.outcome is not None:
             if node.outcome != place.outcome:
-                yield Finding(key, Verdict.ALTERED, "message.outcome")
+                yield Finding(key, FindingKind.ALTERED, "message.outcome")
             if node.reason != _reason(node, place):
-                yield Finding(key, Verdict.ALTERED, "message.reason")
+                yield Finding(key, FindingKind.ALTERED, "message.reason")
         for name, found in rows.items():
             row = found.get(node.message_id)
             if row is None and name == place.outcome:
-                yield Finding(key, Verdict.MISSING, name)
+                yield Finding(key, FindingKind.MISSING, name)
             elif row is not None and name != place.outcome:
-                yield Finding(key, Verdict.ALTERED, f"{name}, which it is not")
+                yield Finding(key, FindingKind.ALTERED, f"{name}, which it is not")
             elif row is not None:
                 wanted = _wanted(name, node, parent_id(place, arranged), row)
                 yield from _differing(key, name, row, wanted)
@@ -85,7 +85,7 @@ def _wanted(name: str, node: Node, parent: int | None, row: Any) -> dict[str, An
 def _differing(key: str, table: str, row: Any, wanted: Mapping[str, Any]) -> Iterator[Finding]:
     for name, value in wanted.items():
         if getattr(row, name) != value:
-            yield Finding(key, Verdict.ALTERED, f"{table}.{name}")
+            yield Finding(key, FindingKind.ALTERED, f"{table}.{name}")
 
 
 class _SeriesRows:
@@ -124,9 +124,9 @@ class _SeriesRows:
             if not any(member.key in about for member in one.members):
                 continue
             if renamed is not None:
-                yield Finding(one.key, Verdict.ALTERED, "series.key")
+                yield Finding(one.key, FindingKind.ALTERED, "series.key")
             elif row is None:
-                yield Finding(one.key, Verdict.MISSING, "series")
+                yield Finding(one.key, FindingKind.MISSING, "series")
             if row is not None:
                 yield from _differing(one.key, "series", row, self._columns(one))
                 yield from self._trace(one, row.id)
@@ -135,7 +135,7 @@ class _SeriesRows:
                     yield from self._member(member, row)
         for key in about - placed:
             if self._arranged.nodes[key].message_id in self._members:
-                yield Finding(key, Verdict.ALTERED, "member, which it is not")
+                yield Finding(key, FindingKind.ALTERED, "member, which it is not")
 
     def _renamed(self, one: Series) -> Any:
         """The row that its members are in, where that bears a name that no series here has."""
@@ -153,9 +153,9 @@ class _SeriesRows:
     def _trace(self, one: Series, row_id: int) -> Iterator[Finding]:
         wanted, there = traces(_posting(one, self._arranged)), self._traces[row_id]
         if wanted - there:
-            yield Finding(one.key, Verdict.MISSING, "trace")
+            yield Finding(one.key, FindingKind.MISSING, "trace")
         if there - wanted:
-            yield Finding(one.key, Verdict.ALTERED, "trace, which it has not")
+            yield Finding(one.key, FindingKind.ALTERED, "trace, which it has not")
 
     def _columns(self, one: Series) -> dict[str, Any]:
         wanted = _series_row(one, self._arranged)
@@ -166,10 +166,10 @@ class _SeriesRows:
             del wanted["cover_id"]
         return wanted
 
-    def _member(self, member: Member, series: Any) -> Iterator[Finding]:
+    def _member(self, member: SeriesMember, series: Any) -> Iterator[Finding]:
         row = self._members.get(self._arranged.nodes[member.key].message_id)
         if row is None:
-            yield Finding(member.key, Verdict.MISSING, "member")
+            yield Finding(member.key, FindingKind.MISSING, "member")
             return
         names = ("number", "minor", "rule", "evidence")
         yield from _differing(
@@ -180,4 +180,4 @@ class _SeriesRows:
             row.series_id == series.id if series is not None else (row.series_id not in self._by_id)
         )
         if not right:
-            yield Finding(member.key, Verdict.ALTERED, "member.series_id")
+            yield Finding(member.key, FindingKind.ALTERED, "member.series_id")

@@ -1,6 +1,6 @@
 """Whether the store is consistent with itself, table by table.
 
-Input: a connection on one state of the store. Output: `Fault`s, each with its area, the row
+Input: a connection on one state of the store. Output: `ConsistencyFault`s, each with its area, the row
 or message that it is about, and what is wrong. Nothing is derived from mail here, and nothing
 is arranged: see `store.verify.arrangement_audit` for that.
 """
@@ -22,19 +22,19 @@ from sqlalchemy import (
 )
 
 from ingest.frozen import frozen
-from ingest.series.facts import Facts, bucket, key_of, load
+from ingest.series.facts import Facts, bucket, key_of, load_facts
 from ingest.store import schema
 from ingest.store.read import messages
 from ingest.store.verify import snapshot
-from ingest.store.verify.thread_nodes import Threads
-from ingest.store.write.authentication import read_keys, read_vouching
-from ingest.store.write.copies import Copy, settle
+from ingest.store.verify.thread_nodes import ThreadNodes
+from ingest.store.write.authentication import read_keys, read_stored_authentication
+from ingest.store.write.copies import Copy, group_copies
 
 _BATCH = 2_000
 
 
 @frozen(order=True)
-class Fault:
+class ConsistencyFault:
     """`area`: a stable word, shown; `name`: a message, or a table and its key."""
 
     area: str
@@ -42,15 +42,15 @@ class Fault:
     what: str
 
 
-def integrity(connection: Connection) -> Iterator[Fault]:
+def check_integrity(connection: Connection) -> Iterator[ConsistencyFault]:
     """What the database itself says of its file. PostgreSQL has no such question to ask."""
     if connection.dialect.name == "sqlite":
         for (line,) in connection.exec_driver_sql("PRAGMA integrity_check(100)"):
             if line != "ok":
-                yield Fault("integrity", "database", str(line))
+                yield ConsistencyFault("integrity", "database", str(line))
 
 
-def references(connection: Connection) -> Iterator[Fault]:
+def check_references(connection: Connection) -> Iterator[ConsistencyFault]:
     """Rows that refer to rows that are not there; both databases can be made to allow it."""
     for table in schema.metadata.sorted_tables:
         for constraint in table.foreign_key_constraints:
@@ -59,7 +59,7 @@ def references(connection: Connection) -> Iterator[Fault]:
 
 def _dangling(
     connection: Connection, table: Table, constraint: ForeignKeyConstraint
-) -> Iterator[Fault]:
+) -> Iterator[ConsistencyFault]:
     parent = constraint.referred_table.alias()
     pairs = [(each.parent, parent.c[each.column.name]) for each in constraint.elements]
     query = select(table).where(
@@ -68,7 +68,7 @@ def _dangling(
     )
     rows = connection.execute(query).all()
     of_message = [row.message_id for row in rows] if "message_id" in table.c else []
-    names = messages.keys(connection, of_message)
+    names = messages.read_keys(connection, of_message)
     # A row that is missing is one fault, however many rows refer to it.
     by_target: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for row in rows:
@@ -80,7 +80,7 @@ def _dangling(
         )
         more = f", and for {len(referring) - 1} more" if len(referring) > 1 else ""
         what = f"{table.name}: no {constraint.referred_table.name} for {says}{more}"
-        yield Fault("reference", min(referring), what)
+        yield ConsistencyFault("reference", min(referring), what)
 
 
 def _row_name(table: Table, row: Any, names: dict[int, str]) -> str:
@@ -95,7 +95,7 @@ def _row_name(table: Table, row: Any, names: dict[int, str]) -> str:
             return " ".join(str(getattr(row, column.name)) for column in table.primary_key.columns)
 
 
-def spool(connection: Connection) -> Iterator[Fault]:
+def check_spool(connection: Connection) -> Iterator[ConsistencyFault]:
     """Every mail is derived or waits; and what was set aside, with the reason.
 
     A mail that is derived waits too when a later delivery has added to it.
@@ -112,28 +112,30 @@ def spool(connection: Connection) -> Iterator[Fault]:
     for row in connection.execute(query):
         name = bytes(row.sha256).hex()[:12]
         if row.reason is not None:
-            yield Fault("quarantine", name, row.reason)
+            yield ConsistencyFault("quarantine", name, row.reason)
         if row.copied is None and row.mail_id is None:
-            yield Fault("spool", name, "mail is neither derived nor pending")
+            yield ConsistencyFault("spool", name, "mail is neither derived nor pending")
         elif row.copied is not None and row.reason is not None:
-            yield Fault("spool", name, "mail is derived, and pending still")
+            yield ConsistencyFault("spool", name, "mail is derived, and pending still")
 
 
-def raw(connection: Connection) -> Iterator[Fault]:
+def check_raw(connection: Connection) -> Iterator[ConsistencyFault]:
     """Every mail's bytes can be read, and have the size and the digest that they had."""
     mail = schema.mail.c
     for ids in _batches(connection.execute(select(mail.id)).scalars().all()):
-        for one in snapshot.mails(connection, ids, column="id"):
+        for one in snapshot.stored_mails(connection, ids, column="id"):
             name = one.sha256.hex()[:12]
             if one.damage is not None:
-                yield Fault("raw", name, one.damage)
+                yield ConsistencyFault("raw", name, one.damage)
             elif one.raw is not None and len(one.raw) != one.size:
-                yield Fault("raw", name, f"mail has {len(one.raw)} octets and not {one.size}")
+                yield ConsistencyFault(
+                    "raw", name, f"mail has {len(one.raw)} octets and not {one.size}"
+                )
             if one.flaws is None:
-                yield Fault("raw", name, "mail.flaws names what is no defect")
+                yield ConsistencyFault("raw", name, "mail.flaws names what is no defect")
 
 
-def copies(connection: Connection) -> Iterator[Fault]:
+def check_copies(connection: Connection) -> Iterator[ConsistencyFault]:
     """Each message is what settling its copies makes: its best copy, its variant."""
     message = schema.message.c
     several = select(message.msgid).group_by(message.msgid).having(func.count() > 1)
@@ -144,7 +146,7 @@ def copies(connection: Connection) -> Iterator[Fault]:
     yield from _copies(connection, snapshot.rows_where(connection, schema.message, "msgid", shared))
 
 
-def _copies(connection: Connection, rows: Sequence[Any]) -> Iterator[Fault]:
+def _copies(connection: Connection, rows: Sequence[Any]) -> Iterator[ConsistencyFault]:
     of: dict[int, list[Any]] = defaultdict(list)
     ids = [row.id for row in rows]
     for copy in snapshot.rows_where(connection, schema.copy, "message_id", ids):
@@ -153,7 +155,7 @@ def _copies(connection: Connection, rows: Sequence[Any]) -> Iterator[Fault]:
     for row in rows:
         by_msgid[row.msgid].append(row)
     for same in by_msgid.values():
-        settled = settle(
+        settled = group_copies(
             Copy(copy.mail_id, row.fingerprint, copy.rank, copy.heard, row.id)
             for row in same
             for copy in of[row.id]
@@ -163,17 +165,21 @@ def _copies(connection: Connection, rows: Sequence[Any]) -> Iterator[Fault]:
             name = key_of(row.msgid, row.variant)
             one = wanted.get(row.id)
             if not of[row.id]:
-                yield Fault("copy", name, "message has no copy")
+                yield ConsistencyFault("copy", name, "message has no copy")
             elif one is None:
-                yield Fault("copy", name, "message has the same content as another of its id")
+                yield ConsistencyFault(
+                    "copy", name, "message has the same content as another of its id"
+                )
             else:
                 if one.copies[0].mail_id != row.mail_id:
-                    yield Fault("copy", name, "message.mail_id is not its best copy")
+                    yield ConsistencyFault("copy", name, "message.mail_id is not its best copy")
                 if one.variant != row.variant:
-                    yield Fault("copy", name, f"message.variant should be {one.variant!r}")
+                    yield ConsistencyFault(
+                        "copy", name, f"message.variant should be {one.variant!r}"
+                    )
 
 
-def postings(connection: Connection) -> Iterator[Fault]:
+def check_postings(connection: Connection) -> Iterator[ConsistencyFault]:
     """Postings are of the message that their mail is a copy of; trailers have no gaps."""
     posting, copy = schema.posting.c, schema.copy.c
     query = (
@@ -182,10 +188,12 @@ def postings(connection: Connection) -> Iterator[Fault]:
         .where(or_(copy.message_id.is_(None), copy.message_id != posting.message_id))
     )
     rows = connection.execute(query).all()
-    names = messages.keys(connection, {row.message_id for row in rows})
+    names = messages.read_keys(connection, {row.message_id for row in rows})
     for row in rows:
         name = names.get(row.message_id, f"mail {row.mail_id}")
-        yield Fault("posting", name, "posting.message_id is not what its mail is a copy of")
+        yield ConsistencyFault(
+            "posting", name, "posting.message_id is not what its mail is a copy of"
+        )
     for table in (schema.trailer, schema.dependency):
         counted = (
             select(table.c.message_id)
@@ -193,11 +201,11 @@ def postings(connection: Connection) -> Iterator[Fault]:
             .having(func.count() != func.max(table.c.position) + 1)
         )
         gaps = connection.execute(counted).scalars().all()
-        for name in messages.keys(connection, gaps).values():
-            yield Fault("message", name, f"{table.name} is missing in between")
+        for name in messages.read_keys(connection, gaps).values():
+            yield ConsistencyFault("message", name, f"{table.name} is missing in between")
 
 
-def vouching(connection: Connection) -> Iterator[Fault]:
+def check_authentication(connection: Connection) -> Iterator[ConsistencyFault]:
     """What vouches for a sender can be read, has no gaps, and is of mail that DNS was asked for."""
     copy = schema.copy.c
     asked = set(connection.execute(select(copy.mail_id).where(copy.asked)).scalars())
@@ -205,7 +213,7 @@ def vouching(connection: Connection) -> Iterator[Fault]:
         ids = connection.execute(select(table.c.mail_id).distinct()).scalars()
         for mail_id in sorted(set(ids) - asked):
             what = f"{table.name}, though DNS was not asked for it"
-            yield Fault("vouching", f"mail {mail_id}", what)
+            yield ConsistencyFault("vouching", f"mail {mail_id}", what)
     for table, number in (
         (schema.verdict, schema.verdict.c.number),
         (schema.auth_result, schema.auth_result.c.position),
@@ -216,25 +224,29 @@ def vouching(connection: Connection) -> Iterator[Fault]:
             .having(func.count() != func.max(number) + 1)
         )
         for mail_id in connection.execute(gaps).scalars():
-            yield Fault("vouching", f"mail {mail_id}", f"{table.name} is missing in between")
+            yield ConsistencyFault(
+                "vouching", f"mail {mail_id}", f"{table.name} is missing in between"
+            )
     results = select(schema.auth_result.c.mail_id).distinct()
     for some in _batches(sorted(asked | set(connection.execute(results).scalars()))):
         if not _readable(connection, some):
             for mail_id in some:
                 if not _readable(connection, [mail_id]):
-                    yield Fault("vouching", f"mail {mail_id}", "what is stored cannot be read")
+                    yield ConsistencyFault(
+                        "vouching", f"mail {mail_id}", "what is stored cannot be read"
+                    )
 
 
 def _readable(connection: Connection, mail_ids: list[int]) -> bool:
     try:
         read_keys(connection, mail_ids)
-        read_vouching(connection, mail_ids)
+        read_stored_authentication(connection, mail_ids)
     except (ValueError, TypeError, LookupError):
         return False
     return True
 
 
-def check_messages(connection: Connection) -> Iterator[tuple[Fault, int | None]]:
+def check_messages(connection: Connection) -> Iterator[tuple[ConsistencyFault, int | None]]:
     """Each message's columns agree with its facts, it has a body, and its ids are nodes of its
     thread. With a fault, the row's id where its facts cannot be read at all."""
     ids = connection.execute(select(schema.message.c.id)).scalars().all()
@@ -249,15 +261,18 @@ def check_messages(connection: Connection) -> Iterator[tuple[Fault, int | None]]
         for row in snapshot.message_rows(connection, (), some):
             name = key_of(row.msgid, row.variant)
             if row.id not in bodies:
-                yield Fault("message", name, "body is missing"), None
+                yield ConsistencyFault("message", name, "body is missing"), None
             try:
-                facts = load(row.facts, msgid=row.msgid, variant=row.variant, date=row.date)
+                facts = load_facts(row.facts, msgid=row.msgid, variant=row.variant, date=row.date)
             except (ValueError, TypeError, LookupError, AttributeError):
-                yield Fault("message", name, "message.facts cannot be read"), row.id
+                yield ConsistencyFault("message", name, "message.facts cannot be read"), row.id
                 continue
             known.append((row, facts))
             for column in _disagreeing(row, facts):
-                yield Fault("message", name, f"{column} disagrees with message.facts"), None
+                yield (
+                    ConsistencyFault("message", name, f"{column} disagrees with message.facts"),
+                    None,
+                )
         for fault in _nodes(connection, known):
             yield fault, None
 
@@ -273,28 +288,32 @@ def _disagreeing(row: Any, facts: Facts) -> Iterator[str]:
         yield "person.email"
 
 
-def _nodes(connection: Connection, known: Sequence[tuple[Any, Facts]]) -> Iterator[Fault]:
-    threads = Threads(connection, [(facts.msgid, *facts.parents) for _, facts in known])
+def _nodes(
+    connection: Connection, known: Sequence[tuple[Any, Facts]]
+) -> Iterator[ConsistencyFault]:
+    threads = ThreadNodes(connection, [(facts.msgid, *facts.parents) for _, facts in known])
     for row, facts in known:
         name = key_of(row.msgid, row.variant)
         thread_id, missing, astray = threads.of((facts.msgid, *facts.parents), row.thread_id)
         if thread_id != row.thread_id:
-            yield Fault("thread", name, "message.thread_id is not the thread of its ids")
+            yield ConsistencyFault("thread", name, "message.thread_id is not the thread of its ids")
         for msgid in missing:
-            yield Fault("thread", msgid, "thread_node is missing")
+            yield ConsistencyFault("thread", msgid, "thread_node is missing")
         for msgid in astray:
-            yield Fault("thread", msgid, "thread_node is in another thread")
+            yield ConsistencyFault("thread", msgid, "thread_node is in another thread")
 
 
-def needless_series(connection: Connection, sound: Collection[int]) -> Iterator[Fault]:
+def check_needless_series(
+    connection: Connection, sound: Collection[int]
+) -> Iterator[ConsistencyFault]:
     """Series that no arrangement has. `sound`: the ids of those that one has."""
     series = schema.series.c
     for row in connection.execute(select(series.id, series.key)):
         if row.id not in sound:
-            yield Fault("series", row.key, "series that no message makes")
+            yield ConsistencyFault("series", row.key, "series that no message makes")
 
 
-def counts(connection: Connection) -> dict[str, int]:
+def count_rows(connection: Connection) -> dict[str, int]:
     """How many mails, messages, series and lists there are, and mails that wait."""
     tables = {"mails": schema.mail, "messages": schema.message, "series": schema.series}
     found = {
@@ -306,7 +325,7 @@ def counts(connection: Connection) -> dict[str, int]:
     return found | {"waiting": connection.execute(query).scalar_one()}
 
 
-def list_ids(connection: Connection) -> set[str]:
+def read_list_ids(connection: Connection) -> set[str]:
     """The lists that mail came through."""
     return set(connection.execute(select(schema.list_.c.list_id)).scalars())
 

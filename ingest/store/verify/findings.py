@@ -7,7 +7,7 @@ from enum import StrEnum
 from ingest.frozen import frozen
 
 
-class Verdict(StrEnum):
+class FindingKind(StrEnum):
     """Stored, printed and counted: add, do not rename."""
 
     MISSING = "missing"  # it should be there
@@ -20,5 +20,5 @@ class Finding:
     """`name`: of the message that it is about. `what`: a table, or columns as `table.column`."""
 
     name: str
-    verdict: Verdict
+    verdict: FindingKind
     what: str

@@ -23,14 +23,14 @@ from ingest.series.arrange import Place
 from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.verify import snapshot
-from ingest.store.verify.findings import Finding, Verdict
+from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.shared_rows import SharedRows
-from ingest.store.verify.thread_nodes import Threads
+from ingest.store.verify.thread_nodes import ThreadNodes
 from ingest.store.write.arrange import Node
 from ingest.store.write.authentication import result_rows, verdict_rows
-from ingest.store.write.copies import Copy, Settled, settle
+from ingest.store.write.copies import Copy, CopyGroup, group_copies
 from ingest.store.write.message_rows import _cover_row, _message_row, _patch_row
-from ingest.trust.signatures.verdict import Kind
+from ingest.trust.signatures.verdict import SignatureKind
 
 # What the message's place decides, or people; `id` finds the row.
 _BY_PLACE = {"id", "person_id", "outcome"}
@@ -55,10 +55,10 @@ class _Batch:
     dependencies: Mapping[int, Mapping[int, tuple[str, str]]]
     verdicts: Mapping[int, Mapping[int, Any]]  # by mail, by number
     auth_results: Mapping[int, Mapping[int, Any]]  # by mail, by position
-    threads: Threads
+    threads: ThreadNodes
 
 
-class Comparison:
+class RowAudit:
     """Findings of one pass over an archive, batch by batch."""
 
     def __init__(self, connection: Connection, derive: DeriveStored) -> None:
@@ -137,12 +137,12 @@ class Comparison:
             dependencies=_by_position((row, row.kind, row.target) for row in dependencies),
             verdicts=_by_mail(connection, schema.verdict, "number", derived),
             auth_results=_by_mail(connection, schema.auth_result, "position", derived),
-            threads=Threads(
+            threads=ThreadNodes(
                 connection, [(one.facts.msgid, *one.links) for one in derived.values()]
             ),
         )
 
-    def _settled(self, batch: _Batch) -> Iterator[tuple[str, Settled]]:
+    def _settled(self, batch: _Batch) -> Iterator[tuple[str, CopyGroup]]:
         """The messages that the mails are copies of, as `record` settles them, with copies
         that are not in the batch as they are stored."""
         row_of = {(row.msgid, row.fingerprint): row.id for row in batch.messages.values()}
@@ -165,7 +165,7 @@ class Comparison:
                     Copy(mail_id, row.fingerprint, copy.rank, copy.heard, row.id)
                 )
         for msgid, some in copies.items():
-            for settled in settle(some):
+            for settled in group_copies(some):
                 if any(copy.mail_id in batch.derived for copy in settled.copies):
                     yield msgid, settled
 
@@ -176,7 +176,7 @@ class Comparison:
         one = batch.derived[copy.mail_id]
         row = batch.copies.get(copy.mail_id)
         if row is None:
-            self._say(key, Verdict.MISSING, "copy")
+            self._say(key, FindingKind.MISSING, "copy")
         else:
             wanted: dict[str, Any] = {"rank": one.rank, "heard": one.heard}
             if row_id >= 0:
@@ -196,17 +196,17 @@ class Comparison:
         strange = {row.list_name for row in postings} - names - {None}
         for name in sorted(names - {row.list_name for row in postings}):
             if self.shared.has_list(name) or not (nameless or strange):
-                self._say(key, Verdict.MISSING, f"posting in {name}")
+                self._say(key, FindingKind.MISSING, f"posting in {name}")
             elif nameless:
-                self.shared.say("list", name, Verdict.MISSING, key)
+                self.shared.say("list", name, FindingKind.MISSING, key)
             else:
                 # The posting stands, and it is the list that has another name.
                 strange.pop()
-                self.shared.say("list", name, Verdict.ALTERED, key)
+                self.shared.say("list", name, FindingKind.ALTERED, key)
         for name in strange:
-            self._say(key, Verdict.ALTERED, f"posting in {name}, which it does not name")
+            self._say(key, FindingKind.ALTERED, f"posting in {name}, which it does not name")
         if any(row.message_id != row_id >= 0 for row in postings):
-            self._say(key, Verdict.ALTERED, "posting.message_id")
+            self._say(key, FindingKind.ALTERED, "posting.message_id")
 
     def _vouching(self, batch: _Batch, mail_id: int, key: str, copy: Any) -> None:
         """Compare what vouches for the sender."""
@@ -230,13 +230,13 @@ class Comparison:
     ) -> None:
         for number, columns in wanted.items():
             if number not in there:
-                self._say(key, Verdict.MISSING, f"{table} {number}")
+                self._say(key, FindingKind.MISSING, f"{table} {number}")
             elif _differ(columns, there[number]):
-                self._say(key, Verdict.ALTERED, f"{table} {number}")
+                self._say(key, FindingKind.ALTERED, f"{table} {number}")
         for number in sorted(there.keys() - wanted.keys()):
-            self._say(key, Verdict.ALTERED, f"{table} {number}, which it has not")
+            self._say(key, FindingKind.ALTERED, f"{table} {number}, which it has not")
 
-    def _message(self, batch: _Batch, settled: Settled, row_id: int, thread_id: int) -> None:
+    def _message(self, batch: _Batch, settled: CopyGroup, row_id: int, thread_id: int) -> None:
         row = batch.messages.get(row_id)
         one = batch.derived[settled.copies[0].mail_id]
         key = key_of(one.facts.msgid, settled.variant)
@@ -256,7 +256,7 @@ class Comparison:
             mail_id=settled.copies[0].mail_id,
         )
         if row is None:
-            self._say(key, Verdict.MISSING, "message")
+            self._say(key, FindingKind.MISSING, "message")
             same = False
         else:
             wanted = _message_row(node, {key: _place(one, row)})
@@ -264,7 +264,7 @@ class Comparison:
             same = self._alike(key, "message", row, columns)
             same &= self._outcome(key, one, row)
             if row.person_id != person_id:
-                self._say(key, Verdict.ALTERED, "message.person_id")
+                self._say(key, FindingKind.ALTERED, "message.person_id")
                 same = False
         if not same:
             self.mended[row_id] = replace(node, derived=None)
@@ -278,13 +278,13 @@ class Comparison:
         """What the mail alone says of its outcome: whether it takes part."""
         if (one.ignored is not None) == (row.outcome == "ignored"):
             return True
-        self._say(key, Verdict.ALTERED, "message.outcome")
+        self._say(key, FindingKind.ALTERED, "message.outcome")
         return False
 
     def _parts(self, batch: _Batch, key: str, row_id: int, one: Derived) -> None:
         body = batch.bodies.get(row_id)
         if body is None:
-            self._say(key, Verdict.MISSING, "body")
+            self._say(key, FindingKind.MISSING, "body")
         else:
             self._alike(key, "body", body, {"content": one.content, "diff": one.diff})
         self._listed(
@@ -309,18 +309,18 @@ class Comparison:
     ) -> None:
         for position, pair in enumerate(wanted):
             if position not in there:
-                self._say(key, Verdict.MISSING, f"{table} {position}")
+                self._say(key, FindingKind.MISSING, f"{table} {position}")
             elif there[position] != pair:
-                self._say(key, Verdict.ALTERED, f"{table} {position}")
+                self._say(key, FindingKind.ALTERED, f"{table} {position}")
         for position in sorted(there.keys() - set(range(len(wanted)))):
-            self._say(key, Verdict.ALTERED, f"{table} {position}, which it has not")
+            self._say(key, FindingKind.ALTERED, f"{table} {position}, which it has not")
 
     def _thread(self, batch: _Batch, key: str, one: Derived, row: Any) -> int:
         """The thread that it is in; what is said of nodes is kept by their id."""
         links = (one.facts.msgid, *one.links)
         thread_id, missing, altered = batch.threads.of(links, row.thread_id if row else None)
         self.threads.add(thread_id)
-        for verdict, ids in ((Verdict.MISSING, missing), (Verdict.ALTERED, altered)):
+        for verdict, ids in ((FindingKind.MISSING, missing), (FindingKind.ALTERED, altered)):
             for msgid in ids:
                 self.shared.say("thread_node", msgid, verdict, key)
         return thread_id
@@ -328,10 +328,10 @@ class Comparison:
     def _alike(self, key: str, table: str, row: Any, wanted: Mapping[str, Any]) -> bool:
         columns = sorted(name for name, value in wanted.items() if getattr(row, name) != value)
         for column in columns:
-            self._say(key, Verdict.ALTERED, f"{table}.{column}")
+            self._say(key, FindingKind.ALTERED, f"{table}.{column}")
         return not columns
 
-    def _say(self, key: str, verdict: Verdict, what: str) -> None:
+    def _say(self, key: str, verdict: FindingKind, what: str) -> None:
         self.found.add(Finding(key, verdict, what))
 
 
@@ -347,7 +347,7 @@ def _by_mail(
 def _differ(wanted: Mapping[str, Any], row: Any) -> bool:
     """Whether a stored row is not what it should be. Of a developer's signature only that it is
     there: what the keyrings said then is not what they say now."""
-    columns = ("kind",) if wanted.get("kind") == Kind.PATATT.value else tuple(wanted)
+    columns = ("kind",) if wanted.get("kind") == SignatureKind.PATATT.value else tuple(wanted)
     return any(getattr(row, column) != wanted[column] for column in columns)
 
 

@@ -15,7 +15,7 @@ from sqlalchemy import Connection
 from ingest.model import Derived
 from ingest.store import schema
 from ingest.store.verify import snapshot
-from ingest.store.verify.findings import Finding, Verdict
+from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.write.people import _name_rank, link_name
 
 
@@ -30,7 +30,7 @@ class SharedRows:
     """What is found about them, and what the mails so far say that they should hold."""
 
     def __init__(self) -> None:
-        self._said: dict[tuple[str, str, Verdict], _Served] = {}
+        self._said: dict[tuple[str, str, FindingKind], _Served] = {}
         self._people: dict[str, Any] = {}
         self._lists: dict[str, Any] = {}
         self._ranks: dict[str, tuple[int, str, str]] = {}  # row, rank stored, rank seen
@@ -52,7 +52,7 @@ class SharedRows:
         for row in snapshot.rows_where(connection, schema.list_, "list_id", names):
             self._lists[row.list_id] = row
 
-    def say(self, table: str, row: str, verdict: Verdict, name: str) -> None:
+    def say(self, table: str, row: str, verdict: FindingKind, name: str) -> None:
         """Note that a row that serves message `name` is not as it should be."""
         served = self._said.get((table, row, verdict))
         if served is None:
@@ -79,7 +79,7 @@ class SharedRows:
         email = one.facts.sender
         row = self._people.get(email)
         if row is None:
-            verdict = Verdict.MISSING if stored_email is None else Verdict.ALTERED
+            verdict = FindingKind.MISSING if stored_email is None else FindingKind.ALTERED
             self.say("person", email, verdict, name)
             return
         rank = _name_rank(one)
@@ -113,7 +113,7 @@ class SharedRows:
             else:
                 yield _finding(served, verdict, f"{table} {row}")
         for email in self._misnamed:
-            yield _finding(self._served[email], Verdict.ALTERED, f"person {email} (name)")
+            yield _finding(self._served[email], FindingKind.ALTERED, f"person {email} (name)")
         yield from self._name_ranks(connection, mail_ids)
         yield from self._list_columns(connection, mail_ids)
 
@@ -123,7 +123,7 @@ class SharedRows:
         for email, (row_id, there, seen) in self._ranks.items():
             if there < seen or (there > seen and row_id not in explained):
                 what = f"person {email} (name_rank)"
-                yield _finding(self._served[email], Verdict.ALTERED, what)
+                yield _finding(self._served[email], FindingKind.ALTERED, what)
 
     def _list_columns(self, connection: Connection, mail_ids: Collection[int]) -> Iterator[Finding]:
         above = {one for one, row in self._lists.items() if row.email > self._emails.get(one, "")}
@@ -134,12 +134,12 @@ class SharedRows:
                 continue
             if row.email < seen or (row.email > seen and list_id not in explained):
                 what = f"list {list_id} (email)"
-                yield _finding(self._served[list_id], Verdict.ALTERED, what)
+                yield _finding(self._served[list_id], FindingKind.ALTERED, what)
             if row.link_name != link_name(list_id):
                 what = f"list {list_id} (link_name)"
-                yield _finding(self._served[list_id], Verdict.ALTERED, what)
+                yield _finding(self._served[list_id], FindingKind.ALTERED, what)
 
 
-def _finding(served: _Served, verdict: Verdict, what: str) -> Finding:
+def _finding(served: _Served, verdict: FindingKind, what: str) -> Finding:
     many = "" if served.count == 1 else f", which serves {served.count} mails"
     return Finding(served.first, verdict, f"{what}{many}")

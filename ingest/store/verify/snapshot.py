@@ -35,7 +35,7 @@ from ingest.trust.signatures.dns_answer import Keys
 
 
 @contextmanager
-def snapshot(engine: Engine) -> Iterator[Connection]:
+def open_snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection that sees the store as it is now, whatever is written meanwhile: what is
     compared in several queries must come from one state."""
     with engine.connect() as connection:
@@ -74,7 +74,7 @@ _TIME = "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0
 class StoredMail:
     """A mail's row, unpacked. `raw`: None where it is damaged, `damage` says how; `flaws`: None
     where they are no defects. `waiting`: it is pending, `reason` says why it was set aside, if it
-    was. `keys`: what DNS said, None where it was not asked; `readable`: whether that can be read.
+    was. `keys`: what DNS said, None where it was not asked; `read_raw`: whether that can be read.
     """
 
     mail_id: int
@@ -93,7 +93,7 @@ class StoredMail:
     readable: bool
 
 
-def mails(
+def stored_mails(
     connection: Connection, keys: Collection[bytes] | Collection[int], *, column: str = "sha256"
 ) -> Iterator[StoredMail]:
     """The mails with these SHA-256 or, by `column`, these ids."""
@@ -159,7 +159,7 @@ def _flaws(text: str) -> tuple[Defect, ...] | None:
 
 
 @frozen
-class Holder:
+class IdHolder:
     """A message under a Message-ID and one of its copies. `lost`: the copy's mail has no row."""
 
     message_id: int
@@ -168,7 +168,7 @@ class Holder:
     lost: bool
 
 
-def holders(connection: Connection, msgids: Iterable[str]) -> dict[str, list[Holder]]:
+def id_holders(connection: Connection, msgids: Iterable[str]) -> dict[str, list[IdHolder]]:
     """What the store has under these Message-IDs, whatever bytes it has of it."""
     message, copy, mail = schema.message, schema.copy, schema.mail
     query = select(
@@ -178,11 +178,11 @@ def holders(connection: Connection, msgids: Iterable[str]) -> dict[str, list[Hol
             mail, mail.c.id == copy.c.mail_id
         )
     )
-    found: dict[str, list[Holder]] = defaultdict(list)
+    found: dict[str, list[IdHolder]] = defaultdict(list)
     for some in chunks(msgids):
         for row in connection.execute(query.where(message.c.msgid.in_(some))):
             lost = row.mail_id is not None and row.mail is None
-            found[row.msgid].append(Holder(row.id, row.mail_id, row.rank, lost))
+            found[row.msgid].append(IdHolder(row.id, row.mail_id, row.rank, lost))
     return found
 
 

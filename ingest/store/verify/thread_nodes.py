@@ -16,7 +16,7 @@ from ingest.store import schema
 from ingest.store.verify.snapshot import rows_where
 
 
-class Threads:
+class ThreadNodes:
     """The stored threads of some ids."""
 
     def __init__(self, connection: Connection, named: Iterable[Sequence[str]]) -> None:

@@ -18,11 +18,11 @@ from sqlalchemy import Connection, select
 from ingest.frozen import frozen
 from ingest.model import Derived
 from ingest.series.arrange import Arrangement, Place, arrange
-from ingest.series.facts import BUCKET_GAP, Facts, bucket, load
+from ingest.series.facts import BUCKET_GAP, Facts, bucket, load_facts
 from ingest.store import schema
 from ingest.store.sql import chunks, is_any
-from ingest.store.write.reachable import reach
-from ingest.store.write.threads import Sets
+from ingest.store.write.reachable import find_reachable
+from ingest.store.write.threads import DisjointSets
 
 # Sets that are loaded and arranged in one step where all of them are.
 _SETS = 500
@@ -58,7 +58,7 @@ class Arranged:
         return [node.message_id for node in self.nodes.values()]
 
 
-def arrange_around(
+def arrange_touched(
     connection: Connection, fresh: Sequence[Node], threads: set[int], *, gone: set[int]
 ) -> Arranged:
     """Load the sets that these threads are in, and arrange each by itself.
@@ -72,7 +72,7 @@ def arrange_around(
         for node in fresh
         if not node.ignored and (key := bucket(node.facts)) is not None and node.facts.date
     ]
-    touched = reach(
+    touched = find_reachable(
         connection,
         threads | {thread for thread, _, _ in before},
         near + [(key, date) for _, key, date in before if key is not None and date is not None],
@@ -88,7 +88,7 @@ def arrange_around(
         key = None if node.ignored else bucket(node.facts)
         if key is not None and node.facts.date is not None:
             buckets[key].append((node.facts.date, node.thread_id))
-    return _arrange_sets(connection, nodes, Sets(), buckets)
+    return _arrange_sets(connection, nodes, DisjointSets(), buckets)
 
 
 def arrange_stored(
@@ -111,7 +111,7 @@ def arrange_stored(
         own = bucket(node.facts) if node is not None and not node.ignored else None
         if node is not None and own is not None and node.facts.date is not None:
             buckets[own].append((node.facts.date, node.thread_id))
-    sets = Sets()
+    sets = DisjointSets()
     _join_near(sets, buckets)
     every = set(connection.execute(select(schema.message.c.thread_id).distinct()).scalars())
     by_thread: dict[int, list[Node]] = defaultdict(list)
@@ -140,7 +140,7 @@ def _bucketed(connection: Connection) -> Iterator[tuple[int, int, datetime, int]
         yield row.id, row.bucket, row.date, row.thread_id
 
 
-def _join_near(sets: Sets, buckets: Mapping[int, list[tuple[datetime, int]]]) -> None:
+def _join_near(sets: DisjointSets, buckets: Mapping[int, list[tuple[datetime, int]]]) -> None:
     for members in buckets.values():
         members.sort()
         for (date, thread), (next_date, next_thread) in pairwise(members):
@@ -151,7 +151,7 @@ def _join_near(sets: Sets, buckets: Mapping[int, list[tuple[datetime, int]]]) ->
 def _arrange_sets(
     connection: Connection,
     nodes: Sequence[Node],
-    sets: Sets,
+    sets: DisjointSets,
     buckets: Mapping[int, list[tuple[datetime, int]]],
 ) -> Arranged:
     """Arrange each set of messages by itself, as operators have pinned it."""
@@ -220,7 +220,9 @@ def _load(
                     message_id=row.id,
                     thread_id=row.thread_id,
                     variant=row.variant,
-                    facts=load(row.facts, msgid=row.msgid, variant=row.variant, date=row.date),
+                    facts=load_facts(
+                        row.facts, msgid=row.msgid, variant=row.variant, date=row.date
+                    ),
                     person_id=row.person_id,
                     outcome=row.outcome,
                     reason=row.reason,

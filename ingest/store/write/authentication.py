@@ -19,7 +19,7 @@ from ingest.frozen import frozen
 from ingest.model import Derived
 from ingest.store import schema
 from ingest.store.schema import storable
-from ingest.store.sql import change, chunks, is_any
+from ingest.store.sql import chunks, compare_rows, is_any
 from ingest.trust.authres import AuthResults, MethodResult, Property
 from ingest.trust.signatures.dns_answer import (
     Answer,
@@ -31,7 +31,14 @@ from ingest.trust.signatures.dns_answer import (
     keys_of,
     kind,
 )
-from ingest.trust.signatures.verdict import Alignment, Coverage, Kind, Reason, Result, Verdict
+from ingest.trust.signatures.verdict import (
+    Alignment,
+    Coverage,
+    Result,
+    SignatureKind,
+    Verdict,
+    VerdictReason,
+)
 
 _TABLES = (schema.answer, schema.verdict, schema.auth_result)
 
@@ -39,7 +46,7 @@ _TABLES = (schema.answer, schema.verdict, schema.auth_result)
 # --- writing ----------------------------------------------------------------------------------
 
 
-def write_vouching(
+def write_authentication(
     connection: Connection, derived: Mapping[int, Derived], *, known: Collection[int]
 ) -> None:
     """Make what is stored of these mails (by id) what was derived of them. `known`: those
@@ -52,7 +59,7 @@ def write_vouching(
     # Of what is to be inserted too: where damage has taken the copy, it is there already.
     stored = set(known).union(*({row["mail_id"] for row in some} for some in rows.values()))
     for table, wanted in rows.items():
-        change(connection, table, "mail_id", stored, wanted).write(connection)
+        compare_rows(connection, table, "mail_id", stored, wanted).write(connection)
 
 
 def answer_rows(mail_id: int, one: Derived) -> list[dict[str, Any]]:
@@ -148,7 +155,7 @@ def _answer(row: Any) -> Answer:
 
 
 @frozen
-class Stored:
+class StoredAuthentication:
     """What is stored of a mail. `asked`: whether DNS was, else `verdicts` says nothing."""
 
     asked: bool
@@ -157,10 +164,12 @@ class Stored:
     auth_results: tuple[AuthResults, ...]
 
 
-def read_vouching(connection: Connection, mail_ids: Iterable[int]) -> dict[int, Stored]:
+def read_stored_authentication(
+    connection: Connection, mail_ids: Iterable[int]
+) -> dict[int, StoredAuthentication]:
     """What is stored of these mails, by id; of those that have been derived."""
     copy, verdict, result = schema.copy.c, schema.verdict.c, schema.auth_result.c
-    found: dict[int, Stored] = {}
+    found: dict[int, StoredAuthentication] = {}
     for some in chunks(mail_ids):
         verdicts: dict[int, list[Verdict]] = defaultdict(list)
         query = select(schema.verdict).where(is_any(verdict.mail_id, some))
@@ -172,7 +181,7 @@ def read_vouching(connection: Connection, mail_ids: Iterable[int]) -> dict[int, 
             results[row.mail_id].append(row)
         columns = select(copy.mail_id, copy.asked, copy.chain)
         for row in connection.execute(columns.where(is_any(copy.mail_id, some))):
-            found[row.mail_id] = Stored(
+            found[row.mail_id] = StoredAuthentication(
                 row.asked,
                 Result(row.chain) if row.chain is not None else None,
                 tuple(verdicts[row.mail_id]),
@@ -183,10 +192,10 @@ def read_vouching(connection: Connection, mail_ids: Iterable[int]) -> dict[int, 
 
 def _verdict(row: Any) -> Verdict:
     return Verdict(
-        Kind(row.kind),
+        SignatureKind(row.kind),
         row.position,
         Result(row.result),
-        Reason(row.reason),
+        VerdictReason(row.reason),
         domain=row.domain,
         selector=row.selector,
         identity=row.identity,

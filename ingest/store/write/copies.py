@@ -28,7 +28,7 @@ class Copy:
 
 
 @frozen
-class Settled:
+class CopyGroup:
     """One message: its copies, the best first. `message_id` None: there is no row yet.
 
     `variant`: '' for the message that the id belongs to, else what tells it apart.
@@ -40,7 +40,7 @@ class Settled:
     message_id: int | None
 
 
-def settle(copies: Iterable[Copy]) -> list[Settled]:
+def group_copies(copies: Iterable[Copy]) -> list[CopyGroup]:
     """The messages among the mails that share one Message-ID.
 
     Mails with one fingerprint are copies of one message. Where there are several fingerprints
@@ -67,7 +67,7 @@ def settle(copies: Iterable[Copy]) -> list[Settled]:
         if row is not None:
             claimed.add(row)
         settled.append(
-            Settled(
+            CopyGroup(
                 variant=fingerprint[:VARIANT_LENGTH] if place else "",
                 fingerprint=fingerprint,
                 copies=tuple(group),

@@ -5,7 +5,7 @@ no surprises: `arrange` would move nothing else, so the thread, which may be tho
 messages long, need not be loaded. What is decided here must be what `arrange` decides; where
 one message of a thread is not such a leaf, all of that thread's go the whole way.
 
-Input: new messages and how they were linked. Output: `Leaves`, or none. The conditions, and why
+Input: new messages and how they were linked. Output: `FastPath`, or none. The conditions, and why
 each is needed, stand beside them.
 """
 
@@ -18,20 +18,20 @@ from dataclasses import dataclass, field
 from sqlalchemy import Connection, bindparam, select, update
 
 from ingest.frozen import frozen
-from ingest.mail.msgid import original
+from ingest.mail.msgid import original_id
 from ingest.series.arrange import Place
 from ingest.series.draft import Rule
-from ingest.series.facts import Kind
+from ingest.series.facts import MessageKind
 from ingest.series.supersede import patch_traces
 from ingest.store import schema
 from ingest.store.sql import chunks, insert_new_pairs, insert_rows, is_any
 from ingest.store.write.arrange import Arranged, Node
-from ingest.store.write.reachable import reach, unthreaded
-from ingest.store.write.threads import Linked
+from ingest.store.write.reachable import find_reachable, read_unthreaded
+from ingest.store.write.threads import LinkedThreads
 
 
 @frozen
-class Joining:
+class SeriesJoin:
     """A patch that joins a series: the message that it answers is the evidence."""
 
     node: Node
@@ -40,16 +40,16 @@ class Joining:
 
 
 @frozen
-class Leaves:
+class FastPath:
     """`threads`: the threads that are done with this; `arranged`: their new messages and what
     these speak to; `joining`: the patches among them."""
 
     threads: frozenset[int]
     arranged: Arranged
-    joining: tuple[Joining, ...]
+    joining: tuple[SeriesJoin, ...]
 
     @classmethod
-    def none(cls) -> Leaves:
+    def none(cls) -> FastPath:
         return cls(frozenset(), Arranged({}, {}, ()), ())
 
 
@@ -75,11 +75,13 @@ class _Series:
     taken: set[tuple[int, int]] = field(default_factory=set)
 
 
-def find_leaves(connection: Connection, fresh: Sequence[Node], linked: Linked) -> Leaves:
+def find_fast_path(
+    connection: Connection, fresh: Sequence[Node], linked: LinkedThreads
+) -> FastPath:
     """The threads among these in which every new message is a leaf."""
     by_thread = _candidates(fresh, linked)
     if not by_thread:
-        return Leaves.none()
+        return FastPath.none()
     nodes = [node for some in by_thread.values() for node in some]
     known = _known(connection, {one for node in nodes for one in node.facts.parents})
     pinned = _pinned(connection, [node.facts.key for node in nodes])
@@ -87,15 +89,15 @@ def find_leaves(connection: Connection, fresh: Sequence[Node], linked: Linked) -
         connection, {above.series_id for above in known.values() if above is not None}
     )
     _mark_taken(connection, series, nodes)
-    reaching = {thread for thread, _, _ in unthreaded(connection, by_thread)}
+    reaching = {thread for thread, _, _ in read_unthreaded(connection, by_thread)}
     places: dict[str, Place] = {}
-    joining: list[Joining] = []
+    joining: list[SeriesJoin] = []
     stubs: dict[str, Node] = {}
     done: set[int] = set()
     for thread, some in by_thread.items():
         placed = _place(some, dict(known), series, pinned)
         if placed is None or (
-            thread in reaching and reach(connection, {thread}, []).threads != {thread}
+            thread in reaching and find_reachable(connection, {thread}, []).threads != {thread}
         ):
             continue
         done.add(thread)
@@ -108,10 +110,10 @@ def find_leaves(connection: Connection, fresh: Sequence[Node], linked: Linked) -
     mine = {node.facts.key: node for node in nodes if node.thread_id in done}
     for key in stubs.keys() - mine.keys():
         places[key] = Place("stands", stubs[key].reason)
-    return Leaves(frozenset(done), Arranged({**stubs, **mine}, places, ()), tuple(joining))
+    return FastPath(frozenset(done), Arranged({**stubs, **mine}, places, ()), tuple(joining))
 
 
-def _candidates(fresh: Sequence[Node], linked: Linked) -> dict[int, list[Node]]:
+def _candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, list[Node]]:
     """Threads in which each new message is new indeed (no row, no other copy, no variant), has
     been named by nobody (an answer to it would be linked anew, as it would by an id that it had
     before), and joins no threads."""
@@ -128,8 +130,8 @@ def _candidates(fresh: Sequence[Node], linked: Linked) -> dict[int, list[Node]]:
             or copies[facts.msgid] > 1
             or facts.msgid not in linked.new
             or not facts.parents
-            or original(facts.msgid) is not None
-            or (facts.piece and (facts.kind is not Kind.PATCH or facts.total is None))
+            or original_id(facts.msgid) is not None
+            or (facts.piece and (facts.kind is not MessageKind.PATCH or facts.total is None))
             or (facts.reply and facts.piece)
         ):
             spoilt.add(node.thread_id)
@@ -141,9 +143,9 @@ def _place(
     above: dict[str, _Above | None],
     series: dict[int, _Series],
     pinned: set[str],
-) -> list[tuple[Node, Place, int | None, Joining | None]] | None:
+) -> list[tuple[Node, Place, int | None, SeriesJoin | None]] | None:
     """A place for each, parents first; None where one of them is no leaf."""
-    placed: list[tuple[Node, Place, int | None, Joining | None]] = []
+    placed: list[tuple[Node, Place, int | None, SeriesJoin | None]] = []
     waiting = {node.facts.msgid: node for node in nodes}
     order = sorted(nodes, key=lambda node: (node.facts.when, node.facts.key))
     while order:
@@ -166,7 +168,7 @@ def _place(
                 if not _joins(node, answered, series):
                     return None
                 assert answered.series_id is not None
-                joins = Joining(node, answered.series_id, answered.key)
+                joins = SeriesJoin(node, answered.series_id, answered.key)
                 place, row_id = Place("patch", None), None
                 speaks_to: tuple[str, int] | None = (facts.key, node.message_id)
             elif answered.speaks_to is not None:
@@ -239,7 +241,7 @@ def _known(connection: Connection, msgids: Iterable[str]) -> dict[str, _Above | 
                 speaks_to = (row.parent_msgid, row.parent_id)
             found[row.msgid] = _Above(
                 row.msgid,
-                row.kind in (Kind.PATCH, Kind.COVER, Kind.PULL),
+                row.kind in (MessageKind.PATCH, MessageKind.COVER, MessageKind.PULL),
                 speaks_to,
                 row.series_id,
             )
@@ -309,7 +311,7 @@ def _stub(node: Node, row_id: int) -> Node:
     )
 
 
-def write_leaves(connection: Connection, leaves: Leaves) -> None:
+def write_fast_path(connection: Connection, leaves: FastPath) -> None:
     """The memberships of the patches that joined series, and the series' counts."""
     insert_rows(
         connection,

@@ -10,9 +10,9 @@ from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
 from ingest.model import Derived
 from ingest.series.arrange import Place
-from ingest.series.facts import bucket, dump
+from ingest.series.facts import bucket, dump_facts
 from ingest.store import schema
-from ingest.store.sql import change, chunks, insert_rows, is_any
+from ingest.store.sql import chunks, compare_rows, insert_rows, is_any
 from ingest.store.write.arrange import Arranged, Node
 
 _RECORDS = (schema.patch, schema.cover, schema.comment)
@@ -38,11 +38,11 @@ def write_messages(connection: Connection, arranged: Arranged) -> None:
         ):
             moved.append(node)
     changes = [
-        change(connection, table, "message_id", _ids([*replaced, *moved]), some)
+        compare_rows(connection, table, "message_id", _ids([*replaced, *moved]), some)
         for table, some in _record_rows((*new, *replaced, *moved), arranged).items()
     ]
     changes += [
-        change(connection, table, "message_id", _ids(replaced), some)
+        compare_rows(connection, table, "message_id", _ids(replaced), some)
         for table, some in _part_rows((*new, *replaced)).items()
     ]
     # A record hangs on its message's outcome: it goes before that changes, and comes after.
@@ -51,7 +51,7 @@ def write_messages(connection: Connection, arranged: Arranged) -> None:
     places = arranged.places
     insert_rows(connection, schema.message, [_message_row(one, places) for one in new])
     wanted = [_message_row(one, places) for one in replaced]
-    _update(connection, change(connection, schema.message, "id", _ids(replaced), wanted).rows)
+    _update(connection, compare_rows(connection, schema.message, "id", _ids(replaced), wanted).rows)
     _update(
         connection,
         [
@@ -67,7 +67,7 @@ def write_messages(connection: Connection, arranged: Arranged) -> None:
         one.insert(connection)
 
 
-def forget(connection: Connection, message_ids: set[int]) -> set[int]:
+def delete_messages(connection: Connection, message_ids: set[int]) -> set[int]:
     """Delete the rows of messages that no mail is a copy of any more. Returns the series that
     they were in."""
     _drop_records(connection, message_ids)
@@ -111,7 +111,7 @@ def _message_row(node: Node, places: dict[str, Place]) -> dict[str, Any]:
         "outcome": place.outcome,
         "reason": _reason(node, place),
         "defects": ",".join(one.defects),
-        "facts": dump(facts),
+        "facts": dump_facts(facts),
         "rewriting": one.rewriting,
         "undone": one.undone,
     }

@@ -25,7 +25,7 @@ from ingest.mail.message import Address, ListName
 from ingest.model import Derived
 from ingest.store import schema
 from ingest.store.sql import allocate, chunks, insert_new, is_any
-from ingest.trust.from_munging import Rewriting, suspect
+from ingest.trust.from_munging import MungingStyle, looks_munged
 
 
 def upsert_people(connection: Connection, derived: Iterable[Derived]) -> Mapping[str, int]:
@@ -123,15 +123,15 @@ def upsert_lists(connection: Connection, derived: Iterable[Derived]) -> Mapping[
 
 
 @frozen
-class Suspect:
+class ListLikePerson:
     """A stored person who looks like a list or a relay after all, and how much mail is theirs."""
 
     person: Address
-    rewriting: Rewriting
+    rewriting: MungingStyle
     messages: int
 
 
-def suspects(connection: Connection) -> list[Suspect]:
+def find_list_like_people(connection: Connection) -> list[ListLikePerson]:
     """The submitters that still look like a list, those with the most mail first."""
     list_, person = schema.list_.c, schema.person.c
     lists: set[str] = set()
@@ -145,9 +145,9 @@ def suspects(connection: Connection) -> list[Suspect]:
     found = []
     for row in connection.execute(query):
         who = Address(row.name, row.email)
-        rewriting = suspect(who, lists)
+        rewriting = looks_munged(who, lists)
         if rewriting is not None:
-            found.append(Suspect(who, rewriting, row.messages))
+            found.append(ListLikePerson(who, rewriting, row.messages))
     return sorted(found, key=lambda one: (-one.messages, one.person.email))
 
 

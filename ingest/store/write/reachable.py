@@ -18,31 +18,33 @@ from ingest.series.facts import BUCKET_GAP
 from ingest.store import schema
 from ingest.store.sql import chunks, is_any
 
-Near = Sequence[tuple[int, datetime]]
+NearPieces = Sequence[tuple[int, datetime]]
 
 
 @frozen
-class Reach:
+class ReachableThreads:
     """`buckets`: of the unthreaded pieces in these threads and of the new ones."""
 
     threads: set[int]
     buckets: set[int]
 
 
-def reach(connection: Connection, threads: set[int], near: Near) -> Reach:
+def find_reachable(connection: Connection, threads: set[int], near: NearPieces) -> ReachableThreads:
     """The threads to arrange together with these. Ends, since it only ever adds."""
     seen: set[int] = set()
     buckets = {key for key, _ in near}
     wanted = threads | threads_near(connection, near)
     while wanted:
         seen |= wanted
-        found = [(key, date) for _, key, date in unthreaded(connection, wanted)]
+        found = [(key, date) for _, key, date in read_unthreaded(connection, wanted)]
         buckets.update(key for key, _ in found)
         wanted = threads_near(connection, found) - seen
-    return Reach(seen, buckets)
+    return ReachableThreads(seen, buckets)
 
 
-def unthreaded(connection: Connection, threads: Iterable[int]) -> list[tuple[int, int, datetime]]:
+def read_unthreaded(
+    connection: Connection, threads: Iterable[int]
+) -> list[tuple[int, int, datetime]]:
     """The unthreaded pieces in these threads: thread, bucket and date. A thread without one reaches
     no other."""
     message = schema.message.c

@@ -17,22 +17,22 @@ from ingest.frozen import frozen
 from ingest.model import Derived
 from ingest.series.facts import key_of
 from ingest.store import schema
-from ingest.store.activity.overrides import hand_over
-from ingest.store.activity.sync import keep_up
+from ingest.store.activity.overrides import transfer_overrides
+from ingest.store.activity.sync import sync_overrides_and_events
 from ingest.store.locks import lock_sets
-from ingest.store.sql import change, chunks, is_any, look_up_by_keys
+from ingest.store.sql import chunks, compare_rows, is_any, look_up_by_keys
 from ingest.store.write import message_rows
-from ingest.store.write.arrange import Arranged, Node, arrange_around
-from ingest.store.write.authentication import write_vouching
-from ingest.store.write.copies import Copy, Settled, settle
-from ingest.store.write.fast_path import Leaves, find_leaves, write_leaves
+from ingest.store.write.arrange import Arranged, Node, arrange_touched
+from ingest.store.write.authentication import write_authentication
+from ingest.store.write.copies import Copy, CopyGroup, group_copies
+from ingest.store.write.fast_path import FastPath, find_fast_path, write_fast_path
 from ingest.store.write.people import upsert_lists, upsert_people
-from ingest.store.write.redirects import allocate_unused, leave, successors
+from ingest.store.write.redirects import add_redirects, allocate_unused, successors
 from ingest.store.write.series_rows import write_series
-from ingest.store.write.threads import Linked, link
+from ingest.store.write.threads import LinkedThreads, link_threads
 
 
-def record(
+def write_records(
     connection: Connection,
     items: Sequence[tuple[int, Derived]],
     *,
@@ -59,40 +59,40 @@ def record(
     if wanted:
         unlock()
         return wanted
-    linked = link(connection, [(one.facts.msgid, *one.links) for one in derived.values()])
+    linked = link_threads(connection, [(one.facts.msgid, *one.links) for one in derived.values()])
     people = upsert_people(connection, derived.values())
     lists = upsert_lists(connection, derived.values())
     _write_variants(connection, placed)
 
     fresh = [_node(one, linked.thread, people) for one in placed if one.derived is not None]
-    leaves = find_leaves(connection, fresh, linked) if not emptied else Leaves.none()
+    leaves = find_fast_path(connection, fresh, linked) if not emptied else FastPath.none()
     arranged = _arrange(connection, fresh, linked, leaves, emptied)
     if not leaves.threads.isdisjoint(node.thread_id for node in arranged.nodes.values()):
         # An unthreaded piece of the same batch has reached into a leaf's thread.
-        leaves = Leaves.none()
+        leaves = FastPath.none()
         arranged = _arrange(connection, fresh, linked, leaves, emptied)
     message_rows.write_messages(connection, leaves.arranged)
     message_rows.write_messages(connection, arranged)
     copies_before = _copies(connection, emptied)
     _write_copies(connection, placed, derived, lists)
-    write_vouching(connection, derived, known=known)
+    write_authentication(connection, derived, known=known)
     _hand_over(connection, copies_before, placed)
-    left = message_rows.forget(connection, emptied)
+    left = message_rows.delete_messages(connection, emptied)
     write_series(connection, arranged, left=left)
-    write_leaves(connection, leaves)
-    keep_up(connection, [*leaves.arranged.message_ids(), *arranged.message_ids()])
+    write_fast_path(connection, leaves)
+    sync_overrides_and_events(connection, [*leaves.arranged.message_ids(), *arranged.message_ids()])
     return set()
 
 
 def _arrange(
     connection: Connection,
     fresh: Sequence[Node],
-    linked: Linked,
-    leaves: Leaves,
+    linked: LinkedThreads,
+    leaves: FastPath,
     emptied: set[int],
 ) -> Arranged:
     """What is no leaf, with all that it can change."""
-    return arrange_around(
+    return arrange_touched(
         connection,
         [node for node in fresh if node.thread_id not in leaves.threads],
         set(linked.thread.values()) - leaves.threads,
@@ -106,7 +106,7 @@ class _Placed:
     `best_before` and `variant_before` say what its row does, None where it has none."""
 
     msgid: str
-    settled: Settled
+    settled: CopyGroup
     message_id: int
     derived: Derived | None
     best_before: int | None
@@ -134,7 +134,7 @@ def _settle(
         row_id = same[mail_id].message_id if mail_id in same else None
         same[mail_id] = Copy(mail_id, one.fingerprint, one.rank, one.heard, row_id)
 
-    settled = [(msgid, one) for msgid in copies for one in settle(copies[msgid].values())]
+    settled = [(msgid, one) for msgid in copies for one in group_copies(copies[msgid].values())]
     missing = sum(one.message_id is None for _, one in settled)
     ids = iter(allocate_unused(connection, schema.message, missing))
     placed = []
@@ -218,8 +218,8 @@ def _hand_over(
         keys, before={mail_id: one for mail_id, (one, _) in before.items()}, after=now
     )
     for one, to in places.items():
-        hand_over(connection, one, to)
-    leave(connection, "message", {one: (keys[one], to) for one, to in places.items()})
+        transfer_overrides(connection, one, to)
+    add_redirects(connection, "message", {one: (keys[one], to) for one, to in places.items()})
 
 
 def _write_variants(connection: Connection, placed: Sequence[_Placed]) -> None:
@@ -292,4 +292,4 @@ def _write_copies(
                     )
     for table, wanted in ((schema.copy, copies), (schema.posting, postings)):
         # Of mails without a copy too: where damage has taken it, postings may be there.
-        change(connection, table, "mail_id", derived, wanted).write(connection)
+        compare_rows(connection, table, "mail_id", derived, wanted).write(connection)

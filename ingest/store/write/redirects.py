@@ -22,7 +22,7 @@ from ingest.store.sql import allocate, chunks, is_any
 
 
 @frozen
-class Numbered:
+class NumberedSeries:
     """`ids`: of the series without a row of their name, by key; `taken`: those among them that
     take over the row of a series that goes, which is renamed."""
 
@@ -37,14 +37,14 @@ def number_series(
     *,
     before: Mapping[int, int],
     after: Mapping[int, str],
-) -> Numbered:
+) -> NumberedSeries:
     """Numbers for series that have no row under their key.
 
     `going`: keys of the rows, by number, whose series are no more; `before` and `after`: the
     number of the row that a message was in, and the key of the series that it belongs to now.
     """
     if not missing:
-        return Numbered({}, frozenset())
+        return NumberedSeries({}, frozenset())
     ids = _back(connection, missing)
     shared = Counter(
         (after[message_id], row_id)
@@ -61,10 +61,12 @@ def number_series(
     # Before their signposts go: else the highest of those that come back would be given twice.
     numbers = allocate_unused(connection, schema.series, len(fresh))
     _take_down(connection, ids.values())
-    return Numbered(ids | taken | dict(zip(fresh, numbers, strict=True)), frozenset(taken))
+    return NumberedSeries(ids | taken | dict(zip(fresh, numbers, strict=True)), frozenset(taken))
 
 
-def leave(connection: Connection, kind: str, gone: Mapping[int, tuple[str, int | None]]) -> None:
+def add_redirects(
+    connection: Connection, kind: str, gone: Mapping[int, tuple[str, int | None]]
+) -> None:
     """Put signposts for numbers whose rows go: their key, and the number of what has taken
     their place. Signposts that named one of them are turned to that too."""
     table = schema.gone
@@ -75,7 +77,7 @@ def leave(connection: Connection, kind: str, gone: Mapping[int, tuple[str, int |
         connection.execute(insert(table).values(kind=kind, id=number, key=key, to_id=to))
 
 
-def follow(connection: Connection, kind: str, number: int) -> int | None:
+def resolve_redirect(connection: Connection, kind: str, number: int) -> int | None:
     """The number of what has taken the place of a row that is gone."""
     table = schema.gone.c
     query = select(table.to_id).where(table.kind == kind, table.id == number)

@@ -15,11 +15,11 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from ingest.series.arrange import Series
 from ingest.series.draft import Rule
 from ingest.series.facts import Facts
-from ingest.series.supersede import Posting, posting, traces
+from ingest.series.supersede import Posting, make_posting, traces
 from ingest.store import schema
 from ingest.store.sql import chunks, insert_rows, is_any
 from ingest.store.write.arrange import Arranged
-from ingest.store.write.redirects import leave, number_series, successors
+from ingest.store.write.redirects import add_redirects, number_series, successors
 
 
 def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) -> None:
@@ -97,7 +97,7 @@ def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) 
         connection.execute(delete(schema.series).where(is_any(schema.series.c.id, some)))
     now_in = {message_id: row["series_id"] for message_id, row in wanted_members.items()}
     places = successors(gone, before=before, after=now_in)
-    leave(connection, "series", {one: (key, places[one]) for one, key in gone.items()})
+    add_redirects(connection, "series", {one: (key, places[one]) for one, key in gone.items()})
 
 
 def _write_traces(
@@ -130,7 +130,7 @@ def _write_traces(
 
 
 def _posting(one: Series, arranged: Arranged) -> Posting:
-    return posting(
+    return make_posting(
         one.key,
         version=(one.version, one.version_minor),
         date=one.date,

@@ -17,7 +17,7 @@ from ingest.store.sql import chunks, insert_rows, is_any
 
 
 @frozen
-class Linked:
+class LinkedThreads:
     """`thread`: of every id given; `new`: the ids that nothing had named before; `joined`: the
     threads that were two until now."""
 
@@ -26,7 +26,7 @@ class Linked:
     joined: frozenset[int]
 
 
-def link(connection: Connection, named: Iterable[Sequence[str]]) -> Linked:
+def link_threads(connection: Connection, named: Iterable[Sequence[str]]) -> LinkedThreads:
     """Join the ids of each group (a message's own and those that it names) into one thread.
 
     Threads that are joined take the least number among them, on the messages and series that
@@ -46,7 +46,7 @@ def link(connection: Connection, named: Iterable[Sequence[str]]) -> Linked:
         query = select(node.node, node.thread_id).where(is_any(node.node, some))
         stored.update({row.node: row.thread_id for row in connection.execute(query)})
 
-    sets = Sets()
+    sets = DisjointSets()
     for group in groups:
         for one in group:
             # A stored node stands for its whole thread.
@@ -69,14 +69,14 @@ def link(connection: Connection, named: Iterable[Sequence[str]]) -> Linked:
             if one not in stored
         ],
     )
-    return Linked(
+    return LinkedThreads(
         {msgid: thread_of[one] for msgid, one in node_of.items()},
         frozenset(msgid for msgid, one in node_of.items() if one not in stored),
         frozenset(move["new"] for move in moves),
     )
 
 
-class Sets:
+class DisjointSets:
     """Disjoint sets of threads; the least member names a set."""
 
     def __init__(self) -> None:

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from ingest.mail.address import sender
+from ingest.mail.address import parse_sender
 from ingest.mail.defect import Defect
 from ingest.trust.domain import alignment, ascii_domain
 from ingest.trust.signatures.dns_answer import Lookup, once
-from ingest.trust.signatures.signature import Signature, Unfit, signature
-from ingest.trust.signatures.signed_message import RawMail
-from ingest.trust.signatures.verdict import Kind, Reason, Result, Verdict
-from ingest.trust.signatures.verify import Finding, coverage, verify_message
+from ingest.trust.signatures.signature import InvalidSignature, Signature, parse_signature
+from ingest.trust.signatures.signed_message import SignedMessage
+from ingest.trust.signatures.verdict import Result, SignatureKind, Verdict, VerdictReason
+from ingest.trust.signatures.verify import SignatureCheck, coverage, verify_message
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,16 +31,18 @@ MAX_RECORDED = 50  # verdicts on one mail; no honest mail comes near
 _FIELD = b"dkim-signature"
 
 
-def names(mail: RawMail) -> tuple[str, ...]:
-    """The names whose keys `judge` will look up, each once."""
+def dkim_key_names(mail: SignedMessage) -> tuple[str, ...]:
+    """The names whose keys `verify_dkim` will look up, each once."""
     if mail.flaw is not None:
         return ()
-    read = [signature(Kind.DKIM, field) for field in mail.named(_FIELD)[:MAX_VERIFIED]]
+    read = [
+        parse_signature(SignatureKind.DKIM, field) for field in mail.named(_FIELD)[:MAX_VERIFIED]
+    ]
     return tuple(dict.fromkeys(one.key_name for one in read if isinstance(one, Signature)))
 
 
-def judge(
-    mail: RawMail, lookup: Lookup, at: datetime | None, *, replayed: bool = False
+def verify_dkim(
+    mail: SignedMessage, lookup: Lookup, at: datetime | None, *, replayed: bool = False
 ) -> tuple[Verdict, ...]:
     """Judge every DKIM-Signature of a mail.
 
@@ -56,7 +58,7 @@ def judge(
 
 
 def _judge(
-    mail: RawMail,
+    mail: SignedMessage,
     position: int,
     lookup: Lookup,
     at: datetime | None,
@@ -64,31 +66,33 @@ def _judge(
     author: str,
     replayed: bool,
 ) -> Verdict:
-    one = signature(Kind.DKIM, mail.named(_FIELD)[position])
+    one = parse_signature(SignatureKind.DKIM, mail.named(_FIELD)[position])
     if mail.flaw is not None:
-        finding = Finding(Result.PERMERROR, mail.flaw)
+        finding = SignatureCheck(Result.PERMERROR, mail.flaw)
     elif position >= MAX_VERIFIED:
-        finding = Finding(Result.NOT_CHECKED, Reason.TOO_MANY)
-    elif isinstance(one, Unfit):
-        finding = Finding(Result.PERMERROR, one.reason)
+        finding = SignatureCheck(Result.NOT_CHECKED, VerdictReason.TOO_MANY)
+    elif isinstance(one, InvalidSignature):
+        finding = SignatureCheck(Result.PERMERROR, one.reason)
     else:
         finding = verify_message(one, mail, lookup(one.key_name), at, replayed=replayed)
-    return verdict(Kind.DKIM, position, one, finding, mail, author=author, at=at, instance=None)
+    return make_verdict(
+        SignatureKind.DKIM, position, one, finding, mail, author=author, at=at, instance=None
+    )
 
 
-def verdict(
-    kind: Kind,
+def make_verdict(
+    kind: SignatureKind,
     position: int,
-    one: Signature | Unfit,
-    finding: Finding,
-    mail: RawMail,
+    one: Signature | InvalidSignature,
+    finding: SignatureCheck,
+    mail: SignedMessage,
     *,
     author: str,
     at: datetime | None,
     instance: int | None,
 ) -> Verdict:
     """A finding with what the field says of itself, as far as it could be read."""
-    if isinstance(one, Unfit):
+    if isinstance(one, InvalidSignature):
         domain = ascii_domain(one.said.get("d", "")) or ""
         return Verdict(
             kind,
@@ -97,7 +101,7 @@ def verdict(
             finding.reason,
             domain=domain,
             selector=one.said.get("s", "")[:_MAX_SAID],
-            identity=one.said.get("i", "")[:_MAX_SAID] if kind is Kind.DKIM else "",
+            identity=one.said.get("i", "")[:_MAX_SAID] if kind is SignatureKind.DKIM else "",
             instance=instance,
             algorithm=one.said.get("a", "")[:_MAX_SAID],
             canonicalisation=one.said.get("c", "")[:_MAX_SAID],
@@ -126,7 +130,7 @@ def verdict(
 _MAX_SAID = 255  # characters of a tag that could not be used; enough to see what it was
 
 
-def from_domain(mail: RawMail) -> str:
+def from_domain(mail: SignedMessage) -> str:
     """The domain of the only author in the only From, as DNS has it; else ''."""
     fields = mail.named(b"from")
     if len(fields) != 1:
@@ -135,7 +139,7 @@ def from_domain(mail: RawMail) -> str:
         value = fields[0][1].decode()
     except UnicodeDecodeError:
         value = fields[0][1].decode("latin-1")
-    found = sender(value)
+    found = parse_sender(value)
     if Defect.MANY_FROM in found.defects:
         return ""
     return ascii_domain(found.address.email.rpartition("@")[2]) or ""

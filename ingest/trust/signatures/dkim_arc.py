@@ -3,7 +3,7 @@
     names(raw)                    the keys that will be needed, to be resolved before
     judge(raw, lookup, at)        the verdicts, by those answers and nothing else
 
-Pure and total: no clock, no socket, and any bytes give a `Judgement`. The work is bounded (five
+Pure and total: no clock, no socket, and any bytes give a `SignatureVerdicts`. The work is bounded (five
 signatures, fifty seals, keys of 4,096 bits), and still a sender's to choose: let it run where it
 can be killed.
 """
@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 from ingest.frozen import frozen
 from ingest.trust.signatures import arc, dkim
-from ingest.trust.signatures.arc import Chain
+from ingest.trust.signatures.arc import ArcChain
 from ingest.trust.signatures.dns_answer import Lookup, once
-from ingest.trust.signatures.signed_message import MAX_HEADER, read
+from ingest.trust.signatures.signed_message import MAX_SIGNED_HEADER, read_signed_message
 from ingest.trust.signatures.verdict import Result, Verdict
 
 if TYPE_CHECKING:
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 
 @frozen
-class Judgement:
+class SignatureVerdicts:
     """`dkim`: a verdict for each DKIM-Signature, from the top."""
 
     dkim: tuple[Verdict, ...]
-    arc: Chain
+    arc: ArcChain
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
@@ -41,19 +41,21 @@ class Judgement:
         return frozenset(one.domain for one in self.dkim if one.result is Result.PASS)
 
 
-def names(raw: bytes) -> tuple[str, ...]:
-    """The names that `judge` will look up, each once; those of DKIM first."""
+def key_names(raw: bytes) -> tuple[str, ...]:
+    """The names that `verify_arc` will look up, each once; those of DKIM first."""
     # The body says nothing here, and this runs where other mail waits.
-    mail = read(raw[: MAX_HEADER + 4])
-    return tuple(dict.fromkeys((*dkim.names(mail), *arc.names(mail))))
+    mail = read_signed_message(raw[: MAX_SIGNED_HEADER + 4])
+    return tuple(dict.fromkeys((*dkim.dkim_key_names(mail), *arc.arc_key_names(mail))))
 
 
-def judge(raw: bytes, lookup: Lookup, at: datetime | None, *, replayed: bool = False) -> Judgement:
+def verify_signatures(
+    raw: bytes, lookup: Lookup, at: datetime | None, *, replayed: bool = False
+) -> SignatureVerdicts:
     """Judge what was signed. `at`: the time of arrival, UTC and naive, None where nobody knows
     it. `replayed`: out of an archive; see `trust.signatures.dkim.judge`."""
-    mail = read(raw)
+    mail = read_signed_message(raw)
     lookup = once(lookup)
-    return Judgement(
-        dkim.judge(mail, lookup, at, replayed=replayed),
-        arc.judge(mail, lookup, at, replayed=replayed),
+    return SignatureVerdicts(
+        dkim.verify_dkim(mail, lookup, at, replayed=replayed),
+        arc.verify_arc(mail, lookup, at, replayed=replayed),
     )

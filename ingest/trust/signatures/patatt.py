@@ -24,8 +24,19 @@ from typing import TYPE_CHECKING
 
 from ingest.trust.domain import alignment, ascii_domain
 from ingest.trust.signatures.dkim import MAX_RECORDED, MAX_VERIFIED
-from ingest.trust.signatures.signed_message import MAX_HEADER, RawMail, read
-from ingest.trust.signatures.verdict import Alignment, Coverage, Kind, Reason, Result, Verdict
+from ingest.trust.signatures.signed_message import (
+    MAX_SIGNED_HEADER,
+    SignedMessage,
+    read_signed_message,
+)
+from ingest.trust.signatures.verdict import (
+    Alignment,
+    Coverage,
+    Result,
+    SignatureKind,
+    Verdict,
+    VerdictReason,
+)
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -43,7 +54,7 @@ _DIGITS = re.compile(r"[0-9]{1,18}")
 _NOT_TRUSTED = "Failed to validate PGP signature"
 
 
-def judge(
+def verify_developer_signatures(
     raw: bytes, keyrings: Sequence[str], at: datetime | None, *, replayed: bool = False
 ) -> tuple[Verdict, ...]:
     """Judge every developer signature of a mail by the keys of the keyrings.
@@ -52,24 +63,26 @@ def judge(
     record; relaxed: only their domains belong together. `at` is kept with the verdicts.
     `replayed`: a key that has expired since says nothing against the sender.
     """
-    mail = read(raw)
+    mail = read_signed_message(raw)
     fields = mail.named(_FIELD)[:MAX_RECORDED]
     if not fields:
         return ()
-    if mail.flaw is Reason.TOO_LARGE or any(len(value) > _MAX_FIELD for _, value in mail.fields):
-        return _all(fields, Result.PERMERROR, Reason.TOO_LARGE, at)
+    if mail.flaw is VerdictReason.TOO_LARGE or any(
+        len(value) > _MAX_FIELD for _, value in mail.fields
+    ):
+        return _all(fields, Result.PERMERROR, VerdictReason.TOO_LARGE, at)
     try:
         import patatt
     except ImportError:
-        return _all(fields, Result.NOT_CHECKED, Reason.NO_TOOL, at)
+        return _all(fields, Result.NOT_CHECKED, VerdictReason.NO_TOOL, at)
     try:
         message = patatt.PatattMessage(raw)
         signatures = message.get_sigs()
         message.git_canonicalize()
     except FileNotFoundError:  # git
-        return _all(fields, Result.NOT_CHECKED, Reason.NO_TOOL, at)
+        return _all(fields, Result.NOT_CHECKED, VerdictReason.NO_TOOL, at)
     except (RuntimeError, ValueError, LookupError):
-        return _all(fields, Result.PERMERROR, Reason.MALFORMED_MAIL, at)
+        return _all(fields, Result.PERMERROR, VerdictReason.MALFORMED_MAIL, at)
     author = message.canon_identity or ""
     return tuple(
         _judge(message, one, position, keyrings, author=author, at=at, replayed=replayed)
@@ -77,13 +90,13 @@ def judge(
     )
 
 
-def unchecked(raw: bytes, at: datetime | None) -> tuple[Verdict, ...]:
+def unchecked_verdicts(raw: bytes, at: datetime | None) -> tuple[Verdict, ...]:
     """What is said of them where no keyring is configured: nothing is run for it."""
-    fields = read(raw[: MAX_HEADER + 4]).named(_FIELD)[:MAX_RECORDED]
-    return _all(fields, Result.NOT_CHECKED, Reason.NO_KEY, at)
+    fields = read_signed_message(raw[: MAX_SIGNED_HEADER + 4]).named(_FIELD)[:MAX_RECORDED]
+    return _all(fields, Result.NOT_CHECKED, VerdictReason.NO_KEY, at)
 
 
-def signed(mail: RawMail) -> bool:
+def has_signature(mail: SignedMessage) -> bool:
     """Whether a mail has a developer signature at all."""
     return bool(mail.named(_FIELD))
 
@@ -104,20 +117,20 @@ def _judge(
     kind = next((name for name in _ALGORITHMS if algorithm.startswith(name)), None)
     key: bytes | None = None
     if position >= MAX_VERIFIED:
-        outcome = Result.NOT_CHECKED, Reason.TOO_MANY
+        outcome = Result.NOT_CHECKED, VerdictReason.TOO_MANY
     elif not said.get("a") or not identity:
-        outcome = Result.PERMERROR, Reason.MISSING_TAG
+        outcome = Result.PERMERROR, VerdictReason.MISSING_TAG
     elif kind is None:
-        outcome = Result.PERMERROR, Reason.BAD_ALGORITHM
+        outcome = Result.PERMERROR, VerdictReason.BAD_ALGORITHM
     elif not _names(identity, selector):
-        outcome = Result.PERMERROR, Reason.BAD_NAME
+        outcome = Result.PERMERROR, VerdictReason.BAD_NAME
     elif (key := _key(keyrings, kind, identity, selector)) is None:
-        outcome = Result.NOT_CHECKED, Reason.NO_KEY
+        outcome = Result.NOT_CHECKED, VerdictReason.NO_KEY
     else:
         outcome = _verify(message, one, identity, key, replayed=replayed)
     result, reason = outcome
     return Verdict(
-        Kind.PATATT,
+        SignatureKind.PATATT,
         position,
         result,
         reason,
@@ -140,25 +153,25 @@ def _verify(
     key: bytes,
     *,
     replayed: bool,
-) -> tuple[Result, Reason]:
+) -> tuple[Result, VerdictReason]:
     import patatt
 
     message.sigs = [one]  # it looks for the first signature of that identity
     try:
         message.validate(identity, key)
     except patatt.NoKeyError:
-        return Result.NOT_CHECKED, Reason.NO_KEY
+        return Result.NOT_CHECKED, VerdictReason.NO_KEY
     except patatt.BodyValidationError:
-        return Result.FAIL, Reason.BODY_CHANGED
+        return Result.FAIL, VerdictReason.BODY_CHANGED
     except patatt.ValidationError as error:
         if str(error) == _NOT_TRUSTED:
-            return (Result.NOT_CHECKED if replayed else Result.POLICY), Reason.KEY_EXPIRED
-        return Result.FAIL, Reason.SIGNATURE_MISMATCH
+            return (Result.NOT_CHECKED if replayed else Result.POLICY), VerdictReason.KEY_EXPIRED
+        return Result.FAIL, VerdictReason.SIGNATURE_MISMATCH
     except FileNotFoundError:  # gpg, ssh-keygen
-        return Result.NOT_CHECKED, Reason.NO_TOOL
+        return Result.NOT_CHECKED, VerdictReason.NO_TOOL
     except (RuntimeError, ValueError, LookupError, email.errors.MessageError):
-        return Result.PERMERROR, Reason.BAD_VALUE
-    return Result.PASS, Reason.HOLDS
+        return Result.PERMERROR, VerdictReason.BAD_VALUE
+    return Result.PASS, VerdictReason.HOLDS
 
 
 def _names(identity: str, selector: str) -> bool:
@@ -207,8 +220,9 @@ def _text(key: bytes | None) -> str | None:
 
 
 def _all(
-    fields: Sequence[object], result: Result, reason: Reason, at: datetime | None
+    fields: Sequence[object], result: Result, reason: VerdictReason, at: datetime | None
 ) -> tuple[Verdict, ...]:
     return tuple(
-        Verdict(Kind.PATATT, position, result, reason, judged=at) for position in range(len(fields))
+        Verdict(SignatureKind.PATATT, position, result, reason, judged=at)
+        for position in range(len(fields))
     )

@@ -1,6 +1,6 @@
 """Key records (RFC 6376 3.6.1, RFC 8463) to public keys, before any arithmetic is done.
 
-Input: the text that DNS gave. Output: `PublicKey`, or `Refused` with its reason. What would hold
+Input: the text that DNS gave. Output: `PublicKey`, or `InvalidKey` with its reason. What would hold
 up a verifier (a modulus or an exponent of thousands of bits) is refused by its size alone.
 """
 
@@ -11,8 +11,8 @@ import binascii
 from enum import StrEnum
 
 from ingest.frozen import frozen
-from ingest.trust.signatures.tags import tags, without_spaces
-from ingest.trust.signatures.verdict import Reason
+from ingest.trust.signatures.tags import parse_tags, without_spaces
+from ingest.trust.signatures.verdict import VerdictReason
 
 MAX_BITS = 4_096  # RFC 8301 3.2 asks for no more of a verifier
 WEAK_BITS = 1_024  # RFC 8301 3.2: shorter ones are not to be relied on
@@ -48,30 +48,30 @@ class PublicKey:
 
 
 @frozen
-class Refused:
+class InvalidKey:
     """`bits`: of an RSA key, where its size could be seen."""
 
-    reason: Reason
+    reason: VerdictReason
     bits: int | None = None
 
 
-def public_key(text: str) -> PublicKey | Refused:
+def parse_public_key(text: str) -> PublicKey | InvalidKey:
     """Read a key record."""
-    found = tags(text)
+    found = parse_tags(text)
     if found is None or "p" not in found:
-        return Refused(Reason.KEY_MALFORMED)
+        return InvalidKey(VerdictReason.KEY_MALFORMED)
     if found.get("v", "DKIM1") != "DKIM1":
-        return Refused(Reason.KEY_MALFORMED)
+        return InvalidKey(VerdictReason.KEY_MALFORMED)
     services = _listed(found.get("s", "*"))
     if not services & {"*", "email"}:
-        return Refused(Reason.KEY_NOT_FOR_THIS)
+        return InvalidKey(VerdictReason.KEY_NOT_FOR_THIS)
     data = without_spaces(found["p"])
     if not data:
-        return Refused(Reason.KEY_REVOKED)
+        return InvalidKey(VerdictReason.KEY_REVOKED)
     try:
         octets = base64.b64decode(data, validate=True)
     except (binascii.Error, ValueError):
-        return Refused(Reason.KEY_MALFORMED)
+        return InvalidKey(VerdictReason.KEY_MALFORMED)
     hashes = frozenset(_listed(found["h"])) if found.get("h") else frozenset[str]()
     strict = "s" in _listed(found.get("t", ""))
     match found.get("k", "rsa"):
@@ -79,28 +79,28 @@ def public_key(text: str) -> PublicKey | Refused:
             return _rsa(octets, hashes, strict=strict)
         case "ed25519":
             if len(octets) != _ED25519_OCTETS:
-                return Refused(Reason.KEY_MALFORMED)
+                return InvalidKey(VerdictReason.KEY_MALFORMED)
             return PublicKey(KeyType.ED25519, 256, octets=octets, hashes=hashes, strict=strict)
         case _:
-            return Refused(Reason.KEY_NOT_FOR_THIS)
+            return InvalidKey(VerdictReason.KEY_NOT_FOR_THIS)
 
 
 def _listed(value: str) -> set[str]:
     return {one.strip() for one in value.split(":")}
 
 
-def _rsa(octets: bytes, hashes: frozenset[str], *, strict: bool) -> PublicKey | Refused:
+def _rsa(octets: bytes, hashes: frozenset[str], *, strict: bool) -> PublicKey | InvalidKey:
     numbers = _numbers(octets)
     if numbers is None:
-        return Refused(Reason.KEY_MALFORMED)
+        return InvalidKey(VerdictReason.KEY_MALFORMED)
     modulus, exponent = (one.lstrip(b"\0") for one in numbers)
     bits = len(modulus) * 8 - (8 - modulus[0].bit_length()) if modulus else 0
     if bits > MAX_BITS:
-        return Refused(Reason.KEY_TOO_LARGE, bits)
+        return InvalidKey(VerdictReason.KEY_TOO_LARGE, bits)
     if len(exponent) > 5 or not 1 < (e := int.from_bytes(exponent)) <= MAX_EXPONENT or e % 2 == 0:
-        return Refused(Reason.KEY_EXPONENT, bits)
+        return InvalidKey(VerdictReason.KEY_EXPONENT, bits)
     if not bits:
-        return Refused(Reason.KEY_MALFORMED)
+        return InvalidKey(VerdictReason.KEY_MALFORMED)
     return PublicKey(KeyType.RSA, bits, int.from_bytes(modulus), e, hashes=hashes, strict=strict)
 
 

@@ -1,6 +1,6 @@
 """A mail as its signers saw it: raw fields in order, and the body with CRLF line ends.
 
-Input: raw bytes, with LF or CRLF. Output: `RawMail`. Refuses nothing: what makes the header
+Input: raw bytes, with LF or CRLF. Output: `SignedMessage`. Refuses nothing: what makes the header
 unfit to be judged is its `flaw`.
 
 `mail.header` reads what a person would; here nothing may be repaired, because the signer hashed
@@ -15,11 +15,11 @@ from dataclasses import field
 from enum import StrEnum
 
 from ingest.frozen import frozen
-from ingest.trust.signatures.verdict import Reason
+from ingest.trust.signatures.verdict import VerdictReason
 
-MAX_HEADER = 1 << 20  # octets of a header block: a thousand signatures fit
-MAX_LINES = 50_000  # of it
-MAX_FIELDS = 5_000
+MAX_SIGNED_HEADER = 1 << 20  # octets of a header block: a thousand signatures fit
+MAX_SIGNED_LINES = 50_000  # of it
+MAX_SIGNED_FIELDS = 5_000
 
 _NAME = re.compile(rb"([!-9;-~]+):")
 # RFC 5322 4.5 lets white space stand before the colon. Verifiers read `From :` as no field at
@@ -38,7 +38,7 @@ class Form(StrEnum):
 Field = tuple[bytes, bytes]
 
 
-class Body:
+class SignedBody:
     """A body with CRLF line ends, and its hashes, each made once for all signatures."""
 
     def __init__(self, octets: bytes) -> None:
@@ -62,31 +62,31 @@ class Body:
 
 
 @frozen
-class RawMail:
+class SignedMessage:
     """`fields`: (name, value) from the top; a value begins behind the colon, its line ends are
     CRLF and it has one at its end. `flaw`: why no signature over this header can be judged."""
 
     fields: tuple[Field, ...]
-    body: Body = field(compare=False)
-    flaw: Reason | None = None
+    body: SignedBody = field(compare=False)
+    flaw: VerdictReason | None = None
 
     def named(self, name: bytes) -> tuple[Field, ...]:
         """The fields of that name (lower case), from the top."""
         return tuple(one for one in self.fields if one[0].lower() == name)
 
 
-def read(raw: bytes) -> RawMail:
+def read_signed_message(raw: bytes) -> SignedMessage:
     """Part a mail into fields and body."""
     header, body = _parted(raw)
     flaw = None
-    if len(header) > MAX_HEADER:
-        flaw = Reason.TOO_LARGE
-        header = header[:MAX_HEADER]
+    if len(header) > MAX_SIGNED_HEADER:
+        flaw = VerdictReason.TOO_LARGE
+        header = header[:MAX_SIGNED_HEADER]
     fields: list[tuple[bytes, list[bytes]]] = []
-    lines = header.replace(b"\r\n", b"\n").split(b"\n", MAX_LINES)
-    if len(lines) > MAX_LINES:
-        flaw = Reason.TOO_LARGE
-        del lines[MAX_LINES:]
+    lines = header.replace(b"\r\n", b"\n").split(b"\n", MAX_SIGNED_LINES)
+    if len(lines) > MAX_SIGNED_LINES:
+        flaw = VerdictReason.TOO_LARGE
+        del lines[MAX_SIGNED_LINES:]
     for line in lines:
         if not line:
             continue
@@ -94,17 +94,17 @@ def read(raw: bytes) -> RawMail:
             if fields:
                 fields[-1][1].append(line)
             else:
-                flaw = flaw or Reason.MALFORMED_MAIL
+                flaw = flaw or VerdictReason.MALFORMED_MAIL
         elif match := _NAME.match(line):
             fields.append((match[1], [line[match.end() :]]))
         elif not line.startswith(b"From ") or _SPACED.match(line):
-            flaw = flaw or Reason.MALFORMED_MAIL
-    if len(fields) > MAX_FIELDS:
-        flaw = flaw or Reason.TOO_LARGE
-        del fields[MAX_FIELDS:]
-    return RawMail(
+            flaw = flaw or VerdictReason.MALFORMED_MAIL
+    if len(fields) > MAX_SIGNED_FIELDS:
+        flaw = flaw or VerdictReason.TOO_LARGE
+        del fields[MAX_SIGNED_FIELDS:]
+    return SignedMessage(
         tuple((name, b"\r\n".join((*lines, b""))) for name, lines in fields),
-        Body(body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")),
+        SignedBody(body.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")),
         flaw,
     )
 
@@ -122,7 +122,7 @@ def _parted(raw: bytes) -> tuple[bytes, bytes]:
     return (raw[: end + 1], raw[end + size :]) if end >= 0 else (raw, b"")
 
 
-def select(mail: RawMail, names: tuple[str, ...]) -> tuple[Field, ...]:
+def select_fields(mail: SignedMessage, names: tuple[str, ...]) -> tuple[Field, ...]:
     """The fields that a list of names picks (RFC 6376 5.4.2): of each name the undermost, then
     the one above it. A name beyond what there is picks nothing."""
     left: dict[bytes, list[Field]] = {}

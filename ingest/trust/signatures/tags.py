@@ -17,7 +17,7 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*+")
 _LONG_RUN = re.compile(rf"(?<!\s)\s{{{_MAX_SPACES}}}")
 
 
-def tags(value: str) -> Mapping[str, str] | None:
+def parse_tags(value: str) -> Mapping[str, str] | None:
     """The tags by name; values without the white space around them."""
     if len(value) > MAX_LIST or _LONG_RUN.search(value):
         return None

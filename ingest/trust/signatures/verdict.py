@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 
-class Kind(StrEnum):
+class SignatureKind(StrEnum):
     """Which field holds the signature."""
 
     DKIM = "dkim"
@@ -39,7 +39,7 @@ class Result(StrEnum):
     NOT_CHECKED = "not-checked"
 
 
-class Reason(StrEnum):
+class VerdictReason(StrEnum):
     """Why a result is what it is. Stored: a name never changes its meaning."""
 
     HOLDS = "holds"
@@ -119,10 +119,10 @@ class Verdict:
     which `x=` was judged, UTC and naive: of arrival, not of today.
     """
 
-    kind: Kind
+    kind: SignatureKind
     position: int
     result: Result
-    reason: Reason
+    reason: VerdictReason
     domain: str = ""
     selector: str = ""
     identity: str = ""
