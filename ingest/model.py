@@ -38,7 +38,7 @@ class Delivery:
     sha256: bytes
     source: str
     route: tuple[str, ...] = ()
-    flaws: tuple[Defect, ...] = ()
+    container_errors: tuple[Defect, ...] = ()
     withdrawn: bool = False
     envelope: str | None = None
     keys: Keys | None = None
@@ -65,10 +65,10 @@ class Derived:
     """A mail, parsed and classified: all that its rows hold, but for its place in a thread.
 
     `fingerprint`: equal for copies of one message that lists or relays changed in form only.
-    `rank`: among copies the least is the best. `heard`: when the list's server had it.
+    `rank`: among copies the least is the best. `received_at`: when the list's server had it.
     `links`: every id that it names; `ignored`: why it takes no part, else None.
 
-    `rewriting`, `undone`: what stood in From and where the person was found. `keys`: as of the
+    `rewriting`, `person_source`: what stood in From and where the person was found. `keys`: as of the
     delivery; where they are None, nothing is judged: `verdicts` is empty, `chain` is None.
     """
 
@@ -76,7 +76,7 @@ class Derived:
     facts: Facts
     fingerprint: str
     rank: str
-    heard: datetime | None
+    received_at: datetime | None
     links: tuple[str, ...]
     subject: str
     sender: Address
@@ -93,7 +93,7 @@ class Derived:
     dependencies: tuple[Dependency, ...]
     trailers: tuple[Trailer, ...]
     rewriting: MungingStyle | None = None
-    undone: PersonSource | None = None
+    person_source: PersonSource | None = None
     keys: Keys | None = None
     verdicts: tuple[Verdict, ...] = ()
     chain: Result | None = None

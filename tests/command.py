@@ -40,12 +40,12 @@ def bound_by_permissions() -> list[str]:
 
 def ingest(
     *words: str, cwd: Path, stdin: bytes = b"", env: dict[str, str] | None = None,
-    code: str | None = None, under: Sequence[str] = (), patience: float = 120,
+    code: str | None = None, parent_series: Sequence[str] = (), patience: float = 120,
 ) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
-    """Run `ingest WORDS` to its end. `under`: what is put before the command; `patience`: seconds
+    """Run `ingest WORDS` to its end. `parent_series`: what is put before the command; `patience`: seconds
     that it may take."""
     return subprocess.run(
-        [*under, *arguments(*words, code=code)],
+        [*parent_series, *arguments(*words, code=code)],
         cwd=cwd,
         env=environment() | (env or {}),
         input=stdin,
@@ -60,11 +60,13 @@ def ingest_ok(
     cwd: Path,
     stdin: bytes = b"",
     code: str | None = None,
-    under: Sequence[str] = (),
+    parent_series: Sequence[str] = (),
     patience: float = 120,
 ) -> str:
     """Run `ingest WORDS`, which must succeed and have nothing to complain of; its output."""
-    done = ingest(*words, cwd=cwd, stdin=stdin, code=code, under=under, patience=patience)
+    done = ingest(
+        *words, cwd=cwd, stdin=stdin, code=code, parent_series=parent_series, patience=patience
+    )
     assert (done.returncode, done.stderr) == (0, b""), done
     return done.stdout.decode()
 

@@ -73,7 +73,7 @@ class _Letter:
     received: datetime | None = None
     headers: tuple[str, ...] = ()
     route: tuple[str, ...] = ()
-    flaws: tuple[Defect, ...] = ()
+    container_errors: tuple[Defect, ...] = ()
     withdrawn: bool = False
     where: tuple[_Posting, int] | None = None
 
@@ -305,7 +305,7 @@ class _Story:
         """The same mail through another list, which may have changed it."""
         if (letter := self._letter(turn.at)) is None:
             return
-        heard = turn.pick(self.now, None, letter.received, START)
+        received_at = turn.pick(self.now, None, letter.received, START)
         footer = turn.pick(
             "", "\n--\nTo unsubscribe: no@example.org\n", "\n" + "_" * 47 + "\ndev mailing list\n"
         )
@@ -319,7 +319,7 @@ class _Story:
         )
         self.letters.append(
             replace(
-                letter, list_id=turn.pick(*reversed(LISTS)), received=heard, sender=sender,
+                letter, list_id=turn.pick(*reversed(LISTS)), received=received_at, sender=sender,
                 body=letter.body + footer, subject=turn.pick("", "[fs] ") + letter.subject,
                 headers=headers,
             )
@@ -329,14 +329,14 @@ class _Story:
         """Other content under a known Message-ID."""
         if (letter := self._letter(turn.at)) is None:
             return
-        heard = turn.pick(self.now, None, START - _minutes(60), letter.received)
+        received_at = turn.pick(self.now, None, START - _minutes(60), letter.received)
         body = turn.pick(mails.patch_body(word="forged"), "No.\n", letter.body + "More.\n")
         subject = turn.pick(letter.subject, "[PATCH 1/2] forged", "[PATCH 0/2] forged", "forged")
         parents = turn.pick(letter.parents, (), ("else@example.net",))
         self.letters.append(
             replace(
                 letter, sender=turn.pick(turn.who, letter.sender), body=body, subject=subject,
-                received=heard, parents=parents,
+                received=received_at, parents=parents,
             )
         )  # fmt: skip
 
@@ -348,7 +348,7 @@ class _Story:
             turn.pick(
                 replace(letter, route=(*letter.route, "third.lists.example.org")),
                 replace(letter, withdrawn=True),
-                replace(letter, flaws=(Defect.TRUNCATED,)),
+                replace(letter, container_errors=(Defect.TRUNCATED,)),
                 letter,
             )
         )
@@ -431,4 +431,9 @@ def _delivery(letter: _Letter) -> Delivery:
         lines.append(f"In-Reply-To: <{letter.parents[0]}>")
         lines.append("References: " + " ".join(f"<{one}>" for one in reversed(letter.parents)))
     raw = ("\n".join((*lines, "", letter.body)) + "\n").encode()
-    return mails.delivery(raw, route=letter.route, flaws=letter.flaws, withdrawn=letter.withdrawn)
+    return mails.delivery(
+        raw,
+        route=letter.route,
+        container_errors=letter.container_errors,
+        withdrawn=letter.withdrawn,
+    )

@@ -57,7 +57,7 @@ class WatchedDaemon:
     wanted, under a tracer. `start` and `stop` as often as wanted. For one that is killed under
     load, `tests.daemon.KillableDaemon`.
 
-    `settings`: further lines of `[serve]`; `lists`: lines of TOML after it; `under`: what is put
+    `settings`: further lines of `[serve]`; `lists`: lines of TOML after it; `parent_series`: what is put
     before the command; `watchdog`: WatchdogSec.
     """
 
@@ -68,7 +68,7 @@ class WatchedDaemon:
         *,
         settings: Sequence[str] = (),
         lists: Sequence[str] = (),
-        under: Sequence[str] = (),
+        parent_series: Sequence[str] = (),
         code: str | None = None,
         env: dict[str, str] | None = None,
         watchdog: float | None = None,
@@ -80,8 +80,8 @@ class WatchedDaemon:
         self.metrics_port = free_port()
         self.config = folder / f"{name}.toml"
         self.log = folder / f"{name}.log"
-        self.heard: list[bytes] = []
-        self._under, self._code = under, code
+        self.received_at: list[bytes] = []
+        self._under, self._code = parent_series, code
         self._env = dict(env or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -142,8 +142,8 @@ class WatchedDaemon:
         """What systemd has been told in all."""
         with contextlib.suppress(BlockingIOError):
             while True:
-                self.heard.append(self._notify.recv(4096))
-        return self.heard
+                self.received_at.append(self._notify.recv(4096))
+        return self.received_at
 
     def wait_ready(self) -> None:
         """Until it says so to systemd. Fails where it has ended by itself."""

@@ -182,13 +182,13 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 
     statuses: ClassVar[list[int]] = []
     location: ClassVar[str] = "/elsewhere"
-    heard: ClassVar[list[tuple[str, bytes]]] = []
+    received_at: ClassVar[list[tuple[str, bytes]]] = []
 
     def do_POST(self) -> None:
         body = self.rfile.read(int(self.headers["Content-Length"]))
         status = self.statuses.pop(0) if self.statuses else 204
         if status == 204:
-            self.heard.append((self.headers[SIGNATURE], body))
+            self.received_at.append((self.headers[SIGNATURE], body))
         self.send_response(status)
         if status == 302:
             self.send_header("Location", self.location)
@@ -201,7 +201,7 @@ class Receiver(http.server.BaseHTTPRequestHandler):
 @pytest.fixture
 def receiver() -> Iterator[str]:
     server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Receiver)
-    Receiver.statuses, Receiver.heard = [], []
+    Receiver.statuses, Receiver.received_at = [], []
     threading.Thread(target=server.serve_forever, daemon=True).start()
     yield f"http://127.0.0.1:{server.server_address[1]}/hook"
     server.shutdown()
@@ -220,9 +220,9 @@ class Clock:
     now = mails.NOW
 
 
-def heard() -> list[dict[str, Any]]:
+def received_at() -> list[dict[str, Any]]:
     found: list[dict[str, Any]] = []
-    for signature, body in Receiver.heard:
+    for signature, body in Receiver.received_at:
         wanted = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
         assert hmac.compare_digest(signature, f"sha256={wanted}")
         found += json.loads(body)["events"]
@@ -249,7 +249,7 @@ def test_webhooks_are_told_in_order_until_they_hear_it(
     with write_transaction(engine) as connection:
         events.publish_events(connection, now=mails.NOW)
     tell()
-    assert Receiver.heard == [], "what was before it was configured is not told"
+    assert Receiver.received_at == [], "what was before it was configured is not told"
     mails.store(engine, mails.series("s", 60))
     with write_transaction(engine) as connection:
         total = events.publish_events(connection, now=mails.NOW)
@@ -259,14 +259,14 @@ def test_webhooks_are_told_in_order_until_they_hear_it(
     tell()
     assert Receiver.statuses == [302], "it waits before it tries again"
     tell(timedelta(seconds=2))
-    assert (Receiver.statuses, Receiver.heard) == ([], []), "it follows nobody elsewhere"
+    assert (Receiver.statuses, Receiver.received_at) == ([], []), "it follows nobody elsewhere"
     tell(timedelta(seconds=60))
-    assert len(Receiver.heard) == 2
-    told = heard()
+    assert len(Receiver.received_at) == 2
+    told = received_at()
     assert [one["id"] for one in told] == list(range(told[0]["id"], told[0]["id"] + total))
     assert told[0]["category"] == "cover-created"
     tell(timedelta(days=1))
-    assert len(Receiver.heard) == 2
+    assert len(Receiver.received_at) == 2
     engine.dispose()
 
 
@@ -275,15 +275,15 @@ def test_a_server_tells_webhooks_by_itself(receiver: str, tmp_path: Path) -> Non
     with serving(engine, hooked(receiver, tmp_path)) as address:
         until(lambda: _receivers(engine) == 1)
         mails.store(engine, mails.series("s", 1))
-        until(lambda: len(heard()) == 5)
+        until(lambda: len(received_at()) == 5)
         with urllib.request.urlopen(f"{address}/api/events/?order=date") as answer:
-            assert [one["id"] for one in json.load(answer)] == [one["id"] for one in heard()]
+            assert [one["id"] for one in json.load(answer)] == [one["id"] for one in received_at()]
     engine.dispose()
 
 
 def _receivers(engine: Engine) -> int:
     with engine.connect() as connection:
-        query = select(func.count()).select_from(schema.hook)
+        query = select(func.count()).select_from(schema.webhook)
         return int(connection.execute(query).scalar_one())
 
 
@@ -366,7 +366,7 @@ def followed(hooks: Webhooks) -> Iterator[threading.Thread]:
 
 def _row(engine: Engine, url: str) -> Any:
     with engine.connect() as connection:
-        return connection.execute(select(schema.hook).where(schema.hook.c.url == url)).first()
+        return connection.execute(select(schema.webhook).where(schema.webhook.c.url == url)).first()
 
 
 def _failures(engine: Engine, url: str) -> int:
@@ -392,12 +392,12 @@ def test_a_receiver_that_drips_or_never_accepts_stops_no_other(
     with followed(Webhooks(engine, lambda: config, patience=1.0)):
         until(lambda: _receivers(engine) == 3)
         _happen(engine, "first")
-        until(lambda: len(heard()) == 5)
+        until(lambda: len(received_at()) == 5)
         until(lambda: all(_failures(engine, one.url) >= 1 for one in (dripping, deaf)))
         _happen(engine, "second")
-        until(lambda: len(heard()) == 10)
+        until(lambda: len(received_at()) == 10)
         until(lambda: dripping.calls >= 2)
-    assert [one["id"] for one in heard()] == list(range(1, 11))
+    assert [one["id"] for one in received_at()] == list(range(1, 11))
     assert _row(engine, dripping.url).number == _row(engine, deaf.url).number == 0
     engine.dispose()
 
@@ -412,7 +412,7 @@ def test_a_retry_does_not_wait_for_another_receiver(
     with followed(Webhooks(engine, lambda: config, patience=3600.0)):
         until(lambda: _receivers(engine) == 2)
         _happen(engine, "s")
-        until(lambda: len(heard()) == 5)
+        until(lambda: len(received_at()) == 5)
     assert Receiver.statuses == []
     assert dripping.calls == 1
     engine.dispose()
@@ -477,7 +477,7 @@ def test_a_redirect_is_not_followed(receiver: str, tmp_path: Path) -> None:
     Receiver.statuses = [302]
     Receiver.location = receiver.replace("/hook", "/elsewhere")
     hooks.tell(receiver, stop)
-    assert Receiver.heard == []
+    assert Receiver.received_at == []
     assert (_row(engine, receiver).number, _failures(engine, receiver)) == (0, 1)
     engine.dispose()
 

@@ -85,7 +85,7 @@ def test_a_record_says_what_vouches_for_its_sender(engine: Engine) -> None:
 
 def test_a_record_says_how_from_was_rewritten(engine: Engine) -> None:
     found = said(engine, "<m@example.org>")
-    assert found["rewritten"] == {"by": "list", "undone": "Reply-To"}
+    assert found["rewritten"] == {"by": "list", "person_source": "Reply-To"}
     assert (found["signatures"], found["arc"], found["authentication_results"]) == ([], None, [])
 
 

@@ -193,14 +193,14 @@ ALTERATIONS: list[tuple[str, Any, str, str]] = [
     ("rank", of_mail(schema.copy, "mail_id", FIRST, rank="9"), FIRST, "copy.rank"),
     ("copy", of_mail(schema.copy, "mail_id", FIRST, message_id=id_of(OTHER)), FIRST,
      "copy.message_id"),
-    ("heard", of_mail(schema.copy, "mail_id", FIRST, heard=None), FIRST, "copy.heard"),
+    ("received_at", of_mail(schema.copy, "mail_id", FIRST, received_at=None), FIRST, "copy.heard"),
     ("posted", of_mail(schema.posting, "mail_id", FIRST, message_id=id_of(OTHER)), FIRST,
      "posting.message_id"),
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"\x28\xb5"), FIRST, "mail.raw"),
     ("codec", of_mail(schema.mail, "id", FIRST, codec=7), FIRST, "mail.raw"),
     ("size", of_mail(schema.mail, "id", FIRST, size=7), FIRST, "mail.size"),
     ("digest", of_mail(schema.mail, "id", FIRST, sha256=b"x" * 32), FIRST, "mail: other bytes"),
-    ("flaws", of_mail(schema.mail, "id", FIRST, flaws="no such"), FIRST, "mail.flaws"),
+    ("container_errors", of_mail(schema.mail, "id", FIRST, container_errors="no such"), FIRST, "mail.flaws"),
     ("total", update(schema.series).where(schema.series.c.key == COVER).values(total=9),
      COVER, "series.total"),
     ("received", update(schema.series).where(schema.series.c.key == COVER).values(received_total=1),
@@ -216,7 +216,7 @@ ALTERATIONS: list[tuple[str, Any, str, str]] = [
     ("list-email", update(schema.list_).where(schema.list_.c.list_id == "dev.lists.example.org")
      .values(email="z@example.org"), "<s0.0@example.org>", "list dev.lists.example.org"),
     ("rewritten", of(FIRST, rewriting="list"), FIRST, "message.rewriting"),
-    ("undone", of(FIRST, undone="Cc"), FIRST, "message.undone"),
+    ("person_source", of(FIRST, person_source="Cc"), FIRST, "message.undone"),
     ("not-asked", of_mail(schema.copy, "mail_id", FIRST, asked=False), FIRST, "copy.asked"),
     ("chain", of_mail(schema.copy, "mail_id", SECOND, chain="fail"), SECOND, "copy.chain"),
     ("answer", of_mail(schema.answer, "mail_id", FIRST, text="v=DKIM1; p="), FIRST, "verdict "),
@@ -271,7 +271,7 @@ def test_a_time_that_is_none_is_refused_by_name(engine: Engine) -> None:
 
 def test_what_people_decide_is_not_compared(engine: Engine) -> None:
     with engine.begin() as connection:
-        connection.execute(update(schema.patch).values(standing="accepted", archived=True))
+        connection.execute(update(schema.patch).values(current_state="accepted", archived=True))
     assert found(engine, ARCHIVE) == []
 
 

@@ -106,7 +106,7 @@ DAMAGE: list[tuple[str, Any, str]] = [
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"x", codec=0),
      ": mail has another digest than it came with"),
     ("raw", of_mail(schema.mail, "id", FIRST, size=1), " octets and not 1"),
-    ("raw", of_mail(schema.mail, "id", FIRST, flaws="?"), ": mail.flaws names what is no defect"),
+    ("raw", of_mail(schema.mail, "id", FIRST, container_errors="?"), ": mail.flaws names what is no defect"),
     ("copy", of_mail(schema.copy, "mail_id", COVER, rank="~"),
      f" {COVER}: message.mail_id is not its best copy"),
     ("copy", of(FIRST, variant="abc"), f" {FIRST}#abc: message.variant should be ''"),

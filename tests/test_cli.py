@@ -394,8 +394,8 @@ def test_a_source_that_cannot_be_read(
     make(tmp_path)
     (tmp_path / "good.mbox").write_bytes(mails.mbox([mails.patch()]))
     before = files(tmp_path)
-    under = bound_by_permissions() if make is _forbidden else []
-    done = ingest("replay", "good.mbox", "x", cwd=tmp_path, under=under)
+    parent_series = bound_by_permissions() if make is _forbidden else []
+    done = ingest("replay", "good.mbox", "x", cwd=tmp_path, parent_series=parent_series)
     one_line(done, wanted)
     assert done.returncode == 1
     assert done.stdout == b""
@@ -498,7 +498,7 @@ def test_a_store_that_may_not_be_written(tmp_path: Path, name: str) -> None:
     if name == "file":
         (folder / "s.db").chmod(0o444)
     folder.chmod(0o555)
-    done = ingest(*replay, "b.mbox", cwd=tmp_path, under=bound_by_permissions())
+    done = ingest(*replay, "b.mbox", cwd=tmp_path, parent_series=bound_by_permissions())
     folder.chmod(0o755)
     one_line(done, "give this user the permission to write", "f")
     assert {one: _content(folder / one) for one in files(folder)} == before

@@ -285,7 +285,7 @@ def test_a_bare_lf_that_came_by_the_wire_is_a_flaw(
                 connection, "me", now=mails.NOW, lease=timedelta(seconds=9), limit=9
             ).claims
     assert claimed.delivery.raw == raw
-    assert claimed.delivery.flaws == ((Defect.BARE_LF,) if flawed else ())
+    assert claimed.delivery.container_errors == ((Defect.BARE_LF,) if flawed else ())
     defects = derive(claimed.delivery, Config()).defects
     assert (Defect.BARE_LF in defects) is flawed
     assert (Defect.BARE_CR in defects) is (b"c\r\r\n" in raw)

@@ -69,11 +69,13 @@ def counts(url: str) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def flaws(url: str) -> list[str]:
+def container_errors(url: str) -> list[str]:
     """Of each mail that is stored."""
     engine = open_store(url)
     with engine.connect() as connection:
-        found = connection.execute(select(schema.mail.c.flaws).order_by(schema.mail.c.id)).scalars()
+        found = connection.execute(
+            select(schema.mail.c.container_errors).order_by(schema.mail.c.id)
+        ).scalars()
         said = [*found]
     engine.dispose()
     return said
@@ -196,7 +198,7 @@ def test_a_life(database_url: str, folder: Path) -> None:
             assert client.getreply()[0] == 421
         assert daemon.process.wait(PATIENCE) == 0
         assert not daemon.unix.exists()
-        assert flaws(database_url) == ["", "bare-lf"]
+        assert container_errors(database_url) == ["", "bare-lf"]
         events = [line["event"] for line in daemon.lines()]
         assert events[0] == "started"
         assert events[-2:] == ["stopping", "stopped"] or events[-1] == "stopped"
@@ -511,7 +513,7 @@ def test_the_watchdog_starves_while_there_is_no_descriptor(folder: Path) -> None
         assert daemon.health()[1] == "mail is not derived: [Errno 24] Too many open files\n"
         until(lambda: "does not get on" in daemon.health()[1], "as long as it takes to be stuck")
         daemon.notices()
-        fed = daemon.heard.count(b"WATCHDOG=1")
+        fed = daemon.received_at.count(b"WATCHDOG=1")
         time.sleep(1.5)
         assert daemon.notices().count(b"WATCHDOG=1") <= fed + 1  # the last may be on its way
         (folder / "no-descriptor").unlink()
@@ -669,7 +671,7 @@ def test_a_socket_from_systemd(folder: Path) -> None:
         handed.listen()
         port = handed.getsockname()[1]
         early = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        daemon = WatchedDaemon(folder, sqlite(folder), under=activated(handed))
+        daemon = WatchedDaemon(folder, sqlite(folder), parent_series=activated(handed))
         try:
             daemon.start(pass_fds=[handed.fileno()])
             daemon.wait_ready()
@@ -697,11 +699,11 @@ def test_who_may_connect_to_the_unix_socket(folder: Path, mode: int) -> None:
 # --- what it refuses at the start -------------------------------------------------------------
 
 
-def refused(daemon: WatchedDaemon, *wanted: str, under: list[str] | None = None) -> None:
+def refused(daemon: WatchedDaemon, *wanted: str, parent_series: list[str] | None = None) -> None:
     """`serve` ends with status 1 and one line with these words."""
     done = ingest(
         "--database", daemon.url, "--config", str(daemon.config), "serve",
-        cwd=daemon.folder, under=under or [],
+        cwd=daemon.folder, parent_series=parent_series or [],
     )  # fmt: skip
     assert done.returncode == 1, done
     one_line(done, *wanted)
@@ -746,12 +748,20 @@ def test_what_it_cannot_start_with(folder: Path) -> None:
 
 
 def test_a_folder_that_is_not_ours(folder: Path) -> None:
-    under = bound_by_permissions()
+    parent_series = bound_by_permissions()
     shut = folder / "shut"
     shut.mkdir(mode=0o555)
     settings = [f'lmtp = "unix:{shut}/s"']
-    refused(WatchedDaemon(folder, sqlite(folder), settings=settings), f"{shut}/s", under=under)
-    refused(WatchedDaemon(folder, f"sqlite:///{shut}/s.db", name="e"), str(shut), under=under)
+    refused(
+        WatchedDaemon(folder, sqlite(folder), settings=settings),
+        f"{shut}/s",
+        parent_series=parent_series,
+    )
+    refused(
+        WatchedDaemon(folder, f"sqlite:///{shut}/s.db", name="e"),
+        str(shut),
+        parent_series=parent_series,
+    )
 
 
 def test_check_before_the_start(folder: Path) -> None:

@@ -208,7 +208,7 @@ def test_what_was_asked_for_or_came_long_ago_is_handed_on_as_it_is(given: Delive
         made.submit(given, Config()).result(PATIENCE)
         assert workers.given == [given]
         assert workers.given[0].arrived == given.arrived
-        assert server.heard == []
+        assert server.received_at == []
 
 
 def test_what_still_waits_at_the_end_is_given_up() -> None:

@@ -67,7 +67,7 @@ def test_a_patch() -> None:
     assert one.patch_id is not None
     assert [(each.key, each.value) for each in one.trailers] == [("Signed-off-by", ADA)]
     assert (one.ignored, one.defects) == (None, ())
-    assert one.heard == mails.START
+    assert one.received_at == mails.START
 
 
 KINDS = {
@@ -180,7 +180,7 @@ def test_copies_are_ranked_whole_and_early_first() -> None:
         derived(PLAIN),
         derived(late),
         derived(worse),
-        derived(PLAIN + b"\n", flaws=(Defect.TRUNCATED,)),
+        derived(PLAIN + b"\n", container_errors=(Defect.TRUNCATED,)),
         derived(PLAIN + b"\n\n", withdrawn=True),
     ]
     assert sorted(ranked, key=lambda one: one.rank) == ranked

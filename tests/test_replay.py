@@ -398,7 +398,7 @@ def test_all_is_on_the_disk_when_it_ends(tmp_path: Path, source: str) -> None:
         connection.commit()
         ingest_ok(
             "--database", "sqlite:///s.db", "replay", source, cwd=tmp_path,
-            stdin=mails.mbox(ARCHIVE), code=SMALL_BATCHES, under=traced,
+            stdin=mails.mbox(ARCHIVE), code=SMALL_BATCHES, parent_series=traced,
         )  # fmt: skip
     engine.dispose()
     calls = re.findall(r"(\w+)\(\d+<[^>]*/s\.db-wal>", (tmp_path / "log").read_text())

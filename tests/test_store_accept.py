@@ -70,7 +70,7 @@ def test_what_was_accepted_and_not_derived_is_stale_until_it_is(engine: Engine) 
 LOADED = (
     delivery(PATCH),
     delivery(PATCH, route=("b.example.org",)),
-    delivery(PATCH, route=("a.example.org",), flaws=(Defect.TRUNCATED,)),
+    delivery(PATCH, route=("a.example.org",), container_errors=(Defect.TRUNCATED,)),
     delivery(PATCH, withdrawn=True),
 )
 
@@ -84,7 +84,7 @@ def test_what_deliveries_say_adds_up_in_any_order(engine: Engine) -> None:
                 for start in range(0, 4, size):
                     accept_mails(connection, order[start : start + size], now=NOW)
                 row = connection.execute(select(schema.mail)).one()
-            assert (row.route, row.flaws, row.withdrawn) == (
+            assert (row.route, row.container_errors, row.withdrawn) == (
                 "a.example.org,b.example.org",
                 "truncated",
                 True,

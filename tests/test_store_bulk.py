@@ -34,7 +34,7 @@ def mail_row(number: int) -> dict[str, Any]:
         "source": "replay",
         "envelope": None if number % 2 else 'a "quoted"\ttext\\with\nlines, ü and \U0001f642',
         "route": "",
-        "flaws": "",
+        "container_errors": "",
         "withdrawn": number % 5 == 0,
         "accepted": datetime(2026, 3, 2, 10, 15, 1, number),
     }

@@ -75,7 +75,7 @@ def test_what_is_set_stands_and_survives_a_reparse(engine: Engine) -> None:
         assert not set_override(connection, 999, wanted, account_id=who)
     for _ in range(2):
         row = row_of(engine, number)
-        assert (row.state, row.standing, row.archived) == ("rfc", "accepted", True)
+        assert (row.state, row.current_state, row.archived) == ("rfc", "accepted", True)
         assert (row.commit_ref, row.delegate_id) == ("abc", who)
         assert mails.exported(engine) == before, "the mail's own export does not tell"
         reparse(engine, Config())
@@ -146,7 +146,7 @@ def test_what_was_said_of_a_message_that_goes_is_said_of_what_its_mail_is(
         assert redirects.resolve_redirect(connection, "message", gone) == left
         said = connection.execute(select(schema.check.c.message_id)).scalars().all()
         assert said == [left, left]
-    assert row_of(engine, left).standing == "accepted"
+    assert row_of(engine, left).current_state == "accepted"
 
 
 def test_the_newest_checks_of_each_context_decide(engine: Engine) -> None:

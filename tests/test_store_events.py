@@ -271,11 +271,13 @@ def test_listeners_are_notified(postgres_url: str) -> None:
     engine = open_store(postgres_url, create=True)
     follow(engine)
     plain = make_url(postgres_url).set(drivername="postgresql")
-    with psycopg.connect(plain.render_as_string(hide_password=False), autocommit=True) as heard:
-        heard.execute(f"LISTEN {events.CHANNEL}")
+    with psycopg.connect(
+        plain.render_as_string(hide_password=False), autocommit=True
+    ) as received_at:
+        received_at.execute(f"LISTEN {events.CHANNEL}")
         mails.store(engine, mails.series("s", 2))
         publish(engine)
-        (one,) = heard.notifies(timeout=10, stop_after=1)
+        (one,) = received_at.notifies(timeout=10, stop_after=1)
     assert one.payload == str(len(SERIES))
     engine.dispose()
 

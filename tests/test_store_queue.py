@@ -173,7 +173,7 @@ def test_what_is_in_hand_is_not_claimed_over_again(engine: Engine) -> None:
     for one in MAILS[:2]:
         put(engine, one)
     first = take(engine, limit=1).claims[0]
-    assert taken(engine, now=LATER, but=[first.mail_id]) == MAILS[1:2]
+    assert taken(engine, now=LATER, exclude=[first.mail_id]) == MAILS[1:2]
 
 
 def test_a_claim_that_is_not_heard_of_is_taken_over_as_it_was(engine: Engine) -> None:
@@ -347,7 +347,7 @@ def test_what_cannot_be_read_is_set_aside_and_holds_nothing_up(engine: Engine) -
         of = schema.mail.c.sha256
         spoil = update(schema.mail)
         connection.execute(spoil.where(of == MAILS[0].sha256).values(codec=1, raw=b"x"))
-        connection.execute(spoil.where(of == MAILS[1].sha256).values(flaws="what"))
+        connection.execute(spoil.where(of == MAILS[1].sha256).values(container_errors="what"))
     claimed = take(engine)
     assert [one.delivery for one in claimed.claims] == MAILS[2:3]
     assert {one.sha256 for one in claimed.set_aside} == {one.sha256 for one in MAILS[:2]}
@@ -497,7 +497,7 @@ def test_a_store_of_the_first_schema_keeps_its_queue(database_url: str) -> None:
         connection.execute(
             schema.mail.insert().values(
                 id=7, sha256=MAILS[0].sha256, size=len(MAILS[0].raw), codec=0, raw=MAILS[0].raw,
-                source="test", route="", flaws="", withdrawn=False, accepted=NOW,
+                source="test", route="", container_errors="", withdrawn=False, accepted=NOW,
             )
         )  # fmt: skip
         connection.execute(text("INSERT INTO pending (mail_id, tries) VALUES (7, 0)"))

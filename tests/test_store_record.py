@@ -29,13 +29,13 @@ from tests.mails import ADA, BOB, START, delivery
 RECEIVED = "Received: from a.example.org by lists.example.org; {}"
 
 
-def heard(hour: int) -> str:
+def received_at(hour: int) -> str:
     """A header that says when the list's server had the mail."""
     return RECEIVED.format(f"Mon, 2 Mar 2026 {hour:02}:00:00 +0000")
 
 
 def _copy(msgid: str, word: str, hour: int | None, **more: Any) -> bytes:
-    given = [heard(hour)] if hour is not None else []
+    given = [received_at(hour)] if hour is not None else []
     return mails.patch(msgid, "[PATCH 1/2] fs: change", word=word, headers=given, **more)
 
 
@@ -56,8 +56,8 @@ POOL: list[bytes | Delivery] = [
         "c-2@example.org", "[PATCH 2/2] fs: change", name="g", answers="c@example.org", headers=[]
     ),
     mails.reply("r4@example.com", "c@example.org", "Which one?"),
-    mails.patch("two@example.org", headers=[heard(8)], list_id="one.example.org"),
-    mails.patch("two@example.org", headers=[heard(9)], list_id="other.example.org"),
+    mails.patch("two@example.org", headers=[received_at(8)], list_id="one.example.org"),
+    mails.patch("two@example.org", headers=[received_at(9)], list_id="other.example.org"),
     mails.patch("undated@example.org").replace(b"\nDate: ", b"\nX-Date: "),
     mails.mail("chat@example.org", "Meeting", "Shall we?"),
     mails.mail("chat-2@example.org", "Re: Meeting", "No.", answers="chat@example.org"),
@@ -142,8 +142,8 @@ def test_storing_again_changes_nothing(engine: Engine) -> None:
 
 
 def test_copies_through_two_lists_are_one_message_with_two_postings(engine: Engine) -> None:
-    one = mails.patch("x@example.org", list_id="one.example.org", headers=[heard(8)])
-    other = mails.patch("x@example.org", list_id="other.example.org", headers=[heard(9)])
+    one = mails.patch("x@example.org", list_id="one.example.org", headers=[received_at(8)])
+    other = mails.patch("x@example.org", list_id="other.example.org", headers=[received_at(9)])
     exports = set()
     for order in permutations([one, other]):
         for size in (1, 2):
@@ -205,8 +205,8 @@ def test_a_forger_who_comes_first_loses_the_id_to_its_owner(engine: Engine) -> N
 
 def test_a_mail_cut_off_gives_way_to_the_whole_one(engine: Engine) -> None:
     """The last mail of an archive that was still being written, and later the archive."""
-    whole = mails.patch("x@example.org", headers=[heard(8)])
-    cut = delivery(whole[: whole.index(b"+new")], flaws=(Defect.TRUNCATED,))
+    whole = mails.patch("x@example.org", headers=[received_at(8)])
+    cut = delivery(whole[: whole.index(b"+new")], container_errors=(Defect.TRUNCATED,))
     orders: list[list[bytes | Delivery]] = [[cut, whole], [whole, cut]]
     for order in orders:
         stored_in(engine, order, 1)
@@ -220,7 +220,7 @@ def test_a_mail_cut_off_gives_way_to_the_whole_one(engine: Engine) -> None:
 
 def test_a_copy_that_only_changed_in_form_is_no_conflict(engine: Engine) -> None:
     """Another encoding, a wrapped subject, a list's footer, CRLF line ends."""
-    plain = mails.patch("x@example.org", headers=[heard(8)])
+    plain = mails.patch("x@example.org", headers=[received_at(8)])
     crlf = plain.replace(b"\n", b"\r\n")
     folded = plain.replace(b"[PATCH] fs: change", b"[PATCH]\n fs: change")
     footer = plain + b"\n--\nTo unsubscribe, say so.\n"
@@ -241,8 +241,12 @@ def test_the_newest_name_of_a_person_is_shown_whatever_came_last(engine: Engine)
 
 
 def test_of_two_names_on_copies_of_one_message_neither_depends_on_order(engine: Engine) -> None:
-    one = mails.patch("a@example.org", sender="Ada Byron <ada@example.org>", headers=[heard(8)])
-    other = mails.patch("a@example.org", sender="Byron, A. <ada@example.org>", headers=[heard(8)])
+    one = mails.patch(
+        "a@example.org", sender="Ada Byron <ada@example.org>", headers=[received_at(8)]
+    )
+    other = mails.patch(
+        "a@example.org", sender="Byron, A. <ada@example.org>", headers=[received_at(8)]
+    )
     assert mails.row_counts(engine)["message"] <= 1
     exports = {stored_in(engine, given, size) for given in permutations([one, other])
                for size in (1, 2)}  # fmt: skip

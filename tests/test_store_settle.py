@@ -19,7 +19,7 @@ COPIES = st.lists(
         mail_id=st.integers(1, 99),
         fingerprint=st.sampled_from("abcd").map(lambda letter: letter * 40),
         rank=st.sampled_from(["0", "1", "2"]),
-        heard=st.sampled_from([None, *HOURS]),
+        received_at=st.sampled_from([None, *HOURS]),
         message_id=st.sampled_from([None, None, 1, 2, 3]),
     ),
     unique_by=lambda copy: copy.mail_id,
@@ -29,10 +29,10 @@ COPIES = st.lists(
 
 
 def _copy(
-    mail_id: int, fingerprint: str, *, rank: str = "0", heard: datetime | None = NOON,
+    mail_id: int, fingerprint: str, *, rank: str = "0", received_at: datetime | None = NOON,
     row: int | None = None,
 ) -> Copy:  # fmt: skip
-    return Copy(mail_id, fingerprint * 40, rank, heard, row)
+    return Copy(mail_id, fingerprint * 40, rank, received_at, row)
 
 
 def _mails(settled: list[CopyGroup]) -> list[list[int]]:
@@ -48,21 +48,23 @@ def test_equal_fingerprints_are_one_message_with_the_best_copy_first() -> None:
 
 
 def test_the_id_belongs_to_what_was_heard_first() -> None:
-    settled = group_copies([_copy(1, "a", heard=HOURS[2]), _copy(2, "b", heard=HOURS[1])])
+    settled = group_copies(
+        [_copy(1, "a", received_at=HOURS[2]), _copy(2, "b", received_at=HOURS[1])]
+    )
     assert _mails(settled) == [[2], [1]]
     assert [one.variant for one in settled] == ["", "a" * VARIANT_LENGTH]
 
 
 def test_what_says_not_when_it_was_heard_comes_last() -> None:
-    settled = group_copies([_copy(1, "a", heard=None), _copy(2, "b", heard=HOURS[3])])
+    settled = group_copies([_copy(1, "a", received_at=None), _copy(2, "b", received_at=HOURS[3])])
     assert _mails(settled) == [[2], [1]]
 
 
 def test_any_copy_tells_when_a_message_was_heard() -> None:
     copies = [
-        _copy(1, "a", heard=HOURS[2], rank="0"),
-        _copy(2, "b", heard=HOURS[1]),
-        _copy(3, "a", heard=HOURS[0], rank="9"),
+        _copy(1, "a", received_at=HOURS[2], rank="0"),
+        _copy(2, "b", received_at=HOURS[1]),
+        _copy(3, "a", received_at=HOURS[0], rank="9"),
     ]
     assert _mails(group_copies(copies)) == [[1, 3], [2]]
 
@@ -75,7 +77,9 @@ def test_of_two_heard_at_once_the_better_copy_has_the_id() -> None:
 
 
 def test_a_row_stays_with_its_message() -> None:
-    settled = group_copies([_copy(1, "a", row=7), _copy(2, "a"), _copy(3, "b", heard=HOURS[2])])
+    settled = group_copies(
+        [_copy(1, "a", row=7), _copy(2, "a"), _copy(3, "b", received_at=HOURS[2])]
+    )
     assert [one.message_id for one in settled] == [7, None]
 
 

@@ -357,7 +357,9 @@ def test_descriptors_run_out(folder: Path) -> None:
     if shutil.which("prlimit") is None:
         pytest.skip("there is no prlimit")
     url = f"sqlite:///{folder}/store.db"
-    with served(WatchedDaemon(folder, url, under=["prlimit", "--nofile=256:256"])) as daemon:
+    with served(
+        WatchedDaemon(folder, url, parent_series=["prlimit", "--nofile=256:256"])
+    ) as daemon:
         assert daemon.lines("connections-bounded")[0]["connections"] == 64
         with daemon.client() as good:
             idle = []

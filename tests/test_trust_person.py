@@ -46,7 +46,7 @@ def test_a_relay_is_undone(header: str) -> None:
 )
 def test_from_stands_unless_it_says_that_it_was_replaced(sender: str, headers: list[str]) -> None:
     given = who(sender, *headers)
-    assert given.undone is None
+    assert given.person_source is None
     assert given.person.email.endswith("@example.net")
 
 

@@ -154,9 +154,11 @@ HABITS: dict[str, tuple[str, list[str], str, MungingStyle, PersonSource]] = {
 
 @pytest.mark.parametrize("habit", HABITS)
 def test_the_person_behind(habit: str) -> None:
-    sender, headers, body, rewriting, undone = HABITS[habit]
-    person = Address("Ada Byron", "ada@EXAMPLE.net") if undone is PersonSource.SENDER else ADA
-    assert found(sender, *headers, body=body) == UnmungedFrom(person, rewriting, undone)
+    sender, headers, body, rewriting, person_source = HABITS[habit]
+    person = (
+        Address("Ada Byron", "ada@EXAMPLE.net") if person_source is PersonSource.SENDER else ADA
+    )
+    assert found(sender, *headers, body=body) == UnmungedFrom(person, rewriting, person_source)
 
 
 def test_sourcehut() -> None:
@@ -230,7 +232,7 @@ def test_who_is_behind_is_not_known(
 ) -> None:
     given = found(sender, *headers)
     assert given is not None
-    assert (given.rewriting, given.undone) == (rewriting, None)
+    assert (given.rewriting, given.person_source) == (rewriting, None)
     who = find_submitter(parse_message(mails.mail("a@x", "x", "y", sender=sender, headers=headers)))
     assert who.looks_like_a_list
     assert who.person.email in sender

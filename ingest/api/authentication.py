@@ -61,7 +61,9 @@ def authentication_json(connection: Connection, row: MessageRow, config: Config)
         "signatures": [_signature(each) for each in one.verdicts],
         "arc": one.chain,
         "authentication_results": [_results(each) for each in one.auth_results],
-        "rewritten": {"by": row.rewriting, "undone": row.undone} if row.rewriting else None,
+        "rewritten": {"by": row.rewriting, "person_source": row.person_source}
+        if row.rewriting
+        else None,
     }
 
 

@@ -188,11 +188,11 @@ def _payload(
             }
 
 
-def _comment(row: Any, under: str, near: _Near, site: UrlBuilder) -> JsonObject | None:
+def _comment(row: Any, parent_series: str, near: _Near, site: UrlBuilder) -> JsonObject | None:
     one = near.comments.get(row.comment_id or 0)
     if one is None:
         return None
-    made = serializers.comment_json(one, near.around, b"", site, under=under)
+    made = serializers.comment_json(one, near.around, b"", site, parent_series=parent_series)
     return {name: value for name, value in made.items() if name not in ("headers", "content")}
 
 

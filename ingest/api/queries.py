@@ -78,7 +78,7 @@ def patch_conditions(
     patch = schema.patch.c
     conditions = _of_messages(connection, asked, patch.message_id, patch.name, config)
     if states := asked.all("state"):
-        conditions.append(schema.standing.in_([slug(one) for one in states]))
+        conditions.append(schema.current_state.in_([slug(one) for one in states]))
     if (archived := asked.flag("archived")) is not None:
         conditions.append(patch.archived.is_(archived))
     if hashes := asked.all("hash"):
@@ -90,7 +90,7 @@ def patch_conditions(
         "name": patch.name,
         "date": _message.date,
         "submitter": _message.person_id,
-        "state": schema.standing,
+        "state": schema.current_state,
         "archived": patch.archived,
         "delegate": patch.delegate_id,
         "hash": patch.hash,
@@ -156,9 +156,9 @@ SERIES_ORDERS = ("id", "name", "date", "submitter", "received_all")
 def comment_ids(connection: Connection, parent: int, page: Page) -> list[int]:
     comment = schema.comment.c
     orders = {"id": comment.message_id, "date": _message.date}
-    under = [comment.parent_id == parent]
+    parent_series = [comment.parent_id == parent]
     source = schema.comment.join(schema.message, _message.id == comment.message_id)
-    return _page(connection, source, comment.message_id, under, orders, page)
+    return _page(connection, source, comment.message_id, parent_series, orders, page)
 
 
 def check_ids(connection: Connection, message_id: int, asked: QueryParams, page: Page) -> list[int]:

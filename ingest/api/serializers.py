@@ -92,7 +92,7 @@ def patch_json(row: MessageRow, near: Prefetched, site: UrlBuilder) -> JsonObjec
             "name": row.name,
             "commit_ref": row.commit_ref,
             "pull_url": row.pull_url,
-            "state": row.standing,
+            "state": row.current_state,
             "archived": row.archived,
             "hash": row.hash,
             "submitter": submitter_json(row, site),
@@ -129,9 +129,14 @@ def cover_json(row: MessageRow, near: Prefetched, site: UrlBuilder) -> JsonObjec
 
 
 def comment_json(
-    row: MessageRow, near: Prefetched, raw: bytes, site: UrlBuilder, *, under: str | None = None
+    row: MessageRow,
+    near: Prefetched,
+    raw: bytes,
+    site: UrlBuilder,
+    *,
+    parent_series: str | None = None,
 ) -> JsonObject:
-    """`under`: `patches` or `covers`, where it is known what the comment is shown under."""
+    """`parent_series`: `patches` or `covers`, where it is known what the comment is shown under."""
     made: JsonObject = {
         "id": row.id,
         "web_url": site.message("comment", row.lists, row.msgid),
@@ -143,10 +148,10 @@ def comment_json(
         "content": row.content,
         "headers": headers_json(raw),
     }
-    if under is not None and site.since((1, 3)):
+    if parent_series is not None and site.since((1, 3)):
         made = {
             "id": row.id,
-            "url": site.url(under, row.parent_id, "comments", row.id),
+            "url": site.url(parent_series, row.parent_id, "comments", row.id),
             **made,
             "addressed": None,
         }

@@ -173,14 +173,14 @@ class Webhooks:
             write_transaction(self._engine) as connection,
         ):
             connection.execute(
-                insert(schema.hook).values(url=url, number=last, failures=0, due=now)
+                insert(schema.webhook).values(url=url, number=last, failures=0, due=now)
             )
 
     def _settle(
         self, row: Row[Any], claimed: datetime, *, number: int, failures: int, due: datetime
     ) -> bool:
         """Store a receiver's place, unless another daemon has changed it since `claimed`."""
-        table = schema.hook
+        table = schema.webhook
         with write_transaction(self._engine) as connection:
             done = connection.execute(
                 update(table)
@@ -209,7 +209,7 @@ def _shown(url: str) -> str:
 
 
 def _receiver(connection: Connection, url: str) -> Row[Any] | None:
-    table = schema.hook
+    table = schema.webhook
     return connection.execute(select(table).where(table.c.url == url)).first()
 
 

@@ -333,7 +333,7 @@ def _delivery(one: _Waiting) -> Delivery | None:
         sha256=one.body.sha256,
         source=one.envelope.protocol,
         route=one.route,
-        flaws=_flaws(raw),
+        container_errors=_flaws(raw),
         envelope=one.envelope.as_json(),
     )
 

@@ -257,7 +257,7 @@ class Deriver:
                 limit=self._pace.batch,
                 most_bytes=room,
                 suspect=not any(one.suspect for one in held),
-                but=[one.mail_id for one in held],
+                exclude=[one.mail_id for one in held],
             )
         for one in claimed.set_aside:
             self._tell(quarantine_result(one, now=self._clock()))

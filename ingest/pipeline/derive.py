@@ -86,7 +86,7 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
             facts=facts,
             fingerprint=_fingerprint(facts, submission),
             rank=_rank(message, who, delivery),
-            heard=message.received or message.date,
+            received_at=message.received or message.date,
             links=_links(message),
             subject=message.subject,
             sender=who.person,
@@ -94,7 +94,9 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
             lists=lists,
             reason=submission.reason,
             ignored=_ignored(message, delivery, config, lists),
-            defects=tuple(sorted({*message.defects, *submission.defects, *delivery.flaws})),
+            defects=tuple(
+                sorted({*message.defects, *submission.defects, *delivery.container_errors})
+            ),
             content=submission.content,
             diff=_diff(submission),
             patch_id=submission.patch_id if isinstance(submission, Patch | PullRequest) else None,
@@ -103,7 +105,7 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
             dependencies=_dependencies(submission),
             trailers=submission.trailers,
             rewriting=who.rewriting,
-            undone=who.undone,
+            person_source=who.person_source,
             keys=delivery.keys,
             verdicts=vouched.verdicts if vouched is not None else (),
             chain=vouched.chain if vouched is not None else None,
@@ -441,14 +443,14 @@ def _without_footer(content: str) -> str:
 def _rank(message: Message, who: Submitter, delivery: Delivery) -> str:
     """Which copy is the best, the least first: whole, its From untouched, with few defects,
     heard early; the digest decides between equals."""
-    heard = message.received or message.date
+    received_at = message.received or message.date
     return "".join(
         (
             str(int(delivery.withdrawn)),
-            str(int(Defect.TRUNCATED in delivery.flaws)),
-            str(int(who.undone is not None)),
+            str(int(Defect.TRUNCATED in delivery.container_errors)),
+            str(int(who.person_source is not None)),
             f"{min(len(message.defects), 99):02}",
-            heard.isoformat() if heard else "9",
+            received_at.isoformat() if received_at else "9",
             delivery.sha256.hex(),
         )
     )

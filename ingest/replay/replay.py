@@ -249,7 +249,7 @@ def _delivery(item: RawMail | Deletion, route: tuple[str, ...], keys: Keys | Non
         sha256=hashlib.sha256(item.raw).digest(),
         source=REPLAY,
         route=route,
-        flaws=item.defects if isinstance(item, RawMail) else (),
+        container_errors=item.defects if isinstance(item, RawMail) else (),
         withdrawn=isinstance(item, Deletion),
         keys=keys,
     )

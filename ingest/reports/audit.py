@@ -137,7 +137,7 @@ class _Audit:
             sha256=hashlib.sha256(item.raw).digest(),
             source="audit",
             route=tuple(sorted(self._route)),
-            flaws=item.defects if isinstance(item, RawMail) else (),
+            container_errors=item.defects if isinstance(item, RawMail) else (),
             withdrawn=isinstance(item, Deletion),
         )
 
@@ -222,7 +222,9 @@ def _as_stored(delivery: Delivery, mail: StoredMail) -> Delivery:
     return replace(
         delivery,
         route=tuple(sorted({*delivery.route, *mail.route})),
-        flaws=tuple(sorted({*delivery.flaws, *(mail.flaws or ())})),
+        container_errors=tuple(
+            sorted({*delivery.container_errors, *(mail.container_errors or ())})
+        ),
         withdrawn=delivery.withdrawn or mail.withdrawn,
         arrived=mail.arrived,
         keys=mail.keys,
@@ -237,8 +239,10 @@ def _differing(delivery: Delivery, mail: StoredMail) -> Iterator[str]:
         yield "size"
     if not set(delivery.route) <= set(mail.route):
         yield "route"
-    if mail.flaws is None or not set(delivery.flaws) <= set(mail.flaws):
-        yield "flaws"
+    if mail.container_errors is None or not set(delivery.container_errors) <= set(
+        mail.container_errors
+    ):
+        yield "container_errors"
     if delivery.withdrawn and not mail.withdrawn:
         yield "withdrawn"
 
@@ -262,7 +266,7 @@ def _merged(deliveries: Iterable[Delivery]) -> dict[bytes, Delivery]:
         if seen is not None:
             one = replace(
                 seen,
-                flaws=tuple(sorted({*seen.flaws, *one.flaws})),
+                container_errors=tuple(sorted({*seen.container_errors, *one.container_errors})),
                 withdrawn=seen.withdrawn or one.withdrawn,
             )
         merged[one.sha256] = one

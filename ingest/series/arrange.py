@@ -41,7 +41,7 @@ class Series:
     """One posting of one version. `key`: its cover's, else its lowest patch's, message.
 
     `total`: as its patches say; for a partial re-roll, the number of patches that it replaces.
-    `under`: the series in whose thread it was sent, by key.
+    `parent_series`: the series in whose thread it was sent, by key.
     """
 
     key: str
@@ -55,7 +55,7 @@ class Series:
     cover: str | None
     members: tuple[SeriesMember, ...]
     partial: bool = False
-    under: str | None = None
+    parent_series: str | None = None
 
     @property
     def received_all(self) -> bool:
@@ -168,8 +168,10 @@ def _series(draft: SeriesDraft) -> Series:
     first = members[0]
     dates = [piece.date for piece in members if piece.date is not None]
     cover_date = draft.cover.date if draft.cover is not None else None
-    under = draft.under.live if draft.under is not None else None
-    under_key = under.first.key if under is not None and under.reasons else None
+    parent_series = draft.parent_series.live if draft.parent_series is not None else None
+    under_key = (
+        parent_series.first.key if parent_series is not None and parent_series.reasons else None
+    )
     return Series(
         key=first.key,
         name=_name(draft),
@@ -182,7 +184,7 @@ def _series(draft: SeriesDraft) -> Series:
         cover=first.key if first is draft.cover else None,
         members=tuple(_member(draft, piece) for piece in members),
         partial=draft.replaces,
-        under=under_key if under_key != first.key else None,
+        parent_series=under_key if under_key != first.key else None,
     )
 
 

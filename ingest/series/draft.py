@@ -51,14 +51,14 @@ class SeriesDraft:
     """Pieces that belong together, by number.
 
     `opener`: the message that opened it; `home`: what it hangs below (a message, or the opener
-    of the draft `under`), '' for unthreaded ones. `replaces`: it is a partial re-roll.
+    of the draft `parent_series`), '' for unthreaded ones. `replaces`: it is a partial re-roll.
     """
 
     opener: str
     home: str
     sender: str
     total: int | None
-    under: SeriesDraft | None = None
+    parent_series: SeriesDraft | None = None
     cover: Facts | None = None
     pieces: dict[Slot, Facts] = field(default_factory=dict)
     reasons: dict[str, tuple[Rule, str]] = field(default_factory=dict)

@@ -46,9 +46,9 @@ def group_pieces(by_key: Mapping[str, Facts], links: Thread) -> Grouped:
         nearest[key] = key if facts.piece else above
         if not facts.piece:
             continue
-        under = draft_of[above] if above is not None else None
-        home = _home(facts, by_key, links, under, top[key])
-        draft = _place(facts, home, links.parent[key], under, beside)
+        parent_series = draft_of[above] if above is not None else None
+        home = _home(facts, by_key, links, parent_series, top[key])
+        draft = _place(facts, home, links.parent[key], parent_series, beside)
         if draft.opener == key:
             drafts.append(draft)
         draft_of[key] = draft
@@ -59,7 +59,7 @@ def _place(
     facts: Facts,
     home: str,
     parent: str | None,
-    under: SeriesDraft | None,
+    parent_series: SeriesDraft | None,
     beside: dict[tuple[object, ...], list[SeriesDraft]],
 ) -> SeriesDraft:
     """The draft that takes a piece: one that is there, else a new one.
@@ -69,11 +69,16 @@ def _place(
     having been lost on the way.
     """
     if facts.total is None:
-        return _opened(facts, under.opener if under is not None else "", under, Rule.ALONE)
-    if under is not None and under.fits(facts):
+        return _opened(
+            facts,
+            parent_series.opener if parent_series is not None else "",
+            parent_series,
+            Rule.ALONE,
+        )
+    if parent_series is not None and parent_series.fits(facts):
         behind = (facts.number or 0) > facts.total
-        under.add(facts, Rule.ADDENDUM if behind else Rule.BELOW, parent or "")
-        return under
+        parent_series.add(facts, Rule.ADDENDUM if behind else Rule.BELOW, parent or "")
+        return parent_series
     # Within a thread the prefixes may differ; without one they are part of what holds.
     siblings = beside[(home, facts.sender, facts.total, "" if home else facts.tag)]
     fitting = [
@@ -84,23 +89,35 @@ def _place(
         rule = Rule.SIBLING if home else Rule.UNTHREADED
         chosen.add(facts, rule, home or f"{facts.sender}, {facts.total}, {facts.tag}")
         return chosen
-    foreign = under is not None and under.sender != facts.sender and under.total == facts.total
-    chosen = _opened(facts, home, under, Rule.FOREIGN if foreign else Rule.FIRST)
+    foreign = (
+        parent_series is not None
+        and parent_series.sender != facts.sender
+        and parent_series.total == facts.total
+    )
+    chosen = _opened(facts, home, parent_series, Rule.FOREIGN if foreign else Rule.FIRST)
     siblings.append(chosen)
     return chosen
 
 
-def _opened(facts: Facts, home: str, under: SeriesDraft | None, rule: Rule) -> SeriesDraft:
+def _opened(facts: Facts, home: str, parent_series: SeriesDraft | None, rule: Rule) -> SeriesDraft:
     draft = SeriesDraft(
-        opener=facts.key, home=home, sender=facts.sender, total=facts.total, under=under
+        opener=facts.key,
+        home=home,
+        sender=facts.sender,
+        total=facts.total,
+        parent_series=parent_series,
     )
-    evidence = f"not by {under.sender}" if rule is Rule.FOREIGN and under else home
+    evidence = f"not by {parent_series.sender}" if rule is Rule.FOREIGN and parent_series else home
     draft.add(facts, rule, evidence)
     return draft
 
 
 def _home(
-    facts: Facts, by_key: Mapping[str, Facts], links: Thread, under: SeriesDraft | None, top: str
+    facts: Facts,
+    by_key: Mapping[str, Facts],
+    links: Thread,
+    parent_series: SeriesDraft | None,
+    top: str,
 ) -> str:
     """What a new draft hangs below: a mail of its sender's own that may be its cover, else the
     series above, else the thread's top, else '' (nothing: unthreaded)."""
@@ -109,6 +126,6 @@ def _home(
         return links.unseen.get(facts.key, "")
     if may_be_cover(by_key[parent], facts.sender):
         return parent
-    if under is not None:
-        return under.opener
+    if parent_series is not None:
+        return parent_series.opener
     return top

@@ -105,7 +105,7 @@ def _gather_resent(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     one took that gap, and goes to those that were sent with it."""
     done: set[SeriesDraft] = set()
     for draft in drafts:
-        host = draft.under.live if draft.under is not None else None
+        host = draft.parent_series.live if draft.parent_series is not None else None
         if (
             host is None
             or host in done
@@ -135,7 +135,9 @@ def _without_version(host: SeriesDraft, guest: SeriesDraft) -> str | None:
     whole = (host.complete and host.cover is not None) or (
         guest.complete and guest.cover is not None
     )
-    together = host.home == guest.home or (guest.under is not None and guest.under.live is host)
+    together = host.home == guest.home or (
+        guest.parent_series is not None and guest.parent_series.live is host
+    )
     if (
         whole
         or (host.complete and guest.complete)
@@ -152,7 +154,7 @@ def _join_addenda(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     """`[PATCH 6/5]`, sent behind a series of five, is a part of that."""
     left = []
     for draft in drafts:
-        host = draft.under.live if draft.under is not None else None
+        host = draft.parent_series.live if draft.parent_series is not None else None
         behind = draft.total is not None and all(number > draft.total for number, _ in draft.pieces)
         if (
             behind
@@ -173,7 +175,7 @@ def _join_only_patches(drafts: list[SeriesDraft], links: Thread) -> list[SeriesD
     """`[PATCH v3]` directly below its sender's own `[PATCH v3 0/1]` is its one patch."""
     left = []
     for draft in drafts:
-        host = draft.under.live if draft.under is not None else None
+        host = draft.parent_series.live if draft.parent_series is not None else None
         only = next(iter(draft.pieces.values())) if len(draft.pieces) == 1 else None
         if (
             only is not None
@@ -201,7 +203,7 @@ def _join_co_posted(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     """
     left = []
     for guest in drafts:
-        host = guest.under.live if guest.under is not None else None
+        host = guest.parent_series.live if guest.parent_series is not None else None
         if (
             host is not None
             and guest.cover is None

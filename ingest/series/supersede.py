@@ -75,14 +75,14 @@ def make_posting(
     version: Version,
     date: datetime | None,
     partial: bool,
-    under: str | None,
+    parent_series: str | None,
     members: Sequence[Facts],
 ) -> Posting:
     """A series from its members' facts, the cover first, then patches by number."""
     first = members[0]
     words = {word for piece in members for word in piece.tag.split()}
     patches = [piece for piece in members if piece.kind == "patch"]
-    answered = {*first.parents[:3], *([under.partition("#")[0]] if under else ())}
+    answered = {*first.parents[:3], *([parent_series.partition("#")[0]] if parent_series else ())}
     messages = frozenset(piece.msgid for piece in members)
     return Posting(
         key=key,

@@ -56,11 +56,11 @@ class PersonSource(StrEnum):
 
 @frozen
 class UnmungedFrom:
-    """`undone`: None where the person could not be found, and `person` is what From has."""
+    """`person_source`: None where the person could not be found, and `person` is what From has."""
 
     person: Address
     rewriting: MungingStyle
-    undone: PersonSource | None
+    person_source: PersonSource | None
 
 
 # "Ada via Dev", "'Ada' via dev", and "Ada via" of lists.gnu.org, whose list has no name.
@@ -119,20 +119,20 @@ def looks_munged(person: Address, lists: Iterable[str]) -> MungingStyle | None:
 def _found(
     sender: Address, rewriting: MungingStyle, pair: tuple[Address, PersonSource] | None
 ) -> UnmungedFrom:
-    person, undone = pair if pair is not None else (sender, None)
-    return UnmungedFrom(person, rewriting, undone)
+    person, person_source = pair if pair is not None else (sender, None)
+    return UnmungedFrom(person, rewriting, person_source)
 
 
 def _behind_relay(message: Message, flat: str, name: str) -> tuple[Address, PersonSource] | None:
     """b4's relay writes the person's address with a dot for the "@" into its own: who is named
     anywhere else must be that person."""
-    for person, undone in (
+    for person, person_source in (
         *_named(message, "X-Original-From", PersonSource.ORIGINAL_FROM),
         *_named(message, "Reply-To", PersonSource.REPLY_TO),
         *_in_body(message),
     ):
         if person.email.replace("@", ".").lower() == flat.lower():
-            return Address(person.name or name, person.email), undone
+            return Address(person.name or name, person.email), person_source
     return None
 
 
@@ -179,11 +179,11 @@ def _first(message: Message, header: str, name: str) -> Address | None:
 
 
 def _named(
-    message: Message, header: str, undone: PersonSource
+    message: Message, header: str, person_source: PersonSource
 ) -> Iterator[tuple[Address, PersonSource]]:
     value = message.header(header)
     if value is not None:
-        yield from ((one, undone) for one in parse_addresses(value) if "@" in one.email)
+        yield from ((one, person_source) for one in parse_addresses(value) if "@" in one.email)
 
 
 def _in_body(message: Message) -> Iterator[tuple[Address, PersonSource]]:

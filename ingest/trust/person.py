@@ -16,17 +16,17 @@ from ingest.trust.from_munging import MungingStyle, PersonSource, undo_munging
 
 @frozen
 class Submitter:
-    """`undone`: where the person was found, None where From stands. `rewriting`: what had been
+    """`person_source`: where the person was found, None where From stands. `rewriting`: what had been
     put into From, also where the person behind it could not be found."""
 
     person: Address
-    undone: PersonSource | None = None
+    person_source: PersonSource | None = None
     rewriting: MungingStyle | None = field(default=None, compare=False)
 
     @property
     def looks_like_a_list(self) -> bool:
         """Whether From was rewritten and still stands."""
-        return self.rewriting is not None and self.undone is None
+        return self.rewriting is not None and self.person_source is None
 
 
 def find_submitter(message: Message) -> Submitter:
@@ -40,7 +40,7 @@ def find_submitter(message: Message) -> Submitter:
     found = undo_munging(message)
     if found is None:
         return Submitter(message.sender)
-    return Submitter(found.person, found.undone, found.rewriting)
+    return Submitter(found.person, found.person_source, found.rewriting)
 
 
 def person_key(email: str) -> str:

@@ -127,21 +127,25 @@ def list_cover_comments(request: Request) -> Response:
     return _comments(request, "cover", "covers")
 
 
-def _comments(request: Request, outcome: str, under: str) -> Response:
+def _comments(request: Request, outcome: str, parent_series: str) -> Response:
     one = parse_request(request)
     page = _page_of(one, ("id", "date"))
     number = one.number()
     with one.read() as connection:
         if _outcome(connection, number) != outcome:
             return redirect_to_successor(
-                connection, "message", number, lambda to: one.site.url(under, to, "comments")
+                connection,
+                "message",
+                number,
+                lambda to: one.site.url(parent_series, to, "comments"),
             )
         found = queries.comment_ids(connection, number, page)
         rows = list(messages.read_messages(connection, found[: page.size]))
         near = prefetch(connection, rows, dated=True)
         raw = messages.raw_mails(connection, {row.mail_id for row in rows})
     made = [
-        serializers.comment_json(row, near, raw[row.mail_id], one.site, under=under) for row in rows
+        serializers.comment_json(row, near, raw[row.mail_id], one.site, parent_series=parent_series)
+        for row in rows
     ]
     return _paged(made, found, page, one)
 
@@ -154,7 +158,7 @@ def get_cover_comment(request: Request) -> Response:
     return _comment(request, "cover", "covers")
 
 
-def _comment(request: Request, outcome: str, under: str) -> Response:
+def _comment(request: Request, outcome: str, parent_series: str) -> Response:
     one = parse_request(request)
     number = one.number()
     with one.read() as connection:
@@ -163,7 +167,9 @@ def _comment(request: Request, outcome: str, under: str) -> Response:
             raise not_found()
         near = prefetch(connection, [row], dated=True)
         raw = messages.raw_mail(connection, row.mail_id)
-    return JsonResponse(serializers.comment_json(row, near, raw, one.site, under=under))
+    return JsonResponse(
+        serializers.comment_json(row, near, raw, one.site, parent_series=parent_series)
+    )
 
 
 def list_patch_checks(request: Request) -> Response:

@@ -101,7 +101,7 @@ def patches_page(request: Request) -> Response:
             el("td", format_time(row.date), class_="narrow"),
             el("td", el("a", row.name, href=path_of("project", link, "patch", name_of(row.msgid)))),
             el("td", person_link(row.submitter)),
-            el("td", row.standing, class_="narrow", data_label="State:"),
+            el("td", row.current_state, class_="narrow", data_label="State:"),
             el("td", near.checks.get(row.id, ""), class_="narrow", data_label="Check:"),
         )
         for row in rows

@@ -115,7 +115,7 @@ def _facts(row: MessageRow, near: Prefetched, path: str) -> Iterator[tuple[str, 
     if one is not None:
         yield "Series", el("a", one.name or "(no name)", href=f"{path}?series={one.id}")
     if row.outcome == "patch":
-        yield "State", f"{row.standing}, archived" if row.archived else row.standing or ""
+        yield "State", f"{row.current_state}, archived" if row.archived else row.current_state or ""
         yield "Check", near.checks.get(row.id, "pending")
         delegate = near.delegates.get(row.delegate_id or 0)
         if delegate is not None:

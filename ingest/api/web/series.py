@@ -113,7 +113,7 @@ def series_number_page(one: ApiRequest, link: str, number: int) -> Response:
                 "td",
                 el("a", each.name, href=path_of("project", link, "patch", name_of(each.msgid))),
             ),
-            el("td", each.standing, class_="narrow", data_label="State:"),
+            el("td", each.current_state, class_="narrow", data_label="State:"),
             el("td", near.checks.get(each.id, ""), class_="narrow", data_label="Check:"),
             el("td", to_each[each.id] or "", class_="narrow", data_label="Trailers:"),
             el("td", ", ".join(sorted(domains[each.id])), data_label="Verified:"),

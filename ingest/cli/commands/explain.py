@@ -45,7 +45,7 @@ def command(settings: CommandSettings, file: str, dns: bool) -> None:
                 raw=item.raw,
                 sha256=hashlib.sha256(item.raw).digest(),
                 source="explain",
-                flaws=item.defects,
+                container_errors=item.defects,
                 keys=tuple(ask(key_names(item.raw)).items()),
             ),
             settings.config,
@@ -86,7 +86,7 @@ def _explained(one: Steps, arrangement: Arrangement) -> Iterator[str]:
     yield f"submitter   {format_person(one.submitter.person)}"
     if one.submitter.rewriting is not None:
         yield f"  From      was rewritten: {one.submitter.rewriting}"
-        yield f"  person    from {one.submitter.undone or 'nowhere: From stands'}"
+        yield f"  person    from {one.submitter.person_source or 'nowhere: From stands'}"
     yield from _vouching(derived)
     yield f"kind        {facts.kind}, since: {submission.reason}"
     subject = submission.subject

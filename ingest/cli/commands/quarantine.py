@@ -166,7 +166,7 @@ def _text(one: QuarantinedMail, delivery: Delivery) -> Iterator[str]:
         "Source": one.source,
         "Envelope": delivery.envelope or "",
         "Lists": ", ".join(delivery.route),
-        "Flaws": ", ".join(delivery.flaws),
+        "Flaws": ", ".join(delivery.container_errors),
         "Tries": str(one.tries),
         "Reason": one.reason,
     }

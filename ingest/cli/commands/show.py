@@ -73,7 +73,11 @@ def _text(connection: Connection, row: MessageRow, config: Config) -> Iterator[s
     if row.author is not None:
         yield from _field("Author", format_person(row.author))
     if row.rewriting is not None:
-        where = f"the person is from {row.undone}" if row.undone else "nobody is found behind it"
+        where = (
+            f"the person is from {row.person_source}"
+            if row.person_source
+            else "nobody is found behind it"
+        )
         yield from _field("Rewritten", f"{row.rewriting}; {where}")
     yield from _field("Date", f"{format_date(row.date)} UTC" if row.date else "unknown")
     yield from _field("Lists", ", ".join(one.list_id for one in row.lists))
@@ -92,7 +96,7 @@ def _text(connection: Connection, row: MessageRow, config: Config) -> Iterator[s
     elif row.in_reply_to is not None:
         yield from _field("Answers", row.in_reply_to)
     if row.outcome == "patch":
-        yield from _field("State", row.standing)
+        yield from _field("State", row.current_state)
         yield from _field("Hash", row.hash)
         yield from _field("Patch-id", row.patch_id)
     yield from _field("Pull", row.pull_url)

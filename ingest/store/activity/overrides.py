@@ -42,13 +42,13 @@ class Override:
 
 def restore_overrides(connection: Connection, message_ids: Iterable[int]) -> None:
     """Lay what people set over the rows of these patches, which were written anew."""
-    patch, choice = schema.patch.c, schema.choice.c
+    patch, choice = schema.patch.c, schema.override.c
     for some in chunks(message_ids):
         connection.execute(
             update(schema.patch)
             .where(patch.message_id == choice.message_id, is_any(choice.message_id, some))
             .values(
-                standing=choice.state,
+                current_state=choice.state,
                 archived=func.coalesce(choice.archived, False),
                 commit_ref=choice.commit_ref,
                 delegate_id=choice.delegate_id,
@@ -69,7 +69,7 @@ def set_override(
     # Who derives the patch again must not put the row back as it was before.
     lock_threads(connection, [msgid])
     patch = schema.patch.c
-    stands = select(schema.patch, schema.standing.label("now"))
+    stands = select(schema.patch, schema.current_state.label("now"))
     row = connection.execute(stands.where(patch.message_id == message_id)).first()
     if row is None:
         return False
@@ -112,7 +112,7 @@ def set_override(
 
 
 def _keep(connection: Connection, message_id: int, values: Mapping[str, Any]) -> None:
-    table = schema.choice
+    table = schema.override
     known = connection.execute(
         select(table.c.message_id).where(table.c.message_id == message_id)
     ).first()
@@ -207,7 +207,7 @@ def related_patches(
 def transfer_overrides(connection: Connection, message_id: int, to: int | None) -> None:
     """What was said of a message whose row goes is said of `to`, unless more was said of that;
     with None it goes too."""
-    for table in (schema.choice, schema.relation):
+    for table in (schema.override, schema.relation):
         known = (
             to is None
             or connection.execute(
@@ -250,7 +250,7 @@ def export_overrides(connection: Connection) -> Iterator[dict[str, Any]]:
             "target_url": row.target_url,
             "description": row.description,
         }
-    chosen = {key_of(row.msgid, row.variant): row for row in keyed(schema.choice)}
+    chosen = {key_of(row.msgid, row.variant): row for row in keyed(schema.override)}
     sets: dict[int, list[str]] = defaultdict(list)
     for row in keyed(schema.relation):
         sets[row.number].append(key_of(row.msgid, row.variant))
@@ -258,7 +258,7 @@ def export_overrides(connection: Connection) -> Iterator[dict[str, Any]]:
     for key in sorted(chosen.keys() | others.keys()):
         row = chosen.get(key)
         yield {
-            "type": "choice",
+            "type": "override",
             "msgid": key,
             "state": row.state if row is not None else None,
             "archived": row.archived if row is not None else None,

@@ -20,7 +20,7 @@ def sync_overrides_and_events(connection: Connection, message_ids: Collection[in
         return
     events.hold_publishing(connection)
     asked = select(
-        exists(select(schema.choice.c.message_id)), exists(select(schema.following.c.since))
+        exists(select(schema.override.c.message_id)), exists(select(schema.following.c.since))
     )
     chosen, followed = connection.execute(asked).one()
     if chosen:

@@ -28,7 +28,7 @@ from ingest.trust.signatures.dns_answer import Keys, TemporaryFailure, keys_of
 _OF_DELIVERY = tuple(
     schema.mail.c[name]
     for name in (
-        "id", "sha256", "source", "envelope", "route", "flaws", "withdrawn", "accepted",
+        "id", "sha256", "source", "envelope", "route", "container_errors", "withdrawn", "accepted",
     )
 )  # fmt: skip
 
@@ -93,7 +93,7 @@ def accept_mails(
                 {
                     "b_id": row.mail_id,
                     "route": _joined(delivery.route),
-                    "flaws": _joined(delivery.flaws),
+                    "container_errors": _joined(delivery.container_errors),
                     "withdrawn": delivery.withdrawn,
                 }
             )
@@ -172,7 +172,7 @@ def _row(mail_id: int, delivery: Delivery, now: datetime) -> dict[str, Any]:
         "source": delivery.source,
         "envelope": delivery.envelope,
         "route": _joined(delivery.route),
-        "flaws": _joined(delivery.flaws),
+        "container_errors": _joined(delivery.container_errors),
         "withdrawn": delivery.withdrawn,
         "accepted": now,
     }
@@ -217,7 +217,7 @@ def _merge(first: Delivery, again: Delivery) -> Delivery:
     return replace(
         first,
         route=tuple(sorted({*first.route, *again.route})),
-        flaws=tuple(sorted({*first.flaws, *again.flaws})),
+        container_errors=tuple(sorted({*first.container_errors, *again.container_errors})),
         withdrawn=first.withdrawn or again.withdrawn,
         keys=_merged_keys(first, again),
     )
@@ -246,7 +246,7 @@ def delivery_of(row: Any, raw: bytes, keys: Keys | None) -> Delivery:
         source=row.source,
         envelope=row.envelope,
         route=split_route(row.route),
-        flaws=split_flaws(row.flaws),
+        container_errors=split_flaws(row.container_errors),
         withdrawn=row.withdrawn,
         keys=keys,
         arrived=arrival(row.source, row.accepted),

@@ -121,18 +121,18 @@ def claim(
     limit: int,
     most_bytes: int = 1 << 30,
     suspect: bool = True,
-    but: Collection[int] = (),
+    exclude: Collection[int] = (),
 ) -> ClaimResult:
     """Take the oldest mails that wait, in the caller's transaction, which should be short.
 
     At most `limit`, and of more than one at most `most_bytes`; with `suspect`, suspects too: at
-    most as many that were left together, or one. `but`: ids that are in hand already. In
+    most as many that were left together, or one. `exclude`: ids that are in hand already. In
     PostgreSQL rows that others are claiming are passed over; in SQLite there is one writer.
     """
     pending = schema.pending.c
     free = [pending.reason.is_(None)]
-    if but:
-        free.append(pending.mail_id.not_in(sorted(but)))
+    if exclude:
+        free.append(pending.mail_id.not_in(sorted(exclude)))
     doubtful: dict[int, int] = {}
     exhausted: dict[int, tuple[str, int]] = {}
     if suspect:
@@ -312,7 +312,7 @@ def lock_claims(connection: Connection, claims: Sequence[Claim]) -> LockedClaims
     mail, pending = schema.mail.c, schema.pending.c
     by_id = {one.mail_id: one for one in claims}
     now: dict[int, Claim] = {}
-    query = select(mail.id, mail.route, mail.flaws, mail.withdrawn)
+    query = select(mail.id, mail.route, mail.container_errors, mail.withdrawn)
     query = query.order_by(mail.sha256).with_for_update(of=schema.mail, key_share=True)
     for some in chunks(sorted(by_id, key=lambda one: by_id[one].delivery.sha256)):
         for row in connection.execute(query.where(mail.id.in_(some))):
@@ -320,7 +320,7 @@ def lock_claims(connection: Connection, claims: Sequence[Claim]) -> LockedClaims
             delivery = replace(
                 claim.delivery,
                 route=split_route(row.route),
-                flaws=split_flaws(row.flaws),
+                container_errors=split_flaws(row.container_errors),
                 withdrawn=row.withdrawn,
             )
             now[row.id] = replace(claim, delivery=delivery)

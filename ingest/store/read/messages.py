@@ -60,7 +60,7 @@ class MessageRow:
     patch_id: str | None = None
     pull_url: str | None = None
     state: str | None = None  # as the mail says
-    standing: str | None = None  # the state, with what people set; as the three below
+    current_state: str | None = None  # the state, with what people set; as the three below
     archived: bool = False
     commit_ref: str | None = None
     delegate_id: int | None = None
@@ -71,7 +71,7 @@ class MessageRow:
     rule: str | None = None
     evidence: str | None = None
     rewriting: str | None = None
-    undone: str | None = None
+    person_source: str | None = None
 
     @property
     def key(self) -> str:
@@ -94,7 +94,7 @@ class SeriesRow:
     submitter: Address
     cover_id: int | None
     partial: bool
-    under: str | None
+    parent_series: str | None
 
 
 _BATCH = 500
@@ -195,7 +195,7 @@ def series_where(connection: Connection, *conditions: Any) -> list[SeriesRow]:
             submitter=Address(row.person_name, row.email),
             cover_id=row.cover_id,
             partial=row.partial,
-            under=row.under,
+            parent_series=row.parent_series,
         )
         for row in connection.execute(query)
     ]
@@ -257,7 +257,7 @@ def _message_rows(connection: Connection, ids: list[int], *, brief: bool) -> Ite
             patch_id=row.patch_id,
             pull_url=row.patch_pull_url or row.cover_pull_url,
             state=row.state,
-            standing=row.standing,
+            current_state=row.current_state,
             delegate_id=row.delegate_id,
             archived=bool(row.archived),
             commit_ref=row.commit_ref,
@@ -268,7 +268,7 @@ def _message_rows(connection: Connection, ids: list[int], *, brief: bool) -> Ite
             rule=row.rule,
             evidence=row.evidence,
             rewriting=row.rewriting,
-            undone=row.undone,
+            person_source=row.person_source,
         )
 
 
@@ -297,7 +297,7 @@ def _wide(*, brief: bool) -> Select[Any]:
         patch.c.patch_id,
         patch.c.pull_url.label("patch_pull_url"),
         patch.c.state,
-        schema.standing.label("standing"),
+        schema.current_state.label("current_state"),
         patch.c.delegate_id,
         patch.c.archived,
         patch.c.commit_ref,

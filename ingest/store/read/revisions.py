@@ -94,7 +94,7 @@ def _postings(connection: Connection, series_ids: set[int]) -> dict[int, Posting
                 version=(row.version, row.version_minor),
                 date=row.date,
                 partial=row.partial,
-                under=row.under,
+                parent_series=row.parent_series,
                 members=[one.facts for one in members[row.id]],
             )
     return found

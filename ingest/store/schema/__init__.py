@@ -11,7 +11,7 @@ Three layers, from bytes to meaning:
 - `patch`, `cover` and `comment` are what a message is; a message is at most one of them,
   which the composite foreign key on (message, outcome) holds.
 
-Beside them stands what people say (`choice`, `check`, `relation`, by `account`), and what has
+Beside them stands what people say (`override`, `check`, `relation`, by `account`), and what has
 happened (`event`).
 
 Times are naive UTC. Text never holds NUL or lone surrogates.
@@ -83,7 +83,7 @@ mail = Table(
     Column("source", Text, nullable=False),  # where it was first heard: "replay", "lmtp", …
     Column("envelope", Text),  # JSON of what the SMTP dialog said, where there was one
     Column("route", Text, nullable=False),  # list ids that its delivery named, comma-joined
-    Column("flaws", Text, nullable=False),  # defects that only the container shows
+    Column("container_errors", Text, nullable=False),  # defects that only the container shows
     Column("withdrawn", Boolean, nullable=False),  # its archive has taken it back
     Column("accepted", DateTime, nullable=False),
     CheckConstraint("length(sha256) = 32", name="sha256"),
@@ -150,7 +150,7 @@ message = Table(
     Column("defects", Text, nullable=False),
     Column("facts", Text, nullable=False),  # JSON of what arranging needs to know
     Column("rewriting", String(16)),  # what stood in From instead of the person
-    Column("undone", String(20)),  # where the person was found
+    Column("person_source", String(20)),  # where the person was found
     UniqueConstraint("msgid", "variant"),
     UniqueConstraint("id", "outcome"),
     CheckConstraint("outcome IN ('patch', 'cover', 'comment', 'other', 'ignored')", name="outcome"),
@@ -175,7 +175,7 @@ copy = Table(
     Column("mail_id", Id, ForeignKey("mail.id"), primary_key=True, autoincrement=False),
     Column("message_id", Id, ForeignKey("message.id"), nullable=False),
     Column("rank", Text, nullable=False),  # the least is the best copy
-    Column("heard", DateTime),  # the topmost Received header's time, else the date
+    Column("received_at", DateTime),  # the topmost Received header's time, else the date
     # Whether DNS was asked for its keys, and with that whether it has answers and verdicts.
     Column("asked", Boolean, nullable=False, server_default=false()),
     Column("chain", String(16)),  # what its ARC chain comes to
@@ -287,17 +287,17 @@ patch = _record(
     Column("patch_id", String(40)),
     Column("pull_url", Text),
     Column("state", Text, nullable=False),  # as the mail says
-    # What people have set, laid over what the mail says; `choice` keeps it. See store.activity.overrides.
-    Column("standing", Text),  # the state, null where nobody has set one
+    # What people have set, laid over what the mail says; `override` keeps it. See store.activity.overrides.
+    Column("current_state", Text),  # the state, null where nobody has set one
     Column("archived", Boolean, nullable=False),
     Column("commit_ref", Text),
     Column("delegate_id", BigInteger),
 )
 # The state that a patch has, and is found by.
-standing = func.coalesce(patch.c.standing, patch.c.state)
+current_state = func.coalesce(patch.c.current_state, patch.c.state)
 Index("ix_patch_hash", patch.c.hash)
 Index("ix_patch_patch_id", patch.c.patch_id)
-Index("ix_patch_standing", standing, patch.c.message_id)
+Index("ix_patch_current_state", current_state, patch.c.message_id)
 # Of what few patches have: mail that comes pays nothing for them.
 _partial(
     "ix_patch_archived",
@@ -342,9 +342,9 @@ series = Table(
     Column("person_id", Id, ForeignKey("person.id"), nullable=False),
     Column("cover_id", Id, ForeignKey("message.id")),
     Column("partial", Boolean, nullable=False),  # it replaces patches of another series
-    Column("under", Text),  # the key of the series in whose thread it was sent
+    Column("parent_series", Text),  # the key of the series in whose thread it was sent
     Column("thread_id", BigInteger, nullable=False),  # of its first member
-    Column("plain", Boolean, nullable=False),  # see store.leaves
+    Column("fast_path_ok", Boolean, nullable=False),  # see store.leaves
     CheckConstraint("version >= 0", name="version"),
     CheckConstraint("total >= 1", name="total"),
     CheckConstraint("received_total >= 0", name="received_total"),
@@ -432,8 +432,8 @@ account = Table(
 )
 
 # What was set on a patch; null where nothing was.
-choice = Table(
-    "choice",
+override = Table(
+    "override",
     metadata,
     Column("message_id", Id, ForeignKey("message.id"), primary_key=True, autoincrement=False),
     Column("state", Text),
@@ -468,16 +468,16 @@ check = Table(
 
 # Numbers that clients may hold and that no row has any more: what has taken their row's place,
 # and the key that takes the number back when it is there again. See store.write.redirects.
-gone = Table(
-    "gone",
+redirect = Table(
+    "redirect",
     metadata,
     Column("kind", String(8), nullable=False),  # 'series' or 'message'
     Column("id", BigInteger, nullable=False),
     Column("key", Text, nullable=False),
     Column("to_id", BigInteger),
     PrimaryKeyConstraint("kind", "id"),
-    Index("ix_gone_key", "kind", "key"),
-    Index("ix_gone_to_id", "kind", "to_id"),
+    Index("ix_redirect_key", "kind", "key"),
+    Index("ix_redirect_to_id", "kind", "to_id"),
 )
 
 # Whether somebody follows what happens: from the row's coming on, events are written.
@@ -519,8 +519,8 @@ _partial(
 )
 
 # How far the receivers of webhooks have been told.
-hook = Table(
-    "hook",
+webhook = Table(
+    "webhook",
     metadata,
     Column("url", Text, primary_key=True),
     Column("number", BigInteger, nullable=False),

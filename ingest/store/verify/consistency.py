@@ -131,7 +131,7 @@ def check_raw(connection: Connection) -> Iterator[ConsistencyFault]:
                 yield ConsistencyFault(
                     "raw", name, f"mail has {len(one.raw)} octets and not {one.size}"
                 )
-            if one.flaws is None:
+            if one.container_errors is None:
                 yield ConsistencyFault("raw", name, "mail.flaws names what is no defect")
 
 
@@ -156,7 +156,7 @@ def _copies(connection: Connection, rows: Sequence[Any]) -> Iterator[Consistency
         by_msgid[row.msgid].append(row)
     for same in by_msgid.values():
         settled = group_copies(
-            Copy(copy.mail_id, row.fingerprint, copy.rank, copy.heard, row.id)
+            Copy(copy.mail_id, row.fingerprint, copy.rank, copy.received_at, row.id)
             for row in same
             for copy in of[row.id]
         )

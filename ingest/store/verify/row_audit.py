@@ -34,7 +34,7 @@ from ingest.trust.signatures.verdict import SignatureKind
 
 # What the message's place decides, or people; `id` finds the row.
 _BY_PLACE = {"id", "person_id", "outcome"}
-_BY_PEOPLE = {"message_id", "standing", "archived", "commit_ref", "delegate_id"}
+_BY_PEOPLE = {"message_id", "current_state", "archived", "commit_ref", "delegate_id"}
 
 DeriveStored = Callable[[Collection[int]], Mapping[int, Derived]]
 
@@ -155,14 +155,14 @@ class RowAudit:
                 (one.facts.msgid, one.fingerprint), copy.message_id if copy else None
             )
             copies[one.facts.msgid].append(
-                Copy(mail_id, one.fingerprint, one.rank, one.heard, row_id)
+                Copy(mail_id, one.fingerprint, one.rank, one.received_at, row_id)
             )
         for mail_id in elsewhere - known.keys():
             copy = batch.copies[mail_id]
             row = batch.messages.get(copy.message_id)
             if row is not None:
                 copies[row.msgid].append(
-                    Copy(mail_id, row.fingerprint, copy.rank, copy.heard, row.id)
+                    Copy(mail_id, row.fingerprint, copy.rank, copy.received_at, row.id)
                 )
         for msgid, some in copies.items():
             for settled in group_copies(some):
@@ -178,7 +178,7 @@ class RowAudit:
         if row is None:
             self._say(key, FindingKind.MISSING, "copy")
         else:
-            wanted: dict[str, Any] = {"rank": one.rank, "heard": one.heard}
+            wanted: dict[str, Any] = {"rank": one.rank, "received_at": one.received_at}
             if row_id >= 0:
                 wanted["message_id"] = row_id
             self._alike(key, "copy", row, wanted)

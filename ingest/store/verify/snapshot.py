@@ -72,7 +72,7 @@ _TIME = "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0
 
 @frozen(kw_only=True)
 class StoredMail:
-    """A mail's row, unpacked. `raw`: None where it is damaged, `damage` says how; `flaws`: None
+    """A mail's row, unpacked. `raw`: None where it is damaged, `damage` says how; `container_errors`: None
     where they are no defects. `waiting`: it is pending, `reason` says why it was set aside, if it
     was. `keys`: what DNS said, None where it was not asked; `read_raw`: whether that can be read.
     """
@@ -83,7 +83,7 @@ class StoredMail:
     raw: bytes | None
     damage: str | None
     route: tuple[str, ...]
-    flaws: tuple[Defect, ...] | None
+    container_errors: tuple[Defect, ...] | None
     withdrawn: bool
     has_copy: bool
     waiting: bool
@@ -120,7 +120,7 @@ def stored_mails(
                 raw=raw,
                 damage=damage,
                 route=tuple(row.route.split(",")) if row.route else (),
-                flaws=_flaws(row.flaws),
+                container_errors=_flaws(row.container_errors),
                 withdrawn=row.withdrawn,
                 has_copy=row.copied is not None,
                 waiting=row.waiting is not None,

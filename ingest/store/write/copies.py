@@ -23,7 +23,7 @@ class Copy:
     mail_id: int
     fingerprint: str
     rank: str
-    heard: datetime | None
+    received_at: datetime | None
     message_id: int | None = None
 
 
@@ -55,8 +55,8 @@ def group_copies(copies: Iterable[Copy]) -> list[CopyGroup]:
 
     def first_heard(fingerprint: str) -> tuple[datetime, str, str]:
         group = groups[fingerprint]
-        heard = [copy.heard for copy in group if copy.heard is not None]
-        return min(heard, default=datetime.max), min(copy.rank for copy in group), fingerprint
+        received_at = [copy.received_at for copy in group if copy.received_at is not None]
+        return min(received_at, default=datetime.max), min(copy.rank for copy in group), fingerprint
 
     settled = []
     claimed: set[int] = set()  # reparsing may part copies that were one message

@@ -277,7 +277,7 @@ def _open_series(connection: Connection, ids: Iterable[int | None]) -> dict[int,
     )
     found: dict[int, _Series] = {}
     for some in chunks({one for one in ids if one is not None}):
-        query = select(series).where(is_any(series.c.id, some), series.c.plain, ~torn)
+        query = select(series).where(is_any(series.c.id, some), series.c.fast_path_ok, ~torn)
         for row in connection.execute(query):
             found[row.id] = _Series(
                 row.person_id, row.total, (row.version, row.version_minor), row.thread_id

@@ -113,7 +113,7 @@ def _message_row(node: Node, places: dict[str, Place]) -> dict[str, Any]:
         "defects": ",".join(one.defects),
         "facts": dump_facts(facts),
         "rewriting": one.rewriting,
-        "undone": one.undone,
+        "person_source": one.person_source,
     }
 
 

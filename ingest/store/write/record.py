@@ -127,12 +127,12 @@ def _settle(
             continue
         if row.mail_id not in derived or derived[row.mail_id].facts.msgid == row.msgid:
             copies[row.msgid][row.mail_id] = Copy(
-                row.mail_id, row.fingerprint, row.rank, row.heard, row.row_id
+                row.mail_id, row.fingerprint, row.rank, row.received_at, row.row_id
             )
     for mail_id, one in derived.items():
         same = copies[one.facts.msgid]
         row_id = same[mail_id].message_id if mail_id in same else None
-        same[mail_id] = Copy(mail_id, one.fingerprint, one.rank, one.heard, row_id)
+        same[mail_id] = Copy(mail_id, one.fingerprint, one.rank, one.received_at, row_id)
 
     settled = [(msgid, one) for msgid in copies for one in group_copies(copies[msgid].values())]
     missing = sum(one.message_id is None for _, one in settled)
@@ -160,7 +160,7 @@ class _KnownCopy:
     mail_id: int
     fingerprint: str
     rank: str
-    heard: datetime | None
+    received_at: datetime | None
     row_id: int
     msgid: str
     variant: str
@@ -179,7 +179,7 @@ def _known_copies(connection: Connection, derived: Mapping[int, Derived]) -> lis
         copy.mail_id,
         message.fingerprint,
         copy.rank,
-        copy.heard,
+        copy.received_at,
         message.id,
         message.msgid,
         message.variant,
@@ -270,7 +270,7 @@ def _write_copies(
                         "mail_id": copy.mail_id,
                         "message_id": one.message_id,
                         "rank": copy.rank,
-                        "heard": copy.heard,
+                        "received_at": copy.received_at,
                         "asked": derived[copy.mail_id].keys is not None,
                         "chain": derived[copy.mail_id].chain,
                     }

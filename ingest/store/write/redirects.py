@@ -69,7 +69,7 @@ def add_redirects(
 ) -> None:
     """Put signposts for numbers whose rows go: their key, and the number of what has taken
     their place. Signposts that named one of them are turned to that too."""
-    table = schema.gone
+    table = schema.redirect
     for number, (key, to) in gone.items():
         connection.execute(
             update(table).where(table.c.kind == kind, table.c.to_id == number).values(to_id=to)
@@ -79,7 +79,7 @@ def add_redirects(
 
 def resolve_redirect(connection: Connection, kind: str, number: int) -> int | None:
     """The number of what has taken the place of a row that is gone."""
-    table = schema.gone.c
+    table = schema.redirect.c
     query = select(table.to_id).where(table.kind == kind, table.id == number)
     return connection.execute(query).scalar_one_or_none()
 
@@ -88,7 +88,7 @@ def allocate_unused(connection: Connection, table: Table, count: int) -> Sequenc
     """`allocate`, and no number that a row had before: SQLite would give the highest again."""
     if count == 0 or connection.dialect.name == "postgresql":
         return allocate(connection, table, count)
-    gone = schema.gone.c
+    gone = schema.redirect.c
     highest = connection.execute(
         select(
             func.max(
@@ -118,7 +118,7 @@ def successors(
 
 def _back(connection: Connection, keys: Sequence[str]) -> dict[str, int]:
     """Numbers that go back to series of these names."""
-    table = schema.gone.c
+    table = schema.redirect.c
     found: dict[str, int] = {}
     for some in chunks(keys):
         query = select(table.key, func.min(table.id).label("id")).where(
@@ -130,6 +130,6 @@ def _back(connection: Connection, keys: Sequence[str]) -> dict[str, int]:
 
 def _take_down(connection: Connection, numbers: Iterable[int]) -> None:
     """Remove signposts: the series are there again."""
-    table = schema.gone
+    table = schema.redirect
     for some in chunks(numbers):
         connection.execute(delete(table).where(table.c.kind == "series", is_any(table.c.id, some)))

@@ -135,7 +135,7 @@ def _posting(one: Series, arranged: Arranged) -> Posting:
         version=(one.version, one.version_minor),
         date=one.date,
         partial=one.partial,
-        under=one.under,
+        parent_series=one.parent_series,
         members=[arranged.nodes[member.key].facts for member in one.members],
     )
 
@@ -178,9 +178,9 @@ def _series_row(one: Series, arranged: Arranged) -> dict[str, Any]:
         "person_id": first.person_id,
         "cover_id": arranged.nodes[one.cover].message_id if one.cover else None,
         "partial": one.partial,
-        "under": one.under,
+        "parent_series": one.parent_series,
         "thread_id": first.thread_id,
-        "plain": _plain(one, [arranged.nodes[member.key].facts for member in one.members]),
+        "fast_path_ok": _plain(one, [arranged.nodes[member.key].facts for member in one.members]),
     }
 
 

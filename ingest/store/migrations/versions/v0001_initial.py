@@ -1,4 +1,4 @@
-"""The first schema. See `ingest.store.schema` for what the tables mean."""
+"""Create every table. `ingest.store.schema` says what they mean."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -13,10 +13,56 @@ ID = sa.BigInteger().with_variant(sa.Integer(), "sqlite")
 
 def upgrade() -> None:
     op.create_table(
+        "account",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("email", sa.Text(), nullable=False),
+        sa.Column("digest", sa.LargeBinary(length=32), nullable=True),
+        sa.Column("lists", sa.Text(), nullable=False),
+        sa.Column("made", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
+        sa.UniqueConstraint("name", name=op.f("uq_account_name")),
+    )
+    op.create_table(
         "checkpoint",
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("position", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("source", name=op.f("pk_checkpoint")),
+    )
+    op.create_table(
+        "event",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=True),
+        sa.Column("date", sa.DateTime(), nullable=True),
+        sa.Column("category", sa.String(length=24), nullable=False),
+        sa.Column("subject", sa.BigInteger(), nullable=True),
+        sa.Column("message_id", sa.BigInteger(), nullable=True),
+        sa.Column("comment_id", sa.BigInteger(), nullable=True),
+        sa.Column("series_id", sa.BigInteger(), nullable=True),
+        sa.Column("check_id", sa.BigInteger(), nullable=True),
+        sa.Column("account_id", sa.BigInteger(), nullable=True),
+        sa.Column("previous", sa.Text(), nullable=True),
+        sa.Column("current", sa.Text(), nullable=True),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_event")),
+        sa.UniqueConstraint("category", "subject", name=op.f("uq_event_category_subject")),
+        sa.UniqueConstraint("number", name=op.f("uq_event_number")),
+    )
+    op.create_index(
+        "ix_event_account_id",
+        "event",
+        ["account_id", "number"],
+        unique=False,
+        postgresql_where=sa.text("account_id IS NOT NULL"),
+        sqlite_where=sa.text("account_id IS NOT NULL"),
+    )
+    op.create_index("ix_event_category", "event", ["category", "number"], unique=False)
+    op.create_index("ix_event_date", "event", ["date"], unique=False)
+    op.create_index("ix_event_message_id", "event", ["message_id"], unique=False)
+    op.create_index("ix_event_series_id", "event", ["series_id"], unique=False)
+    op.create_table(
+        "following",
+        sa.Column("since", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("since", name=op.f("pk_following")),
     )
     op.create_table(
         "list",
@@ -37,7 +83,7 @@ def upgrade() -> None:
         sa.Column("source", sa.Text(), nullable=False),
         sa.Column("envelope", sa.Text(), nullable=True),
         sa.Column("route", sa.Text(), nullable=False),
-        sa.Column("flaws", sa.Text(), nullable=False),
+        sa.Column("container_errors", sa.Text(), nullable=False),
         sa.Column("withdrawn", sa.Boolean(), nullable=False),
         sa.Column("accepted", sa.DateTime(), nullable=False),
         sa.CheckConstraint("length(sha256) = 32", name=op.f("ck_mail_sha256")),
@@ -45,6 +91,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_mail")),
         sa.UniqueConstraint("sha256", name=op.f("uq_mail_sha256")),
     )
+    op.create_index("ix_mail_accepted", "mail", ["accepted"], unique=False)
     op.create_table(
         "person",
         sa.Column("id", ID, nullable=False),
@@ -62,12 +109,56 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("key", name=op.f("pk_pin")),
     )
     op.create_table(
+        "redirect",
+        sa.Column("kind", sa.String(length=8), nullable=False),
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("to_id", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("kind", "id", name=op.f("pk_redirect")),
+    )
+    op.create_index("ix_redirect_key", "redirect", ["kind", "key"], unique=False)
+    op.create_index("ix_redirect_to_id", "redirect", ["kind", "to_id"], unique=False)
+    op.create_table(
         "thread_node",
         sa.Column("node", sa.BigInteger(), autoincrement=False, nullable=False),
         sa.Column("thread_id", sa.BigInteger(), nullable=False),
         sa.PrimaryKeyConstraint("node", name=op.f("pk_thread_node")),
     )
     op.create_index("ix_thread_node_thread_id", "thread_node", ["thread_id"], unique=False)
+    op.create_table(
+        "webhook",
+        sa.Column("url", sa.Text(), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("failures", sa.Integer(), nullable=False),
+        sa.Column("due", sa.DateTime(), nullable=False),
+        sa.PrimaryKeyConstraint("url", name=op.f("pk_webhook")),
+    )
+    op.create_table(
+        "answer",
+        sa.Column("mail_id", ID, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("text", sa.Text(), nullable=True),
+        sa.CheckConstraint("(kind = 'found') = (text IS NOT NULL)", name=op.f("ck_answer_text")),
+        sa.ForeignKeyConstraint(["mail_id"], ["mail.id"], name=op.f("fk_answer_mail_id")),
+        sa.PrimaryKeyConstraint("mail_id", "name", name=op.f("pk_answer")),
+    )
+    op.create_table(
+        "auth_result",
+        sa.Column("mail_id", ID, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("field", sa.Integer(), nullable=False),
+        sa.Column("server", sa.Text(), nullable=False),
+        sa.Column("method", sa.Text(), nullable=True),
+        sa.Column("result", sa.Text(), nullable=True),
+        sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("properties", sa.Text(), nullable=True),
+        sa.CheckConstraint(
+            "(method IS NULL) = (result IS NULL)", name=op.f("ck_auth_result_method")
+        ),
+        sa.ForeignKeyConstraint(["mail_id"], ["mail.id"], name=op.f("fk_auth_result_mail_id")),
+        sa.PrimaryKeyConstraint("mail_id", "position", name=op.f("pk_auth_result")),
+    )
     op.create_table(
         "message",
         sa.Column("id", ID, nullable=False),
@@ -89,6 +180,8 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("defects", sa.Text(), nullable=False),
         sa.Column("facts", sa.Text(), nullable=False),
+        sa.Column("rewriting", sa.String(length=16), nullable=True),
+        sa.Column("person_source", sa.String(length=20), nullable=True),
         sa.CheckConstraint(
             "outcome IN ('patch', 'cover', 'comment', 'other', 'ignored')",
             name=op.f("ck_message_outcome"),
@@ -99,18 +192,59 @@ def upgrade() -> None:
         sa.UniqueConstraint("id", "outcome", name=op.f("uq_message_id_outcome")),
         sa.UniqueConstraint("msgid", "variant", name=op.f("uq_message_msgid_variant")),
     )
-    op.create_index("ix_message_bucket", "message", ["bucket", "date"], unique=False)
+    op.create_index(
+        "ix_message_bucket",
+        "message",
+        ["bucket", "date"],
+        unique=False,
+        postgresql_where=sa.text("bucket IS NOT NULL"),
+        sqlite_where=sa.text("bucket IS NOT NULL"),
+    )
     op.create_index("ix_message_date", "message", ["date"], unique=False)
     op.create_index("ix_message_mail_id", "message", ["mail_id"], unique=False)
-    op.create_index("ix_message_person_id", "message", ["person_id"], unique=False)
+    op.create_index("ix_message_person_id", "message", ["person_id", "id"], unique=False)
     op.create_index("ix_message_thread_id", "message", ["thread_id"], unique=False)
     op.create_table(
         "pending",
         sa.Column("mail_id", ID, autoincrement=False, nullable=False),
         sa.Column("tries", sa.Integer(), nullable=False),
         sa.Column("reason", sa.Text(), nullable=True),
+        sa.Column("claimed_until", sa.DateTime(), nullable=True),
+        sa.Column("claimed_by", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["mail_id"], ["mail.id"], name=op.f("fk_pending_mail_id")),
         sa.PrimaryKeyConstraint("mail_id", name=op.f("pk_pending")),
+    )
+    op.create_index(
+        "ix_pending_waiting",
+        "pending",
+        ["mail_id"],
+        unique=False,
+        postgresql_where=sa.text("reason IS NULL"),
+        sqlite_where=sa.text("reason IS NULL"),
+    )
+    op.create_table(
+        "verdict",
+        sa.Column("mail_id", ID, nullable=False),
+        sa.Column("number", sa.Integer(), nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("result", sa.String(length=16), nullable=False),
+        sa.Column("reason", sa.String(length=32), nullable=False),
+        sa.Column("domain", sa.Text(), nullable=False),
+        sa.Column("selector", sa.Text(), nullable=False),
+        sa.Column("identity", sa.Text(), nullable=False),
+        sa.Column("instance", sa.Integer(), nullable=True),
+        sa.Column("algorithm", sa.Text(), nullable=False),
+        sa.Column("canonicalisation", sa.Text(), nullable=False),
+        sa.Column("headers", sa.Text(), nullable=False),
+        sa.Column("length", sa.BigInteger(), nullable=True),
+        sa.Column("whole_body", sa.Boolean(), nullable=False),
+        sa.Column("aligned", sa.String(length=8), nullable=False),
+        sa.Column("key_bits", sa.Integer(), nullable=True),
+        sa.Column("key", sa.Text(), nullable=True),
+        sa.Column("judged", sa.DateTime(), nullable=True),
+        sa.ForeignKeyConstraint(["mail_id"], ["mail.id"], name=op.f("fk_verdict_mail_id")),
+        sa.PrimaryKeyConstraint("mail_id", "number", name=op.f("pk_verdict")),
     )
     op.create_table(
         "body",
@@ -120,6 +254,24 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["message_id"], ["message.id"], name=op.f("fk_body_message_id")),
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_body")),
     )
+    op.create_table(
+        "check",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("message_id", ID, nullable=False),
+        sa.Column("account_id", ID, nullable=False),
+        sa.Column("date", sa.DateTime(), nullable=False),
+        sa.Column("state", sa.String(length=8), nullable=False),
+        sa.Column("context", sa.Text(), nullable=False),
+        sa.Column("target_url", sa.Text(), nullable=False),
+        sa.Column("description", sa.Text(), nullable=False),
+        sa.CheckConstraint(
+            "state IN ('pending', 'success', 'warning', 'fail')", name=op.f("ck_check_state")
+        ),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_check_account_id")),
+        sa.ForeignKeyConstraint(["message_id"], ["message.id"], name=op.f("fk_check_message_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_check")),
+    )
+    op.create_index("ix_check_message_id", "check", ["message_id"], unique=False)
     op.create_table(
         "comment",
         sa.Column("message_id", ID, autoincrement=False, nullable=False),
@@ -141,7 +293,9 @@ def upgrade() -> None:
         sa.Column("mail_id", ID, autoincrement=False, nullable=False),
         sa.Column("message_id", ID, nullable=False),
         sa.Column("rank", sa.Text(), nullable=False),
-        sa.Column("heard", sa.DateTime(), nullable=True),
+        sa.Column("received_at", sa.DateTime(), nullable=True),
+        sa.Column("asked", sa.Boolean(), server_default=sa.false(), nullable=False),
+        sa.Column("chain", sa.String(length=16), nullable=True),
         sa.ForeignKeyConstraint(["mail_id"], ["mail.id"], name=op.f("fk_copy_mail_id")),
         sa.ForeignKeyConstraint(["message_id"], ["message.id"], name=op.f("fk_copy_message_id")),
         sa.PrimaryKeyConstraint("mail_id", name=op.f("pk_copy")),
@@ -175,6 +329,21 @@ def upgrade() -> None:
     )
     op.create_index("ix_dependency_target", "dependency", ["target"], unique=False)
     op.create_table(
+        "override",
+        sa.Column("message_id", ID, autoincrement=False, nullable=False),
+        sa.Column("state", sa.Text(), nullable=True),
+        sa.Column("archived", sa.Boolean(), nullable=True),
+        sa.Column("commit_ref", sa.Text(), nullable=True),
+        sa.Column("delegate_id", ID, nullable=True),
+        sa.ForeignKeyConstraint(
+            ["delegate_id"], ["account.id"], name=op.f("fk_override_delegate_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["message.id"], name=op.f("fk_override_message_id")
+        ),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_override")),
+    )
+    op.create_table(
         "patch",
         sa.Column("message_id", ID, autoincrement=False, nullable=False),
         sa.Column("outcome", sa.String(length=8), server_default="patch", nullable=False),
@@ -184,8 +353,10 @@ def upgrade() -> None:
         sa.Column("patch_id", sa.String(length=40), nullable=True),
         sa.Column("pull_url", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("current_state", sa.Text(), nullable=True),
         sa.Column("archived", sa.Boolean(), nullable=False),
         sa.Column("commit_ref", sa.Text(), nullable=True),
+        sa.Column("delegate_id", sa.BigInteger(), nullable=True),
         sa.CheckConstraint("outcome = 'patch'", name=op.f("ck_patch_outcome")),
         sa.ForeignKeyConstraint(
             ["message_id", "outcome"],
@@ -193,6 +364,22 @@ def upgrade() -> None:
             name=op.f("fk_patch_message_id_outcome"),
         ),
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_patch")),
+    )
+    op.create_index(
+        "ix_patch_archived",
+        "patch",
+        ["message_id"],
+        unique=False,
+        postgresql_where=sa.text("archived IS true"),
+        sqlite_where=sa.text("archived IS 1"),
+    )
+    op.create_index(
+        "ix_patch_delegate_id",
+        "patch",
+        ["delegate_id", "message_id"],
+        unique=False,
+        postgresql_where=sa.text("delegate_id IS NOT NULL"),
+        sqlite_where=sa.text("delegate_id IS NOT NULL"),
     )
     op.create_index("ix_patch_hash", "patch", ["hash"], unique=False)
     op.create_index("ix_patch_patch_id", "patch", ["patch_id"], unique=False)
@@ -209,6 +396,16 @@ def upgrade() -> None:
     op.create_index("ix_posting_list_id", "posting", ["list_id", "message_id"], unique=False)
     op.create_index("ix_posting_message_id", "posting", ["message_id"], unique=False)
     op.create_table(
+        "relation",
+        sa.Column("message_id", ID, autoincrement=False, nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["message.id"], name=op.f("fk_relation_message_id")
+        ),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_relation")),
+    )
+    op.create_index("ix_relation_number", "relation", ["number"], unique=False)
+    op.create_table(
         "series",
         sa.Column("id", ID, nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
@@ -222,9 +419,9 @@ def upgrade() -> None:
         sa.Column("person_id", ID, nullable=False),
         sa.Column("cover_id", ID, nullable=True),
         sa.Column("partial", sa.Boolean(), nullable=False),
-        sa.Column("under", sa.Text(), nullable=True),
+        sa.Column("parent_series", sa.Text(), nullable=True),
         sa.Column("thread_id", sa.BigInteger(), nullable=False),
-        sa.Column("plain", sa.Boolean(), nullable=False),
+        sa.Column("fast_path_ok", sa.Boolean(), nullable=False),
         sa.CheckConstraint("received_total >= 0", name=op.f("ck_series_received_total")),
         sa.CheckConstraint("total >= 1", name=op.f("ck_series_total")),
         sa.CheckConstraint("version >= 0", name=op.f("ck_series_version")),
@@ -270,3 +467,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("trace", "series_id", name=op.f("pk_trace")),
     )
     op.create_index("ix_trace_series_id", "trace", ["series_id"], unique=False)
+    op.create_index(
+        "ix_patch_current_state", "patch", [sa.text("coalesce(current_state, state)"), "message_id"]
+    )
