@@ -23,11 +23,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests import mails
-from tests.daemon import short_folder
-from tests.nameserver import nameserver, silent, texts
-from tests.running import WatchedDaemon, served
-from tests.signing import RSA, Signer, record, rsa_record, sign
+from tests.support import mails
+from tests.support.daemon import short_folder
+from tests.support.nameserver import nameserver, silent, texts
+from tests.support.running import WatchedDaemon, served
+from tests.support.signing import RSA, Signer, record, rsa_record, sign
 
 HUGE = Signer("huge.example")
 PACE = 0.1  # seconds between two hostile mails

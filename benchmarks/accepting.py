@@ -28,10 +28,10 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.replaying import ROOT, machine, put_between
-from tests import mails, postgres
-from tests.command import environment
-from tests.daemon import KillableDaemon, served, short_folder
-from tests.senders import Connection, Letter
+from tests.support import mails, postgres
+from tests.support.command import environment
+from tests.support.daemon import KillableDaemon, served, short_folder
+from tests.support.senders import Connection, Letter
 
 SESSIONS = (1, 8, 32)
 SIZE = 8192

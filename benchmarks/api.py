@@ -31,9 +31,9 @@ from ingest.replay.replay import replay
 from ingest.sources.detect import open_source
 from ingest.store import schema
 from ingest.store.engine import open_store
-from tests import postgres
-from tests.command import arguments, environment
-from tests.daemon import free_port
+from tests.support import postgres
+from tests.support.command import arguments, environment
+from tests.support.daemon import free_port
 
 PATCHES = 100_000
 ROUNDS = 100

@@ -27,7 +27,7 @@ from ingest.replay.replay import replay
 from ingest.sources.detect import open_source
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.write import record
-from tests import mails
+from tests.support import mails
 
 STEPS = ("find_leaves", "arrange_around", "write_series", "write_leaves")
 

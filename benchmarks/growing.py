@@ -49,7 +49,7 @@ from ingest.replay.replay import REPLAY_BATCH, replay
 from ingest.sources.detect import open_source
 from ingest.store import schema
 from ingest.store.engine import open_store
-from tests import postgres
+from tests.support import postgres
 
 PARSERS = 2
 TENTHS = 10

@@ -55,7 +55,7 @@ from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.inbox.codec import pack
 from ingest.store.sql import insert_rows
-from tests import mails, postgres
+from tests.support import mails, postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 CORPUS = ROOT.parent / "shared" / "corpus" / "linux-ext4.bundle"

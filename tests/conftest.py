@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests import postgres
+from tests.support import postgres
 
 ROOT = Path(__file__).resolve().parent.parent
 SHARED = Path(os.environ.get("SHARED", ROOT.parent / "shared"))
@@ -112,7 +112,7 @@ def real_store(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
     changes it, copies it first."""
     from ingest.config.file import Config
     from ingest.store.engine import open_store
-    from tests import mails
+    from tests.support import mails
 
     wanted = "".join(f"HEAD~{back}:m\n" for back in range(REAL - 1, -1, -1))
     stream = subprocess.run(

@@ -3,7 +3,7 @@
 Input: a connection. Output: calls of the `Gate`, and a reply to each command. Refuses what a
 `Limits` refuses. Of aiosmtpd 1.4.6 this keeps the table of commands and of their help, the state
 of a session, RSET, NOOP, HELP and EXPN. The rest is done anew here, and each place says what was
-wrong; `tests/test_intake_smtp_aiosmtpd.py` holds it, and shows where the library still has it.
+wrong; `tests/smtp/test_aiosmtpd.py` holds it, and shows where the library still has it.
 """
 
 # ruff: noqa: N802  (aiosmtpd finds a command by the name of its method)

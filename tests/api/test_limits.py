@@ -1,0 +1,128 @@
+"""What a query may take: a limit of time, an end when its client leaves, an index for a page."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import socket
+import threading
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, event, text
+
+from ingest.api import queries
+from ingest.api.params import Page, QueryParams
+from ingest.api.server import ApiServer
+from ingest.config.file import ApiConfig, Config
+from ingest.config.values import InetAddress
+from ingest.store import reader
+from ingest.store.engine import open_store
+from tests.support import mails
+from tests.support.running import until
+
+CONFIG = Config(api=ApiConfig(listen=InetAddress("127.0.0.1", 0), rate=100_000, burst=100_000))
+ENDLESS = text("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT 1 FROM c) SELECT count(*) FROM c")
+CLIENTS = 20
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    opened = open_store(database_url, create=True)
+    mails.store(opened, mails.series("s", 2))
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture
+def begun(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
+    """Makes lists of patches a query without end; released once for each that begins."""
+    count = threading.Semaphore(0)
+
+    def patches(connection: Connection, *_: object) -> list[int]:
+        count.release()
+        return list(connection.execute(ENDLESS).scalars())
+
+    monkeypatch.setattr(queries, "patches", patches)
+    return count
+
+
+@contextlib.contextmanager
+def serving(engine: Engine, *, seconds: float) -> Iterator[str]:
+    server = ApiServer(engine, lambda: CONFIG, seconds=seconds)
+    server.start()
+    try:
+        yield server.address
+    finally:
+        server.stop()
+
+
+def get(url: str) -> tuple[int, Any]:
+    try:
+        with urllib.request.urlopen(url, timeout=90) as answer:
+            return answer.status, json.load(answer)
+    except urllib.error.HTTPError as error:
+        with error:
+            return error.code, json.load(error)
+
+
+def test_a_query_that_takes_too_long_is_stopped(engine: Engine, begun: threading.Semaphore) -> None:
+    with serving(engine, seconds=0.3) as address:
+        for _ in range(2):
+            status, said = get(f"{address}/api/patches/")
+            assert (status, said["detail"][:30]) == (503, "The database does not answer (")
+            assert begun.acquire(blocking=False)
+        assert get(f"{address}/api/series/")[0] == 200
+
+
+def test_clients_that_ask_and_leave_take_nothing_along(
+    engine: Engine, begun: threading.Semaphore
+) -> None:
+    """No limit of time is reached in this test: what ends the queries is that nobody waits."""
+    with serving(engine, seconds=3600) as address:
+        host, _, port = address.removeprefix("http://").rpartition(":")
+        clients = [socket.create_connection((host, int(port))) for _ in range(CLIENTS)]
+        for client in clients:
+            client.sendall(b"GET /api/patches/ HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        for _ in range(reader.CONNECTIONS):
+            assert begun.acquire(timeout=90), "all connections have a query"
+        for client in clients:
+            client.close()
+        status, found = get(f"{address}/api/series/")
+        assert (status, len(found)) == (200, 1)
+        until(lambda: running(engine) == 0, "the end of all queries")
+
+
+def running(engine: Engine) -> int:
+    """Queries that PostgreSQL works at for others than us."""
+    if engine.dialect.name == "sqlite":
+        return 0
+    query = (
+        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'WITH REC%'"
+    )
+    with engine.connect() as connection:
+        return int(connection.execute(text(query)).scalar_one())
+
+
+def test_the_series_of_a_list_are_found_by_their_members(tmp_path: object) -> None:
+    """A plan that reads the postings of the list for each series takes seconds at a million."""
+    engine = open_store(f"sqlite:///{tmp_path}/store.db", create=True)
+    mails.store(engine, mails.series("s", 2))
+    said: list[tuple[str, Any]] = []
+    event.listen(engine, "before_cursor_execute", lambda *all_: said.append(all_[2:4]))
+    with engine.connect() as connection:
+        asked = QueryParams.of(f"project={mails.LIST}".encode())
+        assert queries.find_series_ids(connection, asked, Page(1, 30, "id", down=True), Config())
+        statement, values = said[-1]
+        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
+    plan = [row[3] for row in rows]
+    assert plan == [
+        "SCAN series",  # in its own order, as far as the page
+        "CORRELATED SCALAR SUBQUERY 1",
+        "SEARCH member USING COVERING INDEX sqlite_autoindex_member_1 (series_id=?)",
+        "SEARCH posting USING COVERING INDEX ix_posting_list_id (list_id=? AND message_id=?)",
+    ]
+    engine.dispose()

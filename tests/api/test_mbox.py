@@ -1,0 +1,285 @@
+"""What `ingest mbox` prints, git takes: author, message, trailers and change as they were meant."""
+
+from __future__ import annotations
+
+import base64
+import os
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+
+from ingest.api.mbox import patch_mbox
+from ingest.store.engine import open_store
+from ingest.store.read import messages
+from tests.support import mails
+from tests.support.mails import ADA, BOB, START
+
+needs_git = pytest.mark.usefixtures("git_program")
+
+
+def mbox_of(folder: Path, given: Sequence[bytes], *names: str) -> bytes:
+    """Store these mails; the mbox of those named."""
+    engine = open_store(f"sqlite:///{folder / 'store.db'}", create=True)
+    mails.store(engine, given)
+    with engine.connect() as connection:
+        ids = [one for name in names for one in messages.find_message(connection, name)]
+        rows = list(messages.read_messages(connection, ids))
+        assert len(rows) == len(names)
+        text = "".join(patch_mbox(connection, rows))
+    engine.dispose()
+    return text.encode()
+
+
+def git(folder: Path, *words: str, given: bytes | None = None) -> str:
+    environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
+    done = subprocess.run(
+        ["git", "-c", "user.name=Maintainer", "-c", "user.email=m@example.org", *words],
+        cwd=folder,
+        env=environment | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"},
+        input=given,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, (done.stdout.decode(), done.stderr.decode())
+    return done.stdout.decode()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    """A repository with the files that the patches change."""
+    folder = tmp_path / "r"
+    folder.mkdir()
+    git(folder, "init", "--quiet", "--initial-branch=main")
+    for name in ("f", "s1", "s2", "s3"):
+        (folder / f"{name}.c").write_text(mails.content())
+    git(folder, "add", ".")
+    git(folder, "commit", "--quiet", "--message=Begin")
+    return folder
+
+
+def log(folder: Path, count: int, form: str = "%an <%ae>|%ad|%B") -> list[str]:
+    """The last commits, oldest first. The date's format is spelled out: of ISO's, git 2.45 and
+    later write `Z` for `+00:00`."""
+    date = "--date=format:%Y-%m-%dT%H:%M:%S%z"
+    shown = git(folder, "log", "--reverse", date, f"--max-count={count}", f"--format={form}%x00")
+    return [one.strip("\n") for one in shown.split("\0")[:-1]]
+
+
+@needs_git
+def test_git_takes_a_series(tmp_path: Path, repository: Path) -> None:
+    """With what reviewers gave: to one patch, and through the cover to all."""
+    given = [
+        *mails.series("s", 3),
+        mails.reply("r1@example.com", "s-2@example.org", f"Fine.\n\nReviewed-by: {BOB}"),
+        mails.reply("r2@example.com", "s-0@example.org", f"Fine.\n\nAcked-by: {BOB}", minutes=9),
+        mails.reply("r3@example.com", "r1@example.com", f"Me too.\n\nTested-by: {BOB}", minutes=90),
+        mails.reply("r4@example.com", "s-3@example.org", f"Not yet.\n\nFixes: 0123456789ab {BOB}"),
+    ]  # fmt: skip
+    text = mbox_of(tmp_path, given, *(f"s-{number}@example.org" for number in (1, 2, 3)))
+    git(repository, "am", "--quiet", given=text)
+    signed = f"Say why.\n\nSigned-off-by: {ADA}\nAcked-by: {BOB}"
+    head = f"{ADA}|2026-03-02T10:15:0"
+    assert log(repository, 3) == [
+        f"{head}1+0000|s: step 1\n\n{signed}",
+        f"{head}2+0000|s: step 2\n\n{signed}\nReviewed-by: {BOB}\nTested-by: {BOB}",
+        f"{head}3+0000|s: step 3\n\n{signed}",
+    ]
+    for number in (1, 2, 3):
+        assert (repository / f"s{number}.c").read_text() == "one\nv1\nthree\n"
+
+
+def attached(content_type: str, payload: bytes) -> bytes:
+    """A mail whose patch is an attachment, in base64."""
+    return (
+        mails.mail("a@example.org", "[PATCH] fs: change", "")
+        .replace(
+            b"Content-Type: text/plain; charset=utf-8\nContent-Transfer-Encoding: 8bit\n",
+            b'MIME-Version: 1.0\nContent-Type: multipart/mixed; boundary="xx"\n',
+        )
+        .rstrip(b"\n")
+        + b"\n\n--xx\nContent-Type: text/plain\n\nSay why.\n\nSigned-off-by: "
+        + ADA.encode()
+        + b"\n\n--xx\nContent-Type: "
+        + content_type.encode()
+        + b'\nContent-Disposition: attachment; filename="0001-x.patch"\n'
+        + b"Content-Transfer-Encoding: base64\n\n"
+        + base64.encodebytes(payload)
+        + b"--xx--\n"
+    )
+
+
+DIFF = mails.diff()[mails.diff().index("diff --git") :].replace("-- \n2.39.5\n", "").encode()
+
+SITUATIONS = {
+    "plain": mails.patch("a@example.org"),
+    "crlf": mails.patch("a@example.org").replace(b"\n", b"\r\n"),
+    "several prefixes": mails.patch("a@example.org", "[RFC][PATCH net v4 2/7] fs: change"),
+    "no PATCH prefix": mails.patch("a@example.org", "[2/7] fs: change"),
+    "bracket in the title": mails.patch("a@example.org", "[PATCH] fs: change"),
+    "attached as text/x-patch": attached("text/x-patch", DIFF),
+    "attached as octets": attached("application/octet-stream", DIFF),
+    "attached with CRLF": attached("text/x-patch", DIFF.replace(b"\n", b"\r\n")),
+    "base64": mails.patch("a@example.org")
+    .replace(b"Transfer-Encoding: 8bit", b"Transfer-Encoding: base64")
+    .replace(mails.patch_body().encode(), base64.encodebytes(mails.patch_body().encode())),
+    "list's footer": mails.patch("a@example.org") + b"\n--\nTo unsubscribe, say so.\n",
+    "below scissors": mails.patch("a@example.org").replace(
+        b"Say why.", b"Hello all,\n\n-- >8 --\nSay why.", 1
+    ),
+    "relayed": mails.patch(
+        "a@example.org", sender="Ada Byron via Relay <relay@example.com>",
+        headers=[f"X-Original-From: {ADA}"],
+    ),
+    "in-body From": mails.patch("a@example.org", sender=BOB).replace(
+        b"Say why.", f"From: {ADA}\n\nSay why.".encode(), 1
+    ),
+}  # fmt: skip
+
+
+@needs_git
+@pytest.mark.parametrize("name", SITUATIONS)
+def test_git_takes_a_patch(tmp_path: Path, repository: Path, name: str) -> None:
+    """However it was sent, the commit is the same. Text above a scissors line is part of the
+    record, and cutting it off is the taker's choice, as git has it."""
+    text = mbox_of(tmp_path, [SITUATIONS[name]], "a@example.org")
+    git(repository, "am", "--quiet", *(["--scissors"] if "scissors" in name else []), given=text)
+    (commit,) = log(repository, 1)
+    assert commit == (
+        f"{ADA}|2026-03-02T10:15:00+0000|fs: change\n\nSay why.\n\nSigned-off-by: {ADA}"
+    )
+    assert (repository / "f.c").read_text() == "one\nnew\nthree\n"
+
+
+@needs_git
+def test_git_takes_what_is_not_ascii(tmp_path: Path, repository: Path) -> None:
+    """Names, subjects, messages and the change itself; a long subject is folded."""
+    title = "fs: größer, schöner, weiter, und zwar ganz ohne Rücksicht auf die Länge der Zeile ✓"
+    raw = mails.patch("a@example.org", f"[PATCH] {title}", sender="Zoë Ünal <z@example.org>",
+                      word="ñew")  # fmt: skip
+    git(repository, "am", "--quiet", given=mbox_of(tmp_path, [raw], "a@example.org"))
+    assert log(repository, 1, "%an <%ae>|%s") == [f"Zoë Ünal <z@example.org>|{title}"]
+    assert (repository / "f.c").read_text() == "one\nñew\nthree\n"
+
+
+@needs_git
+def test_a_line_of_an_envelope_in_a_message_parts_nothing(tmp_path: Path, repository: Path) -> None:
+    line = "From ada@example.org Mon Mar  2 10:15:00 2026"
+    raw = mails.patch("a@example.org").replace(b"Say why.", f"Say why:\n\n{line}\n\nno".encode(), 1)
+    text = mbox_of(tmp_path, [raw], "a@example.org")
+    git(repository, "am", "--quiet", given=text)
+    (commit,) = log(repository, 1, "%B")
+    assert commit.startswith(f"fs: change\n\nSay why:\n\n>{line}\n\nno\n")
+
+
+@needs_git
+@pytest.mark.parametrize(
+    "line",
+    [
+        "From aaaaaaaaaa 1x23:45 91",
+        "From aaaaaaaaaa 1:23:4591",
+        ">From 1:2:3 9 00:00\t+0091",
+        "From x 00:00:00 99 trailing: words",
+        "From  aaaaaaaaaaa 9\N{REPLACEMENT CHARACTER}00:00 2026",
+        "From x " + "9.00:00 " * 20 + "1999",
+    ],
+)
+def test_what_git_takes_for_an_envelope_in_a_message_parts_nothing(
+    tmp_path: Path, repository: Path, line: str
+) -> None:
+    """Git wants less than a date there."""
+    injected = f"{line}\nFrom: Eve <eve@example.org>\nSubject: [PATCH] injected\n\nx"
+    raw = mails.patch("a@example.org").replace(b"Say why.", f"Say:\n\n{injected}".encode(), 1)
+    text = mbox_of(tmp_path, [raw], "a@example.org")
+    assert git(repository, "mailsplit", f"-o{tmp_path}", given=text) == "1\n"
+    git(repository, "am", "--quiet", given=text)
+    assert log(repository, 1, "%an|%s") == ["Ada Byron|fs: change"]
+
+
+def test_a_line_of_a_megabyte_costs_no_more_than_its_length(tmp_path: Path) -> None:
+    """Its square would be hours."""
+    line = "From " + "a" * 500_000 + "9.00:00 " * 50_000
+    raw = mails.patch("a@example.org").replace(b"Say why.", f"Say:\n\n{line}\nx".encode(), 1)
+    assert line.encode() in mbox_of(tmp_path, [raw], "a@example.org")
+
+
+@needs_git
+def test_git_takes_an_address_beyond_ascii(tmp_path: Path, repository: Path) -> None:
+    """RFC 6532; the name may need quotes, an encoded word, or be missing."""
+    names = {"1": "José Ñandú, Jr", "2": "Jose", "3": ""}
+    given = [
+        mails.patch(
+            f"{stem}@example.org",
+            f"[PATCH] step {stem}",
+            name=f"s{stem}",
+            sender=f'"{name}" <josé@example.org>' if name else "<josé@example.org>",
+        )
+        for stem, name in names.items()
+    ]
+    text = mbox_of(tmp_path, given, *(f"{stem}@example.org" for stem in names))
+    git(repository, "am", "--quiet", given=text)
+    shown = log(repository, 3, "%an <%ae>")
+    assert shown[:2] == ["José Ñandú, Jr <josé@example.org>", "Jose <josé@example.org>"]
+    assert shown[2].endswith(" <josé@example.org>")
+
+
+def test_no_header_gets_out_of_its_line(tmp_path: Path) -> None:
+    """Names, addresses and subjects hold what some reader takes for the end of a line."""
+    breaks = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+    encoded = "".join(f"={one:02X}" for one in (breaks + "\n").encode())
+    marks = (breaks, f"=?utf-8?q?{encoded}?= ", f"=?utf-8?q?=C3=A4{encoded}?= ")
+    given = []
+    for number, mark in enumerate(marks):
+        name = f"{mark}Bcc: eve@example.org"
+        sender = f'From: {name} <"a{breaks}Bcc: b"@example.org>'
+        raw = mails.patch(f"{number}@example.org", f"[PATCH] fs: change {name}", sender="PLACE")
+        given.append(raw.replace(b"From: PLACE", sender.encode()))
+    text = mbox_of(tmp_path, given, *(f"{number}@example.org" for number in range(3))).decode()
+    known = ("From", "Date", "Subject", "Message-Id", "MIME-Version", "Content-Type")
+    for mail in text.split("From 0000000")[1:]:
+        head = mail.split("\n\n", 1)[0].split("\n", 1)[1]
+        for line in head.splitlines():
+            name = line.partition(": ")[0]
+            assert line[0] == " " or name in (*known, "Content-Transfer-Encoding"), line
+
+
+@needs_git
+def test_another_patchs_trailers_are_not_given(tmp_path: Path, repository: Path) -> None:
+    given = [
+        *mails.series("s", 2),
+        mails.reply("r1@example.com", "s-2@example.org", f"Fine.\n\nReviewed-by: {BOB}"),
+    ]
+    text = mbox_of(tmp_path, given, "s-1@example.org")
+    git(repository, "am", "--quiet", given=text)
+    assert "Reviewed-by" not in log(repository, 1)[0]
+
+
+def test_trailers_come_once_and_by_date(tmp_path: Path) -> None:
+    carl = "Carl <carl@example.net>"
+    given = [
+        mails.patch("a@example.org").replace(
+            f"Signed-off-by: {ADA}".encode(),
+            f"Signed-off-by: {ADA}\nReviewed-by: {BOB}".encode(),
+        ),
+        mails.reply("r3@example.com", "a@example.org", f"Acked-by: {carl}", minutes=30),
+        mails.reply("r1@example.com", "a@example.org", f"Reviewed-by: {BOB}", minutes=10),
+        mails.reply("r2@example.com", "a@example.org", f"Tested-by: {carl}", minutes=20),
+        mails.reply("r4@example.com", "a@example.org", f"Tested-by: {carl}", minutes=40),
+    ]
+    text = mbox_of(tmp_path, given, "a@example.org").decode()
+    assert (
+        f"Signed-off-by: {ADA}\nReviewed-by: {BOB}\nTested-by: {carl}\nAcked-by: {carl}\n---"
+        in text
+    )
+    assert text.count(BOB) == 1
+
+
+def test_it_is_one_mail_for_each_patch(tmp_path: Path) -> None:
+    text = mbox_of(tmp_path, mails.series("s", 2), "s-1@example.org", "s-2@example.org").decode()
+    assert text.startswith(
+        "From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001\n"
+    )
+    assert text.count("\nMessage-Id: <s-") == 2
+    assert "\nIn-Reply-To: <s-0@example.org>\n" in text
+    assert f"\nDate: {START:%a, %d %b %Y} 10:15:01 +0000\n" in text

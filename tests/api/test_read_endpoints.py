@@ -1,0 +1,515 @@
+"""What the API answers for what is read: records, filters, pages, errors."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine, event, select
+from starlette.testclient import TestClient
+
+from ingest.api.app import make_app
+from ingest.config.file import ApiConfig, Config, ConfiguredList
+from ingest.store import schema
+from ingest.store.activity.accounts import add_token, revoke_token
+from ingest.store.engine import open_store, write_transaction
+from tests.support import mails
+from tests.support.postgres import fresh
+
+BASE = "https://patches.example.org"
+CONFIG = Config(
+    lists=(ConfiguredList("dev", mails.LIST, "dev@lists.example.org"),),
+    api=ApiConfig(url=BASE, rate=100_000, burst=100_000, public_people=True),
+)
+GIVEN = f"Good.\n\nReviewed-by: {mails.BOB}"
+
+
+def client_of(engine: Engine, config: Config = CONFIG) -> TestClient:
+    return TestClient(make_app(engine, lambda: config), follow_redirects=False)
+
+
+MAILS = [
+    *mails.series("s", 3),
+    *mails.series("t", 2, sender=mails.BOB, start=mails.START + timedelta(days=3)),
+    mails.patch("alone@example.org", "[PATCH] fs: change 100%"),
+    mails.patch("other@example.org", list_id="other.lists.example.org", name="o"),
+    mails.reply("r@example.com", "s-1@example.org", GIVEN),
+    mails.reply("c@example.com", "s-0@example.org"),
+]
+
+
+@pytest.fixture(scope="module", params=["sqlite", "postgresql"])
+def client(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[TestClient]:
+    """One store of each kind for all that only reads."""
+    with contextlib.ExitStack() as ending:
+        url = f"sqlite:///{tmp_path_factory.mktemp('api') / 'store.db'}"
+        if request.param == "postgresql":
+            url = ending.enter_context(fresh(request.getfixturevalue("postgres_server")))
+        engine = open_store(url, create=True)
+        ending.callback(engine.dispose)
+        mails.store(engine, MAILS)
+        yield client_of(engine, Config(api=CONFIG.api))
+
+
+@pytest.fixture
+def engine(tmp_path: Path) -> Iterator[Engine]:
+    """A store that may be changed."""
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    mails.store(engine, MAILS)
+    yield engine
+    engine.dispose()
+
+
+def names(client: TestClient, query: str, kind: str = "patches") -> list[str]:
+    answer = client.get(f"/api/1.2/{kind}/?{query}")
+    assert answer.status_code == 200, (query, answer.text)
+    return [one["name"] for one in answer.json()]
+
+
+@pytest.mark.parametrize("prefix", ["/api", "/api/1.0", "/api/1.1", "/api/1.2", "/api/1.3"])
+@pytest.mark.parametrize("slash", ["", "/"])
+def test_every_version_with_and_without_a_slash(
+    client: TestClient, prefix: str, slash: str
+) -> None:
+    assert client.get(f"{prefix}{slash}").json()["patches"] == f"{BASE}{prefix}/patches/"
+    found = client.get(f"{prefix}/patches{slash}").json()
+    assert len(found) == 7
+    one = client.get(f"{prefix}/patches/{found[0]['id']}{slash}").json()
+    assert one["url"] == f"{BASE}{prefix}/patches/{one['id']}/"
+    assert ("related" in one) == (prefix in ("/api", "/api/1.2", "/api/1.3"))
+    assert ("web_url" in one) == (prefix != "/api/1.0")
+    listed = {name: value for name, value in one.items() if name in found[0]}
+    assert listed == found[0], "a list says what the detail says"
+
+
+FILTERS: dict[str, Callable[[str], bool]] = {
+    "": lambda _: True,
+    "project=dev": lambda name: name != "fs: change",
+    "project=other": lambda name: name == "fs: change",
+    "project=dev&project=other": lambda _: True,
+    "submitter=bob@example.com": lambda name: "t:" in name,
+    "submitter=BOB@example.com": lambda name: "t:" in name,
+    "submitter=tester": lambda name: "t:" in name,
+    "submitter=nobody@example.com": lambda _: False,
+    "msgid=s-2@example.org": lambda name: name == "[2/3] s: step 2",
+    "msgid=%3Cs-2@example.org%3E": lambda name: name == "[2/3] s: step 2",
+    "state=new": lambda _: True,
+    "state=New": lambda _: True,
+    "state=accepted": lambda _: False,
+    "state=accepted&state=new": lambda _: True,
+    "archived=false": lambda _: True,
+    "archived=yes": lambda _: False,
+    "delegate=ci": lambda _: False,
+    "q=STEP": lambda name: "step" in name,
+    "q=100%25": lambda name: "100%" in name,
+    "q=_": lambda _: False,
+    "since=2026-03-05": lambda name: "t:" in name,
+    "since=2026-03-05T10:15:01%2B00:00": lambda name: "t:" in name,
+    "since=2026-03-05T10:15:01+00:00": lambda name: "t:" in name,
+    "since=2026-03-05T10:15:02Z": lambda name: "t: step 2" in name,
+    "before=2026-03-05": lambda name: "t:" not in name,
+    "since=2026-03-02T12:15:02%2B02:00&before=2026-03-03": lambda n: n[1:4] in ("2/3", "3/3"),
+    "project=&q=&since=&order=": lambda _: True,
+}
+
+
+@pytest.mark.parametrize("query", FILTERS)
+def test_filters_of_patches(client: TestClient, query: str) -> None:
+    every = names(client, "")
+    assert len(every) == 7
+    assert names(client, query) == [one for one in every if FILTERS[query](one)]
+
+
+def test_filters_that_name_rows(client: TestClient) -> None:
+    first = client.get("/api/patches/?msgid=t-1@example.org").json()[0]
+    number = first["submitter"]["id"]
+    for query in (
+        f"hash={first['hash']}",
+        f"hash={first['hash'].upper()}&q=step 1",
+        f"series={first['series'][0]['id']}&q=step 1",
+        f"submitter={number}&q=step 1",
+        f"project={first['project']['id']}&submitter={number}&order=date&per_page=1",
+    ):
+        assert first["name"] in names(client, query), query
+    assert names(client, f"submitter={number}", "covers") == ["[0/2] t: improve all"]
+    assert names(client, "project=dev&q=s:", "covers") == ["[0/3] s: improve all"]
+    assert names(client, f"submitter={number}", "series") == ["t: improve all"]
+    assert names(client, "project=other", "series") == ["fs: change"]
+    assert len(names(client, "project=dev", "series")) == 3
+    assert names(client, "q=T: imp&since=2026-03-01", "series") == ["t: improve all"]
+
+
+def test_orders(client: TestClient) -> None:
+    every = client.get("/api/patches/").json()
+    for field, key in (
+        ("id", lambda one: one["id"]),
+        ("date", lambda one: (one["date"], one["id"])),
+        ("submitter", lambda one: (one["submitter"]["id"], one["id"])),
+    ):
+        for sign in ("", "-"):
+            found = client.get(f"/api/patches/?order={sign}{field}").json()
+            assert found == sorted(every, key=key, reverse=bool(sign)), (sign, field)
+    assert names(client, "order=name")[0].startswith("[1/")
+
+
+def test_pages_follow_each_other_by_the_link(client: TestClient) -> None:
+    every = client.get("/api/1.2/patches/?order=-date&state=new&state=a,b").json()
+    found, url, pages = [], "/api/1.2/patches?order=-date&state=new&state=a,b&per_page=3", 0
+    while url:
+        answer = client.get(url)
+        found += answer.json()
+        pages += 1
+        raw = [value.decode() for name, value in answer.headers.raw if name == b"Link"]
+        if pages == 2:
+            (link,) = raw
+            assert link.split(", ")[0].endswith('; rel="next"')
+            assert link.split(", ")[1].endswith('&page=1>; rel="prev"')
+            assert link.count(",") == 1, "clients part links at commas"
+        url = raw[0].split(">")[0][1:] if raw and 'rel="next"' in raw[0] else ""
+        assert not url or url.startswith(f"{BASE}/api/1.2/patches?")
+    assert (found, pages) == (every, 3)
+    assert client.get("/api/patches/?per_page=3&page=4").status_code == 404
+    assert "Link" not in client.get("/api/patches/").headers
+
+
+def test_a_page_is_not_larger_than_is_configured(engine: Engine) -> None:
+    client = client_of(engine, Config(api=ApiConfig(max_page=2)))
+    assert len(client.get("/api/patches/?per_page=1000").json()) == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "status", "says"),
+    [
+        ("/api/patches/?page=0", 400, "page"),
+        ("/api/patches/?page=x", 400, "page"),
+        ("/api/patches/?page=999999999999999999999", 400, "page"),
+        ("/api/patches/?page=99999999", 404, "detail"),
+        ("/api/patches/?per_page=0", 400, "per_page"),
+        ("/api/patches/?order=size", 400, "order"),
+        ("/api/patches/?since=soon", 400, "since"),
+        ("/api/patches/?since=0001-01-01T00:00:00%2B14:00", 400, "since"),
+        ("/api/patches/?before=9999-12-31T23:59:59-14:00", 400, "before"),
+        ("/api/patches/?archived=perhaps", 400, "archived"),
+        ("/api/patches/?series=x", 400, "series"),
+        ("/api/patches/?project=nowhere", 400, "project"),
+        ("/api/events/?category=patch-eaten", 400, "category"),
+        ("/api/patches/999999", 404, "detail"),
+        ("/api/patches/99999999999999999999999", 404, "detail"),
+        ("/api/patches/x", 404, "detail"),
+        ("/api/series/999999/", 404, "detail"),
+        ("/api/covers/999999/comments/", 404, "detail"),
+        ("/api/bundles/1/", 404, "detail"),
+        ("/api/1.9/patches/", 404, "detail"),
+        ("/api/9999999999.1/patches/", 404, "detail"),
+        ("/nothing", 404, "detail"),
+        ("/api/patches/?" + "&".join("state=a" for _ in range(300)), 400, "detail"),
+        ("/api/patches/?" + "&".join("state=a" for _ in range(51)), 400, "state"),
+        ("/api/patches/?q=%00", 400, "q"),
+        ("/api/patches/?q=%ED%A0%80", 400, "detail"),
+        ("/api/patches/?state=%FF", 400, "detail"),
+        ("/api/patches/?msgid=a%C0%80", 400, "detail"),
+        ("/api/patches/?q=100%", 400, "detail"),
+        ("/api/patches/?q=%zz", 400, "detail"),
+        ("/api/patches/?q=" + "a" * 50_000, 400, "q"),
+        ("/api/series/?q=" + "a" * 1_001, 400, "q"),
+        ("/api/people/?q=" + "%25" * 20_000, 400, "q"),
+        ("/api/projects/?q=" + "a" * 1_001, 400, "q"),
+        ("/api/events/?actor=" + "9" * 5_000, 400, "actor"),
+        ("/api/patches/?" + "n" * 101 + "=1", 400, "detail"),
+        ("/api/patches/?page=" + "9" * 900, 400, "page"),
+        ("/api/patches/?per_page=" + "9" * 5_000, 400, "per_page"),
+        ("/api/patches/?series=" + "9" * 900, 400, "series"),
+        ("/api/patches/1/comments/?order=" + "d" * 1_001, 400, "order"),
+    ],
+)
+def test_what_makes_no_sense_is_refused_as_json(
+    client: TestClient, path: str, status: int, says: str
+) -> None:
+    answer = client.get(path)
+    assert answer.status_code == status, answer.text
+    assert says in answer.json()
+
+
+@pytest.mark.parametrize("query", ["q=%25_%5C", "q=" + "%C3%A4" * 1_000, "hash=%01", "msgid=%3E"])
+def test_hostile_text_finds_nothing(client: TestClient, query: str) -> None:
+    assert names(client, query) == []
+
+
+_NAMES = (
+    "q", "project", "state", "submitter", "delegate", "hash", "msgid", "series", "archived",
+    "since", "order", "page", "per_page", "category", "actor", "user", "context",
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "a%00b", "%ED%A0%80", "%F4%90%80%80", "%zz", "%25" * 1_000, "9" * 19, "9" * 1_000, "-1",
+        "%D9%A3", "a" * 60_000, "%5C" * 1_000, "9999-12-31T23:59:59.999999Z", "%EF%BF%BF",
+    ],
+)  # fmt: skip
+def test_no_value_of_any_parameter_is_an_internal_error(client: TestClient, value: str) -> None:
+    """Nor does the database give up, which would be 503."""
+    paths = [f"/api/{kind}/" for kind in ("patches", "series", "events", "people", "projects")]
+    paths += ["/api/patches/1/checks/", "/project/dev/patches/", "/patch/2/mbox/"]
+    for path in paths:
+        for name in _NAMES:
+            answer = client.get(f"{path}?{name}={value}")
+            assert answer.status_code in (200, 301, 302, 400, 404), (path, name)
+
+
+def test_a_page_for_people_says_what_is_refused(client: TestClient) -> None:
+    browser = {"Accept": "text/html"}
+    for path, status in (
+        ("/project/dev/list/?q=" + "a" * 50_000, 400),
+        ("/project/dev/patches/?q=%FF", 400),
+        ("/project/dev/list/?page=x", 404),
+        ("/project/nowhere/list/", 404),
+    ):
+        answer = client.get(path, headers=browser)
+        assert answer.status_code == status
+        assert answer.headers["content-type"].startswith("text/html")
+
+
+def test_methods_that_are_not_there(client: TestClient) -> None:
+    answer = client.delete("/api/patches/1/")
+    assert (answer.status_code, answer.json()) == (405, {"detail": "Method not allowed."})
+    assert client.post("/api/patches/").status_code == 405
+    assert client.head("/api/patches/").status_code == 200
+
+
+def test_a_series(client: TestClient) -> None:
+    (one,) = client.get("/api/1.2/series/?q=s: improve").json()
+    assert client.get(f"/api/1.2/series/{one['id']}/").json() == one
+    assert (one["total"], one["received_total"], one["received_all"]) == (3, 3, True)
+    assert one["cover_letter"]["name"] == "[0/3] s: improve all"
+    assert [each["name"] for each in one["patches"]] == [f"[{n}/3] s: step {n}" for n in (1, 2, 3)]
+    assert one["mbox"] == f"{BASE}/series/{one['id']}/mbox/"
+    assert one["web_url"] == f"{BASE}/project/dev/list/?series={one['id']}"
+    patch = client.get(one["patches"][0]["url"].removeprefix(BASE)).json()
+    assert patch["series"][0]["id"] == one["id"]
+
+
+def test_comments(client: TestClient) -> None:
+    patch = client.get("/api/patches/?msgid=s-1@example.org").json()[0]
+    assert patch["comments"] == f"{BASE}/api/patches/{patch['id']}/comments/"
+    (one,) = client.get(f"/api/1.3/patches/{patch['id']}/comments/").json()
+    assert (one["msgid"], one["subject"]) == ("<r@example.com>", "Re: fs: change")
+    assert one["content"].endswith(GIVEN)
+    assert one["headers"]["In-Reply-To"] == "<s-1@example.org>"
+    assert client.get(one["url"].removeprefix(BASE)).json() == one
+    (old,) = client.get(f"/api/1.2/patches/{patch['id']}/comments").json()
+    assert "addressed" not in old
+    cover = client.get("/api/covers/?q=s:").json()[0]
+    (said,) = client.get(f"/api/covers/{cover['id']}/comments/").json()
+    assert said["msgid"] == "<c@example.com>"
+    assert client.get(f"/api/covers/{patch['id']}/comments/").status_code == 404
+    assert client.get(f"/api/patches/{patch['id']}/comments/{said['id']}/").status_code == 404
+
+
+def test_projects_and_people(client: TestClient) -> None:
+    found = client.get("/api/projects/").json()
+    assert [one["link_name"] for one in found] == ["dev", "other"]
+    for name in (found[0]["id"], "dev", mails.LIST):
+        assert client.get(f"/api/projects/{name}/").json() == found[0]
+    assert client.get("/api/projects/none/").status_code == 404
+    assert [one["link_name"] for one in client.get("/api/projects/?q=OTH").json()] == ["other"]
+    (bob,) = client.get("/api/people/?q=bob").json()
+    assert (bob["name"], bob["email"], bob["user"]) == ("Bob Tester", "bob@example.com", None)
+    assert client.get(f"/api/people/{bob['id']}/").json() == bob
+    assert client.get("/api/bundles/").json() == []
+    assert client.get("/api/users/").json() == []
+
+
+def test_people_and_users_are_shown_to_those_with_a_token(engine: Engine) -> None:
+    """As Patchwork does, in status and words; a token that is revoked or made up is none."""
+    mails.store(engine, MAILS)
+    with write_transaction(engine) as connection:
+        ci, gone = (
+            add_token(connection, name, email="", lists=(mails.LIST,), now=mails.NOW)
+            for name in ("ci", "gone")
+        )
+        revoke_token(connection, "gone")
+    config = Config(api=ApiConfig(url=BASE, rate=100_000, burst=100_000))
+    client = client_of(engine, config)
+    for kind in ("people", "users"):
+        for path in (f"/api/{kind}/", f"/api/1.0/{kind}?q=a", f"/api/{kind}/1/", f"/api/{kind}/9/"):
+            answer = client.get(path)
+            said = {"detail": "Authentication credentials were not provided."}
+            assert (answer.status_code, answer.json()) == (403, said)
+            assert "www-authenticate" not in answer.headers
+            assert client.head(path).status_code == 403
+            for header in (f"Token {gone}", "Token 1-x", "Token", "Basic e30=", "Digest x", ""):
+                answer = client.get(path, headers={"Authorization": header})
+                assert (answer.status_code, answer.json()) == (403, {"detail": "Invalid token."})
+        known = {"Authorization": f"Token {ci}"}
+        (one, *_) = client.get(f"/api/{kind}/", headers=known).json()
+        assert client.get(f"/api/{kind}/{one['id']}/", headers=known).json() == one
+        assert client.get(f"/api/{kind}/99/", headers=known).status_code == 404
+    # A patch names its submitter, whose address is in its mail, as Patchwork's does.
+    (patch, *_) = client.get("/api/patches/").json()
+    assert patch["submitter"]["email"] == "ada@example.org"
+
+
+def test_pages_list_no_people(engine: Engine) -> None:
+    """They show who sent what they show, and have no page of people."""
+    mails.store(engine, MAILS)
+    client = client_of(engine, Config(api=ApiConfig()))
+    for path in ("/people/", "/users/", "/project/dev/people/", "/user/1/"):
+        assert client.get(path).status_code == 404
+    for path in ("/", "/state/"):
+        assert "@example" not in client.get(path).text
+
+
+def test_a_configured_list_without_mail_is_empty_and_not_unknown(engine: Engine) -> None:
+    config = Config(lists=(ConfiguredList("new-one", "new.lists.example.org"),), api=CONFIG.api)
+    assert client_of(engine, config).get("/api/patches/?project=new-one").json() == []
+
+
+def test_a_cross_posted_patch_is_in_both_projects_as_each_ones(engine: Engine) -> None:
+    twice = [
+        mails.patch("both@example.org", "[PATCH] both", name="b", list_id=list_id)
+        for list_id in ("aaa.lists.example.org", "zzz.lists.example.org")
+    ]
+    mails.store(engine, twice)
+    client = client_of(engine, Config(api=CONFIG.api))
+    for name in ("aaa", "zzz"):
+        (one,) = client.get(f"/api/patches/?project={name}").json()
+        assert (one["name"], one["project"]["link_name"]) == ("both", name)
+
+
+def test_undated_mail_has_the_time_at_which_it_came(engine: Engine) -> None:
+    """Clients take no null there."""
+    raw = mails.patch("undated@example.org", "[PATCH] undated", name="u")
+    mails.store(engine, [b"\n".join(one for one in raw.split(b"\n") if one[:5] != b"Date:")])
+    client = client_of(engine)
+    (one,) = client.get("/api/patches/?msgid=undated@example.org").json()
+    assert one["date"] == one["series"][0]["date"] == mails.NOW.isoformat()
+    (series,) = client.get("/api/series/?q=undated").json()
+    assert series["date"] == series["patches"][0]["date"] == mails.NOW.isoformat()
+
+
+# --- how many queries -------------------------------------------------------------------------
+
+LISTS = (
+    "patches/?project=dev&state=new&order=-date",
+    "covers/?project=dev",
+    "series/?project=dev",
+    "events/?project=dev",
+    "events/?category=patch-created",
+    "people/",
+    "projects/",
+    "patches/{patch}/comments/",
+    "patches/{patch}/checks/",
+    "patches/{patch}/",
+    "series/{series}/",
+)
+
+
+def _statements(engine: Engine, client: TestClient, path: str) -> int:
+    said: list[str] = []
+
+    def executed(_c: Any, _cursor: Any, statement: str, *_more: Any) -> None:
+        said.append(statement)
+
+    event.listen(Engine, "before_cursor_execute", executed)
+    answer = client.get(path)
+    event.remove(Engine, "before_cursor_execute", executed)
+    assert answer.status_code == 200
+    assert answer.json()
+    return len(said)
+
+
+def test_a_page_costs_the_same_number_of_queries_whatever_is_on_it(database_url: str) -> None:
+    engine = open_store(database_url, create=True)
+    client = client_of(engine)
+    counts = []
+    for stem, size in (("a", 2), ("b", 10), ("c", 25)):
+        given = [*mails.series(stem, size)]
+        given += [
+            mails.reply(f"{stem}-r{n}@example.com", f"{stem}-1@example.org", GIVEN)
+            for n in range(size)
+        ]
+        mails.store(engine, given)
+        with engine.begin() as connection:
+            _say(connection, f"<{stem}-1@example.org>", size)
+        client.get("/api/events/")  # publishes
+        (patch,) = client.get(f"/api/patches/?msgid={stem}-1@example.org").json()
+        numbers = {"patch": patch["id"], "series": patch["series"][0]["id"]}
+        paths = [f"/api/1.2/{one.format(**numbers)}" for one in LISTS]
+        paths = [f"{one}{'&' if '?' in one else '?'}per_page=100&order=id" for one in paths]
+        counts.append([_statements(engine, client, path) for path in paths])
+    assert counts[0] == counts[1] == counts[2]
+    assert max(counts[0]) <= 14, counts[0]
+    engine.dispose()
+
+
+def _say(connection: Any, msgid: str, size: int) -> None:
+    """Delegates, checks and relations of many patches."""
+    from ingest.store.activity.accounts import add_token, read_accounts
+    from ingest.store.activity.checks import Check, add_check
+    from ingest.store.activity.overrides import Override, set_override
+
+    if not read_accounts(connection):
+        add_token(connection, "ci", email="ci@example.org", lists=(), now=mails.NOW)
+    account = min(read_accounts(connection))
+    message, patch = schema.message.c, schema.patch.c
+    query = select(patch.message_id).join(schema.message, message.id == patch.message_id)
+    first = connection.execute(query.where(message.msgid == msgid)).scalar_one()
+    wanted = list(connection.execute(query.where(patch.message_id >= first)).scalars())[:size]
+    for one in wanted:
+        related = tuple(other for other in wanted if other != one)
+        set_override(
+            connection, one, Override(delegate_id=account, related=related), account_id=account
+        )
+        add_check(connection, one, Check(0, one, account, mails.NOW, "success", "build", "", ""))
+
+
+# --- the seed's record ------------------------------------------------------------------------
+
+
+def test_the_seed_mail_is_answered_with_its_record(seed: Path, database_url: str) -> None:
+    import subprocess
+    import sys
+
+    raw = subprocess.run(
+        [sys.executable, str(seed / "make_eml.py")],
+        check=True,
+        capture_output=True,
+        env={"PYTHONIOENCODING": "utf-8"},
+    ).stdout
+    wanted = json.loads((seed / "patch-2226024.json").read_text())
+    config = Config(
+        lists=(
+            ConfiguredList(
+                "linux-ext4", "linux-ext4.vger.kernel.org", "linux-ext4@vger.kernel.org",
+                name="Linux ext4 filesystem development",
+            ),
+        )
+    )  # fmt: skip
+    engine = open_store(database_url, create=True)
+    mails.store(engine, [raw], config)
+    client = client_of(engine, config)
+    (listed,) = client.get("/api/1.2/patches/", params={"msgid": wanted["msgid"]}).json()
+    given: dict[str, Any] = client.get(f"/api/1.2/patches/{listed['id']}/").json()
+    engine.dispose()
+    assert list(given) == list(wanted)
+    assert list(given["headers"].items()) == list(wanted["headers"].items())
+    for one in (given, wanted):
+        # Of this server: numbers, URLs; and the cover, which is not there, names the series.
+        del one["series"][0]["name"], one["series"][0]["date"]
+    assert _comparable(given) == _comparable(wanted)
+
+
+def _comparable(value: Any) -> Any:
+    own = {"id", "url", "web_url", "mbox", "comments", "checks"}
+    if isinstance(value, dict):
+        return {key: _comparable(one) for key, one in value.items() if key not in own}
+    return [_comparable(one) for one in value] if isinstance(value, list) else value

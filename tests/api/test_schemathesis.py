@@ -1,0 +1,72 @@
+"""Schemathesis reads the description and tries it: whatever is asked, the answer is described."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from hypothesis.errors import Unsatisfiable
+
+from ingest.api.app import make_app
+from ingest.api.openapi import describe_api
+from ingest.config.file import ApiConfig, Config
+from ingest.store.activity.accounts import add_token
+from ingest.store.engine import open_store, write_transaction
+from tests.api.test_read_endpoints import BASE, MAILS
+from tests.support import mails
+
+schemathesis = pytest.importorskip("schemathesis")
+specs = pytest.importorskip("schemathesis.specs.openapi.checks")
+
+OPERATIONS = [
+    (path, method) for path, methods in describe_api((1, 2))["paths"].items() for method in methods
+]
+
+
+@pytest.fixture(scope="module")
+def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
+    """The description, tied to the application, and a token."""
+    engine = open_store(f"sqlite:///{tmp_path_factory.mktemp('t') / 'store.db'}", create=True)
+    mails.store(engine, MAILS)
+    with write_transaction(engine) as connection:
+        token = add_token(connection, "ci", email="ci@example.org", lists=(), now=mails.NOW)
+    app = make_app(engine, lambda: Config(api=ApiConfig(url=BASE, rate=100_000, burst=100_000)))
+    yield schemathesis.openapi.from_asgi("/api/1.2/schema", app), token
+    engine.dispose()
+
+
+@pytest.mark.parametrize("mode", schemathesis.GenerationMode)
+@pytest.mark.parametrize(("path", "method"), OPERATIONS)
+def test_whatever_is_asked_is_answered_as_described(
+    described: tuple[Any, str], path: str, method: str, mode: Any
+) -> None:
+    """Numbers in paths are such that most of them are there."""
+    document, token = described
+    allowed = {"Authorization": f"Token {token}"}
+    # That a project, a user or a patch is known cannot be described.
+    names_rows = method != "get" or path.count("/") == 4
+    excluded = [specs.positive_data_acceptance] if names_rows else []
+    if mode is schemathesis.GenerationMode.NEGATIVE:
+        excluded = [specs.negative_data_rejection]  # what is not known is passed over
+
+    operation = document[path][method]
+    if mode is schemathesis.GenerationMode.NEGATIVE and not list(operation.iter_parameters()):
+        return
+
+    @given(case=operation.as_strategy(generation_mode=mode), number=st.integers(1, 14))
+    @settings(
+        max_examples=8, deadline=None, derandomize=True, database=None,
+        suppress_health_check=list(HealthCheck),
+    )  # fmt: skip
+    def ask(case: Any, number: int) -> None:
+        if "{id}" in path and number < 13:
+            case.path_parameters["id"] = number
+        answer = case.call(headers=allowed)
+        case.validate_response(answer, headers=allowed, excluded_checks=excluded)
+
+    with contextlib.suppress(Unsatisfiable):  # of some there is nothing that is wrong
+        ask()

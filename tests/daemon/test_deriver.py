@@ -1,0 +1,598 @@
+"""The deriver: what was accepted becomes records, whatever happens meanwhile."""
+
+from __future__ import annotations
+
+import errno
+import os
+import random
+import signal
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import create_engine, event, select, text
+from sqlalchemy.exc import OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeoutError
+
+from ingest.config.file import Config, ConfiguredList
+from ingest.daemon import deriver, recorder
+from ingest.daemon.deriver import Deriver, Schedule
+from ingest.daemon.monitoring.outcome import DeriveEvent, DeriveResult
+from ingest.daemon.workers.pool import WorkerEnd, WorkerPool
+from ingest.daemon.workers.process import WorkerLimits
+from ingest.model import Delivery
+from ingest.reports.check import check_store
+from ingest.store import schema
+from ingest.store.engine import open_store, unflushed_transaction, write_transaction
+from ingest.store.inbox.quarantine import QueueLengths, list_quarantine, queue_lengths
+from ingest.store.inbox.queue import claim, enqueue
+from tests.support import mails
+from tests.support.bad_worker import PROGRAM, bad
+from tests.support.mails import NOW, delivery
+
+PATIENCE = 60
+# Seconds: that no mail here needs, on a busy machine either.
+LIMITS = WorkerLimits(seconds=30, memory=256 << 20)
+ARCHIVE = [delivery(raw) for raw in mails.little_archive(6)]
+
+
+class Daemon:
+    """The derive side of one, and what it was heard to say."""
+
+    def __init__(
+        self, url: str, *, config: Config | None = None, obeys: bool = False,
+        pace: Schedule | None = None, limits: WorkerLimits = LIMITS,
+    ) -> None:  # fmt: skip
+        self.engine = open_store(url, create=True)
+        self.received_at: list[DeriveResult] = []
+        program = PROGRAM if obeys else ("-m", "ingest.daemon.workers.main")
+        self.workers = WorkerPool(2, limits=limits, program=program)
+        self.deriver = Deriver(
+            self.engine,
+            lambda: config or Config(),
+            self.workers,
+            observe=self.received_at.append,
+            pace=pace or Schedule(poll=0.2),
+        )
+
+    def put(self, some: Sequence[Delivery]) -> None:
+        with write_transaction(self.engine) as connection:
+            enqueue(connection, some, now=NOW)
+        self.deriver.wake()
+
+    def lengths(self) -> QueueLengths:
+        with self.engine.connect() as connection:
+            return queue_lengths(connection)
+
+    def until_done(self) -> None:
+        until(lambda: self.lengths().waiting == 0)
+
+    def outcomes(self) -> Counter[DeriveEvent]:
+        return Counter(one.what for one in self.received_at)
+
+    def reasons(self) -> dict[bytes, tuple[str, int]]:
+        with self.engine.connect() as connection:
+            return {one.sha256: (one.reason, one.tries) for one in list_quarantine(connection)}
+
+    def end(self, timeout: float = PATIENCE) -> bool:
+        done = self.deriver.stop(timeout)
+        counts = self.workers.counts()
+        assert counts.started == sum(counts.ended.values())
+        return done
+
+
+def until(true: Callable[[], bool]) -> None:
+    give_up = time.monotonic() + PATIENCE
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.01)
+
+
+Start = Callable[..., Daemon]
+
+
+@pytest.fixture
+def start(database_url: str) -> Iterator[Start]:
+    """Starts daemons on the database, and ends them."""
+    running: list[Daemon] = []
+
+    def start(**more: Any) -> Daemon:
+        daemon = Daemon(database_url, **more)
+        running.append(daemon)
+        daemon.deriver.start()
+        return daemon
+
+    yield start
+    for daemon in running:
+        daemon.end(1)
+        daemon.engine.dispose()
+
+
+def export_of(tmp_path: Path, given: Sequence[Delivery], config: Config | None = None) -> str:
+    """What a store exports that was given this at once."""
+    engine = open_store(f"sqlite:///{tmp_path / 'at-once.db'}", create=True)
+    mails.store(engine, given, config)
+    exported = mails.exported(engine)
+    engine.dispose()
+    return exported
+
+
+# --- the way of most mail ---------------------------------------------------------------------
+
+
+def test_what_is_queued_becomes_what_a_replay_makes(start: Start, tmp_path: Path) -> None:
+    config = Config(lists=(ConfiguredList("dev", mails.LIST),))
+    daemon = start(config=config)
+    daemon.put(ARCHIVE[:1])
+    daemon.until_done()
+    daemon.put(ARCHIVE)
+    daemon.until_done()
+    assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE, config)
+    assert check_store(daemon.engine, config).faults == ()
+    until(lambda: len(daemon.received_at) == len(ARCHIVE))
+    assert daemon.deriver.counts == daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)}
+
+
+def test_what_is_told_of_a_mail(start: Start) -> None:
+    daemon = start()
+    raw = mails.patch("p@example.org")
+    daemon.put([delivery(raw)])
+    until(lambda: bool(daemon.received_at))
+    (one,) = daemon.received_at
+    assert (one.what, one.msgid, one.kind) == (DeriveEvent.DERIVED, "<p@example.org>", "patch")
+    assert (one.sha256, one.size, one.tries) == (delivery(raw).sha256, len(raw), 1)
+    assert (one.reason, one.accepted) == ("diff", NOW)
+    assert one.waited > one.worked > 0
+
+
+def test_what_others_have_queued_is_found(start: Start) -> None:
+    daemon = start()
+    other = create_engine(daemon.engine.url)
+    with write_transaction(other) as connection:
+        enqueue(connection, ARCHIVE[:2], now=NOW)
+    other.dispose()
+    daemon.until_done()
+
+
+def test_it_is_alive_when_idle_and_able(start: Start) -> None:
+    daemon = start()
+    until(lambda: daemon.deriver.alive(time.monotonic() - 0.01))
+    assert daemon.deriver.trouble is None
+    assert daemon.end()
+    assert not daemon.deriver.alive(0)
+
+
+def test_one_that_was_never_started_is_stopped(database_url: str) -> None:
+    daemon = Daemon(database_url)
+    assert daemon.end()
+    daemon.engine.dispose()
+
+
+def test_it_is_not_alive_without_workers(database_url: str) -> None:
+    daemon = Daemon(database_url)
+    daemon.workers._program = ("-c", "")
+    daemon.deriver.start()
+    daemon.put(ARCHIVE[:1])
+    until(lambda: daemon.workers.counts().ended[WorkerEnd.UNREADY] >= 2)
+    since = time.monotonic()
+    time.sleep(0.5)
+    assert not daemon.deriver.alive(since)
+    assert daemon.end(0.1), "what it has in hand is given back"
+    assert daemon.lengths() == QueueLengths(1, 0)
+    daemon.engine.dispose()
+
+
+# --- poison -----------------------------------------------------------------------------------
+
+
+def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(start: Start) -> None:
+    daemon = start(obeys=True, limits=WorkerLimits(seconds=6, memory=256 << 20))
+    poison = {
+        "kill SIGKILL": "parse-failed: worker died (signal 9)",
+        "eat": "parse-failed: memory",
+        "sleep": "parse-failed: timeout",
+        "raise": "parse-failed: worker died (status 1)",
+    }
+    given = {what: delivery(bad(what, f"{what.split()[0]}@example.org")) for what in poison}
+    daemon.put(list(given.values()))
+    daemon.put(ARCHIVE)
+    until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == len(ARCHIVE))
+    assert daemon.reasons().keys() < {one.sha256 for one in given.values()}, "not behind them"
+    daemon.until_done()
+    assert daemon.reasons() == {given[what].sha256: (poison[what], 3) for what in poison}
+    until(lambda: daemon.outcomes()[DeriveEvent.QUARANTINED] == len(poison))
+    assert daemon.outcomes()[DeriveEvent.RETRIED] == 2 * len(poison)
+    ended = daemon.workers.counts().ended
+    assert {
+        end: ended[end]
+        for end in (WorkerEnd.SIGNAL, WorkerEnd.MEMORY, WorkerEnd.TIMEOUT, WorkerEnd.STATUS)
+    } == (
+        dict.fromkeys((WorkerEnd.SIGNAL, WorkerEnd.MEMORY, WorkerEnd.TIMEOUT, WorkerEnd.STATUS), 3)
+    )
+
+
+def test_a_worker_that_dies_by_chance_costs_a_try_and_no_mail(start: Start, tmp_path: Path) -> None:
+    daemon = start(obeys=True)
+    better = tmp_path / "better"
+    one = delivery(bad(f"die-until {better}"))
+    daemon.put([one])
+    until(lambda: daemon.outcomes()[DeriveEvent.RETRIED] >= 1)
+    better.touch()
+    daemon.until_done()
+    until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == 1)
+    assert daemon.received_at[-1].tries == daemon.outcomes()[DeriveEvent.RETRIED] + 1
+    assert daemon.reasons() == {}
+
+
+def test_workers_that_are_killed_at_random_lose_nothing(start: Start, tmp_path: Path) -> None:
+    daemon = start()
+    given = [delivery(raw) for raw in mails.little_archive(20)]
+    chance = random.Random(4)
+    for at in range(0, len(given), 5):
+        daemon.put(given[at : at + 5])
+        time.sleep(chance.uniform(0, 0.02))
+        for pid in daemon.workers.pids[: chance.randint(0, 2)]:
+            os.kill(pid, signal.SIGKILL)
+    daemon.until_done()
+    assert daemon.reasons() == {}
+    assert mails.exported(daemon.engine) == export_of(tmp_path, given)
+    until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == len(given))
+    ended = daemon.workers.counts().ended
+    assert daemon.outcomes()[DeriveEvent.RETRIED] == ended[WorkerEnd.SIGNAL]
+
+
+def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What comes meanwhile is then recorded together, which costs much less than one by one."""
+    together: list[int] = []
+    record = deriver.record_claims
+
+    def slow(*given: Any, **more: Any) -> Any:
+        together.append(len(given[1]))
+        time.sleep(0.1)
+        return record(*given, **more)
+
+    monkeypatch.setattr(deriver, "record_claims", slow)
+    daemon = start(pace=Schedule(rest=PATIENCE, most_rest=3))
+    daemon.put(ARCHIVE[:1])
+    until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == 1)
+    for one in ARCHIVE[1:7]:
+        daemon.put([one])
+    daemon.until_done()
+    assert together == [1, 6]
+
+
+# --- in between -------------------------------------------------------------------------------
+
+
+def test_a_delivery_that_adds_a_list_while_the_mail_is_in_hand(
+    start: Start, tmp_path: Path
+) -> None:
+    daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
+    gate = tmp_path / "gate"
+    raw = bad(f"wait {gate}")
+    daemon.put([delivery(raw)])
+    until(Path(f"{gate}.waits").exists)
+    again = delivery(raw, route=("b.example.org",))
+    daemon.put([again])
+    gate.touch()
+    daemon.until_done()
+    assert mails.exported(daemon.engine) == export_of(tmp_path, [again])
+    until(lambda: daemon.outcomes() == {DeriveEvent.CHANGED: 1, DeriveEvent.DERIVED: 1})
+
+
+def test_what_somebody_else_records_while_it_is_in_hand(start: Start, tmp_path: Path) -> None:
+    daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
+    gate = tmp_path / "gate"
+    one = delivery(bad(f"wait {gate}"))
+    daemon.put([one])
+    until(Path(f"{gate}.waits").exists)
+    mails.store(daemon.engine, [one])
+    gate.touch()
+    until(lambda: daemon.outcomes() == {DeriveEvent.ELSEWHERE: 1})
+    assert mails.exported(daemon.engine) == export_of(tmp_path, [one])
+
+
+def test_what_cannot_be_finished_in_time_is_given_back(start: Start) -> None:
+    daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
+    daemon.put([delivery(bad("sleep"))])
+    until(lambda: bool(daemon.deriver._in_hand))
+    daemon.put(ARCHIVE[:3])
+    until(lambda: daemon.lengths().waiting == 1)
+    assert daemon.end(0.2)
+    pending = schema.pending.c
+    with daemon.engine.connect() as connection:
+        row = connection.execute(select(pending.tries, pending.claimed_by, pending.reason)).one()
+    assert tuple(row) == (0, None, None)
+
+
+def test_leases_are_kept_while_mail_is_in_hand(start: Start, tmp_path: Path) -> None:
+    daemon = start(
+        obeys=True, limits=WorkerLimits(seconds=PATIENCE), pace=Schedule(poll=0.1, lease=1.5)
+    )
+    gate = tmp_path / "gate"
+    daemon.put([delivery(bad(f"wait {gate}"))])
+    until(Path(f"{gate}.waits").exists)
+
+    def lease() -> Any:
+        with daemon.engine.connect() as connection:
+            return connection.execute(select(schema.pending.c.claimed_until)).scalar_one()
+
+    first = lease()
+    until(lambda: lease() > first)
+    with unflushed_transaction(daemon.engine) as connection:
+        other = claim(connection, "other", now=first, lease=timedelta(1), limit=9)
+    assert other.claims == ()
+    gate.touch()
+    daemon.until_done()
+
+
+def test_what_another_left_is_taken_up(start: Start, database_url: str) -> None:
+    """SQLite: at once, since nobody else can have it. PostgreSQL: when its lease is over."""
+    engine = open_store(database_url, create=True)
+    with write_transaction(engine) as connection:
+        enqueue(connection, ARCHIVE, now=NOW)
+    lease = timedelta(days=9_999 if engine.dialect.name == "sqlite" else 0)
+    with write_transaction(engine) as connection:
+        claim(connection, "dead", now=mails.START.replace(year=2020), lease=lease, limit=9)
+    engine.dispose()
+    daemon = start()
+    daemon.until_done()
+    until(lambda: daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)})
+
+
+# --- the database -----------------------------------------------------------------------------
+
+
+def test_a_database_that_fails_for_a_while(start: Start, tmp_path: Path) -> None:
+    daemon = start()
+    until(lambda: daemon.deriver._begun)
+    failing = True
+
+    def fail(*_: object) -> None:
+        if failing:
+            raise OperationalError("SELECT", {}, OSError("disk I/O error"))
+
+    daemon.put(ARCHIVE)
+    event.listen(daemon.engine, "before_cursor_execute", fail)
+    until(lambda: daemon.deriver.trouble is not None)
+    assert daemon.deriver.away
+    since = time.monotonic()
+    daemon.deriver.wake()
+    time.sleep(0.3)
+    assert not daemon.deriver.alive(since)
+    failing = False
+    daemon.until_done()
+    assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE)
+    until(lambda: daemon.deriver.alive(since))
+    assert daemon.reasons() == {}
+
+
+@pytest.mark.parametrize("step", ["claiming", "recording"])
+def test_a_database_that_is_locked_is_waited_for(start: Start, tmp_path: Path, step: str) -> None:
+    gate = tmp_path / "gate"
+    one = delivery(bad(f"wait {gate}"))
+    daemon = start(
+        obeys=True, limits=WorkerLimits(seconds=PATIENCE), pace=Schedule(poll=0.1, patience=0.2)
+    )
+    if step == "recording":
+        daemon.put([one])
+        until(Path(f"{gate}.waits").exists)
+    gate.touch()
+    other = open_store(daemon.engine.url.render_as_string(hide_password=False))
+    with write_transaction(other) as connection:
+        if other.dialect.name == "postgresql":
+            connection.execute(text("LOCK TABLE mail, pending IN ACCESS EXCLUSIVE MODE"))
+        until(lambda: daemon.deriver.trouble is not None)
+        assert "; another " in (daemon.deriver.trouble or "")
+        assert daemon.deriver.away, "the watchdog is fed"
+        if step == "claiming":
+            enqueue(connection, [one], now=NOW)
+    other.dispose()
+    daemon.until_done()
+    until(lambda: daemon.deriver.trouble is None)
+    assert daemon.reasons() == {}
+    assert mails.exported(daemon.engine) == export_of(tmp_path, [one])
+
+
+# The way in which each step calls the system, and what stands for it.
+STEPS = {"claiming": (deriver, "claim"), "recording": (recorder, "record_mails")}
+
+
+@pytest.mark.parametrize("step", STEPS)
+def test_a_system_that_fails_for_a_while(
+    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture, step: str,
+) -> None:  # fmt: skip
+    """No descriptor, no space, a broken disk: said once, and tried again, ever more slowly."""
+    where, name = STEPS[step]
+    really = getattr(where, name)
+    tried: list[float] = []
+    failing = True
+
+    def fail(*given: Any, **more: Any) -> Any:
+        done = really(*given, **more)  # its transaction is rolled back with what it did
+        if failing:
+            tried.append(time.monotonic())
+            raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+        return done
+
+    monkeypatch.setattr(where, name, fail)
+    daemon = start()
+    daemon.put(ARCHIVE)
+    until(lambda: len(tried) >= 4)
+    assert daemon.deriver.trouble == f"[Errno {errno.EMFILE}] Too many open files"
+    assert not daemon.deriver.away, "the database is there"
+    assert not daemon.deriver.alive(tried[0]), "so the watchdog starves in time"
+    assert daemon.deriver.alive(0)
+    assert tried[3] - tried[0] > 0.7, "0.1, 0.2 and 0.5 s"
+    failing = False
+    daemon.until_done()
+    assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE)
+    until(lambda: daemon.deriver.alive(tried[-1]))
+    assert daemon.deriver.trouble is None
+    assert daemon.reasons() == {}
+    until(lambda: daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)})
+    (said,) = [one for one in caplog.records if one.message == "not-derived"]
+    assert said.levelname == "WARNING"
+
+
+def test_connections_that_are_cut_off(postgres_url: str, tmp_path: Path) -> None:
+    daemon = Daemon(postgres_url)
+    daemon.deriver.start()
+    given = [delivery(raw) for raw in mails.little_archive(20)]
+    server = create_engine(daemon.engine.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
+    cut = text("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = :name")
+    name = daemon.engine.url.database
+    with server.connect() as connection:
+        with write_transaction(daemon.engine) as own:
+            enqueue(own, given, now=NOW)
+        daemon.deriver.wake()
+        for _ in range(10):
+            connection.execute(cut, {"name": name})
+            time.sleep(0.03)
+        connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
+        connection.execute(cut, {"name": name})
+        until(lambda: daemon.deriver.trouble is not None)
+        connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
+    server.dispose()
+    until(lambda: daemon.deriver.trouble is None)
+    daemon.until_done()
+    assert mails.exported(daemon.engine) == export_of(tmp_path, given)
+    assert daemon.reasons() == {}
+    assert daemon.end()
+    daemon.engine.dispose()
+
+
+def test_a_mail_that_no_database_takes_is_found_in_its_batch(postgres_url: str) -> None:
+    daemon = Daemon(postgres_url, obeys=True, pace=Schedule(linger=1))
+    daemon.deriver.start()
+    one = delivery(bad("nul"))
+    daemon.put([*ARCHIVE[:9], one, *ARCHIVE[9:]])
+    daemon.until_done()
+    ((reason, tries),) = daemon.reasons().values()
+    assert reason.startswith("record-failed: DataError: ")
+    assert reason.isascii()
+    assert reason.isprintable()
+    assert tries == 1
+    until(
+        lambda: daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE), DeriveEvent.QUARANTINED: 1}
+    )
+    assert daemon.end()
+    daemon.engine.dispose()
+
+
+def test_a_mail_that_our_own_code_cannot_record(
+    start: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    really = recorder.record_mails
+
+    def record(connection: Any, items: Any, *rest: Any, **more: Any) -> None:
+        really(connection, items, *rest, **more)
+        if any(one.facts.msgid == "<s1-r@example.com>" for _, one in items):
+            raise KeyError("\ud800")
+
+    monkeypatch.setattr(recorder, "record_mails", record)
+    daemon = start()
+    daemon.put(ARCHIVE)
+    daemon.until_done()
+    ((reason, _),) = daemon.reasons().values()
+    assert reason == "record-failed: KeyError: '\\\\ud800'"
+    until(
+        lambda: (
+            daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE) - 1, DeriveEvent.QUARANTINED: 1}
+        )
+    )
+
+
+class _DriverError(Exception):
+    """What a driver of PostgreSQL raises."""
+
+    def __init__(self, sqlstate: str) -> None:
+        self.sqlstate = sqlstate
+
+
+@pytest.mark.parametrize(
+    ("sqlstate", "wanted"),
+    [
+        ("40001", recorder.DatabaseFailure.CONFLICT),
+        ("40P01", recorder.DatabaseFailure.CONFLICT),
+        ("22021", recorder.DatabaseFailure.DATA),
+        ("23505", recorder.DatabaseFailure.DATA),
+        ("54000", recorder.DatabaseFailure.DATA),
+        ("57P01", recorder.DatabaseFailure.OUTAGE),
+        ("53100", recorder.DatabaseFailure.OUTAGE),
+        ("42501", recorder.DatabaseFailure.OUTAGE),
+        ("25006", recorder.DatabaseFailure.OUTAGE),
+        ("XX000", recorder.DatabaseFailure.OUTAGE),
+    ],
+)
+def test_what_a_failure_calls_for(sqlstate: str, wanted: recorder.DatabaseFailure) -> None:
+    assert recorder.classify_failure(OperationalError("", {}, _DriverError(sqlstate))) is wanted
+
+
+def test_a_pool_without_a_free_connection_is_no_fault_of_a_mail() -> None:
+    assert recorder.classify_failure(PoolTimeoutError("")) is recorder.DatabaseFailure.OUTAGE
+
+
+def test_a_conflict_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+    really = recorder.record_mails
+    left = 2
+
+    def record(*given: Any, **more: Any) -> None:
+        nonlocal left
+        left -= 1
+        if left >= 0:
+            raise OperationalError("INSERT", {}, _DriverError("40P01"))
+        really(*given, **more)
+
+    monkeypatch.setattr(recorder, "record_mails", record)
+    daemon = start()
+    daemon.put(ARCHIVE[:1])
+    daemon.until_done()
+    assert daemon.reasons() == {}
+
+
+# --- several ----------------------------------------------------------------------------------
+
+
+def test_two_daemons_on_one_postgresql_agree_with_one_replay(
+    postgres_url: str, tmp_path: Path
+) -> None:
+    daemons = [Daemon(postgres_url, pace=Schedule(batch=7, poll=0.1)) for _ in range(2)]
+    for daemon in daemons:
+        daemon.deriver.start()
+    given = [delivery(raw) for raw in mails.little_archive(24)]
+    random.Random(1).shuffle(given)
+    for at in range(0, len(given), 9):
+        daemons[at % 2].put(given[at : at + 9])
+        daemons[1 - at % 2].deriver.wake()
+    daemons[0].until_done()
+    until(lambda: sum(len(one.received_at) for one in daemons) >= len(given))
+    assert all(daemon.end() for daemon in daemons)
+    assert mails.exported(daemons[0].engine) == export_of(tmp_path, given)
+    assert all(one.received_at for one in daemons), "both had a share of it"
+    together = sum((one.outcomes() for one in daemons), Counter())
+    assert together == {DeriveEvent.DERIVED: len(given)}
+    for daemon in daemons:
+        daemon.engine.dispose()
+
+
+def test_daemons_and_replays_of_the_same_mail(postgres_url: str, tmp_path: Path) -> None:
+    """What is in the queue is replayed at the same time: nobody is in anybody's way."""
+    daemon = Daemon(postgres_url, pace=Schedule(batch=10))
+    daemon.deriver.start()
+    given = [delivery(raw) for raw in mails.little_archive(16)]
+    daemon.put(given)
+    for at in range(0, len(given), 20):
+        mails.store(daemon.engine, given[at : at + 20])
+    daemon.until_done()
+    assert daemon.end()
+    assert mails.exported(daemon.engine) == export_of(tmp_path, given)
+    assert check_store(daemon.engine, Config()).faults == ()
+    daemon.engine.dispose()

@@ -1,0 +1,118 @@
+"""The daemon's listeners: which there are, what a reload changes, and what they can afford."""
+
+from __future__ import annotations
+
+import asyncio
+import resource
+import socket
+from pathlib import Path
+
+import pytest
+
+from ingest.config.file import Config, ServeConfig
+from ingest.config.values import InetAddress, UnixAddress
+from ingest.daemon import listeners
+from ingest.daemon.listeners import Listeners
+from ingest.smtp.server import ListenError
+from tests.support.dialogs import FakeGate
+
+LOOPBACK = InetAddress("127.0.0.1", 0)
+
+
+def serving(tmp_path: Path, **more: object) -> Config:
+    settings = {"lmtp": (UnixAddress(f"{tmp_path}/s"),), "smtp": (LOOPBACK,), **more}
+    return Config(serve=ServeConfig(**settings))  # type: ignore[arg-type]
+
+
+def gate() -> FakeGate:
+    return FakeGate()
+
+
+async def greeting(port: int) -> bytes:
+    reader, writer = await asyncio.open_connection("127.0.0.1", port)
+    line = await reader.readline()
+    writer.close()
+    return line
+
+
+def test_each_address_has_its_protocol_and_a_reload_its_effect(tmp_path: Path) -> None:
+    async def run() -> None:
+        made = Listeners(gate())
+        await made.open(serving(tmp_path, hostname="one.example.org"), {})
+        lmtp, smtp = made.addresses
+        assert lmtp == f"lmtp unix:{tmp_path}/s"
+        assert smtp.startswith("smtp 127.0.0.1:")
+        port = int(smtp.rpartition(":")[2])
+        assert await greeting(port) == b"220 one.example.org ESMTP\r\n"
+        # Where it listens, and as what, stays; names and networks do not.
+        made.reload(serving(tmp_path, hostname="two.example.org", smtp=(), socket_mode=0o600))
+        assert await greeting(port) == b"220 two.example.org ESMTP\r\n"
+        nowhere = Path("/nowhere")
+        bad = serving(tmp_path, hostname="three", tls_certificate=nowhere, tls_key=nowhere)
+        with pytest.raises(ListenError, match="cannot use /nowhere"):
+            made.reload(bad)
+        assert await greeting(port) == b"220 two.example.org ESMTP\r\n"
+        made.reload(serving(tmp_path, allowed_networks=()))
+        assert (await greeting(port)).startswith(b"421 4.7.1")
+        assert {protocol: one.accepted for protocol, one in made.stats()} == {"lmtp": 0, "smtp": 3}
+        assert await made.drain(10) == 0
+        await made.close()
+        assert not (tmp_path / "s").exists()
+
+    asyncio.run(run())
+
+
+@pytest.mark.parametrize(
+    ("limits", "wanted", "places", "affordable", "raised"),
+    [
+        ((1024, 4096), 100, 2, 100, 1024),  # it is enough
+        ((1024, 65536), 2000, 1, 2000, 4128),  # it can be made enough
+        ((1024, 1024), 2000, 1, 448, 1024),
+        ((1024, 2048), 2000, 3, 320, 2048),
+        ((100, 100), 2000, 1, 1, 100),
+        ((1024, resource.RLIM_INFINITY), 2000, 1, 2000, 4128),
+        ((resource.RLIM_INFINITY, resource.RLIM_INFINITY), 2000, 1, 2000, None),
+    ],
+)
+def test_no_more_connections_than_descriptors(
+    monkeypatch: pytest.MonkeyPatch,
+    limits: tuple[int, int],
+    wanted: int,
+    places: int,
+    affordable: int,
+    raised: int | None,
+) -> None:
+    now = [limits]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: now[0])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, to: now.append(to))
+    assert listeners._affordable(wanted, listeners=places) == affordable
+    assert now[-1][0] == (limits[0] if raised is None else raised)
+
+
+def test_sockets_of_a_name_that_is_no_protocols(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as handed:
+        handed.bind(("127.0.0.1", 0))
+        monkeypatch.setattr(listeners, "_handed", lambda _: {"http": [handed]})
+        with pytest.raises(ListenError, match="named http"):
+            asyncio.run(_open(serving(tmp_path)))
+
+
+def test_a_descriptor_that_is_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def take(_: int) -> socket.socket:
+        raise OSError(88, "Socket operation on non-socket")
+
+    monkeypatch.setattr(listeners.activation, "take", take)
+    monkeypatch.setattr(listeners.os, "getpid", lambda: 7)
+    environ = {"LISTEN_PID": "7", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "lmtp"}
+    with pytest.raises(ListenError, match="descriptor 3, handed over as lmtp: Socket operation"):
+        asyncio.run(_open(serving(tmp_path), environ))
+
+
+async def _open(config: Config, environ: dict[str, str] | None = None) -> None:
+    made = Listeners(gate())
+    try:
+        await made.open(config, environ or {})
+    finally:
+        await made.close()

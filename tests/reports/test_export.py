@@ -1,0 +1,159 @@
+"""The canonical export: its shape, its order, and what it must not tell."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Engine
+
+from ingest.reports.export import count_text, format_date
+from ingest.store.engine import open_store
+from tests.support import mails
+from tests.support.mails import START, delivery
+
+PERSON = {"name": "Ada Byron", "email": "ada@example.org"}
+SHAPES = {
+    "comment": "content date in_reply_to lists msgid parent submitter trailers type",
+    "cover": "author content date lists msgid name prefixes pull_url series submitter trailers"
+    " type",
+    "list": "link_name list_email list_id type",
+    "message": "msgid outcome reason type",
+    "patch": "author commit_ref content date depends_on diff hash lists msgid name number patch_id"
+    " prefixes pull_url series state submitter trailers type",
+    "series": "cover date key lists name patches received_all received_total submitter supersedes"
+    " total type version",
+}
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_store(database_url, create=True)
+    mails.store(
+        engine,
+        [
+            *mails.series("é", 2),
+            mails.reply("r@example.com", "é-1@example.org", "Gut.\n\nReviewed-by: B <b@x.org>"),
+            mails.reply("q@example.com", "r@example.com"),
+            mails.mail("o@example.org", "Meeting", "Shall we?\u2028 \x1b é"),
+            delivery(mails.patch("w@example.org"), withdrawn=True),
+        ],
+    )
+    yield engine
+    engine.dispose()
+
+
+def records(engine: Engine) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in mails.exported(engine).split("\n")[:-1]]
+
+
+def test_each_record_has_its_fields(engine: Engine) -> None:
+    """Those that DESIGN.md names, and the optional marks of a conflict."""
+    seen = set()
+    for one in records(engine):
+        seen.add(one["type"])
+        assert SHAPES[one["type"]].split() == sorted(one)
+    assert seen == SHAPES.keys()
+
+
+def test_lines_are_canonical(engine: Engine) -> None:
+    """One object a line, keys sorted, UTF-8 unescaped, sorted by type and id."""
+    text = mails.exported(engine)
+    assert text.endswith("}\n")
+    lines = text.split("\n")[:-1]
+    for line in lines:
+        assert line == json.dumps(json.loads(line), ensure_ascii=False, sort_keys=True)
+    assert "é: improve all" in text
+    assert text.encode("utf-8")
+
+    def order(one: dict[str, Any]) -> tuple[str, str]:
+        return one["type"], one.get("msgid") or one.get("key") or one["list_id"]
+
+    assert [order(one) for one in records(engine)] == sorted(map(order, records(engine)))
+
+
+def test_what_it_must_not_tell(engine: Engine) -> None:
+    """Nothing of the database, of the time of arrival, of the source."""
+    text = mails.exported(engine)
+    assert not re.search(r'"(id|mail_id|message_id|person_id|thread_id|accepted|source)":', text)
+    assert "2026-06-01" not in text
+    assert '"test"' not in text
+
+
+def test_a_patch_in_full(engine: Engine) -> None:
+    (one,) = [each for each in records(engine) if each.get("msgid") == "<é-1@example.org>"
+              and each["type"] == "patch"]  # fmt: skip
+    assert re.fullmatch("[0-9a-f]{40}", one.pop("hash"))
+    assert re.fullmatch("[0-9a-f]{40}", one.pop("patch_id"))
+    assert one.pop("diff").startswith("diff --git a/é1.c b/é1.c\n")
+    assert one.pop("content").startswith("Say why.\n\nSigned-off-by: Ada Byron <ada@example.org>")
+    assert one == {
+        "type": "patch",
+        "msgid": "<é-1@example.org>",
+        "lists": ["dev.lists.example.org"],
+        "name": "[1/2] é: step 1",
+        "prefixes": ["1/2"],
+        "date": "2026-03-02T10:15:01",
+        "pull_url": None,
+        "commit_ref": None,
+        "submitter": PERSON,
+        "author": PERSON,
+        "series": "<é-0@example.org>",
+        "number": 1,
+        "trailers": [{"key": "Signed-off-by", "value": "Ada Byron <ada@example.org>"}],
+        "depends_on": [],
+        "state": "new",
+    }
+
+
+def test_a_series_and_a_comment_in_full(engine: Engine) -> None:
+    by_type = {one["type"]: one for one in records(engine)}
+    assert by_type["series"] == {
+        "type": "series",
+        "key": "<é-0@example.org>",
+        "lists": ["dev.lists.example.org"],
+        "name": "é: improve all",
+        "version": 1,
+        "total": 2,
+        "received_total": 2,
+        "received_all": True,
+        "date": "2026-03-02T10:15:00",
+        "submitter": PERSON,
+        "cover": "<é-0@example.org>",
+        "patches": ["<é-1@example.org>", "<é-2@example.org>"],
+        "supersedes": None,
+    }
+    comments = {one["msgid"]: one for one in records(engine) if one["type"] == "comment"}
+    assert comments["<q@example.com>"]["parent"] == "<é-1@example.org>", "the patch, not the reply"
+    assert comments["<q@example.com>"]["in_reply_to"] == "<r@example.com>"
+    assert comments["<r@example.com>"]["trailers"] == [
+        {"key": "Reviewed-by", "value": "B <b@x.org>"}
+    ]
+
+
+def test_every_message_is_accounted_for(engine: Engine) -> None:
+    outcomes = {one["msgid"]: one["outcome"] for one in records(engine) if one["type"] == "message"}
+    assert outcomes == {
+        "<é-0@example.org>": "cover",
+        "<é-1@example.org>": "patch",
+        "<é-2@example.org>": "patch",
+        "<r@example.com>": "comment",
+        "<q@example.com>": "comment",
+        "<o@example.org>": "other",
+        "<w@example.org>": "ignored",
+    }
+
+
+def test_times_and_numbers() -> None:
+    assert format_date(None) is None
+    assert format_date(START) == "2026-03-02T10:15:00"
+    assert format_date(START.replace(microsecond=999)) == "2026-03-02T10:15:00"
+    assert [count_text(3, 0), count_text(0, 5), count_text(None, 0), count_text(1, 1)] == [
+        3,
+        0.5,
+        None,
+        1.1,
+    ]

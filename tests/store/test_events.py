@@ -1,0 +1,294 @@
+"""Events: what is told, once, in which order, and that none is missed."""
+
+from __future__ import annotations
+
+import itertools
+import random
+import threading
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, delete, func, make_url, select
+
+from ingest.config.file import Config
+from ingest.replay.replay import reparse
+from ingest.store import schema
+from ingest.store.activity import events
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.write import redirects
+from tests.support import mails
+from tests.support.histories import history
+from tests.support.mails import ADA, BOB
+
+NOW = datetime(2026, 6, 1, 12)
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_store(database_url, create=True)
+    yield engine
+    engine.dispose()
+
+
+def follow(engine: Engine) -> None:
+    with write_transaction(engine) as connection:
+        events.start_recording_events(connection, now=NOW)
+
+
+def told(engine: Engine) -> list[tuple[str, str]]:
+    """Category and Message-ID, in the order of writing; of a comment its own id."""
+    table, message = schema.event.c, schema.message
+    query = select(table.category, table.message_id, table.comment_id).order_by(table.id)
+    with engine.connect() as connection:
+        names = dict(connection.execute(select(message.c.id, message.c.msgid)).all())
+        rows = connection.execute(query).all()
+    return [
+        (row.category, names[row.comment_id or row.message_id].partition("@")[0][1:])
+        for row in rows
+    ]
+
+
+def publish(engine: Engine, now: datetime = NOW) -> list[int]:
+    """Publish what waits. Returns the rows in the order of their numbers."""
+    with write_transaction(engine) as connection:
+        events.publish_events(connection, now=now)
+    table = schema.event.c
+    with engine.connect() as connection:
+        rows = connection.execute(
+            select(table.id, table.number, table.date)
+            .where(table.number.is_not(None))
+            .order_by(table.number)
+        ).all()
+    assert [row.number for row in rows] == list(range(1, len(rows) + 1))
+    dates = [row.date for row in rows]
+    assert dates == sorted(set(dates))
+    return [row.id for row in rows]
+
+
+SERIES = [
+    ("cover-created", "s-0"),
+    ("patch-created", "s-1"),
+    ("patch-created", "s-2"),
+    ("series-created", "s-0"),
+    ("patch-completed", "s-1"),
+    ("patch-completed", "s-2"),
+    ("series-completed", "s-2"),
+]
+
+
+def test_nothing_is_written_before_somebody_follows(engine: Engine) -> None:
+    mails.store(engine, mails.series("s", 2))
+    assert told(engine) == []
+    follow(engine)
+    assert sorted(told(engine)) == sorted(SERIES)
+    follow(engine)
+    assert len(told(engine)) == len(SERIES)
+
+
+def test_a_series_that_comes_at_once(engine: Engine) -> None:
+    follow(engine)
+    mails.store(engine, mails.series("s", 2))
+    assert sorted(told(engine)) == sorted(SERIES)
+    assert told(engine)[:2] == [("cover-created", "s-0"), ("series-created", "s-0")]
+    assert told(engine)[-1] == ("series-completed", "s-2")
+    mails.store(engine, mails.series("s", 2))
+    reparse(engine, Config())
+    assert len(told(engine)) == len(SERIES)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_series_that_comes_one_by_one_in_any_order(engine: Engine, seed: int) -> None:
+    follow(engine)
+    pieces = mails.series("s", 5)
+    random.Random(seed).shuffle(pieces)
+    numbers: list[int] = []
+    complete = 0
+    for raw in pieces:
+        mails.store(engine, [raw])
+        numbers.append(int(raw.split(b"Message-ID: <s-")[1].split(b"@")[0]))
+        while complete + 1 in numbers:
+            complete += 1
+        found = [name for category, name in told(engine) if category == "patch-completed"]
+        assert found == [f"s-{one}" for one in range(1, complete + 1)]
+        done = [name for category, name in told(engine) if category == "series-completed"]
+        assert len(done) == int(complete == 5), "a cover is none of the patches"
+    assert len([1 for category, _ in told(engine) if category == "series-created"]) == 1
+
+
+def test_comments_are_told_by_what_they_speak_to(engine: Engine) -> None:
+    follow(engine)
+    mails.store(engine, mails.series("s", 1))
+    before = len(told(engine))
+    mails.store(engine, [mails.reply("late@example.com", "unseen@example.com")])
+    assert len(told(engine)) == before, "it speaks to nothing that is known"
+    mails.store(engine, [mails.reply("c@example.com", "s-0@example.org")])
+    mails.store(engine, [mails.reply("p@example.com", "s-1@example.org")])
+    mails.store(engine, [mails.reply("unseen@example.com", "s-1@example.org")])
+    assert told(engine)[before:] == [
+        ("cover-comment-created", "c"),
+        ("patch-comment-created", "p"),
+        *[("patch-comment-created", one) for one in ("late", "unseen")],
+    ]
+
+
+def test_following_from_the_start_or_from_now_comes_to_the_same(engine: Engine) -> None:
+    follow(engine)
+    given = mails.little_archive(8)
+    for start in range(0, len(given), 7):
+        mails.store(engine, given[start : start + 7])
+    early = sorted(told(engine))
+    mails.clear(engine)
+    mails.store(engine, given)
+    follow(engine)
+    late = sorted(told(engine))
+    assert [one for one in late if one[0] != "series-created"] == [
+        one for one in early if one[0] != "series-created"
+    ]
+    assert len(early) == len(late) > 80
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_what_is_told_bit_by_bit_is_all_there_is(tmp_path: Path, seed: int) -> None:
+    """Histories as people make them, in any order: who tells of everything at the end has
+    nothing to add. And whatever number a series has had leads to one that is there."""
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    follow(engine)
+    chance = random.Random(seed)
+    given = history(seed, 90, crowd=bool(seed % 2))
+    chance.shuffle(given)
+    had: set[int] = set()
+    while given:
+        size = chance.choice((1, 1, 2, 5, 12))
+        mails.store(engine, given[:size])
+        del given[:size]
+        with engine.connect() as connection:
+            had.update(connection.execute(select(schema.series.c.id)).scalars())
+    before = len(told(engine))
+    with write_transaction(engine) as connection:
+        events._tell(connection, None)
+        there = set(connection.execute(select(schema.series.c.id)).scalars())
+        for number in had - there:
+            assert redirects.resolve_redirect(connection, "series", number) in there
+        for number in there:
+            assert redirects.resolve_redirect(connection, "series", number) is None
+    assert len(told(engine)) == before
+    engine.dispose()
+
+
+def test_a_thousand_patches_do_not_cost_a_million_steps(tmp_path: Path) -> None:
+    """What is told of a patch is found from that patch, however many are beside it."""
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    follow(engine)
+    costs = []
+    for stem, total in (("few", 10), ("many", 300)):
+        *most, last = mails.series(stem, total)
+        mails.store(engine, most)
+        with write_transaction(engine) as connection:
+            mails.store_in(connection, [last])
+            table = schema.event
+            connection.execute(delete(table).where(table.c.category.startswith("series-")))
+            newest = connection.execute(select(func.max(schema.message.c.id))).scalar_one()
+            steps = itertools.count()
+            driver: Any = connection.connection.dbapi_connection
+            driver.set_progress_handler(lambda steps=steps: next(steps) < 0, 1)
+            events.emit(connection, [newest])
+            driver.set_progress_handler(None, 1)
+            costs.append(next(steps))
+    few, many = costs
+    assert few > 100
+    assert many < 1.5 * few
+    engine.dispose()
+
+
+def test_what_is_published_is_numbered_without_gaps(engine: Engine) -> None:
+    follow(engine)
+    mails.store(engine, mails.series("s", 2))
+    first = publish(engine)
+    assert len(first) == len(SERIES)
+    mails.store(engine, mails.series("t", 2))
+    second = publish(engine, NOW - timedelta(days=1))  # a clock that was set back
+    assert second[: len(first)] == first
+    assert len(second) == 2 * len(SERIES)
+    assert publish(engine) == second
+
+
+def _store_and_wait(
+    engine: Engine, given: list[bytes], stored: threading.Event, go_on: threading.Event
+) -> threading.Thread:
+    def run() -> None:
+        with write_transaction(engine) as connection:
+            mails.store_in(connection, given)
+            stored.set()
+            assert go_on.wait(30)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert stored.wait(30)
+    return thread
+
+
+def test_what_commits_late_is_numbered_late(postgres_url: str) -> None:
+    """Its rows have lower ids than those of who began later and was done first."""
+    engine = open_store(postgres_url, create=True)
+    follow(engine)
+    # People and lists are known before, or the second would wait for the first.
+    mails.store(engine, [mails.mail(f"{who[:3]}@x", "Hi", "", sender=who) for who in (ADA, BOB)])
+    stored, go_on = threading.Event(), threading.Event()
+    thread = _store_and_wait(engine, mails.series("slow", 1), stored, go_on)
+    mails.store(engine, mails.series("quick", 1, sender=BOB))
+    seen = publish(engine)
+    assert {one for _, one in told(engine)} == {"quick-0", "quick-1"}
+    go_on.set()
+    thread.join()
+    every = publish(engine)
+    assert every[: len(seen)] == seen
+    assert len(every) == 2 * len(seen)
+    assert every != sorted(every)
+    engine.dispose()
+
+
+def test_who_begins_to_follow_misses_nothing_that_is_being_written(postgres_url: str) -> None:
+    engine = open_store(postgres_url, create=True)
+    stored, go_on = threading.Event(), threading.Event()
+    writer = _store_and_wait(engine, mails.series("s", 2), stored, go_on)
+    follower = threading.Thread(target=follow, args=(engine,))
+    follower.start()
+    follower.join(0.3)
+    assert follower.is_alive(), "it waits for who writes"
+    go_on.set()
+    writer.join()
+    follower.join()
+    assert sorted(told(engine)) == sorted(SERIES)
+    engine.dispose()
+
+
+def test_listeners_are_notified(postgres_url: str) -> None:
+    import psycopg
+
+    engine = open_store(postgres_url, create=True)
+    follow(engine)
+    plain = make_url(postgres_url).set(drivername="postgresql")
+    with psycopg.connect(
+        plain.render_as_string(hide_password=False), autocommit=True
+    ) as received_at:
+        received_at.execute(f"LISTEN {events.CHANNEL}")
+        mails.store(engine, mails.series("s", 2))
+        publish(engine)
+        (one,) = received_at.notifies(timeout=10, stop_after=1)
+    assert one.payload == str(len(SERIES))
+    engine.dispose()
+
+
+def test_what_people_do_may_be_done_again(engine: Engine) -> None:
+    mails.store(engine, [mails.patch()])
+
+    def write(connection: Connection) -> None:
+        one = events.Event(category=events.Category.PATCH_STATE_CHANGED, message_id=1, account_id=1)
+        events.write_events(connection, [one, one])
+
+    with write_transaction(engine) as connection:
+        write(connection)
+    assert len(told(engine)) == 2

@@ -1,0 +1,191 @@
+"""What people say: kept apart from the mail, whatever becomes of the rows that it is said of."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from sqlalchemy import Connection, Engine, select
+
+from ingest.config.file import Config
+from ingest.replay.replay import reparse
+from ingest.reports.export import export_records
+from ingest.store import schema
+from ingest.store.activity.accounts import (
+    AccountError,
+    add_token,
+    find_account,
+    read_accounts,
+    revoke_token,
+)
+from ingest.store.activity.checks import Check, add_check, combined_checks
+from ingest.store.activity.overrides import Override, related_patches, set_override
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.read import messages
+from ingest.store.write import redirects
+from tests.support import mails
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_store(database_url, create=True)
+    yield engine
+    engine.dispose()
+
+
+def patches(connection: Connection) -> list[int]:
+    return list(
+        connection.execute(
+            select(schema.patch.c.message_id).order_by(schema.patch.c.message_id)
+        ).scalars()
+    )
+
+
+def row_of(engine: Engine, number: int) -> Any:
+    with engine.connect() as connection:
+        return next(messages.read_messages(connection, [number]))
+
+
+def account(connection: Connection, name: str = "ci") -> int:
+    token = add_token(connection, name, email=f"{name}@example.org", lists=(), now=mails.NOW)
+    found = find_account(connection, token)
+    assert found is not None
+    return found.id
+
+
+def categories(engine: Engine) -> list[tuple[str, str | None, str | None]]:
+    table = schema.event.c
+    with engine.connect() as connection:
+        query = select(table.category, table.previous, table.current).order_by(table.id)
+        return [(row.category, row.previous, row.current) for row in connection.execute(query)]
+
+
+def test_what_is_set_stands_and_survives_a_reparse(engine: Engine) -> None:
+    said = "X-Patchwork-State: RFC"
+    mails.store(engine, [mails.patch(headers=[said])])
+    before = mails.exported(engine)
+    with write_transaction(engine) as connection:
+        (number,) = patches(connection)
+        who = account(connection)
+        wanted = Override(state="accepted", archived=True, commit_ref="abc", delegate_id=who)
+        assert set_override(connection, number, wanted, account_id=who)
+        assert set_override(connection, number, wanted, account_id=who)
+        assert not set_override(connection, 999, wanted, account_id=who)
+    for _ in range(2):
+        row = row_of(engine, number)
+        assert (row.state, row.current_state, row.archived) == ("rfc", "accepted", True)
+        assert (row.commit_ref, row.delegate_id) == ("abc", who)
+        assert mails.exported(engine) == before, "the mail's own export does not tell"
+        reparse(engine, Config())
+    assert categories(engine) == [
+        ("patch-state-changed", "rfc", "accepted"),
+        ("patch-delegated", None, str(who)),
+    ], "what is as it was has not changed"
+
+
+def test_everything_is_exported_where_it_is_asked_for(engine: Engine) -> None:
+    mails.store(engine, mails.series("s", 2))
+    with write_transaction(engine) as connection:
+        one, two = patches(connection)
+        who = account(connection)
+        wanted = Override(state="accepted", delegate_id=who, related=(two,))
+        set_override(connection, one, wanted, account_id=who)
+        add_check(connection, two, Check(0, two, who, mails.NOW, "fail", "build", "", "no"))
+        lines = list(export_records(connection, everything=True))
+    assert "".join(lines).startswith(mails.exported(engine))
+    found = [json.loads(line) for line in lines if '"type": "ch' in line]
+    assert [one["type"] for one in found] == ["check", "choice", "choice"]
+    assert found[0]["msgid"] == "<s-2@example.org>"
+    assert (found[0]["user"], found[0]["state"], found[0]["context"]) == ("ci", "fail", "build")
+    assert (found[1]["state"], found[1]["delegate"]) == ("accepted", "ci")
+    assert [one["related"] for one in found[1:]] == [["<s-2@example.org>"], ["<s-1@example.org>"]]
+
+
+def test_relations_are_sets(engine: Engine) -> None:
+    mails.store(engine, mails.series("s", 4))
+    with write_transaction(engine) as connection:
+        a, b, c, d = patches(connection)
+        who = account(connection)
+
+        def relate(one: int, *others: int) -> dict[int, tuple[int, ...]]:
+            set_override(connection, one, Override(related=others), account_id=who)
+            return related_patches(connection, (a, b, c, d))
+
+        assert relate(a, b) == {a: (b,), b: (a,)}
+        assert relate(c, d) == {a: (b,), b: (a,), c: (d,), d: (c,)}
+        assert relate(b, a, c)[a] == (b, c, d), "who names one of a set names the set"
+        assert relate(a) == {b: (c, d), c: (b, d), d: (b, c)}
+        assert relate(b, c) == {b: (c, d), c: (b, d), d: (b, c)}
+        assert relate(a, b)[a] == (b, c, d)
+
+
+def test_what_was_said_of_a_message_that_goes_is_said_of_what_its_mail_is(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A later parser finds two contents alike that were two messages under one id."""
+    one = mails.patch("p@example.org", name="a")
+    mails.store(engine, [one, one.replace(b"+new", b"+other")])
+    with write_transaction(engine) as connection:
+        first, second = patches(connection)
+        who = account(connection)
+        for number in (first, second):
+            add_check(connection, number, Check(0, number, who, mails.NOW, "fail", "b", "", ""))
+    monkeypatch.setattr("ingest.pipeline.derive._fingerprint", lambda *_: "0" * 40)
+    with engine.connect() as connection:
+        message = schema.message.c
+        (plain,) = connection.execute(select(message.id).where(message.variant == "")).scalars()
+    other = second if plain == first else first
+    with write_transaction(engine) as connection:
+        set_override(connection, other, Override(state="accepted"), account_id=who)
+    reparse(engine, Config())
+    with engine.connect() as connection:
+        (left,) = patches(connection)
+        gone = second if left == first else first
+        assert redirects.resolve_redirect(connection, "message", gone) == left
+        said = connection.execute(select(schema.check.c.message_id)).scalars().all()
+        assert said == [left, left]
+    assert row_of(engine, left).current_state == "accepted"
+
+
+def test_the_newest_checks_of_each_context_decide(engine: Engine) -> None:
+    mails.store(engine, [mails.patch()])
+    with write_transaction(engine) as connection:
+        (number,) = patches(connection)
+        who, other = account(connection), account(connection, "other")
+
+        def found(state: str, context: str, by: int) -> str:
+            add_check(connection, number, Check(0, number, by, mails.NOW, state, context, "", ""))
+            return combined_checks(connection, [number])[number]
+
+        assert combined_checks(connection, [number]) == {}
+        assert found("pending", "build", who) == "pending"
+        assert found("success", "build", who) == "success"
+        assert found("pending", "test", who) == "pending"
+        assert found("warning", "build", other) == "warning"
+        assert found("fail", "test", who) == "fail"
+        assert found("success", "test", who) == "warning"
+
+
+def test_tokens(engine: Engine) -> None:
+    with write_transaction(engine) as connection:
+        token = add_token(connection, "ci", email="", lists=("b", "a", "a"), now=mails.NOW)
+        (stored,) = connection.execute(select(schema.account)).all()
+        assert token not in repr(stored)
+        found = find_account(connection, token)
+        assert found is not None
+        assert (found.name, found.lists) == ("ci", ("a", "b"))
+        assert found.may_write(["b"])
+        assert not found.may_write(["c"])
+        assert not found.may_write([])
+        for wrong in ("", "x", f"{found.id}-", f"{token}x", f"9{token}", f"{10**30}-x", "\ud800"):
+            assert find_account(connection, wrong) is None
+        with pytest.raises(AccountError, match="has a token"):
+            add_token(connection, "ci", email="", lists=(), now=mails.NOW)
+        revoke_token(connection, "ci")
+        assert find_account(connection, token) is None
+        with pytest.raises(AccountError, match="no token"):
+            revoke_token(connection, "ci")
+        again = add_token(connection, "ci", email="", lists=(), now=mails.NOW)
+        assert find_account(connection, again) == read_accounts(connection)[found.id]

@@ -1,0 +1,114 @@
+"""Threads are connected sets of ids, whatever order the links come in."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sqlalchemy import Engine, select
+
+from ingest.series.facts import digest63
+from ingest.store import schema
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.write.threads import DisjointSets, link_threads
+from tests.support import mails
+
+IDS = st.sampled_from([f"<{letter}@example.org>" for letter in "abcdefghijkl"])
+GROUPS = st.lists(st.lists(IDS, min_size=1, max_size=4), max_size=12)
+
+
+def _partition(thread_of: dict[str, int]) -> set[frozenset[str]]:
+    sets: dict[int, set[str]] = defaultdict(set)
+    for one, thread in thread_of.items():
+        sets[thread].add(one)
+    return {frozenset(members) for members in sets.values()}
+
+
+def _connected(groups: Iterable[Sequence[str]]) -> set[frozenset[str]]:
+    """The slow and plain way: melt sets that share an id until none do."""
+    sets: list[set[str]] = []
+    for group in groups:
+        touched = [one for one in sets if one & set(group)]
+        sets = [one for one in sets if one not in touched]
+        sets.append(set(group).union(*touched))
+    return {frozenset(one) for one in sets}
+
+
+def _stored(engine: Engine) -> dict[int, int]:
+    with engine.connect() as connection:
+        rows = connection.execute(select(schema.thread_node)).all()
+    return {row.node: row.thread_id for row in rows}
+
+
+def test_sets_are_named_by_their_least_member() -> None:
+    sets = DisjointSets()
+    sets.join(5, 9)
+    sets.join(9, 3)
+    sets.join(7, 8)
+    assert [sets.root(one) for one in (3, 5, 9, 7, 8, 1)] == [3, 3, 3, 7, 7, 1]
+
+
+def test_a_long_chain_is_walked_without_recursion() -> None:
+    sets = DisjointSets()
+    for one in range(50_000, 0, -1):
+        sets.join(one, one - 1)
+    assert sets.root(50_000) == 0
+
+
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """One store for all examples: migrating costs more than an example."""
+    engine = open_store(f"sqlite:///{tmp_path_factory.mktemp('threads') / 's.db'}", create=True)
+    yield engine
+    engine.dispose()
+
+
+@settings(max_examples=60, deadline=None)
+@given(GROUPS, st.integers(1, 5), st.randoms())
+def test_any_order_and_any_batches_give_the_connected_sets(
+    shared: Engine, groups: list[list[str]], size: int, random: Random
+) -> None:
+    with write_transaction(shared) as connection:
+        connection.execute(schema.thread_node.delete())
+        random.shuffle(groups)
+        for start in range(0, len(groups), size):
+            link_threads(connection, groups[start : start + size])
+    stored = _stored(shared)
+    named = {digest63(one): one for group in groups for one in group}
+    assert _partition({named[node]: thread for node, thread in stored.items()}) == _connected(
+        groups
+    )
+    assert all(thread in stored for thread in stored.values()), "a thread is named by a member"
+
+
+def test_link_tells_the_thread_of_every_id(database_url: str) -> None:
+    engine = open_store(database_url, create=True)
+    with write_transaction(engine) as connection:
+        first = link_threads(connection, [("<a>", "<b>"), ("<c>",)]).thread
+        assert first["<a>"] == first["<b>"] != first["<c>"]
+        second = link_threads(connection, [("<c>", "<b>")]).thread
+        assert set(second.values()) == {min(first.values())}
+    assert set(_stored(engine).values()) == {min(first.values())}
+    engine.dispose()
+
+
+def test_a_message_that_joins_threads_moves_their_messages(database_url: str) -> None:
+    engine = open_store(database_url, create=True)
+    mails.store(engine, [mails.patch("a@example.org"), mails.patch("b@example.org", name="g")])
+
+    def threads() -> set[int]:
+        with engine.connect() as connection:
+            return set(connection.execute(select(schema.message.c.thread_id)).scalars())
+
+    assert len(threads()) == 2
+    joining = mails.mail(
+        "c@example.org", "Re: both", "Both.", answers="a@example.org",
+        references=["b@example.org"],
+    )  # fmt: skip
+    mails.store(engine, [joining])
+    assert len(threads()) == 1
+    engine.dispose()

@@ -1,0 +1,84 @@
+"""The daemon's worker with a parser that obeys the mail: a header `X-Do: …` says what befalls it.
+
+Run as `python -m tests.support.bad_worker`, in place of `ingest.daemon.workers.main`.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+from ingest.config.file import Config
+from ingest.daemon.workers import main
+from ingest.model import Delivery, Derived
+from ingest.pipeline.derive import Failure, derive_or_fail
+
+PROGRAM = ("-m", "tests.support.bad_worker")
+
+
+def bad(what: str, msgid: str = "bad@example.org") -> bytes:
+    """A patch with that command in it."""
+    from tests.support.mails import patch  # not in the worker, which is to start quickly
+
+    return patch(msgid, headers=[f"X-Do: {what}"])
+
+
+def obey(delivery: Delivery, config: Config) -> Derived | Failure:
+    """Derive a mail, after what it wants."""
+    found = re.search(rb"^X-Do: (\S+) ?(.*)$", delivery.raw, re.MULTILINE)
+    if found is not None:
+        _do(found[1].decode(), found[2].decode())
+    outcome = derive_or_fail(delivery, config)
+    if found is not None and found[1] == b"nul" and isinstance(outcome, Derived):
+        return replace(outcome, subject="\0")  # which PostgreSQL does not take
+    return outcome
+
+
+def _do(what: str, more: str) -> None:
+    match what:
+        case "sleep":
+            time.sleep(float(more or 600))
+        case "spin":
+            while True:
+                pass
+        case "eat":
+            held = []
+            while True:
+                held.append(bytearray(1 << 20))
+        case "kill":
+            os.kill(os.getpid(), getattr(signal, more))
+            time.sleep(600)
+        case "kill-daemon":
+            os.kill(os.getppid(), signal.SIGKILL)
+            os._exit(1)
+        case "exit":
+            sys.exit(int(more))
+        case "raise":
+            raise OSError(more)
+        case "print":  # where the answers would go
+            print("noise")  # noqa: T201
+            os.write(1, b"more noise")
+        case "nul":
+            pass
+        case "close":
+            os.closerange(0, 100)
+            time.sleep(600)
+        case "wait":  # until there is a file; it says that it waits by another
+            Path(f"{more}.waits").touch()
+            while not Path(more).exists():
+                time.sleep(0.01)
+        case "die-until":  # there is a file
+            if not Path(more).exists():
+                os.kill(os.getpid(), signal.SIGKILL)
+        case _:
+            raise AssertionError(what)
+
+
+if __name__ == "__main__":
+    main.derive_or_fail = obey
+    main.main()

@@ -1,0 +1,134 @@
+"""A small archive, written here: series, replies, resends, cross-posts, what is unthreaded; some
+of it signed, and checked by our own mail server."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
+
+from ingest.config.file import Config, TrustConfig
+from ingest.trust.signatures.dns_answer import Answer
+from tests.support.mails import OTHERS, OURS
+from tests.support.signing import ED25519, RELAY, RSA, Signer, arc, sign, zone
+
+CONFIG = Config(trust=TrustConfig(authserv_ids=("mx.example.org",)))
+
+_START = datetime(2025, 3, 3, 9, 0, tzinfo=UTC)
+_PEOPLE = ("Ada Byron <ada@example.org>", "Bo Li <bo@example.com>", "Cy Or <cy@example.net>")
+_LISTS = ("dev.lists.example.org", "net.lists.example.org")
+
+_DEVELOPER = "X-Developer-Signature: v=1; a=ed25519-sha256; t=1741000000; h=from; bh=eA==; b=eA=="
+
+_DIFF = """\
+---
+ {name}.c | 2 +-
+ 1 file changed, 1 insertion(+), 1 deletion(-)
+
+diff --git a/{name}.c b/{name}.c
+index 1111111..2222222 100644
+--- a/{name}.c
++++ b/{name}.c
+@@ -1,3 +1,3 @@
+ int a;
+-int {name}_old;
++int {name}_new;
+ int c;
+--
+2.45.0
+"""
+
+
+def ask(names: Iterable[str]) -> Mapping[str, Answer]:
+    """What DNS says of the keys; one of them is gone."""
+    return {name: zone()(name) for name in names}
+
+
+def mails(series: int = 8) -> list[bytes]:
+    """About nine mails for each of `series` series, oldest first."""
+    found: list[bytes] = []
+    for one in range(series):
+        who = _PEOPLE[one % 3]
+        other = _PEOPLE[(one + 1) % 3]
+        at = _START + timedelta(hours=5 * one)
+        cover = f"s{one}.0@example.org"
+        threaded = one % 4 != 3
+        found.append(_mail(cover, who, f"[PATCH v2 0/3] subject {one}", "About it.\n", at, one))
+        for number in (1, 2, 3):
+            body = (
+                f"Change {number}.\n\nSigned-off-by: {who}\nReviewed-by: {other}\n"
+                + _DIFF.format(name=f"f{one}n{number}")
+                + ("\nbase-commit: " + f"{one:040x}\n" if number == 3 else "")
+            )
+            raw = _mail(
+                f"s{one}.{number}@example.org",
+                who,
+                f"[PATCH v2 {number}/3] subject {one}: part {number}",
+                body,
+                at + timedelta(seconds=number),
+                one,
+                above=cover if threaded else None,
+            )
+            found.append(_vouched(raw, number))
+        review = f"s{one}.r@example.org"
+        body = f"> Change 1.\n\nGood.\n\nAcked-by: {other}\n"
+        subject = f"Re: [PATCH v2 1/3] subject {one}: part 1"
+        later = at + timedelta(hours=1)
+        found.append(_mail(review, other, subject, body, later, one, above=f"s{one}.1@example.org"))
+        found.append(
+            _mail(f"s{one}.t@example.org", who, subject, "Thanks.\n", later, one, above=review)
+        )
+        found.append(
+            _mail(
+                f"s{one}.u@example.org", other, "Re: lost", "What?\n", later, one,
+                above=f"unseen{one}@example.org",
+            )
+        )  # fmt: skip
+        found.append(_mail(f"s{one}.q@example.org", other, "A question", "Why?\n", later, one))
+        found.append(
+            _mail(
+                f"s{one}.a@example.org", other, f"[PATCH] alone {one}",
+                f"Text.\n\nSigned-off-by: {other}\n" + _DIFF.format(name=f"alone{one}"), later, one,
+            )
+        )  # fmt: skip
+        # The same mail through the other list: one message, two postings.
+        found.append(_mail(cover, who, f"[PATCH v2 0/3] subject {one}", "About it.\n", at, one + 1))
+    return found
+
+
+def _vouched(raw: bytes, number: int) -> bytes:
+    """The first patch of a series with two signatures, the second by a list and a key that is
+    gone, the third as a developer's tool and our server leave it."""
+    match number:
+        case 1:
+            return sign(sign(raw), ED25519)
+        case 2:
+            return arc(sign(raw, Signer("gone.example")), RELAY, instance=1)
+        case _:
+            return f"{OURS}\n{OTHERS}\n{_DEVELOPER}\n".encode() + sign(raw, RSA)
+
+
+def _mail(
+    msgid: str,
+    who: str,
+    subject: str,
+    body: str,
+    at: datetime,
+    through: int,
+    *,
+    above: str | None = None,
+) -> bytes:
+    list_id = _LISTS[through % 2]
+    name = list_id.partition(".")[0]
+    received = format_datetime(at + timedelta(seconds=9))
+    lines = [
+        f"Received: from mx.example.org by lists.example.org for {name}; {received}",
+        f"Message-ID: <{msgid}>",
+        f"From: {who}",
+        f"To: {name}@lists.example.org",
+        f"Subject: {subject}",
+        f"Date: {format_datetime(at)}",
+        f"List-Id: <{list_id}>",
+        *([f"In-Reply-To: <{above}>", f"References: <{above}>"] if above else []),
+    ]
+    return ("\n".join(lines) + "\n\n" + body).encode()

@@ -1,0 +1,68 @@
+"""Where a usual mail takes a shorter way, it gets there: each fast path beside the general one,
+on every fixture and on the archive."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable
+
+import pytest
+
+from ingest.config.file import Config
+from ingest.mail import header
+from ingest.model import Delivery
+from ingest.patch import identity
+from ingest.pipeline.derive import Steps, derive_steps
+from tests.conftest import FIXTURES
+from tests.support.hostile_mail import PATCH, mail
+
+Switch = Callable[[pytest.MonkeyPatch], None]
+
+
+def _headers(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(header, "_usual_fields", lambda _: None)
+
+
+def _identities(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(identity, "_of_regular", lambda _: None)
+
+
+GENERAL: tuple[Switch, ...] = (_headers, _identities)
+
+
+def fixtures() -> list[bytes]:
+    """Every mail of the fixtures, with LF and with CRLF, and a few ways to break each."""
+    found = [path.read_bytes() for path in sorted(FIXTURES.rglob("*.eml"))]
+    for path in sorted(FIXTURES.rglob("*.mbox")):
+        found += [b"From " + one for one in path.read_bytes().split(b"\nFrom ")]
+    found.append(mail(body=PATCH))
+    lines = [raw.split(b"\n") for raw in found]
+    found += [raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") for raw in found]
+    found += [b"\n".join(one[:at] + one[at + 1 :]) for one in lines for at in range(0, 60, 3)]
+    found += [b"\n".join(one[: len(one) - at]) for one in lines for at in range(1, 40, 3)]
+    return found
+
+
+def derived(mails: Iterable[bytes]) -> list[Steps]:
+    config = Config()
+    return [
+        derive_steps(Delivery(raw=raw, sha256=hashlib.sha256(raw).digest(), source="test"), config)
+        for raw in mails
+    ]
+
+
+def test_on_the_fixtures(monkeypatch: pytest.MonkeyPatch) -> None:
+    compare(fixtures(), monkeypatch)
+
+
+def test_on_the_archive(corpus: list[tuple[str, bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
+    compare([raw for _, raw in corpus], monkeypatch)
+
+
+def compare(mails: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = derived(mails)
+    for switch in GENERAL:
+        switch(monkeypatch)
+    for raw, one, other in zip(mails, fast, derived(mails), strict=True):
+        assert one == other, raw.decode("latin-1")[:2_000]
+        assert one.message.named == other.message.named

@@ -1,0 +1,320 @@
+"""Records are a function of the mail, not of its arrival: any order, any number of processes,
+once or twice, with kills in between, `ingest export` gives the same bytes.
+
+The histories are random (`tests.support.histories`); each is first stored at once, in one batch in the
+order in which it was sent, and then otherwise.
+"""
+
+from __future__ import annotations
+
+import itertools
+import random
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine, text
+
+from ingest.config.file import Config, ConfiguredList
+from ingest.model import Delivery, Derived
+from ingest.pipeline.derive import Failure, derive_or_fail, store_mail
+from ingest.reports.export import export_records
+from ingest.store.engine import open_store, write_transaction
+from tests.support import histories, mails
+from tests.support.derive_worker import deliver_in_parallel
+from tests.support.histories import Act, play
+
+Item = tuple[Delivery, Derived | Failure]
+
+CONFIGS = (Config(), Config(lists=(ConfiguredList("dev", histories.LISTS[0]),)))
+
+# A store for all examples of a test: each is rolled back. Each run draws other examples, so that
+# a few of them a run come to many; `make torture` has many at once.
+FEW = settings(
+    deadline=None,
+    max_examples=10,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+MANY = settings(FEW, max_examples=300)
+
+little = given(
+    histories.histories(2, 6), st.sampled_from(CONFIGS), st.randoms(use_true_random=False)
+)
+larger = given(histories.histories(4, 20), st.sampled_from(CONFIGS), st.integers(0, 2**32))
+
+
+@pytest.fixture
+def engine(database_url: str) -> Iterator[Engine]:
+    engine = open_store(database_url, create=True)
+    yield engine
+    engine.dispose()
+
+
+def derived(deliveries: Iterable[Delivery], config: Config) -> list[Item]:
+    return [(one, derive_or_fail(one, config)) for one in deliveries]
+
+
+def lines_of(connection: Connection) -> list[str]:
+    return list(export_records(connection))
+
+
+def come_to(engine: Engine, batches: Iterable[Sequence[Item]], config: Config) -> list[str]:
+    """The export of a store that was given these batches; nothing of it stays."""
+    with engine.connect() as connection:
+        for batch in batches:
+            store_mail(connection, batch, config, now=mails.NOW)
+        lines = lines_of(connection)
+        connection.rollback()
+    return lines
+
+
+def cut(items: Sequence[Item], chance: random.Random) -> Iterator[Sequence[Item]]:
+    """Batches of random sizes, mostly small ones."""
+    at = 0
+    while at < len(items):
+        size = chance.choice((1, 1, 2, 3, 8))
+        yield items[at : at + size]
+        at += size
+
+
+def assert_same(found: list[str], wanted: list[str], how: str) -> None:
+    """The same bytes; says which lines are not."""
+    if found != wanted:
+        ours, theirs = Counter(found), Counter(wanted)
+        lost, extra = theirs - ours, ours - theirs
+        told = [f"- {line}" for line in lost] + [f"+ {line}" for line in extra]
+        pytest.fail(f"{how}: {''.join(told) or 'the order of the lines'}", pytrace=False)
+
+
+def subjects(items: Iterable[Item]) -> list[str]:
+    """For reports: what came, in order."""
+    return [
+        f"{one.facts.key} {one.subject}" if isinstance(one, Derived) else "failed"
+        for _, one in items
+    ]
+
+
+# --- orders -----------------------------------------------------------------------------------
+
+
+def check_every_order(
+    engine: Engine, acts: list[Act], config: Config, chance: random.Random, *, most: int
+) -> None:
+    """Orders of up to four mails of a history, one by one: all of them, or `most`."""
+    made = play(acts)
+    items = derived(chance.sample(made, min(4, len(made))), config)
+    wanted = come_to(engine, [items], config)
+    orders = list(itertools.permutations(items))
+    if len(orders) > most:
+        orders = chance.sample(orders, most)
+    for order in orders:
+        found = come_to(engine, ([one] for one in order), config)
+        assert_same(found, wanted, f"one by one: {subjects(order)}")
+
+
+def check_any_order(
+    engine: Engine, acts: list[Act], config: Config, seed: int, *, shuffles: int
+) -> None:
+    """Shuffles of a larger history, in random batches, some of it twice."""
+    items = derived(play(acts), config)
+    note(str(subjects(items)))
+    wanted = come_to(engine, [items], config)
+    for number in range(shuffles):
+        chance = random.Random(f"{seed} {number}")
+        order = items + chance.choices(items, k=len(items) // 3)
+        chance.shuffle(order)
+        batches = list(cut(order, chance))
+        found = come_to(engine, batches, config)
+        assert_same(found, wanted, f"in batches: {[subjects(batch) for batch in batches]}")
+
+
+@FEW
+@little
+def test_every_order_of_few_mails(
+    engine: Engine, acts: list[Act], config: Config, chance: random.Random
+) -> None:
+    check_every_order(
+        engine, acts, config, chance, most=24 if engine.dialect.name == "sqlite" else 8
+    )
+
+
+@FEW
+@larger
+def test_any_order_of_many_mails(
+    engine: Engine, acts: list[Act], config: Config, seed: int
+) -> None:
+    check_any_order(engine, acts, config, seed, shuffles=2)
+
+
+@pytest.mark.torture
+@MANY
+@little
+def test_every_order_of_few_mails_of_many_histories(
+    engine: Engine, acts: list[Act], config: Config, chance: random.Random
+) -> None:
+    check_every_order(engine, acts, config, chance, most=24)
+
+
+@pytest.mark.torture
+@MANY
+@larger
+def test_any_order_of_many_mails_of_many_histories(
+    engine: Engine, acts: list[Act], config: Config, seed: int
+) -> None:
+    check_any_order(engine, acts, config, seed, shuffles=5)
+
+
+# --- at the same time -------------------------------------------------------------------------
+
+
+class Overlap:
+    """Two transactions in one PostgreSQL, the second begun while the first is open."""
+
+    def __init__(self, url: str) -> None:
+        self.engine = open_store(url, create=True)
+        self._tables = text(
+            "TRUNCATE mail, pending, list, person, message, copy, body, posting, thread_node,"
+            " patch, cover, comment, series, member, trailer, dependency, trace CASCADE"
+        )
+        self.waited = 0
+
+    def store(self, first: Sequence[Item], second: Sequence[Item], config: Config) -> list[str]:
+        """The export after both; then the store is empty again."""
+        pid: list[int] = []
+
+        def follow() -> None:
+            with write_transaction(self.engine) as connection:
+                pid.append(connection.execute(text("SELECT pg_backend_pid()")).scalar_one())
+                store_mail(connection, second, config, now=mails.NOW)
+
+        with ThreadPoolExecutor(1) as pool:
+            with write_transaction(self.engine) as connection:
+                store_mail(connection, first, config, now=mails.NOW)
+                following = pool.submit(follow)
+                self._until_ended_or_waiting(following, pid)
+            following.result()
+        with self.engine.connect() as connection:
+            lines = lines_of(connection)
+            connection.execute(self._tables)
+            connection.commit()
+        return lines
+
+    def _until_ended_or_waiting(self, following: Future[None], pid: list[int]) -> None:
+        waits = text("SELECT wait_event_type = 'Lock' FROM pg_stat_activity WHERE pid = :pid")
+        with self.engine.connect() as connection:
+            connection = connection.execution_options(isolation_level="AUTOCOMMIT")
+            while not following.done():
+                if pid and connection.execute(waits, {"pid": pid[0]}).scalar():
+                    self.waited += 1
+                    return
+                time.sleep(0.001)
+
+
+@pytest.fixture
+def overlap(postgres_url: str) -> Iterator[Overlap]:
+    overlap = Overlap(postgres_url)
+    yield overlap
+    overlap.engine.dispose()
+
+
+def check_overlap(overlap: Overlap, acts: list[Act], config: Config, chance: random.Random) -> None:
+    """What two transactions store while neither sees the other is what one would have."""
+    items = derived(play(acts)[:12], config)
+    note(str(subjects(items)))
+    wanted = overlap.store(items, [], config)
+    order = chance.sample(items, len(items))
+    share = chance.randint(0, len(order))
+    twice = order[:share] + chance.choices(items, k=1) if items else []
+    found = overlap.store(twice, order[share:], config)
+    how = f"first {subjects(twice)}, meanwhile {subjects(order[share:])}"
+    assert_same(found, wanted, how)
+
+
+@FEW
+@little
+def test_two_transactions_at_once(
+    overlap: Overlap, acts: list[Act], config: Config, chance: random.Random
+) -> None:
+    check_overlap(overlap, acts, config, chance)
+
+
+@pytest.mark.torture
+@MANY
+@little
+def test_two_transactions_at_once_with_many_histories(
+    overlap: Overlap, acts: list[Act], config: Config, chance: random.Random
+) -> None:
+    check_overlap(overlap, acts, config, chance)
+
+
+def shares(
+    deliveries: Sequence[Delivery], workers: int, chance: random.Random
+) -> list[list[Delivery]]:
+    """What each worker delivers: all of it together, much of it more than once, shuffled."""
+    dealt: list[list[Delivery]] = [[] for _ in range(workers)]
+    for one in deliveries:
+        for _ in range(chance.choice((1, 1, 1, 2, 3))):
+            chance.choice(dealt).append(one)
+    for share in dealt:
+        chance.shuffle(share)
+    return dealt
+
+
+def check_parallel(
+    url: str, workers: int, *, seed: int, count: int, deaths: int, most: int = 6
+) -> int:
+    """Returns how many workers died."""
+    engine = open_store(url, create=True)
+    config = Config()
+    deliveries = histories.history(seed, count, crowd=seed % 2 == 1)
+    wanted = come_to(engine, [derived(deliveries, config)], config)
+    chance = random.Random(seed)
+    died = deliver_in_parallel(
+        url, shares(deliveries, workers, chance), seed=seed, deaths=deaths, most=most
+    )
+    with engine.connect() as connection:
+        found = lines_of(connection)
+    engine.dispose()
+    assert_same(found, wanted, f"history {seed} by {workers} workers, of whom {died} died")
+    return died
+
+
+@pytest.mark.parametrize("seed", [2, 3])
+@pytest.mark.parametrize("workers", [1, 2, 8])
+def test_parallel_workers_that_are_killed(database_url: str, workers: int, seed: int) -> None:
+    died = check_parallel(database_url, workers, seed=seed, count=300, deaths=12)
+    assert died >= 6, "too few died for this to show anything"
+
+
+@pytest.mark.torture
+@pytest.mark.parametrize("seed", range(100, 130))
+@pytest.mark.parametrize("workers", [2, 8])
+def test_many_parallel_workers_that_are_killed(database_url: str, workers: int, seed: int) -> None:
+    check_parallel(
+        database_url, workers, seed=seed, count=600, deaths=60, most=(1, 3, 40)[seed % 3]
+    )
+
+
+# --- the tests' own tests ---------------------------------------------------------------------
+
+
+def test_a_history_has_what_it_should_have() -> None:
+    """A generator that had lost half of its kinds would still pass above."""
+    items = derived(histories.history(2, 600), Config())
+    assert not [one for _, one in items if isinstance(one, Failure)]
+    made = [one for _, one in items if isinstance(one, Derived)]
+    keys = Counter(one.facts.msgid for one in made)
+    assert {one.facts.kind for one in made} == {"patch", "cover", "pull", "reply", "other"}
+    assert {one.facts.version for one in made} >= {1, 2, 3}
+    assert sum(count > 1 for count in keys.values()) > 30
+    assert any(one.facts.date is None for one in made)
+    assert any("message-id.invalid" in one.facts.msgid for one in made)
+    assert any(one.facts.change_id for one in made)
+    assert {kind.kind for one in made for kind in one.dependencies} == {
+        "base-commit", "patch-id", "change-id", "message",
+    }  # fmt: skip
+    assert len({one.facts.sender for one in made}) > 3

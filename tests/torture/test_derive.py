@@ -1,0 +1,183 @@
+"""Hurt mail by the thousands through accepting and deriving: a ledger of what became of it.
+
+The mails are mutations of the fixtures, the same ones each time. Some are poison: their worker
+is killed, runs out of memory or never ends, as our own parser should not, but might. None may
+be lost, each must be told of once, and each worker's end must have a cause that is known.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from random import Random
+
+import pytest
+from sqlalchemy import func, select
+
+from ingest.config.file import Config
+from ingest.daemon.deriver import Deriver, Schedule
+from ingest.daemon.monitoring.outcome import DeriveEvent, DeriveResult
+from ingest.daemon.workers.pool import WorkerEnd, WorkerPool
+from ingest.daemon.workers.process import WorkerLimits
+from ingest.model import Delivery
+from ingest.reports.check import check_store
+from ingest.store import schema
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.inbox.quarantine import list_quarantine, queue_lengths
+from ingest.store.inbox.queue import TRIES, enqueue
+from tests.support.bad_worker import PROGRAM
+from tests.support.mails import NOW, delivery
+from tests.system.test_fuzz import mutated
+
+# Mails that share ids, people and threads. Mutations of some dozens of fixtures would else all
+# be copies of some dozens of messages, which no list's mail is.
+EPOCH = 250
+# What is accepted in one transaction, and how far acceptance may be ahead.
+GROUP = 50
+AHEAD = 1_000
+PATIENCE = 300
+
+# Which poison, and how its worker ends.
+POISON = {
+    b"kill SIGKILL": ("parse-failed: worker died (signal 9)", WorkerEnd.SIGNAL),
+    b"kill SIGSEGV": ("parse-failed: worker died (signal 11)", WorkerEnd.SIGNAL),
+    b"exit 1": ("parse-failed: worker died (status 1)", WorkerEnd.STATUS),
+    b"eat": ("parse-failed: memory", WorkerEnd.MEMORY),
+    b"spin": ("parse-failed: timeout", WorkerEnd.TIMEOUT),
+}
+
+_ADDRESS = re.compile(rb"([A-Za-z0-9.+_-])@([A-Za-z0-9])")
+
+
+def hurt_mail(count: int) -> Iterator[bytes]:
+    """So many mails, hurt, each epoch with addresses and ids of its own."""
+    for number in range(count):
+        raw = mutated(Random(number))
+        yield _ADDRESS.sub(rb"\g<1>.e%d@\g<2>" % (number // EPOCH), raw)
+
+
+def poisoned(count: int, every: int) -> Iterator[tuple[bytes, bytes | None]]:
+    """Hurt mail, and with each `every`-th one what it does to its worker."""
+    kinds = list(POISON)
+    for number, raw in enumerate(hurt_mail(count)):
+        if number % every == every // 2:
+            what = kinds[number // every % len(kinds)]
+            yield b"X-Do: " + what + b"\n" + raw, what
+        else:
+            yield raw, None
+
+
+@dataclass(slots=True)
+class Ledger:
+    """What went in, and what was told of it."""
+
+    given: set[bytes] = field(default_factory=set)
+    poison: dict[bytes, bytes] = field(default_factory=dict)
+    told: dict[bytes, list[DeriveResult]] = field(default_factory=dict)
+
+    def hear(self, outcome: DeriveResult) -> None:
+        self.told.setdefault(outcome.sha256, []).append(outcome)
+
+    def lines(self, workers: WorkerPool, seconds: float) -> Iterator[str]:
+        last = Counter(some[-1].what for some in self.told.values())
+        counts = workers.counts()
+        yield f"accepted      {len(self.given)} in {seconds:.0f} s"
+        for what in DeriveEvent:
+            yield f"{what:<13} {last[what]}"
+        reasons = Counter(
+            some[-1].reason
+            for some in self.told.values()
+            if some[-1].what is DeriveEvent.QUARANTINED
+        )
+        yield from (f"  {count:>6} {reason}" for reason, count in sorted(reasons.items()))
+        tries = sum(one.what is DeriveEvent.RETRIED for some in self.told.values() for one in some)
+        yield f"tries in vain {tries}"
+        yield f"workers       {counts.started} started, {counts.running} running"
+        yield from (f"  {count:>6} {end}" for end, count in counts.ended.items() if count)
+
+
+def until(true: Callable[[], bool], patience: float = PATIENCE) -> None:
+    give_up = time.monotonic() + patience
+    while not true():
+        assert time.monotonic() < give_up
+        time.sleep(0.02)
+
+
+def run(url: str, count: int, every: int, seconds: float) -> None:
+    """So many mails, each `every`-th of them poison, with so many seconds for one mail."""
+    engine = open_store(url, create=True)
+    ledger = Ledger()
+    workers = WorkerPool(
+        2, limits=WorkerLimits(seconds=seconds, memory=256 << 20, mails=500), program=PROGRAM
+    )
+    deriver = Deriver(engine, Config, workers, observe=ledger.hear, pace=Schedule(poll=0.5))
+    deriver.start()
+    started = time.monotonic()
+
+    def finished() -> int:
+        ended = (DeriveEvent.DERIVED, DeriveEvent.QUARANTINED)
+        return sum(deriver.counts[what] for what in ended)
+
+    group: list[Delivery] = []
+    for raw, what in poisoned(count, every):
+        one = delivery(raw)
+        if what is not None:
+            ledger.poison[one.sha256] = what
+        group.append(one)
+        if len(group) == GROUP:
+            with write_transaction(engine) as connection:
+                enqueue(connection, group, now=NOW)
+            ledger.given.update(one.sha256 for one in group)
+            deriver.wake()
+            group = []
+            until(lambda: len(ledger.given) - finished() < AHEAD)
+    assert not group, "whole groups"
+    until(lambda: finished() == len(ledger.given))
+    took = time.monotonic() - started
+    assert deriver.stop(PATIENCE)
+    print("", *ledger.lines(workers, took), sep="\n")  # noqa: T201 - the ledger is the result
+
+    # None lost: each has its bytes, and its records or its reason.
+    with engine.connect() as connection:
+        kept = connection.execute(select(schema.mail.c.sha256)).scalars()
+        assert {bytes(one) for one in kept} == ledger.given
+        left = queue_lengths(connection)
+        aside = {one.sha256: one for one in list_quarantine(connection)}
+        copies = connection.execute(select(func.count()).select_from(schema.copy)).scalar_one()
+    assert left.waiting == 0
+    assert copies + len(aside) == len(ledger.given)
+    # None untold, and none told of twice.
+    for sha256 in ledger.given:
+        whats = [one.what for one in ledger.told[sha256]]
+        assert whats[-1] in (DeriveEvent.DERIVED, DeriveEvent.QUARANTINED)
+        assert set(whats[:-1]) <= {DeriveEvent.RETRIED}
+    # Poison, and nothing else, is set aside, for its own reason and after so many tries.
+    assert {key: (one.reason, one.tries) for key, one in aside.items()} == {
+        key: (POISON[what][0], TRIES) for key, what in ledger.poison.items()
+    }
+    # Each worker's end is known, and those that a mail was the cause of are that mail's tries.
+    counts = workers.counts()
+    assert counts.running == 0
+    assert counts.started == sum(counts.ended.values())
+    for end in {end for _, end in POISON.values()}:
+        poison = sum(POISON[what][1] is end for what in ledger.poison.values())
+        assert counts.ended[end] == TRIES * poison, end
+    assert (
+        counts.ended[WorkerEnd.IDLE] == counts.ended[WorkerEnd.UNREADY] == counts.not_started == 0
+    )
+    if count <= 10_000:
+        shown = [one for one in check_store(engine, Config()).faults if one.area != "quarantine"]
+        assert shown == []
+    engine.dispose()
+
+
+def test_hurt_mail_is_derived_or_set_aside(database_url: str) -> None:
+    run(database_url, 750, 250, 30)  # none that never ends
+
+
+@pytest.mark.torture
+def test_a_hundred_thousand_hurt_mails_are_derived_or_set_aside(database_url: str) -> None:
+    run(database_url, 100_000, 2_000, 8)

@@ -1,0 +1,361 @@
+"""kill -9 of the daemon, of its workers and of `ingest pipe`, at random and under load: what was
+acknowledged is stored, once, byte for byte, and the records are those that the same mail gives
+when nothing happens.
+
+Eight senders keep a ledger (`tests.support.senders`); it is printed, and its sums are what is asserted.
+"""
+
+from __future__ import annotations
+
+import random
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine, func, select
+
+from ingest.config.file import load_config
+from ingest.model import BY_LIST_ID
+from ingest.store import schema
+from ingest.store.engine import open_store
+from ingest.store.inbox import codec
+from tests.support import histories, mails
+from tests.support.command import ingest_ok
+from tests.support.daemon import SHORT_LEASE, KillableDaemon, running, served, short_folder
+from tests.support.senders import ByPipe, Ledger, Letter, OverSocket, Sender, Way
+
+SENDERS = 8
+LISTS = {
+    histories.LISTS[0]: ("dev@lists.example.org",),
+    histories.LISTS[1]: ("fs@lists.example.com", "fs-archive@example.org"),
+}
+CATCH_ALL = "archive@example.org"
+_PATIENCE = 240  # seconds, for what is to come about by itself
+
+
+# --- the load -----------------------------------------------------------------------------------
+
+
+def letters(seed: int, count: int) -> list[Letter]:
+    """A history of patches and reviews, each mail for one to three addresses. Some have lines
+    that begin with a dot."""
+    chance = random.Random(seed)
+    addresses = [CATCH_ALL, *(one for many in LISTS.values() for one in many)]
+    found = []
+    for one in histories.history(seed, count):
+        dots = b".\n..\n.and so on\n" if chance.random() < 0.2 else b""
+        to = chance.sample(addresses, chance.choice((1, 1, 2, 3)))
+        found.append(Letter(one.raw + dots, tuple(to)))
+    return found
+
+
+def shares(all_letters: Sequence[Letter], chance: random.Random) -> list[list[Letter]]:
+    """All of it among the senders. One letter in eight goes to two of them, who send it for
+    different recipients, at the same time perhaps."""
+    dealt: list[list[Letter]] = [[] for _ in range(SENDERS)]
+    for number, letter in enumerate(all_letters):
+        dealt[number % SENDERS].append(letter)
+        if chance.random() < 0.125:
+            dealt[(number + 1) % SENDERS].append(Letter(letter.mail, (CATCH_ALL,)))
+    return dealt
+
+
+def ways(daemons: Sequence[KillableDaemon], ledger: Ledger, chance: random.Random) -> list[Way]:
+    """How each sender hands over; with several daemons, each connection to any of them."""
+
+    def to(attribute: str) -> Callable[[], Path | int]:
+        return lambda: getattr(chance.choice(daemons), attribute)
+
+    return [
+        OverSocket(to("unix"), lmtp=True),
+        OverSocket(to("unix"), lmtp=True),
+        OverSocket(to("lmtp_port"), lmtp=True),
+        OverSocket(to("lmtp_port"), lmtp=True),
+        OverSocket(to("smtp_port"), lmtp=False),
+        OverSocket(to("smtp_port"), lmtp=False),
+        ByPipe(to("unix"), ledger),
+        ByPipe(to("lmtp_port"), ledger),
+    ]
+
+
+# --- the killer ---------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Killer:
+    """Kills at random until every kind has had its share of `kills`."""
+
+    daemons: Sequence[KillableDaemon]
+    pipes: Sequence[ByPipe]
+    ledger: Ledger
+    kills: int
+    chance: random.Random
+    done: Counter[str] = field(default_factory=Counter)
+    longest: float = 2.0  # seconds of a daemon's life, or as long as it took to start
+    _end: dict[str, float] = field(default_factory=dict)  # when it is over
+    _begun: dict[str, float] = field(default_factory=dict)
+
+    def run(self) -> None:
+        deadline = time.monotonic() + 20 * _PATIENCE
+        while not self._enough():
+            assert time.monotonic() < deadline, self.done
+            assert not self.ledger.troubles, self.ledger.troubles
+            for one in self.daemons:
+                self._daemon(one)
+            if self.chance.random() < 0.3:
+                self.done["worker"] += self.chance.choice(self.daemons).kill_worker(self.chance)
+            if self.chance.random() < 0.3:
+                self.chance.choice(self.pipes).kill()
+            self.done["pipe"] = self.ledger.killed
+            time.sleep(self.chance.uniform(0, 0.3))
+
+    def _enough(self) -> bool:
+        least = self.kills // 4
+        return (
+            self.done.total() >= self.kills
+            and min(self.done[kind] for kind in ("daemon", "worker", "pipe")) >= least
+        )
+
+    def _daemon(self, one: KillableDaemon) -> None:
+        """Kill it when its life is over, which begins once it answers; now and then before."""
+        if one.name not in self._end:
+            if one.ready():
+                now = time.monotonic()
+                longest = max(self.longest, now - self._begun.get(one.name, now))
+                self._end[one.name] = now + self.chance.uniform(0, longest)
+            elif self.chance.random() > 0.01:
+                return
+        if time.monotonic() >= self._end.get(one.name, 0):
+            one.kill()
+            self.done["daemon"] += 1
+            self._end.pop(one.name, None)
+            self._begun[one.name] = time.monotonic()
+            one.start()
+
+
+# --- what is there in the end -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """The store beside the ledger, in numbers."""
+
+    stored: int
+    lost: int
+    altered: int
+    duplicates: int
+    unasked: int
+    waiting: int
+    set_aside: int
+
+
+def look(engine: Engine, ledger: Ledger) -> Found:
+    mail, pending = schema.mail.c, schema.pending.c
+    stored: Counter[bytes] = Counter()
+    altered = 0
+    with engine.connect() as connection:
+        for row in connection.execute(select(mail.sha256, mail.codec, mail.raw)):
+            sha256 = bytes(row.sha256)
+            stored[sha256] += 1
+            letter = ledger.sent.get(sha256)
+            altered += letter is None or codec.unpack(row.codec, row.raw) != letter.wire
+        reasons = connection.execute(select(pending.reason)).scalars().all()
+    set_aside = sum(one is not None for one in reasons)
+    return Found(
+        stored=stored.total(),
+        lost=len(ledger.acknowledged.keys() - stored.keys()),
+        altered=altered,
+        duplicates=stored.total() - len(stored),
+        unasked=len(stored.keys() - ledger.sent.keys()),
+        waiting=len(reasons) - set_aside,
+        set_aside=set_aside,
+    )
+
+
+def wait_until_sent(sender: Sender) -> None:
+    """However long it takes, as long as its letters are taken one after another."""
+    delivered, deadline = -1, 0.0
+    while sender.is_alive():
+        if sender.delivered != delivered:
+            delivered, deadline = sender.delivered, time.monotonic() + _PATIENCE
+        assert time.monotonic() < deadline, (
+            f"{type(sender.way).__name__}: nothing in {_PATIENCE} s after {delivered} letters; "
+            f"it last heard {sender.last!r}"
+        )
+        sender.join(1)
+
+
+def wait_until_derived(engine: Engine) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    query = select(func.count()).select_from(schema.pending)
+    query = query.where(schema.pending.c.reason.is_(None))
+    while True:
+        with engine.connect() as connection:
+            left = connection.execute(query).scalar_one()
+        if not left:
+            return
+        assert time.monotonic() < deadline, f"{left} mails are still not derived"
+        time.sleep(0.1)
+
+
+def at_once(ledger: Ledger, config: Path, folder: Path) -> str:
+    """The export of a store into which all that was sent is put in one transaction."""
+    by_address = {address: list_id for list_id, many in LISTS.items() for address in many}
+    engine = open_store(f"sqlite:///{folder / 'at-once.db'}", create=True)
+    deliveries = [
+        mails.delivery(
+            letter.wire,
+            route=tuple(sorted({by_address.get(to, BY_LIST_ID) for to in letter.recipients})),
+        )
+        for letter in ledger.sent.values()
+    ]
+    mails.store(engine, deliveries, load_config(config))
+    exported = mails.exported(engine)
+    engine.dispose()
+    return exported
+
+
+def told(ledger: Ledger, kills: Counter[str], found: Found, seconds: float) -> str:
+    retries = ", ".join(f"{count} {why}" for why, count in ledger.retries.most_common())
+    return (
+        f"{len(ledger.sent)} mails from {SENDERS} senders in {seconds:.0f} s: "
+        f"{ledger.acknowledged.total()} acknowledgements of {len(ledger.acknowledged)}, "
+        f"{ledger.retries.total()} retries ({retries}); "
+        f"kills: {', '.join(f'{count} {kind}' for kind, count in sorted(kills.items()))}; "
+        f"stored {found.stored}, lost {found.lost}, altered {found.altered}, "
+        f"duplicates {found.duplicates}, never sent {found.unasked}, "
+        f"not derived {found.waiting}, quarantined {found.set_aside}"
+    )
+
+
+# --- the tests ----------------------------------------------------------------------------------
+
+
+def check_kills(
+    url: str,
+    folder: Path,
+    capsys: pytest.CaptureFixture[str],
+    *,
+    seed: int,
+    count: int,
+    kills: int,
+    pause: float,
+    daemon_count: int = 1,
+    short: bool = False,
+) -> None:
+    chance = random.Random(seed)
+    ledger, halt = Ledger(), threading.Event()
+    daemons = [
+        KillableDaemon(
+            folder,
+            url,
+            name=f"d{number}",
+            lists=LISTS,
+            recipients=[CATCH_ALL],
+            code=SHORT_LEASE if short else None,
+        )
+        for number in range(daemon_count)
+    ]
+    begun = time.monotonic()
+    with served(*daemons):
+        senders = [
+            Sender(way, share, ledger, halt, seed=f"{seed} {number}", pause=pause)
+            for number, (way, share) in enumerate(
+                zip(
+                    ways(daemons, ledger, chance),
+                    shares(letters(seed, count), chance),
+                    strict=True,
+                )
+            )
+        ]
+        for one in senders:
+            one.start()
+        pipes = [one.way for one in senders if isinstance(one.way, ByPipe)]
+        killer = Killer(daemons, pipes, ledger, kills, chance, longest=1.0 if short else 2.0)
+        killer.run()
+        for one in daemons:
+            one.wait_ready()
+        halt.set()
+        for one in senders:
+            wait_until_sent(one)
+        engine = open_store(url)
+        wait_until_derived(engine)
+        unlucky = retry_unlucky(engine, url, folder)
+        shared = [Counter(line["event"] for line in one.lines())["derived"] for one in daemons]
+        assert [one.stop() for one in daemons] == [0] * daemon_count
+    seconds = time.monotonic() - begun
+    found = look(engine, ledger)
+    with capsys.disabled():
+        print(  # noqa: T201
+            f"\n{engine.dialect.name}: {told(ledger, killer.done, found, seconds)}, "
+            f"{unlucky} before a retry"
+        )
+        if daemon_count > 1:
+            print(f"derived by each daemon: {shared}")  # noqa: T201
+    assert not ledger.troubles, ledger.troubles
+    assert ledger.acknowledged.keys() == ledger.sent.keys()
+    assert found == Found(
+        stored=len(ledger.sent),
+        lost=0, altered=0, duplicates=0, unasked=0, waiting=0, set_aside=0,
+    )  # fmt: skip
+    assert mails.exported(engine) == at_once(ledger, daemons[0].config, folder)
+    engine.dispose()
+    ingest_ok("check", "--database", url, cwd=folder)
+    seen = set().union(*(one.workers_seen for one in daemons))
+    assert len(seen) >= killer.done["worker"]
+    assert not running(seen), "a worker has outlived its daemon"
+    assert all(shared), f"one daemon has derived nothing: {shared}"
+
+
+def retry_unlucky(engine: Engine, url: str, folder: Path) -> int:
+    """Try mail again whose workers were killed as often as it has tries: nobody can tell that
+    from mail that kills them. It must be set aside for that, and for nothing else."""
+    with engine.connect() as connection:
+        query = select(schema.pending.c.reason).where(schema.pending.c.reason.is_not(None))
+        reasons = connection.execute(query).scalars().all()
+    assert set(reasons) <= {"parse-failed: worker died (signal 9)"}
+    if reasons:
+        ingest_ok("--database", url, "quarantine", "retry", "--all", cwd=folder)
+        wait_until_derived(engine)
+    return len(reasons)
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    with short_folder() as found:
+        yield found
+
+
+def test_kill_9_at_random(
+    database_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_kills(database_url, folder, capsys, seed=1, count=160, kills=15, pause=0.2, short=True)
+
+
+@pytest.mark.torture
+def test_kill_9_at_random_200_times(
+    database_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_kills(database_url, folder, capsys, seed=2, count=1500, kills=210, pause=0.7)
+
+
+def test_kill_9_of_two_daemons_on_one_database(
+    postgres_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_kills(
+        postgres_url, folder, capsys,
+        seed=3, count=120, kills=8, pause=0.2, daemon_count=2, short=True,
+    )  # fmt: skip
+
+
+@pytest.mark.torture
+def test_kill_9_of_two_daemons_on_one_database_200_times(
+    postgres_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_kills(
+        postgres_url, folder, capsys, seed=4, count=1500, kills=210, pause=0.7, daemon_count=2
+    )
