@@ -22,7 +22,8 @@ from typing import Any
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ingest.config.file import Config
-from ingest.pipeline.derive import derive_or_fail, store_mail
+from ingest.pipeline.derive import derive_or_fail
+from ingest.pipeline.store import store_mail
 from ingest.replay.replay import replay
 from ingest.sources.detect import open_source
 from ingest.store.engine import open_store, write_transaction

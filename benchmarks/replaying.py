@@ -47,7 +47,8 @@ from benchmarks.arranging import timed
 from ingest.config.file import Config
 from ingest.mail.parse import parse_message
 from ingest.model import REPLAY, Delivery
-from ingest.pipeline.derive import derive_or_fail, store_mail
+from ingest.pipeline.derive import derive_or_fail
+from ingest.pipeline.store import store_mail
 from ingest.replay.replay import REPLAY_BATCH, reparse, replay
 from ingest.sources.detect import open_source
 from ingest.sources.source import RawMail

@@ -98,3 +98,11 @@ class Derived:
     verdicts: tuple[Verdict, ...] = ()
     chain: Result | None = None
     auth_results: tuple[AuthResults, ...] = ()
+
+
+@frozen
+class Failure:
+    """A mail that our own code could not derive; it is kept, with the reason."""
+
+    sha256: bytes
+    reason: str

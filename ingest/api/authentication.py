@@ -17,8 +17,8 @@ from ingest.mail.parse import parse_message
 from ingest.reports.export import format_date
 from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.read import messages
+from ingest.store.read.authentication import read_stored_authentication
 from ingest.store.read.messages import MessageRow
-from ingest.store.write.authentication import read_stored_authentication
 from ingest.trust.authres import AuthResults
 from ingest.trust.signatures.verdict import Result, Verdict
 

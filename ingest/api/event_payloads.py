@@ -24,7 +24,8 @@ from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import Check, read_checks
 from ingest.store.activity.events import Category
 from ingest.store.read import messages
-from ingest.store.read.messages import ListRow, MessageRow, SeriesRow
+from ingest.store.read.messages import ListRow, MessageRow
+from ingest.store.read.series import SeriesRow, series_by_id
 from ingest.store.read.summaries import MessageSummary, read_accepted_times, read_summaries
 
 ORDERS = ("date", "id")
@@ -107,7 +108,7 @@ def _near(connection: Connection, rows: Sequence[Any]) -> _Near:
     return _Near(
         summaries,
         comments,
-        {one.id: one for one in messages.series_by_id(connection, series_ids)},
+        {one.id: one for one in series_by_id(connection, series_ids)},
         known_checks,
         read_accounts(connection, people),
         Prefetched(came=read_accepted_times(connection, undated)),

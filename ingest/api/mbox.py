@@ -20,8 +20,8 @@ from sqlalchemy import Connection
 from ingest.api.trailers import trailers_from_replies
 from ingest.mail.message import Address
 from ingest.patch.trailer import Trailer
-from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
+from ingest.store.read.series import series_by_id
 
 # What Patchwork collects from replies.
 REPLY_TRAILERS = ("Acked-by", "Reviewed-by", "Tested-by")
@@ -71,7 +71,7 @@ def file_name(name: str) -> str:
 def _covers(connection: Connection, rows: Iterable[MessageRow]) -> dict[int, int]:
     """The covers of their series, by series."""
     ids = {row.series_id for row in rows if row.series_id is not None}
-    found = messages.series_by_id(connection, ids)
+    found = series_by_id(connection, ids)
     return {one.id: one.cover_id for one in found if one.cover_id is not None}
 
 

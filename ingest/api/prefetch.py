@@ -14,8 +14,8 @@ from sqlalchemy import Connection
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import combined_checks
 from ingest.store.activity.overrides import related_patches
-from ingest.store.read import messages
-from ingest.store.read.messages import MessageRow, SeriesRow
+from ingest.store.read.messages import MessageRow
+from ingest.store.read.series import SeriesRow, series_by_id
 from ingest.store.read.summaries import MessageSummary, read_accepted_times, read_summaries
 
 
@@ -40,7 +40,7 @@ def prefetch(connection: Connection, rows: Sequence[MessageRow], *, dated: bool)
     undated += [one.mail_id for one in named.values() if one.date is None]
     ids = {row.series_id for row in rows if row.series_id is not None}
     return Prefetched(
-        series={one.id: one for one in messages.series_by_id(connection, ids)},
+        series={one.id: one for one in series_by_id(connection, ids)},
         checks=combined_checks(connection, patches),
         delegates=read_accounts(connection, {row.delegate_id for row in rows if row.delegate_id}),
         related={

@@ -20,7 +20,8 @@ from ingest.reports.export import format_date
 from ingest.store.activity.accounts import Account
 from ingest.store.activity.checks import Check
 from ingest.store.read import messages
-from ingest.store.read.messages import ListRow, MessageRow, SeriesRow
+from ingest.store.read.messages import ListRow, MessageRow
+from ingest.store.read.series import SeriesRow
 from ingest.store.read.summaries import MessageSummary
 
 JsonObject = dict[str, Any]

@@ -8,7 +8,8 @@ from sqlalchemy import Connection
 from ingest.config.file import Config
 from ingest.store import schema
 from ingest.store.read import messages
-from ingest.store.read.messages import MessageRow, SeriesRow
+from ingest.store.read.messages import MessageRow
+from ingest.store.read.series import SeriesRow, series_where
 from ingest.store.verify import consistency
 
 
@@ -25,11 +26,11 @@ def lookup_series(connection: Connection, name: str) -> SeriesRow:
     found: list[SeriesRow] = []
     if name.isdecimal():
         if len(name) <= 18:  # more digits than any row's number has
-            found = messages.series_where(connection, schema.series.c.id == int(name))
+            found = series_where(connection, schema.series.c.id == int(name))
     else:
         for row in messages.read_messages(connection, messages.find_message(connection, name)):
             if row.series_id is not None:
-                found = messages.series_where(connection, schema.series.c.id == row.series_id)
+                found = series_where(connection, schema.series.c.id == row.series_id)
                 break
     if not found:
         raise click.ClickException(f"no series {name} in the store; `ingest series` lists them")

@@ -8,7 +8,7 @@ from typing import Any
 from ingest.cli.terminal import escape_line
 from ingest.reports.export import count_text
 from ingest.reports.quality import IncompleteReason, Quality
-from ingest.store.read.messages import SeriesRow
+from ingest.store.read.series import SeriesRow
 
 
 def quality_text(quality: Quality) -> Iterator[str]:

@@ -38,8 +38,7 @@ from ingest.daemon.monitoring.outcome import (
 )
 from ingest.daemon.recorder import record_claims
 from ingest.daemon.workers.pool import WorkerLost, WorkerPool, WorkerResult, WorkersStoppedError
-from ingest.model import Derived
-from ingest.pipeline.derive import Failure
+from ingest.model import Derived, Failure
 from ingest.store.engine import BUSY_SECONDS, error_line, unflushed_transaction
 from ingest.store.inbox.quarantine import move_to_quarantine
 from ingest.store.inbox.queue import (

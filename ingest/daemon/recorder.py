@@ -17,8 +17,9 @@ from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ingest.config.file import Config
-from ingest.model import Delivery, Derived
-from ingest.pipeline.derive import INTERNAL_ERRORS, Failure, failure_reason, record_mails
+from ingest.model import Delivery, Derived, Failure
+from ingest.pipeline.derive import INTERNAL_ERRORS, failure_reason
+from ingest.pipeline.store import record_mails
 from ingest.store.engine import unflushed_transaction
 from ingest.store.inbox.queue import Claim, lock_claims
 

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
@@ -20,7 +18,7 @@ from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName, Message
 from ingest.mail.msgid import original_id
 from ingest.mail.parse import parse_message
-from ingest.model import BY_LIST_ID, Delivery, Dependency, Derived
+from ingest.model import BY_LIST_ID, Delivery, Dependency, Derived, Failure
 from ingest.patch.classify import classify
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
 from ingest.series.facts import Facts, MessageKind
@@ -29,9 +27,6 @@ from ingest.trust.mailmap import Mailmap, parse_mailmap
 from ingest.trust.person import Submitter, find_submitter, person_key
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
-
-    from ingest.store.inbox.accept import Accepted
     from ingest.trust.signatures.authenticate import Authentication
 
 # A record's number and total are what a person can have sent; beyond that they are noise, and
@@ -51,14 +46,6 @@ class Steps:
     submitter: Submitter
     submission: Submission
     derived: Derived
-
-
-@frozen
-class Failure:
-    """A mail that our own code could not derive; it is kept, with the reason."""
-
-    sha256: bytes
-    reason: str
 
 
 def derive(delivery: Delivery, config: Config) -> Derived:
@@ -140,94 +127,6 @@ def failure_reason(stage: str, error: Exception) -> str:
     may be nothing that a database takes."""
     said = " ".join(str(error).split()).encode("unicode_escape").decode("ascii")
     return f"{stage}: {type(error).__name__}: {said}".rstrip(": ")[:500]
-
-
-@frozen
-class StoreResult:
-    """What a batch came to: mails that were new (or changed), known already, and failed."""
-
-    new: int
-    known: int
-    failed: int
-
-
-def store_mail(
-    connection: Connection,
-    mails: Sequence[tuple[Delivery, Derived | Failure | None]],
-    config: Config,
-    *,
-    now: datetime,
-) -> StoreResult:
-    """Accept mails and write their records, in the caller's transaction. None: what the store was
-    seen to have already; should it want records all the same, they are derived here."""
-    from ingest.store.inbox.accept import accept_mails
-
-    made = {delivery.sha256: (delivery, outcome) for delivery, outcome in mails}
-    accepted = accept_mails(connection, [delivery for delivery, _ in mails], now=now)
-    stale = [one for one in accepted if one.stale]
-    record_mails(connection, [_redo(one, made, config) for one in stale], config)
-    failed = sum(isinstance(outcome, Failure) for _, outcome in made.values())
-    return StoreResult(len(stale), len(mails) - len(stale), failed)
-
-
-def _redo(
-    one: Accepted, made: dict[bytes, tuple[Delivery, Derived | Failure | None]], config: Config
-) -> tuple[int, Derived | Failure]:
-    """What was derived in advance, or anew where the store knows more of the delivery."""
-    delivery, outcome = made[one.delivery.sha256]
-    if outcome is None or (isinstance(outcome, Derived) and one.delivery != delivery):
-        outcome = derive_or_fail(one.delivery, config)
-    return one.mail_id, outcome
-
-
-def record_mails(
-    connection: Connection,
-    items: Sequence[tuple[int, Derived | Failure]],
-    config: Config,
-    *,
-    derive_again: Callable[[Delivery, Config], Derived | Failure] = derive_or_fail,
-) -> None:
-    """Write the records of mails that are accepted (mail id, what was derived), and set aside
-    those that could not be; in the caller's transaction.
-
-    `derive_again`: for the rare mail that must be recorded together with these, since it has
-    become the best copy of its message. The daemon has it derived where it can be killed.
-    """
-    from ingest.store.inbox.deliveries import quarantine_mails, read_undamaged
-    from ingest.store.write.record import write_records
-
-    quarantine_mails(
-        connection,
-        {mail_id: outcome.reason for mail_id, outcome in items if isinstance(outcome, Failure)},
-    )
-    todo = [(mail_id, one) for mail_id, one in items if isinstance(one, Derived)]
-    failed: set[int] = set()
-    while wanted := write_records(connection, todo, without=failed):
-        for mail_id, delivery in read_undamaged(connection, wanted):
-            again = derive_again(delivery, config) if delivery is not None else None
-            if isinstance(again, Derived):
-                todo.append((mail_id, again))
-            else:
-                failed.add(mail_id)
-
-
-def store_again(
-    connection: Connection,
-    mails: Sequence[tuple[int, Delivery, Derived | Failure]],
-    config: Config,
-) -> StoreResult:
-    """Write the records of stored mails (mail id, as it was read, what was derived from that), in
-    the caller's transaction. What a delivery has added since it was read is taken in."""
-    from ingest.store.inbox.accept import as_stored
-
-    now = as_stored(connection, {mail_id: read for mail_id, read, _ in mails})
-    items = [
-        (mail_id, outcome if (one := now[mail_id]) == read else derive_or_fail(one, config))
-        for mail_id, read, outcome in mails
-    ]
-    record_mails(connection, items, config)
-    failed = sum(isinstance(outcome, Failure) for _, outcome in items)
-    return StoreResult(len(items) - failed, 0, failed)
 
 
 # --- the pieces of a Derived -----------------------------------------------------------------

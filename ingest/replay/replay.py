@@ -20,7 +20,8 @@ from sqlalchemy import Engine
 from ingest.clock import utcnow
 from ingest.config.file import Config
 from ingest.model import REPLAY, Delivery
-from ingest.pipeline.derive import StoreResult, derive_or_fail, store_again, store_mail
+from ingest.pipeline.derive import derive_or_fail
+from ingest.pipeline.store import StoreResult, store_again, store_mail
 from ingest.replay.process_pool import BatchRunner, run_batches
 from ingest.sources.source import (
     Deletion,

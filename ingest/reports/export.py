@@ -18,8 +18,9 @@ from ingest.store import schema
 from ingest.store.activity.overrides import export_overrides
 from ingest.store.read import messages
 from ingest.store.read.dependencies import DependencyEdge, read_dependencies
-from ingest.store.read.messages import MessageRow, SeriesRow
+from ingest.store.read.messages import MessageRow
 from ingest.store.read.revisions import find_superseded
+from ingest.store.read.series import SeriesRow, read_members, series_where
 
 
 def export_records(connection: Connection, *, everything: bool = False) -> Iterator[str]:
@@ -32,10 +33,12 @@ def export_records(connection: Connection, *, everything: bool = False) -> Itera
 
 
 def _objects(connection: Connection) -> Iterator[dict[str, Any]]:
-    series = {row.id: row for row in messages.series_where(connection)}
+    series = {row.id: row for row in series_where(connection)}
     for ids in _batches(messages.message_ids(connection, outcome="comment")):
         rows = list(messages.read_messages(connection, ids))
-        parents = messages.read_keys(connection, {row.parent_id for row in rows if row.parent_id})
+        parents = messages.message_keys(
+            connection, {row.parent_id for row in rows if row.parent_id}
+        )
         yield from (_comment(row, parents) for row in rows)
     for ids in _batches(messages.message_ids(connection, outcome="cover")):
         yield from (_cover(row, series) for row in messages.read_messages(connection, ids))
@@ -176,10 +179,10 @@ def _messages(connection: Connection) -> Iterator[dict[str, Any]]:
 
 
 def _series(connection: Connection, series: dict[int, SeriesRow]) -> Iterator[dict[str, Any]]:
-    members = messages.read_members(connection, series)
+    members = read_members(connection, series)
     ids = {one for some in members.values() for one in some}
     ids |= {row.cover_id for row in series.values() if row.cover_id is not None}
-    names = messages.read_keys(connection, ids)
+    names = messages.message_keys(connection, ids)
     lists = messages.list_names_of(connection, ids)
     links = find_superseded(connection, series)
     for row in sorted(series.values(), key=lambda row: row.key):

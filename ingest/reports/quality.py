@@ -15,8 +15,8 @@ from enum import StrEnum
 from sqlalchemy import Connection
 
 from ingest.series.draft import Rule
-from ingest.store.read.messages import SeriesRow, series_where
 from ingest.store.read.revisions import Membership, find_superseded, read_memberships
+from ingest.store.read.series import SeriesRow, series_where
 
 # Members further apart than this make a series worth a look.
 _SPREAD = timedelta(days=2)

@@ -19,18 +19,17 @@ from ingest.config.values import SocketAddress
 from ingest.net import bind
 from ingest.net.bind import ListenError
 from ingest.smtp.envelope import DeliveryHandler
-from ingest.smtp.limits import ListenerConfig, Protocol, SessionLimits
+from ingest.smtp.limits import ListenerConfig, Protocol
 from ingest.smtp.protocol import Dialog
 from ingest.smtp.sessions import ListenerStats, Sessions
 
 __all__ = [
-    "Limits",
     "ListenError",
     "Listener",
     "ListenerConfig",
     "ListenerStats",
     "Protocol",
-    "listen",
+    "open_listener",
 ]
 
 # Connections that the loop accepts in one step, before it does other work.

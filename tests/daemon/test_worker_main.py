@@ -26,8 +26,8 @@ from ingest.daemon.workers.pool import (
     start_fault,
 )
 from ingest.daemon.workers.process import ChildEndedError, WorkerLimits, WorkerProcess
-from ingest.model import Derived
-from ingest.pipeline.derive import Failure, derive_or_fail
+from ingest.model import Derived, Failure
+from ingest.pipeline.derive import derive_or_fail
 from tests.conftest import FIXTURES, ROOT
 from tests.support import mails
 from tests.support.bad_worker import PROGRAM, bad

@@ -14,16 +14,9 @@ from ingest.config.file import Config, ConfiguredList
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName
 from ingest.mail.parse import parse_message
-from ingest.model import Derived
-from ingest.pipeline.derive import (
-    MAX_NUMBER,
-    Failure,
-    derive,
-    derive_or_fail,
-    derive_steps,
-    store_again,
-    store_mail,
-)
+from ingest.model import Derived, Failure
+from ingest.pipeline.derive import MAX_NUMBER, derive, derive_or_fail, derive_steps
+from ingest.pipeline.store import store_again, store_mail
 from ingest.series.facts import MessageKind
 from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction

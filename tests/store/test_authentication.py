@@ -18,11 +18,8 @@ from ingest.replay.replay import reparse
 from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
-from ingest.store.write.authentication import (
-    StoredAuthentication,
-    read_keys,
-    read_stored_authentication,
-)
+from ingest.store.inbox.dns_answers import read_keys
+from ingest.store.read.authentication import StoredAuthentication, read_stored_authentication
 from ingest.trust.signatures.authenticate import verified_domains
 from ingest.trust.signatures.dns_answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure
 from ingest.trust.signatures.verdict import Result, SignatureKind, VerdictReason

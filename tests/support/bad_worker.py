@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ingest.config.file import Config
 from ingest.daemon.workers import main
-from ingest.model import Delivery, Derived
-from ingest.pipeline.derive import Failure, derive_or_fail
+from ingest.model import Delivery, Derived, Failure
+from ingest.pipeline.derive import derive_or_fail
 
 PROGRAM = ("-m", "tests.support.bad_worker")
 

@@ -25,7 +25,8 @@ from sqlalchemy.engine import ExceptionContext
 
 from ingest.config.file import Config
 from ingest.model import Delivery
-from ingest.pipeline.derive import derive_or_fail, store_mail
+from ingest.pipeline.derive import derive_or_fail
+from ingest.pipeline.store import store_mail
 from ingest.store.engine import open_store, write_transaction
 from tests.support import mails
 

@@ -17,7 +17,8 @@ from sqlalchemy import Connection, Engine, event, func, select
 
 from ingest.config.file import Config
 from ingest.model import Delivery
-from ingest.pipeline.derive import StoreResult, derive_or_fail, store_again, store_mail
+from ingest.pipeline.derive import derive_or_fail
+from ingest.pipeline.store import StoreResult, store_again, store_mail
 from ingest.reports.export import export_records
 from ingest.store import schema
 from ingest.store.engine import write_transaction

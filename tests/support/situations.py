@@ -18,7 +18,8 @@ from sqlalchemy import Connection
 
 from ingest.config.file import Config
 from ingest.model import Delivery
-from ingest.pipeline.derive import derive, store_mail
+from ingest.pipeline.derive import derive
+from ingest.pipeline.store import store_mail
 from ingest.reports.export import export_records
 from ingest.sources.detect import open_source
 from ingest.sources.source import RawMail

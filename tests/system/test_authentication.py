@@ -16,7 +16,7 @@ from ingest.config.file import Config
 from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import open_store
-from ingest.store.write.authentication import StoredAuthentication, read_stored_authentication
+from ingest.store.read.authentication import StoredAuthentication, read_stored_authentication
 from ingest.trust.signatures import dkim_arc
 from ingest.trust.signatures.verdict import Result, VerdictReason
 from tests.support import mails

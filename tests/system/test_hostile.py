@@ -25,7 +25,8 @@ from ingest.mail.parse import parse_message
 from ingest.model import Delivery, Derived
 from ingest.patch.submission import ClassificationReason
 from ingest.patch.trailer import MAX_TRAILERS
-from ingest.pipeline.derive import Steps, derive_steps, store_mail
+from ingest.pipeline.derive import Steps, derive_steps
+from ingest.pipeline.store import store_mail
 from ingest.reports.export import export_records
 from ingest.store.engine import open_store
 from tests.conftest import FIXTURES

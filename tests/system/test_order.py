@@ -20,8 +20,9 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
 from ingest.config.file import Config, ConfiguredList
-from ingest.model import Delivery, Derived
-from ingest.pipeline.derive import Failure, derive_or_fail, store_mail
+from ingest.model import Delivery, Derived, Failure
+from ingest.pipeline.derive import derive_or_fail
+from ingest.pipeline.store import store_mail
 from ingest.reports.export import export_records
 from ingest.store.engine import open_store, write_transaction
 from tests.support import histories, mails

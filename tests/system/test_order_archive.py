@@ -18,8 +18,9 @@ from typing import Any
 import pytest
 
 from ingest.config.file import Config
-from ingest.model import Delivery, Derived
-from ingest.pipeline.derive import Failure, derive_or_fail, store_mail
+from ingest.model import Delivery, Derived, Failure
+from ingest.pipeline.derive import derive_or_fail
+from ingest.pipeline.store import store_mail
 from ingest.replay.replay import REPLAY_BATCH
 from ingest.reports.export import export_records
 from ingest.store.engine import open_store, write_transaction

@@ -12,7 +12,8 @@ from pathlib import Path
 from ingest.api.serializers import message_json
 from ingest.config.file import load_config
 from ingest.model import Delivery
-from ingest.pipeline.derive import derive_or_fail, store_mail
+from ingest.pipeline.derive import derive_or_fail
+from ingest.pipeline.store import store_mail
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.read import messages
 

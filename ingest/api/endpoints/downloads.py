@@ -12,7 +12,8 @@ from ingest.api.mbox import cover_mbox, file_name, patch_mbox, patch_raw
 from ingest.api.params import is_number, not_found
 from ingest.api.responses import download_response
 from ingest.store.read import messages
-from ingest.store.read.messages import MessageRow, SeriesRow
+from ingest.store.read.messages import MessageRow
+from ingest.store.read.series import SeriesRow, read_members, series_by_id
 
 
 def download_patch(request: Request) -> Response:
@@ -59,13 +60,13 @@ def download_series(request: Request) -> Response:
     one = parse_request(request)
     form = request.path_params["form"]
     with one.read() as connection:
-        rows = messages.series_by_id(connection, [one.number()])
+        rows = series_by_id(connection, [one.number()])
         if not rows:
             base = one.site.base
             return redirect_to_successor(
                 connection, "series", one.number(), lambda to: f"{base}/series/{to}/{form}/"
             )
-        ids = messages.read_members(connection, [rows[0].id]).get(rows[0].id, [])
+        ids = read_members(connection, [rows[0].id]).get(rows[0].id, [])
         patches = list(messages.read_messages(connection, ids))
         if not patches:
             raise not_found()
@@ -92,7 +93,7 @@ def _patch(connection: Connection, row: MessageRow, form: str, one: ApiRequest) 
     if wanted is not None and row.series_id is not None:
         if wanted != "*" and not (is_number(wanted) and int(wanted) == row.series_id):
             raise not_found()
-        ids = messages.read_members(connection, [row.series_id]).get(row.series_id, [])
+        ids = read_members(connection, [row.series_id]).get(row.series_id, [])
         before = ids[: ids.index(row.id)] if row.id in ids else []
         rows = [*messages.read_messages(connection, before), row]
     return download_response("".join(patch_mbox(connection, rows)), f"{name}.patch")

@@ -23,7 +23,8 @@ from ingest.store.activity.accounts import read_accounts
 from ingest.store.activity.checks import read_checks
 from ingest.store.engine import write_transaction
 from ingest.store.read import messages
-from ingest.store.read.messages import ListRow, MessageRow, SeriesRow
+from ingest.store.read.messages import ListRow, MessageRow
+from ingest.store.read.series import SeriesRow, read_members, series_by_id
 from ingest.store.read.summaries import read_accepted_times, read_summaries
 from ingest.store.write import redirects
 
@@ -211,7 +212,7 @@ def list_series(request: Request) -> Response:
     page = _page_of(one, queries.SERIES_ORDERS)
     with one.read() as connection:
         found = queries.find_series_ids(connection, one.asked, page, one.site.config)
-        rows = {row.id: row for row in messages.series_by_id(connection, found[: page.size])}
+        rows = {row.id: row for row in series_by_id(connection, found[: page.size])}
         shown = [rows[each] for each in found[: page.size] if each in rows]
         made = _series(connection, shown, one)
     return _paged(made, found, page, one)
@@ -220,7 +221,7 @@ def list_series(request: Request) -> Response:
 def get_series(request: Request) -> Response:
     one = parse_request(request)
     with one.read() as connection:
-        rows = messages.series_by_id(connection, [one.number()])
+        rows = series_by_id(connection, [one.number()])
         if not rows:
             return redirect_to_successor(
                 connection, "series", one.number(), lambda to: one.site.url("series", to)
@@ -231,7 +232,7 @@ def get_series(request: Request) -> Response:
 def _series(
     connection: Connection, rows: Sequence[SeriesRow], one: ApiRequest
 ) -> list[serializers.JsonObject]:
-    members = messages.read_members(connection, [row.id for row in rows])
+    members = read_members(connection, [row.id for row in rows])
     wanted = {each for some in members.values() for each in some}
     wanted |= {row.cover_id for row in rows if row.cover_id is not None}
     found = read_summaries(connection, wanted)

@@ -16,7 +16,7 @@ from ingest.api.web.html import Html, el
 from ingest.api.web.layout import format_time, page_links, person_link, render_page
 from ingest.store import schema
 from ingest.store.read import messages
-from ingest.store.read.messages import SeriesRow
+from ingest.store.read.series import SeriesRow, series_by_id
 
 _SIZE = 50
 
@@ -53,7 +53,7 @@ def project_page(request: Request) -> Response:
     wanted = _page(one, "date")
     with one.read() as connection:
         found = queries.find_series_ids(connection, asked, wanted, one.site.config)
-        rows = {row.id: row for row in messages.series_by_id(connection, found[: wanted.size])}
+        rows = {row.id: row for row in series_by_id(connection, found[: wanted.size])}
     shown = [rows[each] for each in found[: wanted.size] if each in rows]
     path = path_of("project", link, "list")
     return render_page(

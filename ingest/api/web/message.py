@@ -20,8 +20,8 @@ from ingest.api.web.layout import format_time, pairs, person_link, render_page
 from ingest.api.web.text import MAX_DIFF_LINES, render_diff, render_text
 from ingest.store import schema
 from ingest.store.read import messages
+from ingest.store.read.authentication import read_stored_authentication
 from ingest.store.read.messages import MessageRow
-from ingest.store.write.authentication import read_stored_authentication
 from ingest.trust.signatures.verdict import Result, Verdict
 
 # Replies that one page shows; a thread may have thousands.

@@ -20,8 +20,9 @@ from ingest.api.web.html import Content, Html, el, join
 from ingest.api.web.layout import format_time, pairs, person_link, render_page
 from ingest.api.web.text import render_text
 from ingest.store.read import messages
-from ingest.store.read.messages import MessageRow, SeriesRow
+from ingest.store.read.messages import MessageRow
 from ingest.store.read.revisions import find_superseded, find_superseding
+from ingest.store.read.series import SeriesRow, read_members, series_by_id
 
 _MOST_MISSING = 20
 
@@ -30,7 +31,7 @@ def series_page(request: Request) -> Response:
     """By number alone: it is shown as one of its list's."""
     one = parse_request(request)
     with one.read() as connection:
-        rows = messages.series_by_id(connection, [one.number()])
+        rows = series_by_id(connection, [one.number()])
         if not rows:
             return redirect_to_successor(
                 connection, "series", one.number(), lambda to: f"/series/{to}/"
@@ -40,7 +41,7 @@ def series_page(request: Request) -> Response:
 
 
 def _link(connection: Connection, row: SeriesRow, one: ApiRequest) -> str:
-    ids = messages.read_members(connection, [row.id]).get(row.id, [])
+    ids = read_members(connection, [row.id]).get(row.id, [])
     ids += [row.cover_id] if row.cover_id is not None else []
     names = sorted(
         {name for some in messages.list_names_of(connection, ids).values() for name in some}
@@ -58,13 +59,13 @@ def received_text(row: SeriesRow) -> Html:
 def series_number_page(one: ApiRequest, link: str, number: int) -> Response:
     path = path_of("project", link, "list")
     with one.read() as connection:
-        rows = messages.series_by_id(connection, [number])
+        rows = series_by_id(connection, [number])
         if not rows:
             return redirect_to_successor(
                 connection, "series", number, lambda to: f"{path}?series={to}"
             )
         row = rows[0]
-        ids = messages.read_members(connection, [row.id]).get(row.id, [])
+        ids = read_members(connection, [row.id]).get(row.id, [])
         members = list(messages.read_messages(connection, ids, brief=True))
         cover = next(
             messages.read_messages(connection, [row.cover_id] if row.cover_id else []), None
@@ -76,7 +77,7 @@ def series_number_page(one: ApiRequest, link: str, number: int) -> Response:
         said = trailers_from_replies(connection, parents)
         domains = verified_domains(connection, members)
         earlier = find_superseded(connection, [row.id]).get(row.id)
-        later = messages.series_by_id(connection, find_superseding(connection, row.id, row.key))
+        later = series_by_id(connection, find_superseding(connection, row.id, row.key))
         found = messages.find_message(connection, earlier.key) if earlier is not None else []
         before = [each.series_id for each in messages.read_messages(connection, found, brief=True)]
     to_each = Counter(each.to for each in said)

@@ -6,6 +6,7 @@ import click
 
 from ingest.cli.options import CommandSettings, store_options
 from ingest.cli.terminal import escape_line, write_bytes
+from ingest.store.read.series import read_members
 
 
 @click.command(name="mbox")
@@ -33,7 +34,7 @@ def command(settings: CommandSettings, key: str) -> None:
             rows = [row]
         else:
             one = lookup.lookup_series(connection, key)
-            ids = messages.read_members(connection, [one.id]).get(one.id, [])
+            ids = read_members(connection, [one.id]).get(one.id, [])
             rows = list(messages.read_messages(connection, ids))
             if not rows:
                 raise click.ClickException(f"no patch of {one.key} has come")

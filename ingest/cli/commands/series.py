@@ -10,11 +10,13 @@ import click
 from ingest.cli.options import CommandSettings, store_options
 from ingest.cli.terminal import escape_line, format_person, json_text
 from ingest.reports.export import count_text, format_date
+from ingest.store.read.series import newest_series, read_members, series_by_id
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from ingest.store.read.messages import MessageRow, SeriesRow
+    from ingest.store.read.messages import MessageRow
+    from ingest.store.read.series import SeriesRow
 
 
 @click.command(name="series")
@@ -87,10 +89,9 @@ def command(
 def _newest(
     connection: Connection, list_ids: tuple[str, ...] | None, incomplete: bool, limit: int
 ) -> list[SeriesRow]:
-    from ingest.store.read import messages
 
-    ids = messages.newest_series(connection, list_ids=list_ids, incomplete=incomplete, limit=limit)
-    rows = {row.id: row for row in messages.series_by_id(connection, ids)}
+    ids = newest_series(connection, list_ids=list_ids, incomplete=incomplete, limit=limit)
+    rows = {row.id: row for row in series_by_id(connection, ids)}
     return [rows[one] for one in ids]
 
 
@@ -129,8 +130,8 @@ def _pin(
         if join is not None:
             other = lookup.lookup_series(connection, join)
             ids = [other.cover_id] if other.cover_id is not None else []
-            ids += messages.read_members(connection, [other.id]).get(other.id, [])
-            moved = list(messages.read_keys(connection, ids).values())
+            ids += read_members(connection, [other.id]).get(other.id, [])
+            moved = list(messages.message_keys(connection, ids).values())
         else:
             moved = [lookup.lookup_message(connection, move or split or unpin or "").key]
         for one in moved:
@@ -164,7 +165,7 @@ def _members(connection: Connection, row: SeriesRow) -> Iterator[dict[str, Any]]
     from ingest.store.read import messages
 
     ids = [row.cover_id] if row.cover_id is not None else []
-    ids += messages.read_members(connection, [row.id]).get(row.id, [])
+    ids += read_members(connection, [row.id]).get(row.id, [])
     for one in messages.read_messages(connection, ids):
         yield {
             "number": count_text(one.number, one.minor),
@@ -215,7 +216,7 @@ def _vouched(connection: Connection, row: SeriesRow) -> list[tuple[MessageRow, f
     from ingest.api.authentication import verified_domains
     from ingest.store.read import messages
 
-    ids = messages.read_members(connection, [row.id]).get(row.id, [])
+    ids = read_members(connection, [row.id]).get(row.id, [])
     patches = list(messages.read_messages(connection, ids, brief=True))
     domains = verified_domains(connection, patches)
     return [(one, domains[one.id]) for one in patches]
@@ -249,8 +250,8 @@ def _trailers(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:
     from ingest.api.trailers import trailers_from_replies
     from ingest.store.read import messages
 
-    patches = messages.read_members(connection, [row.id]).get(row.id, [])
-    names = messages.read_keys(connection, patches)
+    patches = read_members(connection, [row.id]).get(row.id, [])
+    names = messages.message_keys(connection, patches)
     ids = [*patches, row.cover_id] if row.cover_id is not None else patches
     return [
         {
@@ -264,12 +265,11 @@ def _trailers(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:
 
 def _revisions(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]:
     """What it supersedes and what supersedes it; with `why`, what says so."""
-    from ingest.store.read import messages
     from ingest.store.read.revisions import find_superseded, find_superseding
 
     if (link := find_superseded(connection, [row.id]).get(row.id)) is not None:
         yield escape_line(f"  supersedes {link.key}")
         for sign, what in link.evidence if why else ():
             yield escape_line(f"    by {sign}: {what}")
-    for later in messages.series_by_id(connection, find_superseding(connection, row.id, row.key)):
+    for later in series_by_id(connection, find_superseding(connection, row.id, row.key)):
         yield escape_line(f"  superseded by {_version(later)}: {later.key}")

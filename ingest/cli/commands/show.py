@@ -17,6 +17,7 @@ from ingest.cli.terminal import (
     write_bytes,
 )
 from ingest.reports.export import count_text, format_date
+from ingest.store.read.series import series_where
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -84,14 +85,14 @@ def _text(connection: Connection, row: MessageRow, config: Config) -> Iterator[s
     yield from _field("Reason", row.reason)
     yield from _field("Defects", ", ".join(row.defects))
     if row.series_id is not None:
-        (one,) = messages.series_where(connection, schema.series.c.id == row.series_id)
+        (one,) = series_where(connection, schema.series.c.id == row.series_id)
         place = (
             "cover" if row.number is None else f"{count_text(row.number, row.minor)}/{one.total}"
         )
         yield from _field("Series", f"{one.name} v{one.version}, {place} ({one.key})")
     if row.parent_id is not None:
         yield from _field(
-            "Speaks to", messages.read_keys(connection, [row.parent_id])[row.parent_id]
+            "Speaks to", messages.message_keys(connection, [row.parent_id])[row.parent_id]
         )
     elif row.in_reply_to is not None:
         yield from _field("Answers", row.in_reply_to)
@@ -104,7 +105,7 @@ def _text(connection: Connection, row: MessageRow, config: Config) -> Iterator[s
     for trailer in row.trailers:
         yield from _field(trailer.key, trailer.value)
     others = [one for one in messages.find_message(connection, row.msgid) if one != row.id]
-    for key in messages.read_keys(connection, others).values():
+    for key in messages.message_keys(connection, others).values():
         yield from _field("Same id", key)
     yield ""
     yield escape_text(row.content)

@@ -30,8 +30,8 @@ from ingest.config.file import Config, TrustConfig
 from ingest.daemon.dns.queue import FIRST, DnsQueue
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.workers.pool import Counts, WorkerPool, WorkerResult, WorkersStoppedError
-from ingest.model import Delivery, Derived
-from ingest.pipeline.derive import INTERNAL_ERRORS, Failure
+from ingest.model import Delivery, Derived, Failure
+from ingest.pipeline.derive import INTERNAL_ERRORS
 from ingest.trust.dns import SECONDS_PER_NAME, TOTAL_SECONDS, KeyCache, Resolver, Servers
 from ingest.trust.signatures import dkim_arc
 from ingest.trust.signatures import dns_answer as said

@@ -25,8 +25,8 @@ from types import TracebackType
 from typing import BinaryIO
 
 from ingest.config.file import Config
-from ingest.model import Delivery, Derived
-from ingest.pipeline.derive import Failure, derive_or_fail
+from ingest.model import Delivery, Derived, Failure
+from ingest.pipeline.derive import derive_or_fail
 
 FRAME = struct.Struct("!Q")
 READY = b""

@@ -23,8 +23,7 @@ from ingest.config.file import Config
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.workers.main import MEMORY_STATUS
 from ingest.daemon.workers.process import PROGRAM, ChildEndedError, WorkerLimits, WorkerProcess
-from ingest.model import Delivery, Derived
-from ingest.pipeline.derive import Failure
+from ingest.model import Delivery, Derived, Failure
 from ingest.store.inbox.queue import TRIES
 
 TIMED_OUT = "parse-failed: timeout"

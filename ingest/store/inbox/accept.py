@@ -20,8 +20,8 @@ from ingest.mail.defect import Defect
 from ingest.model import REPLAY, Delivery, arrival
 from ingest.store import schema
 from ingest.store.inbox import codec as raw_form
+from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.sql import allocate, chunks, is_any, look_up_by_keys, try_insert_rows
-from ingest.store.write.authentication import read_keys
 from ingest.trust.signatures.dns_answer import Keys, TemporaryFailure, keys_of
 
 # The columns that `delivery_of` reads, and the mail's id.

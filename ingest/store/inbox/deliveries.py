@@ -11,8 +11,8 @@ from ingest.model import Delivery
 from ingest.store import schema
 from ingest.store.inbox import codec as raw_form
 from ingest.store.inbox.accept import delivery_of
+from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.sql import chunks, insert_rows, is_any
-from ingest.store.write.authentication import read_keys
 from ingest.trust.signatures.dns_answer import Keys
 
 

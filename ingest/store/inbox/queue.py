@@ -34,9 +34,9 @@ from ingest.store import schema
 from ingest.store.inbox.accept import AcceptState, accept_mails, split_flaws, split_route
 from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.inbox.deliveries import unpack_delivery
+from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.inbox.quarantine import QuarantinedMail, list_quarantine, move_to_quarantine
 from ingest.store.sql import chunks, insert_new, insert_rows
-from ingest.store.write.authentication import read_keys
 
 TRIES = 3
 _TOGETHER = " (suspects)"

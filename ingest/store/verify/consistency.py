@@ -24,10 +24,11 @@ from sqlalchemy import (
 from ingest.frozen import frozen
 from ingest.series.facts import Facts, bucket, key_of, load_facts
 from ingest.store import schema
+from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.read import messages
+from ingest.store.read.authentication import read_stored_authentication
 from ingest.store.verify import snapshot
 from ingest.store.verify.thread_nodes import ThreadNodes
-from ingest.store.write.authentication import read_keys, read_stored_authentication
 from ingest.store.write.copies import Copy, group_copies
 
 _BATCH = 2_000
@@ -68,7 +69,7 @@ def _dangling(
     )
     rows = connection.execute(query).all()
     of_message = [row.message_id for row in rows] if "message_id" in table.c else []
-    names = messages.read_keys(connection, of_message)
+    names = messages.message_keys(connection, of_message)
     # A row that is missing is one fault, however many rows refer to it.
     by_target: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for row in rows:
@@ -188,7 +189,7 @@ def check_postings(connection: Connection) -> Iterator[ConsistencyFault]:
         .where(or_(copy.message_id.is_(None), copy.message_id != posting.message_id))
     )
     rows = connection.execute(query).all()
-    names = messages.read_keys(connection, {row.message_id for row in rows})
+    names = messages.message_keys(connection, {row.message_id for row in rows})
     for row in rows:
         name = names.get(row.message_id, f"mail {row.mail_id}")
         yield ConsistencyFault(
@@ -201,7 +202,7 @@ def check_postings(connection: Connection) -> Iterator[ConsistencyFault]:
             .having(func.count() != func.max(table.c.position) + 1)
         )
         gaps = connection.execute(counted).scalars().all()
-        for name in messages.read_keys(connection, gaps).values():
+        for name in messages.message_keys(connection, gaps).values():
             yield ConsistencyFault("message", name, f"{table.name} is missing in between")
 
 

@@ -29,8 +29,8 @@ from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.engine import StoreError
 from ingest.store.inbox import codec as raw_form
+from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.sql import chunks
-from ingest.store.write.authentication import read_keys
 from ingest.trust.signatures.dns_answer import Keys
 
 
