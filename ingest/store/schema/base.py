@@ -1,0 +1,37 @@
+"""Define what the tables share: the metadata, the type of row numbers, and partial indexes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Index,
+    Integer,
+    MetaData,
+)
+
+
+def partial_index(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]) -> None:
+    """An index of the rows alone for which `where` holds."""
+    Index(name, *columns, postgresql_where=where, sqlite_where=where)
+
+
+metadata = MetaData(
+    naming_convention={
+        "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+        "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+        "ck": "ck_%(table_name)s_%(constraint_name)s",
+        "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+        "pk": "pk_%(table_name)s",
+    }
+)
+
+# SQLite numbers rows by itself only in a column declared INTEGER PRIMARY KEY.
+Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+def storable(text: str) -> str:
+    """`text` without NUL and lone surrogates, whatever others have put into it."""
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()
