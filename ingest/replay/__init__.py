@@ -1,0 +1,1 @@
+"""Replay archives into the store, in several processes."""

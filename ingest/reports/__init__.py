@@ -1,0 +1,1 @@
+"""Reports on a store: export, audit, check, quality of series."""

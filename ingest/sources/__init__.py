@@ -1,0 +1,1 @@
+"""Readers of archives: mbox, Maildir, public-inbox, `.eml`; imports no database."""

@@ -1,1 +1,1 @@
-"""The only room that opens transactions: schema, migrations, the write path, the read path."""
+"""The database: the only package that builds SQL."""

@@ -20,8 +20,8 @@ from sqlalchemy import Connection, select, text
 from ingest.model import Derived
 from ingest.series.facts import bucket, digest63
 from ingest.store import schema
+from ingest.store.reachable import find_reachable
 from ingest.store.sql import chunks, is_any
-from ingest.store.write.reachable import find_reachable
 
 STRIPES = 128
 

@@ -1,0 +1,1 @@
+"""`ingest pipe` and its LMTP client; standard library only."""

@@ -1,0 +1,1 @@
+"""The API's endpoints: each function handles one method of one path."""

@@ -1,0 +1,1 @@
+"""Resolve the keys of signatures before mail is derived, in turns."""

@@ -1,0 +1,1 @@
+"""What the daemon reports: its log, metrics, health and systemd's notifications."""

@@ -1,0 +1,1 @@
+"""Child processes that parse untrusted mail under limits and may be killed."""

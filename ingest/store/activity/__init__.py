@@ -1,0 +1,1 @@
+"""What people and programs say of the records: accounts, overrides, checks, events."""

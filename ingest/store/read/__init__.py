@@ -1,0 +1,1 @@
+"""The read path: one way to read each kind of row."""

@@ -1,0 +1,1 @@
+"""Compare the store with what it should hold."""

@@ -1,0 +1,1 @@
+"""The write path: what was derived becomes rows."""

@@ -20,8 +20,8 @@ from ingest.model import Derived
 from ingest.series.arrange import Arrangement, Place, arrange
 from ingest.series.facts import BUCKET_GAP, Facts, bucket, load_facts
 from ingest.store import schema
+from ingest.store.reachable import find_reachable
 from ingest.store.sql import chunks, is_any
-from ingest.store.write.reachable import find_reachable
 from ingest.store.write.threads import DisjointSets
 
 # Sets that are loaded and arranged in one step where all of them are.

@@ -24,9 +24,9 @@ from ingest.series.draft import Rule
 from ingest.series.facts import MessageKind
 from ingest.series.supersede import patch_traces
 from ingest.store import schema
+from ingest.store.reachable import find_reachable, read_unthreaded
 from ingest.store.sql import chunks, insert_new_pairs, insert_rows, is_any
 from ingest.store.write.arrange import Arranged, Node
-from ingest.store.write.reachable import find_reachable, read_unthreaded
 from ingest.store.write.threads import LinkedThreads
 
 

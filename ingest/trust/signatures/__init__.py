@@ -1,0 +1,1 @@
+"""DKIM, ARC and developer signatures: read, verified, and put into verdicts."""
