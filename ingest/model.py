@@ -54,7 +54,8 @@ def arrival(source: str, accepted: datetime) -> datetime | None:
 @frozen
 class Dependency:
     """What a message says it builds on. `kind`: base-commit, patch-id, change-id, message or
-    url; `target`: the commit, id, Message-ID or URL."""
+    url; `target`: the commit, id, Message-ID or URL.
+    """
 
     kind: str
     target: str

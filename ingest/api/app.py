@@ -62,7 +62,8 @@ def make_app(
     seconds: float = STATEMENT_TIMEOUT,
 ) -> ASGIApp:
     """The application. `configured`: the configuration as it is now; `seconds`: the limit of a
-    query."""
+    query.
+    """
     _bound_writes(engine, seconds)
     settings = configured().api or ApiConfig()
     app = Starlette(
@@ -150,14 +151,16 @@ class _Part(_Form):
 
 class _MessageId(_Part):
     """A Message-ID without its brackets. Our own URLs quote a slash in it; Patchwork's do not,
-    and people keep such URLs. Nothing is resolved: `..` is a part of the id."""
+    and people keep such URLs. Nothing is resolved: `..` is a part of the id.
+    """
 
     regex = ".+"
 
 
 class _RowNumber(Convertor[int]):
     """A row's number. Longer ones than any row has are no path, and are not converted: Python
-    refuses thousands of digits."""
+    refuses thousands of digits.
+    """
 
     regex = "[0-9]{1,30}"
 

@@ -24,7 +24,8 @@ from ingest.store.reader import Reading
 @dataclass(frozen=True, slots=True)
 class Context:
     """`engine`: for what writes. `config`: asked for at each request, since a daemon may read it
-    anew. Shared by the threads of the API: frozen, and an engine may be."""
+    anew. Shared by the threads of the API: frozen, and an engine may be.
+    """
 
     engine: Engine
     configured: Callable[[], Config]
@@ -80,7 +81,8 @@ class ApiRequest:
 
     def known(self, connection: Connection) -> Account:
         """Who asks for what needs a token. Raises `ApiError` for nobody: 403 and not 401, as
-        Patchwork does, which offers no challenge."""
+        Patchwork does, which offers no challenge.
+        """
         account = self.account(connection)
         if account is None:
             raise ApiError(403, {"detail": "Authentication credentials were not provided."})
@@ -88,7 +90,8 @@ class ApiRequest:
 
     def may_see_people(self, connection: Connection) -> None:
         """Raises `ApiError` for who may not list people and users: their addresses would be
-        collected."""
+        collected.
+        """
         if not self.settings.public_people:
             self.known(connection)
 
@@ -104,7 +107,8 @@ def parse_request(request: Request) -> ApiRequest:
 
 def _token(header: str) -> str:
     """`Token T`, or `Basic` with the token as password, for clients that are configured with a
-    name and a password."""
+    name and a password.
+    """
     scheme, _, rest = header.strip().partition(" ")
     match scheme.lower():
         case "token" | "bearer":

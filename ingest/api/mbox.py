@@ -37,7 +37,8 @@ _SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
 
 def patch_mbox(connection: Connection, rows: Iterable[MessageRow]) -> Iterator[str]:
     """One mail a patch, in the order given, as an mbox in UTF-8. The queries are as many for a
-    series as for a patch."""
+    series as for a patch.
+    """
     patches = list(rows)
     covers = _covers(connection, patches)
     parents = {row.id for row in patches} | set(covers.values())
@@ -116,7 +117,8 @@ def _with_trailers(content: str, given: list[Trailer]) -> str:
 
 def _address(address: Address) -> str:
     """An address with letters beyond ASCII is written as it is (RFC 6532), and only there:
-    `formataddr` would refuse it."""
+    `formataddr` would refuse it.
+    """
     name, email = _one_line(address.name), _one_line(address.email)
     if email.isascii():
         return formataddr((name, email), charset="utf-8")

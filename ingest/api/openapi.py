@@ -41,7 +41,8 @@ _ID: Schema = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 
 def describe_api(version: tuple[int, int] | None) -> Schema:
     """The document. Fields and paths that the version asked for has not are in it all the same
-    where clients may meet them without it; records list what every version has as required."""
+    where clients may meet them without it; records list what every version has as required.
+    """
     prefix = f"/api/{version[0]}.{version[1]}" if version in VERSIONS and version else "/api"
     return {
         "openapi": "3.1.0",

@@ -32,7 +32,8 @@ class Prefetched:
 
 def prefetch(connection: Connection, rows: Sequence[MessageRow], *, dated: bool) -> Prefetched:
     """`dated`: give mail without a usable date the time at which it came. Clients take no null
-    there; records that are compared do."""
+    there; records that are compared do.
+    """
     patches = [row.id for row in rows if row.outcome == "patch"]
     others = related_patches(connection, patches)
     named = read_summaries(connection, {one for some in others.values() for one in some})

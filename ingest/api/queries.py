@@ -223,7 +223,8 @@ def dated(asked: QueryParams, column: Any) -> list[Condition]:
 
 def _with_message(table: FromClause, own: Any, asked: QueryParams, page: Page) -> FromClause:
     """The table, joined with its messages where something of these is asked for: far pages of
-    a plain list would look up each message that they skip."""
+    a plain list would look up each message that they skip.
+    """
     needed = page.field in ("date", "submitter") or any(
         asked.all(name) for name in ("submitter", "msgid", "since", "before")
     )

@@ -49,7 +49,8 @@ _SINCE: dict[str, dict[str, tuple[int, int]]] = {
 
 def path_of(*parts: str) -> str:
     """Return the path that consists of these parts, with a slash at its end. Whatever a part
-    holds, it is one part: `.` and `..`, which URLs cannot have for a name, are `-`."""
+    holds, it is one part: `.` and `..`, which URLs cannot have for a name, are `-`.
+    """
     named = ("-" if part in _DOTS else part for part in parts)
     return "/" + "".join(f"{quote(part, safe=_PLAIN)}/" for part in named)
 
@@ -71,7 +72,8 @@ def msgid_of(name: str) -> str:
 @dataclass(frozen=True, slots=True)
 class UrlBuilder:
     """`base`: the server's URL without a slash at its end; `version` None: none was asked for,
-    which is the newest."""
+    which is the newest.
+    """
 
     base: str
     config: Config

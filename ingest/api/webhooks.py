@@ -245,7 +245,8 @@ def _post(
 
 async def _send(url: str, body: bytes, secret: bytes) -> int:
     """Redirects are not followed: what is signed is for who is configured. No proxy of the
-    environment is used, and the answer's body is not read."""
+    environment is used, and the answer's body is not read.
+    """
     headers = {"Content-Type": "application/json", SIGNATURE: sign(body, secret)}
     # The certificates that the system trusts, among them those of the site itself.
     trusted = ssl.create_default_context()

@@ -15,7 +15,8 @@ from ingest.store.verify import consistency
 
 def lookup_message(connection: Connection, name: str) -> MessageRow:
     """The message of that Message-ID. Where several mails share it, the one that it belongs
-    to; the others are named by what `ingest show` says of them."""
+    to; the others are named by what `ingest show` says of them.
+    """
     for row in messages.read_messages(connection, messages.find_message(connection, name)):
         return row
     raise click.ClickException(f"no message {name} in the store")

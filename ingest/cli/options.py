@@ -91,7 +91,8 @@ class CommandSettings:
 
     def open(self, *, create: bool = False, migrate: bool = False) -> Engine:
         """The store, as `open_store` has it. Raises `StoreError`, which says where a store was
-        looked for and how to name another."""
+        looked for and how to name another.
+        """
         try:
             return open_store(self.url, create=create, migrate=migrate)
         except NoStoreError as error:
@@ -103,7 +104,8 @@ class CommandSettings:
 
 def filed_under(config: Config, names: Iterable[str]) -> tuple[str, ...]:
     """The ids of the lists that mail is filed under: of those configured by id or link name, or
-    the id of a list that is new. Raises `UsageError` for a name of several."""
+    the id of a list that is new. Raises `UsageError` for a name of several.
+    """
     ids: list[str] = []
     for name in names:
         known = config.called(name) or (name,)
@@ -115,7 +117,8 @@ def filed_under(config: Config, names: Iterable[str]) -> tuple[str, ...]:
 
 def _url_in(path: Path) -> str | None:
     """The URL in the file that systemd hands over with LoadCredential=database:FILE, which keeps
-    a password out of the configuration and out of the environment."""
+    a password out of the configuration and out of the environment.
+    """
     if not path.exists():
         return None
     try:
@@ -132,7 +135,8 @@ def _url_in(path: Path) -> str | None:
 
 def asker(trust: TrustConfig) -> DnsLookup:
     """What asks DNS for keys, as the configuration says. Raises `ConfigError` where nobody can
-    be asked."""
+    be asked.
+    """
     from ingest.trust.dns import Resolver, Servers
 
     try:

@@ -34,7 +34,8 @@ class UnixAddress:
 @dataclass(frozen=True, slots=True)
 class InetAddress:
     """Where a TCP socket is bound; IPv6 without brackets, which it has as text; `*` for every
-    address of the machine."""
+    address of the machine.
+    """
 
     host: str
     port: int
@@ -55,7 +56,8 @@ def parse_text(value: Any) -> str:
 
 def parse_list_id(value: Any) -> str:
     """In lower case, as ids are compared. The store joins them with commas, and has `*` for the
-    lists that a mail names itself; RFC 2919 3 allows neither here, nor white space."""
+    lists that a mail names itself; RFC 2919 3 allows neither here, nor white space.
+    """
     name = parse_text(value).lower()
     if name in ("", "*") or any(letter in ",<>" or letter.isspace() for letter in name):
         raise InvalidValue(

@@ -87,7 +87,8 @@ def _no_receipt(_: AcceptResult) -> None:
 class Acceptor:
     """`start`, `take` from a loop, `stop`. `committed` is called after each commit, and
     `observe` with what became of each delivery, both in the thread that commits; neither may
-    raise, nor take long."""
+    raise, nor take long.
+    """
 
     def __init__(
         self,
@@ -101,7 +102,8 @@ class Acceptor:
     ) -> None:
         """`engine`: for PostgreSQL one of its own, whose transactions are flushed, whatever the
         server's default is; for SQLite the one that others write with, to take turns.
-        `patience`: seconds that a sender waits for its verdict, and a transaction for locks."""
+        `patience`: seconds that a sender waits for its verdict, and a transaction for locks.
+        """
         self.trouble: str | None = None  # why the database takes nothing, while it does not
         self._engine = engine
         self._room = room or Capacity()
@@ -150,7 +152,8 @@ class Acceptor:
 
     def alive(self, since: float) -> bool:
         """Whether the thread has got on, or was idle and able, after `since`
-        (`time.monotonic`). A database that is away is no fault of the thread's."""
+        (`time.monotonic`). A database that is away is no fault of the thread's.
+        """
         return self._thread.is_alive() and self._beat >= since
 
     def stop(self, timeout: float) -> bool:
@@ -272,7 +275,8 @@ class Acceptor:
 
     def _try(self) -> None:
         """While nothing comes: whether the database takes something again. A write, since a
-        full disk can be read."""
+        full disk can be read.
+        """
         try:
             with write_transaction(self._engine, wait=self._patience) as connection:
                 for statement in _PROBE:
@@ -317,7 +321,8 @@ def _receipt(one: _Waiting, verdict: Decision) -> AcceptResult:
 
 def _delivery(one: _Waiting) -> Delivery | None:
     """The delivery, None where its bytes are not there any more: the disk does not give them
-    back, or the body was closed since nobody waits for it."""
+    back, or the body was closed since nobody waits for it.
+    """
     try:
         raw = one.body.read()
     except (MemoryError, OSError, ValueError):  # ValueError: a closed file's
@@ -340,13 +345,15 @@ def _delivery(one: _Waiting) -> Delivery | None:
 
 def _flaws(raw: bytes) -> tuple[Defect, ...]:
     """What only its way here makes a flaw: in an archive, LF alone ends every line. Others than
-    us may take such an LF for the end of a line, or of the mail, and this one for two."""
+    us may take such an LF for the end of a line, or of the mail, and this one for two.
+    """
     return (Defect.BARE_LF,) if raw.count(b"\n") > raw.count(b"\r\n") else ()
 
 
 def _flush_commits(connection: object, _record: object) -> None:
     """A commit must be on disk before the sender hears 250, also where a server, for other
-    programs, has `synchronous_commit` off. Stronger settings stand."""
+    programs, has `synchronous_commit` off. Stronger settings stand.
+    """
     with connection.cursor() as cursor:  # type: ignore[attr-defined]
         cursor.execute(
             "SELECT set_config('synchronous_commit', 'local', false)"

@@ -89,14 +89,16 @@ class ServeSettings:
 
 def serve(settings: ServeSettings) -> int:
     """Run until told to stop. Returns the exit status. Raises `StoreError`, `ConfigError` and
-    `ListenError` where it cannot start."""
+    `ListenError` where it cannot start.
+    """
     threading.excepthook = _thread_ended
     return asyncio.run(_Daemon(settings).run())
 
 
 def _thread_ended(ended: threading.ExceptHookArgs) -> None:
     """A defect of ours has ended a thread. Into the log, where Python would write beside it; what
-    the daemon cannot do without, `_watch` misses within a second."""
+    the daemon cannot do without, `_watch` misses within a second.
+    """
     assert ended.exc_value is not None
     LOG.critical(
         "thread-ended",
@@ -193,7 +195,8 @@ class _Daemon:
 
     def _make_api(self) -> ApiServer | None:
         """Where `[api]` is configured. In PostgreSQL its connections are its own: what is asked
-        there has a limit of time, and waits for nobody who derives."""
+        there has a limit of time, and waits for nobody who derives.
+        """
         if self._config.api is None:
             return None
         from ingest.api.server import ApiServer

@@ -145,7 +145,8 @@ class Deriver:
     def stop(self, timeout: float) -> bool:
         """Finish what is in hand, within that many seconds, give the rest back, and end the
         workers, which may take `LAST_WAIT` more. Whether all was finished or given back; else
-        leases will free it."""
+        leases will free it.
+        """
         self._stop_at = time.monotonic() + timeout
         self._halt.set()
         self._bell.set()
@@ -159,7 +160,8 @@ class Deriver:
 
     def alive(self, since: float) -> bool:
         """Whether it has got on, or was idle and able, after `since` (`time.monotonic`). Never
-        again once its thread, or one of its workers', has ended."""
+        again once its thread, or one of its workers', has ended.
+        """
         return self._thread.is_alive() and self._workers.alive and self._beat >= since
 
     # --- the thread ---

@@ -35,7 +35,8 @@ class Listeners:
 
     async def open(self, config: Config, environ: Mapping[str, str]) -> None:
         """Listen everywhere. Where systemd hands over sockets for a protocol, they replace the
-        addresses that are configured for it."""
+        addresses that are configured for it.
+        """
         serving = config.serve
         handed = _handed(environ)
         tls = tls_context(config)
@@ -62,7 +63,8 @@ class Listeners:
 
     def reload(self, config: Config) -> None:
         """Take other networks, bounds, names and certificates, for the sessions to come.
-        Raises `ListenError`, and then nothing has changed."""
+        Raises `ListenError`, and then nothing has changed.
+        """
         tls = tls_context(config)
         made = [
             (
@@ -129,7 +131,8 @@ _RESERVE = 128
 
 def _affordable(wanted: int, *, listeners: int) -> int:
     """How many connections each listener may have: two descriptors for each, since a large mail
-    has a file. Where more are wanted, the limit is raised as far as the system lets us."""
+    has a file. Where more are wanted, the limit is raised as far as the system lets us.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     need = _RESERVE + 2 * wanted * max(listeners, 1)
     if soft != resource.RLIM_INFINITY and soft < need:

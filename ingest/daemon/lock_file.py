@@ -11,7 +11,8 @@ from ingest.store.engine import StoreError, parse_url
 
 def lock_store(url: str) -> int | None:
     """Hold the store at `url` until the descriptor that is returned is closed, or this process
-    ends. None for PostgreSQL, which daemons share. Raises `StoreError` where another has it."""
+    ends. None for PostgreSQL, which daemons share. Raises `StoreError` where another has it.
+    """
     path = _lock_file(url)
     if path is None or not path.parent.is_dir():
         return None  # `open_store` says what is wrong

@@ -42,7 +42,8 @@ class DatabaseFailure(Enum):
 @dataclass(slots=True)
 class RecordResult:
     """What became of a batch. `refused`: with the reason; `left`: nothing was done, `outage`
-    says why."""
+    says why.
+    """
 
     done: list[Item] = field(default_factory=list)
     changed: list[Claim] = field(default_factory=list)

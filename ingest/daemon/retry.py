@@ -37,7 +37,8 @@ def retry_mails(
     engine: Engine, config: Config, workers: WorkerPool, mail_ids: Sequence[int]
 ) -> Iterator[RetryResult]:
     """Derive these again, each once. Raises `StoreError` where the database is lost; what was
-    handed on before stands."""
+    handed on before stands.
+    """
     with engine.connect() as connection:
         todo = list_quarantine(connection, mail_ids)
     while todo:

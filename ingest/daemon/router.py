@@ -12,7 +12,8 @@ from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, Mai
 
 class Router:
     """An `envelope.Gate`. `config` is asked anew for each recipient, so that it may be
-    reloaded."""
+    reloaded.
+    """
 
     def __init__(self, config: Callable[[], Config], acceptor: Acceptor) -> None:
         self._config = config
@@ -27,7 +28,8 @@ class Router:
 
     async def deliver(self, envelope: Envelope, body: MailBody) -> Sequence[Decision]:
         """One mail, for all its recipients at once: it is stored once, and filed under every
-        list that they name."""
+        list that they name.
+        """
         verdict = await self._acceptor.take(envelope, self._lists(envelope.recipients), body)
         return [verdict] * len(envelope.recipients)
 

@@ -40,7 +40,8 @@ _MBOX_FIELD = re.compile(r">?From (?![ \t]*:)")
 
 class HeaderBlock(NamedTuple):
     """Fields in the order of the mail, the same by name (lower case; values in the mail's
-    order), the offset where the body begins, and the flaws."""
+    order), the offset where the body begins, and the flaws.
+    """
 
     fields: tuple[tuple[str, str], ...]
     named: Mapping[str, Sequence[str]]

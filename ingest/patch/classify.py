@@ -63,7 +63,8 @@ class _Found:
 
 def classify(message: Message, sender: Address, *, list_names: Collection[str] = ()) -> Submission:
     """Decide what a message is. `sender`: the submitter, as `trust.person` found them;
-    `list_names`: link names of its lists, which its subject's prefixes leave out."""
+    `list_names`: link names of its lists, which its subject's prefixes leave out.
+    """
     submission = _classify(message, sender, list_names)
     capped = []
     if len(submission.trailers) >= MAX_TRAILERS:

@@ -22,7 +22,8 @@ class Identity(NamedTuple):
 
 def identify(diff: str, *, regular: bool) -> Identity:
     """Both of `diff`. Of a regular one (`Split.regular` says what that is) they are made from
-    one look at its pieces, with the same results at half the cost."""
+    one look at its pieces, with the same results at half the cost.
+    """
     found = _of_regular(diff) if regular else None
     return found or Identity(patchwork_hash(diff), patch_id(diff))
 
@@ -35,7 +36,8 @@ _COUNTS = re.compile(r"[0-9]+(?:,([0-9]+))? \+[0-9]+(?:,([0-9]+))? @@")
 
 def _of_regular(diff: str) -> Identity | None:
     """None where a line must be looked at by itself: one with CR or NUL, a name that is none,
-    and a line of a hunk that reads like a name."""
+    and a line of a hunk that reads like a name.
+    """
     if "\r" in diff or "\0" in diff:
         return None
     hashed: list[str] = []  # lines, by Patchwork's rule

@@ -47,7 +47,8 @@ class ClassificationReason(StrEnum):
 @frozen(kw_only=True)
 class _Common:
     """`content`: the commentary, without signature; `author`: only where the body names one
-    other than the mail's sender."""
+    other than the mail's sender.
+    """
 
     reason: ClassificationReason
     subject: Subject

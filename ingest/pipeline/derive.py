@@ -124,7 +124,8 @@ def derive_or_fail(delivery: Delivery, config: Config) -> Derived | Failure:
 
 def failure_reason(stage: str, error: Exception) -> str:
     """A stable name and what was said, on one line of ASCII: what an error quotes of the mail
-    may be nothing that a database takes."""
+    may be nothing that a database takes.
+    """
     said = " ".join(str(error).split()).encode("unicode_escape").decode("ascii")
     return f"{stage}: {type(error).__name__}: {said}".rstrip(": ")[:500]
 
@@ -276,7 +277,8 @@ _COUNTING = re.compile(r".*v[0-9]+(?:\.[0-9]+)?|.*[0-9]/[0-9]+|[0-9]+ of [0-9]+|
 
 def _tag(prefixes: tuple[str, ...]) -> str:
     """The prefixes that say what a posting is for (`rfc net-next`, `autosel 6.12`): without
-    numbers, versions and RESEND."""
+    numbers, versions and RESEND.
+    """
     said = (word.lower()[:64] for word in prefixes)
     return " ".join(word for word in said if not _COUNTING.fullmatch(word))
 
@@ -327,7 +329,8 @@ _SPACE = bytes(code for code in range(0x80) if chr(code).isspace())
 
 def _without_space(text: str) -> bytes:
     """`text` without white space. That of other scripts needs a look at each word, which costs
-    three times as much."""
+    three times as much.
+    """
     if text.isascii():
         return text.encode().translate(None, _SPACE)
     return "".join(text.split()).encode("utf-8", "surrogatepass")
@@ -341,7 +344,8 @@ def _without_footer(content: str) -> str:
 
 def _rank(message: Message, who: Submitter, delivery: Delivery) -> str:
     """Which copy is the best, the least first: whole, its From untouched, with few defects,
-    heard early; the digest decides between equals."""
+    heard early; the digest decides between equals.
+    """
     received_at = message.received or message.date
     return "".join(
         (

@@ -34,7 +34,8 @@ def store_mail(
     now: datetime,
 ) -> StoreResult:
     """Accept mails and write their records, in the caller's transaction. None: what the store was
-    seen to have already; should it want records all the same, they are derived here."""
+    seen to have already; should it want records all the same, they are derived here.
+    """
     from ingest.store.inbox.accept import accept_mails
 
     made = {delivery.sha256: (delivery, outcome) for delivery, outcome in mails}
@@ -92,7 +93,8 @@ def store_again(
     config: Config,
 ) -> StoreResult:
     """Write the records of stored mails (mail id, as it was read, what was derived from that), in
-    the caller's transaction. What a delivery has added since it was read is taken in."""
+    the caller's transaction. What a delivery has added since it was read is taken in.
+    """
     from ingest.store.inbox.accept import as_stored
 
     now = as_stored(connection, {mail_id: read for mail_id, read, _ in mails})

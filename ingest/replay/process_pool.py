@@ -166,7 +166,8 @@ def _run(step: Step[T, R], batch: T) -> R:
 @contextmanager
 def _uncollected() -> Iterator[None]:
     """Without the collector of cycles, which would look at every object of the batch again and
-    again, a fifth of the time, and find that all are in use."""
+    again, a fifth of the time, and find that all are in use.
+    """
     enabled = gc.isenabled()
     gc.disable()
     try:

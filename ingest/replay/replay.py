@@ -58,7 +58,8 @@ DnsLookup = Callable[[Iterable[str]], Mapping[str, Answer]]
 @dataclass(frozen=True, slots=True)
 class Summary:
     """What came of it: mails read, new in the store, known there already, and set aside; and
-    the entries that were left out since they are no mail, each with its place and the reason."""
+    the entries that were left out since they are no mail, each with its place and the reason.
+    """
 
     read: int = 0
     new: int = 0
@@ -137,7 +138,8 @@ def replay(
 
 class _Mails(NamedTuple):
     """A batch. `keys`: of each item's signatures, None where nobody asked. `reached`: the position
-    up to which all that came before it is stored."""
+    up to which all that came before it is stored.
+    """
 
     items: Portion
     route: tuple[str, ...]
@@ -258,7 +260,8 @@ def _delivery(item: RawMail | Deletion, route: tuple[str, ...], keys: Keys | Non
 
 def _batches(items: Iterable[Item], count: int, size: int) -> Iterator[list[Item]]:
     """Lists of that many, or of less where they have that many octets. What was handed on before
-    an error comes before the error."""
+    an error comes before the error.
+    """
     batch: list[Item] = []
     octets = 0
     try:

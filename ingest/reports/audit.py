@@ -157,7 +157,8 @@ class _Audit:
 
     def _mail(self, delivery: Delivery, mail: StoredMail) -> Derived | None:
         """Compare the mail's own row. Returns what its other rows are to be compared with, None
-        where it has none to be: it waits, or was compared before."""
+        where it has none to be: it waits, or was compared before.
+        """
         known = mail.mail_id in self._mail_ids
         self._mail_ids.add(mail.mail_id)
         derived = self._derive(_as_stored(delivery, mail))
@@ -181,7 +182,8 @@ class _Audit:
 
     def _lacking(self, absent: Sequence[tuple[Delivery, Derived | None]]) -> dict[int, Derived]:
         """Say which mails the store has not. Returns those whose other rows it has, all the
-        same, by the id that those give them."""
+        same, by the id that those give them.
+        """
         msgids = {one.facts.msgid for _, one in absent if one is not None}
         holders = snapshot.id_holders(self._connection, msgids)
         derived: dict[int, Derived] = {}
@@ -218,7 +220,8 @@ def _without_keyrings(config: Config) -> Config:
 
 def _as_stored(delivery: Delivery, mail: StoredMail) -> Delivery:
     """The delivery with what others have added to the mail since: they add up. What DNS said when
-    it came nobody can say again, and is taken as it is."""
+    it came nobody can say again, and is taken as it is.
+    """
     return replace(
         delivery,
         route=tuple(sorted({*delivery.route, *mail.route})),

@@ -37,7 +37,8 @@ class CheckReport:
 
 def check_store(engine: Engine, config: Config, *, raw: bool | None = None) -> CheckReport:
     """Look at everything. `check_raw`: whether to read the bytes of all mail; None: where there is
-    not too much of it. Raises `StoreError` where a damaged value keeps rows from being read."""
+    not too much of it. Raises `StoreError` where a damaged value keeps rows from being read.
+    """
     with snapshot.open_snapshot(engine) as connection:
         faults = set(consistency.check_integrity(connection))
         snapshot.refuse_unreadable(connection)

@@ -25,7 +25,8 @@ from ingest.store.read.series import SeriesRow, read_members, series_where
 
 def export_records(connection: Connection, *, everything: bool = False) -> Iterator[str]:
     """The lines, each with its newline, in order of type: comment, cover, list, message,
-    patch, series. With `everything` those of what people said follow: check, choice."""
+    patch, series. With `everything` those of what people said follow: check, choice.
+    """
     for one in _objects(connection):
         yield json.dumps(one, ensure_ascii=False, sort_keys=True) + "\n"
     for one in export_overrides(connection) if everything else ():

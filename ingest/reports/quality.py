@@ -53,7 +53,8 @@ class Doubtful:
 @dataclass(frozen=True, slots=True)
 class Quality:
     """`rules`: how many messages each rule placed; `linked`: series of a version over 1 with
-    the revision before them known, of `later` such series."""
+    the revision before them known, of `later` such series.
+    """
 
     total: int
     complete: int

@@ -190,7 +190,8 @@ def _series(draft: SeriesDraft) -> Series:
 
 def _name(draft: SeriesDraft) -> str:
     """Patchwork's: a cover's title, else the first patch's name with its prefixes. A mail that
-    is a cover only by its place may have no title of its own."""
+    is a cover only by its place may have no title of its own.
+    """
     if draft.cover is not None and (draft.cover.title or draft.cover.piece):
         return draft.cover.title
     return draft.pieces[min(draft.pieces)].name if draft.pieces else ""

@@ -242,7 +242,8 @@ def version_of(facts: Facts) -> Version:
 
 def may_be_cover(facts: Facts, sender: str) -> bool:
     """An unnumbered mail that is no patch and does not say Re:, by the sender of what answers
-    it. It may stand in an older thread: a new version of what has no numbers."""
+    it. It may stand in an older thread: a new version of what has no numbers.
+    """
     return (
         facts.kind in (MessageKind.OTHER, MessageKind.REPLY)
         and not facts.reply
@@ -257,6 +258,7 @@ def is_resend(facts: Facts) -> bool:
 
 def branches_of(tag: str) -> frozenset[str]:
     """The branches that prefixes name: `6.12` of `autosel 6.12`, `6.18-6.12`; `v5.10.y` is the
-    same as `5.10`."""
+    same as `5.10`.
+    """
     named = (word for word in tag.split() if _BRANCH.fullmatch(word))
     return frozenset(word.removeprefix("v").removesuffix(".y") for word in named)

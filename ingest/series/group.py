@@ -120,7 +120,8 @@ def _home(
     top: str,
 ) -> str:
     """What a new draft hangs below: a mail of its sender's own that may be its cover, else the
-    series above, else the thread's top, else '' (nothing: unthreaded)."""
+    series above, else the thread's top, else '' (nothing: unthreaded).
+    """
     parent = links.parent[facts.key]
     if parent is None:
         return links.unseen.get(facts.key, "")

@@ -102,7 +102,8 @@ def _join_versions(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
 
 def _gather_resent(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     """A series sent again into its old thread, where the old one had lost a patch: the resent
-    one took that gap, and goes to those that were sent with it."""
+    one took that gap, and goes to those that were sent with it.
+    """
     done: set[SeriesDraft] = set()
     for draft in drafts:
         host = draft.parent_series.live if draft.parent_series is not None else None
@@ -131,7 +132,8 @@ def _age(draft: SeriesDraft, piece: Facts) -> timedelta:
 
 def _without_version(host: SeriesDraft, guest: SeriesDraft) -> str | None:
     """The cover says v3 and its patches nothing, or the other way round; or the second half of
-    a series lacks the version. Only what is torn is joined, on one day and in one place."""
+    a series lacks the version. Only what is torn is joined, on one day and in one place.
+    """
     whole = (host.complete and host.cover is not None) or (
         guest.complete and guest.cover is not None
     )
@@ -258,7 +260,8 @@ def _find_covers(
 
 def _as_cover(candidate: Facts, draft: SeriesDraft, lone: SeriesDraft | None) -> Rule | None:
     """Whether the mail that a draft answers is its cover. `lone`: the draft that holds that
-    mail and nothing else."""
+    mail and nothing else.
+    """
     if may_be_cover(candidate, draft.sender):
         return Rule.COVER_UNNUMBERED if _says_same_version(candidate, draft) else None
     if lone is None or candidate.sender != draft.sender:
@@ -289,7 +292,8 @@ def _mark_partial(drafts: list[SeriesDraft], above: Mapping[str, str | None]) ->
     """One patch resent as `v2 3/7` in reply to the old one replaces it, and is no series of
     seven of which six are missing. So is a lone one that answers any patch of its sender's
     series (`[v2,1/4]` below `1/3`), and so are insertions (`v10.1 1.1/15`, `16/15`) that the
-    series itself did not take."""
+    series itself did not take.
+    """
     place: dict[str, tuple[SeriesDraft, int | None]] = {
         piece.key: (draft, number)
         for draft in drafts

@@ -41,7 +41,8 @@ class Posting:
     """A series as linking sees it. `titles` and `hashes`: of its patches; `messages`: all its
     Message-IDs; `linked`: ids that its text calls earlier; `answered`: ids that it was sent
     below; `retitled`: it has its title from what it answers (`Re: …`); `branches`: what it is
-    for: revisions for 6.1 and for 6.6 are not revisions of each other."""
+    for: revisions for 6.1 and for 6.6 are not revisions of each other.
+    """
 
     key: str
     sender: str
@@ -106,7 +107,8 @@ def make_posting(
 
 def traces(one: Posting) -> frozenset[int]:
     """What a series shares with its revisions, as 63-bit numbers: two series may be revisions
-    of each other only if they share one."""
+    of each other only if they share one.
+    """
     said = [f"c {change_id}" for change_id in one.change_ids]
     said += [f"m {msgid}" for msgid in (*one.messages, *one.linked, *one.answered)]
     said += [f"h {hash_}" for hash_ in one.hashes]
@@ -117,7 +119,8 @@ def traces(one: Posting) -> frozenset[int]:
 
 def _telling_words(title: str) -> list[str]:
     """The three longest words behind the first, which names the area: titles that are alike
-    share one of these, and few others by the same sender do."""
+    share one of these, and few others by the same sender do.
+    """
     words = set(title.split()[1:])
     return sorted(words, key=lambda word: (-len(word), word))[:3]
 
@@ -161,7 +164,8 @@ def find_predecessor(one: Posting, candidates: Iterable[Posting]) -> RevisionLin
 
 def same_changes(patches: Sequence[Facts], others: Sequence[Facts]) -> list[tuple[str, str]]:
     """Pairs of message keys, of two neighbouring revisions, that are the same change: the same
-    diff, else the same title. Each patch is in one pair at most."""
+    diff, else the same title. Each patch is in one pair at most.
+    """
     pairs: list[tuple[str, str]] = []
     paired: set[str] = set()
     for sign in (_diff_sign, _title_sign):
@@ -243,7 +247,8 @@ def _enough(
     one: Posting, other: Posting, evidence: tuple[tuple[RevisionEvidence, str], ...]
 ) -> bool:
     """Whether the evidence carries. By the same sender a title does; people take each other's
-    series over, but then more than one thing must say so."""
+    series over, but then more than one thing must say so.
+    """
     signs = {sign for sign, _ in evidence}
     if RevisionEvidence.CHANGE_ID in signs:
         return True
@@ -274,7 +279,8 @@ def _same_titles(one: Posting, other: Posting) -> frozenset[str]:
 
 def _own_titles(one: Posting, other: Posting) -> bool:
     """Whether both chose their titles. A patch that somebody puts into a reply has that of the
-    patch that it answers, and is another; its sender's own may be the same one, mended."""
+    patch that it answers, and is another; its sender's own may be the same one, mended.
+    """
     return one.sender == other.sender or not (one.retitled or other.retitled)
 
 
@@ -282,7 +288,8 @@ def _precedes(
     other: Posting, one: Posting, evidence: tuple[tuple[RevisionEvidence, str], ...]
 ) -> bool:
     """Whether the other is the earlier version: by its number; an RFC comes before what is
-    none; and the same version precedes its resend, or what was sent again into its thread."""
+    none; and the same version precedes its resend, or what was sent again into its thread.
+    """
     if other.rfc and not one.rfc:
         return True
     if one.rfc and not other.rfc:

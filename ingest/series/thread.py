@@ -25,7 +25,8 @@ _COPIES = 50
 @frozen
 class Thread:
     """`parent`: key to key or None. `unseen`: for roots that answer unseen mail, its topmost id.
-    `order`: all keys, parents before children, siblings by date."""
+    `order`: all keys, parents before children, siblings by date.
+    """
 
     parent: Mapping[str, str | None]
     unseen: Mapping[str, str]
@@ -77,7 +78,8 @@ def _reached(
 ) -> dict[str, tuple[str | None, str]]:
     """For unseen ids, the first seen id above (None where there is none) and the topmost unseen
     one. Each step up is taken once. Of ids that lie above each other in a ring, the least is on
-    top."""
+    top.
+    """
     reached: dict[str, tuple[str | None, str]] = {}
     for start in above:
         path: dict[str, None] = {}

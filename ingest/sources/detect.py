@@ -96,7 +96,8 @@ def _from_file(path: Path, label: str) -> Source:
 
 def _verify(stream: Stream, path: Path, label: str) -> None:
     """Unpack it once to the end, so that a file that is cut off is refused before any of it is
-    stored. What stands before the cut can still be had through standard input."""
+    stored. What stands before the cut can still be had through standard input.
+    """
     try:
         while stream.read(1 << 20):
             pass

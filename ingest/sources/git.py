@@ -38,7 +38,8 @@ class Blob:
 @frozen
 class Listed:
     """Changes of which only the names are read: `read` hands on what `list_changes` would have, in
-    whatever process, and `after` is that of the last of them."""
+    whatever process, and `after` is that of the last of them.
+    """
 
     directory: Path
     questions: bytes
@@ -121,7 +122,8 @@ def find_directory(path: Path) -> Path | None:
 
 def find_tip(directory: Path) -> str | None:
     """The commit to read up to: HEAD's; where that is unborn, the only branch's, or that of
-    `master` or `main` (a mirror of an archive often has a HEAD that names no branch)."""
+    `master` or `main` (a mirror of an archive often has a HEAD that names no branch).
+    """
     # Without ^{commit}: a commit that is missing is a broken archive, and not an empty one.
     if tip := git_output(directory, "rev-parse", "--verify", "--quiet", "HEAD"):
         return tip

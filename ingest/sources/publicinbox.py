@@ -97,7 +97,8 @@ class PublicInbox:
 
     def _after(self, after: str | None) -> Iterator[tuple[int, Path, str, str]]:
         """What is to be read after a position: epoch, git directory, the commit to begin behind
-        ('' for the start), and the revisions."""
+        ('' for the start), and the revisions.
+        """
         epoch, commit = -1, ""
         match = _POSITION.fullmatch(after or "")
         if match and any(number == int(match[1]) for number, _ in self._epochs):

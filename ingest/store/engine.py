@@ -106,7 +106,8 @@ def redacted(url: str | URL) -> str:
 
 def _is_clear(url: str) -> bool:
     """Tell whether a PostgreSQL URL can be read in one way only: each part of it is what its
-    author meant. An unescaped @, / or ? in a password makes host, name or parameters of its end."""
+    author meant. An unescaped @, / or ? in a password makes host, name or parameters of its end.
+    """
     authority, _, path = url.partition("://")[2].partition("?")[0].partition("/")
     query = url.partition("?")[2]
     if "@" in query or "\n" in url or authority.count("@") > 1:
@@ -427,7 +428,8 @@ def _refuse_encoding(connection: Connection, shown: str) -> None:
 
 def _write_ahead(engine: Engine) -> None:
     """Let readers read while one writes. The file remembers it, so this is done once, and not
-    before it is known to be ours: looking at a stranger's database must not alter it."""
+    before it is known to be ours: looking at a stranger's database must not alter it.
+    """
     raw = engine.raw_connection()
     try:
         raw.cursor().execute("PRAGMA journal_mode=WAL")

@@ -46,7 +46,8 @@ def read_unthreaded(
     connection: Connection, threads: Iterable[int]
 ) -> list[tuple[int, int, datetime]]:
     """The unthreaded pieces in these threads: thread, bucket and date. A thread without one reaches
-    no other."""
+    no other.
+    """
     message = schema.message.c
     found: list[tuple[int, int, datetime]] = []
     for some in chunks(threads):

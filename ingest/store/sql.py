@@ -194,7 +194,8 @@ def _errors_of_sqlalchemy(connection: Connection, table: Table) -> Iterator[None
 def try_insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> bool:
     """Insert rows as `insert_rows` does, or none: where somebody else has inserted one of them
     since it was looked for (not in SQLite, which has one writer), and where they are too few for
-    a savepoint."""
+    a savepoint.
+    """
     if connection.dialect.name != "postgresql":
         insert_rows(connection, table, rows)
         return True
@@ -252,7 +253,8 @@ def _columns(table: Table, names: Sequence[str]) -> str:
 @frozen
 class RowChanges:
     """What makes the stored rows of some owners those that are wanted: all rows of the owners in
-    `stale` go, and `rows` come. Owners whose rows are right already are in neither."""
+    `stale` go, and `rows` come. Owners whose rows are right already are in neither.
+    """
 
     table: Table
     owner: str

@@ -147,7 +147,8 @@ def _connect_inet(host: str, port: str) -> "socket":
 
 class DotStuffedWriter:
     """Bytes as they come, made ready for the wire: LF to CRLF (CRLF and bare CR stay), and
-    lines that begin with a dot get another."""
+    lines that begin with a dot get another.
+    """
 
     __slots__ = ("_after_line", "_held")
 

@@ -202,7 +202,8 @@ def _send_mail(daemon: LmtpClient, block: bytes, parent: "_Parent") -> None:
 
 class _Parent:
     """Who gave us the mail: the process that started us, or the one that `$INGEST_PARENT` names
-    where a shell script stands in between (docs/postfix/ingest-pipe)."""
+    where a shell script stands in between (docs/postfix/ingest-pipe).
+    """
 
     __slots__ = ("_direct", "_pid")
 
@@ -213,7 +214,8 @@ class _Parent:
 
     def gone(self) -> bool:
         """Whether it has died, or is about to: the kernel closes its files, which is the end of
-        our input, before it lets anyone know that it is dead."""
+        our input, before it lets anyone know that it is dead.
+        """
         if os.getppid() != self._direct:
             return True
         try:

@@ -44,7 +44,8 @@ class Property:
 @frozen
 class MethodResult:
     """What one check came to: `dkim`, `pass`, and what it looked at. In lower case, but for
-    `reason` and the properties' values."""
+    `reason` and the properties' values.
+    """
 
     method: str
     result: str
@@ -118,7 +119,8 @@ def _result(text: str) -> MethodResult | None:
 
 def _pieces(value: str) -> list[str] | None:
     """The value parted at its semicolons, comments taken out (RFC 5322 3.2.2), what is quoted
-    left whole. None where a quote or a comment never ends."""
+    left whole. None where a quote or a comment never ends.
+    """
     pieces: list[list[str]] = [[]]
     at = depth = 0
     quoted = False

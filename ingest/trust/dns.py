@@ -116,7 +116,8 @@ class Resolver:
 
     def resolve(self, names: Iterable[str]) -> Mapping[str, Answer]:
         """Answers to all names, each asked once. When the budget is spent, what is left and was
-        not known before is a `TemporaryFailure`."""
+        not known before is a `TemporaryFailure`.
+        """
         end = self._clock() + self._budget
         answers: dict[str, Answer] = {}
         for name in names:

@@ -24,7 +24,8 @@ _DOTS = re.compile("[.\u3002\uff0e\uff61]")  # RFC 3490 3.1: four full stops par
 
 def ascii_domain(name: str) -> str | None:
     """A domain as DNS has it: A-labels (RFC 5890, mapped as UTS 46 does), lower case, no dot
-    at the end. None where a label is empty, too long or not a label."""
+    at the end. None where a label is empty, too long or not a label.
+    """
     name = name.removesuffix(".")
     if not name or len(name) > MAX_DOMAIN:
         return None

@@ -103,7 +103,8 @@ def undo_munging(message: Message) -> UnmungedFrom | None:
 
 def looks_munged(person: Address, lists: Iterable[str]) -> MungingStyle | None:
     """Whether a submitter looks like a list or a relay after all. `lists`: ids and addresses of
-    lists, in lower case. For a look over stored people, when the mail is not at hand."""
+    lists, in lower case. For a look over stored people, when the mail is not at hand.
+    """
     known = frozenset(lists)
     if _RELAY.match(person.email):
         return MungingStyle.RELAY
@@ -125,7 +126,8 @@ def _found(
 
 def _behind_relay(message: Message, flat: str, name: str) -> tuple[Address, PersonSource] | None:
     """b4's relay writes the person's address with a dot for the "@" into its own: who is named
-    anywhere else must be that person."""
+    anywhere else must be that person.
+    """
     for person, person_source in (
         *_named(message, "X-Original-From", PersonSource.ORIGINAL_FROM),
         *_named(message, "Reply-To", PersonSource.REPLY_TO),
@@ -197,7 +199,8 @@ def _in_body(message: Message) -> Iterator[tuple[Address, PersonSource]]:
 
 def _list_addresses(message: Message) -> frozenset[str]:
     """What From would be if a list had put itself there: addresses, and list ids, which have
-    the same shape with a dot for the "@"."""
+    the same shape with a dot for the "@".
+    """
     found: set[str] = set()
     for one in message.lists:
         found.update((one.list_id, one.email.lower()))

@@ -46,7 +46,8 @@ class Mailmap:
 
     def person(self, who: Address) -> Address:
         """The person that `who` is: an entry for name and address comes before one for the
-        address. Joining is one step, as git's: entries are not followed on."""
+        address. Joining is one step, as git's: entries are not followed on.
+        """
         email = who.email.lower()
         found = self.joined.get((email, _key(who.name))) or self.joined.get((email, None))
         if found is None:

@@ -17,7 +17,8 @@ from ingest.trust.from_munging import MungingStyle, PersonSource, undo_munging
 @frozen
 class Submitter:
     """`person_source`: where the person was found, None where From stands. `rewriting`: what had been
-    put into From, also where the person behind it could not be found."""
+    put into From, also where the person behind it could not be found.
+    """
 
     person: Address
     person_source: PersonSource | None = None
@@ -46,7 +47,8 @@ def find_submitter(message: Message) -> Submitter:
 def person_key(email: str) -> str:
     """An address as people are told apart: the domain in lower case (RFC 5321 2.4) and by its
     A-labels, as RFC 5890 compares names; the local part as written, which only its own host may
-    fold, in one of Unicode's spellings (RFC 6532 3.1)."""
+    fold, in one of Unicode's spellings (RFC 6532 3.1).
+    """
     local, at, domain = email.rpartition("@")
     if not at:
         return email

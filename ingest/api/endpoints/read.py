@@ -362,7 +362,8 @@ def get_bundle(request: Request) -> Response:
 
 def list_events(request: Request) -> Response:
     """What has been committed until now is published first: who polls need not wait for a
-    daemon that does it. The first who asks begins to follow."""
+    daemon that does it. The first who asks begins to follow.
+    """
     one = parse_request(request)
     page = one.asked.page(event_payloads.ORDERS, default="-date", most=one.settings.max_page)
     with one.read() as connection:

@@ -121,7 +121,8 @@ def _change(
     connection: Connection, body: RequestBody, one: ApiRequest, row: MessageRow, account: Account
 ) -> Override:
     """Fields that are not ours to change are passed over, as Patchwork does: clients send back
-    whole records."""
+    whole records.
+    """
     return Override(
         state=_state(body["state"], one) if "state" in body else UNSET,
         archived=_flag("archived", body["archived"]) if "archived" in body else UNSET,
@@ -170,7 +171,8 @@ def _related(
     connection: Connection, value: Any, row: MessageRow, account: Account
 ) -> tuple[int, ...]:
     """A patch is related in both directions: who relates one to another changes both, and all
-    that these are related to already, and must be allowed to write to each."""
+    that these are related to already, and must be allowed to write to each.
+    """
     said = [] if value is None else value
     if isinstance(said, list):
         said = [item.get("id") if isinstance(item, Mapping) else item for item in said]

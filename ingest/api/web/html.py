@@ -27,7 +27,8 @@ Content = Html | str | int | None
 
 def el(tag: str, /, *content: Content | Iterable[Content], **attributes: str | int | None) -> Html:
     """An element. Attributes that are None are left out; a trailing underscore of a name is
-    dropped, others become hyphens: `class_`, `aria_label`."""
+    dropped, others become hyphens: `class_`, `aria_label`.
+    """
     said = "".join(
         f' {key.rstrip("_").replace("_", "-")}="{escape(_value(key, value))}"'
         for key, value in attributes.items()

@@ -1,5 +1,6 @@
 """A patch or a cover: what it says, its diff in colour, and its replies in the order of the
-thread."""
+thread.
+"""
 
 from __future__ import annotations
 
@@ -161,7 +162,8 @@ def _replies(connection: Connection, parent: int) -> list[MessageRow]:
 
 def _threaded(replies: Sequence[MessageRow], about: MessageRow) -> Iterator[tuple[MessageRow, int]]:
     """The replies, each behind what it answers, with how deep it lies. What answers none of
-    these stands at the top; a circle of replies is broken where it was entered."""
+    these stands at the top; a circle of replies is broken where it was entered.
+    """
     ids = {reply.msgid for reply in replies}
     below: dict[str, list[MessageRow]] = defaultdict(list)
     for reply in replies:

@@ -11,7 +11,8 @@ _WIDTH, _HEIGHT = 720, 140
 
 def bar_chart(values: Sequence[tuple[str, int]], *, label: str) -> Html:
     """`values`: what each bar is called, and how high it is. What is written stands below, so
-    that it is as large on a phone."""
+    that it is as large on a phone.
+    """
     most = max((value for _, value in values), default=0)
     step = _WIDTH / max(len(values), 1)
     scale = (_HEIGHT - 10) / most if most else 0.0

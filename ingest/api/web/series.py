@@ -1,5 +1,6 @@
 """One series: what has come and what is missing, its revisions, what reviewers gave, and which
-domains vouch for it."""
+domains vouch for it.
+"""
 
 from __future__ import annotations
 

@@ -23,7 +23,8 @@ def render_diff(text: str) -> tuple[Html, bool]:
 
 def _diff_lines(lines: list[str]) -> Iterator[Html]:
     """What a line is, by its first letters. Within a hunk `---` is a removed line, and there its
-    colour is the same as that of the header of a file."""
+    colour is the same as that of the header of a file.
+    """
     for line in lines:
         yield el("span", line, class_=_kind(line))
 

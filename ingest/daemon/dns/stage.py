@@ -84,7 +84,8 @@ def make_dns_stage(workers: WorkerPool, trust: TrustConfig) -> DnsStage | Worker
 
 class DnsStage:
     """`WorkerPool` that are given the keys. Raises `OSError` or `ValueError` at once where the
-    name servers cannot be used at all."""
+    name servers cannot be used at all.
+    """
 
     def __init__(
         self,
@@ -216,7 +217,8 @@ class DnsStage:
 
     def _late(self) -> list[_Case]:
         """Those whose time is over, or whose room others need; all came in the order in which
-        they are to go."""
+        they are to go.
+        """
         now = self._clock()
         found = []
         while self._cases:
@@ -264,7 +266,8 @@ class DnsStage:
 
     def _forget(self, case: _Case) -> None:
         """It waits no more, whatever for. A name that is not asked yet and that nobody else
-        waits for is not asked at all."""
+        waits for is not asked at all.
+        """
         del self._cases[case]
         self._octets -= len(case.delivery.raw)
         for name in case.missing:

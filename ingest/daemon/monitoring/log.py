@@ -95,7 +95,8 @@ def start_log(
     environ: Mapping[str, str] = os.environ,
 ) -> None:
     """Write from now on to `stream` (standard error). `form`: `logfmt` or `json`. Under
-    journald, which has its own times, lines begin with their priority and have no time."""
+    journald, which has its own times, lines begin with their priority and have no time.
+    """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LineFormatter(form, journald=bool(environ.get("JOURNAL_STREAM"))))
     handler.addFilter(AcceptFilter())

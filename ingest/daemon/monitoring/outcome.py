@@ -29,7 +29,8 @@ class DeriveEvent(StrEnum):
 class DeriveResult:
     """What became of a mail, for the log. `reason`: why it was set aside or is tried again,
     else why it is the kind of message that it is; `waited`: seconds from acceptance to now;
-    `worked`: seconds from its claim."""
+    `worked`: seconds from its claim.
+    """
 
     what: DeriveEvent
     mail_id: int

@@ -23,7 +23,8 @@ class Ready:
 @dataclass(frozen=True, slots=True)
 class Reloading:
     """The configuration is read anew. `monotonic_us`: CLOCK_MONOTONIC now, in microseconds,
-    which systemd compares with the time of its own request."""
+    which systemd compares with the time of its own request.
+    """
 
     monotonic_us: int
 

@@ -42,7 +42,8 @@ _OUT_OF_MEMORY = f"parse-failed: {MemoryError.__name__}"
 
 def main() -> None:
     """Serve requests until the daemon closes the pipe. Arguments: octets of address space,
-    seconds for one mail, the descriptor of the log."""
+    seconds for one mail, the descriptor of the log.
+    """
     memory, seconds, log = int(sys.argv[1]), float(sys.argv[2]), int(sys.argv[3])
     requests, answers = _pipe()
     _limit(memory)

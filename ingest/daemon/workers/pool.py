@@ -92,7 +92,8 @@ class WorkerPool:
         program: Sequence[str] = PROGRAM,
     ) -> None:
         """`size`: how many; else one for each core, two at most. `program`: what Python is to
-        run instead of the worker."""
+        run instead of the worker.
+        """
         self.size = size or min(os.cpu_count() or 1, 2)
         self.limits = limits or WorkerLimits()
         self._program = program
@@ -118,7 +119,8 @@ class WorkerPool:
 
     def stop(self) -> None:
         """End all processes and threads. What is in hand or waits comes to
-        `WorkersStoppedError`."""
+        `WorkersStoppedError`.
+        """
         with self._lock:
             self._stopping = True
             children = list(self._children)
@@ -137,7 +139,8 @@ class WorkerPool:
         self, delivery: Delivery, config: Config, *, first: bool = False
     ) -> Future[WorkerResult]:
         """Have a mail derived. `first`: before all that wait. The future comes to an `WorkerResult`,
-        or to `WorkersStoppedError`."""
+        or to `WorkersStoppedError`.
+        """
         task = _Task(delivery, config)
         with self._lock:
             stopping = self._stopping
@@ -150,7 +153,8 @@ class WorkerPool:
 
     def derive(self, delivery: Delivery, config: Config) -> Derived | Failure:
         """Derive a mail before all others and wait for it; one that workers are lost over
-        `TRIES` times has failed. Raises `WorkersStoppedError`."""
+        `TRIES` times has failed. Raises `WorkersStoppedError`.
+        """
         for _ in range(TRIES):
             answer = self.submit(delivery, config, first=True).result()
             if not isinstance(answer, WorkerLost):
@@ -174,7 +178,8 @@ class WorkerPool:
     @property
     def alive(self) -> bool:
         """Whether none of the threads has ended, which they do when they are stopped, or by a
-        defect of ours: then who waits for an answer might wait for ever."""
+        defect of ours: then who waits for an answer might wait for ever.
+        """
         return all(thread.is_alive() for thread in self._threads)
 
     @property

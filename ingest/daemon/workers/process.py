@@ -41,7 +41,8 @@ class ChildEndedError(Exception):
 @dataclass(frozen=True, slots=True)
 class WorkerLimits:
     """What one mail may take. `seconds`: of the clock on the wall; `memory`: octets of address
-    space; `mails`: after so many a worker is replaced, whatever it may have gathered."""
+    space; `mails`: after so many a worker is replaced, whatever it may have gathered.
+    """
 
     seconds: float = 30
     memory: int = 1 << 30
@@ -53,7 +54,8 @@ class WorkerProcess:
 
     def __init__(self, limits: WorkerLimits, program: Sequence[str] = PROGRAM) -> None:
         """Start one and wait until it is ready. Raises OSError, `TimeoutError` or
-        `ChildEndedError`, whose text is one line, and then has left nothing behind."""
+        `ChildEndedError`, whose text is one line, and then has left nothing behind.
+        """
         self._pipe, theirs = socket.socketpair()
         try:
             with theirs, _new_pipe() as (said, says), _standard_error() as log:
@@ -101,7 +103,8 @@ class WorkerProcess:
 
     def end(self) -> int:
         """Close the pipe and see the process off. How it ended: its status, or minus the
-        number of the signal."""
+        number of the signal.
+        """
         self._pipe.close()
         try:
             return self._process.wait(_FAREWELL)

@@ -43,7 +43,8 @@ def add_token(
     connection: Connection, name: str, *, email: str, lists: Sequence[str], now: datetime
 ) -> str:
     """A token for that name, to be shown once. Raises `AccountError` where it has one: whoever
-    holds that is not to be shut out by a mistyped name."""
+    holds that is not to be shut out by a mistyped name.
+    """
     table = schema.account
     row = connection.execute(select(table).where(table.c.name == name)).first()
     if row is not None and row.digest is not None:
@@ -73,7 +74,8 @@ def revoke_token(connection: Connection, name: str) -> None:
 
 def find_account(connection: Connection, token: str) -> Account | None:
     """Whose token it is. The row is found by the number in front, which is no secret; what is
-    secret is compared in constant time, also where there is no such row."""
+    secret is compared in constant time, also where there is no such row.
+    """
     number, _, _ = token.partition("-")
     table = schema.account
     row = None

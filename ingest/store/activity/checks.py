@@ -71,7 +71,8 @@ def read_checks(connection: Connection, ids: Iterable[int]) -> dict[int, Check]:
 
 def combined_checks(connection: Connection, message_ids: Iterable[int]) -> dict[int, str]:
     """What the newest checks of each context and account come to, by patch. Patches without
-    checks are left out."""
+    checks are left out.
+    """
     table = schema.check.c
     newest: dict[int, dict[tuple[int, str], str]] = {}
     for some in chunks(message_ids):

@@ -110,7 +110,8 @@ def events_are_recorded(connection: Connection) -> bool:
 
 def hold_publishing(connection: Connection) -> None:
     """Before it is asked whether somebody follows: nobody begins to until the caller's
-    transaction has ended."""
+    transaction has ended.
+    """
     if connection.dialect.name == "postgresql":
         connection.execute(text("LOCK TABLE message IN ROW EXCLUSIVE MODE"))
 
@@ -167,7 +168,8 @@ def _row(
     nth: Any = None,
 ) -> Select[Any]:
     """An event as a row. `at`: the row of the message with which it has happened; `nth`: its
-    place among events of one kind that happen with it."""
+    place among events of one kind that happen with it.
+    """
     nothing = cast(null(), BigInteger)
     return select(
         literal(str(category), String(24)).label("category"),
@@ -238,7 +240,8 @@ def _of_series(ids: Collection[int] | None) -> Sequence[Select[Any]]:
 
 def _complete(ids: Collection[int] | None) -> CTE:
     """Patches all of whose predecessors are there: the first of a series, those of which it is
-    told that the one before is complete, and whatever follows them without a gap."""
+    told that the one before is complete, and whatever follows them without a gap.
+    """
     own, told, earlier = schema.member.c, schema.event.c, schema.member.alias("before")
     before = earlier.c
     continued = (

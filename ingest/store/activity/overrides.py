@@ -60,7 +60,8 @@ def set_override(
     connection: Connection, message_id: int, wanted: Override, *, account_id: int
 ) -> bool:
     """Set it, and tell of what has changed, in the caller's transaction. False where there is
-    no such patch (any more)."""
+    no such patch (any more).
+    """
     msgid = connection.execute(
         select(schema.message.c.msgid).where(schema.message.c.id == message_id)
     ).scalar_one_or_none()
@@ -142,7 +143,8 @@ def _relate(
     connection: Connection, message_id: int, others: Sequence[int], account_id: int
 ) -> list[Event]:
     """Make these patches, and those that they are related to, one set; with none, take the
-    patch out of its set. Naming a part of its set leaves the set as it is, as in Patchwork."""
+    patch out of its set. Naming a part of its set leaves the set as it is, as in Patchwork.
+    """
     table = schema.relation
     wanted = touched_by_relating(connection, message_id, others)
     before = related_patches(connection, [message_id]).get(message_id, ())
@@ -162,7 +164,8 @@ def _relate(
 
 def touched_by_relating(connection: Connection, message_id: int, others: Iterable[int]) -> set[int]:
     """Return the patches whose relations change where this one is related to others: all of
-    its set and of theirs. Nobody else changes relations until the transaction ends."""
+    its set and of theirs. Nobody else changes relations until the transaction ends.
+    """
     lock_relations(connection)
     named = {message_id, *others}
     return named.union(*related_patches(connection, named).values())
@@ -206,7 +209,8 @@ def related_patches(
 
 def transfer_overrides(connection: Connection, message_id: int, to: int | None) -> None:
     """What was said of a message whose row goes is said of `to`, unless more was said of that;
-    with None it goes too."""
+    with None it goes too.
+    """
     for table in (schema.override, schema.relation):
         known = (
             to is None

@@ -114,7 +114,8 @@ def accept_mails(
 
 def derived_already(connection: Connection, deliveries: Sequence[Delivery]) -> set[bytes]:
     """The digests of those mails that the store has with their records, and of which these
-    deliveries say nothing new: there is nothing to derive."""
+    deliveries say nothing new: there is nothing to derive.
+    """
     look_up_by_keys(connection)
     wanted = {one.sha256: one for one in deliveries}
     return {
@@ -226,7 +227,8 @@ def _merge(first: Delivery, again: Delivery) -> Delivery:
 def _merged_keys(first: Delivery, again: Delivery) -> Keys | None:
     """What DNS said once stands; what it did not say may be asked again, but only of mail out of
     an archive: what a replay hears today says nothing of mail that came by itself, whose
-    signatures were to be judged then."""
+    signatures were to be judged then.
+    """
     if again.keys is None or not first.source == again.source == REPLAY:
         return first.keys
     said = {name: one for name, one in first.keys or () if not isinstance(one, TemporaryFailure)}
@@ -239,7 +241,8 @@ def _joined(values: Iterable[str]) -> str:
 
 def delivery_of(row: Any, raw: bytes, keys: Keys | None) -> Delivery:
     """The delivery of a row of `mail`, with its raw bytes and what DNS said of its keys
-    (`vouching.read_keys`). Raises `ValueError` for a flaw that has no such name."""
+    (`vouching.read_keys`). Raises `ValueError` for a flaw that has no such name.
+    """
     return Delivery(
         raw=raw,
         sha256=bytes(row.sha256),

@@ -46,7 +46,8 @@ def _rows(connection: Connection, mail_ids: Collection[int]) -> Iterator[tuple[A
 
 def unpack_delivery(row: Any, keys: Keys | None) -> Delivery:
     """`accept.delivery_of` a whole row of `mail`. Raises `DamagedRawError` too, where its bytes
-    cannot be read any more."""
+    cannot be read any more.
+    """
     return delivery_of(row, raw_form.unpack(row.codec, row.raw, row.sha256), keys)
 
 

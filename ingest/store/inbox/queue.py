@@ -95,7 +95,8 @@ def _renew_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 @frozen
 class Claim:
     """A mail in hand. `tries`: the how-manieth try this is, the first being 1; `suspect`: an
-    earlier one ended badly."""
+    earlier one ended badly.
+    """
 
     mail_id: int
     delivery: Delivery
@@ -176,7 +177,8 @@ def _pick(connection: Connection, wanted: ColumnElement[bool], limit: int) -> di
 def _pick_left(connection: Connection, left: ColumnElement[bool], limit: int) -> list[int]:
     """Ids of suspects that one claimant left, locked: all of a first claim, or half of those that
     were suspects already. First claims, and then the most of others, come before: they are the
-    ones among which fewest are to blame."""
+    ones among which fewest are to blame.
+    """
     pending = schema.pending.c
     sizes = select(pending.claimed_by, func.count()).where(left).group_by(pending.claimed_by)
     found = [(who, size) for who, size in connection.execute(sizes)]
@@ -225,7 +227,8 @@ def read_claims(
     connection: Connection, tries: Mapping[int, int], *, suspects: Collection[int] = ()
 ) -> tuple[list[Claim], list[int]]:
     """The mails with these ids, oldest first (`tries`: the how-manieth it is for each), and the
-    ids of those whose row cannot be read any more."""
+    ids of those whose row cannot be read any more.
+    """
     mail = schema.mail.c
     claims: list[Claim] = []
     damaged: list[int] = []
@@ -273,7 +276,8 @@ def release_claims(
 
 def _own(connection: Connection, who: str, mail_ids: Collection[int]) -> set[int]:
     """Which of these are claimed by us still. Rows that somebody is writing are passed over: to
-    wait for one while holding others would be a circle waiting to close."""
+    wait for one while holding others would be a circle waiting to close.
+    """
     pending = schema.pending.c
     own: set[int] = set()
     for some in chunks(sorted(mail_ids)):
@@ -301,7 +305,8 @@ def end_all_claims(connection: Connection, *, now: datetime) -> None:
 class LockedClaims:
     """Claims whose mail cannot change until the transaction ends. `same`: it is what was read;
     `changed`: a delivery has added to it since, as it is now. The others have been recorded by
-    somebody else."""
+    somebody else.
+    """
 
     same: frozenset[int]
     changed: tuple[Claim, ...]

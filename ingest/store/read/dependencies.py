@@ -20,7 +20,8 @@ from ingest.store.sql import chunks
 @frozen
 class DependencyEdge:
     """`found`: the message that it is, by key; for a change-id the series that has it, by the
-    key of its latest revision. None where it has not come, and for commits and URLs."""
+    key of its latest revision. None where it has not come, and for commits and URLs.
+    """
 
     kind: str
     target: str

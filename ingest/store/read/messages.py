@@ -86,7 +86,8 @@ def read_messages(
     connection: Connection, ids: Iterable[int], *, brief: bool = False
 ) -> Iterator[MessageRow]:
     """The messages with these ids, in the order given. `brief`: without the large and the many
-    (content, diff, trailers), for lists."""
+    (content, diff, trailers), for lists.
+    """
     for some in chunks(ids):
         for start in range(0, len(some), _BATCH):
             batch = some[start : start + _BATCH]
@@ -107,7 +108,8 @@ def message_ids(connection: Connection, *, outcome: str | None = None) -> list[i
 
 def find_message(connection: Connection, name: str) -> list[int]:
     """The ids of the messages that a person means by `name`: a Message-ID with or without
-    angle brackets, with `#` and a digest for one of several that share it."""
+    angle brackets, with `#` and a digest for one of several that share it.
+    """
     name = name.strip()
     msgid, _, variant = name.partition("#") if name.startswith("<") else (name, "", "")
     if not msgid.startswith("<"):

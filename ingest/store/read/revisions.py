@@ -47,7 +47,8 @@ def find_superseding(connection: Connection, series_id: int, key: str) -> list[i
 
 def related_series(connection: Connection, series_id: int, key: str) -> dict[str, set[str]]:
     """The patches of neighbouring revisions that are the same change, by message key, for each
-    patch of this series."""
+    patch of this series.
+    """
     around = set(find_superseding(connection, series_id, key))
     if (link := find_superseded(connection, [series_id]).get(series_id)) is not None:
         query = select(schema.series.c.id).where(schema.series.c.key == link.key)

@@ -20,7 +20,8 @@ _INDEXES = {
 
 def index_words(engine: Engine) -> bool:
     """Make them where they are not there; whether they are there now. While they are made,
-    records wait: a second or two for a hundred thousand patches, once."""
+    records wait: a second or two for a hundred thousand patches, once.
+    """
     if engine.dialect.name != "postgresql":
         return False
     with engine.connect() as connection:

@@ -249,7 +249,8 @@ def _readable(connection: Connection, mail_ids: list[int]) -> bool:
 
 def check_messages(connection: Connection) -> Iterator[tuple[ConsistencyFault, int | None]]:
     """Each message's columns agree with its facts, it has a body, and its ids are nodes of its
-    thread. With a fault, the row's id where its facts cannot be read at all."""
+    thread. With a fault, the row's id where its facts cannot be read at all.
+    """
     ids = connection.execute(select(schema.message.c.id)).scalars().all()
     for some in _batches(ids):
         bodies = {

@@ -63,7 +63,8 @@ class RowAudit:
 
     def __init__(self, connection: Connection, derive: DeriveStored) -> None:
         """`derive`: what deriving makes of stored mails, by id, for copies of the messages at
-        hand that other batches, or other archives, hold; it may leave out what it cannot."""
+        hand that other batches, or other archives, hold; it may leave out what it cannot.
+        """
         self._connection = connection
         self._derive = derive
         self._lost = 0  # messages without any row: numbered downwards from -1
@@ -144,7 +145,8 @@ class RowAudit:
 
     def _settled(self, batch: _Batch) -> Iterator[tuple[str, CopyGroup]]:
         """The messages that the mails are copies of, as `record` settles them, with copies
-        that are not in the batch as they are stored."""
+        that are not in the batch as they are stored.
+        """
         row_of = {(row.msgid, row.fingerprint): row.id for row in batch.messages.values()}
         elsewhere = batch.copies.keys() - batch.derived.keys()
         known = {**self._derive(elsewhere), **batch.derived} if elsewhere else batch.derived
@@ -346,7 +348,8 @@ def _by_mail(
 
 def _differ(wanted: Mapping[str, Any], row: Any) -> bool:
     """Whether a stored row is not what it should be. Of a developer's signature only that it is
-    there: what the keyrings said then is not what they say now."""
+    there: what the keyrings said then is not what they say now.
+    """
     columns = ("kind",) if wanted.get("kind") == SignatureKind.PATATT.value else tuple(wanted)
     return any(getattr(row, column) != wanted[column] for column in columns)
 

@@ -106,7 +106,8 @@ class SharedRows:
 
     def findings(self, connection: Connection, mail_ids: Collection[int]) -> Iterator[Finding]:
         """All of them. `mail_ids`: the mails that were seen; a row may say more than they do
-        only where there are others."""
+        only where there are others.
+        """
         for (table, row, verdict), served in self._said.items():
             if served.own is not None:
                 yield Finding(served.own, verdict, table)

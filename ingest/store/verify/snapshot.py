@@ -37,7 +37,8 @@ from ingest.trust.signatures.dns_answer import Keys
 @contextmanager
 def open_snapshot(engine: Engine) -> Iterator[Connection]:
     """A connection that sees the store as it is now, whatever is written meanwhile: what is
-    compared in several queries must come from one state."""
+    compared in several queries must come from one state.
+    """
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
             connection = connection.execution_options(
@@ -49,7 +50,8 @@ def open_snapshot(engine: Engine) -> Iterator[Connection]:
 
 def refuse_unreadable(connection: Connection) -> None:
     """Raise `StoreError` where a time is none: SQLite stores any text, and no row that has it
-    can be read."""
+    can be read.
+    """
     if connection.dialect.name != "sqlite":
         return
     for table in schema.metadata.sorted_tables:

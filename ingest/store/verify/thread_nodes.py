@@ -29,7 +29,8 @@ class ThreadNodes:
         self, ids: Sequence[str], of_message: int | None
     ) -> tuple[int, tuple[str, ...], tuple[str, ...]]:
         """The thread that a message is in by its ids (its own first) and by its row; the ids
-        whose nodes are missing, and those whose nodes are in another thread."""
+        whose nodes are missing, and those whose nodes are in another thread.
+        """
         found = {msgid: self._thread_of.get(self._node_of[msgid]) for msgid in ids}
         votes = Counter(one for one in (*found.values(), of_message) if one is not None)
         if not votes:

@@ -31,7 +31,8 @@ _SETS = 500
 @frozen(kw_only=True)
 class Node:
     """A message in its thread. `outcome`: as stored, None for one without a row yet; `derived`:
-    what its row is to be written from, None where the row stands."""
+    what its row is to be written from, None where the row stands.
+    """
 
     message_id: int
     thread_id: int

@@ -38,7 +38,8 @@ def write_authentication(
     connection: Connection, derived: Mapping[int, Derived], *, known: Collection[int]
 ) -> None:
     """Make what is stored of these mails (by id) what was derived of them. `known`: those
-    that were derived before; the others, if nobody has asked DNS for them, cost nothing."""
+    that were derived before; the others, if nobody has asked DNS for them, cost nothing.
+    """
     rows: dict[Table, list[dict[str, Any]]] = {table: [] for table in _TABLES}
     for mail_id, one in derived.items():
         rows[schema.answer] += answer_rows(mail_id, one)

@@ -42,7 +42,8 @@ class SeriesJoin:
 @frozen
 class FastPath:
     """`threads`: the threads that are done with this; `arranged`: their new messages and what
-    these speak to; `joining`: the patches among them."""
+    these speak to; `joining`: the patches among them.
+    """
 
     threads: frozenset[int]
     arranged: Arranged
@@ -56,7 +57,8 @@ class FastPath:
 @frozen
 class _Above:
     """A message that is answered. `speaks_to`: itself for a patch or cover, else the one that
-    it is a comment on, as (key, row id), None where there is none."""
+    it is a comment on, as (key, row id), None where there is none.
+    """
 
     key: str
     piece: bool
@@ -116,7 +118,8 @@ def find_fast_path(
 def _candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, list[Node]]:
     """Threads in which each new message is new indeed (no row, no other copy, no variant), has
     been named by nobody (an answer to it would be linked anew, as it would by an id that it had
-    before), and joins no threads."""
+    before), and joins no threads.
+    """
     copies = Counter(node.facts.msgid for node in fresh)
     by_thread: dict[int, list[Node]] = defaultdict(list)
     spoilt: set[int] = set(linked.joined)

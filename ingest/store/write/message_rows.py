@@ -69,7 +69,8 @@ def write_messages(connection: Connection, arranged: Arranged) -> None:
 
 def delete_messages(connection: Connection, message_ids: set[int]) -> set[int]:
     """Delete the rows of messages that no mail is a copy of any more. Returns the series that
-    they were in."""
+    they were in.
+    """
     _drop_records(connection, message_ids)
     _drop_parts(connection, message_ids)
     left: set[int] = set()

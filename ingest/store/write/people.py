@@ -70,7 +70,8 @@ def upsert_people(connection: Connection, derived: Iterable[Derived]) -> Mapping
 
 def _name_rank(one: Derived) -> str:
     """A name before none, then the newest; the Message-ID decides between equals, and the name
-    itself between the copies of one message."""
+    itself between the copies of one message.
+    """
     date = one.facts.date.isoformat() if one.facts.date else ""
     return f"{int(bool(one.sender.name))} {date} {one.facts.key} {one.sender.name}"
 
@@ -153,7 +154,8 @@ def find_list_like_people(connection: Connection) -> list[ListLikePerson]:
 
 def forget_ranks(connection: Connection) -> None:
     """Let whatever is derived next say names and addresses anew: they only ever rise, and
-    another parser or configuration may say less. Until then people keep their names."""
+    another parser or configuration may say less. Until then people keep their names.
+    """
     connection.execute(update(schema.person).values(name_rank=""))
     connection.execute(update(schema.list_).values(email=""))
 
@@ -165,7 +167,8 @@ def link_name(list_id: str) -> str:
 
 def _by_code_point(connection: Connection, column: ColumnElement[str]) -> ColumnElement[str]:
     """A text as Python compares it. A database's own order of letters may be a language's, and
-    with that a name that is greater here would be less there."""
+    with that a name that is greater here would be less there.
+    """
     return collate(column, "C" if connection.dialect.name == "postgresql" else "BINARY")
 
 

@@ -17,7 +17,8 @@ from ingest.store.write.threads import link_threads
 
 def pin_message(connection: Connection, key: str, target: str | None, *, now: datetime) -> None:
     """Put a message into the series of another (`target`), alone (''), or where the mail says
-    (None), and arrange what that touches. Both messages must be known."""
+    (None), and arrange what that touches. Both messages must be known.
+    """
     named = [key.partition("#")[0], *([target.partition("#")[0]] if target else [])]
     lock_threads(connection, named)
     connection.execute(delete(schema.pin).where(schema.pin.c.key == key))

@@ -103,7 +103,8 @@ def _arrange(
 @frozen
 class _Placed:
     """A message with its row's id. `derived` is None where its best copy is not in the batch;
-    `best_before` and `variant_before` say what its row does, None where it has none."""
+    `best_before` and `variant_before` say what its row does, None where it has none.
+    """
 
     msgid: str
     settled: CopyGroup
@@ -118,7 +119,8 @@ def _settle(
 ) -> tuple[list[_Placed], set[int], set[int]]:
     """The messages that the mails are copies of, the ids of message rows that no mail is a
     copy of any more (which only another parser's fingerprints bring about), and the ids of those
-    of the mails that were copies before."""
+    of the mails that were copies before.
+    """
     known = _known_copies(connection, derived)
     copies: dict[str, dict[int, Copy]] = defaultdict(dict)
     before = {row.row_id: row for row in known}
@@ -209,7 +211,8 @@ def _hand_over(
     connection: Connection, before: Mapping[int, tuple[int, str]], placed: Sequence[_Placed]
 ) -> None:
     """What people said of messages that go is said of those that their mails are copies of now,
-    and so are their numbers."""
+    and so are their numbers.
+    """
     if not before:
         return
     now = {copy.mail_id: one.message_id for one in placed for copy in one.settled.copies}

@@ -24,7 +24,8 @@ from ingest.store.sql import allocate, chunks, is_any
 @frozen
 class NumberedSeries:
     """`ids`: of the series without a row of their name, by key; `taken`: those among them that
-    take over the row of a series that goes, which is renamed."""
+    take over the row of a series that goes, which is renamed.
+    """
 
     ids: dict[str, int]
     taken: frozenset[str]
@@ -68,7 +69,8 @@ def add_redirects(
     connection: Connection, kind: str, gone: Mapping[int, tuple[str, int | None]]
 ) -> None:
     """Put signposts for numbers whose rows go: their key, and the number of what has taken
-    their place. Signposts that named one of them are turned to that too."""
+    their place. Signposts that named one of them are turned to that too.
+    """
     table = schema.redirect
     for number, (key, to) in gone.items():
         connection.execute(

@@ -19,7 +19,8 @@ from ingest.store.sql import chunks, insert_rows, is_any
 @frozen
 class LinkedThreads:
     """`thread`: of every id given; `new`: the ids that nothing had named before; `joined`: the
-    threads that were two until now."""
+    threads that were two until now.
+    """
 
     thread: Mapping[str, int]
     new: frozenset[str]

@@ -175,7 +175,8 @@ def _sealed(sets: tuple[ArcSet, ...], number: int) -> tuple[Field, ...]:
 
 def _outcome(sets: tuple[ArcSet, ...], verdicts: list[Verdict]) -> tuple[Result, VerdictReason]:
     """RFC 8617 5.2: the newest message signature and every seal must hold, and each host must
-    have found the chain before it whole."""
+    have found the chain before it whole.
+    """
     for number in range(len(sets), 0, -1):
         seal = parse_signature(SignatureKind.ARC_SEAL, sets[number - 1].seal)
         if isinstance(seal, InvalidSignature):

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 @frozen
 class Authentication:
     """`verdicts`: of DKIM, then of ARC, then of developers' signatures. `chain`: what the ARC
-    chain comes to as a whole, None where there is none."""
+    chain comes to as a whole, None where there is none.
+    """
 
     verdicts: tuple[Verdict, ...]
     chain: Result | None
@@ -47,7 +48,8 @@ def authenticate(
 
 def verified_domains(verdicts: Sequence[Verdict]) -> frozenset[str]:
     """The domains that vouch for the author: a DKIM signature that holds, of the author's own
-    organisation. A list that signs what it hands on vouches for nobody."""
+    organisation. A list that signs what it hands on vouches for nobody.
+    """
     return frozenset(
         one.domain
         for one in verdicts

@@ -52,7 +52,8 @@ def verify_signatures(
     raw: bytes, lookup: Lookup, at: datetime | None, *, replayed: bool = False
 ) -> SignatureVerdicts:
     """Judge what was signed. `at`: the time of arrival, UTC and naive, None where nobody knows
-    it. `replayed`: out of an archive; see `trust.signatures.dkim.judge`."""
+    it. `replayed`: out of an archive; see `trust.signatures.dkim.judge`.
+    """
     mail = read_signed_message(raw)
     lookup = once(lookup)
     return SignatureVerdicts(

@@ -106,7 +106,8 @@ def _rsa(octets: bytes, hashes: frozenset[str], *, strict: bool) -> PublicKey | 
 
 def _numbers(der: bytes) -> tuple[bytes, bytes] | None:
     """Modulus and exponent of a DER RSAPublicKey, alone or in a SubjectPublicKeyInfo (RFC 5280
-    4.1.2.7), as octets that nothing was computed from."""
+    4.1.2.7), as octets that nothing was computed from.
+    """
     outer = _value(der, 0, _SEQUENCE)
     if outer is None:
         return None
@@ -130,7 +131,8 @@ def _numbers(der: bytes) -> tuple[bytes, bytes] | None:
 
 def _value(der: bytes, at: int, tag: int) -> tuple[int, int] | None:
     """Where the value of the element at `at` begins and ends, or None where it is not of that
-    tag or not whole."""
+    tag or not whole.
+    """
     if at + 2 > len(der) or der[at] != tag:
         return None
     length = der[at + 1]

@@ -64,7 +64,8 @@ class SignedBody:
 @frozen
 class SignedMessage:
     """`fields`: (name, value) from the top; a value begins behind the colon, its line ends are
-    CRLF and it has one at its end. `flaw`: why no signature over this header can be judged."""
+    CRLF and it has one at its end. `flaw`: why no signature over this header can be judged.
+    """
 
     fields: tuple[Field, ...]
     body: SignedBody = field(compare=False)
@@ -111,7 +112,8 @@ def read_signed_message(raw: bytes) -> SignedMessage:
 
 def _parted(raw: bytes) -> tuple[bytes, bytes]:
     """What stands before the first empty line, and behind it. (A regular expression takes ten
-    times as long, and where other mail waits for this a header has up to a mebibyte.)"""
+    times as long, and where other mail waits for this a header has up to a mebibyte.)
+    """
     for first in (b"\n", b"\r\n"):
         if raw.startswith(first):
             return b"", raw[len(first) :]
@@ -124,7 +126,8 @@ def _parted(raw: bytes) -> tuple[bytes, bytes]:
 
 def select_fields(mail: SignedMessage, names: tuple[str, ...]) -> tuple[Field, ...]:
     """The fields that a list of names picks (RFC 6376 5.4.2): of each name the undermost, then
-    the one above it. A name beyond what there is picks nothing."""
+    the one above it. A name beyond what there is picks nothing.
+    """
     left: dict[bytes, list[Field]] = {}
     for one in mail.fields:
         left.setdefault(one[0].lower(), []).append(one)

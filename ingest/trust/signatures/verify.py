@@ -81,7 +81,8 @@ def verify_seal(
     one: Signature, sets: tuple[Field, ...], answer: Answer, at: datetime | None, *, replayed: bool
 ) -> SignatureCheck:
     """Judge an ARC-Seal. `sets`: the fields of the chain that it closes, in the order that RFC
-    8617 5.1.1 asks for, itself left out."""
+    8617 5.1.1 asks for, itself left out.
+    """
     return _verify(one, sets, None, answer, at, replayed=replayed)
 
 
