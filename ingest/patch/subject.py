@@ -1,8 +1,10 @@
-"""What a subject says: answer or not, and the markers in its leading brackets.
+"""Parse the Subject header: reply or not, and the markers in its leading brackets.
 
-Input: a decoded subject, white space folded to single spaces. Output: a `Subject`.
-Refuses nothing: what is no marker is title. Only the first 1,000 characters are read for
-markers, so that a prefix of 64 KB costs no more than a long line.
+Input: a decoded subject, white space folded to single spaces. Output: a `Subject`. No subject
+is refused: text that is no marker belongs to the title. Markers are read in the first 1,000
+characters only, so that a prefix of 64 KB costs no more than a long line.
+
+This is the only module that knows what counts as a version, as an RFC and as a resend.
 """
 
 from __future__ import annotations
@@ -14,28 +16,29 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-_READ = 1_000  # characters of a subject that are read for markers
+_MAX_FRONT = 1_000  # characters of a subject in which markers are read
 _DIGITS = "0123456789"
-_MAX_DIGITS = 18  # what a 64-bit column holds; longer runs of digits are no number
-_MAX_MINOR_DIGITS = 4  # of "0.5/5", a patch put between others by hand
+_MAX_DIGITS = 18  # what a 64-bit column holds; a longer run of digits is no number
+_MAX_MINOR_DIGITS = 4  # of "0.5/5", a patch that a person inserted between two others
+_MAX_TARGET_WORD = 64  # characters of a word of `Subject.target`
 
-# Answer and forward words of mail programs, each with what it comes from. Those of two
-# letters that could be a subsystem's name ("sv: fix x") must begin with a capital.
-_ANSWERS = (
+# Reply and forward words of mail programs, each with its language. Those of two letters that
+# could be the name of a subsystem ("sv: fix x") must begin with a capital.
+_REPLY_WORDS = (
     r"(?i:re|antw|antwort)"  # RFC 5322 3.6.5; German
     r"|A[Ww]|S[Vv]|V[Ss]|R|O[Dd][Pp]|V[áÁ]|Y[Nn][Tt]|A[Tt][Bb]|R[Ii][Ff]"
     # German, Scandinavian, Finnish, Italian (short), Polish, Hungarian, Turkish, Welsh, Italian
     r"|回复|回覆|答复|答覆|返信|ответ|Ответ"  # Chinese, Japanese, Russian
 )
-_FORWARDS = (
+_FORWARD_WORDS = (
     r"(?i:fwd?)"
     r"|W[Gg]|V[Bb]|V[Ll]|T[Rr]|R[Vv]|E[Nn][Cc]|Doorst|İ[Ll][Tt]"
     # German, Swedish, Finnish, French, Spanish, Portuguese, Dutch, Turkish
     r"|转发|轉寄|転送|Пересл"
 )
-# "Re[2]:", "Re (3):", "Re^2:" count the answers; "RE :" is French spacing, "：" full width.
+# "Re[2]:", "Re (3):" and "Re^2:" count the replies; "RE :" is French spacing, "：" full width.
 _LEAD = re.compile(
-    rf"\s*(?:(?P<reply>{_ANSWERS})|(?P<forward>{_FORWARDS}))"
+    rf"\s*(?:(?P<reply>{_REPLY_WORDS})|(?P<forward>{_FORWARD_WORDS}))"
     r"\s?(?:\[\d{1,4}\]|\(\d{1,4}\)|\^\d{1,4})?\s?[:：]\s?"
 )
 
@@ -43,37 +46,52 @@ _LEAD = re.compile(
 _WORD = re.compile(r"\d+ ?of ?\d+(?![^\s,\[\]])|[^\s,\[\]]+", re.ASCII | re.IGNORECASE)
 _OF = re.compile(r"(\d+) ?of ?(\d+)", re.ASCII | re.IGNORECASE)
 
-# A version is a word of its own (`v3`, `-v3`), or is joined to a marker (`PATCHv3`, `RFC-v3`,
-# `net-next-v3`), and may carry one (`v3-resend`). Other words before it would make `ipv6`,
-# `cgroup-v2` and, with a tail, `v6.1.y` and `v6.1-rc1` into versions.
+# What says that a posting was sent before: RESEND, RE-SEND, RE_SEND, RESENT, REPOST, RE-POST.
+_RESEND_WORD = r"re[-_]?(?:send(?:ing)?|sent|post(?:ed|ing)?)"
+# What says that a posting is about how and when it is sent, and not about its subsystem.
+_SENDING_WORD = rf"(?:rfc|rft|{_RESEND_WORD})"
+
+# A version is a word of its own (`v3`, `-v3`), or is joined to markers (`PATCHv3`, `RFC-v3`,
+# `RFC/PATCHv3`, `net-next-v3`), and may have one joined to it (`v3-resend`, `v3/RFC`). With any
+# other word before it, `ipv6` and `cgroup-v2` would be versions; with any other tail, `v6.1.y`
+# and `v6.1-rc1` would be.
 _VERSION = re.compile(
-    r"(?:-|(?:(?:\w{0,20}patch[a-z]{0,20}|rfc|rft|resend|repost|(?:\w{1,20}-)?next)[-_.]?))?"
-    rf"v(\d{{1,{_MAX_DIGITS}}})(?:\.(\d{{1,{_MAX_DIGITS}}}))?"
-    r"(?:[-_.](?:resend|repost|rebased?|rfc|rft|fix|fixed))?",
+    rf"(?:-|(?P<joined>(?:(?:rfc|patch|{_RESEND_WORD})[-_./]){{0,2}}"
+    rf"(?:\w{{0,20}}patch[a-z]{{0,20}}|{_SENDING_WORD}|(?P<tree>(?:\w{{1,20}}-)?next))[-_./]?))?"
+    rf"v(?P<major>\d{{1,{_MAX_DIGITS}}})(?:\.(?P<minor>\d{{1,{_MAX_DIGITS}}}))?"
+    rf"(?:[-_./]?{_SENDING_WORD}|[-_./](?:rebased?|fix|fixed))?",
     re.ASCII | re.IGNORECASE,
 )
 _VERSION_IN_TEXT = re.compile(rf"\(v(\d{{1,{_MAX_DIGITS}}})\)", re.ASCII | re.IGNORECASE)
 # A cover without markers: "fscrypt API cleanups v3", "foo, v3". At most three digits and no
-# dot; after a preposition or a product's name it is somebody else's version.
+# dot; after a preposition or the name of a product it is the version of something else.
 _VERSION_ENDS = frozenset((*"0123456789)", ""))
 _VERSION_AT_END = re.compile(r"(?:^|(\S{1,40}) )\(?v(\d{1,3})\)?$", re.ASCII | re.IGNORECASE)
-_OTHERS_VERSION = frozenset(
+_BEFORE_OTHER_VERSION = frozenset(
     (
         *("for", "from", "to", "in", "into", "on", "of", "with", "at", "by", "since", "until"),
         *("before", "after", "against", "using", "via", "and", "or", "linux", "kernel", "nfs"),
         *("ipv", "cgroup", "protocol", "format", "fscrypt", "luks", "dwarf", "api", "abi"),
     )
 )
-# In a bracket the same holds: "[GIT PULL FOR v6.3]", "[PATCH for stable v5.4]".
+# The same applies in a bracket: "[GIT PULL FOR v6.3]", "[PATCH for stable v5.4]".
 _BEFORE_KERNEL = frozenset(("for", "from", "to", "linux", "kernel", "stable", "autosel"))
 
 _MARKER = re.compile(
     r"PATCH"  # XENPATCH, RFCPATCH: in capitals anywhere in the word
     r"|(?i:(?<![a-z])patch(?:e?s|set|series|bomb|v)?(?![a-z]))"
-    r"|(?i:(?<![a-z0-9])(?:rfc|rft|cft|resend|repost|wip)(?:v(?=\d))?(?![a-z]))"
+    rf"|(?i:(?<![a-z0-9])(?:{_SENDING_WORD}|cft|wip)(?:v(?=\d))?(?![a-z]))"
 )
-_RFC = re.compile(r"(?<![a-z0-9])rfc(?:v\d+)?(?![a-z0-9])", re.IGNORECASE)
-_RESEND = re.compile(r"(?<![a-z0-9])(?:resend|repost|re-send)(?:v\d+)?(?![a-z0-9])", re.IGNORECASE)
+# Both words may be joined to PATCH, to a version or to a count: RFCPATCH, RFCv2, RFC2, v2RESEND.
+# More digits behind RFC name a document of the IETF.
+_RFC = re.compile(r"(?:(?<![a-z])|(?<=patch))rfc(?:(?=v\d|patch)|\d?(?![a-z0-9]))", re.IGNORECASE)
+_RESEND = re.compile(
+    rf"(?:(?<![a-z])|(?<=patch)){_RESEND_WORD}(?:(?=v\d|patch)|(?![a-z]))", re.IGNORECASE
+)
+# A word that says RFC and nothing else that tells postings apart: RFC/PATCH, PATCH-RFC, RFC2.
+_ONLY_RFC = re.compile(
+    rf"(?:(?:patch|rfc\d?|{_RESEND_WORD})(?:[-_/]|(?=patch|rfc)|$)){{1,4}}", re.IGNORECASE
+)
 _PATCHSET = re.compile(
     r"patch(?:-?sets?|es|-?series|bomb|blizzard)(?:-?v\d.*)?", re.IGNORECASE | re.DOTALL
 )
@@ -82,22 +100,26 @@ _PULL_TITLE = re.compile(r"(?:git[ -]pull|pull[ -]?request)\b", re.IGNORECASE)
 
 
 class Subject(NamedTuple):
-    """A subject, read. (One for each mail: a frozen dataclass of 19 fields is slow to make.)
+    """Hold a parsed subject.
 
-    `text`: as given. `prefixes`, `name`: Patchwork's: all words of the leading brackets
-    without PATCH and the list's own names; `name` is "[p1,p2] title". `tags`: all words.
-    `number`/`total`: of `3/7` or `3 of 7`; `minor` is 5 in `0.5/5`. `version` is 1 where none
-    is written (`version_given` tells), `version_minor` is 1 in `v5.1`. `title_version`: the
-    bare version that ends the title, whether or not it made `version`.
+    This is a named tuple since a frozen dataclass of 18 fields is slow to create, and each mail
+    needs one.
+
+    `prefixes`, `name`: as Patchwork has them: all words of the leading brackets without PATCH
+    and the list's own names; `name` is "[p1,p2] title". `target`: what the posting is for
+    ("rfc net-next", "autosel 6.12"): the prefixes in lower case without number, version and
+    RESEND, with RFC spelled one way. `number`, `total`: of `3/7` or `3 of 7`; `minor` is 5 in
+    `0.5/5`. `version` is 1 where none is written (`version_given` tells), `version_minor` is 1
+    in `v5.1`. `title_version`: the bare version that ends the title, whether or not `version`
+    was taken from it.
     """
 
-    text: str
     reply: bool
     forward: bool
     prefixes: tuple[str, ...]
+    target: str
     name: str
     title: str
-    tags: tuple[str, ...]
     number: int | None
     minor: int
     total: int | None
@@ -112,8 +134,31 @@ class Subject(NamedTuple):
     patchset: bool
 
 
-class _Marks(NamedTuple):
-    """What the tags say, whatever stands behind them."""
+class _Front(NamedTuple):
+    """Hold a subject divided into the words of its leading brackets and its title."""
+
+    words: tuple[str, ...]
+    title: str
+    reply: bool
+    forward: bool
+    patch_marked: bool
+
+
+class _Count(NamedTuple):
+    """Hold the `N/M` of a word. `head`: what precedes it in the same word."""
+
+    number: int
+    minor: int
+    total: int
+    head: str
+
+
+class _Markers(NamedTuple):
+    """Hold what the words of the brackets say, whatever the title is.
+
+    `targets`: the words of `Subject.target`, each with the word of the bracket that it comes
+    from, in lower case.
+    """
 
     number: int | None
     minor: int
@@ -123,121 +168,151 @@ class _Marks(NamedTuple):
     pull: bool
     resend: bool
     rfc: bool
+    targets: tuple[tuple[str, str], ...]
 
 
 def parse_subject(text: str, *, list_names: Collection[str] = ()) -> Subject:
-    """Read the markers of a subject.
+    """Parse a subject into number, total, version, prefixes and title.
 
-    `text`: decoded, white space folded. `list_names`: link names of the lists that it came
-    through (`linux-ext4`), which are dropped from `prefixes` like PATCH, case ignored.
+    `text`: decoded, white space folded. `list_names`: link names of the lists that the mail
+    passed through (`linux-ext4`), which are dropped from `prefixes` as PATCH is, case ignored.
 
-    Every leading `[…]` is split at commas, white space and inner brackets. Answer words are
-    taken in front and after a list's tag ("[list] Re: [PATCH] x"), yet not after a marker:
-    "[PATCH v2 0/1] Re: x" is a posting that has a "Re:" in its title.
+    Every leading `[…]` is split at commas, white space and inner brackets. Reply words count
+    at the front and after a list's tag ("[list] Re: [PATCH] x"), but not after a marker:
+    "[PATCH v2 0/1] Re: x" is a posting with a "Re:" in its title.
 
-    Number: the first word that ends in `N/M`, whatever stands before it (`PATCH1/8`), or is
+    Number: the first word that ends in `N/M`, whatever precedes it (`PATCH1/8`), or is
     `N of M`. Version: the first word `vN`, else the first `vN.M`, else `(vN)` in the title
-    (all Patchwork's but the second), else a `vN` that ends the title of a cover, of a patch
-    set, or of a mail that has no marker (cases seen: "API cleanups v3" over eleven patches).
-    `vN.M` with M over 9 names a stable kernel (`v5.10`) and is none; nor is `v6.1.y`.
+    (all as in Patchwork but the second), else a `vN` that ends the title of a cover, of a patch
+    set, or of a mail without a marker (observed: "API cleanups v3" above eleven patches).
+    `vN.M` with M above 9 names a stable kernel (`v5.10`) and is no version; nor is `v6.1.y`.
     """
-    tags, title, reply, forward, marked = _split_front(text)
+    front = _split_front(text)
+    title = front.title
     dropped = {"patch", *(name.lower() for name in list_names)}
-    prefixes = tuple(word for word in tags if word.lower() not in dropped)
+    prefixes = tuple(word for word in front.words if word.lower() not in dropped)
 
-    marks = _marks(tags)
-    number, version, patchset = marks.number, marks.version, marks.patchset
-    pull_marked = marks.pull or _PULL_TITLE.match(title) is not None
+    markers = _read_markers(front.words)
+    number, version, patchset = markers.number, markers.version, markers.patchset
+    pull_marked = markers.pull or _PULL_TITLE.match(title) is not None
 
     # (A look at the last character spares nearly all titles the search.)
     ending = _VERSION_AT_END.search(title[-80:]) if title[-1:] in _VERSION_ENDS else None
     title_version = None
-    if ending and (ending[1] or "").rstrip(":,").lower() not in _OTHERS_VERSION:
+    if ending and (ending[1] or "").rstrip(":,").lower() not in _BEFORE_OTHER_VERSION:
         title_version = int(ending[2])
     if version is None:
-        in_text = _VERSION_IN_TEXT.search(title[:_READ]) if "(" in title else None
+        in_text = _VERSION_IN_TEXT.search(title[:_MAX_FRONT]) if "(" in title else None
         if in_text:
             version = int(in_text[1]), 0
         elif title_version is not None and (
-            number == 0 or (number is None and (patchset or not (marked or pull_marked)))
+            number == 0
+            or (number is None and (patchset or not (front.patch_marked or pull_marked)))
         ):
             version = title_version, 0
 
     return Subject(
-        text=text,
-        reply=reply,
-        forward=forward,
+        reply=front.reply,
+        forward=front.forward,
         prefixes=prefixes,
+        target=" ".join([target for target, word in markers.targets if word not in dropped]),
         name=f"[{','.join(prefixes)}] {title}".rstrip() if prefixes else title,
         title=title,
-        tags=tags,
         number=number,
-        minor=marks.minor,
-        total=marks.total,
+        minor=markers.minor,
+        total=markers.total,
         version=version[0] if version else 1,
         version_minor=version[1] if version else 0,
         version_given=version is not None,
         title_version=title_version,
-        patch_marked=marked,
+        patch_marked=front.patch_marked,
         pull_marked=pull_marked,
-        resend=marks.resend,
-        rfc=marks.rfc,
+        resend=markers.resend,
+        rfc=markers.rfc,
         patchset=patchset,
     )
 
 
-# Lists see the same brackets again and again. (They have `_READ` characters at most.)
-# Shared by threads: the cache has a lock of its own, its results are immutable.
+# Lists see the same brackets again and again. (They have `_MAX_FRONT` characters at most.)
+# Shared by threads: the cache has a lock of its own, and its results are immutable.
 @lru_cache(maxsize=1_000)
-def _marks(tags: tuple[str, ...]) -> _Marks:
-    (number, minor, total), heads = _numbering(tags)
-    return _Marks(
-        number,
-        minor,
-        total,
-        version=_version(heads),
+def _read_markers(words: tuple[str, ...]) -> _Markers:
+    """Read the words of a subject's leading brackets."""
+    count: _Count | None = None
+    heads: list[str] = []
+    targets: list[tuple[str, str]] = []
+    for word in words:
+        bare = word.strip("()")
+        counted = _read_count(bare) if "/" in bare or "f" in bare.lower() else None
+        if counted is not None:
+            count = count or counted
+            bare = counted.head
+            if not bare:
+                continue
+        heads.append(bare)
+        if target := _target_word(bare):
+            targets.append((target, word.lower()))
+    return _Markers(
+        number=count.number if count else None,
+        minor=count.minor if count else 0,
+        total=count.total if count else None,
+        version=_read_version(heads),
         patchset=any(_PATCHSET.fullmatch(head) for head in heads),
         pull=any(head.lower() in _PULL for head in heads),
         resend=any(_RESEND.search(head) for head in heads),
         rfc=any(_RFC.search(head) for head in heads),
+        targets=tuple(targets),
     )
 
 
-def _split_front(text: str) -> tuple[tuple[str, ...], str, bool, bool, bool]:
-    """Tags, title, answer?, forward?, marked as a patch?: one walk over the front."""
-    front = text[:_READ]
+def _target_word(head: str) -> str:
+    """Return what a word says about the purpose of the posting, or ''.
+
+    A version and RESEND say nothing about it, PATCH joined to a version neither.
+    """
+    version = _VERSION.fullmatch(head)
+    if version is not None:
+        return "rfc" if _RFC.search(head) else (version["tree"] or "").lower()
+    if _RFC.search(head) and _ONLY_RFC.fullmatch(head):
+        return "rfc"
+    return "" if _RESEND.search(head) else head.lower()[:_MAX_TARGET_WORD]
+
+
+def _split_front(text: str) -> _Front:
+    """Divide a subject into bracket words and title in one pass over its front."""
+    front = text[:_MAX_FRONT]
     closing: dict[int, int] | None = None
-    tags: list[str] = []
+    words: list[str] = []
     reply = forward = marked = pull = False
-    at = 0
+    position = 0
     while True:
-        lead = None if marked or pull else _LEAD.match(front, at)
+        lead = None if marked or pull else _LEAD.match(front, position)
         if lead:
             reply = reply or lead["reply"] is not None
             forward = forward or lead["forward"] is not None
-            at = lead.end()
+            position = lead.end()
             continue
-        while front.startswith(" ", at):
-            at += 1
-        if not front.startswith("[", at):
+        while front.startswith(" ", position):
+            position += 1
+        if not front.startswith("[", position):
             break
-        end = front.find("]", at)
+        end = front.find("]", position)
         if end < 0:
             break
-        if front.find("[", at + 1, end) >= 0:
+        if front.find("[", position + 1, end) >= 0:
             if closing is None:
-                closing = _pairs(front)
-            end = closing.get(at, end)
-        words = _WORD.findall(front, at + 1, end)
-        tags.extend(words)
-        marked = marked or _is_marker(words)
-        pull = pull or any(word.lower() in _PULL for word in words)
-        at = end + 1
-    return tuple(tags), text[at:].strip(), reply, forward, marked
+                closing = _match_brackets(front)
+            end = closing.get(position, end)
+        bracket_words = _WORD.findall(front, position + 1, end)
+        words.extend(bracket_words)
+        marked = marked or _is_marker(bracket_words)
+        pull = pull or any(word.lower() in _PULL for word in bracket_words)
+        position = end + 1
+    return _Front(tuple(words), text[position:].strip(), reply, forward, marked)
 
 
-def _pairs(text: str) -> dict[int, int]:
-    """Where each balanced `[` closes, as in `[for stable [4.14, 5.10] 0/3]`. One pass."""
+def _match_brackets(text: str) -> dict[int, int]:
+    """Map each balanced `[` to its `]`, as in `[for stable [4.14, 5.10] 0/3]`, in one pass."""
     closing: dict[int, int] = {}
     opened: list[int] = []
     for index, char in enumerate(text):
@@ -249,7 +324,7 @@ def _pairs(text: str) -> dict[int, int]:
 
 
 def _is_marker(words: list[str]) -> bool:
-    """Whether a bracket says "patch": by a word, or by beginning with a version or a number.
+    """Tell whether a bracket says "patch": by a word, or by a version or number at its front.
 
     `[v2,1/4]` does; `[git-tree:dev 35/37]` of a build robot and `[ANNOUNCE v2]` do not.
     """
@@ -258,69 +333,49 @@ def _is_marker(words: list[str]) -> bool:
     if not words:
         return False
     first = words[0].strip("()")
-    return _VERSION.fullmatch(first) is not None or _read_number(first) is not None
+    return _VERSION.fullmatch(first) is not None or _read_count(first) is not None
 
 
-def _numbering(
-    tags: tuple[str, ...],
-) -> tuple[tuple[int | None, int, int | None], tuple[str, ...]]:
-    """The first number among the tags, and the tags without what was read as a number."""
-    found: tuple[int | None, int, int | None] = (None, 0, None)
-    heads: list[str] = []
-    for tag in tags:
-        word = tag.strip("()")
-        read = _read_number(word) if "/" in word or "f" in word.lower() else None
-        if read is None:
-            heads.append(word)
-            continue
-        number, minor, total, head = read
-        if found[0] is None:
-            found = number, minor, total
-        if head:
-            heads.append(head)
-    return found, tuple(heads)
-
-
-def _read_number(word: str) -> tuple[int, int, int, str] | None:
-    """(number, minor, total, what stood before) of `N/M`, `N.5/M`, `PATCHv2-N/M`, `N of M`."""
+def _read_count(word: str) -> _Count | None:
+    """Read `N/M`, `N.5/M`, `PATCHv2-N/M` or `N of M`; return None for any other word."""
     of = _OF.fullmatch(word)
     if of:
         if max(len(of[1]), len(of[2])) > _MAX_DIGITS:
             return None
-        return int(of[1]), 0, int(of[2]), ""
+        return _Count(int(of[1]), 0, int(of[2]), "")
     front, slash, total = word.rpartition("/")
-    if not slash or not _is_count(total):
+    if not slash or not _is_number(total):
         return None
     head = front.rstrip(_DIGITS)
     number = front[len(head) :]
-    if not _is_count(number):
+    if not _is_number(number):
         return None
     if head.endswith("."):
         whole_head = head[:-1].rstrip(_DIGITS)
         whole = head[len(whole_head) : -1]
         if (
-            _is_count(whole)
+            _is_number(whole)
             and len(number) <= _MAX_MINOR_DIGITS
             and not whole_head.endswith(("v", "V", "."))
         ):
-            return int(whole), int(number), int(total), whole_head.rstrip("-_:.")
-    return int(number), 0, int(total), head.rstrip("-_:.")
+            return _Count(int(whole), int(number), int(total), whole_head.rstrip("-_:."))
+    return _Count(int(number), 0, int(total), head.rstrip("-_:."))
 
 
-def _is_count(digits: str) -> bool:
+def _is_number(digits: str) -> bool:
     return 0 < len(digits) <= _MAX_DIGITS and digits.isascii() and digits.isdigit()
 
 
-def _version(heads: tuple[str, ...]) -> tuple[int, int] | None:
-    """The first whole version, else the first with a minor part; None where there is none."""
+def _read_version(heads: list[str]) -> tuple[int, int] | None:
+    """Return the first whole version, else the first with a minor part, else None."""
     dotted: tuple[int, int] | None = None
     for before, head in zip(("", *heads), heads, strict=False):
         match = _VERSION.fullmatch(head)
         if match is None or before.lower() in _BEFORE_KERNEL:
             continue
-        if match[2] is None:
-            return int(match[1]), 0
-        minor = int(match[2])
+        if match["minor"] is None:
+            return int(match["major"]), 0
+        minor = int(match["minor"])
         if dotted is None and minor <= 9:
-            dotted = int(match[1]), minor
+            dotted = int(match["major"]), minor
     return dotted

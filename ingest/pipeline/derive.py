@@ -1,16 +1,15 @@
-"""The way of a message, in one place: bytes, message, person, kind, facts, rows.
+"""Derive what the records of a mail hold: from bytes to message, person, kind and facts.
 
-`derive` is pure: the same bytes give the same result, and no database is imported for it, so
-that a worker of the daemon's starts quickly and small. `store_mail` is what every intake calls.
+`derive` is pure: the same bytes give the same result. It imports no database, so that a worker
+process of the daemon starts quickly and stays small.
 """
 
 from __future__ import annotations
 
 import hashlib
-import re
 from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, assert_never
 
 from ingest.config.file import Config
 from ingest.frozen import frozen
@@ -29,18 +28,20 @@ from ingest.trust.person import Submitter, find_submitter, person_key
 if TYPE_CHECKING:
     from ingest.trust.signatures.authenticate import Authentication
 
-# A record's number and total are what a person can have sent; beyond that they are noise, and
-# the patch stands alone.
+# The largest number and total that a person can have sent. A larger one is noise: the patch is
+# then in a series of its own.
 MAX_NUMBER = 99_999
 
-_STATES = "X-Patchwork-State"
-_HINT = "X-Patchwork-Hint"
-_MAX_STATE = 100  # characters: Patchwork's column
+_STATE_HEADER = "X-Patchwork-State"
+_HINT_HEADER = "X-Patchwork-Hint"
+_MAX_STATE = 100  # characters: the size of Patchwork's column
+_MAX_REASON = 500  # characters of the reason of a failure
+_MAX_FOOTER_LINES = 5
 
 
 @frozen
 class Steps:
-    """What each stage made of a mail, for `ingest explain`."""
+    """Hold the result of each stage for one mail, for `ingest explain`."""
 
     message: Message
     submitter: Submitter
@@ -49,38 +50,40 @@ class Steps:
 
 
 def derive(delivery: Delivery, config: Config) -> Derived:
-    """What a mail's records hold, but for its place in a thread. Pure."""
+    """Return what a mail's records hold, except for its place in a thread. Pure."""
     return derive_steps(delivery, config).derived
 
 
 def derive_steps(delivery: Delivery, config: Config) -> Steps:
-    """`derive`, with what each stage handed on."""
+    """Do what `derive` does, and return the result of each stage too."""
     message = parse_message(delivery.raw)
-    who, joined = _person(message, config)
-    named = _named_lists(message, delivery)
-    lists = config.taken(named)
+    submitter, mailmap = _find_submitter(message, config)
+    named_lists = _named_lists(message, delivery)
+    lists = config.taken(named_lists)
     submission = classify(
-        message, who.person, list_names=[config.link_name(one.list_id) for one in named]
+        message,
+        submitter.person,
+        list_names=[config.link_name(named.list_id) for named in named_lists],
     )
-    facts = _facts(message, who.person, submission)
-    vouched = _vouched(delivery, message, config)
+    facts = _facts(message, submitter.person, submission)
+    authentication = _authenticate(delivery, message, config)
     return Steps(
         message,
-        who,
+        submitter,
         submission,
         Derived(
             sha256=delivery.sha256,
             facts=facts,
             fingerprint=_fingerprint(facts, submission),
-            rank=_rank(message, who, delivery),
+            rank=_rank(message, submitter, delivery),
             received_at=message.received or message.date,
             links=_links(message),
             subject=message.subject,
-            sender=who.person,
-            author=_author(submission.author, who.person, joined),
+            sender=submitter.person,
+            author=_author(submission.author, submitter.person, mailmap),
             lists=lists,
             reason=submission.reason,
-            ignored=_ignored(message, delivery, config, lists),
+            ignored=_ignore_reason(message, delivery, config, lists),
             defects=tuple(
                 sorted({*message.defects, *submission.defects, *delivery.container_errors})
             ),
@@ -91,17 +94,18 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
             state=_state(message),
             dependencies=_dependencies(submission),
             trailers=submission.trailers,
-            rewriting=who.rewriting,
-            person_source=who.person_source,
+            rewriting=submitter.rewriting,
+            person_source=submitter.person_source,
             keys=delivery.keys,
-            verdicts=vouched.verdicts if vouched is not None else (),
-            chain=vouched.chain if vouched is not None else None,
+            verdicts=authentication.verdicts if authentication is not None else (),
+            chain=authentication.chain if authentication is not None else None,
             auth_results=find_auth_results(message.headers, config.trust.authserv_ids),
         ),
     )
 
 
-# What a defect of ours raises, here or in the store: named, so that nothing else is hidden.
+# The exceptions of an internal error, here or in the store. They are named, so that no other
+# exception is hidden.
 INTERNAL_ERRORS = (
     ArithmeticError,
     AssertionError,
@@ -115,7 +119,10 @@ INTERNAL_ERRORS = (
 
 
 def derive_or_fail(delivery: Delivery, config: Config) -> Derived | Failure:
-    """The one boundary behind which a defect of ours must not lose or hold up mail."""
+    """Derive a mail, or return a `Failure` where our own code has an internal error.
+
+    This is the one boundary at which such errors are caught: they must not lose or delay mail.
+    """
     try:
         return derive(delivery, config)
     except INTERNAL_ERRORS as error:
@@ -123,50 +130,51 @@ def derive_or_fail(delivery: Delivery, config: Config) -> Derived | Failure:
 
 
 def failure_reason(stage: str, error: Exception) -> str:
-    """A stable name and what was said, on one line of ASCII: what an error quotes of the mail
-    may be nothing that a database takes.
+    """Return the reason of a failure: a stable name and the error's text, on one ASCII line.
+
+    An error may quote text of the mail that no database can store; so it is escaped.
     """
-    said = " ".join(str(error).split()).encode("unicode_escape").decode("ascii")
-    return f"{stage}: {type(error).__name__}: {said}".rstrip(": ")[:500]
+    text = " ".join(str(error).split()).encode("unicode_escape").decode("ascii")
+    return f"{stage}: {type(error).__name__}: {text}".rstrip(": ")[:_MAX_REASON]
 
 
-# --- the pieces of a Derived -----------------------------------------------------------------
+# --- the parts of a Derived ------------------------------------------------------------------
 
 
-def _person(message: Message, config: Config) -> tuple[Submitter, Mailmap]:
-    """Who submitted it, under the address that a mailmap gives them."""
-    joined = _mailmap(config.trust.mailmap)
-    who = find_submitter(message)
-    if joined.joined:
-        who = replace(who, person=joined.person(who.person))
-    return who, joined
+def _find_submitter(message: Message, config: Config) -> tuple[Submitter, Mailmap]:
+    """Return who submitted a mail, under the address that the mailmap maps theirs to."""
+    mailmap = _mailmap(config.trust.mailmap)
+    submitter = find_submitter(message)
+    if mailmap.joined:
+        submitter = replace(submitter, person=mailmap.person(submitter.person))
+    return submitter, mailmap
 
 
-# Shared by threads: the cache has a lock of its own, and nobody changes a `Mailmap`.
-@lru_cache(maxsize=2)  # the one in use, and one that it has replaced
+# Shared by threads: the cache has a lock of its own, and a `Mailmap` is never changed.
+@lru_cache(maxsize=2)  # the current one, and the one that it has replaced
 def _mailmap(text: str) -> Mailmap:
     return parse_mailmap(text)
 
 
-def _author(author: Address | None, person: Address, joined: Mailmap) -> Address | None:
-    """The author, where that is not the submitter under another address."""
-    if not joined.joined:
+def _author(author: Address | None, person: Address, mailmap: Mailmap) -> Address | None:
+    """Return the author, or None where that is the submitter under another address."""
+    if not mailmap.joined:
         return author
-    found = joined.person(author) if author is not None else None
-    same = found is not None and person_key(found.email) == person_key(person.email)
-    return None if same else found
+    mapped = mailmap.person(author) if author is not None else None
+    is_submitter = mapped is not None and person_key(mapped.email) == person_key(person.email)
+    return None if is_submitter else mapped
 
 
-def _vouched(delivery: Delivery, message: Message, config: Config) -> Authentication | None:
-    """What vouches for the mail, by the keys that its delivery has.
+def _authenticate(delivery: Delivery, message: Message, config: Config) -> Authentication | None:
+    """Verify the mail's signatures with the keys that its delivery holds.
 
-    Without them nothing can be said that is not said of every such mail: `not-checked`. That is
-    made when somebody reads it (`store.write.authentication`), and costs a replay nothing.
+    Without keys the result is the same for every mail: `not-checked`. It is then made when
+    somebody reads it (`store.write.authentication`), and costs a replay nothing.
     """
     if delivery.keys is None:
         return None
     from ingest.trust.signatures.authenticate import (
-        authenticate,  # and with it dkimpy, which most archives do not need
+        authenticate,  # imports dkimpy, which most archives do not need
     )
 
     return authenticate(
@@ -179,32 +187,33 @@ def _vouched(delivery: Delivery, message: Message, config: Config) -> Authentica
 
 
 def _links(message: Message) -> tuple[str, ...]:
-    """Every id that ties the mail into a thread, besides its own."""
+    """Return every id that connects the mail to a thread, except for its own."""
     before = original_id(message.msgid)
     named = (*message.in_reply_to, *message.references)
     return (*named, before) if before is not None else named
 
 
 def _named_lists(message: Message, delivery: Delivery) -> tuple[ListName, ...]:
-    """The lists that the delivery named, or else those that the mail's headers name.
+    """Return the lists that the delivery named, else those that the mail's headers name.
 
-    Anybody can write a List-Id; who it was delivered to is the mail server's word. So headers
+    Anybody can write a List-Id, but only the mail server names the recipient. So the headers
     only add the address of a list that the delivery has named too.
     """
-    found = {one.list_id: one for one in message.lists}
+    in_headers = {name.list_id: name for name in message.lists}
     routed = set(delivery.route) - {BY_LIST_ID}
-    named = {one: found.get(one, ListName(one, "")) for one in routed}
+    named = {list_id: in_headers.get(list_id, ListName(list_id, "")) for list_id in routed}
     if not delivery.route or BY_LIST_ID in delivery.route:
-        named |= found
+        named |= in_headers
     return tuple(named[list_id] for list_id in sorted(named))
 
 
-def _ignored(
+def _ignore_reason(
     message: Message, delivery: Delivery, config: Config, lists: tuple[ListName, ...]
 ) -> str | None:
+    """Return why a mail is ignored, or None where it is not."""
     if delivery.withdrawn:
         return "withdrawn"
-    if (message.header(_HINT) or "").strip().lower() == "ignore":
+    if (message.header(_HINT_HEADER) or "").strip().lower() == "ignore":
         return "hint-ignore"
     if config.lists and not lists:
         return "list-not-configured"
@@ -212,23 +221,25 @@ def _ignored(
 
 
 def _state(message: Message) -> str:
-    """The state that the sender asks for; what can be no state's name asks for nothing."""
-    asked = " ".join((message.header(_STATES) or "").split()).lower()
-    return asked if asked.isprintable() and 0 < len(asked) <= _MAX_STATE else "new"
+    """Return the state that the sender requests; "new" where the request is no state's name."""
+    state = " ".join((message.header(_STATE_HEADER) or "").split()).lower()
+    return state if state.isprintable() and 0 < len(state) <= _MAX_STATE else "new"
 
 
 def _facts(message: Message, person: Address, submission: Submission) -> Facts:
+    """Return the facts of a message: what its thread may know of it."""
     subject = submission.subject
     kind = _kind(submission)
-    piece = kind in (MessageKind.PATCH, MessageKind.COVER, MessageKind.PULL)
+    is_piece = kind in (MessageKind.PATCH, MessageKind.COVER, MessageKind.PULL)
+    is_reply = kind is MessageKind.REPLY
     number, total = subject.number, subject.total
     # A patch set within a patch bomb is numbered among patch sets, not among patches.
-    set_of_sets = kind is MessageKind.COVER and number != 0
-    counted = number is not None and total is not None and total >= 1
-    if not piece or set_of_sets or not counted or max(number or 0, total or 0) > MAX_NUMBER:
+    is_nested_set = kind is MessageKind.COVER and number != 0
+    is_counted = number is not None and total is not None and total >= 1
+    is_too_large = max(number or 0, total or 0) > MAX_NUMBER
+    if not is_piece or is_nested_set or not is_counted or is_too_large:
         number = total = None
-    references = message.references
-    parents = tuple(dict.fromkeys((*message.in_reply_to, *reversed(references))))
+    parents = tuple(dict.fromkeys((*message.in_reply_to, *reversed(message.references))))
     dependencies = submission.dependencies
     return Facts(
         key=message.msgid,
@@ -236,24 +247,26 @@ def _facts(message: Message, person: Address, submission: Submission) -> Facts:
         kind=kind,
         sender=person_key(person.email),
         date=message.date,
-        parents=tuple(one for one in parents if one != message.msgid),
-        name=subject.name if kind is not MessageKind.REPLY else "",
-        prefixes=subject.prefixes if kind is not MessageKind.REPLY else (),
-        title=subject.title if kind is not MessageKind.REPLY else "",
-        tag=_tag(subject.prefixes) if piece else "",
+        parents=tuple(msgid for msgid in parents if msgid != message.msgid),
+        name="" if is_reply else subject.name,
+        prefixes=() if is_reply else subject.prefixes,
+        title="" if is_reply else subject.title,
+        tag=subject.target if is_piece else "",
         number=number,
         minor=subject.minor if number is not None else 0,
         total=total,
-        version=subject.version if piece else 1,
-        version_minor=subject.version_minor if piece else 0,
-        version_given=subject.version_given if piece else False,
-        title_version=subject.title_version if kind is not MessageKind.REPLY else None,
+        version=subject.version if is_piece else 1,
+        version_minor=subject.version_minor if is_piece else 0,
+        version_given=subject.version_given if is_piece else False,
+        title_version=None if is_reply else subject.title_version,
+        rfc=subject.rfc and not is_reply,
+        resend=subject.resend and not is_reply,
         reason=submission.reason,
         reply=subject.reply,
         patchset=subject.patchset and kind is MessageKind.COVER,
         hash=submission.hash if isinstance(submission, Patch | PullRequest) else None,
         change_id=dependencies.change_id,
-        earlier=tuple(one.msgid for one in dependencies.earlier),
+        earlier=tuple(posting.msgid for posting in dependencies.earlier),
     )
 
 
@@ -269,18 +282,8 @@ def _kind(submission: Submission) -> MessageKind:
             return MessageKind.REPLY
         case Other():
             return MessageKind.OTHER
-
-
-# Words of a prefix that tell postings of one patch set apart, not what they are for.
-_COUNTING = re.compile(r".*v[0-9]+(?:\.[0-9]+)?|.*[0-9]/[0-9]+|[0-9]+ of [0-9]+|.*resend.*")
-
-
-def _tag(prefixes: tuple[str, ...]) -> str:
-    """The prefixes that say what a posting is for (`rfc net-next`, `autosel 6.12`): without
-    numbers, versions and RESEND.
-    """
-    said = (word.lower()[:64] for word in prefixes)
-    return " ".join(word for word in said if not _COUNTING.fullmatch(word))
+        case _:
+            assert_never(submission)
 
 
 def _diff(submission: Submission) -> str | None:
@@ -289,17 +292,20 @@ def _diff(submission: Submission) -> str | None:
             return submission.diff
         case Cover():
             return None
+        case _:
+            assert_never(submission)
 
 
 def _dependencies(submission: Submission) -> tuple[Dependency, ...]:
-    says = submission.dependencies
-    found = [Dependency("base-commit", says.base_commit)] if says.base_commit else []
-    found += [Dependency("patch-id", one) for one in says.prerequisite_patch_ids]
-    found += [Dependency("change-id", one) for one in says.prerequisite_change_ids]
-    found += [
-        Dependency("message" if one.startswith("<") else "url", one) for one in says.depends_on
+    stated = submission.dependencies
+    dependencies = [Dependency("base-commit", stated.base_commit)] if stated.base_commit else []
+    dependencies += [Dependency("patch-id", hex_) for hex_ in stated.prerequisite_patch_ids]
+    dependencies += [Dependency("change-id", text) for text in stated.prerequisite_change_ids]
+    dependencies += [
+        Dependency("message" if target.startswith("<") else "url", target)
+        for target in stated.depends_on
     ]
-    return tuple(found)
+    return tuple(dependencies)
 
 
 def _pull_url(submission: Submission) -> str | None:
@@ -307,29 +313,30 @@ def _pull_url(submission: Submission) -> str | None:
 
 
 def _fingerprint(facts: Facts, submission: Submission) -> str:
-    """What copies of one message share: who, which patch of what, and its words without space.
+    """Return what copies of one message share: sender, number, title and text, without space.
 
-    Lists append footers (cut off as signatures are), wrap headers, change transfer encodings
+    Lists append footers (removed as signatures are), wrap headers, change transfer encodings
     and put their name into the subject; none of that makes another message.
     """
     version = f"v{facts.version}.{facts.version_minor}"
     title = "".join(submission.subject.title.split()).lower()
-    said = (
+    parts = (
         f"{facts.sender}\0{facts.kind}\0{facts.number}.{facts.minor}/{facts.total} {version}"
         f"\0{title}".encode("utf-8", "surrogatepass"),
         _without_space(_without_footer(submission.content)),
         _without_space(_diff(submission) or ""),
     )
-    return hashlib.sha1(b"\0".join(said)).hexdigest()
+    return hashlib.sha1(b"\0".join(parts)).hexdigest()
 
 
-# What `str.split` takes for white space, within US-ASCII.
+# The white space of `str.split`, within US-ASCII.
 _SPACE = bytes(code for code in range(0x80) if chr(code).isspace())
 
 
 def _without_space(text: str) -> bytes:
-    """`text` without white space. That of other scripts needs a look at each word, which costs
-    three times as much.
+    """Return `text` without white space, in UTF-8.
+
+    White space of other scripts needs a look at each word, which takes three times as long.
     """
     if text.isascii():
         return text.encode().translate(None, _SPACE)
@@ -337,21 +344,23 @@ def _without_space(text: str) -> bytes:
 
 
 def _without_footer(content: str) -> str:
-    """Majordomo's footer stands below a line `--` that lacks the space of a signature's."""
+    """Remove Majordomo's footer: it follows a line `--` without the space of a signature's."""
     head, line, tail = content.rpartition("\n--\n")
-    return head if line and tail.count("\n") <= 5 else content
+    return head if line and tail.count("\n") <= _MAX_FOOTER_LINES else content
 
 
-def _rank(message: Message, who: Submitter, delivery: Delivery) -> str:
-    """Which copy is the best, the least first: whole, its From untouched, with few defects,
-    heard early; the digest decides between equals.
+def _rank(message: Message, submitter: Submitter, delivery: Delivery) -> str:
+    """Return a text by which copies of a message compare; the least is the best copy.
+
+    That is one that is whole, with its From not rewritten, with few defects, and received
+    early. The digest decides between equals.
     """
     received_at = message.received or message.date
     return "".join(
         (
             str(int(delivery.withdrawn)),
             str(int(Defect.TRUNCATED in delivery.container_errors)),
-            str(int(who.person_source is not None)),
+            str(int(submitter.person_source is not None)),
             f"{min(len(message.defects), 99):02}",
             received_at.isoformat() if received_at else "9",
             delivery.sha256.hex(),

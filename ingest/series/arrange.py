@@ -1,12 +1,12 @@
-"""Which series there are among the submissions of a thread, and what each message is in it.
+"""Arrange the submissions of a thread into series, and decide what each message is in it.
 
-Input: the facts of every submission of one connected set, in any order, and what operators
-have pinned. Output: the series and the place of each message. Pure: what it returns depends on
-that set and on nothing else, so that the order of arrival cannot show in it.
+Input: the facts of every submission of one connected set, in any order, and the pins that
+operators have set. Output: the series, and the place of each message. Pure: the result depends
+on that set and on nothing else, so that the order of arrival cannot change it.
 
-Pieces gather into drafts (`group_pieces`), drafts find what they lack (`repair_drafts`), operators have the
-last word, and what is left becomes a comment on the nearest patch or cover above it, or stands
-alone.
+Pieces are grouped into drafts (`group_pieces`), drafts are repaired (`repair_drafts`), pins take
+precedence over both, and each message that is in no series becomes a comment on the nearest
+patch or cover above it, or a message of its own.
 """
 
 from __future__ import annotations
@@ -18,16 +18,17 @@ from ingest.frozen import frozen
 from ingest.series.draft import Rule, SeriesDraft, is_cover
 from ingest.series.facts import Facts, MessageKind
 from ingest.series.group import group_pieces
+from ingest.series.outcome import Outcome
 from ingest.series.repair import repair_drafts
 from ingest.series.thread import Thread, build_thread
 
-# A pin with this target makes its message stand alone.
+# A pin with this target puts its message into a series of its own.
 ALONE = ""
 
 
 @frozen
 class SeriesMember:
-    """One message's membership: `number` is None for the cover."""
+    """Hold one message's membership of a series. `number` is None for the cover."""
 
     key: str
     number: int | None
@@ -38,10 +39,11 @@ class SeriesMember:
 
 @frozen
 class Series:
-    """One posting of one version. `key`: its cover's, else its lowest patch's, message.
+    """Hold one posting of one version.
 
-    `total`: as its patches say; for a partial re-roll, the number of patches that it replaces.
-    `parent_series`: the series in whose thread it was sent, by key.
+    `key`: the key of its cover, else of its patch with the lowest number. `total`: as its
+    patches say; for a partial re-roll, the number of patches that it replaces. `parent_series`:
+    by key, the series in whose thread it was sent.
     """
 
     key: str
@@ -59,106 +61,115 @@ class Series:
 
     @property
     def received_all(self) -> bool:
+        """Tell whether all patches have been received."""
         return self.received_total >= self.total
 
 
 @frozen
 class Place:
-    """What a message is in its thread: patch, cover, comment or other, and why.
+    """Hold what a message is in its thread, and why.
 
     `reason`: None where the message is that by itself, as it was classified. `parent`: for
-    comments the patch or cover that it speaks to, None where none is known.
+    comments the patch or cover that they apply to, None where none is known.
     """
 
-    outcome: str
+    outcome: Outcome
     reason: str | None
     parent: str | None = None
 
 
 @frozen
 class Arrangement:
+    """Hold the series of a connected set, and by key the place of each message."""
+
     series: tuple[Series, ...]
     places: Mapping[str, Place]
 
 
 def arrange(submissions: Iterable[Facts], pins: Mapping[str, str] | None = None) -> Arrangement:
-    """Arrange one connected set. Order of the input makes no difference.
+    """Arrange one connected set. The order of `submissions` makes no difference.
 
-    `pins`: by message key, a message of the series that it is to be in, or `ALONE`.
+    `pins`: by message key, a message of the series that it shall be in, or `ALONE`.
     """
     by_key = {facts.key: facts for facts in submissions}
     links = build_thread(by_key)
-    gathered = group_pieces(by_key, links)
-    drafts = repair_drafts(gathered.drafts, by_key, links, gathered.above)
-    drafts = _pin(drafts, by_key, pins or {})
-    # Covers of covers: a patch set of patch sets has no patches of its own.
-    drafts = [one for one in drafts if one.pieces or one.total is not None]
-    series = sorted((_series(one) for one in drafts), key=lambda one: one.key)
+    grouped = group_pieces(by_key, links)
+    drafts = repair_drafts(grouped.drafts, by_key, links, grouped.above)
+    drafts = _apply_pins(drafts, by_key, pins or {})
+    # A patch set of patch sets has a cover above covers, which has no patches of its own.
+    drafts = [draft for draft in drafts if draft.pieces or draft.total is not None]
+    series = sorted((_series(draft) for draft in drafts), key=lambda posting: posting.key)
     return Arrangement(tuple(series), _places(series, by_key, links))
 
 
-def _pin(
+def _apply_pins(
     drafts: list[SeriesDraft], by_key: Mapping[str, Facts], pins: Mapping[str, str]
 ) -> list[SeriesDraft]:
-    """Move what operators have moved; whom it displaces stands alone.
+    """Move the messages that operators have pinned; a message that one displaces is split off.
 
-    First what is to stand alone, then the others, in the order of keys; each into the series
-    that its target was in before, or, where the target was moved itself, went to. A target that
-    is not here has no effect, as has a mail without a number where there is a cover.
+    Messages that shall be alone are moved first, then the others, both in the order of keys.
+    Each goes to the series that its target was in before, or, where the target is pinned
+    itself, to that pin's series. A pin has no effect where its target is not in this set, or
+    where its message has no number and the series has a cover already.
     """
-    wanted = {key: pins[key] for key in sorted(pins.keys() & by_key.keys())}
-    if not wanted:
+    target_of = {key: pins[key] for key in sorted(pins.keys() & by_key.keys())}
+    if not target_of:
         return drafts
-    of = {piece.key: draft for draft in drafts for piece in draft.members()}
-    for key, target_key in wanted.items():
+    draft_of = {piece.key: draft for draft in drafts for piece in draft.members()}
+    for key, target_key in target_of.items():
         if target_key == ALONE:
-            _split_off(by_key[key], "split off", of, drafts)
-    targets = {key: of.get(_end(key, wanted)) for key in wanted if wanted[key] != ALONE}
-    for key, target in targets.items():
+            _split_off(by_key[key], "split off", draft_of, drafts)
+    destinations = {
+        key: draft_of.get(_follow_pins(key, target_of))
+        for key in target_of
+        if target_of[key] != ALONE
+    }
+    for key, destination in destinations.items():
         facts = by_key[key]
-        if target is None or of.get(key) is target:
+        if destination is None or draft_of.get(key) is destination:
             continue
-        taken = target.at(facts)
-        if taken is not None and not facts.piece:
+        occupant = destination.occupant(facts)
+        if occupant is not None and not facts.piece:
             continue
-        if taken is not None:
-            _split_off(taken, f"displaced by {key}", of, drafts)
-        if (source := of.get(key)) is not None:
+        if occupant is not None:
+            _split_off(occupant, f"displaced by {key}", draft_of, drafts)
+        if (source := draft_of.get(key)) is not None:
             source.remove(facts)
-        target.add(facts, Rule.PINNED, wanted[key])
-        of[key] = target
+        destination.add(facts, Rule.PINNED, target_of[key])
+        draft_of[key] = destination
     return [draft for draft in drafts if draft.reasons]
 
 
-def _end(key: str, wanted: Mapping[str, str]) -> str:
-    """Where a chain of pins leads; in a ring, to what the first names."""
-    at, walked = wanted[key], {key}
-    while wanted.get(at, ALONE) != ALONE:
-        if at in walked:
-            return wanted[key]
-        walked.add(at)
-        at = wanted[at]
-    return at
+def _follow_pins(key: str, target_of: Mapping[str, str]) -> str:
+    """Return the end of a chain of pins; for a ring of pins, the target of the first."""
+    end, visited = target_of[key], {key}
+    while target_of.get(end, ALONE) != ALONE:
+        if end in visited:
+            return target_of[key]
+        visited.add(end)
+        end = target_of[end]
+    return end
 
 
 def _split_off(
-    facts: Facts, evidence: str, of: dict[str, SeriesDraft], drafts: list[SeriesDraft]
+    facts: Facts, evidence: str, draft_of: dict[str, SeriesDraft], drafts: list[SeriesDraft]
 ) -> None:
-    """Let a message stand alone. What is no patch is then in no series."""
-    if (source := of.pop(facts.key, None)) is not None:
+    """Put a message into a series of its own. A message that is no piece is then in none."""
+    if (source := draft_of.pop(facts.key, None)) is not None:
         source.remove(facts)
     if facts.piece:
         total = facts.total if is_cover(facts) else None
         draft = SeriesDraft(opener=facts.key, home=facts.key, sender=facts.sender, total=total)
         draft.add(facts, Rule.PINNED, evidence)
         drafts.append(draft)
-        of[facts.key] = draft
+        draft_of[facts.key] = draft
 
 
 # --- results --------------------------------------------------------------------------------
 
 
 def _series(draft: SeriesDraft) -> Series:
+    """Return the series that a finished draft describes."""
     members = draft.members()
     version, version_minor = draft.version
     total = draft.total or 1
@@ -168,8 +179,8 @@ def _series(draft: SeriesDraft) -> Series:
     first = members[0]
     dates = [piece.date for piece in members if piece.date is not None]
     cover_date = draft.cover.date if draft.cover is not None else None
-    parent_series = draft.parent_series.live if draft.parent_series is not None else None
-    under_key = (
+    parent_series = draft.parent_series.current if draft.parent_series is not None else None
+    parent_key = (
         parent_series.first.key if parent_series is not None and parent_series.reasons else None
     )
     return Series(
@@ -184,13 +195,15 @@ def _series(draft: SeriesDraft) -> Series:
         cover=first.key if first is draft.cover else None,
         members=tuple(_member(draft, piece) for piece in members),
         partial=draft.replaces,
-        parent_series=under_key if under_key != first.key else None,
+        parent_series=parent_key if parent_key != first.key else None,
     )
 
 
 def _name(draft: SeriesDraft) -> str:
-    """Patchwork's: a cover's title, else the first patch's name with its prefixes. A mail that
-    is a cover only by its place may have no title of its own.
+    """Return the name that Patchwork gives: the cover's title, else the first patch's name.
+
+    The name of a patch includes its prefixes. A mail that is a cover only by its place may have
+    no title of its own.
     """
     if draft.cover is not None and (draft.cover.title or draft.cover.piece):
         return draft.cover.title
@@ -206,31 +219,32 @@ def _member(draft: SeriesDraft, facts: Facts) -> SeriesMember:
 
 
 def _places(
-    series: Iterable[Series], by_key: Mapping[str, Facts], links: Thread
+    all_series: Iterable[Series], by_key: Mapping[str, Facts], links: Thread
 ) -> dict[str, Place]:
+    """Return the place of each message: first the members of series, then all others."""
     places: dict[str, Place] = {}
-    for one in series:
-        for member in one.members:
-            outcome = "cover" if member.number is None else "patch"
-            own = by_key[member.key].piece
-            places[member.key] = Place(outcome, None if own else member.rule)
+    for series in all_series:
+        for member in series.members:
+            outcome = Outcome.COVER if member.number is None else Outcome.PATCH
+            is_own_kind = by_key[member.key].piece
+            places[member.key] = Place(outcome, None if is_own_kind else member.rule)
     nearest: dict[str, str | None] = {}
     for key in links.order:
         above = links.parent[key]
         parent = nearest[above] if above is not None else None
         facts = by_key[key]
         if key not in places and facts.piece:
-            places[key] = Place("cover", "cover-of-covers")
+            places[key] = Place(Outcome.COVER, "cover-of-covers")
         if key in places:
             nearest[key] = key
             continue
         nearest[key] = parent
         if facts.kind is MessageKind.OTHER and above is None and key not in links.unseen:
-            places[key] = Place("other", None)
+            places[key] = Place(Outcome.OTHER, None)
         elif parent is not None:
-            places[key] = Place("comment", "below-patch", parent)
+            places[key] = Place(Outcome.COMMENT, "below-patch", parent)
         elif key in links.unseen:
-            places[key] = Place("comment", "parent-unseen")
+            places[key] = Place(Outcome.COMMENT, "parent-unseen")
         else:
-            places[key] = Place("comment", "no-patch-above")
+            places[key] = Place(Outcome.COMMENT, "no-patch-above")
     return places

@@ -1,7 +1,7 @@
-"""What arranging needs to know of a message, and nothing else.
+"""Define what arranging needs to know of a message, and nothing else.
 
-A `Facts` is small, stored beside its message, and enough: `arrange` never asks for more, so
-that a thread can be arranged without its mail being read again.
+A `Facts` is small and stored next to its message. `arrange` needs no more than that, so that a
+thread can be arranged without reading its mail again.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from ingest.frozen import frozen
 
-# Unthreaded mails of one posting follow each other; the slowest real sender seen, a relay
-# that lets a mail a minute pass, needs an hour for a hundred of them.
+# Unthreaded mails of one posting follow each other; the slowest real sender observed, a relay
+# that lets one mail a minute pass, needs an hour for a hundred of them.
 BUCKET_GAP = timedelta(hours=2)
 
 
@@ -32,12 +32,13 @@ class MessageKind(StrEnum):
 
 @frozen(kw_only=True)
 class Facts:
-    """The small facts of one message.
+    """Hold the small facts of one message.
 
-    `key`: its Message-ID, for a conflicting copy with `#` and its digest behind.
-    `sender`: the submitter's address as people are told apart. `parents`: ids that it
-    answers, nearest first. `number`, `total`: as the subject says, None where it does not;
-    `minor`: 5 of `0.5/5`. `tag`: the prefixes that say what the patch is for, in lower case.
+    `key`: its Message-ID, for a conflicting copy followed by `#` and the copy's digest.
+    `sender`: the submitter's address in the form that identifies a person. `parents`: the ids
+    that it answers, nearest first. `number`, `total`: as in the subject, None where it has
+    none; `minor`: 5 of `0.5/5`. `tag`: what the patch is for, by its prefixes
+    (`Subject.target`).
     """
 
     key: str
@@ -57,6 +58,8 @@ class Facts:
     version_minor: int = 0
     version_given: bool = False
     title_version: int | None = None
+    rfc: bool = False  # the subject says RFC
+    resend: bool = False  # the subject says RESEND, RE-SEND or REPOST: it was sent before
     reason: str = ""  # why it is of its kind
     reply: bool = False  # the subject says Re:
     patchset: bool = False  # a cover that says PATCHSET, whatever number it has
@@ -66,36 +69,36 @@ class Facts:
 
     @property
     def piece(self) -> bool:
-        """Whether it can be a part of a series."""
+        """Tell whether it can be a part of a series."""
         return self.kind in (MessageKind.PATCH, MessageKind.COVER, MessageKind.PULL)
 
     @property
     def when(self) -> datetime:
-        """Its date, or the end of time: what has no date sorts last."""
+        """Return its date, or the end of time: a message without a date sorts last."""
         return self.date or datetime.max
 
 
-# What identifies stands in columns of its own.
-_STORED: tuple[tuple[str, Any], ...] = tuple(
+# The identifying fields have columns of their own.
+_STORED_FIELDS: tuple[tuple[str, Any], ...] = tuple(
     (field.name, field.default)
     for field in fields(Facts)
     if field.name not in ("key", "msgid", "date")
 )
-_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
+_encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
 def dump_facts(facts: Facts) -> str:
-    """As JSON, without what is as by default and without what identifies (key, msgid, date)."""
+    """Return the facts as JSON, without defaults and without the fields that have columns."""
     stored: dict[str, Any] = {}
-    for name, default in _STORED:
+    for name, default in _STORED_FIELDS:
         value = getattr(facts, name)
         if value != default:
             stored[name] = value
-    return _json(stored)
+    return _encode_json(stored)
 
 
 def load_facts(text: str, *, msgid: str, variant: str, date: datetime | None) -> Facts:
-    """The inverse of `dump_facts`, with the columns that stand beside it."""
+    """Read what `dump_facts` wrote, with the columns that are stored next to it."""
     stored: dict[str, Any] = json.loads(text)
     stored["kind"] = MessageKind(stored["kind"])
     for name in ("parents", "prefixes", "earlier"):
@@ -105,17 +108,18 @@ def load_facts(text: str, *, msgid: str, variant: str, date: datetime | None) ->
 
 
 def key_of(msgid: str, variant: str) -> str:
-    """How a message is named: its Message-ID, and for a conflicting copy its digest behind."""
+    """Return the key of a message: its Message-ID, for a conflicting copy with its digest."""
     return f"{msgid}#{variant}" if variant else msgid
 
 
 def bucket(facts: Facts) -> int | None:
-    """The set that an unthreaded numbered piece may belong to, as a 63-bit number, else None.
+    """Return the set that an unthreaded numbered piece may belong to, as a 63-bit number.
 
-    Members of one posting agree in sender, total and tag. The version is left to `arrange`:
-    a sender who forgets `v2` on half of the patches has still sent one series. A message that
-    answers anything is not unthreaded, whether or not that mail is known: this depends on the
-    message alone, so that belonging to a bucket is a relation that arrival cannot change.
+    None for any other message. Members of one posting agree in sender, total and tag. The
+    version is left to `arrange`: a sender who forgets `v2` on half of the patches has still
+    sent one series. A message that answers any other is not unthreaded, whether or not the
+    other is known. So the bucket depends on the message alone, and the order of arrival cannot
+    change it.
     """
     if facts.parents or facts.total is None or facts.date is None or not facts.piece:
         return None
@@ -123,6 +127,6 @@ def bucket(facts: Facts) -> int | None:
 
 
 def digest63(text: str) -> int:
-    """A hash of 63 bits, for keys that every database holds as a big integer."""
+    """Return a hash of 63 bits, for keys that every database stores as a big integer."""
     digest = hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
     return int.from_bytes(digest, "big") >> 1

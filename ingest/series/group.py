@@ -1,8 +1,8 @@
-"""The first step of arranging: numbered pieces into drafts, in the thread's own order.
+"""Group numbered pieces into drafts, in the order of the thread: the first step of arranging.
 
-A piece goes where its number, total, version and sender agree: below a piece that it
-continues, beside siblings under the same mail, or, where nothing threads it, beside what the
-same sender sent with the same total and prefixes within two hours.
+A piece goes to the draft with which its number, total, version and sender agree: that of the
+piece that it answers, that of its siblings under the same mail, or, where it is in no thread,
+that of the pieces that the same sender sent with the same total and prefixes within two hours.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ from ingest.series.draft import Rule, SeriesDraft, may_be_cover
 from ingest.series.facts import Facts
 from ingest.series.thread import Thread
 
-# Postings of one total by one sender below one mail that a piece is compared with, the latest.
-# Three or four are real, when a sender tries again and again; thousands are an attack.
+# How many of a sender's postings of one total below one mail a piece is compared with, the
+# latest. Three or four are real, when a sender tries again and again; thousands are an attack.
 RECENT = 20
 
 
 @frozen
-class Grouped:
-    """`above`: for each message the nearest piece above it, by key."""
+class GroupedPieces:
+    """Hold the drafts, and in `above`, by key, the nearest piece above each message."""
 
     drafts: list[SeriesDraft]
     above: Mapping[str, str | None]
 
 
-def group_pieces(by_key: Mapping[str, Facts], links: Thread) -> Grouped:
-    """Every piece in one draft. Linear in the number of pieces."""
+def group_pieces(by_key: Mapping[str, Facts], links: Thread) -> GroupedPieces:
+    """Put every piece into one draft. Linear in the number of pieces."""
     drafts: list[SeriesDraft] = []
     draft_of: dict[str, SeriesDraft] = {}
-    # Drafts that hang below the same thing and could take the same piece.
-    beside: dict[tuple[object, ...], list[SeriesDraft]] = defaultdict(list)
+    # Drafts that are below the same message and could take the same piece.
+    siblings: dict[tuple[object, ...], list[SeriesDraft]] = defaultdict(list)
     nearest: dict[str, str | None] = {}  # the nearest piece at or above a message
     above_of: dict[str, str | None] = {}
     top: dict[str, str] = {}
@@ -48,11 +48,11 @@ def group_pieces(by_key: Mapping[str, Facts], links: Thread) -> Grouped:
             continue
         parent_series = draft_of[above] if above is not None else None
         home = _home(facts, by_key, links, parent_series, top[key])
-        draft = _place(facts, home, links.parent[key], parent_series, beside)
+        draft = _place(facts, home, links.parent[key], parent_series, siblings)
         if draft.opener == key:
             drafts.append(draft)
         draft_of[key] = draft
-    return Grouped(drafts, above_of)
+    return GroupedPieces(drafts, above_of)
 
 
 def _place(
@@ -60,46 +60,50 @@ def _place(
     home: str,
     parent: str | None,
     parent_series: SeriesDraft | None,
-    beside: dict[tuple[object, ...], list[SeriesDraft]],
+    all_siblings: dict[tuple[object, ...], list[SeriesDraft]],
 ) -> SeriesDraft:
-    """The draft that takes a piece: one that is there, else a new one.
+    """Return the draft that takes a piece: an existing one, else a new one.
 
-    What it answers comes first. Of several beside it, one with the same prefixes, then the one
-    that was sent last before it: a series may have been sent twice, different patches of it
-    having been lost on the way.
+    The series that the piece answers takes precedence. Of several siblings, one with the same
+    prefixes is preferred, then the one that was sent last before the piece: a series may have
+    been sent twice, with different patches lost on the way.
     """
     if facts.total is None:
-        return _opened(
+        return _open_draft(
             facts,
             parent_series.opener if parent_series is not None else "",
             parent_series,
             Rule.ALONE,
         )
     if parent_series is not None and parent_series.fits(facts):
-        behind = (facts.number or 0) > facts.total
-        parent_series.add(facts, Rule.ADDENDUM if behind else Rule.BELOW, parent or "")
+        is_addendum = (facts.number or 0) > facts.total
+        parent_series.add(facts, Rule.ADDENDUM if is_addendum else Rule.BELOW, parent or "")
         return parent_series
-    # Within a thread the prefixes may differ; without one they are part of what holds.
-    siblings = beside[(home, facts.sender, facts.total, "" if home else facts.tag)]
+    # Within a thread the prefixes may differ; without one they are part of what connects.
+    siblings = all_siblings[(home, facts.sender, facts.total, "" if home else facts.tag)]
     fitting = [
-        one for one in siblings[-RECENT:] if one.fits_beside(facts) and (home or one.close(facts))
+        draft
+        for draft in siblings[-RECENT:]
+        if draft.fits_as_sibling(facts) and (home or draft.is_close(facts))
     ]
     if fitting:
-        chosen = min(fitting, key=lambda one: (one.tag != facts.tag, one.distance(facts)))
+        chosen = min(fitting, key=lambda draft: (draft.tag != facts.tag, draft.distance(facts)))
         rule = Rule.SIBLING if home else Rule.UNTHREADED
         chosen.add(facts, rule, home or f"{facts.sender}, {facts.total}, {facts.tag}")
         return chosen
-    foreign = (
+    is_foreign = (
         parent_series is not None
         and parent_series.sender != facts.sender
         and parent_series.total == facts.total
     )
-    chosen = _opened(facts, home, parent_series, Rule.FOREIGN if foreign else Rule.FIRST)
+    chosen = _open_draft(facts, home, parent_series, Rule.FOREIGN if is_foreign else Rule.FIRST)
     siblings.append(chosen)
     return chosen
 
 
-def _opened(facts: Facts, home: str, parent_series: SeriesDraft | None, rule: Rule) -> SeriesDraft:
+def _open_draft(
+    facts: Facts, home: str, parent_series: SeriesDraft | None, rule: Rule
+) -> SeriesDraft:
     draft = SeriesDraft(
         opener=facts.key,
         home=home,
@@ -119,8 +123,10 @@ def _home(
     parent_series: SeriesDraft | None,
     top: str,
 ) -> str:
-    """What a new draft hangs below: a mail of its sender's own that may be its cover, else the
-    series above, else the thread's top, else '' (nothing: unthreaded).
+    """Return what a new draft is below.
+
+    That is a mail by the same sender that may be the cover, else the series above, else the
+    top of the thread, else '' (nothing: the piece is unthreaded).
     """
     parent = links.parent[facts.key]
     if parent is None:

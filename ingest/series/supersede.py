@@ -1,31 +1,36 @@
-"""Which series a series supersedes, and what says so.
+"""Find the series that a series supersedes, and the evidence for it.
 
-Input: a series and those that may be its earlier revisions, as `Posting`s. Output: a `RevisionLink`
-with its evidence, or None. Pure, and local: what a series supersedes depends on it and on the
-series that share a *trace* with it (a change-id, a linked message, a title, a patch), so the
-store finds candidates by trace and never walks a chain.
+Input: a series and those that may be its earlier revisions, as `Posting`s. Output: a
+`RevisionLink` with its evidence, or None. Pure and local: the result depends on the series and
+on the series that share a *trace* with it (a change-id, a linked message, a title, a patch). So
+the store finds candidates by trace and never walks a chain of revisions.
 """
 
 from __future__ import annotations
 
 import re
 from collections import defaultdict, deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
 
 from ingest.frozen import frozen
-from ingest.series.draft import Version, branches_of, is_resend
-from ingest.series.facts import Facts, digest63
+from ingest.series.draft import Version, branches_of
+from ingest.series.facts import Facts, MessageKind, digest63
 
-# How long the next version of a patch that was renamed may take.
+# How long a sender may take for the next version of a patch with another title.
 _NEXT_VERSION = timedelta(days=90)
 
-_SPACE = re.compile(r"[^0-9a-z]+")
+_NO_WORD = re.compile(r"[^0-9a-z]+")
+_VERSION_WORD = re.compile(r"v\d+")
+_MAX_TITLE = 500  # characters of a title that are compared
+
+# The SHA-1 of nothing: Patchwork's hash of a pure rename.
+_EMPTY_HASH = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 
 
 class RevisionEvidence(StrEnum):
-    """What links two revisions, the surest first."""
+    """What links two revisions, the strongest first. Stored and shown: add, do not rename."""
 
     CHANGE_ID = "change-id"  # b4 keeps one through all revisions
     LINK = "link"  # its text links to a message of the earlier one
@@ -36,12 +41,18 @@ class RevisionEvidence(StrEnum):
     SIMILAR_TITLE = "similar-title"  # most words of the title, by the same sender, next version
 
 
+# A kind of evidence, and its value for people to read.
+Evidence = tuple[tuple[RevisionEvidence, str], ...]
+
+
 @frozen(kw_only=True)
 class Posting:
-    """A series as linking sees it. `titles` and `hashes`: of its patches; `messages`: all its
-    Message-IDs; `linked`: ids that its text calls earlier; `answered`: ids that it was sent
-    below; `retitled`: it has its title from what it answers (`Re: …`); `branches`: what it is
-    for: revisions for 6.1 and for 6.6 are not revisions of each other.
+    """Hold what linking revisions needs of a series.
+
+    `titles` and `hashes`: of its patches; `messages`: all its Message-IDs; `linked`: ids that
+    its text calls earlier; `answered`: ids that it was sent below; `retitled`: its title is
+    that of the mail that it answers (`Re: …`); `branches`: the branches that it is for, since
+    series for 6.1 and for 6.6 are not revisions of each other.
     """
 
     key: str
@@ -64,10 +75,10 @@ class Posting:
 
 @frozen
 class RevisionLink:
-    """`key`: the series superseded; `evidence`: (sign, what it is), the surest first."""
+    """Hold the key of the series superseded, and the evidence, the strongest first."""
 
     key: str
-    evidence: tuple[tuple[RevisionEvidence, str], ...]
+    evidence: Evidence
 
 
 def make_posting(
@@ -79,10 +90,9 @@ def make_posting(
     parent_series: str | None,
     members: Sequence[Facts],
 ) -> Posting:
-    """A series from its members' facts, the cover first, then patches by number."""
+    """Make a posting from the facts of its members: the cover first, then patches by number."""
     first = members[0]
-    words = {word for piece in members for word in piece.tag.split()}
-    patches = [piece for piece in members if piece.kind == "patch"]
+    patches = [piece for piece in members if piece.kind is MessageKind.PATCH]
     answered = {*first.parents[:3], *([parent_series.partition("#")[0]] if parent_series else ())}
     messages = frozenset(piece.msgid for piece in members)
     return Posting(
@@ -90,70 +100,109 @@ def make_posting(
         sender=first.sender,
         version=version,
         date=date,
-        title=_plain(first.title),
-        resend=is_resend(first),
-        rfc=any(word.startswith("rfc") for word in words),
+        title=_normalise_title(first.title),
+        resend=first.resend,
+        rfc=any(piece.rfc for piece in members),
         partial=partial,
         retitled=first.reply,
-        branches=frozenset(one for piece in members for one in branches_of(piece.tag)),
+        branches=frozenset(branch for piece in members for branch in branches_of(piece.tag)),
         change_ids=frozenset(piece.change_id for piece in members if piece.change_id),
         hashes=frozenset(piece.hash for piece in patches if piece.hash),
-        titles=frozenset(_plain(piece.title) for piece in patches) - {""},
+        titles=frozenset(_normalise_title(piece.title) for piece in patches) - {""},
         messages=messages,
-        linked=frozenset(one for piece in members for one in piece.earlier) - messages,
+        linked=frozenset(msgid for piece in members for msgid in piece.earlier) - messages,
         answered=frozenset(answered) - messages,
     )
 
 
-def traces(one: Posting) -> frozenset[int]:
-    """What a series shares with its revisions, as 63-bit numbers: two series may be revisions
-    of each other only if they share one.
-    """
-    said = [f"c {change_id}" for change_id in one.change_ids]
-    said += [f"m {msgid}" for msgid in (*one.messages, *one.linked, *one.answered)]
-    said += [f"h {hash_}" for hash_ in one.hashes]
-    said += [f"t {one.sender} {title}" for title in {*one.titles, one.title} if title]
-    said += [f"w {one.sender} {word}" for word in _telling_words(one.title)]
-    return frozenset(digest63(text) for text in said)
+# --- traces ---------------------------------------------------------------------------------
+#
+# Two series may be revisions of each other only if they share a trace. The letter in front of
+# the text keeps the kinds apart. A change of the text or of its letter needs `ingest reparse`.
+
+
+def traces(posting: Posting) -> frozenset[int]:
+    """Return the traces of a series, as 63-bit numbers."""
+    return frozenset(
+        (
+            *(change_id_trace(change_id) for change_id in posting.change_ids),
+            *_message_traces((*posting.messages, *posting.linked, *posting.answered)),
+            *(_hash_trace(hash_) for hash_ in posting.hashes),
+            *(
+                _title_trace(posting.sender, title)
+                for title in {*posting.titles, posting.title}
+                if title
+            ),
+            *(digest63(f"w {posting.sender} {word}") for word in _telling_words(posting.title)),
+        )
+    )
+
+
+def patch_traces(facts: Facts) -> frozenset[int]:
+    """Return the traces that one more patch, after others, adds to those of its series."""
+    title = _normalise_title(facts.title)
+    return frozenset(
+        (
+            *_message_traces((facts.msgid, *facts.earlier)),
+            *((change_id_trace(facts.change_id),) if facts.change_id else ()),
+            *((_hash_trace(facts.hash),) if facts.hash else ()),
+            *((_title_trace(facts.sender, title),) if title else ()),
+        )
+    )
+
+
+def change_id_trace(change_id: str) -> int:
+    """Return the trace of a change-id, by which the store finds the series that have it."""
+    return digest63(f"c {change_id}")
+
+
+def _message_traces(msgids: Iterable[str]) -> Iterator[int]:
+    return (digest63(f"m {msgid}") for msgid in msgids)
+
+
+def _hash_trace(hash_: str) -> int:
+    return digest63(f"h {hash_}")
+
+
+def _title_trace(sender: str, title: str) -> int:
+    return digest63(f"t {sender} {title}")
 
 
 def _telling_words(title: str) -> list[str]:
-    """The three longest words behind the first, which names the area: titles that are alike
-    share one of these, and few others by the same sender do.
+    """Return the three longest words after the first, which names the subsystem.
+
+    Similar titles share one of these words, and few other titles by the same sender do.
     """
     words = set(title.split()[1:])
     return sorted(words, key=lambda word: (-len(word), word))[:3]
 
 
-def patch_traces(facts: Facts) -> frozenset[int]:
-    """What one more patch, behind others, adds to its series' traces."""
-    said = [f"m {msgid}" for msgid in (facts.msgid, *facts.earlier)]
-    said += [f"c {facts.change_id}"] if facts.change_id else []
-    said += [f"h {facts.hash}"] if facts.hash else []
-    said += [f"t {facts.sender} {title}"] if (title := _plain(facts.title)) else []
-    return frozenset(digest63(text) for text in said)
+# --- links ----------------------------------------------------------------------------------
 
 
-def find_predecessor(one: Posting, candidates: Iterable[Posting]) -> RevisionLink | None:
-    """The series that `one` supersedes: of those that evidence links it to, the highest
-    version before its own, the latest of that; None where there is none.
+def find_predecessor(posting: Posting, candidates: Iterable[Posting]) -> RevisionLink | None:
+    """Return the series that a posting supersedes, or None.
 
-    A partial re-roll is passed over by a whole one: it supersedes what the partial one amends.
+    Of the candidates that evidence links to it, the one with the highest version before its own
+    is chosen, then the latest. A whole series does not supersede a partial re-roll where there
+    is another candidate: it supersedes the series that the partial re-roll amends.
     """
-    found: list[tuple[Posting, tuple[tuple[RevisionEvidence, str], ...]]] = []
+    linked: list[tuple[Posting, Evidence]] = []
     for other in candidates:
-        if other.key == one.key or _later(other, one) or not _same_branch(one, other):
+        if other.key == posting.key or _is_later(other, posting):
             continue
-        evidence = _evidence(one, other)
-        if _enough(one, other, evidence) and _precedes(other, one, evidence):
-            found.append((other, evidence))
-    if not found:
+        if posting.branches != other.branches:
+            continue
+        evidence = _evidence(posting, other)
+        if _is_sufficient(posting, other, evidence) and _precedes(other, posting, evidence):
+            linked.append((other, evidence))
+    if not linked:
         return None
     best, evidence = max(
-        found,
+        linked,
         key=lambda pair: (
-            one.partial or not pair[0].partial,
-            pair[0].rfc == one.rfc,
+            posting.partial or not pair[0].partial,
+            pair[0].rfc == posting.rfc,
             pair[0].version,
             pair[0].date or datetime.min,
             pair[0].key,
@@ -163,145 +212,151 @@ def find_predecessor(one: Posting, candidates: Iterable[Posting]) -> RevisionLin
 
 
 def same_changes(patches: Sequence[Facts], others: Sequence[Facts]) -> list[tuple[str, str]]:
-    """Pairs of message keys, of two neighbouring revisions, that are the same change: the same
-    diff, else the same title. Each patch is in one pair at most.
+    """Return the pairs of keys of two neighbouring revisions that are the same change.
+
+    Two patches are the same change where they have the same diff, else where they have the same
+    title. Each patch is in one pair at most.
     """
     pairs: list[tuple[str, str]] = []
     paired: set[str] = set()
-    for sign in (_diff_sign, _title_sign):
-        found: dict[str, deque[str]] = defaultdict(deque)
+    for identify in (_diff_identity, _title_identity):
+        waiting: dict[str, deque[str]] = defaultdict(deque)
         for other in others:
-            if other.key not in paired and (said := sign(other)) is not None:
-                found[said].append(other.key)
+            if other.key not in paired and (identity := identify(other)) is not None:
+                waiting[identity].append(other.key)
         for patch in patches:
-            said = sign(patch) if patch.key not in paired else None
-            if said is not None and found[said]:
-                match = found[said].popleft()
+            identity = identify(patch) if patch.key not in paired else None
+            if identity is not None and waiting[identity]:
+                match = waiting[identity].popleft()
                 pairs.append((patch.key, match))
                 paired |= {patch.key, match}
     return pairs
 
 
-def _diff_sign(facts: Facts) -> str | None:
-    # A pure rename's hash is that of nothing.
-    return facts.hash if facts.hash != _NOTHING else None
+def _diff_identity(facts: Facts) -> str | None:
+    return facts.hash if facts.hash != _EMPTY_HASH else None
 
 
-def _title_sign(facts: Facts) -> str | None:
-    return _plain(facts.title) or None
+def _title_identity(facts: Facts) -> str | None:
+    return _normalise_title(facts.title) or None
 
 
-_NOTHING = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
-
-
-def _plain(title: str) -> str:
-    """A title as revisions are compared: letters and digits, without a version at its end."""
-    words = _SPACE.split(title.lower())
-    while words and (not words[-1] or re.fullmatch(r"v\d+", words[-1])):
+def _normalise_title(title: str) -> str:
+    """Return a title as revisions are compared: letters and digits, without a final version."""
+    words = _NO_WORD.split(title.lower())
+    while words and (not words[-1] or _VERSION_WORD.fullmatch(words[-1])):
         words.pop()
-    return " ".join(word for word in words if word)[:500]
+    return " ".join(word for word in words if word)[:_MAX_TITLE]
 
 
-def _later(other: Posting, one: Posting) -> bool:
-    return one.date is not None and other.date is not None and other.date > one.date
+def _is_later(other: Posting, posting: Posting) -> bool:
+    return posting.date is not None and other.date is not None and other.date > posting.date
 
 
-def _same_branch(one: Posting, other: Posting) -> bool:
-    return one.branches == other.branches
+def _evidence(posting: Posting, other: Posting) -> Evidence:
+    """Return all evidence that `other` is an earlier revision of `posting`."""
+    evidence: list[tuple[RevisionEvidence, str]] = []
+    if shared := posting.change_ids & other.change_ids:
+        evidence.append((RevisionEvidence.CHANGE_ID, min(shared)))
+    if shared := posting.linked & other.messages:
+        evidence.append((RevisionEvidence.LINK, min(shared)))
+    if shared := posting.answered & other.messages:
+        evidence.append((RevisionEvidence.IN_REPLY_TO, min(shared)))
+    if shared := _same_hashes(posting, other):
+        evidence.append((RevisionEvidence.PATCHES, f"{len(shared)} of {len(posting.hashes)}"))
+    if shared := _same_titles(posting, other):
+        evidence.append((RevisionEvidence.PATCH_TITLES, f"{len(shared)} of {len(posting.titles)}"))
+    if posting.title and posting.title == other.title and _chose_titles(posting, other):
+        evidence.append((RevisionEvidence.TITLE, posting.title))
+    elif _has_similar_title(posting, other):
+        evidence.append((RevisionEvidence.SIMILAR_TITLE, other.title))
+    return tuple(evidence)
 
 
-def _evidence(one: Posting, other: Posting) -> tuple[tuple[RevisionEvidence, str], ...]:
-    found: list[tuple[RevisionEvidence, str]] = []
-    if shared := one.change_ids & other.change_ids:
-        found.append((RevisionEvidence.CHANGE_ID, min(shared)))
-    if shared := one.linked & other.messages:
-        found.append((RevisionEvidence.LINK, min(shared)))
-    if shared := one.answered & other.messages:
-        found.append((RevisionEvidence.IN_REPLY_TO, min(shared)))
-    if shared := (one.hashes & other.hashes) - {_NOTHING}:
-        found.append((RevisionEvidence.PATCHES, f"{len(shared)} of {len(one.hashes)}"))
-    if shared := _same_titles(one, other):
-        found.append((RevisionEvidence.PATCH_TITLES, f"{len(shared)} of {len(one.titles)}"))
-    if one.title and one.title == other.title and _own_titles(one, other):
-        found.append((RevisionEvidence.TITLE, one.title))
-    elif _similar(one, other):
-        found.append((RevisionEvidence.SIMILAR_TITLE, other.title))
-    return tuple(found)
-
-
-def _similar(one: Posting, other: Posting) -> bool:
-    """Whether most words of the two titles are the same, from one version to the next."""
-    words, others = set(one.title.split()), set(other.title.split())
+def _has_similar_title(posting: Posting, other: Posting) -> bool:
+    """Tell whether most words of the two titles agree, from one version to the next."""
+    words, others = set(posting.title.split()), set(other.title.split())
     return (
-        one.sender == other.sender
-        and one.version[0] == other.version[0] + 1
-        and one.title.partition(" ")[0] == other.title.partition(" ")[0]
+        posting.sender == other.sender
+        and posting.version[0] == other.version[0] + 1
+        and posting.title.partition(" ")[0] == other.title.partition(" ")[0]
         and len(words & others) * 3 >= len(words | others) * 2 - 1
-        and one.date is not None
+        and posting.date is not None
         and other.date is not None
-        and one.date - other.date <= _NEXT_VERSION
+        and posting.date - other.date <= _NEXT_VERSION
     )
 
 
-def _enough(
-    one: Posting, other: Posting, evidence: tuple[tuple[RevisionEvidence, str], ...]
-) -> bool:
-    """Whether the evidence carries. By the same sender a title does; people take each other's
-    series over, but then more than one thing must say so.
+def _is_sufficient(posting: Posting, other: Posting, evidence: Evidence) -> bool:
+    """Tell whether the evidence makes a link.
+
+    By the same sender a title is enough. People also take over the series of others, but then
+    two kinds of evidence are needed.
     """
-    signs = {sign for sign, _ in evidence}
-    if RevisionEvidence.CHANGE_ID in signs:
+    kinds = {kind for kind, _ in evidence}
+    if RevisionEvidence.CHANGE_ID in kinds:
         return True
-    alike = bool(signs & {RevisionEvidence.PATCHES, RevisionEvidence.TITLE}) or _half_of_titles(
-        one, other
-    )
-    if one.sender == other.sender:
-        carrying = {
+    has_same_content = bool(
+        kinds & {RevisionEvidence.PATCHES, RevisionEvidence.TITLE}
+    ) or _shares_half_of_titles(posting, other)
+    if posting.sender == other.sender:
+        sufficient = {
             RevisionEvidence.LINK,
             RevisionEvidence.IN_REPLY_TO,
             RevisionEvidence.SIMILAR_TITLE,
         }
-        if one.version[0] == other.version[0] + 1:
-            carrying.add(RevisionEvidence.PATCH_TITLES)
-        return alike or bool(signs & carrying)
-    linked = bool(signs & {RevisionEvidence.LINK, RevisionEvidence.IN_REPLY_TO})
-    return (linked and alike) or {RevisionEvidence.PATCHES, RevisionEvidence.TITLE} <= signs
+        if posting.version[0] == other.version[0] + 1:
+            sufficient.add(RevisionEvidence.PATCH_TITLES)
+        return has_same_content or bool(kinds & sufficient)
+    is_linked = bool(kinds & {RevisionEvidence.LINK, RevisionEvidence.IN_REPLY_TO})
+    return (is_linked and has_same_content) or {
+        RevisionEvidence.PATCHES,
+        RevisionEvidence.TITLE,
+    } <= kinds
 
 
-def _half_of_titles(one: Posting, other: Posting) -> bool:
-    least = min(len(one.titles), len(other.titles))
-    return least > 0 and 2 * len(_same_titles(one, other)) >= least
+def _same_hashes(posting: Posting, other: Posting) -> frozenset[str]:
+    return (posting.hashes & other.hashes) - {_EMPTY_HASH}
 
 
-def _same_titles(one: Posting, other: Posting) -> frozenset[str]:
-    return one.titles & other.titles if _own_titles(one, other) else frozenset()
+def _shares_half_of_titles(posting: Posting, other: Posting) -> bool:
+    least = min(len(posting.titles), len(other.titles))
+    return least > 0 and 2 * len(_same_titles(posting, other)) >= least
 
 
-def _own_titles(one: Posting, other: Posting) -> bool:
-    """Whether both chose their titles. A patch that somebody puts into a reply has that of the
-    patch that it answers, and is another; its sender's own may be the same one, mended.
+def _same_titles(posting: Posting, other: Posting) -> frozenset[str]:
+    return posting.titles & other.titles if _chose_titles(posting, other) else frozenset()
+
+
+def _chose_titles(posting: Posting, other: Posting) -> bool:
+    """Tell whether both senders chose their titles.
+
+    A patch that somebody sends in a reply has the title of the patch that it answers, and is
+    another patch. In the sender's own reply it may be the same patch, corrected.
     """
-    return one.sender == other.sender or not (one.retitled or other.retitled)
+    return posting.sender == other.sender or not (posting.retitled or other.retitled)
 
 
-def _precedes(
-    other: Posting, one: Posting, evidence: tuple[tuple[RevisionEvidence, str], ...]
-) -> bool:
-    """Whether the other is the earlier version: by its number; an RFC comes before what is
-    none; and the same version precedes its resend, or what was sent again into its thread.
+def _precedes(other: Posting, posting: Posting, evidence: Evidence) -> bool:
+    """Tell whether `other` is the earlier version.
+
+    An RFC precedes a posting that is none; else the lower version precedes; and the same
+    version precedes its resend, or a posting that was sent again into its thread.
     """
-    if other.rfc and not one.rfc:
+    if other.rfc and not posting.rfc:
         return True
-    if one.rfc and not other.rfc:
+    if posting.rfc and not other.rfc:
         return False
-    if other.version != one.version:
-        return other.version < one.version
-    if one.date is None or other.date is None or (other.date, other.key) >= (one.date, one.key):
+    if other.version != posting.version:
+        return other.version < posting.version
+    if posting.date is None or other.date is None:
         return False
-    again = (
-        one.resend
-        or one.partial
-        or any(sign is RevisionEvidence.IN_REPLY_TO for sign, _ in evidence)
+    if (other.date, other.key) >= (posting.date, posting.key):
+        return False
+    was_sent_again = (
+        posting.resend
+        or posting.partial
+        or any(kind is RevisionEvidence.IN_REPLY_TO for kind, _ in evidence)
     )
-    same = bool((one.hashes & other.hashes) - {_NOTHING}) or _half_of_titles(one, other)
-    return again and (same or one.partial)
+    has_same_content = bool(_same_hashes(posting, other)) or _shares_half_of_titles(posting, other)
+    return was_sent_again and (has_same_content or posting.partial)

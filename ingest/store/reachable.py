@@ -15,6 +15,7 @@ from sqlalchemy import Connection, select
 
 from ingest.frozen import frozen
 from ingest.series.facts import BUCKET_GAP
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.sql import chunks, is_any
 
@@ -54,7 +55,7 @@ def read_unthreaded(
         query = select(message.thread_id, message.bucket, message.date).where(
             is_any(message.thread_id, some),
             message.bucket.is_not(None),
-            message.outcome != "ignored",
+            message.outcome != Outcome.IGNORED,
         )
         found += [(row.thread_id, row.bucket, row.date) for row in connection.execute(query)]
     return found
@@ -80,7 +81,7 @@ def threads_near(connection: Connection, near: Iterable[tuple[int, datetime]]) -
         query = columns.where(
             is_any(message.bucket, some),
             message.date.between(first, last),
-            message.outcome != "ignored",
+            message.outcome != Outcome.IGNORED,
         )
         for key, date, thread in connection.execute(query):
             # The last span that begins early enough ends the latest.

@@ -15,6 +15,7 @@ from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName
 from ingest.mail.parse import parse_message
 from ingest.model import Derived, Failure
+from ingest.pipeline import derive as derive_module
 from ingest.pipeline.derive import MAX_NUMBER, derive, derive_or_fail, derive_steps
 from ingest.pipeline.store import store_again, store_mail
 from ingest.series.facts import MessageKind
@@ -256,7 +257,7 @@ def broken(monkeypatch: pytest.MonkeyPatch) -> None:
             raise IndexError("list index\nout of range")
         return parse_message(raw)
 
-    monkeypatch.setattr("ingest.pipeline.derive.parse", fail)
+    monkeypatch.setattr(derive_module, "parse_message", fail)
 
 
 BAD = mails.patch("bad@example.org", "[PATCH broken] fs: change")
@@ -282,7 +283,7 @@ def test_a_defect_of_ours_is_a_failure_with_its_reason(
     def fail(raw: bytes) -> Any:
         raise error
 
-    monkeypatch.setattr("ingest.pipeline.derive.parse", fail)
+    monkeypatch.setattr(derive_module, "parse_message", fail)
     failure = derive_or_fail(delivery(BAD), Config())
     assert isinstance(failure, Failure)
     assert failure.sha256 == delivery(BAD).sha256

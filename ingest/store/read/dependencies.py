@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from sqlalchemy import Connection, select
 
 from ingest.frozen import frozen
-from ingest.series.facts import digest63, key_of
+from ingest.series.facts import key_of
+from ingest.series.supersede import change_id_trace
 from ingest.store import schema
 from ingest.store.sql import chunks
 
@@ -81,7 +82,7 @@ def _patches(connection: Connection, patch_ids: set[str]) -> dict[tuple[str, str
 def _changes(connection: Connection, targets: set[str]) -> dict[tuple[str, str], str]:
     """The series with each change-id: of the version that is named (`ID:v3`), else the latest."""
     trace, series = schema.trace.c, schema.series.c
-    wanted = {digest63(f"c {target.rpartition(':v')[0] or target}"): target for target in targets}
+    wanted = {change_id_trace(target.rpartition(":v")[0] or target): target for target in targets}
     best: dict[tuple[str, str], tuple[int, int, str]] = {}
     for some in chunks(wanted):
         query = (

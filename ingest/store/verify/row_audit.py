@@ -21,6 +21,7 @@ from ingest.frozen import frozen
 from ingest.model import Derived
 from ingest.series.arrange import Place
 from ingest.series.facts import key_of
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.verify import snapshot
 from ingest.store.verify.findings import Finding, FindingKind
@@ -278,7 +279,7 @@ class RowAudit:
 
     def _outcome(self, key: str, one: Derived, row: Any) -> bool:
         """What the mail alone says of its outcome: whether it takes part."""
-        if (one.ignored is not None) == (row.outcome == "ignored"):
+        if (one.ignored is not None) == (row.outcome == Outcome.IGNORED):
             return True
         self._say(key, FindingKind.ALTERED, "message.outcome")
         return False
@@ -366,8 +367,8 @@ def _by_position(
 def _place(one: Derived, row: Any) -> Place:
     """A place that leaves open what only the thread can say."""
     if one.ignored is not None:
-        return Place("ignored", one.ignored)
-    return Place(row.outcome, row.reason)
+        return Place(Outcome.IGNORED, one.ignored)
+    return Place(Outcome(row.outcome), row.reason)
 
 
 def _own(row: dict[str, Any]) -> dict[str, Any]:

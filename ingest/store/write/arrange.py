@@ -19,6 +19,7 @@ from ingest.frozen import frozen
 from ingest.model import Derived
 from ingest.series.arrange import Arrangement, Place, arrange
 from ingest.series.facts import BUCKET_GAP, Facts, bucket, load_facts
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.reachable import find_reachable
 from ingest.store.sql import chunks, is_any
@@ -135,7 +136,7 @@ def _bucketed(connection: Connection) -> Iterator[tuple[int, int, datetime, int]
     """The unthreaded pieces stored: message, bucket, date and thread."""
     message = schema.message.c
     query = select(message.id, message.bucket, message.date, message.thread_id).where(
-        message.bucket.is_not(None), message.date.is_not(None), message.outcome != "ignored"
+        message.bucket.is_not(None), message.date.is_not(None), message.outcome != Outcome.IGNORED
     )
     for row in connection.execute(query):
         yield row.id, row.bucket, row.date, row.thread_id
@@ -169,7 +170,7 @@ def _arrange_sets(
         places |= arrangement.places
         for node in members_:
             if node.ignored:
-                places[node.facts.key] = Place("ignored", node.ignored)
+                places[node.facts.key] = Place(Outcome.IGNORED, node.ignored)
     return Arranged({node.facts.key: node for node in nodes}, places, tuple(arrangements))
 
 
@@ -228,7 +229,7 @@ def _load(
                     outcome=row.outcome,
                     reason=row.reason,
                     parent_id=row.parent_id,
-                    ignored=row.reason if row.outcome == "ignored" else None,
+                    ignored=row.reason if row.outcome == Outcome.IGNORED else None,
                 )
             )
     return nodes

@@ -22,6 +22,7 @@ from ingest.mail.msgid import original_id
 from ingest.series.arrange import Place
 from ingest.series.draft import Rule
 from ingest.series.facts import MessageKind
+from ingest.series.outcome import Outcome
 from ingest.series.supersede import patch_traces
 from ingest.store import schema
 from ingest.store.reachable import find_reachable, read_unthreaded
@@ -111,7 +112,7 @@ def find_fast_path(
                 stubs[place.parent] = _stub(node, row_id)
     mine = {node.facts.key: node for node in nodes if node.thread_id in done}
     for key in stubs.keys() - mine.keys():
-        places[key] = Place("stands", stubs[key].reason)
+        places[key] = Place(Outcome.OTHER, stubs[key].reason)
     return FastPath(frozenset(done), Arranged({**stubs, **mine}, places, ()), tuple(joining))
 
 
@@ -172,13 +173,13 @@ def _place(
                     return None
                 assert answered.series_id is not None
                 joins = SeriesJoin(node, answered.series_id, answered.key)
-                place, row_id = Place("patch", None), None
+                place, row_id = Place(Outcome.PATCH, None), None
                 speaks_to: tuple[str, int] | None = (facts.key, node.message_id)
             elif answered.speaks_to is not None:
                 speaks_to = answered.speaks_to
-                place, row_id = Place("comment", "below-patch", speaks_to[0]), speaks_to[1]
+                place, row_id = Place(Outcome.COMMENT, "below-patch", speaks_to[0]), speaks_to[1]
             else:
-                place, row_id = Place("comment", "no-patch-above"), None
+                place, row_id = Place(Outcome.COMMENT, "no-patch-above"), None
                 speaks_to = None
             placed.append((node, place, row_id, joins))
             del waiting[facts.msgid]
@@ -234,11 +235,16 @@ def _known(connection: Connection, msgids: Iterable[str]) -> dict[str, _Above | 
     found: dict[str, _Above | None] = {}
     for some in chunks(msgids):
         for row in connection.execute(query.where(is_any(message.c.msgid, some))):
-            if row.msgid in found or row.variant or row.parent_variant or row.outcome == "ignored":
+            if (
+                row.msgid in found
+                or row.variant
+                or row.parent_variant
+                or row.outcome == Outcome.IGNORED
+            ):
                 found[row.msgid] = None
                 continue
             speaks_to = None
-            if row.outcome in ("patch", "cover"):
+            if row.outcome in (Outcome.PATCH, Outcome.COVER):
                 speaks_to = (row.msgid, row.id)
             elif row.parent_id is not None:
                 speaks_to = (row.parent_msgid, row.parent_id)
@@ -309,7 +315,7 @@ def _stub(node: Node, row_id: int) -> Node:
         variant="",
         facts=node.facts,
         person_id=node.person_id,
-        outcome="stands",
+        outcome=Outcome.OTHER,
         reason="stands",
     )
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
 from ingest.model import Derived
 from ingest.series.arrange import Place
 from ingest.series.facts import bucket, dump_facts
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.sql import chunks, compare_rows, insert_rows, is_any
 from ingest.store.write.arrange import Arranged, Node
@@ -176,13 +177,18 @@ def _record_rows(nodes: Iterable[Node], arranged: Arranged) -> dict[Table, list[
     found: dict[Table, list[dict[str, Any]]] = {table: [] for table in _RECORDS}
     for node in nodes:
         place = arranged.places[node.facts.key]
-        if place.outcome == "patch":
-            found[schema.patch].append(_patch_row(node, node.derived))
-        elif place.outcome == "cover":
-            found[schema.cover].append(_cover_row(node))
-        elif place.outcome == "comment":
-            parent = parent_id(place, arranged)
-            found[schema.comment].append({"message_id": node.message_id, "parent_id": parent})
+        match place.outcome:
+            case Outcome.PATCH:
+                found[schema.patch].append(_patch_row(node, node.derived))
+            case Outcome.COVER:
+                found[schema.cover].append(_cover_row(node))
+            case Outcome.COMMENT:
+                parent = parent_id(place, arranged)
+                found[schema.comment].append({"message_id": node.message_id, "parent_id": parent})
+            case Outcome.OTHER | Outcome.IGNORED:
+                pass
+            case _:
+                assert_never(place.outcome)
     return found
 
 
