@@ -1,4 +1,4 @@
-"""The clock on the wall, as the store has times."""
+"""Read the system clock, in the form in which the store holds times."""
 
 from __future__ import annotations
 
@@ -6,5 +6,8 @@ from datetime import UTC, datetime
 
 
 def utcnow() -> datetime:
-    """Now: naive UTC. For those at the edges; everything else takes the time as an argument."""
+    """Return the current time, naive and in UTC.
+
+    Only the outermost callers use it; everything else takes the time as an argument.
+    """
     return datetime.now(UTC).replace(tzinfo=None)

@@ -1,4 +1,4 @@
-"""What the write path takes: mail as it was accepted, and what deriving made of it."""
+"""Define the values of the write path: accepted mail, and the result of deriving it."""
 
 from __future__ import annotations
 
@@ -15,23 +15,24 @@ from ingest.trust.from_munging import MungingStyle, PersonSource
 from ingest.trust.signatures.dns_answer import Keys
 from ingest.trust.signatures.verdict import Result, Verdict
 
-# The source of mail out of an archive: it came long before it came to us.
+# The source of mail from an archive, which other servers received long before it was replayed.
 REPLAY = "replay"
 
-# Stands in a route for the lists that the mail's own headers name: it came to an address at which
-# List-Id decides. Routes of repeated deliveries add up, so this must be said as lists are.
+# In a route, the lists that the mail's own headers name: the recipient is an address at which
+# List-Id decides. It is written as a list since routes of repeated deliveries add up.
 BY_LIST_ID = "*"
 
 
 @frozen(kw_only=True)
 class Delivery:
-    """One mail as it came. `sha256`: of `raw`; `route`: list ids that the delivery itself named,
-    which then count alone, unless `BY_LIST_ID` is among them.
+    """Hold one mail as it was received.
 
-    `keys`: what DNS said of the keys that its signatures name; None where nobody asked. `arrived`:
-    when it came, UTC and naive, None where it came out of an archive; it is of the row and not of
-    the mail, so that the same delivery with another is the same. `packed`: codec and stored form
-    of `raw`, where these were made in advance (`store.inbox.codec`).
+    `sha256`: of `raw`. `route`: the list ids that the delivery itself named; no others count,
+    unless `BY_LIST_ID` is among them. `keys`: the DNS answers for the keys that its signatures
+    name; None where DNS was not queried. `arrived`: the time of arrival, naive and in UTC, None
+    for mail from an archive; it is a property of the row and not of the mail, so that two
+    deliveries that differ in it alone are equal. `packed`: codec and stored form of `raw`,
+    where these were made in advance (`store.inbox.codec`).
     """
 
     raw: bytes
@@ -47,14 +48,16 @@ class Delivery:
 
 
 def arrival(source: str, accepted: datetime) -> datetime | None:
-    """`Delivery.arrived` of a stored mail."""
+    """Return `Delivery.arrived` for a stored mail."""
     return None if source == REPLAY else accepted
 
 
 @frozen
 class Dependency:
-    """What a message says it builds on. `kind`: base-commit, patch-id, change-id, message or
-    url; `target`: the commit, id, Message-ID or URL.
+    """Hold one thing on which a message says that it depends.
+
+    `kind`: base-commit, patch-id, change-id, message or url. `target`: the commit, id,
+    Message-ID or URL.
     """
 
     kind: str
@@ -63,14 +66,14 @@ class Dependency:
 
 @frozen(kw_only=True)
 class Derived:
-    """A mail, parsed and classified: all that its rows hold, but for its place in a thread.
+    """Hold a mail, parsed and classified: all that its rows hold except its place in a thread.
 
     `fingerprint`: equal for copies of one message that lists or relays changed in form only.
-    `rank`: among copies the least is the best. `received_at`: when the list's server had it.
-    `links`: every id that it names; `ignored`: why it takes no part, else None.
-
-    `rewriting`, `person_source`: what stood in From and where the person was found. `keys`: as of the
-    delivery; where they are None, nothing is judged: `verdicts` is empty, `chain` is None.
+    `rank`: among copies the least is the best. `received_at`: when the list's server received
+    it. `links`: every id that it names. `ignored`: why it is ignored, else None. `rewriting`,
+    `person_source`: how its From was rewritten, and where the person was found. `keys`: those
+    of the delivery; where they are None, nothing is verified: `verdicts` is empty, `chain` is
+    None.
     """
 
     sha256: bytes
@@ -103,7 +106,7 @@ class Derived:
 
 @frozen
 class Failure:
-    """A mail that our own code could not derive; it is kept, with the reason."""
+    """Hold the reason why a mail could not be derived: an internal error. The mail is kept."""
 
     sha256: bytes
     reason: str

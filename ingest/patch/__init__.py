@@ -1,1 +1,1 @@
-"""What a message is, and what it carries: subject markers, diff, hash, patch-id, trailers."""
+"""Classify messages and parse what they carry: subject, diff, hash, patch-id, trailers."""

@@ -1,1 +1,1 @@
-"""From raw bytes to records: `derive` is pure, `store` is one transaction."""
+"""Turn raw bytes into records: `derive` is pure, `store` is one transaction."""

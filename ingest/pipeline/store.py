@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @frozen
 class StoreResult:
-    """What a batch came to: mails that were new (or changed), known already, and failed."""
+    """Count the mails of a batch: new or changed, known already, and failed."""
 
     new: int
     known: int
@@ -33,27 +33,34 @@ def store_mail(
     *,
     now: datetime,
 ) -> StoreResult:
-    """Accept mails and write their records, in the caller's transaction. None: what the store was
-    seen to have already; should it want records all the same, they are derived here.
+    """Accept mails and write their records, in the caller's transaction.
+
+    `mails`: each with what was derived from it, or None where the store was found to have it
+    already. Should such a mail need records all the same, it is derived here.
     """
     from ingest.store.inbox.accept import accept_mails
 
-    made = {delivery.sha256: (delivery, outcome) for delivery, outcome in mails}
+    by_digest = {delivery.sha256: (delivery, derived) for delivery, derived in mails}
     accepted = accept_mails(connection, [delivery for delivery, _ in mails], now=now)
-    stale = [one for one in accepted if one.stale]
-    record_mails(connection, [_redo(one, made, config) for one in stale], config)
-    failed = sum(isinstance(outcome, Failure) for _, outcome in made.values())
+    stale = [mail for mail in accepted if mail.stale]
+    record_mails(connection, [_derived(mail, by_digest, config) for mail in stale], config)
+    failed = sum(isinstance(derived, Failure) for _, derived in by_digest.values())
     return StoreResult(len(stale), len(mails) - len(stale), failed)
 
 
-def _redo(
-    one: Accepted, made: dict[bytes, tuple[Delivery, Derived | Failure | None]], config: Config
+def _derived(
+    accepted: Accepted,
+    by_digest: dict[bytes, tuple[Delivery, Derived | Failure | None]],
+    config: Config,
 ) -> tuple[int, Derived | Failure]:
-    """What was derived in advance, or anew where the store knows more of the delivery."""
-    delivery, outcome = made[one.delivery.sha256]
-    if outcome is None or (isinstance(outcome, Derived) and one.delivery != delivery):
-        outcome = derive_or_fail(one.delivery, config)
-    return one.mail_id, outcome
+    """Return the mail's id, and what was derived from it.
+
+    It is derived again where the store knows more of the delivery.
+    """
+    delivery, derived = by_digest[accepted.delivery.sha256]
+    if derived is None or (isinstance(derived, Derived) and accepted.delivery != delivery):
+        derived = derive_or_fail(accepted.delivery, config)
+    return accepted.mail_id, derived
 
 
 def record_mails(
@@ -63,26 +70,26 @@ def record_mails(
     *,
     derive_again: Callable[[Delivery, Config], Derived | Failure] = derive_or_fail,
 ) -> None:
-    """Write the records of mails that are accepted (mail id, what was derived), and set aside
-    those that could not be; in the caller's transaction.
+    """Write the records of accepted mails, and quarantine those that could not be derived.
 
+    This happens in the caller's transaction. `items`: mail ids, each with what was derived.
     `derive_again`: for the rare mail that must be recorded together with these, since it has
-    become the best copy of its message. The daemon has it derived where it can be killed.
+    become the best copy of its message. The daemon derives it in a process that can be killed.
     """
     from ingest.store.inbox.deliveries import quarantine_mails, read_undamaged
     from ingest.store.write.record import write_records
 
     quarantine_mails(
         connection,
-        {mail_id: outcome.reason for mail_id, outcome in items if isinstance(outcome, Failure)},
+        {mail_id: derived.reason for mail_id, derived in items if isinstance(derived, Failure)},
     )
-    todo = [(mail_id, one) for mail_id, one in items if isinstance(one, Derived)]
+    todo = [(mail_id, derived) for mail_id, derived in items if isinstance(derived, Derived)]
     failed: set[int] = set()
-    while wanted := write_records(connection, todo, without=failed):
-        for mail_id, delivery in read_undamaged(connection, wanted):
-            again = derive_again(delivery, config) if delivery is not None else None
-            if isinstance(again, Derived):
-                todo.append((mail_id, again))
+    while missing := write_records(connection, todo, without=failed):
+        for mail_id, delivery in read_undamaged(connection, missing):
+            derived = derive_again(delivery, config) if delivery is not None else None
+            if isinstance(derived, Derived):
+                todo.append((mail_id, derived))
             else:
                 failed.add(mail_id)
 
@@ -92,16 +99,21 @@ def store_again(
     mails: Sequence[tuple[int, Delivery, Derived | Failure]],
     config: Config,
 ) -> StoreResult:
-    """Write the records of stored mails (mail id, as it was read, what was derived from that), in
-    the caller's transaction. What a delivery has added since it was read is taken in.
+    """Write the records of stored mails again, in the caller's transaction.
+
+    `mails`: mail id, the delivery as it was read, and what was derived from that. A mail to
+    which a delivery was added since it was read is derived again.
     """
     from ingest.store.inbox.accept import as_stored
 
-    now = as_stored(connection, {mail_id: read for mail_id, read, _ in mails})
+    stored = as_stored(connection, {mail_id: read for mail_id, read, _ in mails})
     items = [
-        (mail_id, outcome if (one := now[mail_id]) == read else derive_or_fail(one, config))
-        for mail_id, read, outcome in mails
+        (
+            mail_id,
+            derived if (delivery := stored[mail_id]) == read else derive_or_fail(delivery, config),
+        )
+        for mail_id, read, derived in mails
     ]
     record_mails(connection, items, config)
-    failed = sum(isinstance(outcome, Failure) for _, outcome in items)
+    failed = sum(isinstance(derived, Failure) for _, derived in items)
     return StoreResult(len(items) - failed, 0, failed)
