@@ -1,8 +1,8 @@
-"""File names as the headers of a diff write them.
+"""Read file names in the headers of a diff.
 
-Input: header lines. Output: names without quotes, dates and the prefixes `a/` and `b/`.
-Refuses nothing: a name that cannot be read is taken as it stands. A name is a label here,
-and never a path to open.
+Input: header lines. Output: names without quotes, dates and the prefixes `a/` and `b/`. No name
+is refused: one that cannot be read is returned as it is. A name is a label here, and never a
+path to open.
 """
 
 from __future__ import annotations
@@ -11,9 +11,9 @@ import re
 
 NULL = "/dev/null"
 
-# What diff(1), CVS and Subversion write behind a name: a tab and more; and, where a mailer
-# has made spaces of the tab, a date or a revision in brackets.
-_BEHIND = re.compile(
+# What diff(1), CVS and Subversion write after a name: a tab and more; and, where a mail program
+# has replaced the tab by spaces, a date or a revision in brackets.
+_AFTER_NAME = re.compile(
     r"\t.*"
     r"|\s[0-9]{4}-[0-9]{2}-[0-9]{2} .*"
     r"|\s(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun) [A-Z][a-z]{2} .*"
@@ -38,7 +38,7 @@ _PREFIX = re.compile(r"[abciow]/")
 
 
 def unquote(name: str) -> str:
-    """The name that git wrote in C-style quotes, or the name as it is where it has none."""
+    """Return the name without git's C-style quotes; a name without quotes is returned as is."""
     if len(name) < 2 or name[0] != '"' or name[-1] != '"':
         return name
     raw = _ESCAPE.sub(_unescape, name[1:-1].encode("utf-8", "replace"))
@@ -46,29 +46,29 @@ def unquote(name: str) -> str:
 
 
 def _unescape(escape: re.Match[bytes]) -> bytes:
-    what = escape[1]
-    return _LETTERS[what] if what in _LETTERS else bytes([int(what, 8) & 0xFF])
+    code = escape[1]
+    return _LETTERS[code] if code in _LETTERS else bytes([int(code, 8) & 0xFF])
 
 
 def plain_name(rest: str) -> str:
-    """The name in what stands behind `--- ` or `+++ `: date and revision cut off, unquoted."""
+    """Return the name after `--- ` or `+++ `, without date, revision and quotes."""
     if "\t" in rest or "  " in rest or ")" in rest or ":" in rest:
-        rest = _BEHIND.sub("", rest, count=1)
+        rest = _AFTER_NAME.sub("", rest, count=1)
     return unquote(rest.rstrip())
 
 
 def name_of_pair(old: str, new: str) -> str:
-    """The one name for a file that was called `old` and is called `new`, both with prefixes.
+    """Return the one name for a file that was called `old` and is called `new`.
 
-    The new name counts, the old one where the file is deleted. `diff -ur linux.orig linux`
-    has prefixes of any name: where the names differ in their first part alone, that part is
-    the prefix; where they do not differ at all there is none (`--no-prefix`, Subversion).
-    '' where both are /dev/null.
+    Both come with their prefixes. The new name counts, or the old one where the file is
+    deleted. `diff -ur linux.orig linux` has prefixes of any name: where the names differ in
+    their first part alone, that part is the prefix; where they do not differ at all there is
+    none (`--no-prefix`, Subversion). '' where both are /dev/null.
     """
     if old == NULL:
-        return "" if new == NULL else _bare(new)
+        return "" if new == NULL else _without_prefix(new)
     if new == NULL:
-        return _bare(old)
+        return _without_prefix(old)
     if old == new:
         return new
     _, old_slash, old_rest = old.partition("/")
@@ -80,15 +80,16 @@ def name_of_pair(old: str, new: str) -> str:
     return new
 
 
-def _bare(name: str) -> str:
+def _without_prefix(name: str) -> str:
     return name[2:] if _PREFIX.match(name) else name
 
 
 def name_of_git_line(rest: str) -> str:
-    """The name in what stands behind `diff --git `, '' where it cannot be told.
+    """Return the name after `diff --git `, or '' where it cannot be read.
 
-    Names with spaces have no quotes: a line of two names that are the same but for their
-    prefixes is halved (git-diff(1): a/ and b/ names are the same but for rename and copy).
+    Names with spaces have no quotes: a line of two names that are equal except for their
+    prefixes is cut in half (git-diff(1): a/ and b/ names are the same unless the file is renamed
+    or copied).
     """
     rest = rest.rstrip()
     if '"' not in rest:

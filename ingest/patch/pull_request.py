@@ -1,7 +1,7 @@
-"""Pull requests: what `git request-pull`, or a person, wrote into a mail.
+"""Find pull requests: the output of `git request-pull`, or the words of a person, in a mail.
 
-Input: the text of a message. Output: a `PullRequestText` or None. Refuses a request that is quoted
-in an answer: its lines begin with a mark.
+Input: the text of a message. Output: a `PullRequestText` or None. A request that is quoted in a
+reply does not count: its lines begin with a mark.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ _HEAD = re.compile(
     re.IGNORECASE | re.MULTILINE,
 )
 # Written by hand: "could you please pull from", and a line with URL and ref.
-_BY_HAND = re.compile(r"\bpull\s{1,8}from[ \t]*:?[ \t]*\n", re.IGNORECASE)
+_HANDWRITTEN = re.compile(r"\bpull\s{1,8}from[ \t]*:?[ \t]*\n", re.IGNORECASE)
 # The URL, on the same line or after blank ones; then the branch or tag, which mail programs
-# wrap, and people continue with a backslash. A ref holds no blank or colon
-# (git-check-ref-format(1)), so the sentence that follows ("for you to fetch …:") is none.
-# Runs of blanks are possessive: three that touch could be parted in as many ways as they are
-# long, to the third power.
+# wrap, and people continue with a backslash. A ref contains no blank or colon
+# (git-check-ref-format(1)), so the sentence that follows ("for you to fetch …:") is no ref.
+# Runs of blanks are possessive: three adjacent ones could be divided in as many ways as the
+# third power of their length.
 _URL = re.compile(
     r"[ \t]*+(?>(?:\n[ \t]*+){0,4})<?([\w+.-]{1,64}(?:://|@)[^\s<>\\]{1,1000})>?"
     r"(?:(?:(?=[ \t\\\n])[ \t]*+(?:\\[ \t]*+)?(?<=[ \t])|[ \t]*+(?:\\[ \t]*+)?\n[ \t]++)"
@@ -43,7 +43,11 @@ _URL = re.compile(
 
 @frozen
 class PullRequestText:
-    """`pull_url`: Patchwork's, "URL REF" or the URL alone. `base`, `head`: commits, in hex."""
+    """Hold a pull request as written.
+
+    `pull_url`: as Patchwork has it, "URL REF" or the URL alone. `base`, `head`: commits, in
+    hex, None where they are not named.
+    """
 
     pull_url: str
     url: str
@@ -53,18 +57,18 @@ class PullRequestText:
 
 
 def find_pull_request(text: str) -> PullRequestText | None:
-    """The first pull request in a text, or None.
+    """Return the first pull request in a text, or None.
 
-    The wording of git-request-pull(1): "The following changes since commit HEX … are available
-    in the git repository at: URL REF … for you to fetch changes up to HEX". Words and lines
-    may be wrapped, letters' case is ignored, and older versions of git, which did not name the
-    head, are understood. Else, which Patchwork does not know, maintainers' "please pull from",
-    where a line with a URL and a ref follows; it names no commits.
+    First the wording of git-request-pull(1) is looked for: "The following changes since commit
+    HEX … are available in the git repository at: URL REF … for you to fetch changes up to HEX".
+    Words and lines may be wrapped, case is ignored, and older versions of git are understood,
+    which did not name the head. Then, unlike in Patchwork, the maintainers' "please pull from"
+    is, where a line with a URL and a ref follows; it names no commits.
     """
-    return _generated(text) or _by_hand(text)
+    return _find_generated(text) or _find_handwritten(text)
 
 
-def _generated(text: str) -> PullRequestText | None:
+def _find_generated(text: str) -> PullRequestText | None:
     if "ollowing changes" not in text and "ollowing\nchanges" not in text:
         return None
     for since in islice(_SINCE.finditer(text), _TRIES):
@@ -76,21 +80,23 @@ def _generated(text: str) -> PullRequestText | None:
             continue
         head = _HEAD.search(text, place.end(1), place.end(1) + _REACH)
         base = since[1].lower()
-        return _made(place[1], place[2] or place[3], base, head[1].lower() if head else None)
+        return _make_request(
+            place[1], place[2] or place[3], base, head[1].lower() if head else None
+        )
     return None
 
 
-def _by_hand(text: str) -> PullRequestText | None:
+def _find_handwritten(text: str) -> PullRequestText | None:
     if "ull from" not in text and "ull\nfrom" not in text:
         return None
-    for asked in islice(_BY_HAND.finditer(text), _TRIES):
-        if text.startswith((">", "|"), text.rfind("\n", 0, asked.start()) + 1):
+    for request in islice(_HANDWRITTEN.finditer(text), _TRIES):
+        if text.startswith((">", "|"), text.rfind("\n", 0, request.start()) + 1):
             continue
-        place = _URL.match(text, asked.end() - 1)
+        place = _URL.match(text, request.end() - 1)
         if place and place[2]:
-            return _made(place[1], place[2], None, None)
+            return _make_request(place[1], place[2], None, None)
     return None
 
 
-def _made(url: str, ref: str | None, base: str | None, head: str | None) -> PullRequestText:
+def _make_request(url: str, ref: str | None, base: str | None, head: str | None) -> PullRequestText:
     return PullRequestText(f"{url} {ref}" if ref else url, url, ref, base, head)

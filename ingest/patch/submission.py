@@ -1,7 +1,7 @@
-"""What a message is by itself: a closed set of kinds, each with what it carries.
+"""Define the kinds of message, a closed set, each with what such a message carries.
 
-Whether a message without a number is some series' cover, and which patch a reply speaks to,
-its thread decides (`ingest.series`).
+This is what a message is by itself. Whether a message without a number is the cover of a series,
+and to which patch a reply applies, is decided by its thread (`ingest.series`).
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from ingest.patch.trailer import Trailer
 
 
 class ClassificationReason(StrEnum):
-    """Why a message is of its kind. Stored, exported and shown: add, do not rename."""
+    """The reason why a message is of its kind. Stored and shown: add, do not rename."""
 
     # patches
     DIFF = "diff"  # a diff, under a subject that is marked as a patch
@@ -34,7 +34,7 @@ class ClassificationReason(StrEnum):
     PULL_REQUEST_COVER = "pull-request-cover"
     # replies
     SUBJECT_REPLY = "subject-reply"  # Re:, AW:, 回复:
-    IN_REPLY_TO = "in-reply-to"  # no such word, but it answers a mail
+    IN_REPLY_TO = "in-reply-to"  # no reply word, but it answers a mail
     REPLY_WITH_DIFF = "reply-with-diff"  # a review that suggests a change: a comment
     # others
     NO_PATCH = "no-patch"  # a mail to the list that is none of these
@@ -46,8 +46,10 @@ class ClassificationReason(StrEnum):
 
 @frozen(kw_only=True)
 class _Common:
-    """`content`: the commentary, without signature; `author`: only where the body names one
-    other than the mail's sender.
+    """Hold what every kind has.
+
+    `content`: the commentary, without signature. `author`: only where the body names one other
+    than the mail's sender.
     """
 
     reason: ClassificationReason
@@ -61,7 +63,7 @@ class _Common:
 
 @frozen(kw_only=True)
 class Patch(_Common):
-    """`hash`: Patchwork's; `patch_id`: git's, None where git prints none."""
+    """Hold a patch. `hash`: Patchwork's; `patch_id`: git's, None where git prints none."""
 
     diff: str
     hash: str
@@ -71,14 +73,18 @@ class Patch(_Common):
 
 @frozen(kw_only=True)
 class Cover(_Common):
-    """`pull_url`: where the cover is a pull request as well."""
+    """Hold the cover of a series. `pull_url`: where it is a pull request as well."""
 
     pull_url: str | None = None
 
 
 @frozen(kw_only=True)
 class PullRequest(_Common):
-    """`diff`, `hash`, `patch_id`: of the whole, where it is shown (`git request-pull -p`)."""
+    """Hold a pull request.
+
+    `diff`, `hash`, `patch_id`: of the whole request, where it has a diff
+    (`git request-pull -p`).
+    """
 
     pull_url: str
     diff: str | None = None
@@ -88,13 +94,15 @@ class PullRequest(_Common):
 
 @frozen(kw_only=True)
 class Reply(_Common):
-    """`diff`: a change that it suggests, which is no patch of its own."""
+    """Hold a reply. `diff`: a change that it suggests, which is no patch of its own."""
 
     diff: str | None = None
 
 
 @frozen(kw_only=True)
 class Other(_Common):
+    """Hold any other message. `diff`: one that does not make it a patch."""
+
     diff: str | None = None
 
 
