@@ -1,10 +1,12 @@
-"""What kind of message it is, by what it holds and not by its subject alone.
+"""Classify a message by its content and not by its subject alone.
 
-Input: a `Message` and who submitted it. Output: a `Submission`, with a named reason. Total.
+Input: a `Message` and who submitted it. Output: a `Submission`, with a named reason. Every
+message gets one.
 
 The subject misleads in both directions. Under `Re:` there are whole patches, which Patchwork
-loses, and under `[PATCH 0/3]` there are diffs that only illustrate. What tells them apart is
-whose patch it is: the sender's own sign-off above it, and no quotation around it.
+loses, and under `[PATCH 0/3]` there are diffs that only illustrate the text. The difference is
+whose patch it is: a sender's own patch has the sender's sign-off above it, and no quotation
+around it.
 """
 
 from __future__ import annotations
@@ -21,7 +23,7 @@ from ingest.patch.dependency import find_dependencies
 from ingest.patch.diff import Split, commentary, find_diff
 from ingest.patch.identity import identify, patch_id, patchwork_hash
 from ingest.patch.in_body import cut_at_scissors, split_in_body, strip_mail_header
-from ingest.patch.pull_request import find_pull_request
+from ingest.patch.pull_request import PullRequestText, find_pull_request
 from ingest.patch.subject import Subject, parse_subject
 from ingest.patch.submission import (
     ClassificationReason,
@@ -36,37 +38,39 @@ from ingest.patch.trailer import MAX_TRAILERS, message_trailers, reply_trailers
 
 _NO_DEPENDENCIES = find_dependencies("")
 
-# How a mail encloses somebody's commit or mail as text: robots that say what does not apply
-# (stable's "original commit"), trees that say what they took (-mm), inline forwards.
+# How a mail encloses somebody's commit or mail as text: robots that report what does not apply
+# (stable's "original commit"), trees that report what they applied (-mm), inline forwards.
 _ENCLOSED = re.compile(
     r"\n(?:From [0-9a-f]{40,64} Mon Sep 17 00:00:00 2001\n"
     r"|From: [^\n]*\n(?:Date|Sent|Subject|To): )"
 )
 
-# An order to a bug tracker's robot, such as syzbot's `#syz test`: the patch is there to be tried.
+# A command to a bug tracker's robot, such as syzbot's `#syz test`: the patch is only to be tested.
 _TRACKER = re.compile(r"^#syz ", re.MULTILINE)
 
 
 @frozen
-class _Found:
-    """The diff of a message: the part that has it, and the part's text around it.
+class _LocatedDiff:
+    """Hold the diff of a message: the part that contains it, and that part's text.
 
-    `sender`: From of the mail header that an attached patch begins with, as it stands there.
+    `from_header`: the value of From in the mail header that an attached patch begins with.
     """
 
     part: Part
     text: str
     split: Split
-    attached: bool
-    sender: str | None = None
+    is_attached: bool
+    from_header: str | None = None
 
 
 def classify(message: Message, sender: Address, *, list_names: Collection[str] = ()) -> Submission:
-    """Decide what a message is. `sender`: the submitter, as `trust.person` found them;
-    `list_names`: link names of its lists, which its subject's prefixes leave out.
+    """Decide what a message is.
+
+    `sender`: the submitter, as `trust.person` found them. `list_names`: link names of its
+    lists, which are left out of its subject's prefixes.
     """
     submission = _classify(message, sender, list_names)
-    capped = []
+    capped: list[Defect] = []
     if len(submission.trailers) >= MAX_TRAILERS:
         capped.append(Defect.TRAILERS_CAPPED)
     if submission.dependencies.capped:
@@ -79,84 +83,90 @@ def _classify(message: Message, sender: Address, list_names: Collection[str]) ->
     texts = [part for part in message.parts if part.text and not part.nested]
     plain = [part for part in texts if part.content_type == "text/plain"]
     body = "\n\n".join(part.text or "" for part in plain if not part.attachment)
-    found = _find_diff(texts)
-    if found is not None:
-        reason = _patch_reason(subject, sender, body, found)
+    diff = _locate_diff(texts)
+    if diff is not None:
+        reason = _patch_reason(subject, sender, body, diff)
         if reason is not None:
-            return _patch(subject, sender, reason, plain, found)
-    return _without_patch(message, subject, plain, body, found)
+            return _patch(subject, sender, reason, plain, diff)
+    return _without_patch(message, subject, plain, body, diff)
+
+
+def _is_numbered_zero(subject: Subject) -> bool:
+    """Tell whether the number is 0 of a total, and not an insertion such as 0.5."""
+    return subject.number == 0 and subject.total is not None and not subject.minor
 
 
 # --- with a diff ----------------------------------------------------------------------------
 
 
-def _find_diff(texts: list[Part]) -> _Found | None:
-    """The first text that has a diff. An attachment's own mail header is no part of it."""
+def _locate_diff(texts: list[Part]) -> _LocatedDiff | None:
+    """Return the first diff in the texts. An attachment's own mail header is no part of it."""
     for part in texts:
         if part.content_type == "text/html":
             continue
         text = part.text or ""
-        attached = part.attachment or part.content_type != "text/plain"
+        is_attached = part.attachment or part.content_type != "text/plain"
         header: dict[str, str] = {}
-        if attached:
+        if is_attached:
             header, text = strip_mail_header(text)
-        parted = find_diff(text)
-        if parted is not None:
-            return _Found(part, text, parted, attached, header.get("from"))
+        split = find_diff(text)
+        if split is not None:
+            return _LocatedDiff(part, text, split, is_attached, header.get("from"))
     return None
 
 
 def _patch_reason(
-    subject: Subject, sender: Address, body: str, found: _Found
+    subject: Subject, sender: Address, body: str, diff: _LocatedDiff
 ) -> ClassificationReason | None:
-    """Why the diff makes the message a patch, or None where it does not."""
+    """Return why the diff makes the message a patch, or None where it does not."""
     if subject.reply:
-        return _reply_reason(sender, body, found)
-    if subject.number == 0 and subject.total is not None and not subject.minor:
-        own = _signed_off(found, sender) and not found.split.trailing
-        return ClassificationReason.DIFF_NUMBERED_ZERO if own else None
-    if subject.patchset and find_pull_request(body) is None and found.split.trailing:
+        return _reply_reason(sender, body, diff)
+    if _is_numbered_zero(subject):
+        is_own_patch = _signed_off(diff, sender) and not diff.split.trailing
+        return ClassificationReason.DIFF_NUMBERED_ZERO if is_own_patch else None
+    if subject.patchset and find_pull_request(body) is None and diff.split.trailing:
         return None
     if subject.patch_marked and not subject.forward:
-        return ClassificationReason.DIFF_ATTACHED if found.attached else ClassificationReason.DIFF
-    # A forward's mark is that of the mail within: only its sender's sign-off makes it his.
-    if not _signed_off(found, sender) or (not subject.patch_marked and _TRACKER.search(body)):
+        return ClassificationReason.DIFF_ATTACHED if diff.is_attached else ClassificationReason.DIFF
+    # The mark of a forward is that of the forwarded mail: the patch is the sender's own only
+    # with the sender's sign-off.
+    if not _signed_off(diff, sender) or (not subject.patch_marked and _TRACKER.search(body)):
         return None
-    if found.attached:
+    if diff.is_attached:
         return ClassificationReason.DIFF_ATTACHED
     if subject.patch_marked:
         return ClassificationReason.DIFF
-    if found.split.trailing or _encloses(found.text[: found.split.start]):
+    if diff.split.trailing or _encloses_mail(diff.text[: diff.split.start]):
         return None
     return ClassificationReason.DIFF_UNMARKED
 
 
-def _reply_reason(sender: Address, body: str, found: _Found) -> ClassificationReason | None:
-    """A patch in a reply is its sender's own, whole, and no part of a review.
+def _reply_reason(sender: Address, body: str, diff: _LocatedDiff) -> ClassificationReason | None:
+    """Return why the diff in a reply is a patch: it is the sender's own, whole, and no review.
 
-    A maintainer who answers point by point and adds what he would do has written a comment,
-    also where he attaches it; below a scissors line (the git list's habit) stands a patch.
+    A maintainer who replies point by point and adds what he would change has written a comment,
+    also where he attaches the change. The text below a scissors line (the git list's habit) is
+    a patch.
     """
-    if not _signed_off(found, sender):
+    if not _signed_off(diff, sender):
         return None
     if _TRACKER.search(body):
         return None
-    quotes = _quotes(body)
-    if not quotes and (not found.split.trailing or cut_at_scissors(body) is not None):
+    if not _has_quotation(body) and (not diff.split.trailing or cut_at_scissors(body) is not None):
         return (
             ClassificationReason.DIFF_ATTACHED
-            if found.attached
+            if diff.is_attached
             else ClassificationReason.DIFF_IN_REPLY
         )
-    cut = None if found.attached else cut_at_scissors(found.text)
-    if cut is not None and split_in_body(found.text).scissors and not reply_trailers(cut[0]):
+    cut = None if diff.is_attached else cut_at_scissors(diff.text)
+    if cut is not None and split_in_body(diff.text).scissors and not reply_trailers(cut[0]):
         return ClassificationReason.DIFF_BELOW_SCISSORS
     return None
 
 
-def _signed_off(found: _Found, sender: Address) -> bool:
-    """Whether the sender's own Signed-off-by stands above the diff, unquoted."""
-    above = found.text[: found.split.start]
+def _signed_off(diff: _LocatedDiff, sender: Address) -> bool:
+    """Tell whether the sender's own Signed-off-by is above the diff, unquoted."""
+    above = diff.text[: diff.split.start]
     if "Signed-off-by" not in above:
         return False
     email, name = sender.email.lower(), sender.name.lower()
@@ -168,10 +178,10 @@ def _signed_off(found: _Found, sender: Address) -> bool:
     return False
 
 
-def _encloses(above: str) -> bool:
-    """Whether the text encloses a commit or a mail after words of its own.
+def _encloses_mail(above: str) -> bool:
+    """Tell whether the text encloses a commit or a mail after words of its own.
 
-    Maintainers' sign-offs stand in the very commits that their robots mail about.
+    Maintainers' sign-offs are in the very commits that their robots report on.
     """
     text = _below_scissors(above)
     enclosed = _ENCLOSED.search(text)
@@ -183,8 +193,8 @@ def _below_scissors(text: str) -> str:
     return cut[1] if cut is not None else text
 
 
-def _quotes(body: str) -> bool:
-    """Whether it quotes what it answers."""
+def _has_quotation(body: str) -> bool:
+    """Tell whether a reply quotes the mail that it answers."""
     return body.startswith(">") or "\n>" in body
 
 
@@ -193,24 +203,22 @@ def _patch(
     sender: Address,
     reason: ClassificationReason,
     plain: list[Part],
-    found: _Found,
+    diff: _LocatedDiff,
 ) -> Patch:
-    content = _around(plain, found)
-    says = split_in_body(found.split.content, decode=lambda value: decode_words(value).text)
-    if subject.reply and says.subject:
-        subject = parse_subject(says.subject)
-    author = says.author
-    if author is None and found.sender is not None:
-        author = split_in_body(
-            f"From: {found.sender}\n", decode=lambda value: decode_words(value).text
-        ).author
+    content = _text_around(plain, diff)
+    in_body = split_in_body(diff.split.content, decode=_decode)
+    if subject.reply and in_body.subject:
+        subject = parse_subject(in_body.subject)
+    author = in_body.author
+    if author is None and diff.from_header is not None:
+        author = split_in_body(f"From: {diff.from_header}\n", decode=_decode).author
     if author is not None and author.email == sender.email:
         author = None
-    identity = identify(found.split.diff, regular=found.split.regular)
+    identity = identify(diff.split.diff, regular=diff.split.regular)
     defects = []
-    if found.split.damaged:
+    if diff.split.damaged:
         defects.append(Defect.DAMAGED_DIFF)
-    if found.part.flowed:
+    if diff.part.flowed:
         defects.append(Defect.FLOWED_DIFF)
     return Patch(
         reason=reason,
@@ -220,58 +228,46 @@ def _patch(
         dependencies=find_dependencies(content),
         author=author,
         defects=tuple(defects),
-        diff=found.split.diff,
+        diff=diff.split.diff,
         hash=identity.hash,
         patch_id=identity.patch_id,
-        files=found.split.files,
+        files=diff.split.files,
     )
 
 
-def _around(plain: list[Part], found: _Found) -> str:
-    """The text of all parts around the diff."""
-    around = [
-        found.split.content if part is found.part else commentary(part.text or "") for part in plain
+def _decode(value: str) -> str:
+    return decode_words(value).text
+
+
+def _text_around(plain: list[Part], diff: _LocatedDiff) -> str:
+    """Return the text of all parts around the diff."""
+    texts = [
+        diff.split.content if part is diff.part else commentary(part.text or "") for part in plain
     ]
-    if found.part not in plain and found.split.content:
-        around.append(found.split.content)
-    return "\n".join(text for text in around if text).strip()
+    if diff.part not in plain and diff.split.content:
+        texts.append(diff.split.content)
+    return "\n".join(text for text in texts if text).strip()
 
 
 # --- without one ----------------------------------------------------------------------------
 
 
 def _without_patch(
-    message: Message, subject: Subject, plain: list[Part], body: str, found: _Found | None
+    message: Message,
+    subject: Subject,
+    plain: list[Part],
+    body: str,
+    located: _LocatedDiff | None,
 ) -> Submission:
+    """Classify a message that is no patch, though it may contain a diff."""
     content = commentary("\n".join(part.text or "" for part in plain))
-    diff = found.split.diff if found is not None else None
-    answers = bool(message.in_reply_to or message.references)
+    diff = located.split.diff if located is not None else None
     if subject.reply:
-        return Reply(
-            reason=ClassificationReason.REPLY_WITH_DIFF
-            if diff
-            else ClassificationReason.SUBJECT_REPLY,
-            subject=subject,
-            content=content,
-            trailers=reply_trailers(content),
-            dependencies=_NO_DEPENDENCIES,
-            diff=diff,
-        )
+        return _reply(subject, content, diff, ClassificationReason.SUBJECT_REPLY)
     request = find_pull_request(body)
-    numbered_zero = subject.number == 0 and subject.total is not None and not subject.minor
-    if numbered_zero or (subject.patchset and subject.patch_marked):
-        if request is not None:
-            reason = ClassificationReason.PULL_REQUEST_COVER
-        elif numbered_zero:
-            reason = (
-                ClassificationReason.NUMBER_ZERO_WITH_SAMPLE
-                if diff
-                else ClassificationReason.NUMBER_ZERO
-            )
-        else:
-            reason = ClassificationReason.PATCHSET
+    if _is_numbered_zero(subject) or (subject.patchset and subject.patch_marked):
         return Cover(
-            reason=reason,
+            reason=_cover_reason(subject, request, diff),
             subject=subject,
             content=content,
             trailers=message_trailers(content),
@@ -279,8 +275,8 @@ def _without_patch(
             pull_url=request.pull_url if request is not None else None,
         )
     if request is not None:
-        if found is not None:
-            content = _around(plain, found)
+        if located is not None:
+            content = _text_around(plain, located)
         return PullRequest(
             reason=ClassificationReason.PULL_REQUEST,
             subject=subject,
@@ -292,17 +288,9 @@ def _without_patch(
             hash=patchwork_hash(diff) if diff else None,
             patch_id=patch_id(diff) if diff else None,
         )
-    if answers and not subject.patch_marked:
-        return Reply(
-            reason=ClassificationReason.REPLY_WITH_DIFF
-            if diff
-            else ClassificationReason.IN_REPLY_TO,
-            subject=subject,
-            content=content,
-            trailers=reply_trailers(content),
-            dependencies=_NO_DEPENDENCIES,
-            diff=diff,
-        )
+    is_answer = bool(message.in_reply_to or message.references)
+    if is_answer and not subject.patch_marked:
+        return _reply(subject, content, diff, ClassificationReason.IN_REPLY_TO)
     return Other(
         reason=_other_reason(message, subject, plain, diff),
         subject=subject,
@@ -310,6 +298,30 @@ def _without_patch(
         trailers=(),
         dependencies=find_dependencies(content),
         diff=diff,
+    )
+
+
+def _reply(subject: Subject, content: str, diff: str | None, reason: ClassificationReason) -> Reply:
+    """Return a reply. `reason`: why it is one, where it has no diff."""
+    return Reply(
+        reason=ClassificationReason.REPLY_WITH_DIFF if diff else reason,
+        subject=subject,
+        content=content,
+        trailers=reply_trailers(content),
+        dependencies=_NO_DEPENDENCIES,
+        diff=diff,
+    )
+
+
+def _cover_reason(
+    subject: Subject, request: PullRequestText | None, diff: str | None
+) -> ClassificationReason:
+    if request is not None:
+        return ClassificationReason.PULL_REQUEST_COVER
+    if not _is_numbered_zero(subject):
+        return ClassificationReason.PATCHSET
+    return (
+        ClassificationReason.NUMBER_ZERO_WITH_SAMPLE if diff else ClassificationReason.NUMBER_ZERO
     )
 
 

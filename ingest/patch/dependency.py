@@ -1,7 +1,7 @@
-"""What a posting says it builds on: base commit, prerequisites, earlier versions of itself.
+"""Find what a posting depends on: base commit, prerequisites, earlier versions of itself.
 
-Input: the text of a patch or a cover, its footer included. Output: `Dependencies`. Refuses
-quoted lines, and links that name no message.
+Input: the text of a patch or a cover, its footer included. Output: `Dependencies`. Quoted lines
+do not count, nor do links that name no message.
 """
 
 from __future__ import annotations
@@ -14,13 +14,13 @@ from urllib.parse import unquote
 from ingest.frozen import frozen
 from ingest.mail.msgid import bound_id
 
-_MOST = 200  # of each kind, from one message
-_MOST_LINKS = 2_000  # looked at in one message
-# Characters. Targets are looked up by an index, and PostgreSQL's holds 2,700 octets.
-_LONGEST_CHANGE_ID = 250
-_LONGEST_URL = 500
-_LONGEST_VALUE = 4_000
-_LONGEST_ID = 998  # RFC 5322 2.1.1: a line, so an id too
+_MAX_TARGETS = 200  # of each kind, from one message
+_MAX_LINKS = 2_000  # that are looked at in one message
+# Characters. Targets are looked up by an index, whose entries PostgreSQL limits to 2,700 bytes.
+_MAX_CHANGE_ID = 250
+_MAX_URL = 500
+_MAX_VALUE = 4_000
+_MAX_ID = 998  # RFC 5322 2.1.1: the length of a line, and so of an id
 
 # `git format-patch --base` writes base-commit and prerequisite-patch-id; b4 writes change-id,
 # prerequisite-change-id ("ID:vN") and prerequisite-message-id. All in lower case at the margin;
@@ -38,8 +38,8 @@ _KEYED = re.compile(
 _BRACKETED = re.compile(r"<([^<>\s@]{1,500}@[^<>\s@]{1,498})>")
 _BARE = re.compile(r"(?:id:|mid:|msgid:)?([^<>\s@:/]{1,500}@[^<>\s@:/,]{1,498})")
 _URL = re.compile(r"https?://[^\s<>\"'`]{1,2000}")
-# An id in an archive's path: the first segment with an @ (as it is or as %40). This serves
-# lore's /r/ID, /all/ID and /LIST/ID/T/#u, msgid.link, Patchwork's /patch/ID/, patchew, others.
+# An id in an archive's path: the first segment with an @ (literal or as %40). This covers lore's
+# /r/ID, /all/ID and /LIST/ID/T/#u, msgid.link, Patchwork's /patch/ID/, patchew and others.
 _SEGMENT = re.compile(r"[^/?#]{1,2000}")
 
 # The label before a link: "v2: ", "[v2]: ", "- Link to v2: ", "RFC v2: ", "since v2 (", "v2 - ".
@@ -49,7 +49,7 @@ _LABEL = re.compile(
     re.ASCII | re.IGNORECASE,
 )
 # A label without a number: "RFC: ", "[PATCH] - ", "Previous version: ".
-_WORDS = re.compile(
+_LABEL_WITHOUT_NUMBER = re.compile(
     r"(?:^[\s*-]{0,10}(?:\[\d{1,2}\][ :]{0,2})?\[?(?:rfc|patch|rfc patch)\]?\s{0,20}[-:]{1,2}"
     r"|\b(?:previous|last|earlier|prior|original|first|old)"
     r" (?:version|posting|post|submission|series|patch|patches|patchset|revision|rfc)s?"
@@ -57,14 +57,14 @@ _WORDS = re.compile(
     r"\s{0,20}[<(\[]?$",
     re.ASCII | re.IGNORECASE,
 )
-_AFTER = re.compile(
+_LABEL_AFTER = re.compile(
     r">?[)\]]?[ \t]{0,20}[#(\[][ \t]{0,4}(?:rfc )?v(\d{1,4})\b", re.ASCII | re.IGNORECASE
 )
 
 
 @frozen
 class EarlierPosting:
-    """An earlier version: its number where the text says so, and a msgid in angle brackets."""
+    """Hold an earlier version: its number where the text has it, and its msgid in brackets."""
 
     version: int | None
     msgid: str
@@ -72,13 +72,13 @@ class EarlierPosting:
 
 @frozen
 class Dependencies:
-    """What a text says it builds on.
+    """Hold what a text says that it depends on.
 
     `base_commit`, `prerequisite_patch_ids`: hex, lower case. `change_id`,
     `prerequisite_change_ids`: as b4 writes them. `depends_on`: msgids in angle brackets, or
     the URL where it names no message. `earlier`: earlier versions of this posting. Msgids are
-    as `msgid.bounded` has them. `capped`: there is more than is read, or what is longer than
-    any id or URL that is meant to be followed.
+    bounded by `msgid.bound_id`. `capped`: the text has more than is read, or something longer
+    than any id or URL that is meant to be followed.
     """
 
     base_commit: str | None
@@ -93,8 +93,8 @@ class Dependencies:
 def find_dependencies(content: str) -> Dependencies:
     """Read footers (`git format-patch --base`, b4), keys (`Depends-on:`) and earlier links.
 
-    `content`: everything around the diff, since git writes its footer below it. Of footers
-    that occur once, the last counts: a message may quote an older one above.
+    `content`: all text around the diff, since git writes its footer below it. Of a footer that
+    may occur only once, the last counts: a message may quote an older one above it.
     """
     base: str | None = None
     change_id: str | None = None
@@ -111,20 +111,22 @@ def find_dependencies(content: str) -> Dependencies:
                 patch_ids.append(value)
         elif key == "prerequisite-message-id":
             depends_on.extend(_targets(value))
-        elif len(value) > _LONGEST_CHANGE_ID:
+        elif len(value) > _MAX_CHANGE_ID:
             capped = True
         elif key == "change-id":
             change_id = value
         else:
             change_ids.append(value)
     for match in _keyed(content):
-        capped = capped or len(match[2]) >= _LONGEST_VALUE
+        capped = capped or len(match[2]) >= _MAX_VALUE
         if match[1].lower() != "supersedes":
             depends_on.extend(_targets(match[2]))
-    usable = [one for one in depends_on if len(one) <= _LONGEST_URL]
+    usable = [target for target in depends_on if len(target) <= _MAX_URL]
     earlier = references_in_text(content)
-    capped = capped or len(usable) < len(depends_on) or len(earlier) >= _MOST
-    capped = capped or any(len(set(one)) > _MOST for one in (patch_ids, change_ids, usable))
+    capped = capped or len(usable) < len(depends_on) or len(earlier) >= _MAX_TARGETS
+    capped = capped or any(
+        len(set(targets)) > _MAX_TARGETS for targets in (patch_ids, change_ids, usable)
+    )
     return Dependencies(
         base_commit=base,
         prerequisite_patch_ids=_unique(patch_ids),
@@ -137,30 +139,32 @@ def find_dependencies(content: str) -> Dependencies:
 
 
 def references_in_text(content: str) -> tuple[EarlierPosting, ...]:
-    """Links to earlier versions of a posting: those that the text labels so.
+    """Return the links to earlier versions of a posting: those that the text labels so.
 
     "v2: URL", "[v2] URL", "- Link to v2: URL" (b4), "Changes since v2 (URL)", "URL # v2",
     "Version 2:" on the line above, "RFC: URL", "Previous version: URL", `Supersedes: <id>`.
     Other links, `Link:` and `Closes:` among them, may lead anywhere and are left out.
     """
-    found: dict[str, int | None] = {}
+    version_of: dict[str, int | None] = {}
     for match in _keyed(content):
         if match[1].lower() == "supersedes":
             for target in _targets(match[2]):
                 if target.startswith("<"):
-                    found.setdefault(target, None)
-    for match in islice(_URL.finditer(content), _MOST_LINKS):
-        labelled, version = _label(content, match.start(), match.end())
-        if not labelled:
+                    version_of.setdefault(target, None)
+    for match in islice(_URL.finditer(content), _MAX_LINKS):
+        is_labelled, version = _read_label(content, match.start(), match.end())
+        if not is_labelled:
             continue
         msgid = msgid_of_url(match[0])
-        if msgid is not None and found.get(msgid) is None:
-            found[msgid] = version
-    return tuple(EarlierPosting(version, msgid) for msgid, version in found.items())[:_MOST]
+        if msgid is not None and version_of.get(msgid) is None:
+            version_of[msgid] = version
+    return tuple(EarlierPosting(version, msgid) for msgid, version in version_of.items())[
+        :_MAX_TARGETS
+    ]
 
 
 def msgid_of_url(url: str) -> str | None:
-    """The Message-ID, in angle brackets, that an archive's URL names in its path, or None."""
+    """Return the Message-ID, in angle brackets, in the path of an archive's URL, or None."""
     _, _, rest = url.partition("://")
     _, _, path = rest.partition("/")
     for segment in _SEGMENT.findall(path.partition("#")[0].partition("?")[0]):
@@ -168,7 +172,7 @@ def msgid_of_url(url: str) -> str | None:
             continue
         msgid = unquote(segment).strip("<>").rstrip(").,;:]!")
         local, at, domain = msgid.partition("@")
-        if not (local and at and domain) or len(msgid) > _LONGEST_ID:
+        if not (local and at and domain) or len(msgid) > _MAX_ID:
             return None
         if not msgid.isprintable() or any(char in msgid for char in "<> "):
             return None
@@ -177,31 +181,32 @@ def msgid_of_url(url: str) -> str | None:
 
 
 def _footers(content: str) -> Iterable[re.Match[str]]:
-    """Footer lines; the plain search in front spares most messages the regex."""
+    """Return the footer lines. A plain search first spares most messages the regex."""
     if "base-commit" in content or "change-id" in content or "prerequisite-" in content:
         return _FOOTER.finditer(content)
     return ()
 
 
 def _keyed(content: str) -> Iterable[re.Match[str]]:
+    """Return the lines with a key, in the same way."""
     if "epends-" in content or "ased-" in content or "upersedes" in content:
         return _KEYED.finditer(content)
     return ()
 
 
 def _targets(value: str) -> list[str]:
-    """Msgids, and URLs that name none, in the value of a key."""
+    """Return the msgids in the value of a key, and the URLs that name no message."""
     value = value.strip()
     targets = [msgid_of_url(url) or url.rstrip(").,;:]") for url in _URL.findall(value)]
     if not targets:
         targets = [bound_id(f"<{msgid}>") for msgid in _BRACKETED.findall(value)]
     if not targets and (bare := _BARE.fullmatch(value)):
         targets.append(bound_id(f"<{bare[1]}>"))
-    return targets[:_MOST]
+    return targets[:_MAX_TARGETS]
 
 
-def _label(content: str, start: int, end: int) -> tuple[bool, int | None]:
-    """Whether the text around a link calls it an earlier version, and which."""
+def _read_label(content: str, start: int, end: int) -> tuple[bool, int | None]:
+    """Return whether the text around a link calls it an earlier version, and which version."""
     line_start = max(content.rfind("\n", max(0, start - 200), start) + 1, start - 200, 0)
     before = content[line_start:start]
     if before.startswith(">"):
@@ -213,11 +218,11 @@ def _label(content: str, start: int, end: int) -> tuple[bool, int | None]:
     label = _LABEL.search(before)
     if label:
         return True, int(label[1])
-    after = _AFTER.match(content, end)
+    after = _LABEL_AFTER.match(content, end)
     if after:
         return True, int(after[1])
-    return _WORDS.search(before) is not None, None
+    return _LABEL_WITHOUT_NUMBER.search(before) is not None, None
 
 
 def _unique(values: list[str]) -> tuple[str, ...]:
-    return tuple(dict.fromkeys(values))[:_MOST]
+    return tuple(dict.fromkeys(values))[:_MAX_TARGETS]

@@ -1,7 +1,7 @@
-"""Headers and cuts within a body, as git-mailinfo(1) reads them.
+"""Read headers and scissors lines within a body, as git-mailinfo(1) does.
 
-Input: text with LF line ends. Output: `InBody`, or the parts around a cut. Refuses nothing:
-what is no header stays body.
+Input: text with LF line ends. Output: `InBody`, or the parts around a cut. Nothing is refused:
+a line that is no header belongs to the body.
 """
 
 from __future__ import annotations
@@ -27,11 +27,10 @@ _MAX_SCISSORS = 200  # characters of a scissors line; longer ones are data
 
 
 class InBody(NamedTuple):
-    """What a body says about itself.
+    """Hold the in-body headers of a body.
 
-    `author`, `subject`, `date`: of in-body headers, None where absent; `date` as written.
-    `body`: what follows them. `cut_at_scissors`: they stood below a scissors line, and what is
-    above it was dropped.
+    `author`, `subject`, `date`: None where absent; `date` as written. `body`: the text after
+    them. `scissors`: they were below a scissors line, and the text above it was dropped.
     """
 
     author: Address | None
@@ -49,37 +48,38 @@ def split_in_body(text: str, *, decode: Callable[[str], str] = _as_written) -> I
     """Read `From:`, `Subject:` and `Date:` lines at the top of a body (git-mailinfo(1)).
 
     `decode` turns RFC 2047 words into text. Blank lines may come first, values may be folded.
-    A `From:` without an address, or a `Date:` alone, is prose and stays body. Where the top
-    has no headers, those right below a scissors line count, and what is above is dropped: a
-    patch sent within an answer. git leaves that cut to its user, since a commit message may
-    hold such a line for other reasons; with headers below, the sender's meaning is plain.
+    A `From:` without an address, or a `Date:` alone, is prose and belongs to the body. Where
+    there are no headers at the top, those right below a scissors line count, and the text above
+    it is dropped: this is a patch sent within a reply. git leaves that cut to its user, since a
+    commit message may contain such a line for other reasons; with headers below the line, the
+    sender's intention is clear.
     """
-    found = _headers(text, decode)
-    if found is not None:
-        return found
+    in_body = _read_headers(text, decode)
+    if in_body is not None:
+        return in_body
     cut = cut_at_scissors(text)
     if cut is not None:
-        below = _headers(cut[1], decode)
+        below = _read_headers(cut[1], decode)
         if below is not None:
             return InBody(below.author, below.subject, below.date, below.body, scissors=True)
     return InBody(None, None, None, text, scissors=False)
 
 
 def cut_at_scissors(text: str) -> tuple[str, str] | None:
-    """The text above and below the first scissors line, or None.
+    """Return the text above and below the first scissors line, or None.
 
     git-mailinfo(1): "a line that mainly consists of scissors (either ">8" or "8<") and
-    perforation (dash "-") marks", of at least 8 characters. A quoted one is none.
+    perforation (dash "-") marks", of at least 8 characters. A quoted line does not count.
     """
-    found = _SCISSORS.search(text)
-    at = 0
-    while found is not None:
-        start = text.rfind("\n", at, found.start()) + 1 or at
-        at = text.find("\n", found.end()) + 1 or len(text)
-        line = text[start:at].strip()
+    match = _SCISSORS.search(text)
+    end = 0
+    while match is not None:
+        start = text.rfind("\n", end, match.start()) + 1 or end
+        end = text.find("\n", match.end()) + 1 or len(text)
+        line = text[start:end].strip()
         if len(line) <= _MAX_SCISSORS and _is_scissors(line):
-            return text[:start], text[at:]
-        found = _SCISSORS.search(text, at)
+            return text[:start], text[end:]
+        match = _SCISSORS.search(text, end)
     return None
 
 
@@ -94,9 +94,9 @@ def _is_scissors(line: str) -> bool:
 def strip_mail_header(text: str) -> tuple[dict[str, str], str]:
     """Split the mail header off an attached patch (`git format-patch` output, or a saved mail).
 
-    Returns the headers (names in lower case, first of each, unfolded, not decoded) and the
-    rest after the blank line; ({}, text) where the text does not begin with a header block
-    that holds From or Subject. The first 200 lines are looked at.
+    Return the headers (names in lower case, the first of each, unfolded, not decoded) and the
+    text after the blank line; ({}, text) where the text does not begin with a header block that
+    has From or Subject. Only the first 200 lines are looked at.
     """
     separator = re.match(r"\s{0,100}>?From [^\n]{1,300}\n", text)
     if separator and _ANY_HEADER.match(text, separator.end()):
@@ -130,17 +130,17 @@ def strip_mail_header(text: str) -> tuple[dict[str, str], str]:
     return {name: " ".join(filter(None, lines)) for name, lines in headers.items()}, rest
 
 
-def _headers(text: str, decode: Callable[[str], str]) -> InBody | None:
-    """In-body headers at the top of a text, or None where there are none worth the name."""
+def _read_headers(text: str, decode: Callable[[str], str]) -> InBody | None:
+    """Return the in-body headers at the top of a text, or None where there are none."""
     at = len(text) - len(text.lstrip())
     at = text.rfind("\n", 0, at) + 1  # the first line that is not blank, its indent kept
     separator = _SEPARATOR.match(text, at)
     if separator and text.startswith("\n", separator.end()):
         at = separator.end() + 1
-    found: dict[str, str] = {}
+    values: dict[str, str] = {}
     while (match := _HEADER.match(text, at)) is not None:
         name = match[1].lower()
-        if name in found:
+        if name in values:
             break
         lines = [match[2].strip()]
         size = len(lines[0])
@@ -156,19 +156,19 @@ def _headers(text: str, decode: Callable[[str], str]) -> InBody | None:
             at = end + 1
         if size > _MAX_VALUE:
             return None
-        found[name] = " ".join(filter(None, lines))
-    author = _author(found["from"], decode) if "from" in found else None
-    if "from" in found and author is None:
+        values[name] = " ".join(filter(None, lines))
+    author = _parse_author(values["from"], decode) if "from" in values else None
+    if "from" in values and author is None:
         return None
-    subject = " ".join(decode(found["subject"]).split()) if found.get("subject") else None
+    subject = " ".join(decode(values["subject"]).split()) if values.get("subject") else None
     if author is None and subject is None:
         return None
     body = text[at:].lstrip("\n")
-    return InBody(author, subject, found.get("date") or None, body, scissors=False)
+    return InBody(author, subject, values.get("date") or None, body, scissors=False)
 
 
-def _author(value: str, decode: Callable[[str], str]) -> Address | None:
-    """`Name <a@b>`, `a@b (Name)` or `a@b` (RFC 5322 3.4, and its obsolete comment form)."""
+def _parse_author(value: str, decode: Callable[[str], str]) -> Address | None:
+    """Parse `Name <a@b>`, `a@b (Name)` or `a@b` (RFC 5322 3.4, with the old comment form)."""
     address = _ADDRESS.search(value)
     if address is None:
         return None
