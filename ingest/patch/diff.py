@@ -1,14 +1,14 @@
-"""A text into its commentary and its diff.
+"""Divide a text into its commentary and its diff.
 
-Input: the text of a mail, decoded, with LF line ends. Output: `Split`; `diff` is '' where
-there is none. Refuses nothing and mends nothing: a diff that the mail has broken is kept as
-it came and called damaged. Every line of the text goes to one side or to the other; the
-signature goes to neither. Linear: each line is looked at a small number of times.
+Input: the text of a mail, decoded, with LF line ends. Output: `Split`, or None where there is no
+diff. Nothing is refused or repaired: a diff that was broken on its way is kept as received, and
+reported as damaged. Every line of the text goes to one of the two parts; the signature goes to
+neither. Linear: each line is looked at a small number of times.
 
-What is a diff, is said by the formats themselves: git-diff(1) "Generating patch text with
--p" for git's headers, POSIX `diff -u`, Subversion's and CVS's `Index:` lines, Mercurial's
-`diff -r`. A line that only looks like the start of one (prose, a scissors line) has no
-header, hunk or binary patch behind it, and stays commentary. So does what is quoted.
+The formats themselves define what a diff is: git-diff(1) "Generating patch text with -p" for
+git's headers, POSIX `diff -u`, Subversion's and CVS's `Index:` lines, Mercurial's `diff -r`. A
+line that only looks like the start of one (prose, a scissors line) has no header, hunk or binary
+patch after it, and is commentary. So are quoted lines.
 """
 
 from __future__ import annotations
@@ -21,31 +21,29 @@ from ingest.patch import filename, hunk
 
 
 class Split(NamedTuple):
-    """A text, divided.
+    """Hold a divided text.
 
-    `content`: what surrounds the diff, without signature, stripped. `diff`: the lines of all
-    diffs, each with its newline. `damaged`: a hunk has not the lines that its header counts,
-    or lines that cannot be in one. `files`: the names touched, in order, each once, without
-    `a/` and `b/`; the new name of a renamed file. `hunks`: how many there are. `start`: where
-    in the text the first diff begins, counted in characters, -1 where there is none.
-    `trailing`: what follows the last diff, without signature, stripped. `regular`: each file
-    has a `diff` line and its two names, and each hunk the lines that it counts and no others,
-    so that a line's first letter says what it is.
+    `content`: the text around the diff, without signature, stripped. `diff`: the lines of all
+    diffs, each with its newline. `damaged`: a hunk has other lines than its header counts, or
+    lines that cannot be in one. `files`: the names touched, in order, each once, without `a/`
+    and `b/`; the new name of a renamed file. `start`: where in the text the first diff begins,
+    in characters. `trailing`: the text after the last diff, without signature, stripped.
+    `regular`: each file has a `diff` line and its two names, and each hunk the lines that it
+    counts and no others, so that the first character of a line says what it is.
     """
 
     content: str
     diff: str
-    damaged: bool = False
-    files: tuple[str, ...] = ()
-    hunks: int = 0
-    start: int = -1
-    trailing: str = ""
-    regular: bool = False
+    damaged: bool
+    files: tuple[str, ...]
+    start: int
+    trailing: str
+    regular: bool
 
 
 # Patchwork's rule: a line "-- " (RFC 3676 4.3) or a line of underscores (Mailman's footer),
-# and everything behind it.
-# (A pattern that begins with the newline before a line is found far faster than one with `^`.)
+# and all text after it.
+# (A pattern that begins with the newline before a line is far faster than one with `^`.)
 _SIGNATURE = re.compile(r"\n(?:-- |_+)(?:\n|\Z)")
 
 # Lines that can be the start of a text's first diff.
@@ -61,12 +59,12 @@ _EXTENDED = re.compile(
     r"|index [0-9a-f]{4,64}(?:,[0-9a-f]{4,64})*\.\.[0-9a-f]{4,64}(?: [0-7]{6})?\s*$"
     r"|mode [0-7]{6}(?:,[0-7]{6})*\.\.[0-7]{6}\s*$"
 )
-# What CVS and Subversion put between `Index:` and the names.
+# What CVS and Subversion write between `Index:` and the names.
 _INDEX_HEADER = re.compile(
     r"={20,}\s*$|RCS file: |retrieving revision |Cannot display: |svn:mime-type = "
 )
 _RULE = re.compile(r"={60,}\s*$")
-# diff(1), git and Mercurial each have their own words.
+# The words of diff(1), git and Mercurial for binary files differ.
 _BINARY_FILES = re.compile(r"(?:Binary files|Files) .* differ\s*$|Binary file .* has changed\s*$")
 _BINARY_PATCH = "GIT binary patch"
 _BINARY_BLOCK = re.compile(r"(?:literal|delta) [0-9]+\s*$")
@@ -75,44 +73,38 @@ _BASE85 = re.compile(r"[A-Za-z][0-9A-Za-z!#$%&()*+;<=>?@^_`{|}~-]{5,65}\s*$")
 
 
 _SIMPLE = re.compile(r"[!-~]+\Z")
-# In a hunk, a line that is lost or that says something about another one.
+# In a hunk, a line that is empty or that describes another one.
 _IRREGULAR = re.compile(r"[\n\r\\]")
 
 
 @dataclass(slots=True)
 class _Walk:
-    """What one walk over the lines has found so far; lives no longer than `find_diff`."""
+    """Collect what one pass over the lines has found so far, within one call of `find_diff`."""
 
     lines: list[str]
     firsts: str
-    hunks: int = 0
     damaged: bool = False
     regular: bool = True
     files: dict[str, None] = field(default_factory=dict)
     ranges: list[tuple[int, int]] = field(default_factory=list)
 
 
-def split_diff(text: str) -> Split:
-    """Divide `text` (LF line ends) into commentary and diff. Total, linear."""
-    return find_diff(text) or Split(commentary(text), "")
-
-
 def find_diff(text: str) -> Split | None:
-    """The same, or None where there is no diff."""
-    at = 0
+    """Divide `text` (LF line ends) into commentary and diff; return None where there is none."""
+    offset = 0
     if not text.startswith(_FIRST):
         first = _NEXT_FIRST.search(text)
         if first is None:
             return None
-        at = first.start() + 1
-    lines = (text[at:] if at else text).split("\n")
+        offset = first.start() + 1
+    lines = (text[offset:] if offset else text).split("\n")
     if not lines[-1]:
         lines.pop()
     walk = _Walk(lines, hunk.first_letters(lines))
     here = 0
     while candidate := _CANDIDATE.search(walk.firsts, here):
         start = candidate.start()
-        end = _diff(walk, start)
+        end = _read_file_diff(walk, start)
         if end > start:
             if walk.ranges and walk.ranges[-1][1] == start:
                 start = walk.ranges.pop()[0]
@@ -120,85 +112,84 @@ def find_diff(text: str) -> Split | None:
             here = end
         else:
             here = start + 1
-    return _divide(walk, text, at) if walk.ranges else None
+    return _divide(walk, text, offset) if walk.ranges else None
 
 
-def _divide(walk: _Walk, text: str, at: int) -> Split:
-    """`text` along the walk over its lines from the offset `at` on."""
+def _divide(walk: _Walk, text: str, offset: int) -> Split:
+    """Divide `text` by the ranges of its lines from `offset` on."""
     lines = walk.lines
     first, last = walk.ranges[0][0], walk.ranges[-1][1]
-    start = at + sum(map(len, lines[:first])) + first
-    behind = "\n".join(lines[last:])
+    start = offset + sum(map(len, lines[:first])) + first
+    after = "\n".join(lines[last:])
     if len(walk.ranges) > 1:
         diff, between = _gather(walk)
-        around = text[:start] + "".join(between) + behind
+        around = text[:start] + "".join(between) + after
     else:
         diff = text[start:] if text[-1] == "\n" else text[start:] + "\n"
         if last < len(lines):
-            diff = diff[: -len(behind) - 1]
-        around = text[:start] + behind
+            diff = diff[: -len(after) - 1]
+        around = text[:start] + after
     irregular = not walk.regular or walk.damaged or _IRREGULAR.search(walk.firsts, first, last)
     return Split(
         content=commentary(around),
         diff=diff,
         damaged=walk.damaged,
         files=tuple(walk.files),
-        hunks=walk.hunks,
         start=start,
-        trailing=commentary(behind) if behind else "",
+        trailing=commentary(after) if after else "",
         regular=not irregular,
     )
 
 
 def _gather(walk: _Walk) -> tuple[str, list[str]]:
-    """The diff in its pieces, and the lines between them, each with its newline."""
+    """Return the diff of all ranges, and the lines between them, each with its newline."""
     diff: list[str] = []
     between: list[str] = []
-    before = walk.ranges[0][0]
+    previous_end = walk.ranges[0][0]
     for start, end in walk.ranges:
-        between += walk.lines[before:start]
+        between += walk.lines[previous_end:start]
         diff += walk.lines[start:end]
-        before = end
+        previous_end = end
     diff.append("")
     return "\n".join(diff), [f"{line}\n" for line in between]
 
 
 def commentary(text: str) -> str:
-    """A text without its signature or its list's footer, stripped: what a record calls content."""
+    """Return a text without its signature or its list's footer, stripped: a record's content."""
     text = "\n" + text
     if signature := _SIGNATURE.search(text):
         text = text[: signature.start()]
     return text.strip()
 
 
-def _diff(walk: _Walk, start: int) -> int:
-    """The end of the diff of one file that begins at line `start`; `start` where none does."""
+def _read_file_diff(walk: _Walk, start: int) -> int:
+    """Return the end of one file's diff that begins at line `start`, or `start` for none."""
     line = walk.lines[start]
     if line.startswith("--- "):
         names = _names(walk.lines, start)
         if not names or not _is_hunk(walk.lines, start + 2):
             return start
-        _touch(walk, names)
+        _add_file(walk, names)
         walk.regular = False
-        return _body(walk, start + 2)
-    # Without an option diff(1) makes no unified diff: "diff between" and "diff is:" are prose.
+        return _read_body(walk, start + 2)
+    # Without an option diff(1) writes no unified diff: "diff between" and "diff is:" are prose.
     if line.startswith(("diff -", "Index: ")):
-        return _headed(walk, start)
+        return _read_headed(walk, start)
     if walk.ranges and line.startswith("@@") and _is_hunk(walk.lines, start):
-        # Text between two hunks of one file: git apply refuses it, and a reader must know.
+        # Text between two hunks of one file: git apply refuses it, so readers are warned.
         walk.damaged = True
-        return _body(walk, start)
+        return _read_body(walk, start)
     return start
 
 
-def _headed(walk: _Walk, start: int) -> int:
-    """The same for a diff that begins with a `diff ` or an `Index: ` line."""
+def _read_headed(walk: _Walk, start: int) -> int:
+    """Return the end of a diff that begins with a `diff ` or an `Index: ` line at `start`."""
     lines = walk.lines
-    here = _header(lines, start)
+    here = _header_end(lines, start)
     names = _names(lines, here)
     if here == start + 1 and not names and not _is_binary(lines, here):
-        # A long `diff --git` line that a mailer has wrapped is one line more.
-        here = _header(lines, start + 1) if lines[start].startswith("diff --git ") else here
+        # A long `diff --git` line that a mail program has wrapped takes two lines.
+        here = _header_end(lines, start + 1) if lines[start].startswith("diff --git ") else here
         names = _names(lines, here)
         if (here == start + 2 and not names) or here < start + 2 or not lines[start + 1].strip():
             return start
@@ -207,31 +198,32 @@ def _headed(walk: _Walk, start: int) -> int:
         here += 2
     if not names or lines[start][0] != "d":
         walk.regular = False
-    _touch(walk, names or _name_in_header(lines, start, here))
-    return _body(walk, here)
+    _add_file(walk, names or _name_in_header(lines, start, here))
+    return _read_body(walk, here)
 
 
-def _header(lines: list[str], start: int) -> int:
-    """The end of the header lines behind the line `start`, which is not looked at."""
+def _header_end(lines: list[str], start: int) -> int:
+    """Return the end of the header lines after the line `start`."""
     here = start + 1
-    indexed = start < len(lines) and lines[start].startswith("Index: ")
+    is_indexed = start < len(lines) and lines[start].startswith("Index: ")
     while here < len(lines):
         line = lines[here]
-        if _EXTENDED.match(line) or (indexed and _INDEX_HEADER.match(line)):
+        if _EXTENDED.match(line) or (is_indexed and _INDEX_HEADER.match(line)):
             here += 1
-        elif indexed and line.startswith("diff ") and here > start + 1:
+        elif is_indexed and line.startswith("diff ") and here > start + 1:
             here += 1  # CVS, and Subversion with --git, write a `diff` line of their own
-            indexed = False
+            is_indexed = False
         else:
             break
     if here == start + 2 and lines[start].startswith("Index: ") and not _names(lines, here):
-        # "Index: x" underlined is a heading; Subversion's rule has 67 signs, and stands alone
-        # over a new empty file.
+        # "Index: x" underlined is a heading; Subversion's rule has 67 signs, and nothing follows
+        # it for a new empty file.
         return here if _RULE.match(lines[start + 1]) else start + 1
     return here
 
 
 def _names(lines: list[str], here: int) -> tuple[str, str] | None:
+    """Return the old and the new name where `here` is a `---` line before a `+++` line."""
     if (
         here + 1 < len(lines)
         and lines[here].startswith("--- ")
@@ -253,11 +245,12 @@ def _is_binary(lines: list[str], here: int) -> bool:
     )
 
 
-def _touch(walk: _Walk, names: tuple[str, str] | str) -> None:
+def _add_file(walk: _Walk, names: tuple[str, str] | str) -> None:
+    """Add a file by its old and new name, or by the one name of its header."""
     if isinstance(names, tuple):
         old, new = names
         if old[:2] == "a/" and new[:2] == "b/" and old[2:] == new[2:] and _SIMPLE.match(new):
-            walk.files.setdefault(new[2:])  # nearly all of them: nothing to cut off or unquote
+            walk.files.setdefault(new[2:])  # nearly all names: nothing to remove or unquote
             return
         names = filename.name_of_pair(filename.plain_name(names[0]), filename.plain_name(names[1]))
     if names:
@@ -265,7 +258,7 @@ def _touch(walk: _Walk, names: tuple[str, str] | str) -> None:
 
 
 def _name_in_header(lines: list[str], start: int, end: int) -> str:
-    """The file's name where there are no `---` and `+++` lines: empty, binary, renamed."""
+    """Return the name of a file without `---` and `+++` lines: empty, binary or renamed."""
     for line in lines[start:end]:
         if line.startswith(("rename to ", "copy to ")):
             return filename.unquote(line.partition(" to ")[2].rstrip())
@@ -282,25 +275,24 @@ def _name_in_header(lines: list[str], start: int, end: int) -> str:
     return filename.name_of_pair(words[-2], words[-1]) if len(words) > 2 else ""
 
 
-def _body(walk: _Walk, here: int) -> int:
-    """The end of the hunks and binary blocks that begin at line `here`."""
+def _read_body(walk: _Walk, here: int) -> int:
+    """Return the end of the hunks and binary blocks that begin at line `here`."""
     lines, firsts = walk.lines, walk.firsts
     while here < len(lines):
         first = firsts[here]
         if first == "@":
             if header := hunk.HUNK.match(lines[here]):
-                found = hunk.hunk_extent(lines, firsts, here + 1, *hunk.hunk_counts(header))
+                extent = hunk.hunk_extent(lines, firsts, here + 1, *hunk.hunk_counts(header))
             elif header := hunk.COMBINED.match(lines[here]):
                 walk.regular = False
-                found = hunk.combined_extent(lines, here + 1, header)
+                extent = hunk.combined_extent(lines, here + 1, header)
             else:
                 break
-            walk.hunks += 1
-            walk.damaged = walk.damaged or found.damaged
-            here = found.end
+            walk.damaged = walk.damaged or extent.damaged
+            here = extent.end
         elif first == "G" and lines[here].rstrip() == _BINARY_PATCH:
             walk.regular = False
-            here = _binary(walk, here + 1)
+            here = _read_binary(walk, here + 1)
         elif first in "BF" and _BINARY_FILES.match(lines[here]):
             walk.regular = False
             here += 1
@@ -309,8 +301,8 @@ def _body(walk: _Walk, here: int) -> int:
     return here
 
 
-def _binary(walk: _Walk, here: int) -> int:
-    """The end of the blocks of a binary patch; the empty line behind each belongs to it."""
+def _read_binary(walk: _Walk, here: int) -> int:
+    """Return the end of a binary patch's blocks; the empty line after each belongs to it."""
     lines = walk.lines
     blocks = 0
     while here < len(lines) and _BINARY_BLOCK.match(lines[here]):

@@ -1,9 +1,8 @@
-"""By what a patch is known: Patchwork's hash and git's patch-id.
+"""Compute what identifies a patch: Patchwork's hash and git's patch-id.
 
-Input: the diff text of `ingest.patch.diff.Split`. Output: hex digests. Refuses nothing: any
-text has a hash; a text in which git finds no patch has no patch-id. Both are made bit for
-bit as the tool makes them, its oddities included, because they are compared with what the
-tool gives elsewhere.
+Input: the diff text of `ingest.patch.diff.Split`. Output: hex digests. Any text has a hash; a
+text in which git finds no patch has no patch-id. Both are bit for bit what the tool computes, its
+oddities included, because they are compared with its results elsewhere.
 """
 
 from __future__ import annotations
@@ -14,40 +13,44 @@ from typing import NamedTuple
 
 
 class Identity(NamedTuple):
-    """`hash`: Patchwork's; `patch_id`: git's, None where git prints none."""
+    """Hold both digests. `hash`: Patchwork's; `patch_id`: git's, None where git prints none."""
 
     hash: str
     patch_id: str | None
 
 
 def identify(diff: str, *, regular: bool) -> Identity:
-    """Both of `diff`. Of a regular one (`Split.regular` says what that is) they are made from
-    one look at its pieces, with the same results at half the cost.
+    """Return both digests of `diff`.
+
+    `regular`: see `Split.regular`. For a regular diff they are computed in one pass over its
+    pieces, with the same results at half the cost.
     """
-    found = _of_regular(diff) if regular else None
-    return found or Identity(patchwork_hash(diff), patch_id(diff))
+    identity = _identify_regular(diff) if regular else None
+    return identity or Identity(patchwork_hash(diff), patch_id(diff))
 
 
-# What begins a file, a name or a hunk; in a regular diff nothing else begins so, unless a line of
-# a hunk reads like a name.
+# What begins a file, a name or a hunk. In a regular diff no other line begins like that, unless a
+# line of a hunk looks like a name.
 _PIECE = re.compile(r"\n(diff |--- |\+\+\+ |@@ -)")
 _COUNTS = re.compile(r"[0-9]+(?:,([0-9]+))? \+[0-9]+(?:,([0-9]+))? @@")
 
 
-def _of_regular(diff: str) -> Identity | None:
-    """None where a line must be looked at by itself: one with CR or NUL, a name that is none,
-    and a line of a hunk that reads like a name.
+def _identify_regular(diff: str) -> Identity | None:
+    """Return both digests of a regular diff, or None where single lines must be looked at.
+
+    That is so for lines with CR or NUL, an empty name, and a line of a hunk that looks like a
+    name.
     """
     if "\r" in diff or "\0" in diff:
         return None
     hashed: list[str] = []  # lines, by Patchwork's rule
     files: list[list[str]] = []  # pieces, by git's
-    due = "diff "  # what must come next, '' where it may be a hunk or another file
+    expected = "diff "  # the next piece, '' where it may be a hunk or another file
     pieces = _PIECE.split("\n" + diff.removesuffix("\n"))
-    for begins, text in zip(pieces[1::2], pieces[2::2], strict=True):
-        if begins != (due or ("@@ -" if begins == "@@ -" else "diff ")):
+    for start, text in zip(pieces[1::2], pieces[2::2], strict=True):
+        if start != (expected or ("@@ -" if start == "@@ -" else "diff ")):
             return None
-        if begins == "@@ -":
+        if start == "@@ -":
             header, _, body = text.partition("\n")
             counts = _COUNTS.match(header)
             if counts is None:
@@ -57,18 +60,20 @@ def _of_regular(diff: str) -> Identity | None:
             if body:
                 hashed.append(body)
                 files[-1].append(body)
-        elif begins == "diff ":
+        elif start == "diff ":
             line, *lines = text.split("\n")
-            files.append([begins, line, *(one for one in lines if not one.startswith("index "))])
-            due = "--- "
+            files.append(
+                [start, line, *(header for header in lines if not header.startswith("index "))]
+            )
+            expected = "--- "
         else:
             if not text or text[0].isspace():
                 return None
             name = text.split(None, 1)[0]
-            files[-1] += (begins, text)
-            side, due = ("a", "+++ ") if due == "--- " else ("b", "")
-            hashed.append(f"{begins}{side}/{name.partition('/')[2]}")
-    if due:
+            files[-1] += (start, text)
+            side, expected = ("a", "+++ ") if expected == "--- " else ("b", "")
+            hashed.append(f"{start}{side}/{name.partition('/')[2]}")
+    if expected:
         return None
     total = sum(_file_id("".join(file).encode("utf-8", "replace")) for file in files)
     text = "\n".join(hashed).rstrip() + "\n"
@@ -77,8 +82,8 @@ def _of_regular(diff: str) -> Identity | None:
 
 # --- Patchwork's hash --------------------------------------------------------------------
 
-# A line that is not hashed as it is: names, hunk headers, what is neither, empty lines. (A
-# pattern that begins with the newline before a line is found far faster than one with `^`.)
+# A line that is not hashed as it is: names, hunk headers, other lines outside hunks, empty lines.
+# (A pattern that begins with the newline before a line is far faster than one with `^`.)
 _SPECIAL = re.compile(
     r"\n(?:(---|\+\+\+) (\S+).*"
     r"|(@@) -[0-9]+(?:,([0-9]+))? \+[0-9]+(?:,([0-9]+))? @@.*"
@@ -88,21 +93,21 @@ _SPECIAL = re.compile(
 
 
 def patchwork_hash(diff: str) -> str:
-    """Patchwork's hash of `diff`: 40 hex digits.
+    """Return Patchwork's hash of `diff`: 40 hex digits.
 
-    The rule: every CR removed, white space stripped at both ends, then SHA-1 over the lines
-    that follow, each in UTF-8 with a newline. `--- NAME` and `+++ NAME` lose the first part
-    of the name and what stands behind it, hunk headers lose their line numbers, lines that
-    begin with `-`, `+` or a space stay, all others are left out. Lines end at LF alone. The
-    hash of a pure rename is that of nothing, da39a3ee….
+    The rule: remove every CR, strip white space at both ends, then compute SHA-1 over the lines
+    that follow, each in UTF-8 with a newline. `--- NAME` and `+++ NAME` lose the first part of
+    the name and all text after the name, hunk headers lose their line numbers, lines that begin
+    with `-`, `+` or a space are kept, all others are left out. Only LF ends a line. The hash of
+    a pure rename is that of nothing, da39a3ee….
     """
     text = "\n" + diff.replace("\r", "").strip()
-    text = _SPECIAL.sub(_normalised, text)[1:]
+    text = _SPECIAL.sub(_normalise_line, text)[1:]
     return sha1((text and text + "\n").encode("utf-8", "replace")).hexdigest()
 
 
-def _normalised(found: re.Match[str]) -> str:
-    sign, name, header, old, new = found.groups("1")
+def _normalise_line(match: re.Match[str]) -> str:
+    sign, name, header, old, new = match.groups("1")
     if header == "@@":
         return f"\n@@ -{old.lstrip('0') or '0'} +{new.lstrip('0') or '0'} @@"
     if sign == "---":
@@ -122,21 +127,21 @@ _COMMIT = re.compile(rb"(?:commit |From )?[0-9A-Fa-f]{40}")
 _COMMIT_FIRST = frozenset(bytes([letter]) for letter in b"cF0123456789abcdefABCDE")
 _INDEX = re.compile(rb"index (.*?)\.\.(.*?)(?: .*)?\Z", re.DOTALL)
 _LETTER = re.compile(rb"[A-Za-z]")
-# What diff writes; `_counts` reads what else there may be.
+# What diff writes; `_Reader._read_counts` reads other forms.
 _HUNK_LINE = re.compile(rb"@@ -[0-9]+(?:,([0-9]{1,9}))? \+[0-9]+(?:,([0-9]{1,9}))?(?![0-9,])")
 _SIDE = re.compile(rb"([0-9]*)(,?)([0-9]*)")
 _NUMBER = re.compile(rb"[ \t\v\f\r]*([-+]?)([0-9]+)")
-_LONGEST_OID = 64
+_MAX_OID = 64
 
 
 def patch_id(diff: str | bytes) -> str | None:
-    """What `git patch-id --stable` prints for `diff`, None where it prints nothing.
+    """Return what `git patch-id --stable` prints for `diff`, or None where it prints nothing.
 
-    git-patch-id(1), and git 2.39 where that is silent (docs/patch-id.md has the rules found):
-    the sum of a SHA-1 for each file, over its lines without white space, hunk headers and
-    index line. Where git finds several patches in the text and prints several ids, the first
-    one counts. A `str` is hashed as UTF-8, which is what git mailinfo makes of a mail before
-    git am commits it.
+    Source: git-patch-id(1), and where that says nothing, git 2.39 (docs/patch-id.md has the
+    rules observed). The id is the sum of a SHA-1 for each file, over its lines without white
+    space, hunk headers and index line. Where git finds several patches in the text and prints
+    several ids, the first counts. A `str` is hashed as UTF-8, to which git mailinfo converts a
+    mail before git am commits it.
     """
     data = diff.encode("utf-8", "replace") if isinstance(diff, str) else diff
     if b"\0" in data:
@@ -158,11 +163,11 @@ def _hex(total: int) -> str:
 
 
 class _Reader:
-    """git's reading of a patch, a line at a time; the body of a sound hunk at a stroke.
+    """Read a patch as git does: line by line, but a regular hunk in one step.
 
-    `before` and `after` are the lines still to come of the hunk: both 0 between hunks, and
-    `before` -1 within a file's header. A hunk with too many lines gets there too; git then
-    takes what follows for a header, and so must we.
+    `before` and `after` are the numbers of lines that the hunk still lacks: both are 0 between
+    hunks, and `before` is -1 within a file's header. It becomes -1 also after a hunk with too
+    many lines; git then takes the following lines for a header, and so must we.
     """
 
     __slots__ = ("after", "before", "binary", "firsts", "lines", "oids", "pending", "total")
@@ -177,17 +182,18 @@ class _Reader:
         self.total = 0
 
     def read(self) -> str | None:
+        """Return the patch-id, or None where there is no patch."""
         lines = self.lines
         here = 0
-        singly = 0  # up to here, each line by itself
-        seen = False
+        single_until = 0  # up to this index, lines are read one by one
+        is_patch = False
         while here < len(lines):
             if not self.binary and self.before >= 0 <= self.after:
                 if self.before or self.after:
-                    stop = self._take(here) if here >= singly else here
-                    singly = max(singly, -stop)
+                    stop = self._take_lines(here) if here >= single_until else here
+                    single_until = max(single_until, -stop)
                 else:
-                    stop = self._sound(here) or self._names(here)
+                    stop = self._take_hunk(here) or self._take_header(here)
                 if stop > here:
                     here = stop
                     continue
@@ -197,19 +203,19 @@ class _Reader:
             if first == b"\\" and line.startswith(b"\\ ") and len(line) >= 12:
                 continue  # "\ No newline at end of file", in whatever language
             if first in _COMMIT_FIRST and _COMMIT.match(line):
-                if seen:
+                if is_patch:
                     break
-            elif seen or line.startswith(b"diff "):
-                seen = True
-                if not self._line(line):
+            elif is_patch or line.startswith(b"diff "):
+                is_patch = True
+                if not self._read_line(line):
                     break
-        if not seen:
+        if not is_patch:
             return None
         self._flush()
         return _hex(self.total)
 
-    def _sound(self, here: int) -> int:
-        """Take a hunk that is what its header says, up to the next header; else 0."""
+    def _take_hunk(self, here: int) -> int:
+        """Take a hunk with the lines that its header counts; return its end, or 0 for others."""
         header = _HUNK_LINE.match(self.lines[here])
         if not header:
             return 0
@@ -224,8 +230,8 @@ class _Reader:
         self.pending += self.lines[start:stop]
         return stop
 
-    def _names(self, here: int) -> int:
-        """Take the header of a changed file, as git writes most of them; else 0."""
+    def _take_header(self, here: int) -> int:
+        """Take a file's header in git's usual form; return its end, or 0 for others."""
         lines = self.lines[here : here + 4]
         if (
             len(lines) < 4
@@ -236,15 +242,16 @@ class _Reader:
         ):
             return 0
         self._flush()
-        self._index(lines[1])
+        self._read_index(lines[1])
         del lines[1]
         self.pending += lines
         return here + 4
 
-    def _take(self, here: int) -> int:
-        """Take lines that are surely the hunk's; else minus the line up to which none can be.
+    def _take_lines(self, here: int) -> int:
+        """Take lines that certainly belong to the hunk, and return their end.
 
-        At least `max(before, after)` lines are still to come; among them nothing but `-`,
+        Where that is impossible, return minus the index up to which lines must be read one by
+        one. The hunk lacks at least `max(before, after)` lines; among these nothing but `-`,
         `+` and space has a meaning, as long as neither count falls below zero.
         """
         stop = min(here + max(self.before, self.after), len(self.lines))
@@ -260,8 +267,8 @@ class _Reader:
         self.pending += self.lines[here:stop]
         return stop
 
-    def _line(self, line: bytes) -> bool:
-        """Read one line; False where it ends the patch."""
+    def _read_line(self, line: bytes) -> bool:
+        """Read one line; return False where it ends the patch."""
         if self.before == -1:
             if line.startswith((b"GIT binary patch", b"Binary files")):
                 self.binary = True
@@ -269,22 +276,22 @@ class _Reader:
                 self._flush(self.oids)
                 return True
             if line.startswith(b"index "):
-                self._index(line)
+                self._read_index(line)
                 return True
             if line.startswith(b"--- "):
                 self.before = self.after = 1
             elif not _LETTER.match(line):
                 return False
         if self.binary:
-            # The contents are told apart by the names in the index line. The `diff` line that
-            # ends them is lost, an oddity of git's.
+            # The object names in the index line identify the contents. The `diff` line that ends
+            # them is lost, which is an oddity of git.
             if line.startswith(b"diff "):
                 self.binary = False
                 self.before = -1
             return True
         if self.before == 0 == self.after:
             if line.startswith(b"@@ -"):
-                self._counts(line)
+                self._read_counts(line)
                 return True
             if not line.startswith(b"diff "):
                 return False
@@ -298,11 +305,13 @@ class _Reader:
         self.pending.append(line)
         return True
 
-    def _index(self, line: bytes) -> None:
+    def _read_index(self, line: bytes) -> None:
+        """Read the object names of an index line."""
         if names := _INDEX.match(line):
-            self.oids = names[1][:_LONGEST_OID] + names[2][:_LONGEST_OID]
+            self.oids = names[1][:_MAX_OID] + names[2][:_MAX_OID]
 
-    def _counts(self, line: bytes) -> None:
+    def _read_counts(self, line: bytes) -> None:
+        """Read the counts of a hunk header in any form that git accepts."""
         side = _SIDE.match(line, 4)
         assert side is not None  # it matches anything
         self.before = _number(line, side.start(3)) if side[2] else 1
@@ -313,17 +322,17 @@ class _Reader:
         self.after = _number(line, side.start(3)) if side[2] else 1
 
     def _flush(self, raw: bytes = b"") -> None:
-        """Add the hash of the file so far, as a number of 160 bits with its low byte first."""
+        """Add the hash of the file so far, as a number of 160 bits, the low byte first."""
         self.total += _file_id(b"".join(self.pending), raw)
         self.pending.clear()
 
 
 def _number(line: bytes, start: int) -> int:
-    """What C's atoi reads there: 64 bits, saturated, of which the low 32 stay."""
-    found = _NUMBER.match(line, start)
-    if not found:
+    """Return what C's atoi reads at `start`: 64 bits, saturated, of which the low 32 remain."""
+    match = _NUMBER.match(line, start)
+    if not match:
         return 0
-    digits = found[2].lstrip(b"0")
+    digits = match[2].lstrip(b"0")
     value = int(digits or b"0") if len(digits) < 20 else 1 << 64
-    value = max(-value, -(1 << 63)) if found[1] == b"-" else min(value, (1 << 63) - 1)
+    value = max(-value, -(1 << 63)) if match[1] == b"-" else min(value, (1 << 63) - 1)
     return (value + (1 << 31)) % (1 << 32) - (1 << 31)

@@ -1,7 +1,8 @@
-"""Trailers: the `Reviewed-by: Name <address>` lines of patches, covers and replies.
+"""Find trailers: the `Reviewed-by: Name <address>` lines of patches, covers and replies.
 
-Input: the text of a message (LF line ends). Output: `Trailer`s, in order. Refuses what only
-looks like one: quoted lines, prose, lines of an attached diff, and persons without address.
+Input: the text of a message (LF line ends). Output: `Trailer`s, in order. Lines that only look
+like trailers do not count: quoted lines, prose, lines of an attached diff, and persons without
+an address.
 """
 
 from __future__ import annotations
@@ -12,13 +13,13 @@ from typing import NamedTuple
 
 from ingest.frozen import frozen
 
-_MAX_VALUE = 1_000  # characters: longer is no trailer that a person wrote
+_MAX_VALUE = 1_000  # characters: a longer one is no trailer that a person wrote
 MAX_TRAILERS = 1_000
 
 # git-interpret-trailers(1): a token, optional white space, a colon. Token characters as there.
 _LINE = re.compile(r"([ \t]*)([A-Za-z][A-Za-z0-9-]{1,40})[ \t]?:[ \t]*(.*)", re.ASCII)
-# One pass in C decides that most messages have none. (Here and below, a pattern that begins with
-# the newline before a line is found far faster than one with `^`.)
+# One search in C finds that most messages have no trailer. (Here and below, a pattern that begins
+# with the newline before a line is far faster than one with `^`.)
 _ANY = re.compile(
     r"\n[ \t]*+(?:[a-z][a-z0-9-]*-by|fixes|closes|link|cc|change-id|depends-on)[ \t]?:",
     re.ASCII | re.IGNORECASE,
@@ -41,17 +42,18 @@ _SPELLING = {
 _HEADERS = frozenset(("from", "to", "subject", "date", "sent", "reply-to", "in-reply-to"))
 
 # What ends the commit message: git's `---`, a diff, or the signature (RFC 3676 4.3; lists and
-# editors strip its blank).
+# editors strip its trailing space).
 _MESSAGE_END = re.compile(r"\n(?:---[ \t]*$|-- ?$|diff -)", re.MULTILINE)
-# These count where none of the above is: messages quote a "--- x / +++ y" of a test's output.
+# These count where there is none of the above: messages quote "--- x / +++ y" from the output of
+# tests.
 _OTHER_DIFF = re.compile(r"\n(?:Index: \S|--- \S[^\n]*\n\+\+\+ )")
 _REPLY_END = re.compile(
     r"\n(?:-- ?$|diff -|Index: \S|--- \S[^\n]*\n\+\+\+ |@@ -\d)", re.ASCII | re.MULTILINE
 )
-# A patch proposed within a reply: what stands above this is that patch's, not the parent's.
+# A patch proposed within a reply: trailers above this line are that patch's, not the parent's.
 _DASHES = re.compile(r"\n---[ \t]*$", re.MULTILINE)
 _DIFFSTAT = re.compile(r"(?:[^\n]*\n){1,3}? \S[^\n|]{0,300}\|[ \t]+(?:\d|Bin)")
-# Programs that quote without a mark write a header block or a rule above the quotation.
+# Programs that quote without marks write a header block or a rule above the quotation.
 _UNMARKED = re.compile(
     r"\n(?:From: [^\n]*\n(?:Sent|Date): [^\n]*\nTo: "
     r"|-{2,}[ \t]*(?:Original Message|Forwarded message|Ursprüngliche |原始邮件|原邮件))",
@@ -64,97 +66,101 @@ _REVIEWS = re.compile(r"(?:[a-z]+-and-)?(?:reviewed|acked|tested)-by|ack-by", re
 
 @frozen
 class Trailer:
-    """`key`: in its usual capitals (`Reviewed-by`, `Cc`, `Message-ID`); `value`: unfolded."""
+    """Hold a trailer.
+
+    `key`: in its usual capitals (`Reviewed-by`, `Cc`, `Message-ID`); `value`: unfolded.
+    """
 
     key: str
     value: str
 
 
 class _Candidate(NamedTuple):
-    """A line that may be a trailer. `certain`: it proves itself; else its neighbours must.
+    """Hold a line that may be a trailer.
 
-    `stands_alone`: a known key with a right value, which counts where it fills a paragraph.
+    `is_certain`: it is one by itself; any other is one only next to such a line. `may_be_alone`:
+    it has a known key with a correct value, and is a trailer too where it fills a paragraph.
     """
 
     trailer: Trailer
-    certain: bool
-    known: bool
-    stands_alone: bool
+    is_certain: bool
+    is_known: bool
+    may_be_alone: bool
     indent: int
     first: int  # line numbers
     last: int
 
 
 def message_trailers(content: str) -> tuple[Trailer, ...]:
-    """Trailers of a patch or a cover: of the text above its `---`, diff or signature.
+    """Return the trailers of a patch or a cover: those above its `---`, diff or signature.
 
-    git-interpret-trailers(1) wants them in one last paragraph. Real patches have several
-    blocks (a "Link:" apart, "[name: fixed a typo]" between), so a line counts where it proves
-    itself: a `-by` key with an address, or `Fixes:` with a commit or a URL. Other keys count
+    git-interpret-trailers(1) expects them in one last paragraph. Real patches have several
+    blocks (a "Link:" of its own, "[name: fixed a typo]" in between). So a line counts by itself
+    where it is a `-by` key with an address, or `Fixes:` with a commit or a URL. Other keys count
     in an unbroken run with such a line; the known ones (Cc, Link, Closes, …) also where they
-    fill a paragraph. A key that we do not know needs a hyphen ("Note: x" is prose).
+    fill a paragraph. An unknown key needs a hyphen ("Note: x" is prose).
     """
     text = "\n" + content
     if not _ANY.search(text):
         return ()
     end = _MESSAGE_END.search(text) or _OTHER_DIFF.search(text)
     lines = (text[1 : end.start() + 1] if end else content).split("\n")
-    found: list[Trailer] = []
-    for run in _runs(lines):
-        proven = any(candidate.certain for candidate in run)
-        alone = _is_paragraph(lines, run)
-        found.extend(
+    trailers: list[Trailer] = []
+    for run in _find_runs(lines):
+        has_certain = any(candidate.is_certain for candidate in run)
+        fills_paragraph = _is_paragraph(lines, run)
+        trailers.extend(
             candidate.trailer
             for candidate in run
             if candidate.indent <= 3
-            and (candidate.certain or proven or (alone and candidate.stands_alone))
+            and (has_certain or (fills_paragraph and candidate.may_be_alone))
         )
-    return _unique(found)
+    return _unique(trailers)
 
 
 def reply_trailers(content: str) -> tuple[Trailer, ...]:
-    """Trailers that a reply gives to what it answers.
+    """Return the trailers in a reply that apply to the mail that it answers.
 
-    Not those in quotations (`>`, `|`, and all below "Original Message"), below the signature,
-    in a diff, or in the message of a patch that the reply proposes. After its address a line
-    may only have a remark in `#`, `(…)` or `[…]`: "Reviewed-by: A <a@b> if you fix x" is prose.
-    A line whose paragraph goes on in prose ("There should be a / Signed-off-by: … / below")
-    is prose too, except for reviews, which people do write without a blank line after them.
-    "With that fixed: / Reviewed-by: …" counts, as the kernel's tools count it. Indentation
+    Those in quotations (`>`, `|`, and all text below "Original Message"), below the signature,
+    in a diff, or in the message of a patch that the reply proposes do not. After its address a
+    line may only have a remark in `#`, `(…)` or `[…]`: "Reviewed-by: A <a@b> if you fix x" is
+    prose. A line whose paragraph continues with prose ("There should be a / Signed-off-by: … /
+    below") is prose too, except for reviews, after which people often leave no blank line.
+    "With that fixed: / Reviewed-by: …" counts, as it does for the kernel's tools. Indentation
     is allowed, but not within indented text, which is a quotation of `git log`.
     """
     text = "\n" + content
     if not _ANY.search(text):
         return ()
     lines = _reply_text(text)[1:].split("\n")
-    found: list[Trailer] = []
-    for run in _runs(lines):
-        if not any(candidate.certain for candidate in run):
+    trailers: list[Trailer] = []
+    for run in _find_runs(lines):
+        if not any(candidate.is_certain for candidate in run):
             continue
-        if run[0].indent >= 4 and _after_indented_text(lines, run[0].first):
+        if run[0].indent >= 4 and _is_after_indented_text(lines, run[0].first):
             continue
-        open_end = _goes_on(lines, run[-1].last + 1)
+        prose_follows = _is_prose(lines, run[-1].last + 1)
         for candidate in run:
             trailer = candidate.trailer
-            review = _REVIEWS.fullmatch(trailer.key) is not None
-            if open_end and not review:
+            is_review = _REVIEWS.fullmatch(trailer.key) is not None
+            if prose_follows and not is_review:
                 continue
-            if not candidate.certain and not candidate.known:
+            if not candidate.is_certain and not candidate.is_known:
                 continue
             if trailer.key.endswith("-by") and not _is_bare_person(trailer.value):
                 continue
-            found.append(trailer)
-    return _unique(found)
+            trailers.append(trailer)
+    return _unique(trailers)
 
 
-def _unique(found: list[Trailer]) -> tuple[Trailer, ...]:
-    return tuple(dict.fromkeys(found))[:MAX_TRAILERS]
+def _unique(trailers: list[Trailer]) -> tuple[Trailer, ...]:
+    return tuple(dict.fromkeys(trailers))[:MAX_TRAILERS]
 
 
 def _reply_text(text: str) -> str:
-    """The reply's own text: without signature, diff, proposed patch and unmarked quotation.
+    """Return the reply's own text: no signature, diff, proposed patch or unmarked quotation.
 
-    In front of what is given and of what is returned stands a newline.
+    Both `text` and the result begin with a newline.
     """
     end = _REPLY_END.search(text)
     dashes = _DASHES.search(text)
@@ -172,36 +178,40 @@ def _reply_text(text: str) -> str:
     return text
 
 
-def _runs(lines: list[str]) -> list[list[_Candidate]]:
-    """Unbroken runs of candidate lines, remarks in brackets between them allowed."""
+def _find_runs(lines: list[str]) -> list[list[_Candidate]]:
+    """Return the unbroken runs of candidate lines; remarks in brackets do not break a run."""
     runs: list[list[_Candidate]] = []
     run: list[_Candidate] = []
-    at = 0
-    while at < len(lines):
-        candidate = _candidate(lines, at) if ":" in lines[at] else None
+    index = 0
+    while index < len(lines):
+        candidate = _read_candidate(lines, index) if ":" in lines[index] else None
         if candidate is not None:
             run.append(candidate)
-            at = candidate.last + 1
+            index = candidate.last + 1
             continue
-        if run and not _is_remark(lines[at]):
+        if run and not _is_remark(lines[index]):
             runs.append(run)
             run = []
-        at += 1
+        index += 1
     if run:
         runs.append(run)
     return runs
 
 
 def _is_remark(line: str) -> bool:
-    """`[name: rebased]` or `(cherry picked from commit …)`, which git keeps among trailers."""
+    """Tell whether git keeps a line among trailers.
+
+    That is `[name: rebased]` or `(cherry picked from commit …)`.
+    """
     line = line.strip()
     return (line.startswith("[") and line.endswith("]")) or (
         line.startswith("(cherry picked from") and line.endswith(")")
     )
 
 
-def _candidate(lines: list[str], at: int) -> _Candidate | None:
-    line = lines[at]
+def _read_candidate(lines: list[str], index: int) -> _Candidate | None:
+    """Read the line at `index`, and those that continue it, as a trailer; None for others."""
+    line = lines[index]
     if line.startswith(_QUOTE):
         return None
     match = _LINE.match(line)
@@ -210,26 +220,37 @@ def _candidate(lines: list[str], at: int) -> _Candidate | None:
     lower = match[2].lower()
     if lower in _HEADERS:
         return None
-    person = lower.endswith("-by")
-    key = _SPELLING.get(lower) or (match[2].capitalize() if person else match[2])
-    known = person or lower in _SPELLING
-    if not known and "-" not in lower:
+    names_person = lower.endswith("-by")
+    key = _SPELLING.get(lower) or (match[2].capitalize() if names_person else match[2])
+    is_known = names_person or lower in _SPELLING
+    if not is_known and "-" not in lower:
         return None
     if len(match[3]) > _MAX_VALUE:
         return None
-    value, last = _unfold(lines, at, match[3].strip(), lower, len(match[1]))
+    indent = len(match[1])
+    value, last = _unfold(lines, index, match[3].strip(), lower, indent)
     if not value or len(value) > _MAX_VALUE:
         return None
-    certain = _proves_itself(lower, value, person=person)
-    if certain is None:
+    is_certain = _is_certain(lower, value, names_person=names_person)
+    if is_certain is None:
         return None
-    alone = known and not person
-    return _Candidate(Trailer(key, value), certain, known, alone, len(match[1]), at, last)
+    return _Candidate(
+        Trailer(key, value),
+        is_certain,
+        is_known,
+        is_known and not names_person,
+        indent,
+        index,
+        last,
+    )
 
 
-def _proves_itself(key: str, value: str, *, person: bool) -> bool | None:
-    """True: a trailer by itself; False: among others; None: prose or a wrong value."""
-    if person:
+def _is_certain(key: str, value: str, *, names_person: bool) -> bool | None:
+    """Tell whether key and value make a trailer.
+
+    True: by themselves. False: next to another. None: they are prose, or the value is wrong.
+    """
+    if names_person:
         return _has_address(value)
     if key in ("fixes", "stable-dep-of"):
         return True if _COMMIT.match(value) or _URL.match(value) else None
@@ -242,32 +263,33 @@ def _proves_itself(key: str, value: str, *, person: bool) -> bool | None:
     return False
 
 
-def _unfold(lines: list[str], at: int, value: str, key: str, indent: int) -> tuple[str, int]:
-    """The value with its continuation lines, and the last line used.
+def _unfold(lines: list[str], index: int, value: str, key: str, indent: int) -> tuple[str, int]:
+    """Return the value with its continuation lines, and the index of the last line used.
 
     git folds with leading white space. Mail programs also wrap without it: before "<address>",
-    within "Fixes: 0123 ("two / lines")", and after a bare "Link:".
+    within "Fixes: 0123 ("two / lines")", and after a "Link:" without a value.
     """
     parts = [value]
     size = len(value)
-    person = key.endswith("-by") and _has_address(value)
-    while at + 1 < len(lines) and size <= _MAX_VALUE:
-        line = lines[at + 1]
+    is_whole_person = key.endswith("-by") and _has_address(value)
+    while index + 1 < len(lines) and size <= _MAX_VALUE:
+        line = lines[index + 1]
         text = line.strip()
         if not text or (_LINE.match(line) and not _URL.match(text)):
             break
-        folded = len(line) - len(line.lstrip()) > indent
-        if not folded and not _is_wrapped(parts, key, text):
+        is_folded = len(line) - len(line.lstrip()) > indent
+        if not is_folded and not _is_wrapped(parts, key, text):
             break
-        if folded and person and text[0] not in "#[(":
+        if is_folded and is_whole_person and text[0] not in "#[(":
             break
         parts.append(text)
         size += len(text) + 1
-        at += 1
-    return _MAILTO.sub(r"<\1>", " ".join(filter(None, parts))), at
+        index += 1
+    return _MAILTO.sub(r"<\1>", " ".join(filter(None, parts))), index
 
 
 def _is_wrapped(parts: list[str], key: str, text: str) -> bool:
+    """Tell whether `text` continues a value that a mail program has wrapped without a space."""
     if len(parts) > 1:
         return False
     value = parts[0]
@@ -278,14 +300,14 @@ def _is_wrapped(parts: list[str], key: str, text: str) -> bool:
     return key in ("link", "closes") and value == "" and _URL.match(text) is not None
 
 
-# Shared by threads: the cache has a lock of its own, its results are truths.
+# Shared by threads: the cache has a lock of its own, and its results are immutable.
 @lru_cache(maxsize=1_000)  # the same few people sign, and values are of `_MAX_VALUE` at most
 def _has_address(value: str) -> bool:
     return "@" in value and _ADDRESS.search(value) is not None
 
 
 def _is_bare_person(value: str) -> bool:
-    """Whether nothing but a remark follows the address."""
+    """Tell whether nothing but a remark follows the address."""
     last = None
     for last in _ADDRESS.finditer(value):
         if value.startswith(">", last.end()):
@@ -294,23 +316,25 @@ def _is_bare_person(value: str) -> bool:
 
 
 def _is_paragraph(lines: list[str], run: list[_Candidate]) -> bool:
+    """Tell whether blank lines, or the ends of the text, are around a run."""
     before, after = run[0].first - 1, run[-1].last + 1
     return (before < 0 or not lines[before].strip()) and (
         after >= len(lines) or not lines[after].strip() or _is_remark(lines[after])
     )
 
 
-def _goes_on(lines: list[str], at: int) -> bool:
-    """Whether prose follows without a blank line."""
-    if at >= len(lines):
+def _is_prose(lines: list[str], index: int) -> bool:
+    """Tell whether the line at `index` is prose, and not blank, quoted, a rule or a remark."""
+    if index >= len(lines):
         return False
-    line = lines[at].strip()
+    line = lines[index].strip()
     return line != "" and not line.startswith((*_QUOTE, "--", "__")) and not _is_remark(line)
 
 
-def _after_indented_text(lines: list[str], at: int) -> bool:
-    while at > 0:
-        at -= 1
-        if lines[at].strip():
-            return lines[at].startswith(("    ", "\t"))
+def _is_after_indented_text(lines: list[str], index: int) -> bool:
+    """Tell whether the last line with text before `index` is indented."""
+    while index > 0:
+        index -= 1
+        if lines[index].strip():
+            return lines[index].startswith(("    ", "\t"))
     return False

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.patch.diff import split_diff
 from ingest.patch.identity import patch_id, patchwork_hash
 from tests.patch.test_diff import DAMAGED, GIT, HUNK, NAMES, OTHER, PROSE, WHOLE, texts
+from tests.support.diffs import split_diff
 
 needs_git = pytest.mark.usefixtures("git_program")
 
