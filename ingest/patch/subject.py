@@ -46,9 +46,9 @@ _LEAD = re.compile(
 _WORD = re.compile(r"\d+ ?of ?\d+(?![^\s,\[\]])|[^\s,\[\]]+", re.ASCII | re.IGNORECASE)
 _OF = re.compile(r"(\d+) ?of ?(\d+)", re.ASCII | re.IGNORECASE)
 
-# What says that a posting was sent before: RESEND, RE-SEND, RE_SEND, RESENT, REPOST, RE-POST.
+# The words for a posting that was sent before: RESEND, RE-SEND, RE_SEND, RESENT, REPOST, RE-POST.
 _RESEND_WORD = r"re[-_]?(?:send(?:ing)?|sent|post(?:ed|ing)?)"
-# What says that a posting is about how and when it is sent, and not about its subsystem.
+# The words for the way in which a posting is sent.
 _SENDING_WORD = rf"(?:rfc|rft|{_RESEND_WORD})"
 
 # A version is a word of its own (`v3`, `-v3`), or is joined to markers (`PATCHv3`, `RFC-v3`,
@@ -83,7 +83,7 @@ _MARKER = re.compile(
     rf"|(?i:(?<![a-z0-9])(?:{_SENDING_WORD}|cft|wip)(?:v(?=\d))?(?![a-z]))"
 )
 # Both words may be joined to PATCH, to a version or to a count: RFCPATCH, RFCv2, RFC2, v2RESEND.
-# More digits behind RFC name a document of the IETF.
+# With more digits after it, RFC names a document of the IETF.
 _RFC = re.compile(r"(?:(?<![a-z])|(?<=patch))rfc(?:(?=v\d|patch)|\d?(?![a-z0-9]))", re.IGNORECASE)
 _RESEND = re.compile(
     rf"(?:(?<![a-z])|(?<=patch)){_RESEND_WORD}(?:(?=v\d|patch)|(?![a-z]))", re.IGNORECASE
@@ -268,7 +268,7 @@ def _read_markers(words: tuple[str, ...]) -> _Markers:
 def _target_word(head: str) -> str:
     """Return what a word says about the purpose of the posting, or ''.
 
-    A version and RESEND say nothing about it, PATCH joined to a version neither.
+    A version, RESEND, and PATCH joined to a version say nothing about it.
     """
     version = _VERSION.fullmatch(head)
     if version is not None:

@@ -70,8 +70,8 @@ class SeriesDraft:
     resend: bool = False
     joined: SeriesDraft | None = None  # the draft that took all of this one
     _version: Version | None = None
-    _given: int = 0
-    _counted: int = 0
+    _versioned_count: int = 0
+    _received: int = 0
 
     @property
     def version(self) -> Version:
@@ -83,9 +83,9 @@ class SeriesDraft:
     def _find_version(self) -> Version:
         if self.cover is not None and self.cover.version_given:
             return version_of(self.cover)
-        given = [slot for slot, piece in self.pieces.items() if piece.version_given]
-        if given:
-            return version_of(self.pieces[min(given)])
+        versioned = [slot for slot, piece in self.pieces.items() if piece.version_given]
+        if versioned:
+            return version_of(self.pieces[min(versioned)])
         if self.cover is not None and self.cover.title_version is not None:
             return self.cover.title_version, 0
         return 1, 0
@@ -93,17 +93,17 @@ class SeriesDraft:
     @property
     def version_given(self) -> bool:
         """Tell whether a version is written on any piece."""
-        return self._given > 0
+        return self._versioned_count > 0
 
     @property
     def received(self) -> int:
         """Return how many of the patches 1 to `total` have been received."""
-        return self._counted
+        return self._received
 
     @property
     def is_complete(self) -> bool:
         """Tell whether all patches have been received. The cover may be missing."""
-        return self._counted >= (self.total or 1)
+        return self._received >= (self.total or 1)
 
     @property
     def first(self) -> Facts:
@@ -130,7 +130,7 @@ class SeriesDraft:
             return
         slot = slot_of(facts)
         self.pieces[slot] = facts
-        self._counted += self._counts(slot)
+        self._received += self._is_counted(slot)
         self._update(facts, rule, evidence)
 
     def set_cover(self, facts: Facts, rule: Rule, evidence: str) -> None:
@@ -138,13 +138,13 @@ class SeriesDraft:
         self.cover = facts
         self._update(facts, rule, evidence)
 
-    def _counts(self, slot: Slot) -> bool:
+    def _is_counted(self, slot: Slot) -> bool:
         return slot[1] == 0 and 1 <= slot[0] <= (self.total or 1)
 
     def _update(self, facts: Facts, rule: Rule, evidence: str) -> None:
         if not self.reasons:
             self.tag, self.branches = facts.tag, branches_of(facts.tag)
-        self._given += facts.version_given
+        self._versioned_count += facts.version_given
         if version_of(facts) != self._version or facts is self.cover:
             self._version = None
         self.resend = self.resend or facts.resend
@@ -168,9 +168,9 @@ class SeriesDraft:
         else:
             slot = slot_of(facts)
             del self.pieces[slot]
-            self._counted -= self._counts(slot)
+            self._received -= self._is_counted(slot)
         self._version = None
-        self._given -= facts.version_given
+        self._versioned_count -= facts.version_given
 
     def occupant(self, facts: Facts) -> Facts | None:
         """Return the piece that has the number of `facts`, or None."""
