@@ -43,7 +43,7 @@ from ingest.clock import utcnow
 from ingest.config.file import ApiConfig, Config
 from ingest.config.values import UnixAddress
 from ingest.store.inbox.codec import DamagedRawError
-from ingest.store.reader import ClientGone, Reader
+from ingest.store.reader import ClientDisconnected, Reader
 
 log = logging.getLogger(__name__)
 
@@ -72,7 +72,7 @@ def make_app(
             ApiError: _refused,
             HTTPException: _http_exception,
             DBAPIError: _away,
-            ClientGone: _client_gone,
+            ClientDisconnected: _client_gone,
             DamagedRawError: _damaged,
             PoolTimeout: _away,
         },
@@ -309,7 +309,7 @@ class _Readings:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reading = self._reader.reading()
+        reading = self._reader.open_session()
         scope = {**scope, "reading": reading}
         if scope["method"] not in ("GET", "HEAD"):  # these read a body, and are short
             await self._app(scope, receive, send)
@@ -319,7 +319,7 @@ class _Readings:
             while (await receive())["type"] != "http.disconnect":
                 pass
             # Not in the threads that queries run in: all of these may be busy.
-            await asyncio.to_thread(reading.leave)
+            await asyncio.to_thread(reading.cancel)
 
         async def nothing() -> Message:
             return {"type": "http.request", "body": b"", "more_body": False}

@@ -18,7 +18,7 @@ from ingest.api.urls import UrlBuilder
 from ingest.config.file import ApiConfig, Config
 from ingest.store.activity.accounts import Account, find_account
 from ingest.store.engine import write_transaction
-from ingest.store.reader import Reading
+from ingest.store.reader import ReadSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,7 +47,7 @@ class ApiRequest:
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        reading: Reading = self.request.scope["reading"]
+        reading: ReadSession = self.request.scope["reading"]
         with reading.connect() as connection:
             yield connection
 

@@ -97,7 +97,7 @@ class CommandSettings:
             return open_store(self.url, create=create, migrate=migrate)
         except NoStoreError as error:
             raise StoreError(
-                f"{error.what} ({self._origin}); name a store with --database, $INGEST_DATABASE "
+                f"{error.cause} ({self._origin}); name a store with --database, $INGEST_DATABASE "
                 "or --config; `ingest replay SOURCE` and `ingest serve` make one"
             ) from None
 

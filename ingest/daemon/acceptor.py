@@ -267,7 +267,7 @@ class Acceptor:
             try:
                 with write_transaction(self._engine, wait=self._patience) as connection:
                     queued = enqueue(connection, deliveries, now=self._clock())
-                return {one.sha256 for one in queued if one.new}
+                return {one.sha256 for one in queued if one.is_new}
             except SQLAlchemyError as error:
                 if attempt == _ATTEMPTS or classify_failure(error) is not DatabaseFailure.CONFLICT:
                     raise

@@ -256,15 +256,15 @@ class Deriver:
                 now=self._clock(),
                 lease=timedelta(seconds=self._pace.lease),
                 limit=self._pace.batch,
-                most_bytes=room,
-                suspect=not any(one.suspect for one in held),
+                max_bytes=room,
+                suspects=not any(one.suspect for one in held),
                 exclude=[one.mail_id for one in held],
             )
-        for one in claimed.set_aside:
+        for one in claimed.quarantined:
             self._tell(quarantine_result(one, now=self._clock()))
         for one_claim in claimed.claims:
             self._submit(one_claim, config)
-        if claimed.claims or claimed.set_aside:
+        if claimed.claims or claimed.quarantined:
             self.wake()  # there may be more
 
     def _held(self) -> list[Claim]:
@@ -330,7 +330,7 @@ class Deriver:
 
     def _give_back(self, some: Sequence[_Answered]) -> None:
         with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
-            release_claims(connection, self.who, [one.claim for one in some], counted=True)
+            release_claims(connection, self.who, [one.claim for one in some], failed=True)
         self._done_with(some)
         for one in some:
             assert isinstance(one.answer, WorkerLost)
@@ -348,14 +348,14 @@ class Deriver:
             rows = {
                 one.claim.mail_id: (reasons[one.claim.mail_id], one.claim.tries)
                 for one in some
-                if one.claim.mail_id in held.same
+                if one.claim.mail_id in held.unchanged
             }
             move_to_quarantine(connection, rows)
         self._done_with(some)
         self._anew(some, held.changed)
         changed = {one.mail_id for one in held.changed}
         for one in some:
-            if one.claim.mail_id in held.same:
+            if one.claim.mail_id in held.unchanged:
                 self._report(DeriveEvent.QUARANTINED, one, reasons[one.claim.mail_id])
             elif one.claim.mail_id not in changed:
                 self._report(DeriveEvent.ELSEWHERE, one, "")
@@ -406,7 +406,7 @@ class Deriver:
             return
         try:
             with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
-                release_claims(connection, self.who, held, counted=False)
+                release_claims(connection, self.who, held, failed=False)
         except (SQLAlchemyError, OSError) as error:
             self._note(error)  # the leases will free it
             return

@@ -119,7 +119,7 @@ def _record(
 ) -> None:
     with unflushed_transaction(engine, wait=wait) as connection:
         held = lock_claims(connection, [claim for claim, _ in batch])
-        todo = [(claim, derived) for claim, derived in batch if claim.mail_id in held.same]
+        todo = [(claim, derived) for claim, derived in batch if claim.mail_id in held.unchanged]
         record_mails(
             connection,
             [(claim.mail_id, derived) for claim, derived in todo],
@@ -129,7 +129,7 @@ def _record(
     changed = {claim.mail_id for claim in held.changed}
     result.done += todo
     result.changed += held.changed
-    result.gone += [claim for claim, _ in batch if claim.mail_id not in held.same | changed]
+    result.gone += [claim for claim, _ in batch if claim.mail_id not in held.unchanged | changed]
 
 
 # Classes of SQLSTATE that speak of what was written (PostgreSQL, appendix A): cardinality, data

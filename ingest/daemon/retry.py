@@ -91,7 +91,7 @@ def _keep(engine: Engine, failed: Sequence[tuple[Claim, str]]) -> Sequence[Claim
             {
                 one.mail_id: (reason, one.tries)
                 for one, reason in failed
-                if one.mail_id in held.same
+                if one.mail_id in held.unchanged
             },
         )
     return held.changed

@@ -42,7 +42,7 @@ def store_mail(
 
     by_digest = {delivery.sha256: (delivery, derived) for delivery, derived in mails}
     accepted = accept_mails(connection, [delivery for delivery, _ in mails], now=now)
-    stale = [mail for mail in accepted if mail.stale]
+    stale = [mail for mail in accepted if mail.is_stale]
     record_mails(connection, [_derived(mail, by_digest, config) for mail in stale], config)
     failed = sum(isinstance(derived, Failure) for _, derived in by_digest.values())
     return StoreResult(len(stale), len(mails) - len(stale), failed)
@@ -85,7 +85,7 @@ def record_mails(
     )
     todo = [(mail_id, derived) for mail_id, derived in items if isinstance(derived, Derived)]
     failed: set[int] = set()
-    while missing := write_records(connection, todo, without=failed):
+    while missing := write_records(connection, todo, failed=failed):
         for mail_id, delivery in read_undamaged(connection, missing):
             derived = derive_again(delivery, config) if delivery is not None else None
             if isinstance(derived, Derived):
@@ -104,9 +104,9 @@ def store_again(
     `mails`: mail id, the delivery as it was read, and what was derived from that. A mail to
     which a delivery was added since it was read is derived again.
     """
-    from ingest.store.inbox.accept import as_stored
+    from ingest.store.inbox.accept import reread_deliveries
 
-    stored = as_stored(connection, {mail_id: read for mail_id, read, _ in mails})
+    stored = reread_deliveries(connection, {mail_id: read for mail_id, read, _ in mails})
     items = [
         (
             mail_id,

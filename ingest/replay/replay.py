@@ -34,17 +34,17 @@ from ingest.sources.source import (
     SourceError,
 )
 from ingest.store.engine import unflushed_transaction, write_transaction
-from ingest.store.inbox.accept import derived_already
+from ingest.store.inbox.accept import find_derived
 from ingest.store.inbox.checkpoint import (
     flush_to_disk,
-    forget_position,
+    delete_position,
     read_position,
     save_position,
 )
 from ingest.store.inbox.codec import pack
-from ingest.store.inbox.deliveries import mail_ids, quarantine_mails, read_undamaged
+from ingest.store.inbox.deliveries import list_mail_ids, quarantine_mails, read_undamaged
 from ingest.store.inbox.queue import DAMAGED
-from ingest.store.write.people import forget_ranks
+from ingest.store.write.people import reset_ranks
 from ingest.trust.signatures.dns_answer import Answer, Keys, keys_of
 
 # Mails in one transaction, and octets, whichever is reached first.
@@ -101,7 +101,7 @@ def replay(
     if source.resumable:
         with write_transaction(engine) as connection:
             if again:
-                forget_position(connection, source.key)
+                delete_position(connection, source.key)
             after = read_position(connection, source.key)
     reached = after
     summary = Summary()
@@ -184,7 +184,7 @@ def _store(bench: BatchRunner, batch: _Mails) -> tuple[str, Summary]:
 
 def _store_mails(bench: BatchRunner, mails: Sequence[Delivery], batch: _Mails) -> StoreResult:
     with bench.engine.connect() as connection:
-        known = derived_already(connection, mails)
+        known = find_derived(connection, mails)
     derived = [
         (one, None)
         if one.sha256 in known
@@ -211,8 +211,8 @@ def reparse(
     is to be run again. Raises `ParserError`.
     """
     with write_transaction(engine) as connection:
-        forget_ranks(connection)
-        ids = mail_ids(connection)
+        reset_ranks(connection)
+        ids = list_mail_ids(connection)
     summary = Summary()
     batches = (ids[start : start + REPLAY_BATCH] for start in range(0, len(ids), REPLAY_BATCH))
     for stored in run_batches(engine, config, parsers, _derive_again, batches):

@@ -1,1 +1,1 @@
-"""The database: the only package that builds SQL."""
+"""Keep everything in a database. The only package that builds SQL."""

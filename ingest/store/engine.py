@@ -1,8 +1,8 @@
-"""Opening the database: which one, in what state, and the transactions of the write path.
+"""Open the database, check and migrate its schema, and begin the transactions that write.
 
-Input: a URL. Output: a SQLAlchemy engine on a schema that this version understands. Refuses,
-with `StoreError` and one line that says what to do: databases that cannot be reached, that
-hold something else, or whose schema a newer version has made.
+Input: a URL. Output: a SQLAlchemy engine on a schema that this version understands. Raises
+`StoreError`, with one line that says what to do, for databases that cannot be reached, that hold
+something else, or whose schema is of a newer version.
 """
 
 from __future__ import annotations
@@ -21,14 +21,16 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
-# The revisions in `migrations/versions`, oldest first. Stated here, and held by a test, so
-# that opening a database that is up to date does not cost the import of Alembic.
+# The revisions in `migrations/versions`, oldest first. They are listed here, and compared by a
+# test, so that opening a database that is up to date does not cost the import of Alembic.
 REVISIONS = ("0001",)
 
-# That a writer waits for others, in all.
+# How long a writer waits for other writers, in all.
 BUSY_SECONDS = 60
-_READING_CACHE = 8 << 10  # KiB for each connection that only reads; the file's pages are cached
-# Any number that is ours alone: PostgreSQL's advisory locks have one name space a database.
+# KiB for each connection that only reads; the system caches the pages of the file.
+_READING_CACHE = 8 << 10
+# A number that no other program uses: all advisory locks of a PostgreSQL database share a name
+# space.
 _MIGRATION_LOCK = 0x696E67657374
 
 
@@ -37,76 +39,90 @@ class StoreError(Exception):
 
 
 class NoStoreError(StoreError):
-    """There is no store there, or an empty database. `what`: that alone, without what to do."""
+    """There is no store, or only an empty database. `cause`: the message without what to do."""
 
-    def __init__(self, what: str) -> None:
-        super().__init__(f"{what}; `ingest replay SOURCE` or `ingest serve` makes a store")
-        self.what = what
+    def __init__(self, cause: str) -> None:
+        super().__init__(f"{cause}; `ingest replay SOURCE` or `ingest serve` makes a store")
+        self.cause = cause
 
 
 def parse_url(url: str) -> URL:
     """Parse the URL of a database, and set the driver that we use.
 
-    Raises `StoreError` for a URL of another database, and for one whose user and password cannot
-    be told from the rest: what is taken for the host ends up in messages.
+    Raises `StoreError` for a URL of another kind of database, and for one in which user and
+    password cannot be distinguished from the rest: what is taken for the host is shown in
+    messages.
     """
-    form = "write sqlite:///FILE or postgresql://USER@HOST/NAME"
+    advice = "write sqlite:///FILE or postgresql://USER@HOST/NAME"
     try:
         parsed = make_url(url)
     except ArgumentError:
-        raise StoreError(f"not a database URL: {redacted(url)!r}; {form}") from None
+        raise StoreError(f"not a database URL: {redact_url(url)!r}; {advice}") from None
     except ValueError:
         raise StoreError(
-            f"not a database URL: {redacted(url)!r}: the port is not a number; {form}, and %XX "
+            f"not a database URL: {redact_url(url)!r}: the port is not a number; {advice}, and %XX "
             "for each of @ / : ? in a password"
         ) from None
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         return parsed.set(drivername="sqlite")
-    if parsed.drivername not in _POSTGRES:
+    if parsed.drivername not in _POSTGRES_SCHEMES:
         raise StoreError(
             f"no support for {parsed.drivername!r} databases; use sqlite:///FILE or postgresql://…"
         )
-    if not _is_clear(url):
+    if not _is_unambiguous(url):
         raise StoreError(
-            f"not a database URL: {redacted(url)!r}: write %40 for @, %2F for / and %3F for ? "
+            f"not a database URL: {redact_url(url)!r}: write %40 for @, %2F for / and %3F for ? "
             "in a user's name or a password"
         )
     return parsed.set(drivername="postgresql+psycopg")
 
 
-_POSTGRES = ("postgres", "postgresql", "postgresql+psycopg")
-# Parameters of a URL whose values are shown. Others may hold a password or lead to one.
-_SHOWN = ("host", "port", "user", "dbname", "sslmode", "connect_timeout", "application_name")
+_POSTGRES_SCHEMES = ("postgres", "postgresql", "postgresql+psycopg")
+# Parameters of a URL whose values are shown. Others may hold a password or point to one.
+_SHOWN_PARAMETERS = (
+    "host", "port", "user", "dbname", "sslmode", "connect_timeout", "application_name",
+)  # fmt: skip
 
 
-def redacted(url: str | URL) -> str:
-    """Return the URL without its secrets, for messages and logs. No other form of it is shown.
+def redact_url(url: str | URL) -> str:
+    """Return the URL without its secrets, for messages and logs, which show no other form of it.
 
-    Of a URL in which a password cannot be told from the rest, only the scheme is left.
+    If a password cannot be distinguished from the rest of the URL, only the scheme is kept.
     """
-    text = url if isinstance(url, str) else url.render_as_string(hide_password=False)
-    scheme, cut, _ = text.partition("://")
-    if not cut or not scheme.replace("+", "").isalnum():
-        return text if not set(text) & set("@=:\n") else "***"
+    full = url if isinstance(url, str) else url.render_as_string(hide_password=False)
+    scheme, separator, _ = full.partition("://")
+    if not separator or not scheme.replace("+", "").isalnum():
+        return full if not set(full) & set("@=:\n") else "***"
     try:
-        parsed = make_url(text)
+        parsed = make_url(full)
     except (ArgumentError, ValueError):
         return f"{scheme}://***"
     if parsed.drivername in ("sqlite", "sqlite+pysqlite"):
         return f"sqlite:///{parsed.database or ''}" if parsed.host is None else "sqlite://***"
-    if not _is_clear(text) or parsed.drivername not in _POSTGRES:
+    if not _is_unambiguous(full) or parsed.drivername not in _POSTGRES_SCHEMES:
         return f"{scheme}://***"
-    shown = {key: value for key, value in parsed.query.items() if key in _SHOWN}
-    bare = parsed.set(drivername="postgresql", query={})
-    hidden = ["***"] if "?" in text and len(shown) < text.partition("?")[2].count("&") + 1 else []
-    said = [f"{key}={one}" for key, value in shown.items() for one in _each(value)]
-    query = "&".join([*said, *hidden])
-    return bare.render_as_string(hide_password=True) + (f"?{query}" if query else "")
+    base = parsed.set(drivername="postgresql", query={})
+    query = _redact_query(full, parsed)
+    return base.render_as_string(hide_password=True) + (f"?{query}" if query else "")
 
 
-def _is_clear(url: str) -> bool:
-    """Tell whether a PostgreSQL URL can be read in one way only: each part of it is what its
-    author meant. An unescaped @, / or ? in a password makes host, name or parameters of its end.
+def _redact_query(full: str, parsed: URL) -> str:
+    """Return the parameters that may be shown, with `***` for all others together."""
+    shown = {key: value for key, value in parsed.query.items() if key in _SHOWN_PARAMETERS}
+    has_others = "?" in full and len(shown) < full.partition("?")[2].count("&") + 1
+    parameters = [
+        f"{key}={value}"
+        for key, values in shown.items()
+        for value in ((values,) if isinstance(values, str) else values)
+    ]
+    return "&".join([*parameters, *(["***"] if has_others else [])])
+
+
+def _is_unambiguous(url: str) -> bool:
+    """Tell whether a PostgreSQL URL can be parsed in one way only.
+
+    After an unescaped @, / or ? in a password, the rest of the password would be taken for the
+    host, the name or parameters.
     """
     authority, _, path = url.partition("://")[2].partition("?")[0].partition("/")
     query = url.partition("?")[2]
@@ -115,31 +131,29 @@ def _is_clear(url: str) -> bool:
     return "@" not in path or not authority
 
 
-def _each(value: str | tuple[str, ...]) -> tuple[str, ...]:
-    return (value,) if isinstance(value, str) else value
-
-
 def open_store(
     url: str, *, create: bool = False, migrate: bool = False, dry_run: bool = False
 ) -> Engine:
-    """An engine on an up-to-date schema.
+    """Open a store and return an engine on an up-to-date schema.
 
-    With `create`, an empty database gets its schema; with that or `migrate`, an older one is
-    brought up to date. Else both are errors, so that a mistyped path makes no file and a
-    command that only reads changes nothing. Raises `StoreError`; `NoStoreError` where there is
-    none. With `dry_run` nothing is written, and only what would fail fails.
+    With `create`, an empty database gets its schema; with `create` or `migrate`, an older schema
+    is brought up to date. Otherwise both are errors, so that a mistyped path makes no file and a
+    command that only reads changes nothing. With `dry_run` nothing is written, and the call fails
+    if it would fail without it.
+
+    Raises `StoreError`, and `NoStoreError` where there is no store.
     """
     parsed = parse_url(url)
-    shown = redacted(url)
+    shown = redact_url(url)
     if parsed.drivername == "sqlite":
         _check_sqlite_path(parsed, create=create)
         if dry_run:
             _check_sqlite_writable(Path(parsed.database or ""))
-    engine = _engine(parsed)
+    engine = _create_engine(parsed)
     if dry_run and parsed.drivername == "sqlite" and not Path(parsed.database or "").exists():
-        return engine  # to connect would make the file
+        return engine  # connecting would make the file
     try:
-        _settle_schema(engine, shown, create=create, migrate=create or migrate, dry_run=dry_run)
+        _update_schema(engine, shown, create=create, migrate=create or migrate, dry_run=dry_run)
     except OperationalError as error:
         engine.dispose()
         verb = "use" if parsed.drivername == "sqlite" else "reach"
@@ -153,7 +167,7 @@ def open_store(
     return engine
 
 
-# What the shortest messages do not say: what to do.
+# What to do about errors, by a part of the driver's message.
 _ADVICE = {
     "readonly database": "give this user the permission to write the file and its folder",
     "unable to open database file": "give this user the permission to write its folder",
@@ -163,20 +177,25 @@ _ADVICE = {
 
 
 def error_line(error: Exception) -> str:
-    """What the driver says, as one line without SQLAlchemy's frame, and what to do about it."""
+    """Format a database error as one line: the driver's message, and what to do about it."""
     cause = getattr(error, "orig", None) or error
-    text = " ".join(str(cause).split()) or type(cause).__name__
-    return next((f"{text}; {advice}" for said, advice in _ADVICE.items() if said in text), text)
+    message = " ".join(str(cause).split()) or type(cause).__name__
+    for part, advice in _ADVICE.items():
+        if part in message:
+            return f"{message}; {advice}"
+    return message
 
 
 @contextmanager
 def write_transaction(engine: Engine, *, wait: float | None = None) -> Iterator[Connection]:
-    """One transaction that may write. SQLite: the write lock is taken at once, so that what
-    is read first cannot be stale by the time of the first write.
+    """Begin a transaction that may write, and commit it at the end.
 
-    `wait`: seconds for others' locks, after which it is an `OperationalError`. In SQLite all the
-    waiting together, `BUSY_SECONDS` by default; in PostgreSQL for each lock, without a limit by
-    default.
+    SQLite: the write lock is taken at once, so that what is read first cannot be stale by the
+    time of the first write.
+
+    `wait`: seconds to wait for the locks of others, after which `OperationalError` is raised. In
+    SQLite it limits the whole wait, and is `BUSY_SECONDS` by default; in PostgreSQL it limits the
+    wait for each lock, and there is no limit by default.
     """
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:
@@ -184,17 +203,17 @@ def write_transaction(engine: Engine, *, wait: float | None = None) -> Iterator[
                 connection.execute(text(_lock_timeout(wait)))
             yield connection
         return
-    with _own_turn(engine, wait) as connection, _begin_immediate(connection) as begun:
-        yield begun
+    with _write_turn(engine, wait) as connection, _begin_immediate(connection) as transaction:
+        yield transaction
 
 
 @contextmanager
 def unflushed_transaction(engine: Engine, *, wait: float | None = None) -> Iterator[Connection]:
-    """`write_transaction`, whose commit does not wait for the disk.
+    """Begin a transaction as `write_transaction` does, whose commit does not wait for the disk.
 
-    For claims and records: a crash of the machine that undoes them undoes the whole transaction,
-    and puts the mail back into the queue. Whatever is committed later and flushed, a mail that
-    was accepted, brings these to the disk before it (both logs are written in order).
+    For claims and records: a crash of the machine may undo the whole transaction, which puts the
+    mail back into the queue. A later commit that is flushed, such as that of an accepted mail,
+    flushes these before it (both databases write their logs in order).
     """
     if engine.dialect.name == "postgresql":
         with engine.begin() as connection:
@@ -204,17 +223,17 @@ def unflushed_transaction(engine: Engine, *, wait: float | None = None) -> Itera
             connection.execute(text("; ".join(settings)))
             yield connection
         return
-    with _own_turn(engine, wait) as connection:
-        _flush(connection, "NORMAL")
+    with _write_turn(engine, wait) as connection:
+        _set_pragma(connection, "synchronous=NORMAL")
         try:
-            with _begin_immediate(connection) as begun:
-                yield begun
+            with _begin_immediate(connection) as transaction:
+                yield transaction
         finally:
-            _flush(connection, "FULL")
+            _set_pragma(connection, "synchronous=FULL")
 
 
 def _lock_timeout(wait: float) -> str:
-    return f"SET LOCAL lock_timeout TO {max(int(wait * 1000), 1)}"  # 0 would be no limit
+    return f"SET LOCAL lock_timeout TO {max(int(wait * 1000), 1)}"  # 0 would mean no limit
 
 
 @contextmanager
@@ -224,19 +243,20 @@ def _begin_immediate(connection: Connection) -> Iterator[Connection]:
         yield connection
 
 
-# Shared by all threads that write: looked up under `_turns_lock`, and each turn is a lock itself.
+# Shared by all threads that write. The dictionary is guarded by `_turns_lock`; its values are
+# locks themselves.
 _turns: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
 _turns_lock = threading.Lock()
 
 
 @contextmanager
-def _own_turn(engine: Engine, wait: float | None) -> Iterator[Connection]:
-    """A connection of SQLite, once the other threads of this process that write have had theirs.
+def _write_turn(engine: Engine, wait: float | None) -> Iterator[Connection]:
+    """Wait until no other thread of this process writes, and open a connection to SQLite.
 
-    SQLite lets a writer that waits sleep for longer and longer, and whoever comes in between
-    goes first: a delivery waited seconds for its commit while others' mail was derived.
+    SQLite makes a waiting writer sleep for longer and longer, and a writer that comes while it
+    sleeps goes first: deliveries waited for seconds for their commit while other mail was derived.
 
-    What is left of `wait` then is how long the connection waits for other processes.
+    `wait`: seconds for the other threads; the connection waits for other processes for the rest.
     """
     wait = BUSY_SECONDS if wait is None else wait
     deadline = time.monotonic() + wait
@@ -247,28 +267,26 @@ def _own_turn(engine: Engine, wait: float | None) -> Iterator[Connection]:
         raise OperationalError("BEGIN IMMEDIATE", {}, error)
     try:
         with engine.connect() as connection:
-            _pragma(connection, f"busy_timeout={max(int((deadline - time.monotonic()) * 1000), 1)}")
+            _set_pragma(
+                connection, f"busy_timeout={max(int((deadline - time.monotonic()) * 1000), 1)}"
+            )
             try:
                 yield connection
             finally:
-                _pragma(connection, f"busy_timeout={BUSY_SECONDS * 1000}")
+                _set_pragma(connection, f"busy_timeout={BUSY_SECONDS * 1000}")
     finally:
         turn.release()
 
 
-def _flush(connection: Connection, when: str) -> None:
-    _pragma(connection, f"synchronous={when}")
-
-
-def _pragma(connection: Connection, setting: str) -> None:
-    """Outside of a transaction, which is why this goes past SQLAlchemy: it would begin one."""
+def _set_pragma(connection: Connection, setting: str) -> None:
+    """Set a pragma outside of a transaction. SQLAlchemy would begin one, so this bypasses it."""
     if connection.invalidated:
-        return  # what comes next is a new one
+        return  # its next use opens a new connection
     driver: Any = connection.connection.dbapi_connection
     try:
         driver.execute(f"PRAGMA {setting}")
     except sqlite3.Error as error:
-        connection.invalidate()  # nobody may get it from the pool as it is
+        connection.invalidate()  # the pool must not hand it out in this state
         raise OperationalError(f"PRAGMA {setting}", {}, error) from error
 
 
@@ -281,7 +299,7 @@ def _check_sqlite_path(url: URL, *, create: bool) -> None:
     if not path.exists() and not create:
         raise NoStoreError(f"no database at {path.absolute()}")
     if not path.parent.is_dir():
-        raise StoreError(f"no folder {path.parent} to hold the database {path.name}; make it first")
+        raise StoreError(f"no folder {path.parent} for the database {path.name}; make it first")
 
 
 def _check_sqlite_writable(path: Path) -> None:
@@ -293,32 +311,33 @@ def _check_sqlite_writable(path: Path) -> None:
         )
 
 
-def reading_engine(engine: Engine, *, connections: int, seconds: float) -> Engine:
-    """Another engine on the same store, for those who read and may be many.
+def create_reading_engine(engine: Engine, *, connections: int, seconds: float) -> Engine:
+    """Create another engine on the same store, for readers, of which there may be many.
 
-    At most `connections` at a time, each with a small cache; whoever waits for one longer than
-    `seconds` gets an error. PostgreSQL ends statements that take longer than that by itself.
+    It has at most `connections` connections, each with a small cache. A reader that waits for one
+    for longer than `seconds` gets an error. PostgreSQL ends statements that take longer than that
+    by itself.
     """
     pool = {"pool_size": connections, "max_overflow": 0, "pool_timeout": seconds}
-    made = _engine(engine.url, **pool)
-    if made.dialect.name == "sqlite":
+    readers = _create_engine(engine.url, **pool)
+    if readers.dialect.name == "sqlite":
         setting = f"PRAGMA cache_size=-{_READING_CACHE}"
     else:
         setting = f"SET statement_timeout = {int(seconds * 1000)}"
 
-    def connected(connection: Any, _record: object) -> None:
+    def apply_setting(connection: Any, _record: object) -> None:
         connection.cursor().execute(setting).close()
         connection.commit()
 
-    event.listen(made, "connect", connected)
-    return made
+    event.listen(readers, "connect", apply_setting)
+    return readers
 
 
-def _engine(url: URL, **pool: Any) -> Engine:
+def _create_engine(url: URL, **pool: Any) -> Engine:
     if url.drivername == "sqlite":
         engine = create_engine(url, connect_args={"timeout": BUSY_SECONDS}, **pool)
-        event.listen(engine, "connect", _sqlite_connected)
-        event.listen(engine, "begin", _sqlite_begin)
+        event.listen(engine, "connect", _configure_sqlite)
+        event.listen(engine, "begin", _begin_sqlite)
         return engine
     try:
         return create_engine(
@@ -331,10 +350,11 @@ def _engine(url: URL, **pool: Any) -> Engine:
         raise StoreError(f"cannot load the PostgreSQL driver: {error}") from None
 
 
-# libpq's parameters, where the URL does not say otherwise. Without them a server that has vanished
-# from the network is waited for until TCP gives up: a quarter of an hour, or hours in a wait for
-# an answer. Now after a minute, before the daemon counts as stuck. A server that is only slow
-# acknowledges what it gets, and is waited for. Nothing of this applies to Unix sockets.
+# libpq's parameters, unless the URL sets them. Without them, a server that has vanished from the
+# network is waited for until TCP gives up: a quarter of an hour, or hours when waiting for a
+# response. With them it takes a minute, so that the daemon does not count as stuck. A server that
+# is only slow acknowledges what it receives and is waited for. None of this applies to Unix
+# sockets.
 _POSTGRES_DEFAULTS = {
     "connect_timeout": "10",  # seconds, for each address of the server
     "tcp_user_timeout": "60000",  # milliseconds for what was sent to be acknowledged
@@ -346,75 +366,79 @@ _UTC = "-c timezone=UTC"
 
 
 def _postgres_arguments(url: URL) -> dict[str, str]:
-    """What goes to the driver beside the URL, which SQLAlchemy would let it override."""
-    given = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in url.query}
-    options = url.query.get("options", ())
-    some = [options] if isinstance(options, str) else [*options]
-    # Whatever $PGCLIENTENCODING says: another could not carry every character of a mail, and with
-    # a database of SQL_ASCII the driver would give bytes for text.
-    return given | {"options": " ".join([*some, _UTC]), "client_encoding": "utf8"}
+    """Return arguments for the driver that SQLAlchemy would let a URL override."""
+    defaults = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in url.query}
+    value = url.query.get("options", ())
+    options = [value] if isinstance(value, str) else [*value]
+    # Takes precedence over $PGCLIENTENCODING: another encoding could not carry every character
+    # of a mail, and for a database in SQL_ASCII the driver would return bytes instead of text.
+    return defaults | {"options": " ".join([*options, _UTC]), "client_encoding": "utf8"}
 
 
-def _sqlite_connected(connection: Any, _record: object) -> None:
+def _configure_sqlite(connection: Any, _record: object) -> None:
     # The driver must not begin transactions by itself: it does so late, and not for reads.
     connection.isolation_level = None
     cursor = connection.cursor()
     for pragma in (
         "synchronous=FULL",  # a commit survives a power cut: 250 is a promise
         "foreign_keys=ON",
-        "cache_size=-65536",  # KiB: with the 2 MiB of a default, a batch is written twice
+        "cache_size=-65536",  # KiB: with the default of 2 MiB, a batch is written twice
         f"busy_timeout={BUSY_SECONDS * 1000}",
     ):
         cursor.execute(f"PRAGMA {pragma}")
     cursor.close()
 
 
-def _sqlite_begin(connection: Connection) -> None:
+def _begin_sqlite(connection: Connection) -> None:
     mode = connection.get_execution_options().get("sqlite_begin", "DEFERRED")
     connection.exec_driver_sql(f"BEGIN {mode}")
 
 
-def _settle_schema(
+def _update_schema(
     engine: Engine, shown: str, *, create: bool, migrate: bool, dry_run: bool
 ) -> None:
+    """Bring the schema up to date where that is allowed. Raises `StoreError` where it is not.
+
+    `shown`: the URL for messages.
+    """
     with engine.connect() as connection:
-        _refuse_encoding(connection, shown)
-        found = _revision(connection, shown)
-    if found == REVISIONS[-1]:
+        _check_encoding(connection, shown)
+        revision = _read_revision(connection, shown)
+    if revision == REVISIONS[-1]:
         return
-    if found is None and not create:
+    if revision is None and not create:
         raise NoStoreError(f"{shown} is empty")
-    if found is not None and not migrate:
+    if revision is not None and not migrate:
         raise StoreError(
-            f"{shown} has the older schema {found}; any writing command, such as "
+            f"{shown} has the older schema {revision}; any writing command, such as "
             "`ingest reparse`, brings it up to date"
         )
     if dry_run:
         if engine.dialect.name == "postgresql":
-            _refuse_without_right(engine, shown)
+            _check_privilege(engine, shown)
         return
     if engine.dialect.name == "sqlite":
-        _write_ahead(engine)
+        _enable_wal(engine)
     with write_transaction(engine) as connection:
         if engine.dialect.name == "postgresql":
             connection.execute(
                 text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK}
             )
-        if _revision(connection, shown) != REVISIONS[-1]:
+        if _read_revision(connection, shown) != REVISIONS[-1]:
             _migrate(connection)
 
 
-def _refuse_without_right(engine: Engine, shown: str) -> None:
-    """Raise `StoreError` where this user may make no tables."""
+def _check_privilege(engine: Engine, shown: str) -> None:
+    """Raise `StoreError` if this user may not create tables."""
     query = text("SELECT has_schema_privilege(current_schema(), 'CREATE')")
     with engine.connect() as connection:
         if not connection.execute(query).scalar():
             raise StoreError(
-                f"{shown}: this user may make no tables; make it the owner of the database"
+                f"{shown}: this user may not create tables; make it the owner of the database"
             )
 
 
-def _refuse_encoding(connection: Connection, shown: str) -> None:
+def _check_encoding(connection: Connection, shown: str) -> None:
     """Raise `StoreError` for a PostgreSQL database that cannot hold every character of a mail."""
     if connection.dialect.name != "postgresql":
         return
@@ -426,31 +450,36 @@ def _refuse_encoding(connection: Connection, shown: str) -> None:
         )
 
 
-def _write_ahead(engine: Engine) -> None:
-    """Let readers read while one writes. The file remembers it, so this is done once, and not
-    before it is known to be ours: looking at a stranger's database must not alter it.
+def _enable_wal(engine: Engine) -> None:
+    """Let readers read while one connection writes, by SQLite's write-ahead log.
+
+    The setting is stored in the file, so it is made once, and not before the file is known to be
+    a store: opening another program's database must not alter it.
     """
-    raw = engine.raw_connection()
+    connection = engine.raw_connection()
     try:
-        raw.cursor().execute("PRAGMA journal_mode=WAL")
+        connection.cursor().execute("PRAGMA journal_mode=WAL")
     finally:
-        raw.close()
+        connection.close()
 
 
-def _revision(connection: Connection, shown: str) -> str | None:
-    """The schema's revision, None for an empty database."""
+def _read_revision(connection: Connection, shown: str) -> str | None:
+    """Return the revision of the schema, None for an empty database.
+
+    Raises `StoreError` for the database of another program and for a newer schema.
+    """
     tables = set(inspect(connection).get_table_names())
     if not tables:
         return None
     if "alembic_version" not in tables or "mail" not in tables:
-        raise StoreError(f"{shown} holds something else; name a database for the mail alone")
-    found = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
-    if found not in REVISIONS:
+        raise StoreError(f"{shown} holds something else; name a database that only ingest uses")
+    revision = connection.execute(text("SELECT version_num FROM alembic_version")).scalar()
+    if revision not in REVISIONS:
         raise StoreError(
-            f"{shown} was made by a newer version (schema {found}, this one knows up to "
+            f"{shown} was made by a newer version (schema {revision}, this one knows up to "
             f"{REVISIONS[-1]}); upgrade ingest"
         )
-    return str(found)
+    return str(revision)
 
 
 def _migrate(connection: Connection) -> None:

@@ -1,8 +1,9 @@
-"""Reading for clients that may leave: a bounded pool, statements with a limit, queries that stop.
+"""Read for clients that may disconnect: a limited pool, and queries that can be stopped.
 
-Input: the engine of a store. Output: connections for reading, each in the name of one request
-(`Reading`). A query ends when its statement has taken too long or when its client is gone, in
-SQLite as in PostgreSQL, so that nobody can take all connections by asking and leaving.
+Input: the engine of a store. Output: connections for reading, each on behalf of one request
+(`ReadSession`). A query ends when its statement has taken too long or when its client has
+disconnected, in SQLite as in PostgreSQL, so that nobody can occupy all connections by sending
+requests and leaving.
 """
 
 from __future__ import annotations
@@ -19,106 +20,113 @@ import psycopg
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
-from ingest.store.engine import reading_engine
+from ingest.store.engine import create_reading_engine
 
 log = logging.getLogger(__name__)
 
-# Connections of one process. Two cores are busy with two; the others wait for the disk.
+# Connections of one process. Two of them occupy two cores; the others wait for the disk.
 CONNECTIONS = 10
-# Steps of SQLite's virtual machine, a tenth of a second or less, between two looks at the clock.
+# Steps of SQLite's virtual machine between two looks at the clock: a tenth of a second or less.
 # Each look needs Python's lock, for which a busy process makes it wait 5 ms.
 _STEPS = 1_000_000
 _CANCEL_SECONDS = 5.0
 
 
-class ClientGone(Exception):  # noqa: N818 - nothing is wrong
-    """Nobody waits for the answer any more."""
+class ClientDisconnected(Exception):  # noqa: N818 - it is not an error
+    """The client that waited for the response has disconnected."""
 
 
 class Reader:
-    """Connections for reading. May be shared between threads.
+    """Connections for reading. May be shared by threads.
 
-    `seconds`: how long one statement may take. The connections end when those of `engine` are
-    disposed of.
+    `seconds`: how long one statement may take. The connections are closed when those of `engine`
+    are disposed of.
     """
 
     def __init__(self, engine: Engine, *, seconds: float) -> None:
         self.seconds = seconds
-        self.engine = reading_engine(engine, connections=CONNECTIONS, seconds=seconds)
+        self.engine = create_reading_engine(engine, connections=CONNECTIONS, seconds=seconds)
         event.listen(self.engine, "before_cursor_execute", _begin_statement)
         event.listen(engine, "engine_disposed", lambda _: self.engine.dispose())
 
-    def reading(self) -> Reading:
-        """Return a new `Reading`, for one request."""
-        return Reading(self)
+    def open_session(self) -> ReadSession:
+        """Return a new session, for one request."""
+        return ReadSession(self)
 
 
-class Reading:
-    """What one request reads, one connection at a time. `leave` may be called by any thread."""
+class ReadSession:
+    """The connections of one request, one at a time. Any thread may call `cancel`."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._lock = threading.Lock()  # guards `_driver`: what it names is this request's still
+        self._lock = threading.Lock()  # guards `_driver`: its connection is this request's still
         self._driver: Any = None
-        self._gone = False  # set once, and read without the lock
-        self._end = math.inf
+        self._is_cancelled = False  # set once, and read without the lock
+        self._deadline = math.inf
 
-    def leave(self) -> None:
-        """Stop the query in progress, and all later ones: the client is gone. May take seconds."""
+    def cancel(self) -> None:
+        """Stop the query in progress and all later ones, as the client has disconnected.
+
+        May take seconds.
+        """
         with self._lock:
-            self._gone = True
+            self._is_cancelled = True
             if self._driver is not None:
-                _cancel(self._driver)
+                _cancel_query(self._driver)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
-        """Raises `ClientGone` where the client is gone, now or later."""
-        if self._gone:
-            raise ClientGone
+        """Open a connection. Raises `ClientDisconnected` if the session is cancelled."""
+        if self._is_cancelled:
+            raise ClientDisconnected
         with self._reader.engine.connect() as connection:
-            connection = connection.execution_options(reading=self)
+            connection = connection.execution_options(read_session=self)
             driver: Any = connection.connection.driver_connection
-            sqlite = connection.dialect.name == "sqlite"
+            is_sqlite = connection.dialect.name == "sqlite"
             with self._lock:
                 self._driver = driver
-            if sqlite:
+            if is_sqlite:
                 driver.set_progress_handler(self._must_stop, _STEPS)
             try:
                 yield connection
             except DBAPIError:
-                if self._gone:
-                    raise ClientGone from None
+                if self._is_cancelled:
+                    raise ClientDisconnected from None
                 raise
             finally:
                 with self._lock:
                     self._driver = None
-                if sqlite:
+                if is_sqlite:
                     driver.set_progress_handler(None, 0)
-                elif self._gone:
-                    # A cancellation that comes late must not meet another request's query.
+                elif self._is_cancelled:
+                    # A cancellation that arrives late must not hit the query of another request.
                     connection.invalidate()
 
     def begin_statement(self) -> None:
-        if self._gone:
-            raise ClientGone
-        self._end = time.monotonic() + self._reader.seconds
+        """Start the clock for a statement. Raises `ClientDisconnected` as `connect` does."""
+        if self._is_cancelled:
+            raise ClientDisconnected
+        self._deadline = time.monotonic() + self._reader.seconds
 
     def _must_stop(self) -> bool:
-        return self._gone or time.monotonic() > self._end
+        return self._is_cancelled or time.monotonic() > self._deadline
 
 
 def _begin_statement(connection: Connection, *_: object) -> None:
-    reading: Reading | None = connection.get_execution_options().get("reading")
-    if reading is not None:
-        reading.begin_statement()
+    session: ReadSession | None = connection.get_execution_options().get("read_session")
+    if session is not None:
+        session.begin_statement()
 
 
-def _cancel(driver: Any) -> None:
-    """End the driver's query, if there is one. Both drivers allow it from another thread."""
+def _cancel_query(driver: Any) -> None:
+    """End the query of a driver's connection, if there is one.
+
+    Both drivers allow it from another thread.
+    """
     if not isinstance(driver, psycopg.Connection):
         driver.interrupt()
         return
     try:
         driver.cancel_safe(timeout=_CANCEL_SECONDS)
     except psycopg.Error as error:  # the statement's own limit ends it
-        log.warning("cannot cancel a query whose client is gone: %s", error)
+        log.warning("cannot cancel the query of a disconnected client: %s", error)

@@ -1,4 +1,7 @@
-"""Many rows at a time: numbers for them, their insertion, and lists of keys in bounded pieces."""
+"""Help with many rows at a time: allocate their ids, insert and compare them, query by long lists.
+
+Nothing here knows the tables of the schema.
+"""
 
 from __future__ import annotations
 
@@ -34,27 +37,27 @@ from sqlalchemy.types import TypeEngine
 
 from ingest.frozen import frozen
 
-# Both databases bound the parameters of a statement (SQLite: 32,766; PostgreSQL: 65,535).
+# Both databases limit the parameters of a statement (SQLite: 32,766; PostgreSQL: 65,535).
 _CHUNK = 5_000
 
-# Rows for which the shorter way is worth its own round trip.
-_MANY = 20
+# Number of rows from which the bulk insertion is worth its own round trip.
+_BULK = 20
 
 T = TypeVar("T")
 
 
 def chunks(keys: Iterable[T]) -> Iterator[list[T]]:
-    """The keys in lists that one `IN (…)` may hold."""
-    some = list(keys)
-    for start in range(0, len(some), _CHUNK):
-        yield some[start : start + _CHUNK]
+    """Split keys into lists that one `IN (…)` may hold. Yields nothing if there are none."""
+    all_keys = list(keys)
+    for start in range(0, len(all_keys), _CHUNK):
+        yield all_keys[start : start + _CHUNK]
 
 
 class is_any(FunctionElement[bool]):  # noqa: N801 - it is written as SQLAlchemy's functions are
-    """`is_any(column, keys)`: whether it is one of many numbers or texts.
+    """Compare a column with a list of numbers or texts: `is_any(column, keys)`.
 
-    `column IN (…)`, with all keys as one parameter: as thousands of them, SQLAlchemy and the
-    driver take longer over each than the database does to find it.
+    It means `column IN (…)`, but all keys are one parameter. With thousands of parameters,
+    SQLAlchemy and the driver take longer over each than the database takes to find it.
     """
 
     inherit_cache = True
@@ -63,8 +66,11 @@ class is_any(FunctionElement[bool]):  # noqa: N801 - it is written as SQLAlchemy
     def __init__(self, column: ColumnElement[Any], keys: Iterable[Any]) -> None:
         super().__init__(column, bindparam(None, list(keys), type_=_Keys(column.type)))
 
-    def self_group(self, against: Any = None) -> Any:  # noqa: ARG002 - as it is called
-        """Itself: where SQLAlchemy writes `… = 1` for a truth, SQLite looks at every row."""
+    def self_group(self, against: Any = None) -> Any:  # noqa: ARG002 - SQLAlchemy passes it
+        """Return the element itself.
+
+        SQLAlchemy would write `… = 1` for a truth value, and SQLite would read every row.
+        """
         return self
 
 
@@ -76,57 +82,60 @@ class _Keys(TypeDecorator[list[Any]]):
 
     def __init__(self, item: TypeEngine[Any]) -> None:
         super().__init__()
-        # Cut to the length of a VARCHAR, a key would be found that is not there.
+        # A key cut to the length of a VARCHAR would match a row that it does not equal.
         self.item = Text() if isinstance(item, String) else item
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
-        wanted = postgresql.ARRAY(self.item) if dialect.name == "postgresql" else Text()
-        return dialect.type_descriptor(wanted)
+        """Return the type that the dialect has for a list of keys."""
+        dialect_type = postgresql.ARRAY(self.item) if dialect.name == "postgresql" else Text()
+        return dialect.type_descriptor(dialect_type)
 
     def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> Any:
-        # (As text with a cast, an array would be half as dear to send, and read anew for each row
-        # that PostgreSQL compares with it: a cast of text is no constant.)
+        """Return the list as the driver takes it."""
+        # (As text with a cast, an array would cost half as much to send, but PostgreSQL would
+        # parse it again for each row that it compares: a cast of text is not a constant.)
         return value if dialect.name == "postgresql" else json.dumps(value, ensure_ascii=False)
 
 
 @compiles(is_any)
-def _is_any(element: is_any, compiler: SQLCompiler, **words: Any) -> str:
-    column, keys = (compiler.process(one, **words) for one in element.clauses)
-    return f"{column} IN (SELECT value FROM json_each({keys}))"  # noqa: S608 - compiled, as SQL
+def _compile_is_any(element: is_any, compiler: SQLCompiler, **kwargs: Any) -> str:
+    column, keys = (compiler.process(clause, **kwargs) for clause in element.clauses)
+    return f"{column} IN (SELECT value FROM json_each({keys}))"  # noqa: S608 - compiled SQL
 
 
 @compiles(is_any, "postgresql")
-def _is_any_postgresql(element: is_any, compiler: SQLCompiler, **words: Any) -> str:
-    column, keys = (compiler.process(one, **words) for one in element.clauses)
+def _compile_is_any_postgresql(element: is_any, compiler: SQLCompiler, **kwargs: Any) -> str:
+    column, keys = (compiler.process(clause, **kwargs) for clause in element.clauses)
     return f"{column} = ANY ({keys})"
 
 
 class InOrder(Join):
-    """A join whose left side SQLite reads first. PostgreSQL has statistics, and decides itself."""
+    """A join whose left side SQLite reads first. PostgreSQL decides by its statistics."""
 
     inherit_cache = True
 
 
 @compiles(InOrder)
-def _in_order(element: InOrder, compiler: SQLCompiler, **words: Any) -> str:
-    written: str = compiler.visit_join(element, **words)  # type: ignore[no-untyped-call]
-    return written
+def _compile_in_order(element: InOrder, compiler: SQLCompiler, **kwargs: Any) -> str:
+    sql: str = compiler.visit_join(element, **kwargs)  # type: ignore[no-untyped-call]
+    return sql
 
 
 @compiles(InOrder, "sqlite")
-def _in_order_sqlite(element: InOrder, compiler: SQLCompiler, **words: Any) -> str:
+def _compile_in_order_sqlite(element: InOrder, compiler: SQLCompiler, **kwargs: Any) -> str:
+    # SQLite's documentation: the tables of a CROSS JOIN are never reordered.
     assert element.onclause is not None
-    sides = {**words, "asfrom": True}
-    left, right = (compiler.process(one, **sides) for one in (element.left, element.right))
-    on = compiler.process(element.onclause, **{**words, "asfrom": False})
+    sides = {**kwargs, "asfrom": True}
+    left, right = (compiler.process(side, **sides) for side in (element.left, element.right))
+    on = compiler.process(element.onclause, **{**kwargs, "asfrom": False})
     return f"{left} CROSS JOIN {right} ON {on}"
 
 
-def look_up_by_keys(connection: Connection) -> None:
-    """Until the transaction ends, let PostgreSQL find rows by their indexes.
+def prefer_indexes(connection: Connection) -> None:
+    """Make PostgreSQL find rows by their indexes until the transaction ends.
 
-    It takes a thousand keys for reason enough to read whole tables, as long as these are not much
-    larger than that, and each batch then costs more than the one before.
+    For a thousand keys it would read whole tables as long as these are not much larger than
+    that, and each batch would cost more than the one before.
     """
     if connection.dialect.name == "postgresql":
         off = ("enable_hashjoin", "enable_mergejoin", "enable_seqscan")
@@ -135,19 +144,19 @@ def look_up_by_keys(connection: Connection) -> None:
         connection.execute(select(*settings, parallel))
 
 
-def allocate(connection: Connection, table: Table, count: int) -> Sequence[int]:
-    """Fresh ids for `count` rows, so that rows that refer to each other go in as plain batches.
+def allocate_ids(connection: Connection, table: Table, count: int) -> Sequence[int]:
+    """Allocate new ids for `count` rows, so that rows with references are inserted in batches.
 
-    PostgreSQL takes them from the table's sequence; SQLite has one writer, who may count on
-    from the highest.
+    PostgreSQL takes them from the table's sequence. SQLite has one writer, which may count on
+    from the highest id.
     """
     if count == 0:
         return ()
     if connection.dialect.name == "postgresql":
         numbers = connection.execute(
             text(
-                # OFFSET keeps the look-up of the sequence out of the rows, each of which would
-                # take eight times as long.
+                # OFFSET makes PostgreSQL look the sequence up once. For each row it would take
+                # eight times as long.
                 "SELECT nextval(own) FROM generate_series(1, :count), (SELECT"
                 " CAST(pg_get_serial_sequence(:table, 'id') AS regclass) AS own OFFSET 0) AS named"
             ),
@@ -161,18 +170,18 @@ def allocate(connection: Connection, table: Table, count: int) -> Sequence[int]:
 def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:
     """Insert rows that all have the same columns.
 
-    Many of them go past SQLAlchemy, which takes longer to look at each value than the database
-    does to store it: through COPY in PostgreSQL, as one prepared statement in SQLite.
+    Many rows bypass SQLAlchemy, which takes longer to look at each value than the database takes
+    to store it: PostgreSQL gets them through COPY, SQLite as one prepared statement.
     """
-    if len(rows) < _MANY:
+    if len(rows) < _BULK:
         if rows:
             connection.execute(insert(table).inline(), rows)
         return
     names = tuple(rows[0])
     values: Iterable[tuple[Any, ...]] = map(itemgetter(*names), rows)
     if len(names) == 1:
-        values = ((one,) for one in values)
-    with _errors_of_sqlalchemy(connection, table):
+        values = ((value,) for value in values)
+    with _sqlalchemy_errors(connection, table):
         if connection.dialect.name == "postgresql":
             _copy(connection, table, names, values)
         else:
@@ -180,26 +189,27 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
 
 
 @contextmanager
-def _errors_of_sqlalchemy(connection: Connection, table: Table) -> Iterator[None]:
-    """What the driver raises, as SQLAlchemy raises it: callers know no other."""
+def _sqlalchemy_errors(connection: Connection, table: Table) -> Iterator[None]:
+    """Raise the driver's errors as SQLAlchemy's: callers do not know the driver."""
     dialect = connection.dialect
     dbapi: Any = dialect.loaded_dbapi
     try:
         yield
     except dbapi.Error as error:
-        said = f"insert many rows into {table.name}"
-        raise DBAPIError.instance(said, None, error, dbapi.Error, dialect=dialect) from error
+        statement = f"insert many rows into {table.name}"
+        raise DBAPIError.instance(statement, None, error, dbapi.Error, dialect=dialect) from error
 
 
 def try_insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> bool:
-    """Insert rows as `insert_rows` does, or none: where somebody else has inserted one of them
-    since it was looked for (not in SQLite, which has one writer), and where they are too few for
-    a savepoint.
+    """Insert rows as `insert_rows` does. Returns False if no row was inserted.
+
+    That is the case if another transaction has inserted one of them since it was looked up (not
+    in SQLite, which has one writer), and if they are too few for a savepoint.
     """
     if connection.dialect.name != "postgresql":
         insert_rows(connection, table, rows)
         return True
-    if len(rows) < _MANY:
+    if len(rows) < _BULK:
         return False
     from psycopg.errors import UniqueViolation
 
@@ -216,12 +226,12 @@ def try_insert_rows(connection: Connection, table: Table, rows: Sequence[dict[st
 def _copy(
     connection: Connection, table: Table, names: Sequence[str], rows: Iterable[tuple[Any, ...]]
 ) -> None:
-    """Binary COPY: neither side escapes or reads text."""
+    """Insert rows by binary COPY, for which neither side escapes or parses text."""
     dialect = connection.dialect
     types = [table.c[name].type.dialect_impl(dialect).compile(dialect) for name in names]
     cursor = connection.connection.cursor()
     with cursor.copy(f"COPY {_columns(table, names)} FROM STDIN (FORMAT BINARY)") as copy:
-        copy.set_types([one.split("(")[0].lower() for one in types])
+        copy.set_types([type_name.split("(")[0].lower() for type_name in types])
         for row in rows:
             copy.write_row(row)
 
@@ -231,19 +241,19 @@ def _insert_prepared(
 ) -> None:
     marks = ", ".join("?" * len(names))
     processors = [table.c[name].type.bind_processor(connection.dialect) for name in names]
-    for place, process in enumerate(processors):
+    for index, process in enumerate(processors):
         if process is not None:
-            rows = _processed(rows, place, process)
+            rows = _processed(rows, index, process)
     statement = f"INSERT INTO {_columns(table, names)} VALUES ({marks})"  # noqa: S608 - our names
     cursor: Any = connection.connection.cursor()  # takes any iterable, whatever its type says
     cursor.executemany(statement, rows)
 
 
 def _processed(
-    rows: Iterable[tuple[Any, ...]], place: int, process: Callable[[Any], Any]
+    rows: Iterable[tuple[Any, ...]], index: int, process: Callable[[Any], Any]
 ) -> Iterator[tuple[Any, ...]]:
     for row in rows:
-        yield (*row[:place], process(row[place]), *row[place + 1 :])
+        yield (*row[:index], process(row[index]), *row[index + 1 :])
 
 
 def _columns(table: Table, names: Sequence[str]) -> str:
@@ -252,8 +262,10 @@ def _columns(table: Table, names: Sequence[str]) -> str:
 
 @frozen
 class RowChanges:
-    """What makes the stored rows of some owners those that are wanted: all rows of the owners in
-    `stale` go, and `rows` come. Owners whose rows are right already are in neither.
+    """The difference between the stored rows of some owners and those that are wanted.
+
+    An owner is a value of the column `owner`. All rows of the owners in `stale` are to be
+    deleted, and `rows` to be inserted. Owners whose rows are right are in neither.
     """
 
     table: Table
@@ -261,17 +273,19 @@ class RowChanges:
     stale: Sequence[int]
     rows: Sequence[dict[str, Any]]
 
-    def drop(self, connection: Connection) -> None:
+    def delete_stale(self, connection: Connection) -> None:
+        """Delete the rows of the owners in `stale`."""
         column = self.table.c[self.owner]
-        for some in chunks(self.stale):
-            connection.execute(delete(self.table).where(is_any(column, some)))
+        for chunk in chunks(self.stale):
+            connection.execute(delete(self.table).where(is_any(column, chunk)))
 
     def insert(self, connection: Connection) -> None:
+        """Insert `rows`."""
         insert_rows(connection, self.table, self.rows)
 
     def write(self, connection: Connection) -> None:
-        """Both, where nothing must be written in between."""
-        self.drop(connection)
+        """Delete and insert, where nothing must be written in between."""
+        self.delete_stale(connection)
         self.insert(connection)
 
 
@@ -282,53 +296,56 @@ def compare_rows(
     owners: Collection[int],
     wanted: Sequence[dict[str, Any]],
 ) -> RowChanges:
-    """Compare what is stored of these owners, by the column `owner`, with the rows that are
-    wanted, which may have further owners; those have none stored.
+    """Compare the stored rows of some owners with the rows that are wanted.
 
-    To read a row costs a fraction of what it costs to delete it and to write it again, with its
-    entries in the indexes. Columns that `wanted` does not name are not compared.
+    `owner`: the column with the owner. `wanted` may have rows of further owners, for which no
+    rows are stored. Columns that `wanted` does not name are not compared.
+
+    To read a row costs a fraction of what it costs to delete it and to insert it again, with its
+    entries in the indexes.
     """
     if not owners:
         return RowChanges(table, owner, (), wanted)
     names = tuple(wanted[0]) if wanted else (owner,)
-    place = names.index(owner)
-    have: dict[int, set[tuple[Any, ...]]] = {}
+    owner_index = names.index(owner)
+    stored_rows: dict[int, set[tuple[Any, ...]]] = {}
     query = select(*(table.c[name] for name in names))
-    for some in chunks(owners):
-        for row in connection.execute(query.where(is_any(table.c[owner], some))).all():
-            have.setdefault(row[place], set()).add(tuple(row))
-    want: dict[int, set[tuple[Any, ...]]] = {}
-    for one in wanted:
-        if one[owner] in have:
-            want.setdefault(one[owner], set()).add(tuple(one.values()))
-    stale = [one for one, rows in have.items() if rows != want.get(one)]
-    kept = have.keys() - set(stale)
-    return RowChanges(table, owner, stale, [one for one in wanted if one[owner] not in kept])
+    for chunk in chunks(owners):
+        for row in connection.execute(query.where(is_any(table.c[owner], chunk))).all():
+            stored_rows.setdefault(row[owner_index], set()).add(tuple(row))
+    wanted_rows: dict[int, set[tuple[Any, ...]]] = {}
+    for values in wanted:
+        if values[owner] in stored_rows:
+            wanted_rows.setdefault(values[owner], set()).add(tuple(values.values()))
+    stale = [key for key, rows in stored_rows.items() if rows != wanted_rows.get(key)]
+    kept = stored_rows.keys() - set(stale)
+    return RowChanges(table, owner, stale, [row for row in wanted if row[owner] not in kept])
 
 
-def insert_new(
+def insert_missing(
     connection: Connection, table: Table, rows: Sequence[dict[str, Any]], unique: str
 ) -> None:
-    """Insert rows that another transaction may be inserting too: theirs stand.
+    """Insert rows unless another transaction has inserted rows with the same unique column.
 
-    The rows go in by the order of the unique column, as everybody's do, so that two who insert
-    the same ones wait for each other in one direction only.
+    The rows are inserted in the order of the unique column, by every process. So two transactions
+    with the same rows wait for each other in one direction only, and cannot deadlock.
     """
     if rows:
         dialect = connection.dialect.name
-        make = postgresql.insert if dialect == "postgresql" else sqlite.insert
-        statement = make(table).on_conflict_do_nothing(index_elements=[unique]).inline()
+        dialect_insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+        statement = dialect_insert(table).on_conflict_do_nothing(index_elements=[unique]).inline()
         connection.execute(statement, sorted(rows, key=lambda row: row[unique]))
 
 
-def insert_new_pairs(
+def insert_missing_pairs(
     connection: Connection, table: Table, pairs: Sequence[tuple[int, int]]
 ) -> None:
-    """Insert rows of a table of two columns that are its key; those that are there stand."""
+    """Insert rows into a table of two columns that are its key, except those that it has."""
     if pairs:
         first, second = (column.name for column in table.columns)
-        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+        dialect = connection.dialect.name
+        dialect_insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
         connection.execute(
-            make(table).on_conflict_do_nothing().inline(),
-            [{first: one, second: other} for one, other in pairs],
+            dialect_insert(table).on_conflict_do_nothing().inline(),
+            [{first: key, second: other_key} for key, other_key in pairs],
         )

@@ -214,7 +214,7 @@ def test_a_database_in_which_no_tables_may_be_made(tmp_path: Path, postgres_url:
         connection.execute(text("REVOKE CREATE ON SCHEMA public FROM PUBLIC"))
     reader = parse_url(postgres_url).set(username=role).render_as_string(hide_password=False)
     done = ingest(*configured(tmp_path), "--database", reader, cwd=tmp_path)
-    one_line(done, "this user may make no tables")
+    one_line(done, "this user may not create tables")
     with engine.begin() as connection:
         connection.execute(text(f"DROP ROLE {role}"))
     engine.dispose()

@@ -427,7 +427,7 @@ STORES: dict[str, tuple[Callable[[Path], None], str, str]] = {
     "no URL": (_missing, "ingest.db", "write sqlite:///FILE or postgresql:"),
     "closed port": (_missing, "postgresql://u@127.0.0.1:9/mail", "cannot reach the database"),
     "no such host": (_missing, "postgresql://u@db.invalid/mail", "cannot reach the database"),
-    "no such folder": (_missing, "sqlite:///gone/s.db", "no folder gone to hold the database"),
+    "no such folder": (_missing, "sqlite:///gone/s.db", "no folder gone for the database"),
     "memory": (_missing, "sqlite://", "needs a file: sqlite:///FILE"),
     "folder": (_is_folder, "sqlite:///s.db", "is a folder; name a file"),
     "other tables": (_foreign, "sqlite:///s.db", "holds something else"),
@@ -462,7 +462,7 @@ def test_a_postgresql_that_holds_something_else(postgres_url: str, tmp_path: Pat
         connection.execute(text("CREATE TABLE customer (id integer)"))
     (tmp_path / "good.mbox").write_bytes(mails.mbox([mails.patch()]))
     done = ingest("--database", postgres_url, "replay", "good.mbox", cwd=tmp_path)
-    one_line(done, "holds something else; name a database for the mail alone")
+    one_line(done, "holds something else; name a database that only ingest uses")
     with engine.connect() as connection:
         query = "SELECT tablename FROM pg_tables WHERE schemaname = 'public'"
         assert connection.execute(text(query)).scalars().all() == ["customer"]

@@ -96,7 +96,7 @@ def test_what_dns_says_is_added_up() -> None:
 def test_what_waits() -> None:
     metrics, meter = made()
     meter.waiting(3, 4000)
-    meter.queue(QueueLengths(waiting=7, set_aside=2), oldest_seconds=1.5)
+    meter.queue(QueueLengths(waiting=7, quarantined=2), oldest_seconds=1.5)
     shown = {
         name: value(metrics, name)
         for name in ("waiting_mails", "waiting_bytes", "pending_mails", "pending_oldest_seconds",

@@ -104,7 +104,7 @@ DAMAGE: list[tuple[str, Any, str]] = [
      ": mail is derived, and pending still"),
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"x", codec=1), ": mail cannot be unpacked"),
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"x", codec=0),
-     ": mail has another digest than it came with"),
+     ": mail has another digest than when it was accepted"),
     ("raw", of_mail(schema.mail, "id", FIRST, size=1), " octets and not 1"),
     ("raw", of_mail(schema.mail, "id", FIRST, container_errors="?"), ": mail.flaws names what is no defect"),
     ("copy", of_mail(schema.copy, "mail_id", COVER, rank="~"),

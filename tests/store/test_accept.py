@@ -14,7 +14,7 @@ from ingest.mail.defect import Defect
 from ingest.model import Delivery
 from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
-from ingest.store.inbox.accept import accept_mails, split_flaws, split_route
+from ingest.store.inbox.accept import accept_mails, split_container_errors, split_route
 from ingest.store.read import messages
 from tests.support import mails
 from tests.support.mails import NOW, delivery
@@ -37,7 +37,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 def test_any_bytes_are_kept(engine: Engine, raw: bytes) -> None:
     with write_transaction(engine) as connection:
         (one,) = accept_mails(connection, [delivery(raw)], now=NOW)
-        assert one.stale
+        assert one.is_stale
     with engine.connect() as connection:
         assert messages.raw_mail(connection, one.mail_id) == raw
         row = connection.execute(select(schema.mail)).one()
@@ -58,10 +58,12 @@ def test_the_same_bytes_are_one_row(engine: Engine) -> None:
 def test_what_was_accepted_and_not_derived_is_stale_until_it_is(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         accept_mails(connection, [delivery(PATCH)], now=NOW)
-        assert [one.stale for one in accept_mails(connection, [delivery(PATCH)], now=NOW)] == [True]
+        assert [one.is_stale for one in accept_mails(connection, [delivery(PATCH)], now=NOW)] == [
+            True
+        ]
     assert mails.store(engine, [PATCH]).new == 1
     with write_transaction(engine) as connection:
-        assert [one.stale for one in accept_mails(connection, [delivery(PATCH)], now=NOW)] == [
+        assert [one.is_stale for one in accept_mails(connection, [delivery(PATCH)], now=NOW)] == [
             False
         ]
     assert mails.store(engine, [PATCH]).known == 1
@@ -95,7 +97,7 @@ def test_what_adds_nothing_changes_nothing(engine: Engine) -> None:
     mails.store(engine, LOADED)
     with write_transaction(engine) as connection:
         before = connection.execute(select(schema.mail)).all()
-        assert [one.stale for one in accept_mails(connection, LOADED, now=NOW)] == [False]
+        assert [one.is_stale for one in accept_mails(connection, LOADED, now=NOW)] == [False]
         assert connection.execute(select(schema.mail)).all() == before
 
 
@@ -110,8 +112,8 @@ def test_a_first_delivery_keeps_its_envelope(engine: Engine) -> None:
 def test_columns_are_read_as_they_were_written() -> None:
     assert split_route("") == ()
     assert split_route("a.example.org,b.example.org") == ("a.example.org", "b.example.org")
-    assert split_flaws("") == ()
-    assert split_flaws("truncated") == (Defect.TRUNCATED,)
+    assert split_container_errors("") == ()
+    assert split_container_errors("truncated") == (Defect.TRUNCATED,)
 
 
 def _at_once(engine: Engine, batches: list[list[Delivery]]) -> list[BaseException]:

@@ -10,6 +10,7 @@ import pytest
 from sqlalchemy import Connection, Engine, select
 
 from ingest.config.file import Config
+from ingest.pipeline import derive
 from ingest.replay.replay import reparse
 from ingest.reports.export import export_records
 from ingest.store import schema
@@ -132,7 +133,7 @@ def test_what_was_said_of_a_message_that_goes_is_said_of_what_its_mail_is(
         who = account(connection)
         for number in (first, second):
             add_check(connection, number, Check(0, number, who, mails.NOW, "fail", "b", "", ""))
-    monkeypatch.setattr("ingest.pipeline.derive._fingerprint", lambda *_: "0" * 40)
+    monkeypatch.setattr(derive, "_fingerprint", lambda *_: "0" * 40)
     with engine.connect() as connection:
         message = schema.message.c
         (plain,) = connection.execute(select(message.id).where(message.variant == "")).scalars()

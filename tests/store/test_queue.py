@@ -62,7 +62,7 @@ def put(engine: Engine, *deliveries: Delivery) -> list[bool]:
     """Queue them; whether each was new."""
     with write_transaction(engine) as connection:
         queued = enqueue(connection, deliveries, now=NOW)
-    new = {one.sha256: one.new for one in queued}
+    new = {one.sha256: one.is_new for one in queued}
     return [new[one.sha256] for one in deliveries]
 
 
@@ -165,8 +165,8 @@ def test_no_more_octets_than_asked_for_but_one_mail(engine: Engine) -> None:
     for one in MAILS:
         put(engine, one)
     size = len(MAILS[0].raw)
-    assert taken(engine, most_bytes=2 * size) == MAILS[:2]
-    assert taken(engine, most_bytes=1) == MAILS[2:3]
+    assert taken(engine, max_bytes=2 * size) == MAILS[:2]
+    assert taken(engine, max_bytes=1) == MAILS[2:3]
 
 
 def test_what_is_in_hand_is_not_claimed_over_again(engine: Engine) -> None:
@@ -182,14 +182,14 @@ def test_a_claim_that_is_not_heard_of_is_taken_over_as_it_was(engine: Engine) ->
     take(engine, "dead")
     assert taken(engine, "b", LATER - timedelta(seconds=1)) == []
     put(engine, MAILS[3])
-    assert taken(engine, "b", LATER, suspect=False) == MAILS[3:4]
+    assert taken(engine, "b", LATER, suspects=False) == MAILS[3:4]
     found = take(engine, "b", LATER).claims
     assert [(one.delivery, one.tries, one.suspect) for one in found] == [
         (one, 1, True) for one in MAILS[:3]
     ]
     assert [tries for tries, _, _ in rows(engine)] == [0, 0, 0, 0]
     with write_transaction(engine) as connection:
-        release_claims(connection, "b", found, counted=False)
+        release_claims(connection, "b", found, failed=False)
     assert rows(engine)[:3] == [(0, None, None)] * 3, "they are their claimant's"
 
 
@@ -242,8 +242,8 @@ def test_suspects_together_are_no_more_octets_than_asked_for(engine: Engine) -> 
         put(engine, one)
     take(engine, "dead")
     size = len(MAILS[0].raw)
-    assert taken(engine, "b", LATER, most_bytes=2 * size) == MAILS[:2]
-    (alone,) = take(engine, "b", LATER, most_bytes=1).claims
+    assert taken(engine, "b", LATER, max_bytes=2 * size) == MAILS[:2]
+    (alone,) = take(engine, "b", LATER, max_bytes=1).claims
     assert (alone.delivery, alone.tries) == (MAILS[2], 1)
     assert rows(engine)[2] == (1, None, "b"), "so it is counted"
 
@@ -259,7 +259,7 @@ def test_what_ends_every_daemon_is_found_among_many_in_few_deaths(
     now, deaths, aside = NOW, 0, []
     while how_long(engine).waiting:
         claimed = take(engine, str(deaths), now, limit=100)
-        aside += claimed.set_aside
+        aside += claimed.quarantined
         if any(one.delivery == given[culprit] for one in claimed.claims):
             deaths += 1
             now += LEASE
@@ -284,11 +284,11 @@ def test_what_takes_everybody_down_is_set_aside_after_so_many_tries(engine: Engi
     while True:
         now += LEASE
         claimed = take(engine, now=now, limit=0)
-        if claimed.set_aside:
+        if claimed.quarantined:
             break
         deaths += 1
     assert deaths == TRIES
-    (aside,) = claimed.set_aside
+    (aside,) = claimed.quarantined
     assert (aside.reason, aside.tries, aside.sha256) == (DAEMON_DIED, TRIES, MAILS[0].sha256)
     assert taken(engine, now=now) == MAILS[1:2]
     assert how_long(engine) == QueueLengths(1, 1)
@@ -299,11 +299,11 @@ def test_suspects_with_fewer_tries_come_first(engine: Engine) -> None:
         put(engine, one)
     first, second = take(engine).claims
     with write_transaction(engine) as connection:
-        release_claims(connection, "a", [first, second], counted=True)
+        release_claims(connection, "a", [first, second], failed=True)
     (again,) = take(engine).claims
     assert (again.delivery, again.tries) == (MAILS[0], 2)
     with write_transaction(engine) as connection:
-        release_claims(connection, "a", [again], counted=True)
+        release_claims(connection, "a", [again], failed=True)
     assert taken(engine) == MAILS[1:2]
 
 
@@ -312,10 +312,10 @@ def test_giving_back(engine: Engine, counted: bool, tries: int) -> None:
     put(engine, MAILS[0])
     claims = take(engine).claims
     with write_transaction(engine) as connection:
-        release_claims(connection, "other", claims, counted=True)
+        release_claims(connection, "other", claims, failed=True)
     assert rows(engine) == [(0, None, "a")], "it was not theirs to give back"
     with write_transaction(engine) as connection:
-        release_claims(connection, "a", claims, counted=counted)
+        release_claims(connection, "a", claims, failed=counted)
     assert rows(engine) == [(tries, None, None)]
     (again,) = take(engine, "b").claims
     assert (again.tries, again.suspect) == (tries + 1, counted)
@@ -350,7 +350,7 @@ def test_what_cannot_be_read_is_set_aside_and_holds_nothing_up(engine: Engine) -
         connection.execute(spoil.where(of == MAILS[1].sha256).values(container_errors="what"))
     claimed = take(engine)
     assert [one.delivery for one in claimed.claims] == MAILS[2:3]
-    assert {one.sha256 for one in claimed.set_aside} == {one.sha256 for one in MAILS[:2]}
+    assert {one.sha256 for one in claimed.quarantined} == {one.sha256 for one in MAILS[:2]}
     assert [reason for _, reason, _ in rows(engine)] == [DAMAGED, DAMAGED, None]
 
 
@@ -381,7 +381,7 @@ def test_claimants_do_not_wait_for_each_other(postgres_url: str) -> None:
         mine = claim(first, "a", now=NOW, lease=LEASE, limit=2)
         theirs = claim(second, "b", now=NOW, lease=LEASE, limit=2)
         renew_leases(second, "b", [one.mail_id for one in mine.claims], until=LATER)
-        release_claims(second, "a", mine.claims, counted=True)
+        release_claims(second, "a", mine.claims, failed=True)
     assert [one.delivery for one in (*mine.claims, *theirs.claims)] == MAILS[:4]
     engine.dispose()
 
@@ -393,7 +393,7 @@ def held(engine: Engine, claims: tuple[Claim, ...]) -> tuple[set[bytes], list[De
     by_id = {one.mail_id: one.delivery.sha256 for one in claims}
     with write_transaction(engine) as connection:
         found = lock_claims(connection, claims)
-    return {by_id[one] for one in found.same}, [one.delivery for one in found.changed]
+    return {by_id[one] for one in found.unchanged}, [one.delivery for one in found.changed]
 
 
 def test_what_changed_and_what_has_gone_while_it_was_in_hand(engine: Engine) -> None:

@@ -19,6 +19,7 @@ from sqlalchemy.exc import DBAPIError
 from ingest.config.file import Config, ConfiguredList
 from ingest.mail.defect import Defect
 from ingest.model import Delivery
+from ingest.replay import replay as replay_module
 from ingest.replay.replay import reparse
 from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
@@ -290,7 +291,7 @@ def test_withdrawn_mail_is_kept_and_takes_no_part(engine: Engine) -> None:
 
 
 def test_deriving_again_changes_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.replay.replay.BATCH", 4)
+    monkeypatch.setattr(replay_module, "BATCH", 4)
     wanted = stored_in(engine, POOL, 5)
     with engine.connect() as connection:
         before = {row.msgid + row.variant: row.id for row in _messages(connection)}
@@ -310,7 +311,7 @@ def test_deriving_again_mends_what_is_damaged(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that say something else, are too many or are gone; the others are not touched."""
-    monkeypatch.setattr("ingest.replay.replay.BATCH", 4)
+    monkeypatch.setattr(replay_module, "BATCH", 4)
     wanted = stored_in(engine, POOL, 100)
     counts = mails.row_counts(engine)
     with write_transaction(engine) as connection:

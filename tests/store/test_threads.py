@@ -88,9 +88,9 @@ def test_any_order_and_any_batches_give_the_connected_sets(
 def test_link_tells_the_thread_of_every_id(database_url: str) -> None:
     engine = open_store(database_url, create=True)
     with write_transaction(engine) as connection:
-        first = link_threads(connection, [("<a>", "<b>"), ("<c>",)]).thread
+        first = link_threads(connection, [("<a>", "<b>"), ("<c>",)]).thread_of
         assert first["<a>"] == first["<b>"] != first["<c>"]
-        second = link_threads(connection, [("<c>", "<b>")]).thread
+        second = link_threads(connection, [("<c>", "<b>")]).thread_of
         assert set(second.values()) == {min(first.values())}
     assert set(_stored(engine).values()) == {min(first.values())}
     engine.dispose()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.store.engine import StoreError, open_store, parse_url, redacted
+from ingest.store.engine import StoreError, open_store, parse_url, redact_url
 from tests.support.command import ingest, one_line
 
 # Each has a secret in it, "hush", in a place of its own. None can be connected to.
@@ -45,7 +45,7 @@ SECRETS = [
 
 @pytest.mark.parametrize("url", SECRETS)
 def test_no_message_shows_a_secret_of_the_url(url: str, tmp_path: Path) -> None:
-    assert "hush" not in redacted(url)
+    assert "hush" not in redact_url(url)
     with pytest.raises(StoreError) as refused:
         open_store(url, create=True)
     assert "hush" not in str(refused.value)
@@ -94,10 +94,10 @@ def test_a_port_that_is_no_number_is_a_mistake_in_the_url(tmp_path: Path) -> Non
     ],
 )  # fmt: skip
 def test_what_is_no_secret_is_shown(url: str, shown: str) -> None:
-    assert redacted(url) == shown
+    assert redact_url(url) == shown
 
 
 def test_an_escaped_password_is_the_password_and_not_shown() -> None:
     parsed = parse_url("postgresql://u:a%40b%2Fc%3Fd@h/d")
     assert (parsed.password, parsed.host) == ("a@b/c?d", "h")
-    assert redacted("postgresql://u:a%40b%2Fc%3Fd@h/d") == "postgresql://u:***@h/d"
+    assert redact_url("postgresql://u:a%40b%2Fc%3Fd@h/d") == "postgresql://u:***@h/d"

@@ -15,7 +15,7 @@ from ingest.pipeline.derive import derive
 from ingest.reports.audit import Report
 from ingest.series.facts import digest63, key_of
 from ingest.store import schema
-from ingest.store.inbox.deliveries import mail_ids, read_deliveries
+from ingest.store.inbox.deliveries import list_mail_ids, read_deliveries
 
 # Rows that mail makes; `pending`, `checkpoint` and `pin` are made by what happens.
 TABLES = (
@@ -61,7 +61,7 @@ class Names:
     def _nodes(self, connection: Connection) -> dict[int, str]:
         naming: dict[str, set[str]] = defaultdict(set)
         own: dict[str, str] = {}
-        for mail_id, delivery in read_deliveries(connection, mail_ids(connection)):
+        for mail_id, delivery in read_deliveries(connection, list_mail_ids(connection)):
             one = derive(delivery, Config())
             own[one.facts.msgid] = one.facts.msgid
             for msgid in one.links:

@@ -70,7 +70,7 @@ class Meter:
         """What is committed and waits for its records, since when, and what is set aside."""
         self._metrics.pending_mails.set(lengths.waiting)
         self._metrics.pending_oldest_seconds.set(oldest_seconds)
-        self._metrics.quarantine_mails.set(lengths.set_aside)
+        self._metrics.quarantine_mails.set(lengths.quarantined)
 
     def _more(self, of: str, totals: Mapping[_Name, int]) -> list[tuple[_Name, int]]:
         found = []

@@ -1,1 +1,1 @@
-"""Accepted mail: the raw bytes, the queue of what is to be derived, the quarantine."""
+"""Keep accepted mail: the raw bytes, the queue of mail to be derived, and the quarantine."""

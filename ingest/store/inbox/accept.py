@@ -1,12 +1,12 @@
-"""Accepting mail: the raw bytes go in, whatever they are.
+"""Accept mail: store the raw bytes, whatever they are.
 
-Input: deliveries. Output: the mail row of each. Nothing about the content can make this fail,
-and the same bytes are one row however often they come.
+Input: deliveries. Output: the mail row of each. Nothing about the content can make this fail, and
+the same bytes have one row however often they are delivered.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum, auto
@@ -19,13 +19,13 @@ from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 from ingest.model import REPLAY, Delivery, arrival
 from ingest.store import schema
-from ingest.store.inbox import codec as raw_form
+from ingest.store.inbox.codec import pack
 from ingest.store.inbox.dns_answers import read_keys
-from ingest.store.sql import allocate, chunks, is_any, look_up_by_keys, try_insert_rows
+from ingest.store.sql import allocate_ids, chunks, is_any, prefer_indexes, try_insert_rows
 from ingest.trust.signatures.dns_answer import Keys, TemporaryFailure, keys_of
 
-# The columns that `delivery_of` reads, and the mail's id.
-_OF_DELIVERY = tuple(
+# The columns that `build_delivery` reads, and the mail's id.
+_DELIVERY_COLUMNS = tuple(
     schema.mail.c[name]
     for name in (
         "id", "sha256", "source", "envelope", "route", "container_errors", "withdrawn", "accepted",
@@ -37,9 +37,9 @@ class AcceptState(Enum):
     """What the store had of a mail when it was accepted."""
 
     NEW = auto()  # nothing: this is its first row
-    CHANGED = auto()  # the same bytes, of which this delivery says more than was known
-    WAITING = auto()  # all of it, but for its records
-    DERIVED = auto()  # all of it
+    CHANGED = auto()  # the same bytes, but the delivery adds to what was known of them
+    WAITING = auto()  # everything except its records
+    DERIVED = auto()  # everything
 
 
 @frozen
@@ -48,122 +48,103 @@ class Accepted:
 
     mail_id: int
     delivery: Delivery
-    was: AcceptState
+    state: AcceptState
 
     @property
-    def stale(self) -> bool:
-        """Its records, if any, must be derived anew from what it is now."""
-        return self.was is not AcceptState.DERIVED
+    def is_stale(self) -> bool:
+        """Whether it must be derived (again) from what is known of it now."""
+        return self.state is not AcceptState.DERIVED
 
 
 def accept_mails(
     connection: Connection, deliveries: Sequence[Delivery], *, now: datetime
 ) -> list[Accepted]:
-    """Store each mail once; what is known already is left as it is.
+    """Store each mail once, and return the row of each distinct digest.
 
-    A repeated delivery may add what only a delivery says: a list, a flaw of the container, a
-    withdrawal, keys that nobody had asked for. These add up, so that their order makes no
-    difference. `now` is naive UTC.
+    A repeated delivery may add what only a delivery says: a list, an error of the container, a
+    withdrawal, the DNS answers for an archived mail. These are merged, so that the order of the
+    deliveries makes no difference. `now` is naive UTC.
     """
-    look_up_by_keys(connection)
-    merged: dict[bytes, Delivery] = {}
-    for delivery in deliveries:
-        seen = merged.get(delivery.sha256)
-        merged[delivery.sha256] = delivery if seen is None else _merge(seen, delivery)
-    known = _known(connection, merged)
+    prefer_indexes(connection)
+    merged = _merge_by_digest(deliveries)
+    known = _read_known(connection, merged)
     fresh = [delivery for sha256, delivery in merged.items() if sha256 not in known]
     accepted = _insert(connection, fresh, now=now)
     if len(accepted) < len(fresh):
-        mine = {one.delivery.sha256 for one in accepted}
-        known |= _known(connection, {key: merged[key] for key in merged.keys() - mine})
-    differing = {
+        inserted = {mail.delivery.sha256 for mail in accepted}
+        known |= _read_known(connection, {key: merged[key] for key in merged.keys() - inserted})
+    changed = {
         sha256: merged[sha256]
         for sha256, row in known.items()
         if _merge(row.delivery, merged[sha256]) != row.delivery
     }
-    if differing:
-        # Read again under lock: what another process adds meanwhile must not be lost.
-        known |= _known(connection, differing, lock=True)
-    changed = []
-    for sha256, row in known.items():
-        delivery = _merge(row.delivery, merged[sha256])
-        differs = sha256 in differing
-        if differs:
-            changed.append(
-                {
-                    "b_id": row.mail_id,
-                    "route": _joined(delivery.route),
-                    "container_errors": _joined(delivery.container_errors),
-                    "withdrawn": delivery.withdrawn,
-                }
-            )
-        was = (
-            AcceptState.CHANGED
-            if differs
-            else AcceptState.DERIVED
-            if row.derived
-            else AcceptState.WAITING
-        )
-        accepted.append(Accepted(row.mail_id, delivery, was))
     if changed:
-        connection.execute(
-            update(schema.mail).where(schema.mail.c.id == bindparam("b_id")), changed
-        )
-    return accepted
+        # Read again under lock: what another process adds meanwhile must not be lost.
+        known |= _read_known(connection, changed, lock=True)
+    stored = [
+        _as_accepted(row, merged[sha256], is_changed=sha256 in changed)
+        for sha256, row in known.items()
+    ]
+    _update(connection, [mail for mail in stored if mail.state is AcceptState.CHANGED])
+    return [*accepted, *stored]
 
 
-def derived_already(connection: Connection, deliveries: Sequence[Delivery]) -> set[bytes]:
-    """The digests of those mails that the store has with their records, and of which these
-    deliveries say nothing new: there is nothing to derive.
+def find_derived(connection: Connection, deliveries: Sequence[Delivery]) -> set[bytes]:
+    """Find the mails that need not be derived, by digest.
+
+    They are in the store with their records, and these deliveries add nothing to them.
     """
-    look_up_by_keys(connection)
-    wanted = {one.sha256: one for one in deliveries}
+    prefer_indexes(connection)
+    by_digest = {delivery.sha256: delivery for delivery in deliveries}
     return {
         sha256
-        for sha256, row in _known(connection, wanted).items()
-        if row.derived and _merge(row.delivery, wanted[sha256]) == row.delivery
+        for sha256, row in _read_known(connection, by_digest).items()
+        if row.is_derived and _merge(row.delivery, by_digest[sha256]) == row.delivery
     }
 
 
-def as_stored(connection: Connection, deliveries: Mapping[int, Delivery]) -> dict[int, Delivery]:
-    """What the store says now of these mails, by id, their raw bytes as given."""
+def reread_deliveries(
+    connection: Connection, deliveries: Mapping[int, Delivery]
+) -> dict[int, Delivery]:
+    """Read again what the store says of these mails, by id, with the raw bytes as passed."""
     mail = schema.mail.c
     keys = read_keys(connection, deliveries)
-    query = select(*_OF_DELIVERY)
+    query = select(*_DELIVERY_COLUMNS)
     return {
-        row.id: delivery_of(row, deliveries[row.id].raw, keys.get(row.id))
-        for some in chunks(deliveries)
-        for row in connection.execute(query.where(is_any(mail.id, some)))
+        row.id: build_delivery(row, deliveries[row.id].raw, keys.get(row.id))
+        for chunk in chunks(deliveries)
+        for row in connection.execute(query.where(is_any(mail.id, chunk)))
     }
 
 
 def _insert(connection: Connection, fresh: Sequence[Delivery], *, now: datetime) -> list[Accepted]:
-    """Add rows for mail that was not known.
+    """Insert rows for mail that was not known.
 
-    PostgreSQL: mail that another process has added since is left out; its transaction has
-    ended by then, so that its row can be read.
+    PostgreSQL: leaves out mail that another process has inserted since. The transaction of that
+    process has ended by then, so that its row can be read.
     """
-    ids = allocate(connection, schema.mail, len(fresh))
-    rows = [_row(mail_id, one, now) for mail_id, one in zip(ids, fresh, strict=True)]
-    # Sorted, so that two processes with the same mail wait in line and not in a circle.
+    ids = allocate_ids(connection, schema.mail, len(fresh))
+    rows = [_row(mail_id, mail, now) for mail_id, mail in zip(ids, fresh, strict=True)]
+    # Sorted, so that two processes with the same mail cannot deadlock.
     rows.sort(key=lambda row: row["sha256"])
+    inserted: Collection[int]
     if not rows or try_insert_rows(connection, schema.mail, rows):
-        added = set(ids)
+        inserted = set(ids)
     else:
         connection.execute(postgresql.insert(schema.mail).on_conflict_do_nothing().inline(), rows)
-        added = set()
-        for some in chunks(ids):
-            query = select(schema.mail.c.id).where(is_any(schema.mail.c.id, some))
-            added.update(connection.execute(query).scalars())
+        inserted = set()
+        for chunk in chunks(ids):
+            query = select(schema.mail.c.id).where(is_any(schema.mail.c.id, chunk))
+            inserted.update(connection.execute(query).scalars())
     return [
-        Accepted(mail_id, one, AcceptState.NEW)
-        for mail_id, one in zip(ids, fresh, strict=True)
-        if mail_id in added
+        Accepted(mail_id, mail, AcceptState.NEW)
+        for mail_id, mail in zip(ids, fresh, strict=True)
+        if mail_id in inserted
     ]
 
 
 def _row(mail_id: int, delivery: Delivery, now: datetime) -> dict[str, Any]:
-    codec, stored = delivery.packed or raw_form.pack(delivery.raw)
+    codec, stored = delivery.packed or pack(delivery.raw)
     return {
         "id": mail_id,
         "sha256": delivery.sha256,
@@ -172,76 +153,124 @@ def _row(mail_id: int, delivery: Delivery, now: datetime) -> dict[str, Any]:
         "raw": stored,
         "source": delivery.source,
         "envelope": delivery.envelope,
-        "route": _joined(delivery.route),
-        "container_errors": _joined(delivery.container_errors),
+        "route": _join(delivery.route),
+        "container_errors": _join(delivery.container_errors),
         "withdrawn": delivery.withdrawn,
         "accepted": now,
     }
 
 
+def _update(connection: Connection, changed: Sequence[Accepted]) -> None:
+    """Update the rows of mails to which a delivery has added something."""
+    if changed:
+        connection.execute(
+            update(schema.mail).where(schema.mail.c.id == bindparam("b_id")),
+            [
+                {
+                    "b_id": mail.mail_id,
+                    "route": _join(mail.delivery.route),
+                    "container_errors": _join(mail.delivery.container_errors),
+                    "withdrawn": mail.delivery.withdrawn,
+                }
+                for mail in changed
+            ],
+        )
+
+
 @frozen
-class _Known:
+class _KnownMail:
     mail_id: int
     delivery: Delivery
-    derived: bool
+    is_derived: bool
 
 
-def _known(
-    connection: Connection, wanted: dict[bytes, Delivery], *, lock: bool = False
-) -> dict[bytes, _Known]:
-    found: dict[bytes, _Known] = {}
+def _as_accepted(row: _KnownMail, delivery: Delivery, *, is_changed: bool) -> Accepted:
+    if is_changed:
+        state = AcceptState.CHANGED
+    elif row.is_derived:
+        state = AcceptState.DERIVED
+    else:
+        state = AcceptState.WAITING
+    return Accepted(row.mail_id, _merge(row.delivery, delivery), state)
+
+
+def _read_known(
+    connection: Connection, by_digest: Mapping[bytes, Delivery], *, lock: bool = False
+) -> dict[bytes, _KnownMail]:
+    """Read the rows of those mails that are stored, by digest."""
+    known: dict[bytes, _KnownMail] = {}
     mail, copy = schema.mail.c, schema.copy.c
-    query = select(*_OF_DELIVERY, copy.mail_id.label("derived"), copy.asked).select_from(
+    query = select(*_DELIVERY_COLUMNS, copy.mail_id.label("derived"), copy.asked).select_from(
         schema.mail.outerjoin(schema.copy, copy.mail_id == mail.id)
     )
-    if lock:  # SQLite has one writer, and takes no notice
+    if lock:  # SQLite has one writer and ignores it
         query = query.order_by(mail.sha256).with_for_update(of=schema.mail, key_share=True)
-    for some in chunks(sorted(wanted)):
-        rows = connection.execute(query.where(_is_one_of(connection, some))).all()
-        # Without a copy, answers may be there still: see `read_keys`.
-        asked = [row.id for row in rows if row.asked is not False]
-        keys = read_keys(connection, asked)
+    for chunk in chunks(sorted(by_digest)):
+        rows = connection.execute(query.where(_has_digest(connection, chunk))).all()
+        # A mail without a copy may have stored answers: see `read_keys`.
+        may_have_keys = [row.id for row in rows if row.asked is not False]
+        keys = read_keys(connection, may_have_keys)
         for row in rows:
             sha256 = bytes(row.sha256)
-            delivery = delivery_of(row, wanted[sha256].raw, keys.get(row.id))
-            found[sha256] = _Known(row.id, delivery, row.derived is not None)
-    return found
+            delivery = build_delivery(row, by_digest[sha256].raw, keys.get(row.id))
+            known[sha256] = _KnownMail(row.id, delivery, row.derived is not None)
+    return known
 
 
-def _is_one_of(connection: Connection, digests: list[bytes]) -> ColumnElement[bool]:
-    """`is_any`, but for SQLite: the JSON that it is handed holds no bytes."""
+def _has_digest(connection: Connection, digests: list[bytes]) -> ColumnElement[bool]:
+    """Return the condition that a mail has one of these digests.
+
+    That is `is_any`, except in SQLite: the JSON that `is_any` passes to it cannot hold bytes.
+    """
     column = schema.mail.c.sha256
     return column.in_(digests) if connection.dialect.name == "sqlite" else is_any(column, digests)
 
 
-def _merge(first: Delivery, again: Delivery) -> Delivery:
+def _merge_by_digest(deliveries: Iterable[Delivery]) -> dict[bytes, Delivery]:
+    merged: dict[bytes, Delivery] = {}
+    for delivery in deliveries:
+        first = merged.get(delivery.sha256)
+        merged[delivery.sha256] = delivery if first is None else _merge(first, delivery)
+    return merged
+
+
+def _merge(first: Delivery, second: Delivery) -> Delivery:
+    """Merge two deliveries of the same bytes."""
     return replace(
         first,
-        route=tuple(sorted({*first.route, *again.route})),
-        container_errors=tuple(sorted({*first.container_errors, *again.container_errors})),
-        withdrawn=first.withdrawn or again.withdrawn,
-        keys=_merged_keys(first, again),
+        route=tuple(sorted({*first.route, *second.route})),
+        container_errors=tuple(sorted({*first.container_errors, *second.container_errors})),
+        withdrawn=first.withdrawn or second.withdrawn,
+        keys=_merge_keys(first, second),
     )
 
 
-def _merged_keys(first: Delivery, again: Delivery) -> Keys | None:
-    """What DNS said once stands; what it did not say may be asked again, but only of mail out of
-    an archive: what a replay hears today says nothing of mail that came by itself, whose
-    signatures were to be judged then.
+def _merge_keys(first: Delivery, second: Delivery) -> Keys | None:
+    """Merge the DNS answers of two deliveries.
+
+    An answer is kept once DNS has given it. A query that failed may be made again, but only for
+    mail from an archive: an answer that a replay gets today says nothing of mail that was
+    delivered, whose signatures had to be verified at that time.
     """
-    if again.keys is None or not first.source == again.source == REPLAY:
+    if second.keys is None or not first.source == second.source == REPLAY:
         return first.keys
-    said = {name: one for name, one in first.keys or () if not isinstance(one, TemporaryFailure)}
-    return keys_of(dict(first.keys or ()) | dict(again.keys) | said)
+    answers = {
+        name: answer
+        for name, answer in first.keys or ()
+        if not isinstance(answer, TemporaryFailure)
+    }
+    return keys_of(dict(first.keys or ()) | dict(second.keys) | answers)
 
 
-def _joined(values: Iterable[str]) -> str:
+def _join(values: Iterable[str]) -> str:
     return ",".join(sorted(values))
 
 
-def delivery_of(row: Any, raw: bytes, keys: Keys | None) -> Delivery:
-    """The delivery of a row of `mail`, with its raw bytes and what DNS said of its keys
-    (`vouching.read_keys`). Raises `ValueError` for a flaw that has no such name.
+def build_delivery(row: Any, raw: bytes, keys: Keys | None) -> Delivery:
+    """Build the delivery of a row of `mail`, with its raw bytes and its DNS answers.
+
+    `keys`: as `dns_answers.read_keys` returns them. Raises `ValueError` for a container error
+    with an unknown name.
     """
     return Delivery(
         raw=raw,
@@ -249,7 +278,7 @@ def delivery_of(row: Any, raw: bytes, keys: Keys | None) -> Delivery:
         source=row.source,
         envelope=row.envelope,
         route=split_route(row.route),
-        container_errors=split_flaws(row.container_errors),
+        container_errors=split_container_errors(row.container_errors),
         withdrawn=row.withdrawn,
         keys=keys,
         arrived=arrival(row.source, row.accepted),
@@ -257,10 +286,10 @@ def delivery_of(row: Any, raw: bytes, keys: Keys | None) -> Delivery:
 
 
 def split_route(text: str) -> tuple[str, ...]:
-    """The list ids of a `mail.route` column."""
+    """Split a `mail.route` column into list ids."""
     return tuple(text.split(",")) if text else ()
 
 
-def split_flaws(text: str) -> tuple[Defect, ...]:
-    """The defects of a `mail.flaws` column."""
+def split_container_errors(text: str) -> tuple[Defect, ...]:
+    """Split a `mail.container_errors` column. Raises `ValueError` for an unknown name."""
     return tuple(Defect(name) for name in text.split(",")) if text else ()

@@ -1,4 +1,4 @@
-"""How far the replay of a source has come."""
+"""Store how far each source has been replayed."""
 
 from __future__ import annotations
 
@@ -9,37 +9,35 @@ from ingest.store import schema
 from ingest.store.engine import write_transaction
 
 _source, _position = schema.checkpoint.c.source, schema.checkpoint.c.position
+_NO_SOURCE = ""  # no source has this key
 
 
 def read_position(connection: Connection, source: str) -> str | None:
-    """The position of the last item that is stored, or None."""
+    """Return the position of the last item of a source that is stored, or None."""
     query = select(_position).where(_source == source)
     return connection.execute(query).scalar()
 
 
-def save_position(connection: Connection, source: str, reached: str) -> None:
-    """Set the position, in the transaction that stores what leads up to it."""
+def save_position(connection: Connection, source: str, position: str) -> None:
+    """Set the position of a source, in the transaction that stores the items up to it."""
     insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
     connection.execute(
         insert(schema.checkpoint)
-        .values(source=source, position=reached)
-        .on_conflict_do_update(index_elements=["source"], set_={"position": reached})
+        .values(source=source, position=position)
+        .on_conflict_do_update(index_elements=["source"], set_={"position": position})
     )
 
 
-def forget_position(connection: Connection, source: str) -> None:
-    """Begin anew the next time."""
+def delete_position(connection: Connection, source: str) -> None:
+    """Make the next replay of a source start from its beginning."""
     connection.execute(delete(schema.checkpoint).where(_source == source))
 
 
 def flush_to_disk(engine: Engine) -> None:
-    """Wait until what was committed before, by whatever process, is safe on the disk.
+    """Wait until everything that was committed before, by any process, is on the disk.
 
-    Neither database waits for a transaction that has written nothing, so this one writes.
+    Neither database flushes for a transaction that has written nothing, so this one writes.
     """
     with write_transaction(engine) as connection:
-        save_position(connection, _NOTHING, "")
-        forget_position(connection, _NOTHING)
-
-
-_NOTHING = ""  # the key of no source
+        save_position(connection, _NO_SOURCE, "")
+        delete_position(connection, _NO_SOURCE)

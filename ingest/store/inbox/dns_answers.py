@@ -1,4 +1,4 @@
-"""Read what DNS answered for the keys of a mail's signatures, as it was stored."""
+"""Read the stored DNS answers about the keys of mails' signatures."""
 
 from __future__ import annotations
 
@@ -21,22 +21,22 @@ from ingest.trust.signatures.dns_answer import (
 
 
 def read_keys(connection: Connection, mail_ids: Collection[int]) -> dict[int, Keys]:
-    """What DNS said, for those of the mails that it was asked for, in the order of names.
+    """Return the DNS answers of those mails for which DNS was queried, sorted by name.
 
-    An answer alone says that it was asked: no damage to a copy, which is made again, must cost
-    what cannot be had again.
+    A stored answer is enough to show that DNS was queried. A damaged row of `copy`, which can be
+    derived again, must not make the answers inaccessible, which cannot be obtained again.
     """
     copy, answer = schema.copy.c, schema.answer.c
-    found: dict[int, dict[str, Answer]] = {}
-    for some in chunks(mail_ids):
-        query = select(copy.mail_id).where(is_any(copy.mail_id, some), copy.asked)
-        found |= {mail_id: {} for mail_id in connection.execute(query).scalars()}
-        for row in connection.execute(select(schema.answer).where(is_any(answer.mail_id, some))):
-            found.setdefault(row.mail_id, {})[row.name] = _answer(row)
-    return {mail_id: keys_of(answers) for mail_id, answers in found.items()}
+    answers_of: dict[int, dict[str, Answer]] = {}
+    for chunk in chunks(mail_ids):
+        query = select(copy.mail_id).where(is_any(copy.mail_id, chunk), copy.asked)
+        answers_of |= {mail_id: {} for mail_id in connection.execute(query).scalars()}
+        for row in connection.execute(select(schema.answer).where(is_any(answer.mail_id, chunk))):
+            answers_of.setdefault(row.mail_id, {})[row.name] = _parse_answer(row)
+    return {mail_id: keys_of(answers) for mail_id, answers in answers_of.items()}
 
 
-def _answer(row: Any) -> Answer:
+def _parse_answer(row: Any) -> Answer:
     match row.kind:
         case "found":
             return Found(row.text)
@@ -46,4 +46,4 @@ def _answer(row: Any) -> Answer:
             return TemporaryFailure()
         case "not-asked":
             return NotAsked()
-    raise ValueError(f"answer.kind is none that is known: {row.kind!r}")
+    raise ValueError(f"answer.kind is unknown: {row.kind!r}")

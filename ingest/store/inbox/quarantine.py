@@ -1,7 +1,7 @@
-"""The quarantine: accepted mail that could not be derived, kept whole, with the reason why.
+"""Keep accepted mail that could not be derived, whole and with the reason: the quarantine.
 
-These are the rows of `pending` that have a reason. Nothing takes them up by itself: somebody
-asks for another try, or another delivery of the mail says more of it.
+It consists of the rows of `pending` that have a reason. Such mail is only tried again when an
+operator requests it, or when another delivery of the mail adds to what is known of it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from ingest.store.sql import chunks
 
 @frozen
 class QuarantinedMail:
-    """A mail in the quarantine, without its bytes."""
+    """A mail in the quarantine, without its bytes. `size`: in bytes; `accepted`: naive UTC."""
 
     mail_id: int
     sha256: bytes
@@ -30,7 +30,7 @@ class QuarantinedMail:
 
 
 def move_to_quarantine(connection: Connection, reasons: Mapping[int, tuple[str, int]]) -> None:
-    """Move waiting mail to the quarantine: reason and number of tries by id."""
+    """Move waiting mail to the quarantine: reason and number of tries by mail id."""
     if reasons:
         connection.execute(
             update(schema.pending)
@@ -46,7 +46,7 @@ def move_to_quarantine(connection: Connection, reasons: Mapping[int, tuple[str, 
 def list_quarantine(
     connection: Connection, mail_ids: Collection[int] | None = None
 ) -> list[QuarantinedMail]:
-    """What is set aside, oldest first; with `mail_ids`, of these."""
+    """Return the quarantined mails, oldest first; with `mail_ids`, only those among them."""
     mail, pending = schema.mail.c, schema.pending.c
     query = (
         select(
@@ -61,22 +61,22 @@ def list_quarantine(
         rows = list(connection.execute(query))
     else:
         rows = []
-        for some in chunks(sorted(mail_ids)):
-            rows += connection.execute(query.where(mail.id.in_(some)))
+        for chunk in chunks(sorted(mail_ids)):
+            rows += connection.execute(query.where(mail.id.in_(chunk)))
     return [QuarantinedMail(row[0], bytes(row[1]), *row[2:]) for row in rows]
 
 
 @frozen
 class QueueLengths:
-    """How many mails wait, and how many are set aside."""
+    """The number of mails that wait to be derived, and of those in the quarantine."""
 
     waiting: int
-    set_aside: int
+    quarantined: int
 
 
 def queue_lengths(connection: Connection) -> QueueLengths:
-    """How long the queue is, and the quarantine."""
+    """Return the lengths of the queue and of the quarantine."""
     pending = schema.pending.c
     query = select(func.count(), func.count(pending.reason)).select_from(schema.pending)
-    total, aside = connection.execute(query).one()
-    return QueueLengths(total - aside, aside)
+    total, quarantined = connection.execute(query).one()
+    return QueueLengths(total - quarantined, quarantined)

@@ -1,20 +1,21 @@
 """The queue of accepted mail that waits for its records: the rows of `pending` without a reason.
 
-Whoever derives claims
-rows for a while (a lease) in a short transaction, parses with no lock held, and records. What
-was claimed and not heard of again is free once its lease is over.
+A daemon that derives mail claims rows for a while (a lease) in a short transaction, parses
+without holding a lock, and records. When a lease expires, the claim ends, and others may claim
+the mail.
 
-Tries are counted so that mail which kills what reads it is set aside in the end, and mail which
-was only near is not. A first claim counts nothing. A mail whose claimant vanished, or whose
-worker died, is a *suspect*. Suspects that a claimant left are claimed together; if their new
-claimant vanishes too, a half of them is, then a half of that. One that is claimed alone is counted
-before anything is done with it, and so is each whose worker died: those are never claimed
-together. So a mail that ends its daemon ends log2 of the suspects beside it and then `TRIES`
-more, and those beside it are neither blamed nor late.
+Tries are counted, so that mail which kills the process that reads it is quarantined in the end,
+and mail which was only claimed together with it is not. A first claim counts nothing. A mail
+whose claimant vanished, or whose worker died, is a *suspect*. Suspects that a claimant abandoned
+are claimed together; if their new claimant vanishes too, half of them are claimed together, then
+half of that. One that is claimed alone is counted before anything is done with it, and so is each
+mail whose worker died: those are never claimed together. So a mail that kills
+its daemon kills log2(n) daemons while it is one of n suspects, and then `TRIES` more; the other
+suspects are neither blamed nor late.
 
-The claimant's name has `_TOGETHER` behind it where suspects were claimed together.
+The name of the claimant has the suffix `_TOGETHER` where suspects were claimed together.
 
-Locks are taken in one order by all who write: rows of `mail` by digest, then the stripes of
+Every writer takes its locks in one order: rows of `mail` by digest, then the stripes of
 `store.locks`, then rows of `pending`.
 """
 
@@ -31,59 +32,66 @@ from sqlalchemy.dialects import postgresql, sqlite
 from ingest.frozen import frozen
 from ingest.model import Delivery
 from ingest.store import schema
-from ingest.store.inbox.accept import AcceptState, accept_mails, split_flaws, split_route
+from ingest.store.inbox.accept import (
+    AcceptState,
+    accept_mails,
+    split_container_errors,
+    split_route,
+)
 from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.inbox.deliveries import unpack_delivery
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.inbox.quarantine import QuarantinedMail, list_quarantine, move_to_quarantine
-from ingest.store.sql import chunks, insert_new, insert_rows
+from ingest.store.sql import chunks, insert_missing, insert_rows
 
 TRIES = 3
 _TOGETHER = " (suspects)"
 
-# Reasons of our own; the others come from the parser and its workers.
+# Reasons that the queue gives; the others come from the parser and its workers.
 DAEMON_DIED = "parse-failed: daemon died"
 DAMAGED = "parse-failed: damaged in the store"
 
 
-# --- putting in -------------------------------------------------------------------------------
+# --- enqueueing -------------------------------------------------------------------------------
 
 
 @frozen
 class Queued:
-    """A mail that is in the store now. `new`: its bytes were not there before."""
+    """A mail that is in the store now. `is_new`: its bytes were not there before."""
 
     mail_id: int
     sha256: bytes
-    new: bool
+    is_new: bool
 
 
 def enqueue(
     connection: Connection, deliveries: Sequence[Delivery], *, now: datetime
 ) -> list[Queued]:
-    """Accept mails and queue what must be derived; one answer for each distinct digest.
+    """Accept mails and queue those that must be derived. Returns each distinct digest once.
 
-    A mail in the quarantine stays there when it comes again, unless this delivery says more of
-    it than was known. `now` is naive UTC. Writes nothing else, and nothing of the content can
-    make it fail; in PostgreSQL a deadlock (class 40) can, which is to be tried again.
+    A quarantined mail that is delivered again stays there, unless the delivery adds to what was
+    known of it. `now` is naive UTC. Writes nothing else, and the content of the mail cannot make
+    it fail; in PostgreSQL a deadlock (SQLSTATE class 40) can, after which it is to be tried again.
     """
     accepted = accept_mails(connection, deliveries, now=now)
-    rows: dict[AcceptState, list[dict[str, Any]]] = {was: [] for was in AcceptState}
-    for one in accepted:
-        rows[one.was].append({"mail_id": one.mail_id, "tries": 0})
+    rows: dict[AcceptState, list[dict[str, Any]]] = {state: [] for state in AcceptState}
+    for mail in accepted:
+        rows[mail.state].append({"mail_id": mail.mail_id, "tries": 0})
     insert_rows(connection, schema.pending, rows[AcceptState.NEW])
-    insert_new(connection, schema.pending, rows[AcceptState.WAITING], "mail_id")
-    _renew_rows(connection, rows[AcceptState.CHANGED])
+    insert_missing(connection, schema.pending, rows[AcceptState.WAITING], "mail_id")
+    _requeue(connection, rows[AcceptState.CHANGED])
     return [
-        Queued(one.mail_id, one.delivery.sha256, one.was is AcceptState.NEW) for one in accepted
+        Queued(mail.mail_id, mail.delivery.sha256, mail.state is AcceptState.NEW)
+        for mail in accepted
     ]
 
 
-def _renew_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    """Queue mail that has changed. A claim on it stands: its holder will see the change."""
+def _requeue(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    """Queue mail that has changed. A claim on it stays: the claimant will see the change."""
     if rows:
-        make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-        statement = make(schema.pending).on_conflict_do_update(
+        dialect = connection.dialect.name
+        dialect_insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
+        statement = dialect_insert(schema.pending).on_conflict_do_update(
             index_elements=["mail_id"], set_={"tries": 0, "reason": None}
         )
         connection.execute(statement.inline(), sorted(rows, key=lambda row: row["mail_id"]))
@@ -94,8 +102,10 @@ def _renew_rows(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
 
 @frozen
 class Claim:
-    """A mail in hand. `tries`: the how-manieth try this is, the first being 1; `suspect`: an
-    earlier one ended badly.
+    """A claimed mail.
+
+    `tries`: the number of this try, the first being 1. `suspect`: an earlier try ended badly.
+    `accepted`: naive UTC.
     """
 
     mail_id: int
@@ -107,66 +117,96 @@ class Claim:
 
 @frozen
 class ClaimResult:
-    """What a claim came to. `move_to_quarantine`: mails that are not to be tried (again)."""
+    """The mails that were claimed, and those that were quarantined instead of another try."""
 
     claims: tuple[Claim, ...] = ()
-    set_aside: tuple[QuarantinedMail, ...] = ()
+    quarantined: tuple[QuarantinedMail, ...] = ()
+
+
+@frozen
+class _Suspects:
+    """Suspects that were picked: the number of this try for each mail, and the exhausted ones.
+
+    `exhausted`: reason and number of tries of mails that are to be quarantined.
+    """
+
+    tries: dict[int, int]
+    exhausted: dict[int, tuple[str, int]]
 
 
 def claim(
     connection: Connection,
-    who: str,
+    claimant: str,
     *,
     now: datetime,
     lease: timedelta,
     limit: int,
-    most_bytes: int = 1 << 30,
-    suspect: bool = True,
+    max_bytes: int = 1 << 30,
+    suspects: bool = True,
     exclude: Collection[int] = (),
 ) -> ClaimResult:
-    """Take the oldest mails that wait, in the caller's transaction, which should be short.
+    """Claim the oldest mails that wait, in the caller's transaction, which should be short.
 
-    At most `limit`, and of more than one at most `most_bytes`; with `suspect`, suspects too: at
-    most as many that were left together, or one. `exclude`: ids that are in hand already. In
-    PostgreSQL rows that others are claiming are passed over; in SQLite there is one writer.
+    At most `limit` mails are claimed that are not suspects, with at most `max_bytes` together
+    unless it is one mail. With `suspects`, suspects are claimed too: as many as were abandoned
+    together, within the same limits, or one. `exclude`: ids that the caller has claimed already.
+    In PostgreSQL, rows that others are claiming are skipped; SQLite has one writer.
     """
     pending = schema.pending.c
-    free = [pending.reason.is_(None)]
+    waiting = [pending.reason.is_(None)]
     if exclude:
-        free.append(pending.mail_id.not_in(sorted(exclude)))
-    doubtful: dict[int, int] = {}
-    exhausted: dict[int, tuple[str, int]] = {}
-    if suspect:
-        over = and_(*free, pending.claimed_until <= now)
-        left = _pick_left(connection, and_(over, pending.tries == 0), max(limit, 1))
-        left = _within(connection, left, most_bytes)
-        if len(left) > 1:
-            doubtful = dict.fromkeys(left, 1)
-            _mark(connection, left, who + _TOGETHER, now + lease)
-        else:
-            failed = and_(*free, pending.claimed_by.is_(None), pending.tries > 0)
-            alone = dict.fromkeys(left, 0) or _pick(connection, or_(over, failed), 1)
-            exhausted = {
-                one: (DAEMON_DIED, tried) for one, tried in alone.items() if tried >= TRIES
-            }
-            doubtful = {one: tried + 1 for one, tried in alone.items() if one not in exhausted}
-            _mark(connection, doubtful, who, now + lease, count=True)
-    fresh = and_(*free, pending.tries == 0, pending.claimed_by.is_(None))
-    first = _within(connection, list(_pick(connection, fresh, limit)), most_bytes)
-    tries = dict.fromkeys(first, 1)
-    _mark(connection, tries, who, now + lease)
-    claims, damaged = read_claims(connection, tries | doubtful, suspects=doubtful)
-    aside = exhausted | {one: (DAMAGED, (tries | doubtful)[one]) for one in damaged}
-    move_to_quarantine(connection, aside)
-    return ClaimResult(tuple(claims), tuple(list_quarantine(connection, aside)) if aside else ())
+        waiting.append(pending.mail_id.not_in(sorted(exclude)))
+    until = now + lease
+    suspected = _Suspects({}, {})
+    if suspects:
+        suspected = _claim_suspects(
+            connection, claimant, waiting, now=now, until=until, limit=limit, max_bytes=max_bytes
+        )
+    is_fresh = and_(*waiting, pending.tries == 0, pending.claimed_by.is_(None))
+    fresh = _limit_bytes(connection, list(_pick(connection, is_fresh, limit)), max_bytes)
+    _mark_claimed(connection, fresh, claimant, until)
+    tries = dict.fromkeys(fresh, 1) | suspected.tries
+    claims, damaged = read_claims(connection, tries, suspects=suspected.tries)
+    reasons = suspected.exhausted | {mail_id: (DAMAGED, tries[mail_id]) for mail_id in damaged}
+    move_to_quarantine(connection, reasons)
+    quarantined = tuple(list_quarantine(connection, reasons)) if reasons else ()
+    return ClaimResult(tuple(claims), quarantined)
 
 
-def _pick(connection: Connection, wanted: ColumnElement[bool], limit: int) -> dict[int, int]:
-    """Ids and tries of rows, locked; those with fewer tries and the older ones first."""
+def _claim_suspects(
+    connection: Connection,
+    claimant: str,
+    waiting: Sequence[ColumnElement[bool]],
+    *,
+    now: datetime,
+    until: datetime,
+    limit: int,
+    max_bytes: int,
+) -> _Suspects:
+    """Claim abandoned suspects together, else one suspect alone."""
+    pending = schema.pending.c
+    is_expired = and_(*waiting, pending.claimed_until <= now)
+    abandoned = _pick_abandoned(connection, and_(is_expired, pending.tries == 0), max(limit, 1))
+    abandoned = _limit_bytes(connection, abandoned, max_bytes)
+    if len(abandoned) > 1:
+        _mark_claimed(connection, abandoned, claimant + _TOGETHER, until)
+        return _Suspects(dict.fromkeys(abandoned, 1), {})
+    has_failed = and_(*waiting, pending.claimed_by.is_(None), pending.tries > 0)
+    counts = dict.fromkeys(abandoned, 0) or _pick(connection, or_(is_expired, has_failed), 1)
+    exhausted = {
+        mail_id: (DAEMON_DIED, count) for mail_id, count in counts.items() if count >= TRIES
+    }
+    tries = {mail_id: count + 1 for mail_id, count in counts.items() if mail_id not in exhausted}
+    _mark_claimed(connection, tries, claimant, until, count=True)
+    return _Suspects(tries, exhausted)
+
+
+def _pick(connection: Connection, condition: ColumnElement[bool], limit: int) -> dict[int, int]:
+    """Pick and lock rows, those with fewer tries first, then the older. Returns tries by id."""
     pending = schema.pending.c
     query = (
         select(pending.mail_id, pending.tries)
-        .where(wanted)
+        .where(condition)
         .order_by(pending.tries, pending.mail_id)
         .limit(limit)
         .with_for_update(skip_locked=True)
@@ -174,67 +214,77 @@ def _pick(connection: Connection, wanted: ColumnElement[bool], limit: int) -> di
     return {row.mail_id: row.tries for row in connection.execute(query)}
 
 
-def _pick_left(connection: Connection, left: ColumnElement[bool], limit: int) -> list[int]:
-    """Ids of suspects that one claimant left, locked: all of a first claim, or half of those that
-    were suspects already. First claims, and then the most of others, come before: they are the
-    ones among which fewest are to blame.
+def _pick_abandoned(
+    connection: Connection, condition: ColumnElement[bool], limit: int
+) -> list[int]:
+    """Pick and lock suspects that one claimant abandoned.
+
+    These are all mails of a first claim, or half of those that were suspects already. First
+    claims are picked before others, and large claims before small ones: in these, the share of
+    mails that are to blame is the smallest.
     """
     pending = schema.pending.c
-    sizes = select(pending.claimed_by, func.count()).where(left).group_by(pending.claimed_by)
-    found = [(who, size) for who, size in connection.execute(sizes)]
-    if not found:
+    query = select(pending.claimed_by, func.count()).where(condition).group_by(pending.claimed_by)
+    sizes = [(claimant, size) for claimant, size in connection.execute(query)]
+    if not sizes:
         return []
-    who, size = max(found, key=lambda one: (not one[0].endswith(_TOGETHER), one[1], one[0]))
-    if who.endswith(_TOGETHER):
+    claimant, size = max(
+        sizes, key=lambda item: (not item[0].endswith(_TOGETHER), item[1], item[0])
+    )
+    if claimant.endswith(_TOGETHER):
         size = (size + 1) // 2
-    return list(_pick(connection, and_(left, pending.claimed_by == who), min(size, limit)))
+    is_theirs = and_(condition, pending.claimed_by == claimant)
+    return list(_pick(connection, is_theirs, min(size, limit)))
 
 
-def _within(connection: Connection, mail_ids: Sequence[int], most_bytes: int) -> list[int]:
-    """As many of the first as have that size together, but at least one."""
+def _limit_bytes(connection: Connection, mail_ids: Sequence[int], max_bytes: int) -> list[int]:
+    """Return as many of the first mails as have that size together, but at least one."""
     mail = schema.mail.c
     sizes: dict[int, int] = {}
-    for some in chunks(mail_ids):
-        for row in connection.execute(select(mail.id, mail.size).where(mail.id.in_(some))):
+    for chunk in chunks(mail_ids):
+        for row in connection.execute(select(mail.id, mail.size).where(mail.id.in_(chunk))):
             sizes[row.id] = row.size
-    taken: list[int] = []
+    within: list[int] = []
     total = 0
     for mail_id in mail_ids:
         total += sizes[mail_id]
-        if taken and total > most_bytes:
+        if within and total > max_bytes:
             break
-        taken.append(mail_id)
-    return taken
+        within.append(mail_id)
+    return within
 
 
-def _mark(
+def _mark_claimed(
     connection: Connection,
     mail_ids: Collection[int],
-    who: str,
+    claimant: str,
     until: datetime,
     *,
     count: bool = False,
 ) -> None:
+    """Write a claim into the rows. `count`: count the try."""
     pending = schema.pending.c
-    values: dict[str, Any] = {"claimed_by": who, "claimed_until": until}
+    values: dict[str, Any] = {"claimed_by": claimant, "claimed_until": until}
     if count:
         values["tries"] = pending.tries + 1
-    for some in chunks(mail_ids):
-        connection.execute(update(schema.pending).where(pending.mail_id.in_(some)).values(**values))
+    for chunk in chunks(mail_ids):
+        statement = update(schema.pending).where(pending.mail_id.in_(chunk))
+        connection.execute(statement.values(**values))
 
 
 def read_claims(
     connection: Connection, tries: Mapping[int, int], *, suspects: Collection[int] = ()
 ) -> tuple[list[Claim], list[int]]:
-    """The mails with these ids, oldest first (`tries`: the how-manieth it is for each), and the
-    ids of those whose row cannot be read any more.
+    """Read claimed mails, the oldest first, and the ids of those whose rows are damaged.
+
+    `tries`: the number of this try for each mail, by id.
     """
     mail = schema.mail.c
     claims: list[Claim] = []
     damaged: list[int] = []
-    for some in chunks(sorted(tries)):
-        keys = read_keys(connection, some)
-        query = select(schema.mail).where(mail.id.in_(some)).order_by(mail.id)
+    for chunk in chunks(sorted(tries)):
+        keys = read_keys(connection, chunk)
+        query = select(schema.mail).where(mail.id.in_(chunk)).order_by(mail.id)
         for row in connection.execute(query):
             try:
                 delivery = unpack_delivery(row, keys.get(row.id))
@@ -246,24 +296,24 @@ def read_claims(
 
 
 def renew_leases(
-    connection: Connection, who: str, mail_ids: Collection[int], *, until: datetime
+    connection: Connection, claimant: str, mail_ids: Collection[int], *, until: datetime
 ) -> None:
-    """Keep what is in hand for longer, as far as nobody has taken it over."""
+    """Extend the leases of those mails that the claimant still has."""
     pending = schema.pending.c
-    for some in chunks(_own(connection, who, mail_ids)):
-        statement = update(schema.pending).where(pending.mail_id.in_(some))
+    for chunk in chunks(_lock_own(connection, claimant, mail_ids)):
+        statement = update(schema.pending).where(pending.mail_id.in_(chunk))
         connection.execute(statement.values(claimed_until=until))
 
 
 def release_claims(
-    connection: Connection, who: str, claims: Sequence[Claim], *, counted: bool
+    connection: Connection, claimant: str, claims: Sequence[Claim], *, failed: bool
 ) -> None:
-    """Let others have what was claimed. `counted`: it ended badly, which makes it a suspect."""
-    own = _own(connection, who, [one.mail_id for one in claims])
+    """Release claimed mails for others. `failed`: the try is counted, which makes it a suspect."""
+    own = _lock_own(connection, claimant, [item.mail_id for item in claims])
     rows = [
-        {"b_id": one.mail_id, "tries": one.tries if counted else one.tries - 1}
-        for one in claims
-        if one.mail_id in own
+        {"b_id": item.mail_id, "tries": item.tries if failed else item.tries - 1}
+        for item in claims
+        if item.mail_id in own
     ]
     if rows:
         connection.execute(
@@ -274,16 +324,21 @@ def release_claims(
         )
 
 
-def _own(connection: Connection, who: str, mail_ids: Collection[int]) -> set[int]:
-    """Which of these are claimed by us still. Rows that somebody is writing are passed over: to
-    wait for one while holding others would be a circle waiting to close.
+def _lock_own(connection: Connection, claimant: str, mail_ids: Collection[int]) -> set[int]:
+    """Lock those of these mails that the claimant still has, and return their ids.
+
+    Rows that another transaction is writing are skipped: to wait for one while holding others
+    could deadlock.
     """
     pending = schema.pending.c
     own: set[int] = set()
-    for some in chunks(sorted(mail_ids)):
+    for chunk in chunks(sorted(mail_ids)):
         query = (
             select(pending.mail_id)
-            .where(pending.mail_id.in_(some), pending.claimed_by.in_((who, who + _TOGETHER)))
+            .where(
+                pending.mail_id.in_(chunk),
+                pending.claimed_by.in_((claimant, claimant + _TOGETHER)),
+            )
             .with_for_update(skip_locked=True)
         )
         own.update(connection.execute(query).scalars())
@@ -291,7 +346,7 @@ def _own(connection: Connection, who: str, mail_ids: Collection[int]) -> set[int
 
 
 def end_all_claims(connection: Connection, *, now: datetime) -> None:
-    """Where one daemon owns the store and begins anew, no other has anything in hand."""
+    """End all leases at the start of a daemon that is the only one of its store."""
     pending = schema.pending.c
     connection.execute(
         update(schema.pending).where(pending.claimed_by.is_not(None)).values(claimed_until=now)
@@ -303,42 +358,47 @@ def end_all_claims(connection: Connection, *, now: datetime) -> None:
 
 @frozen
 class LockedClaims:
-    """Claims whose mail cannot change until the transaction ends. `same`: it is what was read;
-    `changed`: a delivery has added to it since, as it is now. The others have been recorded by
-    somebody else.
+    """Claims whose mail cannot change until the transaction ends.
+
+    `unchanged`: ids of mails that are as they were read. `changed`: claims to which a delivery
+    has added something since, as they are now. Mails in neither have been recorded by another
+    daemon.
     """
 
-    same: frozenset[int]
+    unchanged: frozenset[int]
     changed: tuple[Claim, ...]
 
 
 def lock_claims(connection: Connection, claims: Sequence[Claim]) -> LockedClaims:
-    """Lock the mails of these claims and see whether they are still what was derived."""
+    """Lock the mails of these claims, and tell whether they are still what was derived."""
     mail, pending = schema.mail.c, schema.pending.c
-    by_id = {one.mail_id: one for one in claims}
-    now: dict[int, Claim] = {}
+    by_id = {item.mail_id: item for item in claims}
+    current: dict[int, Claim] = {}
     query = select(mail.id, mail.route, mail.container_errors, mail.withdrawn)
     query = query.order_by(mail.sha256).with_for_update(of=schema.mail, key_share=True)
-    for some in chunks(sorted(by_id, key=lambda one: by_id[one].delivery.sha256)):
-        for row in connection.execute(query.where(mail.id.in_(some))):
-            claim = by_id[row.id]
+    for chunk in chunks(sorted(by_id, key=lambda mail_id: by_id[mail_id].delivery.sha256)):
+        for row in connection.execute(query.where(mail.id.in_(chunk))):
+            claimed = by_id[row.id]
             delivery = replace(
-                claim.delivery,
+                claimed.delivery,
                 route=split_route(row.route),
-                container_errors=split_flaws(row.container_errors),
+                container_errors=split_container_errors(row.container_errors),
                 withdrawn=row.withdrawn,
             )
-            now[row.id] = replace(claim, delivery=delivery)
+            current[row.id] = replace(claimed, delivery=delivery)
     waiting: set[int] = set()
-    for some in chunks(by_id):
-        rows = connection.execute(select(pending.mail_id).where(pending.mail_id.in_(some)))
+    for chunk in chunks(by_id):
+        rows = connection.execute(select(pending.mail_id).where(pending.mail_id.in_(chunk)))
         waiting.update(rows.scalars())
-    same = {one for one in waiting if now[one].delivery == by_id[one].delivery}
-    return LockedClaims(frozenset(same), tuple(now[one] for one in sorted(waiting - same)))
+    unchanged = {
+        mail_id for mail_id in waiting if current[mail_id].delivery == by_id[mail_id].delivery
+    }
+    changed = tuple(current[mail_id] for mail_id in sorted(waiting - unchanged))
+    return LockedClaims(frozenset(unchanged), changed)
 
 
 def oldest_waiting(connection: Connection) -> datetime | None:
-    """When the oldest mail that waits for its records was accepted; None where none waits."""
+    """Return when the oldest mail that waits for its records was accepted, None if none waits."""
     mail, pending = schema.mail.c, schema.pending.c
     query = (
         select(func.min(mail.accepted))

@@ -1,1 +1,1 @@
-"""Schema migrations (Alembic), run by `store.engine` inside a transaction of its own."""
+"""Migrate the schema with Alembic. `store.engine` runs the migrations in one transaction."""

@@ -1,6 +1,6 @@
-"""Alembic's way in: runs on the connection that `store.engine` hands over, and commits nothing.
+"""Run migrations for Alembic on the connection that `store.engine` passes, without committing.
 
-Opening and committing is the caller's, so that a migration and the check that it is needed
+The caller begins and commits the transaction, so that a migration and the check that it is needed
 happen under one lock.
 """
 

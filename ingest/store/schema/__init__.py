@@ -1,20 +1,22 @@
-"""The tables, as SQLAlchemy Core sees them; `migrations/` makes them.
+"""Define the tables for SQLAlchemy Core. `migrations/` creates them.
 
-Three layers, from bytes to meaning:
+There are three layers, from bytes to meaning:
 
-- `mail` is the spool: each distinct sequence of bytes that was accepted, once, compressed.
-  Rows come before anything is parsed and parsing does not alter them; `pending` says which
-  of them wait for it.
-- `message` is an identity: what the mails with one Message-ID and one content are, each of
-  them a `copy`. A mail with other content under the same id is a message of its own, told
-  apart by `variant`. `posting` says through which lists its mails came.
-- `patch`, `cover` and `comment` are what a message is; a message is at most one of them,
-  which the composite foreign key on (message, outcome) holds.
+- `mail` is the spool: each distinct sequence of bytes that was accepted, once, compressed. Rows
+  are inserted before anything is parsed, and parsing does not change them; `pending` lists those
+  that wait for it.
+- `message` is an identity: the mails with one Message-ID and one content are one message, and
+  each of them is a `copy`. A mail with other content under the same id is a message of its own,
+  distinguished by `variant`. `posting` records the lists through which its mails were received.
+- `patch`, `cover` and `comment` are records: what a message is. A message is at most one of
+  them, which the composite foreign key on (message, outcome) enforces. `series` and `member`
+  group patches and covers.
 
-Beside them stands what people say (`override`, `check`, `relation`, by `account`), and what has
-happened (`event`).
+Apart from these, `override`, `check` and `relation` hold what people and programs set through the
+API, by `account`, and `event` holds what has happened.
 
-Times are naive UTC. Text never holds NUL or lone surrogates.
+Times are naive UTC. Text never contains NUL or lone surrogates. Columns named `id` are numbers
+that clients may hold; a column `…_id` refers to one of the table in its name.
 """
 
 from ingest.store.schema.activity import account, check, override, redirect, relation

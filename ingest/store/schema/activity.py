@@ -1,4 +1,4 @@
-"""Define the tables of what people and programs set through the API, and of moved numbers."""
+"""Define the tables of what people and programs set through the API, and of redirects."""
 
 from __future__ import annotations
 
@@ -19,19 +19,21 @@ from sqlalchemy import (
 
 from ingest.store.schema.base import Id, metadata
 
-# Who may write, by token. Without a digest the token was removed; what was said stands.
+# Who may write through the API, by token. After a token is removed, what was set with it remains.
 account = Table(
     "account",
     metadata,
     Column("id", Id, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
     Column("email", Text, nullable=False),
-    Column("digest", LargeBinary(32)),  # SHA-256 of the token
-    Column("lists", Text, nullable=False),  # list ids that it may write to; '' for all
-    Column("made", DateTime, nullable=False),
+    Column("digest", LargeBinary(32)),  # SHA-256 of the token, null after it was removed
+    Column(
+        "lists", Text, nullable=False
+    ),  # list ids that it may write to, comma-joined; '' for all
+    Column("made", DateTime, nullable=False),  # when the account was created
 )
 
-# What was set on a patch; null where nothing was.
+# What was set on a patch through the API; null columns were not set.
 override = Table(
     "override",
     metadata,
@@ -39,10 +41,10 @@ override = Table(
     Column("state", Text),
     Column("archived", Boolean),
     Column("commit_ref", Text),
-    Column("delegate_id", Id, ForeignKey("account.id")),
+    Column("delegate_id", Id, ForeignKey("account.id")),  # the maintainer it is assigned to
 )
 
-# Patches that people call the same change: those with one number.
+# Patches that people have marked as the same change: they share a number.
 relation = Table(
     "relation",
     metadata,
@@ -51,30 +53,30 @@ relation = Table(
     Index("ix_relation_number", "number"),
 )
 
+# The result of a test of a patch, as a CI system reported it.
 check = Table(
     "check",
     metadata,
     Column("id", Id, primary_key=True),
     Column("message_id", Id, ForeignKey("message.id"), nullable=False),
-    Column("account_id", Id, ForeignKey("account.id"), nullable=False),
-    Column("date", DateTime, nullable=False),
+    Column("account_id", Id, ForeignKey("account.id"), nullable=False),  # who reported it
+    Column("date", DateTime, nullable=False),  # when it was reported
     Column("state", String(8), nullable=False),
-    Column("context", Text, nullable=False),
+    Column("context", Text, nullable=False),  # the name of the test
     Column("target_url", Text, nullable=False),
     Column("description", Text, nullable=False),
     CheckConstraint("state IN ('pending', 'success', 'warning', 'fail')", name="state"),
     Index("ix_check_message_id", "message_id"),
 )
 
-# Numbers that clients may hold and that no row has any more: what has taken their row's place,
-# and the key that takes the number back when it is there again. See store.write.redirects.
+# Numbers that clients may hold and that no row has any more. See store.write.redirects.
 redirect = Table(
     "redirect",
     metadata,
     Column("kind", String(8), nullable=False),  # 'series' or 'message'
-    Column("id", BigInteger, nullable=False),
-    Column("key", Text, nullable=False),
-    Column("to_id", BigInteger),
+    Column("id", BigInteger, nullable=False),  # the number
+    Column("key", Text, nullable=False),  # the row's key; a new row with it takes the number back
+    Column("to_id", BigInteger),  # the row that took its place, null where there is none
     PrimaryKeyConstraint("kind", "id"),
     Index("ix_redirect_key", "kind", "key"),
     Index("ix_redirect_to_id", "kind", "to_id"),

@@ -1,20 +1,14 @@
-"""Define what the tables share: the metadata, the type of row numbers, and partial indexes."""
+"""Define what the tables share: metadata, the type of row numbers, partial indexes."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import (
-    BigInteger,
-    ColumnElement,
-    Index,
-    Integer,
-    MetaData,
-)
+from sqlalchemy import BigInteger, ColumnElement, Index, Integer, MetaData
 
 
 def partial_index(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]) -> None:
-    """An index of the rows alone for which `where` holds."""
+    """Add an index of only those rows for which `where` is true."""
     Index(name, *columns, postgresql_where=where, sqlite_where=where)
 
 
@@ -28,10 +22,10 @@ metadata = MetaData(
     }
 )
 
-# SQLite numbers rows by itself only in a column declared INTEGER PRIMARY KEY.
+# SQLite assigns row numbers only in a column that is declared INTEGER PRIMARY KEY.
 Id = BigInteger().with_variant(Integer, "sqlite")
 
 
 def storable(text: str) -> str:
-    """`text` without NUL and lone surrogates, whatever others have put into it."""
+    """Return text in which NUL and lone surrogates are replaced, which databases do not store."""
     return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode()

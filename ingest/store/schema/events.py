@@ -16,30 +16,30 @@ from sqlalchemy import (
 
 from ingest.store.schema.base import Id, metadata, partial_index
 
-# Whether somebody follows what happens: from the row's coming on, events are written.
+# One row if anybody reads events. Events are written only while it exists.
 following = Table(
     "following",
     metadata,
-    Column("since", DateTime, primary_key=True),
+    Column("since", DateTime, primary_key=True),  # when the events begin
 )
 
-# What has happened, for those who follow. `number` and `date` come when it is published, see
-# store.activity.events; ids are those of rows that may be gone by then.
+# What has happened. The ids have no foreign keys: their rows may have been deleted by the time
+# that the event is read. See store.activity.events.
 event = Table(
     "event",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("number", BigInteger, unique=True),
-    Column("date", DateTime),
+    Column("number", BigInteger, unique=True),  # its position; null until it is published
+    Column("date", DateTime),  # when it was published
     Column("category", String(24), nullable=False),
-    Column("subject", BigInteger),  # the row that this happens to once; null where it may again
+    Column("subject", BigInteger),  # the row to which this happens only once; null if repeatable
     Column("message_id", BigInteger),  # the patch or cover
     Column("comment_id", BigInteger),
     Column("series_id", BigInteger),
     Column("check_id", BigInteger),
-    Column("account_id", BigInteger),  # who did it
-    Column("previous", Text),
-    Column("current", Text),
+    Column("account_id", BigInteger),  # who caused it, null where mail did
+    Column("previous", Text),  # the value before the change
+    Column("current", Text),  # the value after it
     UniqueConstraint("category", "subject"),
     Index("ix_event_date", "date"),
     Index("ix_event_category", "category", "number"),
@@ -54,12 +54,12 @@ partial_index(
     where=event.c.account_id.is_not(None),
 )
 
-# How far the receivers of webhooks have been told.
+# How far events have been delivered to each receiver of webhooks.
 webhook = Table(
     "webhook",
     metadata,
     Column("url", Text, primary_key=True),
-    Column("number", BigInteger, nullable=False),
-    Column("failures", Integer, nullable=False),
-    Column("due", DateTime, nullable=False),
+    Column("number", BigInteger, nullable=False),  # of the last event delivered
+    Column("failures", Integer, nullable=False),  # in a row, since the last success
+    Column("due", DateTime, nullable=False),  # when the next delivery is tried
 )

@@ -19,48 +19,53 @@ from sqlalchemy import (
 
 from ingest.store.schema.base import Id, metadata, partial_index
 
+# A mailing list.
 list_ = Table(
     "list",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("list_id", Text, nullable=False, unique=True),
-    Column("link_name", Text, nullable=False),
-    Column("email", Text, nullable=False),
+    Column("list_id", Text, nullable=False, unique=True),  # as List-Id has it
+    Column("link_name", Text, nullable=False),  # the short name in URLs
+    Column("email", Text, nullable=False),  # its posting address, '' if unknown
 )
 
+# A submitter: one row for each address.
 person = Table(
     "person",
     metadata,
     Column("id", Id, primary_key=True),
     Column("email", Text, nullable=False, unique=True),  # domain in lower case
     Column("name", Text, nullable=False),
-    Column("name_rank", Text, nullable=False),  # the newest message's name wins, whenever it came
+    Column("name_rank", Text, nullable=False),  # see store.write.people.name_rank
 )
 
+# A message, whatever it is. Its other columns are those of its best copy.
 message = Table(
     "message",
     metadata,
     Column("id", Id, primary_key=True),
     Column("msgid", Text, nullable=False),
-    Column("variant", String(12), nullable=False),  # '' or, for a conflicting copy, its digest
-    Column("fingerprint", String(40), nullable=False),
+    Column(
+        "variant", String(12), nullable=False
+    ),  # '', or digits of the fingerprint for a conflicting copy
+    Column("fingerprint", String(40), nullable=False),  # equal for all its copies
     Column("mail_id", Id, ForeignKey("mail.id"), nullable=False),  # the best copy
-    Column("thread_id", BigInteger, nullable=False),
-    Column("bucket", BigInteger),  # unthreaded members of one posting; see series.facts
+    Column("thread_id", BigInteger, nullable=False),  # as in thread_node
+    Column("bucket", BigInteger),  # shared by unthreaded pieces of one posting; see series.facts
     Column("date", DateTime),
     Column("subject", Text, nullable=False),
     Column("person_id", Id, ForeignKey("person.id"), nullable=False),
-    Column("sender_name", Text, nullable=False),
-    Column("author_name", Text),  # only where the author is not the submitter
+    Column("sender_name", Text, nullable=False),  # the name of the person on this message
+    Column("author_name", Text),  # null unless the author is not the submitter
     Column("author_email", Text),
-    Column("in_reply_to", Text),
-    Column("kind", String(8), nullable=False),  # what the mail alone says
+    Column("in_reply_to", Text),  # the Message-ID that it replies to
+    Column("kind", String(8), nullable=False),  # what it is by its mail alone
     Column("outcome", String(8), nullable=False),  # what it is in its thread
-    Column("reason", Text, nullable=False),
-    Column("defects", Text, nullable=False),
-    Column("facts", Text, nullable=False),  # JSON of what arranging needs to know
-    Column("rewriting", String(16)),  # what stood in From instead of the person
-    Column("person_source", String(20)),  # where the person was found
+    Column("reason", Text, nullable=False),  # why it has this outcome
+    Column("defects", Text, nullable=False),  # of the mail, comma-joined
+    Column("facts", Text, nullable=False),  # JSON of what arranging needs; see series.facts
+    Column("rewriting", String(16)),  # how From was rewritten, null if it was not
+    Column("person_source", String(20)),  # where the person was found if From was rewritten
     UniqueConstraint("msgid", "variant"),
     UniqueConstraint("id", "outcome"),
     CheckConstraint("outcome IN ('patch', 'cover', 'comment', 'other', 'ignored')", name="outcome"),
@@ -70,7 +75,7 @@ message = Table(
     Index("ix_message_mail_id", "mail_id"),
 )
 
-# Of the few that are in a bucket.
+# Few messages are in a bucket.
 partial_index(
     "ix_message_bucket",
     message.c.bucket,
@@ -78,14 +83,16 @@ partial_index(
     where=message.c.bucket.is_not(None),
 )
 
+# The text of a message.
 body = Table(
     "body",
     metadata,
     Column("message_id", Id, ForeignKey("message.id"), primary_key=True),
-    Column("content", Text, nullable=False),
-    Column("diff", Text),
+    Column("content", Text, nullable=False),  # without the diff
+    Column("diff", Text),  # null unless it is a patch
 )
 
+# A list through which a mail was received.
 posting = Table(
     "posting",
     metadata,
@@ -97,8 +104,8 @@ posting = Table(
     Index("ix_posting_message_id", "message_id"),
 )
 
-# Which thread an id belongs to, ids of mail not yet seen included. `node` is the id's
-# 63-bit hash: two ids that share one would share a thread, which arranging bears.
+# The thread of each Message-ID, including ids of mail that has not been seen. `node` is a 63-bit
+# hash of the id: two ids with one hash would share a thread, which does no harm to arranging.
 thread_node = Table(
     "thread_node",
     metadata,
@@ -107,24 +114,25 @@ thread_node = Table(
     Index("ix_thread_node_thread_id", "thread_id"),
 )
 
+# A trailer of a message, such as Signed-off-by.
 trailer = Table(
     "trailer",
     metadata,
     Column("message_id", Id, ForeignKey("message.id"), nullable=False),
-    Column("position", Integer, nullable=False),
+    Column("position", Integer, nullable=False),  # in the message
     Column("key", Text, nullable=False),
     Column("value", Text, nullable=False),
     PrimaryKeyConstraint("message_id", "position"),
 )
 
-# What a message says that it builds on. The target may not have come yet.
+# What a message says that it builds on. The target may not have been received yet.
 dependency = Table(
     "dependency",
     metadata,
     Column("message_id", Id, ForeignKey("message.id"), nullable=False),
-    Column("position", Integer, nullable=False),
-    Column("kind", String(24), nullable=False),
-    Column("target", Text, nullable=False),
+    Column("position", Integer, nullable=False),  # in the message
+    Column("kind", String(24), nullable=False),  # base-commit, patch-id, change-id, message or url
+    Column("target", Text, nullable=False),  # the commit, id, Message-ID or URL
     PrimaryKeyConstraint("message_id", "position"),
     Index("ix_dependency_target", "target"),
 )

@@ -25,6 +25,7 @@ from ingest.store.schema.base import Id, metadata, partial_index
 
 
 def _record(name: str, outcome: str, *columns: SchemaItem) -> Table:
+    """Define the table of a record, whose foreign key enforces that its message is one."""
     return Table(
         name,
         metadata,
@@ -36,23 +37,24 @@ def _record(name: str, outcome: str, *columns: SchemaItem) -> Table:
     )
 
 
+# A message that is a patch.
 patch = _record(
     "patch",
     "patch",
-    Column("name", Text, nullable=False),
-    Column("prefixes", Text, nullable=False),  # JSON list
-    Column("hash", String(40)),
-    Column("patch_id", String(40)),
-    Column("pull_url", Text),
+    Column("name", Text, nullable=False),  # the subject without its prefixes
+    Column("prefixes", Text, nullable=False),  # of the subject: JSON list
+    Column("hash", String(40)),  # Patchwork's hash of the diff
+    Column("patch_id", String(40)),  # as `git patch-id --stable` computes it
+    Column("pull_url", Text),  # the repository of a pull request
     Column("state", Text, nullable=False),  # as the mail says
-    # What people have set, laid over what the mail says; `override` keeps it. See store.activity.overrides.
-    Column("current_state", Text),  # the state, null where nobody has set one
+    # Copied from `override`, so that patches are found by them. See store.activity.overrides.
+    Column("current_state", Text),  # the state that was set, null where none was
     Column("archived", Boolean, nullable=False),
     Column("commit_ref", Text),
     Column("delegate_id", BigInteger),
 )
 
-# The state that a patch has, and is found by.
+# The state of a patch: as it was set, else as the mail says.
 current_state = func.coalesce(patch.c.current_state, patch.c.state)
 
 Index("ix_patch_hash", patch.c.hash)
@@ -61,7 +63,7 @@ Index("ix_patch_patch_id", patch.c.patch_id)
 
 Index("ix_patch_current_state", current_state, patch.c.message_id)
 
-# Of what few patches have: mail that comes pays nothing for them.
+# Few patches have these, so that the indexes cost new mail nothing.
 partial_index(
     "ix_patch_archived",
     patch.c.message_id,
@@ -75,6 +77,7 @@ partial_index(
     where=patch.c.delegate_id.is_not(None),
 )
 
+# A message that is the cover letter of a series.
 cover = _record(
     "cover",
     "cover",
@@ -83,25 +86,27 @@ cover = _record(
     Column("pull_url", Text),
 )
 
+# A message that is a comment on a patch or cover.
 comment = _record(
     "comment",
     "comment",
-    Column("parent_id", Id, ForeignKey("message.id")),
+    Column("parent_id", Id, ForeignKey("message.id")),  # what it applies to, null if unknown
     CheckConstraint("parent_id <> message_id", name="parent"),
 )
 
 Index("ix_comment_parent_id", comment.c.parent_id)
 
+# One posting of one version of a set of patches.
 series = Table(
     "series",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("key", Text, nullable=False, unique=True),
+    Column("key", Text, nullable=False, unique=True),  # of its cover, else of its first patch
     Column("name", Text),
     Column("version", BigInteger, nullable=False),
-    Column("version_minor", Integer, nullable=False),
-    Column("total", BigInteger, nullable=False),
-    Column("received_total", Integer, nullable=False),
+    Column("version_minor", Integer, nullable=False),  # 1 of v2.1
+    Column("total", BigInteger, nullable=False),  # how many patches it should have
+    Column("received_total", Integer, nullable=False),  # how many of them were received
     Column("received_all", Boolean, nullable=False),
     Column("date", DateTime),
     Column("person_id", Id, ForeignKey("person.id"), nullable=False),
@@ -109,7 +114,7 @@ series = Table(
     Column("partial", Boolean, nullable=False),  # it replaces patches of another series
     Column("parent_series", Text),  # the key of the series in whose thread it was sent
     Column("thread_id", BigInteger, nullable=False),  # of its first member
-    Column("fast_path_ok", Boolean, nullable=False),  # see store.leaves
+    Column("fast_path_ok", Boolean, nullable=False),  # see store.write.fast_path
     CheckConstraint("version >= 0", name="version"),
     CheckConstraint("total >= 1", name="total"),
     CheckConstraint("received_total >= 0", name="received_total"),
@@ -119,22 +124,23 @@ series = Table(
     Index("ix_series_thread_id", "thread_id"),
 )
 
+# A patch or cover of a series.
 member = Table(
     "member",
     metadata,
-    # A message belongs to at most one series: it is the key.
+    # The key alone, because a message belongs to at most one series.
     Column("message_id", Id, ForeignKey("message.id"), primary_key=True, autoincrement=False),
     Column("series_id", Id, ForeignKey("series.id"), nullable=False),
-    Column("number", BigInteger),
-    Column("minor", Integer, nullable=False),
-    Column("rule", Text, nullable=False),
-    Column("evidence", Text, nullable=False),
+    Column("number", BigInteger),  # null for the cover
+    Column("minor", Integer, nullable=False),  # 5 of `0.5/5`
+    Column("rule", Text, nullable=False),  # why it is a member: a series.draft.Rule
+    Column("evidence", Text, nullable=False),  # what the rule was applied to
     CheckConstraint("number >= 0", name="number"),
     UniqueConstraint("series_id", "number", "minor"),
 )
 
-# What a series shares with its earlier and later revisions; see series.supersede. Which series
-# supersedes which is worked out from it when it is asked for.
+# What a series may share with its earlier and later revisions, as hashes; see series.supersede.
+# Which series supersedes which is computed from them when it is read.
 trace = Table(
     "trace",
     metadata,
@@ -144,11 +150,11 @@ trace = Table(
     Index("ix_trace_series_id", "series_id"),
 )
 
-# Where operators have put a message, by key: beside the message `target`, or alone ('').
+# Messages, by key, whose series an operator has chosen. See store.write.pins.
 pin = Table(
     "pin",
     metadata,
     Column("key", Text, primary_key=True),
-    Column("target", Text, nullable=False),
-    Column("made", DateTime, nullable=False),
+    Column("target", Text, nullable=False),  # a message of the series; '' for a series of its own
+    Column("made", DateTime, nullable=False),  # when it was pinned
 )

@@ -19,9 +19,9 @@ from ingest.series.supersede import traces
 from ingest.store import schema
 from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.snapshot import rows_where
-from ingest.store.write.arrange import Arranged, Node, arrange_stored
-from ingest.store.write.message_rows import _cover_row, _reason, parent_id
-from ingest.store.write.series_rows import _posting, _series_row
+from ingest.store.write.arrange import ArrangedSets, Node, arrange_stored
+from ingest.store.write.message_rows import cover_row, outcome_reason, parent_id
+from ingest.store.write.series_rows import series_posting, series_row
 
 
 def arrangement_findings(
@@ -37,7 +37,7 @@ def arrangement_findings(
     `threads`, `mended`: as `arrange_stored` has them. `among`: only what is about these
     messages. `sound_series`: takes the row ids of the series that should be.
     """
-    for arranged in arrange_stored(connection, threads=threads, mended=mended):
+    for arranged in arrange_stored(connection, threads=threads, repaired=mended):
         about = {
             key for key, node in arranged.nodes.items() if among is None or node.message_id in among
         }
@@ -45,7 +45,7 @@ def arrangement_findings(
         yield from _SeriesRows(connection, arranged, sound_series).findings(about)
 
 
-def _records(connection: Connection, arranged: Arranged, about: set[str]) -> Iterator[Finding]:
+def _records(connection: Connection, arranged: ArrangedSets, about: set[str]) -> Iterator[Finding]:
     ids = [arranged.nodes[key].message_id for key in about]
     rows = {
         table.name: {
@@ -58,7 +58,7 @@ def _records(connection: Connection, arranged: Arranged, about: set[str]) -> Ite
         if node.outcome is not None:
             if node.outcome != place.outcome:
                 yield Finding(key, FindingKind.ALTERED, "message.outcome")
-            if node.reason != _reason(node, place):
+            if node.reason != outcome_reason(node, place):
                 yield Finding(key, FindingKind.ALTERED, "message.reason")
         for name, found in rows.items():
             row = found.get(node.message_id)
@@ -77,7 +77,7 @@ def _wanted(name: str, node: Node, parent: int | None, row: Any) -> dict[str, An
         # A parent whose row is gone cannot be told by its number.
         lost = parent is not None and parent < 0 and row.parent_id is not None
         return {} if lost else {"parent_id": parent}
-    said = _cover_row(node)
+    said = cover_row(node)
     wanted = {"name": said["name"], "prefixes": said["prefixes"]}
     return wanted | {"hash": node.facts.hash} if name == "patch" else wanted
 
@@ -92,7 +92,7 @@ class _SeriesRows:
     """The stored series and memberships of some sets."""
 
     def __init__(
-        self, connection: Connection, arranged: Arranged, sound_series: set[int] | None
+        self, connection: Connection, arranged: ArrangedSets, sound_series: set[int] | None
     ) -> None:
         self._arranged = arranged
         self._sound = sound_series if sound_series is not None else set()
@@ -151,14 +151,14 @@ class _SeriesRows:
         return None
 
     def _trace(self, one: Series, row_id: int) -> Iterator[Finding]:
-        wanted, there = traces(_posting(one, self._arranged)), self._traces[row_id]
+        wanted, there = traces(series_posting(one, self._arranged)), self._traces[row_id]
         if wanted - there:
             yield Finding(one.key, FindingKind.MISSING, "trace")
         if there - wanted:
             yield Finding(one.key, FindingKind.ALTERED, "trace, which it has not")
 
     def _columns(self, one: Series) -> dict[str, Any]:
-        wanted = _series_row(one, self._arranged)
+        wanted = series_row(one, self._arranged)
         del wanted["key"]
         if not wanted["person_id"]:
             del wanted["person_id"]  # the person's own row is missing, and said to be

@@ -30,7 +30,7 @@ from ingest.store.verify.thread_nodes import ThreadNodes
 from ingest.store.write.arrange import Node
 from ingest.store.write.authentication import result_rows, verdict_rows
 from ingest.store.write.copies import Copy, CopyGroup, group_copies
-from ingest.store.write.message_rows import _cover_row, _message_row, _patch_row
+from ingest.store.write.message_rows import cover_row, message_row, patch_row
 from ingest.trust.signatures.verdict import SignatureKind
 
 # What the message's place decides, or people; `id` finds the row.
@@ -262,7 +262,7 @@ class RowAudit:
             self._say(key, FindingKind.MISSING, "message")
             same = False
         else:
-            wanted = _message_row(node, {key: _place(one, row)})
+            wanted = message_row(node, {key: _place(one, row)})
             columns = {name: wanted[name] for name in wanted.keys() - _BY_PLACE}
             same = self._alike(key, "message", row, columns)
             same &= self._outcome(key, one, row)
@@ -273,9 +273,9 @@ class RowAudit:
             self.mended[row_id] = replace(node, derived=None)
         self._parts(batch, key, row_id, one)
         if row_id in batch.patches:
-            self._alike(key, "patch", batch.patches[row_id], _own(_patch_row(node, one)))
+            self._alike(key, "patch", batch.patches[row_id], _own(patch_row(node)))
         if row_id in batch.covers:
-            self._alike(key, "cover", batch.covers[row_id], _own(_cover_row(node)))
+            self._alike(key, "cover", batch.covers[row_id], _own(cover_row(node)))
 
     def _outcome(self, key: str, one: Derived, row: Any) -> bool:
         """What the mail alone says of its outcome: whether it takes part."""

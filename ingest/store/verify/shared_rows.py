@@ -16,7 +16,7 @@ from ingest.model import Derived
 from ingest.store import schema
 from ingest.store.verify import snapshot
 from ingest.store.verify.findings import Finding, FindingKind
-from ingest.store.write.people import _name_rank, link_name
+from ingest.store.write.people import link_name, name_rank
 
 
 @dataclass(slots=True)
@@ -82,7 +82,7 @@ class SharedRows:
             verdict = FindingKind.MISSING if stored_email is None else FindingKind.ALTERED
             self.say("person", email, verdict, name)
             return
-        rank = _name_rank(one)
+        rank = name_rank(one)
         known = self._ranks.get(email)
         if known is None or rank > known[2]:
             self._ranks[email] = row.id, row.name_rank, rank

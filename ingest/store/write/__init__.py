@@ -1,1 +1,1 @@
-"""The write path: what was derived becomes rows."""
+"""Write derived mail into the store: messages, series and what belongs to them."""

@@ -1,7 +1,7 @@
-"""Which message a mail is a copy of, where several mails share a Message-ID.
+"""Group the mails that share one Message-ID into messages.
 
-Input: the copies known and the copies that come. Output: the messages that they are. Pure:
-the answer depends on the set of copies alone.
+Input: the copies that are stored and the copies that are new. Output: the messages that they are
+copies of. Pure: the result depends on the set of copies alone.
 """
 
 from __future__ import annotations
@@ -12,13 +12,16 @@ from datetime import datetime
 
 from ingest.frozen import frozen
 
-# Digits of the fingerprint that tell a conflicting copy's message apart.
+# Digits of the fingerprint that distinguish the message of a conflicting copy.
 VARIANT_LENGTH = 12
 
 
 @frozen
 class Copy:
-    """A mail as settling sees it. `message_id`: its message's row, None for a new mail."""
+    """A mail with what grouping needs of it.
+
+    `message_id` is the row of its message, None for a new mail.
+    """
 
     mail_id: int
     fingerprint: str
@@ -29,9 +32,10 @@ class Copy:
 
 @frozen
 class CopyGroup:
-    """One message: its copies, the best first. `message_id` None: there is no row yet.
+    """One message: its copies, the best one first.
 
-    `variant`: '' for the message that the id belongs to, else what tells it apart.
+    `variant` is '' for the message that owns the id, else what distinguishes this one from it.
+    `message_id` is None where the message has no row yet.
     """
 
     variant: str
@@ -41,37 +45,37 @@ class CopyGroup:
 
 
 def group_copies(copies: Iterable[Copy]) -> list[CopyGroup]:
-    """The messages among the mails that share one Message-ID.
+    """Group mails that share one Message-ID into messages, the owner of the id first.
 
-    Mails with one fingerprint are copies of one message. Where there are several fingerprints
-    the id belongs to the message that the list's servers heard first by their own Received
-    headers (which a forger who comes later cannot antedate); the others are variants of it.
-    Of those heard at the same time the one with the better copy has the id: an archive's last
-    mail that was cut off does not keep it from the whole mail.
+    Mails with one fingerprint are copies of one message. Where there are several fingerprints,
+    the id belongs to the message that the list's servers received first by their own Received
+    headers (a forger who sends later cannot antedate these); the others are variants of it. If
+    two were received at the same time, the one with the better copy owns the id: the last mail
+    of an archive that was cut off does not keep the id from the whole mail.
     """
-    groups: dict[str, list[Copy]] = defaultdict(list)
+    by_fingerprint: dict[str, list[Copy]] = defaultdict(list)
     for copy in copies:
-        groups[copy.fingerprint].append(copy)
+        by_fingerprint[copy.fingerprint].append(copy)
 
-    def first_heard(fingerprint: str) -> tuple[datetime, str, str]:
-        group = groups[fingerprint]
-        received_at = [copy.received_at for copy in group if copy.received_at is not None]
-        return min(received_at, default=datetime.max), min(copy.rank for copy in group), fingerprint
+    def first_received(fingerprint: str) -> tuple[datetime, str, str]:
+        group = by_fingerprint[fingerprint]
+        times = [copy.received_at for copy in group if copy.received_at is not None]
+        return min(times, default=datetime.max), min(copy.rank for copy in group), fingerprint
 
-    settled = []
-    claimed: set[int] = set()  # reparsing may part copies that were one message
-    for place, fingerprint in enumerate(sorted(groups, key=first_heard)):
-        group = sorted(groups[fingerprint], key=lambda copy: (copy.rank, copy.mail_id))
-        rows = {copy.message_id for copy in group if copy.message_id is not None} - claimed
-        row = min(rows, default=None)
-        if row is not None:
-            claimed.add(row)
-        settled.append(
+    groups = []
+    used_rows: set[int] = set()  # deriving again may separate copies that were one message
+    for index, fingerprint in enumerate(sorted(by_fingerprint, key=first_received)):
+        group = sorted(by_fingerprint[fingerprint], key=lambda copy: (copy.rank, copy.mail_id))
+        row_ids = {copy.message_id for copy in group if copy.message_id is not None} - used_rows
+        row_id = min(row_ids, default=None)
+        if row_id is not None:
+            used_rows.add(row_id)
+        groups.append(
             CopyGroup(
-                variant=fingerprint[:VARIANT_LENGTH] if place else "",
+                variant=fingerprint[:VARIANT_LENGTH] if index else "",
                 fingerprint=fingerprint,
                 copies=tuple(group),
-                message_id=row,
+                message_id=row_id,
             )
         )
-    return settled
+    return groups

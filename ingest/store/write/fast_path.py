@@ -1,19 +1,20 @@
-"""Messages that change nothing but their own place.
+"""Find messages that change nothing but their own place, and write them without arranging.
 
-A reply below a message that is known, or the next patch below the cover of a series that holds
-no surprises: `arrange` would move nothing else, so the thread, which may be thousands of
-messages long, need not be loaded. What is decided here must be what `arrange` decides; where
-one message of a thread is not such a leaf, all of that thread's go the whole way.
+Such a message is a reply below a stored message, or the next patch below the cover of a regular
+series. `arrange` would move nothing else, so the thread, which may have thousands of messages,
+need not be loaded. What is decided here must be what `arrange` decides. If one new message of a
+thread cannot take the fast path, none of that thread's can.
 
-Input: new messages and how they were linked. Output: `FastPath`, or none. The conditions, and why
-each is needed, stand beside them.
+Input: new messages and how they were linked. Output: a `FastPath`, which may be empty. Each
+condition has a comment or docstring that says why it is needed.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from sqlalchemy import Connection, bindparam, select, update
 
@@ -26,14 +27,14 @@ from ingest.series.outcome import Outcome
 from ingest.series.supersede import patch_traces
 from ingest.store import schema
 from ingest.store.reachable import find_reachable, read_unthreaded
-from ingest.store.sql import chunks, insert_new_pairs, insert_rows, is_any
-from ingest.store.write.arrange import Arranged, Node
+from ingest.store.sql import chunks, insert_missing_pairs, insert_rows, is_any
+from ingest.store.write.arrange import ArrangedSets, Node
 from ingest.store.write.threads import LinkedThreads
 
 
 @frozen
 class SeriesJoin:
-    """A patch that joins a series: the message that it answers is the evidence."""
+    """A patch that joins a series. `parent`, the message that it replies to, is the evidence."""
 
     node: Node
     series_id: int
@@ -42,179 +43,236 @@ class SeriesJoin:
 
 @frozen
 class FastPath:
-    """`threads`: the threads that are done with this; `arranged`: their new messages and what
-    these speak to; `joining`: the patches among them.
+    """The messages that need no arranging.
+
+    `threads`: the threads all of whose new messages are here; `arranged`: these messages and
+    summaries of those that they apply to; `joins`: the patches among them.
     """
 
     threads: frozenset[int]
-    arranged: Arranged
-    joining: tuple[SeriesJoin, ...]
+    arranged: ArrangedSets
+    joins: tuple[SeriesJoin, ...]
 
     @classmethod
-    def none(cls) -> FastPath:
-        return cls(frozenset(), Arranged({}, {}, ()), ())
+    def empty(cls) -> FastPath:
+        """Return a fast path without messages."""
+        return cls(frozenset(), ArrangedSets({}, {}, ()), ())
+
+
+class _MessageRef(NamedTuple):
+    """A message by its key and its row id."""
+
+    key: str
+    row_id: int
 
 
 @frozen
-class _Above:
-    """A message that is answered. `speaks_to`: itself for a patch or cover, else the one that
-    it is a comment on, as (key, row id), None where there is none.
+class _Parent:
+    """A message that is replied to.
+
+    `applies_to`: the message itself if it is a patch or cover, else the one that it is a comment
+    on, None where there is none.
     """
 
     key: str
-    piece: bool
-    speaks_to: tuple[str, int] | None
+    is_piece: bool
+    applies_to: _MessageRef | None
     series_id: int | None
 
 
 @dataclass(slots=True)
-class _Series:
-    """A series that a patch may join, as stored and with what joins it in this batch."""
+class _OpenSeries:
+    """A series that a patch may join: as stored, and with what joins it in this batch.
+
+    `taken_slots`: the numbers (number, minor) that cannot be joined again.
+    """
 
     person_id: int
     total: int
     version: tuple[int, int]
     thread_id: int
-    taken: set[tuple[int, int]] = field(default_factory=set)
+    taken_slots: set[tuple[int, int]] = field(default_factory=set)
+
+
+@frozen
+class _Placed:
+    """A new message with its place.
+
+    `comments_on`: the row of the message that it is a comment on; `join`: the series that it
+    joins. At most one of them is not None.
+    """
+
+    node: Node
+    place: Place
+    comments_on: int | None
+    join: SeriesJoin | None
 
 
 def find_fast_path(
     connection: Connection, fresh: Sequence[Node], linked: LinkedThreads
 ) -> FastPath:
-    """The threads among these in which every new message is a leaf."""
-    by_thread = _candidates(fresh, linked)
-    if not by_thread:
-        return FastPath.none()
-    nodes = [node for some in by_thread.values() for node in some]
-    known = _known(connection, {one for node in nodes for one in node.facts.parents})
-    pinned = _pinned(connection, [node.facts.key for node in nodes])
-    series = _open_series(
-        connection, {above.series_id for above in known.values() if above is not None}
+    """Find the threads in which every new message can take the fast path."""
+    nodes_by_thread = _find_candidates(fresh, linked)
+    if not nodes_by_thread:
+        return FastPath.empty()
+    nodes = [node for thread_nodes in nodes_by_thread.values() for node in thread_nodes]
+    parents = _read_parents(connection, {msgid for node in nodes for msgid in node.facts.parents})
+    pinned = _read_pinned(connection, [node.facts.key for node in nodes])
+    series = _read_open_series(
+        connection, {parent.series_id for parent in parents.values() if parent is not None}
     )
-    _mark_taken(connection, series, nodes)
-    reaching = {thread for thread, _, _ in read_unthreaded(connection, by_thread)}
-    places: dict[str, Place] = {}
-    joining: list[SeriesJoin] = []
-    stubs: dict[str, Node] = {}
-    done: set[int] = set()
-    for thread, some in by_thread.items():
-        placed = _place(some, dict(known), series, pinned)
-        if placed is None or (
-            thread in reaching and find_reachable(connection, {thread}, []).threads != {thread}
+    _read_taken_slots(connection, series, nodes)
+    reaching = {piece.thread_id for piece in read_unthreaded(connection, nodes_by_thread)}
+    accepted: dict[int, list[_Placed]] = {}
+    for thread, thread_nodes in nodes_by_thread.items():
+        placed = _place_nodes(thread_nodes, dict(parents), series, pinned)
+        # Unthreaded pieces may connect the thread with others, which must be arranged with it.
+        if placed is not None and (
+            thread not in reaching or find_reachable(connection, {thread}, []).threads == {thread}
         ):
-            continue
-        done.add(thread)
-        for node, place, row_id, joins in placed:
+            accepted[thread] = placed
+    return _build_fast_path(accepted)
+
+
+def _build_fast_path(accepted: Mapping[int, Sequence[_Placed]]) -> FastPath:
+    """Combine the threads' messages, with a summary of each stored message that they apply to."""
+    nodes: dict[str, Node] = {}
+    places: dict[str, Place] = {}
+    joins: list[SeriesJoin] = []
+    summaries: dict[str, Node] = {}
+    for thread_placed in accepted.values():
+        for placed in thread_placed:
+            node, place = placed.node, placed.place
+            nodes[node.facts.key] = node
             places[node.facts.key] = place
-            if joins is not None:
-                joining.append(joins)
-            if place.parent is not None and row_id is not None:
-                stubs[place.parent] = _stub(node, row_id)
-    mine = {node.facts.key: node for node in nodes if node.thread_id in done}
-    for key in stubs.keys() - mine.keys():
-        places[key] = Place(Outcome.OTHER, stubs[key].reason)
-    return FastPath(frozenset(done), Arranged({**stubs, **mine}, places, ()), tuple(joining))
+            if placed.join is not None:
+                joins.append(placed.join)
+            if place.parent is not None and placed.comments_on is not None:
+                summaries[place.parent] = _summarise(node, placed.comments_on)
+    for key in summaries.keys() - nodes.keys():
+        places[key] = Place(_UNCHANGED, summaries[key].reason)
+    return FastPath(
+        frozenset(accepted), ArrangedSets({**summaries, **nodes}, places, ()), tuple(joins)
+    )
 
 
-def _candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, list[Node]]:
-    """Threads in which each new message is new indeed (no row, no other copy, no variant), has
-    been named by nobody (an answer to it would be linked anew, as it would by an id that it had
-    before), and joins no threads.
+def _find_candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, list[Node]]:
+    """Find the threads whose new messages are all simple enough, with these messages.
+
+    Each message must be new (no row, no other copy, no variant). No message may have named it
+    before: a reply to it would be linked differently now, and so would a reply to an id that it
+    had before. And the batch must not have joined the thread with another.
     """
     copies = Counter(node.facts.msgid for node in fresh)
-    by_thread: dict[int, list[Node]] = defaultdict(list)
-    spoilt: set[int] = set(linked.joined)
+    nodes_by_thread: dict[int, list[Node]] = defaultdict(list)
+    excluded: set[int] = set(linked.joined)
     for node in fresh:
-        by_thread[node.thread_id].append(node)
+        nodes_by_thread[node.thread_id].append(node)
         facts = node.facts
         if (
             node.outcome is not None
             or node.variant
             or node.ignored
             or copies[facts.msgid] > 1
-            or facts.msgid not in linked.new
+            or facts.msgid not in linked.new_ids
             or not facts.parents
             or original_id(facts.msgid) is not None
             or (facts.piece and (facts.kind is not MessageKind.PATCH or facts.total is None))
             or (facts.reply and facts.piece)
         ):
-            spoilt.add(node.thread_id)
-    return {thread: some for thread, some in by_thread.items() if thread not in spoilt}
+            excluded.add(node.thread_id)
+    return {thread: nodes for thread, nodes in nodes_by_thread.items() if thread not in excluded}
 
 
-def _place(
+def _place_nodes(
     nodes: Sequence[Node],
-    above: dict[str, _Above | None],
-    series: dict[int, _Series],
+    parents: dict[str, _Parent | None],
+    series: Mapping[int, _OpenSeries],
     pinned: set[str],
-) -> list[tuple[Node, Place, int | None, SeriesJoin | None]] | None:
-    """A place for each, parents first; None where one of them is no leaf."""
-    placed: list[tuple[Node, Place, int | None, SeriesJoin | None]] = []
+) -> list[_Placed] | None:
+    """Place the new messages of a thread, parents first.
+
+    Returns None if one of them cannot take the fast path. Adds the messages to `parents`.
+    """
+    result: list[_Placed] = []
     waiting = {node.facts.msgid: node for node in nodes}
-    order = sorted(nodes, key=lambda node: (node.facts.when, node.facts.key))
-    while order:
-        rest = []
-        for node in order:
+    remaining = sorted(nodes, key=lambda node: (node.facts.when, node.facts.key))
+    while remaining:
+        postponed = []
+        for node in remaining:
             facts = node.facts
             if facts.parents[0] in waiting:
-                rest.append(node)
+                postponed.append(node)
                 continue
-            answered = above.get(facts.parents[0])
-            # An unseen id between two others tells where that unseen mail stood, which may
-            # move others. (The topmost has none above, and tells nothing.)
-            unseen = any(
-                above.get(one) is None and one not in waiting for one in facts.parents[:-1]
+            parent = parents.get(facts.parents[0])
+            # An unseen id between two others tells where that unseen mail is in the thread, which
+            # may move others. (The topmost id has none above it, and tells nothing.)
+            names_unseen = any(
+                parents.get(msgid) is None and msgid not in waiting for msgid in facts.parents[:-1]
             )
-            if answered is None or unseen or facts.key in pinned:
+            if parent is None or names_unseen or facts.key in pinned:
                 return None
-            joins = None
-            if facts.piece:
-                if not _joins(node, answered, series):
-                    return None
-                assert answered.series_id is not None
-                joins = SeriesJoin(node, answered.series_id, answered.key)
-                place, row_id = Place(Outcome.PATCH, None), None
-                speaks_to: tuple[str, int] | None = (facts.key, node.message_id)
-            elif answered.speaks_to is not None:
-                speaks_to = answered.speaks_to
-                place, row_id = Place(Outcome.COMMENT, "below-patch", speaks_to[0]), speaks_to[1]
-            else:
-                place, row_id = Place(Outcome.COMMENT, "no-patch-above"), None
-                speaks_to = None
-            placed.append((node, place, row_id, joins))
+            placed = _place_node(node, parent, series)
+            if placed is None:
+                return None
+            result.append(placed)
             del waiting[facts.msgid]
-            above[facts.msgid] = _Above(
-                facts.key, facts.piece, speaks_to, joins.series_id if joins else None
-            )
-        if len(rest) == len(order):
-            return None  # they answer each other in a circle
-        order = rest
-    return placed
+            parents[facts.msgid] = _as_parent(placed)
+        if len(postponed) == len(remaining):
+            return None  # they reply to each other in a circle
+        remaining = postponed
+    return result
 
 
-def _joins(node: Node, answered: _Above, series: dict[int, _Series]) -> bool:
-    """Whether a patch takes a free place in the plain series of the piece that it answers."""
+def _place_node(node: Node, parent: _Parent, series: Mapping[int, _OpenSeries]) -> _Placed | None:
+    """Place one message below its parent, None if it is a patch that cannot simply join."""
+    if node.facts.piece:
+        if not _take_slot(node, parent, series):
+            return None
+        assert parent.series_id is not None
+        join = SeriesJoin(node, parent.series_id, parent.key)
+        return _Placed(node, Place("patch", None), None, join)
+    if parent.applies_to is None:
+        return _Placed(node, Place("comment", "no-patch-above"), None, None)
+    key, row_id = parent.applies_to
+    return _Placed(node, Place("comment", "below-patch", key), row_id, None)
+
+
+def _as_parent(placed: _Placed) -> _Parent:
+    """Return a message that was just placed as the parent of later ones."""
+    facts = placed.node.facts
+    applies_to = None
+    if facts.piece:
+        applies_to = _MessageRef(facts.key, placed.node.message_id)
+    elif placed.place.parent is not None and placed.comments_on is not None:
+        applies_to = _MessageRef(placed.place.parent, placed.comments_on)
+    series_id = placed.join.series_id if placed.join else None
+    return _Parent(facts.key, facts.piece, applies_to, series_id)
+
+
+def _take_slot(node: Node, parent: _Parent, series: Mapping[int, _OpenSeries]) -> bool:
+    """Let a patch take a free slot in the open series of its parent. Returns whether it does."""
     facts = node.facts
-    one = series.get(answered.series_id) if answered.series_id is not None else None
-    if one is None or not answered.piece:
+    target = series.get(parent.series_id) if parent.series_id is not None else None
+    if target is None or not parent.is_piece:
         return False
     slot = (facts.number or 0, facts.minor)
     if (
-        one.thread_id != node.thread_id
-        or one.person_id != node.person_id
-        or one.total != facts.total
-        or one.version != (facts.version, facts.version_minor)
-        or facts.version_given != (one.version != (1, 0))
-        or slot in one.taken
-        or not 1 <= slot[0] <= one.total
+        target.thread_id != node.thread_id
+        or target.person_id != node.person_id
+        or target.total != facts.total
+        or target.version != (facts.version, facts.version_minor)
+        or facts.version_given != (target.version != (1, 0))
+        or slot in target.taken_slots
+        or not 1 <= slot[0] <= target.total
     ):
         return False
-    one.taken.add(slot)
+    target.taken_slots.add(slot)
     return True
 
 
-def _known(connection: Connection, msgids: Iterable[str]) -> dict[str, _Above | None]:
-    """The stored messages with these ids; None for those whose id several share."""
+def _read_parents(connection: Connection, msgids: Iterable[str]) -> dict[str, _Parent | None]:
+    """Read the stored messages with these ids; None for an id that several messages share."""
     message, comment, member = schema.message, schema.comment, schema.member
     parent = schema.message.alias("parent")
     query = select(
@@ -232,49 +290,51 @@ def _known(connection: Connection, msgids: Iterable[str]) -> dict[str, _Above | 
         .outerjoin(parent, parent.c.id == comment.c.parent_id)
         .outerjoin(member, member.c.message_id == message.c.id)
     )
-    found: dict[str, _Above | None] = {}
-    for some in chunks(msgids):
-        for row in connection.execute(query.where(is_any(message.c.msgid, some))):
+    parents: dict[str, _Parent | None] = {}
+    for chunk in chunks(msgids):
+        for row in connection.execute(query.where(is_any(message.c.msgid, chunk))):
             if (
-                row.msgid in found
+                row.msgid in parents
                 or row.variant
                 or row.parent_variant
-                or row.outcome == Outcome.IGNORED
+                or row.outcome == "ignored"
             ):
-                found[row.msgid] = None
+                parents[row.msgid] = None
                 continue
-            speaks_to = None
-            if row.outcome in (Outcome.PATCH, Outcome.COVER):
-                speaks_to = (row.msgid, row.id)
+            applies_to = None
+            if row.outcome in ("patch", "cover"):
+                applies_to = _MessageRef(row.msgid, row.id)
             elif row.parent_id is not None:
-                speaks_to = (row.parent_msgid, row.parent_id)
-            found[row.msgid] = _Above(
+                applies_to = _MessageRef(row.parent_msgid, row.parent_id)
+            parents[row.msgid] = _Parent(
                 row.msgid,
                 row.kind in (MessageKind.PATCH, MessageKind.COVER, MessageKind.PULL),
-                speaks_to,
+                applies_to,
                 row.series_id,
             )
-    return found
+    return parents
 
 
-def _pinned(connection: Connection, keys: Iterable[str]) -> set[str]:
-    found: set[str] = set()
-    for some in chunks(keys):
-        query = select(schema.pin.c.key).where(is_any(schema.pin.c.key, some))
-        found.update(connection.execute(query).scalars())
-    return found
+def _read_pinned(connection: Connection, keys: Iterable[str]) -> set[str]:
+    """Read which of these messages an operator has pinned."""
+    pinned: set[str] = set()
+    for chunk in chunks(keys):
+        query = select(schema.pin.c.key).where(is_any(schema.pin.c.key, chunk))
+        pinned.update(connection.execute(query).scalars())
+    return pinned
 
 
-def _open_series(connection: Connection, ids: Iterable[int | None]) -> dict[int, _Series]:
-    """Series that one more patch changes in nothing but their count.
+def _read_open_series(connection: Connection, ids: Iterable[int | None]) -> dict[int, _OpenSeries]:
+    """Read the series in which one more patch changes nothing but the number of patches.
 
-    They are plain: a cover and patches that agree in sender, total and version, found without
-    mending, so that they hold no draft's exception. And no series without a cover stands in
-    the thread: only such a one could be joined with it, or take its cover, when it grows.
+    They are regular (`series.fast_path_ok`): a cover and patches that agree in sender, total and
+    version, grouped without a repair, so that no exception of a draft applies to them. And the
+    thread has no series without a cover: only such a series could be joined with this one, or
+    take its cover, when it grows.
     """
     series = schema.series
     other = series.alias("other")
-    torn = (
+    has_coverless = (
         select(other.c.id)
         .where(
             other.c.thread_id == series.c.thread_id,
@@ -284,66 +344,76 @@ def _open_series(connection: Connection, ids: Iterable[int | None]) -> dict[int,
         )
         .exists()
     )
-    found: dict[int, _Series] = {}
-    for some in chunks({one for one in ids if one is not None}):
-        query = select(series).where(is_any(series.c.id, some), series.c.fast_path_ok, ~torn)
+    open_series: dict[int, _OpenSeries] = {}
+    for chunk in chunks({series_id for series_id in ids if series_id is not None}):
+        query = select(series).where(
+            is_any(series.c.id, chunk), series.c.fast_path_ok, ~has_coverless
+        )
         for row in connection.execute(query):
-            found[row.id] = _Series(
+            open_series[row.id] = _OpenSeries(
                 row.person_id, row.total, (row.version, row.version_minor), row.thread_id
             )
-    return found
+    return open_series
 
 
-def _mark_taken(connection: Connection, series: dict[int, _Series], nodes: Sequence[Node]) -> None:
-    """Which of the places that these patches ask for are taken."""
+def _read_taken_slots(
+    connection: Connection, series: Mapping[int, _OpenSeries], nodes: Sequence[Node]
+) -> None:
+    """Note, in `series`, which of the slots that these patches need are taken."""
     member = schema.member.c
     numbers = {node.facts.number for node in nodes if node.facts.number is not None}
-    for some in chunks(series):
-        for part in chunks(numbers):
+    for series_chunk in chunks(series):
+        for number_chunk in chunks(numbers):
             query = select(member.series_id, member.number, member.minor).where(
-                is_any(member.series_id, some), is_any(member.number, part)
+                is_any(member.series_id, series_chunk), is_any(member.number, number_chunk)
             )
             for row in connection.execute(query):
-                series[row.series_id].taken.add((row.number, row.minor))
+                series[row.series_id].taken_slots.add((row.number, row.minor))
 
 
-def _stub(node: Node, row_id: int) -> Node:
-    """The message that a comment speaks to: only its row's id is needed, nothing is written."""
+# Outcome and reason of a summary and of its place: being equal, they make nothing be written.
+_UNCHANGED = "unchanged"
+
+
+def _summarise(comment: Node, row_id: int) -> Node:
+    """Return a summary of the message that a comment applies to.
+
+    Only its row id is used, and nothing of it is written.
+    """
     return Node(
         message_id=row_id,
-        thread_id=node.thread_id,
+        thread_id=comment.thread_id,
         variant="",
-        facts=node.facts,
-        person_id=node.person_id,
-        outcome=Outcome.OTHER,
-        reason="stands",
+        facts=comment.facts,
+        person_id=comment.person_id,
+        outcome=_UNCHANGED,
+        reason=_UNCHANGED,
     )
 
 
-def write_fast_path(connection: Connection, leaves: FastPath) -> None:
-    """The memberships of the patches that joined series, and the series' counts."""
+def write_fast_path(connection: Connection, fast_path: FastPath) -> None:
+    """Write the members and traces of the patches that join series, and the series' counts."""
+    joins = fast_path.joins
     insert_rows(
         connection,
         schema.member,
         [
             {
-                "message_id": one.node.message_id,
-                "series_id": one.series_id,
-                "number": one.node.facts.number,
-                "minor": one.node.facts.minor,
+                "message_id": join.node.message_id,
+                "series_id": join.series_id,
+                "number": join.node.facts.number,
+                "minor": join.node.facts.minor,
                 "rule": Rule.BELOW,
-                "evidence": one.parent,
+                "evidence": join.parent,
             }
-            for one in leaves.joining
+            for join in joins
         ],
     )
-    traces = {
-        (trace, one.series_id) for one in leaves.joining for trace in patch_traces(one.node.facts)
-    }
-    insert_new_pairs(connection, schema.trace, sorted(traces))
-    grown = Counter(one.series_id for one in leaves.joining if not one.node.facts.minor)
+    traces = {(trace, join.series_id) for join in joins for trace in patch_traces(join.node.facts)}
+    insert_missing_pairs(connection, schema.trace, sorted(traces))
+    growth = Counter(join.series_id for join in joins if not join.node.facts.minor)
     series = schema.series.c
-    if grown:
+    if growth:
         connection.execute(
             update(schema.series)
             .where(series.id == bindparam("b_id"))
@@ -351,5 +421,5 @@ def write_fast_path(connection: Connection, leaves: FastPath) -> None:
                 received_total=series.received_total + bindparam("b_more"),
                 received_all=series.received_total + bindparam("b_more") >= series.total,
             ),
-            [{"b_id": one, "b_more": more} for one, more in sorted(grown.items())],
+            [{"b_id": series_id, "b_more": more} for series_id, more in sorted(growth.items())],
         )

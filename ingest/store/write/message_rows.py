@@ -1,156 +1,227 @@
-"""The rows of messages and of the records that they are."""
+"""Write the rows of messages and of the records that they are: patch, cover or comment."""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
-from typing import Any, assert_never
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
-from ingest.model import Derived
+from ingest.frozen import frozen
 from ingest.series.arrange import Place
 from ingest.series.facts import bucket, dump_facts
 from ingest.series.outcome import Outcome
 from ingest.store import schema
-from ingest.store.sql import chunks, compare_rows, insert_rows, is_any
-from ingest.store.write.arrange import Arranged, Node
+from ingest.store.sql import RowChanges, chunks, compare_rows, insert_rows, is_any
+from ingest.store.write.arrange import ArrangedSets, Node
 
-_RECORDS = (schema.patch, schema.cover, schema.comment)
+# What a message is by its place in the thread.
+_RECORD_TABLES = (schema.patch, schema.cover, schema.comment)
+# What the mail alone says of a message, apart from the message's own row.
+_CONTENT_TABLES = (schema.body, schema.trailer, schema.dependency)
 
 
-def write_messages(connection: Connection, arranged: Arranged) -> None:
-    """Insert what is new, replace what changed, and give each message the record of its place.
+@frozen
+class _SortedNodes:
+    """Messages by what must be written of them.
 
-    Rows that stand and whose place stands are not read; of those that are derived again, only
-    what differs is written.
+    `new` have no row; `replaced` are derived again; `moved` keep their rows but have another
+    place in their thread. Messages with an unchanged row and place are in none of them.
     """
-    new: list[Node] = []
-    replaced: list[Node] = []
-    moved: list[Node] = []
-    for key, node in arranged.nodes.items():
-        place = arranged.places[key]
-        if node.derived is not None:
-            (new if node.outcome is None else replaced).append(node)
-        elif (node.outcome, node.reason, node.parent_id) != (
-            place.outcome,
-            _reason(node, place),
-            parent_id(place, arranged),
-        ):
-            moved.append(node)
-    changes = [
-        compare_rows(connection, table, "message_id", _ids([*replaced, *moved]), some)
-        for table, some in _record_rows((*new, *replaced, *moved), arranged).items()
-    ]
-    changes += [
-        compare_rows(connection, table, "message_id", _ids(replaced), some)
-        for table, some in _part_rows((*new, *replaced)).items()
-    ]
-    # A record hangs on its message's outcome: it goes before that changes, and comes after.
-    for one in changes:
-        one.drop(connection)
+
+    new: list[Node]
+    replaced: list[Node]
+    moved: list[Node]
+
+
+def write_messages(connection: Connection, arranged: ArrangedSets) -> None:
+    """Insert new messages, replace changed ones, and give each the record of its place.
+
+    Rows of messages that have not changed, row and place, are not read. Of messages that are
+    derived again, only the differences are written.
+    """
+    nodes = _sort_nodes(arranged)
+    changes = _compare_other_rows(connection, arranged, nodes)
+    # A record has a foreign key to its message's outcome: it is deleted before that changes, and
+    # inserted after.
+    for change in changes:
+        change.delete_stale(connection)
     places = arranged.places
-    insert_rows(connection, schema.message, [_message_row(one, places) for one in new])
-    wanted = [_message_row(one, places) for one in replaced]
-    _update(connection, compare_rows(connection, schema.message, "id", _ids(replaced), wanted).rows)
-    _update(
+    insert_rows(connection, schema.message, [message_row(node, places) for node in nodes.new])
+    rows = [message_row(node, places) for node in nodes.replaced]
+    row_changes = compare_rows(connection, schema.message, "id", _ids(nodes.replaced), rows)
+    _update_messages(connection, row_changes.rows)
+    _update_messages(
         connection,
         [
             {
-                "id": one.message_id,
-                "outcome": places[one.facts.key].outcome,
-                "reason": _reason(one, places[one.facts.key]),
+                "id": node.message_id,
+                "outcome": places[node.facts.key].outcome,
+                "reason": outcome_reason(node, places[node.facts.key]),
             }
-            for one in moved
+            for node in nodes.moved
         ],
     )
-    for one in changes:
-        one.insert(connection)
+    for change in changes:
+        change.insert(connection)
 
 
 def delete_messages(connection: Connection, message_ids: set[int]) -> set[int]:
-    """Delete the rows of messages that no mail is a copy of any more. Returns the series that
-    they were in.
+    """Delete messages that no mail is a copy of any more, with their records and memberships.
+
+    Returns the series that they were in.
     """
-    _drop_records(connection, message_ids)
-    _drop_parts(connection, message_ids)
-    left: set[int] = set()
+    for chunk in chunks(message_ids):
+        for table in (*_RECORD_TABLES, *_CONTENT_TABLES):
+            connection.execute(delete(table).where(is_any(table.c.message_id, chunk)))
+    orphaned: set[int] = set()
     member = schema.member.c
-    for some in chunks(message_ids):
-        query = select(member.series_id).where(is_any(member.message_id, some))
-        left.update(connection.execute(query).scalars())
-        connection.execute(delete(schema.member).where(is_any(schema.member.c.message_id, some)))
+    for chunk in chunks(message_ids):
+        query = select(member.series_id).where(is_any(member.message_id, chunk))
+        orphaned.update(connection.execute(query).scalars())
+        connection.execute(delete(schema.member).where(is_any(schema.member.c.message_id, chunk)))
         connection.execute(
             update(schema.series)
-            .where(is_any(schema.series.c.cover_id, some))
+            .where(is_any(schema.series.c.cover_id, chunk))
             .values(cover_id=None)
         )
-        connection.execute(delete(schema.message).where(is_any(schema.message.c.id, some)))
-    return left
+        connection.execute(delete(schema.message).where(is_any(schema.message.c.id, chunk)))
+    return orphaned
 
 
-def _message_row(node: Node, places: dict[str, Place]) -> dict[str, Any]:
-    one = node.derived
-    assert one is not None
+def message_row(node: Node, places: Mapping[str, Place]) -> dict[str, Any]:
+    """Return the row of `message` for a derived message."""
+    derived = node.derived
+    assert derived is not None
     facts = node.facts
     place = places[facts.key]
     return {
         "id": node.message_id,
         "msgid": facts.msgid,
         "variant": node.variant,
-        "fingerprint": one.fingerprint,
+        "fingerprint": derived.fingerprint,
         "mail_id": node.mail_id,
         "thread_id": node.thread_id,
         "bucket": bucket(facts),
         "date": facts.date,
-        "subject": one.subject,
+        "subject": derived.subject,
         "person_id": node.person_id,
-        "sender_name": one.sender.name,
-        "author_name": one.author.name if one.author else None,
-        "author_email": one.author.email if one.author else None,
+        "sender_name": derived.sender.name,
+        "author_name": derived.author.name if derived.author else None,
+        "author_email": derived.author.email if derived.author else None,
         "in_reply_to": facts.parents[0] if facts.parents else None,
         "kind": facts.kind,
         "outcome": place.outcome,
-        "reason": _reason(node, place),
-        "defects": ",".join(one.defects),
+        "reason": outcome_reason(node, place),
+        "defects": ",".join(derived.defects),
         "facts": dump_facts(facts),
-        "rewriting": one.rewriting,
-        "person_source": one.person_source,
+        "rewriting": derived.rewriting,
+        "person_source": derived.person_source,
     }
 
 
-def _reason(node: Node, place: Place) -> str:
-    """Why a message is what it is: by its place, else by itself."""
+def patch_row(node: Node) -> dict[str, Any]:
+    """Return the row of `patch` for a derived message."""
+    derived = node.derived
+    # The mail alone makes a message a patch, in every thread, so that the row of a patch is only
+    # ever written together with its message.
+    assert derived is not None, f"{node.facts.key} became a patch by its place"
+    return {
+        "message_id": node.message_id,
+        "name": derived.facts.name,
+        "prefixes": json.dumps(derived.facts.prefixes, ensure_ascii=False),
+        "hash": derived.facts.hash,
+        "patch_id": derived.patch_id,
+        "pull_url": derived.pull_url,
+        "state": derived.state,
+        "archived": False,
+        "commit_ref": None,
+    }
+
+
+def cover_row(node: Node) -> dict[str, Any]:
+    """Return the row of `cover` for a message, derived or not."""
+    # Replies may make a stored message a cover, and later ones may end that; a message that is
+    # also a pull request is a cover by itself.
+    return {
+        "message_id": node.message_id,
+        "name": node.facts.name,
+        "prefixes": json.dumps(node.facts.prefixes, ensure_ascii=False),
+        "pull_url": node.derived.pull_url if node.derived is not None else None,
+    }
+
+
+def outcome_reason(node: Node, place: Place) -> str:
+    """Return why a message has its outcome: because of its place, else because of its mail."""
     return place.reason if place.reason is not None else node.facts.reason
 
 
-def _update(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
-    if rows:
-        renamed = [{("b_id" if key == "id" else key): row[key] for key in row} for row in rows]
-        connection.execute(
-            update(schema.message).where(schema.message.c.id == bindparam("b_id")), renamed
-        )
+def parent_id(place: Place, arranged: ArrangedSets) -> int | None:
+    """Return the row id of the patch or cover that a comment applies to, None where none is."""
+    return arranged.nodes[place.parent].message_id if place.parent is not None else None
 
 
-def _drop_records(connection: Connection, message_ids: Iterable[int]) -> None:
-    for some in chunks(message_ids):
-        for table in _RECORDS:
-            connection.execute(delete(table).where(is_any(table.c.message_id, some)))
+def _sort_nodes(arranged: ArrangedSets) -> _SortedNodes:
+    nodes = _SortedNodes([], [], [])
+    for key, node in arranged.nodes.items():
+        place = arranged.places[key]
+        if node.derived is not None:
+            (nodes.new if node.outcome is None else nodes.replaced).append(node)
+        elif (node.outcome, node.reason, node.parent_id) != (
+            place.outcome,
+            outcome_reason(node, place),
+            parent_id(place, arranged),
+        ):
+            nodes.moved.append(node)
+    return nodes
 
 
-def _drop_parts(connection: Connection, message_ids: Iterable[int]) -> None:
-    for some in chunks(message_ids):
-        for table in (schema.body, schema.trailer, schema.dependency):
-            connection.execute(delete(table).where(is_any(table.c.message_id, some)))
+def _compare_other_rows(
+    connection: Connection, arranged: ArrangedSets, nodes: _SortedNodes
+) -> list[RowChanges]:
+    """Compare the rows that belong to messages with those that are wanted, table by table."""
+    records = _record_rows((*nodes.new, *nodes.replaced, *nodes.moved), arranged)
+    contents = _content_rows((*nodes.new, *nodes.replaced))
+    record_owners = _ids([*nodes.replaced, *nodes.moved])
+    content_owners = _ids(nodes.replaced)
+    changes = [
+        compare_rows(connection, table, "message_id", record_owners, rows)
+        for table, rows in records.items()
+    ]
+    changes += [
+        compare_rows(connection, table, "message_id", content_owners, rows)
+        for table, rows in contents.items()
+    ]
+    return changes
 
 
-def _part_rows(nodes: Iterable[Node]) -> dict[Table, list[dict[str, Any]]]:
-    """What a message's mail alone says, outside its own row."""
+def _record_rows(
+    nodes: Iterable[Node], arranged: ArrangedSets
+) -> dict[Table, list[dict[str, Any]]]:
+    """Build the rows of what the messages are by their places."""
+    rows: dict[Table, list[dict[str, Any]]] = {table: [] for table in _RECORD_TABLES}
+    for node in nodes:
+        place = arranged.places[node.facts.key]
+        if place.outcome == "patch":
+            rows[schema.patch].append(patch_row(node))
+        elif place.outcome == "cover":
+            rows[schema.cover].append(cover_row(node))
+        elif place.outcome == "comment":
+            parent = parent_id(place, arranged)
+            rows[schema.comment].append({"message_id": node.message_id, "parent_id": parent})
+    return rows
+
+
+def _content_rows(nodes: Iterable[Node]) -> dict[Table, list[dict[str, Any]]]:
+    """Build the rows of what the mails alone say, apart from the messages' own rows."""
     bodies, trailers, dependencies = [], [], []
     for node in nodes:
-        one = node.derived
-        assert one is not None
-        bodies.append({"message_id": node.message_id, "content": one.content, "diff": one.diff})
+        derived = node.derived
+        assert derived is not None
+        bodies.append(
+            {"message_id": node.message_id, "content": derived.content, "diff": derived.diff}
+        )
         trailers += [
             {
                 "message_id": node.message_id,
@@ -158,7 +229,7 @@ def _part_rows(nodes: Iterable[Node]) -> dict[Table, list[dict[str, Any]]]:
                 "key": trailer.key,
                 "value": trailer.value,
             }
-            for position, trailer in enumerate(one.trailers)
+            for position, trailer in enumerate(derived.trailers)
         ]
         dependencies += [
             {
@@ -167,61 +238,18 @@ def _part_rows(nodes: Iterable[Node]) -> dict[Table, list[dict[str, Any]]]:
                 "kind": dependency.kind,
                 "target": dependency.target,
             }
-            for position, dependency in enumerate(one.dependencies)
+            for position, dependency in enumerate(derived.dependencies)
         ]
     return {schema.body: bodies, schema.dependency: dependencies, schema.trailer: trailers}
 
 
-def _record_rows(nodes: Iterable[Node], arranged: Arranged) -> dict[Table, list[dict[str, Any]]]:
-    """What the messages are by their places."""
-    found: dict[Table, list[dict[str, Any]]] = {table: [] for table in _RECORDS}
-    for node in nodes:
-        place = arranged.places[node.facts.key]
-        match place.outcome:
-            case Outcome.PATCH:
-                found[schema.patch].append(_patch_row(node, node.derived))
-            case Outcome.COVER:
-                found[schema.cover].append(_cover_row(node))
-            case Outcome.COMMENT:
-                parent = parent_id(place, arranged)
-                found[schema.comment].append({"message_id": node.message_id, "parent_id": parent})
-            case Outcome.OTHER | Outcome.IGNORED:
-                pass
-            case _:
-                assert_never(place.outcome)
-    return found
+def _update_messages(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
+    if rows:
+        renamed = [{("b_id" if key == "id" else key): row[key] for key in row} for row in rows]
+        connection.execute(
+            update(schema.message).where(schema.message.c.id == bindparam("b_id")), renamed
+        )
 
 
 def _ids(nodes: Iterable[Node]) -> list[int]:
     return [node.message_id for node in nodes]
-
-
-def parent_id(place: Place, arranged: Arranged) -> int | None:
-    return arranged.nodes[place.parent].message_id if place.parent is not None else None
-
-
-def _patch_row(node: Node, one: Derived | None) -> dict[str, Any]:
-    # What is a patch is one by itself, in every thread: its row is written with its message.
-    assert one is not None, f"{node.facts.key} became a patch by its place"
-    return {
-        "message_id": node.message_id,
-        "name": one.facts.name,
-        "prefixes": json.dumps(one.facts.prefixes, ensure_ascii=False),
-        "hash": one.facts.hash,
-        "patch_id": one.patch_id,
-        "pull_url": one.pull_url,
-        "state": one.state,
-        "archived": False,
-        "commit_ref": None,
-    }
-
-
-def _cover_row(node: Node) -> dict[str, Any]:
-    # A mail may become a cover, and cease to be one, by what comes to answer it; one that is
-    # also a pull request is a cover by itself.
-    return {
-        "message_id": node.message_id,
-        "name": node.facts.name,
-        "prefixes": json.dumps(node.facts.prefixes, ensure_ascii=False),
-        "pull_url": node.derived.pull_url if node.derived is not None else None,
-    }

@@ -1,4 +1,4 @@
-"""Where operators have put messages, against what the mail says. Pins survive reparsing."""
+"""Pin messages to a series where an operator overrules the mail. Pins survive reparsing."""
 
 from __future__ import annotations
 
@@ -16,17 +16,19 @@ from ingest.store.write.threads import link_threads
 
 
 def pin_message(connection: Connection, key: str, target: str | None, *, now: datetime) -> None:
-    """Put a message into the series of another (`target`), alone (''), or where the mail says
-    (None), and arrange what that touches. Both messages must be known.
+    """Pin a message to the series of another message and arrange the threads that this touches.
+
+    `target`: the key of the other message; '' puts the message into a series of its own; None
+    removes the pin, so that the mail alone decides. Both messages must be stored.
     """
-    named = [key.partition("#")[0], *([target.partition("#")[0]] if target else [])]
-    lock_threads(connection, named)
+    msgids = [key.partition("#")[0], *([target.partition("#")[0]] if target else [])]
+    lock_threads(connection, msgids)
     connection.execute(delete(schema.pin).where(schema.pin.c.key == key))
     if target is not None:
         connection.execute(insert(schema.pin).values(key=key, target=target, made=now))
     # The two must be arranged together from now on: a pin is a link like any other.
-    linked = link_threads(connection, [named])
-    arranged = arrange_touched(connection, [], set(linked.thread.values()), gone=set())
+    linked = link_threads(connection, [msgids])
+    arranged = arrange_touched(connection, [], set(linked.thread_of.values()), removed=set())
     message_rows.write_messages(connection, arranged)
-    write_series(connection, arranged, left=set())
+    write_series(connection, arranged, orphaned=set())
     sync_overrides_and_events(connection, arranged.message_ids())

@@ -1,15 +1,16 @@
-"""Writing what was derived: copies settle into messages, messages are arranged, rows follow.
+"""Write what was derived from mails: group copies into messages, arrange these, write the rows.
 
-Input: mails that are accepted, each with what deriving made of it. Output: rows. The caller's
-transaction holds all of it, and doing it again changes nothing.
+Input: mails that are accepted, each with what deriving made of it. Output: rows. All of it happens
+in the caller's transaction, and doing it again changes nothing.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, select, update
 
@@ -20,145 +21,188 @@ from ingest.store import schema
 from ingest.store.activity.overrides import transfer_overrides
 from ingest.store.activity.sync import sync_overrides_and_events
 from ingest.store.locks import lock_sets
-from ingest.store.sql import chunks, compare_rows, is_any, look_up_by_keys
+from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes
 from ingest.store.write import message_rows
-from ingest.store.write.arrange import Arranged, Node, arrange_touched
+from ingest.store.write.arrange import ArrangedSets, Node, arrange_touched
 from ingest.store.write.authentication import write_authentication
 from ingest.store.write.copies import Copy, CopyGroup, group_copies
 from ingest.store.write.fast_path import FastPath, find_fast_path, write_fast_path
 from ingest.store.write.people import upsert_lists, upsert_people
-from ingest.store.write.redirects import add_redirects, allocate_unused, successors
+from ingest.store.write.redirects import add_redirects, allocate_unused_ids, find_successors
 from ingest.store.write.series_rows import write_series
 from ingest.store.write.threads import LinkedThreads, link_threads
+
+
+@frozen
+class _Message:
+    """A group of copies with its row's id.
+
+    `derived` is None where the best copy is not in the batch. `stored_best` and `stored_variant`
+    are the best copy and the variant in the row, None where there is no row.
+    """
+
+    msgid: str
+    group: CopyGroup
+    message_id: int
+    derived: Derived | None
+    stored_best: int | None
+    stored_variant: str | None
+
+    @property
+    def best(self) -> int:
+        """The mail that is the best copy."""
+        return self.group.copies[0].mail_id
+
+
+@frozen
+class _Grouping:
+    """The messages that the mails of a batch are copies of.
+
+    `emptied`: ids of message rows that no mail is a copy of any more, which only happens when
+    another version of the parser computes other fingerprints. `known_mails`: the mails of the
+    batch that were copies of a message before.
+    """
+
+    messages: Sequence[_Message]
+    emptied: set[int]
+    known_mails: set[int]
 
 
 def write_records(
     connection: Connection,
     items: Sequence[tuple[int, Derived]],
     *,
-    without: Collection[int] = (),
+    failed: Collection[int] = (),
 ) -> set[int]:
     """Make the rows of these mails (mail id, what was derived) what they should be.
 
-    A mail may come again, in this batch or a later one: its rows are replaced. Returns the ids
-    of mails that must be derived and recorded together with these, and has then written
-    nothing: the best copy of a message has become another kind of thing, and they are now the
-    best. That is rare. `without`: mails that could not be derived, which cannot be the best.
+    A mail may be written repeatedly, in this batch or a later one: its rows are replaced.
+    `failed`: mails that could not be derived, which cannot be the best copy.
+
+    Returns the ids of further mails that must be derived and written together with these; if
+    there are any, nothing has been written. It happens when the best copy of a message has become
+    a copy of another one, so that a stored mail becomes the best copy. That is rare.
     """
     if not items:
         return set()
     derived = dict(items)
-    look_up_by_keys(connection)
+    prefer_indexes(connection)
     unlock = lock_sets(connection, derived)
-    placed, emptied, known = _settle(connection, derived, without)
-    wanted = {
-        best
-        for one in placed
-        if one.derived is None and one.best_before != (best := one.settled.copies[0].mail_id)
-    }
-    if wanted:
+    grouping = _group_mails(connection, derived, failed)
+    underived = _find_underived(grouping.messages)
+    if underived:
         unlock()
-        return wanted
-    linked = link_threads(connection, [(one.facts.msgid, *one.links) for one in derived.values()])
+        return underived
+    linked = link_threads(
+        connection, [(mail.facts.msgid, *mail.links) for mail in derived.values()]
+    )
     people = upsert_people(connection, derived.values())
     lists = upsert_lists(connection, derived.values())
-    _write_variants(connection, placed)
-
-    fresh = [_node(one, linked.thread, people) for one in placed if one.derived is not None]
-    leaves = find_fast_path(connection, fresh, linked) if not emptied else FastPath.none()
-    arranged = _arrange(connection, fresh, linked, leaves, emptied)
-    if not leaves.threads.isdisjoint(node.thread_id for node in arranged.nodes.values()):
-        # An unthreaded piece of the same batch has reached into a leaf's thread.
-        leaves = FastPath.none()
-        arranged = _arrange(connection, fresh, linked, leaves, emptied)
-    message_rows.write_messages(connection, leaves.arranged)
+    _write_variants(connection, grouping.messages)
+    fresh = [
+        _make_node(message, linked.thread_of, people)
+        for message in grouping.messages
+        if message.derived is not None
+    ]
+    fast_path, arranged = _arrange(connection, fresh, linked, grouping.emptied)
+    message_rows.write_messages(connection, fast_path.arranged)
     message_rows.write_messages(connection, arranged)
-    copies_before = _copies(connection, emptied)
-    _write_copies(connection, placed, derived, lists)
-    write_authentication(connection, derived, known=known)
-    _hand_over(connection, copies_before, placed)
-    left = message_rows.delete_messages(connection, emptied)
-    write_series(connection, arranged, left=left)
-    write_fast_path(connection, leaves)
-    sync_overrides_and_events(connection, [*leaves.arranged.message_ids(), *arranged.message_ids()])
+    copies_before = _read_copies(connection, grouping.emptied)
+    _write_copies(connection, grouping.messages, derived, lists)
+    write_authentication(connection, derived, known=grouping.known_mails)
+    _redirect_messages(connection, copies_before, grouping.messages)
+    orphaned = message_rows.delete_messages(connection, grouping.emptied)
+    write_series(connection, arranged, orphaned=orphaned)
+    write_fast_path(connection, fast_path)
+    sync_overrides_and_events(
+        connection, [*fast_path.arranged.message_ids(), *arranged.message_ids()]
+    )
     return set()
 
 
+def _find_underived(messages: Iterable[_Message]) -> set[int]:
+    """Find the mails that have become the best copy of a message and are not in the batch."""
+    return {
+        message.best
+        for message in messages
+        if message.derived is None and message.stored_best != message.best
+    }
+
+
 def _arrange(
+    connection: Connection, fresh: Sequence[Node], linked: LinkedThreads, emptied: set[int]
+) -> tuple[FastPath, ArrangedSets]:
+    """Choose the messages that take the fast path, and arrange the others with their sets."""
+    fast_path = FastPath.empty() if emptied else find_fast_path(connection, fresh, linked)
+    arranged = _arrange_others(connection, fresh, linked, fast_path, emptied)
+    if not fast_path.threads.isdisjoint(node.thread_id for node in arranged.nodes.values()):
+        # An unthreaded piece of the same batch reaches a thread of the fast path.
+        fast_path = FastPath.empty()
+        arranged = _arrange_others(connection, fresh, linked, fast_path, emptied)
+    return fast_path, arranged
+
+
+def _arrange_others(
     connection: Connection,
     fresh: Sequence[Node],
     linked: LinkedThreads,
-    leaves: FastPath,
+    fast_path: FastPath,
     emptied: set[int],
-) -> Arranged:
-    """What is no leaf, with all that it can change."""
+) -> ArrangedSets:
+    """Arrange the messages that do not take the fast path, with all that they can change."""
     return arrange_touched(
         connection,
-        [node for node in fresh if node.thread_id not in leaves.threads],
-        set(linked.thread.values()) - leaves.threads,
-        gone=emptied,
+        [node for node in fresh if node.thread_id not in fast_path.threads],
+        set(linked.thread_of.values()) - fast_path.threads,
+        removed=emptied,
     )
 
 
-@frozen
-class _Placed:
-    """A message with its row's id. `derived` is None where its best copy is not in the batch;
-    `best_before` and `variant_before` say what its row does, None where it has none.
-    """
-
-    msgid: str
-    settled: CopyGroup
-    message_id: int
-    derived: Derived | None
-    best_before: int | None
-    variant_before: str | None
-
-
-def _settle(
-    connection: Connection, derived: Mapping[int, Derived], without: Collection[int]
-) -> tuple[list[_Placed], set[int], set[int]]:
-    """The messages that the mails are copies of, the ids of message rows that no mail is a
-    copy of any more (which only another parser's fingerprints bring about), and the ids of those
-    of the mails that were copies before.
-    """
-    known = _known_copies(connection, derived)
+def _group_mails(
+    connection: Connection, derived: Mapping[int, Derived], failed: Collection[int]
+) -> _Grouping:
+    """Group the mails, and all stored copies of the same ids, into messages with row ids."""
+    stored = _read_stored_copies(connection, derived)
     copies: dict[str, dict[int, Copy]] = defaultdict(dict)
-    before = {row.row_id: row for row in known}
-    for row in known:
-        if row.mail_id in without:
+    rows = {copy.row_id: copy for copy in stored}
+    for copy in stored:
+        if copy.mail_id in failed:
             continue
-        if row.mail_id not in derived or derived[row.mail_id].facts.msgid == row.msgid:
-            copies[row.msgid][row.mail_id] = Copy(
-                row.mail_id, row.fingerprint, row.rank, row.received_at, row.row_id
+        if copy.mail_id not in derived or derived[copy.mail_id].facts.msgid == copy.msgid:
+            copies[copy.msgid][copy.mail_id] = Copy(
+                copy.mail_id, copy.fingerprint, copy.rank, copy.received_at, copy.row_id
             )
-    for mail_id, one in derived.items():
-        same = copies[one.facts.msgid]
-        row_id = same[mail_id].message_id if mail_id in same else None
-        same[mail_id] = Copy(mail_id, one.fingerprint, one.rank, one.received_at, row_id)
+    for mail_id, mail in derived.items():
+        same_id = copies[mail.facts.msgid]
+        row_id = same_id[mail_id].message_id if mail_id in same_id else None
+        same_id[mail_id] = Copy(mail_id, mail.fingerprint, mail.rank, mail.received_at, row_id)
 
-    settled = [(msgid, one) for msgid in copies for one in group_copies(copies[msgid].values())]
-    missing = sum(one.message_id is None for _, one in settled)
-    ids = iter(allocate_unused(connection, schema.message, missing))
-    placed = []
-    for msgid, group in settled:
-        message_id = next(ids) if group.message_id is None else group.message_id
-        stored = before.get(message_id)
-        placed.append(
-            _Placed(
+    groups = [(msgid, group) for msgid in copies for group in group_copies(copies[msgid].values())]
+    missing = sum(group.message_id is None for _, group in groups)
+    new_ids = iter(allocate_unused_ids(connection, schema.message, missing))
+    messages = []
+    for msgid, group in groups:
+        message_id = next(new_ids) if group.message_id is None else group.message_id
+        row = rows.get(message_id)
+        messages.append(
+            _Message(
                 msgid,
                 group,
                 message_id,
                 derived.get(group.copies[0].mail_id),
-                stored.best if stored else None,
-                stored.variant if stored else None,
+                row.best if row else None,
+                row.variant if row else None,
             )
         )
-    emptied = before.keys() - {one.message_id for one in placed}
-    return placed, emptied, {row.mail_id for row in known} & derived.keys()
+    emptied = rows.keys() - {message.message_id for message in messages}
+    known_mails = {copy.mail_id for copy in stored} & derived.keys()
+    return _Grouping(messages, emptied, known_mails)
 
 
 @frozen
-class _KnownCopy:
+class _StoredCopy:
+    """A row of `copy`, with what its message's row says."""
+
     mail_id: int
     fingerprint: str
     rank: str
@@ -169,13 +213,15 @@ class _KnownCopy:
     best: int
 
 
-def _known_copies(connection: Connection, derived: Mapping[int, Derived]) -> list[_KnownCopy]:
-    """Every stored copy of the messages that these mails are, or until now were, copies of."""
+def _read_stored_copies(
+    connection: Connection, derived: Mapping[int, Derived]
+) -> list[_StoredCopy]:
+    """Read every copy of the messages that these mails are, or until now were, copies of."""
     message, copy = schema.message.c, schema.copy.c
-    msgids = {one.facts.msgid for one in derived.values()}
+    msgids = {mail.facts.msgid for mail in derived.values()}
     joined = schema.message.join(schema.copy, copy.message_id == message.id)
-    for some in chunks(derived):
-        query = select(message.msgid).select_from(joined).where(is_any(copy.mail_id, some))
+    for id_chunk in chunks(derived):
+        query = select(message.msgid).select_from(joined).where(is_any(copy.mail_id, id_chunk))
         msgids.update(connection.execute(query).scalars())
     columns = (
         copy.mail_id,
@@ -187,112 +233,145 @@ def _known_copies(connection: Connection, derived: Mapping[int, Derived]) -> lis
         message.variant,
         message.mail_id.label("best"),
     )
-    found = []
-    for some_ids in chunks(sorted(msgids)):
-        query = select(*columns).select_from(joined).where(is_any(message.msgid, some_ids))
-        found += [_KnownCopy(*row) for row in connection.execute(query).all()]
-    return found
+    copies = []
+    for msgid_chunk in chunks(sorted(msgids)):
+        query = select(*columns).select_from(joined).where(is_any(message.msgid, msgid_chunk))
+        copies += [_StoredCopy(*row) for row in connection.execute(query).all()]
+    return copies
 
 
-def _copies(connection: Connection, message_ids: Collection[int]) -> dict[int, tuple[int, str]]:
-    """The messages (row, key) that mails are copies of, by mail."""
+class _EmptiedMessage(NamedTuple):
+    """A stored message that no mail is a copy of any more."""
+
+    row_id: int
+    key: str
+
+
+def _read_copies(
+    connection: Connection, message_ids: Collection[int]
+) -> dict[int, _EmptiedMessage]:
+    """Read which of these messages each of their mails is a copy of, by mail."""
     message, copy = schema.message.c, schema.copy.c
     query = select(copy.mail_id, message.id, message.msgid, message.variant).join(
         schema.message, message.id == copy.message_id
     )
-    found: dict[int, tuple[int, str]] = {}
-    for some in chunks(message_ids):
-        for row in connection.execute(query.where(is_any(message.id, some))):
-            found[row.mail_id] = row.id, key_of(row.msgid, row.variant)
-    return found
+    copies: dict[int, _EmptiedMessage] = {}
+    for chunk in chunks(message_ids):
+        for row in connection.execute(query.where(is_any(message.id, chunk))):
+            copies[row.mail_id] = _EmptiedMessage(row.id, key_of(row.msgid, row.variant))
+    return copies
 
 
-def _hand_over(
-    connection: Connection, before: Mapping[int, tuple[int, str]], placed: Sequence[_Placed]
+def _redirect_messages(
+    connection: Connection,
+    copies_before: Mapping[int, _EmptiedMessage],
+    messages: Sequence[_Message],
 ) -> None:
-    """What people said of messages that go is said of those that their mails are copies of now,
-    and so are their numbers.
+    """Pass the overrides and numbers of messages that are deleted on to their successors.
+
+    The successor of a message is the one that most of its mails are copies of now.
+    `copies_before`: the deleted message that each mail was a copy of.
     """
-    if not before:
+    if not copies_before:
         return
-    now = {copy.mail_id: one.message_id for one in placed for copy in one.settled.copies}
-    keys = dict(before.values())
-    places = successors(
-        keys, before={mail_id: one for mail_id, (one, _) in before.items()}, after=now
+    keys = dict(copies_before.values())
+    successors = find_successors(
+        keys,
+        before={mail_id: message.row_id for mail_id, message in copies_before.items()},
+        after={
+            copy.mail_id: message.message_id
+            for message in messages
+            for copy in message.group.copies
+        },
     )
-    for one, to in places.items():
-        transfer_overrides(connection, one, to)
-    add_redirects(connection, "message", {one: (keys[one], to) for one, to in places.items()})
+    for row_id, successor in successors.items():
+        transfer_overrides(connection, row_id, successor)
+    removed = {row_id: (keys[row_id], successor) for row_id, successor in successors.items()}
+    add_redirects(connection, "message", removed)
 
 
-def _write_variants(connection: Connection, placed: Sequence[_Placed]) -> None:
-    """Tell messages that share an id apart, anew where a copy heard earlier has come."""
-    stored = [one for one in placed if one.variant_before not in (None, one.settled.variant)]
-    # The one that gives the plain id up goes first: (msgid, variant) is unique.
-    for one in sorted(stored, key=lambda one: not one.settled.variant):
-        message = schema.message.c
+def _write_variants(connection: Connection, messages: Sequence[_Message]) -> None:
+    """Update the variants of stored messages, where a copy received earlier has been added."""
+    changed = [
+        message
+        for message in messages
+        if message.stored_variant not in (None, message.group.variant)
+    ]
+    # The message that gives up the plain id goes first: (msgid, variant) is unique.
+    for message in sorted(changed, key=lambda message: not message.group.variant):
         connection.execute(
             update(schema.message)
-            .where(message.id == one.message_id)
-            .values(variant=one.settled.variant)
+            .where(schema.message.c.id == message.message_id)
+            .values(variant=message.group.variant)
         )
 
 
-def _node(one: _Placed, threads: Mapping[str, int], people: Mapping[str, int]) -> Node:
-    assert one.derived is not None
-    facts = one.derived.facts
-    if one.settled.variant:
-        facts = replace(facts, key=key_of(one.msgid, one.settled.variant))
+def _make_node(message: _Message, threads: Mapping[str, int], people: Mapping[str, int]) -> Node:
+    assert message.derived is not None
+    variant = message.group.variant
+    facts = message.derived.facts
+    if variant:
+        facts = replace(facts, key=key_of(message.msgid, variant))
     return Node(
-        message_id=one.message_id,
-        thread_id=threads[one.msgid],
-        variant=one.settled.variant,
+        message_id=message.message_id,
+        thread_id=threads[message.msgid],
+        variant=variant,
         facts=facts,
         person_id=people[facts.sender],
-        outcome=None if one.best_before is None else "stored",
-        ignored=one.derived.ignored,
-        derived=one.derived,
-        mail_id=one.settled.copies[0].mail_id,
+        outcome=None if message.stored_best is None else "stored",
+        ignored=message.derived.ignored,
+        derived=message.derived,
+        mail_id=message.best,
     )
 
 
 def _write_copies(
     connection: Connection,
-    placed: Sequence[_Placed],
+    messages: Sequence[_Message],
     derived: Mapping[int, Derived],
     lists: Mapping[str, int],
 ) -> None:
-    for some in chunks(derived):
-        connection.execute(delete(schema.pending).where(is_any(schema.pending.c.mail_id, some)))
-    copies, postings = [], []
-    for one in placed:
-        for copy in one.settled.copies:
-            if copy.mail_id in derived:
-                copies.append(
-                    {
-                        "mail_id": copy.mail_id,
-                        "message_id": one.message_id,
-                        "rank": copy.rank,
-                        "received_at": copy.received_at,
-                        "asked": derived[copy.mail_id].keys is not None,
-                        "chain": derived[copy.mail_id].chain,
-                    }
-                )
-                postings += [
-                    {
-                        "mail_id": copy.mail_id,
-                        "list_id": lists[name.list_id],
-                        "message_id": one.message_id,
-                    }
-                    for name in derived[copy.mail_id].lists
-                ]
-            elif copy.message_id != one.message_id:
-                for table in (schema.copy, schema.posting):
-                    connection.execute(
-                        update(table)
-                        .where(table.c.mail_id == copy.mail_id)
-                        .values(message_id=one.message_id)
-                    )
-    for table, wanted in ((schema.copy, copies), (schema.posting, postings)):
-        # Of mails without a copy too: where damage has taken it, postings may be there.
-        compare_rows(connection, table, "mail_id", derived, wanted).write(connection)
+    """Write the copies and postings of the mails, and remove the mails from the queue."""
+    for chunk in chunks(derived):
+        connection.execute(delete(schema.pending).where(is_any(schema.pending.c.mail_id, chunk)))
+    copies: list[dict[str, Any]] = []
+    postings: list[dict[str, Any]] = []
+    for message in messages:
+        for copy in message.group.copies:
+            mail = derived.get(copy.mail_id)
+            if mail is not None:
+                copies.append(_copy_row(copy, message.message_id, mail))
+                postings += _posting_rows(copy.mail_id, message.message_id, mail, lists)
+            elif copy.message_id != message.message_id:
+                _move_copy(connection, copy.mail_id, message.message_id)
+    for table, rows in ((schema.copy, copies), (schema.posting, postings)):
+        # Mails without a copy are compared too: if damage has destroyed it, postings may exist.
+        compare_rows(connection, table, "mail_id", derived, rows).write(connection)
+
+
+def _copy_row(copy: Copy, message_id: int, mail: Derived) -> dict[str, Any]:
+    return {
+        "mail_id": copy.mail_id,
+        "message_id": message_id,
+        "rank": copy.rank,
+        "received_at": copy.received_at,
+        "asked": mail.keys is not None,
+        "chain": mail.chain,
+    }
+
+
+def _posting_rows(
+    mail_id: int, message_id: int, mail: Derived, lists: Mapping[str, int]
+) -> list[dict[str, Any]]:
+    return [
+        {"mail_id": mail_id, "list_id": lists[name.list_id], "message_id": message_id}
+        for name in mail.lists
+    ]
+
+
+def _move_copy(connection: Connection, mail_id: int, message_id: int) -> None:
+    """Make a stored mail that is not in the batch a copy of another message."""
+    for table in (schema.copy, schema.posting):
+        connection.execute(
+            update(table).where(table.c.mail_id == mail_id).values(message_id=message_id)
+        )

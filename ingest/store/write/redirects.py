@@ -1,10 +1,10 @@
-"""Numbers that clients hold: they stay, whatever becomes of the rows that had them.
+"""Keep the numbers that clients hold valid, whatever becomes of the rows that had them.
 
 A series is named by its cover, else by its first patch, so a late cover renames it; late mail
-also joins series and parts them. Its number goes with its members: a series under a new name
-takes the number that its members had, one that was joined into another leaves its number as a
-signpost to that (the API answers 301), and one that is parted off again under its old name
-takes its own number back. Numbers are never used for something else.
+also joins and splits series. The number of a series follows its members: a series under a new key
+takes the number that its members had; a series that was joined into another leaves its number as
+a redirect to that one (the API answers 301); and a series that is split off again under its old
+key takes its own number back. A number is never used for something else.
 
 Input: what is stored and what is wanted, of whole sets. Output: a number for each series.
 """
@@ -18,13 +18,15 @@ from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from ingest.frozen import frozen
 from ingest.store import schema
-from ingest.store.sql import allocate, chunks, is_any
+from ingest.store.sql import allocate_ids, chunks, is_any
 
 
 @frozen
 class NumberedSeries:
-    """`ids`: of the series without a row of their name, by key; `taken`: those among them that
-    take over the row of a series that goes, which is renamed.
+    """The numbers of series that have no row under their key.
+
+    `ids`: the numbers, by key; `taken`: those keys that take over the row of a series that is no
+    more; the row gets the new key.
     """
 
     ids: dict[str, int]
@@ -34,69 +36,79 @@ class NumberedSeries:
 def number_series(
     connection: Connection,
     missing: Sequence[str],
-    going: Mapping[int, str],
+    obsolete: Mapping[int, str],
     *,
     before: Mapping[int, int],
     after: Mapping[int, str],
 ) -> NumberedSeries:
-    """Numbers for series that have no row under their key.
+    """Give numbers to the series whose keys have no row.
 
-    `going`: keys of the rows, by number, whose series are no more; `before` and `after`: the
-    number of the row that a message was in, and the key of the series that it belongs to now.
+    `missing`: their keys. `obsolete`: the keys of the rows, by number, whose series are no more.
+    `before` and `after`, by message: the number of the row that it was in, and the key of the
+    series that it belongs to now.
     """
     if not missing:
         return NumberedSeries({}, frozenset())
-    ids = _back(connection, missing)
+    ids = _find_former_numbers(connection, missing)
     shared = Counter(
         (after[message_id], row_id)
         for message_id, row_id in before.items()
-        if row_id in going and message_id in after
+        if row_id in obsolete and message_id in after
     )
     taken: dict[str, int] = {}
-    wanted = set(missing) - ids.keys()
-    # The most members decide, then the older number: nothing of it may depend on a dict's order.
+    unnumbered = set(missing) - ids.keys()
+    # The most members decide, then the older number: nothing may depend on the order of a dict.
     for (key, row_id), _ in sorted(shared.items(), key=lambda item: (-item[1], item[0][::-1])):
-        if key in wanted and key not in taken and row_id not in taken.values():
+        if key in unnumbered and key not in taken and row_id not in taken.values():
             taken[key] = row_id
-    fresh = [key for key in missing if key not in ids and key not in taken]
-    # Before their signposts go: else the highest of those that come back would be given twice.
-    numbers = allocate_unused(connection, schema.series, len(fresh))
-    _take_down(connection, ids.values())
-    return NumberedSeries(ids | taken | dict(zip(fresh, numbers, strict=True)), frozenset(taken))
+    new_keys = [key for key in missing if key not in ids and key not in taken]
+    # Before the redirects are deleted: the highest of the numbers that are taken back would
+    # otherwise be allocated again.
+    numbers = allocate_unused_ids(connection, schema.series, len(new_keys))
+    _delete_redirects(connection, ids.values())
+    new_ids = dict(zip(new_keys, numbers, strict=True))
+    return NumberedSeries(ids | taken | new_ids, frozenset(taken))
 
 
 def add_redirects(
-    connection: Connection, kind: str, gone: Mapping[int, tuple[str, int | None]]
+    connection: Connection, kind: str, removed: Mapping[int, tuple[str, int | None]]
 ) -> None:
-    """Put signposts for numbers whose rows go: their key, and the number of what has taken
-    their place. Signposts that named one of them are turned to that too.
+    """Add redirects for the numbers of rows that are deleted, and update those that name them.
+
+    `kind`: 'series' or 'message'. `removed`: by number, the key of the row and the number of the
+    row that takes its place, None where there is none.
     """
     table = schema.redirect
-    for number, (key, to) in gone.items():
+    for number, (key, successor) in removed.items():
         connection.execute(
-            update(table).where(table.c.kind == kind, table.c.to_id == number).values(to_id=to)
+            update(table)
+            .where(table.c.kind == kind, table.c.to_id == number)
+            .values(to_id=successor)
         )
-        connection.execute(insert(table).values(kind=kind, id=number, key=key, to_id=to))
+        connection.execute(insert(table).values(kind=kind, id=number, key=key, to_id=successor))
 
 
 def resolve_redirect(connection: Connection, kind: str, number: int) -> int | None:
-    """The number of what has taken the place of a row that is gone."""
+    """Return the number of the row that took the place of a deleted one, None if there is none."""
     table = schema.redirect.c
     query = select(table.to_id).where(table.kind == kind, table.id == number)
     return connection.execute(query).scalar_one_or_none()
 
 
-def allocate_unused(connection: Connection, table: Table, count: int) -> Sequence[int]:
-    """`allocate`, and no number that a row had before: SQLite would give the highest again."""
+def allocate_unused_ids(connection: Connection, table: Table, count: int) -> Sequence[int]:
+    """Allocate ids as `sql.allocate_ids` does, and none that a deleted row had.
+
+    SQLite would otherwise allocate the highest number again.
+    """
     if count == 0 or connection.dialect.name == "postgresql":
-        return allocate(connection, table, count)
-    gone = schema.redirect.c
+        return allocate_ids(connection, table, count)
+    redirect = schema.redirect.c
     highest = connection.execute(
         select(
             func.max(
                 select(func.coalesce(func.max(table.c.id), 0)).scalar_subquery(),
-                select(func.coalesce(func.max(gone.id), 0))
-                .where(gone.kind == table.name)
+                select(func.coalesce(func.max(redirect.id), 0))
+                .where(redirect.kind == table.name)
                 .scalar_subquery(),
             )
         )
@@ -104,34 +116,39 @@ def allocate_unused(connection: Connection, table: Table, count: int) -> Sequenc
     return range(highest + 1, highest + 1 + count)
 
 
-def successors(
-    going: Iterable[int], *, before: Mapping[int, int], after: Mapping[int, int]
+def find_successors(
+    removed: Iterable[int], *, before: Mapping[int, int], after: Mapping[int, int]
 ) -> dict[int, int | None]:
-    """Where most of the members of rows that go belong now, None where there are none."""
-    votes: dict[int, Counter[int]] = {row_id: Counter() for row_id in going}
-    for message_id, row_id in before.items():
-        if row_id in votes and message_id in after:
-            votes[row_id][after[message_id]] += 1
+    """Find the row that most members of each removed row belong to now, None where there is none.
+
+    `before` and `after`: the row that each member belonged to, and the one that it belongs to.
+    """
+    votes: dict[int, Counter[int]] = {row_id: Counter() for row_id in removed}
+    for member, row_id in before.items():
+        if row_id in votes and member in after:
+            votes[row_id][after[member]] += 1
     return {
-        row_id: max(some, key=lambda one: (some[one], -one)) if some else None
-        for row_id, some in votes.items()
+        row_id: max(counter, key=lambda successor: (counter[successor], -successor))
+        if counter
+        else None
+        for row_id, counter in votes.items()
     }
 
 
-def _back(connection: Connection, keys: Sequence[str]) -> dict[str, int]:
-    """Numbers that go back to series of these names."""
+def _find_former_numbers(connection: Connection, keys: Sequence[str]) -> dict[str, int]:
+    """Find the numbers that series with these keys had before they were deleted."""
     table = schema.redirect.c
-    found: dict[str, int] = {}
-    for some in chunks(keys):
+    numbers: dict[str, int] = {}
+    for chunk in chunks(keys):
         query = select(table.key, func.min(table.id).label("id")).where(
-            table.kind == "series", is_any(table.key, some)
+            table.kind == "series", is_any(table.key, chunk)
         )
-        found |= {row.key: row.id for row in connection.execute(query.group_by(table.key))}
-    return found
+        numbers |= {row.key: row.id for row in connection.execute(query.group_by(table.key))}
+    return numbers
 
 
-def _take_down(connection: Connection, numbers: Iterable[int]) -> None:
-    """Remove signposts: the series are there again."""
+def _delete_redirects(connection: Connection, numbers: Iterable[int]) -> None:
+    """Delete the redirects of series that exist again."""
     table = schema.redirect
-    for some in chunks(numbers):
-        connection.execute(delete(table).where(table.c.kind == "series", is_any(table.c.id, some)))
+    for chunk in chunks(numbers):
+        connection.execute(delete(table).where(table.c.kind == "series", is_any(table.c.id, chunk)))

@@ -1,204 +1,294 @@
-"""The rows of series and of who belongs to them.
+"""Write the rows of series and of their members.
 
-Input: the arrangement of whole sets. The stored rows of those sets are compared with it and
-only the differences are written, so that what stands keeps its row and its number; what goes
-leaves a signpost (see `store.write.redirects`).
+Input: the arrangement of whole sets. The stored rows of those sets are compared with it and only
+the differences are written, so that what does not change keeps its row and its number. A row that
+is deleted leaves a redirect (see `store.write.redirects`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, update
 
+from ingest.frozen import frozen
 from ingest.series.arrange import Series
 from ingest.series.draft import Rule
 from ingest.series.facts import Facts
 from ingest.series.supersede import Posting, make_posting, traces
 from ingest.store import schema
 from ingest.store.sql import chunks, insert_rows, is_any
-from ingest.store.write.arrange import Arranged
-from ingest.store.write.redirects import add_redirects, number_series, successors
+from ingest.store.write.arrange import ArrangedSets
+from ingest.store.write.redirects import (
+    NumberedSeries,
+    add_redirects,
+    find_successors,
+    number_series,
+)
 
 
-def write_series(connection: Connection, arranged: Arranged, *, left: set[int]) -> None:
-    """Make the series and memberships of these sets what the arrangement says.
+@frozen
+class _StoredSeries:
+    """The stored rows that an arrangement may change.
 
-    `left`: rows of series whose members are gone; they go too unless they are wanted.
+    `members`: rows of `member` by message; `by_key`: rows of `series` by key.
     """
-    wanted = {one.key: one for arrangement in arranged.arrangements for one in arrangement.series}
-    members, rows = _stored(connection, arranged, left)
-    by_key = {row.key: row for row in rows}
-    # A row that has lost its members is still that of its series.
-    by_key |= {row.key: row for row in _named(connection, wanted.keys() - by_key.keys())}
 
-    missing = [key for key in wanted if key not in by_key]
-    before = {message_id: row["series_id"] for message_id, row in members.items()}
-    numbered = number_series(
+    members: Mapping[int, dict[str, Any]]
+    by_key: Mapping[str, Any]
+
+    def series_of_messages(self) -> dict[int, int]:
+        """Return the number of the series that each message is stored in."""
+        return {message_id: row["series_id"] for message_id, row in self.members.items()}
+
+
+@frozen
+class _WantedSeries:
+    """The rows as the arrangement wants them.
+
+    `series`: by key; `ids`: the row number of each stored or wanted series, by key; `members`:
+    rows of `member` by message; `new`: the keys of series that need a new row.
+    """
+
+    series: Mapping[str, Series]
+    ids: Mapping[str, int]
+    members: Mapping[int, dict[str, Any]]
+    new: Sequence[str]
+
+    def kept_ids(self) -> set[int]:
+        """Return the row numbers of the wanted series."""
+        return {self.ids[key] for key in self.series}
+
+
+def write_series(connection: Connection, arranged: ArrangedSets, *, orphaned: set[int]) -> None:
+    """Make the series and members of these sets equal to the arrangement.
+
+    `orphaned`: rows of series whose members were deleted; they are deleted too unless the
+    arrangement wants them.
+    """
+    series = {
+        item.key: item for arrangement in arranged.arrangements for item in arrangement.series
+    }
+    stored = _read_stored(connection, arranged, series, orphaned)
+    wanted = _number_wanted(connection, arranged, series, stored)
+    # Members are deleted before others are inserted, and series after all members that name
+    # them: every step satisfies the constraints.
+    _delete_stale_members(connection, stored, wanted)
+    _insert_series(connection, arranged, wanted)
+    _update_series(connection, arranged, stored, wanted)
+    _insert_members(connection, stored, wanted)
+    kept = wanted.kept_ids()
+    removed = {row.id: key for key, row in stored.by_key.items() if row.id not in kept}
+    _write_traces(connection, arranged, wanted, removed)
+    _delete_series(connection, stored, wanted, removed)
+
+
+def _read_stored(
+    connection: Connection, arranged: ArrangedSets, series: Iterable[str], orphaned: set[int]
+) -> _StoredSeries:
+    """Read the member rows of the arranged messages, and the series that these or `series` name."""
+    members: dict[int, dict[str, Any]] = {}
+    member = schema.member
+    for chunk in chunks(node.message_id for node in arranged.nodes.values() if node.outcome):
+        for row in connection.execute(select(member).where(is_any(member.c.message_id, chunk))):
+            members[row.message_id] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+    by_key: dict[str, Any] = {}
+    columns = schema.series.c
+    for id_chunk in chunks({row["series_id"] for row in members.values()} | orphaned):
+        query = select(schema.series).where(is_any(columns.id, id_chunk))
+        by_key.update((row.key, row) for row in connection.execute(query))
+    # A row that has lost its members still belongs to the series with its key.
+    for key_chunk in chunks(set(series) - by_key.keys()):
+        query = select(schema.series).where(is_any(columns.key, key_chunk))
+        by_key.update((row.key, row) for row in connection.execute(query))
+    return _StoredSeries(members, by_key)
+
+
+def _number_wanted(
+    connection: Connection,
+    arranged: ArrangedSets,
+    series: Mapping[str, Series],
+    stored: _StoredSeries,
+) -> _WantedSeries:
+    """Give each wanted series its row number, and build the member rows with these."""
+    missing = [key for key in series if key not in stored.by_key]
+    numbered: NumberedSeries = number_series(
         connection,
         missing,
-        {row.id: key for key, row in by_key.items() if key not in wanted},
-        before=before,
+        {row.id: key for key, row in stored.by_key.items() if key not in series},
+        before=stored.series_of_messages(),
         after={
-            arranged.nodes[member.key].message_id: one.key
-            for one in wanted.values()
-            for member in one.members
+            arranged.nodes[member.key].message_id: item.key
+            for item in series.values()
+            for member in item.members
         },
     )
-    ids = {key: row.id for key, row in by_key.items()} | numbered.ids
-    rows_before = {row.id: row for row in by_key.values()}
-    wanted_members = {
+    ids = {key: row.id for key, row in stored.by_key.items()} | numbered.ids
+    members = {
         arranged.nodes[member.key].message_id: {
             "message_id": arranged.nodes[member.key].message_id,
-            "series_id": ids[one.key],
+            "series_id": ids[item.key],
             "number": member.number,
             "minor": member.minor,
             "rule": member.rule,
             "evidence": member.evidence,
         }
-        for one in wanted.values()
-        for member in one.members
+        for item in series.values()
+        for member in item.members
     }
-    # Memberships go before they come, and series last: each step leaves the constraints whole.
+    new = [key for key in missing if key not in numbered.taken]
+    return _WantedSeries(series, ids, members, new)
+
+
+def _delete_stale_members(
+    connection: Connection, stored: _StoredSeries, wanted: _WantedSeries
+) -> None:
+    """Delete the member rows that are not as wanted."""
     stale = [
-        message_id for message_id, row in members.items() if wanted_members.get(message_id) != row
+        message_id
+        for message_id, row in stored.members.items()
+        if wanted.members.get(message_id) != row
     ]
-    for some in chunks(stale):
-        connection.execute(delete(schema.member).where(is_any(schema.member.c.message_id, some)))
+    for chunk in chunks(stale):
+        connection.execute(delete(schema.member).where(is_any(schema.member.c.message_id, chunk)))
+
+
+def _insert_series(connection: Connection, arranged: ArrangedSets, wanted: _WantedSeries) -> None:
+    """Insert the rows of series that have none."""
     insert_rows(
         connection,
         schema.series,
-        [
-            {"id": ids[key], **_series_row(wanted[key], arranged)}
-            for key in missing
-            if key not in numbered.taken
-        ],
+        [{"id": wanted.ids[key], **series_row(wanted.series[key], arranged)} for key in wanted.new],
     )
+
+
+def _update_series(
+    connection: Connection, arranged: ArrangedSets, stored: _StoredSeries, wanted: _WantedSeries
+) -> None:
+    """Update the rows of series that differ, including those that get another key."""
+    row_by_id = {row.id: row for row in stored.by_key.values()}
     changed = []
-    for key, one in wanted.items():
-        if (row := rows_before.get(ids[key])) is not None:
-            values = _series_row(one, arranged)
+    for key, series in wanted.series.items():
+        if (row := row_by_id.get(wanted.ids[key])) is not None:
+            values = series_row(series, arranged)
             if any(getattr(row, name) != value for name, value in values.items()):
                 changed.append({"b_id": row.id, **values})
     if changed:
         connection.execute(
             update(schema.series).where(schema.series.c.id == bindparam("b_id")), changed
         )
+
+
+def _insert_members(connection: Connection, stored: _StoredSeries, wanted: _WantedSeries) -> None:
+    """Insert the member rows that are not stored as wanted."""
     insert_rows(
         connection,
         schema.member,
-        [row for message_id, row in wanted_members.items() if members.get(message_id) != row],
+        [
+            row
+            for message_id, row in wanted.members.items()
+            if stored.members.get(message_id) != row
+        ],
     )
-    kept = {ids[key] for key in wanted}
-    gone = {row_id: row.key for row_id, row in rows_before.items() if row_id not in kept}
-    _write_traces(connection, wanted, ids, list(gone), arranged)
-    for some in chunks(gone):
-        connection.execute(delete(schema.series).where(is_any(schema.series.c.id, some)))
-    now_in = {message_id: row["series_id"] for message_id, row in wanted_members.items()}
-    places = successors(gone, before=before, after=now_in)
-    add_redirects(connection, "series", {one: (key, places[one]) for one, key in gone.items()})
 
 
 def _write_traces(
     connection: Connection,
-    wanted: dict[str, Series],
-    ids: dict[str, int],
-    gone: list[int],
-    arranged: Arranged,
+    arranged: ArrangedSets,
+    wanted: _WantedSeries,
+    removed: Iterable[int],
 ) -> None:
-    """Make the traces of these series what their members say."""
+    """Make the traces of these series those of their members, and delete those of `removed`."""
     rows = {
-        (trace, ids[key])
-        for key, one in wanted.items()
-        for trace in traces(_posting(one, arranged))
+        (trace, wanted.ids[key])
+        for key, series in wanted.series.items()
+        for trace in traces(series_posting(series, arranged))
     }
     stored: set[tuple[int, int]] = set()
     table = schema.trace
-    for some in chunks([*ids.values()]):
-        query = select(table.c.trace, table.c.series_id).where(is_any(table.c.series_id, some))
+    for chunk in chunks([*wanted.ids.values()]):
+        query = select(table.c.trace, table.c.series_id).where(is_any(table.c.series_id, chunk))
         stored.update((row.trace, row.series_id) for row in connection.execute(query))
-    stale = {series_id for _, series_id in stored - rows} | set(gone)
-    for some in chunks(stale):
-        connection.execute(delete(table).where(is_any(table.c.series_id, some)))
+    stale = {series_id for _, series_id in stored - rows} | set(removed)
+    for chunk in chunks(stale):
+        connection.execute(delete(table).where(is_any(table.c.series_id, chunk)))
     kept = {row for row in stored if row[1] not in stale}
     insert_rows(
         connection,
         table,
-        [{"trace": trace, "series_id": one} for trace, one in sorted(rows - kept)],
+        [{"trace": trace, "series_id": series_id} for trace, series_id in sorted(rows - kept)],
     )
 
 
-def _posting(one: Series, arranged: Arranged) -> Posting:
+def _delete_series(
+    connection: Connection,
+    stored: _StoredSeries,
+    wanted: _WantedSeries,
+    removed: Mapping[int, str],
+) -> None:
+    """Delete series (keys by row number), each leaving a redirect to where its members are now."""
+    for chunk in chunks(removed):
+        connection.execute(delete(schema.series).where(is_any(schema.series.c.id, chunk)))
+    now_in = {message_id: row["series_id"] for message_id, row in wanted.members.items()}
+    successors = find_successors(removed, before=stored.series_of_messages(), after=now_in)
+    add_redirects(
+        connection,
+        "series",
+        {series_id: (key, successors[series_id]) for series_id, key in removed.items()},
+    )
+
+
+def series_posting(series: Series, arranged: ArrangedSets) -> Posting:
+    """Return a series as the linking of revisions needs it."""
     return make_posting(
-        one.key,
-        version=(one.version, one.version_minor),
-        date=one.date,
-        partial=one.partial,
-        parent_series=one.parent_series,
-        members=[arranged.nodes[member.key].facts for member in one.members],
+        series.key,
+        version=(series.version, series.version_minor),
+        date=series.date,
+        partial=series.partial,
+        parent_series=series.parent_series,
+        members=[arranged.nodes[member.key].facts for member in series.members],
     )
 
 
-def _stored(
-    connection: Connection, arranged: Arranged, left: set[int]
-) -> tuple[dict[int, dict[str, Any]], list[Any]]:
-    """The stored memberships of these messages, by message, and the series they are in."""
-    members: dict[int, dict[str, Any]] = {}
-    table = schema.member
-    for some in chunks(node.message_id for node in arranged.nodes.values() if node.outcome):
-        for row in connection.execute(select(table).where(is_any(table.c.message_id, some))):
-            members[row.message_id] = dict(row._mapping)  # noqa: SLF001
-    rows: dict[int, Any] = {}
-    for some in chunks({row["series_id"] for row in members.values()} | left):
-        query = select(schema.series).where(is_any(schema.series.c.id, some))
-        rows.update((row.id, row) for row in connection.execute(query))
-    return members, list(rows.values())
-
-
-def _named(connection: Connection, keys: Iterable[str]) -> list[Any]:
-    """The stored series with these keys."""
-    rows: list[Any] = []
-    for some in chunks(keys):
-        rows += connection.execute(select(schema.series).where(is_any(schema.series.c.key, some)))
-    return rows
-
-
-def _series_row(one: Series, arranged: Arranged) -> dict[str, Any]:
-    first = arranged.nodes[one.members[0].key]
+def series_row(series: Series, arranged: ArrangedSets) -> dict[str, Any]:
+    """Return the row of a series, without its number."""
+    first = arranged.nodes[series.members[0].key]
+    members = [arranged.nodes[member.key].facts for member in series.members]
     return {
-        "key": one.key,
-        "name": one.name,
-        "version": one.version,
-        "version_minor": one.version_minor,
-        "total": one.total,
-        "received_total": one.received_total,
-        "received_all": one.received_all,
-        "date": one.date,
+        "key": series.key,
+        "name": series.name,
+        "version": series.version,
+        "version_minor": series.version_minor,
+        "total": series.total,
+        "received_total": series.received_total,
+        "received_all": series.received_all,
+        "date": series.date,
         "person_id": first.person_id,
-        "cover_id": arranged.nodes[one.cover].message_id if one.cover else None,
-        "partial": one.partial,
-        "parent_series": one.parent_series,
+        "cover_id": arranged.nodes[series.cover].message_id if series.cover else None,
+        "partial": series.partial,
+        "parent_series": series.parent_series,
         "thread_id": first.thread_id,
-        "fast_path_ok": _plain(one, [arranged.nodes[member.key].facts for member in one.members]),
+        "fast_path_ok": _is_regular(series, members),
     }
 
 
-_NATURAL = (Rule.FIRST, Rule.BELOW, Rule.SIBLING, Rule.UNTHREADED)
+# Rules that add a piece to a series as the sender numbered and threaded it, without a repair.
+_REGULAR_RULES = (Rule.FIRST, Rule.BELOW, Rule.SIBLING, Rule.UNTHREADED)
 
 
-def _plain(one: Series, members: Sequence[Facts]) -> bool:
-    """Whether it is a cover and patches that agree in all, found without mending.
+def _is_regular(series: Series, members: Sequence[Facts]) -> bool:
+    """Tell whether a series is a cover and patches that agree in all, grouped without a repair.
 
-    None of them says "v1": a patch that joins could not see whether the others do.
+    None of them may say "v1": a patch that joins could not know whether the others do.
     """
     first = members[0]
     return (
-        one.cover is not None
+        series.cover is not None
         and first.piece
-        and first.version_given == ((one.version, one.version_minor) != (1, 0))
-        and not one.partial
-        and all(member.rule in _NATURAL for member in one.members)
+        and first.version_given == ((series.version, series.version_minor) != (1, 0))
+        and not series.partial
+        and all(member.rule in _REGULAR_RULES for member in series.members)
         and len(
             {
                 (fact.sender, fact.total, fact.version, fact.version_minor, fact.version_given)

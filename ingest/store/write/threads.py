@@ -1,7 +1,8 @@
-"""Which thread an id belongs to, and the joining of threads that a message connects.
+"""Find the thread of each Message-ID, and join the threads that a message connects.
 
-A thread is a connected set of ids under In-Reply-To and References, ids of mail not yet seen
-included. Links only ever add up: whatever order they come in, the sets are the same.
+A thread is a connected set of ids under In-Reply-To and References, including ids of mail that
+has not been seen. Links are only ever added: whatever order they arrive in, the sets are the
+same.
 """
 
 from __future__ import annotations
@@ -18,80 +19,96 @@ from ingest.store.sql import chunks, insert_rows, is_any
 
 @frozen
 class LinkedThreads:
-    """`thread`: of every id given; `new`: the ids that nothing had named before; `joined`: the
-    threads that were two until now.
+    """The threads of some ids, after they have been linked.
+
+    `thread_of`: the thread of each id; `new_ids`: the ids that nothing had named before;
+    `joined`: the threads that were two or more until now.
     """
 
-    thread: Mapping[str, int]
-    new: frozenset[str]
+    thread_of: Mapping[str, int]
+    new_ids: frozenset[str]
     joined: frozenset[int]
 
 
-def link_threads(connection: Connection, named: Iterable[Sequence[str]]) -> LinkedThreads:
-    """Join the ids of each group (a message's own and those that it names) into one thread.
+def link_threads(connection: Connection, id_groups: Iterable[Sequence[str]]) -> LinkedThreads:
+    """Join the ids of each group into one thread: a message's own id and those that it names.
 
-    Threads that are joined take the least number among them, on the messages and series that
-    are in them too.
+    Threads that are joined take the least number among them; the messages and series in them
+    are given the new number too.
     """
     node_of: dict[str, int] = {}
-    groups: list[list[int]] = []
-    for ids in named:
+    node_groups: list[list[int]] = []
+    for ids in id_groups:
         for msgid in ids:
             if msgid not in node_of:
                 node_of[msgid] = digest63(msgid)
-        groups.append([node_of[msgid] for msgid in ids])
+        node_groups.append([node_of[msgid] for msgid in ids])
     nodes = set(node_of.values())
-    stored: dict[int, int] = {}
-    node = schema.thread_node.c
-    for some in chunks(sorted(nodes)):
-        query = select(node.node, node.thread_id).where(is_any(node.node, some))
-        stored.update({row.node: row.thread_id for row in connection.execute(query)})
+    stored = _read_threads(connection, nodes)
 
     sets = DisjointSets()
-    for group in groups:
-        for one in group:
-            # A stored node stands for its whole thread.
-            sets.join(stored.get(group[0], group[0]), stored.get(one, one))
-    thread_of = {one: sets.root(stored.get(one, one)) for one in nodes}
+    for group in node_groups:
+        for node in group:
+            # A stored node represents its whole thread.
+            sets.join(stored.get(group[0], group[0]), stored.get(node, node))
+    thread_of = {node: sets.root(stored.get(node, node)) for node in nodes}
 
     moves = [
         {"old": old, "new": new} for old in set(stored.values()) if (new := sets.root(old)) != old
     ]
-    if moves:
-        for table in (schema.thread_node, schema.message, schema.series):
-            moved = table.c.thread_id == bindparam("old")
-            connection.execute(update(table).where(moved).values(thread_id=bindparam("new")), moves)
+    _renumber_threads(connection, moves)
     insert_rows(
         connection,
         schema.thread_node,
         [
-            {"node": one, "thread_id": thread}
-            for one, thread in thread_of.items()
-            if one not in stored
+            {"node": node, "thread_id": thread}
+            for node, thread in thread_of.items()
+            if node not in stored
         ],
     )
     return LinkedThreads(
-        {msgid: thread_of[one] for msgid, one in node_of.items()},
-        frozenset(msgid for msgid, one in node_of.items() if one not in stored),
+        {msgid: thread_of[node] for msgid, node in node_of.items()},
+        frozenset(msgid for msgid, node in node_of.items() if node not in stored),
         frozenset(move["new"] for move in moves),
     )
 
 
+def _read_threads(connection: Connection, nodes: set[int]) -> dict[int, int]:
+    """Read the threads of those nodes that are stored."""
+    threads: dict[int, int] = {}
+    columns = schema.thread_node.c
+    for chunk in chunks(sorted(nodes)):
+        query = select(columns.node, columns.thread_id).where(is_any(columns.node, chunk))
+        threads.update({row.node: row.thread_id for row in connection.execute(query)})
+    return threads
+
+
+def _renumber_threads(connection: Connection, moves: Sequence[dict[str, int]]) -> None:
+    """Change the thread number `old` into `new` for each move, in every table that has it."""
+    if moves:
+        for table in (schema.thread_node, schema.message, schema.series):
+            in_old_thread = table.c.thread_id == bindparam("old")
+            statement = update(table).where(in_old_thread).values(thread_id=bindparam("new"))
+            connection.execute(statement, moves)
+
+
 class DisjointSets:
-    """Disjoint sets of threads; the least member names a set."""
+    """Disjoint sets of thread numbers (union-find), each named by its least member."""
 
     def __init__(self) -> None:
-        self._above: dict[int, int] = {}
+        self._parents: dict[int, int] = {}
 
-    def root(self, one: int) -> int:
-        above = self._above
-        top = one
-        while (higher := above.get(top, top)) != top:
+    def root(self, thread: int) -> int:
+        """Return the least member of the set of `thread`, shortening the path to it."""
+        parents = self._parents
+        top = thread
+        while (higher := parents.get(top, top)) != top:
             top = higher
-        while one != top:
-            above[one], one = top, above.get(one, one)
+        while thread != top:
+            parents[thread], thread = top, parents.get(thread, thread)
         return top
 
-    def join(self, one: int, other: int) -> None:
-        first, second = sorted((self.root(one), self.root(other)))
-        self._above[second] = first
+    def join(self, thread: int, other: int) -> None:
+        """Unite the sets of two threads."""
+        first, second = sorted((self.root(thread), self.root(other)))
+        self._parents[second] = first

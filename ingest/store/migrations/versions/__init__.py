@@ -1,1 +1,1 @@
-"""The migrations, oldest first."""
+"""Hold the migrations, the oldest first."""

@@ -1,4 +1,4 @@
-"""Create every table. `ingest.store.schema` says what they mean."""
+"""Create every table. `ingest.store.schema` describes them."""
 
 import sqlalchemy as sa
 from alembic import op
