@@ -30,7 +30,7 @@ from ingest.store.engine import open_store, write_transaction
 from ingest.store.write import record
 from tests.support import mails
 
-STEPS = ("find_leaves", "arrange_around", "write_series", "write_leaves")
+STEPS = ("find_fast_path", "arrange_touched", "write_series", "write_fast_path")
 
 
 @contextmanager

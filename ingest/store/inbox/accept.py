@@ -106,7 +106,7 @@ def find_derived(connection: Connection, deliveries: Sequence[Delivery]) -> set[
 def reread_deliveries(
     connection: Connection, deliveries: Mapping[int, Delivery]
 ) -> dict[int, Delivery]:
-    """Read again what the store says of these mails, by id, with the raw bytes as passed."""
+    """Read the deliveries of stored mails again, by id, keeping the raw bytes that were passed."""
     mail = schema.mail.c
     keys = read_keys(connection, deliveries)
     query = select(*_DELIVERY_COLUMNS)

@@ -33,7 +33,7 @@ class DamagedRawError(Exception):
         description = f"{damage} ({cause})" if cause else damage
         super().__init__(
             f"{sha256.hex()[:12]} is damaged in the store: {description}; `ingest check` "
-            "lists all such mail, `ingest audit` tells which of it an archive still has"
+            "lists all such mail, `ingest audit` shows which of it an archive still has"
         )
 
 

@@ -15,12 +15,11 @@ There are three layers, from bytes to meaning:
 Apart from these, `override`, `check` and `relation` hold what people and programs set through the
 API, by `account`, and `event` holds what has happened.
 
-Times are naive UTC. Text never contains NUL or lone surrogates. Columns named `id` are numbers
-that clients may hold; a column `…_id` refers to one of the table in its name.
+Times are naive UTC. Text never contains NUL or lone surrogates.
 """
 
 from ingest.store.schema.activity import account, check, override, redirect, relation
-from ingest.store.schema.base import Id, metadata, storable
+from ingest.store.schema.base import metadata, storable
 from ingest.store.schema.events import event, following, webhook
 from ingest.store.schema.mail import answer, auth_result, checkpoint, copy, mail, pending, verdict
 from ingest.store.schema.message import (
@@ -45,7 +44,6 @@ from ingest.store.schema.series import (
 )
 
 __all__ = [
-    "Id",
     "account",
     "answer",
     "auth_result",

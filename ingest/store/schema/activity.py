@@ -30,7 +30,7 @@ account = Table(
     Column(
         "lists", Text, nullable=False
     ),  # list ids that it may write to, comma-joined; '' for all
-    Column("made", DateTime, nullable=False),  # when the account was created
+    Column("made", DateTime, nullable=False),  # when its token was created
 )
 
 # What was set on a patch through the API; null columns were not set.

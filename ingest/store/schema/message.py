@@ -65,7 +65,7 @@ message = Table(
     Column("defects", Text, nullable=False),  # of the mail, comma-joined
     Column("facts", Text, nullable=False),  # JSON of what arranging needs; see series.facts
     Column("rewriting", String(16)),  # how From was rewritten, null if it was not
-    Column("person_source", String(20)),  # where the person was found if From was rewritten
+    Column("person_source", String(20)),  # where the person was found
     UniqueConstraint("msgid", "variant"),
     UniqueConstraint("id", "outcome"),
     CheckConstraint("outcome IN ('patch', 'cover', 'comment', 'other', 'ignored')", name="outcome"),
@@ -89,7 +89,7 @@ body = Table(
     metadata,
     Column("message_id", Id, ForeignKey("message.id"), primary_key=True),
     Column("content", Text, nullable=False),  # without the diff
-    Column("diff", Text),  # null unless it is a patch
+    Column("diff", Text),  # null where there is none
 )
 
 # A list through which a mail was received.

@@ -25,7 +25,7 @@ from ingest.store.reachable import find_reachable
 from ingest.store.sql import chunks, is_any
 from ingest.store.write.threads import DisjointSets
 
-# How many sets are loaded and arranged in one step where all of them are.
+# How many sets are loaded and arranged in one step when the whole store is arranged.
 _SETS_PER_STEP = 500
 
 # Date and thread of the unthreaded pieces in each bucket.
@@ -116,7 +116,7 @@ def arrange_stored(
     threads: set[int] | None = None,
     repaired: Mapping[int, Node | None] = MappingProxyType({}),
 ) -> Iterator[ArrangedSets]:
-    """Arrange what is stored again, some sets at a time, to show what its rows should be.
+    """Arrange stored messages again, some sets at a time, to show what their rows should be.
 
     `threads`: arrange only the sets that these are in. `repaired`: messages (by id) as they
     should be where their rows are damaged or missing, None for one that is to be left out. Takes

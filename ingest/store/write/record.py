@@ -1,7 +1,7 @@
 """Write what was derived from mails: group copies into messages, arrange these, write the rows.
 
-Input: mails that are accepted, each with what deriving made of it. Output: rows. All of it happens
-in the caller's transaction, and doing it again changes nothing.
+Input: accepted mails, each with its derived content. Output: rows. Everything happens in the
+caller's transaction, and a repetition changes nothing.
 """
 
 from __future__ import annotations
