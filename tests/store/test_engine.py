@@ -17,7 +17,7 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import CheckConstraint, Engine, insert, inspect, make_url, select, text, update
 from sqlalchemy.exc import IntegrityError, OperationalError
 
-from ingest.store import engine as store_engine
+from ingest.store import engine as engine_module
 from ingest.store import schema
 from ingest.store.engine import (
     REVISIONS,
@@ -95,7 +95,7 @@ def test_an_older_schema_is_brought_up_to_date_by_writers_alone(
 ) -> None:
     engine = open_store(database_url, create=True)
     engine.dispose()
-    monkeypatch.setattr(store_engine, "REVISIONS", (*REVISIONS, "9001"))
+    monkeypatch.setattr(engine_module, "REVISIONS", (*REVISIONS, "9001"))
     with pytest.raises(StoreError, match=f"has the older schema {REVISIONS[-1]}; any writing"):
         open_store(database_url)
 
@@ -117,7 +117,7 @@ def test_an_unfinished_migration_leaves_nothing(
         connection.execute(text("CREATE TABLE half (id integer)"))
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(store_engine, "_migrate", cut_off)
+    monkeypatch.setattr(engine_module, "_migrate", cut_off)
     with pytest.raises(KeyboardInterrupt):
         open_store(database_url, create=True)
     monkeypatch.undo()

@@ -291,7 +291,7 @@ def test_withdrawn_mail_is_kept_and_takes_no_part(engine: Engine) -> None:
 
 
 def test_deriving_again_changes_nothing(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(replay_module, "BATCH", 4)
+    monkeypatch.setattr(replay_module, "REPLAY_BATCH", 4)
     wanted = stored_in(engine, POOL, 5)
     with engine.connect() as connection:
         before = {row.msgid + row.variant: row.id for row in _messages(connection)}
@@ -311,7 +311,7 @@ def test_deriving_again_mends_what_is_damaged(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Rows that say something else, are too many or are gone; the others are not touched."""
-    monkeypatch.setattr(replay_module, "BATCH", 4)
+    monkeypatch.setattr(replay_module, "REPLAY_BATCH", 4)
     wanted = stored_in(engine, POOL, 100)
     counts = mails.row_counts(engine)
     with write_transaction(engine) as connection:

@@ -181,7 +181,7 @@ def test_a_change_writes_only_the_owners_that_differ(engine: Engine, count: int)
         made = compare_rows(connection, table, "mail_id", owners, [*right, *wanted])
         assert sorted(made.stale) == [lacking, added, other, gone]
         assert list(made.rows) == wanted
-        made.drop(connection)
+        made.delete_stale(connection)
         made.insert(connection)
         rows = connection.execute(select(table).order_by(table.c.mail_id, table.c.name)).mappings()
         assert [dict(row) for row in rows] == [*right, *wanted]
@@ -194,7 +194,7 @@ def test_a_change_to_nothing(engine: Engine) -> None:
         insert_rows(connection, schema.mail, [mail_row(number) for number in (1, 2)])
         insert_rows(connection, schema.answer, [answer_row(1, "a"), answer_row(2, "a")])
         made = compare_rows(connection, schema.answer, "mail_id", [1], [])
-        made.drop(connection)
+        made.delete_stale(connection)
         made.insert(connection)
         assert list(connection.execute(select(schema.answer.c.mail_id)).scalars()) == [2]
 
