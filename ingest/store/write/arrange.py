@@ -188,7 +188,7 @@ def _arrange_sets(
         places |= arrangement.places
         for node in set_nodes:
             if node.ignored:
-                places[node.facts.key] = Place("ignored", node.ignored)
+                places[node.facts.key] = Place(Outcome.IGNORED, node.ignored)
     return ArrangedSets({node.facts.key: node for node in nodes}, places, tuple(arrangements))
 
 

@@ -150,7 +150,7 @@ def _build_fast_path(accepted: Mapping[int, Sequence[_Placed]]) -> FastPath:
             if place.parent is not None and placed.comments_on is not None:
                 summaries[place.parent] = _summarise(node, placed.comments_on)
     for key in summaries.keys() - nodes.keys():
-        places[key] = Place(_UNCHANGED, summaries[key].reason)
+        places[key] = Place(Outcome.OTHER, summaries[key].reason)
     return FastPath(
         frozenset(accepted), ArrangedSets({**summaries, **nodes}, places, ()), tuple(joins)
     )
@@ -231,11 +231,11 @@ def _place_node(node: Node, parent: _Parent, series: Mapping[int, _OpenSeries]) 
             return None
         assert parent.series_id is not None
         join = SeriesJoin(node, parent.series_id, parent.key)
-        return _Placed(node, Place("patch", None), None, join)
+        return _Placed(node, Place(Outcome.PATCH, None), None, join)
     if parent.applies_to is None:
-        return _Placed(node, Place("comment", "no-patch-above"), None, None)
+        return _Placed(node, Place(Outcome.COMMENT, "no-patch-above"), None, None)
     key, row_id = parent.applies_to
-    return _Placed(node, Place("comment", "below-patch", key), row_id, None)
+    return _Placed(node, Place(Outcome.COMMENT, "below-patch", key), row_id, None)
 
 
 def _as_parent(placed: _Placed) -> _Parent:
@@ -297,12 +297,12 @@ def _read_parents(connection: Connection, msgids: Iterable[str]) -> dict[str, _P
                 row.msgid in parents
                 or row.variant
                 or row.parent_variant
-                or row.outcome == "ignored"
+                or row.outcome == Outcome.IGNORED
             ):
                 parents[row.msgid] = None
                 continue
             applies_to = None
-            if row.outcome in ("patch", "cover"):
+            if row.outcome in (Outcome.PATCH, Outcome.COVER):
                 applies_to = _MessageRef(row.msgid, row.id)
             elif row.parent_id is not None:
                 applies_to = _MessageRef(row.parent_msgid, row.parent_id)
@@ -371,7 +371,7 @@ def _read_taken_slots(
                 series[row.series_id].taken_slots.add((row.number, row.minor))
 
 
-# Outcome and reason of a summary and of its place: being equal, they make nothing be written.
+# The reason of a summary and of its place: being equal, as their outcomes are, nothing is written.
 _UNCHANGED = "unchanged"
 
 
@@ -386,7 +386,7 @@ def _summarise(comment: Node, row_id: int) -> Node:
         variant="",
         facts=comment.facts,
         person_id=comment.person_id,
-        outcome=_UNCHANGED,
+        outcome=Outcome.OTHER,
         reason=_UNCHANGED,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, assert_never
 
 from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
@@ -203,13 +203,18 @@ def _record_rows(
     rows: dict[Table, list[dict[str, Any]]] = {table: [] for table in _RECORD_TABLES}
     for node in nodes:
         place = arranged.places[node.facts.key]
-        if place.outcome == "patch":
-            rows[schema.patch].append(patch_row(node))
-        elif place.outcome == "cover":
-            rows[schema.cover].append(cover_row(node))
-        elif place.outcome == "comment":
-            parent = parent_id(place, arranged)
-            rows[schema.comment].append({"message_id": node.message_id, "parent_id": parent})
+        match place.outcome:
+            case Outcome.PATCH:
+                rows[schema.patch].append(patch_row(node))
+            case Outcome.COVER:
+                rows[schema.cover].append(cover_row(node))
+            case Outcome.COMMENT:
+                parent = parent_id(place, arranged)
+                rows[schema.comment].append({"message_id": node.message_id, "parent_id": parent})
+            case Outcome.OTHER | Outcome.IGNORED:
+                pass
+            case _:
+                assert_never(place.outcome)
     return rows
 
 
