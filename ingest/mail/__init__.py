@@ -1,1 +1,1 @@
-"""Raw bytes to a `Message`. Total: any bytes give a `Message`, with its defects listed."""
+"""Parse raw bytes into a `Message`. Any bytes give a `Message`, with its defects listed."""

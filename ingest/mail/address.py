@@ -1,7 +1,8 @@
-"""Header values to mailboxes.
+"""Parse header values into mailboxes.
 
-Input: the value of a From, To or Cc field. Output: `Address`es, names decoded, emails as
-written. Refuses nothing: one pass over the text, and what cannot be an address is a name.
+Input: the value of a From, To or Cc field. Output: `Address`es, with names decoded and email
+addresses as written. The parser rejects nothing: it reads the text once, and text that cannot be
+an address becomes part of a name.
 """
 
 from __future__ import annotations
@@ -19,11 +20,11 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MAX_ADDRESSES = 1_000
-_MAX_KNOWN = 200  # characters of a From that is remembered: a list has few who write to it
-MAX_DISPLAY_NAME = 255  # characters of a display name; longer is no name that a person has
+_MAX_CACHED = 200  # characters of a From value that is cached: few people write to one list
+MAX_DISPLAY_NAME = 255  # characters of a display name; no person has a longer name
 
-# What nine mails of ten have: `Name <address>`, `"Name" <address>`, `address`.
-_USUAL = re.compile(
+# The forms of nine mails in ten: `Name <address>`, `"Name" <address>`, `address`.
+_NAME_AND_ANGLE = re.compile(
     r'\s*+(?:"([^"\\=]*+)"|([^"\\=<>(),;:@\[\]]*+))\s*+<([^\s<>@"(),;:]{1,320}+@[^\s<>@"(),;:]{1,255}+)>\s*+'
 )
 _BARE = re.compile(r"\s*+([^\s<>@\"(),;:=?]{1,320}+@[^\s<>@\"(),;:=?]{1,255}+)\s*+")
@@ -34,70 +35,73 @@ _COMMENT_MARK = re.compile(r"\\.|[()]", re.DOTALL)
 _ANGLE = re.compile(r"<([^<>]*+)>")
 _OPEN_ANGLE = re.compile(r"<([^<>,;]*+)")
 _TEXT = re.compile(r'[^"(<>,;:=\\]++|\\.', re.DOTALL)
-_AROUND_MARK = re.compile(r"(?<!\s)\s*+(@)\s*+")  # a run of spaces is entered at its start only
-# An address among other text: bounded on both sides, so that a row of "@" costs nothing, and
-# an index can hold it (RFC 5321 4.5.3.1 has 64 and 255). One that is longer is none: cut short
-# it would be somebody else's.
+_SPACED_AT = re.compile(r"(?<!\s)\s*+(@)\s*+")  # a match starts only where the white space starts
+# An address within other text. It is bounded on both sides, so that a row of "@" costs nothing
+# and an index can hold the address (RFC 5321 4.5.3.1 has 64 and 255). A longer one is no address:
+# cut short, it would be the address of somebody else.
 _SPEC = re.compile(
     r'(?:"(?:[^"\\]|\\.){0,64}"|(?<![^\s<>(),;:"])[^\s<>(),;:"@]{1,320}+)'
     r'@[^\s<>(),;:"@]{1,255}+(?![^\s<>(),;:"@])'
 )
 # Mailman's archives hide the "@".
-_AT = re.compile(r"\s*([^\s@]{1,64}) at ([^\s@]{1,253}\.[^\s@]{1,63})\s*")
+_AT_IN_WORDS = re.compile(r"\s*([^\s@]{1,64}) at ([^\s@]{1,253}\.[^\s@]{1,63})\s*")
 
 
 class _Mailbox(NamedTuple):
-    """A mailbox with its name not yet decoded."""
+    """A mailbox whose name is not decoded yet."""
 
     name: str
     email: str
 
 
 class Sender(NamedTuple):
-    """Whom a message is from, and the flaws of the field."""
+    """The author of a message, and the defects of the From field."""
 
     address: Address
     defects: frozenset[Defect]
 
 
 def parse_addresses(value: str) -> tuple[Address, ...]:
-    """The mailboxes of an address list (RFC 5322 3.4), at most `MAX_ADDRESSES`.
+    """Parse an address list (RFC 5322 3.4) into at most `MAX_ADDRESSES` mailboxes.
 
-    Groups are opened. What has no usable address is left out.
+    The members of groups are included. Mailboxes without a usable address are left out.
     """
     return tuple(
-        Address(_readable(box.name).text, box.email) for box in _mailboxes(value) if box.email
+        Address(_decode_name(mailbox.name).text, mailbox.email)
+        for mailbox in _iter_mailboxes(value)
+        if mailbox.email
     )
 
 
 def parse_sender(value: str) -> Sender:
-    """The first mailbox of a From value that has a usable address.
+    """Return the first mailbox of a From value that has a usable address.
 
-    Where none has one: what name there is, with an empty email, and NO_FROM. Several: MANY_FROM.
+    If no mailbox has one, return the first name with an empty email, and the defect NO_FROM. If
+    several have one, add the defect MANY_FROM.
     """
-    return _known_sender(value) if len(value) <= _MAX_KNOWN else _sender(value)
+    return _parse_sender_cached(value) if len(value) <= _MAX_CACHED else _parse_sender(value)
 
 
-# Shared by threads: the cache has a lock of its own, its results are immutable.
+# Shared by threads: the cache has its own lock, and its results are immutable.
 @lru_cache(maxsize=1_000)
-def _known_sender(value: str) -> Sender:
-    return _sender(value)
+def _parse_sender_cached(value: str) -> Sender:
+    return _parse_sender(value)
 
 
-def _sender(value: str) -> Sender:
-    boxes = list(_mailboxes(value))
-    usable = [box for box in boxes if box.email]
+def _parse_sender(value: str) -> Sender:
+    mailboxes = list(_iter_mailboxes(value))
+    usable = [mailbox for mailbox in mailboxes if mailbox.email]
     defects: set[Defect] = set()
     if not usable:
         defects.add(Defect.NO_FROM)
     elif len(usable) > 1:
         defects.add(Defect.MANY_FROM)
-    box = (usable or boxes or [_Mailbox("", "")])[0]
-    name, flaws = _readable(box.name)
-    return Sender(Address(name, box.email), flaws.union(defects))
+    mailbox = (usable or mailboxes or [_Mailbox("", "")])[0]
+    name, name_defects = _decode_name(mailbox.name)
+    return Sender(Address(name, mailbox.email), name_defects.union(defects))
 
 
-def _readable(name: str) -> Decoded:
+def _decode_name(name: str) -> Decoded:
     text, defects = encoded_word.decode_words(name)
     text = encoded_word.unfold(text)
     if len(text) > MAX_DISPLAY_NAME:
@@ -105,135 +109,135 @@ def _readable(name: str) -> Decoded:
     return Decoded(text, defects)
 
 
-def _mailboxes(value: str) -> Iterator[_Mailbox]:
-    if match := _USUAL.fullmatch(value) or _BARE.fullmatch(value):
+def _iter_mailboxes(value: str) -> Iterator[_Mailbox]:
+    if match := _NAME_AND_ANGLE.fullmatch(value) or _BARE.fullmatch(value):
         if match.re is _BARE:
             yield _Mailbox("", match[1])
         else:
             yield _Mailbox(match[1] or match[2] or "", match[3])
         return
-    reader = _Reader(value)
+    reader = _AddressListReader(value)
     for _ in range(MAX_ADDRESSES):
-        box = reader.next()
-        if box is None:
+        mailbox = reader.read_next()
+        if mailbox is None:
             return
-        yield box
+        yield mailbox
 
 
-class _Reader:
-    """One pass over an address list, mailbox by mailbox."""
+class _AddressListReader:
+    """Reads an address list once, from left to right, mailbox by mailbox."""
 
     def __init__(self, value: str) -> None:
         self._value = value
-        self._at = 0
-        # Set once an opening mark is found never to close: later ones are text without a look,
-        # or a row of them would be read once for each.
-        self._no_quotes = False
-        self._no_comments = False
+        self._position = 0
+        # Set when an opening mark is found that is never closed. Later ones are then read as text
+        # without a search, because each search would read the rest of the value.
+        self._has_unclosed_quote = False
+        self._has_unclosed_comment = False
 
-    def next(self) -> _Mailbox | None:
-        """The next mailbox that is not empty, or None at the end."""
-        while self._at < len(self._value):
-            box = self._mailbox()
-            if box.name or box.email:
-                return box
+    def read_next(self) -> _Mailbox | None:
+        """Return the next mailbox that is not empty, or None at the end."""
+        while self._position < len(self._value):
+            mailbox = self._read_mailbox()
+            if mailbox.name or mailbox.email:
+                return mailbox
         return None
 
-    def _mailbox(self) -> _Mailbox:
+    def _read_mailbox(self) -> _Mailbox:
         value = self._value
         phrase: list[str] = []  # the name as it will be shown
         source: list[str] = []  # the same as written, for an address without brackets
         comments: list[str] = []
-        angle: str | None = None
-        while self._at < len(value):
-            char = value[self._at]
+        address: str | None = None  # the text in the first angle brackets
+        while self._position < len(value):
+            char = value[self._position]
             if char in ",;":
-                self._at += 1
+                self._position += 1
                 break
-            if char == ":" and angle is None and "@" not in "".join(source[-1:]):
-                self._at += 1  # RFC 5322 3.4: a group's name; its members follow
+            if char == ":" and address is None and "@" not in "".join(source[-1:]):
+                self._position += 1  # RFC 5322 3.4: the end of a group's name; its members follow
                 phrase, source, comments = [], [], []
                 continue
-            if char == "(" and (comment := self._comment()) is not None:
+            if char == "(" and (comment := self._read_comment()) is not None:
                 comments.append(comment)
-                if angle is None:
+                if address is None:
                     phrase.append(f"({comment})")
                     source.append(" ")
                 continue
-            if char == "<" and (found := self._angle()) is not None:
-                angle = angle if angle is not None else found
+            if char == "<" and (angle := self._read_angle()) is not None:
+                address = address if address is not None else angle
                 continue
-            shown, written = self._text(char)
-            if angle is None:
+            shown, written = self._read_text(char)
+            if address is None:
                 phrase.append(shown)
                 source.append(written)
-        return _finish(phrase, source, comments, angle)
+        return _build_mailbox(phrase, source, comments, address)
 
-    def _text(self, char: str) -> tuple[str, str]:
-        """A piece of a name: as shown, and as written."""
+    def _read_text(self, char: str) -> tuple[str, str]:
+        """Read a piece of a name. Return it as it is shown, and as it was written."""
         value = self._value
-        if char == '"' and not self._no_quotes:
-            match = _QUOTED.match(value, self._at)
+        if char == '"' and not self._has_unclosed_quote:
+            match = _QUOTED.match(value, self._position)
             if match:
-                self._at = match.end()
+                self._position = match.end()
                 return _ESCAPE.sub(r"\1", match[1]), match[0]
-            self._no_quotes = True
-        match = (encoded_word.WORD.match(value, self._at) if char == "=" else None) or _TEXT.match(
-            value, self._at
-        )
+            self._has_unclosed_quote = True
+        match = encoded_word.WORD.match(value, self._position) if char == "=" else None
+        match = match or _TEXT.match(value, self._position)
         if match:
-            self._at = match.end()
+            self._position = match.end()
             return match[0], match[0]
-        self._at += 1
+        self._position += 1
         return ("", "") if char in '<>"' else (char, char)
 
-    def _comment(self) -> str | None:
-        """The comment that begins here, nested ones within, or None where it never ends."""
-        if self._no_comments:
+    def _read_comment(self) -> str | None:
+        """Read the comment that begins here, with nested ones. Return None if it never ends."""
+        if self._has_unclosed_comment:
             return None
         depth = 0
-        for match in _COMMENT_MARK.finditer(self._value, self._at):
+        for match in _COMMENT_MARK.finditer(self._value, self._position):
             if match[0] == "(":
                 depth += 1
             elif match[0] == ")":
                 depth -= 1
                 if depth == 0:
-                    text = self._value[self._at + 1 : match.start()]
-                    self._at = match.end()
+                    text = self._value[self._position + 1 : match.start()]
+                    self._position = match.end()
                     return _ESCAPE.sub(r"\1", text)
-        self._no_comments = True
+        self._has_unclosed_comment = True
         return None
 
-    def _angle(self) -> str | None:
-        """What stands in angle brackets here, the closing one missing or not."""
-        match = _ANGLE.match(self._value, self._at) or _OPEN_ANGLE.match(self._value, self._at)
+    def _read_angle(self) -> str | None:
+        """Read the text in angle brackets here; the closing bracket may be missing."""
+        position = self._position
+        match = _ANGLE.match(self._value, position) or _OPEN_ANGLE.match(self._value, position)
         if match is None or not match[1].strip():
             return None
-        self._at = match.end()
+        self._position = match.end()
         return match[1]
 
 
-def _finish(
-    phrase: list[str], source: list[str], comments: list[str], angle: str | None
+def _build_mailbox(
+    phrase: list[str], source: list[str], comments: list[str], address: str | None
 ) -> _Mailbox:
     name = "".join(phrase).strip()
-    if angle is not None:
-        return _Mailbox(name or " ".join(comments), _email(angle))
+    if address is not None:
+        return _Mailbox(name or " ".join(comments), _extract_email(address))
     written = "".join(source)
     if "@" not in written:
-        if match := _AT.fullmatch(written):
+        if match := _AT_IN_WORDS.fullmatch(written):
             return _Mailbox(" ".join(comments), f"{match[1]}@{match[2]}")
         return _Mailbox(name, "")
-    email = _email(written)
+    email = _extract_email(written)
     if not email:
         return _Mailbox(name, "")
-    others = _AROUND_MARK.sub(r"\1", written).replace(email, " ", 1).strip(" \t\n\"'[]")
-    return _Mailbox(others or " ".join(comments), email)
+    remainder = _SPACED_AT.sub(r"\1", written).replace(email, " ", 1).strip(" \t\n\"'[]")
+    return _Mailbox(remainder or " ".join(comments), email)
 
 
-def _email(text: str) -> str:
-    """The address in `text`, or '' where there is none."""
-    text = _AROUND_MARK.sub(r"\1", text)
+def _extract_email(text: str) -> str:
+    """Return the address in `text`, or '' if there is none."""
+    text = _SPACED_AT.sub(r"\1", text)
     if text.startswith("@") and ":" in text:
         text = text.rpartition(":")[2]  # RFC 5322 4.4: a source route
     match = _SPEC.search(text)

@@ -1,10 +1,10 @@
-"""Bytes and the name of a charset to text.
+"""Decode bytes to text by the name of a charset.
 
-Input: octets and a name as mail writes it. Output: `Decoded`: text that every store can hold
-(no NUL, no lone surrogates, no byte order mark) and the flaws. Refuses nothing.
+Input: bytes and a charset name as mail writes it. Output: `Decoded`: text that every store can
+hold (no NUL, no lone surrogates, no byte order mark) and the defects. Any bytes can be decoded.
 
-Names are looked up in a list of our own. Python's codec registry would take `zlib`, `idna` or
-`unicode_escape` from a stranger, and imports modules by that name to find out.
+Names are looked up in a table of this module. Python's codec registry would accept `zlib`, `idna`
+or `unicode_escape` from a stranger, and it imports modules by that name to look them up.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from ingest.mail.defect import Defect
 
 
 class Decoded(NamedTuple):
-    """Text and what was wrong with it."""
+    """Decoded text, and the defects of its source."""
 
     text: str
     defects: frozenset[Defect]
@@ -24,14 +24,15 @@ class Decoded(NamedTuple):
 
 _UNDECLARED = ""
 _MAX_NAME = 64
-_SQUEEZE = {ord(char): None for char in "-_ .:()'\"\t"}
+_PUNCTUATION = {ord(char): None for char in "-_ .:()'\"\t"}
 
 _NONE: frozenset[Defect] = frozenset()
 _UNKNOWN = frozenset({Defect.UNKNOWN_CHARSET})
 _BAD_BYTES = frozenset({Defect.BAD_CHARSET_BYTES})
 
-# Python codec -> the names seen for it, without punctuation. Where a vendor's superset is what
-# mailers mean by a standard's name (gb2312, ks_c_5601-1987, shift_jis, big5), the superset.
+# Python codec -> the names seen for it, without punctuation. If mailers use the name of a standard
+# (gb2312, ks_c_5601-1987, shift_jis, big5) for a vendor's superset of it, the name is listed with
+# the superset.
 _NAMES = {
     _UNDECLARED: "usascii ascii us 646 iso646us ansix341968 ansix341986 iso646irv1991 cp367 "
     "ibm367 unknown8bit xunknown unknown default none 7bit 8bit binary xuserdefined",
@@ -75,7 +76,7 @@ _NAMES = {
 }
 
 
-def _table() -> dict[str, str]:
+def _build_codec_table() -> dict[str, str]:
     table = {name: codec for codec, names in _NAMES.items() for name in names.split()}
     for number in (*range(1, 12), *range(13, 17)):
         for name in (f"iso8859{number}", f"8859{number}"):
@@ -87,43 +88,44 @@ def _table() -> dict[str, str]:
     return table
 
 
-_CODECS = _table()
+_CODECS = _build_codec_table()
 
 
 def decode_text(data: bytes, name: str | None) -> Decoded:
-    """`data` in the charset `name`, or in none that was declared.
+    """Decode `data` from the charset `name`; None or '' means that none was declared.
 
-    Undeclared and US-ASCII: UTF-8, else Latin-1 (a mail without a declaration, and one that
-    lies about being ASCII, are the two commonest faults). A name that is not on the list: the
-    same, with UNKNOWN_CHARSET. Octets that the charset has not: U+FFFD, BAD_CHARSET_BYTES.
+    Undeclared text and US-ASCII are read as UTF-8, else as Latin-1: a mail without a declaration,
+    and one that falsely claims to be ASCII, are the two commonest faults. A name that is not in
+    the table is treated in the same way, with the defect UNKNOWN_CHARSET. Bytes that are invalid
+    in the charset become U+FFFD, with the defect BAD_CHARSET_BYTES.
     """
     codec: str | None = _UNDECLARED
     if name:
-        codec = _codec(name[:_MAX_NAME])
+        codec = _find_codec(name[:_MAX_NAME])
     if codec is None or codec is _UNDECLARED:
         try:
             text = data.decode()
         except UnicodeDecodeError:
             text = data.decode("latin-1")
-        return Decoded(_storable(text), _NONE if codec is not None else _UNKNOWN)
+        return Decoded(_make_storable(text), _NONE if codec is not None else _UNKNOWN)
     if codec == "utf-16" and data[:2] not in {b"\xff\xfe", b"\xfe\xff"}:
-        codec = "utf-16-be"  # RFC 2781 4.3: without a mark, big-endian
+        codec = "utf-16-be"  # RFC 2781 4.3: without a byte order mark, big-endian
     elif codec == "utf-32" and data[:4] not in {b"\xff\xfe\0\0", b"\0\0\xfe\xff"}:
         codec = "utf-32-be"
     try:
-        return Decoded(_storable(data.decode(codec)), _NONE)
+        return Decoded(_make_storable(data.decode(codec)), _NONE)
     except UnicodeDecodeError:
-        return Decoded(_storable(data.decode(codec, "replace")), _BAD_BYTES)
+        return Decoded(_make_storable(data.decode(codec, "replace")), _BAD_BYTES)
 
 
-# Shared by threads: the cache has a lock of its own, its results are text.
+# Shared by threads: the cache has its own lock, and its results are strings.
 @lru_cache(maxsize=256)
-def _codec(name: str) -> str | None:
-    return _CODECS.get(name.lower().translate(_SQUEEZE))
+def _find_codec(name: str) -> str | None:
+    return _CODECS.get(name.lower().translate(_PUNCTUATION))
 
 
-def _storable(text: str) -> str:
-    """`text` without a byte order mark, and with U+FFFD for NUL."""
+def _make_storable(text: str) -> str:
+    """Return `text` without a byte order mark, and with U+FFFD in place of NUL."""
     if text[:1] == "\ufeff":
         text = text[1:]
     if "\0" in text:

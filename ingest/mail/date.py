@@ -1,8 +1,8 @@
-"""Header values to times.
+"""Parse header values into times.
 
-Input: the value of a Date field, or of Received fields. Output: naive UTC `datetime`s, whole
-seconds, from 1990 to 2199, or None. Never looks at a clock: records must not depend on when
-the mail came.
+Input: the value of a Date field, or of Received fields. Output: naive UTC `datetime`s in whole
+seconds, from 1990 to 2199, or None. The module never reads a clock, because records must not
+depend on when the mail arrived.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ FIRST_YEAR = 1990
 LAST_YEAR = 2199
 _MAX_CHARS = 256
 _DAY = timedelta(days=1)
-_MAX_OFFSET = 14 * 60  # minutes; no place on earth is farther from Greenwich
+_MAX_OFFSET = 14 * 60  # minutes; no place on earth has a larger offset from UTC
 
 _MONTHS = {
     name: number
@@ -26,13 +26,13 @@ _MONTHS = {
         ("jan", "feb", "mar", "apr", "may", "jun", "jul", "aug", "sep", "oct", "nov", "dec"), 1
     )
 }
-_ZONES = {  # RFC 5322 4.3; every other name says nothing and stands for -0000
+_ZONES = {  # RFC 5322 4.3; every other name is equivalent to -0000
     "edt": -240, "est": -300, "cdt": -300, "cst": -360, "mdt": -360, "mst": -420,
     "pdt": -420, "pst": -480,
 }  # fmt: skip
 
-# RFC 5322 3.3 as nearly every mail has it.
-_USUAL = re.compile(
+# The form of RFC 5322 3.3 that nearly every mail has.
+_COMMON_FORM = re.compile(
     r"\s*+(?:[A-Za-z]{3},\s*+)?([0-9]{1,2})\s++([A-Za-z]{3})\s++([0-9]{4})\s++"
     r"([0-9]{2}):([0-9]{2}):([0-9]{2})\s++([+-])([0-9]{2})([0-9]{2})(?![0-9])"
 )
@@ -68,55 +68,56 @@ _OFFSET = re.compile(r"(?:GMT|UTC)?([+-])([0-9]{1,2}):?([0-9]{2})", re.IGNORECAS
 
 
 def parse_date(value: str) -> datetime | None:
-    """The time that a Date value names, in UTC, or None where it cannot be used.
+    """Parse a Date value into a time in UTC, or return None if it cannot be used.
 
-    RFC 5322 3.3 and 4.3 and what real mailers write: comments, no weekday, no seconds, years
-    of two digits, asctime, ISO 8601. No zone, or one of unknown name, is UTC. Unusable: no
-    such day or hour, an offset beyond 14 hours, a year outside 1990 to 2199.
+    Accepts RFC 5322 3.3 and 4.3, and the habits of real mailers: comments, no weekday, no seconds,
+    years of two digits, asctime, ISO 8601. A missing zone, or an unknown zone name, means UTC. A
+    value is unusable if the day or hour does not exist, if the offset is beyond 14 hours, or if
+    the year is outside 1990 to 2199.
     """
-    match = _USUAL.match(value)
+    match = _COMMON_FORM.match(value)
     if match is None:
         return _parse_loosely(value)
     day, month, year, hour, minute, second, sign, hours, minutes = match.groups()
-    number = _MONTHS.get(month.lower(), 0)
+    month_number = _MONTHS.get(month.lower(), 0)
     offset = int(hours) * 60 + int(minutes) if int(minutes) < 60 else _MAX_OFFSET + 1
-    return _time(
-        int(year), number, int(day), int(hour), int(minute), int(second),
+    return _make_time(
+        int(year), month_number, int(day), int(hour), int(minute), int(second),
         offset=-offset if sign == "-" else offset,
     )  # fmt: skip
 
 
-def received_times(value: str) -> datetime | None:
-    """The time of one Received value: what stands after its last semicolon (RFC 5321 4.4)."""
+def parse_received(value: str) -> datetime | None:
+    """Parse the time of a Received value, which follows its last semicolon (RFC 5321 4.4)."""
     _, semicolon, tail = value.rpartition(";")
     if semicolon and (time := parse_date(tail)):
         return time
-    value = _without_comments(value[-1000:])  # a comment may hold a semicolon
+    value = _strip_comments(value[-1000:])  # a comment may contain a semicolon
     _, semicolon, tail = value.rpartition(";")
     return parse_date(tail) if semicolon else None
 
 
-def topmost_received(values: Iterable[str]) -> datetime | None:
-    """The time of the first Received value (they stand newest first) that has one."""
-    return next((time for value in values if (time := received_times(value))), None)
+def find_topmost_received(values: Iterable[str]) -> datetime | None:
+    """Return the time of the first Received value, the newest, that has a usable time."""
+    return next((time for value in values if (time := parse_received(value))), None)
 
 
-def plausible(date: datetime | None, arrived: datetime | None) -> bool:
-    """Whether `date` can be used: not more than a day after the mail `arrived`."""
-    return date is not None and (arrived is None or date <= arrived + _DAY)
+def is_plausible(date: datetime | None, received: datetime | None) -> bool:
+    """Return whether `date` exists and is at most a day later than the mail was `received`."""
+    return date is not None and (received is None or date <= received + _DAY)
 
 
-def from_received(values: Iterable[str]) -> datetime | None:
-    """The earliest credible time among Received values, for a mail whose Date cannot be used.
+def estimate_from_received(values: Iterable[str]) -> datetime | None:
+    """Return the earliest credible time of Received values, for a mail without a usable Date.
 
-    From the topmost that has a time downwards, while each has one, is not later than the one
-    above it by more than a day and not earlier than the topmost by more than seven: the lower
-    ones are the sender's own claims.
+    The search starts at the topmost value that has a time and goes down. It ends at a value that
+    has no time, that is more than a day later than the one above it, or that is more than seven
+    days earlier than the topmost: the lower values are the claims of the sender.
     """
     top: datetime | None = None
     last: datetime | None = None
     for value in values:
-        time = received_times(value)
+        time = parse_received(value)
         if top is None or last is None:
             top = last = time
         elif time is None or time > last + _DAY or time < top - 7 * _DAY:
@@ -127,43 +128,46 @@ def from_received(values: Iterable[str]) -> datetime | None:
 
 
 def _parse_loosely(value: str) -> datetime | None:
-    text = _without_comments(value[:_MAX_CHARS])
+    text = _strip_comments(value[:_MAX_CHARS])
     for form in _FORMS:
         match = form.match(text)
         if match is None:
             continue
-        part = match.groupdict()
-        month = part["month"]
-        number = int(month) if month.isdecimal() else _MONTHS.get(month[:3].lower())
-        offset = _offset(part["zone"] or part.get("early"))
-        if number is None or offset is None:
+        fields = match.groupdict()
+        month = fields["month"]
+        month_number = int(month) if month.isdecimal() else _MONTHS.get(month[:3].lower())
+        offset = _parse_offset(fields["zone"] or fields.get("early"))
+        if month_number is None or offset is None:
             return None
-        return _time(
-            _year(part["year"]), number, int(part["day"]),
-            int(part["hour"]), int(part["minute"]), int(part["second"] or 0),
+        return _make_time(
+            _parse_year(fields["year"]), month_number, int(fields["day"]),
+            int(fields["hour"]), int(fields["minute"]), int(fields["second"] or 0),
             offset=offset,
         )  # fmt: skip
     return None
 
 
-def _without_comments(text: str) -> str:
-    for _ in range(4):  # RFC 5322 3.2.2 lets comments nest; deeper ones are no date
+def _strip_comments(text: str) -> str:
+    for _ in range(4):  # RFC 5322 3.2.2 lets comments nest; a date has no deeper ones
         if "(" not in text:
             break
         text = _COMMENT.sub(" ", text)
     return text
 
 
-def _year(digits: str) -> int:
-    """RFC 5322 4.3: two digits up to 49 are 20xx, others and three digits count from 1900."""
+def _parse_year(digits: str) -> int:
+    """Return the full year (RFC 5322 4.3).
+
+    Two digits up to 49 are 20xx; other two digits, and three digits, count from 1900.
+    """
     year = int(digits)
     if len(digits) == 4:
         return year
     return year + (2000 if len(digits) == 2 and year < 50 else 1900)
 
 
-def _offset(zone: str | None) -> int | None:
-    """Minutes east of Greenwich, or None where the offset cannot be."""
+def _parse_offset(zone: str | None) -> int | None:
+    """Return the offset in minutes east of Greenwich, or None if it is invalid."""
     if zone is None:
         return 0
     if match := _OFFSET.match(zone):
@@ -174,13 +178,13 @@ def _offset(zone: str | None) -> int | None:
     return _ZONES.get(zone.lower(), 0)
 
 
-def _time(
+def _make_time(
     year: int, month: int, day: int, hour: int, minute: int, second: int, *, offset: int
 ) -> datetime | None:
     if not (-_MAX_OFFSET <= offset <= _MAX_OFFSET):
         return None
     try:
-        # A leap second has no `datetime`; the second before it is the nearest.
+        # `datetime` has no leap seconds; the second before one is the nearest time.
         time = datetime(year, month, day, hour, minute, 59 if second == 60 else second)
         if offset:
             time -= timedelta(minutes=offset)

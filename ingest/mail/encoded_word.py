@@ -1,7 +1,7 @@
-"""Header text with RFC 2047 encoded words to readable text.
+"""Decode RFC 2047 encoded words in header text.
 
-Input: a header's value, folded or not. Output: `Decoded`. Refuses nothing: a word that cannot
-be decoded is shown as it came.
+Input: a header's value, folded or not. Output: `Decoded`. A word that cannot be decoded is kept
+as written.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from ingest.mail.defect import Defect
 
 MAX_DECODED = 8 * 1024
 
-# RFC 2047 2, and what mailers write: words over 75 characters, white space and a lone "?" in
-# the text, RFC 2231 5's language after the charset. The text ends at "?=" and holds no "=?", so
-# that a thousand words that never end are read once, not once for each.
+# RFC 2047 2, and the habits of mailers: words over 75 characters, white space and a single "?" in
+# the text, RFC 2231 5's language after the charset. The text ends at "?=" and contains no "=?", so
+# that a thousand words that never end are read once, and not once for each of them.
 WORD = re.compile(
     r"=\?([^?\s*]{1,64}+)(?:\*[^?\s]{0,64}+)?\?([bBqQ])\?"
     r"((?>(?:[^?=]++|\?(?!=)|=(?!\?(?!=)))*))\?="
@@ -29,12 +29,12 @@ _SPACE = re.compile(r"\s+")
 
 
 def decode_words(value: str) -> Decoded:
-    """`value` with its encoded words decoded, line ends of folding dropped.
+    """Decode the encoded words of `value`, and remove the line ends of folding.
 
-    Words with nothing but white space between them are joined (RFC 2047 6.2), and those of one
-    charset are joined as octets, for mailers that cut a character in two. Words are decoded
-    wherever they stand, in the middle of text and in quotes too, as mailers write them there.
-    Only the first `MAX_DECODED` characters are looked at; a later word is shown as it came.
+    Words with only white space between them are joined (RFC 2047 6.2). Adjacent words of the same
+    charset are joined as bytes, because some mailers split a character between two words. Words
+    are decoded at any place, also in the middle of text and in quotes, because mailers write them
+    there. Only the first `MAX_DECODED` characters are decoded; a later word is kept as written.
     """
     if "\n" in value:
         value = value.replace("\n", "")
@@ -42,52 +42,53 @@ def decode_words(value: str) -> Decoded:
         return Decoded(value, frozenset())
     head, rest = value[:MAX_DECODED], value[MAX_DECODED:]
     defects: set[Defect] = set()
-    out: list[str] = []
-    run: list[bytes] = []  # octets of adjacent words in one charset
+    pieces: list[str] = []
+    pending: list[bytes] = []  # the bytes of adjacent words in the same charset
     charset = ""
-    at = 0
+    end = 0  # of the last decoded word
     for match in WORD.finditer(head):
-        octets = _octets(match[2], match[3])
-        if octets is None:
+        data = _decode_payload(match[2], match[3])
+        if data is None:
             defects.add(Defect.BAD_ENCODED_WORD)
             continue
-        gap = head[at : match.start()]
-        joined = bool(run) and (not gap or gap.isspace())
-        if not (joined and match[1].lower() == charset):
-            _flush(run, charset, out, defects)
+        gap = head[end : match.start()]
+        is_adjacent = bool(pending) and (not gap or gap.isspace())
+        if not (is_adjacent and match[1].lower() == charset):
+            _flush(pending, charset, pieces, defects)
             charset = match[1].lower()
-        if not joined:
-            out.append(gap)
-        run.append(octets)
-        at = match.end()
-    _flush(run, charset, out, defects)
-    out += (head[at:], rest)
+        if not is_adjacent:
+            pieces.append(gap)
+        pending.append(data)
+        end = match.end()
+    _flush(pending, charset, pieces, defects)
+    pieces += (head[end:], rest)
     if "=?" in rest:
         defects.add(Defect.BAD_ENCODED_WORD)
-    return Decoded("".join(out), frozenset(defects))
+    return Decoded("".join(pieces), frozenset(defects))
 
 
 def unfold(value: str) -> str:
-    """`value` with every run of white space as one space, and none at its ends."""
+    """Replace each sequence of white space by one space, and remove it at both ends."""
     return " ".join(value.split())
 
 
-def _flush(run: list[bytes], charset: str, out: list[str], defects: set[Defect]) -> None:
-    if run:
-        text, flaws = charsets.decode_text(b"".join(run), charset)
-        out.append(text)
-        defects |= flaws
-        run.clear()
+def _flush(pending: list[bytes], charset: str, pieces: list[str], defects: set[Defect]) -> None:
+    """Append the text of the pending bytes to `pieces`, and clear them."""
+    if pending:
+        text, text_defects = charsets.decode_text(b"".join(pending), charset)
+        pieces.append(text)
+        defects |= text_defects
+        pending.clear()
 
 
-def _octets(encoding: str, text: str) -> bytes | None:
-    """The octets of one word's text, or None where it is not in that encoding."""
+def _decode_payload(encoding: str, text: str) -> bytes | None:
+    """Decode the text of one word into bytes, or return None if its encoding is invalid."""
     if encoding in "qQ":
-        # "=" without two hexadecimal digits stands for itself, as mailers have it.
-        octets = text.replace("_", " ").encode()
-        if b"=" not in octets:
-            return octets
-        return _HEX.sub(lambda match: bytes((int(match[1], 16),)), octets)
+        # "=" without two hexadecimal digits is kept, as mailers mean it.
+        data = text.replace("_", " ").encode()
+        if b"=" not in data:
+            return data
+        return _HEX.sub(lambda match: bytes((int(match[1], 16),)), data)
     text = _SPACE.sub("", text)
     if _NOT_BASE64.search(text):
         return None

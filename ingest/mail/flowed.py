@@ -1,48 +1,49 @@
-"""Text of format=flowed to the lines that its sender wrote (RFC 3676).
+"""Restore the lines of format=flowed text as the sender wrote them (RFC 3676).
 
-Input: text with LF line ends. Output: the same, unwrapped. Refuses nothing.
+Input: text with LF line ends. Output: the text without soft line breaks. Any text is accepted.
 """
 
 from __future__ import annotations
 
 
 def unwrap_flowed(text: str, *, delsp: bool = False) -> str:
-    """`text` with its soft line breaks undone and its stuffed spaces removed.
+    """Remove the soft line breaks and the stuffed spaces of `text`.
 
-    RFC 3676 4: a line that ends in a space goes on in the next one of the same quote depth;
-    `delsp` drops that space; one space in front of an unquoted line was stuffed there. The
-    signature's `-- ` is never joined. Quote marks stay as the paragraph's first line has them.
+    RFC 3676 4: a line that ends in a space continues on the next line of the same quote depth;
+    with `delsp` that space is dropped; one space before an unquoted line is stuffing. The
+    signature separator `-- ` is never joined. Quote marks are kept as in the first line of the
+    paragraph.
     """
     if " \n" not in text and "\n " not in text and not text.startswith(" "):
         return text
-    out: list[str] = []
-    paragraph: list[str] = []  # the lines of one that has not ended yet
-    open_depth = 0
+    lines: list[str] = []
+    paragraph: list[str] = []  # the lines of a paragraph that has not ended yet
+    paragraph_depth = 0
     for line in text.split("\n"):
         if not paragraph and line[-1:] != " " and line[:1] != " ":  # nearly all lines
-            out.append(line)
+            lines.append(line)
             continue
         body = line.lstrip(">")
         depth = len(line) - len(body)
-        stuffed = body.startswith(" ")
-        content = body[1:] if stuffed else body
-        signature = content == "-- "
-        if paragraph and (depth != open_depth or signature):
-            out.append("".join(paragraph))
+        is_stuffed = body.startswith(" ")
+        content = body[1:] if is_stuffed else body
+        is_signature = content == "-- "
+        if paragraph and (depth != paragraph_depth or is_signature):
+            lines.append("".join(paragraph))
             paragraph = []
-        soft = content.endswith(" ") and not signature
-        shown = content[:-1] if soft and delsp else content
+        is_soft = content.endswith(" ") and not is_signature
+        piece = content[:-1] if is_soft and delsp else content
         if not paragraph and depth:
-            shown = line[:depth] + (" " if stuffed else "") + shown
-        if soft:
-            paragraph.append(shown)
-            open_depth = depth
+            piece = line[:depth] + (" " if is_stuffed else "") + piece
+        if is_soft:
+            paragraph.append(piece)
+            paragraph_depth = depth
         elif paragraph:
-            paragraph.append(shown)
-            out.append("".join(paragraph))
+            paragraph.append(piece)
+            lines.append("".join(paragraph))
             paragraph = []
         else:
-            out.append(shown)
+            lines.append(piece)
     if paragraph:
-        out.append("".join(paragraph))
-    return "\n".join(out)
+        lines.append("".join(paragraph))
+    return "\n".join(lines)

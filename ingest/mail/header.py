@@ -1,8 +1,8 @@
-"""Bytes to header fields: where the header block ends, its fields in order, folding kept.
+"""Split bytes into header fields and a body.
 
-Input: a mail (or a MIME part) with LF line ends. Output: `HeaderBlock`. Refuses nothing:
-lines that are no fields are passed over with a defect, and what is beyond the bounds is not
-read.
+Input: a mail (or a MIME part) with LF line ends. Output: `HeaderBlock`: the fields in order, with
+their folding, and the offset of the body. Any bytes are accepted: lines that are not fields are
+skipped with a defect, and what exceeds the bounds is not read.
 """
 
 from __future__ import annotations
@@ -17,34 +17,36 @@ if TYPE_CHECKING:
 
 MAX_HEADERS = 1_000
 MAX_BYTES = 256 * 1024
-MAX_FIELD = 64 * 1024  # octets of one field, where the block is over MAX_BYTES
+MAX_FIELD = 64 * 1024  # bytes of one field, in a block that is larger than MAX_BYTES
 
 # RFC 5322 2.2: a name is printable US-ASCII without the colon; 2.2.3: a line that begins with
-# white space continues the one before. Here with the white space before the colon of RFC 5322 4.5.
+# white space continues the one before. RFC 5322 4.5 also allows white space before the colon.
 _FIELD = re.compile(r"([!-9;-~]++)[ \t]*+:[ \t]*+(.*+)", re.DOTALL)
 
-# The line ends between fields, with the next one's name up to its value, or, in front of a line
-# that is no field, with nothing. Possessive, so that no line is read twice.
-_EVERY_FIELD = re.compile(r"\n(?:([!-9;-~]++):[ \t]*+|(?![ \t]))")
+# The line end before a field with the field's name, up to its value; or, before a line that is not
+# a field, the line end alone. Possessive, so that no line is read twice.
+_FIELD_START = re.compile(r"\n(?:([!-9;-~]++):[ \t]*+|(?![ \t]))")
 
 _EMPTY_LINE = re.compile(rb"\n\n")
 
 _NEXT_FIELD = re.compile(r"\n(?![ \t])")
-_NEXT_FIELD_OCTETS = re.compile(rb"\n(?![ \t])")
-_NOT_ASCII = bytes(range(0x80, 0x100))  # the first 64 go on with a character of UTF-8
+_NEXT_FIELD_BYTES = re.compile(rb"\n(?![ \t])")
+_NOT_ASCII = bytes(range(0x80, 0x100))  # the first 64 are continuation bytes in UTF-8
 
-# What mbox writers and some pipes leave in front of, or within, the header block.
+# The lines that mbox writers and some pipes put before or into the header block.
 _MBOX_LINE = re.compile(rb">?From (?![ \t]*:)[^\n]*\n?")
 _MBOX_FIELD = re.compile(r">?From (?![ \t]*:)")
 
 
 class HeaderBlock(NamedTuple):
-    """Fields in the order of the mail, the same by name (lower case; values in the mail's
-    order), the offset where the body begins, and the flaws.
+    """The header fields of a mail or a MIME part.
+
+    `fields` are (name, value) in the order of the mail. `values` are the values by name in lower
+    case, in the order of the mail. `body` is the offset at which the body begins.
     """
 
     fields: tuple[tuple[str, str], ...]
-    named: Mapping[str, Sequence[str]]
+    values: Mapping[str, Sequence[str]]
     body: int
     defects: frozenset[Defect]
 
@@ -53,130 +55,135 @@ _NO_DEFECTS: frozenset[Defect] = frozenset()
 
 
 def skip_mbox_line(data: bytes) -> bytes:
-    """`data` (LF line ends) without the mbox separators `From ` and `>From ` in front.
+    """Return `data` (LF line ends) without the mbox lines `From ` and `>From ` at its beginning.
 
-    Some pipes leave them (RFC 4155); a field `From :` is not one.
+    Some pipes leave them (RFC 4155). A field `From :` is not such a line.
     """
-    at = 0
-    while match := _MBOX_LINE.match(data, at):
-        at = match.end()
-    return data[at:] if at else data
+    start = 0
+    while match := _MBOX_LINE.match(data, start):
+        start = match.end()
+    return data[start:] if start else data
 
 
 def split_header(data: bytes, start: int, end: int) -> HeaderBlock:
-    """The header block of `data[start:end]`, which has LF line ends.
+    """Parse the header block of `data[start:end]`, which has LF line ends.
 
-    A value is what follows the colon and white space, folding kept, its last line end dropped:
-    so has the standard library it, and with it Patchwork's records. Text is UTF-8, else
-    Latin-1. The block ends at the first empty line; where there is no field at all, everything
-    is body. At most `MAX_HEADERS` fields in `MAX_BYTES` octets are read, fields over `MAX_FIELD`
-    without their middle; the body still begins after the empty line.
+    A value is the text after the colon and white space, with its folding, without its last line
+    end. The standard library, and so Patchwork's records, define it in the same way. Text is
+    UTF-8, else Latin-1. The block ends at the first empty line; if there is no field at all, the
+    body begins at `start`. At most `MAX_HEADERS` fields in `MAX_BYTES` bytes are read. In a larger
+    block, fields over `MAX_FIELD` lose their middle. The body always begins after the empty line.
     """
     if start >= end or data[start] == 0x0A:
         return HeaderBlock((), {}, min(start + 1, end), frozenset({Defect.NO_HEADERS}))
-    empty = _EMPTY_LINE.search(data, start, end)
-    stop, body = empty.span() if empty else (end, end)
+    empty_line = _EMPTY_LINE.search(data, start, end)
+    stop, body = empty_line.span() if empty_line else (end, end)
     defects: set[Defect] = set()
     if stop - start > MAX_BYTES:
         defects.add(Defect.HEADERS_CAPPED)
-        octets = _within_bounds(data, start, stop)
+        raw_block = _cap_block(data, start, stop)
     else:
-        octets = data[start:stop]
-    latin1 = False
+        raw_block = data[start:stop]
+    is_latin1 = False
     try:
-        block = octets.decode()
+        block = raw_block.decode()
     except UnicodeDecodeError:
-        latin1 = True
-        block = octets.decode("latin-1")
+        is_latin1 = True
+        block = raw_block.decode("latin-1")
     if "\0" in block:
         block = block.replace("\0", "\ufffd")
-    if not block.isascii() and not octets.isascii():
+    if not block.isascii() and not raw_block.isascii():
         defects.add(Defect.HEADER_8BIT)
-    usual = None if latin1 else _usual_fields(block)
-    if usual is not None and len(usual[0]) <= MAX_HEADERS:
-        return HeaderBlock(*usual, body, frozenset(defects) or _NO_DEFECTS)
-    fields, broken = _fields(block)
-    if broken:
+    clean = None if is_latin1 else _parse_clean_block(block)
+    if clean is not None and len(clean[0]) <= MAX_HEADERS:
+        return HeaderBlock(*clean, body, frozenset(defects) or _NO_DEFECTS)
+    fields, has_bad_lines = _parse_block(block)
+    if has_bad_lines:
         defects.add(Defect.BAD_HEADER_LINE)
     if not fields:
         return HeaderBlock((), {}, start, frozenset({Defect.NO_HEADERS}))
     if len(fields) > MAX_HEADERS:
         del fields[MAX_HEADERS:]
         defects.add(Defect.HEADERS_CAPPED)
-    if latin1:
+    if is_latin1:
         fields = [(name, _prefer_utf8(value)) for name, value in fields]
-    return HeaderBlock(tuple(fields), _named(fields), body, frozenset(defects) or _NO_DEFECTS)
+    return HeaderBlock(
+        tuple(fields), _group_by_name(fields), body, frozenset(defects) or _NO_DEFECTS
+    )
 
 
-def _within_bounds(data: bytes, start: int, stop: int) -> bytes:
-    """The header block `data[start:stop]`, which is too large, cut to `MAX_BYTES`.
+def _cap_block(data: bytes, start: int, stop: int) -> bytes:
+    """Cut the header block `data[start:stop]`, which is too large, to `MAX_BYTES`.
 
-    One endless field must not hide those behind it. It loses its middle: of References and
-    Received both ends count (RFC 5322 3.6.4: the last reference is the parent).
+    One endless field must not hide the fields after it, so it loses its middle. Both ends of
+    References and Received are needed (RFC 5322 3.6.4: the last reference is the parent).
     """
     kept: list[bytes] = []
-    left = MAX_BYTES
-    while start < stop and left > 0 and len(kept) <= MAX_HEADERS:
-        found = _NEXT_FIELD_OCTETS.search(data, start, stop)
-        end = found.start() if found else stop
+    budget = MAX_BYTES
+    while start < stop and budget > 0 and len(kept) <= MAX_HEADERS:
+        line_end = _NEXT_FIELD_BYTES.search(data, start, stop)
+        end = line_end.start() if line_end else stop
         if end - start > MAX_FIELD:
             head = data[start : start + MAX_FIELD // 2].rsplit(None, 1)[:1] or [b""]
             tail = data[end - MAX_FIELD // 2 : end].split(None, 1)[-1:] or [b""]
-            # No piece of a character at the cut, or all of the block would be Latin-1.
+            # A part of a character at the cut would make the whole block Latin-1.
             field = head[0].rstrip(_NOT_ASCII) + b"\n " + tail[0].lstrip(_NOT_ASCII[:64])
         else:
             field = data[start:end]
-        left -= len(field) + 1
-        if left >= 0:
+        budget -= len(field) + 1
+        if budget >= 0:
             kept.append(field)
         start = end + 1
     return b"\n".join(kept)
 
 
-def _usual_fields(
+def _parse_clean_block(
     block: str,
 ) -> tuple[tuple[tuple[str, str], ...], dict[str, list[str]]] | None:
-    """The fields in order and by name, or None where there is anything else in the block.
+    """Parse a block that has nothing but fields, in order and by name, or return None.
 
-    The fast path of nearly every mail, with the results of `_fields`.
+    This is the fast path for nearly every mail. Its results are those of `_parse_block`.
     """
-    first, *pieces = _EVERY_FIELD.split("\n" + block)
+    first, *pieces = _FIELD_START.split("\n" + block)
     names, values = pieces[::2], pieces[1::2]
     if first or None in names:
         return None
-    named: dict[str, list[str]] = {}
+    by_name: dict[str, list[str]] = {}
     for name, value in zip(names, values, strict=True):
         key = name.lower()
-        if key in named:
-            named[key].append(value)
+        if key in by_name:
+            by_name[key].append(value)
         else:
-            named[key] = [value]
-    return tuple(zip(names, values, strict=True)), named
+            by_name[key] = [value]
+    return tuple(zip(names, values, strict=True)), by_name
 
 
-def _named(fields: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
-    named: dict[str, list[str]] = {}
+def _group_by_name(fields: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    by_name: dict[str, list[str]] = {}
     for name, value in fields:
-        named.setdefault(name.lower(), []).append(value)
-    return named
+        by_name.setdefault(name.lower(), []).append(value)
+    return by_name
 
 
-def _fields(block: str) -> tuple[list[tuple[str, str]], bool]:
-    """The fields of a header block, and whether some lines are none."""
+def _parse_block(block: str) -> tuple[list[tuple[str, str]], bool]:
+    """Return the fields of a header block, and whether it has lines that are not fields."""
     fields: list[tuple[str, str]] = []
-    broken = False
+    has_bad_lines = False
     for line in _NEXT_FIELD.split(block):
         match = _FIELD.match(line)
         if match is None:
-            broken = broken or (line != "" and _MBOX_FIELD.match(line) is None)
+            has_bad_lines = has_bad_lines or (line != "" and _MBOX_FIELD.match(line) is None)
             continue
-        broken = broken or line[match.end(1)] != ":"
+        has_bad_lines = has_bad_lines or line[match.end(1)] != ":"
         fields.append((match[1], match[2]))
-    return fields, broken
+    return fields, has_bad_lines
 
 
 def _prefer_utf8(value: str) -> str:
-    """`value`, read as Latin-1, as UTF-8 where it is that: one odd field spoils no other."""
+    """Return `value`, decoded as Latin-1, as UTF-8 if it is valid UTF-8.
+
+    So one field in another charset does not damage the other fields.
+    """
     try:
         return value.replace("\ufffd", "\0").encode("latin-1").decode().replace("\0", "\ufffd")
     except UnicodeDecodeError:

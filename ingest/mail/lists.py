@@ -1,8 +1,8 @@
-"""Header fields to the mailing lists that a message names.
+"""Find the mailing lists that the header fields of a message name.
 
 Input: the values of List-Id, X-Mailing-List, X-list, List-Post, To and Cc. Output: `ListName`s,
-sorted and unique. Refuses nothing. What a message names is a claim: routing by the envelope is
-somebody else's business.
+sorted and unique. The result is the claim of the message; routing by the envelope is decided
+elsewhere (`Config.route`).
 """
 
 from __future__ import annotations
@@ -18,62 +18,62 @@ if TYPE_CHECKING:
 MAX_LISTS = 100
 _MAX_ID = 255  # RFC 2919 3
 
-# Bounded on both sides: text without an end in sight is not searched from each of its letters.
+# Bounded on both sides, so that long text without an address is not searched from each letter.
 _EMAIL = re.compile(r"(?<![^\s<>(),;:\"'])[^\s<>(),;:\"'@]{1,64}+@[^\s<>(),;:\"'@]{1,255}+")
 _MAILTO = re.compile(r"mailto:([^\s<>?,;@]{1,64}+@[^\s<>?,;@]{1,255}+)", re.IGNORECASE)
 
 
-def find_lists(found: Mapping[str, Sequence[str]]) -> tuple[ListName, ...]:
-    """The lists that the fields name (`found`: lower-case field name to its values).
+def find_lists(fields: Mapping[str, Sequence[str]]) -> tuple[ListName, ...]:
+    """Return the lists that the fields name (`fields`: values by field name in lower case).
 
-    List-Id is RFC 2919, X-Mailing-List vger's and Debian's habit, X-list ecartis'. A list known
-    by its address alone has the address with a dot for the "@" as its id, which is the shape
-    that nearly all ids have. The email is the posting address where a field confirms it:
-    X-Mailing-List, List-Post (RFC 2369), else a recipient of that shape, else ''.
+    List-Id is RFC 2919, X-Mailing-List is written by vger and Debian, X-list by ecartis. The id of
+    a list that is known only by its address is that address with a dot in place of the "@", as in
+    nearly all ids. The email is the posting address if a field confirms it: X-Mailing-List,
+    List-Post (RFC 2369), else a recipient whose address has the shape of the id, else ''.
     """
-    ids = {name for value in found.get("list-id", ()) if (name := _list_id(value))}
-    known: dict[str, str] = {}  # id -> address
+    ids = {list_id for value in fields.get("list-id", ()) if (list_id := _parse_list_id(value))}
+    emails: dict[str, str] = {}  # by list id
     for field in ("x-mailing-list", "x-list"):
-        for value in found.get(field, ()):
+        for value in fields.get(field, ()):
             if match := _EMAIL.search(value):
-                known.setdefault(_shape(match[0]), match[0].lower())
-                ids.add(_shape(match[0]))
-            elif name := _list_id(value):
-                ids.add(name)
-    if ids and ids <= known.keys():
-        return _sorted(ids, known)
-    for value in found.get("list-post", ()):
+                emails.setdefault(_make_id(match[0]), match[0].lower())
+                ids.add(_make_id(match[0]))
+            elif list_id := _parse_list_id(value):
+                ids.add(list_id)
+    if ids and ids <= emails.keys():
+        return _make_list_names(ids, emails)
+    for value in fields.get("list-post", ()):
         if match := _MAILTO.search(value):
-            known.setdefault(_shape(match[1]), match[1].lower())
+            emails.setdefault(_make_id(match[1]), match[1].lower())
     if not ids:
-        ids = set(known)
-    if not ids <= known.keys():
+        ids = set(emails)
+    if not ids <= emails.keys():
         for field in ("to", "cc"):
-            for value in found.get(field, ()):
+            for value in fields.get(field, ()):
                 for email in _EMAIL.findall(value):
-                    if (shape := _shape(email)) in ids:
-                        known.setdefault(shape, email.lower())
-    return _sorted(ids, known)
+                    if (list_id := _make_id(email)) in ids:
+                        emails.setdefault(list_id, email.lower())
+    return _make_list_names(ids, emails)
 
 
-def _sorted(ids: Iterable[str], known: Mapping[str, str]) -> tuple[ListName, ...]:
-    return tuple(ListName(name, known.get(name, "")) for name in sorted(ids)[:MAX_LISTS])
+def _make_list_names(ids: Iterable[str], emails: Mapping[str, str]) -> tuple[ListName, ...]:
+    return tuple(ListName(list_id, emails.get(list_id, "")) for list_id in sorted(ids)[:MAX_LISTS])
 
 
-def _shape(email: str) -> str:
+def _make_id(email: str) -> str:
     return email.replace("@", ".").lower()
 
 
-def _list_id(value: str) -> str | None:
-    """The id of a List-Id value: in the last angle brackets, else its last word."""
+def _parse_list_id(value: str) -> str | None:
+    """Return the id of a List-Id value: the text in the last angle brackets, else the last word."""
     end = value.rfind(">")
     start = value.rfind("<", 0, end) if end >= 0 else value.rfind("<")
     if start >= 0:
-        name = "".join(value[start + 1 : end if end >= 0 else None].split())
+        list_id = "".join(value[start + 1 : end if end >= 0 else None].split())
     else:
         words = value.split()
-        name = words[-1].strip("\"'>") if words else ""
-        if len(words) > 1 and "." not in name:
-            return None  # a description alone
-    name = _shape(name)
-    return name if name and len(name) <= _MAX_ID and "<" not in name else None
+        list_id = words[-1].strip("\"'>") if words else ""
+        if len(words) > 1 and "." not in list_id:
+            return None  # only a description
+    list_id = _make_id(list_id)
+    return list_id if list_id and len(list_id) <= _MAX_ID and "<" not in list_id else None

@@ -1,7 +1,4 @@
-"""A message as the rest of the system sees it.
-
-Input: raw bytes, as they came. Output: a frozen `Message`. Refuses nothing.
-"""
+"""Define `Message`, the parsed form of a mail that the other packages use."""
 
 from __future__ import annotations
 
@@ -19,7 +16,7 @@ if TYPE_CHECKING:
 
 @frozen
 class Address:
-    """A mailbox (RFC 5322 3.4): display name decoded, possibly empty; `email` as written."""
+    """A mailbox (RFC 5322 3.4): decoded display name, possibly empty, and `email` as written."""
 
     name: str
     email: str
@@ -27,7 +24,7 @@ class Address:
 
 @frozen
 class ListName:
-    """A mailing list that a message names: `list_id` in lower case, `email` or ''."""
+    """A mailing list that a message names: `list_id` in lower case, and `email` or ''."""
 
     list_id: str
     email: str
@@ -37,8 +34,8 @@ class ListName:
 class Part:
     """A leaf of the MIME tree.
 
-    `text` is the decoded text with LF line ends, without NUL and lone surrogates, or None
-    for a part that is not read as text. `filename` is a label and never a path.
+    `text` is the decoded text with LF line ends, without NUL and lone surrogates, or None for a
+    part that is not read as text. `filename` is a label and never a path.
     """
 
     content_type: str
@@ -46,18 +43,18 @@ class Part:
     filename: str | None = None
     attachment: bool = False
     flowed: bool = False
-    nested: bool = False  # lies within a message/rfc822 part: somebody else's mail
+    nested: bool = False  # within a message/rfc822 part: the mail of somebody else
 
 
 @frozen
 class Message:
-    """One message, decoded where that is asked for.
+    """A parsed message.
 
-    `headers`: (name, value) in the order of the mail, repeats and folding kept, text as
-    UTF-8 else Latin-1, without the CR of a CRLF.
-    `msgid`, `in_reply_to`, `references`: with angle brackets; never with white space within.
-    `date`, `received`: UTC, naive. `received` is the topmost Received header's time.
-    `named`: the values of `headers` by name, in lower case.
+    `headers` are (name, value) in the order of the mail, with repeated fields and folding; text is
+    UTF-8, else Latin-1, without the CR of a CRLF.
+    `msgid`, `in_reply_to` and `references` have angle brackets, and no white space within.
+    `date` and `received` are naive UTC times. `received` is the time of the topmost Received field.
+    `values` are the values of `headers` by name in lower case.
     """
 
     headers: tuple[tuple[str, str], ...]
@@ -71,9 +68,9 @@ class Message:
     lists: tuple[ListName, ...]
     parts: tuple[Part, ...]
     defects: tuple[Defect, ...]
-    named: Mapping[str, Sequence[str]] = field(compare=False, repr=False)
+    values: Mapping[str, Sequence[str]] = field(compare=False, repr=False)
 
     def header(self, name: str) -> str | None:
-        """The first header of that name (letters' case ignored), as it came, or None."""
-        values = self.named.get(name.lower())
+        """Return the first value of the field `name` (case-insensitive), or None."""
+        values = self.values.get(name.lower())
         return values[0] if values else None

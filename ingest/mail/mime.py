@@ -1,7 +1,8 @@
-"""A message's body to its leaves (RFC 2045, 2046).
+"""Parse the body of a message into the leaves of its MIME tree (RFC 2045, 2046).
 
-Input: the mail with LF line ends, where its body lies, and its content fields. Output: `PartTree`:
-`Part`s in order and the flaws. Refuses nothing: what is beyond the bounds is opaque.
+Input: the mail with LF line ends, the offset of its body, and its content fields. Output:
+`PartTree`: the `Part`s in order, and the defects. Any bytes are accepted: parts beyond the bounds
+are not read as text.
 """
 
 from __future__ import annotations
@@ -17,31 +18,31 @@ if TYPE_CHECKING:
 
 MAX_DEPTH = 64
 MAX_PARTS = 1_000
-# Of decoded text, all parts together. Later stages hold text as lines, and many short ones take
-# fifty times their octets. (The largest patches that lists pass on have a tenth of this.)
-MAX_PART_TEXT = 16 * 1024 * 1024  # octets
+# Bounds of the decoded text of all parts together. Later stages store text as lines, and many short
+# lines take fifty times their size. (The largest patches on mailing lists have a tenth of this.)
+MAX_PART_TEXT = 16 * 1024 * 1024  # bytes
 MAX_PART_LINES = 500_000
-MAX_ENCLOSED = MAX_PART_TEXT  # octets of mails in mails that must be decoded: each is one copy more
+MAX_ENCLOSED = MAX_PART_TEXT  # bytes of enclosed mails that must be decoded: each needs a copy
 _MAX_BOUNDARY = 70  # RFC 2046 5.1.1
 
-# Patches under types that are not text: what mailers make of *.patch (and `git send-email
-# --attach` of none of them).
+# Types of patches that are not text: some mailers attach *.patch files as these (`git send-email
+# --attach` never does).
 _PATCH_TYPES = frozenset({"application/x-patch", "application/x-diff"})
 _PATCH_NAMES = (".patch", ".diff")
 _MAIL_TYPES = frozenset({"message/rfc822", "message/global"})
 _PLAIN = param.Parameters("text/plain", {})
-_NOTHING = param.Parameters("", {})
+_NO_PARAMETERS = param.Parameters("", {})
 
 
 class PartTree(NamedTuple):
-    """The leaves of a body, in order, and what was wrong on the way."""
+    """The leaves of a body in order, and the defects found in it."""
 
     parts: tuple[Part, ...]
     defects: frozenset[Defect]
 
 
-class _Place(NamedTuple):
-    """Where an entity's body lies, and how it stands in the tree."""
+class _Span(NamedTuple):
+    """The position of an entity's body in `data`, and the position of the entity in the tree."""
 
     data: bytes
     start: int
@@ -51,142 +52,150 @@ class _Place(NamedTuple):
 
 
 def walk_parts(data: bytes, start: int, fields: Mapping[str, Sequence[str]]) -> PartTree:
-    """The leaves of the body `data[start:]` (LF line ends), all of `multipart/*` opened.
+    """Return the leaves of the body `data[start:]`, which has LF line ends.
 
-    `fields`: the fields of the mail, by lower-case name. Text is read through its
-    transfer encoding and charset; other content is opaque, except what is named as a patch.
-    Leaves of a message/rfc822 are marked as nested. Bounds: `MAX_DEPTH`, `MAX_PARTS`,
-    `MAX_PART_TEXT`, `MAX_PART_LINES`, `MAX_ENCLOSED`.
+    Each `multipart/*` is split into its parts. `fields` are the values of the mail's fields by name
+    in lower case. Text is decoded by its transfer encoding and charset; other content is not read,
+    except parts with the name of a patch. Leaves within a message/rfc822 are marked as nested. The
+    bounds are `MAX_DEPTH`, `MAX_PARTS`, `MAX_PART_TEXT`, `MAX_PART_LINES` and `MAX_ENCLOSED`.
     """
-    walk = _Walk()
-    walk.entity(_Place(data, start, len(data), 0, nested=False), fields, _PLAIN)
+    walk = _TreeWalk()
+    walk.visit(_Span(data, start, len(data), 0, nested=False), fields, _PLAIN)
     return PartTree(tuple(walk.parts), frozenset(walk.defects))
 
 
-class _Walk:
-    """One walk over one message; lives no longer."""
+class _TreeWalk:
+    """The state of one walk over the MIME tree of one message."""
 
     def __init__(self) -> None:
         self.parts: list[Part] = []
         self.defects: set[Defect] = set()
-        self._containers = 0
+        self._container_count = 0
         self._text_left = MAX_PART_TEXT
         self._lines_left = MAX_PART_LINES
         self._enclosed_left = MAX_ENCLOSED
 
-    def entity(
+    def visit(
         self,
-        place: _Place,
+        span: _Span,
         fields: Mapping[str, Sequence[str]],
         default: param.Parameters,
     ) -> None:
-        """One entity: a leaf, or what is in it. `default`: its type where it has none."""
+        """Read an entity and the entities within it. `default` is its type if it has none."""
         values = fields.get("content-type")
-        kind = param.parse_parameters(values[0]) if values else default
-        if kind.name.count("/") != 1 or kind.name[0] == "/" or kind.name[-1] == "/":
-            kind = param.Parameters("text/plain", kind.values)  # RFC 2045 5.2
-        if kind.name.startswith("multipart/") or kind.name in _MAIL_TYPES:
-            if place.depth < MAX_DEPTH and self._containers < MAX_PARTS:
-                self._containers += 1
-                if kind.name in _MAIL_TYPES:
-                    self._mail(place, fields, kind)
+        content_type = param.parse_parameters(values[0]) if values else default
+        if (
+            content_type.name.count("/") != 1
+            or content_type.name[0] == "/"
+            or content_type.name[-1] == "/"
+        ):
+            content_type = param.Parameters("text/plain", content_type.values)  # RFC 2045 5.2
+        if content_type.name.startswith("multipart/") or content_type.name in _MAIL_TYPES:
+            if span.depth < MAX_DEPTH and self._container_count < MAX_PARTS:
+                self._container_count += 1
+                if content_type.name in _MAIL_TYPES:
+                    self._visit_mail(span, fields, content_type)
                 else:
-                    self._multipart(place, fields, kind)
+                    self._visit_multipart(span, fields, content_type)
                 return
             self.defects.add(Defect.PARTS_CAPPED)
-        self._leaf(place, fields, kind)
+        self._add_leaf(span, fields, content_type)
 
-    def _multipart(
-        self, place: _Place, fields: Mapping[str, Sequence[str]], kind: param.Parameters
+    def _visit_multipart(
+        self, span: _Span, fields: Mapping[str, Sequence[str]], content_type: param.Parameters
     ) -> None:
-        boundary = kind.values.get("boundary", "").rstrip()
+        boundary = content_type.values.get("boundary", "").rstrip()
         if not boundary or len(boundary) > _MAX_BOUNDARY:
             self.defects.add(Defect.BAD_MULTIPART)
         default = _PLAIN
-        if kind.name == "multipart/digest":  # RFC 2046 5.1.5
+        if content_type.name == "multipart/digest":  # RFC 2046 5.1.5
             default = param.Parameters("message/rfc822", {})
-        found = False
+        has_parts = False
         if boundary:
-            for start, end, closed in _split(place, boundary.encode()):
-                found = True
-                if not closed:
+            for part in _split_multipart(span, boundary.encode()):
+                has_parts = True
+                if not part.is_closed:
                     self.defects.add(Defect.BAD_MULTIPART)
                 if len(self.parts) >= MAX_PARTS:
                     self.defects.add(Defect.PARTS_CAPPED)
                     return
-                self._part(place._replace(start=start, end=end, depth=place.depth + 1), default)
-        if not found:
+                self._visit_part(
+                    span._replace(start=part.start, end=part.end, depth=span.depth + 1), default
+                )
+        if not has_parts:
             self.defects.add(Defect.BAD_MULTIPART)
-            self._leaf(place, fields, _PLAIN)
+            self._add_leaf(span, fields, _PLAIN)
 
-    def _part(self, place: _Place, default: param.Parameters) -> None:
-        block = header.split_header(place.data, place.start, place.end)
-        # A part without header fields is quite regular (RFC 2046 5.1).
+    def _visit_part(self, span: _Span, default: param.Parameters) -> None:
+        block = header.split_header(span.data, span.start, span.end)
+        # A part without header fields is valid (RFC 2046 5.1).
         self.defects |= block.defects - {Defect.NO_HEADERS}
-        self.entity(place._replace(start=block.body), block.named, default)
+        self.visit(span._replace(start=block.body), block.values, default)
 
-    def _mail(
-        self, place: _Place, fields: Mapping[str, Sequence[str]], kind: param.Parameters
+    def _visit_mail(
+        self, span: _Span, fields: Mapping[str, Sequence[str]], content_type: param.Parameters
     ) -> None:
-        encoding = _encoding(fields)
+        encoding = _find_encoding(fields)
         if encoding in {"base64", "quoted-printable"}:
-            # RFC 2046 5.2.1 forbids it, and some gateways do it.
-            self._enclosed_left -= place.end - place.start
+            # RFC 2046 5.2.1 forbids these encodings here, but some gateways use them.
+            self._enclosed_left -= span.end - span.start
             if self._enclosed_left < 0:
                 self.defects.add(Defect.PARTS_CAPPED)
-                self._leaf(place, fields, kind)
+                self._add_leaf(span, fields, content_type)
                 return
-            data, flaws = transfer.decode_transfer(place.data[place.start : place.end], encoding)
-            self.defects |= flaws
+            data, defects = transfer.decode_transfer(span.data[span.start : span.end], encoding)
+            self.defects |= defects
             data = data.replace(b"\r\n", b"\n")
-            place = place._replace(data=data, start=0, end=len(data))
-        self._part(place._replace(depth=place.depth + 1, nested=True), _PLAIN)
+            span = span._replace(data=data, start=0, end=len(data))
+        self._visit_part(span._replace(depth=span.depth + 1, nested=True), _PLAIN)
 
-    def _leaf(
-        self, place: _Place, fields: Mapping[str, Sequence[str]], kind: param.Parameters
+    def _add_leaf(
+        self, span: _Span, fields: Mapping[str, Sequence[str]], content_type: param.Parameters
     ) -> None:
         values = fields.get("content-disposition")
-        disposition = param.parse_parameters(values[0]) if values else _NOTHING
-        label = None
-        if disposition.values or "name" in kind.values:
-            label = param.filename(disposition, kind)
+        disposition = param.parse_parameters(values[0]) if values else _NO_PARAMETERS
+        filename = None
+        if disposition.values or "name" in content_type.values:
+            filename = param.find_filename(disposition, content_type)
         text: str | None = None
-        unwrapped = False
-        if _is_text(kind.name, label):
-            text = self._text(place, _encoding(fields), kind.values.get("charset"))
-            if kind.name == "text/plain" and "format" in kind.values:
-                unwrapped = kind.values["format"].lower() == "flowed"
-                if unwrapped:
-                    delsp = kind.values.get("delsp", "").lower() == "yes"
+        is_flowed = False
+        if _is_text(content_type.name, filename):
+            text = self._decode_text(
+                span, _find_encoding(fields), content_type.values.get("charset")
+            )
+            if content_type.name == "text/plain" and "format" in content_type.values:
+                is_flowed = content_type.values["format"].lower() == "flowed"
+                if is_flowed:
+                    delsp = content_type.values.get("delsp", "").lower() == "yes"
                     text = flowed.unwrap_flowed(text, delsp=delsp)
         self.parts.append(
             Part(
-                kind.name,
+                content_type.name,
                 text,
-                label,
+                filename,
                 disposition.name == "attachment",
-                unwrapped,
-                place.nested,
+                is_flowed,
+                span.nested,
             )
         )
 
-    def _text(self, place: _Place, encoding: str, label: str | None) -> str:
-        data = place.data[place.start : place.end]
+    def _decode_text(self, span: _Span, encoding: str, charset_name: str | None) -> str:
+        data = span.data[span.start : span.end]
         if encoding:
-            data, flaws = transfer.decode_transfer(data, encoding)
-            self.defects |= flaws
+            data, defects = transfer.decode_transfer(data, encoding)
+            self.defects |= defects
         if len(data) > self._text_left:
             self.defects.add(Defect.PARTS_CAPPED)
             data = data[: data.rfind(b"\n", 0, self._text_left) + 1]
         self._text_left -= len(data)
-        lines = data.count(b"\n")
-        if lines > self._lines_left:
+        line_count = data.count(b"\n")
+        if line_count > self._lines_left:
             self.defects.add(Defect.PARTS_CAPPED)
             kept = data.split(b"\n", self._lines_left)[:-1]
             data = b"".join(line + b"\n" for line in kept)
-        self._lines_left = max(0, self._lines_left - lines)
-        text, flaws = charset.decode_text(data, label)
-        self.defects |= flaws
+        self._lines_left = max(0, self._lines_left - line_count)
+        text, defects = charset.decode_text(data, charset_name)
+        self.defects |= defects
         if "\r" in text:
             text = text.replace("\r\n", "\n")
             if "\n" not in text:
@@ -194,37 +203,45 @@ class _Walk:
         return text
 
 
-def _split(place: _Place, boundary: bytes) -> Iterator[tuple[int, int, bool]]:
-    """Start and end of each part of a multipart, and whether a delimiter ended it.
+class _PartSpan(NamedTuple):
+    """The start and the end of a part of a multipart, and whether a delimiter ends it."""
 
-    RFC 2046 5.1.1: a delimiter is a whole line, so that one boundary may be the beginning of
-    another; the line end before it belongs to it; text before the first and after the closing
-    one is nobody's.
+    start: int
+    end: int
+    is_closed: bool
+
+
+def _split_multipart(span: _Span, boundary: bytes) -> Iterator[_PartSpan]:
+    """Yield the parts of a multipart in order.
+
+    RFC 2046 5.1.1: a delimiter is a whole line, so one boundary may be the prefix of another; the
+    line end before a delimiter belongs to it; text before the first delimiter and after the
+    closing one belongs to no part.
     """
-    data, end = place.data, place.end
-    needle = b"\n--" + boundary
-    part = -1
-    at = place.start - 1  # a body begins behind the empty line after its header
-    while (at := data.find(needle, at, end)) >= 0:
-        tail = at + len(needle)
+    data, end = span.data, span.end
+    delimiter = b"\n--" + boundary
+    start = -1  # of the current part
+    position = span.start - 1  # a body begins after the empty line that ends its header
+    while (position := data.find(delimiter, position, end)) >= 0:
+        tail = position + len(delimiter)
         line_end = data.find(b"\n", tail, end)
         if line_end < 0:
             line_end = end
         rest = data[tail:line_end].strip(b" \t\r")
         if rest not in {b"", b"--"}:
-            at += 1
+            position += 1
             continue
-        if part >= 0:
-            yield part, max(part, at), True
+        if start >= 0:
+            yield _PartSpan(start, max(start, position), is_closed=True)
         if rest:
             return
-        part = min(line_end + 1, end)
-        at = line_end  # which may be the line end before the next delimiter
-    if part >= 0:
-        yield part, end, False
+        start = min(line_end + 1, end)
+        position = line_end  # it may also be the line end before the next delimiter
+    if start >= 0:
+        yield _PartSpan(start, end, is_closed=False)
 
 
-def _encoding(fields: Mapping[str, Sequence[str]]) -> str:
+def _find_encoding(fields: Mapping[str, Sequence[str]]) -> str:
     values = fields.get("content-transfer-encoding")
     if not values:
         return ""
@@ -232,9 +249,9 @@ def _encoding(fields: Mapping[str, Sequence[str]]) -> str:
     return words[0].rstrip(";").lower() if words else ""
 
 
-def _is_text(token: str, label: str | None) -> bool:
-    if token.startswith("text/") or token in _PATCH_TYPES:
+def _is_text(content_type: str, filename: str | None) -> bool:
+    if content_type.startswith("text/") or content_type in _PATCH_TYPES:
         return True
-    if label is None or token.startswith(("multipart/", "message/")):
+    if filename is None or content_type.startswith(("multipart/", "message/")):
         return False
-    return label.lower().endswith(_PATCH_NAMES)
+    return filename.lower().endswith(_PATCH_NAMES)

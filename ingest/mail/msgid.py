@@ -1,7 +1,7 @@
-"""Header values to message ids.
+"""Parse header values into message ids.
 
 Input: the value of a Message-ID, In-Reply-To or References field. Output: ids with angle
-brackets, without white space. Refuses nothing; what is no id is passed over.
+brackets and without white space. Any value is accepted; text that is not an id is skipped.
 """
 
 from __future__ import annotations
@@ -14,54 +14,56 @@ from ingest.mail import encoded_word
 MAX_LENGTH = 250
 MAX_REFERENCES = 200
 
-_SIMPLE = re.compile(r"\s*+(<[^<>\s()@]++@[^<>\s()@]++>)\s*+")
-_SEVERAL = re.compile(r"\s*+(?>(?:<[^<>\s()@]++@[^<>\s()@]++>(?:\s++|\Z))+)")
+_SINGLE_ID = re.compile(r"\s*+(<[^<>\s()@]++@[^<>\s()@]++>)\s*+")
+_ID_LIST = re.compile(r"\s*+(?>(?:<[^<>\s()@]++@[^<>\s()@]++>(?:\s++|\Z))+)")
 _BRACKETED = re.compile(r"<([^<>]*+)>")
 _SPACE = re.compile(r"\s+")
-_ATOM = re.compile(r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.:-]++")  # an id without "@", as scripts make
+_ATOM = re.compile(
+    r"[A-Za-z0-9!#$%&'*+/=?^_`{|}~.:-]++"
+)  # an id without "@", as some scripts write it
 _FROM = re.compile(r"\bfrom\b", re.IGNORECASE)
 _COMMENT = re.compile(r"\([^()]*+\)")
-# Tencent's mail service puts sixteen hex digits before the id that git send-email has given.
-_PREFIXED = re.compile(r"<[0-9A-F]{16}\+([^<>]+@[^<>]+>)")
+# Tencent's mail service adds sixteen hex digits before the id that git send-email generated.
+_RELAY_PREFIX = re.compile(r"<[0-9A-F]{16}\+([^<>]+@[^<>]+>)")
 
 
 def parse_ids(value: str) -> tuple[str, ...]:
-    """Every message id in `value`, in order, repeats dropped.
+    """Return the message ids in `value` in order, each once.
 
-    RFC 5322 3.6.4, and the habits around it: `<id> (X's message of "Tue, …")`, `Message from X
-    <address> of Tue <id>`, ids without angle brackets, ids folded in the middle, the whole
-    value as an encoded word. Text is passed over. An id is what is left: with something on
-    both sides of an "@", or an atom.
+    Accepts RFC 5322 3.6.4 and observed habits: `<id> (X's message of "Tue, …")`, `Message from X
+    <address> of Tue <id>`, ids without angle brackets, ids folded in the middle, the whole value
+    as an encoded word. Other text is skipped. An id has text on both sides of an "@", or it is an
+    atom.
     """
-    if match := _SIMPLE.fullmatch(value):
+    if match := _SINGLE_ID.fullmatch(value):
         return (match[1],)
-    if _SEVERAL.fullmatch(value):
+    if _ID_LIST.fullmatch(value):
         return tuple(dict.fromkeys(value.split()))
-    found = _scan(value)
-    if not found and "=?" in value:
-        found = _scan(encoded_word.decode_words(value).text)
-    return tuple(dict.fromkeys(found))
+    ids = _scan(value)
+    if not ids and "=?" in value:
+        ids = _scan(encoded_word.decode_words(value).text)
+    return tuple(dict.fromkeys(ids))
 
 
-def first_id(value: str) -> str | None:
-    """The first message id in `value`, or None."""
-    found = parse_ids(value)
-    return found[0] if found else None
+def find_first_id(value: str) -> str | None:
+    """Return the first message id in `value`, or None."""
+    ids = parse_ids(value)
+    return ids[0] if ids else None
 
 
 def original_id(msgid: str) -> str | None:
-    """The id that a mail had before a relay put a stamp of its own in front, or None.
+    """Return the id that a mail had before a relay added a prefix to it, or None without prefix.
 
-    The sender's other mails answer that id, since nobody told them of the stamp.
+    The sender's other mails refer to the original id, because the sender does not know the prefix.
     """
-    found = _PREFIXED.fullmatch(msgid)
-    return f"<{found[1]}" if found else None
+    match = _RELAY_PREFIX.fullmatch(msgid)
+    return f"<{match[1]}" if match else None
 
 
 def bound_id(msgid: str) -> str:
-    """`msgid`, or, where it is over `MAX_LENGTH` characters, an id made of its SHA-256.
+    """Return `msgid`, or an id made from its SHA-256 if it is over `MAX_LENGTH` characters.
 
-    The same for a message and for those that answer it, so that the link holds.
+    The result is the same for a message and for the replies that refer to it, so threading works.
     """
     if len(msgid) <= MAX_LENGTH:
         return msgid
@@ -69,41 +71,41 @@ def bound_id(msgid: str) -> str:
 
 
 def make_msgid(data: bytes) -> str:
-    """The id of a message that has none, from its octets with LF line ends."""
+    """Make an id for a message without one, from its bytes with LF line ends."""
     return f"<{hashlib.sha256(data).hexdigest()}@message-id.invalid>"
 
 
 def _scan(value: str) -> list[str]:
-    plain: list[str] = []
+    certain: list[str] = []
     doubtful: list[str] = []  # in a comment, or the address in "Message from X <address> of"
-    depth = 0
-    at = 0
+    depth = 0  # of comments
+    end = 0  # of the last brackets
     for match in _BRACKETED.finditer(value):
-        between = value[at : match.start()]
-        at = match.end()
-        speaks = False
+        between = value[end : match.start()]
+        end = match.end()
+        follows_from = False
         if between and not between.isspace():
             depth = max(0, depth + between.count("(") - between.count(")"))
-            speaks = _FROM.search(between) is not None
-        if msgid := _usable(match[1]):
-            (doubtful if depth or speaks else plain).append(msgid)
-    if plain or doubtful:
-        return plain or doubtful
-    return _bare(value)
+            follows_from = _FROM.search(between) is not None
+        if msgid := _make_id(match[1]):
+            (doubtful if depth or follows_from else certain).append(msgid)
+    if certain or doubtful:
+        return certain or doubtful
+    return _scan_without_brackets(value)
 
 
-def _usable(inner: str) -> str | None:
-    """`inner` as an id in angle brackets, or None where it cannot be one."""
+def _make_id(inner: str) -> str | None:
+    """Return `inner` as an id in angle brackets, or None if it cannot be an id."""
     text = _SPACE.sub("", inner)
-    left, at, right = text.partition("@")
-    if at:
+    left, separator, right = text.partition("@")
+    if separator:
         return f"<{text}>" if left and right else None
     return f"<{text}>" if text == inner and _ATOM.fullmatch(text) else None
 
 
-def _bare(value: str) -> list[str]:
-    """Ids without angle brackets: only where there is nothing else, text may hold addresses."""
+def _scan_without_brackets(value: str) -> list[str]:
+    """Return ids without angle brackets, if the value is nothing else: text may have addresses."""
     tokens = [token.strip("<>,;\"'") for token in _COMMENT.sub(" ", value).split()]
     if all("@" in token for token in tokens):
-        return [msgid for token in tokens if (msgid := _usable(token))]
+        return [msgid for token in tokens if (msgid := _make_id(token))]
     return []

@@ -1,6 +1,7 @@
-"""Content-Type and Content-Disposition values to a token and its parameters.
+"""Parse Content-Type and Content-Disposition values into a token and its parameters.
 
-Input: a header's value. Output: `Parameters`. Refuses nothing: what cannot be read is left out.
+Input: a header's value. Output: `Parameters`. Any value is accepted: what cannot be parsed is left
+out.
 """
 
 from __future__ import annotations
@@ -14,11 +15,11 @@ from urllib.parse import unquote_to_bytes
 from ingest.mail import charset, encoded_word
 
 _MAX_CHARS = 8 * 1024
-_MAX_KNOWN = 60  # of a value that is remembered: a type, a charset, and no boundary
+_MAX_CACHED = 60  # characters of a value that is cached: a type and a charset, but no boundary
 _MAX_SECTIONS = 100
 _MAX_FILENAME = 255
 
-# RFC 2045 5.1. Each part stops at what begins the next, so that nothing is read twice.
+# RFC 2045 5.1. Each part ends at the character that begins the next: nothing is read twice.
 _PARAMETER = re.compile(
     r";\s*+([^\s=;\"]++)\s*+=\s*+(?:\"((?>(?:[^\"\\]++|\\.)*))\"|([^\s;]*+))", re.DOTALL
 )
@@ -28,23 +29,30 @@ _SECTION = re.compile(r"([^*]++)(?:\*([0-9]{1,3}+))?(\*)?")
 
 
 class Parameters(NamedTuple):
-    """`name` in lower case ('' where there is none), parameters by lower-case name."""
+    """A token in lower case ('' if there is none), and its parameters by name in lower case."""
 
     name: str
     values: Mapping[str, str]
 
 
+class _Section(NamedTuple):
+    """A section of a parameter (RFC 2231): its value, and whether it is percent-encoded."""
+
+    value: str
+    is_encoded: bool
+
+
 def parse_parameters(value: str) -> Parameters:
-    """The token in front and the parameters after it; of a repeated one, the first.
+    """Parse the token and the parameters after it; the first of a repeated parameter is used.
 
-    RFC 2231's continuations and charsets are put together and win over the plain form.
+    RFC 2231's continuations and charsets are joined, and take precedence over the plain form.
     """
-    return _known(value) if len(value) <= _MAX_KNOWN else _parse(value[:_MAX_CHARS])
+    return _parse_cached(value) if len(value) <= _MAX_CACHED else _parse(value[:_MAX_CHARS])
 
 
-# Shared by threads: the cache has a lock of its own, and nobody changes the values of a result.
+# Shared by threads: the cache has its own lock, and no caller changes the values of a result.
 @lru_cache(maxsize=500)
-def _known(value: str) -> Parameters:
+def _parse_cached(value: str) -> Parameters:
     return _parse(value)
 
 
@@ -52,24 +60,24 @@ def _parse(value: str) -> Parameters:
     match = _TOKEN.match(value)
     values: dict[str, str] = {}
     if ";" in value:
-        extended = False
+        is_extended = False
         for name, quoted, plain in _PARAMETER.findall(value):
             if "\\" in quoted:
                 quoted = _ESCAPE.sub(r"\1", quoted)
             if "\n" in quoted:
                 quoted = quoted.replace("\n", "")
             values.setdefault(name.lower(), quoted or plain)
-            extended = extended or "*" in name
-        if extended:
-            values = _assemble(values)
+            is_extended = is_extended or "*" in name
+        if is_extended:
+            values = _join_sections(values)
     return Parameters(match[1].lower() if match else "", values)
 
 
-def filename(disposition: Parameters, content_type: Parameters) -> str | None:
-    """The file name that a part goes by: a label, without folders, or None.
+def find_filename(disposition: Parameters, content_type: Parameters) -> str | None:
+    """Return the file name of a part, as a label without folders, or None.
 
-    RFC 2183's `filename`, else the older `name`; encoded words in either are decoded, though
-    RFC 2047 forbids them there, since most mailers write them.
+    The name is RFC 2183's `filename`, else the older `name`. Encoded words in either are decoded:
+    RFC 2047 forbids them there, but most mailers write them.
     """
     name = disposition.values.get("filename") or content_type.values.get("name")
     if not name:
@@ -82,31 +90,31 @@ def filename(disposition: Parameters, content_type: Parameters) -> str | None:
     return text[:_MAX_FILENAME] or None
 
 
-def _assemble(values: dict[str, str]) -> dict[str, str]:
-    """RFC 2231 3 and 4: `name*`, `name*0`, `name*0*` to `name`."""
-    plain: dict[str, str] = {}
-    sections: dict[str, dict[int, tuple[str, bool]]] = {}
+def _join_sections(values: dict[str, str]) -> dict[str, str]:
+    """Join the sections `name*`, `name*0` and `name*0*` into `name` (RFC 2231 3 and 4)."""
+    joined: dict[str, str] = {}
+    sections: dict[str, dict[int, _Section]] = {}
     for name, value in values.items():
         match = _SECTION.fullmatch(name) if "*" in name else None
         if match is None:
-            plain[name] = value
+            joined[name] = value
             continue
-        pieces = sections.setdefault(match[1], {})
-        pieces.setdefault(int(match[2] or 0), (value, match[3] is not None))
-    for name, pieces in sections.items():
-        if 0 in pieces:
-            plain[name] = _join(pieces)
-    return plain
+        by_number = sections.setdefault(match[1], {})
+        by_number.setdefault(int(match[2] or 0), _Section(value, match[3] is not None))
+    for name, by_number in sections.items():
+        if 0 in by_number:
+            joined[name] = _join_values(by_number)
+    return joined
 
 
-def _join(pieces: dict[int, tuple[str, bool]]) -> str:
-    octets: list[bytes] = []
-    label: str | None = None
-    for number in range(min(len(pieces), _MAX_SECTIONS)):
-        if number not in pieces:
+def _join_values(sections: dict[int, _Section]) -> str:
+    pieces: list[bytes] = []
+    charset_name: str | None = None
+    for number in range(min(len(sections), _MAX_SECTIONS)):
+        if number not in sections:
             break
-        value, encoded = pieces[number]
-        if encoded and number == 0 and value.count("'") >= 2:
-            label, _, value = value.split("'", 2)
-        octets.append(unquote_to_bytes(value) if encoded else value.encode())
-    return charset.decode_text(b"".join(octets), label or None).text
+        value, is_encoded = sections[number]
+        if is_encoded and number == 0 and value.count("'") >= 2:
+            charset_name, _, value = value.split("'", 2)
+        pieces.append(unquote_to_bytes(value) if is_encoded else value.encode())
+    return charset.decode_text(b"".join(pieces), charset_name or None).text

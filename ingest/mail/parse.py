@@ -1,27 +1,28 @@
-"""Raw bytes to a `Message`: the entrance of this room.
+"""Parse raw bytes into a `Message`. This is the entry point of the package.
 
-Input: one mail, as it came. Output: a `Message`. Total: any bytes give one, in time linear in
-their number, with what was repaired or cut listed as its defects; nothing is ever raised. The
-same mail with LF and with CRLF line ends gives the same `Message`.
+Input: one mail, as received. Output: a `Message`. Any bytes give a message, in time linear in
+their number; what was repaired or cut is listed in its defects, and no exception is raised. A mail
+with LF line ends and the same mail with CRLF give the same `Message`.
 """
 
 from __future__ import annotations
 
 from itertools import chain
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.mail import address, date, encoded_word, header, lists, mime, msgid
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, Message
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from datetime import datetime
 
 _MAX_LINE = 998  # octets without the line end, RFC 5322 2.1.1
-_MAX_SUBJECT = 1_000  # characters; the line that RFC 5322 allows has 998
-_NOBODY = Address("", "")
-_REPEATS = (
+_MAX_SUBJECT = 1_000  # characters; a line has at most 998 in RFC 5322
+_EMPTY_ADDRESS = Address("", "")
+_NO_DEFECTS: frozenset[Defect] = frozenset()
+_DUPLICATES = (
     ("from", Defect.DUPLICATE_FROM),
     ("message-id", Defect.DUPLICATE_MESSAGE_ID),
     ("subject", Defect.DUPLICATE_SUBJECT),
@@ -29,7 +30,7 @@ _REPEATS = (
 
 
 def parse_message(raw: bytes) -> Message:
-    """The `Message` that `raw` is. Never raises; see `Defect` for what can be wrong with one."""
+    """Parse `raw` into a `Message`. Never raises; `Defect` lists what can be wrong with a mail."""
     data = raw
     defects: set[Defect] = set()
     if b"\r" in raw:
@@ -43,112 +44,120 @@ def parse_message(raw: bytes) -> Message:
     data = header.skip_mbox_line(data)
     lines = data
     if Defect.BARE_CR in defects and b"\n" not in data:
-        lines = data.replace(b"\r", b"\n")  # a system whose line end is CR
+        lines = data.replace(b"\r", b"\n")  # from a system whose line end is CR
 
     block = header.split_header(lines, 0, len(lines))
     defects |= block.defects
-    found = block.named
-    for name, flaw in _REPEATS:
-        if len(found.get(name, ())) > 1:
-            defects.add(flaw)
+    values = block.values
+    for name, defect in _DUPLICATES:
+        if len(values.get(name, ())) > 1:
+            defects.add(defect)
 
-    own, flaws = _own_id(found.get("message-id"), data)
-    defects |= flaws
-    subject, flaws = _subject(found.get("subject"))
-    defects |= flaws
-    author, flaws = _author(found.get("from"))
-    defects |= flaws
-    sent, arrived, flaws = _dates(found.get("date"), found.get("received", ()))
-    defects |= flaws
-    answered, flaws = _references(found.get("in-reply-to", ()))
-    defects |= flaws
-    references, flaws = _references(found.get("references", ()))
-    defects |= flaws
-    named = lists.find_lists(found)
-    if len(named) >= lists.MAX_LISTS:
+    own_id, more = _parse_message_id(values.get("message-id"), data)
+    defects |= more
+    subject, more = _parse_subject(values.get("subject"))
+    defects |= more
+    sender, more = _parse_from(values.get("from"))
+    defects |= more
+    times = _parse_times(values)
+    defects |= times.defects
+    in_reply_to, more = _parse_references(values.get("in-reply-to", ()))
+    defects |= more
+    references, more = _parse_references(values.get("references", ()))
+    defects |= more
+    named_lists = lists.find_lists(values)
+    if len(named_lists) >= lists.MAX_LISTS:
         defects.add(Defect.LISTS_CAPPED)
-    parts, flaws = mime.walk_parts(lines, block.body, found)
-    defects |= flaws
+    parts, more = mime.walk_parts(lines, block.body, values)
+    defects |= more
     return Message(
         headers=block.fields,
-        msgid=own,
+        msgid=own_id,
         subject=subject,
-        sender=author,
-        date=sent,
-        received=arrived,
-        in_reply_to=answered,
+        sender=sender,
+        date=times.sent,
+        received=times.received,
+        in_reply_to=in_reply_to,
         references=references,
-        lists=named,
+        lists=named_lists,
         parts=parts,
         defects=tuple(sorted(defects)) if defects else (),
-        named=found,
+        values=values,
     )
 
 
-_NONE: frozenset[Defect] = frozenset()
-
-
-def _own_id(values: Sequence[str] | None, data: bytes) -> tuple[str, frozenset[Defect]]:
-    found = msgid.first_id(values[0]) if values else None
-    if found is None:
+def _parse_message_id(values: Sequence[str] | None, data: bytes) -> tuple[str, frozenset[Defect]]:
+    own_id = msgid.find_first_id(values[0]) if values else None
+    if own_id is None:
         return msgid.make_msgid(data), frozenset({Defect.NO_MESSAGE_ID})
-    if len(found) > msgid.MAX_LENGTH:
-        return msgid.bound_id(found), frozenset({Defect.LONG_MESSAGE_ID})
-    return found, _NONE
+    if len(own_id) > msgid.MAX_LENGTH:
+        return msgid.bound_id(own_id), frozenset({Defect.LONG_MESSAGE_ID})
+    return own_id, _NO_DEFECTS
 
 
-def _subject(values: Sequence[str] | None) -> tuple[str, frozenset[Defect]]:
+def _parse_subject(values: Sequence[str] | None) -> tuple[str, frozenset[Defect]]:
     if not values:
-        return "", _NONE
-    text, flaws = encoded_word.decode_words(values[0])
+        return "", _NO_DEFECTS
+    text, defects = encoded_word.decode_words(values[0])
     text = encoded_word.unfold(text)
     if len(text) > _MAX_SUBJECT:
-        return text[:_MAX_SUBJECT].rstrip(), flaws | {Defect.SUBJECT_CAPPED}
-    return text, flaws
+        return text[:_MAX_SUBJECT].rstrip(), defects | {Defect.SUBJECT_CAPPED}
+    return text, defects
 
 
-def _author(values: Sequence[str] | None) -> tuple[Address, frozenset[Defect]]:
+def _parse_from(values: Sequence[str] | None) -> tuple[Address, frozenset[Defect]]:
     if not values:
-        return _NOBODY, frozenset({Defect.NO_FROM})
+        return _EMPTY_ADDRESS, frozenset({Defect.NO_FROM})
     return address.parse_sender(values[0])
 
 
-def _dates(
-    values: Sequence[str] | None, received: Sequence[str]
-) -> tuple[datetime | None, datetime | None, frozenset[Defect]]:
-    """The time of sending, the time of arrival, and the flaw of the first, if any."""
-    arrived = date.topmost_received(received)
-    sent = date.parse_date(values[0]) if values else None
-    if date.plausible(sent, arrived):
-        return sent, arrived, _NONE
-    return date.from_received(received), arrived, frozenset({Defect.BAD_DATE})
+class _Times(NamedTuple):
+    """The times of a message: `sent` by Date, `received` by its topmost Received field."""
+
+    sent: datetime | None
+    received: datetime | None
+    defects: frozenset[Defect]
 
 
-def _references(values: Sequence[str]) -> tuple[tuple[str, ...], frozenset[Defect]]:
-    """The ids of these fields, in order, the middle left out where they are too many."""
+def _parse_times(values: Mapping[str, Sequence[str]]) -> _Times:
+    date_values = values.get("date")
+    received_values = values.get("received", ())
+    received = date.find_topmost_received(received_values)
+    sent = date.parse_date(date_values[0]) if date_values else None
+    if date.is_plausible(sent, received):
+        return _Times(sent, received, _NO_DEFECTS)
+    sent = date.estimate_from_received(received_values)
+    return _Times(sent, received, frozenset({Defect.BAD_DATE}))
+
+
+def _parse_references(values: Sequence[str]) -> tuple[tuple[str, ...], frozenset[Defect]]:
+    """Return the ids of these fields in order, without the middle if there are too many."""
     if not values:
-        return (), _NONE
+        return (), _NO_DEFECTS
     if len(values) == 1:
-        found = msgid.parse_ids(values[0])
+        ids = msgid.parse_ids(values[0])
     else:
-        found = tuple(dict.fromkeys(chain.from_iterable(map(msgid.parse_ids, values))))
-    flaws = _NONE
-    if len(found) > msgid.MAX_REFERENCES:
+        ids = tuple(dict.fromkeys(chain.from_iterable(map(msgid.parse_ids, values))))
+    defects = _NO_DEFECTS
+    if len(ids) > msgid.MAX_REFERENCES:
         half = msgid.MAX_REFERENCES // 2
-        found = found[:half] + found[-half:]
-        flaws = frozenset({Defect.REFERENCES_CAPPED})
-    if any(len(one) > msgid.MAX_LENGTH for one in found):
-        found = tuple(msgid.bound_id(one) for one in found)
-    return found, flaws
+        ids = ids[:half] + ids[-half:]
+        defects = frozenset({Defect.REFERENCES_CAPPED})
+    if any(len(reference) > msgid.MAX_LENGTH for reference in ids):
+        ids = tuple(msgid.bound_id(reference) for reference in ids)
+    return ids, defects
 
 
 def _has_long_line(data: bytes) -> bool:
-    """Whether a line is over 998 octets, in hops of nearly that: most of `data` is not read."""
-    at = 0
+    """Return whether a line has over 998 bytes.
+
+    The search jumps by nearly that many bytes, so most of `data` is not read.
+    """
+    start = 0
     size = len(data)
-    while size - at > _MAX_LINE:
-        end = data.rfind(b"\n", at, at + _MAX_LINE + 1)
+    while size - start > _MAX_LINE:
+        end = data.rfind(b"\n", start, start + _MAX_LINE + 1)
         if end < 0:
             return True
-        at = end + 1
+        start = end + 1
     return False

@@ -62,7 +62,9 @@ def test_rows_of_parameters_end(piece: str) -> None:
 )
 def test_filename(disposition: str, content_type: str, name: str | None) -> None:
     assert (
-        param.filename(param.parse_parameters(disposition), param.parse_parameters(content_type))
+        param.find_filename(
+            param.parse_parameters(disposition), param.parse_parameters(content_type)
+        )
         == name
     )
 

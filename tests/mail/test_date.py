@@ -6,7 +6,13 @@ from datetime import datetime
 
 import pytest
 
-from ingest.mail.date import from_received, parse_date, plausible, received_times, topmost_received
+from ingest.mail.date import (
+    estimate_from_received,
+    find_topmost_received,
+    is_plausible,
+    parse_date,
+    parse_received,
+)
 
 NOON = datetime(2024, 1, 2, 12, 0, 0)
 
@@ -87,7 +93,7 @@ def test_parse(value: str, time: datetime | None) -> None:
     ],
 )
 def test_received(value: str, time: datetime | None) -> None:
-    assert received_times(value) == time
+    assert parse_received(value) == time
 
 
 def hop(day: int, hour: int = 12) -> str:
@@ -95,8 +101,8 @@ def hop(day: int, hour: int = 12) -> str:
 
 
 def test_topmost_that_has_a_time() -> None:
-    assert topmost_received(["by x", hop(3), hop(2)]) == datetime(2024, 1, 3, 12)
-    assert topmost_received(["by x"]) is None
+    assert find_topmost_received(["by x", hop(3), hop(2)]) == datetime(2024, 1, 3, 12)
+    assert find_topmost_received(["by x"]) is None
 
 
 @pytest.mark.parametrize(
@@ -114,11 +120,11 @@ def test_topmost_that_has_a_time() -> None:
     ],
 )
 def test_from_received(values: list[str], time: datetime | None) -> None:
-    assert from_received(values) == time
+    assert estimate_from_received(values) == time
 
 
 def test_plausible() -> None:
-    assert plausible(NOON, None)
-    assert plausible(NOON, datetime(2024, 1, 1, 12))
-    assert not plausible(NOON, datetime(2024, 1, 1, 11, 59, 59))
-    assert not plausible(None, NOON)
+    assert is_plausible(NOON, None)
+    assert is_plausible(NOON, datetime(2024, 1, 1, 12))
+    assert not is_plausible(NOON, datetime(2024, 1, 1, 11, 59, 59))
+    assert not is_plausible(None, NOON)

@@ -128,4 +128,4 @@ def test_a_large_block_that_begins_with_blanks() -> None:
 def test_names_fold_case_and_values_keep_their_order() -> None:
     data = b"Cc: 1\nX: 2\nCC: 3\n\n"
     for block in (split_header(data, 0, len(data)), split_header(data, 0, len(data) - 1)):
-        assert block.named == {"cc": ["1", "3"], "x": ["2"]}
+        assert block.values == {"cc": ["1", "3"], "x": ["2"]}

@@ -6,7 +6,14 @@ import hashlib
 
 import pytest
 
-from ingest.mail.msgid import MAX_LENGTH, bound_id, first_id, make_msgid, original_id, parse_ids
+from ingest.mail.msgid import (
+    MAX_LENGTH,
+    bound_id,
+    find_first_id,
+    make_msgid,
+    original_id,
+    parse_ids,
+)
 
 CASES = [
     ("<a@b>", ["<a@b>"]),
@@ -47,7 +54,7 @@ CASES = [
 @pytest.mark.parametrize(("value", "found"), CASES)
 def test_ids(value: str, found: list[str]) -> None:
     assert list(parse_ids(value)) == found
-    assert first_id(value) == (found[0] if found else None)
+    assert find_first_id(value) == (found[0] if found else None)
 
 
 @pytest.mark.parametrize("piece", ["<", ">", "(", "<a", "<a ", " ", "@", "((", "=?a?q?", "from "])

@@ -401,7 +401,7 @@ def test_ten_thousand_multiparts_without_a_part() -> None:
 
 
 def test_long_text_is_cut_at_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mime, "MAX_TEXT", 10)
+    monkeypatch.setattr(mime, "MAX_PART_TEXT", 10)
     message = content(multipart(b"\nabc\ndefg\nhij", b"\nxyz\nuvw"))
     assert texts(message) == ["abc\ndefg\n", ""]
     assert message.defects == (Defect.PARTS_CAPPED,)

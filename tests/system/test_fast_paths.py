@@ -20,7 +20,7 @@ Switch = Callable[[pytest.MonkeyPatch], None]
 
 
 def _headers(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(header, "_usual_fields", lambda _: None)
+    patch.setattr(header, "_parse_clean_block", lambda _: None)
 
 
 def _identities(patch: pytest.MonkeyPatch) -> None:
@@ -65,4 +65,4 @@ def compare(mails: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
         switch(monkeypatch)
     for raw, one, other in zip(mails, fast, derived(mails), strict=True):
         assert one == other, raw.decode("latin-1")[:2_000]
-        assert one.message.named == other.message.named
+        assert one.message.values == other.message.values
