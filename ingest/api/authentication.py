@@ -110,12 +110,14 @@ def verified_domains(
     connection: Connection, rows: Iterable[MessageRow]
 ) -> dict[int, frozenset[str]]:
     """The domains that vouch for the author of each message (by id), as far as is known."""
-    from ingest.trust.signatures.authenticate import verified_domains
+    from ingest.trust.signatures.authenticate import authenticated_domains
 
     by_mail = {row.mail_id: row.id for row in rows}
     found = read_stored_authentication(connection, by_mail)
     return {
-        message_id: verified_domains(found[mail_id].verdicts) if mail_id in found else frozenset()
+        message_id: authenticated_domains(found[mail_id].verdicts)
+        if mail_id in found
+        else frozenset()
         for mail_id, message_id in by_mail.items()
     }
 

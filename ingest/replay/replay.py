@@ -243,7 +243,7 @@ def _keys(item: Item, ask: DnsLookup) -> Keys:
 
     if isinstance(item, NoMail):
         return ()
-    return keys_of(ask(key_names(item.raw)))
+    return sort_answers(ask(key_names(item.raw)))
 
 
 def _delivery(item: RawMail | Deletion, route: tuple[str, ...], keys: Keys | None) -> Delivery:

@@ -1,1 +1,1 @@
-"""Who really sent a message: the person behind a list's rewriting, and what vouches for them."""
+"""Find out who really sent a message, and which signatures authenticate the sender."""

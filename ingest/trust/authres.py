@@ -1,11 +1,11 @@
-"""Authentication-Results of our own mail servers (RFC 8601), and of nobody else's.
+"""Read the Authentication-Results fields of the configured mail servers (RFC 8601).
 
-Input: the header fields of a mail and the authserv-ids that are configured as ours. Output:
-`AuthResults`, in the order of the fields. Refuses nothing: a field of another server is passed
-over, since anybody can write one, and so is one that cannot be read whole.
+Input: the header fields of a mail and the configured authserv-ids. Output: `AuthResults` in the
+order of the fields. A field of another server is skipped, because anybody can write one, and so is
+a field that cannot be parsed completely.
 
-Our own server must remove such fields from what comes in (RFC 8601 5); we cannot see whether it
-does, so only the names in the configuration say whom to believe.
+The configured servers must remove such fields from incoming mail (RFC 8601 5). Whether they do
+cannot be seen in the mail, so only the names in the configuration decide which fields to trust.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from collections.abc import Collection, Iterable
 
 from ingest.frozen import frozen
 
-MAX_AUTHRES_FIELDS = 20  # of ours on one mail
+MAX_AUTHRES_FIELDS = 20  # of configured servers on one mail
 MAX_RESULTS = 50  # of one field
 _MAX_VALUE = 16 * 1024
 
@@ -34,7 +34,7 @@ _MARK = re.compile(r'\\.|["();]', re.DOTALL)
 
 @frozen
 class Property:
-    """`smtp.mailfrom=ada@example.org`: type, name and value."""
+    """A property of a result, such as `smtp.mailfrom=ada@example.org`: type, name and value."""
 
     type: str
     name: str
@@ -43,8 +43,9 @@ class Property:
 
 @frozen
 class MethodResult:
-    """What one check came to: `dkim`, `pass`, and what it looked at. In lower case, but for
-    `reason` and the properties' values.
+    """The result of one method, such as `dkim` and `pass`, and the properties that it checked.
+
+    Everything is in lower case except `reason` and the values of the properties.
     """
 
     method: str
@@ -55,82 +56,83 @@ class MethodResult:
 
 @frozen
 class AuthResults:
-    """One field of ours. Without `results` the server says that it checked nothing."""
+    """A field of a configured server. Without `results`, the server states no check."""
 
     server: str
     results: tuple[MethodResult, ...]
 
 
 def find_auth_results(
-    headers: Iterable[tuple[str, str]], ours: Collection[str]
+    headers: Iterable[tuple[str, str]], authserv_ids: Collection[str]
 ) -> tuple[AuthResults, ...]:
-    """The fields of the configured servers (`ours`: authserv-ids, letters' case ignored)."""
-    known = {one.lower() for one in ours}
-    if not known:
+    """Return the fields of the servers with these authserv-ids, which are case-insensitive."""
+    servers = {authserv_id.lower() for authserv_id in authserv_ids}
+    if not servers:
         return ()
-    found: list[AuthResults] = []
+    fields: list[AuthResults] = []
     for name, value in headers:
-        if name.lower() != _FIELD or len(value) > _MAX_VALUE or len(found) == MAX_AUTHRES_FIELDS:
+        if name.lower() != _FIELD or len(value) > _MAX_VALUE or len(fields) == MAX_AUTHRES_FIELDS:
             continue
-        read = _read(value)
-        if read is not None and read.server in known:
-            found.append(read)
-    return tuple(found)
+        field = _parse_field(value)
+        if field is not None and field.server in servers:
+            fields.append(field)
+    return tuple(fields)
 
 
-def _read(value: str) -> AuthResults | None:
-    pieces = _pieces(value)
+def _parse_field(value: str) -> AuthResults | None:
+    pieces = _split_field(value)
     if pieces is None or len(pieces) > MAX_RESULTS + 1:
         return None
-    server = _SERVER.match(pieces[0])
-    if server is None or server[3] not in (None, "1"):
-        return None  # RFC 8601 2.2: a version that we do not know
-    name = _unquoted(server[1], server[2]).lower()
-    if [one.strip().lower() for one in pieces[1:]] == ["none"]:
-        return AuthResults(name, ())
-    results = [_result(one.strip()) for one in pieces[1:] if one.strip()]
+    match = _SERVER.match(pieces[0])
+    if match is None or match[3] not in (None, "1"):
+        return None  # RFC 8601 2.2: an unknown version
+    server = _unquote(match[1], match[2]).lower()
+    if [piece.strip().lower() for piece in pieces[1:]] == ["none"]:
+        return AuthResults(server, ())
+    results = [_parse_result(piece.strip()) for piece in pieces[1:] if piece.strip()]
     if not results or None in results:
         return None
-    return AuthResults(name, tuple(one for one in results if one is not None))
+    return AuthResults(server, tuple(result for result in results if result is not None))
 
 
-def _result(text: str) -> MethodResult | None:
-    head = _METHOD.match(text)
-    if head is None or head[2] not in (None, "1"):
+def _parse_result(text: str) -> MethodResult | None:
+    method = _METHOD.match(text)
+    if method is None or method[2] not in (None, "1"):
         return None
-    at = head.end()
+    position = method.end()
     reason = ""
     properties: list[Property] = []
-    while at < len(text):
-        match = _PROPERTY.match(text, at)
+    while position < len(text):
+        match = _PROPERTY.match(text, position)
         if match is None:
             return None
-        said = _unquoted(match[3], match[4])
-        kind = match[1].lower()
+        value = _unquote(match[3], match[4])
+        type_ = match[1].lower()
         if match[2] is not None:
-            properties.append(Property(kind, match[2].lower(), said))
-        elif kind in ("reason", "action"):  # the latter in RFC 5451's time
-            reason = said if kind == "reason" else reason
+            properties.append(Property(type_, match[2].lower(), value))
+        elif type_ in ("reason", "action"):  # "action" was allowed by RFC 5451
+            reason = value if type_ == "reason" else reason
         else:
             return None
-        at = match.end()
-    return MethodResult(head[1].lower(), head[3].lower(), reason, tuple(properties))
+        position = match.end()
+    return MethodResult(method[1].lower(), method[3].lower(), reason, tuple(properties))
 
 
-def _pieces(value: str) -> list[str] | None:
-    """The value parted at its semicolons, comments taken out (RFC 5322 3.2.2), what is quoted
-    left whole. None where a quote or a comment never ends.
+def _split_field(value: str) -> list[str] | None:
+    """Split a value at its semicolons and remove comments (RFC 5322 3.2.2).
+
+    Quoted strings are not split. Returns None if a quote or a comment never ends.
     """
     pieces: list[list[str]] = [[]]
-    at = depth = 0
-    quoted = False
+    start = depth = 0
+    is_quoted = False
     for match in _MARK.finditer(value):
         mark = match[0]
-        if len(mark) == 2 or (quoted and mark != '"') or (depth and mark not in "()"):
+        if len(mark) == 2 or (is_quoted and mark != '"') or (depth and mark not in "()"):
             continue
         if mark == "(":
             if depth == 0:
-                pieces[-1].append(value[at : match.start()])
+                pieces[-1].append(value[start : match.start()])
             depth += 1
         elif mark == ")":
             if depth == 0:
@@ -138,18 +140,18 @@ def _pieces(value: str) -> list[str] | None:
             depth -= 1
             if depth == 0:
                 pieces[-1].append(" ")
-                at = match.end()
+                start = match.end()
         elif mark == '"':
-            quoted = not quoted
+            is_quoted = not is_quoted
         else:
-            pieces[-1].append(value[at : match.start()])
+            pieces[-1].append(value[start : match.start()])
             pieces.append([])
-            at = match.end()
-    if quoted or depth:
+            start = match.end()
+    if is_quoted or depth:
         return None
-    pieces[-1].append(value[at:])
-    return ["".join(one) for one in pieces]
+    pieces[-1].append(value[start:])
+    return ["".join(piece) for piece in pieces]
 
 
-def _unquoted(quoted: str | None, plain: str | None) -> str:
+def _unquote(quoted: str | None, plain: str | None) -> str:
     return _ESCAPE.sub(r"\1", quoted) if quoted is not None else plain or ""

@@ -1,15 +1,15 @@
-"""A file that joins a person's addresses, in the format of git's `.mailmap`.
+"""Read a file that merges the addresses of a person, in the format of git's `.mailmap`.
 
-Input: its text. Output: a `Mailmap`. Lines that are none of the four forms are passed over, as
-git does, and counted, so that whoever wrote one can be told.
+Input: the text of the file. Output: a `Mailmap`. Lines in none of the four forms are skipped, as in
+git.
 
     Proper Name <commit@email>
     <proper@email> <commit@email>
     Proper Name <proper@email> <commit@email>
     Proper Name <proper@email> Commit Name <commit@email>
 
-An address alone says who somebody is; a name never does. The last form asks for both, so a name
-can make an entry narrower and no wider.
+A person is identified by an address, never by a name alone. The last form requires both, so a
+name can make an entry match fewer senders, not more.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ _LINE = re.compile(r"([^<>]*)<([^<>]*)>(?:([^<>]*)<([^<>]*)>)?[^<>]*")
 
 
 @frozen
-class _Proper:
-    """What an entry puts in the place of what a mail says; None leaves it."""
+class _Replacement:
+    """The name and the email that an entry sets; None keeps those of the mail."""
 
     name: str | None
     email: str | None
@@ -36,66 +36,63 @@ class _Proper:
 
 @frozen
 class Mailmap:
-    """`joined`: by (address, name or None), both in lower case, as git compares them.
+    """The entries of a mailmap by (address, name or None), in lower case as git compares them."""
 
-    `ignored`: the numbers of the lines that are no entry.
-    """
+    entries: Mapping[tuple[str, str | None], _Replacement] = field(default_factory=dict)
 
-    joined: Mapping[tuple[str, str | None], _Proper] = field(default_factory=dict)
-    ignored: tuple[int, ...] = ()
+    def resolve(self, sender: Address) -> Address:
+        """Return the person that `sender` is.
 
-    def person(self, who: Address) -> Address:
-        """The person that `who` is: an entry for name and address comes before one for the
-        address. Joining is one step, as git's: entries are not followed on.
+        An entry for name and address takes precedence over one for the address. As in git, the
+        result is not looked up again.
         """
-        email = who.email.lower()
-        found = self.joined.get((email, _key(who.name))) or self.joined.get((email, None))
-        if found is None:
-            return who
+        email = sender.email.lower()
+        replacement = self.entries.get((email, _normalise_name(sender.name)))
+        replacement = replacement or self.entries.get((email, None))
+        if replacement is None:
+            return sender
         return Address(
-            who.name if found.name is None else found.name,
-            who.email if found.email is None else found.email,
+            sender.name if replacement.name is None else replacement.name,
+            sender.email if replacement.email is None else replacement.email,
         )
 
 
 def parse_mailmap(text: str) -> Mailmap:
-    """Read a `.mailmap`. Later entries add to earlier ones and replace what both say."""
-    joined: dict[tuple[str, str | None], _Proper] = {}
-    ignored: list[int] = []
-    for number, line in enumerate(text.splitlines()[:MAX_MAILMAP_LINES], 1):
+    """Parse a `.mailmap`. A later entry for the same key replaces the parts that both set."""
+    entries: dict[tuple[str, str | None], _Replacement] = {}
+    for line in text.splitlines()[:MAX_MAILMAP_LINES]:
         if line.startswith("#") or not line.strip():
             continue
-        entry = _entry(line)
+        entry = _parse_line(line)
         if entry is None:
-            ignored.append(number)
             continue
-        key, proper = entry
-        before = joined.get(key, _Proper(None, None))
-        joined[key] = _Proper(
-            before.name if proper.name is None else proper.name,
-            before.email if proper.email is None else proper.email,
+        key, replacement = entry
+        earlier = entries.get(key, _Replacement(None, None))
+        entries[key] = _Replacement(
+            earlier.name if replacement.name is None else replacement.name,
+            earlier.email if replacement.email is None else replacement.email,
         )
-    return Mailmap(joined, tuple(ignored))
+    return Mailmap(entries)
 
 
-def _entry(line: str) -> tuple[tuple[str, str | None], _Proper] | None:
+def _parse_line(line: str) -> tuple[tuple[str, str | None], _Replacement] | None:
     match = _LINE.match(line)
     if match is None:
         return None
     first_name, first_email, second_name, second_email = (
-        " ".join(one.split()) if one is not None else None for one in match.groups()
+        " ".join(group.split()) if group is not None else None for group in match.groups()
     )
     if second_email is None:
         if not first_email or not first_name:
             return None
-        return (first_email.lower(), None), _Proper(first_name, None)
+        return (first_email.lower(), None), _Replacement(first_name, None)
     if not second_email or not first_email:
         return None
     return (
-        (second_email.lower(), _key(second_name) if second_name else None),
-        _Proper(first_name or None, first_email),
+        (second_email.lower(), _normalise_name(second_name) if second_name else None),
+        _Replacement(first_name or None, first_email),
     )
 
 
-def _key(name: str | None) -> str:
+def _normalise_name(name: str | None) -> str:
     return " ".join((name or "").split()).lower()

@@ -1,6 +1,6 @@
-"""Who submitted a message: the person, where a list or a relay has put itself into From.
+"""Find the submitter of a message, also if a list or a relay has rewritten From.
 
-Input: a `Message`. Output: the submitter and, where From was rewritten, how that was undone.
+Input: a `Message`. Output: the submitter and, if From was rewritten, how that was undone.
 """
 
 from __future__ import annotations
@@ -16,41 +16,40 @@ from ingest.trust.from_munging import MungingStyle, PersonSource, undo_munging
 
 @frozen
 class Submitter:
-    """`person_source`: where the person was found, None where From stands. `rewriting`: what had been
-    put into From, also where the person behind it could not be found.
+    """The person who submitted a message.
+
+    `person_source` says where the person was found; None means in From. `rewriting` says how From
+    was rewritten, also if the person behind it could not be found.
     """
 
     person: Address
     person_source: PersonSource | None = None
     rewriting: MungingStyle | None = field(default=None, compare=False)
 
-    @property
-    def looks_like_a_list(self) -> bool:
-        """Whether From was rewritten and still stands."""
-        return self.rewriting is not None and self.person_source is None
-
 
 def find_submitter(message: Message) -> Submitter:
-    """The person behind From.
+    """Return the person behind From.
 
-    `X-Original-From` is what Google Groups and b4's relay write when they replace From by an
-    address of their own. It counts only where From itself says that it was replaced, by "via"
-    in the name or by its address; else anybody could sign with it as somebody else. See
+    Google Groups and b4's relay write `X-Original-From` when they replace From by an address of
+    their own. It is used only if From itself shows that it was replaced, by "via" in the name or
+    by its address; otherwise anybody could use it to impersonate somebody else. See
     `trust.from_munging` for the other habits.
     """
-    found = undo_munging(message)
-    if found is None:
+    unmunged = undo_munging(message)
+    if unmunged is None:
         return Submitter(message.sender)
-    return Submitter(found.person, found.person_source, found.rewriting)
+    return Submitter(unmunged.person, unmunged.person_source, unmunged.rewriting)
 
 
 def person_key(email: str) -> str:
-    """An address as people are told apart: the domain in lower case (RFC 5321 2.4) and by its
-    A-labels, as RFC 5890 compares names; the local part as written, which only its own host may
-    fold, in one of Unicode's spellings (RFC 6532 3.1).
+    """Return the form of an address that identifies a person.
+
+    The domain is in lower case (RFC 5321 2.4) and has A-labels, as RFC 5890 compares names. The
+    local part is kept as written, because only its own host may ignore its case; its Unicode form
+    is normalised (RFC 6532 3.1).
     """
-    local, at, domain = email.rpartition("@")
-    if not at:
+    local, separator, domain = email.rpartition("@")
+    if not separator:
         return email
     if not local.isascii():
         local = unicodedata.normalize("NFC", local)

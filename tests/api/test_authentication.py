@@ -15,7 +15,7 @@ from ingest.config.file import Config, TrustConfig
 from ingest.store import schema
 from ingest.store.engine import open_store
 from ingest.store.read import messages
-from ingest.trust.signatures.dns_answer import Answer, Found
+from ingest.trust.signatures.dns_answer import Answer, KeyRecord
 from tests.support import mails
 from tests.support.command import ingest_ok
 from tests.support.mails import delivery
@@ -23,7 +23,7 @@ from tests.support.signing import RELAY, RSA, arc, record, sign
 
 CONFIG = Config(trust=TrustConfig(authserv_ids=("mx.example.org",)))
 KEYS: tuple[tuple[str, Answer], ...] = tuple(
-    (one.name, Found(record(one.key))) for one in (RSA, RELAY)
+    (one.name, KeyRecord(record(one.key))) for one in (RSA, RELAY)
 )
 SIGNED = f"{mails.OURS}\n{mails.OTHERS}\n".encode() + arc(
     sign(mails.patch("rsa@example.org")), instance=1

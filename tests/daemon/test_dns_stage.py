@@ -16,7 +16,7 @@ from ingest.daemon.dns.stage import DnsLimits, DnsStage, make_dns_stage
 from ingest.daemon.workers.pool import WorkerPool, WorkerResult, WorkersStoppedError
 from ingest.model import Delivery, Derived
 from ingest.pipeline.derive import derive_or_fail
-from ingest.trust.signatures.dns_answer import Found, NoSuchKey, TemporaryFailure
+from ingest.trust.signatures.dns_answer import KeyRecord, NoSuchKey, TemporaryFailure
 from ingest.trust.signatures.verdict import Result, VerdictReason
 from tests.support import mails
 from tests.support.mails import NOW, delivery
@@ -97,8 +97,8 @@ def test_a_signed_mail_is_judged_by_what_dns_says() -> None:
         raw = sign(sign(patch()), ED25519)
         one = derived(made.submit(arrived(raw), Config()))
         assert one.keys == (
-            (ED25519.name, Found(record(ED25519.key))),
-            (RSA.name, Found(record(RSA.key))),
+            (ED25519.name, KeyRecord(record(ED25519.key))),
+            (RSA.name, KeyRecord(record(RSA.key))),
         )
         assert results(one) == [(Result.PASS, VerdictReason.HOLDS)] * 2
         assert made.answered == {"found": 2}

@@ -68,7 +68,7 @@ def test_sender(name: str) -> None:
         ("=?x?b?!?= <a@example.org>", "=?x?b?!?=", "a@example.org", {Defect.BAD_ENCODED_WORD}),
     ],
 )
-def test_sender_with_flaws(value: str, name: str, email: str, defects: set[Defect]) -> None:
+def test_sender_with_defects(value: str, name: str, email: str, defects: set[Defect]) -> None:
     address, found = parse_sender(value)
     assert (address.name, address.email, set(found)) == (name, email, defects)
 

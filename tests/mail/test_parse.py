@@ -39,7 +39,7 @@ def texts(message: Message) -> list[str | None]:
 
 
 def mail(header: bytes, body: bytes = b"body\n") -> bytes:
-    """A mail without flaws but for what is added."""
+    """A mail without defects except what is added."""
     base = b"From: a@example.org\nDate: 2 Jan 2024 12:00:00 +0000\nMessage-ID: <1@example.org>\n"
     return base + header + b"\n" + body
 
@@ -118,7 +118,7 @@ HEADERS = {
 
 
 @pytest.mark.parametrize("name", HEADERS)
-def test_header_flaws(name: str) -> None:
+def test_header_defects(name: str) -> None:
     header, defects = HEADERS[name]
     message = parse_message(mail(header))
     assert list(message.defects) == defects
@@ -203,7 +203,7 @@ def typed(kind: bytes, body: bytes = b"x", *more: bytes) -> bytes:
 
 
 def content(raw: bytes) -> Message:
-    """A mail without flaws around a header and a body."""
+    """A mail without defects around a header and a body."""
     return parse_message(mail(b"")[: -len(b"\nbody\n")] + raw)
 
 

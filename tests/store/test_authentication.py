@@ -20,8 +20,14 @@ from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.read.authentication import StoredAuthentication, read_stored_authentication
-from ingest.trust.signatures.authenticate import verified_domains
-from ingest.trust.signatures.dns_answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure
+from ingest.trust.signatures.authenticate import authenticated_domains
+from ingest.trust.signatures.dns_answer import (
+    Answer,
+    KeyRecord,
+    NoSuchKey,
+    NotQueried,
+    TemporaryFailure,
+)
 from ingest.trust.signatures.verdict import Result, SignatureKind, VerdictReason
 from tests.support import mails
 from tests.support.mails import delivery
@@ -40,8 +46,8 @@ OURS = Config(trust=TrustConfig(authserv_ids=("mx.example.org",)))
 ANSWERS: tuple[tuple[str, Answer], ...] = (
     ("a.example", TemporaryFailure()),
     ("b.example", NoSuchKey()),
-    ("c.example", NotAsked()),
-    (RSA.name, Found(record(RSA.key))),
+    ("c.example", NotQueried()),
+    (RSA.name, KeyRecord(record(RSA.key))),
 )
 
 
@@ -59,7 +65,7 @@ def kept(engine: Engine) -> StoredAuthentication:
 
 def test_answers_and_verdicts_come_back(engine: Engine) -> None:
     """Whatever text a mail or a zone has: a database takes no NUL, and no half of a character."""
-    answers = (*ANSWERS, ("odd.example", Found("p=\0\udcff")))
+    answers = (*ANSWERS, ("odd.example", KeyRecord("p=\0\udcff")))
     raw = sign(sign(mails.patch("x@example.org"), tags=["i=\0\xff@example.org"]), ED25519)
     one = delivery(f"{mails.OURS}\n".encode() + raw, arrived=mails.NOW, keys=answers)
     mails.store(engine, [one], OURS)
@@ -112,7 +118,7 @@ def test_what_is_known_of_a_sender_is_not_in_the_export(engine: Engine) -> None:
     before = mails.exported(engine)
     mails.clear(engine)
     mails.store(engine, [delivery(raw, arrived=mails.NOW, keys=ANSWERS)])
-    assert verified_domains(kept(engine).verdicts) == {"example.org"}
+    assert authenticated_domains(kept(engine).verdicts) == {"example.org"}
     assert mails.exported(engine) == before
 
 
@@ -128,7 +134,7 @@ def test_another_delivery_takes_nothing_away(engine: Engine) -> None:
 def test_a_replay_may_ask_again_for_what_dns_did_not_say(engine: Engine) -> None:
     """And for nothing else: not for what it said, nor for mail that came by itself."""
     raw = sign(sign(mails.patch()), ED25519)
-    no, down, yes = NoSuchKey(), TemporaryFailure(), Found(record(RSA.key))
+    no, down, yes = NoSuchKey(), TemporaryFailure(), KeyRecord(record(RSA.key))
 
     def replayed(**said: Answer) -> list[Answer]:
         keys = tuple((f"{name}._domainkey.example.org", one) for name, one in said.items())

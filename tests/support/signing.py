@@ -19,7 +19,7 @@ import nacl.signing
 from dkim.canonicalization import CanonicalizationPolicy
 from dkim.crypto import RSASSA_PKCS1_v1_5_sign, parse_pem_private_key
 
-from ingest.trust.signatures.dns_answer import Answer, Found, NoSuchKey
+from ingest.trust.signatures.dns_answer import Answer, KeyRecord, NoSuchKey
 from tests.conftest import FIXTURES
 
 KEYS = FIXTURES / "trust" / "keys"
@@ -72,11 +72,11 @@ class Zone:
     def for_dkimpy(self, name: bytes, timeout: int = 5) -> bytes | None:  # noqa: ARG002 - dkimpy's
         """The same answers in the way that dkimpy asks for them."""
         found = self.answers.get(name.decode().removesuffix(".").lower())
-        return found.text.encode() if isinstance(found, Found) else None
+        return found.text.encode() if isinstance(found, KeyRecord) else None
 
 
 def zone(*signers: Signer) -> Zone:
-    return Zone({one.name: Found(record(one.key)) for one in signers or SIGNERS})
+    return Zone({one.name: KeyRecord(record(one.key)) for one in signers or SIGNERS})
 
 
 @cache

@@ -11,11 +11,11 @@ import pytest
 from ingest.trust.signatures import dkim_arc
 from ingest.trust.signatures.arc import ArcChain
 from ingest.trust.signatures.dns_answer import (
-    Found,
+    KeyRecord,
     NoSuchKey,
-    NotAsked,
+    NotQueried,
     TemporaryFailure,
-    recorded,
+    make_lookup,
 )
 from ingest.trust.signatures.verdict import Result, SignatureKind, VerdictReason
 from tests.support import mails
@@ -35,7 +35,7 @@ def chain(length: int, raw: bytes = PATCH, *, signer: Signer = RELAY, spaced: bo
 THREE = chain(3)
 
 
-def judge(raw: bytes, asked: Zone | None = None, *, replayed: bool = False) -> ArcChain:
+def verify(raw: bytes, asked: Zone | None = None, *, replayed: bool = False) -> ArcChain:
     return dkim_arc.verify_signatures(raw, asked or zone(), AT, replayed=replayed).arc
 
 
@@ -45,7 +45,7 @@ def judge(raw: bytes, asked: Zone | None = None, *, replayed: bool = False) -> A
 def test_a_whole_chain_passes(length: int, spaced: bool, line_end: bytes) -> None:
     raw = chain(length, PATCH.replace(b"\n", line_end), spaced=spaced)
     asked = zone()
-    found = judge(raw, asked)
+    found = verify(raw, asked)
     assert (found.result, found.reason, found.length) == (Result.PASS, VerdictReason.HOLDS, length)
     assert [(one.instance, one.kind) for one in found.verdicts] == [
         (number, kind)
@@ -59,7 +59,7 @@ def test_a_whole_chain_passes(length: int, spaced: bool, line_end: bytes) -> Non
 
 
 def test_no_chain() -> None:
-    assert judge(PATCH) == ArcChain(None, VerdictReason.HOLDS)
+    assert verify(PATCH) == ArcChain(None, VerdictReason.HOLDS)
 
 
 def test_a_list_that_changes_the_mail_and_seals_it_keeps_the_chain() -> None:
@@ -70,7 +70,7 @@ def test_a_list_that_changes_the_mail_and_seals_it_keeps_the_chain() -> None:
         + b"__\nlist info\n",
         instance=2,
     )
-    found = judge(raw)
+    found = verify(raw)
     assert (found.result, found.reason) == (Result.PASS, VerdictReason.HOLDS)
     assert [(one.instance, one.kind.value, one.result.value) for one in found.verdicts] == [
         (2, "arc-seal", "pass"),
@@ -152,7 +152,7 @@ def test_a_changed_chain(
     change: Callable[[bytes], bytes], result: Result, reason: VerdictReason
 ) -> None:
     raw = change(THREE)
-    found = judge(raw)
+    found = verify(raw)
     assert (found.result, found.reason) == (result, reason)
     if result is not Result.PASS:
         assert any(one.result is not Result.PASS for one in found.verdicts) or reason in (
@@ -167,7 +167,7 @@ def test_the_order_of_the_fields_is_that_of_their_numbers(order: int) -> None:
     lines = THREE.split(b"\n")
     chained = sorted((line for line in lines if line.startswith(b"ARC-")), reverse=order < 0)
     others = [line for line in lines if not line.startswith(b"ARC-")]
-    assert judge(b"\n".join((*chained, *others))).result is Result.PASS
+    assert verify(b"\n".join((*chained, *others))).result is Result.PASS
 
 
 def test_fifty_one_are_too_many() -> None:
@@ -176,7 +176,7 @@ def test_fifty_one_are_too_many() -> None:
         b"%b: i=51; a=rsa-sha256; cv=pass; d=example.org; s=s1; h=from; bh=AAAA; b=AAAA\n" % name
         for name in (b"ARC-Seal", b"ARC-Message-Signature", b"ARC-Authentication-Results")
     )
-    found = judge(more + raw)
+    found = verify(more + raw)
     assert (found.result, found.reason) == (Result.PERMERROR, VerdictReason.ARC_TOO_MANY)
     assert len(found.verdicts) == 100
     assert dkim_arc.key_names(more + raw) == (RSA.name,)
@@ -188,7 +188,7 @@ def test_fifty_hosts_are_looked_up_within_a_budget() -> None:
     for number, signer in enumerate(signers, 1):
         raw = arc(raw, signer, instance=number)
     asked = zone(RSA, *signers)
-    found = judge(raw, asked)
+    found = verify(raw, asked)
     assert asked.asked == list(dkim_arc.key_names(raw))
     assert len(asked.asked) == 1 + 20
     assert (found.result, found.reason) == (Result.NOT_CHECKED, VerdictReason.NOT_ASKED)
@@ -199,16 +199,16 @@ def test_fifty_hosts_are_looked_up_within_a_budget() -> None:
 @pytest.mark.parametrize(
     ("answer", "live", "replayed"),
     [
-        (NotAsked(), Result.NOT_CHECKED, Result.NOT_CHECKED),
+        (NotQueried(), Result.NOT_CHECKED, Result.NOT_CHECKED),
         (NoSuchKey(), Result.FAIL, Result.NOT_CHECKED),
         (TemporaryFailure(), Result.TEMPERROR, Result.NOT_CHECKED),
-        (Found(record("rsa-1024.pem").replace("p=M", "p=N")), Result.FAIL, Result.FAIL),
-        (Found(record("rsa-768.pem")), Result.FAIL, Result.FAIL),
+        (KeyRecord(record("rsa-1024.pem").replace("p=M", "p=N")), Result.FAIL, Result.FAIL),
+        (KeyRecord(record("rsa-768.pem")), Result.FAIL, Result.FAIL),
     ],
 )
 def test_what_dns_says_decides_about_the_chain(
     answer: object, live: Result, replayed: Result
 ) -> None:
-    asked = recorded({RELAY.name: answer})  # type: ignore[dict-item]
+    asked = make_lookup({RELAY.name: answer})  # type: ignore[dict-item]
     assert dkim_arc.verify_signatures(THREE, asked, AT).arc.result is live
     assert dkim_arc.verify_signatures(THREE, asked, AT, replayed=True).arc.result is replayed

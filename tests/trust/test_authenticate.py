@@ -1,4 +1,4 @@
-"""DKIM, ARC and developers' signatures of one mail in one answer, and whom they vouch for."""
+"""DKIM, ARC and developers' signatures of one mail in one answer, and whom they authenticate."""
 
 from __future__ import annotations
 
@@ -6,14 +6,14 @@ from datetime import datetime
 
 import pytest
 
-from ingest.trust.signatures.authenticate import authenticate, verified_domains
-from ingest.trust.signatures.dns_answer import Answer, Found
+from ingest.trust.signatures.authenticate import authenticate, authenticated_domains
+from ingest.trust.signatures.dns_answer import Answer, KeyRecord
 from ingest.trust.signatures.verdict import Result, SignatureKind, VerdictReason
 from tests.support import mails
 from tests.support.signing import ED25519, RELAY, RSA, SIGNERS, Signer, arc, record, sign
 
 AT = datetime(2026, 3, 2, 10, 16)
-ANSWERS: dict[str, Answer] = {one.name: Found(record(one.key)) for one in SIGNERS}
+ANSWERS: dict[str, Answer] = {one.name: KeyRecord(record(one.key)) for one in SIGNERS}
 DEVELOPER = b"X-Developer-Signature: v=1; a=ed25519-sha256; t=1; h=from; bh=x; b=y\n"
 
 
@@ -52,12 +52,12 @@ def test_without_answers_nothing_is_said_against_anybody() -> None:
         (SIGNERS[4], set()),  # a key that anybody can break
     ],
 )
-def test_whose_domain_vouches_for_the_author(signer: Signer, domains: set[str]) -> None:
+def test_whose_domain_authenticates_the_author(signer: Signer, domains: set[str]) -> None:
     found = authenticate(sign(mails.patch(), signer), ANSWERS, AT, replayed=False)
-    assert verified_domains(found.verdicts) == domains
+    assert authenticated_domains(found.verdicts) == domains
 
 
-def test_a_chain_vouches_for_nobody() -> None:
+def test_a_chain_authenticates_nobody() -> None:
     found = authenticate(arc(mails.patch(), instance=1), ANSWERS, AT, replayed=False)
     assert found.chain is Result.PASS
-    assert verified_domains(found.verdicts) == frozenset()
+    assert authenticated_domains(found.verdicts) == frozenset()

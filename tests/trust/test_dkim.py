@@ -11,11 +11,11 @@ import pytest
 from ingest.trust.signatures import dkim_arc
 from ingest.trust.signatures.dns_answer import (
     Answer,
-    Found,
+    KeyRecord,
     NoSuchKey,
-    NotAsked,
+    NotQueried,
     TemporaryFailure,
-    recorded,
+    make_lookup,
 )
 from ingest.trust.signatures.verdict import (
     Alignment,
@@ -49,19 +49,19 @@ def crlf(raw: bytes) -> bytes:
     return raw.replace(b"\n", b"\r\n")
 
 
-def judge(
+def verify(
     raw: bytes,
     answers: dict[str, Answer] | None = None,
     *,
     at: datetime | None = AT,
     replayed: bool = False,
 ) -> tuple[Verdict, ...]:
-    lookup = zone() if answers is None else recorded(answers)
+    lookup = zone() if answers is None else make_lookup(answers)
     return dkim_arc.verify_signatures(raw, lookup, at, replayed=replayed).dkim
 
 
 def outcome(raw: bytes, **how: object) -> tuple[Result, VerdictReason]:
-    (one,) = judge(raw, **how)  # type: ignore[arg-type]
+    (one,) = verify(raw, **how)  # type: ignore[arg-type]
     return one.result, one.reason
 
 
@@ -69,7 +69,7 @@ def outcome(raw: bytes, **how: object) -> tuple[Result, VerdictReason]:
 @pytest.mark.parametrize("signer", [RSA, ED25519], ids=lambda one: one.key)
 @pytest.mark.parametrize("raw", [PATCH, LONG, crlf(PATCH), crlf(LONG)])
 def test_what_was_signed_passes(raw: bytes, signer: Signer, canon: str) -> None:
-    (one,) = judge(sign(raw, signer, canon=canon))
+    (one,) = verify(sign(raw, signer, canon=canon))
     assert one == Verdict(
         SignatureKind.DKIM,
         0,
@@ -88,11 +88,11 @@ def test_what_was_signed_passes(raw: bytes, signer: Signer, canon: str) -> None:
     )
 
 
-def test_each_signature_is_judged_by_itself() -> None:
+def test_each_signature_is_verified_by_itself() -> None:
     raw = sign(sign(sign(PATCH), SIGNERS[7]), ED25519)
     raw = raw.replace(b"d=example.net", b"d=example.com")
     answers = {**zone().answers, "s1._domainkey.example.com": NoSuchKey()}
-    found = [(one.domain, one.result, one.position) for one in judge(raw, answers)]
+    found = [(one.domain, one.result, one.position) for one in verify(raw, answers)]
     assert found == [
         ("example.org", Result.PASS, 0),
         ("example.com", Result.PERMERROR, 1),
@@ -110,7 +110,7 @@ def test_each_signature_is_judged_by_itself() -> None:
     ],
 )
 def test_alignment_with_from(signer: Signer, aligned: Alignment) -> None:
-    (one,) = judge(sign(PATCH, signer))
+    (one,) = verify(sign(PATCH, signer))
     assert (one.result, one.aligned) == (Result.PASS, aligned)
 
 
@@ -187,7 +187,7 @@ def test_a_change_never_passes_unless_the_rfc_says_so(
         or (allowed == BODY and body == "relaxed")
         or (allowed == FIELDS and header == "relaxed")
     )
-    (one,) = judge(change(sign(PATCH, signer, canon=canon)))
+    (one,) = verify(change(sign(PATCH, signer, canon=canon)))
     assert (one.result is Result.PASS) == passes, one
     if not passes:
         assert one.result in (Result.FAIL, Result.PERMERROR, Result.POLICY)
@@ -250,7 +250,7 @@ def test_a_change_never_passes_unless_the_rfc_says_so(
     ],
 )  # fmt: skip
 def test_what_a_signature_says(raw: bytes, expected: tuple[Result, VerdictReason]) -> None:
-    found = judge(raw)
+    found = verify(raw)
     if found:
         assert (found[0].result, found[0].reason) == expected
     else:
@@ -281,17 +281,17 @@ def test_an_international_domain_is_looked_up_by_its_a_label() -> None:
     name = "s1._domainkey.xn--e1afmkfd.example"
     raw = sign(PATCH, Signer("пример.example"))
     assert dkim_arc.key_names(raw) == (name,)
-    found = judge(raw, {name: Found(rsa_record(1 << 2047, 65537))})
+    found = verify(raw, {name: KeyRecord(rsa_record(1 << 2047, 65537))})
     assert found[0].domain == "xn--e1afmkfd.example"
 
 
 @pytest.mark.parametrize(
     ("answer", "live", "replayed"),
     [
-        (NotAsked(), Result.NOT_CHECKED, Result.NOT_CHECKED),
+        (NotQueried(), Result.NOT_CHECKED, Result.NOT_CHECKED),
         (NoSuchKey(), Result.PERMERROR, Result.NOT_CHECKED),
         (TemporaryFailure(), Result.TEMPERROR, Result.NOT_CHECKED),
-        (Found("v=DKIM1; p="), Result.PERMERROR, Result.NOT_CHECKED),
+        (KeyRecord("v=DKIM1; p="), Result.PERMERROR, Result.NOT_CHECKED),
     ],
 )
 @pytest.mark.parametrize("damage", [b"", b"a footer\n"])
@@ -313,7 +313,7 @@ def test_without_a_key_nothing_fails(
         (None, True, (Result.NOT_CHECKED, VerdictReason.NO_TIME)),
     ],
 )
-def test_expiry_is_judged_by_the_time_of_arrival(
+def test_expiry_is_verified_by_the_time_of_arrival(
     at: datetime | None, replayed: bool, expected: tuple[Result, VerdictReason]
 ) -> None:
     raw = sign(PATCH, signed=NOW - 60, expires=NOW + 86_400)
@@ -346,7 +346,7 @@ def test_keys_that_would_hold_us_up_are_refused_by_their_size(
         raise AssertionError("computed with a key that is refused")
 
     monkeypatch.setattr("dkim.DKIM.verify_sig_process", computed)
-    (one,) = judge(sign(PATCH), {RSA.name: Found(text)})
+    (one,) = verify(sign(PATCH), {RSA.name: KeyRecord(text)})
     assert (one.result, one.reason, one.key_bits) == (Result.PERMERROR, reason, bits)
     assert one.key == text[: 16 * 1024]
 
@@ -366,14 +366,14 @@ def test_keys_that_would_hold_us_up_are_refused_by_their_size(
     ],
 )
 def test_what_a_key_is_for(limit: str, tags: list[str], passes: bool) -> None:
-    answers: dict[str, Answer] = {RSA.name: Found(f"{record(RSA.key)}; {limit}")}
+    answers: dict[str, Answer] = {RSA.name: KeyRecord(f"{record(RSA.key)}; {limit}")}
     found = outcome(sign(PATCH, tags=tags), answers=answers)
     expected = (Result.PERMERROR, VerdictReason.KEY_NOT_FOR_THIS)
     assert found == ((Result.PASS, VerdictReason.HOLDS) if passes else expected)
 
 
 def test_a_key_of_another_algorithm() -> None:
-    answers: dict[str, Answer] = {RSA.name: Found(record(ED25519.key))}
+    answers: dict[str, Answer] = {RSA.name: KeyRecord(record(ED25519.key))}
     found = outcome(sign(PATCH), answers=answers)
     assert found == (Result.PERMERROR, VerdictReason.KEY_NOT_FOR_THIS)
 
@@ -408,6 +408,6 @@ def test_signatures_of_odd_sizes(signer: Signer, octets: bytes) -> None:
 
 
 def test_a_mail_without_signatures() -> None:
-    assert judge(PATCH) == ()
-    assert judge(b"") == ()
+    assert verify(PATCH) == ()
+    assert verify(b"") == ()
     assert dkim_arc.key_names(PATCH) == ()

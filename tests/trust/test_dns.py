@@ -13,11 +13,11 @@ from ingest.trust.dns import MAX_TXT_RECORD, KeyCache, Resolver, Servers
 from ingest.trust.signatures import dkim_arc
 from ingest.trust.signatures.dns_answer import (
     Answer,
-    Found,
+    KeyRecord,
     NoSuchKey,
-    NotAsked,
+    NotQueried,
     TemporaryFailure,
-    recorded,
+    make_lookup,
 )
 from ingest.trust.signatures.verdict import Result, VerdictReason
 from tests.support import mails
@@ -31,16 +31,19 @@ KEY = "v=DKIM1; p=AAAA"
 @pytest.mark.parametrize(
     ("say", "expected"),
     [
-        (texts(KEY), Found(KEY)),
-        (texts(["v=DKIM1;", " p=AA", "AA"]), Found(KEY)),
-        (texts("v=DKIM1; p=" + "A" * 1_000), Found("v=DKIM1; p=" + "A" * 1_000)),
-        (texts("v=DKIM1; p=" + "A" * 40_000), Found("v=DKIM1; p=" + "A" * (MAX_TXT_RECORD - 11))),
-        (texts("v=spf1 -all", KEY, "other"), Found(KEY)),
-        (texts("other", "k=rsa; p=BBBB"), Found("k=rsa; p=BBBB")),
-        (texts("v=DKIM1; p=CC", "v=DKIM1; p=BB", KEY), Found(KEY)),
-        (texts("other"), Found("other")),
-        (texts(""), Found("")),
-        (lies(texts(KEY)), Found(KEY)),
+        (texts(KEY), KeyRecord(KEY)),
+        (texts(["v=DKIM1;", " p=AA", "AA"]), KeyRecord(KEY)),
+        (texts("v=DKIM1; p=" + "A" * 1_000), KeyRecord("v=DKIM1; p=" + "A" * 1_000)),
+        (
+            texts("v=DKIM1; p=" + "A" * 40_000),
+            KeyRecord("v=DKIM1; p=" + "A" * (MAX_TXT_RECORD - 11)),
+        ),
+        (texts("v=spf1 -all", KEY, "other"), KeyRecord(KEY)),
+        (texts("other", "k=rsa; p=BBBB"), KeyRecord("k=rsa; p=BBBB")),
+        (texts("v=DKIM1; p=CC", "v=DKIM1; p=BB", KEY), KeyRecord(KEY)),
+        (texts("other"), KeyRecord("other")),
+        (texts(""), KeyRecord("")),
+        (lies(texts(KEY)), KeyRecord(KEY)),
         (fails(dns.rcode.NXDOMAIN), NoSuchKey()),
         (fails(dns.rcode.NOERROR), NoSuchKey()),
         (fails(dns.rcode.SERVFAIL), TemporaryFailure()),
@@ -61,7 +64,7 @@ def test_names_are_asked_once_and_answers_remembered() -> None:
     with nameserver({NAME: texts(KEY, ttl=300)}) as server:
         now = [0.0]
         resolver = Resolver(server.servers, clock=lambda: now[0])
-        wanted = {NAME: Found(KEY), "gone.example": NoSuchKey()}
+        wanted = {NAME: KeyRecord(KEY), "gone.example": NoSuchKey()}
         assert resolver.resolve([NAME, "gone.example", NAME]) == wanted
         assert resolver.resolve([NAME, "gone.example"]) == wanted
         assert sorted(server.names) == ["gone.example", NAME]
@@ -71,7 +74,7 @@ def test_names_are_asked_once_and_answers_remembered() -> None:
         now[0] = 301.0
         resolver.resolve([NAME])
         assert len(server.received_at) == 3
-        assert resolver.questions == 3
+        assert resolver.query_count == 3
 
 
 @pytest.mark.parametrize(
@@ -91,7 +94,7 @@ def test_for_how_long_an_answer_holds(say: Say, seconds: int) -> None:
         for at, questions in ((0.0, 1), (seconds - 1.0, 1), (seconds + 1.0, 2)):
             now[0] = at
             resolver.resolve([NAME])
-            assert resolver.questions == questions, at
+            assert resolver.query_count == questions, at
         assert NAME in server.names
 
 
@@ -107,20 +110,20 @@ def test_what_one_resolver_knows_others_may_know() -> None:
     known = KeyCache()
     with nameserver({NAME: texts(KEY)}) as server:
         for _ in range(3):
-            Resolver(server.servers, known=known).resolve([NAME])
+            Resolver(server.servers, cache=known).resolve([NAME])
     assert server.names == [NAME]
-    assert known.recall(NAME) == Found(KEY)
+    assert known.get(NAME) == KeyRecord(KEY)
 
 
 def test_the_memory_is_bounded() -> None:
     names = [f"s{number}.example" for number in range(20)]
     with nameserver(dict.fromkeys(names, texts(KEY))) as server:
-        resolver = Resolver(server.servers, known=KeyCache(10))
+        resolver = Resolver(server.servers, cache=KeyCache(10))
         resolver.resolve(names)
         resolver.resolve(names[10:])
-        assert resolver.questions == 20
+        assert resolver.query_count == 20
         resolver.resolve(names[:10])
-        assert resolver.questions == 30
+        assert resolver.query_count == 30
 
 
 def test_silence_costs_no_more_than_the_budget() -> None:
@@ -131,13 +134,13 @@ def test_silence_costs_no_more_than_the_budget() -> None:
         found = resolver.resolve(names)
         assert time.monotonic() - start < 10
         assert found == dict.fromkeys(names, TemporaryFailure())
-        assert resolver.questions < 10
+        assert resolver.query_count < 10
 
 
 def test_one_silent_name_leaves_time_for_the_others() -> None:
     with nameserver({"silent.example": silent, NAME: texts(KEY)}) as server:
         found = Resolver(server.servers, per_name=1.5).resolve(["silent.example", NAME])
-    assert found == {"silent.example": TemporaryFailure(), NAME: Found(KEY)}
+    assert found == {"silent.example": TemporaryFailure(), NAME: KeyRecord(KEY)}
 
 
 def test_a_server_that_is_not_there() -> None:
@@ -149,8 +152,8 @@ def test_a_server_that_is_not_there() -> None:
 @pytest.mark.parametrize("name", ["a..b", "a" * 64 + ".example", ".".join(["abcdefgh"] * 40)])
 def test_what_is_no_name_is_not_asked_for(name: str) -> None:
     resolver = Resolver(Servers((InetAddress("127.0.0.1", 9),)))
-    assert resolver.resolve([name]) == {name: NotAsked()}
-    assert resolver.questions == 0
+    assert resolver.resolve([name]) == {name: NotQueried()}
+    assert resolver.query_count == 0
 
 
 def test_servers_that_are_none() -> None:
@@ -159,12 +162,12 @@ def test_servers_that_are_none() -> None:
 
 
 def test_from_names_to_verdicts() -> None:
-    """The whole way: collect the names, resolve them, judge by the answers."""
+    """The whole way: collect the names, resolve them, verify by the answers."""
     raw = sign(sign(mails.patch("a@example.org", "[PATCH] x")), ED25519)
     zone = {RSA.name: texts(record(RSA.key)), ED25519.name: fails()}
     with nameserver(zone) as server:
         answers = Resolver(server.servers).resolve(dkim_arc.key_names(raw))
-        found = dkim_arc.verify_signatures(raw, recorded(answers), datetime(2026, 3, 2)).dkim
+        found = dkim_arc.verify_signatures(raw, make_lookup(answers), datetime(2026, 3, 2)).dkim
     assert [(one.result, one.reason) for one in found] == [
         (Result.TEMPERROR, VerdictReason.DNS_FAILED),
         (Result.PASS, VerdictReason.HOLDS),

@@ -234,7 +234,7 @@ def test_who_is_behind_is_not_known(
     assert given is not None
     assert (given.rewriting, given.person_source) == (rewriting, None)
     who = find_submitter(parse_message(mails.mail("a@x", "x", "y", sender=sender, headers=headers)))
-    assert who.looks_like_a_list
+    assert (who.rewriting, who.person_source) == (rewriting, None)
     assert who.person.email in sender
 
 

@@ -251,8 +251,8 @@ def test_a_mail_does_not_choose_the_file(identity: str, selector: str, tmp_path:
     assert (one.result, one.reason) == (Result.PERMERROR, VerdictReason.BAD_NAME)
 
 
-def test_each_signature_is_judged_by_itself(keyring: Path) -> None:
-    """patatt judges the second of one identity by the first."""
+def test_each_signature_is_verified_by_itself(keyring: Path) -> None:
+    """patatt verifies the second signature of an identity as the first."""
     first = sign(key="ed25519-other.key").partition(b"X-Developer-Key")[0]
     second = sign()
     field = second[second.index(b"X-Developer-Signature") : second.index(b"X-Developer-Key")]
@@ -309,14 +309,14 @@ def test_without_patatt_nothing_is_checked(keyring: Path, monkeypatch: pytest.Mo
         b" x\nX-Developer-Signature: a\n\nbody\n",
     ],
 )
-def test_what_is_hostile_is_judged(raw: bytes, keyring: Path) -> None:
+def test_what_is_hostile_is_verified(raw: bytes, keyring: Path) -> None:
     for one in ours.verify_developer_signatures(raw, [str(keyring)], AT):
         assert one.result in (Result.PERMERROR, Result.FAIL)
 
 
 @given(data=st.data())
 @settings(max_examples=20, deadline=None)
-def test_damaged_signatures_are_judged(keyring: Path, data: st.DataObject) -> None:
+def test_damaged_signatures_are_verified(keyring: Path, data: st.DataObject) -> None:
     raw = sign()
     at = data.draw(st.integers(0, raw.index(b"\n\n")))
     raw = raw[:at] + data.draw(st.binary(max_size=10)) + raw[at + data.draw(st.integers(0, 20)) :]

@@ -53,7 +53,7 @@ def test_a_bare_rsa_key() -> None:
 def test_ed25519_and_what_a_key_is_limited_to() -> None:
     key = parse_public_key(ED25519.replace("k=", "h=sha256 : sha1; t=y:s; k="))
     assert isinstance(key, PublicKey)
-    assert (key.type, key.bits, len(key.octets)) == (KeyType.ED25519, 256, 32)
+    assert (key.type, key.bits, len(key.data)) == (KeyType.ED25519, 256, 32)
     assert key.hashes == {"sha256", "sha1"}
     assert key.strict
 

@@ -29,9 +29,9 @@ def test_fields_and_body_are_those_of_dkimpy(raw: bytes) -> None:
     try:
         headers, body = dkim.rfc822_parse(raw)
     except (dkim.MessageFormatError, IndexError):
-        assert found.flaw is VerdictReason.MALFORMED_MAIL
+        assert found.defect is VerdictReason.MALFORMED_MAIL
         return
-    if found.flaw is None:
+    if found.defect is None:
         assert [list(field) for field in found.fields] == headers
     assert found.body.canonical(Form.SIMPLE) == Simple.canonicalize_body(body)
     assert found.body.canonical(Form.RELAXED) == Relaxed.canonicalize_body(body)
@@ -46,7 +46,7 @@ def test_canonical_bodies_are_those_of_dkimpy(body: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("raw", "flaw"),
+    ("raw", "defect"),
     [
         (b"", None),
         (b"\n\nbody", None),
@@ -62,8 +62,8 @@ def test_canonical_bodies_are_those_of_dkimpy(body: bytes) -> None:
         (b"To: b\n" + b" b\n" * 50_000 + b"\n", VerdictReason.TOO_LARGE),
     ],
 )
-def test_what_makes_a_header_unfit(raw: bytes, flaw: VerdictReason | None) -> None:
-    assert read_signed_message(raw).flaw is flaw
+def test_what_makes_a_header_unfit(raw: bytes, defect: VerdictReason | None) -> None:
+    assert read_signed_message(raw).defect is defect
 
 
 @pytest.mark.parametrize(

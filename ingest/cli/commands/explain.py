@@ -17,7 +17,13 @@ from ingest.pipeline.derive import Steps, derive_steps
 from ingest.reports.export import format_date
 from ingest.series.arrange import Arrangement, arrange
 from ingest.sources.source import NoMail, RawMail
-from ingest.trust.signatures.dns_answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure
+from ingest.trust.signatures.dns_answer import (
+    Answer,
+    KeyRecord,
+    NoSuchKey,
+    NotQueried,
+    TemporaryFailure,
+)
 
 
 @click.command(name="explain")
@@ -66,7 +72,7 @@ def command(settings: CommandSettings, file: str, dns: bool) -> None:
 
 
 def _nobody(names: Iterable[str]) -> dict[str, Answer]:
-    return dict.fromkeys(names, NotAsked())
+    return dict.fromkeys(names, NotQueried())
 
 
 def _explained(one: Steps, arrangement: Arrangement) -> Iterator[str]:
@@ -132,12 +138,12 @@ def _vouching(derived: Derived) -> Iterator[str]:
 
 def _said(said: Answer) -> str:
     match said:
-        case Found():
+        case KeyRecord():
             return said.text
         case NoSuchKey():
             return "DNS has none"
         case TemporaryFailure():
             return "DNS did not say"
-        case NotAsked():
+        case NotQueried():
             return "not asked"
     assert_never(said)

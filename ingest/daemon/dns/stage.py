@@ -102,7 +102,7 @@ class DnsStage:
         self._clock = clock
         self._known = KeyCache(clock=clock)
         self._resolvers = [
-            Resolver(servers, per_name=asking.per_name, known=self._known)
+            Resolver(servers, per_name=asking.per_name, cache=self._known)
             for _ in range(asking.threads)
         ]
         self._lock = threading.Condition()  # guards all that follows
@@ -244,7 +244,7 @@ class DnsStage:
                 names = dkim_arc.key_names(raw)
         with self._lock:
             for name in names:
-                known = self._known.recall(name)
+                known = self._known.get(name)
                 if known is not None:
                     case.answers[name] = known
                 else:
@@ -294,7 +294,7 @@ class DnsStage:
             ready = []
             with self._lock:
                 self._questions.done(name)  # this thread is the one to take the next
-                self._answered[said.kind(found)] += 1
+                self._answered[said.answer_kind(found)] += 1
                 for case in self._waiting.pop(name, ()):
                     case.answers[name] = found
                     case.missing.discard(name)
@@ -322,13 +322,13 @@ class DnsStage:
             answers = case.answers
             if self._now() - delivery.arrived > LATE:
                 answers = {name: _now_gone(answer) for name, answer in answers.items()}
-            delivery = replace(delivery, keys=said.keys_of(answers))
+            delivery = replace(delivery, keys=said.sort_answers(answers))
         inner = self._workers.submit(delivery, case.config, first=case.first)
         inner.add_done_callback(lambda done: _pass_on(done, case.future))
 
 
 def _now_gone(answer: said.Answer) -> said.Answer:
-    return said.NotAsked() if isinstance(answer, said.NoSuchKey) else answer
+    return said.NotQueried() if isinstance(answer, said.NoSuchKey) else answer
 
 
 def _pass_on(done: Future[WorkerResult], to: Future[WorkerResult]) -> None:

@@ -11,12 +11,12 @@ from ingest.store import schema
 from ingest.store.sql import chunks, is_any
 from ingest.trust.signatures.dns_answer import (
     Answer,
-    Found,
+    KeyRecord,
     Keys,
     NoSuchKey,
-    NotAsked,
+    NotQueried,
     TemporaryFailure,
-    keys_of,
+    sort_answers,
 )
 
 
@@ -39,7 +39,7 @@ def read_keys(connection: Connection, mail_ids: Collection[int]) -> dict[int, Ke
 def _parse_answer(row: Any) -> Answer:
     match row.kind:
         case "found":
-            return Found(row.text)
+            return KeyRecord(row.text)
         case "no-such-key":
             return NoSuchKey()
         case "failure":

@@ -1,1 +1,1 @@
-"""DKIM, ARC and developer signatures: read, verified, and put into verdicts."""
+"""Read and verify DKIM, ARC and developer signatures, with a `Verdict` for each."""

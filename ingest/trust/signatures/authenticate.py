@@ -1,8 +1,8 @@
-"""Everything that vouches for one mail: DKIM, ARC and developer signatures, in one answer.
+"""Authenticate one mail by its DKIM, ARC and developer signatures.
 
-Input: raw bytes, what DNS said, the time of arrival and the keyrings. Output: `Authentication`. Refuses
-nothing. It is as pure as what it calls: developer signatures are checked by programs (git, gpg),
-and only where keyrings are configured.
+Input: raw bytes, the answers of DNS, the time of arrival and the keyrings. Output:
+`Authentication`. Any bytes are accepted. The module is pure except for developer signatures: they
+are verified by programs (git, gpg), and only if keyrings are configured.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 from ingest.frozen import frozen
 from ingest.trust.signatures import dkim_arc, patatt
-from ingest.trust.signatures.dns_answer import Answer, recorded
+from ingest.trust.signatures.dns_answer import Answer, make_lookup
 from ingest.trust.signatures.verdict import Alignment, Result, SignatureKind, Verdict
 
 if TYPE_CHECKING:
@@ -21,8 +21,10 @@ if TYPE_CHECKING:
 
 @frozen
 class Authentication:
-    """`verdicts`: of DKIM, then of ARC, then of developers' signatures. `chain`: what the ARC
-    chain comes to as a whole, None where there is none.
+    """The authentication result of a mail.
+
+    `verdicts` are of DKIM, then of ARC, then of developer signatures. `chain` is the result of the
+    whole ARC chain, None if there is no chain.
     """
 
     verdicts: tuple[Verdict, ...]
@@ -32,28 +34,36 @@ class Authentication:
 def authenticate(
     raw: bytes,
     answers: Mapping[str, Answer],
-    at: datetime | None,
+    received_at: datetime | None,
     *,
     replayed: bool,
     keyrings: Sequence[str] = (),
 ) -> Authentication:
-    """Judge all signatures of a mail. The arguments are those of `trust.signatures.dkim_arc.judge`."""
-    found = dkim_arc.verify_signatures(raw, recorded(answers), at, replayed=replayed)
+    """Verify all signatures of a mail.
+
+    `received_at` and `replayed` are those of `trust.signatures.dkim.verify_dkim`.
+    """
+    lookup = make_lookup(answers)
+    by_dns = dkim_arc.verify_signatures(raw, lookup, received_at, replayed=replayed)
     if keyrings:
-        developers = patatt.verify_developer_signatures(raw, keyrings, at, replayed=replayed)
+        developer_verdicts = patatt.verify_developer_signatures(
+            raw, keyrings, received_at, replayed=replayed
+        )
     else:
-        developers = patatt.unchecked_verdicts(raw, at)
-    return Authentication((*found.verdicts, *developers), found.arc.result)
+        developer_verdicts = patatt.unchecked_verdicts(raw, received_at)
+    return Authentication((*by_dns.verdicts, *developer_verdicts), by_dns.arc.result)
 
 
-def verified_domains(verdicts: Sequence[Verdict]) -> frozenset[str]:
-    """The domains that vouch for the author: a DKIM signature that holds, of the author's own
-    organisation. A list that signs what it hands on vouches for nobody.
+def authenticated_domains(verdicts: Sequence[Verdict]) -> frozenset[str]:
+    """Return the domains that authenticate the author.
+
+    These are the domains of valid DKIM signatures of the author's own organisation. The signature
+    of a list on a forwarded mail authenticates no author.
     """
     return frozenset(
-        one.domain
-        for one in verdicts
-        if one.kind is SignatureKind.DKIM
-        and one.result is Result.PASS
-        and one.aligned is not Alignment.NONE
+        verdict.domain
+        for verdict in verdicts
+        if verdict.kind is SignatureKind.DKIM
+        and verdict.result is Result.PASS
+        and verdict.aligned is not Alignment.NONE
     )

@@ -1,12 +1,12 @@
-"""DKIM (RFC 6376): a mail's signatures, each judged by itself.
+"""Verify the DKIM signatures of a mail (RFC 6376), each independent of the others.
 
-Input: raw bytes, what DNS answered, the time of arrival. Output: a `Verdict` for each
-DKIM-Signature, from the top. Refuses nothing: any bytes give verdicts, or none.
+Input: raw bytes, the answers of DNS, the time of arrival. Output: a `Verdict` for each
+DKIM-Signature, from the top. Any bytes are accepted.
 
-    names(mail) ──> resolve, elsewhere ──> judge(mail, recorded(answers), at)
+    dkim_key_names(mail) ──> resolve, elsewhere ──> verify_dkim(mail, make_lookup(answers), time)
 
-At most `MAX_VERIFIED` are verified, the topmost first: those that were added last, by the hosts
-nearest to us. The rest is recorded as not checked.
+At most `MAX_VERIFIED` are verified, the topmost first: hosts add signatures at the top, so the
+topmost are of the nearest hosts. The others are recorded as not checked.
 """
 
 from __future__ import annotations
@@ -16,130 +16,136 @@ from typing import TYPE_CHECKING
 from ingest.mail.address import parse_sender
 from ingest.mail.defect import Defect
 from ingest.trust.domain import alignment, ascii_domain
-from ingest.trust.signatures.dns_answer import Lookup, once
+from ingest.trust.signatures.dns_answer import Lookup, memoize_lookup
 from ingest.trust.signatures.signature import InvalidSignature, Signature, parse_signature
 from ingest.trust.signatures.signed_message import SignedMessage
 from ingest.trust.signatures.verdict import Result, SignatureKind, Verdict, VerdictReason
-from ingest.trust.signatures.verify import SignatureCheck, coverage, verify_message
+from ingest.trust.signatures.verify import SignatureCheck, find_coverage, verify_message
 
 if TYPE_CHECKING:
     from datetime import datetime
 
 MAX_VERIFIED = 5
-MAX_RECORDED = 50  # verdicts on one mail; no honest mail comes near
+MAX_RECORDED = 50  # verdicts on one mail; no legitimate mail has nearly as many
 
 _FIELD = b"dkim-signature"
+_MAX_TAG = 255  # characters of a tag of an invalid signature that are recorded
 
 
 def dkim_key_names(mail: SignedMessage) -> tuple[str, ...]:
-    """The names whose keys `verify_dkim` will look up, each once."""
-    if mail.flaw is not None:
+    """Return the names that `verify_dkim` looks up, each once."""
+    if mail.defect is not None:
         return ()
-    read = [
-        parse_signature(SignatureKind.DKIM, field) for field in mail.named(_FIELD)[:MAX_VERIFIED]
+    signatures = [
+        parse_signature(SignatureKind.DKIM, field)
+        for field in mail.fields_named(_FIELD)[:MAX_VERIFIED]
     ]
-    return tuple(dict.fromkeys(one.key_name for one in read if isinstance(one, Signature)))
+    names = dict.fromkeys(
+        signature.key_name for signature in signatures if isinstance(signature, Signature)
+    )
+    return tuple(names)
 
 
 def verify_dkim(
-    mail: SignedMessage, lookup: Lookup, at: datetime | None, *, replayed: bool = False
+    mail: SignedMessage, lookup: Lookup, received_at: datetime | None, *, replayed: bool = False
 ) -> tuple[Verdict, ...]:
-    """Judge every DKIM-Signature of a mail.
+    """Verify every DKIM-Signature of a mail.
 
-    `at`: when it came, UTC and naive, None where nobody knows. `replayed`: it came long ago:
-    where its key is gone, or its time was over, nothing is said against the sender.
+    `received_at` is the time of arrival, UTC and naive, None if unknown. `replayed` means that the
+    mail arrived long ago: a key that is gone, or a signature that has expired since, is then not
+    held against the sender.
     """
-    lookup = once(lookup)
-    author = from_domain(mail)
+    lookup = memoize_lookup(lookup)
+    author = find_from_domain(mail)
     return tuple(
-        _judge(mail, position, lookup, at, author=author, replayed=replayed)
-        for position in range(min(len(mail.named(_FIELD)), MAX_RECORDED))
+        _verify_field(mail, position, lookup, received_at, author=author, replayed=replayed)
+        for position in range(min(len(mail.fields_named(_FIELD)), MAX_RECORDED))
     )
 
 
-def _judge(
+def _verify_field(
     mail: SignedMessage,
     position: int,
     lookup: Lookup,
-    at: datetime | None,
+    received_at: datetime | None,
     *,
     author: str,
     replayed: bool,
 ) -> Verdict:
-    one = parse_signature(SignatureKind.DKIM, mail.named(_FIELD)[position])
-    if mail.flaw is not None:
-        finding = SignatureCheck(Result.PERMERROR, mail.flaw)
+    signature = parse_signature(SignatureKind.DKIM, mail.fields_named(_FIELD)[position])
+    if mail.defect is not None:
+        check = SignatureCheck(Result.PERMERROR, mail.defect)
     elif position >= MAX_VERIFIED:
-        finding = SignatureCheck(Result.NOT_CHECKED, VerdictReason.TOO_MANY)
-    elif isinstance(one, InvalidSignature):
-        finding = SignatureCheck(Result.PERMERROR, one.reason)
+        check = SignatureCheck(Result.NOT_CHECKED, VerdictReason.TOO_MANY)
+    elif isinstance(signature, InvalidSignature):
+        check = SignatureCheck(Result.PERMERROR, signature.reason)
     else:
-        finding = verify_message(one, mail, lookup(one.key_name), at, replayed=replayed)
+        check = verify_message(
+            signature, mail, lookup(signature.key_name), received_at, replayed=replayed
+        )
     return make_verdict(
-        SignatureKind.DKIM, position, one, finding, mail, author=author, at=at, instance=None
-    )
+        SignatureKind.DKIM, position, signature, check, mail,
+        author=author, received_at=received_at, instance=None,
+    )  # fmt: skip
 
 
 def make_verdict(
     kind: SignatureKind,
     position: int,
-    one: Signature | InvalidSignature,
-    finding: SignatureCheck,
+    signature: Signature | InvalidSignature,
+    check: SignatureCheck,
     mail: SignedMessage,
     *,
     author: str,
-    at: datetime | None,
+    received_at: datetime | None,
     instance: int | None,
 ) -> Verdict:
-    """A finding with what the field says of itself, as far as it could be read."""
-    if isinstance(one, InvalidSignature):
-        domain = ascii_domain(one.said.get("d", "")) or ""
+    """Return the result of a check with the tags of the field, as far as they could be parsed."""
+    if isinstance(signature, InvalidSignature):
+        domain = ascii_domain(signature.tags.get("d", "")) or ""
         return Verdict(
             kind,
             position,
-            finding.result,
-            finding.reason,
+            check.result,
+            check.reason,
             domain=domain,
-            selector=one.said.get("s", "")[:_MAX_SAID],
-            identity=one.said.get("i", "")[:_MAX_SAID] if kind is SignatureKind.DKIM else "",
+            selector=signature.tags.get("s", "")[:_MAX_TAG],
+            identity=signature.tags.get("i", "")[:_MAX_TAG] if kind is SignatureKind.DKIM else "",
             instance=instance,
-            algorithm=one.said.get("a", "")[:_MAX_SAID],
-            canonicalisation=one.said.get("c", "")[:_MAX_SAID],
+            algorithm=signature.tags.get("a", "")[:_MAX_TAG],
+            canonicalisation=signature.tags.get("c", "")[:_MAX_TAG],
             aligned=alignment(domain, author),
-            judged=at,
+            judged=received_at,
         )
     return Verdict(
         kind,
         position,
-        finding.result,
-        finding.reason,
-        domain=one.domain,
-        selector=one.selector,
-        identity=one.identity,
+        check.result,
+        check.reason,
+        domain=signature.domain,
+        selector=signature.selector,
+        identity=signature.identity,
         instance=instance,
-        algorithm=one.algorithm,
-        canonicalisation=one.canonicalisation,
-        covers=coverage(one, mail.body),
-        aligned=alignment(one.domain, author),
-        key_bits=finding.key_bits,
-        key=finding.key,
-        judged=at,
+        algorithm=signature.algorithm,
+        canonicalisation=signature.canonicalisation,
+        covers=find_coverage(signature, mail.body),
+        aligned=alignment(signature.domain, author),
+        key_bits=check.key_bits,
+        key=check.key,
+        judged=received_at,
     )
 
 
-_MAX_SAID = 255  # characters of a tag that could not be used; enough to see what it was
-
-
-def from_domain(mail: SignedMessage) -> str:
-    """The domain of the only author in the only From, as DNS has it; else ''."""
-    fields = mail.named(b"from")
+def find_from_domain(mail: SignedMessage) -> str:
+    """Return the domain of the only author in the only From, as DNS has it, else ''."""
+    fields = mail.fields_named(b"from")
     if len(fields) != 1:
         return ""
     try:
         value = fields[0][1].decode()
     except UnicodeDecodeError:
         value = fields[0][1].decode("latin-1")
-    found = parse_sender(value)
-    if Defect.MANY_FROM in found.defects:
+    sender = parse_sender(value)
+    if Defect.MANY_FROM in sender.defects:
         return ""
-    return ascii_domain(found.address.email.rpartition("@")[2]) or ""
+    return ascii_domain(sender.address.email.rpartition("@")[2]) or ""

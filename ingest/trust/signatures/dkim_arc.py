@@ -1,11 +1,11 @@
-"""All that DNS can vouch for in one mail: DKIM and ARC, from raw bytes.
+"""Verify the DKIM and ARC signatures of one mail, whose keys are in DNS, from raw bytes.
 
-    names(raw)                    the keys that will be needed, to be resolved before
-    judge(raw, lookup, at)        the verdicts, by those answers and nothing else
+    key_names(raw)                         the names of the keys, to be resolved before
+    verify_signatures(raw, lookup, time)   the verdicts, by those answers only
 
-Pure and total: no clock, no socket, and any bytes give a `SignatureVerdicts`. The work is bounded (five
-signatures, fifty seals, keys of 4,096 bits), and still a sender's to choose: let it run where it
-can be killed.
+The module uses no clock and no socket, and any bytes give `SignatureVerdicts`. The work is bounded
+(five signatures, fifty seals, keys of 4,096 bits), but the sender chooses how much of it is needed:
+run the module in a process that can be killed.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 from ingest.frozen import frozen
 from ingest.trust.signatures import arc, dkim
 from ingest.trust.signatures.arc import ArcChain
-from ingest.trust.signatures.dns_answer import Lookup, once
+from ingest.trust.signatures.dns_answer import Lookup, memoize_lookup
 from ingest.trust.signatures.signed_message import MAX_SIGNED_HEADER, read_signed_message
-from ingest.trust.signatures.verdict import Result, Verdict
+from ingest.trust.signatures.verdict import Verdict
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -25,38 +25,35 @@ if TYPE_CHECKING:
 
 @frozen
 class SignatureVerdicts:
-    """`dkim`: a verdict for each DKIM-Signature, from the top."""
+    """The verdicts of a mail; `dkim` has one for each DKIM-Signature, from the top."""
 
     dkim: tuple[Verdict, ...]
     arc: ArcChain
 
     @property
     def verdicts(self) -> tuple[Verdict, ...]:
-        """One row for each signature."""
+        """Return a verdict for each signature."""
         return (*self.dkim, *self.arc.verdicts)
-
-    @property
-    def domains(self) -> frozenset[str]:
-        """The domains whose DKIM signature holds and is relied on."""
-        return frozenset(one.domain for one in self.dkim if one.result is Result.PASS)
 
 
 def key_names(raw: bytes) -> tuple[str, ...]:
-    """The names that `verify_arc` will look up, each once; those of DKIM first."""
-    # The body says nothing here, and this runs where other mail waits.
+    """Return the names that `verify_signatures` looks up, each once; those of DKIM first."""
+    # The body is not needed, and other mail waits for this function.
     mail = read_signed_message(raw[: MAX_SIGNED_HEADER + 4])
     return tuple(dict.fromkeys((*dkim.dkim_key_names(mail), *arc.arc_key_names(mail))))
 
 
 def verify_signatures(
-    raw: bytes, lookup: Lookup, at: datetime | None, *, replayed: bool = False
+    raw: bytes, lookup: Lookup, received_at: datetime | None, *, replayed: bool = False
 ) -> SignatureVerdicts:
-    """Judge what was signed. `at`: the time of arrival, UTC and naive, None where nobody knows
-    it. `replayed`: out of an archive; see `trust.signatures.dkim.judge`.
+    """Verify the DKIM and ARC signatures of a mail.
+
+    `received_at` is the time of arrival, UTC and naive, None if unknown. `replayed` means that the
+    mail is from an archive; see `trust.signatures.dkim.verify_dkim`.
     """
     mail = read_signed_message(raw)
-    lookup = once(lookup)
+    lookup = memoize_lookup(lookup)
     return SignatureVerdicts(
-        dkim.verify_dkim(mail, lookup, at, replayed=replayed),
-        arc.verify_arc(mail, lookup, at, replayed=replayed),
+        dkim.verify_dkim(mail, lookup, received_at, replayed=replayed),
+        arc.verify_arc(mail, lookup, received_at, replayed=replayed),
     )

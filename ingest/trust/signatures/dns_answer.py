@@ -1,7 +1,8 @@
-"""What DNS said to the question for a key, as values.
+"""Represent the answers of DNS to queries for keys.
 
-`trust.dns` asks and makes them; `trust.signatures.dkim` and `trust.signatures.arc` get a `Lookup` and ask nothing
-else. So what DNS answered can be kept, sent to another process, and looked up again in years.
+`trust.dns` queries DNS and makes the answers. `trust.signatures.dkim` and `trust.signatures.arc`
+get a `Lookup` and use no other source. So the answers can be stored, sent to another process, and
+used again years later.
 """
 
 from __future__ import annotations
@@ -14,67 +15,67 @@ from ingest.frozen import frozen
 
 
 @frozen
-class Found:
-    """The TXT record of that name, its strings joined (RFC 6376 3.6.2.2)."""
+class KeyRecord:
+    """The TXT record of the name, with its strings joined (RFC 6376 3.6.2.2)."""
 
     text: str
 
 
 @frozen
 class NoSuchKey:
-    """DNS is sure that there is none."""
+    """DNS answered that the name has no TXT record."""
 
 
 @frozen
 class TemporaryFailure:
-    """DNS did not say, and may say later."""
+    """DNS did not answer, and may answer later."""
 
 
 @frozen
-class NotAsked:
-    """Nobody asked: DNS is off, or the budget was spent."""
+class NotQueried:
+    """DNS was not queried: it is off, or the budget was spent."""
 
 
-Answer = Found | NoSuchKey | TemporaryFailure | NotAsked
+Answer = KeyRecord | NoSuchKey | TemporaryFailure | NotQueried
 Lookup = Callable[[str], Answer]
-Keys = tuple[tuple[str, Answer], ...]  # what was said of each name, in the order of names
+Keys = tuple[tuple[str, Answer], ...]  # (name, answer), sorted by name
 
 
-def keys_of(answers: Mapping[str, Answer]) -> Keys:
-    """The answers as a delivery has them."""
+def sort_answers(answers: Mapping[str, Answer]) -> Keys:
+    """Return the answers in the form that a `Delivery` has."""
     return tuple(sorted(answers.items(), key=itemgetter(0)))
 
 
-def kind(answer: Answer) -> str:
-    """What sort of answer it is, in a word. Stored: a name never changes its meaning."""
+def answer_kind(answer: Answer) -> str:
+    """Return the kind of an answer as a word. Stored: a word never changes its meaning."""
     match answer:
-        case Found():
+        case KeyRecord():
             return "found"
         case NoSuchKey():
             return "no-such-key"
         case TemporaryFailure():
             return "failure"
-        case NotAsked():
+        case NotQueried():
             return "not-asked"
     assert_never(answer)
 
 
-def recorded(answers: Mapping[str, Answer]) -> Lookup:
-    """A lookup among answers that were had before; what is not among them was not asked."""
+def make_lookup(answers: Mapping[str, Answer]) -> Lookup:
+    """Return a lookup in earlier answers; for other names it returns `NotQueried`."""
 
     def lookup(name: str) -> Answer:
-        return answers.get(name, NotAsked())
+        return answers.get(name, NotQueried())
 
     return lookup
 
 
-def once(lookup: Lookup) -> Lookup:
-    """`lookup`, which is asked at most once for each name."""
-    known: dict[str, Answer] = {}
+def memoize_lookup(lookup: Lookup) -> Lookup:
+    """Return a lookup that calls `lookup` at most once for each name."""
+    answers: dict[str, Answer] = {}
 
-    def remembered(name: str) -> Answer:
-        if name not in known:
-            known[name] = lookup(name)
-        return known[name]
+    def memoized(name: str) -> Answer:
+        if name not in answers:
+            answers[name] = lookup(name)
+        return answers[name]
 
-    return remembered
+    return memoized

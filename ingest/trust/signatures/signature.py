@@ -1,7 +1,7 @@
-"""A signature field to a `Signature`: its tags, within the bounds of RFC 6376 3.5 and RFC 8617 4.1.
+"""Parse a signature field into a `Signature`, by the rules of RFC 6376 3.5 and RFC 8617 4.1.
 
 Input: the field of a DKIM-Signature, ARC-Message-Signature or ARC-Seal. Output: `Signature`, or
-`InvalidSignature` with what could be read and why it is not to be verified. Nothing is computed here.
+`InvalidSignature` with the tags and the reason why it cannot be verified. Nothing is computed here.
 """
 
 from __future__ import annotations
@@ -18,10 +18,10 @@ from ingest.trust.signatures.signed_message import Field, Form
 from ingest.trust.signatures.tags import parse_tags, without_spaces
 from ingest.trust.signatures.verdict import SignatureKind, VerdictReason
 
-MAX_SIGNED_HEADERS = 200  # of `h=`
+MAX_SIGNED_HEADERS = 200  # names in `h=`
 MAX_INSTANCE = 50  # RFC 8617 4.2.1
 
-ALGORITHMS = {"rsa-sha256": "sha256", "rsa-sha1": "sha1", "ed25519-sha256": "sha256"}
+_HASH_NAMES = {"rsa-sha256": "sha256", "rsa-sha1": "sha1", "ed25519-sha256": "sha256"}
 _MANDATORY = {
     SignatureKind.DKIM: ("v", "a", "b", "bh", "d", "h", "s"),
     SignatureKind.ARC_MESSAGE: ("i", "a", "b", "bh", "d", "h", "s"),
@@ -29,15 +29,17 @@ _MANDATORY = {
 }
 _DIGITS = re.compile(r"[0-9]{1,76}")  # RFC 6376 3.5, `l=`
 _INSTANCE = re.compile(r"0{0,8}[0-9]{1,2}")
-_FOREVER = 10**12  # RFC 6376 3.5: longer times may be taken for infinite
+_FOREVER = 10**12  # seconds; RFC 6376 3.5: longer times may be considered infinite
 _EPOCH = datetime(1970, 1, 1)
 
 
 @frozen
 class Signature:
-    """`field`: as it stood in the mail; the hash is over it. `names`: of `h=`, lower case.
+    """A signature with valid tags.
 
-    `signed`, `expires`: seconds since 1970. `status`: a seal's `cv=`.
+    `field` is the field of the mail as written, because the hash covers it. `data` is the value of
+    `b=`, `names` are those of `h=` in lower case. `signed` and `expires` are seconds since 1970.
+    `status` is the `cv=` of a seal.
     """
 
     kind: SignatureKind
@@ -47,7 +49,7 @@ class Signature:
     selector: str
     identity: str
     algorithm: str
-    octets: bytes
+    data: bytes
     header_form: Form
     body_form: Form
     body_hash: bytes
@@ -60,173 +62,178 @@ class Signature:
 
     @property
     def hash_name(self) -> str:
-        return ALGORITHMS[self.algorithm]
+        """Return the name of the hash in `hashlib`."""
+        return _HASH_NAMES[self.algorithm]
 
     @property
     def canonicalisation(self) -> str:
+        """Return the canonicalisation as in `c=`, with both parts."""
         return f"{self.header_form}/{self.body_form}"
 
 
 @frozen
 class InvalidSignature:
-    """A field that is no signature to verify. `said`: its tags, as far as they are some."""
+    """A field that cannot be verified. `tags` are its tags, empty if they could not be parsed."""
 
     reason: VerdictReason
-    said: Mapping[str, str]
+    tags: Mapping[str, str]
 
 
-class _Refusal(Exception):  # noqa: N818 - it never leaves this module
+class _InvalidError(Exception):
+    """The signature cannot be verified. Caught in `parse_signature`."""
+
     def __init__(self, reason: VerdictReason) -> None:
         self.reason = reason
 
 
 def parse_signature(kind: SignatureKind, field: Field) -> Signature | InvalidSignature:
-    """Read one signature field."""
-    said = parse_tags(_text(field[1]))
-    if said is None:
+    """Parse one signature field."""
+    tags = parse_tags(_decode(field[1]))
+    if tags is None:
         return InvalidSignature(VerdictReason.MALFORMED_TAGS, {})
     try:
-        return _signature(kind, field, said)
-    except _Refusal as refusal:
-        return InvalidSignature(refusal.reason, said)
+        return _build_signature(kind, field, tags)
+    except _InvalidError as error:
+        return InvalidSignature(error.reason, tags)
 
 
-def instance(field: Field) -> int | None:
-    """The `i=` of any of ARC's three fields, or None where it is none from 1 to 50."""
-    # ARC-Authentication-Results is no tag list: `i=1; authserv-id; …` (RFC 8617 4.1.1).
-    first = _text(field[1]).partition(";")[0]
+def parse_instance(field: Field) -> int | None:
+    """Return the `i=` of any of ARC's three fields, or None if it is not from 1 to 50."""
+    # ARC-Authentication-Results is not a tag list: `i=1; authserv-id; …` (RFC 8617 4.1.1).
+    first = _decode(field[1]).partition(";")[0]
     name, _, value = first.partition("=")
     if field[0].lower() != b"arc-authentication-results":
-        said = parse_tags(_text(field[1]))
-        value = said.get("i", "") if said is not None else ""
+        tags = parse_tags(_decode(field[1]))
+        value = tags.get("i", "") if tags is not None else ""
     elif name.strip().lower() != "i":
         return None
-    return _instance(value.strip())
+    return _parse_instance_number(value.strip())
 
 
-def expired(one: Signature, at: datetime, slop: int) -> bool:
-    """Whether `x=` lies before `at` (UTC, naive) by more than `slop` seconds."""
-    return one.expires is not None and one.expires < _seconds(at) - slop
+def is_expired(signature: Signature, time: datetime, skew: int) -> bool:
+    """Return whether `x=` is more than `skew` seconds before `time` (UTC, naive)."""
+    return signature.expires is not None and signature.expires < _to_seconds(time) - skew
 
 
-def from_the_future(one: Signature, at: datetime, slop: int) -> bool:
-    """Whether `t=` lies behind `at` by more than `slop` seconds."""
-    return one.signed is not None and one.signed > _seconds(at) + slop
+def is_from_future(signature: Signature, time: datetime, skew: int) -> bool:
+    """Return whether `t=` is more than `skew` seconds after `time` (UTC, naive)."""
+    return signature.signed is not None and signature.signed > _to_seconds(time) + skew
 
 
-def _signature(kind: SignatureKind, field: Field, said: Mapping[str, str]) -> Signature:
-    _require(all(said.get(name) for name in _MANDATORY[kind]), VerdictReason.MISSING_TAG)
-    _require(said.get("v", "1") == "1", VerdictReason.BAD_VERSION)
-    algorithm = said["a"].lower()
-    _require(algorithm in ALGORITHMS, VerdictReason.BAD_ALGORITHM)
-    _require(said.get("q", "dns/txt") == "dns/txt", VerdictReason.BAD_VALUE)
-    seal = kind is SignatureKind.ARC_SEAL
-    _require(not (seal and "h" in said), VerdictReason.BAD_VALUE)  # RFC 8617 4.1.3: the chain fails
-    header_form, body_form = _forms(kind, said)
-    domain = ascii_domain(said["d"])
-    name = key_name(said["s"], said["d"])
+def _build_signature(kind: SignatureKind, field: Field, tags: Mapping[str, str]) -> Signature:
+    _require(all(tags.get(name) for name in _MANDATORY[kind]), VerdictReason.MISSING_TAG)
+    _require(tags.get("v", "1") == "1", VerdictReason.BAD_VERSION)
+    algorithm = tags["a"].lower()
+    _require(algorithm in _HASH_NAMES, VerdictReason.BAD_ALGORITHM)
+    _require(tags.get("q", "dns/txt") == "dns/txt", VerdictReason.BAD_VALUE)
+    is_seal = kind is SignatureKind.ARC_SEAL
+    # RFC 8617 4.1.3: a seal with `h=` makes the chain fail.
+    _require(not (is_seal and "h" in tags), VerdictReason.BAD_VALUE)
+    header_form, body_form = _parse_forms(kind, tags)
+    domain = ascii_domain(tags["d"])
+    name = key_name(tags["s"], tags["d"])
     if domain is None or name is None:
-        raise _Refusal(VerdictReason.BAD_NAME)
-    signed, expires = _time(said, "t"), _time(said, "x")
+        raise _InvalidError(VerdictReason.BAD_NAME)
+    signed, expires = _parse_time(tags, "t"), _parse_time(tags, "x")
     _require(signed is None or expires is None or expires >= signed, VerdictReason.BAD_VALUE)
     return Signature(
         kind=kind,
         field=field,
         key_name=name,
         domain=domain,
-        selector=said["s"].lower(),
-        identity=_identity(said, domain) if kind is SignatureKind.DKIM else "",
+        selector=tags["s"].lower(),
+        identity=_parse_identity(tags, domain) if kind is SignatureKind.DKIM else "",
         algorithm=algorithm,
-        octets=_base64(said["b"]),
+        data=_decode_base64(tags["b"]),
         header_form=header_form,
         body_form=body_form,
-        body_hash=b"" if seal else _base64(said["bh"]),
-        names=() if seal else _names(kind, said["h"]),
-        length=None if seal else _length(said),
+        body_hash=b"" if is_seal else _decode_base64(tags["bh"]),
+        names=() if is_seal else _parse_names(kind, tags["h"]),
+        length=None if is_seal else _parse_length(tags),
         signed=signed,
         expires=expires,
-        instance=None if kind is SignatureKind.DKIM else _required_instance(said["i"]),
-        status=said["cv"].lower() if seal else "",
+        instance=None if kind is SignatureKind.DKIM else _required_instance(tags["i"]),
+        status=tags["cv"].lower() if is_seal else "",
     )
 
 
-def _require(holds: object, reason: VerdictReason) -> None:
-    if not holds:
-        raise _Refusal(reason)
+def _require(condition: object, reason: VerdictReason) -> None:
+    if not condition:
+        raise _InvalidError(reason)
 
 
-def _text(value: bytes) -> str:
+def _decode(value: bytes) -> str:
     try:
         return value.decode()
     except UnicodeDecodeError:
         return value.decode("latin-1")
 
 
-def _forms(kind: SignatureKind, said: Mapping[str, str]) -> tuple[Form, Form]:
-    if kind is SignatureKind.ARC_SEAL:  # RFC 8617 5.1.1: relaxed, whatever it says
+def _parse_forms(kind: SignatureKind, tags: Mapping[str, str]) -> tuple[Form, Form]:
+    if kind is SignatureKind.ARC_SEAL:  # RFC 8617 5.1.1: always relaxed
         return Form.RELAXED, Form.RELAXED
-    # dkimpy, and with it what signs in practice, takes an AMS without `c=` for relaxed.
-    header, _, body = said.get(
+    # dkimpy, and so the signers in practice, use relaxed for an AMS without `c=`.
+    header, _, body = tags.get(
         "c", "simple/simple" if kind is SignatureKind.DKIM else "relaxed/relaxed"
     ).partition("/")
     try:
         return Form(header), Form(body or "simple")
     except ValueError:
-        raise _Refusal(VerdictReason.BAD_CANONICALISATION) from None
+        raise _InvalidError(VerdictReason.BAD_CANONICALISATION) from None
 
 
-def _identity(said: Mapping[str, str], domain: str) -> str:
-    """`i=` (RFC 6376 3.5): its domain is `d=` or below it."""
-    identity = said.get("i", f"@{domain}")
-    found = ascii_domain(identity.rpartition("@")[2])
-    within = found is not None and (found == domain or found.endswith(f".{domain}"))
-    _require("@" in identity and within, VerdictReason.BAD_VALUE)
+def _parse_identity(tags: Mapping[str, str], domain: str) -> str:
+    """Return `i=` (RFC 6376 3.5), whose domain must be `d=` or a subdomain of it."""
+    identity = tags.get("i", f"@{domain}")
+    host = ascii_domain(identity.rpartition("@")[2])
+    is_within = host is not None and (host == domain or host.endswith(f".{domain}"))
+    _require("@" in identity and is_within, VerdictReason.BAD_VALUE)
     return identity
 
 
-def _names(kind: SignatureKind, value: str) -> tuple[str, ...]:
-    names = tuple(one.strip().lower() for one in value.split(":"))
+def _parse_names(kind: SignatureKind, value: str) -> tuple[str, ...]:
+    names = tuple(name.strip().lower() for name in value.split(":"))
     _require(len(names) <= MAX_SIGNED_HEADERS, VerdictReason.TOO_LARGE)
-    _require(all(one.isascii() for one in names), VerdictReason.BAD_VALUE)
+    _require(all(name.isascii() for name in names), VerdictReason.BAD_VALUE)
     _require("from" in names, VerdictReason.FROM_UNSIGNED)  # RFC 6376 6.1.1
-    # RFC 8617 4.1.2: a seal covers the message signature, and not the other way round.
+    # RFC 8617 4.1.2: a seal covers the message signature, but not the reverse.
     _require(kind is SignatureKind.DKIM or "arc-seal" not in names, VerdictReason.BAD_VALUE)
     return names
 
 
-def _length(said: Mapping[str, str]) -> int | None:
-    if "l" not in said:
+def _parse_length(tags: Mapping[str, str]) -> int | None:
+    if "l" not in tags:
         return None
-    _require(_DIGITS.fullmatch(said["l"]), VerdictReason.BAD_VALUE)
-    return int(said["l"])
+    _require(_DIGITS.fullmatch(tags["l"]), VerdictReason.BAD_VALUE)
+    return int(tags["l"])
 
 
-def _time(said: Mapping[str, str], tag: str) -> int | None:
-    if tag not in said:
+def _parse_time(tags: Mapping[str, str], tag: str) -> int | None:
+    if tag not in tags:
         return None
-    _require(_DIGITS.fullmatch(said[tag]), VerdictReason.BAD_VALUE)
-    return min(int(said[tag]), _FOREVER)
+    _require(_DIGITS.fullmatch(tags[tag]), VerdictReason.BAD_VALUE)
+    return min(int(tags[tag]), _FOREVER)
 
 
 def _required_instance(value: str) -> int:
-    found = _instance(value)
-    if found is None:
-        raise _Refusal(VerdictReason.ARC_INSTANCE)
-    return found
+    number = _parse_instance_number(value)
+    if number is None:
+        raise _InvalidError(VerdictReason.ARC_INSTANCE)
+    return number
 
 
-def _instance(value: str) -> int | None:
+def _parse_instance_number(value: str) -> int | None:
     if not _INSTANCE.fullmatch(value) or not 1 <= int(value) <= MAX_INSTANCE:
         return None
     return int(value)
 
 
-def _base64(value: str) -> bytes:
+def _decode_base64(value: str) -> bytes:
     try:
         return base64.b64decode(without_spaces(value), validate=True)
     except (binascii.Error, ValueError):
-        raise _Refusal(VerdictReason.BAD_VALUE) from None
+        raise _InvalidError(VerdictReason.BAD_VALUE) from None
 
 
-def _seconds(at: datetime) -> float:
-    return (at - _EPOCH).total_seconds()
+def _to_seconds(time: datetime) -> float:
+    return (time - _EPOCH).total_seconds()

@@ -1,8 +1,8 @@
-"""What was found out about one signature.
+"""Represent the result of the verification of one signature.
 
-Output of `trust.signatures.dkim`, `trust.signatures.arc` and `trust.signatures.patatt` alike: a `Verdict` says whose signature it
-is, what it covers, how it was judged and why, and carries the public key that it was judged by,
-so that the same can be shown again when DNS has long forgotten it.
+`trust.signatures.dkim`, `trust.signatures.arc` and `trust.signatures.patatt` all return a
+`Verdict`. It says whose signature it is, what it covers, the result and the reason. It contains
+the public key that was used, so that the result can be reproduced after the key has left DNS.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class SignatureKind(StrEnum):
-    """Which field holds the signature."""
+    """The kind of a signature, by the field that contains it."""
 
     DKIM = "dkim"
     ARC_SEAL = "arc-seal"
@@ -26,12 +26,12 @@ class SignatureKind(StrEnum):
 
 
 class Result(StrEnum):
-    """RFC 8601 2.7.1, and `not-checked` for what nobody can know any more.
+    """The results of RFC 8601 2.7.1, and `not-checked` for a result that cannot be known any more.
 
-    `policy`: the signature holds, and we do not rely on it all the same.
+    `policy` means that the signature is valid, but is not accepted as authentication.
     """
 
-    PASS = "pass"  # noqa: S105 - a verdict, no secret
+    PASS = "pass"  # noqa: S105 - a verdict, not a secret
     FAIL = "fail"
     TEMPERROR = "temperror"
     PERMERROR = "permerror"
@@ -40,24 +40,26 @@ class Result(StrEnum):
 
 
 class VerdictReason(StrEnum):
-    """Why a result is what it is. Stored: a name never changes its meaning."""
+    """The reason for a result. Stored: a value never changes its meaning."""
 
     HOLDS = "holds"
     # fail
     BODY_CHANGED = "body-changed"
     SIGNATURE_MISMATCH = "signature-mismatch"
     # of keys and DNS
-    NOT_ASKED = "not-asked"  # DNS is off, or this name was beyond the budget
+    NOT_ASKED = "not-asked"  # DNS is off, or the budget was spent
     NO_KEY = "no-key"
     DNS_FAILED = "dns-failed"
     KEY_MALFORMED = "key-malformed"
     KEY_REVOKED = "key-revoked"  # RFC 6376 3.6.1: an empty p=
     KEY_TOO_LARGE = "key-too-large"
     KEY_EXPONENT = "key-exponent"
-    KEY_EXPIRED = "key-expired"  # of OpenPGP: or revoked, or not for signing; gpg knows
+    KEY_EXPIRED = (
+        "key-expired"  # OpenPGP: expired, revoked or not for signing; gpg does not say which
+    )
     KEY_NOT_FOR_THIS = "key-not-for-this"  # another algorithm, hash, service or identity
     # permerror: of the mail and its fields
-    MALFORMED_MAIL = "malformed-mail"  # a header that RFC 5322 does not know
+    MALFORMED_MAIL = "malformed-mail"  # a header that RFC 5322 does not allow
     TOO_LARGE = "too-large"
     MALFORMED_TAGS = "malformed-tags"
     MISSING_TAG = "missing-tag"
@@ -65,14 +67,14 @@ class VerdictReason(StrEnum):
     BAD_ALGORITHM = "bad-algorithm"
     BAD_CANONICALISATION = "bad-canonicalisation"
     BAD_VALUE = "bad-value"
-    BAD_NAME = "bad-name"  # d= and s= make no name that DNS could have
+    BAD_NAME = "bad-name"  # d= and s= do not make a valid DNS name
     FROM_UNSIGNED = "from-unsigned"
     # permerror: of a chain (RFC 8617)
     ARC_INSTANCE = "arc-instance"
     ARC_GAP = "arc-gap"
     ARC_DUPLICATE = "arc-duplicate"
     ARC_TOO_MANY = "arc-too-many"
-    ARC_STATUS = "arc-status"  # cv= is not what this place in the chain asks for
+    ARC_STATUS = "arc-status"  # cv= is wrong for this position in the chain
     ARC_FAILED_BEFORE = "arc-failed-before"  # an earlier hop found the chain broken
     # policy
     WEAK_KEY = "weak-key"
@@ -80,15 +82,15 @@ class VerdictReason(StrEnum):
     LENGTH_TAG = "length-tag"
     EXPIRED = "expired"
     FUTURE = "future"
-    REPEATED_FIELD = "repeated-field"  # a reader may see one that is not the signed one
+    REPEATED_FIELD = "repeated-field"  # a reader may see a field that is not the signed one
     # not-checked
     TOO_MANY = "too-many"
-    NO_TOOL = "no-tool"  # what verifies it is not installed here
-    NO_TIME = "no-time"  # it expires, and nobody knows when the mail came
+    NO_TOOL = "no-tool"  # the program that verifies it is not installed
+    NO_TIME = "no-time"  # it expires, and the time of arrival is unknown
 
 
 class Alignment(StrEnum):
-    """How the signer's domain stands to that of From (RFC 7489 3.1)."""
+    """The alignment of the signer's domain with that of From (RFC 7489 3.1)."""
 
     STRICT = "strict"
     RELAXED = "relaxed"
@@ -97,11 +99,11 @@ class Alignment(StrEnum):
 
 @frozen
 class Coverage:
-    """What a signature vouches for.
+    """The parts of a mail that a signature covers.
 
-    `headers`: names in lower case, in the signer's order; one twice means that none may be
-    added. `length`: octets of the canonical body by `l=`. `whole_body`: nothing of the body
-    that we have lies outside.
+    `headers` are names in lower case, in the order of the signer; a name that is listed twice
+    forbids adding a field. `length` is the number of bytes of the canonical body by `l=`.
+    `whole_body` says whether the signature covers the whole body.
     """
 
     headers: tuple[str, ...] = ()
@@ -111,12 +113,12 @@ class Coverage:
 
 @frozen
 class Verdict:
-    """One signature, judged by itself.
+    """The result of one signature, independent of the others.
 
-    `position`: which of the fields of its name it is, the topmost 0. `instance`: ARC's `i=`.
-    `identity`: DKIM's `i=` or the developer's address. `canonicalisation`: as in `c=`, both
-    halves written out. `key`: the record as DNS (or the keyring) gave it. `judged`: the time by
-    which `x=` was judged, UTC and naive: of arrival, not of today.
+    `position` is the index of the field among those of its name; the topmost has 0. `instance` is
+    ARC's `i=`. `identity` is DKIM's `i=` or the developer's address. `canonicalisation` is as in
+    `c=`, with both parts. `key` is the record from DNS or from the keyring. `judged` is the time
+    to which `x=` was compared, UTC and naive: the time of arrival, not of verification.
     """
 
     kind: SignatureKind

@@ -1,12 +1,13 @@
-"""One readable signature and the answer of DNS to a finding: does it hold, and may we rely on it?
+"""Verify one parsed signature by the key that DNS returned, and apply the policy to it.
 
-Input: a `Signature`, the fields it covers, the body, the `Answer` to its key's name, and the time
-of arrival. Output: `SignatureCheck`. Total: whatever stands in mail or key, dkimpy's errors included, is
-a finding.
+Input: a `Signature`, the fields that it covers, the body, the `Answer` for the name of its key, and
+the time of arrival. Output: `SignatureCheck`. Any mail and any key give a result, also if dkimpy
+raises an error.
 
-dkimpy computes: canonical header fields, their hash, RSA and Ed25519. It is given the key and the
-fields, and never the name, the clock or the body: its own way asks DNS and reads the time of day,
-takes any size of key, and canonicalises the body anew for each signature, in quadratic time.
+dkimpy computes the canonical header fields, their hash, RSA and Ed25519. It gets the key and the
+fields, but not the name of the key, the clock or the body: its own verification queries DNS, reads
+the time of day, accepts keys of any size, and canonicalises the body for each signature again, in
+quadratic time.
 """
 
 from __future__ import annotations
@@ -19,7 +20,13 @@ import nacl.exceptions
 import nacl.signing
 
 from ingest.frozen import frozen
-from ingest.trust.signatures.dns_answer import Answer, Found, NoSuchKey, NotAsked, TemporaryFailure
+from ingest.trust.signatures.dns_answer import (
+    Answer,
+    KeyRecord,
+    NoSuchKey,
+    NotQueried,
+    TemporaryFailure,
+)
 from ingest.trust.signatures.public_key import (
     WEAK_BITS,
     InvalidKey,
@@ -27,20 +34,20 @@ from ingest.trust.signatures.public_key import (
     PublicKey,
     parse_public_key,
 )
-from ingest.trust.signatures.signature import Signature, expired, from_the_future
+from ingest.trust.signatures.signature import Signature, is_expired, is_from_future
 from ingest.trust.signatures.signed_message import Field, SignedBody, SignedMessage, select_fields
 from ingest.trust.signatures.verdict import Coverage, Result, SignatureKind, VerdictReason
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-SLOP = 36_000  # seconds by which clocks may differ; dkimpy's
+CLOCK_SKEW = 36_000  # seconds by which clocks may differ, as in dkimpy
 MAX_KEY_TEXT = 16 * 1024
 
-_ED25519_OCTETS = 64
-# RFC 5322 3.6 and RFC 2045 3: fields that a mail has once, and that a reader takes from wherever
-# he finds the first. A second one above the signed one is what RFC 6376 8.15 warns of.
-_SINGLE = frozenset(
+_ED25519_BYTES = 64
+# RFC 5322 3.6 and RFC 2045 3: fields that a mail has once. A mail reader may show any of several:
+# RFC 6376 8.15 warns of a second field above the signed one.
+_SINGLE_FIELDS = frozenset(
     {
         "from", "sender", "reply-to", "to", "cc", "subject", "date", "message-id", "in-reply-to",
         "references", "mime-version", "content-type", "content-transfer-encoding",
@@ -50,7 +57,10 @@ _SINGLE = frozenset(
 
 @frozen
 class SignatureCheck:
-    """`key`: the record as DNS gave it; `key_bits`: its size where that could be seen."""
+    """The result of one signature.
+
+    `key` is the record from DNS; `key_bits` is the size of the key, if it could be read.
+    """
 
     result: Result
     reason: VerdictReason
@@ -59,56 +69,70 @@ class SignatureCheck:
 
 
 def verify_message(
-    one: Signature, mail: SignedMessage, answer: Answer, at: datetime | None, *, replayed: bool
+    signature: Signature,
+    mail: SignedMessage,
+    answer: Answer,
+    received_at: datetime | None,
+    *,
+    replayed: bool,
 ) -> SignatureCheck:
-    """Judge a DKIM-Signature or an ARC-Message-Signature of `mail`.
+    """Verify a DKIM-Signature or an ARC-Message-Signature of `mail`.
 
-    `at`: when the mail came, UTC and naive; None where nobody knows. `replayed`: long ago, so
-    that a key that is gone, or a time that has passed, says nothing about the sender.
+    `received_at` is the time of arrival, UTC and naive, None if unknown. `replayed` means that the
+    mail arrived long ago, so that a missing key or an expired signature is not the sender's fault.
     """
-    # Every From is hashed, whether the signer listed it or not, as dkimpy does: a second one
-    # is an attack, and breaks the signature.
-    covered = select_fields(mail, (*one.names, *("from" for name in mail.fields if _is_from(name))))
-    finding = _verify(one, covered, mail.body, answer, at, replayed=replayed)
-    if finding.result is Result.PASS and _repeats(one, mail):
+    # Every From is hashed, whether the signer listed it or not, as in dkimpy: a second From is an
+    # attack, and makes the signature invalid.
+    from_fields = ("from" for field in mail.fields if _is_from(field))
+    covered = select_fields(mail, (*signature.names, *from_fields))
+    check = _verify(signature, covered, mail.body, answer, received_at, replayed=replayed)
+    if check.result is Result.PASS and _has_repeated_field(signature, mail):
         return SignatureCheck(
-            Result.POLICY, VerdictReason.REPEATED_FIELD, finding.key, finding.key_bits
+            Result.POLICY, VerdictReason.REPEATED_FIELD, check.key, check.key_bits
         )
-    return finding
+    return check
 
 
 def verify_seal(
-    one: Signature, sets: tuple[Field, ...], answer: Answer, at: datetime | None, *, replayed: bool
+    seal: Signature,
+    covered: tuple[Field, ...],
+    answer: Answer,
+    received_at: datetime | None,
+    *,
+    replayed: bool,
 ) -> SignatureCheck:
-    """Judge an ARC-Seal. `sets`: the fields of the chain that it closes, in the order that RFC
-    8617 5.1.1 asks for, itself left out.
+    """Verify an ARC-Seal.
+
+    `covered` are the fields of the chain up to the seal, without the seal itself, in the order that
+    RFC 8617 5.1.1 requires.
     """
-    return _verify(one, sets, None, answer, at, replayed=replayed)
+    return _verify(seal, covered, None, answer, received_at, replayed=replayed)
 
 
-def coverage(one: Signature, body: SignedBody) -> Coverage:
-    """What the signature vouches for, if it holds."""
-    if one.kind is SignatureKind.ARC_SEAL:
+def find_coverage(signature: Signature, body: SignedBody) -> Coverage:
+    """Return the parts of the mail that the signature covers."""
+    if signature.kind is SignatureKind.ARC_SEAL:
         return Coverage()
-    whole = one.length is None or one.length >= len(body.canonical(one.body_form))
-    return Coverage(one.names, one.length, whole)
+    body_size = len(body.canonical(signature.body_form))
+    whole_body = signature.length is None or signature.length >= body_size
+    return Coverage(signature.names, signature.length, whole_body)
 
 
 def _verify(
-    one: Signature,
+    signature: Signature,
     covered: tuple[Field, ...],
     body: SignedBody | None,
     answer: Answer,
-    at: datetime | None,
+    received_at: datetime | None,
     *,
     replayed: bool,
 ) -> SignatureCheck:
     match answer:
-        case Found(text):
+        case KeyRecord(text):
             pass
-        case NotAsked():
+        case NotQueried():
             return SignatureCheck(Result.NOT_CHECKED, VerdictReason.NOT_ASKED)
-        case NoSuchKey():  # RFC 6376 6.1.2; years later, the key may just have been replaced
+        case NoSuchKey():  # RFC 6376 6.1.2; years later, the key may have been replaced
             return SignatureCheck(
                 Result.NOT_CHECKED if replayed else Result.PERMERROR, VerdictReason.NO_KEY
             )
@@ -118,85 +142,88 @@ def _verify(
             )
         case _:
             assert_never(answer)
-    kept = text[:MAX_KEY_TEXT]
+    record = text[:MAX_KEY_TEXT]
     key = parse_public_key(text)
     if isinstance(key, InvalidKey):
-        gone = replayed and key.reason is VerdictReason.KEY_REVOKED
-        result = Result.NOT_CHECKED if gone else Result.PERMERROR
-        return SignatureCheck(result, key.reason, kept, key.bits)
-    if not _is_for(key, one):
-        return SignatureCheck(Result.PERMERROR, VerdictReason.KEY_NOT_FOR_THIS, kept, key.bits)
-    if body is not None and one.body_hash != body.digest(one.body_form, one.hash_name, one.length):
-        return SignatureCheck(Result.FAIL, VerdictReason.BODY_CHANGED, kept, key.bits)
-    result, reason = _compute(one, covered, key)
+        is_unknown = replayed and key.reason is VerdictReason.KEY_REVOKED
+        result = Result.NOT_CHECKED if is_unknown else Result.PERMERROR
+        return SignatureCheck(result, key.reason, record, key.bits)
+    if not _is_usable(key, signature):
+        return SignatureCheck(Result.PERMERROR, VerdictReason.KEY_NOT_FOR_THIS, record, key.bits)
+    if body is not None and signature.body_hash != body.digest(
+        signature.body_form, signature.hash_name, signature.length
+    ):
+        return SignatureCheck(Result.FAIL, VerdictReason.BODY_CHANGED, record, key.bits)
+    result, reason = _check_signature(signature, covered, key)
     if result is Result.PASS:
-        result, reason = _policy(one, key, at, replayed=replayed)
-    return SignatureCheck(result, reason, kept, key.bits)
+        result, reason = _apply_policy(signature, key, received_at, replayed=replayed)
+    return SignatureCheck(result, reason, record, key.bits)
 
 
-def _is_for(key: PublicKey, one: Signature) -> bool:
-    if not one.algorithm.startswith(f"{key.type}-"):
+def _is_usable(key: PublicKey, signature: Signature) -> bool:
+    if not signature.algorithm.startswith(f"{key.type}-"):
         return False
-    if key.hashes and one.hash_name not in key.hashes:
+    if key.hashes and signature.hash_name not in key.hashes:
         return False
     # RFC 6376 3.6.1, `t=s`
-    host = one.identity.rpartition("@")[2].lower()
-    return not (key.strict and one.kind is SignatureKind.DKIM and host != one.domain)
+    host = signature.identity.rpartition("@")[2].lower()
+    return not (key.strict and signature.kind is SignatureKind.DKIM and host != signature.domain)
 
 
-def _compute(
-    one: Signature, covered: tuple[Field, ...], key: PublicKey
+def _check_signature(
+    signature: Signature, covered: tuple[Field, ...], key: PublicKey
 ) -> tuple[Result, VerdictReason]:
-    """Whether the signature is that of the key over the fields."""
+    """Check whether the signature was made by the key over the covered fields."""
     verifier = dkim.DKIM(minkey=0)
-    # dkimpy picks fields by name, from below: in this order it picks each of them once.
+    # dkimpy selects fields by name, from the bottom: in this order it selects each of them once.
     verifier.headers = [list(field) for field in reversed(covered)]
     verifier.keysize, verifier.ktag = key.bits, key.type.value.encode()
     if key.type is KeyType.ED25519:
-        if len(one.octets) != _ED25519_OCTETS:
+        if len(signature.data) != _ED25519_BYTES:
             return Result.FAIL, VerdictReason.SIGNATURE_MISMATCH
         try:
-            verifier.pk = nacl.signing.VerifyKey(key.octets)
+            verifier.pk = nacl.signing.VerifyKey(key.data)
         except nacl.exceptions.CryptoError:
             return Result.PERMERROR, VerdictReason.KEY_MALFORMED
     else:
         verifier.pk = {"modulus": key.modulus, "publicExponent": key.exponent}
-    said = {
-        b"a": one.algorithm.encode(),
-        b"b": binascii.b2a_base64(one.octets, newline=False),
-        b"c": one.canonicalisation.encode(),
+    tags = {
+        b"a": signature.algorithm.encode(),
+        b"b": binascii.b2a_base64(signature.data, newline=False),
+        b"c": signature.canonicalisation.encode(),
     }
     names = [name.lower() for name, _ in covered]
     try:
-        holds = verifier.verify_sig_process(said, names, one.field, None)
+        is_valid = verifier.verify_sig_process(tags, names, signature.field, None)
     except dkim.KeyFormatError:  # a modulus that is too small for the hash
         return Result.POLICY, VerdictReason.WEAK_KEY
-    return (
-        (Result.PASS, VerdictReason.HOLDS)
-        if holds
-        else (Result.FAIL, VerdictReason.SIGNATURE_MISMATCH)
-    )
+    if is_valid:
+        return Result.PASS, VerdictReason.HOLDS
+    return Result.FAIL, VerdictReason.SIGNATURE_MISMATCH
 
 
-def _policy(
-    one: Signature, key: PublicKey, at: datetime | None, *, replayed: bool
+def _apply_policy(
+    signature: Signature, key: PublicKey, received_at: datetime | None, *, replayed: bool
 ) -> tuple[Result, VerdictReason]:
-    """Why a signature that holds is not relied on, or that it is."""
-    if one.hash_name == "sha1":
+    """Decide whether a valid signature is accepted, and return the reason if it is not."""
+    if signature.hash_name == "sha1":
         return Result.POLICY, VerdictReason.RSA_SHA1  # RFC 8301 3.1
     if key.type is KeyType.RSA and key.bits < WEAK_BITS:
         return Result.POLICY, VerdictReason.WEAK_KEY
-    if one.length is not None:
-        return Result.POLICY, VerdictReason.LENGTH_TAG  # RFC 6376 8.2: anybody may have added to it
-    if at is None:
-        if one.expires is not None:
+    if signature.length is not None:
+        return (
+            Result.POLICY,
+            VerdictReason.LENGTH_TAG,
+        )  # RFC 6376 8.2: anybody may have appended text
+    if received_at is None:
+        if signature.expires is not None:
             return Result.NOT_CHECKED, VerdictReason.NO_TIME
         return Result.PASS, VerdictReason.HOLDS
-    late = Result.NOT_CHECKED if replayed else Result.POLICY
-    if expired(one, at, SLOP):
-        return late, VerdictReason.EXPIRED
-    if from_the_future(one, at, SLOP):
-        return late, VerdictReason.FUTURE
+    result = Result.NOT_CHECKED if replayed else Result.POLICY
+    if is_expired(signature, received_at, CLOCK_SKEW):
+        return result, VerdictReason.EXPIRED
+    if is_from_future(signature, received_at, CLOCK_SKEW):
+        return result, VerdictReason.FUTURE
     return Result.PASS, VerdictReason.HOLDS
 
 
@@ -204,7 +231,9 @@ def _is_from(field: Field) -> bool:
     return field[0].lower() == b"from"
 
 
-def _repeats(one: Signature, mail: SignedMessage) -> bool:
-    """Whether a field that a mail has once stands there more often than it was signed."""
-    listed = [name for name in one.names if name in _SINGLE]
-    return any(len(mail.named(name.encode())) > max(1, listed.count(name)) for name in set(listed))
+def _has_repeated_field(signature: Signature, mail: SignedMessage) -> bool:
+    """Return whether a single field of the mail occurs more often than it was signed."""
+    signed = [name for name in signature.names if name in _SINGLE_FIELDS]
+    return any(
+        len(mail.fields_named(name.encode())) > max(1, signed.count(name)) for name in set(signed)
+    )
