@@ -1,1 +1,1 @@
-"""Addresses, sockets and networks: what SMTP, the API and the metrics listen at."""
+"""Bind sockets, take over those of systemd, and match addresses with networks."""

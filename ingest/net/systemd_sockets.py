@@ -1,7 +1,7 @@
-"""Sockets that systemd hands over (sd_listen_fds(3)).
+"""Take over the sockets that systemd passes (sd_listen_fds(3)).
 
-Input: the environment. Output: file descriptors with their names, and sockets of them. Refuses
-what is meant for another process, by taking nothing.
+Input: the environment. Output: file descriptors with their names, and their sockets. Descriptors
+that are meant for another process are ignored.
 """
 
 from __future__ import annotations
@@ -10,9 +10,9 @@ import socket
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-_FIRST = 3  # SD_LISTEN_FDS_START
-_MOST = 64  # of descriptors: more of them is no number that somebody meant
-_UNNAMED = "unknown"  # what systemd calls a socket without FileDescriptorName=
+_FIRST_DESCRIPTOR = 3  # SD_LISTEN_FDS_START
+_MAX_DESCRIPTORS = 64  # a larger number is an error
+_UNNAMED = "unknown"  # the name from systemd for a socket without FileDescriptorName=
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,28 +24,31 @@ class InheritedSocket:
 
 
 def inherited_sockets(environment: Mapping[str, str], pid: int) -> tuple[InheritedSocket, ...]:
-    """What was handed to the process `pid`.
+    """Return the sockets that systemd has passed to the process `pid`.
 
-    LISTEN_PID is compared since the environment is inherited: a child of ours would take
-    descriptors that are not its own.
+    LISTEN_PID must be that process: child processes inherit the environment, and would take
+    descriptors that are not theirs.
     """
     if environment.get("LISTEN_PID") != str(pid):
         return ()
     count = environment.get("LISTEN_FDS", "")
-    if not (count.isascii() and count.isdigit() and len(count) <= 2 and int(count) <= _MOST):
+    if not (
+        count.isascii() and count.isdigit() and len(count) <= 2 and int(count) <= _MAX_DESCRIPTORS
+    ):
         return ()
     names = environment.get("LISTEN_FDNAMES", "")
-    called = names.split(":") if names else []
-    called += [_UNNAMED] * (int(count) - len(called))
+    names_by_index = names.split(":") if names else []
+    names_by_index += [_UNNAMED] * (int(count) - len(names_by_index))
     return tuple(
-        InheritedSocket(_FIRST + index, called[index] or _UNNAMED) for index in range(int(count))
+        InheritedSocket(_FIRST_DESCRIPTOR + index, names_by_index[index] or _UNNAMED)
+        for index in range(int(count))
     )
 
 
 def take_socket(descriptor: int) -> socket.socket:
-    """The socket of a descriptor, which is then the caller's, and no child's.
+    """Return the socket of a descriptor. The caller owns it, and child processes do not inherit it.
 
-    Raises `OSError` where it is no socket.
+    Raises `OSError` if the descriptor is not a socket.
     """
     sock = socket.socket(fileno=descriptor)
     sock.set_inheritable(False)

@@ -17,10 +17,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config.values import InetAddress, UnixAddress
-from ingest.net import networks
+from ingest.config.values import InetAddress, InvalidValue, UnixAddress, parse_networks
 from ingest.net.bind import ListenError
-from ingest.net.networks import LOOPBACK, make_networks
+from ingest.net.networks import LOOPBACK, Networks
 from ingest.net.systemd_sockets import InheritedSocket, inherited_sockets
 from ingest.smtp import replies
 from ingest.smtp.envelope import DeliveryReason
@@ -51,15 +50,15 @@ def test_loopback(address: str, within: bool) -> None:
 
 
 def test_networks_are_read_with_and_without_a_length() -> None:
-    some = make_networks(["192.0.2.1/24", " 2001:db8::/32", "198.51.100.7", "fe80::/10"])
+    some = Networks(parse_networks(["192.0.2.0/24", "2001:db8::/32", "198.51.100.7", "fe80::/10"]))
     assert "192.0.2.200" in some
     assert "2001:db8:1::1" in some
     assert "198.51.100.7" in some
     assert "198.51.100.8" not in some
     assert "fe80::1%eth0" in some
-    with pytest.raises(ValueError, match="no network"):
-        make_networks(["example.org"])
-    assert "127.0.0.1" not in networks.Networks(())
+    with pytest.raises(InvalidValue, match=r"a list of networks.*example.org"):
+        parse_networks(["example.org"])
+    assert "127.0.0.1" not in Networks(())
 
 
 @pytest.mark.parametrize(
@@ -222,7 +221,7 @@ def run(coroutine: object) -> None:
 def test_who_may_connect() -> None:
     async def talk() -> None:
         wanted = replace(
-            config(Protocol.SMTP, "127.0.0.1:0"), networks=make_networks(["127.0.0.3"])
+            config(Protocol.SMTP, "127.0.0.1:0"), networks=Networks(parse_networks(["127.0.0.3"]))
         )
         listener = await open_listener(wanted, FakeGate())
         (address,) = listener.addresses
@@ -293,7 +292,7 @@ def test_a_reload_is_for_the_sessions_to_come(tmp_path: Path) -> None:
         listener.reload(
             replace(
                 wanted,
-                networks=make_networks(["127.0.0.3"]),
+                networks=Networks(parse_networks(["127.0.0.3"])),
                 tls=context,
                 hostname="new.example.org",
             )

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.config import values
-from ingest.net.networks import make_networks
+from ingest.net.networks import LOOPBACK
 from ingest.smtp.envelope import (
     Accept,
     Decision,
@@ -167,7 +167,7 @@ def config(
         address=None if address is None else values.parse_socket(address),
         hostname=HOST,
         tls=tls,
-        networks=make_networks(["127.0.0.0/8", "::1"]),
+        networks=LOOPBACK,
         limits=Limits(**settings),  # type: ignore[arg-type]
     )
 
