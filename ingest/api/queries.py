@@ -34,7 +34,7 @@ def lists_condition(connection: Connection, asked: QueryParams, config: Config) 
     numbers, names = choose_order(values)
     list_ = schema.list_.c
     rows = {row.list_id: row.id for row in connection.execute(select(list_.id, list_.list_id))}
-    named = {name: config.called(name, rows) for name in names}
+    named = {name: config.match_list_ids(name, rows) for name in names}
     known = set(rows.values())
     unknown = [name for name, ids in named.items() if not ids]
     unknown += [str(one) for one in numbers if one not in known]

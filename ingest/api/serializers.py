@@ -199,7 +199,7 @@ def series_json(
 
 def project_json(row: ListRow, site: UrlBuilder) -> JsonObject:
     """A list as Patchwork's project, as other records have it."""
-    known = site.config.find(row.list_id)
+    known = site.config.find_list(row.list_id)
     return site.trim(
         "project",
         {

@@ -103,7 +103,7 @@ class UrlBuilder:
 
     def archive(self, lists: tuple[ListRow, ...], msgid: str) -> str | None:
         """Of a message in the list's archive, where the configuration says how."""
-        known = self.config.find(lists[0].list_id) if lists else None
+        known = self.config.find_list(lists[0].list_id) if lists else None
         if known is None or not known.list_archive_url_format:
             return None
         # The place may be in a query, too.

@@ -40,6 +40,6 @@ def lookup_series(connection: Connection, name: str) -> SeriesRow:
 
 def lists(connection: Connection, config: Config, name: str) -> tuple[str, ...]:
     """The ids of the lists of that id or link name, configured or stored; at least one."""
-    if ids := config.called(name, consistency.read_list_ids(connection)):
+    if ids := config.match_list_ids(name, consistency.read_list_ids(connection)):
         return ids
     raise click.ClickException(f"no list is called {name}; a list is known once mail of it is")

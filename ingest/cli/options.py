@@ -108,7 +108,7 @@ def filed_under(config: Config, names: Iterable[str]) -> tuple[str, ...]:
     """
     ids: list[str] = []
     for name in names:
-        known = config.called(name) or (name,)
+        known = config.match_list_ids(name) or (name,)
         if len(known) > 1:
             raise click.UsageError(f"{name} may be any of {', '.join(known)}; give the list's id")
         ids += known

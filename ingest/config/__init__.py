@@ -1,1 +1,1 @@
-"""The configuration: a TOML file in, frozen values out."""
+"""Read the configuration from a TOML file into frozen values."""

@@ -1,32 +1,33 @@
-"""The configuration file: TOML in, a frozen `Config` out.
+"""Read the configuration file, which is TOML, into a frozen `Config`.
 
-Refuses, with `ConfigError` and one line that names the key, what it does not know: a setting
-that is silently ignored is a surprise later.
+An unknown setting and an invalid value raise `ConfigError`, whose single line names the file, the
+table and the key: a setting that is silently ignored would surprise the administrator later.
+
+Each function that parses a value raises `values.InvalidValue`; `_Table` adds where the value is.
 """
 
 from __future__ import annotations
 
 import tomllib
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field, fields
-from ipaddress import ip_network
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ingest.config import values
-from ingest.config.values import InetAddress, Network, SocketAddress, UnixAddress
+from ingest.config.values import LOOPBACK, InetAddress, Network, SocketAddress, UnixAddress
 from ingest.mail.message import ListName
 
 
 class ConfigError(Exception):
-    """The configuration cannot be used. The text is one line."""
+    """The configuration cannot be used. The text is one line: the cause, then what to do."""
 
 
 @dataclass(frozen=True, slots=True)
 class ConfiguredList:
-    """A list as `[lists.LINK-NAME]` has it. The fields are those of Patchwork's project.
+    """The settings of a list in `[lists.LINK-NAME]`. The fields are those of Patchwork's project.
 
-    `parse_mail_addresses`: where mail for it may come to besides `email`.
+    `addresses` are further addresses for mail to the list, in addition to `email`.
     """
 
     link_name: str
@@ -42,25 +43,25 @@ class ConfiguredList:
     commit_url_format: str = ""
 
 
-_LMTP = UnixAddress("/run/ingest/lmtp.sock")  # where `ingest pipe` looks
-_METRICS = InetAddress("127.0.0.1", 9424)
-_API = InetAddress("127.0.0.1", 8000)
-API_SOCKET_MODE = 0o666  # whoever may read the pages: what is written needs a token
-_LOOPBACK = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+_DEFAULT_LMTP = UnixAddress("/run/ingest/lmtp.sock")  # also the default of `ingest pipe`
+_DEFAULT_METRICS = InetAddress("127.0.0.1", 9424)
+_DEFAULT_API = InetAddress("127.0.0.1", 8000)
+API_SOCKET_MODE = 0o666  # every local user may read; writing needs a token
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServeConfig:
-    """`[serve]`: the daemon. docs/operation.md says what each setting is for.
+    """The settings of the daemon in `[serve]`. docs/operation.md explains each of them.
 
-    `hostname`: '' for the machine's own name. `tls_certificate` and `tls_key`: both or neither.
-    `parse_metrics`: None for no metrics. Sizes and memory are bytes.
+    `hostname` '' means the name of the machine. `tls_certificate` and `tls_key` are both set or
+    both None. `metrics` None means no metrics. Sizes and memory are in bytes, `parse_seconds` in
+    seconds.
     """
 
-    lmtp: tuple[SocketAddress, ...] = (_LMTP,)
+    lmtp: tuple[SocketAddress, ...] = (_DEFAULT_LMTP,)
     smtp: tuple[SocketAddress, ...] = ()
     socket_mode: int = 0o660
-    allowed_networks: tuple[Network, ...] = _LOOPBACK
+    allowed_networks: tuple[Network, ...] = LOOPBACK
     hostname: str = ""
     max_size: int = 52_428_800
     max_connections: int = 2_000
@@ -69,7 +70,7 @@ class ServeConfig:
     tls_key: Path | None = None
     recipients: tuple[str, ...] = ()
     recipient_delimiter: str = ""
-    metrics: InetAddress | None = _METRICS
+    metrics: InetAddress | None = _DEFAULT_METRICS
     workers: int = 2
     parse_seconds: float = 20.0
     parse_memory: int = 1_073_741_824
@@ -80,10 +81,10 @@ class ServeConfig:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TrustConfig:
-    """`[trust]`: what is found out about senders. docs/operation.md says what each is for.
+    """The settings of authentication in `[trust]`. docs/operation.md explains each of them.
 
-    `parse_nameservers`: None for those of the system. `mailmap`: the text of the file: a `Config` goes
-    to workers as it is, and says the same in each of them.
+    `nameservers` None means those of the system. `mailmap` is the text of the file and not its
+    path: a `Config` is sent to the worker processes, and must be the same in each of them.
     """
 
     dns: bool = True
@@ -93,7 +94,7 @@ class TrustConfig:
     mailmap: str = ""
 
 
-# What git-pw and b4 know, and Patchwork has at first.
+# The default states of Patchwork, which git-pw and b4 know.
 _STATES = (
     "new", "under-review", "accepted", "rejected", "rfc", "not-applicable", "changes-requested",
     "awaiting-upstream", "superseded", "deferred", "needs-ack", "handled-elsewhere", "in-next",
@@ -103,21 +104,21 @@ _STATES = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ApiConfig:
-    """`[api]`: the HTTP API. docs/api.md says what each setting is for.
+    """The settings of the HTTP API in `[api]`. docs/api.md explains each of them.
 
-    `url`: where clients reach it, '' for what they ask for; `rate`: requests a second from one
-    address, of which `burst` may come at once; `trusted_proxies`: whose `X-Forwarded-For` is
-    believed; `public_people`: whether people and users are shown to those without a token;
-    `states`: what a patch's may be set to;
-    `webhooks`: URLs that are told of events, signed with what the file `webhook_secret` holds.
+    `url` is the address for clients; '' means that of the request. `max_page` is the largest number
+    of items on a page. `rate` is the number of requests per second from one address; `burst` of
+    them may arrive at once. The `X-Forwarded-For` of `trusted_proxies` is used. `public_people`
+    says whether people and users are shown without a token. `states` are the allowed states of a
+    patch. Events are posted to `webhooks`, signed with the content of the file `webhook_secret`.
     """
 
-    listen: SocketAddress = _API
+    listen: SocketAddress = _DEFAULT_API
     url: str = ""
     max_page: int = 250
     rate: int = 50
     burst: int = 500
-    trusted_proxies: tuple[Network, ...] = _LOOPBACK
+    trusted_proxies: tuple[Network, ...] = LOOPBACK
     public_people: bool = False
     states: tuple[str, ...] = _STATES
     webhooks: tuple[str, ...] = ()
@@ -126,83 +127,99 @@ class ApiConfig:
 
 @dataclass(frozen=True, slots=True)
 class ToLists:
-    """Mail to this address is for these lists, whatever its List-Id says."""
+    """The address belongs to these lists; List-Id is not used."""
 
     list_ids: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class CatchAll:
-    """Mail to this address is for the list that its List-Id names."""
+    """The address is for all lists; List-Id decides."""
 
 
 @dataclass(frozen=True, slots=True)
-class Unknown:
-    """Nothing that is configured has this address."""
+class UnknownAddress:
+    """The address is not configured."""
 
 
-Route = ToLists | CatchAll | Unknown
+Route = ToLists | CatchAll | UnknownAddress
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """`lists` by list id. Empty: every list that mail names is taken."""
+    """The whole configuration.
+
+    If `lists` is empty, mail of every list is accepted. If `api` is None, the daemon does not serve
+    the API.
+    """
 
     database: str | None = None
     lists: tuple[ConfiguredList, ...] = ()
     serve: ServeConfig = ServeConfig()
     trust: TrustConfig = TrustConfig()
-    api: ApiConfig | None = None  # where it is not configured, the daemon does not serve it
+    api: ApiConfig | None = None
     _routes: Mapping[str, Route] = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        ids: dict[str, tuple[str, ...]] = {}
-        for one in self.lists:
-            for address in {a.casefold() for a in (one.email, *one.addresses) if a}:
-                ids[address] = (*ids.get(address, ()), one.list_id)
-        routes: dict[str, Route] = {one.casefold(): CatchAll() for one in self.serve.recipients}
-        routes |= {address: ToLists(of) for address, of in ids.items()}
+        ids_by_address: dict[str, tuple[str, ...]] = {}
+        for configured in self.lists:
+            addresses = (configured.email, *configured.addresses)
+            for address in {address.casefold() for address in addresses if address}:
+                ids_by_address[address] = (*ids_by_address.get(address, ()), configured.list_id)
+        routes: dict[str, Route] = {
+            recipient.casefold(): CatchAll() for recipient in self.serve.recipients
+        }
+        routes |= {address: ToLists(list_ids) for address, list_ids in ids_by_address.items()}
         object.__setattr__(self, "_routes", routes)
 
     def route(self, address: str) -> Route:
-        """What mail to this address is for. Without lists configured, all of it is taken.
+        """Return which lists mail to this address is for.
 
-        Case does not matter: RFC 5321 2.4 lets the local part have one, and no list has.
+        Without configured lists, mail to any address is accepted. Addresses are case-insensitive:
+        RFC 5321 2.4 makes the local part case-sensitive, but lists do not use that.
         """
         if not self.lists:
             return CatchAll()
         address = address.casefold()
-        if found := self._routes.get(address):
-            return found
+        if route := self._routes.get(address):
+            return route
         delimiter = self.serve.recipient_delimiter
-        local, at, domain = address.rpartition("@")
+        local, separator, domain = address.rpartition("@")
         name, cut, _ = local.partition(delimiter) if delimiter else (local, "", "")
-        return self._routes.get(f"{name}{at}{domain}", Unknown()) if cut and name else Unknown()
+        if not (cut and name):
+            return UnknownAddress()
+        return self._routes.get(f"{name}{separator}{domain}", UnknownAddress())
 
-    def find(self, list_id: str) -> ConfiguredList | None:
-        """The configured list of that id, or None."""
-        return next((one for one in self.lists if one.list_id == list_id), None)
+    def find_list(self, list_id: str) -> ConfiguredList | None:
+        """Return the configured list with that id, or None."""
+        return next(
+            (configured for configured in self.lists if configured.list_id == list_id), None
+        )
 
     def link_name(self, list_id: str) -> str:
-        """What the list is called: as configured, else the first label of its id."""
-        found = self.find(list_id)
-        return found.link_name if found else list_id.split(".", 1)[0] or list_id
+        """Return the configured link name of a list, or the first label of its id."""
+        configured = self.find_list(list_id)
+        return configured.link_name if configured else list_id.split(".", 1)[0] or list_id
 
-    def called(self, name: str, known: Iterable[str] = ()) -> tuple[str, ...]:
-        """Return the ids of the lists that are called `name`: by id, or by link name.
+    def match_list_ids(self, name: str, known_ids: Iterable[str] = ()) -> tuple[str, ...]:
+        """Return the ids of the lists whose id or link name is `name`, case-insensitive.
 
-        `known`: ids of lists that are not configured, whose link name is the first label. Several
-        of them may have the same one. Case does not matter.
+        `known_ids` are ids of lists that are not configured. Their link name is the first label of
+        the id, and several of them may have the same one.
         """
         name = name.lower()
-        every = {one.list_id for one in self.lists} | set(known)
-        return tuple(sorted(one for one in every if name in (one, self.link_name(one).lower())))
+        all_ids = {configured.list_id for configured in self.lists} | set(known_ids)
+        return tuple(
+            sorted(
+                list_id for list_id in all_ids if name in (list_id, self.link_name(list_id).lower())
+            )
+        )
 
-    def taken(self, named: Iterable[ListName]) -> tuple[ListName, ...]:
-        """Those of the lists that a message names which are taken, with their addresses."""
+    def select_lists(self, named: Iterable[ListName]) -> tuple[ListName, ...]:
+        """Return those of the lists that a message names which are accepted, with their emails."""
         if not self.lists:
             return tuple(named)
-        by_id = {one.list_id: one for one in self.lists}
+        by_id = {configured.list_id: configured for configured in self.lists}
         return tuple(
             ListName(name.list_id, by_id[name.list_id].email or name.email)
             for name in named
@@ -213,140 +230,120 @@ class Config:
 def load_config(path: Path) -> Config:
     """Read a TOML file. Raises `ConfigError`."""
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigError(f"cannot read {path}: {error.strerror}") from None
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path} is not TOML: {error}") from None
-    for key in table.keys() - {"api", "database", "lists", "serve", "trust"}:
+    for key in document.keys() - {"api", "database", "lists", "serve", "trust"}:
         raise ConfigError(
             f"{path}: unknown setting {key!r}; known are api, database, lists, serve and trust"
         )
-    database = table.get("database")
+    database = document.get("database")
     if database is not None and not isinstance(database, str):
         raise ConfigError(f"{path}: database must be a URL in quotes")
-    lists = table.get("lists", {})
-    if not isinstance(lists, dict):
-        raise ConfigError(f"{path}: lists must be tables, as in [lists.linux-ext4]")
-    found: dict[str, ConfiguredList] = {}
-    for name, one in lists.items():
-        made = _list(path, name, one)
-        if same := found.get(made.list_id):
-            raise ConfigError(
-                f"{path}: [lists.{name}]: {made.list_id} is [lists.{same.link_name}] already"
-            )
-        found[made.list_id] = made
     return Config(
         database,
-        tuple(found.values()),
-        _serve(path, table.get("serve", {})),
-        _trust(path, table.get("trust", {})),
-        _api(path, table["api"]) if "api" in table else None,
+        _load_lists(path, document.get("lists", {})),
+        _load_serve(_Table.check(path, "serve", document.get("serve", {}))),
+        _load_trust(_Table.check(path, "trust", document.get("trust", {}))),
+        _load_api(_Table.check(path, "api", document["api"])) if "api" in document else None,
     )
 
 
-def _list(path: Path, link_name: str, table: Any) -> ConfiguredList:
-    where = f"{path}: [lists.{link_name}]"
-    if not isinstance(table, dict):
-        raise ConfigError(f"{where} must be a table")
-    known = {field.name for field in fields(ConfiguredList)} - {"link_name"}
-    read = {
-        key: _value(where, key, value, _LIST_READERS.get(key, values.parse_text))
-        for key, value in table.items()
-        if _is_known(where, key, known)
-    }
-    if not read.get("list_id"):
-        raise ConfigError(f"{where}: list_id is missing; it is what List-Id says between <>")
-    return ConfiguredList(link_name, **read)
+_Parser = Callable[[Any], Any]
 
 
-def _serve(path: Path, table: Any) -> ServeConfig:
-    where = f"{path}: [serve]"
-    made = ServeConfig(**_settings(path, "serve", table, _READERS))
-    if (made.tls_certificate is None) != (made.tls_key is None):
-        raise ConfigError(f"{where}: tls_certificate and tls_key go together")
-    if not made.lmtp and not made.smtp:
-        raise ConfigError(f"{where}: neither lmtp nor smtp names a socket to listen on")
-    return made
+@dataclass(frozen=True, slots=True)
+class _Table:
+    """A table of the file. Its methods name the file and the table in each error."""
+
+    path: Path
+    name: str
+    settings: Mapping[str, Any]
+
+    @classmethod
+    def check(cls, path: Path, name: str, settings: Any) -> _Table:
+        """Return the table, or raise `ConfigError` if `settings` is not a table."""
+        if not isinstance(settings, dict):
+            raise ConfigError(f"{path}: {name} must be a table, [{name}]")
+        return cls(path, name, settings)
+
+    def error(self, cause: str) -> ConfigError:
+        """Return the error for a setting of this table; `cause` names the key."""
+        return ConfigError(f"{self.path}: [{self.name}]: {cause}")
+
+    def parse(self, parsers: Mapping[str, _Parser]) -> dict[str, Any]:
+        """Return the settings, each parsed by its parser."""
+        parsed: dict[str, Any] = {}
+        for key, value in self.settings.items():
+            if key not in parsers:
+                known = ", ".join(sorted(parsers))
+                raise self.error(f"unknown setting {key!r}; known are {known}")
+            try:
+                parsed[key] = parsers[key](value)
+            except values.InvalidValue as error:
+                raise self.error(f"{key} must be {error}") from None
+        return parsed
 
 
-def _trust(path: Path, table: Any) -> TrustConfig:
-    return TrustConfig(**_settings(path, "trust", table, _TRUST_READERS))
-
-
-def _keyrings(value: Any) -> tuple[str, ...]:
-    """Folders, or what patatt finds in a git repository."""
-    for one in values.parse_texts(value):
-        if not one.startswith("/") and not (one.startswith("ref:/") and one.count(":") >= 2):
-            raise values.InvalidValue(
-                f'a list of absolute paths, or of "ref:/REPOSITORY:REF:FOLDER"; {one!r} is neither'
+def _load_lists(path: Path, tables: Any) -> tuple[ConfiguredList, ...]:
+    if not isinstance(tables, dict):
+        raise ConfigError(f"{path}: lists must be tables, as in [lists.linux-ext4]")
+    by_id: dict[str, ConfiguredList] = {}
+    for link_name, settings in tables.items():
+        table = _Table.check(path, f"lists.{link_name}", settings)
+        parsed = table.parse(_LIST_PARSERS)
+        if "list_id" not in parsed:
+            raise table.error("list_id is missing; it is what List-Id says between <>")
+        configured = ConfiguredList(link_name, **parsed)
+        if other := by_id.get(configured.list_id):
+            raise table.error(
+                f"list_id {configured.list_id!r} is that of [lists.{other.link_name}] already; "
+                "remove one of the tables"
             )
-    return values.parse_texts(value)
+        by_id[configured.list_id] = configured
+    return tuple(by_id.values())
 
 
-def _mailmap(value: Any) -> str:
-    if value == "":
-        return ""
-    file = values.parse_file(value)
-    try:
-        if file.stat().st_size > _MAX_MAILMAP:
-            raise values.InvalidValue(f"a file of at most {_MAX_MAILMAP} bytes")
-        return file.read_text(encoding="utf-8", errors="replace")
-    except OSError as error:
-        raise values.InvalidValue(f"a file that can be read; {file}: {error.strerror}") from None
+def _load_serve(table: _Table) -> ServeConfig:
+    config = ServeConfig(**table.parse(_SERVE_PARSERS))
+    if config.tls_certificate is None and config.tls_key is not None:
+        raise table.error("tls_key is set, but tls_certificate is not; set both or neither")
+    if config.tls_key is None and config.tls_certificate is not None:
+        raise table.error("tls_certificate is set, but tls_key is not; set both or neither")
+    if not config.lmtp and not config.smtp:
+        raise table.error("lmtp and smtp are both empty; set one of them to a socket to listen on")
+    return config
 
 
-def _api(path: Path, table: Any) -> ApiConfig:
-    made = ApiConfig(**_settings(path, "api", table, _API_READERS))
-    if made.webhooks and made.webhook_secret is None:
-        raise ConfigError(f"{path}: [api]: webhooks need webhook_secret, to be signed with")
-    return made
+def _load_trust(table: _Table) -> TrustConfig:
+    return TrustConfig(**table.parse(_TRUST_PARSERS))
 
 
-def _settings(
-    path: Path, name: str, table: Any, readers: Mapping[str, Callable[[Any], Any]]
-) -> dict[str, Any]:
-    """What a table of that name says, each setting read by its reader."""
-    where = f"{path}: [{name}]"
-    if not isinstance(table, dict):
-        raise ConfigError(f"{path}: {name} must be a table, [{name}]")
-    return {
-        key: _value(where, key, value, readers[key])
-        for key, value in table.items()
-        if _is_known(where, key, readers)
-    }
+def _load_api(table: _Table) -> ApiConfig:
+    config = ApiConfig(**table.parse(_API_PARSERS))
+    if config.webhooks and config.webhook_secret is None:
+        raise table.error(
+            "webhooks is set, but webhook_secret is not; set it to the file that has the secret"
+        )
+    return config
 
 
-def _is_known(where: str, key: str, known: Iterable[str]) -> bool:
-    if key not in known:
-        raise ConfigError(f"{where}: unknown setting {key!r}; known are {', '.join(sorted(known))}")
-    return True
-
-
-def _value(where: str, key: str, value: Any, read: Callable[[Any], Any]) -> Any:
-    """What a reader makes of a value; its `InvalidValue` says what the value must be."""
-    try:
-        return read(value)
-    except values.InvalidValue as error:
-        raise ConfigError(f"{where}: {key} must be {error}") from None
-
-
-_MAX_MAILMAP = 4 << 20  # Linux' own has 50 KiB
-
-_TRUST_READERS: dict[str, Callable[[Any], Any]] = {
-    "dns": values.parse_bool,
-    "nameservers": values.parse_nameservers,
-    "authserv_ids": values.parse_texts,
-    "keyrings": _keyrings,
-    "mailmap": _mailmap,
-}
-
-_LIST_READERS: dict[str, Callable[[Any], Any]] = {
+_LIST_PARSERS: dict[str, _Parser] = {
     "list_id": values.parse_list_id,
+    "email": values.parse_text,
     "addresses": values.parse_mail_addresses,
+    "name": values.parse_text,
+    "web_url": values.parse_text,
+    "scm_url": values.parse_text,
+    "webscm_url": values.parse_text,
+    "list_archive_url": values.parse_text,
+    "list_archive_url_format": values.parse_text,
+    "commit_url_format": values.parse_text,
 }
 
-_READERS: dict[str, Callable[[Any], Any]] = {
+_SERVE_PARSERS: dict[str, _Parser] = {
     "lmtp": values.parse_sockets,
     "smtp": values.parse_sockets,
     "socket_mode": values.parse_mode,
@@ -368,7 +365,15 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "log": values.parse_log_format,
 }
 
-_API_READERS: dict[str, Callable[[Any], Any]] = {
+_TRUST_PARSERS: dict[str, _Parser] = {
+    "dns": values.parse_bool,
+    "nameservers": values.parse_nameservers,
+    "authserv_ids": values.parse_texts,
+    "keyrings": values.parse_keyrings,
+    "mailmap": values.parse_mailmap,
+}
+
+_API_PARSERS: dict[str, _Parser] = {
     "listen": values.parse_socket,
     "url": values.parse_web_url,
     "max_page": values.parse_count,

@@ -1,7 +1,6 @@
-"""Packages that only some configurations need.
+"""Check for packages that only some configurations need.
 
-Input: what needs a package, and the extra of ours that brings it. Refuses, with `ConfigError` and
-one line that says what to install, what is not there.
+A missing package raises `ConfigError`, whose single line says what to install.
 """
 
 from __future__ import annotations
@@ -11,24 +10,25 @@ from importlib import import_module
 from ingest.config.file import Config, ConfigError
 
 
-def require(module: str, *, extra: str, needed_by: str) -> None:
-    """Import the module, for those who import from it next. Raises `ConfigError`."""
+def require_module(module: str, *, extra: str, needed_by: str) -> None:
+    """Import a module that `extra` installs, or raise `ConfigError` if a package is missing."""
     try:
         import_module(module)
     except ModuleNotFoundError as error:
         raise ConfigError(
-            f"{needed_by} needs {error.name}; `pip install patch-ingest[{extra}]` brings it"
+            f"{needed_by} needs the package {error.name}; "
+            f"install it with `pip install patch-ingest[{extra}]`"
         ) from None
 
 
 def require_api() -> None:
-    """Refuse, with `ConfigError`, to serve the API without a server for it."""
-    require("ingest.api.server", extra="api", needed_by="[api]")
+    """Raise `ConfigError` if the packages of the API are not installed."""
+    require_module("ingest.api.server", extra="api", needed_by="[api]")
 
 
 def require_configured(config: Config) -> None:
-    """Refuse, with `ConfigError`, a configuration for which a package is missing."""
+    """Raise `ConfigError` if a package that the configuration needs is not installed."""
     if config.api is not None:
         require_api()
     if config.trust.keyrings:
-        require("patatt", extra="patatt", needed_by="[trust] keyrings")
+        require_module("patatt", extra="patatt", needed_by="[trust] keyrings")

@@ -1,7 +1,7 @@
-"""One setting: a value as TOML has it in, the value as the program wants it out.
+"""Parse single settings: convert a value from TOML into the value that the program uses.
 
-Each function is for one kind of setting. It refuses, with `InvalidValue` and what the value must be,
-what the kind has no sense for.
+There is one function for each type of setting. Each raises `InvalidValue` for a value that it does
+not accept.
 """
 
 from __future__ import annotations
@@ -12,18 +12,27 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-
-class InvalidValue(Exception):  # noqa: N818 - reads better where it is raised
-    """The text goes on after `KEY must be`."""
-
-
 # unix(7): sockaddr_un has 108 bytes, the last of which ends the path.
 MAX_PATH = 107
+MAX_DURATION = 86_400  # seconds
+MAX_MAILMAP = 4 << 20  # bytes; the file of Linux has 50 KiB
+
+
+class InvalidValue(Exception):  # noqa: N818 - "raise InvalidValue" needs no suffix
+    """A value that a setting does not accept.
+
+    As text it continues `KEY must be`: it names the `expected` values, then the actual `value`.
+    With `is_item`, `value` is the invalid item of a list.
+    """
+
+    def __init__(self, expected: str, value: Any, *, is_item: bool = False) -> None:
+        shown = str(value).lower() if isinstance(value, bool) else repr(value)
+        super().__init__(f"{expected}, {'but it contains' if is_item else 'not'} {shown}")
 
 
 @dataclass(frozen=True, slots=True)
 class UnixAddress:
-    """A Unix socket's path. As text it is what the configuration has."""
+    """The path of a Unix socket. As text it has the form of the configuration."""
 
     path: str
 
@@ -33,8 +42,10 @@ class UnixAddress:
 
 @dataclass(frozen=True, slots=True)
 class InetAddress:
-    """Where a TCP socket is bound; IPv6 without brackets, which it has as text; `*` for every
-    address of the machine.
+    """The address of a TCP socket.
+
+    `host` is an IP address, a name, or `*` for every address of the machine. An IPv6 address has no
+    brackets in `host`, but it has them as text.
     """
 
     host: str
@@ -47,150 +58,227 @@ class InetAddress:
 SocketAddress = UnixAddress | InetAddress
 Network = IPv4Network | IPv6Network
 
+LOOPBACK: tuple[Network, ...] = (ip_network("127.0.0.0/8"), ip_network("::1/128"))
+
 
 def parse_text(value: Any) -> str:
+    """Parse a string; it may be empty."""
     if not isinstance(value, str):
-        raise InvalidValue("text in quotes")
+        raise InvalidValue("text in quotes", value)
     return value
 
 
 def parse_list_id(value: Any) -> str:
-    """In lower case, as ids are compared. The store joins them with commas, and has `*` for the
-    lists that a mail names itself; RFC 2919 3 allows neither here, nor white space.
+    """Parse the id of a list: a string of at least one character, in any case.
+
+    The result is in lower case, as ids are compared. `*`, commas, `<`, `>` and white space are not
+    accepted: the store joins ids with commas and uses `*` for the lists that a mail names itself,
+    and RFC 2919 3 does not allow these characters either.
     """
-    name = parse_text(value).lower()
-    if name in ("", "*") or any(letter in ",<>" or letter.isspace() for letter in name):
-        raise InvalidValue(
-            f"what List-Id says between <>, without comma or white space; {value!r} is not"
-        )
-    return name
+    list_id = parse_text(value).lower()
+    if list_id in ("", "*") or any(char in ",<>" or char.isspace() for char in list_id):
+        raise InvalidValue("what List-Id says between <>, without comma or white space", value)
+    return list_id
 
 
 def parse_texts(value: Any) -> tuple[str, ...]:
-    if not isinstance(value, list) or not all(isinstance(one, str) for one in value):
-        raise InvalidValue('a list of texts, as in ["a", "b"]')
+    """Parse a list of strings; it may be empty."""
+    if not isinstance(value, list) or not all(isinstance(item, str) for item in value):
+        raise InvalidValue('a list of texts, as in ["a", "b"]', value)
     return tuple(value)
 
 
 def parse_mail_addresses(value: Any) -> tuple[str, ...]:
-    for one in parse_texts(value):
-        local, at, domain = one.rpartition("@")
-        if not (local and at and domain) or any(letter.isspace() for letter in one):
-            raise InvalidValue(f"a list of mail addresses; {one!r} is none")
-    return parse_texts(value)
+    """Parse a list of mail addresses `LOCAL@DOMAIN` without white space; it may be empty."""
+    addresses = parse_texts(value)
+    for address in addresses:
+        local, separator, domain = address.rpartition("@")
+        if not (local and separator and domain) or any(char.isspace() for char in address):
+            raise InvalidValue("a list of mail addresses", address, is_item=True)
+    return addresses
 
 
 def parse_socket(value: Any) -> SocketAddress:
+    """Parse the address of a socket: `unix:` with an absolute path, or the form of `parse_inet`.
+
+    The path has at most `MAX_PATH` bytes.
+    """
     if isinstance(value, str) and value.startswith("unix:/"):
         path = value.removeprefix("unix:")
         if len(path.encode()) > MAX_PATH or "\0" in path:
-            raise InvalidValue(f"a path of at most {MAX_PATH} bytes, none of them NUL")
+            raise InvalidValue(f"a path of at most {MAX_PATH} bytes, none of them NUL", value)
         return UnixAddress(path)
     return parse_inet(value)
 
 
 def parse_inet(value: Any) -> InetAddress:
+    """Parse a TCP address: `HOST:PORT`, with an IPv6 address in brackets and a port up to 65535.
+
+    The host `*` means every address of the machine, the port 0 a port chosen by the kernel.
+    """
     host, _, port = value.rpartition(":") if isinstance(value, str) else ("", "", "")
     if host and port.isascii() and port.isdigit() and int(port) < 65536:
-        bare = host.removeprefix("[").removesuffix("]")
-        if ":" not in bare or bare != host:  # an IPv6 address has brackets here
-            return InetAddress(bare, int(port))
-    raise InvalidValue(f"unix:/PATH or HOST:PORT, as in 127.0.0.1:8024; {value!r} is neither")
+        bare_host = host.removeprefix("[").removesuffix("]")
+        if ":" not in bare_host or bare_host != host:  # an IPv6 address has brackets here
+            return InetAddress(bare_host, int(port))
+    raise InvalidValue("unix:/PATH or HOST:PORT, as in 127.0.0.1:8024", value)
 
 
 def parse_sockets(value: Any) -> tuple[SocketAddress, ...]:
-    """One or a list of them; "" for none."""
-    many = value if isinstance(value, list) else [value] if value != "" else []
-    return tuple(parse_socket(one) for one in many)
+    """Parse an address of a socket or a list of them; "" means none."""
+    items = value if isinstance(value, list) else [value] if value != "" else []
+    return tuple(parse_socket(item) for item in items)
 
 
 def parse_metrics(value: Any) -> InetAddress | None:
+    """Parse a TCP address, as `parse_inet`; "" means none."""
     return None if value == "" else parse_inet(value)
 
 
 def parse_bool(value: Any) -> bool:
+    """Parse a boolean: `true` or `false`."""
     if not isinstance(value, bool):
-        raise InvalidValue("true or false")
+        raise InvalidValue("true or false", value)
     return value
 
 
 def parse_nameservers(value: Any) -> tuple[InetAddress, ...] | None:
-    """IP addresses, with a port behind where it is not 53; [] for what the system asks."""
-    return tuple(_nameserver(one) for one in parse_texts(value)) or None
+    """Parse a list of IP addresses, each with a port if it is not 53.
+
+    The empty list means the name servers of the system, and gives None.
+    """
+    return tuple(_parse_nameserver(item) for item in parse_texts(value)) or None
 
 
-def _nameserver(text: str) -> InetAddress:
-    bare = text.count(":") > 1 and not text.startswith("[")  # IPv6, and no port
+def _parse_nameserver(text: str) -> InetAddress:
+    is_bare_ipv6 = text.count(":") > 1 and not text.startswith("[")
+    has_port = ":" in text and not is_bare_ipv6
     try:
-        found = InetAddress(text, 53) if bare or ":" not in text else parse_inet(text)
-        return InetAddress(str(ip_address(found.host)), found.port)
+        server = parse_inet(text) if has_port else InetAddress(text, 53)
+        return InetAddress(str(ip_address(server.host)), server.port)
     except (InvalidValue, ValueError):
         raise InvalidValue(
-            f'a list of IP addresses, as in ["127.0.0.53", "[::1]:5353"]; {text!r} is none'
+            'a list of IP addresses, as in ["127.0.0.53", "[::1]:5353"]', text, is_item=True
         ) from None
 
 
 def parse_web_url(value: Any) -> str:
-    """A URL without a slash at its end, to put paths behind."""
-    return _url(value).rstrip("/")
+    """Parse an HTTP or HTTPS URL. The result has no slash at its end, so paths can be appended."""
+    if not _is_web_url(value):
+        raise InvalidValue("a URL, as in https://patches.example.org", value)
+    return str(value).rstrip("/")
 
 
 def parse_web_urls(value: Any) -> tuple[str, ...]:
-    return tuple(_url(one) for one in parse_texts(value))
+    """Parse a list of HTTP or HTTPS URLs; it may be empty. The URLs are not changed."""
+    urls = parse_texts(value)
+    for url in urls:
+        if not _is_web_url(url):
+            raise InvalidValue(
+                'a list of URLs, as in ["https://ci.example.org/hook"]', url, is_item=True
+            )
+    return urls
 
 
-def _url(value: Any) -> str:
-    unfit = InvalidValue(f"a URL, as in https://patches.example.org; {value!r} is none")
-    if not isinstance(value, str) or any(one.isspace() or one in '<>"' for one in value):
-        raise unfit
+def _is_web_url(value: Any) -> bool:
+    if not isinstance(value, str) or any(char.isspace() or char in '<>"' for char in value):
+        return False
     try:
         parts = urlsplit(value)
     except ValueError:
-        raise unfit from None
-    if parts.scheme not in ("http", "https") or not parts.netloc:
-        raise unfit
-    return value
+        return False
+    return parts.scheme in ("http", "https") and parts.netloc != ""
 
 
 def parse_mode(value: Any) -> int:
-    # 660 without 0o is decimal in TOML, and another mode.
+    """Parse the permissions of a file: an integer from 0 to 0o777."""
+    # Without 0o, TOML reads 660 as a decimal number, which is another mode.
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value <= 0o777:
-        raise InvalidValue("permissions in octal, as in 0o660")
+        raise InvalidValue("permissions in octal, as in 0o660", value)
     return value
 
 
 def parse_networks(value: Any) -> tuple[Network, ...]:
-    try:
-        return tuple(ip_network(one) for one in parse_texts(value))
-    except ValueError as error:
-        raise InvalidValue(f'a list of networks, as in ["192.0.2.0/24"]: {error}') from None
+    """Parse a list of IP networks `ADDRESS/LENGTH` or addresses; it may be empty.
+
+    An address with bits set after the length is not accepted.
+    """
+    networks: list[Network] = []
+    for text in parse_texts(value):
+        try:
+            networks.append(ip_network(text))
+        except ValueError as error:
+            raise InvalidValue(
+                f'a list of networks, as in ["192.0.2.0/24"] ({error})', text, is_item=True
+            ) from None
+    return tuple(networks)
 
 
 def parse_file(value: Any) -> Path:
+    """Parse the absolute path of a file. The file need not exist."""
     if not isinstance(value, str) or not value.startswith("/"):
-        raise InvalidValue("the absolute path of a file")
+        raise InvalidValue("the absolute path of a file", value)
     return Path(value)
 
 
+def parse_keyrings(value: Any) -> tuple[str, ...]:
+    """Parse a list of keyrings in the form of patatt; it may be empty.
+
+    A keyring is the absolute path of a folder, or a folder in a git repository,
+    `ref:/REPOSITORY:REF:FOLDER`.
+    """
+    keyrings = parse_texts(value)
+    for keyring in keyrings:
+        is_in_git = keyring.startswith("ref:/") and keyring.count(":") >= 2
+        if not keyring.startswith("/") and not is_in_git:
+            raise InvalidValue(
+                'a list of absolute paths, or of "ref:/REPOSITORY:REF:FOLDER"',
+                keyring,
+                is_item=True,
+            )
+    return keyrings
+
+
+def parse_mailmap(value: Any) -> str:
+    """Read the file at an absolute path, of at most `MAX_MAILMAP` bytes, and return its text.
+
+    "" means no file, and gives "". Bytes that are not UTF-8 become U+FFFD.
+    """
+    if value == "":
+        return ""
+    path = parse_file(value)
+    try:
+        if path.stat().st_size > MAX_MAILMAP:
+            raise InvalidValue(f"a file of at most {MAX_MAILMAP} bytes", value)
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError as error:
+        raise InvalidValue(f"a file that can be read ({error.strerror})", value) from None
+
+
 def parse_count(value: Any) -> int:
+    """Parse a number of things or of bytes: an integer of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InvalidValue("a whole number above 0")
+        raise InvalidValue("a whole number above 0", value)
     return value
 
 
 def parse_duration(value: Any) -> float:
-    if not isinstance(value, int | float) or isinstance(value, bool) or not 0 < value <= 86400:
-        raise InvalidValue("seconds, above 0 and up to 86400")
+    """Parse a time in seconds: a number above 0, up to `MAX_DURATION` (one day)."""
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    if not is_number or not 0 < value <= MAX_DURATION:
+        raise InvalidValue(f"seconds, above 0 and up to {MAX_DURATION}", value)
     return float(value)
 
 
 def parse_delimiter(value: Any) -> str:
+    """Parse a delimiter: a string of one character except "@"; "" means none."""
     if not isinstance(value, str) or len(value) > 1 or value == "@":
-        raise InvalidValue('one character, as in "+"')
+        raise InvalidValue('one character, as in "+"', value)
     return value
 
 
 def parse_log_format(value: Any) -> str:
+    """Parse the format of log lines: "logfmt" or "json"."""
     if value not in ("logfmt", "json"):
-        raise InvalidValue('"logfmt" or "json"')
+        raise InvalidValue('"logfmt" or "json"', value)
     return str(value)

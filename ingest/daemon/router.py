@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ingest.config.file import CatchAll, Config, ToLists, Unknown
+from ingest.config.file import CatchAll, Config, ToLists, UnknownAddress
 from ingest.daemon.acceptor import Acceptor
 from ingest.model import BY_LIST_ID
 from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, MailBody, Reject
@@ -23,7 +23,7 @@ class Router:
         match self._config().route(address):
             case ToLists() | CatchAll():
                 return Accept()
-            case Unknown():
+            case UnknownAddress():
                 return Reject(DeliveryReason.UNKNOWN_RECIPIENT)
 
     async def deliver(self, envelope: Envelope, body: MailBody) -> Sequence[Decision]:
@@ -44,7 +44,7 @@ class Router:
                     found.update(list_ids)
                 case CatchAll():
                     found.add(BY_LIST_ID)
-                case Unknown():
+                case UnknownAddress():
                     # It was known when the recipient was accepted, before a reload.
                     found.add(BY_LIST_ID)
         return tuple(sorted(found))

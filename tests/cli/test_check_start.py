@@ -97,8 +97,12 @@ def test_every_address_of_the_machine_can_be_listened_at(tmp_path: Path) -> None
 @pytest.mark.parametrize(
     ("module", "more", "said"),
     [
-        ("uvicorn", "[api]\nlisten = '127.0.0.1:0'", "[api] needs uvicorn; `pip install patch-"),
-        ("patatt", "[trust]\nkeyrings = ['/none']", "[trust] keyrings needs patatt; `pip install"),
+        ("uvicorn", "[api]\nlisten = '127.0.0.1:0'", "[api] needs the package uvicorn; install it"),
+        (
+            "patatt",
+            "[trust]\nkeyrings = ['/none']",
+            "[trust] keyrings needs the package patatt; install it",
+        ),
     ],
 )
 def test_a_package_that_is_not_installed(tmp_path: Path, module: str, more: str, said: str) -> None:

@@ -58,7 +58,7 @@ def test_what_is_no_list_id_is_refused(command: str, wrong: str, tmp_path: Path)
     words = ["--database", f"sqlite:///{tmp_path}/i.db", command, "--list", wrong, "a.mbox"]
     result = CliRunner().invoke(cli, words)
     assert result.exit_code == 2
-    assert f"must be what List-Id says between <>, without comma or white space; {wrong!r}" in (
+    assert f"must be what List-Id says between <>, without comma or white space, not {wrong!r}" in (
         " ".join(result.output.split())
     )
     assert not (tmp_path / "i.db").exists()

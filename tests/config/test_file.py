@@ -22,7 +22,7 @@ from ingest.config.file import (
     ServeConfig,
     ToLists,
     TrustConfig,
-    Unknown,
+    UnknownAddress,
     load_config,
 )
 from ingest.config.values import InetAddress, UnixAddress
@@ -118,8 +118,11 @@ def test_every_setting(tmp_path: Path) -> None:
     assert pickle.loads(pickle.dumps(config)) == config  # it goes to the workers
 
 
-def test_every_setting_of_the_daemon_can_be_read() -> None:
-    assert set(module._READERS) == {one.name for one in fields(ServeConfig)}
+def test_every_setting_can_be_read() -> None:
+    of_a_list = {field.name for field in fields(ConfiguredList)} - {"link_name"}
+    assert set(module._LIST_PARSERS) == of_a_list
+    assert set(module._TRUST_PARSERS) == {field.name for field in fields(TrustConfig)}
+    assert set(module._SERVE_PARSERS) == {one.name for one in fields(ServeConfig)}
 
 
 @pytest.mark.parametrize(
@@ -163,13 +166,13 @@ webhook_secret = "/etc/ingest/secret"
         webhooks=("https://ci.example.org/hook",),
         webhook_secret=Path("/etc/ingest/secret"),
     )
-    assert set(module._API_READERS) == {one.name for one in fields(ApiConfig)}
+    assert set(module._API_PARSERS) == {one.name for one in fields(ApiConfig)}
 
 
 def test_every_setting_of_the_api_is_in_its_manual() -> None:
     text = (ROOT / "docs" / "api.md").read_text()
     table = text.split("| key | default |")[1].partition("\n\n")[0]
-    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(module._API_READERS)
+    assert set(re.findall(r"^\| `(\w+)`", table, re.MULTILINE)) == set(module._API_PARSERS)
 
 
 def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
@@ -182,50 +185,51 @@ REFUSED = {
     '[api]\nurl = "patches.example.org"\n': r"\[api\]: url must be a URL, as in",
     '[api]\ntrusted_proxies = ["192.0.2.1/24"]\n': "trusted_proxies must be a list of networks",
     '[api]\npublic_people = "no"\n': "public_people must be true or false",
-    '[api]\nwebhooks = ["https://a/"]\n': "webhooks need webhook_secret",
+    '[api]\nwebhooks = ["https://a/"]\n': "webhooks is set, but webhook_secret is not",
     "[lists\n": "is not TOML",
     b'database = "\xff"\n': "is not TOML",
     "port = 25\n": "unknown setting 'port'; known are api, database, lists, serve and trust",
     "database = 1\n": "database must be a URL in quotes",
     'lists = "a"\n': r"lists must be tables, as in \[lists.linux-ext4\]",
-    "[lists]\na = 1\n": r"\[lists.a\] must be a table",
+    "[lists]\na = 1\n": r"lists.a must be a table, \[lists.a\]",
     '[[lists]]\nlist_id = "a"\n': "lists must be tables",
     "[lists.a]\n": r"\[lists.a\]: list_id is missing",
-    '[lists.a]\nlist_id = ""\n': r"\[lists.a\]: list_id must be .*; '' is not",
+    '[lists.a]\nlist_id = ""\n': r"\[lists.a\]: list_id must be .*, not ''",
     "[lists.a]\nlist_id = 3\n": r"\[lists.a\]: list_id must be text in quotes",
-    '[lists.a]\nlist_id = "a,b"\n': r"list_id must be .*, without comma .*; 'a,b' is not",
+    '[lists.a]\nlist_id = "a,b"\n': r"list_id must be .*, without comma .*, not 'a,b'",
     '[lists.a]\nlist_id = "A list <a>"\n': "list_id must be what List-Id says between <>",
-    '[lists.a]\nlist_id = "*"\n': r"list_id must be .*; '\*' is not",
+    '[lists.a]\nlist_id = "*"\n': r"list_id must be .*, not '\*'",
     '[lists.a]\nlist_id = "a"\nmail = "b"\n': "unknown setting 'mail'; known are addresses,",
     '[lists.a]\nlist_id = "a"\nlink_name = "b"\n': "unknown setting 'link_name'",
     '[lists.a]\nlist_id = "a"\naddresses = "a@b"\n': r"addresses must be a list of texts",
-    '[lists.a]\nlist_id = "a"\naddresses = ["a"]\n': r"addresses must be .*; 'a' is none",
+    '[lists.a]\nlist_id = "a"\naddresses = ["a"]\n': r"addresses must be .*, but it contains 'a'",
     "serve = 1\n": r"serve must be a table, \[serve\]",
     "[serve]\nport = 25\n": r"\[serve\]: unknown setting 'port'; known are allowed_networks",
-    '[serve]\nlmtp = "run/x"\n': r"lmtp must be unix:/PATH or HOST:PORT.*'run/x' is neither",
-    '[serve]\nlmtp = "unix:run/x"\n': "'unix:run/x' is neither",
-    "[serve]\nlmtp = 24\n": "24 is neither",
-    '[serve]\nlmtp = ["127.0.0.1"]\n': "'127.0.0.1' is neither",
-    '[serve]\nsmtp = "::1:25"\n': "'::1:25' is neither",
-    '[serve]\nsmtp = "127.0.0.1:65536"\n': "is neither",
+    '[serve]\nlmtp = "run/x"\n': r"lmtp must be unix:/PATH or HOST:PORT.*, not 'run/x'",
+    '[serve]\nlmtp = "unix:run/x"\n': ", not 'unix:run/x'",
+    "[serve]\nlmtp = 24\n": ", not 24",
+    '[serve]\nlmtp = ["127.0.0.1"]\n': ", not '127.0.0.1'",
+    '[serve]\nsmtp = "::1:25"\n': ", not '::1:25'",
+    '[serve]\nsmtp = "127.0.0.1:65536"\n': ", not '127.0.0.1:65536'",
     f'[serve]\nlmtp = "unix:/{"x" * 107}"\n': "at most 107 bytes",
     '[serve]\nlmtp = "unix:/a\\u0000b"\n': "none of them NUL",
-    '[serve]\nlmtp = ":24"\n': "':24' is neither",
-    '[serve]\nlmtp = "unix:"\n': "'unix:' is neither",
-    '[serve]\nlmtp = "a:-1"\n': "'a:-1' is neither",
-    '[serve]\nlmtp = ""\n': "neither lmtp nor smtp names a socket",
+    '[serve]\nlmtp = ":24"\n': ", not ':24'",
+    '[serve]\nlmtp = "unix:"\n': ", not 'unix:'",
+    '[serve]\nlmtp = "a:-1"\n': ", not 'a:-1'",
+    '[serve]\nlmtp = ""\n': "lmtp and smtp are both empty; set one of them to a socket",
     "[serve]\nsocket_mode = 660\n": "socket_mode must be permissions in octal",
     "[serve]\nsocket_mode = true\n": "socket_mode must be permissions in octal",
     '[serve]\nallowed_networks = ["192.0.2.1/24"]\n': "has host bits set",
     '[serve]\nallowed_networks = "192.0.2.0/24"\n': "must be a list of texts",
     "[serve]\nmax_size = 0\n": "max_size must be a whole number above 0",
-    "[serve]\nworkers = 1.5\n": "workers must be a whole number above 0",
-    "[serve]\nworkers = true\n": "workers must be a whole number above 0",
+    "[serve]\nworkers = 1.5\n": "workers must be a whole number above 0, not 1.5",
+    "[serve]\nworkers = true\n": "workers must be a whole number above 0, not true",
     "[serve]\nparse_seconds = 0\n": "parse_seconds must be seconds",
     "[serve]\nparse_seconds = nan\n": "parse_seconds must be seconds",
     '[serve]\ntls_key = "key.pem"\n': "tls_key must be the absolute path of a file",
-    '[serve]\ntls_key = "/key.pem"\n': "tls_certificate and tls_key go together",
-    '[serve]\nrecipients = ["a b@c"]\n': "'a b@c' is none",
+    '[serve]\ntls_certificate = "/c"\n': "tls_certificate is set, but tls_key is not; set both",
+    '[serve]\ntls_key = "/key.pem"\n': "tls_key is set, but tls_certificate is not; set both",
+    '[serve]\nrecipients = ["a b@c"]\n': "but it contains 'a b@c'",
     '[serve]\nrecipient_delimiter = "++"\n': "recipient_delimiter must be one character",
     '[serve]\nmetrics = "unix:/run/m"\n': "metrics must be",
     '[serve]\nlog = "text"\n': 'log must be "logfmt" or "json"',
@@ -241,7 +245,9 @@ def test_what_is_refused_is_named(tmp_path: Path, text: str | bytes) -> None:
 
 def test_two_names_for_one_list_are_refused(tmp_path: Path) -> None:
     text = '[lists.a]\nlist_id = "x.example.org"\n[lists.b]\nlist_id = "X.example.org"\n'
-    with pytest.raises(ConfigError, match=r"\[lists.b\]: x.example.org is \[lists.a\] already"):
+    with pytest.raises(
+        ConfigError, match=r"\[lists.b\]: list_id 'x.example.org' is that of \[lists.a\] already"
+    ):
         load_config(written(tmp_path, text))
 
 
@@ -257,23 +263,23 @@ ONE = Config(lists=(ConfiguredList("bee", "b.example.org", "b@example.org"),))
 
 
 def test_without_lists_every_list_is_taken() -> None:
-    assert Config().taken(NAMED) == NAMED
+    assert Config().select_lists(NAMED) == NAMED
     assert Config().link_name("linux-test.vger.example.org") == "linux-test"
     assert Config().link_name("plain") == "plain"
     assert Config().link_name(".odd") == ".odd"
-    assert Config().find("a.example.org") is None
+    assert Config().find_list("a.example.org") is None
 
 
 def test_with_lists_only_these_are_taken() -> None:
-    assert ONE.taken(NAMED) == (ListName("b.example.org", "b@example.org"),)
-    assert ONE.taken(NAMED[:1]) == ()
+    assert ONE.select_lists(NAMED) == (ListName("b.example.org", "b@example.org"),)
+    assert ONE.select_lists(NAMED[:1]) == ()
     assert ONE.link_name("b.example.org") == "bee"
-    assert ONE.find("b.example.org") == ONE.lists[0]
+    assert ONE.find_list("b.example.org") == ONE.lists[0]
 
 
 def test_an_address_that_mail_names_stands_where_none_is_configured() -> None:
     config = Config(lists=(ConfiguredList("a", "a.example.org"),))
-    assert config.taken(NAMED) == (ListName("a.example.org", "a@example.org"),)
+    assert config.select_lists(NAMED) == (ListName("a.example.org", "a@example.org"),)
 
 
 ROUTED = Config(
@@ -300,13 +306,13 @@ A, BOTH = ToLists(("a.example.org",)), ToLists(("b.example.org", "c.example.org"
         ("a+b+c@example.org", A),
         ("all+x@example.org", CatchAll()),
         ("c+d@example.org", ToLists(("c.example.org",))),
-        ("c+e@example.org", Unknown()),
-        ("+a@example.org", Unknown()),
-        ("a@example.com", Unknown()),
-        ("a", Unknown()),
-        ("", Unknown()),
-        ("@", Unknown()),
-        ("a+", Unknown()),
+        ("c+e@example.org", UnknownAddress()),
+        ("+a@example.org", UnknownAddress()),
+        ("a@example.com", UnknownAddress()),
+        ("a", UnknownAddress()),
+        ("", UnknownAddress()),
+        ("@", UnknownAddress()),
+        ("a+", UnknownAddress()),
     ],
 )
 def test_what_an_address_means(address: str, route: Route) -> None:
@@ -318,7 +324,7 @@ def test_without_lists_every_address_is_taken() -> None:
 
 
 def test_a_delimiter_that_is_not_configured_is_part_of_the_name() -> None:
-    assert Config(lists=ROUTED.lists).route("a+bounces@example.org") == Unknown()
+    assert Config(lists=ROUTED.lists).route("a+bounces@example.org") == UnknownAddress()
 
 
 # --- [trust] ----------------------------------------------------------------------------------

@@ -236,8 +236,10 @@ def test_a_change_never_passes_unless_the_rfc_says_so(
         (sign(PATCH, headers=("From",) * 201), (Result.PERMERROR, VerdictReason.TOO_LARGE)),
         (sign(PATCH).replace(b"v=1;", b"v=2;"), (Result.PERMERROR, VerdictReason.BAD_VERSION)),
         (sign(PATCH).replace(b"v=1;", b""), (Result.PERMERROR, VerdictReason.MISSING_TAG)),
-        (sign(PATCH).replace(b"d=example.org", b"d="), (Result.PERMERROR, VerdictReason.MISSING_TAG)),
-        (sign(PATCH).replace(b"sha256", b"sha512"), (Result.PERMERROR, VerdictReason.BAD_ALGORITHM)),
+        (sign(PATCH).replace(b"d=example.org", b"d="),
+         (Result.PERMERROR, VerdictReason.MISSING_TAG)),
+        (sign(PATCH).replace(b"sha256", b"sha512"),
+         (Result.PERMERROR, VerdictReason.BAD_ALGORITHM)),
         (
             sign(PATCH).replace(b"relaxed/simple", b"nofws"),
             (Result.PERMERROR, VerdictReason.BAD_CANONICALISATION),

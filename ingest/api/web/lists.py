@@ -28,7 +28,7 @@ def index_page(request: Request) -> Response:
         rows = connection.execute(select(table).order_by(table.c.list_id)).all()
     shown = []
     for row in rows:
-        known = one.site.config.find(row.list_id)
+        known = one.site.config.find_list(row.list_id)
         link = one.site.config.link_name(row.list_id)
         shown.append(
             el(
