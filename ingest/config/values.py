@@ -22,12 +22,16 @@ class InvalidValue(Exception):  # noqa: N818 - "raise InvalidValue" needs no suf
     """A value that a setting does not accept.
 
     As text it continues `KEY must be`: it names the `expected` values, then the actual `value`.
-    With `is_item`, `value` is the invalid item of a list.
+    With `is_item`, `value` is the invalid item of a list. `cause` is the error of the system or of
+    a library.
     """
 
-    def __init__(self, expected: str, value: Any, *, is_item: bool = False) -> None:
+    def __init__(
+        self, expected: str, value: Any, *, is_item: bool = False, cause: object = None
+    ) -> None:
         shown = str(value).lower() if isinstance(value, bool) else repr(value)
-        super().__init__(f"{expected}, {'but it contains' if is_item else 'not'} {shown}")
+        verb = "but it contains" if is_item else "not"
+        super().__init__(f"{expected}, {verb} {shown}" + (f": {cause}" if cause else ""))
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,7 +213,7 @@ def parse_networks(value: Any) -> tuple[Network, ...]:
             networks.append(ip_network(text))
         except ValueError as error:
             raise InvalidValue(
-                f'a list of networks, as in ["192.0.2.0/24"] ({error})', text, is_item=True
+                'a list of networks, as in ["192.0.2.0/24"]', text, is_item=True, cause=error
             ) from None
     return tuple(networks)
 
@@ -252,7 +256,7 @@ def parse_mailmap(value: Any) -> str:
             raise InvalidValue(f"a file of at most {MAX_MAILMAP} bytes", value)
         return path.read_text(encoding="utf-8", errors="replace")
     except OSError as error:
-        raise InvalidValue(f"a file that can be read ({error.strerror})", value) from None
+        raise InvalidValue("a file that can be read", value, cause=error.strerror) from None
 
 
 def parse_count(value: Any) -> int:
