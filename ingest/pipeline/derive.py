@@ -59,7 +59,7 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
     message = parse_message(delivery.raw)
     submitter, mailmap = _find_submitter(message, config)
     named_lists = _named_lists(message, delivery)
-    lists = config.taken(named_lists)
+    lists = config.select_lists(named_lists)
     submission = classify(
         message,
         submitter.person,
@@ -145,8 +145,8 @@ def _find_submitter(message: Message, config: Config) -> tuple[Submitter, Mailma
     """Return who submitted a mail, under the address that the mailmap maps theirs to."""
     mailmap = _mailmap(config.trust.mailmap)
     submitter = find_submitter(message)
-    if mailmap.joined:
-        submitter = replace(submitter, person=mailmap.person(submitter.person))
+    if mailmap.entries:
+        submitter = replace(submitter, person=mailmap.resolve(submitter.person))
     return submitter, mailmap
 
 
@@ -158,9 +158,9 @@ def _mailmap(text: str) -> Mailmap:
 
 def _author(author: Address | None, person: Address, mailmap: Mailmap) -> Address | None:
     """Return the author, or None where that is the submitter under another address."""
-    if not mailmap.joined:
+    if not mailmap.entries:
         return author
-    mapped = mailmap.person(author) if author is not None else None
+    mapped = mailmap.resolve(author) if author is not None else None
     is_submitter = mapped is not None and person_key(mapped.email) == person_key(person.email)
     return None if is_submitter else mapped
 

@@ -36,8 +36,8 @@ from ingest.sources.source import (
 from ingest.store.engine import unflushed_transaction, write_transaction
 from ingest.store.inbox.accept import find_derived
 from ingest.store.inbox.checkpoint import (
-    flush_to_disk,
     delete_position,
+    flush_to_disk,
     read_position,
     save_position,
 )
@@ -45,7 +45,7 @@ from ingest.store.inbox.codec import pack
 from ingest.store.inbox.deliveries import list_mail_ids, quarantine_mails, read_undamaged
 from ingest.store.inbox.queue import DAMAGED
 from ingest.store.write.people import reset_ranks
-from ingest.trust.signatures.dns_answer import Answer, Keys, keys_of
+from ingest.trust.signatures.dns_answer import Answer, Keys, sort_answers
 
 # Mails in one transaction, and octets, whichever is reached first.
 REPLAY_BATCH = 1_000

@@ -22,7 +22,7 @@ from ingest.store import schema
 from ingest.store.inbox.codec import pack
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.sql import allocate_ids, chunks, is_any, prefer_indexes, try_insert_rows
-from ingest.trust.signatures.dns_answer import Keys, TemporaryFailure, keys_of
+from ingest.trust.signatures.dns_answer import Keys, TemporaryFailure, sort_answers
 
 # The columns that `build_delivery` reads, and the mail's id.
 _DELIVERY_COLUMNS = tuple(
@@ -259,7 +259,7 @@ def _merge_keys(first: Delivery, second: Delivery) -> Keys | None:
         for name, answer in first.keys or ()
         if not isinstance(answer, TemporaryFailure)
     }
-    return keys_of(dict(first.keys or ()) | dict(second.keys) | answers)
+    return sort_answers(dict(first.keys or ()) | dict(second.keys) | answers)
 
 
 def _join(values: Iterable[str]) -> str:

@@ -33,7 +33,7 @@ def read_keys(connection: Connection, mail_ids: Collection[int]) -> dict[int, Ke
         answers_of |= {mail_id: {} for mail_id in connection.execute(query).scalars()}
         for row in connection.execute(select(schema.answer).where(is_any(answer.mail_id, chunk))):
             answers_of.setdefault(row.mail_id, {})[row.name] = _parse_answer(row)
-    return {mail_id: keys_of(answers) for mail_id, answers in answers_of.items()}
+    return {mail_id: sort_answers(answers) for mail_id, answers in answers_of.items()}
 
 
 def _parse_answer(row: Any) -> Answer:
@@ -45,5 +45,5 @@ def _parse_answer(row: Any) -> Answer:
         case "failure":
             return TemporaryFailure()
         case "not-asked":
-            return NotAsked()
+            return NotQueried()
     raise ValueError(f"answer.kind is unknown: {row.kind!r}")

@@ -19,7 +19,7 @@ from ingest.model import Derived
 from ingest.store import schema
 from ingest.store.schema import storable
 from ingest.store.sql import compare_rows
-from ingest.trust.signatures.dns_answer import Answer, Found, kind
+from ingest.trust.signatures.dns_answer import Answer, KeyRecord, answer_kind
 from ingest.trust.signatures.verdict import Verdict
 
 _TABLES = (schema.answer, schema.verdict, schema.auth_result)
@@ -64,8 +64,8 @@ def result_rows(mail_id: int, derived: Derived) -> list[dict[str, Any]]:
 
 
 def _answer_row(mail_id: int, name: str, answer: Answer) -> dict[str, Any]:
-    text = storable(answer.text) if isinstance(answer, Found) else None
-    return {"mail_id": mail_id, "name": storable(name), "kind": kind(answer), "text": text}
+    text = storable(answer.text) if isinstance(answer, KeyRecord) else None
+    return {"mail_id": mail_id, "name": storable(name), "kind": answer_kind(answer), "text": text}
 
 
 def _verdict_row(mail_id: int, number: int, verdict: Verdict) -> dict[str, Any]:
