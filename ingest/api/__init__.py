@@ -1,1 +1,1 @@
-"""What clients are shown: records in the shape of Patchwork's REST API."""
+"""The HTTP API and the web pages: records in the shape of Patchwork's REST API."""

@@ -1,7 +1,8 @@
-"""What is known of a message's sender, beside Patchwork's fields, which stay as they are.
+"""Describe what is known of a message's sender: signatures and authentication results.
 
-Input: rows of the store; of mail that nobody asked DNS for, the mail itself. Output: what
-`json.dumps` takes, and for `ingest series` which domains vouch for which patch.
+These fields come after Patchwork's, which stay as they are. Input: rows of the store; for mail
+whose keys were never looked up in DNS, the mail itself. Output: objects for `json.dumps`, and for
+`ingest series` the domains that authenticate each patch.
 """
 
 from __future__ import annotations
@@ -25,9 +26,13 @@ from ingest.trust.signatures.verdict import Result, Verdict
 
 @dataclass(frozen=True, slots=True)
 class KnownAuthentication:
-    """`asked`: whether DNS was asked for keys, when the mail came or in a replay."""
+    """What is known of a message's sender.
 
-    asked: bool
+    `dns_queried`: whether DNS was queried for keys, when the mail was received or in a replay.
+    `chain` is the result of the ARC chain.
+    """
+
+    dns_queried: bool
     verdicts: tuple[Verdict, ...]
     chain: Result | None
     auth_results: tuple[AuthResults, ...]
@@ -36,72 +41,76 @@ class KnownAuthentication:
 def read_authentication(
     connection: Connection, row: MessageRow, config: Config
 ) -> KnownAuthentication:
-    """What is known of the best copy of a message."""
-    found = read_stored_authentication(connection, [row.mail_id]).get(row.mail_id)
-    results = found.auth_results if found is not None else ()
-    if found is not None and found.asked:
-        return KnownAuthentication(True, found.verdicts, found.chain, results)
+    """Return what is known of the best copy of a message."""
+    stored = read_stored_authentication(connection, [row.mail_id]).get(row.mail_id)
+    auth_results = stored.auth_results if stored is not None else ()
+    if stored is not None and stored.asked:
+        return KnownAuthentication(True, stored.verdicts, stored.chain, auth_results)
     from ingest.trust.signatures.authenticate import authenticate
 
-    # Nothing was kept that could say more than this does.
+    # Without DNS answers nothing was stored that could say more than the mail itself.
     try:
         raw = messages.raw_mail(connection, row.mail_id)
-    except DamagedRawError:  # the records can be shown all the same
-        return KnownAuthentication(False, (), None, results)
-    made = authenticate(
+    except DamagedRawError:  # the records can still be shown
+        return KnownAuthentication(False, (), None, auth_results)
+    authentication = authenticate(
         raw, {}, parse_message(raw).received, replayed=True, keyrings=config.trust.keyrings
     )
-    return KnownAuthentication(False, made.verdicts, made.chain, results)
+    return KnownAuthentication(False, authentication.verdicts, authentication.chain, auth_results)
 
 
 def authentication_json(connection: Connection, row: MessageRow, config: Config) -> dict[str, Any]:
-    """Fields to stand behind those of `api.serializers.record`."""
-    one = read_authentication(connection, row, config)
+    """Return the fields that follow those of `api.serializers.message_json`."""
+    authentication = read_authentication(connection, row, config)
     return {
-        "signatures": [_signature(each) for each in one.verdicts],
-        "arc": one.chain,
-        "authentication_results": [_results(each) for each in one.auth_results],
+        "signatures": [_verdict_json(verdict) for verdict in authentication.verdicts],
+        "arc": authentication.chain,
+        "authentication_results": [
+            _auth_results_json(results) for results in authentication.auth_results
+        ],
         "rewritten": {"by": row.rewriting, "person_source": row.person_source}
         if row.rewriting
         else None,
     }
 
 
-def _signature(one: Verdict) -> dict[str, Any]:
+def _verdict_json(verdict: Verdict) -> dict[str, Any]:
     return {
-        "kind": one.kind,
-        "position": one.position,
-        "result": one.result,
-        "reason": one.reason,
-        "domain": one.domain,
-        "selector": one.selector,
-        "identity": one.identity,
-        "instance": one.instance,
-        "algorithm": one.algorithm,
-        "canonicalisation": one.canonicalisation,
+        "kind": verdict.kind,
+        "position": verdict.position,
+        "result": verdict.result,
+        "reason": verdict.reason,
+        "domain": verdict.domain,
+        "selector": verdict.selector,
+        "identity": verdict.identity,
+        "instance": verdict.instance,
+        "algorithm": verdict.algorithm,
+        "canonicalisation": verdict.canonicalisation,
         "covers": {
-            "headers": list(one.covers.headers),
-            "length": one.covers.length,
-            "whole_body": one.covers.whole_body,
+            "headers": list(verdict.covers.headers),
+            "length": verdict.covers.length,
+            "whole_body": verdict.covers.whole_body,
         },
-        "aligned": one.aligned,
-        "key_bits": one.key_bits,
-        "key": one.key,
-        "judged": format_date(one.judged),
+        "aligned": verdict.aligned,
+        "key_bits": verdict.key_bits,
+        "key": verdict.key,
+        "judged": format_date(verdict.judged),
     }
 
 
-def _results(one: AuthResults) -> dict[str, Any]:
+def _auth_results_json(auth_results: AuthResults) -> dict[str, Any]:
     return {
-        "server": one.server,
+        "server": auth_results.server,
         "results": [
             {
-                "method": each.method,
-                "result": each.result,
-                "reason": each.reason,
-                "properties": {f"{p.type}.{p.name}": p.value for p in each.properties},
+                "method": result.method,
+                "result": result.result,
+                "reason": result.reason,
+                "properties": {
+                    f"{prop.type}.{prop.name}": prop.value for prop in result.properties
+                },
             }
-            for each in one.results
+            for result in auth_results.results
         ],
     }
 
@@ -109,20 +118,18 @@ def _results(one: AuthResults) -> dict[str, Any]:
 def verified_domains(
     connection: Connection, rows: Iterable[MessageRow]
 ) -> dict[int, frozenset[str]]:
-    """The domains that vouch for the author of each message (by id), as far as is known."""
-    from ingest.trust.signatures.authenticate import authenticated_domains
+    """Return the domains that authenticate the author of each message, by message id."""
+    from ingest.trust.signatures.authenticate import verified_domains
 
-    by_mail = {row.mail_id: row.id for row in rows}
-    found = read_stored_authentication(connection, by_mail)
+    message_ids = {row.mail_id: row.id for row in rows}
+    stored = read_stored_authentication(connection, message_ids)
     return {
-        message_id: authenticated_domains(found[mail_id].verdicts)
-        if mail_id in found
-        else frozenset()
-        for mail_id, message_id in by_mail.items()
+        message_id: verified_domains(stored[mail_id].verdicts) if mail_id in stored else frozenset()
+        for mail_id, message_id in message_ids.items()
     }
 
 
 def diverging_domains(domains: Iterable[frozenset[str]]) -> bool:
-    """Whether some of these have a verified domain, and no domain is verified for all."""
-    some = list(domains)
-    return any(some) and not frozenset.intersection(*some)
+    """Return whether some messages have a verified domain, and no domain is verified for all."""
+    domain_sets = list(domains)
+    return any(domain_sets) and not frozenset.intersection(*domain_sets)

@@ -1,123 +1,167 @@
-"""What every endpoint needs: the store, the configuration, and who asks for what."""
+"""What every endpoint needs: the store, the configuration, the client's account and parameters."""
 
 from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 from urllib.parse import quote
 
 from sqlalchemy import Connection, Engine
 from starlette.requests import Request
+from starlette.responses import Response
 
-from ingest.api.params import ApiError, QueryParams
+from ingest.api.params import ApiError, QueryParams, invalid_page
+from ingest.api.responses import page_response
 from ingest.api.urls import UrlBuilder
 from ingest.config.file import ApiConfig, Config
 from ingest.store.activity.accounts import Account, find_account
 from ingest.store.engine import write_transaction
-from ingest.store.reader import ReadSession
+from ingest.store.read.filters import Page
+from ingest.store.reader import Reading
 
 
 @dataclass(frozen=True, slots=True)
 class Context:
-    """`engine`: for what writes. `config`: asked for at each request, since a daemon may read it
-    anew. Shared by the threads of the API: frozen, and an engine may be.
+    """What the application was made with.
+
+    `engine`: for transactions that write. `get_config`: called for each request, because a daemon
+    may reload the configuration. `now`: the time, as naive UTC. The API's threads share it: it is
+    frozen, and an engine is thread-safe.
     """
 
     engine: Engine
-    configured: Callable[[], Config]
+    get_config: Callable[[], Config]
     now: Callable[[], datetime]
 
 
 @dataclass(frozen=True, slots=True)
 class ApiRequest:
-    """One request, as endpoints see it."""
+    """One request as endpoints see it."""
 
-    request: Request
-    asked: QueryParams
-    site: UrlBuilder
+    http: Request
+    params: QueryParams
+    urls: UrlBuilder
     context: Context
 
     @property
+    def config(self) -> Config:
+        """Return the configuration as it was when the request began."""
+        return self.urls.config
+
+    @property
     def settings(self) -> ApiConfig:
-        return self.site.config.api or ApiConfig()
+        """Return the API's part of the configuration."""
+        return self.config.api or ApiConfig()
 
     @contextmanager
     def read(self) -> Iterator[Connection]:
-        reading: ReadSession = self.request.scope["reading"]
+        """Return a connection for reading, whose queries end when the client disconnects."""
+        reading: Reading = self.http.scope["reading"]
         with reading.connect() as connection:
             yield connection
 
     @contextmanager
     def write(self) -> Iterator[Connection]:
+        """Return the connection of a new transaction that writes."""
         with write_transaction(self.context.engine) as connection:
             yield connection
 
-    def number(self, name: str = "id") -> int:
-        """A row's number in the path. The route takes digits alone."""
-        found: int = self.request.path_params[name]
-        if found > 2**63 - 1:
+    def path_text(self, name: str) -> str:
+        """Return a text in the path."""
+        text: str = self.http.path_params[name]
+        return text
+
+    def path_number(self, name: str = "id") -> int:
+        """Return a row number in the path. The route accepts digits only."""
+        number: int = self.http.path_params[name]
+        if number > 2**63 - 1:
             raise ApiError(404, {"detail": "Not found."})
-        return found
+        return number
 
     @property
     def url(self) -> str:
-        """Of what was asked for, as the client spelt its path."""
-        path = quote(self.request.scope.get("asked_path", "/"), safe="/@:+=!$&'()*;~.%")
-        return f"{self.site.base}{path}"
+        """Return the URL of this request, with the path as the client spelt it."""
+        path = quote(self.http.scope.get("original_path", "/"), safe="/@:+=!$&'()*;~.%")
+        return f"{self.urls.base}{path}"
 
-    def account(self, connection: Connection) -> Account | None:
-        """Who asks, None for nobody in particular. Raises `ApiError` for a token of nobody's."""
-        given = self.request.headers.get("authorization")
-        if given is None:
+    def page(self, orders: Collection[str], *, default: str = "id") -> Page:
+        """Return the page that is requested of a list that can be ordered by these fields."""
+        return self.params.page(orders, default=default, max_size=self.settings.max_page)
+
+    def respond_with_page(
+        self, records: Sequence[Any], found: Sequence[Any], page: Page
+    ) -> Response:
+        """Return the response with a page of records.
+
+        `found` has one item more than the page where there is a next page.
+        """
+        if not found and page.number > 1:
+            raise invalid_page()
+        return page_response(records, self.params, page, self.url, has_next=len(found) > page.size)
+
+    def find_account(self, connection: Connection) -> Account | None:
+        """Return the account of the request's token, None where the request has no token.
+
+        Raises `ApiError` for a token that belongs to no account.
+        """
+        header = self.http.headers.get("authorization")
+        if header is None:
             return None
-        account = find_account(connection, _token(given))
+        account = find_account(connection, _parse_token(header))
         if account is None:
             raise ApiError(403, {"detail": "Invalid token."})
         return account
 
-    def known(self, connection: Connection) -> Account:
-        """Who asks for what needs a token. Raises `ApiError` for nobody: 403 and not 401, as
-        Patchwork does, which offers no challenge.
+    def require_account(self, connection: Connection) -> Account:
+        """Return the account of the request's token.
+
+        Raises `ApiError` where there is no token: 403 and not 401, as Patchwork does, which offers
+        no challenge.
         """
-        account = self.account(connection)
+        account = self.find_account(connection)
         if account is None:
             raise ApiError(403, {"detail": "Authentication credentials were not provided."})
         return account
 
-    def may_see_people(self, connection: Connection) -> None:
-        """Raises `ApiError` for who may not list people and users: their addresses would be
-        collected.
+    def require_people_access(self, connection: Connection) -> None:
+        """Raise `ApiError` unless the client may list people and users.
+
+        Without a token, anybody could collect their addresses.
         """
         if not self.settings.public_people:
-            self.known(connection)
+            self.require_account(connection)
 
 
-def parse_request(request: Request) -> ApiRequest:
-    context: Context = request.app.state.context
-    config = context.configured()
+def parse_request(http_request: Request) -> ApiRequest:
+    """Parse the query of a request, and prepare the URLs of its response."""
+    context: Context = http_request.app.state.context
+    config = context.get_config()
     settings = config.api or ApiConfig()
-    base = settings.url or f"{request.url.scheme}://{request.url.netloc}"
-    site = UrlBuilder(base.rstrip("/"), config, request.scope.get("api_version"))
-    return ApiRequest(request, QueryParams.of(request.scope["query_string"]), site, context)
+    base = settings.url or f"{http_request.url.scheme}://{http_request.url.netloc}"
+    urls = UrlBuilder(base.rstrip("/"), config, http_request.scope.get("api_version"))
+    params = QueryParams.parse(http_request.scope["query_string"])
+    return ApiRequest(http_request, params, urls, context)
 
 
-def _token(header: str) -> str:
-    """`Token T`, or `Basic` with the token as password, for clients that are configured with a
-    name and a password.
+def _parse_token(header: str) -> str:
+    """Return the token in an Authorization header, "" where there is none.
+
+    `Basic` has the token as password, for clients that are configured with a name and a password.
     """
-    scheme, _, rest = header.strip().partition(" ")
+    scheme, _, credentials = header.strip().partition(" ")
     match scheme.lower():
         case "token" | "bearer":
-            return rest.strip()
+            return credentials.strip()
         case "basic":
             try:
-                said = base64.b64decode(rest.strip(), validate=True).decode("utf-8", "replace")
+                decoded = base64.b64decode(credentials.strip(), validate=True)
             except (binascii.Error, ValueError):
                 return ""
-            return said.partition(":")[2]
+            return decoded.decode("utf-8", "replace").partition(":")[2]
         case _:
             return ""

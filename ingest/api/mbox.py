@@ -1,8 +1,8 @@
-"""Patches as mail that `git am` takes: rebuilt from the record, not the mail as it came.
+"""Write patches as mail that `git am` accepts: rebuilt from the record, not the original mail.
 
-The mail as it came may hold the patch in an attachment, in base64, below a scissors line or
-with a list's footer. What is rebuilt is the commentary and the diff, with the true author in
-From and the trailers that reviewers gave, as Patchwork's mbox has them.
+The original mail may have the patch in an attachment, in base64, below a scissors line, or with the
+footer of a list. The mail that is rebuilt has the commentary and the diff, the true author in From,
+and the trailers that reviewers gave, as Patchwork's mbox has them.
 """
 
 from __future__ import annotations
@@ -17,70 +17,75 @@ from operator import itemgetter
 
 from sqlalchemy import Connection
 
-from ingest.api.trailers import trailers_from_replies
 from ingest.mail.message import Address
 from ingest.patch.trailer import Trailer
 from ingest.store.read.messages import MessageRow
+from ingest.store.read.review_trailers import read_review_trailers
 from ingest.store.read.series import series_by_id
 
-# What Patchwork collects from replies.
+# The trailers that Patchwork collects from replies.
 REPLY_TRAILERS = ("Acked-by", "Reviewed-by", "Tested-by")
 
-# git-mailsplit(1) starts a mail at such a line, so a body may not have it. It looks for less than
+# git-mailsplit(1) starts a mail at such a line, so a body must not contain it. It accepts less than
 # a date: `is_from_line` wants a digit, any byte, two digits, a colon, two digits and a number
-# above 90 (`strtol`). One repetition in front of that, or a long line costs its square.
+# above 90 (`strtol`). Only one repetition comes before that: two would take quadratic time on a
+# long line.
 _ENVELOPE = re.compile(r"^(>*From .*[0-9].[0-9]{2}:[0-9]{2}[ \t\v\f\r+0]*[0-9]{2})", re.MULTILINE)
-# What ends a line for one reader of headers or another, and NUL.
+# Characters that end a line for some reader of headers, and NUL.
 _NOT_IN_HEADERS = re.compile("[\0\n\v\f\r\x1c-\x1e\x85\u2028\u2029]+")
 _SEPARATOR = re.compile(r"^---[ \t]*$", re.MULTILINE)
 
 
 def patch_mbox(connection: Connection, rows: Iterable[MessageRow]) -> Iterator[str]:
-    """One mail a patch, in the order given, as an mbox in UTF-8. The queries are as many for a
-    series as for a patch.
+    """Yield one mail for each patch, in the given order, for an mbox in UTF-8.
+
+    The number of queries does not depend on the number of patches.
     """
     patches = list(rows)
-    covers = _covers(connection, patches)
-    parents = {row.id for row in patches} | set(covers.values())
-    found: dict[int, list[tuple[int, Trailer]]] = defaultdict(list)
-    for place, one in enumerate(trailers_from_replies(connection, parents)):
-        if one.trailer.key in REPLY_TRAILERS:
-            found[one.to].append((place, one.trailer))
+    cover_ids = _read_cover_ids(connection, patches)
+    parent_ids = {row.id for row in patches} | set(cover_ids.values())
+    by_parent: dict[int, list[tuple[int, Trailer]]] = defaultdict(list)
+    for position, review in enumerate(read_review_trailers(connection, parent_ids)):
+        if review.trailer.key in REPLY_TRAILERS:
+            by_parent[review.parent_id].append((position, review.trailer))
     for row in patches:
-        # The oldest reply first, whether to the patch or to its cover, each once.
-        said = sorted(found[row.id] + found[covers.get(row.series_id or 0, 0)], key=itemgetter(0))
-        mine = dict.fromkeys(trailer for _, trailer in said)
-        yield _mail(row, [one for one in mine if one not in row.trailers])
+        # The oldest reply first, whether it is to the patch or to its cover; each trailer once.
+        reviews = by_parent[row.id] + by_parent[cover_ids.get(row.series_id or 0, 0)]
+        ordered = dict.fromkeys(trailer for _, trailer in sorted(reviews, key=itemgetter(0)))
+        yield _format_mail(row, [trailer for trailer in ordered if trailer not in row.trailers])
 
 
 def cover_mbox(row: MessageRow) -> str:
-    """A cover as a mail, with its text and no patch."""
-    return _mail(row, [])
+    """Return a cover as a mail with its text, without a patch."""
+    return _format_mail(row, [])
 
 
 def patch_raw(row: MessageRow) -> str:
-    """The change alone, for patch(1)."""
+    """Return the diff of a patch, for patch(1)."""
     return row.diff or ""
 
 
 def file_name(name: str) -> str:
-    """What a download of a patch or series of this name is called, without its suffix."""
+    """Return the file name, without its suffix, for a download of a patch or series."""
     words = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
     return re.sub(r"-{2,}", "-", words)[:100].strip("-") or "patch"
 
 
-def _covers(connection: Connection, rows: Iterable[MessageRow]) -> dict[int, int]:
-    """The covers of their series, by series."""
-    ids = {row.series_id for row in rows if row.series_id is not None}
-    found = series_by_id(connection, ids)
-    return {one.id: one.cover_id for one in found if one.cover_id is not None}
+def _read_cover_ids(connection: Connection, rows: Iterable[MessageRow]) -> dict[int, int]:
+    """Return the covers of the patches' series, by series."""
+    series_ids = {row.series_id for row in rows if row.series_id is not None}
+    return {
+        series.id: series.cover_id
+        for series in series_by_id(connection, series_ids)
+        if series.cover_id is not None
+    }
 
 
-def _mail(row: MessageRow, given: list[Trailer]) -> str:
+def _format_mail(row: MessageRow, new_trailers: list[Trailer]) -> str:
     headers = [
         f"From {'0' * 40} Mon Sep 17 00:00:00 2001",
-        f"From: {_address(row.author or row.submitter)}",
-        f"Subject: {_unstructured(_one_line(_subject(row)))}",
+        f"From: {_format_address(row.author or row.submitter)}",
+        f"Subject: {_encode_subject(_one_line(_format_subject(row)))}",
         f"Message-Id: {_one_line(row.msgid)}",
     ]
     if row.date is not None:
@@ -92,45 +97,48 @@ def _mail(row: MessageRow, given: list[Trailer]) -> str:
         "Content-Type: text/plain; charset=utf-8",
         "Content-Transfer-Encoding: 8bit",
     ]
-    body = "\n".join((_with_trailers(row.content, given), "", row.diff or ""))
+    body = "\n".join((_add_trailers(row.content, new_trailers), "", row.diff or ""))
     return "\n".join((*headers, "", _ENVELOPE.sub(r">\1", body))).rstrip("\n") + "\n-- \n\n"
 
 
-def _subject(row: MessageRow) -> str:
-    """The record's name, marked as a patch again, for `git am` to strip."""
+def _format_subject(row: MessageRow) -> str:
+    """Return the name of the record with the prefix of a patch, which `git am` strips."""
     name = row.name or row.subject
     if name.startswith("["):
         return f"[PATCH {name[1:]}" if "PATCH" not in name.split("]")[0] else name
     return f"[PATCH] {name}"
 
 
-def _with_trailers(content: str, given: list[Trailer]) -> str:
-    """The commentary with trailers behind those of its commit message."""
-    if not given:
+def _add_trailers(content: str, trailers: list[Trailer]) -> str:
+    """Return the commentary with trailers after those of its commit message."""
+    if not trailers:
         return content
-    lines = "\n".join(f"{one.key}: {one.value}" for one in given)
-    cut = _SEPARATOR.search(content)
-    if cut is None:
+    lines = "\n".join(f"{trailer.key}: {trailer.value}" for trailer in trailers)
+    separator = _SEPARATOR.search(content)
+    if separator is None:
         return f"{content}\n{lines}"
-    return f"{content[: cut.start()].rstrip()}\n{lines}\n{content[cut.start() :]}"
+    start = separator.start()
+    return f"{content[:start].rstrip()}\n{lines}\n{content[start:]}"
 
 
-def _address(address: Address) -> str:
-    """An address with letters beyond ASCII is written as it is (RFC 6532), and only there:
-    `formataddr` would refuse it.
+def _format_address(address: Address) -> str:
+    """Return an address for a header.
+
+    Only an address with non-ASCII characters is written as it is (RFC 6532): `formataddr` refuses
+    it.
     """
     name, email = _one_line(address.name), _one_line(address.email)
     if email.isascii():
         return formataddr((name, email), charset="utf-8")
-    shown = formataddr((name, "@"), charset="utf-8").removesuffix("<@>") if name else ""
-    return f"{shown}<{email}>"
+    display_name = formataddr((name, "@"), charset="utf-8").removesuffix("<@>") if name else ""
+    return f"{display_name}<{email}>"
 
 
 def _one_line(text: str) -> str:
     return _NOT_IN_HEADERS.sub(" ", text)
 
 
-def _unstructured(text: str) -> str:
+def _encode_subject(text: str) -> str:
     if text.isascii():
         return text
     return Header(text, "utf-8", header_name="Subject").encode()

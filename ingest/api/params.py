@@ -1,7 +1,7 @@
-"""What a request asks for: filters, order and page, read from its query.
+"""Parse the query of a request: filters, order and page.
 
-Each function takes the values as they came and gives what SQL is made of. What makes no sense
-is `ApiError`, with the parameter that it is about, as Patchwork answers it.
+Each function takes values as text, and returns what the store's filters take. A value that makes
+no sense raises `ApiError` with the name of the parameter, as Patchwork answers it.
 """
 
 from __future__ import annotations
@@ -13,23 +13,28 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-# Numbers of rows are signed and of 64 bits.
-_MOST = 2**63 - 1
-# Beyond that a page is no page: skipping rows costs.
-_FARTHEST = 5_000_000
+from ingest.store.read.filters import Page, RowSelector
 
-# Of one parameter that may be given again.
+# Row numbers are signed and have 64 bits.
+_MAX_NUMBER = 2**63 - 1
+# Later rows are refused: the database reads every row that it skips.
+_MAX_OFFSET = 5_000_000
+
+# Values of one parameter that is repeated.
 MAX_VALUES = 50
 # Characters of a value: a Message-ID has at most 250, and SQLite's LIKE takes 50,000 bytes.
 MAX_VALUE = 1_000
 _MAX_FIELDS = 200
 _MAX_NAME = 100
 
-_NOT_QUOTED = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 
-class ApiError(Exception):  # noqa: N818 - reads better where it is raised
-    """`status`: of HTTP; `body`: of the answer, as JSON."""
+class ApiError(Exception):
+    """A request that is refused.
+
+    `status` is the HTTP status; `body` is the JSON of the response.
+    """
 
     def __init__(self, status: int, body: dict[str, Any]) -> None:
         super().__init__(status, body)
@@ -38,107 +43,115 @@ class ApiError(Exception):  # noqa: N818 - reads better where it is raised
 
 
 def text_fields(encoded: bytes, *, max_fields: int) -> list[tuple[str, str]]:
-    """Return the fields of a query or a form, in order. Raises `ApiError` for what is none.
+    """Return the fields of a query or a form, in order.
 
-    Strict, where Python and Django put a replacement character: what was meant cannot be found.
+    Raises `ApiError` for bytes that are no text. Python and Django would put a replacement
+    character instead, but then nobody could find what the client meant.
     """
     try:
         text = encoded.decode()
         fields = parse_qsl(text, keep_blank_values=True, errors="strict", max_num_fields=max_fields)
     except UnicodeDecodeError:
-        raise ApiError(400, {"detail": "The parameters are not UTF-8."}) from None
+        raise ApiError(400, {"detail": "The parameters are not valid UTF-8."}) from None
     except ValueError:
         raise ApiError(400, {"detail": "Too many parameters."}) from None
-    if _NOT_QUOTED.search(text):
-        raise ApiError(400, {"detail": "A percent sign in a parameter is written as %25."})
+    if _BARE_PERCENT.search(text):
+        raise ApiError(400, {"detail": "Write a percent sign in a parameter as %25."})
     return fields
 
 
 def not_found() -> ApiError:
+    """Return the error for a resource that does not exist."""
     return ApiError(404, {"detail": "Not found."})
 
 
-@dataclass(frozen=True, slots=True)
-class Page:
-    """`number` counts from 1; `fields`: what to order by, each with whether downwards."""
-
-    number: int
-    size: int
-    field: str
-    down: bool
-
-    @property
-    def start(self) -> int:
-        return (self.number - 1) * self.size
+def invalid_page() -> ApiError:
+    """Return the error for a page after the last one."""
+    return ApiError(404, {"detail": "Invalid page."})
 
 
 @dataclass(frozen=True, slots=True)
 class QueryParams:
-    """The query of a request, in the order of its parameters."""
+    """The parameters of a query, in their order."""
 
     pairs: tuple[tuple[str, str], ...]
 
     @classmethod
-    def of(cls, query: bytes) -> QueryParams:
-        """Raises `ApiError` for what no parameter can be: too much, too long, or no text."""
+    def parse(cls, query: bytes) -> QueryParams:
+        """Parse a query string.
+
+        Raises `ApiError` where it has too many parameters, or one that is too long or no text.
+        """
         pairs = text_fields(query, max_fields=_MAX_FIELDS)
         for name, value in pairs:
             if len(name) > _MAX_NAME:
                 raise ApiError(400, {"detail": "The name of a parameter is too long."})
             if len(value) > MAX_VALUE:
-                raise ApiError(400, {name: [f"At most {MAX_VALUE} characters are taken."]})
+                raise ApiError(400, {name: [f"At most {MAX_VALUE} characters are allowed."]})
             if "\0" in value:
                 raise ApiError(400, {name: ["Null characters are not allowed."]})
         return cls(tuple(pairs))
 
     def all(self, name: str) -> list[str]:
-        """Every value given. Clients send empty ones for filters that are not set."""
-        found = [value for key, value in self.pairs if key == name and value.strip()]
-        if len(found) > MAX_VALUES:
-            raise ApiError(400, {name: [f"At most {MAX_VALUES} values are taken."]})
-        return found
+        """Return every value of a parameter except empty ones.
+
+        Clients send empty values for filters that are not set.
+        """
+        values = [value for key, value in self.pairs if key == name and value.strip()]
+        if len(values) > MAX_VALUES:
+            raise ApiError(400, {name: [f"At most {MAX_VALUES} values are allowed."]})
+        return values
 
     def last(self, name: str) -> str | None:
+        """Return the last value of a parameter, None where there is none."""
         values = self.all(name)
         return values[-1] if values else None
 
-    # --- kinds of values ---
+    # --- types of values ---
 
-    def numbers(self, name: str) -> list[int] | None:
-        """Row numbers; None where the parameter was not given."""
+    def numbers(self, name: str) -> tuple[int, ...] | None:
+        """Return the row numbers in a parameter, None where it is absent."""
         values = self.all(name)
-        return [_number(name, value) for value in values] if values else None
+        return tuple(_parse_number(name, value) for value in values) if values else None
+
+    def selector(self, name: str) -> RowSelector | None:
+        """Return the rows that a parameter selects by number or name, None where it is absent."""
+        values = self.all(name)
+        return split_numbers(values) if values else None
 
     def flag(self, name: str) -> bool | None:
+        """Return the truth value of a parameter, None where it is absent."""
         value = self.last(name)
         return None if value is None else parse_flag(name, value)
 
-    def moment(self, name: str) -> datetime | None:
+    def time(self, name: str) -> datetime | None:
+        """Return the time in a parameter as naive UTC, None where it is absent."""
         value = self.last(name)
-        return None if value is None else _moment(name, value)
+        return None if value is None else _parse_time(name, value)
 
-    def page(self, orders: Collection[str], *, default: str, most: int) -> Page:
-        """`orders`: the fields that it can be ordered by."""
+    def page(self, orders: Collection[str], *, default: str, max_size: int) -> Page:
+        """Return the page.
+
+        `orders` are the fields that the list can be ordered by; `default` is the order where the
+        request names none, with a hyphen in front for descending.
+        """
         order = self.last("order") or default
         field = order.removeprefix("-")
         if field not in orders:
-            raise ApiError(400, {"order": [f"{order!r} is none of {', '.join(sorted(orders))}."]})
-        number = _number("page", self.last("page") or "1")
-        size = min(_number("per_page", self.last("per_page") or "30"), most)
+            allowed = ", ".join(sorted(orders))
+            raise ApiError(400, {"order": [f"{order!r} is not one of {allowed}."]})
+        number = _parse_number("page", self.last("page") or "1")
+        size = min(_parse_number("per_page", self.last("per_page") or "30"), max_size)
         if number < 1 or size < 1:
             name = "page" if number < 1 else "per_page"
             raise ApiError(400, {name: ["This must be 1 or more."]})
-        if number * size > _FARTHEST:
+        if number * size > _MAX_OFFSET:
             raise invalid_page()
         return Page(number, size, field, order.startswith("-"))
 
 
-def invalid_page() -> ApiError:
-    return ApiError(404, {"detail": "Invalid page."})
-
-
 def parse_flag(name: str, value: str) -> bool:
-    """As clients spell it: pwclient says `yes`."""
+    """Parse a truth value in the spellings of clients: pwclient sends `yes`."""
     word = value.strip().lower()
     if word in ("true", "1", "yes", "on", "y", "t"):
         return True
@@ -147,43 +160,45 @@ def parse_flag(name: str, value: str) -> bool:
     raise ApiError(400, {name: [f"{value!r} is neither true nor false."]})
 
 
-def msgid(value: str) -> str:
-    """A Message-ID in brackets, with which we keep it; b4 asks without."""
+def parse_msgid(value: str) -> str:
+    """Return a Message-ID with angle brackets, as the store has it; b4 sends it without."""
     return f"<{value.strip().strip('<>')}>"
 
 
 def is_number(value: str) -> bool:
-    return value.isascii() and value.isdigit() and len(value) < 20 and int(value) <= _MOST
-
-
-def _number(name: str, value: str) -> int:
-    if not is_number(value.strip()):
-        raise ApiError(400, {name: [f"{value!r} is no number."]})
-    return int(value)
-
-
-# Query strings turn a plus sign that was not quoted into a space: `…T10:00:00 00:00`.
-_ZONE = re.compile(r" (\d\d:?\d\d)$")
-
-
-def _moment(name: str, value: str) -> datetime:
-    """A time in ISO 8601, with an offset or in UTC, as naive UTC."""
-    try:
-        found = datetime.fromisoformat(value if "T" not in value else _ZONE.sub(r"+\1", value))
-        if found.tzinfo is not None:
-            found = found.astimezone(UTC).replace(tzinfo=None)
-    except (ValueError, OverflowError):
-        raise ApiError(400, {name: [f"{value!r} is no date or time in ISO 8601."]}) from None
-    return found
+    """Return whether a text is a decimal number in the range of row numbers."""
+    return value.isascii() and value.isdigit() and len(value) < 20 and int(value) <= _MAX_NUMBER
 
 
 def slug(value: str) -> str:
-    """A state as clients spell it: `Under Review` is `under-review`."""
+    """Return the slug of a state: `Under Review` is `under-review`."""
     return re.sub(r"[\s_]+", "-", value.strip().lower())
 
 
-def choose_order(values: Sequence[str]) -> tuple[list[int], list[str]]:
-    """Values that are row numbers, and those that are names."""
-    return [int(one) for one in values if is_number(one)], [
-        one for one in values if not is_number(one)
-    ]
+def split_numbers(values: Sequence[str]) -> RowSelector:
+    """Split values into row numbers and names."""
+    return RowSelector(
+        tuple(int(value) for value in values if is_number(value)),
+        tuple(value for value in values if not is_number(value)),
+    )
+
+
+def _parse_number(name: str, value: str) -> int:
+    if not is_number(value.strip()):
+        raise ApiError(400, {name: [f"{value!r} is not a number."]})
+    return int(value)
+
+
+# A plus sign that is not percent-encoded is a space in a query: `…T10:00:00 00:00`.
+_ZONE = re.compile(r" (\d\d:?\d\d)$")
+
+
+def _parse_time(name: str, value: str) -> datetime:
+    """Parse a time in ISO 8601, with an offset or in UTC, and return it as naive UTC."""
+    try:
+        time = datetime.fromisoformat(value if "T" not in value else _ZONE.sub(r"+\1", value))
+        if time.tzinfo is not None:
+            time = time.astimezone(UTC).replace(tzinfo=None)
+    except (ValueError, OverflowError):
+        raise ApiError(400, {name: [f"{value!r} is not a date or time in ISO 8601."]}) from None
+    return time

@@ -1,4 +1,4 @@
-"""What the records of a page refer to, loaded for all of them at once.
+"""Read what the records of a page refer to, for all of them at once.
 
 A page costs the same number of queries whatever is on it.
 """
@@ -21,32 +21,37 @@ from ingest.store.read.summaries import MessageSummary, read_accepted_times, rea
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefetched:
-    """By the number of the row that names them; `checks`, `related_patches` by patch; `came` by mail."""
+    """Rows that records refer to, by the row number that refers to them.
+
+    `checks` and `related` are by patch, `accepted_times` by mail.
+    """
 
     series: Mapping[int, SeriesRow] = field(default_factory=dict)
     checks: Mapping[int, str] = field(default_factory=dict)
     delegates: Mapping[int, Account] = field(default_factory=dict)
     related: Mapping[int, tuple[MessageSummary, ...]] = field(default_factory=dict)
-    came: Mapping[int, datetime] = field(default_factory=dict)
+    accepted_times: Mapping[int, datetime] = field(default_factory=dict)
 
 
-def prefetch(connection: Connection, rows: Sequence[MessageRow], *, dated: bool) -> Prefetched:
-    """`dated`: give mail without a usable date the time at which it came. Clients take no null
-    there; records that are compared do.
+def prefetch(connection: Connection, rows: Sequence[MessageRow], *, date_all: bool) -> Prefetched:
+    """Read what these messages refer to.
+
+    `date_all`: read when mail without a usable date was accepted, as its date. Clients do not
+    accept null for a date. Records that are compared must not depend on the time of arrival.
     """
-    patches = [row.id for row in rows if row.outcome == "patch"]
-    others = related_patches(connection, patches)
-    named = read_summaries(connection, {one for some in others.values() for one in some})
+    patch_ids = [row.id for row in rows if row.outcome == "patch"]
+    related_ids = related_patches(connection, patch_ids)
+    summaries = read_summaries(connection, {id_ for ids in related_ids.values() for id_ in ids})
     undated = [row.mail_id for row in rows if row.date is None]
-    undated += [one.mail_id for one in named.values() if one.date is None]
-    ids = {row.series_id for row in rows if row.series_id is not None}
+    undated += [summary.mail_id for summary in summaries.values() if summary.date is None]
+    series_ids = {row.series_id for row in rows if row.series_id is not None}
     return Prefetched(
-        series={one.id: one for one in series_by_id(connection, ids)},
-        checks=combined_checks(connection, patches),
+        series={series.id: series for series in series_by_id(connection, series_ids)},
+        checks=combined_checks(connection, patch_ids),
         delegates=read_accounts(connection, {row.delegate_id for row in rows if row.delegate_id}),
         related={
-            one: tuple(named[other] for other in some if other in named)
-            for one, some in others.items()
+            patch_id: tuple(summaries[id_] for id_ in ids if id_ in summaries)
+            for patch_id, ids in related_ids.items()
         },
-        came=read_accepted_times(connection, undated) if dated else {},
+        accepted_times=read_accepted_times(connection, undated) if date_all else {},
     )

@@ -1,4 +1,4 @@
-"""Answers: JSON, pages of it with their links, downloads, and what is refused."""
+"""Responses: JSON, pages of it with their links, downloads, and errors."""
 
 from __future__ import annotations
 
@@ -9,51 +9,56 @@ from urllib.parse import urlencode
 
 from starlette.responses import Response
 
-from ingest.api.params import ApiError, Page, QueryParams
+from ingest.api.params import ApiError, QueryParams
+from ingest.store.read.filters import Page
 
-# What is downloaded is others' mail: no browser is to take it for a page.
-_PLAINLY = {"X-Content-Type-Options": "nosniff"}
+# Downloads are mail from strangers: a browser must not show them as a page.
+_NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
 
 
 class JsonResponse(Response):
+    """A response whose content is JSON."""
+
     media_type = "application/json"
 
     def render(self, content: Any) -> bytes:
+        """Return the content as compact JSON in UTF-8."""
         return json.dumps(content, ensure_ascii=False, separators=(",", ":")).encode()
 
 
 def page_response(
-    records: Sequence[Any], asked: QueryParams, page: Page, url: str, *, more: bool
+    records: Sequence[Any], params: QueryParams, page: Page, url: str, *, has_next: bool
 ) -> Response:
-    """A list, with where the pages beside it are.
+    """Return a page of a list, with links to the next and the previous one.
 
-    pwclient finds the header by its spelling, `Link`, and takes `rel="next"` only where it
-    stands first; Starlette would spell it in small letters.
+    pwclient finds the header by its spelling, `Link`, and takes `rel="next"` only where it comes
+    first; Starlette would write the name in lower case.
     """
-    answer = JsonResponse(records, headers=_PLAINLY)
-    links = [_link(asked, page.number + 1, url, "next")] if more else []
+    response = JsonResponse(records, headers=_NO_SNIFF)
+    links = [_format_link(params, page.number + 1, url, "next")] if has_next else []
     if page.number > 1:
-        links.append(_link(asked, page.number - 1, url, "prev"))
+        links.append(_format_link(params, page.number - 1, url, "prev"))
     if links:
-        answer.raw_headers.append((b"Link", ", ".join(links).encode("ascii", "replace")))
-    return answer
+        response.raw_headers.append((b"Link", ", ".join(links).encode("ascii", "replace")))
+    return response
 
 
-def _link(asked: QueryParams, number: int, url: str, rel: str) -> str:
-    # Quoted throughout: a comma would part the links.
-    pairs = [pair for pair in asked.pairs if pair[0] != "page"]
+def _format_link(params: QueryParams, number: int, url: str, rel: str) -> str:
+    # Every value is percent-encoded: a comma would separate links.
+    pairs = [pair for pair in params.pairs if pair[0] != "page"]
     return f'<{url}?{urlencode([*pairs, ("page", str(number))])}>; rel="{rel}"'
 
 
 def download_response(text: str, name: str, *, media_type: str = "text/plain") -> Response:
-    """A file: clients call what they save as this does."""
+    """Return a file. Clients save it under `name`."""
     return Response(
         text.encode("utf-8", "surrogateescape"),
         media_type=media_type,
-        headers={**_PLAINLY, "Content-Disposition": f"attachment; filename={name}"},
+        headers={**_NO_SNIFF, "Content-Disposition": f"attachment; filename={name}"},
     )
 
 
-def error_response(why: ApiError) -> Response:
-    headers = {"Retry-After": str(why.body.get("wait", 1))} if why.status == 429 else {}
-    return JsonResponse(why.body, status_code=why.status, headers=headers)
+def error_response(error: ApiError) -> Response:
+    """Return the response for a request that is refused."""
+    headers = {"Retry-After": str(error.body.get("wait", 1))} if error.status == 429 else {}
+    return JsonResponse(error.body, status_code=error.status, headers=headers)

@@ -1,8 +1,8 @@
-"""Records in the shape of Patchwork's REST API.
+"""Build records in the shape of Patchwork's REST API.
 
-Input: rows of the store, with what they refer to. Output: what `json.dumps` takes. Every field
-that Patchwork's clients read is there, in Patchwork's order; where it differs by server (ids,
-URLs) it is ours. The command line and the API build them here.
+Input: rows of the store, with the rows that they refer to. Output: objects for `json.dumps`. Every
+field that Patchwork's clients read is there, in Patchwork's order. Values that differ between
+servers (ids, URLs) are those of this store. The command line and the API both build records here.
 """
 
 from __future__ import annotations
@@ -30,26 +30,25 @@ JsonObject = dict[str, Any]
 def message_json(
     connection: Connection, row: MessageRow, config: Config, *, base: str
 ) -> JsonObject:
-    """The detail record of a patch, a cover, a comment or any other message, as version 1.2
-    has it.
+    """Return the detail record of a patch, a cover, a comment or any other message, in version 1.2.
 
-    `base`: the server's URL without a slash at its end. A message that is no record of
-    Patchwork's comes in the shape of a comment.
+    `base` is the server's URL without a slash at its end. A message that Patchwork has no record
+    for has the shape of a comment.
     """
     raw = messages.raw_mail(connection, row.mail_id)
     return message_detail_json(
-        row, prefetch(connection, [row], dated=False), raw, UrlBuilder(base, config)
+        row, prefetch(connection, [row], date_all=False), raw, UrlBuilder(base, config)
     )
 
 
 def message_detail_json(
-    row: MessageRow, near: Prefetched, raw: bytes, site: UrlBuilder
+    row: MessageRow, prefetched: Prefetched, raw: bytes, urls: UrlBuilder
 ) -> JsonObject:
-    """A message's whole record. `raw`: its mail."""
+    """Return the detail record of a message. `raw` is its mail."""
     match row.outcome:
         case "patch":
             return {
-                **patch_json(row, near, site),
+                **patch_json(row, prefetched, urls),
                 "headers": headers_json(raw),
                 "content": row.content,
                 "diff": row.diff,
@@ -57,132 +56,142 @@ def message_detail_json(
             }
         case "cover":
             return {
-                **cover_json(row, near, site),
+                **cover_json(row, prefetched, urls),
                 "headers": headers_json(raw),
                 "content": row.content,
             }
         case _:
-            return comment_json(row, near, raw, site)
+            return comment_json(row, prefetched, raw, urls)
 
 
 def headers_json(raw: bytes) -> dict[str, str | list[str]]:
-    """Headers as they came, in order of first appearance; repeated ones as a list.
+    """Return the headers of a mail in order of first appearance, with repeated ones as a list.
 
-    Names that differ in case alone are one header, under the spelling that came first.
+    Names that differ only in case are one header, under the spelling that appears first.
     """
-    found: dict[str, tuple[str, list[str]]] = {}
+    headers: dict[str, tuple[str, list[str]]] = {}
     for name, value in parse_message(raw).headers:
-        found.setdefault(name.lower(), (name, []))[1].append(value)
-    return {name: values[0] if len(values) == 1 else values for name, values in found.values()}
+        headers.setdefault(name.lower(), (name, []))[1].append(value)
+    return {name: values[0] if len(values) == 1 else values for name, values in headers.values()}
 
 
-# --- what lists hold -------------------------------------------------------------------------
+# --- records of lists ----------------------------------------------------------------------
 
 
-def patch_json(row: MessageRow, near: Prefetched, site: UrlBuilder) -> JsonObject:
-    return site.trim(
+def patch_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> JsonObject:
+    """Return a patch as lists have it."""
+    return urls.trim(
         "patch",
         {
             "id": row.id,
-            "url": site.url("patches", row.id),
-            "web_url": site.message("patch", row.lists, row.msgid),
-            "project": _project(row.lists, site),
+            "url": urls.url("patches", row.id),
+            "web_url": urls.message_page("patch", row.lists, row.msgid),
+            "project": _project(row.lists, urls),
             "msgid": row.msgid,
-            "list_archive_url": site.archive(row.lists, row.msgid),
-            "date": _date(row.date, row.mail_id, near),
+            "list_archive_url": urls.archive(row.lists, row.msgid),
+            "date": _date(row.date, row.mail_id, prefetched),
             "name": row.name,
             "commit_ref": row.commit_ref,
             "pull_url": row.pull_url,
             "state": row.current_state,
             "archived": row.archived,
             "hash": row.hash,
-            "submitter": submitter_json(row, site),
-            "delegate": user_json(near.delegates.get(row.delegate_id or 0), site),
-            "mbox": site.mbox("patch", row.lists, row.msgid, row.variant, row.id),
-            "series": _series(row, near, site),
-            "comments": site.plain("patches", row.id, "comments"),
-            "check": near.checks.get(row.id, "pending"),
-            "checks": site.plain("patches", row.id, "checks"),
+            "submitter": submitter_json(row, urls),
+            "delegate": user_json(prefetched.delegates.get(row.delegate_id or 0), urls),
+            "mbox": urls.mbox("patch", row.lists, row.msgid, row.variant, row.id),
+            "series": _series(row, prefetched, urls),
+            "comments": urls.unversioned("patches", row.id, "comments"),
+            "check": prefetched.checks.get(row.id, "pending"),
+            "checks": urls.unversioned("patches", row.id, "checks"),
             "tags": {},
-            "related": [summary_json(one, near, site) for one in near.related.get(row.id, ())],
+            "related": [
+                summary_json(summary, prefetched, urls)
+                for summary in prefetched.related.get(row.id, ())
+            ],
         },
     )
 
 
-def cover_json(row: MessageRow, near: Prefetched, site: UrlBuilder) -> JsonObject:
-    return site.trim(
+def cover_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> JsonObject:
+    """Return a cover as lists have it."""
+    return urls.trim(
         "cover",
         {
             "id": row.id,
-            "url": site.url("covers", row.id),
-            "web_url": site.message("cover", row.lists, row.msgid),
-            "project": _project(row.lists, site),
+            "url": urls.url("covers", row.id),
+            "web_url": urls.message_page("cover", row.lists, row.msgid),
+            "project": _project(row.lists, urls),
             "msgid": row.msgid,
-            "list_archive_url": site.archive(row.lists, row.msgid),
-            "date": _date(row.date, row.mail_id, near),
+            "list_archive_url": urls.archive(row.lists, row.msgid),
+            "date": _date(row.date, row.mail_id, prefetched),
             "name": row.name,
-            "submitter": submitter_json(row, site),
-            "mbox": site.mbox("cover", row.lists, row.msgid, row.variant, row.id),
-            "series": _series(row, near, site),
-            "comments": site.plain("covers", row.id, "comments"),
+            "submitter": submitter_json(row, urls),
+            "mbox": urls.mbox("cover", row.lists, row.msgid, row.variant, row.id),
+            "series": _series(row, prefetched, urls),
+            "comments": urls.unversioned("covers", row.id, "comments"),
         },
     )
 
 
 def comment_json(
     row: MessageRow,
-    near: Prefetched,
+    prefetched: Prefetched,
     raw: bytes,
-    site: UrlBuilder,
+    urls: UrlBuilder,
     *,
-    parent_series: str | None = None,
+    parent_kind: str | None = None,
 ) -> JsonObject:
-    """`parent_series`: `patches` or `covers`, where it is known what the comment is shown under."""
-    made: JsonObject = {
+    """Return a comment.
+
+    `raw` is its mail. `parent_kind` is `patches` or `covers`, the part of the path above the
+    comment, None where the record has no parent.
+    """
+    record: JsonObject = {
         "id": row.id,
-        "web_url": site.message("comment", row.lists, row.msgid),
+        "web_url": urls.message_page("comment", row.lists, row.msgid),
         "msgid": row.msgid,
-        "list_archive_url": site.archive(row.lists, row.msgid),
-        "date": _date(row.date, row.mail_id, near),
+        "list_archive_url": urls.archive(row.lists, row.msgid),
+        "date": _date(row.date, row.mail_id, prefetched),
         "subject": row.subject,
-        "submitter": submitter_json(row, site),
+        "submitter": submitter_json(row, urls),
         "content": row.content,
         "headers": headers_json(raw),
     }
-    if parent_series is not None and site.since((1, 3)):
-        made = {
+    if parent_kind is not None and urls.since((1, 3)):
+        record = {
             "id": row.id,
-            "url": site.url(parent_series, row.parent_id, "comments", row.id),
-            **made,
+            "url": urls.url(parent_kind, row.parent_id, "comments", row.id),
+            **record,
             "addressed": None,
         }
-    return site.trim("comment", made)
+    return urls.trim("comment", record)
 
 
 def series_json(
-    row: SeriesRow, parts: list[MessageSummary], near: Prefetched, site: UrlBuilder
+    row: SeriesRow, members: list[MessageSummary], prefetched: Prefetched, urls: UrlBuilder
 ) -> JsonObject:
-    """`parts`: its cover, where it has come, and its patches in order."""
-    lists = next((one.lists for one in parts if one.lists), ())
-    covers = [one for one in parts if one.id == row.cover_id]
-    patches = [one for one in parts if one.id != row.cover_id]
+    """Return a series. `members` are its cover, if it was received, and its patches in order."""
+    lists = next((member.lists for member in members if member.lists), ())
+    covers = [member for member in members if member.id == row.cover_id]
+    patches = [member for member in members if member.id != row.cover_id]
     date = row.date
     if date is None:
+        times = prefetched.accepted_times
         date = min(
-            (near.came[one.mail_id] for one in parts if one.mail_id in near.came), default=None
+            (times[member.mail_id] for member in members if member.mail_id in times), default=None
         )
-    return site.trim(
+    return urls.trim(
         "series",
         {
             "id": row.id,
-            "url": site.url("series", row.id),
-            "web_url": _series_page(row, lists, site),
-            "project": _project(lists, site),
+            "url": urls.url("series", row.id),
+            "web_url": _series_page(row, lists, urls),
+            "project": _project(lists, urls),
             "name": row.name,
             "date": format_date(date),
             "submitter": {
                 "id": row.person_id,
-                "url": site.url("people", row.person_id),
+                "url": urls.url("people", row.person_id),
                 "name": row.submitter.name,
                 "email": row.submitter.email,
             },
@@ -190,125 +199,128 @@ def series_json(
             "total": row.total,
             "received_total": row.received_total,
             "received_all": row.received_all,
-            "mbox": f"{site.base}/series/{row.id}/mbox/",
-            "cover_letter": summary_json(covers[0], near, site) if covers else None,
-            "patches": [summary_json(one, near, site) for one in patches],
+            "mbox": f"{urls.base}/series/{row.id}/mbox/",
+            "cover_letter": summary_json(covers[0], prefetched, urls) if covers else None,
+            "patches": [summary_json(patch, prefetched, urls) for patch in patches],
         },
     )
 
 
-def project_json(row: ListRow, site: UrlBuilder) -> JsonObject:
-    """A list as Patchwork's project, as other records have it."""
-    known = site.config.find_list(row.list_id)
-    return site.trim(
+def project_json(row: ListRow, urls: UrlBuilder) -> JsonObject:
+    """Return a list as Patchwork's project, in the form that other records contain."""
+    configured = urls.config.find(row.list_id)
+    return urls.trim(
         "project",
         {
             "id": row.id,
-            "url": site.url("projects", row.id),
-            "name": (known.name if known else "") or row.link_name,
-            "link_name": known.link_name if known else row.link_name,
+            "url": urls.url("projects", row.id),
+            "name": (configured.name if configured else "") or row.link_name,
+            "link_name": configured.link_name if configured else row.link_name,
             "list_id": row.list_id,
-            "list_email": (known.email if known else "") or row.email,
-            "web_url": known.web_url if known else None,
-            "scm_url": known.scm_url if known else None,
-            "webscm_url": known.webscm_url if known else None,
-            "list_archive_url": known.list_archive_url if known else "",
-            "list_archive_url_format": known.list_archive_url_format if known else "",
-            "commit_url_format": known.commit_url_format if known else "",
+            "list_email": (configured.email if configured else "") or row.email,
+            "web_url": configured.web_url if configured else None,
+            "scm_url": configured.scm_url if configured else None,
+            "webscm_url": configured.webscm_url if configured else None,
+            "list_archive_url": configured.list_archive_url if configured else "",
+            "list_archive_url_format": configured.list_archive_url_format if configured else "",
+            "commit_url_format": configured.commit_url_format if configured else "",
         },
     )
 
 
-def check_json(one: Check, by: Account | None, site: UrlBuilder) -> JsonObject:
+def check_json(check: Check, account: Account | None, urls: UrlBuilder) -> JsonObject:
+    """Return a check, with the account that added it."""
     return {
-        "id": one.id,
-        "url": site.url("patches", one.message_id, "checks", one.id),
-        "user": user_json(by, site),
-        "date": one.date.isoformat(),
-        "state": one.state,
-        "target_url": one.target_url or None,
-        "context": one.context,
-        "description": one.description or None,
+        "id": check.id,
+        "url": urls.url("patches", check.message_id, "checks", check.id),
+        "user": user_json(account, urls),
+        "date": check.date.isoformat(),
+        "state": check.state,
+        "target_url": check.target_url or None,
+        "context": check.context,
+        "description": check.description or None,
     }
 
 
-# --- what is mentioned -----------------------------------------------------------------------
+# --- records within others ------------------------------------------------------------------
 
 
-def summary_json(one: MessageSummary, near: Prefetched, site: UrlBuilder) -> JsonObject:
-    """A patch or cover as other records mention it."""
-    kind, many = ("cover", "covers") if one.outcome == "cover" else ("patch", "patches")
-    return site.trim(
+def summary_json(summary: MessageSummary, prefetched: Prefetched, urls: UrlBuilder) -> JsonObject:
+    """Return a patch or cover in the form that other records contain."""
+    kind, plural = ("cover", "covers") if summary.outcome == "cover" else ("patch", "patches")
+    return urls.trim(
         kind,
         {
-            "id": one.id,
-            "url": site.url(many, one.id),
-            "web_url": site.message(kind, one.lists, one.msgid),
-            "msgid": one.msgid,
-            "list_archive_url": site.archive(one.lists, one.msgid),
-            "date": _date(one.date, one.mail_id, near),
-            "name": one.name,
-            "mbox": site.mbox(kind, one.lists, one.msgid, one.variant, one.id),
+            "id": summary.id,
+            "url": urls.url(plural, summary.id),
+            "web_url": urls.message_page(kind, summary.lists, summary.msgid),
+            "msgid": summary.msgid,
+            "list_archive_url": urls.archive(summary.lists, summary.msgid),
+            "date": _date(summary.date, summary.mail_id, prefetched),
+            "name": summary.name,
+            "mbox": urls.mbox(kind, summary.lists, summary.msgid, summary.variant, summary.id),
         },
     )
 
 
-def series_summary_json(one: SeriesRow, lists: tuple[ListRow, ...], site: UrlBuilder) -> JsonObject:
-    return site.trim(
+def series_summary_json(row: SeriesRow, lists: tuple[ListRow, ...], urls: UrlBuilder) -> JsonObject:
+    """Return a series in the form that other records contain."""
+    return urls.trim(
         "series",
         {
-            "id": one.id,
-            "url": site.url("series", one.id),
-            "web_url": _series_page(one, lists, site),
-            "date": format_date(one.date),
-            "name": one.name,
-            "version": one.version,
-            "mbox": f"{site.base}/series/{one.id}/mbox/",
+            "id": row.id,
+            "url": urls.url("series", row.id),
+            "web_url": _series_page(row, lists, urls),
+            "date": format_date(row.date),
+            "name": row.name,
+            "version": row.version,
+            "mbox": f"{urls.base}/series/{row.id}/mbox/",
         },
     )
 
 
-def submitter_json(row: MessageRow, site: UrlBuilder) -> JsonObject:
-    """A message's submitter as Patchwork's person."""
+def submitter_json(row: MessageRow, urls: UrlBuilder) -> JsonObject:
+    """Return a message's submitter as Patchwork's person."""
     return {
         "id": row.person_id,
-        "url": site.url("people", row.person_id),
+        "url": urls.url("people", row.person_id),
         "name": row.submitter.name,
         "email": row.submitter.email,
     }
 
 
-def user_json(one: Account | None, site: UrlBuilder) -> JsonObject | None:
-    if one is None:
+def user_json(account: Account | None, urls: UrlBuilder) -> JsonObject | None:
+    """Return an account as Patchwork's user, None for none."""
+    if account is None:
         return None
     return {
-        "id": one.id,
-        "url": site.url("users", one.id),
-        "username": one.name,
+        "id": account.id,
+        "url": urls.url("users", account.id),
+        "username": account.name,
         "first_name": "",
         "last_name": "",
-        "email": one.email,
+        "email": account.email,
     }
 
 
-def _project(lists: tuple[ListRow, ...], site: UrlBuilder) -> JsonObject | None:
-    """The first of its lists; None for mail that names none."""
-    return project_json(lists[0], site) if lists else None
+def _project(lists: tuple[ListRow, ...], urls: UrlBuilder) -> JsonObject | None:
+    """Return the first of a message's lists; None for mail that names none."""
+    return project_json(lists[0], urls) if lists else None
 
 
-def _series(row: MessageRow, near: Prefetched, site: UrlBuilder) -> list[JsonObject]:
-    """At most one: a message belongs to one series."""
-    one = near.series.get(row.series_id or 0)
-    if one is None:
+def _series(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> list[JsonObject]:
+    """Return the series of a message: at most one, as a message belongs to one series."""
+    series = prefetched.series.get(row.series_id or 0)
+    if series is None:
         return []
-    made = series_summary_json(one, row.lists, site)
-    return [{**made, "date": made["date"] or _date(row.date, row.mail_id, near)}]
+    record = series_summary_json(series, row.lists, urls)
+    return [{**record, "date": record["date"] or _date(row.date, row.mail_id, prefetched)}]
 
 
-def _series_page(row: SeriesRow, lists: tuple[ListRow, ...], site: UrlBuilder) -> str:
-    link = site.link_name(lists[0]) if lists else "-"
-    return f"{site.base}{path_of('project', link, 'list')}?series={row.id}"
+def _series_page(row: SeriesRow, lists: tuple[ListRow, ...], urls: UrlBuilder) -> str:
+    link = urls.link_name(lists[0]) if lists else "-"
+    return f"{urls.base}{path_of('project', link, 'list')}?series={row.id}"
 
 
-def _date(date: datetime | None, mail_id: int, near: Prefetched) -> str | None:
-    return format_date(date or near.came.get(mail_id))
+def _date(date: datetime | None, mail_id: int, prefetched: Prefetched) -> str | None:
+    return format_date(date or prefetched.accepted_times.get(mail_id))

@@ -1,7 +1,7 @@
-"""Serving the API with uvicorn: alone (`ingest api`), or beside the daemon (`ingest serve`).
+"""Serve the API with uvicorn: by itself (`ingest api`), or in the daemon (`ingest serve`).
 
-Input: where the store is and how it is configured. It listens on the loopback unless it is
-configured otherwise; what stands in front of it (nginx, Caddy) brings TLS.
+It listens on the loopback interface unless it is configured otherwise; a proxy in front of it
+(nginx, Caddy) provides TLS.
 """
 
 from __future__ import annotations
@@ -27,105 +27,105 @@ from ingest.store.read.text_search import index_words
 
 log = logging.getLogger(__name__)
 
-_TICK = 1.0  # seconds between two looks for what has happened
-_LET_GO = 10.0  # seconds for requests and calls in hand
+_POLL_SECONDS = 1.0  # between two looks for events that are not published
+_STOP_SECONDS = 10.0  # for requests and webhook attempts in progress
 
 
 class ApiServer:
-    """The API in threads of its own: one serves, one publishes what has happened, one tells
-    webhooks of it.
+    """Runs the API in threads of its own.
 
-    `engine`: of the store, up to date. `configured`: the configuration as it is now.
-    `seconds`: the limit of a query.
-    Listens once it is made; `start` answers, `stop` ends what is in hand. Raises `ListenError`.
+    One thread serves requests, one publishes events, and one posts them to webhooks. `engine` is
+    that of a store whose schema is up to date. `get_config` returns the configuration as it is now.
+    `seconds` is the limit of a query. The constructor binds the sockets, and raises `ListenError`;
+    `start` begins to respond.
     """
 
     def __init__(
         self,
         engine: Engine,
-        configured: Callable[[], Config],
+        get_config: Callable[[], Config],
         *,
         seconds: float = STATEMENT_TIMEOUT,
     ) -> None:
-        settings = configured().api or ApiConfig()
+        settings = get_config().api or ApiConfig()
         self._engine = engine
-        self._configured = configured
+        self._get_config = get_config
         try:
             self._bound = bind_sockets(settings.listen, mode=API_SOCKET_MODE)
         except ListenError as error:
             raise ListenError(f"cannot serve the API at {error}") from None
         self._server = uvicorn.Server(
             uvicorn.Config(
-                make_app(engine, configured, seconds=seconds),
+                make_app(engine, get_config, seconds=seconds),
                 log_config=None,
                 log_level="warning",
                 access_log=False,
                 lifespan="off",
                 server_header=False,
-                proxy_headers=False,  # `proxies.py` reads them
-                timeout_graceful_shutdown=int(_LET_GO),
+                proxy_headers=False,  # `middleware/proxies.py` reads them
+                timeout_graceful_shutdown=int(_STOP_SECONDS),
                 limit_concurrency=1_000,
             )
         )
-        self._ending = threading.Event()
+        self._stop_event = threading.Event()
         self._threads = tuple(
             threading.Thread(target=target, name=name, daemon=True)
             for name, target in (
                 ("api", self._serve),
-                ("api-events", self._publish),
-                ("api-hooks", self._tell),
+                ("api-events", self._publish_events),
+                ("api-hooks", self._post_webhooks),
             )
         )
 
     @property
     def address(self) -> str:
+        """Return the addresses that it listens on, as URLs, joined by commas."""
         return ", ".join(
-            str(one) if isinstance(one, UnixAddress) else f"http://{one}"
-            for one in self._bound.addresses
+            str(address) if isinstance(address, UnixAddress) else f"http://{address}"
+            for address in self._bound.addresses
         )
 
     def start(self) -> None:
-        for one in self._threads:
-            one.start()
+        """Start the threads."""
+        for thread in self._threads:
+            thread.start()
 
     def stop(self) -> None:
-        """End what is in hand, and the threads."""
-        self._ending.set()
+        """End the requests in progress and the threads, and close the sockets."""
+        self._stop_event.set()
         self._server.should_exit = True
-        for one in self._threads:
-            if one.is_alive():
-                one.join(_LET_GO + 5)
+        for thread in self._threads:
+            if thread.is_alive():
+                thread.join(_STOP_SECONDS + 5)
         self._bound.close()
 
     def alive(self) -> bool:
-        return all(one.is_alive() for one in self._threads)
+        """Return whether all threads run."""
+        return all(thread.is_alive() for thread in self._threads)
 
     def _serve(self) -> None:
-        # Signals are for the main thread: uvicorn leaves them alone in another.
+        # uvicorn handles signals only in the main thread, which is not this one.
         self._server.run(sockets=list(self._bound.sockets))
 
-    def _publish(self) -> None:
-        def publish_all() -> None:
-            with self._engine.connect() as connection:
-                waiting = is_behind(connection)
-            if waiting:
-                with write_transaction(self._engine) as connection:
-                    start_recording_events(connection, now=utcnow())
-            while waiting and not self._ending.is_set():
-                with write_transaction(self._engine) as connection:
-                    waiting = publish_events(connection, now=utcnow()) > 0
-
-        with contextlib.suppress(SQLAlchemyError):  # at the next start, then
+    def _publish_events(self) -> None:
+        with contextlib.suppress(SQLAlchemyError):  # the next start tries again
             index_words(self._engine)
-        self._again_and_again(publish_all)
-
-    def _tell(self) -> None:
-        Webhooks(self._engine, self._configured).run(self._ending)
-
-    def _again_and_again(self, task: Callable[[], None]) -> None:
-        while not self._ending.wait(_TICK):
+        while not self._stop_event.wait(_POLL_SECONDS):
             try:
-                task()
+                self._publish_all()
             except SQLAlchemyError as error:
-                # The database is away: what has happened waits there.
+                # The database does not answer: the events are stored there, and can wait.
                 log.warning("events wait: %s", error.__class__.__name__)
+
+    def _publish_all(self) -> None:
+        with self._engine.connect() as connection:
+            has_more = is_behind(connection)
+        if has_more:
+            with write_transaction(self._engine) as connection:
+                start_recording_events(connection, now=utcnow())
+        while has_more and not self._stop_event.is_set():
+            with write_transaction(self._engine) as connection:
+                has_more = publish_events(connection, now=utcnow()) > 0
+
+    def _post_webhooks(self) -> None:
+        Webhooks(self._engine, self._get_config).run(self._stop_event)

@@ -1,6 +1,6 @@
-"""Where records say that things are: URLs, by the version of the API that was asked.
+"""Build the URLs in records, by the version of the API that the client requested.
 
-Shapes are Patchwork's: its clients take URLs from records and do not make them up.
+Their shapes are Patchwork's. Its clients take URLs from records and do not build them.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from ingest.store.read.messages import ListRow
 
 VERSIONS = ((1, 0), (1, 1), (1, 2), (1, 3))
 
-# What is left unquoted in a path: Message-IDs are to be recognised. A slash is quoted, or an id
-# with "/../" in it would lead clients, which resolve that, to another message.
-_PLAIN = "@:+=!$&'()*,;~"
+# Characters that are not percent-encoded in a path, so that Message-IDs stay readable. A slash is
+# encoded: clients resolve "/../", and an id that contains it would lead them to another message.
+_UNQUOTED = "@:+=!$&'()*,;~"
 
-# What URLs are resolved by before they are sent, even where it is quoted (RFC 3986 2.3, 5.2.4).
-_DOTS = (".", "..")
+# Clients resolve these before they send a URL, even percent-encoded (RFC 3986 2.3, 5.2.4).
+_DOT_SEGMENTS = (".", "..")
 
-# Fields that Patchwork has had only since a version, by the record that they are in.
+# The version of the API that a field was added in, by record. Version 1.0 has all others.
 _SINCE: dict[str, dict[str, tuple[int, int]]] = {
     "project": {
         "subject_match": (1, 1),
@@ -48,31 +48,35 @@ _SINCE: dict[str, dict[str, tuple[int, int]]] = {
 
 
 def path_of(*parts: str) -> str:
-    """Return the path that consists of these parts, with a slash at its end. Whatever a part
-    holds, it is one part: `.` and `..`, which URLs cannot have for a name, are `-`.
+    """Return the path that consists of these parts, with a slash at its end.
+
+    Each part stays one part whatever it contains. `.` and `..`, which cannot be names in URLs,
+    become `-`.
     """
-    named = ("-" if part in _DOTS else part for part in parts)
-    return "/" + "".join(f"{quote(part, safe=_PLAIN)}/" for part in named)
+    names = ("-" if part in _DOT_SEGMENTS else part for part in parts)
+    return "/" + "".join(f"{quote(name, safe=_UNQUOTED)}/" for name in names)
 
 
 def name_of(msgid: str) -> str:
-    """Return what stands for a Message-ID in a path: the id without its brackets.
+    """Return the part of a path that names a Message-ID: the id without its angle brackets.
 
-    `<.>` and `<..>` keep them.
+    `<.>` and `<..>` keep their brackets.
     """
     bare = msgid.removeprefix("<").removesuffix(">")
-    return msgid if bare in _DOTS else bare
+    return msgid if bare in _DOT_SEGMENTS else bare
 
 
 def msgid_of(name: str) -> str:
-    """Return the Message-ID that a part of a path stands for; the inverse of `name_of`."""
+    """Return the Message-ID that a part of a path names; the inverse of `name_of`."""
     return name if name.startswith("<") and name.endswith(">") else f"<{name}>"
 
 
 @dataclass(frozen=True, slots=True)
 class UrlBuilder:
-    """`base`: the server's URL without a slash at its end; `version` None: none was asked for,
-    which is the newest.
+    """Builds the URLs of one server for one version of the API.
+
+    `base` is the server's URL without a slash at its end. `version` is None where the client
+    requested none, which is the newest.
     """
 
     base: str
@@ -80,42 +84,45 @@ class UrlBuilder:
     version: tuple[int, int] | None = (1, 2)
 
     def url(self, *parts: object) -> str:
-        """Of a resource of the API."""
-        said = f"/{self.version[0]}.{self.version[1]}" if self.version else ""
-        return f"{self.base}/api{said}/{'/'.join(str(part) for part in parts)}/"
+        """Return the URL of a resource of the API."""
+        version = f"/{self.version[0]}.{self.version[1]}" if self.version else ""
+        return f"{self.base}/api{version}/{'/'.join(str(part) for part in parts)}/"
 
-    def plain(self, *parts: object) -> str:
-        """Of a resource of the API, whatever the version, as Patchwork links comments."""
+    def unversioned(self, *parts: object) -> str:
+        """Return the URL of a resource without a version, as Patchwork links comments."""
         return f"{self.base}/api/{'/'.join(str(part) for part in parts)}/"
 
-    def message(self, kind: str, lists: tuple[ListRow, ...], msgid: str) -> str:
-        """Of a message's page."""
+    def message_page(self, kind: str, lists: tuple[ListRow, ...], msgid: str) -> str:
+        """Return the URL of a message's page."""
         link = self.link_name(lists[0]) if lists else "-"
         return f"{self.base}{path_of('project', link, kind, name_of(msgid))}"
 
     def mbox(
         self, kind: str, lists: tuple[ListRow, ...], msgid: str, variant: str, id_: int
     ) -> str:
-        """Of a message for git am. Its Message-ID does not tell a conflicting copy apart."""
+        """Return the URL of a message as input for git am.
+
+        A conflicting copy is named by its number, because it shares its Message-ID.
+        """
         if variant:
             return f"{self.base}/{kind}/{id_}/mbox/"
-        return f"{self.message(kind, lists, msgid)}mbox/"
+        return f"{self.message_page(kind, lists, msgid)}mbox/"
 
     def archive(self, lists: tuple[ListRow, ...], msgid: str) -> str | None:
-        """Of a message in the list's archive, where the configuration says how."""
-        known = self.config.find_list(lists[0].list_id) if lists else None
-        if known is None or not known.list_archive_url_format:
+        """Return the URL of a message in its list's archive, None where none is configured."""
+        configured = self.config.find(lists[0].list_id) if lists else None
+        if configured is None or not configured.list_archive_url_format:
             return None
-        # The place may be in a query, too.
-        name = quote(name_of(msgid), safe=_PLAIN.replace("&", ""))
-        return known.list_archive_url_format.replace("{}", name)
+        # The configured format may have the name in a query.
+        name = quote(name_of(msgid), safe=_UNQUOTED.replace("&", ""))
+        return configured.list_archive_url_format.replace("{}", name)
 
     def link_name(self, row: ListRow) -> str:
-        """What the list is called in a path."""
+        """Return the name of a list in a path."""
         return self.config.link_name(row.list_id)
 
     def trim(self, kind: str, record: dict[str, Any]) -> dict[str, Any]:
-        """Leave out what the version asked for does not have."""
+        """Return the record without the fields that the requested version does not have."""
         if self.version is None:
             return record
         since = _SINCE[kind]
@@ -126,4 +133,5 @@ class UrlBuilder:
         }
 
     def since(self, version: tuple[int, int]) -> bool:
+        """Return whether the requested version is this one or a later one."""
         return self.version is None or self.version >= version

@@ -1,19 +1,20 @@
 """Webhooks: POST events to the configured receivers, signed, in order, until each confirms them.
 
-Each receiver gets a POST of JSON, `{"events": […]}`, with up to a hundred events in their order,
-as `/api/events/` has them. `X-Ingest-Signature: sha256=HEX` is the HMAC of the body under the
-configured secret. An answer of 2xx is a receipt; anything else is tried again, later each time,
-up to an hour.
+Each receiver gets a POST of JSON, `{"events": […]}`, with up to a hundred events in their order, in
+the form of `/api/events/`. `X-Ingest-Signature: sha256=HEX` is the HMAC of the body under the
+configured secret. A 2xx response confirms the events. After any other outcome the attempt is
+repeated, with a delay that doubles up to an hour.
 
-Each receiver has a thread and a place in the events of its own, so that one that is slow delays
-no other. An attempt has one deadline for all of it: a time limit for each read would let a
-receiver that sends a byte now and then hold its connection for ever. The attempt runs in an event
-loop because it can be cancelled there at any point, which a blocking call cannot.
+Each receiver has its own thread and its own position in the events, so that a slow one delays no
+other. An attempt has one deadline for all of it: with a time limit for each read, a receiver that
+sends a byte now and then could keep its connection open for ever. The attempt runs in an event loop
+because it can be cancelled there at any point, which a blocking call cannot.
 
-The place of each receiver is in the store. It may get an event twice where we were killed between
-its answer and our commit (`id` tells), and never misses one. An attempt is claimed in the store
-before it begins, so that of several daemons one makes it; no connection to the database is held
-meanwhile. What a killed daemon had claimed is tried again when the claim runs out.
+The position of each receiver is in the store. A receiver may get an event twice if the process was
+killed between its response and our commit (`id` shows that), and never misses one. An attempt is
+claimed in the store before it begins, so that only one of several daemons makes it; no connection
+to the database is held meanwhile. An attempt that a killed daemon had claimed is repeated when the
+claim runs out.
 """
 
 from __future__ import annotations
@@ -29,262 +30,271 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
 import httpx
-from sqlalchemy import Connection, Engine, Row, func, insert, select, update
-from sqlalchemy.exc import IntegrityError, SQLAlchemyError
+from sqlalchemy import Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.api.event_payloads import event_payloads
+from ingest.api.serializers import JsonObject
 from ingest.api.urls import UrlBuilder
 from ingest.clock import utcnow
 from ingest.config.file import ApiConfig, Config
-from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.activity.webhooks import (
+    WebhookProgress,
+    add_webhook,
+    find_later_events,
+    read_webhook,
+    replace_webhook,
+)
 
 log = logging.getLogger(__name__)
 
 SIGNATURE = "X-Ingest-Signature"
-_AT_ONCE = 100
-_PATIENCE = 10.0  # seconds for a whole attempt: connect, send and answer
-_CLAIM = 20.0  # seconds that a claim outlasts the attempt: clocks of two machines differ
-_LONGEST = timedelta(hours=1)
-_TICK = 1.0  # seconds between two looks for what is new
-_LET_GO = 1.0  # seconds in which the threads end
-_GLANCE = 0.1  # seconds between two looks, in an attempt, whether it is to end
+_BATCH = 100  # events in one POST
+_ATTEMPT_SECONDS = 10.0  # for a whole attempt: connect, send and receive the response
+_CLAIM_SECONDS = 20.0  # that a claim outlasts the attempt: clocks of two machines differ
+_MAX_DELAY = timedelta(hours=1)
+_POLL_SECONDS = 1.0  # between two looks for new events
+_STOP_SECONDS = 1.0  # for the threads to end
+_CANCEL_POLL_SECONDS = 0.1  # between two looks, during an attempt, whether it must end
 
 
 class Webhooks:
-    """The receivers that are configured, each followed by a thread of its own.
+    """Posts events to the configured receivers, each in a thread of its own.
 
-    `clock`: the time, in UTC; `patience`: seconds for a whole attempt.
+    `clock` returns the time in UTC; `patience` is the limit of a whole attempt, in seconds.
     """
 
     def __init__(
         self,
         engine: Engine,
-        configured: Callable[[], Config],
+        get_config: Callable[[], Config],
         *,
         clock: Callable[[], datetime] = utcnow,
-        patience: float = _PATIENCE,
+        patience: float = _ATTEMPT_SECONDS,
     ) -> None:
         self._engine = engine
-        self._configured = configured
+        self._get_config = get_config
         self._clock = clock
         self._patience = patience
 
-    def run(self, ending: threading.Event) -> None:
-        """Follow the configured receivers until `ending`, then end within a second or so.
+    def run(self, stop_event: threading.Event) -> None:
+        """Serve the configured receivers until `stop_event`, then end within a second or so.
 
-        Raises `RuntimeError` where the thread of a receiver has died: of an internal error.
+        Raises `RuntimeError` where the thread of a receiver has died, which is an internal error.
         """
-        threads: dict[str, _Thread] = {}
+        threads: dict[str, _ReceiverThread] = {}
         try:
-            while not ending.wait(_TICK):
-                urls = set((self._configured().api or ApiConfig()).webhooks)
+            while not stop_event.wait(_POLL_SECONDS):
+                urls = set((self._get_config().api or ApiConfig()).webhooks)
                 for url in threads.keys() - urls:
                     threads.pop(url).stop.set()
                 for url in urls - threads.keys():
-                    threads[url] = self._start(url)
-                for url, one in threads.items():
-                    if not one.thread.is_alive():
-                        raise RuntimeError(f"the thread of the webhook at {_shown(url)} has died")
+                    threads[url] = self._start_thread(url)
+                for url, receiver in threads.items():
+                    if not receiver.thread.is_alive():
+                        host = _host_of(url)
+                        raise RuntimeError(f"the thread of the webhook at {host} has died")
         finally:
-            for one in threads.values():
-                one.stop.set()
-            end = time.monotonic() + _LET_GO
-            for one in threads.values():
-                # A thread that still waits for the database is left behind: it is a daemon.
-                one.thread.join(max(0.0, end - time.monotonic()))
+            for receiver in threads.values():
+                receiver.stop.set()
+            deadline = time.monotonic() + _STOP_SECONDS
+            for receiver in threads.values():
+                # A thread that still waits for the database is abandoned: it is a daemon thread.
+                receiver.thread.join(max(0.0, deadline - time.monotonic()))
 
-    def _start(self, url: str) -> _Thread:
+    def _start_thread(self, url: str) -> _ReceiverThread:
         stop = threading.Event()
-        name = f"api-hook {_shown(url)}"
+        name = f"api-hook {_host_of(url)}"
         thread = threading.Thread(target=self._follow, args=(url, stop), name=name, daemon=True)
         thread.start()
-        return _Thread(thread, stop)
+        return _ReceiverThread(thread, stop)
 
     def _follow(self, url: str, stop: threading.Event) -> None:
         while True:
             try:
-                while not stop.is_set() and self.tell(url, stop):
+                while not stop.is_set() and self.post_next_events(url, stop):
                     pass
             except SQLAlchemyError as error:
-                # The database is away: the events wait there.
+                # The database does not answer: the events are stored there, and can wait.
                 log.warning(
-                    "events wait for the webhook at %s: %s", _shown(url), error.__class__.__name__
+                    "events wait for the webhook at %s: %s", _host_of(url), error.__class__.__name__
                 )
-            if stop.wait(_TICK):
+            if stop.wait(_POLL_SECONDS):
                 return
 
-    def tell(self, url: str, stop: threading.Event) -> bool:
+    def post_next_events(self, url: str, stop: threading.Event) -> bool:
         """Post the next events to this receiver, if it is due. Return whether there may be more.
 
-        `stop` ends the attempt; it is made again at the next start.
+        `stop` ends the attempt, which is then repeated at the next start.
         """
-        config = self._configured()
-        settings = config.api or ApiConfig()
         now = self._clock()
-        with self._engine.connect() as connection:
-            row = _receiver(connection, url)
-            if row is not None and row.due > now:
-                return False
-            numbers = _next(connection, row.number) if row is not None else []
-            site = UrlBuilder(settings.url or "http://localhost:8000", config, None)
-            said = event_payloads(connection, numbers, site) if numbers else []
-        if row is None:
-            self._add(url, now)
+        batch = self._read_batch(url, now)
+        if batch is None:
             return False
-        if not numbers:
-            return False
-        claim = now + timedelta(seconds=self._patience + _CLAIM)
-        if not self._settle(row, row.due, number=row.number, failures=row.failures, due=claim):
+        progress = batch.progress
+        claim = replace(progress, due=now + timedelta(seconds=self._patience + _CLAIM_SECONDS))
+        if not replace_webhook(self._engine, progress, claim):
             return False  # another daemon makes this attempt
         try:
-            body = json.dumps({"events": said}).encode()
-            assert settings.webhook_secret is not None  # the configuration holds it
-            secret = settings.webhook_secret.read_bytes().strip()
-            status = _post(url, body, secret, stop=stop, patience=self._patience)
-            error = None if status is None or 200 <= status < 300 else f"status {status}"
-        except TimeoutError:
-            status, error = 0, f"no answer within {self._patience:g} s"
-        except (OSError, httpx.HTTPError, httpx.InvalidURL) as failure:
-            status, error = 0, str(failure) or failure.__class__.__name__
-        if status is None:
-            self._settle(row, claim, number=row.number, failures=row.failures, due=row.due)
+            error = self._attempt(url, batch.payloads, stop)
+        except _AttemptStoppedError:
+            replace_webhook(self._engine, claim, progress)
             return False
         if error is not None:
-            wait = min(timedelta(seconds=2.0 ** min(row.failures, 12)), _LONGEST)
-            log.warning("webhook at %s: %s; again in %s", _shown(url), error, wait)
-            due = self._clock() + wait
-            self._settle(row, claim, number=row.number, failures=row.failures + 1, due=due)
+            delay = min(timedelta(seconds=2.0 ** min(progress.failures, 12)), _MAX_DELAY)
+            log.warning("webhook at %s: %s; next attempt in %s", _host_of(url), error, delay)
+            failed = replace(progress, failures=progress.failures + 1, due=self._clock() + delay)
+            replace_webhook(self._engine, claim, failed)
             return False
-        self._settle(row, claim, number=numbers[-1], failures=0, due=now)
-        return len(numbers) == _AT_ONCE
+        confirmed = replace(progress, number=batch.numbers[-1], failures=0, due=now)
+        replace_webhook(self._engine, claim, confirmed)
+        return len(batch.numbers) == _BATCH
 
-    def _add(self, url: str, now: datetime) -> None:
-        """Add a new receiver. It gets what happens from now on."""
-        last = select(func.coalesce(func.max(schema.event.c.number), 0)).scalar_subquery()
-        with (
-            contextlib.suppress(IntegrityError),  # another daemon has added it
-            write_transaction(self._engine) as connection,
-        ):
-            connection.execute(
-                insert(schema.webhook).values(url=url, number=last, failures=0, due=now)
-            )
+    def _read_batch(self, url: str, now: datetime) -> _Batch | None:
+        """Return the next events for a receiver, None where it is not due or there are none."""
+        config = self._get_config()
+        base = (config.api or ApiConfig()).url or "http://localhost:8000"
+        with self._engine.connect() as connection:
+            progress = read_webhook(connection, url)
+            if progress is not None:
+                if progress.due > now:
+                    return None
+                numbers = find_later_events(connection, progress.number, limit=_BATCH)
+                if not numbers:
+                    return None
+                payloads = event_payloads(connection, numbers, UrlBuilder(base, config, None))
+                return _Batch(progress, numbers, payloads)
+        add_webhook(self._engine, url, now=now)
+        return None
 
-    def _settle(
-        self, row: Row[Any], claimed: datetime, *, number: int, failures: int, due: datetime
-    ) -> bool:
-        """Store a receiver's place, unless another daemon has changed it since `claimed`."""
-        table = schema.webhook
-        with write_transaction(self._engine) as connection:
-            done = connection.execute(
-                update(table)
-                .where(table.c.url == row.url, table.c.number == row.number, table.c.due == claimed)
-                .values(number=number, failures=failures, due=due)
-            )
-        return done.rowcount == 1
+    def _attempt(self, url: str, payloads: list[JsonObject], stop: threading.Event) -> str | None:
+        """Post events once. Return the error, None where the receiver confirmed them.
+
+        Raises `_AttemptStoppedError` where `stop` ended the attempt.
+        """
+        settings = self._get_config().api or ApiConfig()
+        try:
+            body = json.dumps({"events": payloads}).encode()
+            assert settings.webhook_secret is not None  # the configuration requires it
+            secret = settings.webhook_secret.read_bytes().strip()
+            status = _post(url, body, secret, stop=stop, patience=self._patience)
+        except TimeoutError:
+            return f"no response within {self._patience:g} s"
+        except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
+            return str(error) or error.__class__.__name__
+        return None if 200 <= status < 300 else f"status {status}"
+
+
+class _AttemptStoppedError(Exception):
+    """The attempt was stopped before it had a result."""
 
 
 @dataclass(frozen=True, slots=True)
-class _Thread:
-    """`stop` ends it."""
+class _Batch:
+    """The next events for a receiver."""
+
+    progress: WebhookProgress
+    numbers: list[int]
+    payloads: list[JsonObject]
+
+
+@dataclass(frozen=True, slots=True)
+class _ReceiverThread:
+    """The thread of a receiver, which `stop` ends."""
 
     thread: threading.Thread
     stop: threading.Event
 
 
 def sign(body: bytes, secret: bytes) -> str:
-    """What the header holds; receivers compute it of the body and compare in constant time."""
+    """Return the value of the signature header.
+
+    Receivers compute it from the body, and compare in constant time.
+    """
     return "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
-def _shown(url: str) -> str:
-    """Return the host of a URL for the log, without the password that may be in front of it."""
+def _host_of(url: str) -> str:
+    """Return the host of a URL for the log, without a user name and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _receiver(connection: Connection, url: str) -> Row[Any] | None:
-    table = schema.webhook
-    return connection.execute(select(table).where(table.c.url == url)).first()
+def _post(url: str, body: bytes, secret: bytes, *, stop: threading.Event, patience: float) -> int:
+    """Post a body and return the status of the response.
 
-
-def _next(connection: Connection, number: int) -> list[int]:
-    event = schema.event.c
-    query = select(event.number).where(event.number > number).order_by(event.number)
-    return list(connection.execute(query.limit(_AT_ONCE)).scalars())
-
-
-def _post(
-    url: str, body: bytes, secret: bytes, *, stop: threading.Event, patience: float
-) -> int | None:
-    """Post and return the status, or None where `stop` ended the attempt.
-
-    Raises `OSError` (`TimeoutError` at the deadline), `httpx.HTTPError` or `httpx.InvalidURL`.
+    Raises `OSError` (`TimeoutError` at the deadline), `httpx.HTTPError` or `httpx.InvalidURL`, and
+    `_AttemptStoppedError` where `stop` ended the attempt.
     """
 
     async def attempt() -> int:
         async with asyncio.timeout(patience):
             return await _send(url, body, secret)
 
-    async def watched() -> int | None:
+    async def attempt_until_stopped() -> int:
         task = asyncio.ensure_future(attempt())
         while not task.done():
             if stop.is_set():
                 task.cancel()
-            await asyncio.wait({task}, timeout=_GLANCE)
-        return None if task.cancelled() else task.result()
+            await asyncio.wait({task}, timeout=_CANCEL_POLL_SECONDS)
+        if task.cancelled():
+            raise _AttemptStoppedError
+        return task.result()
 
-    with asyncio.Runner(loop_factory=_Loop) as runner:
-        return runner.run(watched())
+    with asyncio.Runner(loop_factory=_EventLoop) as runner:
+        return runner.run(attempt_until_stopped())
 
 
 async def _send(url: str, body: bytes, secret: bytes) -> int:
-    """Redirects are not followed: what is signed is for who is configured. No proxy of the
-    environment is used, and the answer's body is not read.
+    """Send a signed request and return the status of the response.
+
+    Redirects are not followed: the signed events are for the configured receiver only. Proxies in
+    the environment are not used, and the body of the response is not read.
     """
     headers = {"Content-Type": "application/json", SIGNATURE: sign(body, secret)}
-    # The certificates that the system trusts, among them those of the site itself.
+    # The certificates that the system trusts, which may include the site's own.
     trusted = ssl.create_default_context()
     async with (
-        httpx.AsyncClient(verify=trusted, trust_env=False, timeout=None) as client,  # noqa: S113 - the caller has one for all of it
-        client.stream("POST", url, content=body, headers=headers) as answer,
+        httpx.AsyncClient(verify=trusted, trust_env=False, timeout=None) as client,  # noqa: S113 - the caller limits the whole
+        client.stream("POST", url, content=body, headers=headers) as response,
     ):
-        return answer.status_code
+        return response.status_code
 
 
-class _Loop(asyncio.SelectorEventLoop):
-    """An event loop that looks names up in a daemon thread.
+class _EventLoop(asyncio.SelectorEventLoop):
+    """An event loop that resolves host names in a daemon thread.
 
-    Asyncio's own way is a thread pool, which is waited for when the loop ends and again when the
-    process does: a silent name server would delay both beyond any deadline.
+    asyncio uses a thread pool, and waits for it when the loop ends and again when the process
+    exits: a name server that does not respond would delay both beyond any deadline.
     """
 
-    async def getaddrinfo(self, host: Any, port: Any, **more: int) -> Any:
-        found: asyncio.Future[Any] = self.create_future()
+    async def getaddrinfo(self, host: Any, port: Any, **options: int) -> Any:
+        """Resolve a host name, as `socket.getaddrinfo` does."""
+        future: asyncio.Future[Any] = self.create_future()
 
         def set_result(addresses: Any, error: OSError | None) -> None:
-            if found.done():
+            if future.done():
                 return
             if error is not None:
-                found.set_exception(error)
+                future.set_exception(error)
             else:
-                found.set_result(addresses)
+                future.set_result(addresses)
 
-        def look_up() -> None:
+        def resolve() -> None:
             outcome: tuple[Any, OSError | None]
             try:
-                outcome = (socket.getaddrinfo(host, port, **more), None)
+                outcome = (socket.getaddrinfo(host, port, **options), None)
             except OSError as error:
                 outcome = (None, error)
             except UnicodeError as error:  # a label that is too long
-                outcome = (None, OSError(f"{host!r} is no host name: {error}"))
+                outcome = (None, OSError(f"{host!r} is not a host name: {error}"))
             with contextlib.suppress(RuntimeError):  # the loop has ended
                 self.call_soon_threadsafe(set_result, *outcome)
 
-        threading.Thread(target=look_up, name="api-hook-name", daemon=True).start()
-        return await found
+        threading.Thread(target=resolve, name="api-hook-name", daemon=True).start()
+        return await future

@@ -14,13 +14,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, event, text
 
-from ingest.api import queries
-from ingest.api.params import Page, QueryParams
 from ingest.api.server import ApiServer
 from ingest.config.file import ApiConfig, Config
 from ingest.config.values import InetAddress
 from ingest.store import reader
 from ingest.store.engine import open_store
+from ingest.store.read import directory, page_queries
+from ingest.store.read.filters import Page, SeriesFilter
 from tests.support import mails
 from tests.support.running import until
 
@@ -46,7 +46,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
         count.release()
         return list(connection.execute(ENDLESS).scalars())
 
-    monkeypatch.setattr(queries, "patches", patches)
+    monkeypatch.setattr(page_queries, "find_patch_ids", patches)
     return count
 
 
@@ -114,8 +114,10 @@ def test_the_series_of_a_list_are_found_by_their_members(tmp_path: object) -> No
     said: list[tuple[str, Any]] = []
     event.listen(engine, "before_cursor_execute", lambda *all_: said.append(all_[2:4]))
     with engine.connect() as connection:
-        asked = QueryParams.of(f"project={mails.LIST}".encode())
-        assert queries.find_series_ids(connection, asked, Page(1, 30, "id", down=True), Config())
+        (list_,) = directory.read_all_lists(connection)
+        filters = SeriesFilter(list_ids=(list_.id,))
+        page = Page(1, 30, "id", descending=True)
+        assert page_queries.find_series_ids(connection, filters, page)
         statement, values = said[-1]
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
     plan = [row[3] for row in rows]

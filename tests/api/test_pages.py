@@ -162,8 +162,8 @@ def test_mail_cannot_act_in_a_page(client: TestClient) -> None:
 def test_a_list_shows_what_has_come(client: TestClient) -> None:
     assert 'href="/project/dev/list/">dev</a>' in text_of(client, "/")
     text = text_of(client, "/project/dev/list/")
-    assert "1 of 2" in text
-    assert "all 3" in text
+    assert ">1/2</span>" in text
+    assert ">3/3</span>" in text
     assert text.index("v2 s: improve") < text.index("t: improve")
     found = text_of(client, "/project/dev/list/?q=t: improve")
     assert "t: improve all" in found
@@ -176,7 +176,9 @@ def test_a_list_shows_what_has_come(client: TestClient) -> None:
 
 def test_a_series_shows_what_is_missing_and_its_revisions(client: TestClient) -> None:
     pages = every_page(client)
-    (incomplete,) = [one for path, one in pages.items() if "series=" in path and "1 of 2" in one]
+    (incomplete,) = [
+        one for path, one in pages.items() if "series=" in path and ">1/2</span>" in one
+    ]
     assert "; missing: 2" in incomplete
     first = next(one for path, one in pages.items() if "series=" in path and "Superseded by" in one)
     assert "v2 of" in first
@@ -239,11 +241,12 @@ def test_short_paths_lead_to_the_long_ones(client: TestClient) -> None:
 def test_what_is_not_there_is_said_on_a_page(client: TestClient, path: str) -> None:
     answer = client.get(path)
     assert answer.status_code == 404
-    assert "<h1>Not here</h1>" in answer.text
+    assert "<h1>Not found</h1>" in answer.text
 
 
-def test_intake(client: TestClient) -> None:
+def test_the_status_page(client: TestClient) -> None:
     text = text_of(client, "/state/")
+    assert "<h1>Status</h1>" in text
     assert "<dt>In quarantine</dt><dd>1</dd>" in text
     assert "parse-failed: &lt;script&gt;" in text
     assert text.count('class="bar"') == 30
@@ -270,10 +273,10 @@ def test_a_page_costs_the_same_number_of_queries_whatever_is_on_it(engine: Engin
 
 
 def test_a_long_diff_is_cut() -> None:
-    shown, cut = render_diff("+x\n" * (MAX_DIFF_LINES + 1))
-    assert cut
-    assert shown.text.count("<span") == MAX_DIFF_LINES
-    assert not render_diff("+x\n")[1]
+    diff = render_diff("+x\n" * (MAX_DIFF_LINES + 1))
+    assert diff.is_cut
+    assert diff.html.text.count("<span") == MAX_DIFF_LINES
+    assert not render_diff("+x\n").is_cut
 
 
 # --- escaping ---------------------------------------------------------------------------------
@@ -341,7 +344,7 @@ PAGES = {
     "evil": "/project/dev/patch/evil%22&%23x3c;@example.org/",
     "cover": "/project/dev/cover/s-0@example.org/",
     "series": "/project/dev/list/?series=1",
-    "intake": "/state/",
+    "status": "/state/",
     "missing": "/nothing/",
 }
 

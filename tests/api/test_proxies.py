@@ -12,7 +12,7 @@ from typing import Any
 import httpx
 import pytest
 
-from ingest.api.proxies import Proxies, client_of
+from ingest.api.middleware.proxies import Proxies, client_of
 from ingest.api.server import ApiServer
 from ingest.config.file import ApiConfig, Config
 from ingest.config.values import InetAddress

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import select
 from starlette.testclient import TestClient
 
-from ingest.api.openapi import describe_api
+from ingest.api.endpoints.openapi import describe_api
 from ingest.api.urls import VERSIONS
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token

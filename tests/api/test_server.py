@@ -240,7 +240,7 @@ def test_webhooks_are_told_in_order_until_they_hear_it(
 
     def tell(later: timedelta = timedelta(0)) -> None:
         clock.now = mails.NOW + later
-        while hooks.tell(receiver, go_on):
+        while hooks.post_next_events(receiver, go_on):
             pass
 
     mails.store(engine, mails.series("before", 1))
@@ -444,12 +444,12 @@ def test_an_attempt_that_another_daemon_makes_is_left_to_it(
         Webhooks(engine, lambda: config, clock=lambda: clock.now, patience=5.0) for _ in range(2)
     )
     stop = threading.Event()
-    one.tell(dripping.url, stop)
+    one.post_next_events(dripping.url, stop)
     _happen(engine, "s")
     thread = threading.Thread(target=one.tell, args=(dripping.url, stop))
     thread.start()
     until(lambda: dripping.calls == 1)
-    assert other.tell(dripping.url, threading.Event()) is False
+    assert other.post_next_events(dripping.url, threading.Event()) is False
     assert dripping.calls == 1
     # The claim runs out, and the place is another's: the first may not set it back.
     clock.now += timedelta(minutes=1)
@@ -472,11 +472,11 @@ def test_a_redirect_is_not_followed(receiver: str, tmp_path: Path) -> None:
     config = Config(api=hooked(receiver, tmp_path))
     hooks = Webhooks(engine, lambda: config)
     stop = threading.Event()
-    hooks.tell(receiver, stop)
+    hooks.post_next_events(receiver, stop)
     _happen(engine, "s")
     Receiver.statuses = [302]
     Receiver.location = receiver.replace("/hook", "/elsewhere")
-    hooks.tell(receiver, stop)
+    hooks.post_next_events(receiver, stop)
     assert Receiver.received_at == []
     assert (_row(engine, receiver).number, _failures(engine, receiver)) == (0, 1)
     engine.dispose()
@@ -489,10 +489,10 @@ def test_a_password_in_a_receivers_url_is_not_logged(
     url = receiver.replace("://", "://me:s3cret@")
     config = Config(api=hooked(url, tmp_path))
     hooks = Webhooks(engine, lambda: config)
-    hooks.tell(url, threading.Event())
+    hooks.post_next_events(url, threading.Event())
     _happen(engine, "s")
     Receiver.statuses = [500]
-    hooks.tell(url, threading.Event())
+    hooks.post_next_events(url, threading.Event())
     assert "status 500; again in" in caplog.text
     assert "s3cret" not in caplog.text
     engine.dispose()
@@ -513,11 +513,11 @@ def test_a_silent_name_server_delays_no_end(
     url = "http://receiver.example.org/hook"
     config = Config(api=hooked(url, tmp_path))
     hooks = Webhooks(engine, lambda: config, patience=0.2)
-    hooks.tell(url, threading.Event())
+    hooks.post_next_events(url, threading.Event())
     _happen(engine, "s")
     with monkeypatch.context() as patched:
         patched.setattr(socket, "getaddrinfo", silent)
-        hooks.tell(url, threading.Event())
+        hooks.post_next_events(url, threading.Event())
     assert asked.is_set()
     assert not answered.is_set(), "the deadline ended it"
     assert _failures(engine, url) == 1

@@ -1,1 +1,1 @@
-"""The API's endpoints: each function handles one method of one path."""
+"""The endpoints of the API: each function handles one method of one path."""

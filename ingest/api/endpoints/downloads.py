@@ -7,7 +7,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.api.context import ApiRequest, parse_request
-from ingest.api.endpoints.read import find_named, find_record, redirect_to_successor
+from ingest.api.lookup import find_by_number, find_by_path_name, redirect_to_successor
 from ingest.api.mbox import cover_mbox, file_name, patch_mbox, patch_raw
 from ingest.api.params import is_number, not_found
 from ingest.api.responses import download_response
@@ -15,85 +15,100 @@ from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.series import SeriesRow, read_members, series_by_id
 
+_DIFF_TYPE = "text/x-patch"
 
-def download_patch(request: Request) -> Response:
-    one = parse_request(request)
-    form = request.path_params["form"]
-    with one.read() as connection:
-        row = find_record(connection, one.number(), "patch")
+
+def download_patch(http_request: Request) -> Response:
+    """Return a patch, by its number."""
+    request = parse_request(http_request)
+    form = request.path_text("form")
+    number = request.path_number()
+    with request.read() as connection:
+        row = find_by_number(connection, number, "patch")
         if row is None:
-            base = one.site.base
+            base = request.urls.base
             return redirect_to_successor(
-                connection, "message", one.number(), lambda to: f"{base}/patch/{to}/{form}/"
+                connection, "message", number, lambda id_: f"{base}/patch/{id_}/{form}/"
             )
-        return _patch(connection, row, form, one)
+        return _patch_response(connection, row, form, request)
 
 
-def download_cover(request: Request) -> Response:
-    one = parse_request(request)
-    with one.read() as connection:
-        row = find_record(connection, one.number(), "cover")
+def download_cover(http_request: Request) -> Response:
+    """Return a cover, by its number."""
+    request = parse_request(http_request)
+    number = request.path_number()
+    with request.read() as connection:
+        row = find_by_number(connection, number, "cover")
         if row is None:
-            base = one.site.base
+            base = request.urls.base
             return redirect_to_successor(
-                connection, "message", one.number(), lambda to: f"{base}/cover/{to}/mbox/"
+                connection, "message", number, lambda id_: f"{base}/cover/{id_}/mbox/"
             )
-    return download_response(cover_mbox(row), f"{file_name(row.name or '')}.patch")
+    return _cover_response(row)
 
 
-def download_patch_by_msgid(request: Request) -> Response:
-    one = parse_request(request)
-    with one.read() as connection:
-        row = find_named(connection, request.path_params["msgid"], "patch")
-        return _patch(connection, row, request.path_params["form"], one)
+def download_patch_by_msgid(http_request: Request) -> Response:
+    """Return a patch, by its Message-ID."""
+    request = parse_request(http_request)
+    with request.read() as connection:
+        row = find_by_path_name(connection, request.path_text("msgid"), "patch")
+        return _patch_response(connection, row, request.path_text("form"), request)
 
 
-def download_cover_by_msgid(request: Request) -> Response:
-    one = parse_request(request)
-    with one.read() as connection:
-        row = find_named(connection, request.path_params["msgid"], "cover")
-    return download_response(cover_mbox(row), f"{file_name(row.name or '')}.patch")
+def download_cover_by_msgid(http_request: Request) -> Response:
+    """Return a cover, by its Message-ID."""
+    request = parse_request(http_request)
+    with request.read() as connection:
+        row = find_by_path_name(connection, request.path_text("msgid"), "cover")
+    return _cover_response(row)
 
 
-def download_series(request: Request) -> Response:
-    """Its patches in order. A cover alone is nothing to apply."""
-    one = parse_request(request)
-    form = request.path_params["form"]
-    with one.read() as connection:
-        rows = series_by_id(connection, [one.number()])
+def download_series(http_request: Request) -> Response:
+    """Return the patches of a series in order. A cover without patches cannot be applied."""
+    request = parse_request(http_request)
+    form = request.path_text("form")
+    number = request.path_number()
+    with request.read() as connection:
+        rows = series_by_id(connection, [number])
         if not rows:
-            base = one.site.base
+            base = request.urls.base
             return redirect_to_successor(
-                connection, "series", one.number(), lambda to: f"{base}/series/{to}/{form}/"
+                connection, "series", number, lambda id_: f"{base}/series/{id_}/{form}/"
             )
-        ids = read_members(connection, [rows[0].id]).get(rows[0].id, [])
+        series = rows[0]
+        ids = read_members(connection, [series.id]).get(series.id, [])
         patches = list(messages.read_messages(connection, ids))
         if not patches:
             raise not_found()
+        name = _series_file_name(series)
         if form == "raw":
-            text = "".join(patch_raw(each) for each in patches)
-            return download_response(
-                text, f"{_series_name(rows[0])}.diff", media_type="text/x-patch"
-            )
+            text = "".join(patch_raw(patch) for patch in patches)
+            return download_response(text, f"{name}.diff", media_type=_DIFF_TYPE)
         text = "".join(patch_mbox(connection, patches))
-    return download_response(text, f"{_series_name(rows[0])}.patch")
+    return download_response(text, f"{name}.patch")
 
 
-def _series_name(row: SeriesRow) -> str:
-    return file_name(row.name or f"series-{row.id}")
+def _series_file_name(series: SeriesRow) -> str:
+    return file_name(series.name or f"series-{series.id}")
 
 
-def _patch(connection: Connection, row: MessageRow, form: str, one: ApiRequest) -> Response:
+def _cover_response(row: MessageRow) -> Response:
+    return download_response(cover_mbox(row), f"{file_name(row.name or '')}.patch")
+
+
+def _patch_response(
+    connection: Connection, row: MessageRow, form: str, request: ApiRequest
+) -> Response:
     name = file_name(row.name or "")
     if form == "raw":
-        return download_response(patch_raw(row), f"{name}.diff", media_type="text/x-patch")
+        return download_response(patch_raw(row), f"{name}.diff", media_type=_DIFF_TYPE)
     rows = [row]
-    # git-pw applies a patch together with what comes before it in its series: `*`, or which.
-    wanted = one.asked.last("series")
-    if wanted is not None and row.series_id is not None:
-        if wanted != "*" and not (is_number(wanted) and int(wanted) == row.series_id):
+    # git-pw applies a patch with its predecessors in the series: `*`, or the number of the series.
+    series = request.params.last("series")
+    if series is not None and row.series_id is not None:
+        if series != "*" and not (is_number(series) and int(series) == row.series_id):
             raise not_found()
         ids = read_members(connection, [row.series_id]).get(row.series_id, [])
-        before = ids[: ids.index(row.id)] if row.id in ids else []
-        rows = [*messages.read_messages(connection, before), row]
+        predecessors = ids[: ids.index(row.id)] if row.id in ids else []
+        rows = [*messages.read_messages(connection, predecessors), row]
     return download_response("".join(patch_mbox(connection, rows)), f"{name}.patch")

@@ -1,1 +1,1 @@
-"""HTML pages for people, rendered on the server, usable without scripts."""
+"""The web pages: HTML that is rendered on the server and works without scripts."""

@@ -1,8 +1,8 @@
-"""HTML that cannot be injected into: elements are made of text, and text is escaped.
+"""Build HTML that cannot be injected into: elements contain text, and text is escaped.
 
-The one way to get markup is `el`; what is no `Html` is text, wherever it stands. Names of
-elements and attributes are our own words. Values of `href` are checked: a mail's text may not
-become `javascript:…`.
+`el` is the only way to make markup; everything that is not `Html` is text, wherever it is used.
+Names of elements and attributes are always our own. Values of `href` are checked: text from a mail
+must not become `javascript:…`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ _VOID = frozenset({"br", "input", "link", "meta"})
 
 @dataclass(frozen=True, slots=True)
 class Html:
-    """Markup, whole and safe."""
+    """Markup that is complete and safe."""
 
     text: str
 
@@ -26,52 +26,54 @@ Content = Html | str | int | None
 
 
 def el(tag: str, /, *content: Content | Iterable[Content], **attributes: str | int | None) -> Html:
-    """An element. Attributes that are None are left out; a trailing underscore of a name is
-    dropped, others become hyphens: `class_`, `aria_label`.
+    """Return an element.
+
+    Attributes that are None are left out. In a name, a trailing underscore is dropped and others
+    become hyphens: `class_`, `aria_label`.
     """
-    said = "".join(
-        f' {key.rstrip("_").replace("_", "-")}="{escape(_value(key, value))}"'
+    attribute_text = "".join(
+        f' {key.rstrip("_").replace("_", "-")}="{escape(_attribute_value(key, value))}"'
         for key, value in attributes.items()
         if value is not None
     )
     if tag in _VOID:
-        return Html(f"<{tag}{said}>")
-    return Html(f"<{tag}{said}>{join(*content).text}</{tag}>")
+        return Html(f"<{tag}{attribute_text}>")
+    return Html(f"<{tag}{attribute_text}>{join(*content).text}</{tag}>")
 
 
 def join(*content: Content | Iterable[Content]) -> Html:
-    """Several pieces, one behind the other."""
+    """Return several pieces of content, one after the other."""
     parts: list[str] = []
-    for one in content:
-        match one:
+    for piece in content:
+        match piece:
             case None:
                 continue
             case Html(text):
                 parts.append(text)
             case str() | int():
-                parts.append(escape(_shown(str(one))))
+                parts.append(escape(_replace_active(str(piece))))
             case _:
-                parts.append(join(*one).text)
+                parts.append(join(*piece).text)
     return Html("".join(parts))
 
 
-def _value(key: str, value: str | int) -> str:
-    text = _shown(str(value))
-    if key in ("href", "action") and not _leads_somewhere(text):
+def _attribute_value(key: str, value: str | int) -> str:
+    text = _replace_active(str(value))
+    if key in ("href", "action") and not _is_safe_url(text):
         return "#"
     return text
 
 
-def _leads_somewhere(url: str) -> bool:
-    """Whether it is a place here, or one of HTTP."""
+def _is_safe_url(url: str) -> bool:
+    """Return whether a URL is a path on this server, or one of http or https."""
     try:
         return urlsplit(url).scheme in ("", "http", "https") and not url.startswith("//")
     except ValueError:
         return False
 
 
-# What reorders or hides text, so that a name or a line of code reads as another (Unicode TR 36),
-# and controls, which HTML does not have.
+# Characters that reorder or hide text, so that a name or a line of code reads as another (Unicode
+# TR 36), and control characters, which are invalid in HTML.
 _ACTIVE = dict.fromkeys(
     (
         *(code for code in range(0x20) if code not in (0x09, 0x0A, 0x0D)),
@@ -84,5 +86,5 @@ _ACTIVE = dict.fromkeys(
 )
 
 
-def _shown(text: str) -> str:
+def _replace_active(text: str) -> str:
     return text.translate(_ACTIVE)

@@ -1,4 +1,4 @@
-"""What every page has: its frame, its policy, and words for times and people."""
+"""The parts that every page has: its frame, its policy, and how times and people look."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from ingest.api.context import ApiRequest
 from ingest.api.web.html import Content, Html, el, join
 from ingest.mail.message import Address
 
-# Nothing is loaded but our own style, nothing runs, nothing is sent elsewhere, and no other
-# site may show the page in a frame.
+# Only our own stylesheet is loaded, no script runs, nothing is sent elsewhere, and no other site
+# may show the page in a frame.
 POLICY = (
     "default-src 'none'; style-src 'self'; img-src 'self'; form-action 'self';"
     " base-uri 'none'; frame-ancestors 'none'"
@@ -28,9 +28,9 @@ _HEADERS = {
 
 
 def render_page(title: str, *content: Content, trail: tuple[tuple[str, str], ...] = ()) -> Response:
-    """A whole page. `trail`: names and URLs of what it is part of."""
+    """Return a whole page. `trail` has the names and URLs of the pages above it."""
     crumbs = [el("li", el("a", name, href=url)) for name, url in (("Lists", "/"), *trail)]
-    whole = join(
+    document = join(
         el(
             "head",
             el("meta", charset="utf-8"),
@@ -40,49 +40,72 @@ def render_page(title: str, *content: Content, trail: tuple[tuple[str, str], ...
         ),
         el(
             "body",
-            el("a", "To the content", class_="skip", href="#content"),
+            el("a", "Skip to content", class_="skip", href="#content"),
             el(
                 "header",
-                el("nav", el("ul", crumbs), aria_label="You are in"),
-                el("nav", el("a", "Intake", href="/state/"), aria_label="More"),
+                el("nav", el("ul", crumbs), aria_label="Breadcrumbs"),
+                el("nav", el("a", "Status", href="/state/"), aria_label="More"),
             ),
             el("main", el("h1", title), *content, id="content"),
         ),
     )
-    text = "<!doctype html>\n" + el("html", whole, lang="en").text + "\n"
+    text = "<!doctype html>\n" + el("html", document, lang="en").text + "\n"
     return Response(text.encode(), media_type="text/html", headers=_HEADERS)
 
 
-def error_page(status: int, said: str) -> Response:
-    """A page that says why there is none."""
-    answer = render_page("Not here" if status == 404 else "Not like this", el("p", said))
-    answer.status_code = status
-    return answer
+def error_page(status: int, title: str, message: str) -> Response:
+    """Return a page that says why a request failed."""
+    response = render_page(title, el("p", message))
+    response.status_code = status
+    return response
 
 
 def pairs(facts: Iterable[tuple[str, Content]]) -> Html:
-    """Names and what they stand for."""
+    """Return a list of names with their values."""
     return el("dl", (join(el("dt", name), el("dd", value)) for name, value in facts))
 
 
+def search_form(path: str, text: str | None, *fields: Content) -> Html:
+    """Return a form that searches a list. `fields` come after the text."""
+    return el(
+        "form",
+        el("label", "Search", el("input", name="q", value=text or "")),
+        *fields,
+        el("button", "Search", type="submit"),
+        action=path,
+        role="search",
+    )
+
+
+def table(heads: tuple[str, ...], rows: list[Html]) -> Html:
+    """Return a table."""
+    return el(
+        "table",
+        el("thead", el("tr", [el("th", head, scope="col") for head in heads])),
+        el("tbody", rows),
+    )
+
+
 def format_time(date: datetime | None) -> Html:
+    """Return a time in UTC."""
     if date is None:
         return el("span", "no date", class_="quiet")
     return el("time", f"{date:%Y-%m-%d %H:%M}", datetime=f"{date:%Y-%m-%dT%H:%M:%SZ}")
 
 
-def person_link(who: Address) -> Html:
-    return el("span", who.name or who.email, title=who.email)
+def person_name(person: Address) -> Html:
+    """Return the name of a person, with the address as a tooltip."""
+    return el("span", person.name or person.email, title=person.email)
 
 
-def page_links(one: ApiRequest, path: str, number: int, *, more: bool) -> Html | None:
-    """Links to the pages beside this one, with the filters that it has."""
-    kept = [(key, value) for key, value in one.asked.pairs if key not in ("page", "project")]
+def page_links(request: ApiRequest, path: str, number: int, *, has_next: bool) -> Html | None:
+    """Return links to the previous and the next page, with the same filters."""
+    filters = [pair for pair in request.params.pairs if pair[0] not in ("page", "project")]
 
-    def link(to: int, said: str, rel: str) -> Html:
-        query = urlencode([*kept, ("page", str(to))])
-        return el("a", said, href=f"{path}?{query}", rel=rel)
+    def link(page_number: int, text: str, rel: str) -> Html:
+        query = urlencode([*filters, ("page", str(page_number))])
+        return el("a", text, href=f"{path}?{query}", rel=rel)
 
     links = [link(number - 1, "Newer", "prev")] if number > 1 else []
-    links += [link(number + 1, "Older", "next")] if more else []
+    links += [link(number + 1, "Older", "next")] if has_next else []
     return el("nav", links, class_="pages", aria_label="Pages") if links else None

@@ -1,61 +1,72 @@
-"""The lists of mail, and the series and patches of one."""
+"""The index of mailing lists, and the series and patches of one list."""
 
 from __future__ import annotations
 
-from sqlalchemy import select
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from ingest.api import queries
 from ingest.api.context import ApiRequest, parse_request
-from ingest.api.params import Page, QueryParams
-from ingest.api.prefetch import prefetch
+from ingest.api.filters import make_patch_filter, make_series_filter
+from ingest.api.params import QueryParams
+from ingest.api.prefetch import Prefetched, prefetch
 from ingest.api.urls import name_of, path_of
 from ingest.api.web import series as series_page
 from ingest.api.web.html import Html, el
-from ingest.api.web.layout import format_time, page_links, person_link, render_page
-from ingest.store import schema
+from ingest.api.web.layout import (
+    format_time,
+    page_links,
+    person_name,
+    render_page,
+    search_form,
+    table,
+)
+from ingest.api.web.style import STYLE
 from ingest.store.read import messages
+from ingest.store.read.directory import read_all_lists
+from ingest.store.read.filters import Page
+from ingest.store.read.messages import MessageRow
+from ingest.store.read.page_queries import find_patch_ids, find_series_ids
 from ingest.store.read.series import SeriesRow, series_by_id
 
-_SIZE = 50
+_PAGE_SIZE = 50
 
 
-def index_page(request: Request) -> Response:
-    one = parse_request(request)
-    table = schema.list_
-    with one.read() as connection:
-        rows = connection.execute(select(table).order_by(table.c.list_id)).all()
-    shown = []
-    for row in rows:
-        known = one.site.config.find_list(row.list_id)
-        link = one.site.config.link_name(row.list_id)
-        shown.append(
+def index_page(http_request: Request) -> Response:
+    """Return the page with all mailing lists."""
+    request = parse_request(http_request)
+    with request.read() as connection:
+        lists = sorted(read_all_lists(connection), key=lambda list_: list_.list_id)
+    rows = []
+    for list_ in lists:
+        configured = request.config.find(list_.list_id)
+        link = request.config.link_name(list_.list_id)
+        rows.append(
             el(
                 "tr",
                 el("td", el("a", link, href=path_of("project", link, "list"))),
-                el("td", (known.name if known else "") or row.list_id),
+                el("td", (configured.name if configured else "") or list_.list_id),
             )
         )
-    if not shown:
-        return render_page("Lists", el("p", "No mail of any list has come yet."))
-    return render_page("Lists", _table(("List", "What it is"), shown))
+    if not rows:
+        return render_page("Lists", el("p", "No mail received yet."))
+    return render_page("Lists", table(("List", "Name"), rows))
 
 
-def project_page(request: Request) -> Response:
-    """A list's series, the newest first; `?series=` is one of them."""
-    one = parse_request(request)
-    link = request.path_params["link"]
-    number = one.asked.numbers("series")
-    if number:
-        return series_page.series_number_page(one, link, number[-1])
-    asked = _asked(one, link)
-    wanted = _page(one, "date")
-    with one.read() as connection:
-        found = queries.find_series_ids(connection, asked, wanted, one.site.config)
-        rows = {row.id: row for row in series_by_id(connection, found[: wanted.size])}
-    shown = [rows[each] for each in found[: wanted.size] if each in rows]
+def project_page(http_request: Request) -> Response:
+    """Return the page of a list's series, the newest first, or of one series for `?series=`."""
+    request = parse_request(http_request)
+    link = request.path_text("link")
+    series_numbers = request.params.numbers("series")
+    if series_numbers:
+        return series_page.series_page(request, link, series_numbers[-1])
+    page = _newest_first(request)
+    with request.read() as connection:
+        filters = make_series_filter(connection, _list_params(request, link), request.config)
+        ids = find_series_ids(connection, filters, page)
+        rows = {row.id: row for row in series_by_id(connection, ids[: page.size])}
+    series = [rows[id_] for id_ in ids[: page.size] if id_ in rows]
     path = path_of("project", link, "list")
+    heads = ("Date", "Series", "Submitter", "Received")
     return render_page(
         link,
         el(
@@ -63,104 +74,87 @@ def project_page(request: Request) -> Response:
             el("a", "Patches by state", href=path_of("project", link, "patches")),
             class_="actions",
         ),
-        _search(path, one.asked.last("q")),
-        _table(("Date", "Series", "Submitter", "Come"), [_series(row, path) for row in shown])
-        if shown
+        search_form(path, request.params.last("q")),
+        table(heads, [_series_row(row, path) for row in series])
+        if series
         else el("p", "No series."),
-        page_links(one, path, wanted.number, more=len(found) > wanted.size),
+        page_links(request, path, page.number, has_next=len(ids) > page.size),
         trail=((link, path),),
     )
 
 
-def _series(row: SeriesRow, path: str) -> Html:
+def _series_row(row: SeriesRow, path: str) -> Html:
     name = row.name or "(no name)"
     version = f"v{row.version} " if row.version > 1 else ""
     return el(
         "tr",
         el("td", format_time(row.date), class_="narrow"),
         el("td", el("a", version, name, href=f"{path}?series={row.id}")),
-        el("td", person_link(row.submitter)),
-        el("td", series_page.received_text(row), class_="narrow", data_label="Come:"),
+        el("td", person_name(row.submitter)),
+        el("td", series_page.received_text(row), class_="narrow", data_label="Received:"),
     )
 
 
-def patches_page(request: Request) -> Response:
-    """A list's patches, the newest first, by state."""
-    one = parse_request(request)
-    link = request.path_params["link"]
-    asked = _asked(one, link)
-    wanted = _page(one, "date")
-    with one.read() as connection:
-        found = queries.patch_conditions(connection, asked, wanted, one.site.config)
-        rows = list(messages.read_messages(connection, found[: wanted.size], brief=True))
-        near = prefetch(connection, rows, dated=False)
+def patches_page(http_request: Request) -> Response:
+    """Return the page of a list's patches, the newest first, for a state or for all."""
+    request = parse_request(http_request)
+    link = request.path_text("link")
+    page = _newest_first(request)
+    with request.read() as connection:
+        filters = make_patch_filter(connection, _list_params(request, link), request.config)
+        ids = find_patch_ids(connection, filters, page)
+        patches = list(messages.read_messages(connection, ids[: page.size], brief=True))
+        prefetched = prefetch(connection, patches, date_all=False)
     path = path_of("project", link, "patches")
-    shown = [
-        el(
-            "tr",
-            el("td", format_time(row.date), class_="narrow"),
-            el("td", el("a", row.name, href=path_of("project", link, "patch", name_of(row.msgid)))),
-            el("td", person_link(row.submitter)),
-            el("td", row.current_state, class_="narrow", data_label="State:"),
-            el("td", near.checks.get(row.id, ""), class_="narrow", data_label="Check:"),
-        )
-        for row in rows
-    ]
+    selected = request.params.last("state")
     states = [
-        el("option", name, value=name, selected="" if name == one.asked.last("state") else None)
-        for name in ("", *one.settings.states)
+        el("option", state, value=state, selected="" if state == selected else None)
+        for state in ("", *request.settings.states)
     ]
+    heads = ("Date", "Patch", "Submitter", "State", "Check")
     return render_page(
         f"{link}: patches",
-        el(
-            "form",
-            el("label", "Words", el("input", name="q", value=one.asked.last("q") or "")),
+        search_form(
+            path,
+            request.params.last("q"),
             el("label", "State", el("select", states, name="state")),
-            el("button", "Find", type="submit"),
-            action=path,
-            role="search",
         ),
-        _table(("Date", "Patch", "Submitter", "State", "Check"), shown)
-        if shown
+        table(heads, [_patch_row(patch, link, prefetched) for patch in patches])
+        if patches
         else el("p", "No patches."),
-        page_links(one, path, wanted.number, more=len(found) > wanted.size),
+        page_links(request, path, page.number, has_next=len(ids) > page.size),
         trail=((link, path_of("project", link, "list")),),
     )
 
 
-def stylesheet(_request: Request) -> Response:
-    from ingest.api.web.style import STYLE
+def _patch_row(row: MessageRow, link: str, prefetched: Prefetched) -> Html:
+    path = path_of("project", link, "patch", name_of(row.msgid))
+    return el(
+        "tr",
+        el("td", format_time(row.date), class_="narrow"),
+        el("td", el("a", row.name, href=path)),
+        el("td", person_name(row.submitter)),
+        el("td", row.current_state, class_="narrow", data_label="State:"),
+        el("td", prefetched.checks.get(row.id, ""), class_="narrow", data_label="Check:"),
+    )
 
+
+def stylesheet(_http_request: Request) -> Response:
+    """Return the stylesheet of all pages."""
     return Response(STYLE, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
 
-def find_project(request: Request) -> Response:
-    return RedirectResponse(path_of("project", request.path_params["link"], "list"), 302)
+def project_redirect(http_request: Request) -> Response:
+    """Redirect to the page of a list's series."""
+    return RedirectResponse(path_of("project", http_request.path_params["link"], "list"), 302)
 
 
-def _asked(one: ApiRequest, link: str) -> QueryParams:
-    pairs = [pair for pair in one.asked.pairs if pair[0] in ("q", "state")]
+def _list_params(request: ApiRequest, link: str) -> QueryParams:
+    """Return the parameters of a list's page: text and state, limited to the list."""
+    pairs = [pair for pair in request.params.pairs if pair[0] in ("q", "state")]
     return QueryParams((*pairs, ("project", link)))
 
 
-def _page(one: ApiRequest, field: str) -> Page:
-    number = one.asked.page((field,), default=f"-{field}", most=_SIZE).number
-    return Page(number, _SIZE, field, down=True)
-
-
-def _search(path: str, said: str | None) -> Html:
-    return el(
-        "form",
-        el("label", "Words", el("input", name="q", value=said or "")),
-        el("button", "Find", type="submit"),
-        action=path,
-        role="search",
-    )
-
-
-def _table(heads: tuple[str, ...], rows: list[Html]) -> Html:
-    return el(
-        "table",
-        el("thead", el("tr", [el("th", head, scope="col") for head in heads])),
-        el("tbody", rows),
-    )
+def _newest_first(request: ApiRequest) -> Page:
+    number = request.params.page(("date",), default="-date", max_size=_PAGE_SIZE).number
+    return Page(number, _PAGE_SIZE, "date", descending=True)

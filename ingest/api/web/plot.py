@@ -1,4 +1,4 @@
-"""A plot of a number a day, as SVG that needs no script and no style of its own."""
+"""Plot one number for each day as SVG, without scripts or inline styles."""
 
 from __future__ import annotations
 
@@ -10,32 +10,28 @@ _WIDTH, _HEIGHT = 720, 140
 
 
 def bar_chart(values: Sequence[tuple[str, int]], *, label: str) -> Html:
-    """`values`: what each bar is called, and how high it is. What is written stands below, so
-    that it is as large on a phone.
+    """Return a chart with a bar for each name and value.
+
+    Its text is below the drawing, and so has the same size on a phone.
     """
-    most = max((value for _, value in values), default=0)
+    highest = max((value for _, value in values), default=0)
     step = _WIDTH / max(len(values), 1)
-    scale = (_HEIGHT - 10) / most if most else 0.0
-    drawn = [
+    scale = (_HEIGHT - 10) / highest if highest else 0.0
+    bars = [
         el(
             "rect",
             el("title", f"{name}: {value}"),
             class_="bar",
-            x=f"{place * step + 1:.1f}",
+            x=f"{position * step + 1:.1f}",
             y=f"{_HEIGHT - value * scale:.1f}",
             width=f"{max(step - 2, 1):.1f}",
             height=f"{value * scale:.1f}",
         )
-        for place, (name, value) in enumerate(values)
+        for position, (name, value) in enumerate(values)
     ]
     axis = el("line", class_="axis", x1=0, x2=_WIDTH, y1=_HEIGHT, y2=_HEIGHT)
-    return el(
-        "figure",
-        el("svg", axis, drawn, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=label),
-        el(
-            "figcaption",
-            *(el("span", said) for said in (values[0][0], f"most: {most:,}", values[-1][0])),
-        )
-        if values
-        else None,
-    )
+    drawing = el("svg", axis, bars, viewBox=f"0 0 {_WIDTH} {_HEIGHT}", role="img", aria_label=label)
+    if not values:
+        return el("figure", drawing)
+    captions = (values[0][0], f"maximum: {highest:,}", values[-1][0])
+    return el("figure", drawing, el("figcaption", *(el("span", text) for text in captions)))

@@ -1,4 +1,4 @@
-"""Which path is which page."""
+"""The routes of the web pages."""
 
 from __future__ import annotations
 
@@ -10,15 +10,15 @@ _GET = ["GET"]
 
 
 def web_routes() -> list[BaseRoute]:
-    """To stand behind those of the downloads, whose paths are longer."""
+    """Return the routes of the pages."""
     return [
         Route("/", lists.index_page, methods=_GET),
         Route("/style.css", lists.stylesheet, methods=_GET),
         Route("/state", status.status_page, methods=_GET),
         Route("/patch/{id:row}", message.patch_number_redirect, methods=_GET),
         Route("/cover/{id:row}", message.cover_number_redirect, methods=_GET),
-        Route("/series/{id:row}", series.series_page, methods=_GET),
-        Route("/project/{link:part}", lists.find_project, methods=_GET),
+        Route("/series/{id:row}", series.series_redirect, methods=_GET),
+        Route("/project/{link:part}", lists.project_redirect, methods=_GET),
         Route("/project/{link:part}/list", lists.project_page, methods=_GET),
         Route("/project/{link:part}/patches", lists.patches_page, methods=_GET),
         Route("/project/{link:part}/patch/{msgid:msgid}", message.patch_page, methods=_GET),

@@ -1,10 +1,10 @@
-"""One series: what has come and what is missing, its revisions, what reviewers gave, and which
-domains vouch for it.
-"""
+"""The page of a series: received and missing patches, revisions, reviews and verified domains."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from sqlalchemy import Connection
 from starlette.requests import Request
@@ -12,166 +12,189 @@ from starlette.responses import RedirectResponse, Response
 
 from ingest.api.authentication import diverging_domains, verified_domains
 from ingest.api.context import ApiRequest, parse_request
-from ingest.api.endpoints.read import redirect_to_successor
+from ingest.api.lookup import redirect_to_successor
 from ingest.api.params import not_found
-from ingest.api.prefetch import prefetch
-from ingest.api.trailers import trailers_from_replies
+from ingest.api.prefetch import Prefetched, prefetch
 from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Content, Html, el, join
-from ingest.api.web.layout import format_time, pairs, person_link, render_page
+from ingest.api.web.layout import format_time, pairs, person_name, render_page, table
 from ingest.api.web.text import render_text
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
+from ingest.store.read.review_trailers import ReviewTrailer, read_review_trailers
 from ingest.store.read.revisions import find_superseded, find_superseding
 from ingest.store.read.series import SeriesRow, read_members, series_by_id
 
-_MOST_MISSING = 20
+_MAX_MISSING = 20
 
 
-def series_page(request: Request) -> Response:
-    """By number alone: it is shown as one of its list's."""
-    one = parse_request(request)
-    with one.read() as connection:
-        rows = series_by_id(connection, [one.number()])
-        if not rows:
-            return redirect_to_successor(
-                connection, "series", one.number(), lambda to: f"/series/{to}/"
-            )
-        link = _link(connection, rows[0], one)
-    return RedirectResponse(f"{path_of('project', link, 'list')}?series={rows[0].id}", 302)
+@dataclass(frozen=True, slots=True)
+class _SeriesView:
+    """What the page of a series shows.
+
+    `predecessor_id` is the series that it supersedes, None where there is none or where its patches
+    belong to no series. `domains` are the verified domains of each patch, by id.
+    """
+
+    row: SeriesRow
+    patches: Sequence[MessageRow]
+    cover: MessageRow | None
+    prefetched: Prefetched
+    reviews: Sequence[ReviewTrailer]
+    domains: Mapping[int, frozenset[str]]
+    predecessor_id: int | None
+    successors: Sequence[SeriesRow]
 
 
-def _link(connection: Connection, row: SeriesRow, one: ApiRequest) -> str:
-    ids = read_members(connection, [row.id]).get(row.id, [])
-    ids += [row.cover_id] if row.cover_id is not None else []
-    names = sorted(
-        {name for some in messages.list_names_of(connection, ids).values() for name in some}
-    )
-    return one.site.config.link_name(names[0]) if names else "-"
-
-
-def received_text(row: SeriesRow) -> Html:
-    """How much of it has come."""
-    if row.received_all:
-        return el("span", f"all {row.total}", class_="good")
-    return el("span", f"{row.received_total} of {row.total}", class_="bad")
-
-
-def series_number_page(one: ApiRequest, link: str, number: int) -> Response:
-    path = path_of("project", link, "list")
-    with one.read() as connection:
+def series_redirect(http_request: Request) -> Response:
+    """Redirect from the number of a series to its page, which is below that of its list."""
+    request = parse_request(http_request)
+    number = request.path_number()
+    with request.read() as connection:
         rows = series_by_id(connection, [number])
         if not rows:
             return redirect_to_successor(
-                connection, "series", number, lambda to: f"{path}?series={to}"
+                connection, "series", number, lambda id_: f"/series/{id_}/"
             )
-        row = rows[0]
-        ids = read_members(connection, [row.id]).get(row.id, [])
-        members = list(messages.read_messages(connection, ids, brief=True))
-        cover = next(
-            messages.read_messages(connection, [row.cover_id] if row.cover_id else []), None
-        )
-        if not members and cover is None:
-            raise not_found()
-        near = prefetch(connection, members, dated=False)
-        parents = [*ids, row.cover_id] if row.cover_id is not None else ids
-        said = trailers_from_replies(connection, parents)
-        domains = verified_domains(connection, members)
-        earlier = find_superseded(connection, [row.id]).get(row.id)
-        later = series_by_id(connection, find_superseding(connection, row.id, row.key))
-        found = messages.find_message(connection, earlier.key) if earlier is not None else []
-        before = [each.series_id for each in messages.read_messages(connection, found, brief=True)]
-    to_each = Counter(each.to for each in said)
-    to_all = [each for each in said if each.to == row.cover_id]
+        link = _find_link_name(connection, rows[0], request)
+    return RedirectResponse(f"{path_of('project', link, 'list')}?series={rows[0].id}", 302)
+
+
+def _find_link_name(connection: Connection, row: SeriesRow, request: ApiRequest) -> str:
+    ids = read_members(connection, [row.id]).get(row.id, [])
+    ids += [row.cover_id] if row.cover_id is not None else []
+    lists = messages.list_names_of(connection, ids)
+    list_ids = sorted({list_id for names in lists.values() for list_id in names})
+    return request.config.link_name(list_ids[0]) if list_ids else "-"
+
+
+def received_text(row: SeriesRow) -> Html:
+    """Return how many patches were received, of how many."""
+    return el(
+        "span",
+        f"{row.received_total}/{row.total}",
+        class_="good" if row.received_all else "bad",
+    )
+
+
+def series_page(request: ApiRequest, link: str, number: int) -> Response:
+    """Return the page of one series, below the page of the list `link`."""
+    path = path_of("project", link, "list")
+    with request.read() as connection:
+        rows = series_by_id(connection, [number])
+        if not rows:
+            return redirect_to_successor(
+                connection, "series", number, lambda id_: f"{path}?series={id_}"
+            )
+        view = _read_series(connection, rows[0])
+    row = view.row
     version = f", v{row.version}" if row.version > 1 else ""
-    facts: list[tuple[str, Content]] = [
-        ("From", person_link(row.submitter)),
-        ("Date", format_time(row.date)),
-        ("Come", join(received_text(row), _missing(row, members))),
-        *(
-            ("Supersedes", el("a", "an earlier revision", href=f"{path}?series={each}"))
-            for each in before[:1]
-            if each is not None
-        ),
-        *(
-            (
-                "Superseded by",
-                el(
-                    "a",
-                    f"v{each.version} of ",
-                    format_time(each.date),
-                    href=f"{path}?series={each.id}",
-                ),
-            )
-            for each in later
-        ),
-        *((each.trailer.key, each.trailer.value) for each in to_all),
-    ]
-    shown = [
-        el(
-            "tr",
-            el("td", _number(each), class_="narrow"),
-            el(
-                "td",
-                el("a", each.name, href=path_of("project", link, "patch", name_of(each.msgid))),
-            ),
-            el("td", each.current_state, class_="narrow", data_label="State:"),
-            el("td", near.checks.get(each.id, ""), class_="narrow", data_label="Check:"),
-            el("td", to_each[each.id] or "", class_="narrow", data_label="Trailers:"),
-            el("td", ", ".join(sorted(domains[each.id])), data_label="Verified:"),
-        )
-        for each in members
-    ]
-    heads = ("Number", "Patch", "State", "Check", "Trailers given", "Verified domain")
     return render_page(
         f"{row.name or '(no name)'}{version}",
-        pairs(facts),
+        pairs(_facts(view, path)),
         el("p", el("a", "Download for git am", href=f"/series/{row.id}/mbox/"), class_="actions")
-        if members
+        if view.patches
         else None,
         el("h2", "Patches"),
         el("p", "Not all patches carry the same verified domain.", class_="bad")
-        if diverging_domains(domains.values())
+        if diverging_domains(view.domains.values())
         else None,
-        el(
-            "table",
-            el("thead", el("tr", [el("th", head, scope="col") for head in heads])),
-            el("tbody", shown),
-        )
-        if shown
-        else el("p", "None has come yet."),
-        join(
-            el("h2", "Cover letter"),
-            render_text(cover.content),
-            el(
-                "p",
-                el(
-                    "a",
-                    "The cover with its replies",
-                    href=path_of("project", link, "cover", name_of(cover.msgid)),
-                ),
-            ),
-        )
-        if cover is not None
-        else None,
+        _patch_table(view, link) if view.patches else el("p", "No patches received yet."),
+        _cover_section(view.cover, link) if view.cover is not None else None,
         trail=((link, path),),
     )
 
 
-def _number(row: MessageRow) -> str:
-    return f"{row.number}.{row.minor}" if row.minor else str(row.number)
+def _read_series(connection: Connection, row: SeriesRow) -> _SeriesView:
+    patch_ids = read_members(connection, [row.id]).get(row.id, [])
+    patches = list(messages.read_messages(connection, patch_ids, brief=True))
+    cover_ids = [row.cover_id] if row.cover_id is not None else []
+    cover = next(messages.read_messages(connection, cover_ids), None)
+    if not patches and cover is None:
+        raise not_found()
+    return _SeriesView(
+        row,
+        patches,
+        cover,
+        prefetch(connection, patches, date_all=False),
+        read_review_trailers(connection, [*patch_ids, *cover_ids]),
+        verified_domains(connection, patches),
+        _find_predecessor_id(connection, row),
+        series_by_id(connection, find_superseding(connection, row.id, row.key)),
+    )
 
 
-def _missing(row: SeriesRow, members: list[MessageRow]) -> str | None:
+def _find_predecessor_id(connection: Connection, row: SeriesRow) -> int | None:
+    link = find_superseded(connection, [row.id]).get(row.id)
+    if link is None:
+        return None
+    # A series has the key of its first member.
+    ids = messages.find_message(connection, link.key)
+    first = next(messages.read_messages(connection, ids, brief=True), None)
+    return first.series_id if first is not None else None
+
+
+def _facts(view: _SeriesView, path: str) -> Iterator[tuple[str, Content]]:
+    row = view.row
+    yield "From", person_name(row.submitter)
+    yield "Date", format_time(row.date)
+    yield "Received", join(received_text(row), _missing_text(row, view.patches))
+    if view.predecessor_id is not None:
+        href = f"{path}?series={view.predecessor_id}"
+        yield "Supersedes", el("a", "an earlier revision", href=href)
+    for later in view.successors:
+        href = f"{path}?series={later.id}"
+        link = el("a", f"v{later.version} of ", format_time(later.date), href=href)
+        yield "Superseded by", link
+    for review in view.reviews:
+        if review.parent_id == row.cover_id:
+            yield review.trailer.key, review.trailer.value
+
+
+def _missing_text(row: SeriesRow, patches: Sequence[MessageRow]) -> str | None:
     if row.received_all or row.partial:
         return None
-    have = {each.number for each in members}
-    # A forged total may be a million: no more is looked for than is said.
+    received = {patch.number for patch in patches}
+    # A forged total may be a million: the search ends when enough are found.
     missing: list[str] = []
     for number in range(1, row.total + 1):
-        if number not in have:
+        if number not in received:
             missing.append(str(number))
-        if len(missing) > _MOST_MISSING:
+        if len(missing) > _MAX_MISSING:
             missing[-1] = "…"
             break
     return f"; missing: {', '.join(missing)}"
+
+
+def _patch_table(view: _SeriesView, link: str) -> Html:
+    reviews = Counter(review.parent_id for review in view.reviews)
+    heads = ("Number", "Patch", "State", "Check", "Trailers", "Verified domain")
+    return table(heads, [_patch_row(patch, view, reviews, link) for patch in view.patches])
+
+
+def _patch_row(patch: MessageRow, view: _SeriesView, reviews: Counter[int], link: str) -> Html:
+    path = path_of("project", link, "patch", name_of(patch.msgid))
+    domains = ", ".join(sorted(view.domains[patch.id]))
+    check = view.prefetched.checks.get(patch.id, "")
+    return el(
+        "tr",
+        el("td", _number_text(patch), class_="narrow"),
+        el("td", el("a", patch.name, href=path)),
+        el("td", patch.current_state, class_="narrow", data_label="State:"),
+        el("td", check, class_="narrow", data_label="Check:"),
+        el("td", reviews[patch.id] or "", class_="narrow", data_label="Trailers:"),
+        el("td", domains, data_label="Verified:"),
+    )
+
+
+def _number_text(patch: MessageRow) -> str:
+    return f"{patch.number}.{patch.minor}" if patch.minor else str(patch.number)
+
+
+def _cover_section(cover: MessageRow, link: str) -> Html:
+    path = path_of("project", link, "cover", name_of(cover.msgid))
+    return join(
+        el("h2", "Cover letter"),
+        render_text(cover.content),
+        el("p", el("a", "The cover letter with its replies", href=path)),
+    )

@@ -1,73 +1,74 @@
-"""How intake fares: what came each day, what waits, and what was set aside and why."""
+"""The status page: mail accepted each day, the queue, and the quarantine with its reasons."""
 
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.api.context import parse_request
 from ingest.api.web.html import el, join
-from ingest.api.web.layout import pairs, render_page
+from ingest.api.web.layout import pairs, render_page, table
 from ingest.api.web.plot import bar_chart
-from ingest.store import schema
 from ingest.store.inbox.queue import oldest_waiting
+from ingest.store.read.statistics import count_accepted_by_day, count_queue
 
 _DAYS = 30
+_MAX_REASONS = 20
 
 
-def status_page(request: Request) -> Response:
-    one = parse_request(request)
-    now = one.context.now()
-    with one.read() as connection:
-        days = _by_day(connection, now)
-        waiting, aside = _pending(connection)
+def status_page(http_request: Request) -> Response:
+    """Return the status page."""
+    request = parse_request(http_request)
+    now = request.context.now()
+    with request.read() as connection:
+        days = _count_days(connection, now)
+        queue = count_queue(connection)
         oldest = oldest_waiting(connection)
-    lag = f"{max((now - oldest).total_seconds(), 0):,.0f} s" if oldest is not None else "none"
+    reasons = _group_reasons(queue.quarantined)
+    age = f"{max((now - oldest).total_seconds(), 0):,.0f} s" if oldest is not None else "none"
     facts = [
-        ("Today", f"{days[-1][1]:,} mails"),
-        (f"In {_DAYS} days", f"{sum(count for _, count in days):,} mails"),
-        ("Waiting for their records", f"{waiting:,}"),
-        ("The oldest waits", lag),
-        ("In quarantine", f"{sum(aside.values()):,}"),
+        ("Today", _format_mails(days[-1][1])),
+        (f"In {_DAYS} days", _format_mails(sum(count for _, count in days))),
+        ("In the queue", f"{queue.waiting:,}"),
+        ("Oldest in the queue", age),
+        ("In quarantine", f"{sum(reasons.values()):,}"),
     ]
     rows = [
         el("tr", el("td", reason), el("td", f"{count:,}", class_="narrow"))
-        for reason, count in aside.most_common(20)
+        for reason, count in reasons.most_common(_MAX_REASONS)
     ]
-    heads = el("tr", el("th", "Reason", scope="col"), el("th", "Mails", scope="col"))
     return render_page(
-        "Intake",
+        "Status",
         pairs(facts),
         el("h2", "Mail accepted each day (UTC)"),
-        bar_chart(days, label=f"Mails accepted on each of the last {_DAYS} days"),
-        join(el("h2", "Quarantine"), el("table", el("thead", heads), el("tbody", rows)))
-        if rows
-        else None,
+        bar_chart(days, label=f"Mail accepted on each of the last {_DAYS} days"),
+        join(el("h2", "Quarantine"), table(("Reason", "Mails"), rows)) if rows else None,
     )
 
 
-def _by_day(connection: Connection, now: datetime) -> list[tuple[str, int]]:
-    mail = schema.mail.c
+def _count_days(connection: Connection, now: datetime) -> list[tuple[str, int]]:
+    """Return the last days, each with the number of mails, the oldest first."""
     first = (now - timedelta(days=_DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    day = func.date(mail.accepted)
-    query = select(day.label("day"), func.count()).where(mail.accepted >= first).group_by(day)
-    counts = {str(row[0]): row[1] for row in connection.execute(query)}
-    days = [f"{first + timedelta(days=back):%Y-%m-%d}" for back in range(_DAYS)]
-    return [(each, counts.get(each, 0)) for each in days]
+    counts = count_accepted_by_day(connection, first)
+    days = [f"{first + timedelta(days=offset):%Y-%m-%d}" for offset in range(_DAYS)]
+    return [(day, counts.get(day, 0)) for day in days]
 
 
-def _pending(connection: Connection) -> tuple[int, Counter[str]]:
-    """What waits, and what was set aside, by the kind of its reason."""
-    pending = schema.pending.c
-    query = select(pending.reason, func.count()).group_by(pending.reason)
-    waiting, aside = 0, Counter[str]()
-    for reason, count in connection.execute(query):
-        if reason is None:
-            waiting = count
-        else:
-            aside[": ".join(reason.split(": ")[:2])] += count
-    return waiting, aside
+def _group_reasons(quarantined: Mapping[str, int]) -> Counter[str]:
+    """Return the number of mails by the first two parts of their reason.
+
+    Later parts differ from mail to mail.
+    """
+    reasons = Counter[str]()
+    for reason, count in quarantined.items():
+        reasons[": ".join(reason.split(": ")[:2])] += count
+    return reasons
+
+
+def _format_mails(count: int) -> str:
+    return f"{count:,} mail" if count == 1 else f"{count:,} mails"

@@ -1,4 +1,4 @@
-"""The style of the pages: readable on a phone, by day and by night."""
+"""The stylesheet of the pages: readable on a phone, in light and dark mode."""
 
 STYLE = """\
 :root {

@@ -1,45 +1,54 @@
-"""Diffs in colour and replies with what they quote, line by line."""
+"""Render diffs in colour and replies with their quotes, line by line."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from ingest.api.web.html import Html, el
 
-# Longer ones are for downloads.
+# Longer diffs are cut; the download has all of it.
 MAX_DIFF_LINES = 4_000
 
 
-def render_diff(text: str) -> tuple[Html, bool]:
-    """A diff, and whether it was cut."""
+@dataclass(frozen=True, slots=True)
+class RenderedDiff:
+    """A diff as HTML, and whether lines at its end were cut."""
+
+    html: Html
+    is_cut: bool
+
+
+def render_diff(text: str) -> RenderedDiff:
+    """Render the first `MAX_DIFF_LINES` lines of a diff."""
     lines = text.split("\n")
     if lines and not lines[-1]:
         lines.pop()
-    cut = len(lines) > MAX_DIFF_LINES
-    shown = el("pre", _diff_lines(lines[:MAX_DIFF_LINES]), class_="diff", tabindex=0, role="region",
-               aria_label="Changes")  # fmt: skip
-    return shown, cut
+    html = el("pre", _diff_lines(lines[:MAX_DIFF_LINES]), class_="diff", tabindex=0, role="region",
+              aria_label="Changes")  # fmt: skip
+    return RenderedDiff(html, len(lines) > MAX_DIFF_LINES)
 
 
 def _diff_lines(lines: list[str]) -> Iterator[Html]:
-    """What a line is, by its first letters. Within a hunk `---` is a removed line, and there its
-    colour is the same as that of the header of a file.
+    """Yield each line with its class, by its first letters.
+
+    In a hunk `---` is a removed line, but gets the class of a file header. Both look alike.
     """
     for line in lines:
-        yield el("span", line, class_=_kind(line))
+        yield el("span", line, class_=_line_class(line))
 
 
-def _kind(line: str) -> str | None:
+def _line_class(line: str) -> str | None:
     if line.startswith(("diff ", "index ", "--- ", "+++ ", "Index: ")):
         return "file"
     return {"+": "add", "-": "del", "@": "hunk"}.get(line[:1])
 
 
 def render_text(text: str) -> Html:
-    """A commentary or a reply; what it quotes stands back."""
+    """Render a commentary or a reply, with quoted lines in a quieter colour."""
     lines = text.split("\n")
-    cut = lines[:MAX_DIFF_LINES]
+    shown = lines[:MAX_DIFF_LINES]
     if len(lines) > MAX_DIFF_LINES:
-        cut.append("[…]")
-    spans = (el("span", line, class_="quote" if line.startswith(">") else None) for line in cut)
+        shown.append("[…]")
+    spans = (el("span", line, class_="quote" if line.startswith(">") else None) for line in shown)
     return el("pre", spans, class_="text")

@@ -247,8 +247,8 @@ def _unequal(connection: Connection, row: SeriesRow) -> Iterator[str]:
 
 def _trailers(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:
     """What reviewers gave, to which patch (None: to the whole series), and where."""
-    from ingest.api.trailers import trailers_from_replies
     from ingest.store.read import messages
+    from ingest.store.read.review_trailers import read_review_trailers
 
     patches = read_members(connection, [row.id]).get(row.id, [])
     names = messages.message_keys(connection, patches)
@@ -256,10 +256,10 @@ def _trailers(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:
     return [
         {
             "trailer": f"{one.trailer.key}: {one.trailer.value}",
-            "to": names.get(one.to),
-            "where": one.where,
+            "to": names.get(one.parent_id),
+            "where": one.reply_key,
         }
-        for one in trailers_from_replies(connection, ids)
+        for one in read_review_trailers(connection, ids)
     ]
 
 

@@ -1,6 +1,6 @@
-"""The trailers that reviewers gave: who, where, and to what they apply.
+"""Read the trailers that reviewers gave in replies: who, where, and to what they apply.
 
-A reply to a patch speaks to that patch; a reply to the cover speaks to every patch.
+A reply to a patch applies to that patch; a reply to the cover applies to every patch.
 """
 
 from __future__ import annotations
@@ -18,32 +18,37 @@ from ingest.store.sql import is_any
 
 
 @dataclass(frozen=True, slots=True)
-class ReplyTrailer:
-    """`to`: the row of the patch or cover that it was given to; `where`: the reply's key."""
+class ReviewTrailer:
+    """A trailer from a reply.
+
+    `parent_id`: the row of the patch or cover that it applies to. `reply_key`: the key of the reply.
+    `reviewer`: the sender of the reply.
+    """
 
     trailer: Trailer
-    to: int
-    where: str
-    by: Address
+    parent_id: int
+    reply_key: str
+    reviewer: Address
 
 
-def trailers_from_replies(connection: Connection, message_ids: Iterable[int]) -> list[ReplyTrailer]:
-    """The trailers in replies to these patches and covers, the oldest reply first."""
+def read_review_trailers(connection: Connection, parent_ids: Iterable[int]) -> list[ReviewTrailer]:
+    """Return the trailers in replies to these patches and covers, the oldest reply first."""
     comment, message = schema.comment.c, schema.message.c
     query = (
         select(message.id, message.date, message.msgid)
         .join(schema.comment, comment.message_id == message.id)
         .join(schema.trailer, schema.trailer.c.message_id == message.id)
-        .where(is_any(comment.parent_id, list(message_ids)))
+        .where(is_any(comment.parent_id, list(parent_ids)))
         .distinct()
     )
     replies = sorted(
         connection.execute(query), key=lambda row: (row.date is None, row.date, row.msgid)
     )
-    found = []
+    trailers: list[ReviewTrailer] = []
     for reply in messages.read_messages(connection, [row.id for row in replies]):
         assert reply.parent_id is not None
-        found += [
-            ReplyTrailer(one, reply.parent_id, reply.key, reply.submitter) for one in reply.trailers
+        trailers += [
+            ReviewTrailer(trailer, reply.parent_id, reply.key, reply.submitter)
+            for trailer in reply.trailers
         ]
-    return found
+    return trailers

@@ -1,6 +1,6 @@
-"""The description of the API, in OpenAPI 3.1, at `/api/schema`.
+"""Describe the API in OpenAPI 3.1, for `/api/schema`.
 
-Written by hand beside the endpoints, and held to them by tests that read it and try it.
+The description is written by hand. Tests compare it with the responses of the endpoints.
 """
 
 from __future__ import annotations
@@ -8,11 +8,11 @@ from __future__ import annotations
 from typing import Any
 
 from ingest import __version__
-from ingest.api import queries
 from ingest.api.params import MAX_VALUE, MAX_VALUES
 from ingest.api.urls import VERSIONS
 from ingest.store.activity.checks import CHECK_STATES
 from ingest.store.activity.events import Category
+from ingest.store.read.page_queries import COVER_ORDERS, PATCH_ORDERS, SERIES_ORDERS
 
 Schema = dict[str, Any]
 
@@ -32,16 +32,19 @@ _MOMENT: Schema = {
     "type": "string",
     "pattern": r"^[12]\d{3}-(0[1-9]|1[0-2])-(0[1-9]|1\d|2[0-8])"
     r"(T([01]\d|2[0-3]):[0-5]\d:[0-5]\d(Z|[+-](0\d|1[0-2]):[0-5]\d)?)?$",
-    "description": "ISO 8601, with an offset or in UTC. Other spellings of it are taken too.",
+    "description": "ISO 8601, with an offset or in UTC. Other forms of it are accepted too.",
 }
-# What a query may hold: NUL is refused.
+_CATEGORY: Schema = {"enum": [str(category) for category in Category]}
+# Text in a query. NUL is refused.
 _VALUE: Schema = {"type": "string", "maxLength": MAX_VALUE, "pattern": r"^[^\u0000]*$"}
 _ID: Schema = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 
 
 def describe_api(version: tuple[int, int] | None) -> Schema:
-    """The document. Fields and paths that the version asked for has not are in it all the same
-    where clients may meet them without it; records list what every version has as required.
+    """Return the description for a version of the API, None for the newest.
+
+    It also has the fields and paths of later versions. Records list the fields that every version
+    has as required.
     """
     prefix = f"/api/{version[0]}.{version[1]}" if version in VERSIONS and version else "/api"
     return {
@@ -52,7 +55,7 @@ def describe_api(version: tuple[int, int] | None) -> Schema:
             "description": "Patchwork's REST API over the records of this store.",
             "license": {"name": "MIT"},
         },
-        "paths": {f"{prefix}{path}": made for path, made in _paths().items()} | _files(),
+        "paths": {f"{prefix}{path}": item for path, item in _paths().items()} | _files(),
         "components": {
             "schemas": _records(),
             "securitySchemes": {
@@ -68,87 +71,92 @@ def describe_api(version: tuple[int, int] | None) -> Schema:
 
 
 def _paths() -> dict[str, Schema]:
-    dated = [_query("since", _MOMENT), _query("before", _MOMENT)]
-    of_project = [_query("project", _VALUE, many=True)]
-    of_messages = [
-        *of_project,
-        _query("series", _ID, many=True),
-        _query("submitter", _VALUE, many=True),
+    date_params = [_query("since", _MOMENT), _query("before", _MOMENT)]
+    project_params = [_query("project", _VALUE, repeated=True)]
+    message_params = [
+        *project_params,
+        _query("series", _ID, repeated=True),
+        _query("submitter", _VALUE, repeated=True),
         _query("msgid", _VALUE),
         _query("q", _VALUE),
-        *dated,
+        *date_params,
     ]
-    of_patches = [
-        *of_messages,
-        _query("state", _VALUE, many=True),
+    patch_params = [
+        *message_params,
+        _query("state", _VALUE, repeated=True),
         _query("archived", _FLAG),
-        _query("delegate", _VALUE, many=True),
-        _query("hash", _VALUE, many=True),
+        _query("delegate", _VALUE, repeated=True),
+        _query("hash", _VALUE, repeated=True),
     ]
+    update = _write("Change the fields that are in the body.", _patch_update(), "PatchDetail")
     return {
-        "/": {"get": _get("Where things are.", {"type": "object"})},
-        "/bundles/": {"get": _list("Bundles: there are none.", {"type": "object"}, ("id", "name"))},
+        "/": {"get": _get("The URLs of the lists.", {"type": "object"})},
+        "/bundles/": {"get": _list("Bundles. There are none.", {"type": "object"}, ("id", "name"))},
         "/covers/": {
-            "get": _list("Cover letters.", _ref("Cover"), queries.COVER_ORDERS, of_messages)
+            "get": _list("Cover letters.", _ref("Cover"), COVER_ORDERS, message_params)
         },
-        "/covers/{id}/": _one("A cover letter.", "CoverDetail", moves=True),
+        "/covers/{id}/": _detail("A cover letter.", "CoverDetail", can_move=True),
         "/covers/{id}/comments/": {
             "get": _list(
-                "What was replied to it.", _ref("Comment"), ("id", "date"), path=("id",), moves=True
+                "The replies to it.", _ref("Comment"), ("id", "date"), path=("id",), can_move=True
             )
         },
-        "/covers/{id}/comments/{comment_id}/": _one("A reply.", "Comment", "comment_id"),
+        "/covers/{id}/comments/{comment_id}/": _detail("A reply.", "Comment", "comment_id"),
         "/events/": {
             "get": _list(
-                "What has happened, in an order that a poller can follow.",
+                "Events, in an order that a client can poll.",
                 _ref("Event"),
                 ("id", "date"),
                 [
-                    *of_project,
-                    _query("category", {"enum": [str(one) for one in Category]}, many=True),
-                    _query("series", _ID, many=True),
-                    _query("patch", _ID, many=True),
-                    _query("cover", _ID, many=True),
-                    _query("actor", _VALUE, many=True),
-                    *dated,
+                    *project_params,
+                    _query("category", _CATEGORY, repeated=True),
+                    _query("series", _ID, repeated=True),
+                    _query("patch", _ID, repeated=True),
+                    _query("cover", _ID, repeated=True),
+                    _query("actor", _VALUE, repeated=True),
+                    *date_params,
                 ],
             )
         },
-        "/patches/": {"get": _list("Patches.", _ref("Patch"), queries.PATCH_ORDERS, of_patches)},
+        "/patches/": {"get": _list("Patches.", _ref("Patch"), PATCH_ORDERS, patch_params)},
         "/patches/{id}/": {
-            **_one("A patch.", "PatchDetail", moves=True),
-            "put": _write("Set what is named.", _change(), "PatchDetail"),
-            "patch": _write("Set what is named.", _change(), "PatchDetail"),
+            **_detail("A patch.", "PatchDetail", can_move=True),
+            "put": update,
+            "patch": update,
         },
         "/patches/{id}/comments/": {
             "get": _list(
-                "What was replied to it.", _ref("Comment"), ("id", "date"), path=("id",), moves=True
+                "The replies to it.", _ref("Comment"), ("id", "date"), path=("id",), can_move=True
             )
         },
-        "/patches/{id}/comments/{comment_id}/": _one("A reply.", "Comment", "comment_id"),
+        "/patches/{id}/comments/{comment_id}/": _detail("A reply.", "Comment", "comment_id"),
         "/patches/{id}/checks/": {
             "get": _list(
-                "What CI found.",
+                "The results of CI for a patch.",
                 _ref("Check"),
                 ("id", "date"),
                 [
-                    _query("user", _VALUE, many=True),
-                    _query("state", {"enum": list(CHECK_STATES)}, many=True),
-                    _query("context", _VALUE, many=True),
-                    *dated,
+                    _query("user", _VALUE, repeated=True),
+                    _query("state", {"enum": list(CHECK_STATES)}, repeated=True),
+                    _query("context", _VALUE, repeated=True),
+                    *date_params,
                 ],
                 path=("id",),
-                moves=True,
+                can_move=True,
             ),
-            "post": _write("Say what CI found.", _new_check(), "Check", status="201"),
+            "post": _write("Add a result of CI.", _new_check(), "Check", status="201"),
         },
-        "/patches/{id}/checks/{check_id}/": _one("What CI found.", "Check", "check_id"),
+        "/patches/{id}/checks/{check_id}/": _detail("A result of CI.", "Check", "check_id"),
         "/people/": {
             "get": _list(
-                "Submitters.", _ref("Person"), ("id", "name"), [_query("q", _VALUE)], token=True
+                "Submitters.",
+                _ref("Person"),
+                ("id", "name"),
+                [_query("q", _VALUE)],
+                needs_token=True,
             )
         },
-        "/people/{id}/": _one("A submitter.", "Person", token=True),
+        "/people/{id}/": _detail("A submitter.", "Person", needs_token=True),
         "/projects/": {
             "get": _list("Mailing lists.", _ref("Project"), ("id", "name"), [_query("q", _VALUE)])
         },
@@ -161,37 +169,42 @@ def _paths() -> dict[str, Schema]:
             "get": _list(
                 "Series.",
                 _ref("Series"),
-                queries.SERIES_ORDERS,
-                [*of_project, _query("submitter", _VALUE, many=True), _query("q", _VALUE), *dated],
+                SERIES_ORDERS,
+                [
+                    *project_params,
+                    _query("submitter", _VALUE, repeated=True),
+                    _query("q", _VALUE),
+                    *date_params,
+                ],
             )
         },
-        "/series/{id}/": _one("A series.", "Series", moves=True),
+        "/series/{id}/": _detail("A series.", "Series", can_move=True),
         "/users/": {
             "get": _list(
-                "Those who have, or had, a token.", _ref("User"), ("id", "name"),
-                [_query("q", _VALUE)], token=True,
+                "Users: the names that have, or had, a token.", _ref("User"), ("id", "name"),
+                [_query("q", _VALUE)], needs_token=True,
             )
         },
-        "/users/{id}/": _one("One of them.", "User", token=True),
+        "/users/{id}/": _detail("A user.", "User", needs_token=True),
     }  # fmt: skip
 
 
 def _files() -> dict[str, Schema]:
     return {
         "/patch/{id}/mbox/": {"get": _file("A patch for git am.", [_query("series", _VALUE)])},
-        "/patch/{id}/raw/": {"get": _file("A patch's diff.", kind="text/x-patch")},
+        "/patch/{id}/raw/": {"get": _file("The diff of a patch.", media_type="text/x-patch")},
         "/cover/{id}/mbox/": {"get": _file("A cover letter.")},
         "/series/{id}/mbox/": {"get": _file("A series for git am.")},
-        "/series/{id}/raw/": {"get": _file("A series' diffs.", kind="text/x-patch")},
+        "/series/{id}/raw/": {"get": _file("The diffs of a series.", media_type="text/x-patch")},
     }
 
 
 # --- operations ------------------------------------------------------------------------------
 
 
-def _query(name: str, schema: Schema, *, many: bool = False) -> Schema:
-    made = {"type": "array", "items": schema, "maxItems": MAX_VALUES} if many else schema
-    return {"name": name, "in": "query", "schema": made}
+def _query(name: str, schema: Schema, *, repeated: bool = False) -> Schema:
+    values = {"type": "array", "items": schema, "maxItems": MAX_VALUES} if repeated else schema
+    return {"name": name, "in": "query", "schema": values}
 
 
 def _path(name: str, schema: Schema = _ID) -> Schema:
@@ -202,51 +215,58 @@ def _json(schema: Schema) -> Schema:
     return {"application/json": {"schema": schema}}
 
 
-def _answers(
-    schema: Schema, *, said: tuple[str, ...] = (), status: str = "200", moves: bool = False
+def _responses(
+    schema: Schema, *, errors: tuple[str, ...] = (), status: str = "200", can_move: bool = False
 ) -> Schema:
-    why = {
-        "400": "A parameter or the body makes no sense.",
-        "403": "No token, one of nobody's, or one for other projects.",
-        "404": "There is no such thing, or no such page.",
+    descriptions = {
+        "400": "A parameter or the body is invalid.",
+        "403": "No token, an invalid one, or one for other projects.",
+        "404": "There is no such resource, or no such page.",
         "413": "The body is too large.",
         "415": "The body is neither JSON nor a form.",
     }
-    every = {"400", "404", *said}
-    found: Schema = {status: {"description": "As asked.", "content": _json(schema)}}
-    found |= {
-        one: {"description": why[one], "content": _json(_ref("Error"))}
-        for one in why
-        if one in every
+    statuses = {"400", "404", *errors}
+    responses: Schema = {status: {"description": "Success.", "content": _json(schema)}}
+    responses |= {
+        code: {"description": description, "content": _json(_ref("Error"))}
+        for code, description in descriptions.items()
+        if code in statuses
     }
-    if moves:
-        found["301"] = {
-            "description": "It was joined into another.",
+    if can_move:
+        responses["301"] = {
+            "description": "It was merged into another.",
             "headers": {"Location": {"schema": _URL}},
         }
-    for status_, text in (("429", "Too many requests."), ("503", "The database is away.")):
-        found[status_] = {
-            "description": text,
+    for code, description in (
+        ("429", "Too many requests."),
+        ("503", "The database does not answer."),
+    ):
+        responses[code] = {
+            "description": description,
             "headers": {"Retry-After": {"schema": _COUNT}},
             "content": _json(_ref("Error")),
         }
-    return found
+    return responses
 
 
 _TOKEN: Schema = {"security": [{"token": []}]}
 
 
 def _get(summary: str, schema: Schema, parameters: list[Schema] | None = None) -> Schema:
-    return {"summary": summary, "parameters": parameters or [], "responses": _answers(schema)}
+    return {"summary": summary, "parameters": parameters or [], "responses": _responses(schema)}
 
 
-def _one(summary: str, name: str, *below: str, moves: bool = False, token: bool = False) -> Schema:
+def _detail(
+    summary: str, name: str, *path_names: str, can_move: bool = False, needs_token: bool = False
+) -> Schema:
     return {
         "get": {
             "summary": summary,
-            **(_TOKEN if token else {}),
-            "parameters": [_path(one) for one in ("id", *below)],
-            "responses": _answers(_ref(name), said=("403",) if token else (), moves=moves),
+            **(_TOKEN if needs_token else {}),
+            "parameters": [_path(path_name) for path_name in ("id", *path_names)],
+            "responses": _responses(
+                _ref(name), errors=("403",) if needs_token else (), can_move=can_move
+            ),
         }
     }
 
@@ -258,60 +278,67 @@ def _list(
     parameters: list[Schema] | None = None,
     *,
     path: tuple[str, ...] = (),
-    moves: bool = False,
-    token: bool = False,
+    can_move: bool = False,
+    needs_token: bool = False,
 ) -> Schema:
-    either = [sign + one for one in orders for sign in ("", "-")]
-    said = ("403",) if token else ()
-    made = _answers({"type": "array", "items": schema}, said=said, moves=moves)
-    made["200"]["headers"] = {
+    signed_orders = [sign + order for order in orders for sign in ("", "-")]
+    errors = ("403",) if needs_token else ()
+    responses = _responses({"type": "array", "items": schema}, errors=errors, can_move=can_move)
+    responses["200"]["headers"] = {
         "Link": {"description": 'rel="next" and rel="prev".', "schema": _TEXT}
     }
     return {
         "summary": summary,
-        **(_TOKEN if token else {}),
+        **(_TOKEN if needs_token else {}),
         "parameters": [
-            *(_path(one) for one in path),
+            *(_path(name) for name in path),
             *(parameters or []),
-            _query("order", {"enum": either}),
+            _query("order", {"enum": signed_orders}),
             _query("page", {"type": "integer", "minimum": 1, "maximum": 2**31}),
             _query("per_page", {"type": "integer", "minimum": 1, "maximum": 2**31}),
         ],
-        "responses": made,
+        "responses": responses,
     }
 
 
 def _write(summary: str, body: Schema, name: str, *, status: str = "200") -> Schema:
-    kinds = ("application/json", "application/x-www-form-urlencoded")
+    media_types = ("application/json", "application/x-www-form-urlencoded")
     return {
         "summary": summary,
         **_TOKEN,
         "parameters": [_path("id")],
-        "requestBody": {"required": True, "content": {kind: {"schema": body} for kind in kinds}},
-        "responses": _answers(_ref(name), said=("403", "413", "415"), status=status),
+        "requestBody": {
+            "required": True,
+            "content": {media_type: {"schema": body} for media_type in media_types},
+        },
+        "responses": _responses(_ref(name), errors=("403", "413", "415"), status=status),
     }
 
 
 def _file(
-    summary: str, parameters: list[Schema] | None = None, *, kind: str = "text/plain"
+    summary: str, parameters: list[Schema] | None = None, *, media_type: str = "text/plain"
 ) -> Schema:
-    made = _answers({}, moves=True)
-    made["200"] = {
+    responses = _responses({}, can_move=True)
+    responses["200"] = {
         "description": "An attachment.",
         "headers": {"Content-Disposition": {"schema": _TEXT}},
-        "content": {kind: {"schema": _TEXT}},
+        "content": {media_type: {"schema": _TEXT}},
     }
-    return {"summary": summary, "parameters": [_path("id"), *(parameters or [])], "responses": made}
+    return {
+        "summary": summary,
+        "parameters": [_path("id"), *(parameters or [])],
+        "responses": responses,
+    }
 
 
-def _change() -> Schema:
+def _patch_update() -> Schema:
     return {
         "type": "object",
         "properties": {
             "state": {"type": "string", "examples": ["under-review"]},
             "archived": _FLAG,
             "commit_ref": {"type": ["string", "null"], "maxLength": 255},
-            "delegate": {"type": ["integer", "null"], "description": "A user's number."},
+            "delegate": {"type": ["integer", "null"], "description": "The number of a user."},
             "related": {"type": "array", "items": _NUMBER, "maxItems": 250},
         },
     }
@@ -323,7 +350,11 @@ def _new_check() -> Schema:
         "properties": {
             "state": {"enum": list(CHECK_STATES), "default": "pending"},
             "context": {"type": "string", "pattern": r"^[A-Za-z0-9_.:/+-]{1,255}$"},
-            "target_url": {"type": "string", "maxLength": 1000, "description": "http or https"},
+            "target_url": {
+                "type": "string",
+                "maxLength": 1000,
+                "description": "An http or https URL.",
+            },
             "description": {"type": "string", "maxLength": 1000},
         },
         "required": ["state", "context"],
@@ -346,7 +377,7 @@ def _many(name: str) -> Schema:
 
 
 def _object(fields: Schema, *, later: tuple[str, ...] = ()) -> Schema:
-    """`later`: fields that only later versions of the API have."""
+    """Return an object. `later` are the fields that only later versions of the API have."""
     return {
         "type": "object",
         "properties": fields,
@@ -386,7 +417,7 @@ def _records() -> dict[str, Schema]:
         "commit_url_format": _TEXT,
     }  # fmt: skip
     archive = ("list_archive_url", "list_archive_url_format", "commit_url_format")
-    paged = ("web_url", "comments", "list_archive_url", "related")
+    later_fields = ("web_url", "comments", "list_archive_url", "related")
     return {
         "Error": {"type": "object", "minProperties": 1},
         "PersonMention": _object(person),
@@ -420,17 +451,17 @@ def _records() -> dict[str, Schema]:
             },
             later=("web_url",),
         ),
-        "Cover": _object(cover, later=(*paged, "mbox")),
+        "Cover": _object(cover, later=(*later_fields, "mbox")),
         "CoverDetail": _object(
-            {**cover, "headers": headers, "content": _TEXT}, later=(*paged, "mbox")
+            {**cover, "headers": headers, "content": _TEXT}, later=(*later_fields, "mbox")
         ),
-        "Patch": _object(patch, later=paged),
+        "Patch": _object(patch, later=later_fields),
         "PatchDetail": _object(
             {
                 **patch, "headers": headers, "content": _TEXT, "diff": _MAYBE_TEXT,
                 "prefixes": {"type": "array", "items": _TEXT},
             },
-            later=paged,
+            later=later_fields,
         ),
         "Comment": _object(
             {
@@ -450,7 +481,7 @@ def _records() -> dict[str, Schema]:
         ),
         "Event": _object(
             {
-                "id": _NUMBER, "category": {"enum": [str(one) for one in Category]},
+                "id": _NUMBER, "category": _CATEGORY,
                 "project": _maybe("ProjectMention"), "date": _DATE, "actor": _maybe("User"),
                 "payload": {"type": "object"},
             },

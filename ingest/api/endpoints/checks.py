@@ -1,0 +1,120 @@
+"""Checks: the results that CI systems report for patches."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ingest.api import serializers
+from ingest.api.context import ApiRequest, parse_request
+from ingest.api.endpoints.request_body import (
+    RequestBody,
+    authenticate_writer,
+    parse_body,
+    require_storable,
+    writable_patch,
+)
+from ingest.api.filters import make_check_filter
+from ingest.api.lookup import redirect_to_successor
+from ingest.api.params import ApiError, not_found
+from ingest.api.responses import JsonResponse
+from ingest.store.activity.accounts import Account, read_accounts
+from ingest.store.activity.checks import CHECK_STATES, Check, add_check, read_checks
+from ingest.store.read.page_queries import CHECK_ORDERS, find_check_ids, read_outcome
+
+_MAX_TEXT = 1_000  # characters of a description or a URL
+_CONTEXT = re.compile(r"[\w.:/+-]{1,255}", re.ASCII)
+
+
+def list_patch_checks(http_request: Request) -> Response:
+    """Return a page of the checks of a patch."""
+    request = parse_request(http_request)
+    page = request.page(CHECK_ORDERS)
+    number = request.path_number()
+    with request.read() as connection:
+        if read_outcome(connection, number) != "patch":
+            return redirect_to_successor(
+                connection,
+                "message",
+                number,
+                lambda id_: request.urls.url("patches", id_, "checks"),
+            )
+        ids = find_check_ids(connection, number, make_check_filter(request.params), page)
+        checks = read_checks(connection, ids[: page.size])
+        accounts = read_accounts(connection, {check.account_id for check in checks.values()})
+    records = [
+        serializers.check_json(checks[id_], accounts.get(checks[id_].account_id), request.urls)
+        for id_ in ids[: page.size]
+        if id_ in checks
+    ]
+    return request.respond_with_page(records, ids, page)
+
+
+def get_patch_check(http_request: Request) -> Response:
+    """Return one check."""
+    request = parse_request(http_request)
+    number = request.path_number("check_id")
+    with request.read() as connection:
+        check = read_checks(connection, [number]).get(number)
+        if check is None or check.message_id != request.path_number():
+            raise not_found()
+        accounts = read_accounts(connection, [check.account_id])
+    return JsonResponse(serializers.check_json(check, accounts.get(check.account_id), request.urls))
+
+
+def add_patch_check(http_request: Request, raw: bytes) -> Response:
+    """Add a check to a patch."""
+    request = parse_request(http_request)
+    account = authenticate_writer(request)
+    body = parse_body(http_request, raw)
+    with request.write() as connection:
+        patch = writable_patch(connection, request, account)
+        check_id = add_check(connection, patch.id, _parse_check(body, request, patch.id, account))
+        check = read_checks(connection, [check_id])[check_id]
+        return JsonResponse(serializers.check_json(check, account, request.urls), status_code=201)
+
+
+def _parse_check(
+    body: RequestBody, request: ApiRequest, message_id: int, account: Account
+) -> Check:
+    state = body.get("state", "pending")
+    if not isinstance(state, str) or state.lower() not in CHECK_STATES:
+        raise ApiError(400, {"state": [f"{state!r} is not one of {', '.join(CHECK_STATES)}."]})
+    context = body.get("context", "default")
+    if not isinstance(context, str) or not _CONTEXT.fullmatch(context):
+        message = "This must be at most 255 letters, digits and characters of _-.:/+."
+        raise ApiError(400, {"context": [message]})
+    url = _parse_text("target_url", body.get("target_url"))
+    if url and not _is_web_url(url):
+        raise ApiError(400, {"target_url": [f"{url!r} is not an http or https URL."]})
+    return Check(
+        id=0,
+        message_id=message_id,
+        account_id=account.id,
+        date=request.context.now(),
+        state=state.lower(),
+        context=context,
+        target_url=url,
+        description=_parse_text("description", body.get("description")),
+    )
+
+
+def _is_web_url(value: str) -> bool:
+    """Return whether a URL has the scheme http or https. Pages link to it."""
+    try:
+        parts = urlsplit(value)
+    except ValueError:
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
+
+
+def _parse_text(name: str, value: Any) -> str:
+    if value is None:
+        return ""
+    if not isinstance(value, str) or len(value) > _MAX_TEXT:
+        raise ApiError(400, {name: [f"This must be text of at most {_MAX_TEXT} characters."]})
+    return require_storable(name, value)

@@ -1,0 +1,36 @@
+"""Events: lists that a client can poll without missing one."""
+
+from __future__ import annotations
+
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ingest.api.context import parse_request
+from ingest.api.event_payloads import event_payloads
+from ingest.api.filters import make_event_filter
+from ingest.store.activity.events import is_behind, publish_events, start_recording_events
+from ingest.store.read.event_rows import find_event_numbers
+
+EVENT_ORDERS = ("date", "id")
+
+
+def list_events(http_request: Request) -> Response:
+    """Publish the events that are committed, and return a page.
+
+    Clients that poll need not wait for a daemon that publishes. The first request starts the
+    recording of events.
+    """
+    request = parse_request(http_request)
+    page = request.page(EVENT_ORDERS, default="-date")
+    with request.read() as connection:
+        has_unpublished = is_behind(connection)
+    if has_unpublished:
+        with request.write() as connection:
+            start_recording_events(connection, now=request.context.now())
+        with request.write() as connection:
+            publish_events(connection, now=request.context.now())
+    with request.read() as connection:
+        filters = make_event_filter(connection, request.params, request.config)
+        numbers = find_event_numbers(connection, filters, page)
+        records = event_payloads(connection, numbers[: page.size], request.urls)
+    return request.respond_with_page(records, numbers, page)

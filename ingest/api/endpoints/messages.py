@@ -1,0 +1,176 @@
+"""Patches, covers and comments: lists and records, each with a fixed number of queries."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+from starlette.responses import Response
+
+from ingest.api import serializers
+from ingest.api.context import ApiRequest, parse_request
+from ingest.api.filters import make_message_filter, make_patch_filter
+from ingest.api.lookup import find_by_number, redirect_to_successor
+from ingest.api.params import not_found
+from ingest.api.prefetch import Prefetched, prefetch
+from ingest.api.responses import JsonResponse
+from ingest.api.serializers import JsonObject
+from ingest.api.urls import UrlBuilder
+from ingest.store.read import messages, page_queries
+from ingest.store.read.messages import MessageRow
+from ingest.store.read.page_queries import COMMENT_ORDERS, COVER_ORDERS, PATCH_ORDERS
+
+# The part of the path of each outcome.
+_PATHS = {"patch": "patches", "cover": "covers"}
+
+Serializer = Callable[[MessageRow, Prefetched, UrlBuilder], JsonObject]
+
+
+# --- patches and covers ----------------------------------------------------------------------
+
+
+def list_patches(http_request: Request) -> Response:
+    """Return a page of patches."""
+    request = parse_request(http_request)
+    page = request.page(PATCH_ORDERS)
+    with request.read() as connection:
+        filters = make_patch_filter(connection, request.params, request.config)
+        ids = page_queries.find_patch_ids(connection, filters, page)
+        records = _message_records(
+            connection, ids[: page.size], filters.list_ids, request, serializers.patch_json
+        )
+    return request.respond_with_page(records, ids, page)
+
+
+def list_covers(http_request: Request) -> Response:
+    """Return a page of covers."""
+    request = parse_request(http_request)
+    page = request.page(COVER_ORDERS)
+    with request.read() as connection:
+        filters = make_message_filter(connection, request.params, request.config)
+        ids = page_queries.find_cover_ids(connection, filters, page)
+        records = _message_records(
+            connection, ids[: page.size], filters.list_ids, request, serializers.cover_json
+        )
+    return request.respond_with_page(records, ids, page)
+
+
+def _message_records(
+    connection: Connection,
+    ids: Sequence[int],
+    list_ids: Collection[int] | None,
+    request: ApiRequest,
+    serializer: Serializer,
+) -> list[JsonObject]:
+    """Return the records of a page. If it is limited to lists, messages are shown as theirs."""
+    rows = list(messages.read_messages(connection, ids, brief=True))
+    if list_ids:
+        rows = [_with_lists_first(row, list_ids) for row in rows]
+    prefetched = prefetch(connection, rows, date_all=True)
+    return [serializer(row, prefetched, request.urls) for row in rows]
+
+
+def _with_lists_first(row: MessageRow, list_ids: Collection[int]) -> MessageRow:
+    """Return a message with these lists first: a record names only the first list."""
+    lists = sorted(row.lists, key=lambda list_: list_.id not in list_ids)
+    return replace(row, lists=tuple(lists))
+
+
+def get_patch(http_request: Request) -> Response:
+    """Return one patch."""
+    return _get_message(http_request, "patch")
+
+
+def get_cover(http_request: Request) -> Response:
+    """Return one cover."""
+    return _get_message(http_request, "cover")
+
+
+def _get_message(http_request: Request, outcome: str) -> Response:
+    request = parse_request(http_request)
+    number = request.path_number()
+    with request.read() as connection:
+        row = find_by_number(connection, number, outcome)
+        if row is None:
+            return redirect_to_successor(
+                connection, "message", number, lambda id_: request.urls.url(_PATHS[outcome], id_)
+            )
+        return JsonResponse(message_detail(connection, row, request))
+
+
+def message_detail(connection: Connection, row: MessageRow, request: ApiRequest) -> JsonObject:
+    """Return the detail record of a message."""
+    prefetched = prefetch(connection, [row], date_all=True)
+    raw = messages.raw_mail(connection, row.mail_id)
+    return serializers.message_detail_json(row, prefetched, raw, request.urls)
+
+
+# --- comments --------------------------------------------------------------------------------
+
+
+def list_patch_comments(http_request: Request) -> Response:
+    """Return a page of the comments on a patch."""
+    return _list_comments(http_request, "patch")
+
+
+def list_cover_comments(http_request: Request) -> Response:
+    """Return a page of the comments on a cover."""
+    return _list_comments(http_request, "cover")
+
+
+def _list_comments(http_request: Request, parent_outcome: str) -> Response:
+    request = parse_request(http_request)
+    page = request.page(COMMENT_ORDERS)
+    number = request.path_number()
+    parent_kind = _PATHS[parent_outcome]
+    with request.read() as connection:
+        if page_queries.read_outcome(connection, number) != parent_outcome:
+            return redirect_to_successor(
+                connection,
+                "message",
+                number,
+                lambda id_: request.urls.url(parent_kind, id_, "comments"),
+            )
+        ids = page_queries.find_comment_ids(connection, number, page)
+        rows = list(messages.read_messages(connection, ids[: page.size]))
+        prefetched = prefetch(connection, rows, date_all=True)
+        raw = messages.raw_mails(connection, {row.mail_id for row in rows})
+    records = [
+        serializers.comment_json(
+            row, prefetched, raw[row.mail_id], request.urls, parent_kind=parent_kind
+        )
+        for row in rows
+    ]
+    return request.respond_with_page(records, ids, page)
+
+
+def get_patch_comment(http_request: Request) -> Response:
+    """Return one comment on a patch."""
+    return _get_comment(http_request, "patch")
+
+
+def get_cover_comment(http_request: Request) -> Response:
+    """Return one comment on a cover."""
+    return _get_comment(http_request, "cover")
+
+
+def _get_comment(http_request: Request, parent_outcome: str) -> Response:
+    request = parse_request(http_request)
+    number = request.path_number()
+    with request.read() as connection:
+        row = next(messages.read_messages(connection, [request.path_number("comment_id")]), None)
+        if (
+            row is None
+            or row.parent_id != number
+            or page_queries.read_outcome(connection, number) != parent_outcome
+        ):
+            raise not_found()
+        prefetched = prefetch(connection, [row], date_all=True)
+        raw = messages.raw_mail(connection, row.mail_id)
+    return JsonResponse(
+        serializers.comment_json(
+            row, prefetched, raw, request.urls, parent_kind=_PATHS[parent_outcome]
+        )
+    )

@@ -1,0 +1,83 @@
+"""Requests that write: who sends them, which patch they change, and their body.
+
+The body is JSON or a form: git-pw and b4 send one, with `True` for a flag and text for numbers.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from sqlalchemy import Connection
+from starlette.requests import Request
+
+from ingest.api.context import ApiRequest
+from ingest.api.lookup import find_by_number
+from ingest.api.params import ApiError, not_found, text_fields
+from ingest.store.activity.accounts import Account
+from ingest.store.read.messages import MessageRow
+from ingest.store.schema import storable
+from ingest.store.write import redirects
+
+MAX_REQUEST_BODY = 65_536  # bytes
+_MAX_FIELDS = 1_000
+
+RequestBody = Mapping[str, Any]
+
+
+def authenticate_writer(request: ApiRequest) -> Account:
+    """Return the account of the request's token.
+
+    It is read before the writing transaction begins, so that clients without a token cannot block
+    other writers.
+    """
+    with request.read() as connection:
+        return request.require_account(connection)
+
+
+def writable_patch(connection: Connection, request: ApiRequest, account: Account) -> MessageRow:
+    """Return the patch that the path names, or the one that has taken its place.
+
+    Raises `ApiError` where there is none, or where the account may not write to its lists.
+    """
+    number = request.path_number()
+    row = find_by_number(connection, number, "patch")
+    if row is None:
+        successor = redirects.resolve_redirect(connection, "message", number)
+        if successor is not None:
+            row = find_by_number(connection, successor, "patch")
+    if row is None:
+        raise not_found()
+    if not account.may_write([list_.list_id for list_ in row.lists]):
+        raise ApiError(403, {"detail": f"{account.name} may not write to this project."})
+    return row
+
+
+def parse_body(http_request: Request, raw: bytes) -> RequestBody:
+    """Parse a body by its media type. Raises `ApiError` where it is invalid."""
+    media_type = http_request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if media_type in ("application/json", ""):
+        try:
+            value = json.loads(raw or b"{}")
+        except (ValueError, RecursionError):
+            raise ApiError(400, {"detail": "The body is not JSON."}) from None
+        if not isinstance(value, dict):
+            raise ApiError(400, {"detail": "The body is not an object."})
+        return value
+    if media_type == "application/x-www-form-urlencoded":
+        form: dict[str, Any] = {}
+        for name, value in text_fields(raw, max_fields=_MAX_FIELDS):
+            if name == "related":
+                form.setdefault(name, []).append(value)
+            else:
+                form[name] = value
+        return form
+    raise ApiError(415, {"detail": f"Unsupported media type {media_type!r} in request."})
+
+
+def require_storable(name: str, value: str) -> str:
+    """Return a text that the store can hold. Raises `ApiError` for any other."""
+    if storable(value) != value:
+        raise ApiError(400, {name: ["This must be text without NUL and lone surrogates."]})
+    return value

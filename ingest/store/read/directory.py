@@ -1,0 +1,77 @@
+"""Read the mailing lists, and look up people and accounts."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, func, or_, select
+
+from ingest.store import schema
+from ingest.store.read.filters import RowSelector
+from ingest.store.read.messages import ListRow
+from ingest.store.sql import chunks
+
+
+@dataclass(frozen=True, slots=True)
+class PersonRow:
+    """A person, with the name of the newest message."""
+
+    id: int
+    name: str
+    email: str
+
+
+def read_all_lists(connection: Connection) -> list[ListRow]:
+    """Return every mailing list of the store, by row number."""
+    table = schema.list_
+    rows = connection.execute(select(table).order_by(table.c.id))
+    return [ListRow(row.id, row.list_id, row.link_name, row.email) for row in rows]
+
+
+def read_people(connection: Connection, ids: Iterable[int]) -> dict[int, PersonRow]:
+    """Return the people with these ids, by id."""
+    person = schema.person.c
+    people: dict[int, PersonRow] = {}
+    for chunk in chunks(ids):
+        query = select(person.id, person.name, person.email).where(person.id.in_(chunk))
+        for row in connection.execute(query):
+            people[row.id] = PersonRow(row.id, row.name, row.email)
+    return people
+
+
+def find_person_ids(connection: Connection, selector: RowSelector) -> list[int]:
+    """Return the ids of people, selected by id, by whole address or by part of a name."""
+    person = schema.person.c
+    conditions = [
+        func.lower(person.email) == name.lower()
+        if "@" in name
+        else person.name.icontains(name, autoescape=True)
+        for name in selector.names
+    ]
+    if not conditions:
+        return list(selector.ids)
+    query = select(person.id).where(or_(*conditions))
+    return [*selector.ids, *connection.execute(query).scalars()]
+
+
+def find_account_ids(connection: Connection, selector: RowSelector) -> list[int]:
+    """Return the ids of accounts, selected by id, by name or by address."""
+    account = schema.account.c
+    names = selector.names
+    query = select(account.id).where(account.name.in_(names) | account.email.in_(names))
+    return [*selector.ids, *connection.execute(query).scalars()]
+
+
+def has_account(connection: Connection, account_id: int) -> bool:
+    """Return whether there is an account with this id."""
+    account = schema.account.c
+    query = select(account.id).where(account.id == account_id)
+    return connection.execute(query).first() is not None
+
+
+def find_account_named(connection: Connection, name: str) -> int | None:
+    """Return the id of the account with exactly this name, None where there is none."""
+    account = schema.account.c
+    query = select(account.id).where(account.name == name)
+    return connection.execute(query).scalar_one_or_none()
