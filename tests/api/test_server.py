@@ -446,14 +446,14 @@ def test_an_attempt_that_another_daemon_makes_is_left_to_it(
     stop = threading.Event()
     one.post_next_events(dripping.url, stop)
     _happen(engine, "s")
-    thread = threading.Thread(target=one.tell, args=(dripping.url, stop))
+    thread = threading.Thread(target=one.post_next_events, args=(dripping.url, stop))
     thread.start()
     until(lambda: dripping.calls == 1)
     assert other.post_next_events(dripping.url, threading.Event()) is False
     assert dripping.calls == 1
     # The claim runs out, and the place is another's: the first may not set it back.
     clock.now += timedelta(minutes=1)
-    taking = threading.Thread(target=other.tell, args=(dripping.url, stop))
+    taking = threading.Thread(target=other.post_next_events, args=(dripping.url, stop))
     taking.start()
     until(lambda: dripping.calls == 2)
     claimed = _row(engine, dripping.url)
@@ -493,7 +493,7 @@ def test_a_password_in_a_receivers_url_is_not_logged(
     _happen(engine, "s")
     Receiver.statuses = [500]
     hooks.post_next_events(url, threading.Event())
-    assert "status 500; again in" in caplog.text
+    assert "status 500; next attempt in" in caplog.text
     assert "s3cret" not in caplog.text
     engine.dispose()
 

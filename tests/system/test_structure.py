@@ -20,8 +20,8 @@ EXCEPTIONS = {"sqlalchemy.exc"}
 
 # Modules outside the store that build SQL, each with the reason.
 BUILDS_SQL = {
-    "daemon/acceptor.py": "its statements are being moved to store/inbox",
-    "reports/export.py": "its queries are being moved to store/read",
+    "daemon/acceptor.py": "probes the disk and sets a pragma; to move to store/inbox",
+    "reports/export.py": "reads what only an export needs; to move to store/read",
 }
 
 # Words that say where or when something is, or what happens to it, and not what it is.
@@ -31,7 +31,7 @@ PREPOSITIONS = {
     "near", "of", "off", "on", "onto", "out", "outside", "over", "through", "to", "toward", "under",
     "until", "upon", "with", "within", "without",
 }  # fmt: skip
-# Participles that this code base once had, or is tempted by.
+# Participles that this code base once used, and others like them.
 PARTICIPLES = {
     "arranging", "asked", "asking", "bound", "broken", "chosen", "closed", "compared", "deriving",
     "done", "finding", "fixed", "found", "given", "gone", "happening", "heard", "held", "known",
