@@ -21,7 +21,7 @@ from ingest.store.sql import is_any
 class ReviewTrailer:
     """A trailer from a reply.
 
-    `parent_id`: the row of the patch or cover that it applies to. `reply_key`: the key of the reply.
+    `parent_id`: the row of the patch or cover that it applies to. `reply_key`: the reply's key.
     `reviewer`: the sender of the reply.
     """
 
