@@ -64,7 +64,7 @@ def make_app(
             ApiError: _handle_api_error,
             HTTPException: _handle_http_exception,
             DBAPIError: _handle_database_error,
-            ClientGone: _handle_client_gone,
+            ClientDisconnected: _handle_client_gone,
             DamagedRawError: _handle_damaged_mail,
             PoolTimeoutError: _handle_database_error,
         },

@@ -119,12 +119,14 @@ def verified_domains(
     connection: Connection, rows: Iterable[MessageRow]
 ) -> dict[int, frozenset[str]]:
     """Return the domains that authenticate the author of each message, by message id."""
-    from ingest.trust.signatures.authenticate import verified_domains
+    from ingest.trust.signatures.authenticate import authenticated_domains
 
     message_ids = {row.mail_id: row.id for row in rows}
     stored = read_stored_authentication(connection, message_ids)
     return {
-        message_id: verified_domains(stored[mail_id].verdicts) if mail_id in stored else frozenset()
+        message_id: authenticated_domains(stored[mail_id].verdicts)
+        if mail_id in stored
+        else frozenset()
         for mail_id, message_id in message_ids.items()
     }
 

@@ -22,7 +22,7 @@ from ingest.config.file import ApiConfig, Config
 from ingest.store.activity.accounts import Account, find_account
 from ingest.store.engine import write_transaction
 from ingest.store.read.filters import Page
-from ingest.store.reader import Reading
+from ingest.store.reader import ReadSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class ApiRequest:
     @contextmanager
     def read(self) -> Iterator[Connection]:
         """Return a connection for reading, whose queries end when the client disconnects."""
-        reading: Reading = self.http.scope["reading"]
+        reading: ReadSession = self.http.scope["reading"]
         with reading.connect() as connection:
             yield connection
 

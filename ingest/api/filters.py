@@ -32,7 +32,7 @@ def find_list_ids(
         return None
     selector = split_numbers(values)
     rows = {row.list_id: row.id for row in read_all_lists(connection)}
-    list_ids_by_name = {name: config.called(name, rows) for name in selector.names}
+    list_ids_by_name = {name: config.match_list_ids(name, rows) for name in selector.names}
     known_numbers = set(rows.values())
     unknown = [name for name, list_ids in list_ids_by_name.items() if not list_ids]
     unknown += [str(number) for number in selector.ids if number not in known_numbers]

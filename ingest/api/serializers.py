@@ -208,7 +208,7 @@ def series_json(
 
 def project_json(row: ListRow, urls: UrlBuilder) -> JsonObject:
     """Return a list as Patchwork's project, in the form that other records contain."""
-    configured = urls.config.find(row.list_id)
+    configured = urls.config.find_list(row.list_id)
     return urls.trim(
         "project",
         {

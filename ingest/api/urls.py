@@ -110,7 +110,7 @@ class UrlBuilder:
 
     def archive(self, lists: tuple[ListRow, ...], msgid: str) -> str | None:
         """Return the URL of a message in its list's archive, None where none is configured."""
-        configured = self.config.find(lists[0].list_id) if lists else None
+        configured = self.config.find_list(lists[0].list_id) if lists else None
         if configured is None or not configured.list_archive_url_format:
             return None
         # The configured format may have the name in a query.

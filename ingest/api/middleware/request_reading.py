@@ -10,7 +10,7 @@ from ingest.store.reader import Reader
 
 
 class RequestReading:
-    """Puts a `Reading` into the scope of each request."""
+    """Put a `ReadSession` into the scope of each request."""
 
     def __init__(self, app: ASGIApp, reader: Reader) -> None:
         self._app = app
@@ -21,7 +21,7 @@ class RequestReading:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        reading = self._reader.reading()
+        reading = self._reader.open_session()
         scope = {**scope, "reading": reading}
         if scope["method"] not in ("GET", "HEAD"):  # these read a body, and are short
             await self._app(scope, receive, send)
@@ -31,7 +31,7 @@ class RequestReading:
             while (await receive())["type"] != "http.disconnect":
                 pass
             # Not in the thread pool that queries run in: all of its threads may be busy.
-            await asyncio.to_thread(reading.leave)
+            await asyncio.to_thread(reading.cancel)
 
         async def receive_empty_body() -> Message:
             return {"type": "http.request", "body": b"", "more_body": False}

@@ -38,7 +38,7 @@ def index_page(http_request: Request) -> Response:
         lists = sorted(read_all_lists(connection), key=lambda list_: list_.list_id)
     rows = []
     for list_ in lists:
-        configured = request.config.find(list_.list_id)
+        configured = request.config.find_list(list_.list_id)
         link = request.config.link_name(list_.list_id)
         rows.append(
             el(
