@@ -125,7 +125,7 @@ def test_the_backups_section_decides_on_every_table() -> None:
     rows = re.findall(r"^\| (`.*?) \|", kept, re.MULTILINE)
     original = re.findall(r"`([a-z_]+)`", " ".join(rows))
     assert sorted([*again, *original]) == sorted(schema.metadata.tables)
-    assert {"choice", "check", "account", "pin", "event", "hook", "answer"} <= set(original)
+    assert {"override", "check", "account", "pin", "event", "webhook", "answer"} <= set(original)
 
 
 def test_the_limit_of_recipients_is_what_the_documents_say() -> None:
