@@ -1,13 +1,13 @@
-"""What hostile signatures and a stalled DNS cost those who wait for a 250.
+"""Measure how hostile signatures and a stalled DNS delay the 250 of other clients.
 
     python benchmarks/accept_beside_dns.py [SECONDS] [CLIENTS] [PAIRS]
 
-Clients deliver patches by LMTP to `ingest serve`, as fast as they are answered (defaults: 10
-seconds, 4 clients, 3 pairs of runs). In each pair, one run has that load alone; in the other one
-more client delivers, ten a second, mails signed with a key of 32,768 bits, mails with 1,000
-signatures, and mails whose keys are at a name server that is silent. In the first run that client
-delivers as many plain mails of the same sizes, so that the two differ in the signatures alone. The
-p99 is of the replies to the other clients' final dots.
+Clients deliver patches by LMTP to `ingest serve`, as fast as they get replies (defaults: 10
+seconds, 4 clients, 3 pairs of runs). In one run of each pair, another client delivers ten mails a
+second that are signed with a key of 32,768 bits, that have 1,000 signatures, or whose keys are at
+a name server that does not answer. In the other run it delivers as many plain mails of the same
+sizes, so that the two runs differ in the signatures only. The p99 is that of the replies to the
+final dots of the other clients.
 """
 
 from __future__ import annotations
@@ -57,12 +57,12 @@ def hostile(number: int) -> bytes:
 
 
 def harmless(number: int) -> bytes:
-    """As large as the hostile one, with as many fields, and nothing to verify."""
+    """Return a mail of the same size and with as many fields, but without signatures."""
     return hostile(number).replace(b"DKIM-Signature:", b"X-KIM-Signature:")
 
 
 def deliver(path: str, make: Callable[[int], bytes], end: float, pace: float) -> list[float]:
-    """Seconds from each final dot to its reply."""
+    """Deliver mails until the end, and return the seconds from each final dot to its reply."""
     taken: list[float] = []
     number = 0
     with smtplib.LMTP(path, timeout=60) as client:
@@ -85,7 +85,7 @@ def deliver(path: str, make: Callable[[int], bytes], end: float, pace: float) ->
 
 
 def run(seconds: float, clients: int, beside: Callable[[int], bytes]) -> list[float]:
-    """One daemon, its load, and the replies' times."""
+    """Run a daemon under load, and return the times of the replies."""
     with short_folder() as folder, nameserver(ZONE) as dns:
         trust = ["[trust]", f'nameservers = ["127.0.0.1:{dns.port}"]']
         url = f"sqlite:///{folder}/store.db"

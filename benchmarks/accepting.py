@@ -1,13 +1,15 @@
-"""What durable acceptance costs: mails a second over 1, 8 and 32 sessions, the delay from 250 to
-the record, and what `ingest pipe` adds to the start of Python.
+"""Measure durable acceptance by the daemon, and the start of `ingest pipe`.
+
+Mails a second with 1, 8 and 32 sessions, the delay from the 250 to the record, and the time from
+start to exit of `ingest pipe` next to that of a Python that does nothing.
 
     make bench
     python benchmarks/accepting.py [--seconds N] [--runs N] [--write FILE]
 
-Mails have 8 KB and come by LMTP over a Unix socket into SQLite and into a PostgreSQL of its own,
-both in /tmp and with real flushes: where /tmp is memory, they cost nothing. Postfix's `smtp-sink`,
-which forgets what it takes, is the ceiling for the same client. With --write the table of medians
-goes into FILE, between its two markers.
+Mails of 8 KB are delivered by LMTP over a Unix socket to SQLite and to a PostgreSQL that is
+started for the purpose, both in /tmp and with real flushes, which cost nothing if /tmp is in
+memory. Postfix's `smtp-sink`, which discards its mail, is the upper limit for the same client.
+With --write the table of medians is written into FILE, between its two markers.
 """
 
 from __future__ import annotations
@@ -45,7 +47,7 @@ FLUSHED = ("-c fsync=on", "-c synchronous_commit=on", "-c full_page_writes=on")
 
 
 def letter(stem: str, number: int) -> Letter:
-    """A patch of so many bytes, each with an id of its own."""
+    """Return a patch of SIZE bytes with its own id."""
     raw = mails.patch(f"{stem}.{number}@example.org", f"[PATCH] fs: change {stem}.{number}")
     line = b"# " + b"x" * 68 + b"\n"
     raw += line * ((SIZE - len(raw)) // len(line))
@@ -53,7 +55,7 @@ def letter(stem: str, number: int) -> Letter:
 
 
 def rate(where: Path, sessions: int, seconds: float) -> float:
-    """Mails a second that are answered with 250."""
+    """Return the number of mails a second that get a 250."""
     counts = [0] * sessions
     begin = threading.Barrier(sessions + 1)
     over = threading.Event()
@@ -84,7 +86,7 @@ def wait_until_recorded(daemon: KillableDaemon) -> None:
 
 
 def delays(daemon: KillableDaemon, after: int) -> list[float]:
-    """Milliseconds from the line of the 250 to that of the record, without the first mails."""
+    """Return the milliseconds from the log line of each 250 to that of its record."""
     accepted = {line["sha256"]: line["time"] for line in daemon.lines("accepted")[after:]}
     derived = {line["sha256"]: line["time"] for line in daemon.lines("derived")}
     return [
@@ -94,7 +96,7 @@ def delays(daemon: KillableDaemon, after: int) -> list[float]:
 
 
 def trickle(daemon: KillableDaemon, seconds: float) -> list[float]:
-    """The delays where mail comes slower than it is derived."""
+    """Return the delays of mail that arrives more slowly than it is derived."""
     before = len(daemon.lines("accepted"))
     connection = Connection(daemon.unix, lmtp=True)
     for number in range(int(seconds * TRICKLE)):
@@ -128,7 +130,7 @@ def _over(sessions: int) -> str:
 
 
 def pipe(found: Found, daemon: KillableDaemon, folder: Path) -> None:
-    """`ingest pipe` from start to exit, beside a Python that does nothing, in turn."""
+    """Time `ingest pipe` from start to exit, in turn with a Python that does nothing."""
     words = ["pipe", "--socket", str(daemon.unix), "-f", "ada@example.org", "--", "dev@example.org"]
     program = Path(sys.executable).with_name("ingest")
     commands = {
@@ -152,7 +154,7 @@ def pipe(found: Found, daemon: KillableDaemon, folder: Path) -> None:
 
 @contextlib.contextmanager
 def sink(folder: Path) -> Iterator[Path]:
-    """Postfix's smtp-sink, speaking LMTP."""
+    """Run Postfix's smtp-sink with LMTP."""
     path = folder / "sink.sock"
     process = subprocess.Popen(["smtp-sink", "-u", "nobody", "-L", f"unix:{path}", "128"])
     try:
@@ -166,7 +168,7 @@ def sink(folder: Path) -> Iterator[Path]:
 
 @dataclass
 class Found:
-    """Figures of all runs, by what was measured and how."""
+    """The figures of all runs, by measurement and variant."""
 
     figures: dict[tuple[str, str], list[float]] = field(default_factory=dict)
 

@@ -1,11 +1,12 @@
-"""What a list page and a record cost over HTTP, with a hundred thousand patches in PostgreSQL.
+"""Measure list pages and records over HTTP, with a hundred thousand patches in PostgreSQL.
 
     python benchmarks/api.py ARCHIVE [DATABASE-URL]
 
-ARCHIVE: anything that `ingest replay` takes. Its records are multiplied, each copy under other
-Message-IDs and a day later, until there are PATCHES. Without a URL a PostgreSQL is started for it
-(under /tmp) and removed afterwards; a database that is given keeps what was made, and one that has
-it is asked at once. Then `ingest api` is started as a process and asked, one request at a time.
+ARCHIVE is anything that `ingest replay` accepts. Its records are multiplied, each copy with other
+Message-IDs and a day later, until there are PATCHES patches. Without a URL a PostgreSQL is
+started under /tmp and removed afterwards. A database that is named keeps the records, and is
+measured at once if it has them already. Then `ingest api` is started as a process, and requests
+are sent one at a time.
 """
 
 from __future__ import annotations
@@ -75,7 +76,7 @@ _OWN = {
 
 
 def multiply(connection: Connection) -> None:
-    """Copy the rows of every table until there are as many patches as wanted."""
+    """Copy the rows of every table until there are PATCHES patches."""
     top = {
         "m": connection.scalar(select(func.max(schema.mail.c.id))),
         "n": connection.scalar(select(func.max(schema.message.c.id))),

@@ -1,10 +1,10 @@
-"""What arranging costs: its share of a replay, and the time per message in threads of two sizes.
+"""Measure arranging: its share of a replay, and the time per message in threads of two sizes.
 
     python benchmarks/arranging.py [ARCHIVE] [DATABASE-URL]
 
-ARCHIVE: anything that `ingest replay` takes; without one, only the threads are measured. The
-database (default: a temporary SQLite file) must be empty. Arranging is all that is done for
-series: finding what a mail touches, loading it, `arrange`, and writing series and memberships.
+ARCHIVE is anything that `ingest replay` accepts; without it, only the threads are measured. The
+database (default: a temporary SQLite file) must be empty. Arranging is all the work for series:
+finding what a mail touches, loading it, `arrange`, and writing series and memberships.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ STEPS = ("find_fast_path", "arrange_touched", "write_series", "write_fast_path")
 
 @contextmanager
 def timed() -> Iterator[dict[str, float]]:
-    """Seconds spent in each step of arranging."""
+    """Measure the seconds that each step of arranging takes."""
     spent = dict.fromkeys(STEPS, 0.0)
     kept = {name: getattr(record, name) for name in STEPS}
 
@@ -73,8 +73,11 @@ def share_of_replay(archive: str, url: str) -> None:
 
 
 def thread_of(patches: int, stem: str, day: int) -> Sequence[bytes]:
-    """A cover and so many patches below it. Each thread has a day of its own: postings of one
-    total within two hours would be arranged together."""
+    """Return a cover and so many patches below it.
+
+    Each thread has its own day, because pieces with one total within two hours would be arranged
+    together.
+    """
     sent = mails.START + timedelta(days=day)
     cover = mails.mail(f"{stem}-0@example.org", f"[PATCH 0/{patches}] all", "All of it.", date=sent)
     return [cover] + [
@@ -90,7 +93,7 @@ def thread_of(patches: int, stem: str, day: int) -> Sequence[bytes]:
 
 
 def per_message(url: str, sizes: Sequence[int]) -> None:
-    """Each thread's mails one by one, each in its own transaction, as a daemon gets them."""
+    """Store the mails of each thread one by one, each in its own transaction, as a daemon does."""
     engine = open_store(url, create=True)
     print("one by one, milliseconds per message (median; the last tenth of the thread):")
     config = Config()

@@ -1,17 +1,17 @@
-"""Whether a replay costs the same at its end as at its start: a million mails, two parsers.
+"""Measure whether a replay is as fast at its end as at its start: a million mails, two parsers.
 
     python benchmarks/growing.py [--mails N] [--archive ARCHIVE] [--only sqlite|postgresql]
                                  [--write FILE]
 
-The mails of ARCHIVE (that of `make bench`) again and again, each time with other Message-IDs and
-senders and two years later, so that none is known, no thread grows and time goes on, as one mbox
-in /tmp (twelve gigabytes for a million of linux-ext4's, and as much again for the store). Half of
-it is replayed, the replay is killed (SIGKILL to it and to its processes), and a second run does
-the rest.
+The mails of ARCHIVE (by default that of `make bench`) are repeated with other Message-IDs and
+senders and two years later in each round, so that none is known, no thread grows, and dates
+increase. They are written to one mbox in /tmp (twelve gigabytes for a million mails of
+linux-ext4, and as much again for the store). Half of it is replayed, the replay is killed
+(SIGKILL to it and to its processes), and a second run does the rest.
 
-Printed, and with --write put into FILE between its two markers: mails a second by tenths of the
-whole, the most memory that the replay's processes and those of PostgreSQL had together (shared
-pages counted once), the size of the store, and what the kill cost.
+It prints mails a second by tenths of the whole, the most memory that the replay's processes and
+those of PostgreSQL used together (shared pages counted once), the size of the store, and the cost
+of the kill. With --write the table is written into FILE, between its two markers.
 """
 
 from __future__ import annotations
@@ -67,8 +67,11 @@ YEARS = 2  # from one round to the next; the archive's own mails span less
 
 
 def altered(raw: bytes, number: int) -> bytes:
-    """The mail with other ids and another sender, some years later: in round 7 the sender
-    `a@example.org` is `a.7@example.org`. Archives are in the order of time, and so is this one."""
+    """Return the mail with other ids, another sender and a later date.
+
+    In round 7 the sender `a@example.org` is `a.7@example.org`. Archives are in the order of time,
+    and so is this one.
+    """
     head, line, body = raw.partition(b"\n\n")
     other = b".%d@" % number
 
@@ -83,23 +86,23 @@ def altered(raw: bytes, number: int) -> bytes:
 
 
 def write_mbox(path: Path, raws: list[bytes], count: int) -> int:
-    """An mboxrd of that many mails; the octets of the mails."""
-    quoted, octets = re.compile(rb"^(>*From )", re.MULTILINE), 0
+    """Write an mboxrd of that many mails, and return their size in bytes."""
+    quoted, size = re.compile(rb"^(>*From )", re.MULTILINE), 0
     with path.open("wb") as file:
         for number in range(count):
             raw = altered(raws[number % len(raws)], number // len(raws))
-            octets += len(raw)
+            size += len(raw)
             file.write(b"From a@example.org Mon Sep 17 00:00:00 2001\n")
             file.write(quoted.sub(rb">\1", raw))
             file.write(b"\n" if raw.endswith(b"\n") else b"\n\n")
-    return octets
+    return size
 
 
 # --- the replay, in a process of its own ------------------------------------------------------
 
 
 def run(archive: str, url: str) -> None:
-    """A line for each batch: seconds of the clock, mails in all."""
+    """Replay, and print a line for each batch: seconds of the clock, total of mails."""
     read = 0
 
     def progress(some: int) -> None:
@@ -114,7 +117,7 @@ def run(archive: str, url: str) -> None:
 
 @dataclass
 class Watch:
-    """The most memory of a process and all below it, and of a server's; looks twice a second."""
+    """Watch the memory of a process tree and of a server twice a second, and keep the maximum."""
 
     pid: int
     server: int | None
@@ -138,7 +141,7 @@ def _family(pid: int) -> Iterator[int]:
 
 
 def _memory(pid: int) -> int:
-    """Octets of it, each page that several share by its part (proc_pid_smaps(5), "Pss")."""
+    """Return its bytes, with the share of each shared page (proc_pid_smaps(5), "Pss")."""
     with contextlib.suppress(OSError):
         for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
             if line.startswith("Pss:"):
@@ -155,7 +158,7 @@ class Ended:
 
 
 def replayed(archive: Path, url: str, server: int | None, *, kill_at: int | None = None) -> Ended:
-    """One run, to its end or until it has read that many mails."""
+    """Run a replay to its end, or until it has read that many mails."""
     words = [sys.executable, __file__, "--run", str(archive), url]
     process = subprocess.Popen(words, stdout=subprocess.PIPE, text=True, start_new_session=True)
     watch = Watch(process.pid, server)
@@ -192,7 +195,7 @@ def stored(url: str) -> int:
 
 
 def rates(marks: Iterable[tuple[float, int]], part: int) -> list[float]:
-    """Mails a second, by parts of that many mails; what is left over at the end is left out."""
+    """Return mails a second for each part of that many mails, without an incomplete last part."""
     found, (since, first) = [], (0.0, -1)
     for now, read in marks:
         if first < 0:
@@ -203,9 +206,9 @@ def rates(marks: Iterable[tuple[float, int]], part: int) -> list[float]:
     return found
 
 
-def grow(what: str, archive: Path, count: int, octets: int, url: str, server: int | None) -> str:
+def grow(what: str, archive: Path, count: int, size: int, url: str, server: int | None) -> str:
     first = replayed(archive, url, server, kill_at=count // 2)
-    told, there = first.marks[-1][1], stored(url)
+    reported, present = first.marks[-1][1], stored(url)
     second = replayed(archive, url, server)
     assert second.said is not None
     assert second.said["failed"] == 0, second.said
@@ -214,13 +217,13 @@ def grow(what: str, archive: Path, count: int, octets: int, url: str, server: in
     by_tenths = [*rates(first.marks, part), *rates(second.marks, part)]
     most = max(first.most, second.most) / 2**20
     beside = max(first.most_server, second.most_server) / 2**20
-    killed = f"{told:,} told, {there:,} stored, {second.said['known']:,} read again"
+    killed = f"{reported:,} reported, {present:,} stored, {second.said['known']:,} read again"
     print(f"{what}: {' | '.join(f'{one:,.0f}' for one in by_tenths)}", flush=True)
     return (
         f"| {what} | {by_tenths[0]:,.0f} | {min(by_tenths):,.0f} | {by_tenths[-1]:,.0f} "
         f"| {by_tenths[-1] / by_tenths[0]:.0%} | {most:.0f}"
         + (f" + {beside:.0f}" if server is not None else "")
-        + f" | {size_of(url) / octets:.2f} | {killed} |"
+        + f" | {size_of(url) / size:.2f} | {killed} |"
     )
 
 
@@ -242,19 +245,19 @@ def main() -> None:
         given, name = stack.enter_context(the_archive(options.archive))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grow-", dir="/tmp")))
         archive = folder / "grown.mbox"
-        octets = write_mbox(archive, raw_mails(given), options.mails)
+        size = write_mbox(archive, raw_mails(given), options.mails)
         if options.only != "postgresql":
             url = f"sqlite:///{folder}/store.db"
-            lines.append(grow("SQLite", archive, options.mails, octets, url, None))
+            lines.append(grow("SQLite", archive, options.mails, size, url, None))
         binaries = postgres.find_binaries()
         if options.only != "sqlite" and binaries is not None:
             server = stack.enter_context(postgres.throwaway(binaries, *SERVER))
             root = Path(server.partition("host=")[2])
             postmaster = int((root / "d" / "postmaster.pid").read_text().split()[0])
             url = new_database(server)
-            lines.append(grow("PostgreSQL", archive, options.mails, octets, url, postmaster))
+            lines.append(grow("PostgreSQL", archive, options.mails, size, url, postmaster))
     day = time.strftime("%Y-%m-%d", time.gmtime())
-    measured = f"{octets / 1e9:.1f} GB, {PARSERS} parsers; {machine()}"
+    measured = f"{size / 1e9:.1f} GB, {PARSERS} parsers; {machine()}"
     heads = ("first tenth, mails/s", "slowest", "last", "last of first", "memory, MiB",
              "store, of the raw mail", "killed half-way")  # fmt: skip
     made = "\n".join(

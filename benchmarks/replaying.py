@@ -1,16 +1,16 @@
-"""What a replay costs, stage by stage, beside yardsticks that run in the same minutes.
+"""Measure a replay stage by stage, next to yardsticks that run in the same minutes.
 
     make bench
     python benchmarks/replaying.py [--archive ARCHIVE] [--runs N] [--only WORD] [--write FILE]
 
-ARCHIVE: anything that `ingest replay` takes. Without one, the linux-ext4 list in
-../shared/corpus, of which all mail is read in the archive's order; where that is absent, a
-generated archive, which has less to say (its mails are short and alike).
+ARCHIVE is anything that `ingest replay` accepts. The default is the linux-ext4 list in
+../shared/corpus, read completely and in the archive's order, or a generated archive if that is
+absent, whose result means less, because its mails are short and alike.
 
-Every figure is the median of N runs (5); each run takes its turn with the others, in a process
-of its own. Time is wall time; that of processors is printed beside it, children and PostgreSQL's
-included. Databases lie in /tmp with real flushes: where /tmp is memory, these cost nothing.
-With --write the table goes into FILE, between its two markers.
+Every figure is the median of N runs (5). The runs of all lines take turns, each in its own
+process. Time is wall time; processor time, including children and PostgreSQL, is printed next to
+it. Databases are in /tmp with real flushes, which cost nothing if /tmp is in memory. With --write
+the table is written into FILE, between its two markers.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ BEGIN, END = "<!-- begin of the table -->", "<!-- end of the table -->"
 
 @dataclass
 class Clock:
-    """What a stage is timed by: only what is done within `run` counts."""
+    """Time a stage: only the work within `run` counts."""
 
     wall: float = 0.0
     cpu: float = 0.0
@@ -103,7 +103,7 @@ def _processor_time() -> float:
 
 
 def _server_time(postmaster: int | None) -> float:
-    """Seconds of the server's processes, those that have ended included."""
+    """Return the processor seconds of the server's processes, including those that ended."""
     if postmaster is None:
         return 0.0
     ticks = 0
@@ -140,7 +140,7 @@ def stage_stdlib(clock: Clock, archive: str, _url: str) -> int:
 
 
 def _read_as_most_do(raw: bytes) -> int:
-    """compat32 with the nine usual fields and the text bodies decoded."""
+    """Parse with compat32, and decode the nine usual fields and the text bodies."""
     message = email.message_from_bytes(raw)
     for name in FIELDS:
         value = message.get(name)
@@ -172,7 +172,7 @@ def stage_pack(clock: Clock, archive: str, _url: str) -> int:
 
 
 def stage_store(clock: Clock, archive: str, url: str) -> int:
-    """The store stage alone: derived in advance, in batches and transactions as a replay's."""
+    """Store mails that were derived in advance, in the batches and transactions of a replay."""
     config, now = Config(), datetime.now(UTC).replace(tzinfo=None)
     made = [(one, derive_or_fail(one, config)) for one in _deliveries(archive)]
     engine = open_store(url, create=True)
@@ -190,7 +190,7 @@ def stage_store(clock: Clock, archive: str, url: str) -> int:
 
 
 def stage_bare(clock: Clock, archive: str, url: str) -> int:
-    """The same rows into empty tables, by COPY or INSERT and nothing else."""
+    """Insert the same rows into empty tables, by COPY or INSERT and nothing else."""
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         filled = open_store(f"sqlite:///{folder}/filled.db", create=True)
         count = replay(filled, open_source(archive), Config(), parsers=2).new
@@ -237,7 +237,7 @@ def stage_reparse2(clock: Clock, archive: str, url: str) -> int:
 
 
 def stage_again(clock: Clock, archive: str, url: str) -> int:
-    """A replay of what the store has already."""
+    """Replay mails that the store has already."""
     engine = open_store(url, create=True)
     replay(engine, open_source(archive), Config(), parsers=2)
     source = open_source(archive)
@@ -263,7 +263,7 @@ def stage_notmuch(clock: Clock, archive: str, _url: str) -> int:
 
 
 def stage_public_inbox(clock: Clock, archive: str, _url: str) -> int:
-    """`public-inbox-index` of the same git archive, level basic."""
+    """Run `public-inbox-index` on the same git archive, level basic."""
     count = sum(1 for _ in open_source(archive).read(None))
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         inbox = Path(folder, "inbox")
@@ -286,7 +286,7 @@ def stage_public_inbox(clock: Clock, archive: str, _url: str) -> int:
 
 
 def size_of(url: str) -> int:
-    """Octets of the database, indexes included, once all is written to where it belongs."""
+    """Return the bytes of the database with its indexes, after a checkpoint."""
     engine = open_store(url)
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
@@ -306,7 +306,7 @@ def size_of(url: str) -> int:
 
 @dataclass(frozen=True)
 class Line:
-    """A line of the table. `url`: the database it needs: "", "sqlite" or "postgresql"."""
+    """A line of the table. `url` is the database that it needs: "", "sqlite" or "postgresql"."""
 
     what: str
     stage: str
@@ -338,7 +338,7 @@ PROGRAMS = {"notmuch": "notmuch", "public_inbox": "public-inbox-index"}
 
 
 def measure(line: Line, archive: str, server: str | None) -> dict[str, Any] | None:
-    """One run of a line, in a process and with a database of its own. None where it cannot be."""
+    """Run a line once, in its own process and database. None if a program is missing."""
     with tempfile.TemporaryDirectory(prefix="bench-", dir="/tmp") as folder:
         url = f"sqlite:///{folder}/store.db" if line.url == "sqlite" else ""
         postmaster = ""
@@ -404,7 +404,7 @@ def one_stage(options: argparse.Namespace) -> None:
 
 @contextlib.contextmanager
 def the_archive(given: str | None) -> Iterator[tuple[str, str]]:
-    """Where it is, and what it is called in the table."""
+    """Return the path of the archive, and its name for the table."""
     if given is not None:
         yield given, given
         return
@@ -420,7 +420,7 @@ def the_archive(given: str | None) -> Iterator[tuple[str, str]]:
 
 
 def table(results: dict[Line, list[dict[str, Any]]], name: str, octets: int, runs: int) -> str:
-    """The table in Markdown, with what it was measured on."""
+    """Return the table in Markdown, with the machine and the versions."""
     measured = f"{name}, {octets / 1e6:.0f} MB; medians of {runs}; {machine()}"
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d}, {measured}.",
@@ -453,7 +453,7 @@ def table(results: dict[Line, list[dict[str, Any]]], name: str, octets: int, run
 
 
 def put_between(path: Path, begin: str, end: str, made: str) -> None:
-    """Write it into a file in the place of what stands between the two markers."""
+    """Write the table into a file, in place of the text between the two markers."""
     head, first, rest = path.read_text(encoding="utf-8").partition(begin)
     _, last, tail = rest.partition(end)
     if not (first and last):
