@@ -1,3 +1,3 @@
-"""Mail ingestion for patch mailing lists: list mail in, patches, series and reviews out."""
+"""Ingest mail of patch mailing lists: turn it into patches, series and reviews."""
 
 __version__ = "0.1.0"

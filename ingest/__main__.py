@@ -1,10 +1,12 @@
 #!python
-"""`ingest` and `python -m ingest`: this file is also the script that is installed, whose first line
-an installer makes the path of its Python.
+"""Run `ingest` and `python -m ingest`.
 
-`ingest pipe` goes its own way: it starts for each mail and loads none of the other commands'
-libraries, and whatever fails, loading it included, must end with 75 and never with Python's 1,
-on which Postfix returns the mail to its author.
+This file is also the installed script: an installer replaces its first line with the path of its
+Python.
+
+`ingest pipe` takes another way, because it is started for each mail and must not load the
+libraries of the other commands. Whatever fails, even while it is being loaded, it must end with
+75 and never with Python's 1, on which Postfix returns the mail to its author.
 """
 
 import os
@@ -12,28 +14,28 @@ import sys
 
 
 def main() -> None:
-    """The entry point of every command."""
+    """Run the command that the command line names."""
     if sys.argv[1:2] == ["pipe"]:
-        _pipe()
+        _run_pipe()
     try:
-        from ingest.cli import main as command_line
+        from ingest.cli import main as run_command
 
-        command_line()
-    except KeyboardInterrupt:  # while it is loaded, or so late that nothing else sees to it
+        run_command()
+    except KeyboardInterrupt:  # during the import, or so late that nothing else catches it
         os._exit(130)
 
 
-def _pipe() -> None:
-    status = 75  # EX_TEMPFAIL; from ingest.smtp.replies it could not be had if that is broken
+def _run_pipe() -> None:
+    status = 75  # EX_TEMPFAIL; not imported from ingest.smtp.replies, which may be broken
     try:
-        from ingest.submit.pipe import main as pipe
+        from ingest.submit.pipe import main as submit
 
-        status = pipe(sys.argv[2:])
+        status = submit(sys.argv[2:])
     except BaseException as error:  # noqa: BLE001 - see above
         text = f"4.3.0 ingest: cannot start: {type(error).__name__}: {error!a}"
         os.write(2, text.encode("ascii", "replace")[:500] + b"\n")
     finally:
-        os._exit(status)  # not by way of Python's end, which has statuses of its own
+        os._exit(status)  # without Python's own shutdown, which has statuses of its own
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""SMTP and LMTP from the server's side (RFC 5321, RFC 2033); imports no database."""
+"""Speak SMTP and LMTP as a server (RFC 5321, RFC 2033), without any database."""

@@ -1,8 +1,9 @@
-"""The octets behind DATA: where they end, and what they are without the dots (RFC 5321 4.5.2).
+"""Find the end of a mail after DATA, and remove its dot-stuffing (RFC 5321 4.5.2).
 
-Input: pieces as the network cut them. Output: a `SpooledBody`, or why the mail is not taken.
-Memory does not depend on the mail: there are no lines here, only octets, so that neither a line
-without end nor ten million empty ones cost anything. Knows no sockets and no time.
+Input: chunks, split wherever the network split them. Output: a `SpooledBody`, or why the mail is
+not accepted. The use of memory does not depend on the mail: this code handles bytes and not
+lines, so that neither an endless line nor ten million empty lines cost anything. It knows no
+sockets and no clock.
 """
 
 from __future__ import annotations
@@ -10,42 +11,45 @@ from __future__ import annotations
 from typing import Literal
 
 from ingest.smtp.limits import SessionLimits
-from ingest.smtp.spooled_body import Budget, NoRoomError, SpooledBody
+from ingest.smtp.spooled_body import Budget, InsufficientStorageError, SpooledBody
 
-# Only this ends a mail: no bare LF, no bare CR, in no mixture. Where two servers differ in this,
-# one mail is two to the second ("SMTP smuggling", CVE-2023-51764 and its kin).
+# Only this ends a mail: no bare LF, no bare CR, in no combination. Where two servers differ in
+# this, one mail is two mails to the second server ("SMTP smuggling", CVE-2023-51764 and others).
 _END = b"\r\n.\r\n"
 
-DataError = Literal["too-big", "loop", "no-room"]
+DataError = Literal["too-big", "loop", "insufficient-storage"]
 
 
 class Unstuffer:
-    """Content out of the stream, at any split: what may yet be the end is held back."""
+    """Extract the content from the stream, however it is split.
+
+    Bytes that may be the beginning of the end are kept until the next chunk decides.
+    """
 
     def __init__(self) -> None:
-        # The CRLF of the DATA command itself comes before the first line (RFC 5321 4.1.1.4),
-        # so that a dot there is what it is after any other: stuffing, or the end.
-        self._held = b"\r\n"
-        self._borrowed = 2
+        # The CRLF of the DATA command itself precedes the first line (RFC 5321 4.1.1.4), so that
+        # a dot there means what it means after any other CRLF: stuffing, or the end.
+        self._undecided = b"\r\n"
+        self._skip = 2
 
-    def feed(self, piece: bytes) -> tuple[bytes, bytes | None]:
-        """The content in it; and, once the end has come, what follows it."""
-        data = self._held + piece
+    def feed(self, chunk: bytes) -> tuple[bytes, bytes | None]:
+        """Return the content in the chunk and, once the mail has ended, the bytes after it."""
+        data = self._undecided + chunk
         end = data.find(_END)
         rest = None
         if end >= 0:
             data, rest = data[: end + 2], data[end + len(_END) :]
         else:
-            held = next((n for n in (4, 3, 2, 1) if data.endswith(_END[:n])), 0)
-            data, self._held = data[: len(data) - held], data[len(data) - held :]
+            kept = next((n for n in (4, 3, 2, 1) if data.endswith(_END[:n])), 0)
+            data, self._undecided = data[: len(data) - kept], data[len(data) - kept :]
         content = data.replace(b"\r\n.", b"\r\n")
-        if self._borrowed and content:
-            content, self._borrowed = content[self._borrowed :], 0
+        if self._skip and content:
+            content, self._skip = content[self._skip :], 0
         return content, rest
 
 
 class ReceivedCount:
-    """How many Received headers there are, counted while the header goes by."""
+    """Count the Received headers of a mail while its chunks pass."""
 
     _FIELD = b"\nreceived:"
 
@@ -55,7 +59,7 @@ class ReceivedCount:
         self.count = 0
 
     def feed(self, content: bytes) -> None:
-        """Look at more of the mail."""
+        """Count the headers in the next chunk."""
         if not self._in_header:
             return
         data = self._carry + content.lower()
@@ -68,42 +72,42 @@ class ReceivedCount:
 
 
 class DataReceiver:
-    """One mail behind DATA. What is refused is read on to its end, and thrown away."""
+    """Receive one mail after DATA. A mail with an error is read to its end and discarded."""
 
     def __init__(self, limits: SessionLimits, budget: Budget) -> None:
-        self.body = SpooledBody(budget, memory=limits.memory, folder=limits.spool)
-        self.octets = 0  # from the wire, dots included
-        self.trouble: DataError | None = None
+        self.body = SpooledBody(budget, memory=limits.memory, directory=limits.spool)
+        self.size = 0  # bytes on the wire, stuffed dots included
+        self.error: DataError | None = None
         self._limits = limits
         self._unstuffer = Unstuffer()
         self._received = ReceivedCount()
 
     @property
-    def endless(self) -> bool:
-        """Whether so much has come that it is no use to wait for the end."""
-        return self.octets > 2 * self._limits.size
+    def is_endless(self) -> bool:
+        """Tell whether so much has arrived that waiting for the end is of no use."""
+        return self.size > 2 * self._limits.size
 
-    def feed(self, piece: bytes) -> bytes | None:
-        """Take more; what follows the mail, or None while it goes on."""
-        content, rest = self._unstuffer.feed(piece)
-        self.octets += len(piece) - len(rest or b"")
-        if self.trouble is None:
-            self._keep(content)
+    def feed(self, chunk: bytes) -> bytes | None:
+        """Receive a chunk. Returns the bytes after the mail, or None while it continues."""
+        content, rest = self._unstuffer.feed(chunk)
+        self.size += len(chunk) - len(rest or b"")
+        if self.error is None:
+            self._store(content)
         return rest
 
-    def _keep(self, content: bytes) -> None:
+    def _store(self, content: bytes) -> None:
         if self.body.size + len(content) > self._limits.size:
-            self._refuse("too-big")
+            self._fail("too-big")
             return
         self._received.feed(content)
         if self._received.count > self._limits.received:
-            self._refuse("loop")
+            self._fail("loop")
             return
         try:
             self.body.write(content)
-        except NoRoomError:
-            self._refuse("no-room")
+        except InsufficientStorageError:
+            self._fail("insufficient-storage")
 
-    def _refuse(self, trouble: DataError) -> None:
-        self.trouble = trouble
+    def _fail(self, error: DataError) -> None:
+        self.error = error
         self.body.close()

@@ -1,7 +1,7 @@
-"""What a listener hands on with a mail, and what it is told about it.
+"""Define what a listener and the handler of its mail exchange: envelopes, bodies and decisions.
 
-A listener knows a protocol and nothing of lists or databases. It asks a `DeliveryHandler` about each
-recipient, gives it what came, and turns the verdicts into replies (`ingest.smtp.replies`).
+A listener knows a protocol and nothing of lists or databases. It asks a `DeliveryHandler` about
+each recipient, passes it the mail, and turns the decisions into replies (`ingest.smtp.replies`).
 """
 
 from __future__ import annotations
@@ -14,36 +14,39 @@ from typing import Protocol
 
 
 class DeliveryReason(StrEnum):
-    """Why a recipient or a mail is taken or not. Logged and counted: add, do not rename."""
+    """Name why a recipient or a mail is accepted or not. Logged and counted: add, do not rename."""
 
-    ACCEPTED = "accepted"  # committed; the sender may forget it
-    KNOWN = "known"  # the same bytes were there already, which is just as good
+    ACCEPTED = "accepted"  # committed: the sender may forget the mail
+    KNOWN = "known"  # the same bytes are already stored, which is as good
     UNKNOWN_RECIPIENT = "unknown-recipient"  # no configured list has this address
-    DATABASE = "database"  # the database does not take it now
-    BUSY = "busy"  # too much is waiting to be committed
-    STOPPING = "stopping"  # the daemon is about to end
-    INTERNAL = "internal"  # a defect of ours; the mail stays with its sender
+    DATABASE = "database"  # the database cannot store the mail now
+    BUSY = "busy"  # too much mail is waiting to be committed
+    STOPPING = "stopping"  # the daemon is shutting down
+    INTERNAL = "internal"  # an internal error: the mail stays with its sender
 
 
 @dataclass(frozen=True, slots=True)
 class Accept:
-    """It is ours. `why`: `ACCEPTED` or `KNOWN`; for a recipient, that mail to it is wanted."""
+    """Accept a recipient or a mail, for which we are now responsible.
 
-    why: DeliveryReason = DeliveryReason.ACCEPTED
+    `reason`: `ACCEPTED` or `KNOWN`.
+    """
+
+    reason: DeliveryReason = DeliveryReason.ACCEPTED
 
 
 @dataclass(frozen=True, slots=True)
 class TempFail:
-    """Not now: the sender keeps it and tries again."""
+    """Fail temporarily: the sender keeps the mail and tries again."""
 
-    why: DeliveryReason
+    reason: DeliveryReason
 
 
 @dataclass(frozen=True, slots=True)
 class Reject:
-    """Not at all: there is no use in trying again."""
+    """Reject permanently: trying again is of no use."""
 
-    why: DeliveryReason
+    reason: DeliveryReason
 
 
 Decision = Accept | TempFail | Reject
@@ -51,11 +54,11 @@ Decision = Accept | TempFail | Reject
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Envelope:
-    """What the dialog said about a mail (RFC 5321 2.3.1).
+    """The envelope of a mail (RFC 5321 2.3.1) and the connection that it came by.
 
-    `protocol`: `lmtp` or `smtp`; `peer`: `unix` or the client's address without port; `helo`:
-    how it named itself; `sender`: '' for `<>`; `recipients`: those accepted, in order, repeats
-    included; `tls`: whether it came encrypted.
+    `protocol`: `lmtp` or `smtp`; `peer`: `unix` or the client's address without port; `helo`: the
+    name that the client gave; `sender`: '' for `<>`; `recipients`: the accepted ones, in order,
+    repeats included; `tls`: whether the connection was encrypted.
     """
 
     protocol: str
@@ -66,35 +69,35 @@ class Envelope:
     tls: bool = False
 
     def as_json(self) -> str:
-        """For the `mail.envelope` column."""
+        """Return the envelope as JSON, for the column `mail.envelope`."""
         return json.dumps(asdict(self), ensure_ascii=False, separators=(",", ":"))
 
 
 class MailBody(Protocol):
-    """A mail as it came over the wire, dots unstuffed, line ends kept; large ones on disk."""
+    """A received mail: dots unstuffed, line ends unchanged, on disk where it is large."""
 
     @property
     def size(self) -> int:
-        """Octets."""
+        """Return the number of bytes."""
 
     @property
     def sha256(self) -> bytes:
-        """The digest of those."""
+        """Return the digest of the bytes."""
 
     def read(self) -> bytes:
-        """All of it, in memory."""
+        """Return all bytes, in memory."""
 
 
 class DeliveryHandler(Protocol):
-    """What stands behind a listener."""
+    """The handler of a listener's mail."""
 
-    def recipient(self, address: str) -> Decision:
-        """Whether mail to this address is wanted. Fast, and never raises."""
+    def check_recipient(self, address: str) -> Decision:
+        """Decide whether mail to this address is accepted. Must be fast and must not raise."""
 
     async def deliver(self, envelope: Envelope, body: MailBody) -> Sequence[Decision]:
-        """Take a mail: one verdict for each of `envelope.recipients`, in order.
+        """Store a mail, and return one decision for each of `envelope.recipients`, in order.
 
-        `Accept` means that the bytes are committed. `body` may be closed once this returns.
-        A caller that is cut off must let this finish: what was begun is then stored, and the
-        retry finds it there.
+        `Accept` means that the bytes are committed. `body` may be closed once this returns. A
+        caller that is cancelled must let this finish: the mail is then stored, and the client's
+        next attempt finds it there.
         """

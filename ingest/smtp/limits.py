@@ -1,7 +1,7 @@
-"""What a listener is told: where it listens, to whom, and how much it bears.
+"""Define the settings of a listener: where it listens, who may connect, and its limits.
 
-Input: the daemon's configuration. Output: frozen values, which hold for a session from its
-start to its end; a reload makes new ones for the sessions to come.
+Input: the configuration of the daemon. Output: frozen values. A session keeps its values from
+start to end; a reload makes new ones for later sessions.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ _MINUTE = 60.0
 
 
 class Protocol(StrEnum):
-    """What is spoken."""
+    """The protocol of a listener."""
 
     LMTP = "lmtp"  # RFC 2033
     SMTP = "smtp"  # RFC 5321
@@ -26,41 +26,41 @@ class Protocol(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SessionLimits:
-    """Times in seconds, sizes in octets."""
+    """The limits of a session and of a listener. Times are in seconds, sizes in bytes."""
 
-    size: int = 32 << 20  # of a mail; SIZE of RFC 1870. At twice this the connection is cut
-    recipients: int = 100  # of one mail: RFC 5321 4.5.3.1.8 wants so many at least
-    received: int = 100  # Received headers: RFC 5321 6.3 takes fewer for no sign of a loop
-    command: int = 4096  # a command line. RFC 5321 wants 512; SMTPUTF8 and VERP add to it
-    faults: int = 20  # broken commands in a session
-    commands: int = 2500  # commands between two mails: NOOP, RSET, refused recipients
+    size: int = 32 << 20  # of a mail: SIZE of RFC 1870. At twice this the connection is closed
+    recipients: int = 100  # of one mail. RFC 5321 4.5.3.1.8 requires at least as many
+    received: int = 100  # Received headers. RFC 5321 6.3: fewer are no sign of a loop
+    command: int = 4096  # a command line. RFC 5321 requires 512; SMTPUTF8 and VERP add to it
+    errors: int = 20  # malformed commands in a session
+    commands: int = 2500  # commands between two mails: NOOP, RSET, rejected recipients
 
-    connections: int = 2000  # open at a time
-    connections_per_address: int = 100  # not counted on a Unix socket, where all are one
+    connections: int = 2000  # open at the same time
+    connections_per_address: int = 100  # does not apply to Unix sockets, where all are one
 
-    # RFC 5321 4.5.3.2: each runs anew for each command and each piece of a mail.
+    # RFC 5321 4.5.3.2: each timeout starts again for each command and each chunk of a mail.
     command_timeout: float = 5 * _MINUTE
     data_timeout: float = 3 * _MINUTE
-    gate_timeout: float = 10 * _MINUTE
-    reply_timeout: float = 1 * _MINUTE  # for a peer that does not read what it is told
+    delivery_timeout: float = 10 * _MINUTE
+    reply_timeout: float = 1 * _MINUTE  # for a client that does not read our replies
     handshake_timeout: float = 1 * _MINUTE  # TLS
-    # A mail has `grace`, and a second more for each `rate` octets that have come.
+    # A mail may take `grace`, and one more second for each `rate` bytes that have arrived.
     rate: int = 256
     grace: float = 2 * _MINUTE
 
-    memory: int = 1 << 20  # of one mail; what is beyond goes to an unnamed file
-    all_memory: int = 64 << 20  # of all mails in progress; beyond, they go to files at once
-    all_spool: int = 4 << 30  # of all those files; beyond, mail is put off
-    spool: Path | None = None  # the folder of those files; None: the system's ($TMPDIR)
+    memory: int = 1 << 20  # of one mail; a larger mail goes to an unnamed file
+    total_memory: int = 64 << 20  # of all mails in progress; beyond it, mails go to files at once
+    total_spool: int = 4 << 30  # of all these files; beyond it, mail is deferred
+    spool: Path | None = None  # the directory of these files; None: the system's ($TMPDIR)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerConfig:
-    """One listener.
+    """The configuration of one listener.
 
-    `address`: None where sockets are handed over. `mode`, `owner` and `group` are those of the Unix
-    socket; the permissions decide who connects. `networks` decides for TCP. `tls` makes
-    STARTTLS offered. `hostname` is how we name ourselves.
+    `address`: None where sockets are passed to us. `hostname`: the name that we give to clients.
+    `mode`, `owner` and `group`: of the Unix socket, whose permissions decide who may connect;
+    for TCP, `networks` decides. `tls`: where it is set, STARTTLS is offered.
     """
 
     protocol: Protocol

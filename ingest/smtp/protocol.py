@@ -1,9 +1,10 @@
-"""SMTP and LMTP from the server's side (RFC 5321, RFC 2033), on aiosmtpd.
+"""Speak SMTP and LMTP as a server (RFC 5321, RFC 2033), on top of aiosmtpd.
 
-Input: a connection. Output: calls of the `Gate`, and a reply to each command. Refuses what a
-`Limits` refuses. Of aiosmtpd 1.4.6 this keeps the table of commands and of their help, the state
-of a session, RSET, NOOP, HELP and EXPN. The rest is done anew here, and each place says what was
-wrong; `tests/smtp/test_aiosmtpd.py` holds it, and shows where the library still has it.
+Input: a connection. Output: calls of the `DeliveryHandler`, and a reply to each command. Enforces
+`SessionLimits`. This class uses aiosmtpd 1.4.6 for the table of commands and of their help, for
+the state of a session, and for RSET, NOOP, HELP and EXPN. It replaces the rest; a comment at each
+place says what was wrong. `tests/smtp/test_aiosmtpd.py` tests these points, and shows where the
+library still has the defect.
 """
 
 # ruff: noqa: N802  (aiosmtpd finds a command by the name of its method)
@@ -30,16 +31,16 @@ from ingest.smtp.spooled_body import SpooledBody
 _log = logging.getLogger(__name__)
 
 _CRLF = b"\r\n"
-_UNSENT: Final = 1 << 14  # octets of replies that wait for the peer before we do
-_LINGER: Final = 5.0  # seconds that a peer has to take its last reply
+_MAX_UNSENT: Final = 1 << 14  # bytes of replies to buffer before we wait for the client
+_LINGER: Final = 5.0  # seconds that a client has to read its last reply
 _MAX_NAME = 255  # RFC 5321 4.5.3.1.2
 
 
 class Dialog(SMTP, asyncio.BufferedProtocol):
-    """One connection.
+    """Speak with one client.
 
-    A `BufferedProtocol`, since otherwise asyncio reads 256 KiB at a time for each: a thousand
-    peers that pipeline would fill the memory.
+    This is a `BufferedProtocol`, because asyncio would otherwise read 256 KiB at a time for each
+    connection: a thousand clients that pipeline would fill the memory.
     """
 
     def __init__(self, sessions: Sessions, loop: asyncio.AbstractEventLoop) -> None:
@@ -48,99 +49,110 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             handler=None,
             data_size_limit=config.limits.size,
             enable_SMTPUTF8=True,
-            hostname=config.hostname,  # else aiosmtpd asks the DNS, for each connection
+            hostname=config.hostname,  # without it aiosmtpd queries DNS for each connection
             tls_context=config.tls,
             loop=loop,
         )
         self.address = ""
         self._sessions = sessions
         self._limits = config.limits
-        self._lmtp = config.protocol is Protocol.LMTP
+        self._is_lmtp = config.protocol is Protocol.LMTP
         self._input = InputBuffer()
         self._replies = bytearray()
         self._writable = asyncio.Event()
         self._writable.set()
         self._channel: asyncio.Transport | None = None
         self._linger: asyncio.TimerHandle | None = None
-        self._encrypted = False
-        self._ending = self._shutting = False
-        # Between 354 and the replies to the mail. What fails there ends the session: the rest of
-        # the mail would be read as commands, or its replies be too few.
+        self._is_encrypted = False
+        self._is_ending = self._is_closing = False
+        # True from 354 to the replies to the mail. An error there ends the session: the rest of
+        # the mail would be read as commands, or there would be too few replies.
         self._in_mail = False
-        self._faults = self._commands = 0
+        self._error_count = self._command_count = 0
         # aiosmtpd offers AUTH whatever is configured; LMTP has LHLO only (RFC 2033 4.1).
-        not_here = {"AUTH", *(("HELO", "EHLO") if self._lmtp else ("LHLO",))}
+        disabled = {"AUTH", *(("HELO", "EHLO") if self._is_lmtp else ("LHLO",))}
         if config.tls is None:
-            not_here.add("STARTTLS")
+            disabled.add("STARTTLS")
         self._smtp_methods = {
-            verb: method for verb, method in self._smtp_methods.items() if verb not in not_here
+            verb: method for verb, method in self._smtp_methods.items() if verb not in disabled
         }
 
-    # The transport. aiosmtpd's reader keeps whole lines of 1,001 octets at most, its one timer
-    # does not run anew in DATA and runs while a handler works, and a connection that ends
-    # cancels the handler. None of it is used: `InputBuffer` reads, each wait has its own time, and a
-    # session finds out by reading that its peer is gone.
+    # --- transport ---
+    #
+    # aiosmtpd's reader allows lines of at most 1,001 bytes. Its only timer does not restart
+    # during DATA, and it runs while a handler works. A closed connection cancels the handler.
+    # None of this is used: `InputBuffer` reads, each wait has its own timeout, and a session
+    # notices by reading that its client has disconnected.
 
     def _set_rset_state(self) -> None:
         self.envelope = self._create_envelope()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Start a session, or refuse the client (asyncio calls this)."""
         self._set_rset_state()
         self.session = self._create_session()
         self._attach(cast(asyncio.Transport, transport))
-        self.address = _address_of(transport)
-        refusal = self._sessions.refusal(self.address)
-        if refusal is not None:
-            self._say(replies.reply(refusal))
-            self._shutting = True  # at once: it has sent nothing yet, and there may be many
-            self._shut()
+        self.address = _client_address(transport)
+        reason = self._sessions.check_client(self.address)
+        if reason is not None:
+            self._reply(replies.format_reply(reason))
+            self._is_closing = True  # at once: it has sent nothing yet, and there may be many
+            self._close()
             return
-        self._sessions.enter(self, self._handle_client())
+        self._sessions.add(self, self._handle_client())
 
     def get_buffer(self, sizehint: int) -> memoryview:
+        """Return the buffer to read into (asyncio calls this)."""
         del sizehint
         return self._sessions.buffer
 
     def buffer_updated(self, nbytes: int) -> None:
+        """Take the bytes that were read (asyncio calls this)."""
         self._input.feed(self._sessions.buffer[:nbytes])
 
     def eof_received(self) -> bool:
+        """Note the end of input, and tell whether to keep our side open (asyncio calls this)."""
         self._input.end()
-        if self._shutting:
+        if self._is_closing:
             return False
-        return not self._encrypted  # half of a connection stays open, but none of TLS
+        return not self._is_encrypted  # TCP can be half-closed, TLS cannot
 
     def pause_writing(self) -> None:
+        """Make replies wait for the client (asyncio calls this)."""
         self._writable.clear()
 
     def resume_writing(self) -> None:
+        """Let replies be written again (asyncio calls this)."""
         self._writable.set()
 
     def connection_lost(self, error: Exception | None) -> None:
+        """End the session (asyncio calls this)."""
         del error
         self._input.end()
         self._writable.set()
         if self._linger is not None:
             self._linger.cancel()
-        self._sessions.leave(self)
+        self._sessions.remove(self)
 
     def drain(self) -> None:
+        """End the session as soon as nothing is in progress."""
         self._input.stop()
 
     def abort(self) -> None:
+        """Close the connection, whatever is in progress."""
         if self._channel is not None:
             self._channel.abort()
 
     def _attach(self, transport: asyncio.Transport) -> None:
-        transport.set_write_buffer_limits(high=_UNSENT)
+        transport.set_write_buffer_limits(high=_MAX_UNSENT)
         self.transport = self._channel = transport
         self._input.attach(transport)
 
-    def _shut(self) -> None:
-        """Send what is left, and close.
+    def _close(self) -> None:
+        """Send the remaining replies and close the connection.
 
-        What a peer sends on is still read, and thrown away, until it closes too: a socket that
-        is closed with octets unread resets the connection, and takes the last reply with it.
+        What the client still sends is read and discarded until it closes too. Closing a socket
+        with unread bytes resets the connection, and the last reply would be lost.
         """
         channel = self._channel
         if channel is None or channel.is_closing():
@@ -148,57 +160,60 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         channel.write(bytes(self._replies))
         self._replies.clear()
         if (
-            self._shutting
-            or self._input.ended
-            or channel.get_write_buffer_size()  # it would end its half later, where nobody catches
+            self._is_closing
+            or self._input.has_ended
+            or channel.get_write_buffer_size()  # it would close its side where nobody catches it
             or not channel.can_write_eof()
         ):
             channel.close()
         else:
-            self._input.ignore()
+            self._input.discard()
             try:
                 channel.write_eof()
-            except OSError:  # the peer is gone, and the loop has not seen it yet
+            except OSError:  # the client has disconnected, and the loop has not noticed yet
                 channel.abort()
-        self._shutting = True
+        self._is_closing = True
         if self._linger is None:
             self._linger = self.loop.call_later(_LINGER, channel.abort)
 
-    # Replies.
+    # --- replies ---
 
     async def push(self, status: AnyStr) -> None:
-        # aiosmtpd's own have no enhanced codes, some quote what the peer sent, and a text with
-        # CRLF in it is two replies. It also waits without end for a peer that does not read.
+        """Send a reply (aiosmtpd calls this)."""
+        # aiosmtpd's own replies have no enhanced codes, some quote what the client sent, and a
+        # text with CRLF in it becomes two replies. It also waits for ever for a client that does
+        # not read.
         text = status if isinstance(status, str) else status.decode("utf-8", "replace")
-        self._say(text)
-        if len(self._replies) >= _UNSENT:
+        self._reply(text)
+        if len(self._replies) >= _MAX_UNSENT:
             await self._flush()
 
-    def _say(self, text: str) -> None:
+    def _reply(self, text: str) -> None:
         line = replies.sanitize_reply(text)
         self._replies += line.encode("ascii") + _CRLF
         if line.startswith("421"):  # RFC 5321 4.2.3: closing the transmission channel
-            self._ending = True
+            self._is_ending = True
 
-    def _fault(self, why: str) -> None:
-        """Refuse a command that is broken; too many of these end the session."""
-        self._say(replies.reply(why))
-        self._faults += 1
-        if self._faults >= self._limits.faults:
-            self._cut("faults")
+    def _refuse_command(self, reason: str) -> None:
+        """Refuse a malformed command; too many of these end the session."""
+        self._reply(replies.format_reply(reason))
+        self._error_count += 1
+        if self._error_count >= self._limits.errors:
+            self._terminate("too-many-errors")
 
-    def _cut(self, why: str) -> None:
-        self._note_cut(why)
-        self._say(replies.reply(why))
+    def _terminate(self, reason: str) -> None:
+        self._note_termination(reason)
+        self._reply(replies.format_reply(reason))
 
-    def _note_cut(self, why: str) -> None:
-        self._sessions.count_cut(why)
-        self._sessions.log("session-cut", self.address, reason=why)
+    def _note_termination(self, reason: str) -> None:
+        self._sessions.count_terminated(reason)
+        self._sessions.log("session-terminated", self.address, reason=reason)
 
     async def _flush(self) -> None:
-        """Send the replies that were gathered: those of pipelined commands go in one packet.
+        """Send the buffered replies: those of pipelined commands go in one packet.
 
-        Raises `EndedError` where nobody reads them (RFC 2920 3.2 speaks of that deadlock).
+        Raises `EndedError` where the client does not read them (RFC 2920 3.2 describes that
+        deadlock).
         """
         if self._channel is None or self._channel.is_closing():
             raise EndedError
@@ -210,88 +225,91 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         try:
             async with asyncio.timeout(self._limits.reply_timeout):
                 await self._writable.wait()
-        except TimeoutError as failure:
-            self._note_cut("unread")
+        except TimeoutError as error:
+            self._note_termination("reply-timeout")
             self._channel.abort()
-            raise EndedError from failure
+            raise EndedError from error
 
-    # Commands.
+    # --- commands ---
 
     async def _handle_client(self) -> None:
         # aiosmtpd answers an exception with 500 and its text, counts only unknown commands as
-        # errors, and lets a session go on for ever.
+        # errors, and lets a session continue for ever.
         try:
-            self._replies += f"220 {self.hostname} {'LMTP' if self._lmtp else 'ESMTP'}\r\n".encode()
-            while not self._ending:
+            name = "LMTP" if self._is_lmtp else "ESMTP"
+            self._replies += f"220 {self.hostname} {name}\r\n".encode()
+            while not self._is_ending:
                 line = await self._read_command()
                 if line is not None:
-                    await self._obey(line)
+                    await self._execute(line)
         except EndedError:
             pass
         finally:
-            self._shut()
+            self._close()
 
     async def _read_command(self) -> bytes | None:
-        if not self._input.has_line or len(self._replies) >= _UNSENT:
+        if not self._input.has_line or len(self._replies) >= _MAX_UNSENT:
             await self._flush()
         try:
             async with asyncio.timeout(self._limits.command_timeout):
-                return await self._input.line(self._limits.command)
+                return await self._input.read_line(self._limits.command)
         except TimeoutError:
             if not self._input.has_line:
-                self._cut("timeout")
+                self._terminate("timeout")
         except LongLineError:
-            self._fault("long-command")
+            self._refuse_command("long-command")
         except StoppedError:
-            self._cut("stopping")
+            self._terminate("stopping")
         return None
 
-    async def _obey(self, line: bytes) -> None:
-        self._commands += 1
-        if self._commands > self._limits.commands:
-            self._cut("commands")
+    async def _execute(self, line: bytes) -> None:
+        self._command_count += 1
+        if self._command_count > self._limits.commands:
+            self._terminate("too-many-commands")
             return
         if commands.is_forbidden(line):
-            self._cut("not-smtp")
+            self._terminate("not-smtp")
             return
         verb, _, argument = line.partition(b" ")
         method = self._smtp_methods.get(verb.upper().decode("ascii", "replace"))
         if method is None:
-            self._fault("unknown-command")
+            self._refuse_command("unknown-command")
             return
         try:
             await method(argument.strip(b" ").decode("utf-8", "surrogateescape"))
-        except ArgumentError as failure:
-            self._fault(str(failure))
+        except ArgumentError as error:
+            self._refuse_command(str(error))
         except EndedError:
             raise
         except Exception:  # noqa: BLE001
-            # The boundary: a defect of ours is no reason for anybody to give up a mail, and its
-            # text nobody's concern.
+            # The boundary: an internal error must not make a client give up a mail, and its
+            # text must not be shown.
             _log.exception("command-failed")
-            self._say(replies.reply("internal"))
-            self._ending = self._ending or self._in_mail
+            self._reply(replies.format_reply("internal"))
+            self._is_ending = self._is_ending or self._in_mail
 
     @syntax("HELO hostname")
     async def smtp_HELO(self, hostname: str) -> None:
+        """Greet the client (RFC 5321 4.1.1.1)."""
         if self._greet(hostname, extended=False):
             self._replies += f"250 {self.hostname}\r\n".encode()
 
     @syntax("EHLO hostname")
     async def smtp_EHLO(self, hostname: str) -> None:
-        # aiosmtpd's has neither PIPELINING nor ENHANCEDSTATUSCODES, has AUTH, and adds to a limit
-        # on command lines that all connections share, each time.
+        """Greet the client and list the extensions (RFC 5321 4.1.1.1)."""
+        # aiosmtpd's version has neither PIPELINING nor ENHANCEDSTATUSCODES. It has AUTH, and each
+        # time it increases a limit on command lines that all connections share.
         if not self._greet(hostname, extended=True):
             return
         extensions = [
             self.hostname,
-            "PIPELINING",  # RFC 2920; RFC 2033 5 wants it, and the next, of LMTP
+            "PIPELINING",  # RFC 2920; RFC 2033 5 requires it, and the next one, of LMTP
             "ENHANCEDSTATUSCODES",  # RFC 2034
             "8BITMIME",  # RFC 6152
             "SMTPUTF8",  # RFC 6531
             f"SIZE {self._limits.size}",  # RFC 1870
         ]
-        if self.tls_context is not None and not self._encrypted:
+        if self.tls_context is not None and not self._is_encrypted:
             extensions.append("STARTTLS")  # RFC 3207
         last = extensions.pop()
         self._replies += "".join(f"250-{line}\r\n" for line in extensions).encode()
@@ -299,147 +317,146 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
 
     @syntax("LHLO hostname")
     async def smtp_LHLO(self, hostname: str) -> None:
+        """Greet an LMTP client (RFC 2033 4.1)."""
         await self.smtp_EHLO(hostname)
 
     @syntax("QUIT")
     async def smtp_QUIT(self, arg: str) -> None:
+        """End the session (RFC 5321 4.1.1.10)."""
         if arg:
             raise ArgumentError("syntax")
-        self._say(replies.reply("bye"))
-        self._ending = True
+        self._reply(replies.format_reply("bye"))
+        self._is_ending = True
 
     @syntax("VRFY <address>")
     async def smtp_VRFY(self, arg: str) -> None:
+        """Decline to verify an address (RFC 5321 3.5.3)."""
         # aiosmtpd parses with `email`, which raises IndexError on `<[x`, and quotes the address.
         if not arg:
             raise ArgumentError("syntax")
-        self._say(replies.reply("not-verified"))
+        self._reply(replies.format_reply("not-verified"))
 
     @syntax("MAIL FROM: <address>", extended=" [SP <mail-parameters>]")
     async def smtp_MAIL(self, arg: str | None) -> None:
+        """Begin a mail (RFC 5321 4.1.1.2)."""
         assert self.session is not None
         assert self.envelope is not None
-        if not self._greeted():
+        if not self._check_greeted():
             return
         if self.envelope.mail_from is not None:  # aiosmtpd takes '', of <>, for no sender
-            self._fault("nested")
+            self._refuse_command("nested")
             return
-        path = commands.parse_path(_octets(arg), b"FROM:", "sender-address")
+        path = commands.parse_path(_to_bytes(arg), b"FROM:", "sender-address")
         if path.parameters and not self.session.extended_smtp:
             raise ArgumentError("parameter")
         for keyword, value in path.parameters:
             match keyword, value.upper():
                 case "SIZE", _ if value:
-                    if commands.parse_size(value) > self._limits.size:
-                        self._note_mail("too-big", path.address, commands.parse_size(value))
-                        self._say(replies.reply("too-big"))
+                    size = commands.parse_size(value)
+                    if size > self._limits.size:
+                        self._note_refused_mail("too-big", path.address, size)
+                        self._reply(replies.format_reply("too-big"))
                         return
                 case ("BODY", "7BIT" | "8BITMIME") | ("SMTPUTF8", ""):
-                    pass  # whatever was declared, the octets are kept as they come
+                    pass  # whatever is declared, the bytes are kept unchanged
                 case _:
                     raise ArgumentError("parameter")
         self.envelope.mail_from = path.address
-        self._say(replies.reply("sender"))
+        self._reply(replies.format_reply("sender"))
 
     @syntax("RCPT TO: <address>", extended=" [SP <mail-parameters>]")
     async def smtp_RCPT(self, arg: str | None) -> None:
+        """Add a recipient (RFC 5321 4.1.1.3)."""
         assert self.envelope is not None
-        if not self._greeted():
+        if not self._check_greeted():
             return
         if self.envelope.mail_from is None:
-            self._fault("mail-first")
+            self._refuse_command("mail-first")
             return
-        path = commands.parse_path(_octets(arg), b"TO:", "recipient-address")
+        path = commands.parse_path(_to_bytes(arg), b"TO:", "recipient-address")
         if not path.address:
             raise ArgumentError("recipient-address")
         if path.parameters:
             raise ArgumentError("parameter")
         if len(self.envelope.rcpt_tos) >= self._limits.recipients:
-            self._say(replies.reply("too-many-recipients"))
+            self._reply(replies.format_reply("too-many-recipients"))
             return
-        verdict = self._sessions.gate.recipient(path.address)
-        match verdict:
+        decision = self._sessions.handler.check_recipient(path.address)
+        match decision:
             case Accept():
                 self.envelope.rcpt_tos.append(path.address)
-                self._say(replies.reply("recipient"))
+                self._reply(replies.format_reply("recipient"))
             case TempFail() | Reject():
-                self._sessions.count_mail(verdict.why)
-                self._say(replies.reply(verdict.why))
+                self._sessions.count_outcome(decision.reason)
+                self._reply(replies.format_reply(decision.reason))
             case _:
-                assert_never(verdict)
+                assert_never(decision)
 
     @syntax("DATA")
     async def smtp_DATA(self, arg: str) -> None:
-        # aiosmtpd keeps a mail as a list of lines, forty times its size where they are short,
-        # refuses long ones, and has one reply for all recipients, which in LMTP is a fault that
-        # loses mail: the client takes the next mail's replies for this one's.
+        """Receive a mail and hand it over (RFC 5321 4.1.1.4)."""
+        # aiosmtpd keeps a mail as a list of lines (forty times its size where they are short),
+        # refuses long lines, and has one reply for all recipients. In LMTP the latter loses mail:
+        # the client takes the replies to the next mail for those to this one.
         assert self.envelope is not None
-        if not self._greeted():
+        if not self._check_greeted():
             return
         if arg:
             raise ArgumentError("syntax")
         if not self.envelope.rcpt_tos:
-            self._fault("mail-first" if self.envelope.mail_from is None else "recipient-first")
+            is_early = self.envelope.mail_from is None
+            self._refuse_command("mail-first" if is_early else "recipient-first")
             return
-        envelope = self._said()
-        self._say(replies.reply("data"))
+        envelope = self._make_envelope()
+        self._reply(replies.format_reply("data"))
         self._in_mail = True
-        incoming = DataReceiver(self._limits, self._sessions.budget)
-        whole = False
+        receiver = DataReceiver(self._limits, self._sessions.budget)
+        is_complete = False
         try:
-            whole = await self._receive(incoming)
+            is_complete = await self._receive(receiver)
         finally:
-            if not whole:
-                incoming.body.close()
-        if not whole:
+            if not is_complete:
+                receiver.body.close()
+        if not is_complete:
             return
-        if incoming.trouble is not None:
-            self._note_mail(incoming.trouble, envelope.sender, incoming.octets)
-            outcomes: list[str] = [incoming.trouble] * len(envelope.recipients)
-        else:
-            verdicts = await self._deliver(envelope, incoming.body)
-            for verdict in verdicts:
-                self._sessions.count_mail(verdict.why)
-            outcomes = (
-                [verdict.why for verdict in verdicts]
-                if self._lmtp
-                else [worst_decision(verdicts).why]
-            )
+        outcomes = await self._store(envelope, receiver)
         self._set_rset_state()
-        self._commands = 0
-        for outcome in outcomes if self._lmtp else outcomes[:1]:
-            await self.push(replies.reply(outcome))
+        self._command_count = 0
+        for outcome in outcomes:
+            await self.push(replies.format_reply(outcome))
         self._in_mail = False
 
     async def smtp_BDAT(self, arg: str) -> None:
-        # RFC 3030 is not offered. Who sends it all the same sends the chunk behind it at once,
-        # and to read that as commands would let a mail's text give us orders.
-        octets = commands.parse_chunk(_octets(arg))
-        if octets > 2 * self._limits.size:
-            self._cut("flood")
+        """Refuse a chunk (RFC 3030), which is not offered, and discard its bytes."""
+        # A client that uses it all the same sends the chunk right after the command. Reading the
+        # chunk as commands would let the text of a mail give us commands.
+        size = commands.parse_chunk(_to_bytes(arg))
+        if size > 2 * self._limits.size:
+            self._terminate("flood")
             return
         self._in_mail = True
-        started, came = self.loop.time(), 0
-        while came < octets:
-            piece = await self._read_piece(started, came, limit=octets - came)
-            if piece is None:
+        started, received = self.loop.time(), 0
+        while received < size:
+            chunk = await self._read_chunk(started, received, limit=size - received)
+            if chunk is None:
                 return
-            came += len(piece)
+            received += len(chunk)
         self._in_mail = False
-        self._fault("chunking")
+        self._refuse_command("chunking")
 
     @syntax("STARTTLS", when="tls_context")
     async def smtp_STARTTLS(self, arg: str) -> None:
-        # aiosmtpd builds asyncio's TLS from its private parts, and after it clears what has come
-        # encrypted as well as what came before.
+        """Switch to TLS (RFC 3207)."""
+        # aiosmtpd builds asyncio's TLS from its private parts, and afterwards it discards the
+        # encrypted input as well as the unencrypted input before it.
         assert self.tls_context is not None
         assert self._channel is not None
         if arg:
             raise ArgumentError("syntax")
-        if self._encrypted:
-            self._fault("encrypted")
+        if self._is_encrypted:
+            self._refuse_command("encrypted")
             return
-        self._say(replies.reply("tls"))
+        self._reply(replies.format_reply("tls"))
         await self._flush()
         self._input.detach()
         try:
@@ -450,30 +467,30 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
                 server_side=True,
                 ssl_handshake_timeout=self._limits.handshake_timeout,
             )
-        except OSError as failure:
-            self._note_cut("tls")
-            self.connection_lost(failure)  # asyncio does not say it of a handshake that failed
-            raise EndedError from failure
+        except OSError as error:
+            self._note_termination("tls-failed")
+            self.connection_lost(error)  # asyncio does not call it after a failed handshake
+            raise EndedError from error
         assert channel is not None
         self._attach(channel)
-        self._encrypted = True
+        self._is_encrypted = True
         self._set_rset_state()
-        self.session = self._create_session()  # RFC 3207 4.2: forget what was said in the clear
+        self.session = self._create_session()  # RFC 3207 4.2: forget what was said unencrypted
 
-    # Their parts.
+    # --- parts of commands ---
 
-    def _note_mail(self, why: str, sender: str, octets: int) -> None:
-        """Tell of a mail that is refused before the gate hears of it."""
+    def _note_refused_mail(self, reason: str, sender: str, size: int) -> None:
+        """Log and count a mail that is refused before the handler sees it."""
         assert self.session is not None
         assert self.envelope is not None
         recipients = self.envelope.rcpt_tos
         for _ in recipients or [""]:
-            self._sessions.count_mail(why)
+            self._sessions.count_outcome(reason)
         self._sessions.log(
-            "refused" if replies.is_final(why) else "deferred",
+            "rejected" if replies.is_permanent(reason) else "deferred",
             self.address,
-            reason=why,
-            size=octets,
+            reason=reason,
+            size=size,
             helo=self.session.host_name or "",
             sender=sender,
             recipients=",".join(recipients),
@@ -482,7 +499,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
     def _greet(self, name: str, *, extended: bool) -> bool:
         assert self.session is not None
         if not name:
-            self._fault("syntax")
+            self._refuse_command("syntax")
             return False
         self._set_rset_state()
         self.session.extended_smtp = extended
@@ -491,98 +508,115 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         )
         return True
 
-    def _greeted(self) -> bool:
+    def _check_greeted(self) -> bool:
         assert self.session is not None
         if self.session.host_name is None:
-            self._fault("lhlo-first" if self._lmtp else "ehlo-first")
+            self._refuse_command("lhlo-first" if self._is_lmtp else "ehlo-first")
             return False
         return True
 
-    async def _receive(self, incoming: DataReceiver) -> bool:
-        """Read a mail to its end; False where the session ends before."""
+    async def _receive(self, receiver: DataReceiver) -> bool:
+        """Read a mail to its end. Returns False where the session ends before."""
         started = self.loop.time()
         while True:
-            piece = await self._read_piece(started, incoming.octets)
-            if piece is None:
+            chunk = await self._read_chunk(started, receiver.size)
+            if chunk is None:
                 return False
-            rest = incoming.feed(piece)
+            rest = receiver.feed(chunk)
             if rest is not None:
-                self._input.unread(rest)
+                self._input.push_back(rest)
                 return True
-            if incoming.endless:
-                self._cut("flood")
+            if receiver.is_endless:
+                self._terminate("flood")
                 return False
 
-    async def _read_piece(
-        self, started: float, came: int, limit: int | None = None
+    async def _read_chunk(
+        self, started: float, received: int, limit: int | None = None
     ) -> bytes | None:
-        """More of a mail of which so much has come; None where that took too long."""
+        """Read more of a mail of which `received` bytes have arrived; None after a timeout."""
         limits = self._limits
         if self._replies:
             await self._flush()
         while True:
-            left = started + limits.grace + came / limits.rate - self.loop.time()
+            remaining = started + limits.grace + received / limits.rate - self.loop.time()
             try:
-                async with asyncio.timeout(min(left, limits.data_timeout)):
-                    return await self._input.piece(limit)
+                async with asyncio.timeout(min(remaining, limits.data_timeout)):
+                    return await self._input.read_chunk(limit)
             except TimeoutError:
-                if not self._input.has_piece:
-                    self._cut("slow" if left < limits.data_timeout else "timeout")
+                if not self._input.has_chunk:
+                    self._terminate("too-slow" if remaining < limits.data_timeout else "timeout")
                     return None
 
-    def _said(self) -> Envelope:
-        """What the dialog has said about the mail to come."""
+    def _make_envelope(self) -> Envelope:
+        """Return the envelope of the next mail, from what the client has said."""
         assert self.session is not None
         assert self.envelope is not None
         return Envelope(
-            protocol="lmtp" if self._lmtp else "smtp",
+            protocol="lmtp" if self._is_lmtp else "smtp",
             peer=self.address,
             helo=self.session.host_name or "",
             sender=self.envelope.mail_from or "",
             recipients=tuple(self.envelope.rcpt_tos),
-            tls=self._encrypted,
+            tls=self._is_encrypted,
         )
 
-    async def _deliver(self, envelope: Envelope, body: SpooledBody) -> Sequence[Decision]:
-        """Ask the gate: one verdict for each recipient.
+    async def _store(self, envelope: Envelope, receiver: DataReceiver) -> Sequence[str]:
+        """Hand a received mail over. Returns the outcomes to reply with.
 
-        What was begun goes on whatever becomes of the connection: once it is committed, the
-        sender's second try finds it there.
+        LMTP has one reply for each recipient (RFC 2033 4.2), SMTP has one reply for the mail.
+        """
+        if receiver.error is not None:
+            self._note_refused_mail(receiver.error, envelope.sender, receiver.size)
+            return [receiver.error] * (len(envelope.recipients) if self._is_lmtp else 1)
+        decisions = await self._deliver(envelope, receiver.body)
+        for decision in decisions:
+            self._sessions.count_outcome(decision.reason)
+        if self._is_lmtp:
+            return [decision.reason for decision in decisions]
+        return [worst_decision(decisions).reason]
+
+    async def _deliver(self, envelope: Envelope, body: SpooledBody) -> Sequence[Decision]:
+        """Ask the handler for one decision for each recipient.
+
+        A delivery that has begun continues whatever becomes of the connection: once the mail is
+        committed, the client's next attempt finds it there.
         """
         task = self._sessions.deliver(envelope, body)
-        verdicts: Sequence[Decision] = [TempFail(DeliveryReason.BUSY)] * len(envelope.recipients)
+        decisions: Sequence[Decision] = [TempFail(DeliveryReason.BUSY)] * len(envelope.recipients)
+        timeout = self._limits.delivery_timeout
         try:
-            async with asyncio.timeout(self._limits.gate_timeout):
-                verdicts = await asyncio.shield(task)
+            async with asyncio.timeout(timeout):
+                decisions = await asyncio.shield(task)
         except TimeoutError:
-            _log.warning("delivery-slow", extra={"values": {"seconds": self._limits.gate_timeout}})
+            _log.warning("delivery-timeout", extra={"values": {"seconds": timeout}})
         except asyncio.CancelledError:
             if not task.cancelled():
                 raise
-            verdicts = [TempFail(DeliveryReason.STOPPING)] * len(envelope.recipients)
-        return verdicts
+            decisions = [TempFail(DeliveryReason.STOPPING)] * len(envelope.recipients)
+        return decisions
 
 
-def worst_decision(verdicts: Sequence[Decision]) -> Decision:
-    """The one reply that SMTP has for all recipients, chosen so that none of them loses the mail.
+def worst_decision(decisions: Sequence[Decision]) -> Decision:
+    """Choose the one reply that SMTP has for all recipients, so that none loses the mail.
 
-    If one is to come again, all are: those that have it are found to have it. A `Reject` says to
-    the sender that somebody has not got it, which a 250 would hide.
+    If the mail must be sent again for one recipient, it is for all: those that have it already
+    are recognised. A `Reject` tells the sender that somebody did not get the mail, which a 250
+    would hide.
     """
     for kind in (TempFail, Reject):
-        for verdict in verdicts:
-            if isinstance(verdict, kind):
-                return verdict
-    return verdicts[0]
+        for decision in decisions:
+            if isinstance(decision, kind):
+                return decision
+    return decisions[0]
 
 
-def _octets(argument: str | None) -> bytes:
+def _to_bytes(argument: str | None) -> bytes:
     return (argument or "").encode("utf-8", "surrogateescape")
 
 
-def _address_of(transport: asyncio.BaseTransport) -> str:
+def _client_address(transport: asyncio.BaseTransport) -> str:
     sock = transport.get_extra_info("socket")
     if sock is not None and sock.family == socket.AF_UNIX:
         return "unix"
-    peer = transport.get_extra_info("peername")  # None where it is gone already
+    peer = transport.get_extra_info("peername")  # None where the client has disconnected already
     return str(peer[0]) if isinstance(peer, tuple) else "unknown"

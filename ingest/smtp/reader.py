@@ -1,149 +1,149 @@
-"""What a peer has sent and nobody has read yet: bounded, as lines or as it came.
+"""Buffer what a client has sent and nobody has read yet, within a limit.
 
-Input: octets as the transport hands them over. Output: command lines, or pieces. Where more comes
-than is read, the transport is told to wait, so that what is held does not pass two pieces.
+Input: bytes from the transport. Output: command lines, or chunks. Where more arrives than is
+read, the transport is paused, so that the buffer does not exceed two chunks.
 """
 
 from __future__ import annotations
 
 import asyncio
 
-PIECE = 1 << 16  # octets that are asked of the kernel at a time, and held before it has to wait
+CHUNK_SIZE = 1 << 16  # bytes to read from the kernel at a time, and to buffer before a pause
 
 
 class EndedError(Exception):
-    """The peer has sent all that it will, or is gone."""
+    """The client has sent all that it will send, or it has disconnected."""
 
 
 class StoppedError(Exception):
-    """Nothing was read: `Input.stop` was called."""
+    """Nothing was read, because `InputBuffer.stop` was called."""
 
 
 class LongLineError(Exception):
-    """A command line was longer than allowed; all of it was thrown away."""
+    """A command line exceeded the limit; all of it was discarded."""
 
 
 class InputBuffer:
-    """The stream of one connection; one reader at a time."""
+    """Buffer the stream of one connection, for one reader at a time."""
 
     def __init__(self) -> None:
         self._buffer = bytearray()
-        self._looked = 0  # octets at its start that have no line end
-        self._overlong = False
-        self._ended = False
-        self._ignoring = False
-        self._stopped = False
-        self._paused = False
+        self._searched = 0  # bytes at the start of the buffer that contain no line end
+        self._is_overlong = False
+        self._has_ended = False
+        self._discards = False
+        self._is_stopped = False
+        self._is_paused = False
         self._transport: asyncio.Transport | None = None
         self._waiter: asyncio.Future[None] | None = None
 
     def attach(self, transport: asyncio.Transport) -> None:
-        """From now on it is this transport that is told to wait."""
+        """Set the transport that is paused and resumed from now on."""
         self._transport = transport
-        self._hold_back()
+        self._pause_if_full()
 
     def detach(self) -> None:
-        """Throw away what is held, and tell no transport to wait, until the next `attach`.
+        """Discard the buffer, and pause no transport until the next `attach`.
 
-        For STARTTLS. What was sent in the clear behind it might be anybody's (RFC 3207 4.2), and
-        the first that comes encrypted may come before the new transport is known.
+        This is for STARTTLS. Bytes that were sent unencrypted after the command may be anybody's
+        (RFC 3207 4.2), and the first encrypted bytes may arrive before the new transport is known.
         """
         self._buffer.clear()
-        self._looked = 0
-        self._overlong = self._paused = False
+        self._searched = 0
+        self._is_overlong = self._is_paused = False
         self._transport = None
 
     def feed(self, data: bytes | memoryview) -> None:
-        """From the transport: more has come."""
-        if self._ignoring:
+        """Add bytes from the transport."""
+        if self._discards:
             return
         self._buffer += data
-        self._hold_back()
+        self._pause_if_full()
         self._wake()
 
     def end(self) -> None:
-        """From the transport: nothing more will come."""
-        self._ended = True
+        """Note that the transport will deliver nothing more."""
+        self._has_ended = True
         self._wake()
 
     def stop(self) -> None:
-        """Let who waits for a line, now or later, wait no more."""
-        self._stopped = True
+        """Let every wait for a line, now or later, raise `StoppedError`."""
+        self._is_stopped = True
         self._wake()
 
-    def ignore(self) -> None:
-        """Throw away what is held, and all that comes."""
-        self._ignoring = True
+    def discard(self) -> None:
+        """Discard the buffer and all that arrives later."""
+        self._discards = True
         self._drop(len(self._buffer))
 
     @property
-    def ended(self) -> bool:
-        """Whether the peer has ended its half."""
-        return self._ended
+    def has_ended(self) -> bool:
+        """Tell whether the client has closed its side."""
+        return self._has_ended
 
-    def unread(self, data: bytes) -> None:
-        """Put back what was read too much."""
+    def push_back(self, data: bytes) -> None:
+        """Put bytes back that were read too far."""
         self._buffer[:0] = data
-        self._looked = 0
+        self._searched = 0
 
     @property
     def has_line(self) -> bool:
-        """Whether `line` would return at once."""
-        return self._ended or b"\n" in self._buffer
+        """Tell whether `read_line` would return at once."""
+        return self._has_ended or b"\n" in self._buffer
 
     @property
-    def has_piece(self) -> bool:
-        """Whether `piece` would return at once."""
-        return self._ended or bool(self._buffer)
+    def has_chunk(self) -> bool:
+        """Tell whether `read_chunk` would return at once."""
+        return self._has_ended or bool(self._buffer)
 
-    async def line(self, limit: int) -> bytes:
-        """The next line without its end, of `limit` octets at most with it.
+    async def read_line(self, limit: int) -> bytes:
+        """Return the next line without its end; `limit` includes the end.
 
-        Raises `LongLineError`, `StoppedError`, or `EndedError`, also for half a line at the end.
-        A bare LF ends it too: that hurts nobody in a command, and people have telnet.
+        Raises `LongLineError`, `StoppedError`, or `EndedError`, also for an incomplete line at the
+        end. A bare LF ends a line too: in a command that is harmless, and people use telnet.
         """
         while True:
-            if self._stopped:
+            if self._is_stopped:
                 raise StoppedError
-            end = self._buffer.find(b"\n", self._looked)
+            end = self._buffer.find(b"\n", self._searched)
             if end >= 0:
-                overlong, self._overlong = self._overlong or end >= limit, False
-                line = b"" if overlong else bytes(self._buffer[:end])
+                is_overlong, self._is_overlong = self._is_overlong or end >= limit, False
+                line = b"" if is_overlong else bytes(self._buffer[:end])
                 self._drop(end + 1)
-                if overlong:
+                if is_overlong:
                     raise LongLineError
                 return line.removesuffix(b"\r")
-            self._looked = len(self._buffer)
-            if self._looked > limit:
-                self._overlong = True
-                self._drop(self._looked)
-            if self._ended:
+            self._searched = len(self._buffer)
+            if self._searched > limit:
+                self._is_overlong = True
+                self._drop(self._searched)
+            if self._has_ended:
                 raise EndedError
-            await self._more()
+            await self._wait_for_more()
 
-    async def piece(self, limit: int | None = None) -> bytes:
-        """What is there: one octet at least, `limit` at most. Raises `EndedError`."""
+    async def read_chunk(self, limit: int | None = None) -> bytes:
+        """Return the buffered bytes: at least one, at most `limit`. Raises `EndedError`."""
         while not self._buffer:
-            if self._ended:
+            if self._has_ended:
                 raise EndedError
-            await self._more()
-        piece = bytes(self._buffer[:limit])
-        self._drop(len(piece))
-        return piece
+            await self._wait_for_more()
+        chunk = bytes(self._buffer[:limit])
+        self._drop(len(chunk))
+        return chunk
 
-    def _drop(self, octets: int) -> None:
-        del self._buffer[:octets]
-        self._looked = 0
-        if self._paused and len(self._buffer) < PIECE and self._transport is not None:
-            self._paused = False
+    def _drop(self, size: int) -> None:
+        del self._buffer[:size]
+        self._searched = 0
+        if self._is_paused and len(self._buffer) < CHUNK_SIZE and self._transport is not None:
+            self._is_paused = False
             self._transport.resume_reading()
 
-    def _hold_back(self) -> None:
-        if len(self._buffer) >= PIECE and not self._paused and self._transport is not None:
-            self._paused = True
+    def _pause_if_full(self) -> None:
+        if len(self._buffer) >= CHUNK_SIZE and not self._is_paused and self._transport is not None:
+            self._is_paused = True
             self._transport.pause_reading()
 
-    async def _more(self) -> None:
+    async def _wait_for_more(self) -> None:
         self._waiter = asyncio.get_running_loop().create_future()
         try:
             await self._waiter

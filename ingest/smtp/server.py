@@ -1,11 +1,11 @@
-"""A listener: sockets on which SMTP or LMTP is spoken, from start to drain to end.
+"""Run a listener: sockets on which SMTP or LMTP is spoken, from start to drain to close.
 
-Input: a `ListenerConfig` and a `DeliveryHandler`. Output: what the gate is given. Refuses, with
-`ListenError`, an address that cannot be listened at.
+Input: a `ListenerConfig` and a `DeliveryHandler`. Output: calls of the handler. Raises
+`ListenError` for an address that cannot be listened on.
 
-    listener = await listen(config, gate)         # or socks=[...], from systemd
-    listener.reload(replace(config, tls=new))     # SIGHUP
-    left = await listener.drain(30)               # SIGTERM: what was begun is finished
+    listener = await open_listener(config, handler)   # or sockets=[...], from systemd
+    listener.reload(replace(config, tls=context))     # SIGHUP
+    remaining = await listener.drain(30)              # SIGTERM: finish what has begun
     await listener.close()
 """
 
@@ -33,49 +33,49 @@ __all__ = [
 ]
 
 # Connections that the loop accepts in one step, before it does other work.
-_ACCEPT = 64
-# Turns of the loop until a connection that was cut is known to be closed; TLS takes some.
-_TURNS = 20
+_ACCEPTS_PER_STEP = 64
+# Steps of the loop after which an aborted connection is certainly closed; TLS needs some.
+_STEPS_TO_CLOSE = 20
 
 
 class Listener:
-    """Made by `open_listener`; belongs to the loop that made it."""
+    """Listen on sockets. Made by `open_listener`; belongs to the loop that made it."""
 
-    def __init__(self, config: ListenerConfig, gate: DeliveryHandler) -> None:
-        self._sessions = Sessions(config, gate)
+    def __init__(self, config: ListenerConfig, handler: DeliveryHandler) -> None:
+        self._sessions = Sessions(config, handler)
         self._servers: list[asyncio.Server] = []
-        self._bound: bind.Endpoint | None = None  # of ours, not of systemd
+        self._endpoint: bind.Endpoint | None = None  # bound by us, not by systemd
         self.addresses: tuple[str, ...] = ()
 
-    async def start(self, socks: Sequence[socket.socket]) -> None:
-        """Listen. `open_listener` calls this."""
+    async def start(self, sockets: Sequence[socket.socket]) -> None:
+        """Start to listen. `open_listener` calls this."""
         config = self._sessions.config
         loop = asyncio.get_running_loop()
-        bound: Sequence[SocketAddress]
-        if socks:
-            for sock in socks:
+        addresses: Sequence[SocketAddress]
+        if sockets:
+            for sock in sockets:
                 if sock.type != socket.SOCK_STREAM:
-                    raise ListenError("a socket that was handed over is no stream socket")
-            bound = [bind.address_of(sock) for sock in socks]
+                    raise ListenError("a socket passed by systemd is not a stream socket")
+            addresses = [bind.address_of(sock) for sock in sockets]
         else:
             assert config.address is not None
-            self._bound = bind.bind_sockets(
+            self._endpoint = bind.bind_sockets(
                 config.address, mode=config.mode, owner=config.owner, group=config.group
             )
-            socks, bound = self._bound.sockets, self._bound.addresses
-        for sock in socks:
+            sockets, addresses = self._endpoint.sockets, self._endpoint.addresses
+        for sock in sockets:
             server = await loop.create_server(
-                lambda: Dialog(self._sessions, loop), sock=sock, backlog=_ACCEPT
+                lambda: Dialog(self._sessions, loop), sock=sock, backlog=_ACCEPTS_PER_STEP
             )
             self._servers.append(server)
             sock.listen(bind.BACKLOG)  # asyncio has one number for this and for the above
-        self.addresses = tuple(map(str, bound))
+        self.addresses = tuple(map(str, addresses))
 
     def reload(self, config: ListenerConfig) -> None:
-        """Take other networks, limits, names and TLS, for the sessions to come.
+        """Use other networks, limits, names and TLS for new sessions.
 
-        Raises `ListenError` where the address, the protocol or the file's permissions differ:
-        that needs another listener. The budgets of all mails together stay what they were.
+        Raises `ListenError` where the address, the protocol or the file's permissions differ,
+        because that needs another listener. The total budgets of all mails do not change.
         """
         old = self._sessions.config
         for field in ("address", "protocol", "mode", "owner", "group"):
@@ -84,34 +84,38 @@ class Listener:
         self._sessions.config = config
 
     def stats(self) -> ListenerStats:
-        """Counts for the metrics."""
+        """Return the counts for the metrics."""
         return self._sessions.stats()
 
     async def drain(self, seconds: float) -> int:
-        """Let nobody in, and see off who is there; returns how many had not ended in time.
+        """Refuse new connections and end the sessions; returns how many had not ended in time.
 
-        A session that waits for a command hears 421 at once. One that is within DATA or waits
-        for the gate is answered first. So is a delivery whose client is gone awaited.
+        A session that waits for a command gets 421 at once. A session that receives a mail, or
+        waits for the handler, gets its reply first. A delivery whose client has disconnected is
+        waited for as well.
         """
         self._stop_listening()
         self._sessions.drain()
-        work: set[asyncio.Task[None] | asyncio.Task[object]] = {*self._sessions.tasks}
-        work |= {*self._sessions.deliveries}
-        if not work:
+        tasks: set[asyncio.Task[None] | asyncio.Task[object]] = {*self._sessions.tasks}
+        tasks |= {*self._sessions.deliveries}
+        if not tasks:
             return 0
-        _, left = await asyncio.wait(work, timeout=seconds)
-        return len(left)
+        _, pending = await asyncio.wait(tasks, timeout=seconds)
+        return len(pending)
 
     async def close(self) -> None:
-        """End at once. What is not committed is not acknowledged either, and will come again."""
+        """End all sessions at once.
+
+        Mail that is not committed is not acknowledged either, and its sender tries again.
+        """
         self._stop_listening()
-        self._sessions.draining = True
+        self._sessions.is_draining = True
         tasks = [*self._sessions.tasks, *self._sessions.deliveries]
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
         self._sessions.abort()
-        for _ in range(_TURNS):
+        for _ in range(_STEPS_TO_CLOSE):
             if not self.stats().open:
                 break
             await asyncio.sleep(0)
@@ -120,15 +124,15 @@ class Listener:
         for server in self._servers:
             server.close()
         self._servers.clear()
-        if self._bound is not None:
-            self._bound.remove_file()
-            self._bound = None
+        if self._endpoint is not None:
+            self._endpoint.remove_file()
+            self._endpoint = None
 
 
 async def open_listener(
-    config: ListenerConfig, gate: DeliveryHandler, *, socks: Sequence[socket.socket] = ()
+    config: ListenerConfig, handler: DeliveryHandler, *, sockets: Sequence[socket.socket] = ()
 ) -> Listener:
-    """Listen at `config.address`, or on sockets that listen already. Raises `ListenError`."""
-    listener = Listener(config, gate)
-    await listener.start(socks)
+    """Listen at `config.address`, or on sockets that systemd has opened. Raises `ListenError`."""
+    listener = Listener(config, handler)
+    await listener.start(sockets)
     return listener

@@ -1,7 +1,7 @@
-"""The sessions of one listener: who may come in, how many there are, and what they share.
+"""Manage the sessions of one listener: who may connect, how many, and what they share.
 
-A session belongs to a connection; a delivery, once begun, to the listener, so that it goes on
-when the connection is gone.
+A session belongs to its connection. A delivery, once it has begun, belongs to the listener, so
+that it continues when the connection is lost.
 """
 
 from __future__ import annotations
@@ -15,34 +15,35 @@ from typing import Protocol as Interface
 
 from ingest.smtp.envelope import Decision, DeliveryHandler, DeliveryReason, Envelope, TempFail
 from ingest.smtp.limits import ListenerConfig
-from ingest.smtp.reader import PIECE
+from ingest.smtp.reader import CHUNK_SIZE
 from ingest.smtp.spooled_body import Budget, SpooledBody
 
 _log = logging.getLogger(__name__)
 
 
 class SessionDialog(Interface):
-    """A session, as far as its listener knows it."""
+    """A session, as its listener knows it."""
 
     @property
     def address(self) -> str:
-        """`unix`, or the peer's address without port."""
+        """Return `unix`, or the client's address without port."""
 
     def drain(self) -> None:
         """End as soon as nothing is in progress."""
 
     def abort(self) -> None:
-        """Cut the connection, whatever is in progress."""
+        """Close the connection, whatever is in progress."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ListenerStats:
-    """Counts for the metrics, since the start where nothing else is said.
+    """Counts for the metrics.
 
-    `open`, `deliveries`, `memory` and `spool` are of this moment: connections, mails at the
-    gate, octets of mails in progress. `refused`: connections by reason (`network`, ...); `cut`:
-    sessions that we ended (`timeout`, `slow`, ...); `mails`: mails by outcome, each recipient
-    once: a `DeliveryReason`, or why the wire did not take it (`too-big`, `loop`, ...).
+    `open`, `deliveries`, `memory` and `spool` are current values: connections, mails that the
+    handler stores, bytes of mails in progress. The others count since the start. `refused`:
+    connections by reason (`network`, …); `terminated`: sessions that we ended (`timeout`,
+    `too-slow`, …); `outcomes`: mails by outcome, once for each recipient. An outcome is a
+    `DeliveryReason`, or why the protocol did not accept the mail (`too-big`, `loop`, …).
     """
 
     open: int
@@ -51,37 +52,37 @@ class ListenerStats:
     spool: int
     accepted: int
     refused: Mapping[str, int]
-    cut: Mapping[str, int]
-    mails: Mapping[str, int]
+    terminated: Mapping[str, int]
+    outcomes: Mapping[str, int]
 
 
 class Sessions:
-    """What the sessions of a listener share. `config` is replaced at a reload."""
+    """Share state between the sessions of a listener. `config` is replaced at a reload."""
 
-    def __init__(self, config: ListenerConfig, gate: DeliveryHandler) -> None:
+    def __init__(self, config: ListenerConfig, handler: DeliveryHandler) -> None:
         self.config = config
-        self.gate = gate
-        self.budget = Budget(memory=config.limits.all_memory, spool=config.limits.all_spool)
+        self.handler = handler
+        self.budget = Budget(memory=config.limits.total_memory, spool=config.limits.total_spool)
         # One buffer for all: the loop fills it and a session copies it within one step.
-        self.buffer = memoryview(bytearray(PIECE))
-        self.draining = False
+        self.buffer = memoryview(bytearray(CHUNK_SIZE))
+        self.is_draining = False
         self.tasks: set[asyncio.Task[None]] = set()
         self.deliveries: set[asyncio.Task[Sequence[Decision]]] = set()
-        self._members: set[SessionDialog] = set()
+        self._dialogs: set[SessionDialog] = set()
         self._by_address: Counter[str] = Counter()
         self._accepted = 0
         self._refused: Counter[str] = Counter()
-        self._cut: Counter[str] = Counter()
-        self._mails: Counter[str] = Counter()
+        self._terminated: Counter[str] = Counter()
+        self._outcomes: Counter[str] = Counter()
 
-    def refusal(self, address: str) -> str | None:
-        """Why a peer may not come in now, as a key of `status.REPLIES`, or None."""
+    def check_client(self, address: str) -> str | None:
+        """Return why a client may not connect now, as a key of `replies.REPLIES`, or None."""
         limits, reason = self.config.limits, None
         if address != "unix" and address not in self.config.networks:
             reason = "network"
-        elif self.draining:
+        elif self.is_draining:
             reason = "stopping"
-        elif len(self._members) >= limits.connections:
+        elif len(self._dialogs) >= limits.connections:
             reason = "connections"
         elif address != "unix" and self._by_address[address] >= limits.connections_per_address:
             reason = "address-connections"
@@ -90,33 +91,34 @@ class Sessions:
             self.log("connection-refused", address, reason=reason)
         return reason
 
-    def enter(self, member: SessionDialog, talk: Coroutine[None, None, None]) -> None:
-        """A connection is open, and was not refused: begin its talk."""
+    def add(self, dialog: SessionDialog, session: Coroutine[None, None, None]) -> None:
+        """Add a connection that was not refused, and start its session."""
         self._accepted += 1
-        self._members.add(member)
-        self._by_address[member.address] += 1
-        task = asyncio.create_task(talk)
+        self._dialogs.add(dialog)
+        self._by_address[dialog.address] += 1
+        task = asyncio.create_task(session)
         self.tasks.add(task)
-        task.add_done_callback(self._ended)
+        task.add_done_callback(self._end_session)
 
-    def leave(self, member: SessionDialog) -> None:
-        """It is not open any more. May be said of one that never entered."""
-        if member in self._members:
-            self._members.remove(member)
-            self._by_address[member.address] -= 1
-            if not self._by_address[member.address]:
-                del self._by_address[member.address]
+    def remove(self, dialog: SessionDialog) -> None:
+        """Remove a closed connection. One that was never added is ignored."""
+        if dialog in self._dialogs:
+            self._dialogs.remove(dialog)
+            self._by_address[dialog.address] -= 1
+            if not self._by_address[dialog.address]:
+                del self._by_address[dialog.address]
 
-    def _ended(self, task: asyncio.Task[None]) -> None:
+    def _end_session(self, task: asyncio.Task[None]) -> None:
         self.tasks.discard(task)
-        failure = None if task.cancelled() else task.exception()
-        if failure is not None:
-            _log.error("session-failed", exc_info=failure)
+        error = None if task.cancelled() else task.exception()
+        if error is not None:
+            _log.error("session-failed", exc_info=error)
 
     def deliver(self, envelope: Envelope, body: SpooledBody) -> asyncio.Task[Sequence[Decision]]:
-        """Begin to hand a mail to the gate; the body is closed when that ends, however it ends.
+        """Start the delivery of a mail to the handler; the body is closed when it ends.
 
-        The task is not the session's, and gives one verdict a recipient whatever the gate does.
+        The task is not the session's. It returns one decision for each recipient, whatever the
+        handler does.
         """
         task = asyncio.create_task(self._deliver(envelope, body))
         self.deliveries.add(task)
@@ -124,57 +126,57 @@ class Sessions:
         return task
 
     async def _deliver(self, envelope: Envelope, body: SpooledBody) -> Sequence[Decision]:
-        failed = [TempFail(DeliveryReason.INTERNAL)] * len(envelope.recipients)
+        failures = [TempFail(DeliveryReason.INTERNAL)] * len(envelope.recipients)
         try:
-            # Who sends a mail and goes away has no connection that is counted.
+            # A client that sends a mail and disconnects has no connection that is counted.
             if len(self.deliveries) > self.config.limits.connections:
                 return [TempFail(DeliveryReason.BUSY)] * len(envelope.recipients)
-            verdicts = await self.gate.deliver(envelope, body)
+            decisions = await self.handler.deliver(envelope, body)
         except Exception:  # noqa: BLE001
-            # The boundary: whatever is wrong behind it, the sender keeps the mail.
+            # The boundary: whatever is wrong in the handler, the sender keeps the mail.
             _log.exception("delivery-failed")
-            return failed
+            return failures
         finally:
             body.close()
-        if len(verdicts) != len(envelope.recipients):
-            counts = {"verdicts": len(verdicts), "recipients": len(envelope.recipients)}
+        if len(decisions) != len(envelope.recipients):
+            counts = {"decisions": len(decisions), "recipients": len(envelope.recipients)}
             _log.error("delivery-failed", extra={"values": counts})
-            return failed
-        return verdicts
+            return failures
+        return decisions
 
     def log(self, event: str, address: str, /, **values: str | int) -> None:
-        """Write a line about a peer, in the daemon's one form (`ingest.daemon.monitoring.log`)."""
+        """Log an event of a client, in the form of `ingest.daemon.monitoring.log`."""
         source = f"{self.config.protocol} {address}"
         _log.info(event, extra={"values": {"source": source, **values}})
 
-    def count_cut(self, reason: str) -> None:
-        """We end a session for this reason."""
-        self._cut[reason] += 1
+    def count_terminated(self, reason: str) -> None:
+        """Count a session that we end for this reason."""
+        self._terminated[reason] += 1
 
-    def count_mail(self, outcome: str) -> None:
-        """A mail has come to this for one recipient."""
-        self._mails[outcome] += 1
+    def count_outcome(self, outcome: str) -> None:
+        """Count the outcome of a mail for one recipient."""
+        self._outcomes[outcome] += 1
 
     def drain(self) -> None:
-        """Let nobody in, and ask everybody to leave."""
-        self.draining = True
-        for member in tuple(self._members):
-            member.drain()
+        """Refuse new connections, and ask all sessions to end."""
+        self.is_draining = True
+        for dialog in tuple(self._dialogs):
+            dialog.drain()
 
     def abort(self) -> None:
-        """Cut every connection."""
-        for member in tuple(self._members):
-            member.abort()
+        """Close every connection."""
+        for dialog in tuple(self._dialogs):
+            dialog.abort()
 
     def stats(self) -> ListenerStats:
-        """The counts now."""
+        """Return the current counts."""
         return ListenerStats(
-            open=len(self._members),
+            open=len(self._dialogs),
             deliveries=len(self.deliveries),
             memory=self.budget.memory,
             spool=self.budget.spool,
             accepted=self._accepted,
             refused=dict(self._refused),
-            cut=dict(self._cut),
-            mails=dict(self._mails),
+            terminated=dict(self._terminated),
+            outcomes=dict(self._outcomes),
         )

@@ -1,7 +1,7 @@
-"""A mail as it is read from the wire: small ones in memory, large ones in an unnamed file.
+"""Hold a mail while it is received: small ones in memory, large ones in an unnamed file.
 
-Input: its octets, piece by piece. Output: `envelope.Body`. Refuses, with `NoRoomError`, what
-the disk or the budget of all mails in progress has no room for.
+Input: the bytes of the mail, chunk by chunk. Output: an `envelope.MailBody`. Raises
+`InsufficientStorageError` where the disk is full or the budget of all mails in progress is used.
 """
 
 from __future__ import annotations
@@ -15,79 +15,82 @@ from pathlib import Path
 _log = logging.getLogger(__name__)
 
 
-class NoRoomError(Exception):
-    """The mail cannot be held; its sender is to try again."""
+class InsufficientStorageError(Exception):
+    """There is no room for the mail now; the sender should try again."""
 
 
 class Budget:
-    """What all mails in progress may use together; one for a listener."""
+    """Limit what all mails in progress use together. Each listener has one."""
 
     def __init__(self, *, memory: int, spool: int) -> None:
         self._memory_limit, self._spool_limit = memory, spool
-        self.memory = 0  # octets in use
+        self.memory = 0  # bytes in use
         self.spool = 0
 
-    def take_memory(self, octets: int) -> bool:
-        """Use so much more, or say that it is too much."""
-        if self.memory + octets > self._memory_limit:
+    def reserve_memory(self, size: int) -> bool:
+        """Reserve so many more bytes of memory. Returns False where that exceeds the limit."""
+        if self.memory + size > self._memory_limit:
             return False
-        self.memory += octets
+        self.memory += size
         return True
 
-    def take_spool(self, octets: int) -> bool:
-        """Likewise on disk."""
-        if self.spool + octets > self._spool_limit:
+    def reserve_spool(self, size: int) -> bool:
+        """Reserve so many more bytes on disk. Returns False where that exceeds the limit."""
+        if self.spool + size > self._spool_limit:
             return False
-        self.spool += octets
+        self.spool += size
         return True
 
 
 class SpooledBody:
-    """A `Body` that is written first. `close` gives back all that it uses, and may be repeated.
+    """A `MailBody` that is written first. `close` releases what it uses and may be repeated.
 
-    The file is never flushed to the disk: it is no queue, only room. A mail is safe once the
-    gate has committed it, and until then its sender has it.
+    The file is never flushed to disk, because it is no queue: a mail is safe once the handler
+    has committed it, and until then its sender keeps it.
     """
 
-    def __init__(self, budget: Budget, *, memory: int, folder: Path | None = None) -> None:
-        """`memory`: octets that are held before there is a file; `folder`: where it will be."""
+    def __init__(self, budget: Budget, *, memory: int, directory: Path | None = None) -> None:
+        """`memory`: bytes to hold before a file is used; `directory`: where the file is made."""
         self._budget = budget
-        self._memory, self._folder = memory, folder
-        self._held = bytearray()
+        self._memory, self._directory = memory, directory
+        self._buffer = bytearray()
         self._file: FileIO | None = None
         self._hash = hashlib.sha256()
-        self._closed = False
+        self._is_closed = False
         self.size = 0
 
     @property
     def sha256(self) -> bytes:
-        """The digest of what was written."""
+        """Return the digest of the bytes written so far."""
         return self._hash.digest()
 
     def write(self, data: bytes) -> None:
-        """Add to it. Raises `NoRoomError`, after which it can only be closed."""
+        """Append bytes.
+
+        Raises `InsufficientStorageError`, after which the body can only be closed.
+        """
         if not data:
             return
         try:
-            if self._file is None and not self._hold(data):
-                self._file = self._open()
+            if self._file is None and not self._write_to_memory(data):
+                self._file = self._open_file()
             if self._file is not None:
-                self._append(self._file, data)
-        except OSError as failure:  # no space, quota, no more files, a broken disk
-            _no_room(failure.strerror or str(failure))
-            raise NoRoomError from failure
+                self._write_to_file(self._file, data)
+        except OSError as error:  # no space, quota, no more files, a broken disk
+            _log_shortage(error.strerror or str(error))
+            raise InsufficientStorageError from error
         self._hash.update(data)
         self.size += len(data)
 
     def read(self) -> bytes:
-        """All of it. Raises `OSError` if the disk does not give it back, `ValueError` once closed.
+        """Return all bytes, and never fewer: storing a part would lose the mail.
 
-        Never less than all: who would store that has lost a mail.
+        Raises `OSError` where the disk cannot return them, `ValueError` once the body is closed.
         """
-        if self._closed:
+        if self._is_closed:
             raise ValueError("the mail in progress is closed")
         if self._file is None:
-            return bytes(self._held)
+            return bytes(self._buffer)
         self._file.seek(0)
         content = self._file.read()
         if len(content) != self.size:
@@ -95,41 +98,41 @@ class SpooledBody:
         return content
 
     def close(self) -> None:
-        """Forget it."""
-        if self._closed:
+        """Release memory and file."""
+        if self._is_closed:
             return
-        self._closed = True
-        self._budget.memory -= len(self._held)
-        self._held = bytearray()
+        self._is_closed = True
+        self._budget.memory -= len(self._buffer)
+        self._buffer = bytearray()
         if self._file is not None:
             self._file.close()
             self._budget.spool -= self.size
 
-    def _hold(self, data: bytes) -> bool:
-        if self.size + len(data) > self._memory or not self._budget.take_memory(len(data)):
+    def _write_to_memory(self, data: bytes) -> bool:
+        if self.size + len(data) > self._memory or not self._budget.reserve_memory(len(data)):
             return False
-        self._held += data
+        self._buffer += data
         return True
 
-    def _open(self) -> FileIO:
-        """The file, with what was held in it."""
-        file = tempfile.TemporaryFile(buffering=0, dir=self._folder)  # noqa: SIM115 (`close` does)
+    def _open_file(self) -> FileIO:
+        """Open the file and move the bytes in memory into it."""
+        file = tempfile.TemporaryFile(buffering=0, dir=self._directory)  # noqa: SIM115 (`close`)
         try:
-            held = bytes(self._held)
-            if held:
-                self._append(file, held)
-        except (OSError, NoRoomError):
+            buffered = bytes(self._buffer)
+            if buffered:
+                self._write_to_file(file, buffered)
+        except (OSError, InsufficientStorageError):
             file.close()
             raise
-        self._budget.memory -= len(self._held)
-        self._held = bytearray()
+        self._budget.memory -= len(self._buffer)
+        self._buffer = bytearray()
         return file
 
-    def _append(self, file: FileIO, data: bytes) -> None:
-        # In the loop's own thread: this copies into the page cache, and the piece is small.
-        if not self._budget.take_spool(len(data)):
-            _no_room("all mails in progress use too much")
-            raise NoRoomError
+    def _write_to_file(self, file: FileIO, data: bytes) -> None:
+        # In the event loop's own thread: this copies a small chunk into the page cache.
+        if not self._budget.reserve_spool(len(data)):
+            _log_shortage("all mails in progress use too much")
+            raise InsufficientStorageError
         rest = memoryview(data)
         try:
             while rest:
@@ -139,5 +142,5 @@ class SpooledBody:
             raise
 
 
-def _no_room(reason: str) -> None:
-    _log.warning("no-room", extra={"values": {"reason": reason}})
+def _log_shortage(reason: str) -> None:
+    _log.warning("insufficient-storage", extra={"values": {"reason": reason}})

@@ -490,3 +490,41 @@ def _migrate(connection: Connection) -> None:
     config.set_main_option("script_location", "ingest.store:migrations")
     config.attributes["connection"] = connection
     command.upgrade(config, "head")
+
+
+def require_flushed_commits(engine: Engine) -> None:
+    """Let every PostgreSQL commit of this engine wait for the disk, whatever the server's default.
+
+    A server may have `synchronous_commit` off for other programs. Stronger settings are kept.
+    Connections that the engine already has are closed, because they would not be configured.
+    """
+    if engine.dialect.name == "postgresql":
+        event.listen(engine, "connect", _flush_commits)
+        engine.dispose()
+
+
+def _flush_commits(connection: Any, _record: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'local', false)"
+            " WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    connection.commit()
+
+
+# Writes that change nothing, but need the disk and the table locks that a delivery needs.
+_PROBE = (
+    "UPDATE alembic_version SET version_num = version_num",
+    "DELETE FROM mail WHERE id IS NULL",
+    "DELETE FROM pending WHERE mail_id IS NULL",
+)
+
+
+def probe_write(engine: Engine, *, wait: float | None = None) -> None:
+    """Check that the store takes mail, in a transaction of its own, or raise what it raises.
+
+    It has to be a write: a database on a full disk can still be read.
+    """
+    with write_transaction(engine, wait=wait) as connection:
+        for statement in _PROBE:
+            connection.execute(text(statement))

@@ -1,1 +1,1 @@
-"""`ingest pipe` and its LMTP client; standard library only."""
+"""Submit one mail to the daemon: `ingest pipe` and its LMTP client; standard library only."""
