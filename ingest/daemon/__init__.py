@@ -1,1 +1,1 @@
-"""The daemon: mail from listeners into the store, and what was accepted into records."""
+"""Run the daemon: accept mail from listeners and derive its records."""

@@ -1,11 +1,11 @@
-"""Accepting: deliveries that wait at the same time go into the store in one transaction.
+"""Accept mail: commit the deliveries that wait at the same time in one transaction.
 
-Input: envelopes with their bodies, from any number of sessions. Output: a verdict for each, and
-`Accept` only once its bytes are committed, so that the sender may forget them. Refuses, with
-`TempFail`, what there is no room for and what the database does not take: the sender keeps it.
+Input: envelopes with their bodies, from any number of sessions. Output: a decision for each, which
+is `Accept` only once the bytes are committed, so that the sender may forget them. A delivery for
+which there is no room, or which the database cannot store, gets `TempFail`: the sender keeps it.
 
-One thread commits. While it waits for the disk, the next deliveries gather, so that a flush
-serves as many as have come meanwhile, and a single one does not wait for others.
+One thread commits. While it waits for the disk, the next deliveries queue up, so that one flush
+serves all that have arrived meanwhile, and a single delivery does not wait for others.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sqlalchemy import Engine, event, text
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.clock import utcnow
@@ -28,204 +28,209 @@ from ingest.daemon.recorder import DatabaseFailure, classify_failure
 from ingest.mail.defect import Defect
 from ingest.model import Delivery
 from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, MailBody, TempFail
-from ingest.store.engine import BUSY_SECONDS, error_line, write_transaction
-from ingest.store.inbox.queue import enqueue
+from ingest.store.engine import BUSY_SECONDS, error_line, probe_write, require_flushed_commits
+from ingest.store.inbox.transactions import accept_deliveries
 
-# Seconds between two looks of a thread that has nothing to do.
-_LOOK = 1.0
+# Seconds between two checks of a thread that has nothing to do.
+_CHECK_SECONDS = 1.0
 
-# Attempts at a transaction that was in another writer's way.
+# Attempts at a transaction that conflicted with another writer.
 _ATTEMPTS = 3
-
-# Writes that change nothing and need what a mail's do: the disk, and the locks of its tables.
-_PROBE = (
-    "UPDATE alembic_version SET version_num = version_num",
-    "DELETE FROM mail WHERE id IS NULL",
-    "DELETE FROM pending WHERE mail_id IS NULL",
-)
 
 
 @dataclass(frozen=True, slots=True)
 class Capacity:
-    """How much may wait, and how much goes into one transaction, in mails and in octets.
+    """How much may wait, and how much goes into one transaction, in mails and in bytes.
 
-    A single mail larger than `batch_octets` has a transaction of its own.
+    A single mail larger than `batch_bytes` gets a transaction of its own.
     """
 
-    mails: int = 1_000
-    octets: int = 256 << 20
-    batch: int = 200
-    batch_octets: int = 16 << 20
+    max_mails: int = 1_000
+    max_bytes: int = 256 << 20
+    batch_mails: int = 200
+    batch_bytes: int = 16 << 20
 
 
 @dataclass(frozen=True, slots=True)
 class AcceptResult:
-    """What became of one delivery, for the log. `seconds`: from the final dot to the verdict."""
+    """The result of one delivery, for the log. `seconds`: from the final dot to the decision."""
 
     envelope: Envelope
     size: int
     sha256: bytes
-    verdict: Decision
+    decision: Decision
     seconds: float
 
 
 @dataclass(slots=True, eq=False)
-class _Waiting:
+class _Request:
+    """A delivery that waits to be committed."""
+
     envelope: Envelope
     route: tuple[str, ...]
     body: MailBody
     size: int
-    since: float
+    started: float
     loop: asyncio.AbstractEventLoop
-    answer: asyncio.Future[Decision]
+    decision: asyncio.Future[Decision]
 
 
-def _no_receipt(_: AcceptResult) -> None:
-    """For those who keep no log."""
+def _ignore(_: AcceptResult) -> None:
+    """Ignore a result, where there is no log."""
 
 
 class Acceptor:
-    """`start`, `take` from a loop, `stop`. `committed` is called after each commit, and
-    `observe` with what became of each delivery, both in the thread that commits; neither may
-    raise, nor take long.
+    """Commit deliveries: call `start`, then `accept` from an event loop, then `stop`.
+
+    `on_commit` is called with the number of mails after each commit, and `observe` with the result
+    of each delivery, both in the committing thread. Neither may raise or take long.
     """
 
     def __init__(
         self,
         engine: Engine,
         *,
-        room: Capacity | None = None,
+        capacity: Capacity | None = None,
         clock: Callable[[], datetime] = utcnow,
-        committed: Callable[[int], None] = lambda _: None,
-        observe: Callable[[AcceptResult], None] = _no_receipt,
-        patience: float = BUSY_SECONDS,
+        on_commit: Callable[[int], None] = lambda _: None,
+        observe: Callable[[AcceptResult], None] = _ignore,
+        timeout: float = BUSY_SECONDS,
     ) -> None:
-        """`engine`: for PostgreSQL one of its own, whose transactions are flushed, whatever the
-        server's default is; for SQLite the one that others write with, to take turns.
-        `patience`: seconds that a sender waits for its verdict, and a transaction for locks.
+        """Make an acceptor for a store.
+
+        `engine`: for PostgreSQL an engine of its own, because all its transactions are flushed
+        whatever the server's default is; for SQLite the engine that other writers use, so that
+        they take turns. `timeout`: seconds that a sender waits for its decision, and a
+        transaction for locks.
         """
-        self.trouble: str | None = None  # why the database takes nothing, while it does not
+        self.error: str | None = None  # why the database stores nothing at present
         self._engine = engine
-        self._room = room or Capacity()
+        self._capacity = capacity or Capacity()
         self._clock = clock
-        self._committed = committed
+        self._on_commit = on_commit
         self._observe = observe
-        self._patience = patience
+        self._timeout = timeout
         self._changed = threading.Condition()  # guards what follows
-        self._queue: deque[_Waiting] = deque()
-        self._mails = self._octets = 0  # that wait, those being committed included
-        self._stopping = False
-        self._beat = time.monotonic()
+        self._queue: deque[_Request] = deque()
+        self._mails = self._bytes = 0  # waiting, those being committed included
+        self._is_stopping = False
+        self._last_progress = time.monotonic()
         self._thread = threading.Thread(target=self._run, name="acceptor", daemon=True)
-        if engine.dialect.name == "postgresql":
-            event.listen(engine, "connect", _flush_commits)
-            engine.dispose()  # what it has connected before this would go past it
+        # A commit must be on disk before the sender gets 250.
+        require_flushed_commits(engine)
 
     def start(self) -> None:
+        """Start the committing thread."""
         self._thread.start()
 
-    async def take(self, envelope: Envelope, route: tuple[str, ...], body: MailBody) -> Decision:
-        """Store a delivery. Once begun it is finished, whether or not the caller waits.
+    async def accept(self, envelope: Envelope, route: tuple[str, ...], body: MailBody) -> Decision:
+        """Store a delivery. Once begun, this is finished whether or not the caller waits.
 
-        A verdict that takes longer than `patience` is `TempFail`. A mail that is committed after all
-        is known when its sender tries again.
+        A decision that takes longer than `timeout` is `TempFail`. If the mail is committed after
+        all, it is recognised when its sender tries again.
         """
         loop = asyncio.get_running_loop()
-        one = _Waiting(
+        request = _Request(
             envelope, route, body, body.size, time.monotonic(), loop, loop.create_future()
         )
-        refused = self._enter(one)
-        if refused is not None:
-            self._observe(_receipt(one, refused))
-            return refused
+        refusal = self._enqueue(request)
+        if refusal is not None:
+            self._observe(_make_result(request, refusal))
+            return refusal
         try:
-            async with asyncio.timeout(self._patience):
-                return await asyncio.shield(one.answer)
+            async with asyncio.timeout(self._timeout):
+                return await asyncio.shield(request.decision)
         except TimeoutError:
-            return self._give_up(one)
+            return self._withdraw(request)
 
     @property
     def waiting(self) -> tuple[int, int]:
-        """Mails and octets that wait to be committed."""
+        """Return the number of mails, and of their bytes, that wait to be committed."""
         with self._changed:
-            return self._mails, self._octets
+            return self._mails, self._bytes
 
-    def alive(self, since: float) -> bool:
-        """Whether the thread has got on, or was idle and able, after `since`
-        (`time.monotonic`). A database that is away is no fault of the thread's.
+    def is_alive(self, since: float) -> bool:
+        """Tell whether the thread has made progress, or was idle, after `since`.
+
+        `since` is a time of `time.monotonic`. An unavailable database is no fault of the thread.
         """
-        return self._thread.is_alive() and self._beat >= since
+        return self._thread.is_alive() and self._last_progress >= since
 
     def stop(self, timeout: float) -> bool:
-        """Commit what waits, within that many seconds, and take no more; whether all was done."""
+        """Refuse new mail and commit what waits; tell whether all was committed in time."""
         with self._changed:
-            self._stopping = True
+            self._is_stopping = True
             self._changed.notify_all()
         if self._thread.ident is not None:
             self._thread.join(timeout)
         return not self._thread.is_alive()
 
-    def _enter(self, one: _Waiting) -> TempFail | None:
+    def _enqueue(self, request: _Request) -> TempFail | None:
         with self._changed:
-            if self._stopping:
+            if self._is_stopping:
                 return TempFail(DeliveryReason.STOPPING)
-            # One mail is always let in, or a large one would never be.
-            full = self._mails >= self._room.mails or self._octets + one.size > self._room.octets
-            if full and self._mails:
+            capacity = self._capacity
+            is_full = (
+                self._mails >= capacity.max_mails or self._bytes + request.size > capacity.max_bytes
+            )
+            # One mail is always admitted, or a large one would never be.
+            if is_full and self._mails:
                 return TempFail(DeliveryReason.BUSY)
-            self._queue.append(one)
+            self._queue.append(request)
             self._mails += 1
-            self._octets += one.size
+            self._bytes += request.size
             self._changed.notify()
             return None
 
-    def _give_up(self, one: _Waiting) -> Decision:
-        """Say that the database takes nothing now, of a mail that has waited for too long."""
-        late = TempFail(DeliveryReason.DATABASE)
+    def _withdraw(self, request: _Request) -> Decision:
+        """Decide on a delivery that has waited too long: the database is unavailable."""
+        refusal = TempFail(DeliveryReason.DATABASE)
         with self._changed:
-            if one not in self._queue:  # it is being committed, and that is finished
-                return one.answer.result() if one.answer.done() else late
-            self._queue.remove(one)
+            if request not in self._queue:  # it is being committed, and that will be finished
+                return request.decision.result() if request.decision.done() else refusal
+            self._queue.remove(request)
             self._mails -= 1
-            self._octets -= one.size
-        self._observe(_receipt(one, late))
-        return late
+            self._bytes -= request.size
+        self._observe(_make_result(request, refusal))
+        return refusal
 
-    # --- the thread ---
+    # --- the committing thread ---
 
     def _run(self) -> None:
         while True:
-            batch = self._next()
+            batch = self._next_batch()
             if batch is None:
                 return
-            self._beat = time.monotonic()
+            self._last_progress = time.monotonic()
             if batch:
-                self._answer(batch, self._store(batch))
-            elif self.trouble is not None:
-                self._try()
+                self._respond(batch, self._store(batch))
+            elif self.error is not None:
+                self._probe()
 
-    def _next(self) -> list[_Waiting] | None:
-        """What is to be committed together; empty where nothing came, None at the end."""
+    def _next_batch(self) -> list[_Request] | None:
+        """Return what to commit together; empty where nothing arrived, None at the end."""
         with self._changed:
-            if not self._queue and not self._stopping:
-                self._changed.wait(_LOOK)
+            if not self._queue and not self._is_stopping:
+                self._changed.wait(_CHECK_SECONDS)
             if not self._queue:
-                return None if self._stopping else []
-            batch: list[_Waiting] = []
-            octets = 0
-            while self._queue and len(batch) < self._room.batch:
-                octets += self._queue[0].size
-                if batch and octets > self._room.batch_octets:
+                return None if self._is_stopping else []
+            batch: list[_Request] = []
+            size = 0
+            while self._queue and len(batch) < self._capacity.batch_mails:
+                size += self._queue[0].size
+                if batch and size > self._capacity.batch_bytes:
                     break
                 batch.append(self._queue.popleft())
             return batch
 
-    def _store(self, batch: Sequence[_Waiting]) -> list[Decision]:
-        """The verdict on each. Whatever goes wrong, each has one."""
-        read = [_delivery(one) for one in batch]
-        verdicts = iter(self._commit([one for one in read if one is not None]))
+    def _store(self, batch: Sequence[_Request]) -> list[Decision]:
+        """Return a decision for each request, whatever goes wrong."""
+        deliveries = [_read_delivery(request) for request in batch]
+        readable = [delivery for delivery in deliveries if delivery is not None]
+        decisions = iter(self._commit(readable))
         return [
-            TempFail(DeliveryReason.INTERNAL) if one is None else next(verdicts) for one in read
+            TempFail(DeliveryReason.INTERNAL) if delivery is None else next(decisions)
+            for delivery in deliveries
         ]
 
     def _commit(self, deliveries: Sequence[Delivery]) -> list[Decision]:
@@ -234,129 +239,117 @@ class Acceptor:
         try:
             new = self._persist(deliveries)
         except Exception as error:  # noqa: BLE001 - see below
-            # The one boundary behind which a defect of ours must not lose mail: its sender has it.
+            # The boundary at which an internal error must not lose mail: its sender keeps it.
             if classify_failure(error) is DatabaseFailure.OUTAGE:
-                self._in_trouble(error)
+                self._note_outage(error)
                 return [TempFail(DeliveryReason.DATABASE)] * len(deliveries)
             if len(deliveries) == 1:
                 LOG.exception("accept-failed")
                 return [TempFail(DeliveryReason.INTERNAL)]
-            return self._one_by_one(deliveries)
-        self.trouble = None
-        self._committed(len(deliveries))
-        verdicts: list[Decision] = []
-        for one in deliveries:
-            verdicts.append(
-                Accept(DeliveryReason.ACCEPTED if one.sha256 in new else DeliveryReason.KNOWN)
-            )
-            new.discard(one.sha256)  # the same mail twice in a batch is new once
-        return verdicts
+            return self._commit_singly(deliveries)
+        self.error = None
+        self._on_commit(len(deliveries))
+        decisions: list[Decision] = []
+        for delivery in deliveries:
+            is_new = delivery.sha256 in new
+            decisions.append(Accept(DeliveryReason.ACCEPTED if is_new else DeliveryReason.KNOWN))
+            new.discard(delivery.sha256)  # the same mail twice in a batch is new once
+        return decisions
 
-    def _one_by_one(self, deliveries: Sequence[Delivery]) -> list[Decision]:
-        """One of them is at fault, and the others must not suffer for it."""
-        verdicts: list[Decision] = []
-        for one in deliveries:
-            verdicts += self._commit([one])
-            if verdicts[-1] == TempFail(DeliveryReason.DATABASE):
+    def _commit_singly(self, deliveries: Sequence[Delivery]) -> list[Decision]:
+        """Commit each delivery alone, because one is at fault and must not affect the others."""
+        decisions: list[Decision] = []
+        for delivery in deliveries:
+            decisions += self._commit([delivery])
+            if decisions[-1] == TempFail(DeliveryReason.DATABASE):
                 break  # each further attempt might take as long as this one
-        return verdicts + [TempFail(DeliveryReason.DATABASE)] * (len(deliveries) - len(verdicts))
+        remaining = len(deliveries) - len(decisions)
+        return decisions + [TempFail(DeliveryReason.DATABASE)] * remaining
 
     def _persist(self, deliveries: Sequence[Delivery]) -> set[bytes]:
-        """Commit them; the digests of those that are new."""
+        """Commit deliveries, and return the digests of the new ones."""
         for attempt in range(1, _ATTEMPTS + 1):
             try:
-                with write_transaction(self._engine, wait=self._patience) as connection:
-                    queued = enqueue(connection, deliveries, now=self._clock())
-                return {one.sha256 for one in queued if one.is_new}
+                queued = accept_deliveries(
+                    self._engine, deliveries, clock=self._clock, wait=self._timeout
+                )
+                return {mail.sha256 for mail in queued if mail.new}
             except SQLAlchemyError as error:
                 if attempt == _ATTEMPTS or classify_failure(error) is not DatabaseFailure.CONFLICT:
                     raise
         raise AssertionError("the last attempt returns or raises")
 
-    def _try(self) -> None:
-        """While nothing comes: whether the database takes something again. A write, since a
-        full disk can be read.
-        """
+    def _probe(self) -> None:
+        """Check, while nothing arrives, whether the database can store mail again."""
         try:
-            with write_transaction(self._engine, wait=self._patience) as connection:
-                for statement in _PROBE:
-                    connection.execute(text(statement))
+            probe_write(self._engine, wait=self._timeout)
         except (SQLAlchemyError, OSError) as error:
-            self._in_trouble(error)
+            self._note_outage(error)
         else:
-            self.trouble = None
+            self.error = None
 
-    def _in_trouble(self, error: Exception) -> None:
-        said = error_line(error)
-        if said != self.trouble:
-            LOG.warning("not-committed", extra={"values": {"reason": said}})
-        self.trouble = said
+    def _note_outage(self, error: Exception) -> None:
+        text = error_line(error)
+        if text != self.error:
+            LOG.warning("commit-failed", extra={"values": {"reason": text}})
+        self.error = text
 
-    def _answer(self, batch: Sequence[_Waiting], verdicts: Sequence[Decision]) -> None:
+    def _respond(self, batch: Sequence[_Request], decisions: Sequence[Decision]) -> None:
         with self._changed:
             self._mails -= len(batch)
-            self._octets -= sum(one.size for one in batch)
-        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Waiting, Decision]]] = {}
-        for one, verdict in zip(batch, verdicts, strict=True):
-            by_loop.setdefault(one.loop, []).append((one, verdict))
-        for loop, some in by_loop.items():
+            self._bytes -= sum(request.size for request in batch)
+        by_loop: dict[asyncio.AbstractEventLoop, list[tuple[_Request, Decision]]] = {}
+        for request, decision in zip(batch, decisions, strict=True):
+            by_loop.setdefault(request.loop, []).append((request, decision))
+        for loop, responses in by_loop.items():
             try:
-                loop.call_soon_threadsafe(_tell, some)
-            except RuntimeError:  # the loop has ended, and with it everybody who waited
+                loop.call_soon_threadsafe(_set_decisions, responses)
+            except RuntimeError:  # the loop has ended, and so has everybody who waited
                 continue
-        for one, verdict in zip(batch, verdicts, strict=True):
-            self._observe(_receipt(one, verdict))
+        for request, decision in zip(batch, decisions, strict=True):
+            self._observe(_make_result(request, decision))
 
 
-def _tell(some: Sequence[tuple[_Waiting, Decision]]) -> None:
-    for one, verdict in some:
-        if not one.answer.done():
-            one.answer.set_result(verdict)
+def _set_decisions(responses: Sequence[tuple[_Request, Decision]]) -> None:
+    for request, decision in responses:
+        if not request.decision.done():
+            request.decision.set_result(decision)
 
 
-def _receipt(one: _Waiting, verdict: Decision) -> AcceptResult:
-    taken = time.monotonic() - one.since
-    return AcceptResult(one.envelope, one.size, one.body.sha256, verdict, taken)
+def _make_result(request: _Request, decision: Decision) -> AcceptResult:
+    seconds = time.monotonic() - request.started
+    return AcceptResult(request.envelope, request.size, request.body.sha256, decision, seconds)
 
 
-def _delivery(one: _Waiting) -> Delivery | None:
-    """The delivery, None where its bytes are not there any more: the disk does not give them
-    back, or the body was closed since nobody waits for it.
+def _read_delivery(request: _Request) -> Delivery | None:
+    """Return the delivery, or None where its bytes are no longer available.
+
+    The disk may fail to return them, or the body was closed because nobody waits for it.
     """
     try:
-        raw = one.body.read()
+        raw = request.body.read()
     except (MemoryError, OSError, ValueError):  # ValueError: a closed file's
-        LOG.exception("body-unreadable")
+        LOG.exception("spool-read-failed")
         return None
-    # A row with other bytes than its digest's would answer the next try with "known", and lose
-    # the mail: so they are compared, once more.
-    if hashlib.sha256(raw).digest() != one.body.sha256:
-        LOG.error("body-changed")
+    # A row whose bytes do not have its digest would answer the next attempt with "known", and
+    # lose the mail: so the digest is checked again.
+    if hashlib.sha256(raw).digest() != request.body.sha256:
+        LOG.error("spool-corrupted")
         return None
     return Delivery(
         raw=raw,
-        sha256=one.body.sha256,
-        source=one.envelope.protocol,
-        route=one.route,
-        container_errors=_flaws(raw),
-        envelope=one.envelope.as_json(),
+        sha256=request.body.sha256,
+        source=request.envelope.protocol,
+        route=request.route,
+        container_errors=_container_errors(raw),
+        envelope=request.envelope.as_json(),
     )
 
 
-def _flaws(raw: bytes) -> tuple[Defect, ...]:
-    """What only its way here makes a flaw: in an archive, LF alone ends every line. Others than
-    us may take such an LF for the end of a line, or of the mail, and this one for two.
+def _container_errors(raw: bytes) -> tuple[Defect, ...]:
+    """Return errors that are errors on the wire only: in an archive, LF alone ends every line.
+
+    Other software may take such an LF for the end of a line, or of the mail, and this mail for
+    two mails.
     """
     return (Defect.BARE_LF,) if raw.count(b"\n") > raw.count(b"\r\n") else ()
-
-
-def _flush_commits(connection: object, _record: object) -> None:
-    """A commit must be on disk before the sender hears 250, also where a server, for other
-    programs, has `synchronous_commit` off. Stronger settings stand.
-    """
-    with connection.cursor() as cursor:  # type: ignore[attr-defined]
-        cursor.execute(
-            "SELECT set_config('synchronous_commit', 'local', false)"
-            " WHERE current_setting('synchronous_commit') = 'off'"
-        )
-    connection.commit()  # type: ignore[attr-defined]

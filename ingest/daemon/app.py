@@ -1,8 +1,8 @@
-"""The daemon: listeners, acceptor, deriver and what watches over them, from start to stop.
+"""Run the daemon: listeners, acceptor, deriver and monitoring, from start to stop.
 
-Input: where the store is, and how to read the configuration. Output: an exit status. It ends
-when it is told to (SIGTERM, SIGINT), after what was begun is finished, or when a part of it has
-ended that must not, so that the service manager starts it anew.
+Input: the URL of the store, and how to read the configuration. Output: an exit status. The daemon
+ends on SIGTERM or SIGINT, after it has finished what it has begun. It also ends when a part of it
+has failed that it cannot do without, so that the service manager restarts it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from ingest.daemon.deriver import LAST_WAIT, Deriver
 from ingest.daemon.dns.stage import DnsStage, make_dns_stage
 from ingest.daemon.listeners import Listeners
 from ingest.daemon.lock_file import lock_store
-from ingest.daemon.monitoring.log import LOG, log_event, start_log
+from ingest.daemon.monitoring.log import LOG, configure_log, log_event
 from ingest.daemon.monitoring.meter import Meter
 from ingest.daemon.monitoring.metrics import Metrics, MetricsServer
 from ingest.daemon.monitoring.report import Reporter
@@ -53,27 +53,26 @@ from ingest.daemon.workers.process import WorkerLimits
 from ingest.smtp.server import ListenError
 from ingest.store.engine import open_store
 from ingest.store.inbox import deliveries
-from ingest.store.inbox.quarantine import queue_lengths
-from ingest.store.inbox.queue import oldest_waiting
+from ingest.store.inbox.transactions import measure_queue
 from ingest.store.write import record
 
-if TYPE_CHECKING:  # it is there where the extra `api` is installed
+if TYPE_CHECKING:  # installed with the extra `api` only
     from ingest.api.server import ApiServer
 
-# Seconds. A thread that has not come round for so long is stuck: a transaction of a batch takes
-# a fraction of a second, and waits for the locks of others for `BUSY_SECONDS` at most.
-_STUCK = 120.0
+# Seconds. A thread without progress for so long is stuck: the transaction of a batch takes a
+# fraction of a second, and waits for the locks of others for `BUSY_SECONDS` at most.
+_STUCK_SECONDS = 120.0
 _TICK = 1.0
-_DEPTH = 10.0  # between two looks at the queue's length
-_DRAIN = 30.0  # for sessions to end, and again for what they brought to be committed
-_LET_GO = 10.0  # for what is being derived
-# That ending takes at most: sessions, commits, what is derived, and the rest of a transaction.
-# Whoever sends SIGTERM should wait longer than this before SIGKILL.
-MAX_SHUTDOWN_SECONDS = 2 * _DRAIN + _LET_GO + LAST_WAIT
+_QUEUE_INTERVAL = 10.0  # between two measurements of the queue
+_DRAIN = 30.0  # for sessions to end, and again for their mail to be committed
+_FINISH_DERIVING = 10.0  # for mail that is being derived
+# The longest shutdown: sessions, commits, mail being derived, and the rest of a transaction. Wait
+# longer than this between SIGTERM and SIGKILL.
+MAX_SHUTDOWN_SECONDS = 2 * _DRAIN + _FINISH_DERIVING + LAST_WAIT
 
-# What others import when they first need it is there before the first mail: later there may be no
-# descriptor to read it with, or another version of it on the disk.
-_NEEDED = (concurrent.futures.thread, record, deliveries, zstandard)
+# Modules that others import when they first need them are loaded before the first mail: later
+# there may be no descriptor to read them with, or another version of them on the disk.
+_PRELOADED = (concurrent.futures.thread, record, deliveries, zstandard)
 
 EX_SOFTWARE = 70
 
@@ -88,22 +87,25 @@ class ServeSettings:
 
 
 def serve(settings: ServeSettings) -> int:
-    """Run until told to stop. Returns the exit status. Raises `StoreError`, `ConfigError` and
-    `ListenError` where it cannot start.
+    """Run the daemon until it is stopped, and return its exit status.
+
+    Raises `StoreError`, `ConfigError` and `ListenError` where it cannot start.
     """
-    threading.excepthook = _thread_ended
+    threading.excepthook = _log_thread_error
     return asyncio.run(_Daemon(settings).run())
 
 
-def _thread_ended(ended: threading.ExceptHookArgs) -> None:
-    """A defect of ours has ended a thread. Into the log, where Python would write beside it; what
-    the daemon cannot do without, `_watch` misses within a second.
+def _log_thread_error(failure: threading.ExceptHookArgs) -> None:
+    """Log an internal error that has ended a thread.
+
+    Python would print it in another form than the log has. If the daemon cannot do without the
+    thread, `_watch` notices within a second.
     """
-    assert ended.exc_value is not None
+    assert failure.exc_value is not None
     LOG.critical(
-        "thread-ended",
-        exc_info=ended.exc_value,
-        extra={"values": {"part": ended.thread.name if ended.thread else None}},
+        "thread-failed",
+        exc_info=failure.exc_value,
+        extra={"values": {"thread": failure.thread.name if failure.thread else None}},
     )
 
 
@@ -112,90 +114,87 @@ class _Daemon:
         self._settings = settings
         self._config = settings.load()
         require_configured(self._config)
-        serving = self._config.serve
-        start_log(serving.log, environ=settings.environ)
-        self._owned = lock_store(settings.url)
+        serve_config = self._config.serve
+        configure_log(serve_config.log, environ=settings.environ)
+        self._lock_descriptor = lock_store(settings.url)
         self._engine = open_store(settings.url, create=True)
         # PostgreSQL: connections of its own, which never wait for one that derives. In SQLite
         # the writers of one engine take turns.
-        own_engine = self._engine.dialect.name == "postgresql"
-        self._accepting = open_store(settings.url) if own_engine else self._engine
-        self._asked: Engine | None = None
+        has_own_engine = self._engine.dialect.name == "postgresql"
+        self._acceptor_engine = open_store(settings.url) if has_own_engine else self._engine
+        self._api_engine: Engine | None = None
         self._api: ApiServer | None = None
         self._stop = asyncio.Event()
         self._metrics = Metrics(CollectorRegistry())
         self._meter = Meter(self._metrics)
         reporter = Reporter(self._metrics)
-        memory = memory_limit(serving.parse_memory)
-        if memory < serving.parse_memory:
-            log_event(
-                "parse-memory-bounded",
-                logging.WARNING,
-                bytes=memory,
-                reason="the limit of address space (LimitAS, ulimit -v) is below parse_memory",
-            )
-        self._workers = WorkerPool(
-            serving.workers,
-            limits=WorkerLimits(seconds=serving.parse_seconds, memory=serving.parse_memory),
-        )
-        self._vouched = make_dns_stage(self._workers, self._config.trust)
+        self._workers = _make_workers(self._config)
+        self._dns_stage = make_dns_stage(self._workers, self._config.trust)
         self._deriver = Deriver(
-            self._engine, self._now_configured, self._vouched, observe=reporter.derived
+            self._engine, self._current_config, self._dns_stage, observe=reporter.report_derived
         )
 
-        def committed(mails: int) -> None:
+        def on_commit(mails: int) -> None:
             self._deriver.wake()
-            reporter.committed(mails)
+            reporter.report_commit(mails)
 
         self._acceptor = Acceptor(
-            self._accepting,
-            room=Capacity(mails=serving.max_waiting, octets=serving.max_waiting_bytes),
-            committed=committed,
-            observe=reporter.received,
+            self._acceptor_engine,
+            capacity=Capacity(
+                max_mails=serve_config.max_waiting, max_bytes=serve_config.max_waiting_bytes
+            ),
+            on_commit=on_commit,
+            observe=reporter.report_delivery,
         )
-        self._listeners = Listeners(Router(self._now_configured, self._acceptor))
-        self._queue_gauge = threading.Thread(target=self._gauge_queue, name="gauge", daemon=True)
+        self._listeners = Listeners(Router(self._current_config, self._acceptor))
+        self._queue_thread = threading.Thread(
+            target=self._measure_queue, name="queue-metrics", daemon=True
+        )
 
-    def _now_configured(self) -> Config:
+    def _current_config(self) -> Config:
         return self._config
 
     async def run(self) -> int:
-        """Each part is ended in the order opposite to the one in which it was begun."""
-        async with AsyncExitStack() as ending:
-            ending.callback(self._close_store)
+        """Run until stopped. Parts are stopped in the reverse of the order of their start."""
+        async with AsyncExitStack() as shutdown:
+            shutdown.callback(self._close_store)
             self._api = self._make_api()
             if self._api is not None:
-                ending.push_async_callback(asyncio.to_thread, self._api.stop)
-            http = self._http(self._config.serve.metrics)
-            if http is not None:
-                ending.callback(http.stop)
-            ending.push_async_callback(self._stop_deriving)
+                shutdown.push_async_callback(asyncio.to_thread, self._api.stop)
+            metrics_server = self._make_metrics_server(self._config.serve.metrics)
+            if metrics_server is not None:
+                shutdown.callback(metrics_server.stop)
+            shutdown.push_async_callback(self._stop_deriving)
             self._deriver.start()
-            ending.push_async_callback(self._stop_accepting)
+            shutdown.push_async_callback(self._stop_accepting)
             self._acceptor.start()
-            ending.push_async_callback(self._stop_listening)
+            shutdown.push_async_callback(self._stop_listening)
             await self._listeners.open(self._config, self._settings.environ)
-            if http is not None:
-                http.start()
+            if metrics_server is not None:
+                metrics_server.start()
             if self._api is not None:
                 self._api.start()
                 log_event("api-started", address=self._api.address)
-            self._heed_signals()
-            self._queue_gauge.start()
-            self._say(Ready(self._greeting()))
+            self._handle_signals()
+            self._queue_thread.start()
+            self._notify(Ready(self._status()))
             log_event("started", addresses=", ".join(self._listeners.addresses))
             status = await self._watch()
             log_event("stopping")
-            self._say(Stopping())
+            self._notify(Stopping())
         log_event("stopped")
         return status
 
-    def _http(self, address: InetAddress | None) -> MetricsServer | None:
-        return None if address is None else MetricsServer(address, self._metrics, self._ill)
+    def _make_metrics_server(self, address: InetAddress | None) -> MetricsServer | None:
+        if address is None:
+            return None
+        return MetricsServer(address, self._metrics, self._check_health)
 
     def _make_api(self) -> ApiServer | None:
-        """Where `[api]` is configured. In PostgreSQL its connections are its own: what is asked
-        there has a limit of time, and waits for nobody who derives.
+        """Make the API server where `[api]` is configured.
+
+        With PostgreSQL it has connections of its own: its queries have a time limit, and do not
+        wait for the deriver.
         """
         if self._config.api is None:
             return None
@@ -203,95 +202,97 @@ class _Daemon:
 
         engine = self._engine
         if engine.dialect.name == "postgresql":
-            engine = self._asked = open_store(self._settings.url)
-        return ApiServer(engine, self._now_configured)
+            engine = self._api_engine = open_store(self._settings.url)
+        return ApiServer(engine, self._current_config)
 
-    def _heed_signals(self) -> None:
+    def _handle_signals(self) -> None:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self._stop.set)
         loop.add_signal_handler(signal.SIGHUP, self._reload)
 
-    def _greeting(self) -> str:
+    def _status(self) -> str:
         return f"listening at {', '.join(self._listeners.addresses)}"
 
     # --- running ---
 
     async def _watch(self) -> int:
-        """Until it is to stop: pass the numbers on, and feed the watchdog while all is well."""
-        feed = watchdog_seconds(self._settings.environ, pid=os.getpid())
-        fed = 0.0
+        """Update the metrics and send keep-alives until the daemon is to stop."""
+        interval = watchdog_seconds(self._settings.environ, pid=os.getpid())
+        last_alive = 0.0
         while not self._stop.is_set():
             now = time.monotonic()
             self._measure()
-            stuck = self._stuck(now)
-            if stuck is not None and not self._running():
-                log_event("part-ended", logging.CRITICAL, part=stuck)
+            stuck = self._find_stuck(now)
+            if stuck is not None and not self._has_all_threads():
+                log_event("component-failed", logging.CRITICAL, component=stuck)
                 return EX_SOFTWARE
-            if feed is not None and stuck is None and now - fed >= feed:
-                self._say(Alive())
-                fed = now
+            if interval is not None and stuck is None and now - last_alive >= interval:
+                self._notify(Alive())
+                last_alive = now
             try:
-                await asyncio.wait_for(self._stop.wait(), min(_TICK, feed or _TICK))
+                await asyncio.wait_for(self._stop.wait(), min(_TICK, interval or _TICK))
             except TimeoutError:
                 continue
         return 0
 
-    def _running(self) -> bool:
-        return self._acceptor.alive(0.0) and self._deriver.alive(0.0)
+    def _has_all_threads(self) -> bool:
+        return self._acceptor.is_alive(0.0) and self._deriver.is_alive(0.0)
 
-    def _stuck(self, now: float) -> str | None:
-        """The part that does not come round any more.
+    def _find_stuck(self, now: float) -> str | None:
+        """Return the name of the part that makes no progress any more, or None.
 
-        A database that is away, or locked, is none: to start anew would not bring it back, and
-        while the daemon lives the senders hear 451 and keep their mail. A system that gives us no
-        descriptor for so long is one: we may have leaked what we had.
+        A part that waits for an unavailable or locked database is not stuck: a restart would not
+        help, and while the daemon runs the senders get 451 and keep their mail. A part that gets
+        no descriptor from the system for so long is stuck: we may have leaked descriptors.
         """
-        if not self._acceptor.alive(now - _STUCK):
+        if not self._acceptor.is_alive(now - _STUCK_SECONDS):
             return "acceptor"
-        away = self._deriver.away and self._deriver.alive(0.0)
-        if not away and not self._deriver.alive(now - _STUCK):
+        is_waiting = self._deriver.is_database_error and self._deriver.is_alive(0.0)
+        if not is_waiting and not self._deriver.is_alive(now - _STUCK_SECONDS):
             return "deriver"
         return None
 
-    def _ill(self) -> str | None:
-        """For /healthz, from another thread."""
-        if self._acceptor.trouble is not None:
-            return f"mail is not accepted: {self._acceptor.trouble}"
-        if self._workers.trouble is not None:
-            return f"mail is not derived: {self._workers.trouble}"
-        stuck = self._stuck(time.monotonic())
+    def _check_health(self) -> str | None:
+        """Return what is wrong, for /healthz. Called in another thread."""
+        if self._acceptor.error is not None:
+            return f"mail is not accepted: {self._acceptor.error}"
+        if self._workers.error is not None:
+            return f"mail is not derived: {self._workers.error}"
+        stuck = self._find_stuck(time.monotonic())
         if stuck is not None:
-            return f"the {stuck} does not get on"
-        if self._deriver.trouble is not None:
-            return f"mail is not derived: {self._deriver.trouble}"
+            return f"the {stuck} makes no progress"
+        if self._deriver.error is not None:
+            return f"mail is not derived: {self._deriver.error}"
         if self._api is not None and not self._api.alive():
             return "the API has ended"
         return None
 
     def _measure(self) -> None:
-        self._meter.listeners(self._listeners.stats())
-        self._meter.workers(self._workers.counts())
-        if isinstance(self._vouched, DnsStage):
-            self._meter.dns(waiting=self._vouched.asking, answered=self._vouched.answered)
-        self._meter.waiting(*self._acceptor.waiting)
+        self._meter.add_listeners(self._listeners.stats())
+        self._meter.add_workers(self._workers.counts())
+        if isinstance(self._dns_stage, DnsStage):
+            self._meter.add_dns(
+                waiting=self._dns_stage.waiting_for_dns, answers=self._dns_stage.answer_counts
+            )
+        self._meter.set_waiting(*self._acceptor.waiting)
 
-    def _gauge_queue(self) -> None:
-        """In a thread of its own, which nobody waits for: a database may never answer."""
+    def _measure_queue(self) -> None:
+        """Measure the queue in a thread that nobody waits for: a database may never respond."""
         while True:
             try:
-                with self._engine.connect() as connection:
-                    found, oldest = queue_lengths(connection), oldest_waiting(connection)
+                queue = measure_queue(self._engine)
             except (SQLAlchemyError, OSError):
-                pass  # the deriver says what is wrong
+                pass  # the deriver reports what is wrong
             else:
-                age = (utcnow() - oldest).total_seconds() if oldest is not None else 0.0
-                self._meter.queue(found, oldest_seconds=max(age, 0.0))
-            time.sleep(_DEPTH)
+                now = utcnow()
+                age = (now - (queue.oldest or now)).total_seconds()
+                self._meter.set_queue(queue.lengths, oldest_seconds=max(age, 0.0))
+            time.sleep(_QUEUE_INTERVAL)
 
     def _reload(self) -> None:
-        """SIGHUP: read the configuration anew. What cannot be used leaves the old one."""
-        self._say(Reloading(time.monotonic_ns() // 1000))
+        """Read the configuration again (SIGHUP). If it has errors, the old one stays in use."""
+        self._notify(Reloading(time.monotonic_ns() // 1000))
         try:
             config = self._settings.load()
             require_configured(config)
@@ -299,40 +300,58 @@ class _Daemon:
         except (ConfigError, ListenError) as error:
             log_event("reload-failed", logging.ERROR, reason=str(error))
         else:
-            if waits := _needs_restart(self._config, config):
-                log_event("restart-needed", logging.WARNING, settings=", ".join(waits))
+            if changed := _find_restart_settings(self._config, config):
+                log_event("restart-required", logging.WARNING, settings=", ".join(changed))
             self._config = config
             log_event("reloaded")
-        self._say(Ready(self._greeting()))
+        self._notify(Ready(self._status()))
 
-    def _say(self, notice: Notice) -> None:
+    def _notify(self, notice: Notice) -> None:
         notify(notice, self._settings.environ)
 
-    # --- ending ---
+    # --- shutdown ---
 
     async def _stop_listening(self) -> None:
-        if left := await self._listeners.drain(_DRAIN):
-            log_event("sessions-cut", logging.WARNING, sessions=left)
+        if remaining := await self._listeners.drain(_DRAIN):
+            log_event("sessions-terminated", logging.WARNING, sessions=remaining)
         await self._listeners.close()
 
     async def _stop_accepting(self) -> None:
         if not await asyncio.to_thread(self._acceptor.stop, _DRAIN):
-            log_event("not-committed", logging.ERROR, reason="the database did not answer in time")
+            log_event("commit-failed", logging.ERROR, reason="the database did not respond in time")
 
     async def _stop_deriving(self) -> None:
-        if not await asyncio.to_thread(self._deriver.stop, _LET_GO):
-            log_event("left-in-hand", logging.WARNING, reason="it is free when its lease is over")
+        if not await asyncio.to_thread(self._deriver.stop, _FINISH_DERIVING):
+            log_event(
+                "claims-not-released",
+                logging.WARNING,
+                reason="others can claim the mail when the leases expire",
+            )
 
     def _close_store(self) -> None:
-        for engine in (self._asked, self._accepting, self._engine):
+        for engine in (self._api_engine, self._acceptor_engine, self._engine):
             if engine is not None:
                 engine.dispose()
-        if self._owned is not None:
-            os.close(self._owned)
+        if self._lock_descriptor is not None:
+            os.close(self._lock_descriptor)
 
 
-# Settings that a running daemon takes; the others are read at its start.
-_LIVE = frozenset(
+def _make_workers(config: Config) -> WorkerPool:
+    settings = config.serve
+    memory = memory_limit(settings.parse_memory)
+    if memory < settings.parse_memory:
+        log_event(
+            "parse-memory-reduced",
+            logging.WARNING,
+            bytes=memory,
+            reason="the limit of address space (LimitAS, ulimit -v) is below parse_memory",
+        )
+    limits = WorkerLimits(seconds=settings.parse_seconds, memory=settings.parse_memory)
+    return WorkerPool(settings.workers, limits=limits)
+
+
+# Settings that take effect at a reload; the others are read at the start.
+_RELOADABLE = frozenset(
     {
         "allowed_networks", "hostname", "max_size", "max_connections", "max_recipients",
         "tls_certificate", "tls_key", "recipients", "recipient_delimiter",
@@ -340,21 +359,21 @@ _LIVE = frozenset(
 )  # fmt: skip
 
 
-def _needs_restart(old: Config, new: Config) -> list[str]:
-    """What has changed and takes effect at the next start."""
+def _find_restart_settings(old: Config, new: Config) -> list[str]:
+    """Return the changed settings that take effect at the next start."""
     changed = [
         name
         for name in old.serve.__dataclass_fields__
-        if name not in _LIVE and getattr(old.serve, name) != getattr(new.serve, name)
+        if name not in _RELOADABLE and getattr(old.serve, name) != getattr(new.serve, name)
     ]
     changed += [
         name
         for name in ("dns", "nameservers")
         if getattr(old.trust, name) != getattr(new.trust, name)
     ]
-    bound = [
-        None if one is None else (one.listen, one.rate, one.burst) for one in (old.api, new.api)
-    ]
-    if bound[0] != bound[1]:
+    old_api, new_api = (
+        None if api is None else (api.listen, api.rate, api.burst) for api in (old.api, new.api)
+    )
+    if old_api != new_api:
         changed.append("api")
     return [*changed, "database"] if old.database != new.database else changed

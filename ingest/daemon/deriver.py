@@ -1,10 +1,10 @@
-"""What was accepted, into records: claims from the queue, has derived, and writes.
+"""Derive accepted mail: claim it from the queue, give it to the workers, and record the results.
 
-One thread keeps the workers fed and records what they hand back, many mails in a transaction
-where many are there, and at once where one is. It survives the loss of its database and of its
-workers, and a system that has no descriptor or no space for it now; what is in hand then stays in
-hand, and what it can no longer hold on to is taken up by others when the lease is over. Any other
-exception is a defect of ours, and ends the thread, and with it the daemon.
+One thread keeps the workers busy and records their results: many mails in one transaction where
+many are ready, and at once where one is. It survives the loss of its database and of its workers,
+and a system that has no descriptor or no space left. What is claimed then stays claimed; what it
+can no longer keep is claimed by others when the lease expires. Any other exception is an internal
+error, and ends the thread, and with it the daemon.
 """
 
 from __future__ import annotations
@@ -38,17 +38,16 @@ from ingest.daemon.monitoring.outcome import (
 )
 from ingest.daemon.recorder import record_claims
 from ingest.daemon.workers.pool import WorkerLost, WorkerPool, WorkerResult, WorkersStoppedError
-from ingest.model import Derived, Failure
-from ingest.store.engine import BUSY_SECONDS, error_line, unflushed_transaction
-from ingest.store.inbox.quarantine import move_to_quarantine
-from ingest.store.inbox.queue import (
-    TRIES,
-    Claim,
-    claim,
-    end_all_claims,
-    lock_claims,
-    release_claims,
-    renew_leases,
+from ingest.model import Derived
+from ingest.store.engine import BUSY_SECONDS, error_line
+from ingest.store.inbox.queue import TRIES, Claim
+from ingest.store.inbox.transactions import (
+    QuarantineEntry,
+    claim_mails,
+    expire_all_claims,
+    extend_leases,
+    quarantine_claims,
+    return_claims,
 )
 
 if TYPE_CHECKING:
@@ -57,46 +56,52 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Schedule:
-    """How much is taken in hand, and how often what is looked at. Times are in seconds."""
+    """How much is claimed, and how often what is checked. Times are in seconds."""
 
     batch: int = 100  # mails in one transaction
-    most_bytes: int = 64 << 20  # in hand
+    max_bytes: int = 64 << 20  # of claimed mail
     lease: float = 30
-    poll: float = 2  # for what others have queued, and what others have left
-    linger: float = 0.05  # how long what is derived waits for more to be recorded with it
-    # How many times as long as it has recorded, and how long at most, it then claims nothing more:
-    # mail that comes in has the store, and of many mails together each costs less to record.
+    poll: float = 2  # for mail that other daemons have queued or abandoned
+    linger: float = 0.05  # how long a result waits for others to be recorded with it
+    # After a transaction of records, no mail is claimed for `rest` times as long as it took, and
+    # for `max_rest` at most: accepting takes precedence on the store, and many mails together cost
+    # less to record.
     rest: float = 2
-    most_rest: float = 0.5
-    patience: float = BUSY_SECONDS  # of a transaction, for the locks of others
+    max_rest: float = 0.5
+    timeout: float = BUSY_SECONDS  # of a transaction, for the locks of others
 
 
 @dataclass(slots=True)
-class _InHand:
+class _Task:
+    """A claim that a worker derives."""
+
     claim: Claim
     future: Future[WorkerResult]
-    since: float
+    started: float
 
 
 @dataclass(frozen=True, slots=True)
-class _Answered:
+class _Finished:
+    """A claim whose result waits to be recorded."""
+
     claim: Claim
-    answer: WorkerResult
-    since: float
-    at: float
+    result: WorkerResult
+    started: float
+    ended: float
 
 
-# Seconds between attempts at a database that is not there.
+# Seconds between attempts at an unavailable database.
 _PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-# Seconds that `stop` may take beyond those that it is given.
+# Seconds that `stop` may take in addition to its timeout.
 LAST_WAIT = _PAUSES[-1]
 
 
 class Deriver:
-    """`start`, then `wake` after each commit that queued mail, then `stop`.
+    """Derive mail: call `start`, then `wake` after each commit that queues mail, then `stop`.
 
-    `config` is asked anew for each claim, so that it may be reloaded. `observe` is told of each
-    mail once that is committed, in the deriver's thread; it must not raise, nor take long.
+    `config` is called for each claim, so that the configuration can be reloaded. `observe` is
+    called with the result of each mail after its commit, in the deriver's thread; it must not
+    raise or take long.
     """
 
     def __init__(
@@ -107,339 +112,345 @@ class Deriver:
         *,
         clock: Callable[[], datetime] = utcnow,
         observe: Callable[[DeriveResult], None] = lambda _: None,
-        pace: Schedule | None = None,
+        schedule: Schedule | None = None,
     ) -> None:
-        self.who = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        self.claimant = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
         self.counts: Counter[DeriveEvent] = Counter()
-        self.trouble: str | None = None  # why it does not get on, while it does not
-        self.away = False  # whether that is the database's, which no new start would bring back
+        self.error: str | None = None  # why no mail is derived at present
+        self.is_database_error = False  # whether a restart of the daemon would not help
         self._engine = engine
         self._config = config
         self._workers = workers
         self._clock = clock
         self._observe = observe
-        self._pace = pace or Schedule()
+        self._schedule = schedule or Schedule()
         self._thread = threading.Thread(target=self._run, name="deriver", daemon=True)
-        self._bell = threading.Event()
-        self._look = True
-        self._halt = threading.Event()
+        self._wakeup = threading.Event()
+        self._has_work = True  # whether there may be mail to claim
+        self._is_stopping = threading.Event()
         self._stop_at = float("inf")
-        self._beat = time.monotonic()
-        self._in_hand: dict[int, _InHand] = {}
-        self._answers: queue.SimpleQueue[int] = queue.SimpleQueue()
-        self._ready: list[_Answered] = []
-        self._renewed = self._looked = self._rest = 0.0
-        self._outage: Exception | None = None  # what recording met with in this round
-        self._begun = False
+        self._last_progress = time.monotonic()
+        self._tasks: dict[int, _Task] = {}  # by mail id
+        self._done: queue.SimpleQueue[int] = queue.SimpleQueue()  # mail ids
+        self._finished: list[_Finished] = []
+        self._leases_extended = self._last_claim = self._rest_until = 0.0
+        self._outage: Exception | None = None  # the error of recording in this round
+        self._is_initialized = False
 
     def start(self) -> None:
-        """Begin, workers included."""
+        """Start the workers and the thread."""
         self._workers.start()
         self._thread.start()
 
     def wake(self) -> None:
-        """There is something in the queue. May be called from any thread, and costs nothing."""
-        self._look = True
-        self._bell.set()
+        """Note that mail is queued. May be called from any thread, and costs nothing."""
+        self._has_work = True
+        self._wakeup.set()
 
     def stop(self, timeout: float) -> bool:
-        """Finish what is in hand, within that many seconds, give the rest back, and end the
-        workers, which may take `LAST_WAIT` more. Whether all was finished or given back; else
-        leases will free it.
+        """Finish what is claimed, return the rest to the queue, and end the workers.
+
+        Takes `timeout` seconds, and ending the workers may take `LAST_WAIT` more. Tells whether
+        all was finished or returned; if not, others can claim the rest when its lease expires.
         """
         self._stop_at = time.monotonic() + timeout
-        self._halt.set()
-        self._bell.set()
+        self._is_stopping.set()
+        self._wakeup.set()
         if self._thread.ident is None:  # it was never started
             return True
         self._thread.join(timeout)
-        # A transaction may still wait for an answer, or the last one for the database.
+        # A transaction may still wait for a worker, or the last one for the database.
         self._workers.stop()
         self._thread.join(LAST_WAIT)
-        return not self._thread.is_alive() and not self._in_hand and not self._ready
+        return not self._thread.is_alive() and not self._tasks and not self._finished
 
-    def alive(self, since: float) -> bool:
-        """Whether it has got on, or was idle and able, after `since` (`time.monotonic`). Never
-        again once its thread, or one of its workers', has ended.
+    def is_alive(self, since: float) -> bool:
+        """Tell whether the thread has made progress, or was idle, after `since`.
+
+        `since` is a time of `time.monotonic`. Always False once the thread, or one of the
+        workers' threads, has ended.
         """
-        return self._thread.is_alive() and self._workers.alive and self._beat >= since
+        return self._thread.is_alive() and self._workers.is_alive and self._last_progress >= since
 
     # --- the thread ---
 
     def _run(self) -> None:
         failures = 0
-        while not self._finished():
+        while not self._is_finished():
             try:
                 self._outage = None
-                self._round()
-                self._note(self._outage)
+                self._run_round()
+                self._note_error(self._outage)
             except (SQLAlchemyError, OSError) as error:
-                self._note(error)
+                self._note_error(error)
             except WorkersStoppedError:
-                break  # from within a transaction, which has been rolled back
-            if self.trouble is None:
+                break  # raised inside a transaction, which has been rolled back
+            if self.error is None:
                 failures = 0
-                if self._workers.able:
-                    self._beat = time.monotonic()
-                pause = self._pause()
-            else:
-                pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
-                failures += 1
-                self._look = True
-            if self.trouble is None:
-                self._bell.wait(pause)
-                self._bell.clear()
-            elif not self._halt.is_set():
-                self._halt.wait(pause)  # not to be woken: nobody else can write either
+                if self._workers.is_complete:
+                    self._last_progress = time.monotonic()
+                self._wakeup.wait(self._seconds_to_work())
+                self._wakeup.clear()
+                continue
+            pause = _PAUSES[min(failures, len(_PAUSES) - 1)]
+            failures += 1
+            self._has_work = True
+            if not self._is_stopping.is_set():
+                self._is_stopping.wait(pause)  # `wake` has no effect: others cannot write either
             else:
                 time.sleep(min(pause, _PAUSES[0]))
-        self._let_go()
+        self._return_all()
 
-    def _note(self, error: Exception | None) -> None:
-        """What the round has met with; said once, while it is the same."""
-        said = None if error is None else error_line(error)
-        if said is not None and said != self.trouble:
-            log_event("not-derived", logging.WARNING, reason=said)
-        self.away = isinstance(error, SQLAlchemyError)
-        self.trouble = said
+    def _note_error(self, error: Exception | None) -> None:
+        """Note the error of a round, or its success. An error is logged once while it lasts."""
+        text = None if error is None else error_line(error)
+        if text is not None and text != self.error:
+            log_event("derive-failed", logging.WARNING, reason=text)
+        self.is_database_error = isinstance(error, SQLAlchemyError)
+        self.error = text
 
-    def _finished(self) -> bool:
-        if not self._halt.is_set():
+    def _is_finished(self) -> bool:
+        if not self._is_stopping.is_set():
             return False
-        nothing = not self._in_hand and not self._ready
-        return nothing or time.monotonic() >= self._stop_at
+        is_idle = not self._tasks and not self._finished
+        return is_idle or time.monotonic() >= self._stop_at
 
-    def _pause(self) -> float:
-        """Seconds until there is something to do even if nobody rings."""
+    def _seconds_to_work(self) -> float:
+        """Return the seconds until there is something to do even if nobody calls `wake`."""
         now = time.monotonic()
-        due = self._looked + self._pace.poll
-        if self._look:
-            due = min(due, self._rest)
-        if self._ready:
-            due = min(due, self._ready[0].at + self._pace.linger)
+        due = self._last_claim + self._schedule.poll
+        if self._has_work:
+            due = min(due, self._rest_until)
+        if self._finished:
+            due = min(due, self._finished[0].ended + self._schedule.linger)
         return max(min(due, self._stop_at) - now, 0.001)
 
-    def _round(self) -> None:
-        if not self._begun:
-            self._begin()
+    def _run_round(self) -> None:
+        if not self._is_initialized:
+            self._initialize()
         self._collect()
-        self._keep()
-        self._settle()
-        # With an outage the next transaction would wait as long again, and nobody hear of it.
-        if self._outage is None and not self._halt.is_set():
+        self._extend_leases()
+        self._process_finished()
+        # In an outage the next transaction would wait as long again without a report.
+        if self._outage is None and not self._is_stopping.is_set():
             self._claim()
 
-    def _begin(self) -> None:
-        """SQLite: this daemon owns the store, and an earlier life of it has nothing in hand."""
+    def _initialize(self) -> None:
+        """End all claims in SQLite, which this daemon owns: they are of an earlier process."""
         if self._engine.dialect.name == "sqlite":
-            with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
-                end_all_claims(connection, now=self._clock())
-        self._begun = True
+            expire_all_claims(self._engine, clock=self._clock, wait=self._schedule.timeout)
+        self._is_initialized = True
 
     # --- claiming ---
 
     def _claim(self) -> None:
-        now = time.monotonic()
-        if now >= self._looked + self._pace.poll:
-            self._look, self._looked = True, now
-        held = self._held()
-        room = self._pace.most_bytes - sum(len(one.delivery.raw) for one in held)
-        at_work = len(held) - self._workers.asking
-        if not self._look or at_work > self._pace.batch or room <= 0 or now < self._rest:
+        schedule, now = self._schedule, time.monotonic()
+        if now >= self._last_claim + schedule.poll:
+            self._has_work, self._last_claim = True, now
+        claims = self._all_claims()
+        free_bytes = schedule.max_bytes - sum(len(claim.delivery.raw) for claim in claims)
+        deriving = len(claims) - self._workers.waiting_for_dns
+        if (
+            not self._has_work
+            or deriving > schedule.batch
+            or free_bytes <= 0
+            or now < self._rest_until
+        ):
             return
-        self._look, self._looked = False, now
+        self._has_work, self._last_claim = False, now
         config = self._config()
-        with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
-            claimed = claim(
-                connection,
-                self.who,
-                now=self._clock(),
-                lease=timedelta(seconds=self._pace.lease),
-                limit=self._pace.batch,
-                max_bytes=room,
-                suspects=not any(one.suspect for one in held),
-                exclude=[one.mail_id for one in held],
-            )
-        for one in claimed.quarantined:
-            self._tell(quarantine_result(one, now=self._clock()))
-        for one_claim in claimed.claims:
-            self._submit(one_claim, config)
-        if claimed.claims or claimed.quarantined:
+        claimed = claim_mails(
+            self._engine,
+            self.claimant,
+            clock=self._clock,
+            lease=timedelta(seconds=schedule.lease),
+            limit=schedule.batch,
+            most_bytes=free_bytes,
+            suspect=not any(claim.suspect for claim in claims),
+            exclude=[claim.mail_id for claim in claims],
+            wait=schedule.timeout,
+        )
+        for mail in claimed.set_aside:
+            self._report(quarantine_result(mail, now=self._clock()))
+        for claim in claimed.claims:
+            self._submit(claim, config)
+        if claimed.claims or claimed.set_aside:
             self.wake()  # there may be more
 
-    def _held(self) -> list[Claim]:
+    def _all_claims(self) -> list[Claim]:
         return [
-            *(one.claim for one in self._in_hand.values()),
-            *(one.claim for one in self._ready),
+            *(task.claim for task in self._tasks.values()),
+            *(finished.claim for finished in self._finished),
         ]
 
-    def _submit(self, one: Claim, config: Config) -> None:
-        future = self._workers.submit(one.delivery, config, first=one.suspect)
-        self._in_hand[one.mail_id] = _InHand(one, future, time.monotonic())
-        future.add_done_callback(partial(self._answered, one.mail_id))
+    def _submit(self, claim: Claim, config: Config) -> None:
+        future = self._workers.submit(claim.delivery, config, first=claim.suspect)
+        self._tasks[claim.mail_id] = _Task(claim, future, time.monotonic())
+        future.add_done_callback(partial(self._note_done, claim.mail_id))
 
-    def _answered(self, mail_id: int, _: Future[WorkerResult]) -> None:
-        """In a worker's thread."""
-        self._answers.put(mail_id)
-        self._bell.set()
+    def _note_done(self, mail_id: int, _: Future[WorkerResult]) -> None:
+        """Note that a worker is done, in the thread of that worker."""
+        self._done.put(mail_id)
+        self._wakeup.set()
 
-    def _keep(self) -> None:
-        """Renew the leases in good time."""
+    def _extend_leases(self) -> None:
+        """Extend the leases when a third of their time has passed."""
         now = time.monotonic()
-        held = self._held()
-        if not held or now < self._renewed + self._pace.lease / 3:
+        claims = self._all_claims()
+        if not claims or now < self._leases_extended + self._schedule.lease / 3:
             return
-        with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
-            until = self._clock() + timedelta(seconds=self._pace.lease)
-            renew_leases(connection, self.who, [one.mail_id for one in held], until=until)
-        self._renewed = now
+        extend_leases(
+            self._engine,
+            self.claimant,
+            [claim.mail_id for claim in claims],
+            clock=self._clock,
+            lease=timedelta(seconds=self._schedule.lease),
+            wait=self._schedule.timeout,
+        )
+        self._leases_extended = now
 
-    # --- what comes back ---
+    # --- results ---
 
     def _collect(self) -> None:
         while True:
             try:
-                mail_id = self._answers.get_nowait()
+                mail_id = self._done.get_nowait()
             except queue.Empty:
                 return
-            one = self._in_hand[mail_id]
+            task = self._tasks[mail_id]
             try:
-                answer = one.future.result()
+                result = task.future.result()
             except (WorkersStoppedError, CancelledError):
-                continue  # it stays in hand, and is given back
-            del self._in_hand[mail_id]
-            self._ready.append(_Answered(one.claim, answer, one.since, time.monotonic()))
+                continue  # it stays claimed, and is returned to the queue
+            del self._tasks[mail_id]
+            self._finished.append(_Finished(task.claim, result, task.started, time.monotonic()))
 
-    def _settle(self) -> None:
-        """Record what is derived, and put elsewhere what is not, when it is time."""
-        if not self._ready or not self._due():
+    def _process_finished(self) -> None:
+        """Record, requeue or quarantine the finished mails, when it is time."""
+        if not self._finished or not self._is_due():
             return
-        fallen = [one for one in self._ready if _to_be_tried_again(one)]
-        failed = [one for one in self._ready if _to_be_set_aside(one)]
-        if fallen:
-            self._give_back(fallen)
+        requeued = [finished for finished in self._finished if _is_to_requeue(finished)]
+        failed = [finished for finished in self._finished if _is_to_quarantine(finished)]
+        if requeued:
+            self._requeue(requeued)
         if failed:
-            self._set_aside(failed)
-        if self._ready:
-            self._record(self._ready[: self._pace.batch])
+            self._quarantine(failed, {item.claim.mail_id: _reason(item.result) for item in failed})
+        if self._finished:
+            self._record(self._finished[: self._schedule.batch])
 
-    def _due(self) -> bool:
-        if self._halt.is_set() or len(self._ready) >= self._pace.batch:
+    def _is_due(self) -> bool:
+        if self._is_stopping.is_set() or len(self._finished) >= self._schedule.batch:
             return True
-        return not self._in_hand or time.monotonic() >= self._ready[0].at + self._pace.linger
+        lingers_until = self._finished[0].ended + self._schedule.linger
+        return not self._tasks or time.monotonic() >= lingers_until
 
-    def _give_back(self, some: Sequence[_Answered]) -> None:
-        with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
-            release_claims(connection, self.who, [one.claim for one in some], failed=True)
-        self._done_with(some)
-        for one in some:
-            assert isinstance(one.answer, WorkerLost)
-            self._report(DeriveEvent.RETRIED, one, one.answer.reason)
-        self._look = True
+    def _requeue(self, items: Sequence[_Finished]) -> None:
+        claims = [finished.claim for finished in items]
+        return_claims(
+            self._engine, self.claimant, claims, counted=True, wait=self._schedule.timeout
+        )
+        self._remove_finished(items)
+        for finished in items:
+            self._report_claim(DeriveEvent.REQUEUED, finished, _reason(finished.result))
+        self._has_work = True
 
-    def _set_aside(self, some: Sequence[_Answered]) -> None:
-        reasons = {one.claim.mail_id: _reason(one.answer) for one in some}
-        self._set_aside_for(some, reasons)
+    def _quarantine(self, items: Sequence[_Finished], reasons: dict[int, str]) -> None:
+        """Move mails to the quarantine, except those that a delivery has changed meanwhile."""
+        entries = [
+            QuarantineEntry(finished.claim, reasons[finished.claim.mail_id]) for finished in items
+        ]
+        locked = quarantine_claims(self._engine, entries, flush=False, wait=self._schedule.timeout)
+        self._remove_finished(items)
+        self._derive_again(items, locked.changed)
+        changed_ids = {claim.mail_id for claim in locked.changed}
+        for finished in items:
+            mail_id = finished.claim.mail_id
+            if mail_id in locked.same:
+                self._report_claim(DeriveEvent.QUARANTINED, finished, reasons[mail_id])
+            elif mail_id not in changed_ids:
+                self._report_claim(DeriveEvent.RECORDED_ELSEWHERE, finished, "")
 
-    def _set_aside_for(self, some: Sequence[_Answered], reasons: dict[int, str]) -> None:
-        """Move mails to the quarantine, but those of which there is now more to be tried."""
-        with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
-            held = lock_claims(connection, [one.claim for one in some])
-            rows = {
-                one.claim.mail_id: (reasons[one.claim.mail_id], one.claim.tries)
-                for one in some
-                if one.claim.mail_id in held.unchanged
-            }
-            move_to_quarantine(connection, rows)
-        self._done_with(some)
-        self._anew(some, held.changed)
-        changed = {one.mail_id for one in held.changed}
-        for one in some:
-            if one.claim.mail_id in held.unchanged:
-                self._report(DeriveEvent.QUARANTINED, one, reasons[one.claim.mail_id])
-            elif one.claim.mail_id not in changed:
-                self._report(DeriveEvent.ELSEWHERE, one, "")
-
-    def _record(self, some: Sequence[_Answered]) -> None:
-        begun = time.monotonic()
-        items = [(one.claim, one.answer) for one in some if isinstance(one.answer, Derived)]
-        by_id = {one.claim.mail_id: one for one in some}
+    def _record(self, items: Sequence[_Finished]) -> None:
+        started = time.monotonic()
         result = record_claims(
             self._engine,
-            items,
+            [(item.claim, item.result) for item in items if isinstance(item.result, Derived)],
             self._config(),
             derive_again=self._workers.derive,
-            wait=self._pace.patience,
+            wait=self._schedule.timeout,
         )
         now = time.monotonic()
-        self._rest = now + min(self._pace.rest * (now - begun), self._pace.most_rest)
-        left = {claim.mail_id for claim, _ in result.left}
-        refused = {claim.mail_id: reason for claim, reason in result.refused}
-        self._done_with([one for key, one in by_id.items() if key not in left | refused.keys()])
-        self._anew(some, result.changed)
-        for claim_, derived in result.done:
+        rest = min(self._schedule.rest * (now - started), self._schedule.max_rest)
+        self._rest_until = now + rest
+        by_id = {finished.claim.mail_id: finished for finished in items}
+        rejected = {claim.mail_id: reason for claim, reason in result.rejected}
+        kept = {claim.mail_id for claim, _ in result.unprocessed} | rejected.keys()
+        self._remove_finished([item for mail_id, item in by_id.items() if mail_id not in kept])
+        self._derive_again(items, result.changed)
+        for claim, derived in result.recorded:
             reason = derived.ignored or derived.reason
-            self._report(DeriveEvent.DERIVED, by_id[claim_.mail_id], reason)
-        for claim_ in result.gone:
-            self._report(DeriveEvent.ELSEWHERE, by_id[claim_.mail_id], "")
+            self._report_claim(DeriveEvent.DERIVED, by_id[claim.mail_id], reason)
+        for claim in result.recorded_elsewhere:
+            self._report_claim(DeriveEvent.RECORDED_ELSEWHERE, by_id[claim.mail_id], "")
         if result.outage is not None:
-            self._outage = result.outage  # what was refused is tried again with the rest
-        elif refused:
-            self._set_aside_for([by_id[key] for key in refused], refused)
+            self._outage = result.outage  # what was rejected is tried again with the rest
+        elif rejected:
+            self._quarantine([by_id[mail_id] for mail_id in rejected], rejected)
 
-    def _anew(self, some: Sequence[_Answered], changed: Sequence[Claim]) -> None:
-        by_id = {one.claim.mail_id: one for one in some}
-        for one in changed:
-            self._report(DeriveEvent.CHANGED, by_id[one.mail_id], "")
-            self._submit(one, self._config())
+    def _derive_again(self, items: Sequence[_Finished], changed: Sequence[Claim]) -> None:
+        by_id = {finished.claim.mail_id: finished for finished in items}
+        for claim in changed:
+            self._report_claim(DeriveEvent.CHANGED, by_id[claim.mail_id], "")
+            self._submit(claim, self._config())
 
-    def _done_with(self, some: Sequence[_Answered]) -> None:
-        ids = {one.claim.mail_id for one in some}
-        self._ready = [one for one in self._ready if one.claim.mail_id not in ids]
-        if any(one.claim.suspect for one in some):
-            self._look = True  # for the next suspect
+    def _remove_finished(self, items: Sequence[_Finished]) -> None:
+        mail_ids = {finished.claim.mail_id for finished in items}
+        self._finished = [item for item in self._finished if item.claim.mail_id not in mail_ids]
+        if any(finished.claim.suspect for finished in items):
+            self._has_work = True  # the next suspect
 
-    def _let_go(self) -> None:
-        """At the end: give back, uncounted, what could not be finished."""
-        held = self._held()
-        if not held:
+    def _return_all(self) -> None:
+        """Return to the queue what could not be finished; it does not count as a try."""
+        claims = self._all_claims()
+        if not claims:
             return
         try:
-            with unflushed_transaction(self._engine, wait=self._pace.patience) as connection:
-                release_claims(connection, self.who, held, failed=False)
+            return_claims(
+                self._engine, self.claimant, claims, counted=False, wait=self._schedule.timeout
+            )
         except (SQLAlchemyError, OSError) as error:
-            self._note(error)  # the leases will free it
+            self._note_error(error)  # others can claim it when the leases expire
             return
-        self._in_hand.clear()
-        self._ready.clear()
+        self._tasks.clear()
+        self._finished.clear()
 
-    # --- telling ---
+    # --- reports ---
 
-    def _report(self, what: DeriveEvent, one: _Answered, reason: str) -> None:
-        self._tell(
+    def _report_claim(self, event: DeriveEvent, finished: _Finished, reason: str) -> None:
+        self._report(
             claim_result(
-                what,
-                one.claim,
-                one.answer,
+                event,
+                finished.claim,
+                finished.result,
                 reason=reason,
                 now=self._clock(),
-                worked=time.monotonic() - one.since,
+                derive_seconds=time.monotonic() - finished.started,
             )
         )
 
-    def _tell(self, outcome: DeriveResult) -> None:
-        self.counts[outcome.what] += 1
-        self._observe(outcome)
+    def _report(self, result: DeriveResult) -> None:
+        self.counts[result.event] += 1
+        self._observe(result)
 
 
-def _to_be_tried_again(one: _Answered) -> bool:
-    return isinstance(one.answer, WorkerLost) and one.claim.tries < TRIES
+def _is_to_requeue(finished: _Finished) -> bool:
+    return isinstance(finished.result, WorkerLost) and finished.claim.tries < TRIES
 
 
-def _to_be_set_aside(one: _Answered) -> bool:
-    return not isinstance(one.answer, Derived) and not _to_be_tried_again(one)
+def _is_to_quarantine(finished: _Finished) -> bool:
+    return not isinstance(finished.result, Derived) and not _is_to_requeue(finished)
 
 
-def _reason(answer: WorkerResult) -> str:
-    assert isinstance(answer, Failure | WorkerLost)
-    return answer.reason
+def _reason(result: WorkerResult) -> str:
+    assert not isinstance(result, Derived)
+    return result.reason

@@ -1,7 +1,7 @@
-"""The daemon's listeners: as configured, or on the sockets that systemd hands over.
+"""Open the listeners of the daemon: as configured, or on the sockets that systemd passes.
 
-Input: the configuration and the environment. Output: listeners on a gate. Refuses, with
-`ListenError`, what cannot be listened at, and TLS files that cannot be used.
+Input: the configuration and the environment. Output: listeners in front of a handler. Raises
+`ListenError` for addresses that cannot be listened on, and for unusable TLS files.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import resource
 import socket
 import ssl
 from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 
 from ingest.config.file import Config
 from ingest.config.values import SocketAddress
@@ -25,61 +26,77 @@ from ingest.smtp.server import Listener, ListenError, open_listener
 from ingest.smtp.sessions import ListenerStats
 
 
-class Listeners:
-    """`open`, `reload`, `drain`, `close`; belongs to the loop that opens it."""
+class _OpenListener(NamedTuple):
+    config: ListenerConfig
+    listener: Listener
 
-    def __init__(self, gate: DeliveryHandler) -> None:
-        self._gate = gate
-        self._open: list[tuple[ListenerConfig, Listener]] = []
-        self._most = 0  # connections of a listener that there are descriptors for
+
+class Listeners:
+    """The listeners: `open`, `reload`, `drain`, `close`. Belongs to the loop that opens it."""
+
+    def __init__(self, handler: DeliveryHandler) -> None:
+        self._handler = handler
+        self._open: list[_OpenListener] = []
+        self._max_connections = 0  # of a listener, as far as there are descriptors
 
     async def open(self, config: Config, environ: Mapping[str, str]) -> None:
-        """Listen everywhere. Where systemd hands over sockets for a protocol, they replace the
-        addresses that are configured for it.
+        """Listen on all addresses.
+
+        Sockets that systemd passes for a protocol replace the configured addresses of it.
         """
-        serving = config.serve
-        handed = _handed(environ)
+        settings = config.serve
+        passed = _take_systemd_sockets(environ)
         tls = tls_context(config)
-        count = sum(map(len, handed.values())) + len(serving.lmtp) + len(serving.smtp)
-        self._most = _affordable(serving.max_connections, listeners=count)
-        if self._most < serving.max_connections:
+        count = sum(map(len, passed.values())) + len(settings.lmtp) + len(settings.smtp)
+        self._max_connections = _reserve_descriptors(settings.max_connections, listeners=count)
+        if self._max_connections < settings.max_connections:
             log_event(
-                "connections-bounded",
+                "max-connections-reduced",
                 logging.WARNING,
-                connections=self._most,
+                connections=self._max_connections,
                 reason="LimitNOFILE (ulimit -n) is too low for max_connections",
             )
-        for protocol, addresses in ((Protocol.LMTP, serving.lmtp), (Protocol.SMTP, serving.smtp)):
-            given = handed.pop(protocol.value, [])
-            places = [None] if given else addresses
-            for place in places:
-                made = _config(config, protocol, place, tls, most=self._most)
-                self._open.append((made, await open_listener(made, self._gate, socks=given)))
-        if handed:
+        for protocol, addresses in ((Protocol.LMTP, settings.lmtp), (Protocol.SMTP, settings.smtp)):
+            sockets = passed.pop(protocol.value, [])
+            for address in [None] if sockets else addresses:
+                listener_config = _listener_config(
+                    config, protocol, address, tls, max_connections=self._max_connections
+                )
+                listener = await open_listener(listener_config, self._handler, sockets=sockets)
+                self._open.append(_OpenListener(listener_config, listener))
+        if passed:
             raise ListenError(
-                f"systemd handed over sockets named {', '.join(sorted(handed))}; "
-                "FileDescriptorName= is lmtp or smtp"
+                f"systemd passes sockets named {', '.join(sorted(passed))}; "
+                "FileDescriptorName= must be lmtp or smtp"
             )
 
     def reload(self, config: Config) -> None:
-        """Take other networks, bounds, names and certificates, for the sessions to come.
+        """Use other networks, limits, names and certificates for new sessions.
+
         Raises `ListenError`, and then nothing has changed.
         """
         tls = tls_context(config)
-        made = [
-            (
-                _config(config, old.protocol, old.address, tls, most=self._most, mode=old.mode),
+        reloaded = [
+            _OpenListener(
+                _listener_config(
+                    config,
+                    old.protocol,
+                    old.address,
+                    tls,
+                    max_connections=self._max_connections,
+                    mode=old.mode,
+                ),
                 listener,
             )
             for old, listener in self._open
         ]
-        for new, listener in made:
+        for new, listener in reloaded:
             listener.reload(new)
-        self._open = made
+        self._open = reloaded
 
     @property
     def addresses(self) -> list[str]:
-        """Where it listens, each with its protocol."""
+        """Return the addresses that it listens on, each with its protocol."""
         return [
             f"{config.protocol} {address}"
             for config, listener in self._open
@@ -87,86 +104,92 @@ class Listeners:
         ]
 
     def stats(self) -> Sequence[tuple[str, ListenerStats]]:
-        """Each listener's counts, beside its protocol."""
+        """Return the protocol and the counts of each listener."""
         return [(config.protocol.value, listener.stats()) for config, listener in self._open]
 
     async def drain(self, seconds: float) -> int:
-        """Let nobody in and see off who is there; how many had not ended in time."""
-        return sum(await asyncio.gather(*(one.drain(seconds) for _, one in self._open)))
+        """Refuse new connections and end the sessions; returns how many did not end in time."""
+        drains = (listener.drain(seconds) for _, listener in self._open)
+        return sum(await asyncio.gather(*drains))
 
     async def close(self) -> None:
+        """End all sessions at once."""
         for _, listener in self._open:
             await listener.close()
 
 
-def _config(
+def _listener_config(
     config: Config,
     protocol: Protocol,
     address: SocketAddress | None,
     tls: ssl.SSLContext | None,
     *,
-    most: int,
+    max_connections: int,
     mode: int | None = None,
 ) -> ListenerConfig:
-    serving = config.serve
+    settings = config.serve
     return ListenerConfig(
         protocol=protocol,
         address=address,
-        hostname=serving.hostname or socket.gethostname(),
-        mode=serving.socket_mode if mode is None else mode,
-        networks=Networks(serving.allowed_networks),
+        hostname=settings.hostname or socket.gethostname(),
+        mode=settings.socket_mode if mode is None else mode,
+        networks=Networks(settings.allowed_networks),
         tls=tls,
         limits=SessionLimits(
-            size=serving.max_size,
-            recipients=serving.max_recipients,
-            connections=min(serving.max_connections, most),
+            size=settings.max_size,
+            recipients=settings.max_recipients,
+            connections=min(settings.max_connections, max_connections),
         ),
     )
 
 
-# Descriptors that are kept for what is not a connection: the database, the workers' pipes, the
+# Descriptors that are kept for other uses than connections: the database, the workers' pipes, the
 # log, metrics, and a margin. Without them no mail could be committed.
-_RESERVE = 128
+_RESERVED = 128
 
 
-def _affordable(wanted: int, *, listeners: int) -> int:
-    """How many connections each listener may have: two descriptors for each, since a large mail
-    has a file. Where more are wanted, the limit is raised as far as the system lets us.
+def _reserve_descriptors(wanted: int, *, listeners: int) -> int:
+    """Return how many connections each listener may have, and raise the limit of descriptors.
+
+    A connection needs two descriptors, because a large mail has a file. The limit is raised as
+    far as the system allows.
     """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    need = _RESERVE + 2 * wanted * max(listeners, 1)
-    if soft != resource.RLIM_INFINITY and soft < need:
-        soft = need if hard == resource.RLIM_INFINITY else min(need, hard)
+    needed = _RESERVED + 2 * wanted * max(listeners, 1)
+    if soft != resource.RLIM_INFINITY and soft < needed:
+        soft = needed if hard == resource.RLIM_INFINITY else min(needed, hard)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    if soft == resource.RLIM_INFINITY or soft >= need:
+    if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
-    return max((soft - _RESERVE) // 2 // max(listeners, 1), 1)
+    return max((soft - _RESERVED) // 2 // max(listeners, 1), 1)
 
 
 def tls_context(config: Config) -> ssl.SSLContext | None:
-    """Of the certificate that is configured. Raises `ListenError`."""
+    """Load the configured certificate; None where there is none. Raises `ListenError`."""
     certificate, key = config.serve.tls_certificate, config.serve.tls_key
     if certificate is None or key is None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     try:
-        # One that fits nothing: without it, a terminal would be asked for it, and all would wait.
+        # A password that is certainly wrong: without it, OpenSSL would ask on the terminal, and
+        # everything would wait.
         context.load_cert_chain(certificate, key, password="none")  # noqa: S106
     except OSError as error:  # ssl.SSLError is one
-        said = error.strerror or str(error)
-        raise ListenError(f"cannot use {certificate} with {key}: {said}") from None
+        reason = error.strerror or str(error)
+        raise ListenError(f"cannot use {certificate} with {key}: {reason}") from None
     return context
 
 
-def _handed(environ: Mapping[str, str]) -> dict[str, list[socket.socket]]:
-    """The sockets that systemd has made for us, by name."""
-    found: dict[str, list[socket.socket]] = {}
-    for one in systemd_sockets.inherited_sockets(environ, os.getpid()):
+def _take_systemd_sockets(environ: Mapping[str, str]) -> dict[str, list[socket.socket]]:
+    """Return the sockets that systemd passes to us, by name."""
+    sockets: dict[str, list[socket.socket]] = {}
+    for inherited in systemd_sockets.inherited_sockets(environ, os.getpid()):
         try:
-            sock = systemd_sockets.take_socket(one.descriptor)
+            sock = systemd_sockets.take_socket(inherited.descriptor)
         except OSError as error:
             raise ListenError(
-                f"descriptor {one.descriptor}, handed over as {one.name}: {error.strerror}"
+                f"descriptor {inherited.descriptor}, passed by systemd as {inherited.name}: "
+                f"{error.strerror}"
             ) from None
-        found.setdefault(one.name, []).append(sock)
-    return found
+        sockets.setdefault(inherited.name, []).append(sock)
+    return sockets

@@ -1,4 +1,4 @@
-"""One daemon owns an SQLite store: two would each take the other's mail in hand for its own."""
+"""Lock an SQLite store for one daemon: two would each take the other's claims for their own."""
 
 from __future__ import annotations
 
@@ -10,23 +10,25 @@ from ingest.store.engine import StoreError, parse_url
 
 
 def lock_store(url: str) -> int | None:
-    """Hold the store at `url` until the descriptor that is returned is closed, or this process
-    ends. None for PostgreSQL, which daemons share. Raises `StoreError` where another has it.
+    """Lock the store at `url` until the returned descriptor is closed or this process ends.
+
+    Returns None for PostgreSQL, which daemons share. Raises `StoreError` where another daemon
+    has the lock.
     """
-    path = _lock_file(url)
+    path = _lock_path(url)
     if path is None or not path.parent.is_dir():
-        return None  # `open_store` says what is wrong
+        return None  # `open_store` reports what is wrong
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
     except OSError as error:
-        raise StoreError(f"cannot make {path}: {error.strerror}") from None
+        raise StoreError(f"cannot create {path}: {error.strerror}") from None
     _lock(descriptor, url)
     return descriptor
 
 
-def refuse_owned(url: str) -> None:
-    """Raise `StoreError` where `lock_store` would, and make no file."""
-    path = _lock_file(url)
+def check_unlocked(url: str) -> None:
+    """Raise `StoreError` where `lock_store` would, without creating a file."""
+    path = _lock_path(url)
     if path is None:
         return
     try:
@@ -39,11 +41,11 @@ def refuse_owned(url: str) -> None:
     os.close(descriptor)
 
 
-def _lock_file(url: str) -> Path | None:
+def _lock_path(url: str) -> Path | None:
     parsed = parse_url(url)
     if parsed.drivername != "sqlite" or not parsed.database:
         return None
-    # By its real name: a link would have another lock.
+    # By its resolved name: a symbolic link would have another lock.
     return Path(f"{Path(parsed.database).resolve()}-daemon")
 
 
@@ -55,5 +57,5 @@ def _lock(descriptor: int, url: str) -> None:
         os.close(descriptor)
         raise StoreError(
             f"another daemon serves {parse_url(url).database}; stop it, or use PostgreSQL, "
-            "which several share"
+            "which several daemons can share"
         ) from None

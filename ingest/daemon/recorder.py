@@ -1,8 +1,12 @@
-"""Writing the records of claimed mail, whatever the database says to it.
+"""Write the records of claimed mail, and handle every failure of the database.
 
 Input: claims with what was derived. Output: which of them are recorded, which have changed
-meanwhile and must be derived anew, which no database takes, and which are left because it is
-not there now. A batch that is refused for what it holds is halved until the one mail is found.
+meanwhile and must be derived again, which the database rejects because of their content, and which
+are unprocessed because it is unavailable now. A batch that is rejected for its content is halved
+until the one mail is found.
+
+This is the one module of the daemon that opens transactions itself: `_record` writes records
+(`pipeline.store`) and locks claims (`store.inbox.queue`) in the same one.
 """
 
 from __future__ import annotations
@@ -23,39 +27,41 @@ from ingest.pipeline.store import record_mails
 from ingest.store.engine import unflushed_transaction
 from ingest.store.inbox.queue import Claim, lock_claims
 
-Item = tuple[Claim, Derived]
+DerivedClaim = tuple[Claim, Derived]
 DeriveAgain = Callable[[Delivery, Config], Derived | Failure]
 
-# Attempts at one batch: two writers may have been in each other's way.
+# Attempts at one batch: two writers may have conflicted.
 _ATTEMPTS = 3
 _PAUSE = 0.05
 
 
 class DatabaseFailure(Enum):
-    """What a failed transaction calls for."""
+    """The kind of a failed transaction, which decides what to do next."""
 
-    OUTAGE = auto()  # the database is not able now; nothing is wrong with the mail
-    CONFLICT = auto()  # another writer was in the way: at once again
-    DATA = auto()  # what the transaction holds
+    OUTAGE = auto()  # the database is unavailable; nothing is wrong with the mail: wait
+    CONFLICT = auto()  # another writer was in the way: try again at once
+    DATA = auto()  # the database rejects the content
 
 
 @dataclass(slots=True)
 class RecordResult:
-    """What became of a batch. `refused`: with the reason; `left`: nothing was done, `outage`
-    says why.
+    """The result of a batch.
+
+    `recorded_elsewhere`: another daemon has recorded the mail; `rejected`: with the reason;
+    `unprocessed`: nothing was done because of `outage`.
     """
 
-    done: list[Item] = field(default_factory=list)
+    recorded: list[DerivedClaim] = field(default_factory=list)
     changed: list[Claim] = field(default_factory=list)
-    gone: list[Claim] = field(default_factory=list)
-    refused: list[tuple[Claim, str]] = field(default_factory=list)
-    left: list[Item] = field(default_factory=list)
+    recorded_elsewhere: list[Claim] = field(default_factory=list)
+    rejected: list[tuple[Claim, str]] = field(default_factory=list)
+    unprocessed: list[DerivedClaim] = field(default_factory=list)
     outage: Exception | None = None
 
 
 def record_claims(
     engine: Engine,
-    items: Sequence[Item],
+    items: Sequence[DerivedClaim],
     config: Config,
     *,
     derive_again: DeriveAgain,
@@ -63,108 +69,102 @@ def record_claims(
 ) -> RecordResult:
     """Write the records, in one transaction where that is possible.
 
-    `derive_again`: see `pipeline.record_mails`; what it raises goes to the caller. `wait`: see
-    `database.write_transaction`.
+    `derive_again`: see `pipeline.store.record_mails`; what it raises is passed on. `wait`: see
+    `store.engine.write_transaction`.
     """
-    result = RecordResult()
+    writer = _Writer(engine, config, derive_again, wait)
+    result = writer.result
     batches = [list(items)] if items else []
     while batches:
         batch = batches.pop()
-        error = _try_hard(engine, batch, config, derive_again, result, wait)
+        error = writer.try_batch(batch)
         if error is None:
             continue
         if classify_failure(error) is not DatabaseFailure.DATA:
-            result.left = [*batch, *(item for rest in reversed(batches) for item in rest)]
+            result.unprocessed = [*batch, *(item for rest in reversed(batches) for item in rest)]
             result.outage = error
             break
         if len(batch) == 1:
-            result.refused.append((batch[0][0], _refusal(error)))
+            result.rejected.append((batch[0][0], _rejection_reason(error)))
         else:
             half = len(batch) // 2
             batches += [batch[half:], batch[:half]]
     return result
 
 
-def _try_hard(
-    engine: Engine,
-    batch: Sequence[Item],
-    config: Config,
-    derive_again: DeriveAgain,
-    result: RecordResult,
-    wait: float | None,
-) -> Exception | None:
-    """Record a batch, and what became of it into `result`; or the error of the last attempt."""
-    error: Exception | None = None
-    for attempt in range(_ATTEMPTS):
-        if attempt:
-            time.sleep(_PAUSE * attempt)
-        try:
-            _record(engine, batch, config, derive_again, result, wait)
-        except (StatementError, PoolTimeoutError, OSError, *INTERNAL_ERRORS) as again:
-            error = again
-            if classify_failure(error) is DatabaseFailure.OUTAGE:
-                break
-        else:
-            return None
-    return error
+@dataclass(slots=True)
+class _Writer:
+    """Write batches, and collect in `result` what became of them."""
+
+    engine: Engine
+    config: Config
+    derive_again: DeriveAgain
+    wait: float | None
+    result: RecordResult = field(default_factory=RecordResult)
+
+    def try_batch(self, batch: Sequence[DerivedClaim]) -> Exception | None:
+        """Record a batch, or return the error of the last attempt."""
+        error: Exception | None = None
+        for attempt in range(_ATTEMPTS):
+            if attempt:
+                time.sleep(_PAUSE * attempt)
+            try:
+                self._record(batch)
+            except (StatementError, PoolTimeoutError, OSError, *INTERNAL_ERRORS) as failure:
+                error = failure
+                if classify_failure(error) is DatabaseFailure.OUTAGE:
+                    break
+            else:
+                return None
+        return error
+
+    def _record(self, batch: Sequence[DerivedClaim]) -> None:
+        """Record a batch in one transaction, which begins and ends here."""
+        with unflushed_transaction(self.engine, wait=self.wait) as connection:
+            locked = lock_claims(connection, [claim for claim, _ in batch])
+            unchanged = [item for item in batch if item[0].mail_id in locked.same]
+            record_mails(
+                connection,
+                [(claim.mail_id, derived) for claim, derived in unchanged],
+                self.config,
+                derive_again=self.derive_again,
+            )
+        pending = locked.same | {claim.mail_id for claim in locked.changed}
+        self.result.recorded += unchanged
+        self.result.changed += locked.changed
+        self.result.recorded_elsewhere += [
+            claim for claim, _ in batch if claim.mail_id not in pending
+        ]
 
 
-def _record(
-    engine: Engine,
-    batch: Sequence[Item],
-    config: Config,
-    derive_again: DeriveAgain,
-    result: RecordResult,
-    wait: float | None,
-) -> None:
-    with unflushed_transaction(engine, wait=wait) as connection:
-        held = lock_claims(connection, [claim for claim, _ in batch])
-        todo = [(claim, derived) for claim, derived in batch if claim.mail_id in held.unchanged]
-        record_mails(
-            connection,
-            [(claim.mail_id, derived) for claim, derived in todo],
-            config,
-            derive_again=derive_again,
-        )
-    changed = {claim.mail_id for claim in held.changed}
-    result.done += todo
-    result.changed += held.changed
-    result.gone += [claim for claim, _ in batch if claim.mail_id not in held.unchanged | changed]
-
-
-# Classes of SQLSTATE that speak of what was written (PostgreSQL, appendix A): cardinality, data
-# exception, integrity constraint, program limit exceeded. All others, those not thought of
-# included, leave the mail in the queue: to set all of it aside because a permission is missing
-# would be worse than to wait.
-_DATA = ("21", "22", "23", "54")
-_ROLLED_BACK = "40"
+# Classes of SQLSTATE that concern what was written (PostgreSQL, appendix A): cardinality, data
+# exception, integrity constraint, program limit exceeded. All others, unknown ones included,
+# leave the mail in the queue: quarantining all mail because a permission is missing would be
+# worse than waiting.
+_DATA_CLASSES = ("21", "22", "23", "54")
+_ROLLBACK_CLASS = "40"
+_DATA_ERRORS = ("DataError", "IntegrityError")  # of SQLite
 
 
 def classify_failure(error: Exception) -> DatabaseFailure:
-    """What a transaction that failed with this error calls for."""
+    """Return the kind of a transaction that failed with this error."""
     if isinstance(error, OSError | PoolTimeoutError):
         # The system's (no descriptor, no space, a broken disk), or no connection is free.
         return DatabaseFailure.OUTAGE
     if not isinstance(error, DBAPIError):
-        return DatabaseFailure.DATA  # ours, or the driver's before it asked the database
+        return DatabaseFailure.DATA  # ours, or the driver's before it queried the database
     if error.connection_invalidated:
         return DatabaseFailure.OUTAGE
     state = getattr(error.orig, "sqlstate", None)
     if state is not None:
-        if state.startswith(_ROLLED_BACK):
+        if state.startswith(_ROLLBACK_CLASS):
             return DatabaseFailure.CONFLICT
-        return DatabaseFailure.DATA if state.startswith(_DATA) else DatabaseFailure.OUTAGE
-    # SQLite, or a connection that PostgreSQL has closed without a word.
-    return (
-        DatabaseFailure.DATA
-        if type(error.orig).__name__ in _DATA_ERRORS
-        else DatabaseFailure.OUTAGE
-    )
+        is_data = state.startswith(_DATA_CLASSES)
+    else:  # SQLite, or a connection that PostgreSQL has closed without a message
+        is_data = type(error.orig).__name__ in _DATA_ERRORS
+    return DatabaseFailure.DATA if is_data else DatabaseFailure.OUTAGE
 
 
-_DATA_ERRORS = ("DataError", "IntegrityError")
-
-
-def _refusal(error: Exception) -> str:
+def _rejection_reason(error: Exception) -> str:
     cause = error.orig if isinstance(error, StatementError) else error
     return failure_reason("record-failed", cause if isinstance(cause, Exception) else error)

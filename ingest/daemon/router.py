@@ -1,4 +1,4 @@
-"""What stands behind the listeners: recipients to lists, and deliveries to the acceptor."""
+"""Route mail from the listeners: recipients to lists, deliveries to the acceptor."""
 
 from __future__ import annotations
 
@@ -11,15 +11,17 @@ from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, Mai
 
 
 class Router:
-    """An `envelope.Gate`. `config` is asked anew for each recipient, so that it may be
-    reloaded.
+    """Handle the mail of all listeners: an `envelope.DeliveryHandler`.
+
+    `config` is called for each recipient, so that the configuration can be reloaded.
     """
 
     def __init__(self, config: Callable[[], Config], acceptor: Acceptor) -> None:
         self._config = config
         self._acceptor = acceptor
 
-    def recipient(self, address: str) -> Decision:
+    def check_recipient(self, address: str) -> Decision:
+        """Accept addresses of the configured lists, and reject all others."""
         match self._config().route(address):
             case ToLists() | CatchAll():
                 return Accept()
@@ -27,24 +29,23 @@ class Router:
                 return Reject(DeliveryReason.UNKNOWN_RECIPIENT)
 
     async def deliver(self, envelope: Envelope, body: MailBody) -> Sequence[Decision]:
-        """One mail, for all its recipients at once: it is stored once, and filed under every
-        list that they name.
-        """
-        verdict = await self._acceptor.take(envelope, self._lists(envelope.recipients), body)
-        return [verdict] * len(envelope.recipients)
+        """Store one mail for all its recipients: once, filed under every list that they name."""
+        lists = self._list_ids(envelope.recipients)
+        decision = await self._acceptor.accept(envelope, lists, body)
+        return [decision] * len(envelope.recipients)
 
-    def _lists(self, recipients: Sequence[str]) -> tuple[str, ...]:
+    def _list_ids(self, recipients: Sequence[str]) -> tuple[str, ...]:
         config = self._config()
         if not config.lists:
-            return ()  # every mail is for the lists that it names, as in an archive
-        found: set[str] = set()
+            return ()  # as in an archive, every mail is for the lists that it names itself
+        list_ids: set[str] = set()
         for address in recipients:
             match config.route(address):
-                case ToLists(list_ids):
-                    found.update(list_ids)
+                case ToLists(ids):
+                    list_ids.update(ids)
                 case CatchAll():
-                    found.add(BY_LIST_ID)
-                case UnknownAddress():
-                    # It was known when the recipient was accepted, before a reload.
-                    found.add(BY_LIST_ID)
-        return tuple(sorted(found))
+                    list_ids.add(BY_LIST_ID)
+                case Unknown():
+                    # The recipient was known when it was accepted, before a reload.
+                    list_ids.add(BY_LIST_ID)
+        return tuple(sorted(list_ids))

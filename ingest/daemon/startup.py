@@ -1,8 +1,8 @@
-"""Whether the daemon can start: for `ingest check --start`, and for systemd before each start.
+"""Check whether the daemon can start: for `ingest check --start`, and for systemd.
 
-Input: the database's URL, the configuration and the environment. Output: what keeps `serve` from
-starting, and what is worth knowing. Each thing is opened by the function that the daemon opens it
-with, and closed again; nothing is written.
+Input: the URL of the database, the configuration and the environment. Output: errors that keep
+`serve` from starting, and notes. Everything is opened by the function that the daemon uses, and
+closed again; nothing is written.
 """
 
 from __future__ import annotations
@@ -18,77 +18,81 @@ from ingest.config.file import API_SOCKET_MODE, Config, ConfigError
 from ingest.config.packages import require_configured
 from ingest.config.values import SocketAddress, UnixAddress
 from ingest.daemon.listeners import tls_context
-from ingest.daemon.lock_file import refuse_owned
-from ingest.daemon.workers.pool import start_fault
+from ingest.daemon.lock_file import check_unlocked
+from ingest.daemon.workers.pool import find_start_error
 from ingest.daemon.workers.process import WorkerLimits
 from ingest.net import systemd_sockets
 from ingest.net.bind import ListenError, bind_sockets
 from ingest.smtp.limits import Protocol
 from ingest.store.engine import StoreError, open_store, parse_url
 
-# Folders in which systemd makes one for a unit: RuntimeDirectory= and StateDirectory=.
-_MADE_BY_SYSTEMD = {Path("/run"): "RuntimeDirectory", Path("/var/lib"): "StateDirectory"}
-_ANSWER_SECONDS = 10  # for systemctl
+# Directories in which systemd makes one for a unit: RuntimeDirectory= and StateDirectory=.
+_SYSTEMD_DIRECTORIES = {Path("/run"): "RuntimeDirectory", Path("/var/lib"): "StateDirectory"}
+_SYSTEMCTL_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Startup:
-    """`faults`: what keeps the daemon from starting; `notes`: what it will make. One line each."""
+class StartupReport:
+    """`errors` keep the daemon from starting; `notes` say what will be made. One line each."""
 
-    faults: tuple[str, ...]
+    errors: tuple[str, ...]
     notes: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class _Place:
-    """What is to be listened at. `protocol`: None where systemd never hands its socket over."""
+class _Binding:
+    """An address to bind. `protocol`: None where systemd never passes a socket for it."""
 
     address: SocketAddress
     mode: int
     protocol: Protocol | None = None
-    use: str = ""
+    prefix: str = ""  # of the error message
 
 
-def examine(url: str, config: Config, environ: Mapping[str, str]) -> Startup:
-    """Find out what keeps `serve` from starting with this."""
-    faults: list[str] = []
+def check_startup(url: str, config: Config, environ: Mapping[str, str]) -> StartupReport:
+    """Find out what keeps `serve` from starting."""
+    errors: list[str] = []
     notes: list[str] = []
-    checks = (_packages(config), _tls(config), _workers(config), _database(url, environ, notes))
-    for step in checks:
-        faults.extend(step)
-    faults.extend(_addresses(config, environ, notes))
-    return Startup(tuple(faults), tuple(notes))
+    errors += _check_packages(config)
+    errors += _check_tls(config)
+    errors += _check_workers(config)
+    errors += _check_database(url, environ, notes)
+    errors += _check_addresses(config, environ, notes)
+    return StartupReport(tuple(errors), tuple(notes))
 
 
-def _packages(config: Config) -> Iterator[str]:
+def _check_packages(config: Config) -> Iterator[str]:
     try:
         require_configured(config)
     except ConfigError as error:
         yield str(error)
 
 
-def _tls(config: Config) -> Iterator[str]:
+def _check_tls(config: Config) -> Iterator[str]:
     try:
         tls_context(config)
     except ListenError as error:
         yield str(error)
 
 
-def _workers(config: Config) -> Iterator[str]:
-    serving = config.serve
-    fault = start_fault(WorkerLimits(seconds=serving.parse_seconds, memory=serving.parse_memory))
-    if fault is not None:
-        yield fault
+def _check_workers(config: Config) -> Iterator[str]:
+    settings = config.serve
+    limits = WorkerLimits(seconds=settings.parse_seconds, memory=settings.parse_memory)
+    error = find_start_error(limits)
+    if error is not None:
+        yield error
 
 
-def _database(url: str, environ: Mapping[str, str], notes: list[str]) -> Iterator[str]:
+def _check_database(url: str, environ: Mapping[str, str], notes: list[str]) -> Iterator[str]:
     try:
         parsed = parse_url(url)
         path = Path(parsed.database or "") if parsed.drivername == "sqlite" else None
-        if path is not None and parsed.database and (made := _to_be_made(path.parent, environ)):
-            notes.append(made)
-            return
-        refuse_owned(url)
+        if path is not None and parsed.database:
+            note = _note_missing_directory(path.parent, environ)
+            if note is not None:
+                notes.append(note)
+                return
+        check_unlocked(url)
         open_store(url, create=True, dry_run=True).dispose()
         if path is not None and not path.exists():
             notes.append(f"no store at {path.absolute()} yet; `ingest serve` makes it")
@@ -96,86 +100,90 @@ def _database(url: str, environ: Mapping[str, str], notes: list[str]) -> Iterato
         yield str(error)
 
 
-def _addresses(config: Config, environ: Mapping[str, str], notes: list[str]) -> Iterator[str]:
-    """Bind everything at the same time, so that two settings for one address are found."""
-    given = [one.name for one in systemd_sockets.inherited_sockets(environ, os.getpid())]
-    names = {one.value for one in Protocol}
-    for name in sorted(set(given) - names):
-        yield f"systemd hands over a socket named {name}; FileDescriptorName= is lmtp or smtp"
-    told = _held_by_systemd()
-    held = {*given, *(told or ())}
-    with ExitStack() as bound:
-        for place in _places(config):
-            if place.protocol is not None and place.protocol.value in held:
+def _check_addresses(config: Config, environ: Mapping[str, str], notes: list[str]) -> Iterator[str]:
+    """Bind all addresses at the same time, so that two settings for one address are found."""
+    inherited = systemd_sockets.inherited_sockets(environ, os.getpid())
+    passed = {inherited_socket.name for inherited_socket in inherited}
+    for name in sorted(passed - {protocol.value for protocol in Protocol}):
+        yield f"systemd passes a socket named {name}; FileDescriptorName= must be lmtp or smtp"
+    active = _active_systemd_sockets()
+    provided = passed | (active or set())
+    with ExitStack() as endpoints:
+        for binding in _bindings(config):
+            if binding.protocol is not None and binding.protocol.value in provided:
                 continue
-            if isinstance(place.address, UnixAddress) and (
-                made := _to_be_made(Path(place.address.path).parent, environ)
-            ):
-                notes.append(made)
-                continue
+            if isinstance(binding.address, UnixAddress):
+                note = _note_missing_directory(Path(binding.address.path).parent, environ)
+                if note is not None:
+                    notes.append(note)
+                    continue
             try:
-                bound.callback(bind_sockets(place.address, mode=place.mode).close)
+                endpoint = bind_sockets(binding.address, mode=binding.mode)
+                endpoints.callback(endpoint.close)
             except ListenError as error:
-                if told is None and _by_systemd(environ) and _may_be_held(place):
-                    notes.append(f"{error}, which may be systemd: it cannot be asked")
+                if active is None and _is_started_by_systemd(environ) and _may_be_systemd(binding):
+                    notes.append(f"{error}; systemd may listen there, which cannot be queried")
                 else:
-                    yield f"{place.use}{error}"
+                    yield f"{binding.prefix}{error}"
 
 
-def _places(config: Config) -> Sequence[_Place]:
-    serving = config.serve
-    places = [
-        _Place(address, serving.socket_mode, protocol)
-        for protocol, addresses in ((Protocol.LMTP, serving.lmtp), (Protocol.SMTP, serving.smtp))
+def _bindings(config: Config) -> Sequence[_Binding]:
+    settings = config.serve
+    bindings = [
+        _Binding(address, settings.socket_mode, protocol)
+        for protocol, addresses in ((Protocol.LMTP, settings.lmtp), (Protocol.SMTP, settings.smtp))
         for address in addresses
     ]
-    if serving.metrics is not None:
-        places.append(_Place(serving.metrics, 0, use="cannot serve metrics at "))
+    if settings.metrics is not None:
+        bindings.append(_Binding(settings.metrics, 0, prefix="cannot serve metrics at "))
     if config.api is not None:
-        places.append(_Place(config.api.listen, API_SOCKET_MODE, use="cannot serve the API at "))
-    return places
+        bindings.append(
+            _Binding(config.api.listen, API_SOCKET_MODE, prefix="cannot serve the API at ")
+        )
+    return bindings
 
 
-def _to_be_made(folder: Path, environ: Mapping[str, str]) -> str | None:
-    """What to say of a folder that systemd makes before it starts the daemon; None for others.
+def _note_missing_directory(directory: Path, environ: Mapping[str, str]) -> str | None:
+    """Return a note on a directory that systemd makes before it starts the daemon, else None.
 
-    Whoever is started by systemd itself has them already.
+    A process that systemd itself has started has these directories already.
     """
-    by = _MADE_BY_SYSTEMD.get(folder.parent)
-    if by is None or folder.exists() or _by_systemd(environ):
+    setting = _SYSTEMD_DIRECTORIES.get(directory.parent)
+    if setting is None or directory.exists() or _is_started_by_systemd(environ):
         return None
-    return f"no folder {folder} yet; systemd makes it ({by}= of the unit)"
+    return f"no directory {directory} yet; systemd makes it ({setting}= of the unit)"
 
 
-def _by_systemd(environ: Mapping[str, str]) -> bool:
-    """Whether systemd itself has started this process, and no shell."""
+def _is_started_by_systemd(environ: Mapping[str, str]) -> bool:
+    """Tell whether systemd itself has started this process, and not a shell."""
     return environ.get("SYSTEMD_EXEC_PID") == str(os.getpid())
 
 
-def _may_be_held(place: _Place) -> bool:
-    """Whether it may be systemd's: another's port, or one that is not for this user."""
-    if place.protocol is None:
+def _may_be_systemd(binding: _Binding) -> bool:
+    """Tell whether systemd may be listening: the port or the socket file is in use."""
+    if binding.protocol is None:
         return False
-    return not isinstance(place.address, UnixAddress) or Path(place.address.path).is_socket()
+    address = binding.address
+    return not isinstance(address, UnixAddress) or Path(address.path).is_socket()
 
 
-def _held_by_systemd() -> set[str] | None:
-    """The names of the sockets that systemd listens at, for whichever service. None where it
-    cannot be asked: without D-Bus, root alone can.
+def _active_systemd_sockets() -> set[str] | None:
+    """Return the names of the sockets that systemd listens on, for whichever service.
 
-    What it starts before the daemon is not told: only the daemon gets the descriptors. To connect
-    would not tell either, and would start the daemon.
+    Returns None where systemd cannot be queried: without D-Bus, only root can. Programs that
+    systemd runs before the daemon do not get the descriptors, so the environment does not tell.
+    Connecting would not tell either, and would start the daemon.
     """
     command = ["systemctl", "show", "--property=FileDescriptorName,ActiveState", "*.socket"]
     try:
-        done = subprocess.run(
-            command, capture_output=True, text=True, check=False, timeout=_ANSWER_SECONDS
+        process = subprocess.run(
+            command, capture_output=True, text=True, check=False, timeout=_SYSTEMCTL_SECONDS
         )
     except (OSError, subprocess.TimeoutExpired):
         return None
-    if done.returncode != 0:
+    if process.returncode != 0:
         return None
-    units = [dict(_pairs(unit)) for unit in done.stdout.split("\n\n")]
+    units = [dict(_parse_properties(unit)) for unit in process.stdout.split("\n\n")]
     return {
         unit["FileDescriptorName"]
         for unit in units
@@ -183,7 +191,7 @@ def _held_by_systemd() -> set[str] | None:
     }
 
 
-def _pairs(unit: str) -> Iterator[tuple[str, str]]:
+def _parse_properties(unit: str) -> Iterator[tuple[str, str]]:
     for line in unit.splitlines():
         key, _, value = line.partition("=")
         yield key, value

@@ -1,14 +1,14 @@
-"""Keys first, then the workers: what DNS says of a mail's signatures, before it is derived.
+"""Resolve the keys of a mail's signatures before the workers derive the mail.
 
-Input: deliveries, as `WorkerPool` takes them. Output: the workers' answers. Stands before a
-`WorkerPool` and has its interface, so that the deriver need not know of DNS.
+Input: deliveries, as `WorkerPool` takes them. Output: the results of the workers. This class wraps
+a `WorkerPool` and has its interface, so that the deriver need not know of DNS.
 
-Nothing here is on the way to a 250, and nobody waits in line for DNS but who needs it: one thread
-reads which keys a mail names, and hands it on at once where it names none or all are known; a few
-others ask, one name at a time, each name once for all mails that wait for it, in an order that
-keeps threads for others (`daemon.dns.queue`). A mail waits 20 s at most, and when more wait than
-there is room for, those that came first are derived without what is still missing. What is missing
-then is a `TemporaryFailure`, like any other silence.
+The 250 never depends on DNS, and only mail that needs DNS waits for it. One thread reads which keys
+a mail names, and passes the mail on at once where it names none or all are known. A few other
+threads query one name at a time, each name once for all mails that wait for it, in an order that
+keeps threads free for others (`daemon.dns.queue`). A mail waits 20 s at most. When more mails wait
+than the limits allow, the oldest are derived with the answers that they have. A missing answer is
+a `TemporaryFailure`, as if the server had been silent.
 """
 
 from __future__ import annotations
@@ -27,64 +27,64 @@ from functools import partial
 
 from ingest.clock import utcnow
 from ingest.config.file import Config, TrustConfig
-from ingest.daemon.dns.queue import FIRST, DnsQueue
+from ingest.daemon.dns.queue import PRIORITY_NAMES, DnsQueue
 from ingest.daemon.monitoring.log import log_event
-from ingest.daemon.workers.pool import Counts, WorkerPool, WorkerResult, WorkersStoppedError
+from ingest.daemon.workers.pool import WorkerCounts, WorkerPool, WorkerResult, WorkersStoppedError
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import INTERNAL_ERRORS
 from ingest.trust.dns import SECONDS_PER_NAME, TOTAL_SECONDS, KeyCache, Resolver, Servers
-from ingest.trust.signatures import dkim_arc
-from ingest.trust.signatures import dns_answer as said
+from ingest.trust.signatures import dkim_arc, dns_answer
 from ingest.trust.signatures.signed_message import MAX_SIGNED_HEADER
 
-# Mail may be derived long after it came, as out of the quarantine. A signer keeps a key for some
-# days after the last mail; that it is gone later says nothing against the sender.
-LATE = timedelta(days=7)
+# Mail may be derived long after its arrival, as from the quarantine. A signer keeps a key for some
+# days after the last mail; that it is gone later does not count against the sender.
+KEY_LIFETIME = timedelta(days=7)
 
-_LOOK = 1.0  # seconds between looks at what has waited too long, at rest
+_CHECK_SECONDS = 1.0  # between checks for mail that has waited too long
 
-# Most mail of some lists has no signature, and need not be read for that.
+# Most mail of some lists has no signature, and need not be parsed for that.
 _SIGNED = re.compile(rb"^(?:DKIM-Signature|ARC-Seal)[ \t]*:", re.IGNORECASE | re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
 class DnsLimits:
-    """How much is asked and waits. Times are in seconds."""
+    """How much is queried and waits. Times are in seconds."""
 
     threads: int = 8
-    budget: float = TOTAL_SECONDS  # for all names of one mail
-    per_name: float = SECONDS_PER_NAME
-    mails: int = 1_000  # that wait for DNS
-    octets: int = 16 << 20  # of these
+    seconds_per_mail: float = TOTAL_SECONDS  # for all names of one mail
+    seconds_per_name: float = SECONDS_PER_NAME
+    max_mails: int = 1_000  # that wait for DNS
+    max_bytes: int = 16 << 20  # of these
 
 
 @dataclass(slots=True, eq=False)
-class _Case:
-    """A mail that is not with the workers yet. `missing`: what DNS has not said."""
+class _Task:
+    """A mail that is not with the workers yet. `missing`: the names without an answer."""
 
     delivery: Delivery
     config: Config
     first: bool
     future: Future[WorkerResult] = field(default_factory=Future)
-    answers: dict[str, said.Answer] = field(default_factory=dict)
+    answers: dict[str, dns_answer.Answer] = field(default_factory=dict)
     missing: set[str] = field(default_factory=set)
-    until: float = 0.0
+    deadline: float = 0.0
 
 
 def make_dns_stage(workers: WorkerPool, trust: TrustConfig) -> DnsStage | WorkerPool:
-    """The workers, with DNS before them where that is configured and can be had."""
+    """Return the workers, behind a DNS stage where DNS is configured and available."""
     if not trust.dns:
         return workers
     try:
         return DnsStage(workers, Servers(trust.nameservers))
     except OSError as error:
-        log_event("no-dns", logging.WARNING, reason=str(error))
+        log_event("dns-unavailable", logging.WARNING, reason=str(error))
         return workers
 
 
 class DnsStage:
-    """`WorkerPool` that are given the keys. Raises `OSError` or `ValueError` at once where the
-    name servers cannot be used at all.
+    """A `WorkerPool` whose mail gets its keys first.
+
+    Raises `OSError` or `ValueError` at once where the name servers cannot be used at all.
     """
 
     def __init__(
@@ -92,108 +92,119 @@ class DnsStage:
         workers: WorkerPool,
         servers: Servers,
         *,
-        asking: DnsLimits | None = None,
+        limits: DnsLimits | None = None,
         clock: Callable[[], float] = time.monotonic,
         now: Callable[[], datetime] = utcnow,
     ) -> None:
         self._workers = workers
         self._now = now
-        self._asking = asking = asking or DnsLimits()
+        self._limits = limits = limits or DnsLimits()
         self._clock = clock
         self._known = KeyCache(clock=clock)
         self._resolvers = [
-            Resolver(servers, per_name=asking.per_name, cache=self._known)
-            for _ in range(asking.threads)
+            Resolver(servers, per_name=limits.seconds_per_name, known=self._known)
+            for _ in range(limits.threads)
         ]
         self._lock = threading.Condition()  # guards all that follows
-        self._stopping = False
-        self._new: deque[_Case] = deque()
-        self._cases: OrderedDict[_Case, None] = OrderedDict()  # that wait for DNS, oldest first
-        self._octets = 0  # of these
-        self._answered: Counter[str] = Counter()
-        self._waiting: dict[str, list[_Case]] = {}  # by name, asked or about to be
-        self._questions = DnsQueue()
+        self._is_stopping = False
+        self._new: deque[_Task] = deque()
+        self._waiting: OrderedDict[_Task, None] = OrderedDict()  # for DNS, oldest first
+        self._waiting_bytes = 0
+        self._answer_counts: Counter[str] = Counter()
+        self._tasks_by_name: dict[str, list[_Task]] = {}
+        self._queries = DnsQueue()
         self._threads: list[threading.Thread] = []
 
-    # --- as Workers have it ---
+    # --- the interface of `WorkerPool` ---
 
     def start(self) -> None:
+        """Start the workers and the threads that read and query."""
         self._workers.start()
-        self._begin(self._read, "keys")
+        self._start_thread(self._read, "keys")
         for number, resolver in enumerate(self._resolvers):
-            self._begin(partial(self._ask, resolver), f"dns-{number}")
+            self._start_thread(partial(self._query, resolver), f"dns-{number}")
 
-    def _begin(self, run: Callable[[], None], name: str) -> None:
+    def _start_thread(self, run: Callable[[], None], name: str) -> None:
         thread = threading.Thread(target=run, name=name, daemon=True)
         self._threads.append(thread)
         thread.start()
 
     def stop(self) -> None:
-        """As of `WorkerPool`; what still waits for DNS comes to `WorkersStoppedError` too.
+        """Stop, as `WorkerPool.stop` does; mail that waits for DNS is not derived either.
 
-        The threads that ask are not waited for: a name server may be silent for seconds.
+        The threads that query are not waited for: a name server may be silent for seconds.
         """
         with self._lock:
-            self._stopping = True
-            left = [*self._new, *self._cases]
+            self._is_stopping = True
+            tasks = [*self._new, *self._waiting]
             self._new.clear()
             self._forget_all()
             self._lock.notify_all()
         self._workers.stop()
-        for case in left:
-            _fail(case.future, WorkersStoppedError())
+        for task in tasks:
+            _fail(task.future, WorkersStoppedError())
 
     def submit(
         self, delivery: Delivery, config: Config, *, first: bool = False
     ) -> Future[WorkerResult]:
-        """As of `WorkerPool`. Asks DNS for mail that came by itself and has not been asked for."""
-        case = _Case(delivery, config, first)
+        """Queue a mail, as `WorkerPool.submit` does.
+
+        Queries DNS for mail that was delivered to us and for which DNS was not queried yet.
+        """
+        task = _Task(delivery, config, first)
         if delivery.keys is not None or delivery.arrived is None:
-            self._hand_on(case)
-            return case.future
+            self._pass_on(task)
+            return task.future
         with self._lock:
-            stopping = self._stopping
-            if not stopping:
-                self._new.append(case)
+            is_stopping = self._is_stopping
+            if not is_stopping:
+                self._new.append(task)
                 self._lock.notify_all()
-        if stopping:
-            _fail(case.future, WorkersStoppedError())
-        return case.future
+        if is_stopping:
+            _fail(task.future, WorkersStoppedError())
+        return task.future
 
     def derive(self, delivery: Delivery, config: Config) -> Derived | Failure:
-        """As of `WorkerPool`, by the keys that the delivery has: a transaction waits for this."""
+        """Derive a mail, as `WorkerPool.derive` does.
+
+        Uses the keys that the delivery has, because a transaction waits for the result.
+        """
         return self._workers.derive(delivery, config)
 
     @property
-    def able(self) -> bool:
-        return self._workers.able
+    def is_complete(self) -> bool:
+        """Tell whether every worker is running or about to."""
+        return self._workers.is_complete
 
     @property
-    def trouble(self) -> str | None:
-        return self._workers.trouble
+    def error(self) -> str | None:
+        """Return why no worker at all can start; None where one can."""
+        return self._workers.error
 
     @property
-    def alive(self) -> bool:
-        """As of `WorkerPool`: without the thread that reads nothing is handed on."""
-        return self._workers.alive and self._threads[0].is_alive()
+    def is_alive(self) -> bool:
+        """Tell whether all threads that mail depends on are running."""
+        return self._workers.is_alive and self._threads[0].is_alive()
 
     @property
-    def asking(self) -> int:
-        """How many mails wait for DNS: they take up nobody's time."""
+    def waiting_for_dns(self) -> int:
+        """Return the number of mails that wait for DNS: they occupy no worker."""
         with self._lock:
-            return len(self._cases)
+            return len(self._waiting)
 
     @property
-    def answered(self) -> Mapping[str, int]:
-        """How often DNS has said what, by `answer.kind`."""
+    def answer_counts(self) -> Mapping[str, int]:
+        """Return how often DNS has given each kind of answer (`dns_answer.kind`)."""
         with self._lock:
-            return dict(self._answered)
+            return dict(self._answer_counts)
 
     @property
     def pids(self) -> list[int]:
+        """Return the ids of the workers' processes."""
         return self._workers.pids
 
-    def counts(self) -> Counts:
+    def counts(self) -> WorkerCounts:
+        """Return the counts of the workers' processes."""
         return self._workers.counts()
 
     # --- the thread that reads ---
@@ -201,114 +212,118 @@ class DnsStage:
     def _read(self) -> None:
         while True:
             with self._lock:
-                self._lock.wait_for(lambda: bool(self._new) or self._stopping, self._rest())
-                if self._stopping:
+                self._lock.wait_for(
+                    lambda: bool(self._new) or self._is_stopping, self._seconds_to_deadline()
+                )
+                if self._is_stopping:
                     return
-                case = self._new.popleft() if self._new else None
-                late = self._late()
-            for one in late:
-                self._give_up(one)
-            if case is not None:
-                self._look_up(case)
+                task = self._new.popleft() if self._new else None
+                overdue = self._take_overdue()
+            for overdue_task in overdue:
+                missing = dict.fromkeys(overdue_task.missing, dns_answer.TemporaryFailure())
+                overdue_task.answers |= missing
+                self._pass_on(overdue_task)
+            if task is not None:
+                self._look_up(task)
 
-    def _rest(self) -> float:
-        oldest = next(iter(self._cases), None)
-        return _LOOK if oldest is None else max(min(oldest.until - self._clock(), _LOOK), 0.01)
+    def _seconds_to_deadline(self) -> float:
+        oldest = next(iter(self._waiting), None)
+        if oldest is None:
+            return _CHECK_SECONDS
+        return max(min(oldest.deadline - self._clock(), _CHECK_SECONDS), 0.01)
 
-    def _late(self) -> list[_Case]:
-        """Those whose time is over, or whose room others need; all came in the order in which
-        they are to go.
+    def _take_overdue(self) -> list[_Task]:
+        """Return the tasks that must not wait longer, because of their deadline or the limits.
+
+        All tasks wait for the same time, so the oldest is always the first to end.
         """
         now = self._clock()
-        found = []
-        while self._cases:
-            oldest = next(iter(self._cases))
-            crowded = self._octets > self._asking.octets and len(self._cases) > 1
-            crowded |= len(self._cases) > self._asking.mails
-            if oldest.until > now and not crowded:
+        overdue = []
+        while self._waiting:
+            oldest = next(iter(self._waiting))
+            exceeds = self._waiting_bytes > self._limits.max_bytes and len(self._waiting) > 1
+            exceeds |= len(self._waiting) > self._limits.max_mails
+            if oldest.deadline > now and not exceeds:
                 break
             self._forget(oldest)
-            found.append(oldest)
-        return found
+            overdue.append(oldest)
+        return overdue
 
-    def _give_up(self, case: _Case) -> None:
-        case.answers |= dict.fromkeys(case.missing, said.TemporaryFailure())
-        self._hand_on(case)
-
-    def _look_up(self, case: _Case) -> None:
-        raw = case.delivery.raw
+    def _look_up(self, task: _Task) -> None:
+        raw = task.delivery.raw
         names: Sequence[str] = ()
         if _SIGNED.search(raw, 0, MAX_SIGNED_HEADER) is not None:
-            # A defect of ours is the worker's to report: this thread serves all mail.
+            # The worker reports an internal error: this thread must go on for all mail.
             with suppress(*INTERNAL_ERRORS):
                 names = dkim_arc.key_names(raw)
         with self._lock:
             for name in names:
-                known = self._known.get(name)
-                if known is not None:
-                    case.answers[name] = known
+                answer = self._known.recall(name)
+                if answer is not None:
+                    task.answers[name] = answer
                 else:
-                    case.missing.add(name)
-            if case.missing and not self._stopping:
-                self._wait_for_dns(case, names)
+                    task.missing.add(name)
+            if task.missing and not self._is_stopping:
+                self._wait_for_dns(task, names)
                 return
-        self._hand_on(case)
+        self._pass_on(task)
 
-    def _wait_for_dns(self, case: _Case, names: Sequence[str]) -> None:
-        case.until = self._clock() + self._asking.budget
-        self._cases[case] = None
-        self._octets += len(case.delivery.raw)
+    def _wait_for_dns(self, task: _Task, names: Sequence[str]) -> None:
+        task.deadline = self._clock() + self._limits.seconds_per_mail
+        self._waiting[task] = None
+        self._waiting_bytes += len(task.delivery.raw)
         for number, name in enumerate(names):
-            if name in case.missing:
-                self._waiting.setdefault(name, []).append(case)
-                self._questions.add(name, first=number < FIRST)
+            if name in task.missing:
+                self._tasks_by_name.setdefault(name, []).append(task)
+                self._queries.add(name, first=number < PRIORITY_NAMES)
         self._lock.notify_all()
 
-    def _forget(self, case: _Case) -> None:
-        """It waits no more, whatever for. A name that is not asked yet and that nobody else
-        waits for is not asked at all.
+    def _forget(self, task: _Task) -> None:
+        """Remove a task that does not wait any more, for whatever reason.
+
+        A name that is not being queried and that no other task waits for is not queried at all.
         """
-        del self._cases[case]
-        self._octets -= len(case.delivery.raw)
-        for name in case.missing:
-            waiting = self._waiting[name]
-            waiting.remove(case)
-            if not waiting:
-                del self._waiting[name]
-                self._questions.drop(name)
+        del self._waiting[task]
+        self._waiting_bytes -= len(task.delivery.raw)
+        for name in task.missing:
+            tasks = self._tasks_by_name[name]
+            tasks.remove(task)
+            if not tasks:
+                del self._tasks_by_name[name]
+                self._queries.remove(name)
 
     def _forget_all(self) -> None:
-        self._cases.clear()
         self._waiting.clear()
-        self._questions.clear()
-        self._octets = 0
+        self._tasks_by_name.clear()
+        self._queries.clear()
+        self._waiting_bytes = 0
 
-    # --- the threads that ask ---
+    # --- the threads that query ---
 
-    def _ask(self, resolver: Resolver) -> None:
-        while (name := self._next()) is not None:
+    def _query(self, resolver: Resolver) -> None:
+        while (name := self._next_name()) is not None:
             try:
-                found = resolver.resolve([name])[name]
-            except INTERNAL_ERRORS:  # of whoever reads what a server sends
-                found = said.TemporaryFailure()
-            ready = []
+                answer = resolver.resolve([name])[name]
+            except INTERNAL_ERRORS:  # of the code that parses what a server sends
+                answer = dns_answer.TemporaryFailure()
+            complete = []
             with self._lock:
-                self._questions.done(name)  # this thread is the one to take the next
-                self._answered[said.answer_kind(found)] += 1
-                for case in self._waiting.pop(name, ()):
-                    case.answers[name] = found
-                    case.missing.discard(name)
-                    if not case.missing:
-                        self._forget(case)
-                        ready.append(case)
-            for case in ready:
-                self._hand_on(case)
+                self._queries.finish(name)  # this thread takes the next name
+                self._answer_counts[dns_answer.kind(answer)] += 1
+                for task in self._tasks_by_name.pop(name, ()):
+                    task.answers[name] = answer
+                    task.missing.discard(name)
+                    if not task.missing:
+                        self._forget(task)
+                        complete.append(task)
+            for task in complete:
+                self._pass_on(task)
 
-    def _next(self) -> str | None:
-        """The next name that somebody waits for; None at the end."""
+    def _next_name(self) -> str | None:
+        """Return the next name that a task waits for; None at the end."""
         with self._lock:
-            while not self._stopping:
-                name = self._questions.take()
+            while not self._is_stopping:
+                name = self._queries.take()
                 if name is not None:
                     return name
                 self._lock.wait()
@@ -316,29 +331,29 @@ class DnsStage:
 
     # --- to the workers ---
 
-    def _hand_on(self, case: _Case) -> None:
-        delivery = case.delivery
+    def _pass_on(self, task: _Task) -> None:
+        delivery = task.delivery
         if delivery.keys is None and delivery.arrived is not None:
-            answers = case.answers
-            if self._now() - delivery.arrived > LATE:
-                answers = {name: _now_gone(answer) for name, answer in answers.items()}
-            delivery = replace(delivery, keys=said.sort_answers(answers))
-        inner = self._workers.submit(delivery, case.config, first=case.first)
-        inner.add_done_callback(lambda done: _pass_on(done, case.future))
+            answers = task.answers
+            if self._now() - delivery.arrived > KEY_LIFETIME:
+                answers = {name: _excuse_missing(answer) for name, answer in answers.items()}
+            delivery = replace(delivery, keys=dns_answer.keys_of(answers))
+        worker_future = self._workers.submit(delivery, task.config, first=task.first)
+        worker_future.add_done_callback(lambda done: _copy_result(done, task.future))
 
 
-def _now_gone(answer: said.Answer) -> said.Answer:
-    return said.NotQueried() if isinstance(answer, said.NoSuchKey) else answer
+def _excuse_missing(answer: dns_answer.Answer) -> dns_answer.Answer:
+    return dns_answer.NotAsked() if isinstance(answer, dns_answer.NoSuchKey) else answer
 
 
-def _pass_on(done: Future[WorkerResult], to: Future[WorkerResult]) -> None:
+def _copy_result(source: Future[WorkerResult], target: Future[WorkerResult]) -> None:
     try:
-        answer = done.result()
+        result = source.result()
     except (WorkersStoppedError, CancelledError) as error:
-        _fail(to, error)
+        _fail(target, error)
         return
-    with suppress(InvalidStateError):  # whoever asked has given it up already
-        to.set_result(answer)
+    with suppress(InvalidStateError):  # the caller has cancelled it already
+        target.set_result(result)
 
 
 def _fail(future: Future[WorkerResult], error: BaseException) -> None:

@@ -1,1 +1,1 @@
-"""What the daemon reports: its log, metrics, health and systemd's notifications."""
+"""Report on the daemon: its log, metrics, health and notifications to systemd."""

@@ -1,9 +1,9 @@
-"""The log: one line for each message and each event, for people and for programs.
+"""Write the log: one line for each mail and each event, for people and for programs.
 
-Input: an event's name and its fields, as `log_event` gives them to the standard `logging`; what
-must not import this room does so itself. Output: a line of logfmt or JSON on standard error.
-Fields are other people's text, so whatever could end the line, act on a terminal or turn its
-text around is escaped.
+Input: the name and the fields of an event, as `log_event` passes them to the standard `logging`
+(packages that must not import this one do so themselves). Output: a line of logfmt or JSON on
+standard error. Fields contain untrusted text, so everything that could end the line, control a
+terminal or reorder the text is escaped.
 """
 
 from __future__ import annotations
@@ -22,23 +22,23 @@ LOG = logging.getLogger("ingest")
 
 Value = str | int | float | bool | None
 
-# A field is for finding a mail, not for reading it; and a traceback has to fit in.
-_LONGEST = 4000
+# A field is for finding a mail, not for reading it; but a traceback must fit.
+_MAX_LENGTH = 4000
 
-# How `asyncio.selector_events` begins to say that accept(2) has failed, and seconds between lines.
-_NOT_ACCEPTED = "socket.accept() out of system resource"
-_ACCEPT_AGAIN = 60.0
+# How the message of `asyncio.selector_events` begins after accept(2) has failed.
+_ACCEPT_FAILED = "socket.accept() out of system resource"
+_ACCEPT_INTERVAL = 60.0  # seconds between two such lines
 
-# Controls of C0 and C1, line ends of Unicode, and what reorders or hides text (Unicode TR 36,
-# 3.1); surrogates, which cannot be written at all.
+# C0 and C1 controls, line ends of Unicode, characters that reorder or hide text (Unicode TR 36,
+# 3.1), and surrogates, which cannot be written at all.
 _ACTIVE = re.compile(
     "[\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
     "\ud800-\udfff\U000e0000-\U000e007f]"
 )
-# What needs no quotes in logfmt.
+# Values that need no quotes in logfmt.
 _PLAIN = re.compile(r"[^\s\"=\\]+")
 
-# syslog(3)'s levels. journald takes them as `<N>` in front of a line, sd-daemon(3).
+# The levels of syslog(3). journald reads them as `<N>` at the start of a line, sd-daemon(3).
 _PRIORITY = {
     logging.DEBUG: 7,
     logging.INFO: 6,
@@ -50,13 +50,13 @@ _PRIORITY = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MailLine:
-    """What the log says about one mail: once when it is accepted or not, once when derived.
+    """The fields of a log line about one mail, written on acceptance and after deriving.
 
-    `event`: `accepted`, `refused`, `deferred`, `derived` or `quarantined`. `outcome` and
-    `reason`: as stored, or as `Why` names them. `list`: list ids, with commas. `source`:
-    `lmtp` or `smtp`, and the peer. `sha256`: the first 16 digits. Times are milliseconds:
-    `accept_ms` from the final dot to the verdict, `queue_ms` from commit to the begin of
-    deriving, `derive_ms` for deriving itself.
+    `event`: `accepted`, `rejected`, `deferred`, or a `DeriveEvent`. `outcome` and `reason`: as
+    stored, or a `DeliveryReason`. `list`: list ids, with commas. `source`: `lmtp` or `smtp`, and
+    the client. `sha256`: the first 16 digits. Times are in milliseconds: `accept_ms` from the
+    final dot to the decision, `queue_ms` from the commit to the start of deriving, `derive_ms`
+    for deriving itself.
     """
 
     event: str
@@ -73,64 +73,70 @@ class MailLine:
 
 
 def log_mail(line: MailLine, level: int = logging.INFO) -> None:
-    """Write the line about a mail."""
+    """Write a line about a mail."""
     if LOG.isEnabledFor(level):
         log_event(
             line.event,
             level,
-            **{one.name: getattr(line, one.name) for one in fields(line) if one.name != "event"},
+            **{
+                field.name: getattr(line, field.name)
+                for field in fields(line)
+                if field.name != "event"
+            },
         )
 
 
 def log_event(event: str, level: int = logging.INFO, /, **values: Value) -> None:
-    """Write a line about something else. Fields that are None are left out."""
+    """Write a line about an event. Fields that are None are omitted."""
     LOG.log(level, event, extra={"values": values})
 
 
-def start_log(
+def configure_log(
     form: str,
     *,
     level: int = logging.INFO,
     stream: TextIO | None = None,
     environ: Mapping[str, str] = os.environ,
 ) -> None:
-    """Write from now on to `stream` (standard error). `form`: `logfmt` or `json`. Under
-    journald, which has its own times, lines begin with their priority and have no time.
+    """Send the log to `stream` (default: standard error), in the form `logfmt` or `json`.
+
+    Under journald, which adds the time itself, lines begin with their priority and have no time.
     """
     handler = logging.StreamHandler(stream or sys.stderr)
     handler.setFormatter(LineFormatter(form, journald=bool(environ.get("JOURNAL_STREAM"))))
-    handler.addFilter(AcceptFilter())
-    # What libraries log goes the same way, or it would be lost or have lines of its own form.
+    handler.addFilter(AcceptErrorFilter())
+    # Libraries log to the same place, or their lines would be lost or have another form.
     logging.basicConfig(level=logging.WARNING, handlers=[handler], force=True)
     LOG.setLevel(level)
-    # aiosmtpd tells of each connection what it offers there.
+    # aiosmtpd logs for each connection what it offers.
     logging.getLogger("mail.log").setLevel(logging.WARNING)
-    # A log that cannot be written (a full disk) must not stop mail, nor fill the log.
+    # A log that cannot be written (a full disk) must neither stop mail nor fill the log.
     logging.raiseExceptions = False
 
 
-class AcceptFilter(logging.Filter):
-    """Lets asyncio's complaint of a connection that it cannot accept through once a minute.
+class AcceptErrorFilter(logging.Filter):
+    """Pass asyncio's message about a connection that it cannot accept once a minute.
 
-    It writes a traceback for each attempt, dozens a second, for as long as the system has no
-    descriptor or memory; and the one line says as much. Belongs on a handler, so that it sees the
-    loops of all threads.
+    asyncio writes a traceback for each attempt, dozens a second, while the system has no descriptor
+    or memory left; one line says as much. Add this to a handler, so that it sees the loops of all
+    threads.
     """
 
     def __init__(
-        self, message: str = "connections-wait", *, clock: Callable[[], float] = time.monotonic
+        self, message: str = "connections-delayed", *, clock: Callable[[], float] = time.monotonic
     ) -> None:
-        """`message`: what the record then says; `{reason}` in it is the error."""
+        """`message`: the text of the record, in which `{reason}` is replaced by the error."""
         super().__init__()
         self._message = message
         self._clock = clock
-        self._last = float("-inf")  # a handler filters in any thread: at worst two lines for one
+        self._last = float("-inf")  # a handler filters in any thread: at worst, two lines pass
 
     def filter(self, record: logging.LogRecord) -> bool:
-        if record.name != "asyncio" or not record.getMessage().startswith(_NOT_ACCEPTED):
+        """Tell whether to log the record (`logging` calls this)."""
+        if record.name != "asyncio" or not record.getMessage().startswith(_ACCEPT_FAILED):
             return True
         now = self._clock()
-        if now < self._last + _ACCEPT_AGAIN:
+        if now < self._last + _ACCEPT_INTERVAL:
             return False
         self._last = now
         reason = str(record.exc_info[1]) if record.exc_info else record.getMessage()
@@ -141,7 +147,7 @@ class AcceptFilter(logging.Filter):
 
 
 class LineFormatter(logging.Formatter):
-    """A record as one line."""
+    """Format a record as one line."""
 
     def __init__(self, form: str, *, journald: bool) -> None:
         super().__init__()
@@ -150,9 +156,10 @@ class LineFormatter(logging.Formatter):
         self._journald = journald
 
     def format(self, record: logging.LogRecord) -> str:
+        """Return the line of a record (`logging` calls this)."""
         values: dict[str, Value] = {}
         if not self._journald:
-            values["time"] = self._time(record)
+            values["time"] = self._format_time(record)
         values["level"] = record.levelname.lower()
         values["event"] = record.getMessage()
         values |= getattr(record, "values", {})
@@ -160,51 +167,58 @@ class LineFormatter(logging.Formatter):
             values["logger"] = record.name
         if record.exc_info:
             values["traceback"] = self.formatException(record.exc_info)
-        line = self._line({key: one for key, one in values.items() if one is not None})
+        line = self._line({key: value for key, value in values.items() if value is not None})
         return f"<{_PRIORITY.get(record.levelno, 5)}>{line}" if self._journald else line
 
-    def _time(self, record: logging.LogRecord) -> str:
-        """UTC, RFC 3339, to the millisecond."""
-        whole = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
-        return f"{whole}.{int(record.msecs):03d}Z"
+    def _format_time(self, record: logging.LogRecord) -> str:
+        """Return the time of a record: UTC, RFC 3339, with milliseconds."""
+        seconds = self.formatTime(record, "%Y-%m-%dT%H:%M:%S")
+        return f"{seconds}.{int(record.msecs):03d}Z"
 
 
 def _as_logfmt(values: Mapping[str, Value]) -> str:
-    return " ".join(f"{key}={_quoted(one)}" for key, one in values.items())
+    return " ".join(f"{key}={_quote(value)}" for key, value in values.items())
 
 
-def _quoted(value: Value) -> str:
+def _quote(value: Value) -> str:
     match value:
         case bool():
             return str(value).lower()
         case float():
             return f"{value:.1f}"
         case str() if not _PLAIN.fullmatch(value) or _ACTIVE.search(value):
-            text = _cut(value).replace("\\", "\\\\").replace('"', '\\"')
+            text = _truncate(value).replace("\\", "\\\\").replace('"', '\\"')
             return f'"{_ACTIVE.sub(_escape, text)}"'
         case _:
-            return _cut(str(value))
+            return _truncate(str(value))
 
 
-def _escape(found: re.Match[str]) -> str:
-    code = ord(found[0])
-    named = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
-    if named is not None:
-        return named
+def _escape(match: re.Match[str]) -> str:
+    code = ord(match[0])
+    short = {9: "\\t", 10: "\\n", 13: "\\r"}.get(code)
+    if short is not None:
+        return short
     if code < 0x100:
         return f"\\x{code:02x}"
     return f"\\u{code:04x}" if code < 0x10000 else f"\\U{code:08x}"
 
 
 def _as_json(values: Mapping[str, Value]) -> str:
-    cut = {
-        key: round(one, 1) if isinstance(one, float) else _cut(one) if isinstance(one, str) else one
-        for key, one in values.items()
-    }
-    line = json.dumps(cut, ensure_ascii=False, separators=(",", ":"))
-    # What JSON lets stand and a terminal obeys, in JSON's own escapes: it reads back the same.
-    return _ACTIVE.sub(lambda found: json.dumps(found[0])[1:-1], line)
+    short = {key: _shorten(value) for key, value in values.items()}
+    line = json.dumps(short, ensure_ascii=False, separators=(",", ":"))
+    # Characters that JSON allows and a terminal obeys become JSON escapes, with the same value.
+    return _ACTIVE.sub(lambda match: json.dumps(match[0])[1:-1], line)
 
 
-def _cut(text: str) -> str:
-    return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
+def _shorten(value: Value) -> Value:
+    match value:
+        case float():
+            return round(value, 1)
+        case str():
+            return _truncate(value)
+        case _:
+            return value
+
+
+def _truncate(text: str) -> str:
+    return text if len(text) <= _MAX_LENGTH else text[:_MAX_LENGTH] + "…"

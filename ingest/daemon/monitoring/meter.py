@@ -1,6 +1,7 @@
-"""From what the parts of the daemon count to the numbers that Prometheus reads.
+"""Copy the counts of the daemon's parts to the metrics that Prometheus reads.
 
-Listeners and workers count for themselves; each second what they have added since is passed on.
+Listeners and workers count for themselves. Once a second the daemon passes their totals, and this
+adds the difference to the metrics.
 """
 
 from __future__ import annotations
@@ -10,73 +11,76 @@ from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
 from ingest.daemon.monitoring.metrics import Metrics
-from ingest.daemon.workers.pool import Counts, WorkerEnd
+from ingest.daemon.workers.pool import WorkerCounts, WorkerEnd
 from ingest.smtp.sessions import ListenerStats
 from ingest.store.inbox.quarantine import QueueLengths
 
 _Name = TypeVar("_Name", str, tuple[str, str])
 
-# Ends of workers that nobody has ordered.
-_BY_FORCE = frozenset(WorkerEnd) - {WorkerEnd.RECYCLED, WorkerEnd.STOPPED}
+# Ends of workers that were not intended.
+_FAILURES = frozenset(WorkerEnd) - {WorkerEnd.RECYCLED, WorkerEnd.STOPPED}
 
 
 class Meter:
-    """Reads totals and adds what is new to `metrics`, whose counters have locks.
+    """Add the increase of totals to `metrics`, whose counters have locks.
 
-    Belongs to the event loop, but for `queue`, which another thread calls and which reads nothing
-    of this object's own.
+    Belongs to the event loop, except `set_queue`, which another thread calls and which reads no
+    state of this object.
     """
 
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._before: Counter[tuple[str, object]] = Counter()
+        self._previous: Counter[tuple[str, object]] = Counter()
 
-    def listeners(self, stats: Sequence[tuple[str, ListenerStats]]) -> None:
-        """Each listener's totals, beside its protocol."""
+    def add_listeners(self, stats: Sequence[tuple[str, ListenerStats]]) -> None:
+        """Add the totals of each listener; `stats` pairs them with the protocol."""
         metrics = self._metrics
-        metrics.open_connections.set(sum(one.open for _, one in stats))
-        taken: Counter[str] = Counter()
+        metrics.open_connections.set(sum(listener.open for _, listener in stats))
+        accepted: Counter[str] = Counter()
         refused: Counter[str] = Counter()
         recipients: Counter[tuple[str, str]] = Counter()
-        for protocol, one in stats:
-            taken[protocol] += one.accepted
-            refused.update(one.refused)
-            refused.update(one.cut)
-            recipients.update({(protocol, name): count for name, count in one.mails.items()})
-        for protocol, more in self._more("taken", taken):
-            metrics.connections.labels(protocol).inc(more)
-        for reason, more in self._more("refused", refused):
-            metrics.connections_refused.labels(reason).inc(more)
-        for labels, more in self._more("recipients", recipients):
-            metrics.recipients.labels(*labels).inc(more)
+        for protocol, listener in stats:
+            accepted[protocol] += listener.accepted
+            refused.update(listener.refused)
+            refused.update(listener.terminated)
+            recipients.update(
+                {(protocol, outcome): count for outcome, count in listener.outcomes.items()}
+            )
+        for protocol, increase in self._increases("connections", accepted):
+            metrics.connections.labels(protocol).inc(increase)
+        for reason, increase in self._increases("refused", refused):
+            metrics.connections_refused.labels(reason).inc(increase)
+        for labels, increase in self._increases("recipients", recipients):
+            metrics.recipients.labels(*labels).inc(increase)
 
-    def workers(self, counts: Counts) -> None:
-        ended = {end.value: count for end, count in counts.ended.items() if end in _BY_FORCE}
-        for cause, more in self._more("worker", ended):
-            self._metrics.worker_deaths.labels(cause).inc(more)
+    def add_workers(self, counts: WorkerCounts) -> None:
+        """Add the workers that have failed."""
+        failures = {end.value: count for end, count in counts.ended.items() if end in _FAILURES}
+        for cause, increase in self._increases("worker", failures):
+            self._metrics.worker_failures.labels(cause).inc(increase)
 
-    def dns(self, *, waiting: int, answered: Mapping[str, int]) -> None:
-        """How many mails wait for an answer, and how often DNS has said what, in all."""
+    def add_dns(self, *, waiting: int, answers: Mapping[str, int]) -> None:
+        """Set the number of mails that wait for DNS, and add the totals of answers by kind."""
         self._metrics.dns_waiting_mails.set(waiting)
-        for kind, more in self._more("dns", answered):
-            self._metrics.dns_answers.labels(kind).inc(more)
+        for kind, increase in self._increases("dns", answers):
+            self._metrics.dns_answers.labels(kind).inc(increase)
 
-    def waiting(self, mails: int, octets: int) -> None:
-        """What waits to be committed."""
+    def set_waiting(self, mails: int, size: int) -> None:
+        """Set the number of mails, and of their bytes, that wait to be committed."""
         self._metrics.waiting_mails.set(mails)
-        self._metrics.waiting_bytes.set(octets)
+        self._metrics.waiting_bytes.set(size)
 
-    def queue(self, lengths: QueueLengths, *, oldest_seconds: float) -> None:
-        """What is committed and waits for its records, since when, and what is set aside."""
+    def set_queue(self, lengths: QueueLengths, *, oldest_seconds: float) -> None:
+        """Set the lengths of queue and quarantine, and the age of the oldest mail in the queue."""
         self._metrics.pending_mails.set(lengths.waiting)
         self._metrics.pending_oldest_seconds.set(oldest_seconds)
         self._metrics.quarantine_mails.set(lengths.quarantined)
 
-    def _more(self, of: str, totals: Mapping[_Name, int]) -> list[tuple[_Name, int]]:
-        found = []
+    def _increases(self, group: str, totals: Mapping[_Name, int]) -> list[tuple[_Name, int]]:
+        increases = []
         for name, total in totals.items():
-            more = total - self._before[of, name]
-            if more > 0:
-                found.append((name, more))
-                self._before[of, name] = total
-        return found
+            increase = total - self._previous[group, name]
+            if increase > 0:
+                increases.append((name, increase))
+                self._previous[group, name] = total
+        return increases

@@ -1,8 +1,8 @@
-"""What the daemon counts, for Prometheus, and whether it is well, for whoever asks.
+"""Serve the metrics of the daemon to Prometheus, and its health to monitoring.
 
-Input: the daemon's calls, a registry, and a function that says what is wrong. Output:
-`/metrics` and `/healthz` over HTTP on a loopback port, from a thread of its own, so that they
-answer while the daemon is busy. Refuses every other path and method.
+Input: the daemon's calls, a registry, and a function that reports what is wrong. Output:
+`/metrics` and `/healthz` over HTTP on a loopback port, from threads of their own, so that they
+respond while the daemon is busy. Other paths and methods are refused.
 """
 
 from __future__ import annotations
@@ -23,174 +23,195 @@ from ingest.config.values import InetAddress
 from ingest.daemon.monitoring.log import LOG
 from ingest.net.bind import ListenError, bind_sockets
 
-# A flush takes milliseconds, a database that is away ends at its time-out.
+# A flush takes milliseconds; with an unavailable database it ends at the timeout.
 _ACCEPT_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60)
 _QUEUE_SECONDS = (0.01, 0.05, 0.1, 0.5, 1, 5, 10, 30, 60, 300, 1800, 3600, 21600, 86400)
 _MAILS = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
-_ANSWER_SECONDS = 10  # for a client to send its request and take the reply
-_AT_ONCE = 8
-_LOOK_SECONDS = 0.1  # how often the thread looks whether it is to stop
+_REQUEST_SECONDS = 10  # for a client to send its request and read the response
+_MAX_CONNECTIONS = 8
+_CHECK_SECONDS = 0.1  # how often the thread checks whether to stop
 
-# None when all is well, else what is not, on one line.
+# Returns what is wrong, on one line, or None.
 HealthCheck = Callable[[], str | None]
 
 
 class Metrics:
-    """The daemon's numbers. Each is named in docs/operation.md; labels take few values only."""
+    """The metrics of the daemon. docs/operation.md lists each; labels have few values only."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.registry = registry
 
-        def counter(name: str, what: str, *labels: str) -> Counter:
-            return Counter(f"ingest_{name}", what, labels, registry=registry)
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"ingest_{name}", text, labels, registry=registry)
 
-        def gauge(name: str, what: str, *labels: str) -> Gauge:
-            return Gauge(f"ingest_{name}", what, labels, registry=registry)
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"ingest_{name}", text, labels, registry=registry)
 
-        def histogram(name: str, what: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(f"ingest_{name}", what, buckets=buckets, registry=registry)
+        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+            return Histogram(f"ingest_{name}", text, buckets=buckets, registry=registry)
 
-        self.connections = counter("connections", "Connections taken", "protocol")
-        self.connections_refused = counter("connections_refused", "Connections refused", "reason")
-        self.recipients = counter(
-            "recipients", "What mail came to, each recipient once", "protocol", "outcome"
+        self.connections = counter("connections", "Connections accepted", "protocol")
+        self.connections_refused = counter(
+            "connections_refused", "Connections refused or terminated", "reason"
         )
-        self.accepted = counter("mails_accepted", "Mails committed, and said 250 to")
-        self.known = counter("mails_known", "Mails said 250 to that were there already")
-        self.deferred = counter("mails_deferred", "Mails left with their sender", "reason")
+        self.recipients = counter(
+            "recipients", "Outcomes of mail, once for each recipient", "protocol", "outcome"
+        )
+        self.accepted = counter("mails_accepted", "Mails committed and acknowledged with 250")
+        self.known = counter("mails_known", "Mails acknowledged that were already stored")
+        self.deferred = counter("mails_deferred", "Mails deferred, which senders keep", "reason")
         self.outcomes = counter("outcomes", "Mails derived", "outcome", "reason")
-        self.quarantined = counter("quarantined", "Mails put into quarantine", "reason")
-        self.worker_deaths = counter("worker_deaths", "Workers that ended by force", "cause")
-        self.dns_answers = counter("dns_answers", "What DNS said of keys", "kind")
-        self.commits = counter("commits", "Transactions that took mail")
-        self.mails_per_commit = histogram("mails_per_commit", "Mails that shared one", _MAILS)
+        self.quarantined = counter("quarantined", "Mails moved to the quarantine", "reason")
+        self.worker_failures = counter("worker_failures", "Workers that failed", "cause")
+        self.dns_answers = counter("dns_answers", "DNS answers to queries for keys", "kind")
+        self.commits = counter("commits", "Transactions that accepted mail")
+        self.mails_per_commit = histogram("mails_per_commit", "Mails in one of these", _MAILS)
         self.accept_seconds = histogram(
-            "accept_seconds", "From the final dot to the verdict", _ACCEPT_SECONDS
+            "accept_seconds", "Time from the final dot to the decision", _ACCEPT_SECONDS
         )
         self.queue_seconds = histogram(
-            "queue_seconds", "From the commit to the record", _QUEUE_SECONDS
+            "queue_seconds", "Time from the commit to the record", _QUEUE_SECONDS
         )
-        self.open_connections = gauge("open_connections", "Connections open now")
+        self.open_connections = gauge("open_connections", "Open connections")
         self.waiting_mails = gauge("waiting_mails", "Mails that wait to be committed")
-        self.waiting_bytes = gauge("waiting_bytes", "Bytes of mails that wait to be committed")
+        self.waiting_bytes = gauge("waiting_bytes", "Bytes of these mails")
         self.pending_mails = gauge("pending_mails", "Mails committed and not derived")
-        self.pending_oldest_seconds = gauge("pending_oldest_seconds", "Age of the oldest of these")
+        self.pending_oldest_seconds = gauge(
+            "pending_oldest_seconds", "Age of the oldest of these mails"
+        )
         self.dns_waiting_mails = gauge("dns_waiting_mails", "Mails that wait for DNS")
-        self.quarantine_mails = gauge("quarantine_mails", "Mails in quarantine")
+        self.quarantine_mails = gauge("quarantine_mails", "Mails in the quarantine")
 
     def text(self) -> bytes:
-        """All of it, in Prometheus's text format."""
+        """Return all metrics in the text format of Prometheus."""
         return generate_latest(self.registry)
 
 
 class MetricsServer:
-    """The HTTP server: listens once made, answers from `start` to `stop`.
+    """The HTTP server: it listens once it is made, and responds from `start` to `stop`.
 
-    `ill` is called for each `/healthz`, from another thread, and must be quick. Raises
-    `ListenError` where the address is taken or not this machine's.
+    `check_health` is called for each `/healthz`, from another thread, and must be quick. Raises
+    `ListenError` where the address is in use or not on this machine.
     """
 
-    def __init__(self, address: InetAddress, metrics: Metrics, ill: HealthCheck) -> None:
+    def __init__(self, address: InetAddress, metrics: Metrics, check_health: HealthCheck) -> None:
         try:
-            self._bound = bind_sockets(address)
+            self._endpoint = bind_sockets(address)
         except ListenError as error:
             raise ListenError(f"cannot serve metrics at {error}") from None
-        places = BoundedSemaphore(_AT_ONCE)
-        self._servers = [_Http(sock, metrics, ill, places) for sock in self._bound.sockets]
+        slots = BoundedSemaphore(_MAX_CONNECTIONS)
+        self._servers = [
+            _HttpServer(sock, metrics, check_health, slots) for sock in self._endpoint.sockets
+        ]
         self._threads = [
-            Thread(target=one.serve_forever, args=(_LOOK_SECONDS,), name="metrics", daemon=True)
-            for one in self._servers
+            Thread(target=server.serve_forever, args=(_CHECK_SECONDS,), name="metrics", daemon=True)
+            for server in self._servers
         ]
 
     @property
     def port(self) -> int:
-        """Where it listens, also where the configuration has port 0."""
+        """Return the port that it listens on, also where the configuration has port 0."""
         return int(self._servers[0].server_address[1])
 
     def start(self) -> None:
+        """Start to respond."""
         for thread in self._threads:
             thread.start()
 
     def stop(self) -> None:
+        """Stop to respond, and close the sockets."""
         for server, thread in zip(self._servers, self._threads, strict=True):
             if thread.ident is not None:
                 server.shutdown()
-                thread.join(_ANSWER_SECONDS)
+                thread.join(_REQUEST_SECONDS)
             server.server_close()
-        self._bound.close()
+        self._endpoint.close()
 
 
-class _Http(ThreadingMixIn, HTTPServer):
-    """One thread a connection, and no more than a few of them."""
+class _HttpServer(ThreadingMixIn, HTTPServer):
+    """Serve each connection in a thread, and a few connections at the same time."""
 
     daemon_threads = True
     block_on_close = False
 
     def __init__(
-        self, sock: socket.socket, metrics: Metrics, ill: HealthCheck, places: BoundedSemaphore
+        self,
+        sock: socket.socket,
+        metrics: Metrics,
+        check_health: HealthCheck,
+        slots: BoundedSemaphore,
     ) -> None:
         self.metrics = metrics
-        self.ill = ill
-        self._places = places
-        super().__init__(sock.getsockname()[:2], _Answer, bind_and_activate=False)
-        self.socket.close()  # of its own, which is bound to nothing
+        self.check_health = check_health
+        self._slots = slots
+        super().__init__(sock.getsockname()[:2], _RequestHandler, bind_and_activate=False)
+        self.socket.close()  # its own, which is bound to nothing
         self.socket = sock
         self.server_name, self.server_port = "localhost", int(sock.getsockname()[1])
 
     def get_request(self) -> Any:
+        """Accept a connection (`socketserver` calls this)."""
         try:
             return super().get_request()
         except OSError:
-            # No descriptor: the connection waits, and the loop would ask for it without a pause.
-            time.sleep(_LOOK_SECONDS)
-            raise  # it is caught, and tried again
+            # No descriptor: the connection waits, and the loop would try without a pause.
+            time.sleep(_CHECK_SECONDS)
+            raise  # the caller catches it and tries again
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        if not self._places.acquire(blocking=False):
+        """Start a thread for a connection, if one is allowed (`socketserver` calls this)."""
+        if not self._slots.acquire(blocking=False):
             self.shutdown_request(request)
             return
         try:
             super().process_request(request, client_address)
-        except RuntimeError:  # no thread to be had
-            self._places.release()
+        except RuntimeError:  # the system has no thread for us
+            self._slots.release()
             self.shutdown_request(request)
 
     def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in its thread (`socketserver` calls this)."""
         try:
             super().process_request_thread(request, client_address)
         finally:
-            self._places.release()
+            self._slots.release()
 
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Say what was wrong with us; a client that goes away is no news."""
+        """Log our errors, but not a client that disconnects (`socketserver` calls this)."""
         if not isinstance(sys.exc_info()[1], OSError):
             LOG.exception("metrics-failed")
 
 
-class _Answer(BaseHTTPRequestHandler):
-    """One request. HTTP/1.0: a connection is for one."""
+class _RequestHandler(BaseHTTPRequestHandler):
+    """Respond to one request. HTTP/1.0 has one request for each connection."""
 
-    server: _Http
-    timeout = _ANSWER_SECONDS
+    server: _HttpServer
+    timeout = _REQUEST_SECONDS
     server_version = "ingest"
     sys_version = ""
 
     def do_GET(self) -> None:
+        """Respond to GET (`http.server` calls this)."""
         match self.path.partition("?")[0]:
             case "/metrics":
-                self._say(200, CONTENT_TYPE_LATEST, self.server.metrics.text())
+                self._respond(200, CONTENT_TYPE_LATEST, self.server.metrics.text())
             case "/healthz":
-                ill = self.server.ill()
-                text = "ok" if ill is None else " ".join(ill.split())
-                self._say(200 if ill is None else 503, "text/plain; charset=utf-8", text.encode())
+                problem = self.server.check_health()
+                text = "ok" if problem is None else " ".join(problem.split())
+                self._respond(
+                    200 if problem is None else 503, "text/plain; charset=utf-8", text.encode()
+                )
             case _:
-                self._say(404, "text/plain; charset=utf-8", b"there are /metrics and /healthz")
+                self._respond(
+                    404, "text/plain; charset=utf-8", b"not found; try /metrics or /healthz"
+                )
 
     def do_HEAD(self) -> None:
+        """Respond to HEAD (`http.server` calls this)."""
         self.do_GET()
 
-    def _say(self, code: int, content_type: str, body: bytes) -> None:
+    def _respond(self, code: int, content_type: str, body: bytes) -> None:
         if not body.endswith(b"\n"):
             body += b"\n"
         self.send_response(code)
@@ -202,4 +223,4 @@ class _Answer(BaseHTTPRequestHandler):
             self.wfile.write(body)
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002
-        """Not in the log, which is about mail."""
+        """Log no requests: the log is about mail (`http.server` calls this)."""

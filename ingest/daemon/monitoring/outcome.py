@@ -1,6 +1,6 @@
-"""What became of a mail that waited for its records: the deriver's word to the log.
+"""Describe the result of deriving a mail, for the log and the metrics.
 
-Nothing in it is of the mail's own making but the Message-ID, and the reasons that quote it.
+Of the mail's own content, a result holds the Message-ID alone, and the reasons that quote it.
 """
 
 from __future__ import annotations
@@ -16,23 +16,24 @@ from ingest.store.inbox.queue import Claim
 
 
 class DeriveEvent(StrEnum):
-    """What became of a mail. Logged and counted: add, do not rename."""
+    """The result of deriving a mail. Logged and counted: add, do not rename."""
 
     DERIVED = "derived"  # its records are written
-    QUARANTINED = "quarantined"  # set aside, with the reason
-    RETRIED = "retried"  # a worker was lost with it: it is back in the queue
-    CHANGED = "changed"  # a delivery added to it while it was in hand: it is derived anew
-    ELSEWHERE = "elsewhere"  # somebody else has recorded it meanwhile
+    QUARANTINED = "quarantined"  # it is in the quarantine, with the reason
+    REQUEUED = "requeued"  # a worker was lost with it: it is back in the queue
+    CHANGED = "changed"  # a delivery changed it after its claim: it is derived again
+    RECORDED_ELSEWHERE = "recorded-elsewhere"  # another daemon has recorded it meanwhile
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DeriveResult:
-    """What became of a mail, for the log. `reason`: why it was set aside or is tried again,
-    else why it is the kind of message that it is; `waited`: seconds from acceptance to now;
-    `worked`: seconds from its claim.
+    """The result of deriving a mail.
+
+    `reason`: why it was quarantined or requeued, else why it has its outcome. `total_seconds`:
+    from acceptance to now; `derive_seconds`: from its claim.
     """
 
-    what: DeriveEvent
+    event: DeriveEvent
     mail_id: int
     sha256: bytes
     size: int
@@ -41,23 +42,23 @@ class DeriveResult:
     msgid: str | None
     kind: str | None
     accepted: datetime
-    waited: float
-    worked: float
+    total_seconds: float
+    derive_seconds: float
 
 
 def claim_result(
-    what: DeriveEvent,
+    event: DeriveEvent,
     claim: Claim,
-    answer: WorkerResult,
+    result: WorkerResult,
     *,
     reason: str,
     now: datetime,
-    worked: float,
+    derive_seconds: float,
 ) -> DeriveResult:
-    """The outcome of a mail that was in hand."""
-    derived = answer if isinstance(answer, Derived) else None
+    """Return the result of a claimed mail."""
+    derived = result if isinstance(result, Derived) else None
     return DeriveResult(
-        what=what,
+        event=event,
         mail_id=claim.mail_id,
         sha256=claim.delivery.sha256,
         size=len(claim.delivery.raw),
@@ -66,23 +67,23 @@ def claim_result(
         msgid=derived.facts.msgid if derived else None,
         kind=derived.facts.kind.value if derived else None,
         accepted=claim.accepted,
-        waited=(now - claim.accepted).total_seconds(),
-        worked=worked,
+        total_seconds=(now - claim.accepted).total_seconds(),
+        derive_seconds=derive_seconds,
     )
 
 
-def quarantine_result(one: QuarantinedMail, *, now: datetime) -> DeriveResult:
-    """The outcome of a mail that was not to be taken in hand again."""
+def quarantine_result(mail: QuarantinedMail, *, now: datetime) -> DeriveResult:
+    """Return the result of a mail that was quarantined instead of being claimed again."""
     return DeriveResult(
-        what=DeriveEvent.QUARANTINED,
-        mail_id=one.mail_id,
-        sha256=one.sha256,
-        size=one.size,
-        tries=one.tries,
-        reason=one.reason,
+        event=DeriveEvent.QUARANTINED,
+        mail_id=mail.mail_id,
+        sha256=mail.sha256,
+        size=mail.size,
+        tries=mail.tries,
+        reason=mail.reason,
         msgid=None,
         kind=None,
-        accepted=one.accepted,
-        waited=(now - one.accepted).total_seconds(),
-        worked=0.0,
+        accepted=mail.accepted,
+        total_seconds=(now - mail.accepted).total_seconds(),
+        derive_seconds=0.0,
     )

@@ -1,6 +1,6 @@
-"""What is told of each mail: a line in the log, and a count.
+"""Report each mail: write a line to the log and update the metrics.
 
-Called by the acceptor and by the deriver, each in its own thread.
+The acceptor and the deriver call this, each in its own thread.
 """
 
 from __future__ import annotations
@@ -15,63 +15,66 @@ from ingest.smtp.envelope import Accept, DeliveryReason, Reject, TempFail
 
 
 class Reporter:
+    """Report the results of the acceptor and of the deriver."""
+
     def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
 
-    def committed(self, mails: int) -> None:
-        """A transaction with so many mails."""
+    def report_commit(self, mails: int) -> None:
+        """Report a transaction that accepted so many mails."""
         self._metrics.commits.inc()
         self._metrics.mails_per_commit.observe(mails)
 
-    def received(self, one: AcceptResult) -> None:
-        """A delivery was taken or not."""
+    def report_delivery(self, result: AcceptResult) -> None:
+        """Report a delivery that was accepted or not."""
         metrics = self._metrics
-        why = one.verdict.why
-        match one.verdict:
+        reason = result.decision.reason
+        match result.decision:
             case Accept():
                 event = "accepted"
-                (metrics.known if why is DeliveryReason.KNOWN else metrics.accepted).inc()
-                metrics.accept_seconds.observe(one.seconds)
+                is_known = reason is DeliveryReason.KNOWN
+                (metrics.known if is_known else metrics.accepted).inc()
+                metrics.accept_seconds.observe(result.seconds)
             case TempFail():
                 event = "deferred"
-                metrics.deferred.labels(why.value).inc()
+                metrics.deferred.labels(reason.value).inc()
             case Reject():
-                event = "refused"
+                event = "rejected"
         log_mail(
             MailLine(
                 event=event,
-                reason=why.value,
-                source=f"{one.envelope.protocol} {one.envelope.peer}",
-                size=one.size,
-                sha256=one.sha256.hex()[:16],
-                accept_ms=one.seconds * 1000,
+                reason=reason.value,
+                source=f"{result.envelope.protocol} {result.envelope.peer}",
+                size=result.size,
+                sha256=result.sha256.hex()[:16],
+                accept_ms=result.seconds * 1000,
             )
         )
 
-    def derived(self, one: DeriveResult) -> None:
-        """A mail that waited has its records, or was set aside, or waits again."""
+    def report_derived(self, result: DeriveResult) -> None:
+        """Report a mail that was derived, quarantined or requeued."""
         metrics = self._metrics
-        if one.what is DeriveEvent.DERIVED:
-            metrics.outcomes.labels(one.kind or "", one.reason).inc()
-            metrics.queue_seconds.observe(max(one.waited, 0.0))
-        elif one.what is DeriveEvent.QUARANTINED:
-            metrics.quarantined.labels(_class(one.reason)).inc()
-        bad = one.what in (DeriveEvent.QUARANTINED, DeriveEvent.RETRIED)
+        if result.event is DeriveEvent.DERIVED:
+            metrics.outcomes.labels(result.kind or "", result.reason).inc()
+            metrics.queue_seconds.observe(max(result.total_seconds, 0.0))
+        elif result.event is DeriveEvent.QUARANTINED:
+            metrics.quarantined.labels(_reason_class(result.reason)).inc()
+        is_warning = result.event in (DeriveEvent.QUARANTINED, DeriveEvent.REQUEUED)
         log_mail(
             MailLine(
-                event=one.what.value,
-                msgid=one.msgid,
-                outcome=one.kind,
-                reason=one.reason,
-                size=one.size,
-                sha256=one.sha256.hex()[:16],
-                queue_ms=max(one.waited - one.worked, 0.0) * 1000,
-                derive_ms=one.worked * 1000,
+                event=result.event.value,
+                msgid=result.msgid,
+                outcome=result.kind,
+                reason=result.reason,
+                size=result.size,
+                sha256=result.sha256.hex()[:16],
+                queue_ms=max(result.total_seconds - result.derive_seconds, 0.0) * 1000,
+                derive_ms=result.derive_seconds * 1000,
             ),
-            logging.WARNING if bad else logging.INFO,
+            logging.WARNING if is_warning else logging.INFO,
         )
 
 
-def _class(reason: str) -> str:
-    """A reason without what it quotes, for a label that takes few values."""
+def _reason_class(reason: str) -> str:
+    """Return a reason without what it quotes, for a label that has few values."""
     return ":".join(reason.split(":", 2)[:2])[:80]

@@ -1,1 +1,1 @@
-"""Child processes that parse untrusted mail under limits and may be killed."""
+"""Parse untrusted mail in child processes that have limits and may be killed."""

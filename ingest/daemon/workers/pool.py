@@ -1,8 +1,8 @@
-"""The workers: mail goes in, what was derived comes out, and what kills a worker is known.
+"""Derive mail in a pool of worker processes, and record how each process ends.
 
-Each of a few threads owns one child process, gives it one mail at a time, and replaces it when
-it is dead, silent for too long, out of memory, or old. The mail behind is not held up: another
-worker takes it. Every end of a child is counted under its name.
+Each of a few threads owns one worker process, gives it one mail at a time, and replaces it when it
+is dead, silent for too long, out of memory, or old. The mail that waits is not blocked: another
+worker takes it. Every end of a process is counted under its name.
 """
 
 from __future__ import annotations
@@ -22,36 +22,37 @@ from enum import StrEnum
 from ingest.config.file import Config
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.workers.main import MEMORY_STATUS
-from ingest.daemon.workers.process import PROGRAM, ChildEndedError, WorkerLimits, WorkerProcess
+from ingest.daemon.workers.process import PROGRAM, WorkerEndedError, WorkerLimits, WorkerProcess
 from ingest.model import Delivery, Derived, Failure
 from ingest.store.inbox.queue import TRIES
 
 TIMED_OUT = "parse-failed: timeout"
 OUT_OF_MEMORY = "parse-failed: memory"
 
-# Seconds: how often a worker at rest is looked at, and how long between attempts to start one.
-_LOOK = 1.0
+# Seconds between two checks of an idle worker.
+_CHECK_SECONDS = 1.0
+# Seconds between attempts to start one.
 _PAUSES = (0.1, 0.5, 2.0, 5.0)
-# Seconds between two lines of the log that say that none can be started.
-_LOG_AGAIN = 60.0
+# Seconds between two log lines about workers that cannot be started.
+_LOG_INTERVAL = 60.0
 
 
 class WorkerEnd(StrEnum):
-    """How a child ended. Counted and shown: add, do not rename."""
+    """How a worker process ended. Counted and shown: add, do not rename."""
 
-    RECYCLED = "recycled"  # it had served as many mails as one may
-    STOPPED = "stopped"  # the daemon ended
+    RECYCLED = "recycled"  # it had derived as many mails as one may
+    STOPPED = "stopped"  # the daemon stopped
     TIMEOUT = "timeout"  # killed: it took too long for a mail
     MEMORY = "memory"  # it ran out of memory with a mail
     SIGNAL = "signal"  # a signal ended it while it had a mail
-    STATUS = "status"  # it ended by itself while it had a mail
-    IDLE = "idle"  # it ended, or was ended, at rest: no mail is to blame
+    STATUS = "status"  # it exited while it had a mail
+    IDLE = "idle"  # it ended, or was ended, without a mail: no mail is to blame
     UNREADY = "unready"  # it ended, or was silent, before it was ready
 
 
 @dataclass(frozen=True, slots=True)
 class WorkerLost:
-    """A worker was lost with this mail in hand. It may be the mail's doing, or not."""
+    """A worker was lost while it derived this mail, which may or may not be the cause."""
 
     sha256: bytes
     reason: str
@@ -61,17 +62,17 @@ WorkerResult = Derived | Failure | WorkerLost
 
 
 class WorkersStoppedError(Exception):
-    """Nothing became of the mail, since the workers have been stopped."""
+    """The mail was not derived, because the workers have been stopped."""
 
 
 @dataclass(frozen=True, slots=True)
-class Counts:
-    """`started` is the sum of those that `ended` and of `running`."""
+class WorkerCounts:
+    """Counts of processes. `started` is the sum of the `ended` ones and of `running`."""
 
     started: int
     running: int
     ended: dict[WorkerEnd, int]
-    not_started: int  # attempts at which there was no process at all
+    not_started: int  # attempts that created no process at all
 
 
 @dataclass(slots=True)
@@ -91,25 +92,27 @@ class WorkerPool:
         limits: WorkerLimits | None = None,
         program: Sequence[str] = PROGRAM,
     ) -> None:
-        """`size`: how many; else one for each core, two at most. `program`: what Python is to
-        run instead of the worker.
+        """Make a pool that `start` starts.
+
+        `size`: the number of workers; by default one for each core, at most two. `program`: the
+        arguments of Python, for a program in place of the worker.
         """
         self.size = size or min(os.cpu_count() or 1, 2)
         self.limits = limits or WorkerLimits()
         self._program = program
         self._tasks: deque[_Task] = deque()
         self._lock = threading.Condition()  # guards all that follows
-        self._stopping = False
+        self._is_stopping = False
         self._threads: list[threading.Thread] = []
-        self._children: set[WorkerProcess] = set()
-        self._unable: dict[int, str] = {}  # the workers that could not be started, and why
-        self._logged = -_LOG_AGAIN
+        self._processes: set[WorkerProcess] = set()
+        self._start_errors: dict[int, str] = {}  # by the number of the worker
+        self._logged = -_LOG_INTERVAL
         self._started = 0
         self._not_started = 0
         self._ended: Counter[WorkerEnd] = Counter()
 
     def start(self) -> None:
-        """Start the threads, and they the processes."""
+        """Start the threads, which start the processes."""
         for number in range(self.size):
             thread = threading.Thread(
                 target=self._serve, args=(number,), name=f"worker-{number}", daemon=True
@@ -118,196 +121,202 @@ class WorkerPool:
             thread.start()
 
     def stop(self) -> None:
-        """End all processes and threads. What is in hand or waits comes to
-        `WorkersStoppedError`.
+        """End all processes and threads.
+
+        The futures of mail that is waiting or in progress raise `WorkersStoppedError`.
         """
         with self._lock:
-            self._stopping = True
-            children = list(self._children)
+            self._is_stopping = True
+            processes = list(self._processes)
             self._lock.notify_all()
-        for child in children:
-            child.kill()
+        for process in processes:
+            process.kill()
         for thread in self._threads:
             thread.join()
         with self._lock:
-            left = [*self._tasks]
+            tasks = [*self._tasks]
             self._tasks.clear()
-        for task in left:
+        for task in tasks:
             _fail(task)
 
     def submit(
         self, delivery: Delivery, config: Config, *, first: bool = False
     ) -> Future[WorkerResult]:
-        """Have a mail derived. `first`: before all that wait. The future comes to an `WorkerResult`,
-        or to `WorkersStoppedError`.
+        """Queue a mail to be derived; with `first`, before all that wait.
+
+        The future returns a `WorkerResult` or raises `WorkersStoppedError`.
         """
         task = _Task(delivery, config)
         with self._lock:
-            stopping = self._stopping
-            if not stopping:
+            is_stopping = self._is_stopping
+            if not is_stopping:
                 (self._tasks.appendleft if first else self._tasks.append)(task)
                 self._lock.notify()
-        if stopping:
+        if is_stopping:
             _fail(task)
         return task.future
 
     def derive(self, delivery: Delivery, config: Config) -> Derived | Failure:
-        """Derive a mail before all others and wait for it; one that workers are lost over
-        `TRIES` times has failed. Raises `WorkersStoppedError`.
+        """Derive a mail before all others and wait for the result.
+
+        A mail over which workers are lost `TRIES` times has failed. Raises `WorkersStoppedError`.
         """
         for _ in range(TRIES):
-            answer = self.submit(delivery, config, first=True).result()
-            if not isinstance(answer, WorkerLost):
-                return answer
-        return Failure(answer.sha256, answer.reason)
+            result = self.submit(delivery, config, first=True).result()
+            if not isinstance(result, WorkerLost):
+                return result
+        return Failure(result.sha256, result.reason)
 
     @property
-    def able(self) -> bool:
-        """Whether every worker is there, or about to be."""
+    def is_complete(self) -> bool:
+        """Tell whether every worker is running or about to."""
         with self._lock:
-            return not self._unable and self.alive
+            return not self._start_errors and self.is_alive
 
     @property
-    def trouble(self) -> str | None:
-        """Why no worker at all can start, on one line; None where one can."""
+    def error(self) -> str | None:
+        """Return why no worker at all can start, on one line; None where one can."""
         with self._lock:
-            if self._children or len(self._unable) < self.size:
+            if self._processes or len(self._start_errors) < self.size:
                 return None
-            return f"no worker can start: {next(iter(self._unable.values()))}"
+            return f"no worker can start: {next(iter(self._start_errors.values()))}"
 
     @property
-    def alive(self) -> bool:
-        """Whether none of the threads has ended, which they do when they are stopped, or by a
-        defect of ours: then who waits for an answer might wait for ever.
+    def is_alive(self) -> bool:
+        """Tell whether all threads are running.
+
+        A thread ends when it is stopped, or by an internal error. A caller that waits for a
+        result might then wait for ever.
         """
         return all(thread.is_alive() for thread in self._threads)
 
     @property
-    def asking(self) -> int:
-        """How many mails wait for something that is not a worker (see `daemon.dns.stage`)."""
+    def waiting_for_dns(self) -> int:
+        """Return the number of mails that wait for DNS and not for a worker (`DnsStage`)."""
         return 0
 
     @property
     def pids(self) -> list[int]:
-        """Of the processes that run, for those who watch them."""
+        """Return the ids of the running processes, for monitoring."""
         with self._lock:
-            return [child.pid for child in self._children]
+            return [process.pid for process in self._processes]
 
-    def counts(self) -> Counts:
+    def counts(self) -> WorkerCounts:
+        """Return the counts of processes."""
         with self._lock:
             ended = {end: self._ended[end] for end in WorkerEnd}
-            return Counts(self._started, len(self._children), ended, self._not_started)
+            return WorkerCounts(self._started, len(self._processes), ended, self._not_started)
 
-    # --- a thread of each worker ---
+    # --- the thread of each worker ---
 
     def _serve(self, number: int) -> None:
-        while (child := self._start_one(number)) is not None:
-            self._use(child)
+        while (process := self._start_process(number)) is not None:
+            self._run(process)
 
-    def _use(self, child: WorkerProcess) -> None:
-        """Give the child mails until it has ended or shall."""
+    def _run(self, process: WorkerProcess) -> None:
+        """Give mails to the process until it has ended or has to be replaced."""
         for _ in range(self.limits.mails):
-            task = self._next(child)
+            task = self._next_task(process)
             if isinstance(task, WorkerEnd):
-                self._finish(child, task)
+                self._close(process, task)
                 return
-            if task.future.set_running_or_notify_cancel() and not self._ask(child, task):
+            if task.future.set_running_or_notify_cancel() and not self._derive(process, task):
                 return
-        self._finish(child, WorkerEnd.RECYCLED)
+        self._close(process, WorkerEnd.RECYCLED)
 
-    def _next(self, child: WorkerProcess) -> _Task | WorkerEnd:
+    def _next_task(self, process: WorkerProcess) -> _Task | WorkerEnd:
         with self._lock:
-            while child.running:
-                if self._stopping:
+            while process.is_running:
+                if self._is_stopping:
                     return WorkerEnd.STOPPED
                 if self._tasks:
                     return self._tasks.popleft()
-                self._lock.wait(_LOOK)
-            return WorkerEnd.STOPPED if self._stopping else WorkerEnd.IDLE
+                self._lock.wait(_CHECK_SECONDS)
+            return WorkerEnd.STOPPED if self._is_stopping else WorkerEnd.IDLE
 
-    def _ask(self, child: WorkerProcess, task: _Task) -> bool:
-        """Have the child derive a mail. False where it has ended over it."""
+    def _derive(self, process: WorkerProcess, task: _Task) -> bool:
+        """Let the process derive a mail. Returns False where the process has ended over it."""
         request = pickle.dumps((task.delivery, task.config), pickle.HIGHEST_PROTOCOL)
         try:
-            answer = pickle.loads(child.ask(request, seconds=self.limits.seconds))  # noqa: S301 - our own pipe
+            response = process.request(request, seconds=self.limits.seconds)
+            result = pickle.loads(response)  # noqa: S301 - our own pipe
         except TimeoutError:
-            child.kill()
+            process.kill()
             end, reason = WorkerEnd.TIMEOUT, TIMED_OUT
-        except ChildEndedError:
-            end, reason = _death(child.end())
+        except WorkerEndedError:
+            end, reason = _interpret_status(process.close())
         else:
-            assert isinstance(answer, Derived | Failure)
-            task.future.set_result(answer)
+            assert isinstance(result, Derived | Failure)
+            task.future.set_result(result)
             return True
         with self._lock:
-            stopping = self._stopping
-        # Counted before anybody hears of it, so that who hears finds it counted.
-        self._finish(child, WorkerEnd.STOPPED if stopping else end)
-        if stopping:
+            is_stopping = self._is_stopping
+        # Counted before the future is set, so that whoever waits for it finds the end counted.
+        self._close(process, WorkerEnd.STOPPED if is_stopping else end)
+        if is_stopping:
             _fail(task)
         else:
             task.future.set_result(WorkerLost(task.delivery.sha256, reason))
         return False
 
-    def _start_one(self, number: int) -> WorkerProcess | None:
-        """A child that is ready; None once the workers are to stop."""
+    def _start_process(self, number: int) -> WorkerProcess | None:
+        """Return a process that is ready, or None once the workers are stopped."""
         attempt = 0
         while True:
             with self._lock:
                 if attempt:
-                    self._lock.wait_for(
-                        lambda: self._stopping, _PAUSES[min(attempt, len(_PAUSES)) - 1]
-                    )
-                if self._stopping:
+                    pause = _PAUSES[min(attempt, len(_PAUSES)) - 1]
+                    self._lock.wait_for(lambda: self._is_stopping, pause)
+                if self._is_stopping:
                     return None
             attempt += 1
             try:
-                child = WorkerProcess(self.limits, self._program)
-            except (TimeoutError, ChildEndedError) as error:
+                process = WorkerProcess(self.limits, self._program)
+            except (TimeoutError, WorkerEndedError) as error:
                 with self._lock:
                     self._started += 1
                     self._ended[WorkerEnd.UNREADY] += 1
-                self._note_unable(number, str(error))
+                self._note_start_error(number, str(error))
             except OSError as error:
                 with self._lock:
                     self._not_started += 1
-                self._note_unable(number, str(error))
+                self._note_start_error(number, str(error))
             else:
                 with self._lock:
                     self._started += 1
-                    self._unable.pop(number, None)
-                    self._children.add(child)
-                return child
+                    self._start_errors.pop(number, None)
+                    self._processes.add(process)
+                return process
 
-    def _note_unable(self, number: int, why: str) -> None:
-        """One could not be started. Logged at most once a minute, for all of them."""
+    def _note_start_error(self, number: int, reason: str) -> None:
+        """Note why a worker could not be started; logged at most once a minute for all."""
         now = time.monotonic()
         with self._lock:
-            self._unable[number] = why
-            if self._stopping or now < self._logged + _LOG_AGAIN:
+            self._start_errors[number] = reason
+            if self._is_stopping or now < self._logged + _LOG_INTERVAL:
                 return
             self._logged = now
-            running = len(self._children)
-        log_event("worker-not-started", logging.ERROR, reason=why, running=running)
+            running = len(self._processes)
+        log_event("worker-start-failed", logging.ERROR, reason=reason, running=running)
 
-    def _finish(self, child: WorkerProcess, end: WorkerEnd) -> None:
-        child.end()
+    def _close(self, process: WorkerProcess, end: WorkerEnd) -> None:
+        process.close()
         with self._lock:
-            self._children.discard(child)
+            self._processes.discard(process)
             self._ended[end] += 1
 
 
-def start_fault(limits: WorkerLimits, program: Sequence[str] = PROGRAM) -> str | None:
-    """Why no worker can be started here, on one line; None where one can, which is then ended."""
+def find_start_error(limits: WorkerLimits, program: Sequence[str] = PROGRAM) -> str | None:
+    """Start and end a worker; return why that is not possible, on one line, or None."""
     try:
-        WorkerProcess(limits, program).end()
-    except (OSError, ChildEndedError) as error:  # TimeoutError is an OSError
+        WorkerProcess(limits, program).close()
+    except (OSError, WorkerEndedError) as error:  # TimeoutError is an OSError
         return f"no worker can start: {error}"
     return None
 
 
-def _death(status: int) -> tuple[WorkerEnd, str]:
-    """What a child's status says of how it ended with a mail in hand."""
+def _interpret_status(status: int) -> tuple[WorkerEnd, str]:
+    """Return how a process ended, from its status, and the reason for the mail that it had."""
     if status == MEMORY_STATUS:
         return WorkerEnd.MEMORY, OUT_OF_MEMORY
     if status < 0:
@@ -316,5 +325,5 @@ def _death(status: int) -> tuple[WorkerEnd, str]:
 
 
 def _fail(task: _Task) -> None:
-    with suppress(InvalidStateError):  # whoever asked has given it up already
+    with suppress(InvalidStateError):  # the caller has cancelled it already
         task.future.set_exception(WorkersStoppedError())
