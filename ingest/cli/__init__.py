@@ -1,4 +1,4 @@
-"""The command line. Each command is a module here; what it needs is imported when it runs."""
+"""Run the command line: one module for each command, imported when the command runs."""
 
 from __future__ import annotations
 
@@ -11,30 +11,31 @@ from typing import Any
 import click
 
 from ingest import __version__
+from ingest.cli.help import examples
 
 COMMANDS = {
-    "serve": "Run the daemon: mail by LMTP and SMTP into the store.",
+    "serve": "Run the daemon: accept mail by LMTP and SMTP, and derive its records.",
     "pipe": "Hand one mail on standard input to the daemon, for Postfix pipe(8).",
     "api": "Serve Patchwork's REST API over the store.",
-    "token": "Say who may write through the API.",
-    "replay": "Store what archives hold: mbox, Maildir, public-inbox, .eml, or - for stdin.",
+    "token": "Manage the tokens that allow writing through the API.",
+    "replay": "Store the mail of archives: mbox, Maildir, public-inbox, .eml, or - for stdin.",
     "show": "Show one patch, cover or comment.",
     "series": "List series, or show one with its members and revisions.",
     "mbox": "Print a series or a patch, ready for git am.",
-    "explain": "Say what each stage makes of a mail, and why. Stores nothing.",
+    "explain": "Explain what each stage makes of a mail. Stores nothing.",
     "export": "Print the canonical export, JSON Lines.",
-    "reparse": "Derive all records again from the raw mail kept.",
+    "reparse": "Derive all records again from the stored mail.",
     "audit": "Compare an archive with the store.",
     "quarantine": "List, show and retry mail that could not be derived.",
-    "check": "Say whether store and configuration are sound.",
+    "check": "Check the consistency of the store and the configuration.",
 }
 
 
 @contextmanager
-def _quiet_end() -> Iterator[None]:
-    """End without a word where the reader has seen enough (`ingest export | head`).
+def _end_on_closed_pipe() -> Iterator[None]:
+    """End silently where nobody reads the output any more (`ingest export | head`).
 
-    The status is the one that the signal would give, and not the 1 that click would end with.
+    The status is the one that SIGPIPE would give, and not the 1 that click would end with.
     """
     try:
         yield
@@ -49,12 +50,14 @@ class _Commands(click.Group):
     """Commands by name, imported when they are called: `--help` needs no database."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the names of the commands (click calls this)."""
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Import and return a command (click calls this)."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"ingest.cli.{cmd_name}")
+        module = import_module(f"ingest.cli.commands.{cmd_name}")
         command: click.Command = module.command
         return command
 
@@ -65,37 +68,46 @@ class _Commands(click.Group):
         parent: click.Context | None = None,
         **extra: Any,
     ) -> click.Context:
-        with _quiet_end():  # `ingest --help | head`
+        """Parse the command line (click calls this)."""
+        with _end_on_closed_pipe():  # `ingest --help | head`
             return super().make_context(info_name, args, parent, **extra)
 
     def invoke(self, ctx: click.Context) -> object:
-        with _quiet_end():
+        """Run the command (click calls this)."""
+        with _end_on_closed_pipe():
             return super().invoke(ctx)
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the list of commands, without importing them (click calls this)."""
         with formatter.section("Commands"):
             formatter.write_dl(list(COMMANDS.items()))
 
 
-@click.group(cls=_Commands, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_Commands,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples("ingest replay list.mbox.gz", "ingest series", "ingest mbox 42 | git am"),
+)
 @click.version_option(__version__, prog_name="ingest")
-@click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://…")
-@click.option("--config", metavar="FILE", type=click.Path(readable=False), help="A TOML file.")
+@click.option("--database", metavar="URL", help="The store: sqlite:///FILE or postgresql://….")
+@click.option("--config", metavar="FILE", type=click.Path(readable=False),
+              help="The configuration, a TOML file.")  # fmt: skip
 @click.pass_context
 def cli(ctx: click.Context, database: str | None, config: str | None) -> None:
-    """Ingest patch mail: list mail in; patches, series and reviews out.
+    """Turn the mail of patch mailing lists into patches, series and reviews.
 
-    The database is --database, else $INGEST_DATABASE, else the configuration's, else
-    ingest.db in this folder.
+    The store is named by --database, else by $INGEST_DATABASE, else by the configuration, else
+    it is ingest.db in the current directory. The configuration is named by --config, else by
+    $INGEST_CONFIG.
     """
-    from ingest.cli.options import refuse_unfit_words
+    from ingest.cli.options import check_words
 
-    refuse_unfit_words(ctx)
+    check_words(ctx)
     ctx.obj = {"database": database, "config": config}
 
 
 def main() -> None:
-    """The entry point: errors of use are one line and a status, never a traceback."""
+    """Run a command. An error is one line and a status, never a traceback."""
     from ingest.cli.errors import one_line_errors
     from ingest.cli.standard import open_standard_files
 

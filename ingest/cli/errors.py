@@ -1,4 +1,4 @@
-"""What a command ends with when something is wrong: one line that says what, and what to do."""
+"""Report errors of commands: one line that says what is wrong and what to do, and a status."""
 
 from __future__ import annotations
 
@@ -7,47 +7,55 @@ import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import NamedTuple
 
 import click
 
 from ingest.cli.standard import discard_output, discard_unwritable
 from ingest.cli.terminal import escape_line
 
-# What a write to standard output fails with, which names no file.
-_OUTPUT_LOST = (errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC)
+# Errors of a write to standard output, which name no file.
+_OUTPUT_ERRORS = (errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC)
+
+_EX_SOFTWARE = 70
+
+
+class _Report(NamedTuple):
+    text: str
+    status: int
 
 
 @contextmanager
 def one_line_errors() -> Iterator[None]:
-    """Turn what can go wrong into `ingest: …` and a status.
+    """Turn expected errors into `ingest: …` and a status.
 
-    The status is 2 for a mistake in the command line, 130 for Ctrl-C, 141 where nobody reads on
-    (what the signal would give), else 1. What should not go wrong is one line too, with status 70
+    The status is 2 for a usage error, 130 for Ctrl-C, 141 where nobody reads the output any more
+    (as SIGPIPE would give), else 1. An internal error is one line too, with status 70
     (EX_SOFTWARE), and a traceback where INGEST_DEBUG is set.
     """
     try:
         try:
             yield
             sys.stdout.flush()
-        except click.exceptions.Exit as done:
-            sys.exit(done.exit_code)
-        except click.ClickException as wrong:
-            if isinstance(wrong, getattr(click.exceptions, "NoArgsIsHelpError", ())):
-                wrong.show()  # click 8.2: no command at all, which shows the help
+        except click.exceptions.Exit as end:
+            sys.exit(end.exit_code)
+        except click.ClickException as error:
+            if isinstance(error, getattr(click.exceptions, "NoArgsIsHelpError", ())):
+                error.show()  # click 8.2: no command at all, which shows the help
             else:
-                say(_one_line(wrong))
-            sys.exit(wrong.exit_code)
+                print_error(_format_usage_error(error))
+            sys.exit(error.exit_code)
         except (click.Abort, KeyboardInterrupt):
-            say("interrupted; what was stored stands")
+            print_error("interrupted; what was stored before is kept")
             sys.exit(130)
         except (SystemExit, BrokenPipeError):
             raise
         except Exception as error:
             if os.environ.get("INGEST_DEBUG"):
                 raise
-            text, status = _explained(error)
-            say(text)
-            sys.exit(status)
+            report = _describe(error)
+            print_error(report.text)
+            sys.exit(report.status)
     except BrokenPipeError:
         discard_output()
         sys.exit(141)
@@ -55,20 +63,20 @@ def one_line_errors() -> Iterator[None]:
         discard_unwritable()
 
 
-def say(text: str) -> None:
-    """Print one line on standard error, which may quote what other people wrote."""
+def print_error(text: str) -> None:
+    """Print one line on standard error, with untrusted text escaped."""
     click.echo(f"ingest: {escape_line(text)}", err=True)
 
 
-def _one_line(wrong: click.ClickException) -> str:
-    """What is wrong, and for a mistake in the command line where to read how it goes."""
-    text = " ".join(wrong.format_message().split())
-    if isinstance(wrong, click.UsageError) and wrong.ctx is not None:
-        return f"{text.rstrip('.')}; `{wrong.ctx.command_path} --help` says how"
+def _format_usage_error(error: click.ClickException) -> str:
+    """Return the message and, for a usage error, where to read more."""
+    text = " ".join(error.format_message().split())
+    if isinstance(error, click.UsageError) and error.ctx is not None:
+        return f"{text.rstrip('.')}; see `{error.ctx.command_path} --help`"
     return text
 
 
-def _explained(error: Exception) -> tuple[str, int]:
+def _describe(error: Exception) -> _Report:
     from sqlalchemy.exc import DBAPIError
 
     from ingest.config.file import ConfigError
@@ -80,16 +88,17 @@ def _explained(error: Exception) -> tuple[str, int]:
 
     match error:
         case ConfigError() | ListenError() | ParserError() | SourceError() | StoreError():
-            return " ".join(str(error).split()), 1
+            return _Report(" ".join(str(error).split()), 1)
         case DamagedRawError():
-            return str(error), 1
+            return _Report(str(error), 1)
         case DBAPIError():
-            return f"the database failed: {error_line(error)}; what was stored before stands", 1
-        case OSError() if error.filename is None and error.errno in _OUTPUT_LOST:
-            return f"cannot write: {error.strerror}", 1
+            text = f"the database failed: {error_line(error)}; what was stored before is kept"
+            return _Report(text, 1)
+        case OSError() if error.filename is None and error.errno in _OUTPUT_ERRORS:
+            return _Report(f"cannot write: {error.strerror}", 1)
         case OSError():
-            return f"{error.filename or ''}: {error.strerror}".lstrip(": "), 1
+            return _Report(f"{error.filename or ''}: {error.strerror}".lstrip(": "), 1)
         case _:
-            name = type(error).__name__
-            text = " ".join(str(error).split())
-            return f"a defect of ours, {name}: {text}; INGEST_DEBUG=1 shows where", 70
+            text = " ".join(f"internal error: {type(error).__name__}: {error}".split())
+            advice = "please report it, with the traceback that INGEST_DEBUG=1 shows"
+            return _Report(f"{text}; {advice}", _EX_SOFTWARE)

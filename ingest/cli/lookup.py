@@ -1,4 +1,4 @@
-"""Finding what a person names on the command line."""
+"""Find the message, series or list that the command line names."""
 
 from __future__ import annotations
 
@@ -6,16 +6,19 @@ import click
 from sqlalchemy import Connection
 
 from ingest.config.file import Config
-from ingest.store import schema
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
-from ingest.store.read.series import SeriesRow, series_where
+from ingest.store.read.series import SeriesRow, series_by_id
 from ingest.store.verify import consistency
+
+_MAX_DIGITS = 18  # no row has a number with more
 
 
 def lookup_message(connection: Connection, name: str) -> MessageRow:
-    """The message of that Message-ID. Where several mails share it, the one that it belongs
-    to; the others are named by what `ingest show` says of them.
+    """Return the message of a Message-ID.
+
+    Where several mails share it, this is the one to which the id belongs; the others have names
+    that `ingest show` prints.
     """
     for row in messages.read_messages(connection, messages.find_message(connection, name)):
         return row
@@ -23,23 +26,23 @@ def lookup_message(connection: Connection, name: str) -> MessageRow:
 
 
 def lookup_series(connection: Connection, name: str) -> SeriesRow:
-    """The series of that key or number, or that the message of that Message-ID is in."""
-    found: list[SeriesRow] = []
-    if name.isdecimal():
-        if len(name) <= 18:  # more digits than any row's number has
-            found = series_where(connection, schema.series.c.id == int(name))
-    else:
-        for row in messages.read_messages(connection, messages.find_message(connection, name)):
-            if row.series_id is not None:
-                found = series_where(connection, schema.series.c.id == row.series_id)
-                break
-    if not found:
-        raise click.ClickException(f"no series {name} in the store; `ingest series` lists them")
-    return found[0]
+    """Return the series with this number, or the series of the message with this Message-ID."""
+    series_ids: list[int] = []
+    if not name.isdecimal():
+        message_ids = messages.find_message(connection, name)
+        rows = messages.read_messages(connection, message_ids)
+        series_ids = [row.series_id for row in rows if row.series_id is not None]
+    elif len(name) <= _MAX_DIGITS:
+        series_ids = [int(name)]
+    for series in series_by_id(connection, series_ids[:1]):
+        return series
+    raise click.ClickException(f"no series {name} in the store; `ingest series` lists them")
 
 
-def lists(connection: Connection, config: Config, name: str) -> tuple[str, ...]:
-    """The ids of the lists of that id or link name, configured or stored; at least one."""
-    if ids := config.match_list_ids(name, consistency.read_list_ids(connection)):
+def lookup_list_ids(connection: Connection, config: Config, name: str) -> tuple[str, ...]:
+    """Return the ids of the lists with this id or link name, configured or stored; at least one."""
+    if ids := config.called(name, consistency.read_list_ids(connection)):
         return ids
-    raise click.ClickException(f"no list is called {name}; a list is known once mail of it is")
+    raise click.ClickException(
+        f"no list is called {name}; a list is known once it is configured or has mail"
+    )

@@ -1,4 +1,4 @@
-"""The options that commands share, and what they stand for."""
+"""Define the options that commands share, and open what they name."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 from collections.abc import Callable, Iterable
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 from sqlalchemy import Engine
@@ -20,25 +20,26 @@ if TYPE_CHECKING:
     from ingest.replay.replay import DnsLookup
 
 DEFAULT_DATABASE = "sqlite:///ingest.db"
-# A file that may be anywhere and of any name; the command itself says what is wrong with it.
+# A file with any name anywhere; the command itself says what is wrong with it.
 ANY_PATH = click.Path(readable=False)
-# What URLs in records begin with until a server says where it is.
+# The start of URLs in records, where no server says where it is.
 BASE_URL = "http://localhost:8000"
 
 
-def list_ids(
+def parse_list_ids(
     _ctx: click.Context, _param: click.Parameter, names: tuple[str, ...]
 ) -> tuple[str, ...]:
-    """The callback of an option that names lists."""
+    """Parse the values of an option that names lists (a callback of click)."""
     try:
-        return tuple(values.parse_list_id(one) for one in names)
+        return tuple(values.parse_list_id(name) for name in names)
     except values.InvalidValue as error:
         raise click.BadParameter(f"must be {error}") from None
 
 
-def refuse_unfit_words(ctx: click.Context) -> None:
-    """Raise `click.UsageError` where an argument or an option of this command is empty, or has
-    bytes that are not UTF-8. A path may have any bytes; an option that is empty by default may be.
+def check_words(ctx: click.Context) -> None:
+    """Raise `click.UsageError` where an argument or option is empty or not UTF-8.
+
+    A path may contain any bytes, and an option that is empty by default may be empty.
     """
     for param in ctx.command.params:
         is_argument = isinstance(param, click.Argument)
@@ -54,44 +55,50 @@ def refuse_unfit_words(ctx: click.Context) -> None:
 
 
 def _is_utf8(word: str) -> bool:
-    """Whether the bytes of a word of the command line were; those that were not are surrogates."""
+    """Tell whether the bytes of a word were UTF-8; Python decodes others as surrogates."""
     return not any("\ud800" <= char <= "\udfff" for char in word)
 
 
+class _DatabaseName(NamedTuple):
+    url: str
+    origin: str  # for messages: what names it
+
+
 class CommandSettings:
-    """Database and configuration, as options, environment and file say; opened when asked."""
+    """The database and the configuration, as options, environment and file name them."""
 
     def __init__(self, database: str | None, config: str | None) -> None:
         self._path = config or os.environ.get("INGEST_CONFIG")
         self.config = self.reload()
-        self.url, self._origin = self._named(database)
+        self.url, self._origin = self._find_database(database)
         if not _is_utf8(self.url):
             raise ConfigError("the URL of the database is not UTF-8; write %XX for such a byte")
 
-    def _named(self, database: str | None) -> tuple[str, str]:
-        """The URL of the database, and what names it."""
-        if database:
-            return database, "as --database says"
-        if given := os.environ.get("INGEST_DATABASE"):
-            return given, "as $INGEST_DATABASE says"
+    def _find_database(self, option: str | None) -> _DatabaseName:
+        """Return the URL of the database, and what names it."""
+        if option:
+            return _DatabaseName(option, "as --database says")
+        if url := os.environ.get("INGEST_DATABASE"):
+            return _DatabaseName(url, "as $INGEST_DATABASE says")
         if self.config.database:
-            return self.config.database, f"as {self._path} says"
-        folder = os.environ.get("CREDENTIALS_DIRECTORY")
-        if folder is not None and (given := _url_in(Path(folder, "database"))):
-            return given, "as the credential says"
-        # By hand: the file that the units load as the credential.
+            return _DatabaseName(self.config.database, f"as {self._path} says")
+        directory = os.environ.get("CREDENTIALS_DIRECTORY")
+        if directory is not None and (url := _read_url(Path(directory, "database"))):
+            return _DatabaseName(url, "as the credential says")
+        # Without systemd: the file that the units load as the credential.
         path = Path(self._path).with_name("database") if self._path else None
-        if path is not None and path.is_file() and (given := _url_in(path)):
-            return given, f"as {path} says"
-        return DEFAULT_DATABASE, "the default"
+        if path is not None and path.is_file() and (url := _read_url(path)):
+            return _DatabaseName(url, f"as {path} says")
+        return _DatabaseName(DEFAULT_DATABASE, "the default")
 
     def reload(self) -> Config:
-        """The configuration as its file says now. Raises `ConfigError`."""
+        """Read the configuration from its file. Raises `ConfigError`."""
         return load_config(Path(self._path)) if self._path else Config()
 
     def open(self, *, create: bool = False, migrate: bool = False) -> Engine:
-        """The store, as `open_store` has it. Raises `StoreError`, which says where a store was
-        looked for and how to name another.
+        """Open the store, as `open_store` does.
+
+        Raises `StoreError`, which says where the store was expected and how to name another.
         """
         try:
             return open_store(self.url, create=create, migrate=migrate)
@@ -102,22 +109,26 @@ class CommandSettings:
             ) from None
 
 
-def filed_under(config: Config, names: Iterable[str]) -> tuple[str, ...]:
-    """The ids of the lists that mail is filed under: of those configured by id or link name, or
-    the id of a list that is new. Raises `UsageError` for a name of several.
+def resolve_list_names(config: Config, names: Iterable[str]) -> tuple[str, ...]:
+    """Return the ids of the lists to file mail under.
+
+    A name is the id or the link name of a configured list, or the id of a new list. Raises
+    `UsageError` for a name that several lists have.
     """
     ids: list[str] = []
     for name in names:
-        known = config.match_list_ids(name) or (name,)
-        if len(known) > 1:
-            raise click.UsageError(f"{name} may be any of {', '.join(known)}; give the list's id")
-        ids += known
+        matches = config.called(name) or (name,)
+        if len(matches) > 1:
+            raise click.UsageError(f"{name} may be any of {', '.join(matches)}; give the list's id")
+        ids += matches
     return tuple(ids)
 
 
-def _url_in(path: Path) -> str | None:
-    """The URL in the file that systemd hands over with LoadCredential=database:FILE, which keeps
-    a password out of the configuration and out of the environment.
+def _read_url(path: Path) -> str | None:
+    """Read the URL in a file, or return None where there is no file.
+
+    systemd passes this file with LoadCredential=database:FILE, which keeps a password out of the
+    configuration and of the environment.
     """
     if not path.exists():
         return None
@@ -125,17 +136,18 @@ def _url_in(path: Path) -> str | None:
         url = path.read_text(encoding="utf-8", errors="replace").strip()
     except PermissionError:
         raise ConfigError(
-            f"cannot read {path}, which names the database: permission denied; be root, or name it "
-            "with --database or $INGEST_DATABASE"
+            f"cannot read {path}, which names the database: permission denied; run this as root, "
+            "or name the database with --database or $INGEST_DATABASE"
         ) from None
     if not url:
-        raise ConfigError(f"{path} is empty; it is to hold the URL of the database")
+        raise ConfigError(f"{path} is empty; it must contain the URL of the database")
     return url
 
 
-def asker(trust: TrustConfig) -> DnsLookup:
-    """What asks DNS for keys, as the configuration says. Raises `ConfigError` where nobody can
-    be asked.
+def make_dns_lookup(trust: TrustConfig) -> DnsLookup:
+    """Return the function that queries DNS for keys, as the configuration says.
+
+    Raises `ConfigError` where there is no name server to query.
     """
     from ingest.trust.dns import Resolver, Servers
 
@@ -146,16 +158,16 @@ def asker(trust: TrustConfig) -> DnsLookup:
 
 
 def store_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """Give a command `--database` and `--config`, and call it with `settings`."""
+    """Give a command `--database` and `--config`, and call it with `CommandSettings`."""
 
-    @click.option("--database", metavar="URL", help="sqlite:///FILE or postgresql://…")
-    @click.option("--config", metavar="FILE", type=ANY_PATH, help="A TOML file.")
+    @click.option("--database", metavar="URL", help="The store: sqlite:///FILE or postgresql://….")
+    @click.option("--config", metavar="FILE", type=ANY_PATH, help="The configuration, a TOML file.")
     @click.pass_context
     @wraps(command)
     def with_settings(
         ctx: click.Context, /, database: str | None, config: str | None, **arguments: Any
     ) -> Any:
-        refuse_unfit_words(ctx)
+        check_words(ctx)
         outer = ctx.find_object(dict) or {}
         settings = CommandSettings(database or outer.get("database"), config or outer.get("config"))
         return command(settings, **arguments)
@@ -168,5 +180,5 @@ parsers_option = click.option(
     type=click.IntRange(1, 64),
     metavar="N",
     default=lambda: min(len(os.sched_getaffinity(0)), 8),
-    help="Processes that derive side by side; as many as there are cores, unless you say.",
+    help="Number of parser processes. Default: the number of cores, at most 8.",
 )

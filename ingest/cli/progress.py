@@ -1,4 +1,4 @@
-"""How far a command has got through an archive, and what it has left out."""
+"""Show the progress of a command through an archive, and the entries that it skips."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]:
-    """A bar on a terminal; nothing elsewhere."""
+def show_progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on a terminal, and nothing elsewhere."""
     if quiet or not sys.stderr.isatty():
         yield lambda _: None
         return
@@ -32,6 +32,6 @@ def progress(source: Source, *, quiet: bool) -> Iterator[Callable[[int], None]]:
         yield lambda count: bar.update(task, advance=count)
 
 
-def say_left_out(what: str) -> None:
-    """Report an entry of an archive that is not read, on standard error."""
-    click.echo(f"ingest: {escape_line(what)}; left out", err=True)
+def report_skipped(entry: str) -> None:
+    """Report an entry of an archive that is skipped, on standard error."""
+    click.echo(f"ingest: {escape_line(entry)}; skipped", err=True)

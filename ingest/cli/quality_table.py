@@ -1,4 +1,4 @@
-"""What `ingest check --series` prints: how well series are put together."""
+"""Format what `ingest check --series` prints: how well series are put together."""
 
 from __future__ import annotations
 
@@ -10,37 +10,44 @@ from ingest.reports.export import count_text
 from ingest.reports.quality import IncompleteReason, Quality
 from ingest.store.read.series import SeriesRow
 
+_MAX_MISSING = 10  # numbers to print
+
 
 def quality_text(quality: Quality) -> Iterator[str]:
-    """For a person: counts, then the incomplete and the doubtful by Message-ID."""
-    torn = len(quality.incomplete)
+    """Return lines for people: counts, then the incomplete and doubtful series by Message-ID."""
+    incomplete = len(quality.incomplete)
     partial = f"{quality.partial} partial re-rolls"
-    yield f"{quality.total} series: {quality.complete} complete, {torn} not, {partial}"
+    yield f"{quality.total} series: {quality.complete} complete, {incomplete} incomplete, {partial}"
     yield f"{quality.linked} of {quality.later} later versions are linked to the one before"
     yield ""
-    yield "How messages came into their series:"
+    yield "Messages by the rule that placed them in their series:"
     for rule, count in sorted(quality.rules.items(), key=lambda item: (-item[1], item[0])):
         yield f"  {count:>7}  {rule}"
-    for why in IncompleteReason:
-        some = [one for one in quality.incomplete if one.why is why]
-        if some:
-            yield ""
-            yield f"Not complete, {len(some)}: {why}"
-            for one in some:
-                shown = ", ".join(map(str, one.missing[:10]))
-                more = ", …" if len(one.missing) > 10 else ""
-                yield f"  {_line(one.series)}"
-                what = f"; {one.what}" if one.what else ""
-                yield escape_line(f"      missing {shown}{more}{what}")
+    for reason in IncompleteReason:
+        yield from _incomplete_text(quality, reason)
     yield ""
-    yield f"Worth a look, {len(quality.doubtful)}:"
+    yield f"Doubtful series, {len(quality.doubtful)}:"
     for doubt in quality.doubtful:
-        yield f"  {_line(doubt.series)}"
+        yield f"  {_format_series(doubt.series)}"
         yield escape_line(f"      {', '.join(doubt.signs)}")
 
 
+def _incomplete_text(quality: Quality, reason: IncompleteReason) -> Iterator[str]:
+    cases = [case for case in quality.incomplete if case.why is reason]
+    if not cases:
+        return
+    yield ""
+    yield f"Incomplete series, {len(cases)}: {reason}"
+    for case in cases:
+        numbers = ", ".join(map(str, case.missing[:_MAX_MISSING]))
+        more = ", …" if len(case.missing) > _MAX_MISSING else ""
+        detail = f"; {case.what}" if case.what else ""
+        yield f"  {_format_series(case.series)}"
+        yield escape_line(f"      missing {numbers}{more}{detail}")
+
+
 def quality_json(quality: Quality) -> dict[str, Any]:
-    """The same for machines."""
+    """Return the same as JSON."""
     return {
         "total": quality.total,
         "complete": quality.complete,
@@ -49,14 +56,19 @@ def quality_json(quality: Quality) -> dict[str, Any]:
         "linked": quality.linked,
         "rules": quality.rules,
         "incomplete": [
-            {"key": one.series.key, "missing": one.missing, "why": one.why.name, "what": one.what}
-            for one in quality.incomplete
+            {
+                "key": case.series.key,
+                "missing": case.missing,
+                "why": case.why.name,
+                "what": case.what,
+            }
+            for case in quality.incomplete
         ],
-        "doubtful": [{"key": one.series.key, "signs": one.signs} for one in quality.doubtful],
+        "doubtful": [{"key": doubt.series.key, "signs": doubt.signs} for doubt in quality.doubtful],
     }
 
 
-def _line(row: SeriesRow) -> str:
+def _format_series(row: SeriesRow) -> str:
     version = count_text(row.version, row.version_minor)
-    got = f"{row.received_total}/{row.total}"
-    return escape_line(f"{row.key} v{version} {got} {row.name or '(no name)'}")
+    received = f"{row.received_total}/{row.total}"
+    return escape_line(f"{row.key} v{version} {received} {row.name or '(no name)'}")

@@ -1,4 +1,4 @@
-"""Standard input, output and error, also where whoever started us has closed them."""
+"""Prepare standard input, output and error, even where the calling program has closed them."""
 
 from __future__ import annotations
 
@@ -7,28 +7,28 @@ import sys
 
 
 def open_standard_files() -> None:
-    """Make sure that 0, 1 and 2 are open, and that any text can be printed.
+    """Make sure that descriptors 0, 1 and 2 are open, and that any text can be printed.
 
-    Else a file that is opened later gets such a number, and what is printed goes into it. What
-    would have been read or printed fails, as it does for other programs; messages are dropped.
+    Otherwise a file that is opened later gets such a number, and output goes into it. Reading from
+    or printing to a closed file fails, as in other programs; error messages are dropped.
     """
     for number, mode in ((0, os.O_WRONLY), (1, os.O_RDONLY), (2, os.O_RDWR)):
         try:
             os.fstat(number)
         except OSError:
-            os.open(os.devnull, mode)  # the lowest number that is free
+            os.open(os.devnull, mode)  # gets the lowest free number
     if sys.stdin is None:
         sys.stdin = os.fdopen(0, encoding="utf-8", closefd=False)
     if sys.stdout is None:
         sys.stdout = os.fdopen(1, "w", encoding="utf-8", closefd=False)
     if sys.stderr is None:
         sys.stderr = os.fdopen(2, "w", encoding="utf-8", closefd=False)
-    if hasattr(sys.stdout, "reconfigure"):  # a test may have put another object there
+    if hasattr(sys.stdout, "reconfigure"):  # a test may have replaced the object
         sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def discard_output() -> None:
-    """Let what is not written yet be lost: Python would try again, and complain, when it ends."""
+    """Discard unwritten output: Python would try to write it again at its end, and complain."""
     null = os.open(os.devnull, os.O_WRONLY)
     for number in (1, 2):
         os.dup2(null, number)
@@ -36,7 +36,7 @@ def discard_output() -> None:
 
 
 def discard_unwritable() -> None:
-    """Discard what standard output does not take."""
+    """Discard what cannot be written to standard output."""
     try:
         sys.stdout.flush()
     except OSError:

@@ -1,56 +1,61 @@
-"""`ingest api`: the HTTP API alone."""
+"""Define `ingest api`, which runs the HTTP API without the daemon."""
 
 from __future__ import annotations
 
 import logging
 import signal
 import threading
+from dataclasses import replace
 
 import click
 
+from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
+from ingest.config.file import ApiConfig, Config
 
 
-@click.command(name="api")
-@click.option("--listen", metavar="ADDRESS", help="HOST:PORT or unix:/PATH.")
+@click.command(name="api", epilog=examples("ingest api --listen 127.0.0.1:8080"))
+@click.option("--listen", metavar="ADDRESS", help="Listen at HOST:PORT or unix:/PATH.")
 @store_options
 def command(settings: CommandSettings, listen: str | None) -> None:
     """Serve Patchwork's REST API over the store, for git-pw, pwclient, b4 and CI.
 
-    On the loopback, port 8000, unless --listen or [api] in the configuration says otherwise.
-    `ingest serve` does the same beside the daemon where [api] is configured.
+    It listens on the loopback address, port 8000, unless --listen or [api] in the configuration
+    says otherwise. Where [api] is configured, `ingest serve` serves the API too.
     """
-    from dataclasses import replace
-
-    from ingest.config.file import ApiConfig
     from ingest.config.packages import require_api
-    from ingest.config.values import InvalidValue, parse_socket
-    from ingest.daemon.monitoring.log import AcceptFilter
+    from ingest.daemon.monitoring.log import AcceptErrorFilter
 
     require_api()
     from ingest.api.server import ApiServer
 
-    config = settings.config
-    made = config.api or ApiConfig()
-    if listen is not None:
-        try:
-            made = replace(made, listen=parse_socket(listen))
-        except InvalidValue as error:
-            raise click.UsageError(f"--listen must be {error}") from None
-    config = replace(config, api=made)
+    config = _with_address(settings.config, listen)
     engine = settings.open(migrate=True)
     handler = logging.StreamHandler()
-    handler.addFilter(AcceptFilter("connections wait: {reason}"))
+    handler.addFilter(AcceptErrorFilter("connections delayed: {reason}"))
     logging.basicConfig(level=logging.INFO, format="%(levelname)s %(message)s", handlers=[handler])
     server = ApiServer(engine, lambda: config)
-    ending = threading.Event()
+    stop = threading.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, lambda *_: ending.set())
+        signal.signal(number, lambda *_: stop.set())
     server.start()
     click.echo(f"API at {server.address}", err=True)
-    while not ending.wait(1.0):
+    while not stop.wait(1.0):
         if not server.alive():
             server.stop()
-            raise click.ClickException("the server has ended; the log says why")
+            raise click.ClickException("the server has ended; see the log above")
     server.stop()
     engine.dispose()
+
+
+def _with_address(config: Config, listen: str | None) -> Config:
+    """Return the configuration with an API section, at the address of the option if given."""
+    from ingest.config.values import InvalidValue, parse_socket
+
+    api = config.api or ApiConfig()
+    if listen is not None:
+        try:
+            api = replace(api, listen=parse_socket(listen))
+        except InvalidValue as error:
+            raise click.UsageError(f"--listen must be {error}") from None
+    return replace(config, api=api)

@@ -1,4 +1,4 @@
-"""`ingest audit`: an archive against the store."""
+"""Define `ingest audit`, which compares an archive with the store."""
 
 from __future__ import annotations
 
@@ -7,21 +7,35 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.cli.options import ANY_PATH, CommandSettings, filed_under, list_ids, store_options
-from ingest.cli.progress import progress, say_left_out
-from ingest.cli.terminal import escape_line, json_text
+from ingest.cli.options import (
+    ANY_PATH,
+    CommandSettings,
+    parse_list_ids,
+    resolve_list_names,
+    store_options,
+)
+from ingest.cli.progress import report_skipped, show_progress
+from ingest.cli.terminal import escape_line, json_text, plural
 
 if TYPE_CHECKING:
     from ingest.reports.audit import Line, Report
 
+_OUTPUT = """\
+\b
+Output:
+  missing MESSAGE-ID WHAT   a row is not in the store; WHAT is its table
+  altered MESSAGE-ID WHAT   columns differ from the mail; WHAT names them
+  extra MESSAGE-ID          in the store, of the same lists, not in the archive
+"""
 
-@click.command(name="audit")
+
+@click.command(name="audit", epilog=_OUTPUT)
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=ANY_PATH)
-@click.option("--list", "lists", metavar="LIST", multiple=True, callback=list_ids,
+@click.option("--list", "lists", metavar="LIST", multiple=True, callback=parse_list_ids,
               help="The list that the mail was filed under, as for `ingest replay`.")  # fmt: skip
 @click.option("--extra/--no-extra", default=True,
-              help="Whether to name what the store has and the archive has not.")  # fmt: skip
-@click.option("-q", "--quiet", is_flag=True, help="No bar, no summary.")
+              help="Report what the store has and the archive has not. On by default.")  # fmt: skip
+@click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @store_options
 def command(
@@ -32,69 +46,64 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Say what an archive has and the store lacks, or has otherwise.
+    """Compare an archive with the store, and report what is missing or different.
 
-    SOURCE is what `ingest replay` takes; several are one archive. Every mail is derived again
-    and compared with all rows that come of it. Nothing is written.
+    SOURCE is what `ingest replay` takes; several are one archive. Every mail is derived again and
+    compared with all rows that come from it. Nothing is written.
 
-    \b
-    missing MESSAGE-ID WHAT   the table whose row is not there
-    altered MESSAGE-ID WHAT   the columns that are not as the mail has them
-    extra MESSAGE-ID          in the store, of the same lists, not in the archive
-
-    A row that serves many mails (a list, a person, a node of a thread) is one finding: WHAT
-    names the row, and it stands under the first of its messages. An entry that is no mail is
-    named on standard error, and is no finding. The status is 0 without findings, else 1. A mail
-    that is missing comes back with `ingest replay --again SOURCE`; rows that are made of mail,
-    with `ingest reparse`.
+    A row that many mails share (a list, a person, a node of a thread) is one finding: WHAT names
+    the row, and the finding is listed under the first of its messages. An entry that is not mail
+    is named on standard error, and is no finding. The status is 0 without findings, else 1. To
+    restore missing mail, run `ingest replay --again SOURCE`; to restore rows that are derived
+    from mail, run `ingest reparse`.
     """
     from ingest.reports.audit import audit_sources
     from ingest.sources.detect import open_source
 
-    opened = [open_source(where) for where in sources]
+    opened = [open_source(name) for name in sources]
     engine = settings.open()
     report = audit_sources(
         engine,
         opened,
         settings.config,
-        route=filed_under(settings.config, lists),
+        route=resolve_list_names(settings.config, lists),
         extra=extra,
-        progress=lambda source: progress(source, quiet=quiet or as_json),
-        report=say_left_out,
+        progress=lambda source: show_progress(source, quiet=quiet or as_json),
+        report=report_skipped,
     )
     engine.dispose()
     for source in opened:
         for name in getattr(source, "vanished", ()):
-            say_left_out(f"{name}: gone while it was read")
+            report_skipped(f"{name}: vanished while it was read")
     if as_json:
-        click.echo(json_text(_json(report)))
+        click.echo(json_text(_report_json(report)))
     else:
         for line in report.lines:
-            click.echo(_text(line))
+            click.echo(_format_line(line))
         if not quiet:
-            click.echo(_summary(report))
+            click.echo(_format_summary(report))
     sys.exit(1 if report.lines else 0)
 
 
-def _text(line: Line) -> str:
+def _format_line(line: Line) -> str:
     return escape_line(" ".join((line.verdict, line.name, ", ".join(line.what))).rstrip())
 
 
-def _summary(report: Report) -> str:
+def _format_summary(report: Report) -> str:
     from ingest.store.verify.findings import FindingKind
 
-    counts = ", ".join(f"{report.count(verdict)} {verdict}" for verdict in FindingKind)
-    return f"{report.mails} in the archive, {counts}"
+    counts = ", ".join(f"{report.count(kind)} {kind}" for kind in FindingKind)
+    return f"{plural(report.mails, 'mail')} in the archive, {counts}"
 
 
-def _json(report: Report) -> dict[str, object]:
+def _report_json(report: Report) -> dict[str, object]:
     from ingest.store.verify.findings import FindingKind
 
-    found: dict[str, object] = {"mails": report.mails}
-    for verdict in FindingKind:
-        found[verdict] = [
+    result: dict[str, object] = {"mails": report.mails}
+    for kind in FindingKind:
+        result[kind] = [
             {"msgid": line.name, "what": list(line.what)}
             for line in report.lines
-            if line.verdict is verdict
+            if line.verdict is kind
         ]
-    return found
+    return result

@@ -1,4 +1,4 @@
-"""`ingest explain`: what each stage makes of a mail."""
+"""Define `ingest explain`, which shows what each stage makes of a mail."""
 
 from __future__ import annotations
 
@@ -9,8 +9,9 @@ from typing import assert_never
 
 import click
 
-from ingest.cli.options import ANY_PATH, CommandSettings, asker, store_options
-from ingest.cli.progress import say_left_out
+from ingest.cli.help import examples
+from ingest.cli.options import ANY_PATH, CommandSettings, make_dns_lookup, store_options
+from ingest.cli.progress import report_skipped
 from ingest.cli.terminal import escape_line, format_person, format_signature
 from ingest.model import Delivery, Derived
 from ingest.pipeline.derive import Steps, derive_steps
@@ -25,27 +26,31 @@ from ingest.trust.signatures.dns_answer import (
     TemporaryFailure,
 )
 
+_MAX_PARENTS = 5  # ids to print
 
-@click.command(name="explain")
+
+@click.command(
+    name="explain", epilog=examples("ingest explain patch.eml", "ingest explain - < patch.eml")
+)
 @click.argument("file", type=ANY_PATH)
-@click.option("--dns", is_flag=True, help="Ask DNS for the keys of signatures.")
+@click.option("--dns", is_flag=True, help="Query DNS for the keys of signatures.")
 @store_options
 def command(settings: CommandSettings, file: str, dns: bool) -> None:
-    """Say what each stage makes of a mail, and why. Stores nothing.
+    """Explain what each stage makes of a mail, and why. Stores nothing.
 
     FILE is an .eml, an mbox, or - for standard input. With several mails, their threads and
-    series are explained as well. Signatures are judged by the time at which the mail came; what
-    is not found out, because DNS is not asked or has no key any more, is not-checked.
+    series are explained as well. Signatures are verified at the time when the mail arrived;
+    without --dns, or where DNS has no key any more, the result is not-checked.
     """
     from ingest.sources.detect import open_source
     from ingest.trust.signatures.dkim_arc import key_names
 
-    ask = asker(settings.config.trust) if dns else _nobody
+    ask = make_dns_lookup(settings.config.trust) if dns else _ask_nobody
     items = list(open_source(file).read())
-    left_out = [item for item in items if isinstance(item, NoMail)]
-    for item in left_out:
-        say_left_out(item.reason)
-    made = [
+    skipped = [item for item in items if isinstance(item, NoMail)]
+    for item in skipped:
+        report_skipped(item.reason)
+    steps = [
         derive_steps(
             Delivery(
                 raw=item.raw,
@@ -59,91 +64,122 @@ def command(settings: CommandSettings, file: str, dns: bool) -> None:
         for item in items
         if isinstance(item, RawMail)
     ]
-    if not made:
+    if not steps:
         raise click.ClickException(f"{file} holds no mail")
-    facts = {one.derived.facts.key: one.derived.facts for one in made if not one.derived.ignored}
+    derived = [mail_steps.derived for mail_steps in steps]
+    facts = {mail.facts.key: mail.facts for mail in derived if not mail.ignored}
     arrangement = arrange(facts.values())
-    for one in made:
-        for line in _explained(one, arrangement):
+    for mail_steps in steps:
+        for line in _explain(mail_steps, arrangement):
             click.echo(escape_line(line))
         click.echo()
-    if left_out:
+    if skipped:
         sys.exit(1)
 
 
-def _nobody(names: Iterable[str]) -> dict[str, Answer]:
-    return dict.fromkeys(names, NotQueried())
+def _ask_nobody(names: Iterable[str]) -> dict[str, Answer]:
+    return dict.fromkeys(names, NotAsked())
 
 
-def _explained(one: Steps, arrangement: Arrangement) -> Iterator[str]:
-    message, derived, submission = one.message, one.derived, one.submission
-    facts = derived.facts
-    yield f"message     {message.msgid}"
-    yield f"  subject   {message.subject}"
-    yield f"  date      {format_date(message.date) or 'none that can be'}"
-    yield f"  answers   {', '.join(facts.parents[:5]) or 'nothing'}"
-    yield f"  lists     {', '.join(name.list_id for name in derived.lists) or 'none'}"
+def _stage(name: str, value: object) -> str:
+    return f"{name:<14}{value}"
+
+
+def _detail(name: str, value: object) -> str:
+    return f"  {name:<12}{value}"
+
+
+def _explain(steps: Steps, arrangement: Arrangement) -> Iterator[str]:
+    """Return the lines about one mail, stage by stage."""
+    yield from _explain_message(steps)
+    yield from _explain_sender(steps)
+    yield from _explain_authentication(steps.derived)
+    yield from _explain_submission(steps)
+    yield from _explain_outcome(steps, arrangement)
+
+
+def _explain_message(steps: Steps) -> Iterator[str]:
+    message, derived = steps.message, steps.derived
+    yield _stage("message", message.msgid)
+    yield _detail("subject", message.subject)
+    yield _detail("date", format_date(message.date) or "none that is valid")
+    yield _detail("in-reply-to", ", ".join(derived.facts.parents[:_MAX_PARENTS]) or "none")
+    yield _detail("lists", ", ".join(name.list_id for name in derived.lists) or "none")
     for part in message.parts:
-        said = f"{len(part.text)} characters" if part.text is not None else "not read"
+        content = f"{len(part.text)} characters" if part.text is not None else "not read"
         name = f", {part.filename}" if part.filename else ""
-        yield f"  part      {part.content_type}{name}: {said}"
+        yield _detail("part", f"{part.content_type}{name}: {content}")
     for defect in derived.defects:
-        yield f"  defect    {defect}"
-    yield f"submitter   {format_person(one.submitter.person)}"
-    if one.submitter.rewriting is not None:
-        yield f"  From      was rewritten: {one.submitter.rewriting}"
-        yield f"  person    from {one.submitter.person_source or 'nowhere: From stands'}"
-    yield from _vouching(derived)
-    yield f"kind        {facts.kind}, since: {submission.reason}"
-    subject = submission.subject
-    place = "none" if facts.number is None else f"{subject.number}/{subject.total}"
-    given = "" if subject.version_given else " (not written)"
-    yield f"  subject   number {place}, version {subject.version}{given}"
-    yield f"  prefixes  {', '.join(subject.prefixes) or 'none'}"
+        yield _detail("defect", defect)
+
+
+def _explain_sender(steps: Steps) -> Iterator[str]:
+    submitter = steps.submitter
+    yield _stage("submitter", format_person(submitter.person))
+    if submitter.rewriting is not None:
+        yield _detail("From", f"rewritten: {submitter.rewriting}")
+        yield _detail("person", f"from {submitter.person_source or 'From: no other is known'}")
+
+
+def _explain_authentication(derived: Derived) -> Iterator[str]:
+    """Return the names of keys, the answers of DNS, and each verdict with its reason."""
+    if derived.keys or derived.verdicts:
+        yield _stage("signatures", len(derived.verdicts))
+    for name, answer in derived.keys or ():
+        yield _detail("key", f"{name}: {_format_answer(answer)}")
+    for verdict in derived.verdicts:
+        yield _detail("verdict", format_signature(verdict))
+    if derived.chain is not None:
+        yield _detail("chain", derived.chain)
+    for server_results in derived.auth_results:
+        results = ", ".join(f"{result.method}={result.result}" for result in server_results.results)
+        yield _detail("checked by", f"{server_results.server}: {results or 'nothing'}")
+
+
+def _explain_submission(steps: Steps) -> Iterator[str]:
+    derived, submission = steps.derived, steps.submission
+    facts, subject = derived.facts, submission.subject
+    yield _stage("kind", f"{facts.kind}, reason: {submission.reason}")
+    is_numbered = facts.number is not None
+    number = f"number {subject.number}/{subject.total}" if is_numbered else "unnumbered"
+    implied = "" if subject.version_given else " (not written)"
+    yield _detail("subject", f"{number}, version {subject.version}{implied}")
+    yield _detail("prefixes", ", ".join(subject.prefixes) or "none")
     if facts.hash is not None:
-        yield f"  hash      {facts.hash}"
-        yield f"  patch-id  {derived.patch_id or 'none'}"
+        yield _detail("hash", facts.hash)
+        yield _detail("patch-id", derived.patch_id or "none")
     if derived.pull_url is not None:
-        yield f"  pull      {derived.pull_url}"
+        yield _detail("pull", derived.pull_url)
     for trailer in submission.trailers:
-        yield f"  trailer   {trailer.key}: {trailer.value}"
+        yield _detail("trailer", f"{trailer.key}: {trailer.value}")
+
+
+def _explain_outcome(steps: Steps, arrangement: Arrangement) -> Iterator[str]:
+    derived = steps.derived
     if derived.ignored:
-        yield f"outcome     ignored, since: {derived.ignored}"
+        yield _stage("outcome", f"ignored, reason: {derived.ignored}")
         return
-    where = arrangement.places[facts.key]
-    yield f"outcome     {where.outcome}, since: {where.reason or submission.reason}"
-    if where.parent is not None:
-        yield f"  speaks to {where.parent}"
+    key = derived.facts.key
+    place = arrangement.places[key]
+    reason = place.reason or steps.submission.reason
+    yield _stage("outcome", f"{place.outcome}, reason: {reason}")
+    if place.parent is not None:
+        yield _detail("applies to", place.parent)
     for series in arrangement.series:
         for member in series.members:
-            if member.key == facts.key:
-                yield f"  series    {series.key}: {series.received_total} of {series.total}"
-                yield f"  by rule   {member.rule} ({member.evidence or 'nothing above'})"
+            if member.key == key:
+                yield _detail("series", f"{series.key}: {series.received_total} of {series.total}")
+                yield _detail("by rule", f"{member.rule} ({member.evidence or 'no parent'})")
 
 
-def _vouching(derived: Derived) -> Iterator[str]:
-    """The names that were needed, what DNS said, and each verdict with its reason."""
-    if derived.keys or derived.verdicts:
-        yield f"signatures  {len(derived.verdicts)}"
-    for name, said in derived.keys or ():
-        yield f"  key       {name}: {_said(said)}"
-    for verdict in derived.verdicts:
-        yield f"  verdict   {format_signature(verdict)}"
-    if derived.chain is not None:
-        yield f"  chain     {derived.chain}"
-    for results in derived.auth_results:
-        found = ", ".join(f"{one.method}={one.result}" for one in results.results)
-        yield f"  checked   by {results.server}: {found or 'nothing'}"
-
-
-def _said(said: Answer) -> str:
-    match said:
-        case KeyRecord():
-            return said.text
+def _format_answer(answer: Answer) -> str:
+    match answer:
+        case Found():
+            return answer.text
         case NoSuchKey():
-            return "DNS has none"
+            return "no such key in DNS"
         case TemporaryFailure():
-            return "DNS did not say"
-        case NotQueried():
-            return "not asked"
-    assert_never(said)
+            return "DNS did not respond"
+        case NotAsked():
+            return "not queried"
+    assert_never(answer)

@@ -1,4 +1,4 @@
-"""`ingest export`: the canonical export."""
+"""Define `ingest export`, which prints the canonical export."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ from ingest.sources.source import printable
 @click.command(name="export")
 @click.option("-o", "--output", default="-",
               type=click.Path(dir_okay=False, writable=True, allow_dash=True),
-              help="Write to a file instead of standard output.")  # fmt: skip
+              help="Write to this file instead of standard output.")  # fmt: skip
 @click.option("--all", "everything", is_flag=True,
-              help="Also what people set through the API, and checks.")  # fmt: skip
+              help="Include checks, and what people set through the API.")  # fmt: skip
 @store_options
 def command(settings: CommandSettings, output: str, everything: bool) -> None:
     """Print the canonical export, JSON Lines.
 
-    Two stores that hold the same mail print the same bytes: nothing in it tells when, how or
-    in which order the mail came. With --all what people said follows, which no mail holds.
-    On a terminal, control characters are escaped.
+    Two stores with the same mail print the same bytes: the export does not depend on when, how or
+    in which order the mail arrived. With --all, records follow that do not come from mail. On a
+    terminal, control characters are escaped.
     """
     from ingest.reports.export import export_records
 
@@ -42,13 +42,13 @@ def command(settings: CommandSettings, output: str, everything: bool) -> None:
 
 
 def _write_file(name: str, pieces: Iterable[bytes]) -> None:
-    """Write a file that is whole or not there: another name first, then the one that is wanted.
+    """Write a whole file or none: write a temporary file, and rename it.
 
-    A device or a pipe is written to as it is. Raises `click.ClickException`, which has the name
-    that the user gave and not the other.
+    A device or a pipe is written to directly. Raises `click.ClickException`, which quotes the name
+    that the user gave and not the temporary one.
     """
     path = Path(name).resolve()
-    other = None
+    temporary = None
     try:
         if path.exists() and not path.is_file():
             with path.open("wb") as file:
@@ -58,21 +58,21 @@ def _write_file(name: str, pieces: Iterable[bytes]) -> None:
         with NamedTemporaryFile(
             dir=path.parent, prefix=f".{path.name[:100]}.", delete=False
         ) as file:
-            other = Path(file.name)
+            temporary = Path(file.name)
             file.writelines(pieces)
-            os.fchmod(file.fileno(), _new_mode() if mode is None else mode)
-        other.replace(path)
+            os.fchmod(file.fileno(), _default_mode() if mode is None else mode)
+        temporary.replace(path)
     except BrokenPipeError:
         raise
-    except OSError as failure:
-        raise click.ClickException(f"cannot write {printable(name)}: {failure.strerror}") from None
+    except OSError as error:
+        raise click.ClickException(f"cannot write {printable(name)}: {error.strerror}") from None
     finally:
-        if other is not None:
-            other.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
-def _new_mode() -> int:
-    """The permissions that a new file gets."""
+def _default_mode() -> int:
+    """Return the permissions of a new file."""
     mask = os.umask(0o077)
     os.umask(mask)
     return 0o666 & ~mask

@@ -1,45 +1,59 @@
-"""`ingest mbox`: a series or a patch for `git am`."""
+"""Define `ingest mbox`, which prints a series or a patch for `git am`."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import click
 
+from ingest.cli.errors import print_error
+from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
-from ingest.cli.terminal import escape_line, write_bytes
+from ingest.cli.terminal import write_bytes
 from ingest.store.read.series import read_members
 
+if TYPE_CHECKING:
+    from sqlalchemy import Connection
 
-@click.command(name="mbox")
+    from ingest.store.read.messages import MessageRow
+
+
+@click.command(
+    name="mbox", epilog=examples("ingest mbox 42 | git am", "ingest mbox patch-1@example.org")
+)
 @click.argument("key")
 @store_options
 def command(settings: CommandSettings, key: str) -> None:
     """Print a patch or a series as an mbox, ready for git am.
 
-    KEY is a patch's Message-ID (that patch), or a cover's or a series' number (all patches in
-    order). The trailers that replies gave are added. On a terminal, control
-    characters are escaped; in a pipe or file the bytes are as they are.
+    KEY is the Message-ID of a patch (for that patch), or the Message-ID of a cover letter or the
+    number of a series (for all its patches in order). Trailers from replies are added. On a
+    terminal, control characters are escaped; in a pipe or a file the bytes are unchanged.
     """
     from ingest.api.mbox import patch_mbox
-    from ingest.cli import lookup
-    from ingest.store.read import messages
 
     engine = settings.open()
     with engine.connect() as connection:
-        if (
-            not key.isdecimal()
-            and (row := lookup.lookup_message(connection, key)).outcome != "cover"
-        ):
-            if row.outcome != "patch":
-                raise click.ClickException(f"{row.key} is no patch but a {row.outcome}")
-            rows = [row]
-        else:
-            one = lookup.lookup_series(connection, key)
-            ids = read_members(connection, [one.id]).get(one.id, [])
-            rows = list(messages.read_messages(connection, ids))
-            if not rows:
-                raise click.ClickException(f"no patch of {one.key} has come")
-            if not one.received_all:
-                got = f"{one.received_total} of {one.total}"
-                click.echo(f"ingest: {escape_line(one.key)} is not complete: {got}", err=True)
-        write_bytes(text.encode() for text in patch_mbox(connection, rows))
+        patches = _lookup_patches(connection, key)
+        write_bytes(text.encode() for text in patch_mbox(connection, patches))
     engine.dispose()
+
+
+def _lookup_patches(connection: Connection, key: str) -> list[MessageRow]:
+    from ingest.cli import lookup
+    from ingest.store.read import messages
+
+    if not key.isdecimal():
+        row = lookup.lookup_message(connection, key)
+        if row.outcome == "patch":
+            return [row]
+        if row.outcome != "cover":
+            raise click.ClickException(f"{row.key} is not a patch but a {row.outcome}")
+    series = lookup.lookup_series(connection, key)
+    ids = read_members(connection, [series.id]).get(series.id, [])
+    patches = list(messages.read_messages(connection, ids))
+    if not patches:
+        raise click.ClickException(f"no patch of {series.key} has been received")
+    if not series.received_all:
+        print_error(f"{series.key} is incomplete: {series.received_total} of {series.total}")
+    return patches

@@ -1,4 +1,4 @@
-"""`ingest pipe`, where options for all commands stand before it. Else `ingest.__main__` runs it."""
+"""Define `ingest pipe` for command lines with global options; `ingest.__main__` runs it else."""
 
 from __future__ import annotations
 
@@ -20,10 +20,11 @@ from ingest.submit.pipe import main
     type=click.UNPROCESSED,
 )
 def command(words: tuple[str, ...]) -> None:
-    """Hand one mail on standard input to the daemon, by LMTP.
+    """Hand one mail on standard input to the daemon by LMTP, for Postfix pipe(8).
 
-    The status is 0 once the daemon has stored the mail for every recipient, 67 where it says
-    that a recipient is no list of its own, and 75 for everything else: try again. Write
-    `ingest pipe` first of all: it starts faster, and keeps to that when something is broken.
+    Exit status: 0 once the daemon has stored the mail for every recipient, 67 where it rejects a
+    recipient because no list has the address, and 75 (try again) otherwise. Write `ingest pipe`
+    without options before it: it then starts faster, and keeps to these statuses even where
+    something is broken.
     """
     sys.exit(main(list(words)))

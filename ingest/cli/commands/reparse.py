@@ -1,4 +1,4 @@
-"""`ingest reparse`: all records again, from the raw mail kept."""
+"""Define `ingest reparse`, which derives all records again."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import time
 import click
 
 from ingest.cli.options import CommandSettings, parsers_option, store_options
+from ingest.cli.terminal import plural
 
 
 @click.command(name="reparse")
@@ -16,21 +17,23 @@ from ingest.cli.options import CommandSettings, parsers_option, store_options
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
 @store_options
 def command(settings: CommandSettings, parsers: int, quiet: bool, as_json: bool) -> None:
-    """Derive all records again from the raw mail kept.
+    """Derive all records again from the stored mail.
 
-    For a newer version's better parser, or a changed configuration. It can be cut off anywhere
-    and done again.
+    Use this after an upgrade with a better parser, or after a change of the configuration. It can
+    be interrupted at any time and repeated.
     """
     from ingest.replay.replay import reparse
 
     engine = settings.open(migrate=True)
     started = time.monotonic()
-    done = reparse(engine, settings.config, parsers=parsers)
+    summary = reparse(engine, settings.config, parsers=parsers)
     engine.dispose()
     seconds = time.monotonic() - started
     if as_json:
-        click.echo(
-            json.dumps({"read": done.read, "failed": done.failed, "seconds": round(seconds, 3)})
-        )
+        counts = {"read": summary.read, "failed": summary.failed, "seconds": round(seconds, 3)}
+        click.echo(json.dumps(counts))
     elif not quiet:
-        click.echo(f"{done.read} mails derived again, {done.failed} set aside; {seconds:.1f} s")
+        click.echo(
+            f"{plural(summary.read, 'mail')} derived again, {summary.failed} quarantined; "
+            f"{seconds:.1f} s"
+        )

@@ -1,32 +1,46 @@
-"""`ingest replay`: archives into the store."""
+"""Define `ingest replay`, which stores the mail of archives."""
 
 from __future__ import annotations
 
 import json
 import sys
 import time
+from typing import TYPE_CHECKING
 
 import click
 
+from ingest.cli.help import examples
 from ingest.cli.options import (
     ANY_PATH,
     CommandSettings,
-    asker,
-    filed_under,
-    list_ids,
+    make_dns_lookup,
+    parse_list_ids,
     parsers_option,
+    resolve_list_names,
     store_options,
 )
-from ingest.cli.progress import progress, say_left_out
+from ingest.cli.progress import report_skipped, show_progress
+from ingest.cli.terminal import plural
+
+if TYPE_CHECKING:
+    from ingest.replay.replay import Summary
 
 
-@click.command(name="replay")
+@click.command(
+    name="replay",
+    epilog=examples(
+        "ingest replay list.mbox.gz",
+        "ingest replay --list linux-ext4.vger.kernel.org Maildir",
+        "curl https://example.org/list.mbox | ingest replay -",
+    ),
+)
 @click.argument("sources", metavar="SOURCE...", nargs=-1, required=True, type=ANY_PATH)
-@click.option("--list", "lists", metavar="LIST", multiple=True, callback=list_ids,
-              help="File the mail under this list, by id or link name.")  # fmt: skip
-@click.option("--again", is_flag=True, help="From the start, not from where the last run stopped.")
+@click.option("--list", "lists", metavar="LIST", multiple=True, callback=parse_list_ids,
+              help="File the mail under this list: its id or link name. Repeatable.")  # fmt: skip
+@click.option("--again", is_flag=True,
+              help="Start from the beginning, not where the last run stopped.")  # fmt: skip
 @click.option("--dns", is_flag=True,
-              help="Ask DNS for the keys of signatures, and keep what it says. Slow.")  # fmt: skip
+              help="Query DNS for the keys of signatures, and keep the answers. Slow.")  # fmt: skip
 @parsers_option
 @click.option("-q", "--quiet", is_flag=True, help="Print errors only.")
 @click.option("--json", "as_json", is_flag=True, help="Print the summary as JSON.")
@@ -41,65 +55,69 @@ def command(
     quiet: bool,
     as_json: bool,
 ) -> None:
-    """Store what archives hold.
+    """Store the mail of archives, and derive its records.
 
     SOURCE is an mbox (plain, .gz, .xz, .zst), a Maildir, a public-inbox git archive, an .eml
-    file, a folder of those, or - for standard input. A replay that was killed goes on where
-    it was; run again, it changes nothing.
+    file, a directory of those, or - for standard input. The store is made if there is none. A
+    replay that was interrupted continues where it stopped; repeating a replay changes nothing.
 
-    An entry that is no mail is left out: a symbolic link, a pipe, a file whose header has none of
+    An entry that is not mail is skipped: a symbolic link, a pipe, a file whose header has none of
     From, Message-ID, Date, Received and Subject. Each is named on standard error; the rest is
     stored, and the status is 1.
 
-    With --dns, signatures are judged by the keys that there are today, and by the time at which
-    the mail came: where a key is gone or a signature was over, the verdict is not-checked and
-    not fail. --again --dns asks for mail that was replayed before.
+    With --dns, signatures are verified with the keys that DNS has now, at the time when the mail
+    arrived. Where a key is gone or a signature had expired, the result is not-checked and not
+    fail. --again --dns queries DNS for mail that was replayed before.
     """
     from ingest.replay.replay import Summary, replay
     from ingest.sources.detect import open_source
 
-    # All are opened before anything is stored: a mistyped path stops it before it begins.
-    opened = [open_source(where) for where in sources]
-    ask = asker(settings.config.trust) if dns else None
+    # All are opened before anything is stored: a mistyped path is reported before the start.
+    opened = [open_source(name) for name in sources]
+    ask = make_dns_lookup(settings.config.trust) if dns else None
     engine = settings.open(create=True)
     started = time.monotonic()
     total = Summary()
     for source in opened:
-        with progress(source, quiet=quiet or as_json) as advance:
-            done = replay(
+        with show_progress(source, quiet=quiet or as_json) as advance:
+            summary = replay(
                 engine,
                 source,
                 settings.config,
-                route=filed_under(settings.config, lists),
+                route=resolve_list_names(settings.config, lists),
                 again=again,
                 ask=ask,
                 parsers=parsers,
                 progress=advance,
-                report=say_left_out,
+                report=report_skipped,
             )
-        total = total.plus(done, done.read)
+        total = total.plus(summary, summary.read)
         for name in getattr(source, "vanished", ()):
-            say_left_out(f"{name}: gone while it was read")
+            report_skipped(f"{name}: vanished while it was read")
     engine.dispose()
     seconds = time.monotonic() - started
     if as_json:
-        click.echo(
-            json.dumps(
-                {
-                    "read": total.read,
-                    "new": total.new,
-                    "known": total.known,
-                    "failed": total.failed,
-                    "seconds": round(seconds, 3),
-                }
-            )
-        )
+        click.echo(json.dumps(_summary_json(total, seconds)))
     elif not quiet:
-        click.echo(
-            f"{total.read} mails read: {total.new} new, {total.known} known already, "
-            f"{total.failed} set aside; {seconds:.1f} s"
-        )
-        if total.failed:
-            click.echo("The mails set aside are kept whole; `ingest check` names them.")
+        _print_summary(total, seconds)
     if total.left_out:
         sys.exit(1)
+
+
+def _summary_json(total: Summary, seconds: float) -> dict[str, object]:
+    return {
+        "read": total.read,
+        "new": total.new,
+        "known": total.known,
+        "failed": total.failed,
+        "seconds": round(seconds, 3),
+    }
+
+
+def _print_summary(total: Summary, seconds: float) -> None:
+    click.echo(
+        f"{plural(total.read, 'mail')} read: {total.new} new, {total.known} known already, "
+        f"{total.failed} quarantined; {seconds:.1f} s"
+    )
+    if total.failed:
+        click.echo("Quarantined mail is kept whole; `ingest quarantine list` shows it.")

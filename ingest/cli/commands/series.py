@@ -1,12 +1,14 @@
-"""`ingest series`: the series of a list, or one of them."""
+"""Define `ingest series`, which lists the series, shows one, and pins messages to series."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
+from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
 from ingest.cli.terminal import escape_line, format_person, json_text
 from ingest.reports.export import count_text, format_date
@@ -18,20 +20,51 @@ if TYPE_CHECKING:
     from ingest.store.read.messages import MessageRow
     from ingest.store.read.series import SeriesRow
 
+_MAX_MISSING = 20  # numbers to print
 
-@click.command(name="series")
+
+@dataclass(frozen=True, slots=True)
+class _PinRequest:
+    """A change of series that the command line requests; at most one of these."""
+
+    move: str | None
+    join: str | None
+    split: str | None
+    unpin: str | None
+
+    @property
+    def count(self) -> int:
+        requests = (self.move, self.join, self.split, self.unpin)
+        return sum(request is not None for request in requests)
+
+
+class _VerifiedPatch(NamedTuple):
+    """A patch and the domains that authenticate its author."""
+
+    patch: MessageRow
+    domains: frozenset[str]
+
+
+@click.command(
+    name="series",
+    epilog=examples(
+        "ingest series --list linux-ext4 --incomplete",
+        "ingest series --why cover@example.org",
+        "ingest series cover@example.org --move patch-3@example.org",
+    ),
+)
 @click.argument("key", required=False)
-@click.option("--list", "list_id", metavar="LIST", help="Only of this list: its id or link name.")
-@click.option("--incomplete", is_flag=True, help="Only those that lack patches.")
+@click.option("--list", "list_id", metavar="LIST",
+              help="List only series of this list: its id or link name.")  # fmt: skip
+@click.option("--incomplete", is_flag=True, help="List only series that lack patches.")
 @click.option("-n", "--limit", type=click.IntRange(min=1), default=30, show_default=True,
-              help="How many, the newest first.")  # fmt: skip
-@click.option("--why", is_flag=True, help="With KEY: the rule and evidence of each membership.")
-@click.option("--move", metavar="MESSAGE-ID",
-              help="Put this message into the series KEY; survives reparse.")  # fmt: skip
-@click.option("--join", metavar="KEY2", help="Put all members of the series KEY2 into KEY.")
-@click.option("--split", metavar="MESSAGE-ID", help="Let this message of KEY stand alone.")
-@click.option("--unpin", metavar="MESSAGE-ID", help="Put this message back where its mail says.")
-@click.option("--json", "as_json", is_flag=True, help="As JSON.")
+              help="Maximum number of series, newest first.")  # fmt: skip
+@click.option("--why", is_flag=True, help="Show the rule and evidence of each member of KEY.")
+@click.option("--move", metavar="MESSAGE-ID", help="Move this message into the series KEY.")
+@click.option("--join", metavar="KEY2", help="Move all members of the series KEY2 into KEY.")
+@click.option("--split", metavar="MESSAGE-ID", help="Move this message of KEY out of the series.")
+@click.option("--unpin", metavar="MESSAGE-ID", help="Undo a move of this message.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @store_options
 def command(
     settings: CommandSettings,
@@ -46,78 +79,64 @@ def command(
     unpin: str | None,
     as_json: bool,
 ) -> None:
-    """List series, or show one with its members, what is missing, and its revisions.
+    """List series, or show one with its members, missing patches and revisions.
 
-    KEY is the Message-ID of a cover or of any patch, or the series' number. --move, --join,
-    --split and --unpin overrule what the mail says.
+    KEY is the Message-ID of a cover letter or of any patch, or the number of a series. --move,
+    --join, --split and --unpin override what the mail says, and survive `ingest reparse`.
     """
     from ingest.cli import lookup
 
     engine = settings.open()
-    orders = [one for one in (move, join, split, unpin) if one is not None]
-    if orders and (key is None or len(orders) > 1):
-        raise click.UsageError("name KEY, and one of --move, --join, --split and --unpin")
-    if key is not None and orders:
-        key = _pin(engine, key, move=move, join=join, split=split, unpin=unpin)
+    request = _PinRequest(move, join, split, unpin)
+    if request.count and (key is None or request.count > 1):
+        raise click.UsageError("give KEY, and one of --move, --join, --split and --unpin")
+    if key is not None and request.count:
+        key = _pin(engine, key, request)
     with engine.connect() as connection:
-        if key is None:
-            named = None if list_id is None else lookup.lists(connection, settings.config, list_id)
-            rows = _newest(connection, named, incomplete, limit)
-            if as_json:
-                shown = [_brief(connection, row) for row in rows]
-                click.echo(json_text(shown, indent=1))
-            else:
-                for row in rows:
-                    click.echo(_line(row))
-                if not rows:
-                    click.echo("no series" + (f" of {list_id}" if list_id else ""))
+        if key is not None:
+            series = lookup.lookup_series(connection, key)
+            _print_one(connection, series, why=why, as_json=as_json)
         else:
-            row = lookup.lookup_series(connection, key)
-            if as_json:
-                whole = {
-                    **_brief(connection, row),
-                    "members": list(_members(connection, row)),
-                    "trailers": _trailers(connection, row),
-                    "verified": _verified(connection, row),
-                }
-                click.echo(json_text(whole, indent=1))
-            else:
-                click.echo("\n".join(_text(connection, row, why=why)))
+            list_ids = None
+            if list_id is not None:
+                list_ids = lookup.lookup_list_ids(connection, settings.config, list_id)
+            ids = newest_series(connection, list_ids=list_ids, incomplete=incomplete, limit=limit)
+            by_id = {row.id: row for row in series_by_id(connection, ids)}
+            rows = [by_id[series_id] for series_id in ids]
+            _print_list(connection, rows, list_id, as_json=as_json)
     engine.dispose()
 
 
-def _newest(
-    connection: Connection, list_ids: tuple[str, ...] | None, incomplete: bool, limit: int
-) -> list[SeriesRow]:
-
-    ids = newest_series(connection, list_ids=list_ids, incomplete=incomplete, limit=limit)
-    rows = {row.id: row for row in series_by_id(connection, ids)}
-    return [rows[one] for one in ids]
-
-
-def _version(row: SeriesRow) -> str:
-    return f"v{count_text(row.version, row.version_minor)}"
-
-
-def _line(row: SeriesRow) -> str:
-    date = format_date(row.date) or "no date"
-    got = f"{row.received_total}/{row.total}"
-    return escape_line(
-        f"{row.id:>6}  {date[:10]:10}  {_version(row):>4}  {got:>7}  "
-        f"{row.submitter.name or row.submitter.email}: {row.name or '(no name)'}"
-    )
+def _print_list(
+    connection: Connection, rows: list[SeriesRow], list_id: str | None, *, as_json: bool
+) -> None:
+    if as_json:
+        click.echo(json_text([_series_json(connection, row) for row in rows], indent=1))
+        return
+    for row in rows:
+        click.echo(_format_line(row))
+    if not rows:
+        click.echo("no series" + (f" of {list_id}" if list_id else ""))
 
 
-def _pin(
-    engine: Engine,
-    key: str,
-    *,
-    move: str | None,
-    join: str | None,
-    split: str | None,
-    unpin: str | None,
-) -> str:
-    """Carry out one order. Returns a message of the series to show afterwards."""
+def _print_one(connection: Connection, row: SeriesRow, *, why: bool, as_json: bool) -> None:
+    if not as_json:
+        click.echo("\n".join(_format_series(connection, row, why=why)))
+        return
+    series = {
+        **_series_json(connection, row),
+        "members": list(_members_json(connection, row)),
+        "trailers": _trailers_json(connection, row),
+        "verified": _verified_json(connection, row),
+    }
+    click.echo(json_text(series, indent=1))
+
+
+def _pin(engine: Engine, key: str, request: _PinRequest) -> str:
+    """Move messages as requested, and return a message of the series to show afterwards.
+
+    This is one transaction, from looking up the messages to pinning them.
+    """
     from ingest.cli import lookup
     from ingest.clock import utcnow
     from ingest.store.engine import write_transaction
@@ -127,24 +146,118 @@ def _pin(
     now = utcnow()
     with write_transaction(engine) as connection:
         target = lookup.lookup_series(connection, key)
-        if join is not None:
-            other = lookup.lookup_series(connection, join)
-            ids = [other.cover_id] if other.cover_id is not None else []
-            ids += read_members(connection, [other.id]).get(other.id, [])
-            moved = list(messages.message_keys(connection, ids).values())
+        if request.join is not None:
+            source = lookup.lookup_series(connection, request.join)
+            ids = _message_ids(connection, source)
+            message_keys = list(messages.message_keys(connection, ids).values())
         else:
-            moved = [lookup.lookup_message(connection, move or split or unpin or "").key]
-        for one in moved:
-            to = "" if split is not None else None if unpin is not None else target.key
-            if one != to:
-                pins.pin_message(connection, one, to, now=now)
-        return target.key if split is None and unpin is None else moved[0]
+            name = request.move or request.split or request.unpin or ""
+            message_keys = [lookup.lookup_message(connection, name).key]
+        series_key: str | None = target.key
+        if request.split is not None:
+            series_key = ""
+        elif request.unpin is not None:
+            series_key = None
+        for message_key in message_keys:
+            if message_key != series_key:
+                pins.pin_message(connection, message_key, series_key, now=now)
+        is_leaving = request.split is not None or request.unpin is not None
+        return message_keys[0] if is_leaving else target.key
 
 
-def _brief(connection: Connection, row: SeriesRow) -> dict[str, Any]:
+# --- text -------------------------------------------------------------------------------------
+
+
+def _format_version(row: SeriesRow) -> str:
+    return f"v{count_text(row.version, row.version_minor)}"
+
+
+def _format_line(row: SeriesRow) -> str:
+    date = format_date(row.date) or "no date"
+    received = f"{row.received_total}/{row.total}"
+    return escape_line(
+        f"{row.id:>6}  {date[:10]:10}  {_format_version(row):>4}  {received:>7}  "
+        f"{row.submitter.name or row.submitter.email}: {row.name or '(no name)'}"
+    )
+
+
+def _format_series(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]:
+    yield escape_line(f"{row.name or '(no name)'}, {_format_version(row)}")
+    yield escape_line(f"  {format_person(row.submitter)}, {format_date(row.date) or 'no date'} UTC")
+    yield escape_line(f"  number {row.id}, key {row.key}")
+    yield from _format_revisions(connection, row, why=why)
+    members = list(_members_json(connection, row))
+    yield _format_completeness(row, {member["number"] for member in members})
+    yield from _format_diverging(connection, row)
+    yield ""
+    for member in members:
+        place = "cover" if member["number"] is None else f"{member['number']}/{row.total}"
+        yield escape_line(f"  {place:>7}  {member['name']}")
+        yield escape_line(f"           {member['msgid']}")
+        if why:
+            evidence = member["evidence"] or "no parent"
+            yield escape_line(f"           {member['rule']}: {evidence}")
+    trailers = _trailers_json(connection, row)
+    if trailers:
+        yield ""
+        yield "  Trailers from replies:"
+    numbers = {member["msgid"]: member["number"] for member in members}
+    for trailer in trailers:
+        target = f"{numbers[trailer['to']]}/{row.total}" if trailer["to"] else "series"
+        yield escape_line(f"  {target:>7}  {trailer['trailer']}")
+        if why:
+            yield escape_line(f"           in {trailer['where']}")
+
+
+def _format_completeness(row: SeriesRow, numbers: set[Any]) -> str:
+    if row.partial:
+        return f"  a partial re-roll: {row.total} of another series' patches"
+    if row.received_all:
+        return f"  complete: {row.total} of {row.total}"
+    missing = [str(number) for number in range(1, row.total + 1) if number not in numbers]
+    shown = ", ".join(missing[:_MAX_MISSING]) + (", …" if len(missing) > _MAX_MISSING else "")
+    return f"  {row.received_total} of {row.total}; missing: {shown}"
+
+
+def _format_diverging(connection: Connection, row: SeriesRow) -> Iterator[str]:
+    """Return a warning where the patches do not all have the same verified domain."""
+    from ingest.api.authentication import diverging_domains
+
+    patches = _verify_patches(connection, row)
+    if diverging_domains(domains for _, domains in patches):
+        yield "  NOT all patches have the same verified domain:"
+        for patch, domains in patches:
+            number = count_text(patch.number, patch.minor)
+            names = ", ".join(sorted(domains)) or "none"
+            yield escape_line(f"    {number}/{row.total}: {names}")
+
+
+def _format_revisions(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]:
+    """Return the series before and after this one; with `why`, the evidence."""
+    from ingest.store.read.revisions import find_superseded, find_superseding
+
+    if (link := find_superseded(connection, [row.id]).get(row.id)) is not None:
+        yield escape_line(f"  supersedes {link.key}")
+        for sign, detail in link.evidence if why else ():
+            yield escape_line(f"    by {sign}: {detail}")
+    for later in series_by_id(connection, find_superseding(connection, row.id, row.key)):
+        yield escape_line(f"  superseded by {_format_version(later)}: {later.key}")
+
+
+# --- data -------------------------------------------------------------------------------------
+
+
+def _message_ids(connection: Connection, row: SeriesRow) -> list[int]:
+    """Return the rows of the cover letter, if any, and of the patches in order."""
+    ids = [row.cover_id] if row.cover_id is not None else []
+    return ids + read_members(connection, [row.id]).get(row.id, [])
+
+
+def _series_json(connection: Connection, row: SeriesRow) -> dict[str, Any]:
     from ingest.store.read.revisions import find_superseded
 
     link = find_superseded(connection, [row.id]).get(row.id)
+    evidence = link.evidence if link is not None else ()
     return {
         "id": row.id,
         "key": row.key,
@@ -157,119 +270,59 @@ def _brief(connection: Connection, row: SeriesRow) -> dict[str, Any]:
         "submitter": {"name": row.submitter.name, "email": row.submitter.email},
         "partial": row.partial,
         "supersedes": link.key if link is not None else None,
-        "evidence": [{"sign": sign, "what": what} for sign, what in link.evidence] if link else [],
+        "evidence": [{"sign": sign, "what": detail} for sign, detail in evidence],
     }
 
 
-def _members(connection: Connection, row: SeriesRow) -> Iterator[dict[str, Any]]:
+def _members_json(connection: Connection, row: SeriesRow) -> Iterator[dict[str, Any]]:
     from ingest.store.read import messages
 
-    ids = [row.cover_id] if row.cover_id is not None else []
-    ids += read_members(connection, [row.id]).get(row.id, [])
-    for one in messages.read_messages(connection, ids):
+    for message in messages.read_messages(connection, _message_ids(connection, row)):
         yield {
-            "number": count_text(one.number, one.minor),
-            "msgid": one.key,
-            "name": one.name,
-            "rule": one.rule,
-            "evidence": one.evidence,
+            "number": count_text(message.number, message.minor),
+            "msgid": message.key,
+            "name": message.name,
+            "rule": message.rule,
+            "evidence": message.evidence,
         }
 
 
-def _text(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]:
-    yield escape_line(f"{row.name or '(no name)'}, {_version(row)}")
-    yield escape_line(f"  {format_person(row.submitter)}, {format_date(row.date) or 'no date'} UTC")
-    yield escape_line(f"  number {row.id}, key {row.key}")
-    yield from _revisions(connection, row, why=why)
-    members = list(_members(connection, row))
-    have = {one["number"] for one in members}
-    missing = [str(one) for one in range(1, row.total + 1) if one not in have]
-    if row.partial:
-        yield f"  a partial re-roll: {row.total} of another series' patches"
-    elif row.received_all:
-        yield f"  complete: {row.total} of {row.total}"
-    else:
-        shown = ", ".join(missing[:20]) + (", …" if len(missing) > 20 else "")
-        yield f"  {row.received_total} of {row.total}; missing: {shown}"
-    yield from _unequal(connection, row)
-    yield ""
-    for one in members:
-        place = "cover" if one["number"] is None else f"{one['number']}/{row.total}"
-        yield escape_line(f"  {place:>7}  {one['name']}")
-        yield escape_line(f"           {one['msgid']}")
-        if why:
-            yield escape_line(f"           {one['rule']}: {one['evidence'] or 'nothing above'}")
-    trailers = _trailers(connection, row)
-    if trailers:
-        yield ""
-        yield "  Given in replies:"
-    places = {one["msgid"]: one["number"] for one in members}
-    for one in trailers:
-        to = f"{places[one['to']]}/{row.total}" if one["to"] else "series"
-        yield escape_line(f"  {to:>7}  {one['trailer']}")
-        if why:
-            yield escape_line(f"           in {one['where']}")
-
-
-def _vouched(connection: Connection, row: SeriesRow) -> list[tuple[MessageRow, frozenset[str]]]:
-    """The patches, each with the domains that vouch for its author."""
+def _verify_patches(connection: Connection, row: SeriesRow) -> list[_VerifiedPatch]:
+    """Return the patches, each with the domains that authenticate its author."""
     from ingest.api.authentication import verified_domains
     from ingest.store.read import messages
 
     ids = read_members(connection, [row.id]).get(row.id, [])
     patches = list(messages.read_messages(connection, ids, brief=True))
     domains = verified_domains(connection, patches)
-    return [(one, domains[one.id]) for one in patches]
+    return [_VerifiedPatch(patch, domains[patch.id]) for patch in patches]
 
 
-def _verified(connection: Connection, row: SeriesRow) -> dict[str, Any]:
-    """Whether one domain vouches for the author of all patches; of each, the domains that do."""
+def _verified_json(connection: Connection, row: SeriesRow) -> dict[str, Any]:
+    """Return the verified domains of each patch, and whether they differ."""
     from ingest.api.authentication import diverging_domains
 
-    found = _vouched(connection, row)
+    patches = _verify_patches(connection, row)
     return {
-        "differing": diverging_domains(domains for _, domains in found),
-        "domains": {one.key: sorted(domains) for one, domains in found},
+        "differing": diverging_domains(domains for _, domains in patches),
+        "domains": {patch.key: sorted(domains) for patch, domains in patches},
     }
 
 
-def _unequal(connection: Connection, row: SeriesRow) -> Iterator[str]:
-    """A warning where the patches do not all carry the same verified domain."""
-    from ingest.api.authentication import diverging_domains
-
-    found = _vouched(connection, row)
-    if diverging_domains(domains for _, domains in found):
-        yield "  NOT all patches carry the same verified domain:"
-        for one, domains in found:
-            place = count_text(one.number, one.minor)
-            yield escape_line(f"    {place}/{row.total}: {', '.join(sorted(domains)) or 'none'}")
-
-
-def _trailers(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:
-    """What reviewers gave, to which patch (None: to the whole series), and where."""
+def _trailers_json(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:
+    """Return the trailers from replies: for which patch (None: the series), and in which reply."""
+    from ingest.api.trailers import trailers_from_replies
     from ingest.store.read import messages
     from ingest.store.read.review_trailers import read_review_trailers
 
-    patches = read_members(connection, [row.id]).get(row.id, [])
-    names = messages.message_keys(connection, patches)
-    ids = [*patches, row.cover_id] if row.cover_id is not None else patches
+    patch_ids = read_members(connection, [row.id]).get(row.id, [])
+    keys = messages.message_keys(connection, patch_ids)
+    ids = [*patch_ids, row.cover_id] if row.cover_id is not None else patch_ids
     return [
         {
-            "trailer": f"{one.trailer.key}: {one.trailer.value}",
-            "to": names.get(one.parent_id),
-            "where": one.reply_key,
+            "trailer": f"{reply.trailer.key}: {reply.trailer.value}",
+            "to": keys.get(reply.to),
+            "where": reply.where,
         }
-        for one in read_review_trailers(connection, ids)
+        for reply in trailers_from_replies(connection, ids)
     ]
-
-
-def _revisions(connection: Connection, row: SeriesRow, *, why: bool) -> Iterator[str]:
-    """What it supersedes and what supersedes it; with `why`, what says so."""
-    from ingest.store.read.revisions import find_superseded, find_superseding
-
-    if (link := find_superseded(connection, [row.id]).get(row.id)) is not None:
-        yield escape_line(f"  supersedes {link.key}")
-        for sign, what in link.evidence if why else ():
-            yield escape_line(f"    by {sign}: {what}")
-    for later in series_by_id(connection, find_superseding(connection, row.id, row.key)):
-        yield escape_line(f"  superseded by {_version(later)}: {later.key}")

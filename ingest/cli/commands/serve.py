@@ -1,4 +1,4 @@
-"""`ingest serve`: the daemon."""
+"""Define `ingest serve`, which runs the daemon."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from ingest.cli.options import CommandSettings, store_options
 @click.command(name="serve")
 @store_options
 def command(settings: CommandSettings) -> None:
-    """Take mail by LMTP and SMTP, and make records of it, until told to stop.
+    """Run the daemon: accept mail by LMTP and SMTP, and derive its records.
 
-    [serve] in the configuration says where it listens; without one, at /run/ingest/lmtp.sock.
-    SIGTERM: finish what was begun and end. SIGHUP: read the configuration anew.
-    docs/operation.md has the rest.
+    It listens where [serve] in the configuration says; without one, at /run/ingest/lmtp.sock. It
+    makes the store if there is none. On SIGTERM it finishes what it has begun and ends; on SIGHUP
+    it reads the configuration again. See docs/operation.md.
     """
     from ingest.daemon import app
 

@@ -1,4 +1,4 @@
-"""`ingest token`: who may write through the API."""
+"""Define `ingest token`, which manages who may write through the API."""
 
 from __future__ import annotations
 
@@ -6,42 +6,46 @@ from typing import TYPE_CHECKING
 
 import click
 
+from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
 
-@click.group(name="token")
+@click.group(
+    name="token",
+    epilog=examples("ingest token add ci-bot --list linux-ext4", "ingest token revoke ci-bot"),
+)
 def command() -> None:
-    """Tokens of the API: add, list, revoke.
+    """Manage the tokens that allow writing through the API.
 
-    Whoever has one may set the state of patches, and report checks.
+    The owner of a token may set the state of patches and report checks.
     """
 
 
 @command.command(name="add")
 @click.argument("name")
 @click.option("--list", "lists", multiple=True, metavar="LIST",
-              help="Only for this list, by id or link name. May be given again.")  # fmt: skip
-@click.option("--email", default="", help="Shown with the name.")
+              help="Limit the token to this list: its id or link name. Repeatable.")  # fmt: skip
+@click.option("--email", default="", help="Show this address with the name.")
 @store_options
 def add(settings: CommandSettings, name: str, lists: tuple[str, ...], email: str) -> None:
-    """Make a token for NAME and print it: it is shown this once.
+    """Make a token for NAME and print it. It cannot be shown again.
 
-    NAME is shown to clients as the user, and patches can be delegated to it.
+    Clients see NAME as the user, and patches can be delegated to it.
     """
     from ingest.clock import utcnow
     from ingest.store.activity.accounts import AccountError, add_token
     from ingest.store.engine import write_transaction
 
-    if not name.strip() or any(not letter.isprintable() for letter in name):
-        raise click.ClickException("a name needs letters, all of which can be shown")
+    if not name.strip() or any(not char.isprintable() for char in name):
+        raise click.ClickException("the name must have characters, all of them printable")
     engine = settings.open(migrate=True)
     try:
         with write_transaction(engine) as connection:
-            scope = [_list_id(connection, settings, one) for one in lists]
-            token = add_token(connection, name, email=email, lists=scope, now=utcnow())
+            list_ids = [_lookup_list_id(connection, settings, list_name) for list_name in lists]
+            token = add_token(connection, name, email=email, lists=list_ids, now=utcnow())
     except AccountError as error:
         raise click.ClickException(str(error)) from None
     finally:
@@ -52,16 +56,16 @@ def add(settings: CommandSettings, name: str, lists: tuple[str, ...], email: str
 @command.command(name="list")
 @store_options
 def list_(settings: CommandSettings) -> None:
-    """Who has a token, and for which lists. The tokens themselves are not known."""
+    """List who has a token, and for which lists. The tokens themselves are not stored."""
     from ingest.cli.terminal import escape_line
     from ingest.store.activity.accounts import read_accounts
 
     engine = settings.open(migrate=True)
     with engine.connect() as connection:
-        for one in read_accounts(connection).values():
-            if one.active:
-                scope = ", ".join(one.lists) or "all lists"
-                click.echo(escape_line(f"{one.name}  {scope}  {one.made:%Y-%m-%d}"))
+        for account in read_accounts(connection).values():
+            if account.active:
+                lists = ", ".join(account.lists) or "all lists"
+                click.echo(escape_line(f"{account.name}  {lists}  {account.made:%Y-%m-%d}"))
     engine.dispose()
 
 
@@ -69,7 +73,7 @@ def list_(settings: CommandSettings) -> None:
 @click.argument("name")
 @store_options
 def revoke(settings: CommandSettings, name: str) -> None:
-    """Make NAME's token worthless. What was said with it stands."""
+    """Revoke NAME's token. What was written with it stays."""
     from ingest.store.activity.accounts import AccountError, revoke_token
     from ingest.store.engine import write_transaction
 
@@ -83,11 +87,13 @@ def revoke(settings: CommandSettings, name: str) -> None:
         engine.dispose()
 
 
-def _list_id(connection: Connection, settings: CommandSettings, name: str) -> str:
-    """A list by id or link name, known to the configuration or to the store."""
+def _lookup_list_id(connection: Connection, settings: CommandSettings, name: str) -> str:
+    """Return the id of the list with this id or link name, configured or stored."""
     from ingest.cli import lookup
 
-    ids = lookup.lists(connection, settings.config, name)
-    if len(ids) > 1:
-        raise click.ClickException(f"{name} may be any of {', '.join(ids)}; give the list's id")
-    return ids[0]
+    list_ids = lookup.lookup_list_ids(connection, settings.config, name)
+    if len(list_ids) > 1:
+        raise click.ClickException(
+            f"{name} may be any of {', '.join(list_ids)}; give the list's id"
+        )
+    return list_ids[0]
