@@ -41,7 +41,7 @@ def lookup_series(connection: Connection, name: str) -> SeriesRow:
 
 def lookup_list_ids(connection: Connection, config: Config, name: str) -> tuple[str, ...]:
     """Return the ids of the lists with this id or link name, configured or stored; at least one."""
-    if ids := config.called(name, consistency.read_list_ids(connection)):
+    if ids := config.match_list_ids(name, consistency.read_list_ids(connection)):
         return ids
     raise click.ClickException(
         f"no list is called {name}; a list is known once it is configured or has mail"

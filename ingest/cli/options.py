@@ -117,7 +117,7 @@ def resolve_list_names(config: Config, names: Iterable[str]) -> tuple[str, ...]:
     """
     ids: list[str] = []
     for name in names:
-        matches = config.called(name) or (name,)
+        matches = config.match_list_ids(name) or (name,)
         if len(matches) > 1:
             raise click.UsageError(f"{name} may be any of {', '.join(matches)}; give the list's id")
         ids += matches

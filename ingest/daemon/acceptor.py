@@ -273,7 +273,7 @@ class Acceptor:
                 queued = accept_deliveries(
                     self._engine, deliveries, clock=self._clock, wait=self._timeout
                 )
-                return {mail.sha256 for mail in queued if mail.new}
+                return {mail.sha256 for mail in queued if mail.is_new}
             except SQLAlchemyError as error:
                 if attempt == _ATTEMPTS or classify_failure(error) is not DatabaseFailure.CONFLICT:
                     raise

@@ -270,11 +270,11 @@ class Deriver:
             exclude=[claim.mail_id for claim in claims],
             wait=schedule.timeout,
         )
-        for mail in claimed.set_aside:
+        for mail in claimed.quarantined:
             self._report(quarantine_result(mail, now=self._clock()))
         for claim in claimed.claims:
             self._submit(claim, config)
-        if claimed.claims or claimed.set_aside:
+        if claimed.claims or claimed.quarantined:
             self.wake()  # there may be more
 
     def _all_claims(self) -> list[Claim]:
@@ -365,7 +365,7 @@ class Deriver:
         changed_ids = {claim.mail_id for claim in locked.changed}
         for finished in items:
             mail_id = finished.claim.mail_id
-            if mail_id in locked.same:
+            if mail_id in locked.unchanged:
                 self._report_claim(DeriveEvent.QUARANTINED, finished, reasons[mail_id])
             elif mail_id not in changed_ids:
                 self._report_claim(DeriveEvent.RECORDED_ELSEWHERE, finished, "")

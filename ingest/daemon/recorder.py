@@ -122,14 +122,14 @@ class _Writer:
         """Record a batch in one transaction, which begins and ends here."""
         with unflushed_transaction(self.engine, wait=self.wait) as connection:
             locked = lock_claims(connection, [claim for claim, _ in batch])
-            unchanged = [item for item in batch if item[0].mail_id in locked.same]
+            unchanged = [item for item in batch if item[0].mail_id in locked.unchanged]
             record_mails(
                 connection,
                 [(claim.mail_id, derived) for claim, derived in unchanged],
                 self.config,
                 derive_again=self.derive_again,
             )
-        pending = locked.same | {claim.mail_id for claim in locked.changed}
+        pending = locked.unchanged | {claim.mail_id for claim in locked.changed}
         self.result.recorded += unchanged
         self.result.changed += locked.changed
         self.result.recorded_elsewhere += [

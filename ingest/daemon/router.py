@@ -45,7 +45,7 @@ class Router:
                     list_ids.update(ids)
                 case CatchAll():
                     list_ids.add(BY_LIST_ID)
-                case Unknown():
+                case UnknownAddress():
                     # The recipient was known when it was accepted, before a reload.
                     list_ids.add(BY_LIST_ID)
         return tuple(sorted(list_ids))

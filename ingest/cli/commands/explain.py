@@ -78,7 +78,7 @@ def command(settings: CommandSettings, file: str, dns: bool) -> None:
 
 
 def _ask_nobody(names: Iterable[str]) -> dict[str, Answer]:
-    return dict.fromkeys(names, NotAsked())
+    return dict.fromkeys(names, NotQueried())
 
 
 def _stage(name: str, value: object) -> str:
@@ -174,12 +174,12 @@ def _explain_outcome(steps: Steps, arrangement: Arrangement) -> Iterator[str]:
 
 def _format_answer(answer: Answer) -> str:
     match answer:
-        case Found():
+        case KeyRecord():
             return answer.text
         case NoSuchKey():
             return "no such key in DNS"
         case TemporaryFailure():
             return "DNS did not respond"
-        case NotAsked():
+        case NotQueried():
             return "not queried"
     assert_never(answer)

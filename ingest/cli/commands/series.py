@@ -311,7 +311,6 @@ def _verified_json(connection: Connection, row: SeriesRow) -> dict[str, Any]:
 
 def _trailers_json(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:
     """Return the trailers from replies: for which patch (None: the series), and in which reply."""
-    from ingest.api.trailers import trailers_from_replies
     from ingest.store.read import messages
     from ingest.store.read.review_trailers import read_review_trailers
 
@@ -321,8 +320,8 @@ def _trailers_json(connection: Connection, row: SeriesRow) -> list[dict[str, Any
     return [
         {
             "trailer": f"{reply.trailer.key}: {reply.trailer.value}",
-            "to": keys.get(reply.to),
-            "where": reply.where,
+            "to": keys.get(reply.parent_id),
+            "where": reply.reply_key,
         }
-        for reply in trailers_from_replies(connection, ids)
+        for reply in read_review_trailers(connection, ids)
     ]

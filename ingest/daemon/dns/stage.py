@@ -102,7 +102,7 @@ class DnsStage:
         self._clock = clock
         self._known = KeyCache(clock=clock)
         self._resolvers = [
-            Resolver(servers, per_name=limits.seconds_per_name, known=self._known)
+            Resolver(servers, per_name=limits.seconds_per_name, cache=self._known)
             for _ in range(limits.threads)
         ]
         self._lock = threading.Condition()  # guards all that follows
@@ -258,7 +258,7 @@ class DnsStage:
                 names = dkim_arc.key_names(raw)
         with self._lock:
             for name in names:
-                answer = self._known.recall(name)
+                answer = self._known.get(name)
                 if answer is not None:
                     task.answers[name] = answer
                 else:
@@ -309,7 +309,7 @@ class DnsStage:
             complete = []
             with self._lock:
                 self._queries.finish(name)  # this thread takes the next name
-                self._answer_counts[dns_answer.kind(answer)] += 1
+                self._answer_counts[dns_answer.answer_kind(answer)] += 1
                 for task in self._tasks_by_name.pop(name, ()):
                     task.answers[name] = answer
                     task.missing.discard(name)
@@ -337,13 +337,13 @@ class DnsStage:
             answers = task.answers
             if self._now() - delivery.arrived > KEY_LIFETIME:
                 answers = {name: _excuse_missing(answer) for name, answer in answers.items()}
-            delivery = replace(delivery, keys=dns_answer.keys_of(answers))
+            delivery = replace(delivery, keys=dns_answer.sort_answers(answers))
         worker_future = self._workers.submit(delivery, task.config, first=task.first)
         worker_future.add_done_callback(lambda done: _copy_result(done, task.future))
 
 
 def _excuse_missing(answer: dns_answer.Answer) -> dns_answer.Answer:
-    return dns_answer.NotAsked() if isinstance(answer, dns_answer.NoSuchKey) else answer
+    return dns_answer.NotQueried() if isinstance(answer, dns_answer.NoSuchKey) else answer
 
 
 def _copy_result(source: Future[WorkerResult], target: Future[WorkerResult]) -> None:

@@ -66,8 +66,8 @@ def claim_mails(
             now=clock(),
             lease=lease,
             limit=limit,
-            most_bytes=most_bytes,
-            suspect=suspect,
+            max_bytes=most_bytes,
+            suspects=suspect,
             exclude=exclude,
         )
 
@@ -91,7 +91,7 @@ def return_claims(
 ) -> None:
     """Return claims to the queue. `counted`: see `queue.release_claims`."""
     with unflushed_transaction(engine, wait=wait) as connection:
-        queue.release_claims(connection, who, claims, counted=counted)
+        queue.release_claims(connection, who, claims, failed=counted)
 
 
 def expire_all_claims(engine: Engine, *, clock: Clock, wait: float | None) -> None:
@@ -114,7 +114,7 @@ def quarantine_claims(
         reasons: Mapping[int, tuple[str, int]] = {
             entry.claim.mail_id: (entry.reason, entry.claim.tries)
             for entry in entries
-            if entry.claim.mail_id in locked.same
+            if entry.claim.mail_id in locked.unchanged
         }
         move_to_quarantine(connection, reasons)
     return locked
