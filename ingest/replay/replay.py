@@ -109,7 +109,7 @@ def replay(
     def batches() -> Generator[_Mails, None, None]:
         filed = tuple(sorted(route))
         if parsers > 1 and ask is None and isinstance(source, DivisibleSource):
-            for portion in source.portions(after, REPLAY_BATCH):
+            for portion in source.list_portions(after, REPLAY_BATCH):
                 yield _Mails(portion, filed, None, source.key, reached)
             return
         for items in _batches(source.read(after), REPLAY_BATCH, REPLAY_BATCH_BYTES):

@@ -1,1 +1,4 @@
-"""Readers of archives: mbox, Maildir, public-inbox, `.eml`; imports no database."""
+"""Read archives of mail: mbox, Maildir, public-inbox and `.eml`.
+
+This package does not import the database.
+"""

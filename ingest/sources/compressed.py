@@ -1,9 +1,9 @@
-"""The bytes of a file, unpacked where it is packed, in bounded memory and with look-ahead.
+"""Read the bytes of a file, decompressed if necessary, in bounded memory and with look-ahead.
 
-Input: an open binary file. Output: a `Stream`. gzip, xz, zstd and bzip2 are known by their
-first bytes and never by the file's name, which says nothing for standard input and is often
-wrong for downloads. Refuses, with `SourceError`, what is damaged or cut off, but only after
-all that could be unpacked has been handed on.
+Input: an open binary file. Output: a `Stream`. gzip, xz, zstd and bzip2 are recognised by their
+first bytes and never by the file's name: standard input has no name, and downloads often have a
+wrong one. Damaged and truncated files raise `SourceError`, but only after the caller has received
+everything that could be decompressed.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from typing import BinaryIO, Protocol
 
 from ingest.sources.source import SourceError
 
-# How much packed input is unpacked in one step. None of these unpackers but zlib can bound
-# its output; bounding the input does it for all: the worst (zstd, 128 KiB from 4 octets)
-# makes 128 MiB of one such slice.
+# The number of compressed bytes that are decompressed in one step. Of these decompressors only
+# zlib can bound its output. Bounding the input works for all of them: the worst (zstd, 128 KiB from
+# 4 bytes) makes 128 MiB of one such slice.
 _SLICE = 4096
 
 _MAGIC = (
@@ -26,15 +26,16 @@ _MAGIC = (
     (b"BZh", "bzip2"),
 )
 _MAGIC_LENGTH = 6
-_SKIPPABLE = tuple(bytes([low]) for low in range(0x50, 0x60))  # RFC 8878 3.1.2; pzstd's first
-_XZ_MEMORY = 1 << 30  # `xz -9` needs 65 MiB to unpack; a header may ask for 4 GiB
+# The first bytes of a skippable frame (RFC 8878 3.1.2), with which pzstd begins its files.
+_SKIPPABLE = tuple(bytes([low]) for low in range(0x50, 0x60))
+_XZ_MEMORY = 1 << 30  # `xz -9` needs 65 MiB to decompress; a header may request 4 GiB
 
 
 class BrokenStreamError(SourceError):
-    """A packed file that is cut off or damaged; `read` says it after its last good byte."""
+    """A compressed file is truncated or damaged. `read` raises it after the last good byte."""
 
 
-class _Unpacker(Protocol):
+class _Decompressor(Protocol):
     def decompress(self, data: bytes, /) -> bytes: ...
     @property
     def eof(self) -> bool: ...
@@ -43,23 +44,30 @@ class _Unpacker(Protocol):
 
 
 class Stream:
-    """Bytes read forward once, with look-ahead.
+    """A sequence of bytes that is read forward once, with look-ahead.
 
-    `read` hands on at least one byte until the end and mostly about as many as asked for:
-    fewer before a fault, more where an unpacker made more at once.
+    `read` returns at least one byte until the end, and usually about as many as requested. It
+    returns fewer before an error, and more if a decompressor produced more in one step.
     """
 
     def __init__(
         self, read: Callable[[int], bytes], file: BinaryIO | None = None, *, packed: bool = False
     ) -> None:
-        """`file`: the seekable file beneath where nothing is unpacked, to skip by seeking."""
+        """Take the function that reads the bytes.
+
+        `file` is the underlying seekable file if nothing is decompressed; `skip` then seeks in
+        it. `packed` tells whether the bytes are decompressed from a file.
+        """
         self._read = read
         self._file = file
         self.packed = packed
         self._ahead = b""
 
     def peek(self, size: int) -> bytes:
-        """The next `size` bytes, fewer at the end or before a fault, which `read` will raise."""
+        """Return the next `size` bytes without consuming them.
+
+        Returns fewer at the end, and before an error, which the next `read` raises.
+        """
         while len(self._ahead) < size:
             try:
                 piece = self._read(size - len(self._ahead))
@@ -71,14 +79,14 @@ class Stream:
         return self._ahead[:size]
 
     def read(self, size: int) -> bytes:
-        """The next bytes, about `size` of them; b"" at the end. Raises `SourceError`."""
+        """Return about `size` of the next bytes, or b"" at the end. Raises `SourceError`."""
         if self._ahead:
             piece, self._ahead = self._ahead, b""
             return piece
         return self._read(size)
 
     def skip(self, size: int) -> None:
-        """Drop the next `size` bytes, or all that are left. Raises `SourceError`."""
+        """Discard the next `size` bytes, or the rest if it is shorter. Raises `SourceError`."""
         if len(self._ahead) < size and self._file is not None:
             self._file.seek(size - len(self._ahead), io.SEEK_CUR)
             self._ahead = b""
@@ -88,86 +96,87 @@ class Stream:
             size -= len(piece)
 
 
-class _Unpacked:
-    """`read` over a packed file: members (gzip), streams (xz) and frames (zstd) in a row."""
+class _DecompressingReader:
+    """The `read` of a compressed file: consecutive members (gzip), streams (xz), frames (zstd)."""
 
-    def __init__(self, read: Callable[[int], bytes], packing: str, label: str) -> None:
+    def __init__(self, read: Callable[[int], bytes], format_name: str, label: str) -> None:
         self._read = read
-        self._packing = packing
+        self._format = format_name
         self._label = label
-        self._unpacker: _Unpacker | None = _unpacker(packing, label)
-        self._broken, self._failures = "", _failures(packing)
-        self._left = b""  # packed bytes that belong behind the end of a member
+        self._decompressor: _Decompressor | None = _new_decompressor(format_name, label)
+        self._error, self._exceptions = "", _decompressor_exceptions(format_name)
+        self._unused = b""  # compressed bytes that follow the end of a member
 
     def read(self, size: int) -> bytes:
         pieces: list[bytes] = []
-        have = 0
-        while have < size and not self._broken:
-            piece = self._step()
+        length = 0
+        while length < size and not self._error:
+            piece = self._decompress_slice()
             if piece is None:
                 break
             pieces.append(piece)
-            have += len(piece)
-        if self._broken and not have:
-            raise BrokenStreamError(self._broken)
+            length += len(piece)
+        if self._error and not length:
+            raise BrokenStreamError(self._error)
         return b"".join(pieces)
 
-    def _step(self) -> bytes | None:
-        """Unpack one slice; None at the end. A fault is noted in `_broken`."""
-        packed = self._left or self._read(_SLICE)
-        self._left = b""
+    def _decompress_slice(self) -> bytes | None:
+        """Decompress one slice. Return None at the end, and after an error, stored in `_error`."""
+        packed = self._unused or self._read(_SLICE)
+        self._unused = b""
         if not packed:
-            if self._unpacker is not None:
-                self._broken = f"{self._label}: the {self._packing} file is cut off: get it again"
+            if self._decompressor is not None:
+                self._error = f"{self._label}: the {self._format} file is cut off: get it again"
             return None
-        if self._unpacker is None:
+        if self._decompressor is None:
             packed = packed.lstrip(b"\0")  # padding between members: tapes, and xz 2.2
             if not packed:
                 return b""
-            self._unpacker = _unpacker(self._packing, self._label)
+            self._decompressor = _new_decompressor(self._format, self._label)
         try:
-            piece = self._unpacker.decompress(packed)
-        except self._failures as failure:
-            self._broken = (
-                f"{self._label}: the {self._packing} file is damaged ({failure}): get it again"
+            piece = self._decompressor.decompress(packed)
+        except self._exceptions as error:
+            self._error = (
+                f"{self._label}: the {self._format} file is damaged ({error}): get it again"
             )
             return None
-        if self._unpacker.eof:
-            self._left = self._unpacker.unused_data
-            self._unpacker = None
+        if self._decompressor.eof:
+            self._unused = self._decompressor.unused_data
+            self._decompressor = None
         return piece
 
 
 def open_stream(file: BinaryIO, label: str, *, seekable: bool = False) -> Stream:
-    """The unpacked bytes of `file`, which stands at its start; `label` names it in errors.
+    """Return the decompressed bytes of `file`, which must be at its start.
 
-    Raises `SourceError` where this Python has no unpacker for it, or on an empty file
-    whose name says that it is packed (an empty mbox is an mbox, an empty .gz is nothing).
+    `label` names the file in errors. Raises `SourceError` if this Python lacks the decompressor,
+    and for an empty file whose name says that it is compressed: an empty mbox is a valid mbox, but
+    an empty `.gz` is not a valid gzip file.
     """
 
     def read(size: int) -> bytes:
         try:
             return file.read(size)
-        except OSError as failure:
-            reason = failure.strerror or failure
-            raise SourceError(f"{label}: cannot be read: {reason}") from failure
+        except OSError as error:
+            reason = error.strerror or error
+            raise SourceError(f"{label}: cannot be read: {reason}") from error
 
     plain = Stream(read, file if seekable else None)
     start = plain.peek(_MAGIC_LENGTH)
     if not start and label.lower().endswith((".gz", ".xz", ".zst", ".bz2")):
-        raise SourceError(f"{label}: is empty, and so no packed file: get it again")
+        raise SourceError(f"{label}: is empty, which no compressed file is: get it again")
     if start[:1] in _SKIPPABLE and start[1:4] == b"\x2a\x4d\x18":
         start = _MAGIC[2][0]
-    for magic, packing in _MAGIC:
+    for magic, format_name in _MAGIC:
         if start.startswith(magic):
-            return Stream(_Unpacked(plain.read, packing, label).read, packed=True)
+            return Stream(_DecompressingReader(plain.read, format_name, label).read, packed=True)
     return plain
 
 
-def _unpacker(packing: str, label: str) -> _Unpacker:
-    # Imported late: a Python may be built without lzma or bz2, and mostly none is needed.
+def _new_decompressor(format_name: str, label: str) -> _Decompressor:
+    # Imported late: a Python may be built without lzma or bz2, and most archives need none.
     try:
-        match packing:
+        match format_name:
             case "gzip":
                 import zlib
 
@@ -184,16 +193,16 @@ def _unpacker(packing: str, label: str) -> _Unpacker:
                 import bz2
 
                 return bz2.BZ2Decompressor()
-    except ImportError as missing:
+    except ImportError as error:
         raise SourceError(
-            f"{label}: is packed with {packing}, and this Python has no {missing.name}: "
+            f"{label}: is packed with {format_name}, and this Python has no {error.name}: "
             "unpack it first"
-        ) from missing
+        ) from error
 
 
-def _failures(packing: str) -> tuple[type[Exception], ...]:
-    """What the unpacker raises on damaged input."""
-    match packing:
+def _decompressor_exceptions(format_name: str) -> tuple[type[Exception], ...]:
+    """Return the exceptions that the decompressor raises for damaged input."""
+    match format_name:
         case "gzip":
             import zlib
 

@@ -1,7 +1,8 @@
-"""What kind of archive a path names, and the `Source` that reads it.
+"""Detect which kind of archive a path names, and return the `Source` that reads it.
 
-Input: a path, or `-` for standard input. Output: a `Source`. Refuses, with one line that says
-what was found and what to do, all that holds no mail: looking at the content, never at a name.
+Input: a path, or `-` for standard input. Output: a `Source`. Anything that contains no mail raises
+`SourceError` with one line that says what was found and what to do. Only the content decides,
+never the name.
 """
 
 from __future__ import annotations
@@ -28,11 +29,12 @@ _BUNDLE = b"# v"  # gitformat-bundle(5): "# v2 git bundle"
 
 
 def open_source(where: str, *, stdin: BinaryIO | None = None) -> Source:
-    """The source that `where` names: a file, a folder, a repository, or `-`.
+    """Return the source that `where` names: a file, a folder, a repository, or `-`.
 
-    The key of a file has its path and the SHA-256 of its first 4 KiB as unpacked: a file that
-    has grown is the same archive, one that was replaced is another and starts anew. (One that
-    grows from below 4 KiB starts anew too, which costs little.) Raises `SourceError`.
+    The key of a file consists of its path and the SHA-256 of its first 4 KiB after decompression.
+    A file that has grown is therefore the same archive; a file that was replaced is another one
+    and is read from the start. (A file that grows from below 4 KiB is also read from the start,
+    which costs little.) Raises `SourceError`.
     """
     if where == "-":
         return _from_pipe(stdin or sys.stdin.buffer, "-", "standard input")
@@ -47,15 +49,15 @@ def open_source(where: str, *, stdin: BinaryIO | None = None) -> Source:
             return _from_pipe(path.open("rb"), f"pipe:{label}", label)
     except FileNotFoundError:
         raise SourceError(f"{label}: no such file or folder") from None
-    except PermissionError as refused:
-        name = printable(refused.filename) if refused.filename else label
-        raise SourceError(_forbidden(name)) from None
-    except (OSError, ValueError) as failure:  # ValueError: a NUL in the path
-        raise SourceError(f"{label}: {getattr(failure, 'strerror', None) or failure}") from None
+    except PermissionError as error:
+        name = printable(error.filename) if error.filename else label
+        raise SourceError(_permission_message(name)) from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise SourceError(f"{label}: {getattr(error, 'strerror', None) or error}") from None
     raise SourceError(f"{label}: is neither a file nor a folder")
 
 
-def _forbidden(name: str) -> str:
+def _permission_message(name: str) -> str:
     return f"{name}: may not be read: give this user the permission"
 
 
@@ -65,60 +67,63 @@ def _from_folder(path: Path, label: str) -> Source:
     if is_maildir(path):
         return Maildir(path)
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    odd = [
+    other_names = [
         printable(entry.name) + ("/" if entry.is_dir() else "")
         for entry in entries
         if entry.suffix.lower() != ".eml" or not (entry.is_symlink() or entry.is_file())
     ]
-    if entries and not odd:
+    if entries and not other_names:
         return EmlFolder(path, [entry.name for entry in entries])
-    found = ", ".join(odd[:3]) + (f" and {len(odd) - 3} more" if len(odd) > 3 else "")
+    names = ", ".join(other_names[:3])
+    if len(other_names) > 3:
+        names += f" and {len(other_names) - 3} more"
     raise SourceError(
         f"{label}: is neither a Maildir, nor a public-inbox, nor a folder of .eml files alone "
-        f"(found: {found or 'nothing'}); name the archives in it one by one"
+        f"(found: {names or 'nothing'}); name the archives in it one by one"
     )
 
 
 def _from_file(path: Path, label: str) -> Source:
-    def opened() -> AbstractContextManager[Stream]:
-        return _opener(path)
+    def open_path() -> AbstractContextManager[Stream]:
+        return _open_path(path)
 
-    with opened() as stream:
+    with open_path() as stream:
         head = _head(stream)
         if stream.packed:
             _verify(stream, path, label)
     if _is_single_mail(head):
-        with opened() as stream:
+        with open_path() as stream:
             _require_mail(stream, label)
     name = f"{printable(path.resolve())}:{hashlib.sha256(head).hexdigest()}"
-    return _reader(head, opened, name, label, resumable=True)
+    return _select_reader(head, open_path, name, label, resumable=True)
 
 
 def _verify(stream: Stream, path: Path, label: str) -> None:
-    """Unpack it once to the end, so that a file that is cut off is refused before any of it is
-    stored. What stands before the cut can still be had through standard input.
+    """Decompress a file once to its end, to refuse a truncated one before any of it is stored.
+
+    The part before the truncation can still be read through standard input.
     """
     try:
         while stream.read(1 << 20):
             pass
-    except BrokenStreamError as broken:
-        program = {".gz": "zcat", ".xz": "xzcat", ".zst": "zstdcat", ".bz2": "bzcat"}
-        unpack = program.get(path.suffix.lower(), "zcat")
+    except BrokenStreamError as error:
+        programs = {".gz": "zcat", ".xz": "xzcat", ".zst": "zstdcat", ".bz2": "bzcat"}
+        program = programs.get(path.suffix.lower(), "zcat")
         raise SourceError(
-            f"{broken}, or take what is left of it with `{unpack} {label} | ingest replay -`"
-        ) from broken
+            f"{error}, or take what is left of it with `{program} {label} | ingest replay -`"
+        ) from error
 
 
 def _from_pipe(file: BinaryIO, key: str, label: str) -> Source:
     stream = open_stream(file, label)
-    return _reader(_head(stream), lambda: nullcontext(stream), key, label, resumable=False)
+    return _select_reader(_head(stream), lambda: nullcontext(stream), key, label, resumable=False)
 
 
 def _head(stream: Stream) -> bytes:
-    """The first bytes, left in the stream.
+    """Return the first bytes, and leave them in the stream.
 
-    Raises `SourceError` for a packed file cut off within its first line: it is to be called
-    that, and not a file of another kind.
+    Raises `SourceError` for a compressed file that is truncated within its first line. The error
+    must say so, instead of calling it a file of another kind.
     """
     head = stream.peek(_HEAD)
     if len(head) < _HEAD and not is_mbox(head) and not is_mail(head):
@@ -132,30 +137,30 @@ def _is_single_mail(head: bytes) -> bool:
 
 
 def _require_mail(stream: Stream, label: str) -> None:
-    """Refuse a file that is no mail before any mail of other sources is stored.
+    """Refuse a file that is not a mail before any mail of other sources is stored.
 
-    A header that is longer than what is looked at is left to `EmlFile.read`.
+    `EmlFile.read` decides about a file whose header is longer than what is examined here.
     """
     start = stream.peek(_HEADER)
     if len(start) < _HEADER and not is_mail_content(start):
         raise SourceError(f"{label}: {no_mail_reason(start)}")
 
 
-def _reader(
+def _select_reader(
     head: bytes,
-    opened: Callable[[], AbstractContextManager[Stream]],
+    opener: Callable[[], AbstractContextManager[Stream]],
     name: str,
     label: str,
     *,
     resumable: bool,
 ) -> Source:
-    """The source for a file that begins with `head`. Raises `SourceError` if it is no mail."""
+    """Return the source for a file that begins with `head`. Raises `SourceError` if it has none."""
     if not head or is_mbox(head):
         key = f"mbox:{name}" if resumable else name
-        return Mbox(opened, key=key, label=label, resumable=resumable)
+        return Mbox(opener, key=key, label=label, resumable=resumable)
     if _is_single_mail(head):
         key = f"eml:{name}" if resumable else name
-        return EmlFile(opened, key=key, label=label, resumable=resumable)
+        return EmlFile(opener, key=key, label=label, resumable=resumable)
     if head.startswith(_BUNDLE) and b" git bundle\n" in head[:40]:
         raise SourceError(
             f"{label}: is a git bundle: unpack it with `git clone --mirror {label} FOLDER` "
@@ -172,13 +177,13 @@ def _reader(
 
 
 @contextmanager
-def _opener(path: Path) -> Iterator[Stream]:
-    """The unpacked bytes of a file. Raises `SourceError`."""
+def _open_path(path: Path) -> Iterator[Stream]:
+    """Open a file and yield its decompressed bytes. Raises `SourceError`."""
     try:
         file = path.open("rb", buffering=1 << 18)
     except PermissionError:
-        raise SourceError(_forbidden(printable(path))) from None
-    except OSError as failure:
-        raise SourceError(f"{printable(path)}: {failure.strerror}") from failure
+        raise SourceError(_permission_message(printable(path))) from None
+    except OSError as error:
+        raise SourceError(f"{printable(path)}: {error.strerror}") from error
     with file:
         yield open_stream(file, printable(path), seekable=True)

@@ -1,7 +1,7 @@
-"""Files that hold one mail each: a single one, or a folder of `*.eml`.
+"""Read files that contain one mail each: a single file, or a folder of `*.eml`.
 
-Input: paths. Output: `RawMail` items, the bytes as they are in the files; in a folder also
-`NoMail` for links and files that hold no mail. A single file that holds none is an error.
+Input: paths. Output: `RawMail` items with the exact bytes of the files. A folder also yields
+`NoMail` for links and for files that contain no mail. A single file without a mail is an error.
 """
 
 from __future__ import annotations
@@ -25,30 +25,37 @@ from ingest.sources.source import MAX_MAIL, NoMail, RawMail, SourceError, printa
 
 
 class EmlFile:
-    """One mail as a `Source`. Nothing is unquoted, split or cut: the bytes are the mail."""
+    """One mail as a `Source`.
+
+    The bytes of the file are the mail: nothing is unquoted, split or truncated.
+    """
 
     total = 1
 
     def __init__(
         self,
-        opened: Callable[[], AbstractContextManager[Stream]],
+        opener: Callable[[], AbstractContextManager[Stream]],
         *,
         key: str,
         label: str,
         resumable: bool = True,
     ) -> None:
-        self._opened = opened
+        """Take the function `opener` that opens the decompressed bytes of the file."""
+        self._opener = opener
         self.key = key
         self.label = label
         self.resumable = resumable
 
     def read(self, after: str | None = None) -> Iterator[RawMail]:
-        """The mail, unless `after` names it at its present size. Raises `SourceError`."""
-        with self._opened() as stream:
+        """Yield the mail, unless `after` is its position at its present size.
+
+        Raises `SourceError`.
+        """
+        with self._opener() as stream:
             try:
                 raw = read_whole(stream)
-            except IrregularError as why:
-                raise SourceError(f"{self.label}: {why}") from None
+            except IrregularError as error:
+                raise SourceError(f"{self.label}: {error}") from None
         if not is_mail_content(raw):
             raise SourceError(f"{self.label}: {no_mail_reason(raw)}")
         position = f"0-{len(raw)}"
@@ -57,65 +64,69 @@ class EmlFile:
 
 
 class EmlFolder:
-    """A folder of `*.eml`, in the order of their names, as a `Source`.
+    """A folder of `*.eml` as a `Source`, in the order of the file names.
 
-    The key names the folder and its listing (names, sizes, times of change): a run that was
-    killed resumes, and once the folder has changed, all of it is offered again, as what is new
+    The key consists of the folder and its listing (names, sizes, modification times). A run that
+    was killed resumes. Once the folder has changed, all of it is read again, because a new file
     may have any name.
     """
 
     resumable = True
 
     def __init__(self, folder: Path, names: list[str]) -> None:
-        """`names`: the files in `folder`. Raises `SourceError` where one cannot be looked at."""
+        """Take the names of the files in `folder`. Raises `SourceError` if one has no status."""
         self._files = [folder / name for name in sorted(names)]
         listing = hashlib.sha256()
         for file in self._files:
             try:
                 status = file.lstat()
-            except OSError as failure:
-                raise SourceError(f"{printable(file)}: {failure.strerror}") from failure
+            except OSError as error:
+                raise SourceError(f"{printable(file)}: {error.strerror}") from error
             listing.update(f"{printable(file)}\0{status.st_size} {status.st_mtime_ns}\n".encode())
         self.key = f"eml:{printable(folder.resolve())}:{listing.hexdigest()}"
         self.label = printable(folder)
         self.total = len(self._files)
 
     def read(self, after: str | None = None) -> Iterator[RawMail | NoMail]:
-        """The mails, from the start or after the file of that name. Raises `SourceError`."""
+        """Yield the mails, from the start or after the file named `after`.
+
+        Raises `SourceError`.
+        """
         names = [printable(file.name) for file in self._files]
         first = names.index(after) + 1 if after in names else 0
-        done = names[first - 1] if first else ""
+        previous = names[first - 1] if first else ""
         for file, name in zip(self._files[first:], names[first:], strict=True):
             try:
-                with open_regular(file) as opened:
-                    stream = open_stream(opened, printable(file), seekable=True)
-                    yield from _mails_of(stream, printable(file), done, name)
-            except IrregularError as why:
-                yield NoMail(name, f"{printable(file)}: {why}")
-            except OSError as failure:
-                raise SourceError(f"{printable(file)}: {failure.strerror}") from failure
-            done = name
+                with open_regular(file) as binary_file:
+                    stream = open_stream(binary_file, printable(file), seekable=True)
+                    yield from _read_file(stream, printable(file), previous, name)
+            except IrregularError as error:
+                yield NoMail(name, f"{printable(file)}: {error}")
+            except OSError as error:
+                raise SourceError(f"{printable(file)}: {error.strerror}") from error
+            previous = name
 
 
-def _mails_of(stream: Stream, label: str, before: str, name: str) -> Iterator[RawMail | NoMail]:
-    """The mail of one file, or the mails: `git format-patch` writes an mbox of one.
+def _read_file(stream: Stream, label: str, previous: str, name: str) -> Iterator[RawMail | NoMail]:
+    """Yield the mail of one file, or its mails: `git format-patch` writes an mbox of one mail.
 
-    Only the last has the file's own position, so that a run killed within reads it again.
+    Only the last mail has the file's own position. The others have that of the `previous` file, so
+    that a run that is killed within the file reads it again.
     """
     if not is_mbox(stream.peek(4096)):
         yield screen(RawMail(read_whole(stream), name), label)
         return
-    held: RawMail | None = None
+    delayed: RawMail | None = None
     for mail in split_mbox(stream.read):
-        if held is not None:
-            yield RawMail(held.raw, before, held.defects)
-        held = mail
-    if held is not None:
-        yield RawMail(held.raw, name, held.defects)
+        if delayed is not None:
+            yield RawMail(delayed.raw, previous, delayed.defects)
+        delayed = mail
+    if delayed is not None:
+        yield RawMail(delayed.raw, name, delayed.defects)
 
 
 def read_whole(stream: Stream) -> bytes:
-    """All that is left of a stream; raises `IrregularError` if that is no mail by its size."""
+    """Return the rest of a stream. Raises `IrregularError` if it is too large for a mail."""
     pieces: list[bytes] = []
     size = 0
     while piece := stream.read(1 << 20):

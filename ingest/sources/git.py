@@ -1,7 +1,8 @@
-"""git as a reader of archives: a few plumbing commands, run on one repository.
+"""Read an archive with git: a few plumbing commands, run on one repository.
 
 Input: a git directory. Output: text of commands, and `Blob` items streamed from history.
-Nothing here writes to the repository, asks the network, or runs what its configuration names.
+Nothing here writes to the repository, uses the network, or runs a program that the repository's
+configuration names.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ import threading
 from collections.abc import Callable, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
-from typing import IO
+from typing import IO, NamedTuple
 
 from ingest.frozen import frozen
 from ingest.sources.source import SourceError, printable
@@ -22,11 +23,11 @@ from ingest.sources.source import SourceError, printable
 
 @frozen
 class Blob:
-    """What one commit did to one path: `content` was added (or changed to), or removed.
+    """A change of one path by one commit: `content` was added, replaced or removed.
 
-    `id` is the object's. `after` is what `list_changes` is to be given to go on behind this item, or
-    "" for the start: the item's commit, or for all but the last item of a commit the commit
-    handed on before.
+    `id` is the id of the git object. `after` is the commit after which `read_blobs` continues
+    behind this item, or "" for the start: the item's own commit, or, for all but the last item of a
+    commit, the commit before it.
     """
 
     content: bytes
@@ -36,40 +37,44 @@ class Blob:
 
 
 @frozen
-class Listed:
-    """Changes of which only the names are read: `read` hands on what `list_changes` would have, in
-    whatever process, and `after` is that of the last of them.
+class BlobBatch:
+    """Consecutive blobs whose ids are known and whose content is not read yet.
+
+    A batch can be sent to another process, which reads it. `requests` are lines for `git cat-file`;
+    `after` is that of the last blob.
     """
 
     directory: Path
-    questions: bytes
+    requests: bytes
     after: str
 
     def read(self) -> Iterator[Blob]:
-        """The blobs. Raises `SourceError`."""
+        """Yield the blobs as `read_blobs` does. Raises `SourceError`."""
         with contextlib.ExitStack() as stack:
             errors = stack.enter_context(tempfile.TemporaryFile())
-            # A file, where a pipe would have to be filled while the answers are read.
-            questions = stack.enter_context(tempfile.TemporaryFile())
-            questions.write(self.questions)
-            questions.seek(0)
-            blobs = stack.enter_context(_running(self.directory, errors, *_BLOBS, stdin=questions))
-            assert blobs.stdout is not None
-            yield from _answers(blobs.stdout, self.directory)
-            _see_off([blobs], errors, self.directory)
+            # A file: a pipe would have to be written while the responses are read.
+            requests = stack.enter_context(tempfile.TemporaryFile())
+            requests.write(self.requests)
+            requests.seek(0)
+            cat_file = stack.enter_context(
+                _start_git(self.directory, errors, *_CAT_FILE, stdin=requests)
+            )
+            assert cat_file.stdout is not None
+            yield from _read_responses(cat_file.stdout, self.directory)
+            _wait_for([cat_file], errors, self.directory)
 
 
-# Tells, from a path and the letter of `git diff-tree --raw` (A, M, D, T), what kind of item a
-# change is, and None for a change that is of no interest.
-ObjectKind = Callable[[bytes, bytes], str | None]
+# Returns the kind of item that a change is, from its path and the status letter of
+# `git diff-tree --raw` (A, M, D, T), or None for a change that is of no interest.
+ClassifyChange = Callable[[bytes, bytes], str | None]
 
 
 def _environment() -> dict[str, str]:
-    """The environment for git: none of the caller's GIT_* (GIT_DIR would win over ours)."""
+    """Return the environment for git, without the caller's GIT_* (GIT_DIR would override ours)."""
     environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
     return environment | {
-        "LC_ALL": "C",  # its errors are handed on
-        "GIT_NO_REPLACE_OBJECTS": "1",  # the archive as it is, not as a local ref dresses it
+        "LC_ALL": "C",  # its messages become part of ours
+        "GIT_NO_REPLACE_OBJECTS": "1",  # the archive as it is, without local replacements
         "GIT_NO_LAZY_FETCH": "1",  # a partial clone would fetch, by the command that its
         "GIT_ALLOW_PROTOCOL": "none",  # configuration names; older gits know only this one
         "GIT_TERMINAL_PROMPT": "0",
@@ -77,31 +82,38 @@ def _environment() -> dict[str, str]:
 
 
 def _command(directory: Path, arguments: tuple[str, ...]) -> list[str]:
-    # With the directory given, git does not search for it, and so does not ask who owns it
-    # (safe.directory): archives often belong to the user that mirrors them, and plumbing that
+    # With --git-dir, git does not search for the directory, and so does not check its owner
+    # (safe.directory). Archives often belong to the user that mirrors them, and plumbing that
     # only reads objects runs no hook.
     return ["git", f"--git-dir={directory}", *arguments]
 
 
 def git_output(directory: Path, *arguments: str) -> str | None:
-    """Standard output of a short command, stripped, or None where git says no.
+    """Return the standard output of a short command, stripped, or None if git reports failure.
 
-    Raises `SourceError` where there is no git.
+    Raises `SourceError` if git is not installed.
     """
-    done = _run(directory, arguments)
-    return None if done.returncode else done.stdout.decode("utf-8", "backslashreplace").strip()
+    process = _run(directory, arguments)
+    return None if process.returncode else _decode(process.stdout)
 
 
 def run_git(directory: Path, *arguments: str) -> str:
-    """Standard output of a short command, stripped; `SourceError` where git fails."""
-    done = _run(directory, arguments)
-    if done.returncode:
-        raise _failed(done.stderr, directory)
-    return done.stdout.decode("utf-8", "backslashreplace").strip()
+    """Return the standard output of a short command, stripped.
+
+    Raises `SourceError` if git fails.
+    """
+    process = _run(directory, arguments)
+    if process.returncode:
+        raise _git_error(process.stderr, directory)
+    return _decode(process.stdout)
+
+
+def _decode(output: bytes) -> str:
+    return output.decode("utf-8", "backslashreplace").strip()
 
 
 def _run(directory: Path, arguments: tuple[str, ...]) -> subprocess.CompletedProcess[bytes]:
-    with _git_needed():
+    with _require_git():
         return subprocess.run(
             _command(directory, arguments),
             env=_environment(),
@@ -111,8 +123,8 @@ def _run(directory: Path, arguments: tuple[str, ...]) -> subprocess.CompletedPro
         )
 
 
-def find_directory(path: Path) -> Path | None:
-    """The git directory of the repository at `path` itself (bare, or with `.git`), or None."""
+def find_git_directory(path: Path) -> Path | None:
+    """Return the git directory of the repository at `path` (bare, or with `.git`), or None."""
     if (path / ".git").exists():
         return (path / ".git").resolve()
     if (path / "HEAD").is_file() and (path / "objects").is_dir() and (path / "refs").is_dir():
@@ -121,163 +133,180 @@ def find_directory(path: Path) -> Path | None:
 
 
 def find_tip(directory: Path) -> str | None:
-    """The commit to read up to: HEAD's; where that is unborn, the only branch's, or that of
-    `master` or `main` (a mirror of an archive often has a HEAD that names no branch).
+    """Return the commit to read up to, or None if there is none.
+
+    This is HEAD's commit. If HEAD is unborn, it is that of the only branch, or else of `master` or
+    `main`: the HEAD of a mirrored archive often names no existing branch.
     """
-    # Without ^{commit}: a commit that is missing is a broken archive, and not an empty one.
+    # Without ^{commit}: an archive whose commit is missing is broken, not empty.
     if tip := git_output(directory, "rev-parse", "--verify", "--quiet", "HEAD"):
         return tip
-    listed = run_git(directory, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads/")
-    branches = dict(line.split(" ", 1) for line in listed.splitlines())
+    lines = run_git(directory, "for-each-ref", "--format=%(refname) %(objectname)", "refs/heads/")
+    branches = dict(line.split(" ", 1) for line in lines.splitlines())
     if len(branches) == 1:
         return next(iter(branches.values()))
     return branches.get("refs/heads/master") or branches.get("refs/heads/main")
 
 
-def list_changes(directory: Path, revisions: str, kind: ObjectKind) -> Iterator[Blob]:
-    """The blobs of interest that the commits of `revisions` added or removed, oldest first.
+def read_blobs(directory: Path, revisions: str, classify: ClassifyChange) -> Iterator[Blob]:
+    """Yield the blobs that the commits of `revisions` added or removed, oldest first.
 
-    Three processes in a row: the commits, what each changed, and the blobs. A thread turns
-    what the second says into questions to the third, and the kind travels with the question
-    and back, so that nothing is kept here and no pipe can wait for another in a circle.
-    Closing the iterator ends all of them. Raises `SourceError` with git's own first line.
+    `classify` selects the blobs. Three processes form a pipeline: the commits, their changes, and
+    the blobs. A thread turns the output of the second into requests to the third. The kind of an
+    item is part of the request and of the response, so nothing is stored here, and no pipe can wait
+    for another in a circle. Closing the iterator ends all processes. Raises `SourceError` with the
+    first line of git's message.
     """
     with contextlib.ExitStack() as stack:
         errors = stack.enter_context(tempfile.TemporaryFile())
-        commits, differences = _walking(stack, errors, directory, revisions)
-        blobs = stack.enter_context(_running(directory, errors, *_BLOBS, stdin=subprocess.PIPE))
-        assert blobs.stdin is not None
-        assert blobs.stdout is not None
-        assert differences.stdout is not None
+        walk = _start_walk(stack, errors, directory, revisions)
+        cat_file = stack.enter_context(
+            _start_git(directory, errors, *_CAT_FILE, stdin=subprocess.PIPE)
+        )
+        assert cat_file.stdin is not None
+        assert cat_file.stdout is not None
+        assert walk.differences.stdout is not None
         feeder = threading.Thread(
-            target=_feed, args=(differences.stdout, blobs.stdin, kind), daemon=True
+            target=_send_requests,
+            args=(walk.differences.stdout, cat_file.stdin, classify),
+            daemon=True,
         )
         feeder.start()
         try:
-            yield from _answers(blobs.stdout, directory)
+            yield from _read_responses(cat_file.stdout, directory)
             feeder.join()
-            differences.stdout.close()  # it would wait for ever if the feeder had stopped early
-            _see_off([blobs, differences, commits], errors, directory)
+            # If the feeder had stopped early, diff-tree would wait for ever for a reader.
+            walk.differences.stdout.close()
+            _wait_for([cat_file, walk.differences, walk.commits], errors, directory)
         finally:
-            # Killed before its pipe is closed: the feeder may be within a write to it.
-            for process in (blobs, differences, commits):
+            # Killed before its pipe is closed: the feeder may be writing to it.
+            for process in (cat_file, walk.differences, walk.commits):
                 process.kill()
             feeder.join()
 
 
-def list_blobs(directory: Path, revisions: str, kind: ObjectKind, count: int) -> Iterator[Listed]:
-    """What `list_changes` hands on, in portions of that many blobs or fewer, none of them read yet."""
+def list_blobs(
+    directory: Path, revisions: str, classify: ClassifyChange, count: int
+) -> Iterator[BlobBatch]:
+    """Yield the blobs of `read_blobs` in batches of at most `count` blobs, without reading them."""
     with contextlib.ExitStack() as stack:
         errors = stack.enter_context(tempfile.TemporaryFile())
-        commits, differences = _walking(stack, errors, directory, revisions)
-        assert differences.stdout is not None
-        for some in _uneven(_questions(differences.stdout, kind), count):
-            after = some[-1].rstrip(b"\n").rpartition(b" ")[2].decode()
-            yield Listed(directory, b"".join(some), after)
-        _see_off([differences, commits], errors, directory)
+        walk = _start_walk(stack, errors, directory, revisions)
+        assert walk.differences.stdout is not None
+        requests = _format_requests(walk.differences.stdout, classify)
+        for batch in _split_unevenly(requests, count):
+            after = batch[-1].rstrip(b"\n").rpartition(b" ")[2].decode()
+            yield BlobBatch(directory, b"".join(batch), after)
+        _wait_for([walk.differences, walk.commits], errors, directory)
 
 
-# Portions that are looked ahead for the end of the history.
+# The number of batches that are read ahead to detect the end of the history.
 _AHEAD = 4
 
 
-def _uneven(items: Iterator[bytes], most: int) -> Iterator[list[bytes]]:
-    """Lists of at most that many, for several who take one after another.
+def _split_unevenly(items: Iterator[bytes], count: int) -> Iterator[list[bytes]]:
+    """Yield lists of at most `count` items, sized for several workers that share them.
 
-    The first is smaller, so that they do not all want to write at the same time; towards the end
-    they become smaller and smaller, so that nobody works long when the others are done.
+    The first list is smaller, so that the workers do not all want to write at the same time.
+    Towards the end the lists become smaller, so that no worker runs long after the others are done.
     """
-    if first := list(islice(items, max(1, most // 2))):
+    if first := list(islice(items, max(1, count // 2))):
         yield first
     ahead: list[bytes] = []
     while True:
-        ahead += islice(items, _AHEAD * most - len(ahead))
+        ahead += islice(items, _AHEAD * count - len(ahead))
         if not ahead:
             return
-        size = max(1, most // 4, len(ahead) // _AHEAD)
+        size = max(1, count // 4, len(ahead) // _AHEAD)
         yield ahead[:size]
         del ahead[:size]
 
 
-def _walking(
+class _Walk(NamedTuple):
+    """The processes that list commits, oldest first, and the changes of each of them."""
+
+    commits: subprocess.Popen[bytes]
+    differences: subprocess.Popen[bytes]
+
+
+def _start_walk(
     stack: contextlib.ExitStack, errors: IO[bytes], directory: Path, revisions: str
-) -> tuple[subprocess.Popen[bytes], subprocess.Popen[bytes]]:
-    """The commits of `revisions`, oldest first, and what each of them changed."""
+) -> _Walk:
     commits = stack.enter_context(
-        _running(directory, errors, "rev-list", "--reverse", "--topo-order", revisions, "--")
+        _start_git(directory, errors, "rev-list", "--reverse", "--topo-order", revisions, "--")
     )
     differences = stack.enter_context(
-        _running(
+        _start_git(
             directory, errors, "diff-tree", "--stdin", "--root", "-r", "--raw", "--no-renames",
             "--no-abbrev", "--no-ext-diff", "--no-textconv", stdin=commits.stdout,
         )
     )  # fmt: skip
     assert commits.stdout is not None
-    commits.stdout.close()  # diff-tree has it: with our copy open, its end would go unseen
-    return commits, differences
+    # diff-tree has a copy. With ours open, rev-list would not notice that diff-tree has ended.
+    commits.stdout.close()
+    return _Walk(commits, differences)
 
 
-def _see_off(
+def _wait_for(
     processes: Iterable[subprocess.Popen[bytes]], errors: IO[bytes], directory: Path
 ) -> None:
-    """Wait for what ends by itself. Raises `SourceError` where one has failed."""
+    """Wait for processes that end by themselves. Raises `SourceError` if one has failed."""
     codes = [process.wait() for process in processes]
     if any(codes):
         errors.seek(0)
-        raise _failed(errors.read(1000), directory)
+        raise _git_error(errors.read(1000), directory)
 
 
-_BLOBS = ("cat-file", "--buffer", "--batch=%(objectname) %(objecttype) %(objectsize) %(rest)")
+_CAT_FILE = ("cat-file", "--buffer", "--batch=%(objectname) %(objecttype) %(objectsize) %(rest)")
 
 
-def _feed(differences: IO[bytes], questions: IO[bytes], kind: ObjectKind) -> None:
-    """Ask cat-file for each change, as fast as it takes the questions."""
-    asked = _questions(differences, kind)
+def _send_requests(differences: IO[bytes], requests: IO[bytes], classify: ClassifyChange) -> None:
+    """Write a request for each change to cat-file, as fast as it reads them."""
+    lines = _format_requests(differences, classify)
     try:
-        while some := list(islice(asked, _ASKED)):
-            questions.write(b"".join(some))
-            questions.flush()
+        while batch := list(islice(lines, _REQUESTS_PER_WRITE)):
+            requests.write(b"".join(batch))
+            requests.flush()
     except BrokenPipeError:
-        pass  # cat-file has ended, which the reader of its answers sees and tells
+        pass  # cat-file has ended; the reader of its responses detects and reports that
     finally:
         with contextlib.suppress(BrokenPipeError):
-            questions.close()
+            requests.close()
 
 
-# Questions that go to cat-file together.
-_ASKED = 200
+_REQUESTS_PER_WRITE = 200
 
 
-def _questions(differences: IO[bytes], kind: ObjectKind) -> Iterator[bytes]:
-    """Lines of `diff-tree --raw` as questions to cat-file: `OBJECT KIND AFTER`.
+def _format_requests(differences: IO[bytes], classify: ClassifyChange) -> Iterator[bytes]:
+    """Turn lines of `diff-tree --raw` into requests to cat-file: `OBJECT KIND AFTER`.
 
-    The last item of a commit is known only by the next commit, so one item is held back.
+    Only the next commit shows which item of a commit is the last, so one item is delayed.
     """
-    commit = done = b""
-    held: tuple[bytes, bytes] | None = None
+    commit = previous = b""
+    delayed: tuple[bytes, bytes] | None = None
     for line in differences:
         if line[:1] != b":":
-            if held is not None:
-                done = commit
-                yield b"%b %b %b\n" % (*held, done)
-                held = None
+            if delayed is not None:
+                previous = commit
+                yield b"%b %b %b\n" % (*delayed, previous)
+                delayed = None
             commit = line.strip()
             continue
         fields, _, path = line[1:-1].partition(b"\t")
         old_mode, new_mode, old, new, status = fields.split(b" ")
-        removed = status == b"D"
-        if (old_mode if removed else new_mode)[:2] != b"10":  # not a plain file
+        is_removed = status == b"D"
+        if (old_mode if is_removed else new_mode)[:2] != b"10":  # not a regular file
             continue
-        if name := kind(path, status[:1]):
-            if held is not None:
-                yield b"%b %b %b\n" % (*held, done)
-            held = (old if removed else new, name.encode())
-    if held is not None:
-        yield b"%b %b %b\n" % (*held, commit)
+        if kind := classify(path, status[:1]):
+            if delayed is not None:
+                yield b"%b %b %b\n" % (*delayed, previous)
+            delayed = (old if is_removed else new, kind.encode())
+    if delayed is not None:
+        yield b"%b %b %b\n" % (*delayed, commit)
 
 
-def _answers(answers: IO[bytes], directory: Path) -> Iterator[Blob]:
-    while line := answers.readline():
+def _read_responses(responses: IO[bytes], directory: Path) -> Iterator[Blob]:
+    while line := responses.readline():
         fields = line.rstrip(b"\n").split(b" ")
         if len(fields) != 5:
             raise SourceError(
@@ -285,18 +314,18 @@ def _answers(answers: IO[bytes], directory: Path) -> Iterator[Blob]:
                 "missing: is it a partial clone? make a whole one with `git clone --mirror`"
             )
         size = int(fields[2])
-        content = answers.read(size)
-        answers.read(1)
+        content = responses.read(size)
+        responses.read(1)
         if len(content) == size:
             yield Blob(content, fields[3].decode(), fields[4].decode(), fields[0].decode())
 
 
 @contextlib.contextmanager
-def _running(
+def _start_git(
     directory: Path, errors: IO[bytes], *arguments: str, stdin: IO[bytes] | int | None = None
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """A git process that is gone, and waited for, when the block ends."""
-    with _git_needed():
+    """Start a git process, and kill and wait for it when the block ends."""
+    with _require_git():
         process = subprocess.Popen(
             _command(directory, arguments),
             env=_environment(),
@@ -313,15 +342,13 @@ def _running(
 
 
 @contextlib.contextmanager
-def _git_needed() -> Iterator[None]:
+def _require_git() -> Iterator[None]:
     try:
         yield
-    except FileNotFoundError as missing:
-        raise SourceError(
-            "git is not installed, and this archive needs it: install git"
-        ) from missing
+    except FileNotFoundError as error:
+        raise SourceError("git is not installed, and this archive needs it: install git") from error
 
 
-def _failed(errors: bytes, directory: Path) -> SourceError:
-    first = errors.decode("utf-8", "backslashreplace").strip().partition("\n")[0]
-    return SourceError(f"{printable(directory)}: {first or 'git failed'}")
+def _git_error(errors: bytes, directory: Path) -> SourceError:
+    first_line = _decode(errors).partition("\n")[0]
+    return SourceError(f"{printable(directory)}: {first_line or 'git failed'}")

@@ -1,8 +1,8 @@
-"""A Maildir: one file a mail, in `new/` and `cur/`.
+"""Read a Maildir: one file for each mail, in `new/` and `cur/`.
 
-Input: the folder. Output: `RawMail` items in the order of the files' names, and `NoMail` for
-links, pipes and files that hold no mail. `tmp/` holds mail that is still being written, and
-subfolders (Maildir++) are Maildirs of their own: neither is read.
+Input: the folder. Output: `RawMail` items in the order of the file names, and `NoMail` for links,
+pipes and files that contain no mail. Two things are not read: `tmp/`, which contains mail that is
+still being written, and subfolders (Maildir++), which are Maildirs of their own.
 """
 
 from __future__ import annotations
@@ -14,29 +14,29 @@ from pathlib import Path
 from ingest.sources.entry import IrregularError, open_folder, read_regular, screen
 from ingest.sources.source import NoMail, RawMail, SourceError, printable
 
-# new/ is listed first: mail moves from there to cur/, and is then listed twice, not never.
-_ROOMS = ("new", "cur")
+# new/ is listed first: a mail that is moved from there to cur/ is then listed twice, not never.
+_SUBFOLDERS = ("new", "cur")
 
 
 def is_maildir(folder: Path) -> bool:
-    """Whether the folder has `cur/` and `new/` (cr.yp.to/proto/maildir.html)."""
+    """Tell whether the folder has `cur/` and `new/` (cr.yp.to/proto/maildir.html)."""
     return (folder / "cur").is_dir() and (folder / "new").is_dir()
 
 
 class Maildir:
     """A Maildir as a `Source`.
 
-    New mail may sort before a checkpoint (names begin with a time, but clocks and hosts
-    differ), so all mail is always offered, whatever the position; the store knows what it has.
-    `vanished` names the files of the last `read` that a mail reader took away meanwhile.
+    New mail may sort before a checkpoint: names begin with a time, but clocks and hosts differ. So
+    each run yields all mail, whatever the position; the store recognises the mail that it has.
+    `vanished` lists the files that a mail reader removed during the last `read`.
     """
 
     resumable = False
 
     def __init__(self, folder: Path) -> None:
-        """Raises `SourceError` where `cur` or `new` is a symbolic link."""
-        for room in _ROOMS:
-            os.close(open_folder(folder / room))
+        """Take the folder. Raises `SourceError` if `cur` or `new` is a symbolic link."""
+        for subfolder in _SUBFOLDERS:
+            os.close(open_folder(folder / subfolder))
         self._folder = folder
         self.key = f"maildir:{printable(folder.resolve())}"
         self.label = printable(folder)
@@ -44,58 +44,61 @@ class Maildir:
 
     @property
     def total(self) -> int | None:
-        """The number of mails now."""
-        return len(self._listing())
+        """Return the number of mails at present."""
+        return len(self._list_entries())
 
     def read(self, after: str | None = None) -> Iterator[RawMail | NoMail]:
-        """All mails; positions are file names without flags. Raises `SourceError`."""
-        del after  # see the class
+        """Yield all mails; positions are file names without flags. Raises `SourceError`."""
+        del after  # the docstring of the class says why
         self.vanished = []
         moved: dict[str, Path] = {}
-        for base, path in self._listing():
-            item = self._item(base, path)
+        for base, path in self._list_entries():
+            item = self._read_entry(base, path)
             if item is None and base in moved:
-                item = self._item(base, moved[base])
+                item = self._read_entry(base, moved[base])
             if item is None:
                 # Seen, flagged or moved from new/ to cur/ since the listing: same base name.
-                # One fresh listing serves all that moved before it.
-                moved = dict(self._listing())
-                item = self._item(base, moved[base]) if base in moved else None
+                # One new listing serves for all files that were moved before it.
+                moved = dict(self._list_entries())
+                item = self._read_entry(base, moved[base]) if base in moved else None
             if item is None:
                 self.vanished.append(printable(base))
                 continue
             yield item
 
-    def _listing(self) -> list[tuple[str, Path]]:
-        """(name without flags, path) of each entry, sorted; dot files and folders are not mail."""
-        found: list[tuple[str, Path]] = []
-        for room in _ROOMS:
-            folder = open_folder(self._folder / room)
+    def _list_entries(self) -> list[tuple[str, Path]]:
+        """Return (name without flags, path) of each entry, sorted.
+
+        Dot files and folders are not mail.
+        """
+        listing: list[tuple[str, Path]] = []
+        for subfolder in _SUBFOLDERS:
+            descriptor = open_folder(self._folder / subfolder)
             try:
-                with os.scandir(folder) as entries:
-                    found.extend(
-                        (entry.name.partition(":2,")[0], self._folder / room / entry.name)
+                with os.scandir(descriptor) as entries:
+                    listing.extend(
+                        (entry.name.partition(":2,")[0], self._folder / subfolder / entry.name)
                         for entry in entries
                         if not entry.name.startswith(".")
                         and not entry.is_dir(follow_symlinks=False)
                     )
-            except OSError as failure:
-                raise SourceError(f"{self.label}/{room}: {failure.strerror}") from failure
+            except OSError as error:
+                raise SourceError(f"{self.label}/{subfolder}: {error.strerror}") from error
             finally:
-                os.close(folder)
-        return sorted(found)
+                os.close(descriptor)
+        return sorted(listing)
 
-    def _item(self, base: str, path: Path) -> RawMail | NoMail | None:
-        """The mail of a file, or why it is none; None where it is gone."""
+    def _read_entry(self, base: str, path: Path) -> RawMail | NoMail | None:
+        """Return the mail of a file, or `NoMail` with the reason; None if the file is missing."""
         folder = open_folder(path.parent)
         try:
             raw = read_regular(path.name, folder=folder)
         except FileNotFoundError:
             return None
-        except IrregularError as why:
-            return NoMail(printable(base), f"{printable(path)}: {why}")
-        except OSError as failure:
-            raise SourceError(f"{printable(path)}: {failure.strerror}") from failure
+        except IrregularError as error:
+            return NoMail(printable(base), f"{printable(path)}: {error}")
+        except OSError as error:
+            raise SourceError(f"{printable(path)}: {error.strerror}") from error
         finally:
             os.close(folder)
         return screen(RawMail(raw, printable(base)), printable(path))

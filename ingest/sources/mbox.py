@@ -1,23 +1,23 @@
-r"""An mbox: mails one after another, each behind a line `From SENDER DATE`.
+r"""Read an mbox: consecutive mails, each after a line `From SENDER DATE`.
 
 Input: a stream of bytes, read once, in bounded memory. Output: `RawMail` items.
 
-There is no one mbox format (RFC 4155 says so too), so this is the rule here:
+There is no single mbox format (RFC 4155 says so too). This module applies these rules:
 
-- A separator is an envelope line, `From SENDER DATE` with a date like asctime's, at the start
-  of the file, or after an empty line, or, where somebody joined files without the empty line,
-  before a line that looks like a header. `From ` before anything else is text. What `git
-  format-patch` writes, `From 0123… Mon Sep 17 00:00:00 2001`, is an envelope line: after an
-  empty line it parts two mails, and a body that quotes one unescaped is split, as no reader
-  of this format can tell the two apart. Thunderbird's bare `From ` without sender and date
-  is one only after an empty line and before a header.
-- One `>` is taken from each line `>From `, `>>From `, … That is mboxrd, and undoes what
-  mboxo does too, save for lines that the author had begun with `>From `: mboxo loses those
-  when it writes, and no reader gets them back. `> From ` is not touched.
-- The empty line before a separator, or before the end, is the format's and not the mail's.
-  The mail keeps its other bytes, line ends included. A mail that did not end with a line end
-  comes back with the one that the writer had to add.
-- Content-Length is not read: it is wrong in too many archives, and forged for fun.
+- A separator is an envelope line, `From SENDER DATE` with a date like asctime's, in one of three
+  places: at the start of the file, after an empty line, or before a line that looks like a header
+  (somebody joined files without the empty line). `From ` before anything else is text. The line
+  that `git format-patch` writes, `From 0123… Mon Sep 17 00:00:00 2001`, is an envelope line: after
+  an empty line it separates two mails. A body that quotes such a line without escaping it is
+  therefore split, because no reader of this format can tell the two cases apart. Thunderbird's bare
+  `From ` without sender and date is a separator only after an empty line and before a header.
+- One `>` is removed from each line `>From `, `>>From `, … This is mboxrd, and it also undoes what
+  mboxo does, except for lines that the author began with `>From `: mboxo loses those when it
+  writes, and no reader can restore them. `> From ` is not changed.
+- The empty line before a separator, or before the end, belongs to the format and not to the mail.
+  The mail keeps its other bytes, line ends included. A mail that did not end with a line end is
+  returned with the line end that the writer had to add.
+- Content-Length is ignored: it is wrong in too many archives, and easily forged.
 """
 
 from __future__ import annotations
@@ -33,15 +33,15 @@ from ingest.sources.source import MAX_MAIL, RawMail, SourceError
 
 CHUNK = 1 << 18
 
-_ENVELOPE_LENGTH = 512  # octets of an envelope line; the longest seen has an SRS address
+_ENVELOPE_LENGTH = 512  # bytes of an envelope line; the longest seen has an SRS address
 _DAY = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
 _MONTH = rb"(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)"
 _TIME = rb"\d{1,2}:\d\d(?::\d\d)?"
 _ZONE = rb"(?:[+-]\d{4}|[A-Z]{1,5})"
 
-# The wild forms: asctime, a zone before the year (date(1), Google Takeout) or after it, a
+# The forms that exist: asctime, a zone before the year (date(1), Google Takeout) or after it, a
 # second blank before the day (mailman 2), RFC 5322's order, UUCP's `remote from`. Each part
-# is anchored by the one before it, and only the sender is of free length: linear.
+# is anchored by the one before it, and only the sender has any length: linear time.
 _ENVELOPE = re.compile(
     rb"From +\S[^\n]*? "
     + _DAY
@@ -59,27 +59,30 @@ _LEADING = re.compile(rb"(?:\xef\xbb\xbf)?[\r\n]*")
 _QUOTED = re.compile(rb"(\A|\n)>(>*From )")
 _END_OF_HEADERS = re.compile(rb"(?:\A|\n)\r?\n")
 
+_LF, _CR, _GREATER_THAN = 10, 13, 62
+
+# Results of `_find_text` that are not an offset: no separator, and more bytes are needed.
 _NO, _MORE = 0, -1
 
 
 def is_mbox(head: bytes) -> bool:
-    """Whether a file that begins with `head` is an mbox: its first line is an envelope.
+    """Tell whether a file that begins with `head` is an mbox: its first line is an envelope.
 
-    Empty lines and a byte order mark before it, which editors leave, do not count.
+    Empty lines and a byte order mark before it, which editors write, are ignored.
     """
-    first = head[_leading(head) :].split(b"\n", 1)[0]
-    if _ENVELOPE.match(first[:_ENVELOPE_LENGTH]):
+    first_line = head[_leading_length(head) :].split(b"\n", 1)[0]
+    if _ENVELOPE.match(first_line[:_ENVELOPE_LENGTH]):
         return True
-    following = head[_leading(head) + len(first) + 1 :]
-    return bool(_BARE.match(first) and _HEADER.match(following))
+    rest = head[_leading_length(head) + len(first_line) + 1 :]
+    return bool(_BARE.match(first_line) and _HEADER.match(rest))
 
 
 def is_mail(head: bytes) -> bool:
-    """Whether a file that begins with `head` is one mail: its first line is a header."""
-    return _HEADER.match(head, _leading(head)) is not None
+    """Tell whether a file that begins with `head` is one mail: its first line is a header."""
+    return _HEADER.match(head, _leading_length(head)) is not None
 
 
-def _leading(head: bytes) -> int:
+def _leading_length(head: bytes) -> int:
     match = _LEADING.match(head)
     return match.end() if match else 0
 
@@ -87,13 +90,12 @@ def _leading(head: bytes) -> int:
 def split_mbox(
     read: Callable[[int], bytes], *, base: int = 0, chunk: int = CHUNK
 ) -> Iterator[RawMail]:
-    """The mails of an mbox that begins with an envelope line, in order.
+    """Yield the mails of an mbox that begins with an envelope line, in order.
 
-    `read(size)` gives the next bytes, b"" at the end, which stand `base` octets into the
-    file. Positions are the offset of the envelope line; that of the last mail has the offset
-    of the end behind it, `1234-5678`, since only then it is known what more has come when the
-    file has grown. The last mail has `Defect.TRUNCATED` where its headers or its last line
-    do not end.
+    `read(size)` returns the next bytes, or b"" at the end; `base` is the offset of the first byte
+    in the file. A position is the offset of the mail's envelope line. The position of the last mail
+    also has the offset of the end, as in `1234-5678`: when the file has grown, this tells whether
+    the mail has. The last mail has `Defect.TRUNCATED` if its headers or its last line do not end.
     """
     buffer = bytearray()
     start = body = scan = 0  # of the mail being read; `body` is 0 until its first line is whole
@@ -106,23 +108,23 @@ def split_mbox(
             scan = body = buffer.find(b"\n") + 1
             if not body:
                 continue
-        # One search finds separators and quoting: the scan is most of the work.
-        while (found := buffer.find(b"From ", scan)) >= 0:
-            scan = found + 5
-            before = buffer[found - 1]
-            if before == 62:  # >
+        # One search finds separators and quoting, because the search is most of the work.
+        while (line := buffer.find(b"From ", scan)) >= 0:
+            scan = line + 5
+            before = buffer[line - 1]
+            if before == _GREATER_THAN:
                 quoted = True
-            if before != 10:
+            if before != _LF:
                 continue
-            text = _separator(buffer, found, ended=ended)
+            text = _find_text(buffer, line, ended=ended)
             if text == _MORE:
-                scan = found
+                scan = line
                 break
             if text != _NO:
-                yield RawMail(_text(buffer, body, found, quoted=quoted), str(base + start))
-                start, body, scan, quoted = found, text, text, False
+                yield RawMail(_extract_mail(buffer, body, line, quoted=quoted), str(base + start))
+                start, body, scan, quoted = line, text, text, False
         else:
-            scan = max(scan, len(buffer) - 4)  # the next chunk may go on with what "From " lacks
+            scan = max(scan, len(buffer) - 4)  # the next chunk may continue an incomplete "From "
         if start:
             del buffer[:start]
             base, body, scan, start = base + start, body - start, scan - start, 0
@@ -131,11 +133,14 @@ def split_mbox(
                 f"the mail at offset {base} has more than {MAX_MAIL >> 20} MiB: this is no mbox"
             )
     if buffer:
-        yield _last(buffer, body or len(buffer), base, quoted=quoted)
+        yield _last_mail(buffer, body or len(buffer), base, quoted=quoted)
 
 
-def _separator(buffer: bytearray, start: int, *, ended: bool) -> int:
-    """Where the text begins behind the envelope line at `start`; `_NO`, or `_MORE`."""
+def _find_text(buffer: bytearray, start: int, *, ended: bool) -> int:
+    """Return where the text after the envelope line at `start` begins, or `_NO`, or `_MORE`.
+
+    `ended` tells that no more bytes follow those in the buffer.
+    """
     end = buffer.find(b"\n", start, start + _ENVELOPE_LENGTH)
     if end < 0:
         if len(buffer) - start >= _ENVELOPE_LENGTH:
@@ -143,116 +148,117 @@ def _separator(buffer: bytearray, start: int, *, ended: bool) -> int:
         if not ended:
             return _MORE
         end = len(buffer)
-    bare = False
+    is_bare = False
     if not _ENVELOPE.match(buffer, start, end):
-        bare = _BARE.match(buffer, start, end) is not None
-        if not bare:
+        is_bare = _BARE.match(buffer, start, end) is not None
+        if not is_bare:
             return _NO
-    blank = buffer[start - 2] == 10 or buffer[start - 3 : start - 1] == b"\n\r"
-    following = min(end + 1, len(buffer))
-    if bare and not blank:
+    is_after_blank = buffer[start - 2] == _LF or buffer[start - 3 : start - 1] == b"\n\r"
+    text = min(end + 1, len(buffer))
+    if is_bare and not is_after_blank:
         return _NO
-    if (blank and not bare) or _HEADER.match(buffer, following):
-        return following
-    unfinished = len(buffer) - following < _HEADER_LENGTH and buffer.find(b"\n", following) < 0
-    return _MORE if unfinished and not ended else _NO
+    if (is_after_blank and not is_bare) or _HEADER.match(buffer, text):
+        return text
+    is_unfinished = len(buffer) - text < _HEADER_LENGTH and buffer.find(b"\n", text) < 0
+    return _MORE if is_unfinished and not ended else _NO
 
 
-def _text(buffer: bytearray, body: int, end: int, *, quoted: bool) -> bytes:
-    """A mail's bytes, without the empty line behind it and with its quoting undone."""
-    # The octet before `body` is the envelope line's LF, so an empty line may be all there is.
-    if end > body and buffer[end - 1] == 10:
-        if buffer[end - 2] == 10:
+def _extract_mail(buffer: bytearray, body: int, end: int, *, quoted: bool) -> bytes:
+    """Return a mail's bytes without the empty line after it, and unquoted if it is `quoted`."""
+    # The byte before `body` is the envelope line's LF, so an empty line may be all there is.
+    if end > body and buffer[end - 1] == _LF:
+        if buffer[end - 2] == _LF:
             end -= 1
-        elif buffer[end - 2] == 13 and end - 2 >= body and buffer[end - 3] == 10:
+        elif buffer[end - 2] == _CR and end - 2 >= body and buffer[end - 3] == _LF:
             end -= 2
     with memoryview(buffer) as view:
         raw = bytes(view[body:end])
     return _QUOTED.sub(rb"\1\2", raw) if quoted else raw
 
 
-def _last(buffer: bytearray, body: int, base: int, *, quoted: bool) -> RawMail:
-    whole = buffer.endswith(b"\n") and _END_OF_HEADERS.search(buffer, body - 1)
+def _last_mail(buffer: bytearray, body: int, base: int, *, quoted: bool) -> RawMail:
+    is_whole = buffer.endswith(b"\n") and _END_OF_HEADERS.search(buffer, body - 1)
     return RawMail(
-        _text(buffer, body, len(buffer), quoted=quoted),
+        _extract_mail(buffer, body, len(buffer), quoted=quoted),
         f"{base}-{base + len(buffer)}",
-        () if whole else (Defect.TRUNCATED,),
+        () if is_whole else (Defect.TRUNCATED,),
     )
 
 
 class Mbox:
     """An mbox as a `Source`.
 
-    A run that resumes goes on behind the mail at its position. Where no envelope line stands
-    there any more (the file was rewritten), it starts anew: mail is rather offered twice than
-    lost. Where that mail was the last and the file has grown since, it is handed on again if
-    more of it has come.
+    A run that resumes continues after the mail at its position. If there is no envelope line at
+    that position any more (the file was rewritten), it starts from the beginning: reading a mail
+    twice is better than losing one. If the mail was the last one and has grown since, it is read
+    again.
     """
 
     total = None
 
     def __init__(
         self,
-        opened: Callable[[], AbstractContextManager[Stream]],
+        opener: Callable[[], AbstractContextManager[Stream]],
         *,
         key: str,
         label: str,
         resumable: bool = True,
         chunk: int = CHUNK,
     ) -> None:
-        """`opened` gives the unpacked bytes from the start, each time that it is called."""
-        self._opened = opened
+        """Take `opener`, which opens the decompressed bytes from the start with each call."""
+        self._opener = opener
         self._chunk = chunk
         self.key = key
         self.label = label
         self.resumable = resumable
 
     def read(self, after: str | None = None) -> Iterator[RawMail]:
-        """The mails, from the start or after a position. Raises `SourceError`."""
+        """Yield the mails, from the start or after a position. Raises `SourceError`."""
         if after is not None:
             offset, _, end = after.partition("-")
             if offset.isdecimal() and offset.isascii():
-                with self._opened() as stream:
-                    if _stands_at(stream, int(offset)):
+                with self._opener() as stream:
+                    if _skip_to_envelope(stream, int(offset)):
                         mails = split_mbox(stream.read, base=int(offset), chunk=self._chunk)
-                        yield from self._counted(_behind_first(mails, end))
+                        yield from _count_in_errors(_skip_known(mails, end))
                         return
-        with self._opened() as stream:
-            leading = _leading(stream.peek(4096))
+        with self._opener() as stream:
+            leading = _leading_length(stream.peek(4096))
             stream.skip(leading)
-            yield from self._counted(split_mbox(stream.read, base=leading, chunk=self._chunk))
-
-    def _counted(self, mails: Iterator[RawMail]) -> Iterator[RawMail]:
-        """The same mails; an error tells how many there were."""
-        count = 0
-        try:
-            for mail in mails:
-                yield mail
-                count += 1
-        except BrokenStreamError as broken:
-            raise SourceError(f"{broken} ({count} whole mails before that were read)") from broken
+            yield from _count_in_errors(split_mbox(stream.read, base=leading, chunk=self._chunk))
 
 
-def _stands_at(stream: Stream, offset: int) -> bool:
-    """Whether an envelope line stands at `offset`; the stream is then there."""
+def _count_in_errors(mails: Iterator[RawMail]) -> Iterator[RawMail]:
+    """Yield the same mails, and add the number of mails before an error to its text."""
+    count = 0
+    try:
+        for mail in mails:
+            yield mail
+            count += 1
+    except BrokenStreamError as error:
+        raise SourceError(f"{error} ({count} whole mails before that were read)") from error
+
+
+def _skip_to_envelope(stream: Stream, offset: int) -> bool:
+    """Move the stream to `offset`, and tell whether an envelope line is there."""
     if offset:
         stream.skip(offset - 1)
-        if stream.peek(1) != b"\n" and offset != 3:  # 3: behind a byte order mark
+        if stream.peek(1) != b"\n" and offset != 3:  # 3: after a byte order mark
             return False
         stream.skip(1)
     return is_mbox(stream.peek(4096))
 
 
-def _behind_first(mails: Iterator[RawMail], end: str) -> Iterator[RawMail]:
-    """All but the first mail, and that too if it does not end at `end` any more."""
+def _skip_known(mails: Iterator[RawMail], end: str) -> Iterator[RawMail]:
+    """Skip the first mail, unless it no longer ends at `end`."""
     first = next(mails, None)
     if first is None:
         return
-    following = next(mails, None)
-    if following is None:
+    second = next(mails, None)
+    if second is None:
         if end and first.position.partition("-")[2] != end:
             yield first
         return
-    if end and following.position.partition("-")[0] != end:
+    if end and second.position.partition("-")[0] != end:
         yield first
-    yield from chain((following,), mails)
+    yield from chain((second,), mails)

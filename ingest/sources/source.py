@@ -1,7 +1,7 @@
-"""What a source of mail hands on, and what it must be able to do.
+"""The interface of a mail source, and the items that it yields.
 
-Output: `RawMail`, `Deletion` and `NoMail` items, each with the position that a later run resumes
-after.
+A source yields `RawMail`, `Deletion` and `NoMail` items. Each has the position after which a
+later run resumes.
 """
 
 from __future__ import annotations
@@ -13,20 +13,21 @@ from typing import Protocol, runtime_checkable
 from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 
-# Octets that one mail may have in a file. No list takes mail of this size; a file that has
-# it is no mbox (a compressed bomb, a disk image after a header), and would fill the memory.
+# The largest size of one mail in a file, in bytes. No list accepts mail of this size. A file that
+# contains a larger one is not an mbox (a compressed bomb, a disk image behind a header), and would
+# fill the memory.
 MAX_MAIL = 256 << 20
 
 
 class SourceError(Exception):
-    """A source that cannot be read. The text is one line: what is wrong and what to do."""
+    """A source cannot be read. The text is one line with the cause and the remedy."""
 
 
 @frozen
 class RawMail:
-    """One mail: its exact bytes, where it stood, and flaws that only the container shows.
+    """One mail: its exact bytes, its position, and the defects that only the container shows.
 
-    `position` names the item within its source; a run that was killed resumes after it.
+    `position` identifies the item within its source. A run that was killed resumes after it.
     """
 
     raw: bytes
@@ -36,7 +37,7 @@ class RawMail:
 
 @frozen
 class Deletion:
-    """A mail that the archive has withdrawn (public-inbox `d`): `raw` is what it held."""
+    """A mail that the archive has withdrawn (public-inbox `d`); `raw` is its content."""
 
     raw: bytes
     position: str
@@ -44,9 +45,9 @@ class Deletion:
 
 @frozen
 class NoMail:
-    """An entry of the archive that is no mail: it is left out, and the rest goes on.
+    """An entry of the archive that is not a mail. It is skipped, and reading continues.
 
-    `reason` is one line for a person, with the place of the entry.
+    `reason` is one line for a person, and includes the place of the entry.
     """
 
     position: str
@@ -61,61 +62,67 @@ class Source(Protocol):
 
     @property
     def key(self) -> str:
-        """What identifies the archive across runs: a checkpoint is stored under it."""
+        """Return the name that identifies the archive across runs.
+
+        The checkpoint of the archive is stored under this name.
+        """
         ...
 
     @property
     def label(self) -> str:
-        """What a person is shown."""
+        """Return the name of the archive for messages to people."""
         ...
 
     @property
     def total(self) -> int | None:
-        """The number of items, about, where it can be told without reading them, else None."""
+        """Return the approximate number of items, or None if only reading them can tell it."""
         ...
 
     @property
     def resumable(self) -> bool:
-        """Whether a checkpoint makes sense: not for standard input, which is read once."""
+        """Return whether a checkpoint is useful.
+
+        It is not for standard input, which can be read only once.
+        """
         ...
 
     def read(self, after: str | None = None) -> Iterator[Item]:
-        """Items in the archive's order, from the start or after the position given.
+        """Yield the items in the archive's order, from the start or after the position `after`.
 
-        A source may hand on items from before the position again where it cannot tell what
-        is new; it never leaves out an item that it has not handed on. Raises `SourceError`;
-        what was handed on before stands.
+        A source may yield items from before the position again if it cannot tell which ones are
+        new. It never skips an item that it has not yielded. Raises `SourceError`; the items
+        yielded before the error remain valid.
         """
         ...
 
 
 class Portion(Protocol):
-    """Items one after another, small to send to another process, which reads them."""
+    """Consecutive items in a form that is small to send to the process that reads them."""
 
     @property
     def position(self) -> str:
-        """That of the last of them."""
+        """Return the position of the last item."""
         ...
 
     def read(self) -> Iterator[Item]:
-        """The items, in the archive's order. Raises `SourceError`."""
+        """Yield the items in the archive's order. Raises `SourceError`."""
         ...
 
 
 @runtime_checkable
 class DivisibleSource(Protocol):
-    """A source that can say what there is without reading it."""
+    """A source that can list its items without reading their content."""
 
-    def portions(self, after: str | None, count: int) -> Iterator[Portion]:
-        """What `Source.read` would hand on, in portions of that many items."""
+    def list_portions(self, after: str | None, count: int) -> Iterator[Portion]:
+        """Yield the items of `Source.read` in portions of at most `count` items."""
         ...
 
 
 def printable(name: str | os.PathLike[str]) -> str:
-    r"""A file name as text that fits in one line and in a database.
+    r"""Return a file name as text that fits in one line and in a database.
 
     Control characters, and bytes that are not UTF-8 (Python's lone surrogates), are written
-    as `\x..`. Two names differ where their texts differ, unless somebody means to confuse.
+    as `\x..`. Two different names have different texts, unless somebody intends to confuse.
     """
     text = os.fsencode(name).decode("utf-8", "backslashreplace")
     if text.isprintable():

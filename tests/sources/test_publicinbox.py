@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from ingest.sources.detect import open_source
-from ingest.sources.git import list_blobs, list_changes
+from ingest.sources.git import list_blobs, read_blobs
 from ingest.sources.publicinbox import PublicInbox
 from ingest.sources.source import Deletion, NoMail, RawMail, SourceError
 from tests.sources.test_mbox import ONE, THREE, TWO
@@ -332,7 +332,7 @@ def test_a_missing_mail_is_an_error_after_the_mail_before_it(
     object_file(path, "master~1:m").unlink()
     source = open_source(str(path))
     assert isinstance(source, PublicInbox)
-    reading = next(source.portions(None, 9)).read() if portions else source.read()
+    reading = next(source.list_portions(None, 9)).read() if portions else source.read()
     assert next(reading).raw == ONE
     with pytest.raises(SourceError, match=r"object [0-9a-f]{40} is missing"):
         next(reading)
@@ -438,7 +438,7 @@ def test_portions_hand_on_what_reading_does(tmp_path: Path, count: int) -> None:
     assert len(items) == 4 + 7
     for after in (None, *(item.position for item in items)):
         wanted = list(source.read(after))
-        portions = [pickle.loads(pickle.dumps(one)) for one in source.portions(after, count)]
+        portions = [pickle.loads(pickle.dumps(one)) for one in source.list_portions(after, count)]
         read = [list(one.read()) for one in portions]
         assert [item for some in read for item in some] == wanted
         assert all(len(some) <= count for some in read)
@@ -456,7 +456,7 @@ def test_many_questions_do_not_block_the_answers(tmp_path: Path) -> None:
     mails = [b"%d: x\n\n" % number + bytes(number % 9) * 4000 for number in range(8_000)]
     path = repository(tmp_path / "a.git", v2(*mails))
     tip = run(path, "rev-parse", "master")
-    reading = list_changes(path, tip, lambda name, _: "mail" if name == b"m" else None)
+    reading = read_blobs(path, tip, lambda name, _: "mail" if name == b"m" else None)
     assert [blob.content for blob in reading] == mails
 
 
