@@ -22,7 +22,7 @@ from ingest.store.activity.events import Category
 from ingest.store.read import messages
 from ingest.store.read.event_rows import EventRow, read_events
 from ingest.store.read.messages import ListRow, MessageRow
-from ingest.store.read.series import SeriesRow, series_by_id
+from ingest.store.read.series import SeriesRow, read_series
 from ingest.store.read.summaries import MessageSummary, read_accepted_times, read_summaries
 
 

@@ -12,10 +12,10 @@ from datetime import datetime
 from sqlalchemy import Connection
 
 from ingest.store.activity.accounts import Account, read_accounts
-from ingest.store.activity.checks import combined_checks
-from ingest.store.activity.overrides import related_patches
+from ingest.store.activity.checks import combine_checks
+from ingest.store.activity.overrides import read_related_patches
 from ingest.store.read.messages import MessageRow
-from ingest.store.read.series import SeriesRow, series_by_id
+from ingest.store.read.series import SeriesRow, read_series
 from ingest.store.read.summaries import MessageSummary, read_accepted_times, read_summaries
 
 

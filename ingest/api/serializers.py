@@ -35,7 +35,7 @@ def message_json(
     `base` is the server's URL without a slash at its end. A message that Patchwork has no record
     for has the shape of a comment.
     """
-    raw = messages.raw_mail(connection, row.mail_id)
+    raw = messages.read_raw_mail(connection, row.mail_id)
     return message_detail_json(
         row, prefetch(connection, [row], date_all=False), raw, UrlBuilder(base, config)
     )

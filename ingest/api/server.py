@@ -23,7 +23,7 @@ from ingest.config.values import UnixAddress
 from ingest.net.bind import ListenError, bind_sockets
 from ingest.store.activity.events import is_behind, publish_events, start_recording_events
 from ingest.store.engine import write_transaction
-from ingest.store.read.text_search import index_words
+from ingest.store.read.text_search import create_search_indexes
 
 log = logging.getLogger(__name__)
 

@@ -20,7 +20,7 @@ def lookup_message(connection: Connection, name: str) -> MessageRow:
     Where several mails share it, this is the one to which the id belongs; the others have names
     that `ingest show` prints.
     """
-    for row in messages.read_messages(connection, messages.find_message(connection, name)):
+    for row in messages.read_messages(connection, messages.find_by_name(connection, name)):
         return row
     raise click.ClickException(f"no message {name} in the store")
 

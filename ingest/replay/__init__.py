@@ -1,1 +1,1 @@
-"""Replay archives into the store, in several processes."""
+"""Replay archives into the store, and derive stored mail again."""

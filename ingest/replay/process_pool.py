@@ -1,11 +1,11 @@
-"""Processes that work through batches side by side, each on a connection of its own.
+"""Run batches in several processes, each of which has its own database connection.
 
-Input: a step, and the batches it is to be done for. Output: what each came to, in the order of
-the batches. A step derives for itself and takes its turn where it writes: one process at a time
+Input: a step, and the batches to call it for. Output: the results, in the order of the batches. The
+processes derive in parallel, and a step takes the write lock while it writes: one process at a time
 writes, while the others derive.
 
-A process hands nothing but numbers back. Sent to one writer, what was derived would cost a fifth
-of the whole to pack and to unpack.
+A process returns only numbers. Sending what was derived to a single writer would cost a fifth of
+the total time for packing and unpacking it.
 """
 
 from __future__ import annotations
@@ -36,46 +36,50 @@ R = TypeVar("R")
 
 
 class ParserError(Exception):
-    """A process ended before its work did. The text is one line: what happened, what to do."""
+    """A process ended before its work was complete.
+
+    The text is one line with the cause and the remedy.
+    """
 
 
 @dataclass(frozen=True, slots=True)
-class BatchRunner:
-    """What a step works with: `turn` is held while it writes."""
+class StepContext:
+    """The resources of a step. A step holds `write_lock` while it writes."""
 
     engine: Engine
     config: Config
-    turn: AbstractContextManager[object]
+    write_lock: AbstractContextManager[object]
 
 
-Step = Callable[[BatchRunner, T], R]
+Step = Callable[[StepContext, T], R]
 
 
 def run_batches(
     engine: Engine, config: Config, parsers: int, step: Step[T, R], batches: Iterable[T]
 ) -> Iterator[R]:
-    """`step` for every batch, results in order. Whatever the batches or a step raise comes after
-    the results of all batches before it.
+    """Call `step` for every batch, and yield the results in the order of the batches.
 
-    `step` must be a function of a module, and batches small to send: with `parsers` above 1 they
-    go to that many processes. Raises `ParserError`.
+    `step` must be a function of a module, and batches must be small to send: if `parsers` is above
+    1, they are sent to that many processes. Begins no transaction; the steps begin theirs. An
+    exception of the batches or of a step is raised after the results of all batches before it.
+    Raises `ParserError`.
     """
     source = _UntilError(batches)
     if parsers == 1:
-        bench = BatchRunner(engine, config, nullcontext())
+        context = StepContext(engine, config, nullcontext())
         for batch in source:
-            with _uncollected():
-                result = step(bench, batch)
+            with _collector_disabled():
+                result = step(context, batch)
             yield result
     else:
-        engine.dispose()  # a connection must not be shared with the processes to come
-        yield from _in_processes(engine, config, parsers, step, source)
+        engine.dispose()  # forked processes must not share a connection
+        yield from _run_in_processes(engine, config, parsers, step, source)
     if source.error is not None:
         raise source.error
 
 
 class _UntilError(Iterator[T]):
-    """Items up to the error that ends them, which is kept."""
+    """An iterator that ends at the first exception, and keeps it in `error`."""
 
     def __init__(self, items: Iterable[T]) -> None:
         self._items = iter(items)
@@ -88,37 +92,38 @@ class _UntilError(Iterator[T]):
             return next(self._items)
         except StopIteration:
             raise
-        except Exception as error:  # noqa: BLE001 - raised after what came before it
+        except Exception as error:  # noqa: BLE001 - raised after the results before it
             self.error = error
             raise StopIteration from None
 
 
-def _in_processes(
+def _run_in_processes(
     engine: Engine, config: Config, parsers: int, step: Step[T, R], batches: Iterator[T]
 ) -> Iterator[R]:
-    # Forking costs nothing to start, but copies the locks of other threads as they are.
-    context = multiprocessing.get_context("fork" if threading.active_count() == 1 else "forkserver")
+    # Forking is the fastest start, but copies the locks of other threads in their present state.
+    method = "fork" if threading.active_count() == 1 else "forkserver"
+    context = multiprocessing.get_context(method)
     url = engine.url.render_as_string(hide_password=False)
-    pool = ProcessPoolExecutor(parsers, context, _begin, (url, config, context.Lock()))
-    under_way: deque[Future[R]] = deque()
+    pool = ProcessPoolExecutor(parsers, context, _start_process, (url, config, context.Lock()))
+    futures: deque[Future[R]] = deque()
     try:
-        with _undisturbed():
-            # Starts them all, before the source is read and starts a thread.
+        with _interrupt_blocked():
+            # This starts all processes, before the source is read and starts a thread.
             pool.submit(os.getpid)
         while True:
-            # As many again as are in work, so that none waits for the next to be read.
-            for batch in islice(batches, 2 * parsers - len(under_way)):
-                under_way.append(pool.submit(_run, step, batch))
-            if not under_way:
+            # Twice as many batches as processes, so that no process waits for the next to be read.
+            for batch in islice(batches, 2 * parsers - len(futures)):
+                futures.append(pool.submit(_run_step, step, batch))
+            if not futures:
                 return
-            yield under_way.popleft().result()
+            yield futures.popleft().result()
     except BrokenProcessPool:
         raise ParserError(
-            "a parser process was killed (out of memory?); what it had in hand is not stored: "
-            "run it again, it goes on from there; --parsers 1 needs the least memory"
+            "a parser process was killed (out of memory?); the mail in progress is not stored: "
+            "run it again, it continues from there; --parsers 1 needs the least memory"
         ) from None
     except KeyboardInterrupt:
-        # With a transaction that does not end nothing is lost.
+        # Killing is safe: a transaction that is not committed leaves no trace.
         for process in multiprocessing.active_children():
             process.kill()
         raise
@@ -127,8 +132,8 @@ def _in_processes(
 
 
 @contextmanager
-def _undisturbed() -> Iterator[None]:
-    """A Ctrl-C now comes a moment later: Python forgets one that comes while it forks."""
+def _interrupt_blocked() -> Iterator[None]:
+    """Delay a Ctrl-C until the block ends: Python loses one that arrives while it forks."""
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield
@@ -138,40 +143,45 @@ def _undisturbed() -> Iterator[None]:
 
 # --- in the process -----------------------------------------------------------------------------
 
-# Of a process of its own, which has one thread that uses it.
-_own: list[BatchRunner] = []
+# The context of a worker process, of which a single thread uses it.
+_own_context: list[StepContext] = []
 
 
-def _begin(url: str, config: Config, turn: Lock) -> None:
-    """What a process does before its first batch."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent is asked too, and sees to us
-    threading.Thread(target=_end_with_parent, daemon=True).start()
-    _own.append(BatchRunner(open_store(url), config, turn))
+def _start_process(url: str, config: Config, write_lock: Lock) -> None:
+    """Prepare a worker process for its first batch."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent receives it too, and stops us
+    threading.Thread(target=_exit_with_parent, daemon=True).start()
+    _own_context.append(StepContext(open_store(url), config, write_lock))
     gc.freeze()
 
 
-def _end_with_parent() -> None:
-    """A parent that is killed tells nobody, and its queue stays open in every process."""
+def _exit_with_parent() -> None:
+    """Exit when the parent does.
+
+    A parent that is killed cannot notify its processes, and its queue stays open in each of them.
+    """
     parent = multiprocessing.parent_process()
     assert parent is not None
     wait([parent.sentinel])
     os._exit(1)
 
 
-def _run(step: Step[T, R], batch: T) -> R:
-    with _uncollected():
-        return step(_own[0], batch)
+def _run_step(step: Step[T, R], batch: T) -> R:
+    with _collector_disabled():
+        return step(_own_context[0], batch)
 
 
 @contextmanager
-def _uncollected() -> Iterator[None]:
-    """Without the collector of cycles, which would look at every object of the batch again and
-    again, a fifth of the time, and find that all are in use.
+def _collector_disabled() -> Iterator[None]:
+    """Disable the collector of cyclic garbage.
+
+    It would examine every object of the batch again and again, for a fifth of the time, and find
+    that all of them are in use.
     """
-    enabled = gc.isenabled()
+    was_enabled = gc.isenabled()
     gc.disable()
     try:
         yield
     finally:
-        if enabled:
+        if was_enabled:
             gc.enable()

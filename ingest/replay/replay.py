@@ -1,9 +1,9 @@
-"""Replaying archives: what a source holds, into the store, in large steps.
+"""Replay archives: store the content of a source in large batches.
 
-A batch of mail, its records and the position reached are one transaction: a replay that is
-killed goes on where it was, and one that is run again changes nothing. No batch waits for the
-disk, which the whole does before it is called done: what a crash of the machine undoes in between
-is in the archive still, and the position with it, so that the next run reads it again.
+A batch of mail, its records and the position reached are one transaction. A replay that was killed
+continues where it was, and one that is run again changes nothing. No batch waits for the disk: the
+replay flushes everything before it ends. What a crash of the machine undoes before that is still in
+the archive; the position is undone with it, so the next run reads that mail again.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from ingest.config.file import Config
 from ingest.model import REPLAY, Delivery
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import StoreResult, store_again, store_mail
-from ingest.replay.process_pool import BatchRunner, run_batches
+from ingest.replay.process_pool import StepContext, run_batches
 from ingest.sources.source import (
     Deletion,
     DivisibleSource,
@@ -47,33 +47,35 @@ from ingest.store.inbox.queue import DAMAGED
 from ingest.store.write.people import reset_ranks
 from ingest.trust.signatures.dns_answer import Answer, Keys, sort_answers
 
-# Mails in one transaction, and octets, whichever is reached first.
+# The limits of one transaction, in mails and in bytes. The first that is reached ends it.
 REPLAY_BATCH = 1_000
 REPLAY_BATCH_BYTES = 16 << 20
 
-# Names of keys to what DNS says of them; see trust.dns.
+# Maps names of keys to the answers of DNS; see trust.dns.
 DnsLookup = Callable[[Iterable[str]], Mapping[str, Answer]]
 
 
 @dataclass(frozen=True, slots=True)
 class Summary:
-    """What came of it: mails read, new in the store, known there already, and set aside; and
-    the entries that were left out since they are no mail, each with its place and the reason.
+    """The numbers of mails that were read, new in the store, already known, and quarantined.
+
+    `skipped` has the place and the reason of each entry that is not a mail.
     """
 
     read: int = 0
     new: int = 0
     known: int = 0
     failed: int = 0
-    left_out: tuple[str, ...] = ()
+    skipped: tuple[str, ...] = ()
 
-    def plus(self, stored: StoreResult | Summary, read: int) -> Summary:
+    def plus(self, result: StoreResult | Summary, read: int) -> Summary:
+        """Return the sum of this summary and the result for `read` more mails."""
         return Summary(
             self.read + read,
-            self.new + stored.new,
-            self.known + stored.known,
-            self.failed + stored.failed,
-            self.left_out + (stored.left_out if isinstance(stored, Summary) else ()),
+            self.new + result.new,
+            self.known + result.known,
+            self.failed + result.failed,
+            self.skipped + (result.skipped if isinstance(result, Summary) else ()),
         )
 
 
@@ -84,61 +86,71 @@ def replay(
     *,
     route: Sequence[str] = (),
     again: bool = False,
-    ask: DnsLookup | None = None,
+    lookup: DnsLookup | None = None,
     parsers: int = 1,
     progress: Callable[[int], None] = lambda _: None,
     report: Callable[[str], None] = lambda _: None,
 ) -> Summary:
-    """Store what a source holds, from where the last run stopped.
+    """Store the content of a source, from the position where the last run stopped.
 
-    `route`: list ids to file the mail under, whatever it names itself. `again`: from the
-    start. `ask`: DNS, for the keys that mail names; without it no signature is judged. `parsers`:
-    the number of processes. `progress` is told how many items each batch had; `report` gets a line
-    for each entry that is no mail, as soon as the rest of its batch is stored. Raises
-    `SourceError` and `ParserError`; the batches before it stand.
+    `route` are list ids to file the mail under, whatever lists the mail itself names. `again` reads
+    from the start. `lookup` queries DNS for the keys that mail names; without it no signature is
+    verified. `parsers` is the number of processes. `progress` receives the number of items of each
+    batch; `report` receives a line for each entry that is not a mail, as soon as the rest of its
+    batch is stored.
+
+    Transactions begin in three places: here, to read the position and to save the last one; in
+    `_store_mails`, for each batch; and in `flush_to_disk`. Raises `SourceError` and `ParserError`;
+    the batches before the error remain stored.
     """
-    after = None
-    if source.resumable:
-        with write_transaction(engine) as connection:
-            if again:
-                delete_position(connection, source.key)
-            after = read_position(connection, source.key)
+    after = _start_position(engine, source, again=again) if source.resumable else None
     reached = after
     summary = Summary()
 
-    def batches() -> Generator[_Mails, None, None]:
-        filed = tuple(sorted(route))
-        if parsers > 1 and ask is None and isinstance(source, DivisibleSource):
+    def read_batches() -> Generator[_Batch, None, None]:
+        sorted_route = tuple(sorted(route))
+        if parsers > 1 and lookup is None and isinstance(source, DivisibleSource):
             for portion in source.list_portions(after, REPLAY_BATCH):
-                yield _Mails(portion, filed, None, source.key, reached)
+                yield _Batch(portion, sorted_route, None, source.key, reached)
             return
-        for items in _batches(source.read(after), REPLAY_BATCH, REPLAY_BATCH_BYTES):
-            keys = [_keys(item, ask) for item in items] if ask is not None else None
-            yield _Mails(_Held(items), filed, keys, source.key, reached)
+        for items in _split_items(source.read(after)):
+            keys = [_query_keys(item, lookup) for item in items] if lookup is not None else None
+            yield _Batch(_ReadItems(items), sorted_route, keys, source.key, reached)
 
     if source.total is not None and source.total <= REPLAY_BATCH:
         parsers = 1
     try:
-        # Closed whatever happens: what a source has started for its reading ends with it.
-        with closing(batches()) as given:
-            for upto, done in run_batches(engine, config, parsers, _store, given):
-                reached = upto
-                summary = summary.plus(done, done.read)
-                progress(done.read + len(done.left_out))
-                for line in done.left_out:
+        # Closing ends what the source has started for its reading, also after an exception.
+        with closing(read_batches()) as batches:
+            for result in run_batches(engine, config, parsers, _store_batch, batches):
+                reached = result.position
+                summary = summary.plus(result.summary, result.summary.read)
+                progress(result.summary.read + len(result.summary.skipped))
+                for line in result.summary.skipped:
                     report(line)
     finally:
         if source.resumable and reached is not None and reached != after:
+            # This commit also flushes all earlier ones to the disk.
             with write_transaction(engine) as connection:
-                save_position(connection, source.key, reached)  # and the disk has all before it too
+                save_position(connection, source.key, reached)
         elif summary.read:
             flush_to_disk(engine)
     return summary
 
 
-class _Mails(NamedTuple):
-    """A batch. `keys`: of each item's signatures, None where nobody asked. `reached`: the position
-    up to which all that came before it is stored.
+def _start_position(engine: Engine, source: Source, *, again: bool) -> str | None:
+    """Return the position to continue after; with `again`, forget it first."""
+    with write_transaction(engine) as connection:
+        if again:
+            forget_position(connection, source.key)
+        return read_position(connection, source.key)
+
+
+class _Batch(NamedTuple):
+    """A batch to store.
+
+    `keys` are those of each item's signatures, or None if DNS was not queried. `reached` is the
+    position up to which everything before this batch is stored.
     """
 
     items: Portion
@@ -148,9 +160,16 @@ class _Mails(NamedTuple):
     reached: str | None
 
 
+class _BatchResult(NamedTuple):
+    """The position of the last item of a batch, and the summary of the batch."""
+
+    position: str
+    summary: Summary
+
+
 @dataclass(frozen=True, slots=True)
-class _Held:
-    """Items that are read already, as a portion."""
+class _ReadItems:
+    """Items that were read already, as a `sources.source.Portion`."""
 
     items: Sequence[Item]
 
@@ -162,40 +181,49 @@ class _Held:
         return iter(self.items)
 
 
-def _store(bench: BatchRunner, batch: _Mails) -> tuple[str, Summary]:
-    """Derive and store a batch. Returns the position of its last mail, and what came of it.
+def _store_batch(context: StepContext, batch: _Batch) -> _BatchResult:
+    """Derive and store a batch.
 
-    A portion of large mails is more than goes into memory and a transaction at once: it is stored
-    in steps, and what was stored before an error stands.
+    A portion of large mails does not fit in memory and in one transaction: it is stored in several
+    transactions, and what was stored before an error remains.
     """
-    done = Summary()
-    left_out: list[str] = []
+    summary = Summary()
+    skipped: list[str] = []
     keys: Iterator[Keys | None] = repeat(None) if batch.keys is None else iter(batch.keys)
-    for items in _batches(batch.items.read(), REPLAY_BATCH, REPLAY_BATCH_BYTES):
-        mails: list[Delivery] = []
-        for item, its in zip(items, keys, strict=False):
+    for items in _split_items(batch.items.read()):
+        deliveries: list[Delivery] = []
+        for item, item_keys in zip(items, keys, strict=False):
             if isinstance(item, NoMail):
-                left_out.append(item.reason)
+                skipped.append(item.reason)
             else:
-                mails.append(_delivery(item, batch.route, its))
-        done = done.plus(_store_mails(bench, mails, batch), len(mails))
-    return batch.items.position, replace(done, left_out=tuple(left_out))
+                deliveries.append(_delivery(item, batch.route, item_keys))
+        summary = summary.plus(_store_mails(context, deliveries, batch), len(deliveries))
+    return _BatchResult(batch.items.position, replace(summary, skipped=tuple(skipped)))
 
 
-def _store_mails(bench: BatchRunner, mails: Sequence[Delivery], batch: _Mails) -> StoreResult:
-    with bench.engine.connect() as connection:
-        known = find_derived(connection, mails)
-    derived = [
-        (one, None)
-        if one.sha256 in known
-        else (replace(one, packed=pack(one.raw)), derive_or_fail(one, bench.config))
-        for one in mails
+def _store_mails(
+    context: StepContext, deliveries: Sequence[Delivery], batch: _Batch
+) -> StoreResult:
+    """Derive and store mails in one transaction, which begins here.
+
+    A read before it finds the mails that the store has already, which are not derived again.
+    """
+    with context.engine.connect() as connection:
+        known = derived_already(connection, deliveries)
+    mails = [
+        (delivery, None)
+        if delivery.sha256 in known
+        else (
+            replace(delivery, packed=pack(delivery.raw)),
+            derive_or_fail(delivery, context.config),
+        )
+        for delivery in deliveries
     ]
-    with bench.turn, unflushed_transaction(bench.engine) as connection:
-        stored = store_mail(connection, derived, bench.config, now=utcnow())
+    with context.write_lock, unflushed_transaction(context.engine) as connection:
+        result = store_mail(connection, mails, context.config, now=utcnow())
         if batch.reached is not None:
             save_position(connection, batch.source, batch.reached)
-    return stored
+    return result
 
 
 def reparse(
@@ -205,45 +233,48 @@ def reparse(
     parsers: int = 1,
     progress: Callable[[int], None] = lambda _: None,
 ) -> Summary:
-    """Derive every record again from the raw mail that is kept.
+    """Derive every record again from the stored raw mail.
 
-    What comes of it is what a replay of the same mail into an empty store gives. Cut off, it
-    is to be run again. Raises `ParserError`.
+    The result is that of a replay of the same mail into an empty store. A reparse that was
+    interrupted must be run again. Transactions begin here, to list the mails; in `_reparse_batch`,
+    for each batch; and in `flush_to_disk`. Raises `ParserError`.
     """
     with write_transaction(engine) as connection:
         reset_ranks(connection)
         ids = list_mail_ids(connection)
     summary = Summary()
     batches = (ids[start : start + REPLAY_BATCH] for start in range(0, len(ids), REPLAY_BATCH))
-    for stored in run_batches(engine, config, parsers, _derive_again, batches):
-        read = stored.new + stored.failed
-        summary = summary.plus(stored, read)
-        progress(read)
+    for result in run_batches(engine, config, parsers, _reparse_batch, batches):
+        count = result.new + result.failed
+        summary = summary.plus(result, count)
+        progress(count)
     flush_to_disk(engine)
     return summary
 
 
-def _derive_again(bench: BatchRunner, ids: Sequence[int]) -> StoreResult:
-    with bench.engine.connect() as connection:
-        mails = dict(read_undamaged(connection, ids))
+def _reparse_batch(context: StepContext, ids: Sequence[int]) -> StoreResult:
+    with context.engine.connect() as connection:
+        deliveries = dict(read_undamaged(connection, ids))
     derived = [
-        (mail_id, one, derive_or_fail(one, bench.config))
-        for mail_id, one in mails.items()
-        if one is not None
+        (mail_id, delivery, derive_or_fail(delivery, context.config))
+        for mail_id, delivery in deliveries.items()
+        if delivery is not None
     ]
-    damaged = dict.fromkeys((mail_id for mail_id, one in mails.items() if one is None), DAMAGED)
-    with bench.turn, unflushed_transaction(bench.engine) as connection:
+    damaged = dict.fromkeys(
+        (mail_id for mail_id, delivery in deliveries.items() if delivery is None), DAMAGED
+    )
+    with context.write_lock, unflushed_transaction(context.engine) as connection:
         quarantine_mails(connection, damaged)
-        stored = store_again(connection, derived, bench.config)
-        return replace(stored, failed=stored.failed + len(damaged))
+        result = store_again(connection, derived, context.config)
+        return replace(result, failed=result.failed + len(damaged))
 
 
-def _keys(item: Item, ask: DnsLookup) -> Keys:
+def _query_keys(item: Item, lookup: DnsLookup) -> Keys:
     from ingest.trust.signatures.dkim_arc import key_names
 
     if isinstance(item, NoMail):
         return ()
-    return sort_answers(ask(key_names(item.raw)))
+    return keys_of(lookup(key_names(item.raw)))
 
 
 def _delivery(item: RawMail | Deletion, route: tuple[str, ...], keys: Keys | None) -> Delivery:
@@ -258,19 +289,20 @@ def _delivery(item: RawMail | Deletion, route: tuple[str, ...], keys: Keys | Non
     )
 
 
-def _batches(items: Iterable[Item], count: int, size: int) -> Iterator[list[Item]]:
-    """Lists of that many, or of less where they have that many octets. What was handed on before
-    an error comes before the error.
+def _split_items(items: Iterable[Item]) -> Iterator[list[Item]]:
+    """Yield lists within the limits of one transaction.
+
+    The items before a `SourceError` are yielded before it is raised.
     """
     batch: list[Item] = []
-    octets = 0
+    size = 0
     try:
         for item in items:
             batch.append(item)
-            octets += 0 if isinstance(item, NoMail) else len(item.raw)
-            if len(batch) == count or octets >= size:
+            size += 0 if isinstance(item, NoMail) else len(item.raw)
+            if len(batch) == REPLAY_BATCH or size >= REPLAY_BATCH_BYTES:
                 yield batch
-                batch, octets = [], 0
+                batch, size = [], 0
     except SourceError:
         if batch:
             yield batch

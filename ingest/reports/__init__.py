@@ -1,1 +1,1 @@
-"""Reports on a store: export, audit, check, quality of series."""
+"""Report on a store: export, audit, check, and the quality of its series."""

@@ -1,8 +1,8 @@
-"""What an archive has and the store lacks, or has otherwise.
+"""Compare an archive with the store: what the store lacks, and what it has otherwise.
 
-Every mail of the archive is read and derived again, and the rows that it should have are
-looked up: the bytes themselves, the message that they are a copy of, its record, and its
-place. Memory holds the digests and row ids of the archive's mails, and one batch.
+Every mail of the archive is read and derived again. Then the rows that it should have are looked
+up: the bytes themselves, the message of which it is a copy, the message's record, and its place.
+Memory holds the digests and row ids of the archive's mails, and one batch.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from ingest.model import Delivery, Derived
 from ingest.pipeline.derive import derive_or_fail
 from ingest.sources.source import Deletion, NoMail, RawMail, Source
 from ingest.store.verify import snapshot
-from ingest.store.verify.arrangement_audit import arrangement_findings
+from ingest.store.verify.arrangement_audit import audit_arrangement
 from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.row_audit import RowAudit
-from ingest.store.verify.snapshot import StoredMail
+from ingest.store.verify.snapshot import IdHolder, StoredMail
 from ingest.trust.signatures.dkim_arc import key_names
 
 AUDIT_BATCH = 500
@@ -33,23 +33,28 @@ Progress = Callable[[Source], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True, slots=True)
-class Line:
-    """All that is wrong with one message in one way."""
+class AuditLine:
+    """All findings of one kind about one message."""
 
     name: str
-    verdict: FindingKind
-    what: tuple[str, ...]
+    kind: FindingKind
+    details: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
-class Report:
-    """`stored_mails`: different ones in the archive. `lines`: by message, one for each verdict."""
+class AuditReport:
+    """The result of an audit.
+
+    `mails` is the number of different mails in the archive. `lines` are sorted by message; each
+    message has one line for each kind of finding.
+    """
 
     mails: int
-    lines: tuple[Line, ...]
+    lines: tuple[AuditLine, ...]
 
-    def count(self, verdict: FindingKind) -> int:
-        return sum(line.verdict is verdict for line in self.lines)
+    def count(self, kind: FindingKind) -> int:
+        """Return the number of messages with findings of this kind."""
+        return sum(line.kind is kind for line in self.lines)
 
 
 def audit_sources(
@@ -61,28 +66,30 @@ def audit_sources(
     extra: bool = True,
     progress: Progress = lambda _: nullcontext(lambda _: None),
     report: Callable[[str], None] = lambda _: None,
-) -> Report:
-    """Compare what the sources hold, as one archive, with the store. Writes nothing.
+) -> AuditReport:
+    """Compare the content of the sources, taken as one archive, with the store.
 
-    `route`: list ids that the mail was filed under when it was replayed. `extra`: whether to
-    name what the store has of the archive's lists and the archive has not. `progress` is entered
-    for each source, and what it gives is told how many items each batch had; `report` gets a line
-    for each entry that is no mail. Raises `SourceError` and, where a damaged value keeps rows from
-    being read at all, `StoreError`.
+    Writes nothing. One read transaction spans the whole audit: `open_snapshot` begins it.
+
+    `route` are the list ids under which the mail was filed when it was replayed. `extra` selects
+    whether to list messages that the store has of the archive's lists and the archive lacks.
+    `progress` is entered for each source; the function that it yields receives the number of items
+    of each batch. `report` receives a line for each entry that is not a mail. Raises `SourceError`,
+    and `StoreError` if a damaged value prevents rows from being read at all.
     """
     with snapshot.open_snapshot(engine) as connection:
-        snapshot.refuse_unreadable(connection)
-        one = _Audit(connection, config, route)
+        snapshot.refuse_invalid_times(connection)
+        audit = _Audit(connection, config, route)
         for source in sources:
             with progress(source) as advance:
                 items = iter(source.read())
                 while batch := list(islice(items, AUDIT_BATCH)):
-                    one.add([item for item in batch if not isinstance(item, NoMail)])
+                    audit.add([item for item in batch if not isinstance(item, NoMail)])
                     for item in batch:
                         if isinstance(item, NoMail):
                             report(item.reason)
                     advance(len(batch))
-        return Report(one.mails, _lines(one.findings(extra=extra)))
+        return AuditReport(audit.mails, _group_by_message(audit.findings(extra=extra)))
 
 
 class _Audit:
@@ -92,12 +99,12 @@ class _Audit:
         self._connection = connection
         self._config = _without_keyrings(config)
         self._route = route
-        self._comparison = RowAudit(connection, self._derive_stored)
+        self._row_audit = RowAudit(connection, self._derive_stored)
         self._mail_ids: set[int] = set()
-        self._unanswered: set[int] = set()
+        self._unanswered: set[int] = set()  # mails whose DNS answers are lost
         self._absent: set[bytes] = set()
         self._message_ids: set[int] = set()
-        self._found: set[Finding] = set()
+        self._findings: set[Finding] = set()
 
     @property
     def mails(self) -> int:
@@ -105,30 +112,37 @@ class _Audit:
 
     def add(self, items: Sequence[RawMail | Deletion]) -> None:
         """Compare a batch of the archive's items with the store."""
-        deliveries = _merged(self._delivery(item) for item in items)
-        there = {one.sha256: one for one in snapshot.stored_mails(self._connection, deliveries)}
-        derived: dict[int, Derived] = {}
+        deliveries = _merge_by_digest(self._delivery(item) for item in items)
+        stored_mails = {
+            mail.sha256: mail for mail in snapshot.read_stored_mails(self._connection, deliveries)
+        }
+        derived_by_id: dict[int, Derived] = {}
         absent: list[tuple[Delivery, Derived | None]] = []
         for sha256, delivery in deliveries.items():
-            mail = there.get(sha256)
+            mail = stored_mails.get(sha256)
             if mail is None:
                 if sha256 not in self._absent:
                     absent.append((delivery, self._derive(delivery)))
-            elif (one := self._mail(delivery, mail)) is not None:
-                derived[mail.mail_id] = one
-        derived |= self._lacking(absent)
-        self._comparison.compare(derived, unanswered=self._unanswered)
+            elif (derived := self._compare_mail(delivery, mail)) is not None:
+                derived_by_id[mail.mail_id] = derived
+        derived_by_id |= self._add_absent(absent)
+        self._row_audit.compare(derived_by_id, unanswered=self._unanswered)
 
     def findings(self, *, extra: bool) -> Iterator[Finding]:
-        comparison = self._comparison
-        seen = comparison.message_ids | self._message_ids
-        yield from self._found
-        yield from comparison.findings(self._mail_ids)
-        yield from arrangement_findings(
-            self._connection, threads=comparison.threads, mended=comparison.mended, among=seen
+        row_audit = self._row_audit
+        message_ids = row_audit.message_ids | self._message_ids
+        yield from self._findings
+        yield from row_audit.findings(self._mail_ids)
+        yield from audit_arrangement(
+            self._connection,
+            threads=row_audit.threads,
+            repaired=row_audit.repaired,
+            message_ids=message_ids,
         )
         if extra:
-            for name in snapshot.others(self._connection, comparison.shared.list_ids, seen):
+            for name in snapshot.find_other_messages(
+                self._connection, row_audit.shared.list_ids, message_ids
+            ):
                 yield Finding(name, FindingKind.EXTRA, "")
 
     def _delivery(self, item: RawMail | Deletion) -> Delivery:
@@ -146,81 +160,100 @@ class _Audit:
         return derived if isinstance(derived, Derived) else None
 
     def _derive_stored(self, mail_ids: Collection[int]) -> Mapping[int, Derived]:
-        found: dict[int, Derived] = {}
-        for mail in snapshot.stored_mails(self._connection, mail_ids, column="id"):
+        derived_by_id: dict[int, Derived] = {}
+        for mail in snapshot.read_stored_mails(self._connection, mail_ids, column="id"):
             if mail.raw is not None:
                 delivery = Delivery(raw=mail.raw, sha256=mail.sha256, source="audit")
-                derived = self._derive(_as_stored(delivery, mail))
+                derived = self._derive(_merge_stored(delivery, mail))
                 if derived is not None:
-                    found[mail.mail_id] = derived
-        return found
+                    derived_by_id[mail.mail_id] = derived
+        return derived_by_id
 
-    def _mail(self, delivery: Delivery, mail: StoredMail) -> Derived | None:
-        """Compare the mail's own row. Returns what its other rows are to be compared with, None
-        where it has none to be: it waits, or was compared before.
+    def _compare_mail(self, delivery: Delivery, mail: StoredMail) -> Derived | None:
+        """Compare the mail's own row, and return what its other rows must be compared with.
+
+        Returns None if there is nothing to compare them with: the mail is pending, cannot be
+        derived, or was compared before.
         """
-        known = mail.mail_id in self._mail_ids
+        is_known = mail.mail_id in self._mail_ids
         self._mail_ids.add(mail.mail_id)
-        derived = self._derive(_as_stored(delivery, mail))
+        derived = self._derive(_merge_stored(delivery, mail))
         name = _name(delivery, derived)
-        for column in _differing(delivery, mail):
-            self._say(name, FindingKind.ALTERED, f"mail.{column}")
-        for verdict, what in _answers_lost(delivery, mail):
-            self._say(name, verdict, what)
+        for column in _differing_columns(delivery, mail):
+            self._add_finding(name, FindingKind.ALTERED, f"mail.{column}")
+        for kind, detail in _lost_answers(delivery, mail):
+            self._add_finding(name, kind, detail)
             self._unanswered.add(mail.mail_id)
-        if known:
+        if is_known:
             return None
         if derived is None:
             if mail.has_copy:
-                self._say(name, FindingKind.ALTERED, "copy, though it cannot be derived")
+                self._add_finding(name, FindingKind.ALTERED, "copy, though it cannot be derived")
             return None
-        if mail.waiting and not mail.has_copy:
+        if mail.is_pending and not mail.has_copy:
             if mail.reason is not None:
-                self._say(name, FindingKind.MISSING, f"records, set aside for {mail.reason}")
+                detail = f"records, quarantined: {mail.reason}"
+                self._add_finding(name, FindingKind.MISSING, detail)
             return None
         return derived
 
-    def _lacking(self, absent: Sequence[tuple[Delivery, Derived | None]]) -> dict[int, Derived]:
-        """Say which mails the store has not. Returns those whose other rows it has, all the
-        same, by the id that those give them.
-        """
-        msgids = {one.facts.msgid for _, one in absent if one is not None}
-        holders = snapshot.id_holders(self._connection, msgids)
-        derived: dict[int, Derived] = {}
-        for delivery, one in absent:
-            self._absent.add(delivery.sha256)
-            name = _name(delivery, one)
-            known = holders.get(one.facts.msgid, []) if one is not None else []
-            self._message_ids.update(holder.message_id for holder in known)
-            # A rank ends with the digest of its mail: it tells which copy has lost its mail.
-            lost = [
-                holder.mail_id
-                for holder in known
-                if one is not None and holder.lost and holder.rank == one.rank
-            ]
-            if one is not None and lost and lost[0] is not None:
-                derived[lost[0]] = one
-                self._unanswered.add(lost[0])
-                self._mail_ids.add(lost[0])
-                self._absent.discard(delivery.sha256)
-            if any(holder.mail_id is not None and not holder.lost for holder in known) and not lost:
-                self._say(name, FindingKind.ALTERED, "mail: other bytes")
-            else:
-                self._say(name, FindingKind.MISSING, "mail")
-        return derived
+    def _add_absent(self, absent: Sequence[tuple[Delivery, Derived | None]]) -> dict[int, Derived]:
+        """Add a finding for each mail without a row of its own.
 
-    def _say(self, name: str, verdict: FindingKind, what: str) -> None:
-        self._found.add(Finding(name, verdict, what))
+        Returns the mails whose other rows exist nevertheless, by the mail id in those rows.
+        """
+        msgids = {derived.facts.msgid for _, derived in absent if derived is not None}
+        holders_by_msgid = snapshot.read_id_holders(self._connection, msgids)
+        derived_by_id: dict[int, Derived] = {}
+        for delivery, derived in absent:
+            self._absent.add(delivery.sha256)
+            holders = holders_by_msgid.get(derived.facts.msgid, []) if derived is not None else []
+            self._message_ids.update(holder.message_id for holder in holders)
+            lost_id = _find_lost_mail(holders, derived)
+            if derived is not None and lost_id is not None:
+                derived_by_id[lost_id] = derived
+                self._unanswered.add(lost_id)
+                self._mail_ids.add(lost_id)
+                self._absent.discard(delivery.sha256)
+            has_other_bytes = any(
+                holder.mail_id is not None and not holder.is_lost for holder in holders
+            )
+            name = _name(delivery, derived)
+            if has_other_bytes and lost_id is None:
+                self._add_finding(name, FindingKind.ALTERED, "mail: other bytes")
+            else:
+                self._add_finding(name, FindingKind.MISSING, "mail")
+        return derived_by_id
+
+    def _add_finding(self, name: str, kind: FindingKind, detail: str) -> None:
+        self._findings.add(Finding(name, kind, detail))
+
+
+def _find_lost_mail(holders: Iterable[IdHolder], derived: Derived | None) -> int | None:
+    """Return the id of the missing mail row that `derived` was in, or None.
+
+    A rank ends with the digest of its mail, so it identifies the copy whose mail is lost.
+    """
+    if derived is None:
+        return None
+    return next(
+        (holder.mail_id for holder in holders if holder.is_lost and holder.rank == derived.rank),
+        None,
+    )
 
 
 def _without_keyrings(config: Config) -> Config:
-    """Developers' keys are on this machine, and may be others than they were."""
+    """Return the configuration without keyrings.
+
+    Developers' keys are files of this machine, and may have changed since the mail was derived.
+    """
     return replace(config, trust=replace(config.trust, keyrings=()))
 
 
-def _as_stored(delivery: Delivery, mail: StoredMail) -> Delivery:
-    """The delivery with what others have added to the mail since: they add up. What DNS said when
-    it came nobody can say again, and is taken as it is.
+def _merge_stored(delivery: Delivery, mail: StoredMail) -> Delivery:
+    """Return the delivery with what other deliveries have since added to the stored mail.
+
+    The DNS answers of its arrival cannot be obtained again, so they are taken as stored.
     """
     return replace(
         delivery,
@@ -234,8 +267,8 @@ def _as_stored(delivery: Delivery, mail: StoredMail) -> Delivery:
     )
 
 
-def _differing(delivery: Delivery, mail: StoredMail) -> Iterator[str]:
-    """The columns of a mail's row that cannot be right."""
+def _differing_columns(delivery: Delivery, mail: StoredMail) -> Iterator[str]:
+    """Yield the columns of a mail's row that cannot be right."""
     if mail.raw != delivery.raw:
         yield "raw"
     if mail.size != len(delivery.raw):
@@ -250,9 +283,12 @@ def _differing(delivery: Delivery, mail: StoredMail) -> Iterator[str]:
         yield "withdrawn"
 
 
-def _answers_lost(delivery: Delivery, mail: StoredMail) -> Iterator[tuple[FindingKind, str]]:
-    """Where DNS was asked for a mail's keys, there is an answer for each name."""
-    if not mail.readable:
+def _lost_answers(delivery: Delivery, mail: StoredMail) -> Iterator[tuple[FindingKind, str]]:
+    """Yield a finding for each DNS answer that is lost.
+
+    If DNS was queried for a mail's keys, there must be an answer for each name.
+    """
+    if not mail.has_readable_keys:
         yield FindingKind.ALTERED, "answer"
     elif mail.keys is not None:
         answered = {name for name, _ in mail.keys}
@@ -261,31 +297,33 @@ def _answers_lost(delivery: Delivery, mail: StoredMail) -> Iterator[tuple[Findin
                 yield FindingKind.MISSING, f"answer {name}"
 
 
-def _merged(deliveries: Iterable[Delivery]) -> dict[bytes, Delivery]:
-    """One delivery for each digest: what a batch says of it several times adds up."""
+def _merge_by_digest(deliveries: Iterable[Delivery]) -> dict[bytes, Delivery]:
+    """Return one delivery for each digest, with what all deliveries of the batch say of it."""
     merged: dict[bytes, Delivery] = {}
-    for one in deliveries:
-        seen = merged.get(one.sha256)
-        if seen is not None:
-            one = replace(
-                seen,
-                container_errors=tuple(sorted({*seen.container_errors, *one.container_errors})),
-                withdrawn=seen.withdrawn or one.withdrawn,
+    for delivery in deliveries:
+        earlier = merged.get(delivery.sha256)
+        if earlier is not None:
+            delivery = replace(
+                earlier,
+                container_errors=tuple(
+                    sorted({*earlier.container_errors, *delivery.container_errors})
+                ),
+                withdrawn=earlier.withdrawn or delivery.withdrawn,
             )
-        merged[one.sha256] = one
+        merged[delivery.sha256] = delivery
     return merged
 
 
 def _name(delivery: Delivery, derived: Derived | None) -> str:
-    """How a mail is named: by its Message-ID or, unread, by the digest of its bytes."""
+    """Return the name of a mail: its Message-ID, or the digest of its bytes if it was not read."""
     return derived.facts.msgid if derived is not None else f"sha256:{delivery.sha256.hex()}"
 
 
-def _lines(findings: Iterable[Finding]) -> tuple[Line, ...]:
-    whats: dict[tuple[str, FindingKind], set[str]] = defaultdict(set)
-    for one in findings:
-        whats[one.name, one.verdict].add(one.what)
+def _group_by_message(findings: Iterable[Finding]) -> tuple[AuditLine, ...]:
+    details: dict[tuple[str, FindingKind], set[str]] = defaultdict(set)
+    for finding in findings:
+        details[finding.name, finding.kind].add(finding.detail)
     return tuple(
-        Line(name, verdict, tuple(sorted(what - {""})))
-        for (name, verdict), what in sorted(whats.items())
+        AuditLine(name, kind, tuple(sorted(texts - {""})))
+        for (name, kind), texts in sorted(details.items())
     )

@@ -1,7 +1,7 @@
-"""Whether the store is consistent and the configuration sound.
+"""Check whether the store is consistent and the configuration valid.
 
-What a store says twice must agree, what it refers to must be there, and what is arranged must
-be what arranging what it holds gives. Writes nothing.
+What the store records twice must agree, what it refers to must exist, and what is arranged must be
+the result of arranging the stored messages. Writes nothing.
 """
 
 from __future__ import annotations
@@ -14,78 +14,86 @@ from sqlalchemy import Connection, Engine
 
 from ingest.config.file import Config
 from ingest.store.verify import consistency, snapshot
-from ingest.store.verify.arrangement_audit import arrangement_findings
+from ingest.store.verify.arrangement_audit import audit_arrangement
 from ingest.store.verify.consistency import ConsistencyFault
 
-# Unpacking and digesting takes a second for about 20,000 mails; a large store is read only
-# where that is asked for.
+# Decompressing and digesting 20,000 mails takes about a second; the bytes of a larger store are
+# read only on request.
 RAW_BY_DEFAULT = 50_000
 
 
 @dataclass(frozen=True, slots=True)
 class CheckReport:
-    """`faults`: sorted, without repetition. `notes`: what is worth knowing and no fault."""
+    """The result of a check.
+
+    `faults` are sorted and without repetition. `notes` are facts worth knowing that are not faults.
+    """
 
     faults: tuple[ConsistencyFault, ...]
     notes: tuple[str, ...]
     counts: dict[str, int]
 
     @property
-    def sound(self) -> bool:
+    def is_consistent(self) -> bool:
+        """Return whether there are no faults."""
         return not self.faults
 
 
 def check_store(engine: Engine, config: Config, *, raw: bool | None = None) -> CheckReport:
-    """Look at everything. `check_raw`: whether to read the bytes of all mail; None: where there is
-    not too much of it. Raises `StoreError` where a damaged value keeps rows from being read.
+    """Check the whole store and the configuration.
+
+    One read transaction spans the whole check: `open_snapshot` begins it. `raw` selects whether to
+    read the bytes of all mail; None reads them if there are fewer than `RAW_BY_DEFAULT` mails.
+    Raises `StoreError` if a damaged value prevents rows from being read.
     """
     with snapshot.open_snapshot(engine) as connection:
         faults = set(consistency.check_integrity(connection))
-        snapshot.refuse_unreadable(connection)
+        snapshot.refuse_invalid_times(connection)
         counts = consistency.count_rows(connection)
         notes = list(_notes(connection, config, counts))
-        faults.update(_configuration(config))
+        faults.update(_check_configuration(config))
         if raw is None:
             raw = counts["mails"] < RAW_BY_DEFAULT
             if not raw:
                 notes.append(f"the bytes of {counts['mails']} mails were not read: --raw does it")
         if raw:
             faults.update(consistency.check_raw(connection))
-        faults.update(_store(connection))
+        faults.update(_check_rows(connection))
         return CheckReport(tuple(sorted(faults)), tuple(notes), counts)
 
 
-def _store(connection: Connection) -> Iterator[ConsistencyFault]:
+def _check_rows(connection: Connection) -> Iterator[ConsistencyFault]:
     yield from consistency.check_references(connection)
     yield from consistency.check_spool(connection)
     yield from consistency.check_copies(connection)
     yield from consistency.check_postings(connection)
     yield from consistency.check_authentication(connection)
     unreadable: set[int] = set()
-    for fault, row_id in consistency.check_messages(connection):
+    for fault, message_id in consistency.check_messages(connection):
         yield fault
-        if row_id is not None:
-            unreadable.add(row_id)
-    series: set[int] = set()
-    for one in arrangement_findings(
-        connection, mended=dict.fromkeys(unreadable), sound_series=series
+        if message_id is not None:
+            unreadable.add(message_id)
+    expected_series: set[int] = set()
+    for finding in audit_arrangement(
+        connection, repaired=dict.fromkeys(unreadable), expected_series=expected_series
     ):
-        yield ConsistencyFault("arrangement", one.name, f"{one.verdict} {one.what}")
-    yield from consistency.check_needless_series(connection, series)
+        yield ConsistencyFault("arrangement", finding.name, f"{finding.kind} {finding.detail}")
+    yield from consistency.check_needless_series(connection, expected_series)
 
 
-def _configuration(config: Config) -> Iterator[ConsistencyFault]:
-    for list_id, count in Counter(one.list_id for one in config.lists).items():
+def _check_configuration(config: Config) -> Iterator[ConsistencyFault]:
+    for list_id, count in Counter(entry.list_id for entry in config.lists).items():
         if count > 1:
             yield ConsistencyFault("configuration", list_id, f"{count} lists have this list_id")
 
 
 def _notes(connection: Connection, config: Config, counts: dict[str, int]) -> Iterator[str]:
     if counts["waiting"]:
-        yield f"{counts['waiting']} mails wait to be derived"
-    there = consistency.read_list_ids(connection)
-    wanted = {one.list_id for one in config.lists}
-    for list_id in sorted(wanted - there):
-        yield f"no mail has come through the list {list_id}, which is configured"
-    for list_id in sorted(there - wanted if wanted else ()):
-        yield f"mail came through the list {list_id}, which is not configured any more"
+        verb = "mail waits" if counts["waiting"] == 1 else "mails wait"
+        yield f"{counts['waiting']} {verb} to be derived"
+    stored = consistency.read_list_ids(connection)
+    configured = {entry.list_id for entry in config.lists}
+    for list_id in sorted(configured - stored):
+        yield f"no mail has arrived through the list {list_id}, which is configured"
+    for list_id in sorted(stored - configured if configured else ()):
+        yield f"mail arrived through the list {list_id}, which is no longer configured"

@@ -1,7 +1,7 @@
-"""The canonical export: what the mail says, and nothing of when or how it came.
+"""Write the canonical export: what the mail says, and nothing of when or how it arrived.
 
-JSON Lines in UTF-8, keys sorted, lines sorted by type and id. Two stores that hold the same
-mail export the same bytes: there are no database ids, no times of arrival, no sources.
+JSON Lines in UTF-8, keys sorted, lines sorted by type and id. Two stores with the same mail export
+the same bytes: there are no database ids, no times of arrival, no sources.
 """
 
 from __future__ import annotations
@@ -11,41 +11,51 @@ from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, exists, select
+from sqlalchemy import Connection
 
 from ingest.mail.message import Address
-from ingest.store import schema
 from ingest.store.activity.overrides import export_overrides
 from ingest.store.read import messages
 from ingest.store.read.dependencies import DependencyEdge, read_dependencies
 from ingest.store.read.messages import MessageRow
+from ingest.store.read.outcomes import read_outcomes, read_underived
 from ingest.store.read.revisions import find_superseded
-from ingest.store.read.series import SeriesRow, read_members, series_where
+from ingest.store.read.series import SeriesRow, read_all_series, read_members
+
+_BATCH = 500
 
 
 def export_records(connection: Connection, *, everything: bool = False) -> Iterator[str]:
-    """The lines, each with its newline, in order of type: comment, cover, list, message,
-    patch, series. With `everything` those of what people said follow: check, choice.
+    """Yield the lines, each with its newline, in the order of their types.
+
+    The types are comment, cover, list, message, patch, series. With `everything`, the records of
+    what people set follow: check, override. The caller begins the transaction; all lines are of one
+    state only if its isolation provides that.
     """
-    for one in _objects(connection):
-        yield json.dumps(one, ensure_ascii=False, sort_keys=True) + "\n"
-    for one in export_overrides(connection) if everything else ():
-        yield json.dumps(one, ensure_ascii=False, sort_keys=True) + "\n"
+    for record in _mail_records(connection):
+        yield _format_line(record)
+    if everything:
+        for record in export_overrides(connection):
+            yield _format_line(record)
 
 
-def _objects(connection: Connection) -> Iterator[dict[str, Any]]:
-    series = {row.id: row for row in series_where(connection)}
-    for ids in _batches(messages.message_ids(connection, outcome="comment")):
+def _format_line(record: dict[str, Any]) -> str:
+    return json.dumps(record, ensure_ascii=False, sort_keys=True) + "\n"
+
+
+def _mail_records(connection: Connection) -> Iterator[dict[str, Any]]:
+    series = {row.id: row for row in read_all_series(connection)}
+    for ids in _batches(messages.list_message_ids(connection, outcome="comment")):
         rows = list(messages.read_messages(connection, ids))
-        parents = messages.message_keys(
+        parents = messages.read_message_keys(
             connection, {row.parent_id for row in rows if row.parent_id}
         )
         yield from (_comment(row, parents) for row in rows)
-    for ids in _batches(messages.message_ids(connection, outcome="cover")):
+    for ids in _batches(messages.list_message_ids(connection, outcome="cover")):
         yield from (_cover(row, series) for row in messages.read_messages(connection, ids))
     yield from _lists(connection)
     yield from _messages(connection)
-    for ids in _batches(messages.message_ids(connection, outcome="patch")):
+    for ids in _batches(messages.list_message_ids(connection, outcome="patch")):
         edges = read_dependencies(connection, ids)
         for row in messages.read_messages(connection, ids):
             yield _patch(row, series, edges.get(row.id, []))
@@ -53,42 +63,41 @@ def _objects(connection: Connection) -> Iterator[dict[str, Any]]:
 
 
 def format_date(date: datetime | None) -> str | None:
-    """A time as records show it: UTC, ISO 8601, seconds, without offset."""
+    """Return a time as records show it: UTC, ISO 8601, seconds, without offset."""
     return date.isoformat(timespec="seconds") if date is not None else None
 
 
-def count_text(value: int | None, minor: int) -> int | float | None:
-    """A patch's number: 3, or 0.5 for one that was put in between."""
-    return float(f"{value}.{minor}") if value is not None and minor else value
+def join_minor(number: int | None, minor: int) -> int | float | None:
+    """Return a number with its minor part: 3, or 0.5 for a patch inserted after 0."""
+    return float(f"{number}.{minor}") if number is not None and minor else number
 
 
 def _batches(ids: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(ids), 500):
-        yield ids[start : start + 500]
+    for start in range(0, len(ids), _BATCH):
+        yield ids[start : start + _BATCH]
 
 
 def _person(address: Address) -> dict[str, str]:
     return {"name": address.name, "email": address.email}
 
 
-def _identity(row: MessageRow) -> dict[str, Any]:
-    known = {"msgid": row.msgid}
-    return {**known, "variant": row.variant} if row.variant else known
-
-
 def _common(row: MessageRow) -> dict[str, Any]:
-    return {
-        **_identity(row),
-        "lists": [one.list_id for one in row.lists],
+    """Return the fields that patches, covers and comments share."""
+    fields: dict[str, Any] = {
+        "msgid": row.msgid,
+        "lists": [list_row.list_id for list_row in row.lists],
         "date": format_date(row.date),
         "submitter": _person(row.submitter),
         "author": _person(row.author or row.submitter),
         "content": row.content,
-        "trailers": [{"key": one.key, "value": one.value} for one in row.trailers],
+        "trailers": [{"key": trailer.key, "value": trailer.value} for trailer in row.trailers],
     }
+    if row.variant:
+        fields["variant"] = row.variant
+    return fields
 
 
-def _key(row: MessageRow, series: dict[int, SeriesRow]) -> str | None:
+def _series_key(row: MessageRow, series: dict[int, SeriesRow]) -> str | None:
     return series[row.series_id].key if row.series_id is not None else None
 
 
@@ -103,12 +112,12 @@ def _patch(
         "hash": row.hash,
         "patch_id": row.patch_id,
         "pull_url": row.pull_url,
-        "commit_ref": None,  # that is for people to set
+        "commit_ref": None,  # people set this; it is not in the mail
         "diff": row.diff,
-        "series": _key(row, series),
-        "number": count_text(row.number, row.minor),
+        "series": _series_key(row, series),
+        "number": join_minor(row.number, row.minor),
         "depends_on": [
-            {"kind": edge.kind, "target": edge.target, "found": edge.found} for edge in edges
+            {"kind": edge.kind, "target": edge.target, "found": edge.resolved} for edge in edges
         ],
         "state": row.state,
     }
@@ -121,7 +130,7 @@ def _cover(row: MessageRow, series: dict[int, SeriesRow]) -> dict[str, Any]:
         "name": row.name,
         "prefixes": list(row.prefixes),
         "pull_url": row.pull_url,
-        "series": _key(row, series),
+        "series": _series_key(row, series),
     }
 
 
@@ -137,10 +146,7 @@ def _comment(row: MessageRow, parents: dict[int, str]) -> dict[str, Any]:
 
 
 def _lists(connection: Connection) -> Iterator[dict[str, Any]]:
-    # A list that another configuration took may have a row and no mail.
-    posted = exists().where(schema.posting.c.list_id == schema.list_.c.id)
-    rows = connection.execute(select(schema.list_).where(posted)).all()
-    for row in sorted(rows, key=lambda row: row.list_id):
+    for row in messages.read_posted_lists(connection):
         yield {
             "type": "list",
             "list_id": row.list_id,
@@ -150,57 +156,50 @@ def _lists(connection: Connection) -> Iterator[dict[str, Any]]:
 
 
 def _messages(connection: Connection) -> Iterator[dict[str, Any]]:
-    message, mail, pending = schema.message.c, schema.mail.c, schema.pending.c
-    found: list[dict[str, Any]] = []
-    query = select(message.msgid, message.variant, message.outcome, message.reason)
-    for row in connection.execute(query):
-        one = {
+    # Mail that was not parsed yet sorts first, and is identified by the digest of its bytes.
+    for mail in read_underived(connection):
+        yield {
+            "type": "message",
+            "msgid": None,
+            "sha256": mail.sha256.hex(),
+            "outcome": "failed" if mail.reason else "pending",
+            "reason": mail.reason,
+        }
+    for row in read_outcomes(connection):
+        record: dict[str, Any] = {
             "type": "message",
             "msgid": row.msgid,
             "outcome": row.outcome,
             "reason": row.reason,
         }
         if row.variant:
-            one |= {"variant": row.variant, "conflict": True}
-        found.append(one)
-    # Mail that no parser of ours has read yet is named by the digest of its bytes.
-    waiting = select(mail.sha256, pending.reason).join(schema.pending, pending.mail_id == mail.id)
-    found += [
-        {
-            "type": "message",
-            "msgid": None,
-            "sha256": bytes(sha256).hex(),
-            "outcome": "failed" if reason else "pending",
-            "reason": reason,
-        }
-        for sha256, reason in connection.execute(waiting)
-    ]
-    found.sort(key=lambda one: (one["msgid"] or "", one.get("variant", ""), one.get("sha256", "")))
-    yield from found
+            record |= {"variant": row.variant, "conflict": True}
+        yield record
 
 
 def _series(connection: Connection, series: dict[int, SeriesRow]) -> Iterator[dict[str, Any]]:
     members = read_members(connection, series)
-    ids = {one for some in members.values() for one in some}
+    ids = {message_id for patch_ids in members.values() for message_id in patch_ids}
     ids |= {row.cover_id for row in series.values() if row.cover_id is not None}
-    names = messages.message_keys(connection, ids)
-    lists = messages.list_names_of(connection, ids)
+    keys = messages.read_message_keys(connection, ids)
+    lists = messages.read_list_names(connection, ids)
     links = find_superseded(connection, series)
     for row in sorted(series.values(), key=lambda row: row.key):
-        patches = members.get(row.id, [])
-        all_ = [*patches, row.cover_id] if row.cover_id is not None else patches
+        patch_ids = members.get(row.id, [])
+        all_ids = [*patch_ids, row.cover_id] if row.cover_id is not None else patch_ids
+        list_ids = {list_id for message_id in all_ids for list_id in lists.get(message_id, ())}
         yield {
             "type": "series",
             "key": row.key,
-            "lists": sorted({list_id for one in all_ for list_id in lists.get(one, ())}),
+            "lists": sorted(list_ids),
             "name": row.name,
-            "version": count_text(row.version, row.version_minor),
+            "version": join_minor(row.version, row.version_minor),
             "total": row.total,
             "received_total": row.received_total,
             "received_all": row.received_all,
             "date": format_date(row.date),
             "submitter": _person(row.submitter),
-            "cover": names[row.cover_id] if row.cover_id is not None else None,
-            "patches": [names[one] for one in patches],
+            "cover": keys[row.cover_id] if row.cover_id is not None else None,
+            "patches": [keys[message_id] for message_id in patch_ids],
             "supersedes": links[row.id].key if row.id in links else None,
         }

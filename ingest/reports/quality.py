@@ -1,7 +1,7 @@
-"""How well the series of a store are put together, and which deserve a look.
+"""Assess how well the series of a store are assembled, and list those that deserve a look.
 
-Input: the store. Output: a `Quality`: how many series are complete, why the others are not,
-and those that were put together by other than plain evidence, by Message-ID. Reads only.
+Input: the store. Output: a `Quality`: how many series are complete, why the others are not, and
+which were assembled by other than plain evidence, by Message-ID. Only reads.
 """
 
 from __future__ import annotations
@@ -11,16 +11,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
+from typing import NamedTuple
 
 from sqlalchemy import Connection
 
 from ingest.series.draft import Rule
 from ingest.store.read.revisions import Membership, find_superseded, read_memberships
-from ingest.store.read.series import SeriesRow, series_where
+from ingest.store.read.series import SeriesRow, read_all_series
 
-# Members further apart than this make a series worth a look.
+# A series whose members were sent over a longer time than this is worth a look.
 _SPREAD = timedelta(days=2)
-# Two torn pieces of one send lie no further apart.
+# Two pieces of one torn sending are not further apart than this.
 _TORN = timedelta(days=7)
 
 _PLAIN = (Rule.ALONE, Rule.FIRST, Rule.BELOW, Rule.SIBLING)
@@ -29,22 +30,27 @@ _PLAIN = (Rule.ALONE, Rule.FIRST, Rule.BELOW, Rule.SIBLING)
 class IncompleteReason(StrEnum):
     """Why a series is not complete."""
 
-    NOT_HELD = "mail that the store does not hold"
+    NOT_HELD = "mail that the store does not have"
     SENDER = "the sender numbered it so"
-    RULE = "a rule of ours: the missing number stands elsewhere"
+    RULE = "a rule of ours: the missing number is in another series"
 
 
 @dataclass(frozen=True, slots=True)
-class Incomplete:
+class IncompleteSeries:
+    """A series with missing numbers.
+
+    `hint` names a patch that may be one of the missing ones, or is "".
+    """
+
     series: SeriesRow
     missing: tuple[int, ...]
-    why: IncompleteReason
-    what: str
+    reason: IncompleteReason
+    hint: str
 
 
 @dataclass(frozen=True, slots=True)
-class Doubtful:
-    """A series that stands on weaker evidence: `signs` say which."""
+class DoubtfulSeries:
+    """A series that depends on weaker evidence, which `signs` lists."""
 
     series: SeriesRow
     signs: tuple[str, ...]
@@ -52,97 +58,117 @@ class Doubtful:
 
 @dataclass(frozen=True, slots=True)
 class Quality:
-    """`rules`: how many messages each rule placed; `linked`: series of a version over 1 with
-    the revision before them known, of `later` such series.
+    """The assessment of all series.
+
+    `rules` is how many messages each rule placed. `later` is how many series have a version over 1;
+    `linked` is how many of these have a known predecessor.
     """
 
     total: int
     complete: int
     partial: int
     rules: dict[str, int]
-    incomplete: tuple[Incomplete, ...]
-    doubtful: tuple[Doubtful, ...]
+    incomplete: tuple[IncompleteSeries, ...]
+    doubtful: tuple[DoubtfulSeries, ...]
     later: int
     linked: int
 
 
 def series_quality(connection: Connection) -> Quality:
-    """Judge every series of the store. Takes memory in proportion to their number."""
-    rows = series_where(connection)
+    """Assess every series of the store. Needs memory in proportion to their number."""
+    rows = read_all_series(connection)
     members = read_memberships(connection, {row.id for row in rows})
     links = find_superseded(connection, [row.id for row in rows])
     later = [row for row in rows if row.version > 1]
-    strays = _strays(rows, members)
+    numbered = _index_numbered(rows, members)
     return Quality(
         total=len(rows),
         complete=sum(row.received_all and not row.partial for row in rows),
         partial=sum(row.partial for row in rows),
-        rules=dict(Counter(one.rule for some in members.values() for one in some)),
+        rules=dict(
+            Counter(member.rule for memberships in members.values() for member in memberships)
+        ),
         incomplete=tuple(
-            _incomplete(row, members[row.id], strays) for row in rows if not row.received_all
+            _explain_incomplete(row, members[row.id], numbered)
+            for row in rows
+            if not row.received_all
         ),
         doubtful=tuple(
-            Doubtful(row, signs) for row in rows if (signs := tuple(_signs(row, members[row.id])))
+            DoubtfulSeries(row, signs)
+            for row in rows
+            if (signs := tuple(_signs(row, members[row.id])))
         ),
         later=len(later),
         linked=sum(row.id in links for row in later),
     )
 
 
-UnplacedMessages = dict[tuple[str, int, int], list[tuple[SeriesRow, Membership]]]
+class _PatchNumber(NamedTuple):
+    """What a missing patch and a patch elsewhere must have in common."""
+
+    sender: str
+    total: int
+    number: int
 
 
-def _strays(rows: list[SeriesRow], members: dict[int, list[Membership]]) -> UnplacedMessages:
-    """Numbered patches by sender, total and number, wherever they were placed."""
-    found: UnplacedMessages = defaultdict(list)
+NumberedPatches = dict[_PatchNumber, list[tuple[SeriesRow, Membership]]]
+
+
+def _index_numbered(rows: list[SeriesRow], members: dict[int, list[Membership]]) -> NumberedPatches:
+    """Return the numbered patches of all series by sender, total and number."""
+    numbered: NumberedPatches = defaultdict(list)
     for row in rows:
-        for one in members[row.id]:
-            facts = one.facts
+        for member in members[row.id]:
+            facts = member.facts
             if facts.number and facts.total:
-                found[(facts.sender, facts.total, facts.number)].append((row, one))
-    return found
+                key = _PatchNumber(facts.sender, facts.total, facts.number)
+                numbered[key].append((row, member))
+    return numbered
 
 
-def _incomplete(row: SeriesRow, members: list[Membership], strays: UnplacedMessages) -> Incomplete:
-    have = {one.number for one in members if not one.minor}
-    missing = tuple(number for number in range(1, row.total + 1) if number not in have)
+def _explain_incomplete(
+    row: SeriesRow, members: list[Membership], numbered: NumberedPatches
+) -> IncompleteSeries:
+    present = {member.number for member in members if not member.minor}
+    missing = tuple(number for number in range(1, row.total + 1) if number not in present)
     sender = members[0].facts.sender
+    all_numbers = {member.number for member in members}
     for number in missing:
-        for other, one in strays.get((sender, row.total, number), ()):
-            near = (
+        for other, candidate in numbered.get(_PatchNumber(sender, row.total, number), ()):
+            facts = candidate.facts
+            is_near = (
                 other.id != row.id
                 and row.date is not None
-                and one.facts.date is not None
-                and abs(row.date - one.facts.date) <= _TORN
+                and facts.date is not None
+                and abs(row.date - facts.date) <= _TORN
             )
-            taken = {piece.number for piece in members[0:]} & {number}
-            if near and not other.received_all and not taken:
-                same = (one.facts.version, one.facts.version_minor) == (
+            if is_near and not other.received_all and number not in all_numbers:
+                is_same_version = (facts.version, facts.version_minor) == (
                     row.version,
                     row.version_minor,
                 )
-                why = IncompleteReason.RULE if same else IncompleteReason.SENDER
-                return Incomplete(row, missing, why, f"{number} may be {one.facts.key}")
-    return Incomplete(row, missing, IncompleteReason.NOT_HELD, "")
+                reason = IncompleteReason.RULE if is_same_version else IncompleteReason.SENDER
+                return IncompleteSeries(row, missing, reason, f"{number} may be {facts.key}")
+    return IncompleteSeries(row, missing, IncompleteReason.NOT_HELD, "")
 
 
 def _signs(row: SeriesRow, members: list[Membership]) -> Iterator[str]:
-    """What makes a series worth a look."""
-    for rule, count in sorted(Counter(one.rule for one in members).items()):
+    """Yield the signs that make a series worth a look."""
+    for rule, count in sorted(Counter(member.rule for member in members).items()):
         if rule not in _PLAIN:
             yield f"{rule} ({count})"
     if not row.received_all:
         yield f"{row.received_total} of {row.total}"
     if row.partial:
         yield "partial"
-    if any(one.minor for one in members):
+    if any(member.minor for member in members):
         yield "inserted"
-    if any(one.number == 0 for one in members):
+    if any(member.number == 0 for member in members):
         yield "patch numbered 0"
-    dates = [one.facts.date for one in members if one.facts.date is not None]
+    dates = [member.facts.date for member in members if member.facts.date is not None]
     if dates and max(dates) - min(dates) > _SPREAD:
         yield f"sent over {(max(dates) - min(dates)).days} days"
-    if len({one.facts.sender for one in members}) > 1:
+    if len({member.facts.sender for member in members}) > 1:
         yield "several senders"
-    if any(one.facts.reply for one in members):
+    if any(member.facts.reply for member in members):
         yield "sent under Re:"

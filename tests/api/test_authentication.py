@@ -47,7 +47,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 
 def said(engine: Engine, msgid: str) -> dict[str, Any]:
     with engine.connect() as connection:
-        (row,) = messages.read_messages(connection, messages.find_message(connection, msgid))
+        (row,) = messages.read_messages(connection, messages.find_by_name(connection, msgid))
         return authentication_json(connection, row, CONFIG)
 
 
@@ -111,7 +111,7 @@ def test_a_record_is_shown_though_its_mail_is_damaged(engine: Engine) -> None:
 def test_the_domains_that_vouch_for_each_patch(engine: Engine) -> None:
     with engine.connect() as connection:
         names = [f"<{one}@example.org>" for one in ("rsa", "s-1", "s-2")]
-        ids = [messages.find_message(connection, name)[0] for name in names]
+        ids = [messages.find_by_name(connection, name)[0] for name in names]
         found = verified_domains(connection, messages.read_messages(connection, ids))
     assert [found[one] for one in ids] == [{"example.org"}, {"example.org"}, frozenset()]
 

@@ -24,7 +24,7 @@ def mbox_of(folder: Path, given: Sequence[bytes], *names: str) -> bytes:
     engine = open_store(f"sqlite:///{folder / 'store.db'}", create=True)
     mails.store(engine, given)
     with engine.connect() as connection:
-        ids = [one for name in names for one in messages.find_message(connection, name)]
+        ids = [one for name in names for one in messages.find_by_name(connection, name)]
         rows = list(messages.read_messages(connection, ids))
         assert len(rows) == len(names)
         text = "".join(patch_mbox(connection, rows))

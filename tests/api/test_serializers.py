@@ -59,7 +59,7 @@ def engine(database_url: str) -> Iterator[Engine]:
 
 def of(engine: Engine, msgid: str, config: Config | None = None) -> dict[str, Any]:
     with engine.connect() as connection:
-        (row,) = messages.read_messages(connection, messages.find_message(connection, msgid))
+        (row,) = messages.read_messages(connection, messages.find_by_name(connection, msgid))
         made = message_json(connection, row, config or Config(), base=BASE)
     assert json.loads(json.dumps(made)) == made
     return made

@@ -32,7 +32,7 @@ from ingest.net.bind import ListenError
 from ingest.store import schema
 from ingest.store.activity import events
 from ingest.store.engine import open_store, write_transaction
-from ingest.store.read.text_search import index_words
+from ingest.store.read.text_search import create_search_indexes
 from tests.support import mails
 
 LOOPBACK = InetAddress("127.0.0.1", 0)
@@ -163,8 +163,8 @@ def test_an_address_that_is_taken_is_named(tmp_path: Path) -> None:
 def test_words_are_indexed_where_the_database_can(database_url: str) -> None:
     engine = open_store(database_url, create=True)
     mails.store(engine, mails.series("s", 2))
-    made = index_words(engine)
-    assert index_words(engine) == made
+    made = create_search_indexes(engine)
+    assert create_search_indexes(engine) == made
     with engine.connect() as connection:
         names = {one["name"] for one in inspect(connection).get_indexes("patch")}
     assert ("ix_patch_name_words" in names) == made

@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine
 
 from ingest.config.file import Config
-from ingest.replay.process_pool import BatchRunner, ParserError, run_batches
+from ingest.replay.process_pool import ParserError, StepContext, run_batches
 from ingest.replay.replay import reparse, replay
 from ingest.sources.detect import open_source
 from ingest.sources.source import SourceError
@@ -42,28 +42,28 @@ def archive(tmp_path: Path) -> Path:
 # --- steps, which processes import by name ------------------------------------------------------
 
 
-def double(_: BatchRunner, number: int) -> int:
+def double(_: StepContext, number: int) -> int:
     return 2 * number
 
 
-def slow_at_first(_: BatchRunner, number: int) -> int:
+def slow_at_first(_: StepContext, number: int) -> int:
     time.sleep(0.2 if number == 0 else 0)
     return number
 
 
-def stumble_at_3(_: BatchRunner, number: int) -> int:
+def stumble_at_3(_: StepContext, number: int) -> int:
     if number == 3:
         raise ValueError("three")
     return number
 
 
-def die_at_3(_: BatchRunner, number: int) -> int:
+def die_at_3(_: StepContext, number: int) -> int:
     if number == 3:
         os.kill(os.getpid(), signal.SIGKILL)
     return number
 
 
-def number_of_process(_: BatchRunner, _number: int) -> int:
+def number_of_process(_: StepContext, _number: int) -> int:
     time.sleep(0.05)
     return os.getpid()
 

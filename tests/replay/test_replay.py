@@ -67,7 +67,7 @@ def raws(engine: Engine) -> list[bytes]:
     """All mail of the store, sorted."""
     with engine.connect() as connection:
         ids = connection.execute(select(schema.mail.c.id)).scalars().all()
-        return sorted(messages.raw_mail(connection, one) for one in ids)
+        return sorted(messages.read_raw_mail(connection, one) for one in ids)
 
 
 # --- killed -----------------------------------------------------------------------------------
@@ -204,16 +204,16 @@ def test_an_mbox_whose_last_mail_is_cut_off(engine: Engine, tmp_path: Path, want
     path.write_bytes(whole[:-40])
     assert run(engine, path) == Summary(1, 1, 0, 0)
     with engine.connect() as connection:
-        (row,) = messages.read_messages(connection, messages.message_ids(connection))
+        (row,) = messages.read_messages(connection, messages.list_message_ids(connection))
         assert row.defects == ("truncated",)
-        assert messages.raw_mail(connection, row.mail_id) == ARCHIVE[0][: -40 + 1]
+        assert messages.read_raw_mail(connection, row.mail_id) == ARCHIVE[0][: -40 + 1]
     path.write_bytes(mails.mbox(ARCHIVE))
     assert run(engine, path).new == len(ARCHIVE)
     with engine.connect() as connection:
-        (name, *_) = messages.find_message(connection, row.msgid)
+        (name, *_) = messages.find_by_name(connection, row.msgid)
         (row,) = messages.read_messages(connection, [name])
         assert (row.variant, row.defects) == ("", ())
-        assert messages.raw_mail(connection, row.mail_id) == ARCHIVE[0]
+        assert messages.read_raw_mail(connection, row.mail_id) == ARCHIVE[0]
 
 
 def test_mboxrd_quoting_is_undone(sqlite: Engine, tmp_path: Path) -> None:
@@ -311,17 +311,17 @@ def test_a_mail_that_public_inbox_withdraws(engine: Engine, tmp_path: Path) -> N
     run(engine, path)
     with engine.connect() as connection:
         (row,) = messages.read_messages(
-            connection, messages.find_message(connection, "s-1@example.org")
+            connection, messages.find_by_name(connection, "s-1@example.org")
         )
         assert row.outcome == "patch"
     repository(path, trees[3:])
     run(engine, path)
     with engine.connect() as connection:
         (row,) = messages.read_messages(
-            connection, messages.find_message(connection, "s-1@example.org")
+            connection, messages.find_by_name(connection, "s-1@example.org")
         )
         assert (row.outcome, row.reason, row.series_id) == ("ignored", "withdrawn", None)
-        assert messages.raw_mail(connection, row.mail_id) == second
+        assert messages.read_raw_mail(connection, row.mail_id) == second
     export = mails.exported(engine)
     mails.clear(engine)
     run(engine, repository(tmp_path / "b/0.git", trees))
@@ -377,7 +377,7 @@ def test_archives_without_list_id(database_url: str, tmp_path: Path) -> None:
     ingest_ok(*replay_it, cwd=tmp_path)
     engine = open_store(database_url)
     with engine.connect() as connection:
-        for row in messages.read_messages(connection, messages.message_ids(connection)):
+        for row in messages.read_messages(connection, messages.list_message_ids(connection)):
             assert [one.list_id for one in row.lists] == ["a.example.org", "b.example.org"]
     assert mails.row_counts(engine)["mail"] == 3
     engine.dispose()

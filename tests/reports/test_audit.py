@@ -19,7 +19,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from ingest.cli import cli
 from ingest.config.file import Config
 from ingest.replay.replay import reparse, replay
-from ingest.reports.audit import Report, audit_sources
+from ingest.reports.audit import AuditReport, audit_sources
 from ingest.sources.source import Deletion, RawMail
 from ingest.store import schema
 from ingest.store.engine import StoreError, open_store
@@ -46,13 +46,13 @@ class Mails:
 
 def store_of(url: str, items: Iterable[bytes | RawMail | Deletion], config: Config) -> Engine:
     engine = open_store(url, create=True)
-    replay(engine, Mails(items), config, ask=small_archive.ask)
+    replay(engine, Mails(items), config, lookup=small_archive.ask)
     return engine
 
 
 def found(engine: Engine, items: Iterable[bytes | RawMail | Deletion], **how: Any) -> list[str]:
     report = audit_sources(engine, [Mails(items)], how.pop("config", CONFIG), **how)
-    return [" ".join((one.verdict, one.name, ", ".join(one.what))).strip() for one in report.lines]
+    return [" ".join((one.kind, one.name, ", ".join(one.details))).strip() for one in report.lines]
 
 
 ARCHIVE = small_archive.mails()
@@ -79,7 +79,7 @@ def engine(pristine: Path, tmp_path: Path) -> Iterator[Engine]:
 def test_a_store_of_the_archive_has_no_findings(database_url: str) -> None:
     engine = store_of(database_url, ARCHIVE, CONFIG)
     report = audit_sources(engine, [Mails(ARCHIVE)], CONFIG)
-    assert report == Report(len(set(ARCHIVE)), ())
+    assert report == AuditReport(len(set(ARCHIVE)), ())
     engine.dispose()
 
 
@@ -200,7 +200,8 @@ ALTERATIONS: list[tuple[str, Any, str, str]] = [
     ("codec", of_mail(schema.mail, "id", FIRST, codec=7), FIRST, "mail.raw"),
     ("size", of_mail(schema.mail, "id", FIRST, size=7), FIRST, "mail.size"),
     ("digest", of_mail(schema.mail, "id", FIRST, sha256=b"x" * 32), FIRST, "mail: other bytes"),
-    ("container_errors", of_mail(schema.mail, "id", FIRST, container_errors="no such"), FIRST, "mail.flaws"),
+    ("container_errors", of_mail(schema.mail, "id", FIRST, container_errors="no such"), FIRST,
+     "mail.container_errors"),
     ("total", update(schema.series).where(schema.series.c.key == COVER).values(total=9),
      COVER, "series.total"),
     ("received", update(schema.series).where(schema.series.c.key == COVER).values(received_total=1),
@@ -400,7 +401,7 @@ def test_replaying_and_reparsing_put_a_lost_row_right(engine: Engine, table: Any
     with unguarded(engine) as connection:
         damage.remove(connection, table, random.Random(5).choice(rows))
     assert found(engine, ARCHIVE) != []
-    replay(engine, Mails(ARCHIVE), CONFIG, again=True, ask=small_archive.ask)
+    replay(engine, Mails(ARCHIVE), CONFIG, again=True, lookup=small_archive.ask)
     reparse(engine, CONFIG)
     assert found(engine, ARCHIVE) == []
 

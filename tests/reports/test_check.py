@@ -57,13 +57,13 @@ def engine(pristine: Path, tmp_path: Path) -> Iterator[Engine]:
 
 def faults(engine: Engine, config: Config | None = None, *, raw: bool | None = None) -> list[str]:
     health = check_store(engine, config or CONFIG, raw=raw)
-    return [f"{one.area} {one.name}: {one.what}" for one in health.faults]
+    return [f"{one.area} {one.name}: {one.detail}" for one in health.faults]
 
 
 def test_a_replayed_store_is_sound(database_url: str) -> None:
     engine = store_of(database_url, ARCHIVE, CONFIG)
     health = check_store(engine, CONFIG)
-    assert health.sound
+    assert health.is_consistent
     assert health.notes == ()
     assert health.counts["mails"] == len(set(ARCHIVE))
     engine.dispose()
@@ -104,9 +104,10 @@ DAMAGE: list[tuple[str, Any, str]] = [
      ": mail is derived, and pending still"),
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"x", codec=1), ": mail cannot be unpacked"),
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"x", codec=0),
-     ": mail has another digest than when it was accepted"),
-    ("raw", of_mail(schema.mail, "id", FIRST, size=1), " octets and not 1"),
-    ("raw", of_mail(schema.mail, "id", FIRST, container_errors="?"), ": mail.flaws names what is no defect"),
+     ": mail has another digest than it came with"),
+    ("raw", of_mail(schema.mail, "id", FIRST, size=1), " bytes and not 1"),
+    ("raw", of_mail(schema.mail, "id", FIRST, container_errors="?"),
+     ": mail.container_errors has an unknown defect"),
     ("copy", of_mail(schema.copy, "mail_id", COVER, rank="~"),
      f" {COVER}: message.mail_id is not its best copy"),
     ("copy", of(FIRST, variant="abc"), f" {FIRST}#abc: message.variant should be ''"),
@@ -160,7 +161,7 @@ def test_what_is_set_aside_is_listed_with_its_reason(engine: Engine) -> None:
             connection.execute(delete(table).where(table.c.mail_id == mail_id))
         connection.execute(insert(schema.pending).values(mail_id=mail_id, tries=0))
     health = check_store(engine, CONFIG)
-    assert (health.sound, health.notes) == (True, ("1 mails wait to be derived",))
+    assert (health.is_consistent, health.notes) == (True, ("1 mail waits to be derived",))
     with unguarded(engine) as connection:
         connection.execute(update(schema.pending).values(reason="parse-failed: KeyError: 'x'"))
     name = bytes(sha256).hex()[:12]
@@ -174,7 +175,7 @@ def test_raw_mail_of_a_large_store_is_read_on_request(
     with unguarded(engine) as connection:
         connection.execute(of_mail(schema.mail, "id", FIRST, size=1))
     health = check_store(engine, CONFIG)
-    assert health.sound
+    assert health.is_consistent
     number = len(set(ARCHIVE))
     assert health.notes == (f"the bytes of {number} mails were not read: --raw does it",)
     assert len(faults(engine, raw=True)) == 1

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.reports.export import count_text, format_date
+from ingest.reports.export import format_date, join_minor
 from ingest.store.engine import open_store
 from tests.support import mails
 from tests.support.mails import START, delivery
@@ -151,7 +151,7 @@ def test_times_and_numbers() -> None:
     assert format_date(None) is None
     assert format_date(START) == "2026-03-02T10:15:00"
     assert format_date(START.replace(microsecond=999)) == "2026-03-02T10:15:00"
-    assert [count_text(3, 0), count_text(0, 5), count_text(None, 0), count_text(1, 1)] == [
+    assert [join_minor(3, 0), join_minor(0, 5), join_minor(None, 0), join_minor(1, 1)] == [
         3,
         0.5,
         None,

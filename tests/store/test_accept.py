@@ -39,7 +39,7 @@ def test_any_bytes_are_kept(engine: Engine, raw: bytes) -> None:
         (one,) = accept_mails(connection, [delivery(raw)], now=NOW)
         assert one.is_stale
     with engine.connect() as connection:
-        assert messages.raw_mail(connection, one.mail_id) == raw
+        assert messages.read_raw_mail(connection, one.mail_id) == raw
         row = connection.execute(select(schema.mail)).one()
         assert (row.size, row.source, row.accepted) == (len(raw), "test", NOW)
 
@@ -151,5 +151,5 @@ def test_what_deliveries_say_at_once_is_not_lost(engine: Engine) -> None:
     assert _at_once(engine, [[delivery(PATCH, route=(one,))] for one in lists]) == []
     with engine.connect() as connection:
         assert connection.execute(select(schema.mail.c.route)).scalar_one() == ",".join(lists)
-        (row,) = messages.read_messages(connection, messages.message_ids(connection))
+        (row,) = messages.read_messages(connection, messages.list_message_ids(connection))
     assert [one.list_id for one in row.lists] == lists

@@ -161,13 +161,13 @@ def test_damage_is_seen(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         connection.execute(update(schema.verdict).values(reason="no-reason"))
         connection.execute(schema.verdict.delete().where(schema.verdict.c.number == 0))
-    found = {(one.area, one.what) for one in check_store(engine, Config()).faults}
-    assert ("vouching", "verdict is missing in between") in found
-    assert ("vouching", "what is stored cannot be read") in found
+    found = {(one.area, one.detail) for one in check_store(engine, Config()).faults}
+    assert ("authentication", "verdict is missing in between") in found
+    assert ("authentication", "what is stored cannot be read") in found
     with write_transaction(engine) as connection:
         connection.execute(update(schema.copy).values(asked=False))
-    found = {(one.area, one.what) for one in check_store(engine, Config()).faults}
-    assert ("vouching", "verdict, though DNS was not asked for it") in found
+    found = {(one.area, one.detail) for one in check_store(engine, Config()).faults}
+    assert ("authentication", "verdict, though DNS was not queried for it") in found
 
 
 def test_a_mailmap_joins_addresses_and_counts_from_the_next_reparse(engine: Engine) -> None:
@@ -213,7 +213,7 @@ def test_what_our_servers_found_comes_back(engine: Engine) -> None:
     raw = f"{mails.OURS}\n{mails.OTHERS}\n{none}\n".encode() + mails.patch("x@example.org")
     mails.store(engine, [raw], Config(trust=TrustConfig(authserv_ids=("MX.example.org",))))
     found = kept(engine)
-    assert not found.asked
+    assert not found.dns_queried
     first, second = found.auth_results
     assert [(one.method, one.result) for one in first.results] == [
         ("dkim", "pass"),

@@ -21,8 +21,8 @@ from ingest.store.activity.accounts import (
     read_accounts,
     revoke_token,
 )
-from ingest.store.activity.checks import Check, add_check, combined_checks
-from ingest.store.activity.overrides import Override, related_patches, set_override
+from ingest.store.activity.checks import Check, add_check, combine_checks
+from ingest.store.activity.overrides import Override, read_related_patches, set_override
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.read import messages
 from ingest.store.write import redirects
@@ -112,7 +112,7 @@ def test_relations_are_sets(engine: Engine) -> None:
 
         def relate(one: int, *others: int) -> dict[int, tuple[int, ...]]:
             set_override(connection, one, Override(related=others), account_id=who)
-            return related_patches(connection, (a, b, c, d))
+            return read_related_patches(connection, (a, b, c, d))
 
         assert relate(a, b) == {a: (b,), b: (a,)}
         assert relate(c, d) == {a: (b,), b: (a,), c: (d,), d: (c,)}
@@ -158,9 +158,9 @@ def test_the_newest_checks_of_each_context_decide(engine: Engine) -> None:
 
         def found(state: str, context: str, by: int) -> str:
             add_check(connection, number, Check(0, number, by, mails.NOW, state, context, "", ""))
-            return combined_checks(connection, [number])[number]
+            return combine_checks(connection, [number])[number]
 
-        assert combined_checks(connection, [number]) == {}
+        assert combine_checks(connection, [number]) == {}
         assert found("pending", "build", who) == "pending"
         assert found("success", "build", who) == "success"
         assert found("pending", "test", who) == "pending"

@@ -152,8 +152,10 @@ def test_copies_through_two_lists_are_one_message_with_two_postings(engine: Engi
             counts = mails.row_counts(engine)
             assert (counts["mail"], counts["message"], counts["posting"]) == (2, 1, 2)
             with engine.connect() as connection:
-                (row,) = messages.read_messages(connection, messages.message_ids(connection))
-                assert messages.raw_mail(connection, row.mail_id) == one, "the copy heard first"
+                (row,) = messages.read_messages(connection, messages.list_message_ids(connection))
+                assert messages.read_raw_mail(connection, row.mail_id) == one, (
+                    "the copy heard first"
+                )
     (export,) = exports
     records = [json.loads(line) for line in export.splitlines()]
     (patch,) = [record for record in records if record["type"] == "patch"]
@@ -190,18 +192,18 @@ def test_a_forger_who_comes_first_loses_the_id_to_its_owner(engine: Engine) -> N
     forged = _copy("c@example.org", "forged", 11, sender="Eve <eve@example.net>")
     mails.store(engine, [forged])
     with engine.connect() as connection:
-        (before,) = messages.read_messages(connection, messages.message_ids(connection))
+        (before,) = messages.read_messages(connection, messages.list_message_ids(connection))
     assert before.variant == ""
     mails.store(engine, [_copy("c@example.org", "mine", 9)])
     with engine.connect() as connection:
         rows = {
             one.variant: one
-            for one in messages.read_messages(connection, messages.message_ids(connection))
+            for one in messages.read_messages(connection, messages.list_message_ids(connection))
         }
         assert rows[""].submitter.email == "ada@example.org"
         (variant,) = rows.keys() - {""}
         assert rows[variant].id == before.id, "a row stays with its message"
-        assert messages.find_message(connection, f"c@example.org#{variant}") == [before.id]
+        assert messages.find_by_name(connection, f"c@example.org#{variant}") == [before.id]
 
 
 def test_a_mail_cut_off_gives_way_to_the_whole_one(engine: Engine) -> None:
@@ -212,7 +214,7 @@ def test_a_mail_cut_off_gives_way_to_the_whole_one(engine: Engine) -> None:
     for order in orders:
         stored_in(engine, order, 1)
         with engine.connect() as connection:
-            name = messages.find_message(connection, "x@example.org")[0]
+            name = messages.find_by_name(connection, "x@example.org")[0]
             (row,) = messages.read_messages(connection, [name])
         assert row.variant == ""
         assert "+new" in (row.diff or "")

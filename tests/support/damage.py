@@ -12,7 +12,7 @@ from sqlalchemy import Connection, Engine, Table, delete, select
 
 from ingest.config.file import Config
 from ingest.pipeline.derive import derive
-from ingest.reports.audit import Report
+from ingest.reports.audit import AuditReport
 from ingest.series.facts import digest63, key_of
 from ingest.store import schema
 from ingest.store.inbox.deliveries import list_mail_ids, read_deliveries
@@ -142,10 +142,10 @@ def remove(connection: Connection, table: Table, row: Mapping[str, Any]) -> None
     assert connection.execute(delete(table).where(*keys)).rowcount == 1
 
 
-def ledger(expected: Iterable[Expected], report: Report) -> list[str]:
+def ledger(expected: Iterable[Expected], report: AuditReport) -> list[str]:
     """What was done and not named, and what was named and not done; [] where they agree."""
     wanted = {(one.name, one.verdict): one.what for one in expected}
-    found = {(line.name, str(line.verdict)): line.what for line in report.lines}
+    found = {(line.name, str(line.kind)): line.details for line in report.lines}
     lines = []
     for key in sorted(wanted.keys() | found.keys()):
         what = found.get(key)

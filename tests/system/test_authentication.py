@@ -230,7 +230,7 @@ def test_a_replay_that_asks_judges_alike(by_daemon: str, tmp_path: Path) -> None
         # First without: nothing is asked, and nothing stored.
         ingest_ok(*words, "replay", "-q", "a.mbox", cwd=tmp_path)
         assert server.received_at == []
-        assert not any(one.asked or one.verdicts for one in stored(url).values())
+        assert not any(one.dns_queried or one.verdicts for one in stored(url).values())
         ingest_ok(*words, "replay", "-q", "--again", "--dns", "a.mbox", cwd=tmp_path)
         assert asked_once(server)
     wanted = {
@@ -250,7 +250,7 @@ def test_a_reparse_keeps_what_was_known(by_daemon: str, tmp_path: Path) -> None:
     ingest_ok("--database", by_daemon, "reparse", "-q", cwd=tmp_path)
     for name, after in stored(by_daemon).items():
         assert after.verdicts == before[name].verdicts, name
-        assert (after.asked, after.chain) == (True, before[name].chain)
+        assert (after.dns_queried, after.chain) == (True, before[name].chain)
     engine = open_store(by_daemon)
     assert check_store(engine, Config()).faults == ()
     engine.dispose()

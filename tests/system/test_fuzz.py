@@ -298,7 +298,7 @@ def test_hurt_mail_is_stored(database_url: str) -> None:
     assert mails.exported(engine).encode("utf-8")
     with engine.connect() as connection:
         ids = connection.execute(select(schema.mail.c.id).order_by(schema.mail.c.id)).scalars()
-        stored = {messages.raw_mail(connection, one) for one in ids.all()}
+        stored = {messages.read_raw_mail(connection, one) for one in ids.all()}
     assert stored == set(given)
     counts = mails.row_counts(engine)
     assert counts["copy"] == counts["mail"] == len(given)

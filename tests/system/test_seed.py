@@ -56,7 +56,7 @@ def test_the_seed_mail_gives_the_seed_record(seed: Path, tmp_path: Path, databas
         )
     with engine.connect() as connection:
         (row,) = messages.read_messages(
-            connection, messages.find_message(connection, wanted["msgid"])
+            connection, messages.find_by_name(connection, wanted["msgid"])
         )
         given = message_json(connection, row, config, base="http://localhost")
     engine.dispose()

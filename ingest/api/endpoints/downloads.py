@@ -13,7 +13,7 @@ from ingest.api.params import is_number, not_found
 from ingest.api.responses import download_response
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
-from ingest.store.read.series import SeriesRow, read_members, series_by_id
+from ingest.store.read.series import SeriesRow, read_members, read_series
 
 _DIFF_TYPE = "text/x-patch"
 

@@ -23,7 +23,7 @@ from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.review_trailers import ReviewTrailer, read_review_trailers
 from ingest.store.read.revisions import find_superseded, find_superseding
-from ingest.store.read.series import SeriesRow, read_members, series_by_id
+from ingest.store.read.series import SeriesRow, read_members, read_series
 
 _MAX_MISSING = 20
 

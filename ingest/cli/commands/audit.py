@@ -18,7 +18,7 @@ from ingest.cli.progress import report_skipped, show_progress
 from ingest.cli.terminal import escape_line, json_text, plural
 
 if TYPE_CHECKING:
-    from ingest.reports.audit import Line, Report
+    from ingest.reports.audit import AuditLine, AuditReport
 
 _OUTPUT = """\
 \b

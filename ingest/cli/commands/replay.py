@@ -86,7 +86,7 @@ def command(
                 settings.config,
                 route=resolve_list_names(settings.config, lists),
                 again=again,
-                ask=ask,
+                lookup=ask,
                 parsers=parsers,
                 progress=advance,
                 report=report_skipped,

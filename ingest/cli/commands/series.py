@@ -11,8 +11,8 @@ import click
 from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
 from ingest.cli.terminal import escape_line, format_person, json_text
-from ingest.reports.export import count_text, format_date
-from ingest.store.read.series import newest_series, read_members, series_by_id
+from ingest.reports.export import format_date, join_minor
+from ingest.store.read.series import find_newest_series, read_members, read_series
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
@@ -262,7 +262,7 @@ def _series_json(connection: Connection, row: SeriesRow) -> dict[str, Any]:
         "id": row.id,
         "key": row.key,
         "name": row.name,
-        "version": count_text(row.version, row.version_minor),
+        "version": join_minor(row.version, row.version_minor),
         "total": row.total,
         "received_total": row.received_total,
         "received_all": row.received_all,

@@ -52,7 +52,7 @@ def command(settings: CommandSettings, name: str, as_json: bool, raw: bool) -> N
     with engine.connect() as connection:
         row = lookup.lookup_message(connection, name)
         if raw:
-            write_bytes([messages.raw_mail(connection, row.mail_id)])
+            write_bytes([messages.read_raw_mail(connection, row.mail_id)])
         elif as_json:
             record = message_json(connection, row, settings.config, base=BASE_URL)
             record |= authentication_json(connection, row, settings.config)

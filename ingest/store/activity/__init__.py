@@ -1,1 +1,1 @@
-"""What people and programs say of the records: accounts, overrides, checks, events."""
+"""Store what people and bots add to the mail: accounts, checks, overrides, and events."""

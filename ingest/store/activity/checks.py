@@ -1,4 +1,4 @@
-"""What CI systems found about patches."""
+"""Store the results of CI systems for patches."""
 
 from __future__ import annotations
 
@@ -14,13 +14,15 @@ from ingest.store.sql import chunks
 
 CHECK_STATES = ("pending", "success", "warning", "fail")
 
-# As Patchwork has it: a patch is as good as the worst that was found, and not good yet while
-# something is still awaited.
-_WORSE = ("success", "pending", "warning", "fail")
+# As in Patchwork: the combined state is the worst one, and it is not a success while a check is
+# still pending.
+_FROM_BEST_TO_WORST = ("success", "pending", "warning", "fail")
 
 
 @frozen
 class Check:
+    """The result of one CI run for a patch."""
+
     id: int
     message_id: int
     account_id: int
@@ -31,54 +33,56 @@ class Check:
     description: str
 
 
-def add_check(connection: Connection, message_id: int, new: Check) -> int:
-    """Store it (its number is not looked at), and tell of it. Returns its number."""
-    made = connection.execute(
+def add_check(connection: Connection, message_id: int, check: Check) -> int:
+    """Store a check for a patch and write its event. Return the new id; `check.id` is ignored."""
+    check_id = connection.execute(
         insert(schema.check)
         .values(
             message_id=message_id,
-            account_id=new.account_id,
-            date=new.date,
-            state=new.state,
-            context=new.context,
-            target_url=new.target_url,
-            description=new.description,
+            account_id=check.account_id,
+            date=check.date,
+            state=check.state,
+            context=check.context,
+            target_url=check.target_url,
+            description=check.description,
         )
         .returning(schema.check.c.id)
     ).scalar_one()
-    told = Event(
+    event = Event(
         category=Category.CHECK_CREATED,
         message_id=message_id,
-        check_id=made,
-        account_id=new.account_id,
+        check_id=check_id,
+        account_id=check.account_id,
     )
-    write_events(connection, [told])
-    return int(made)
+    write_events(connection, [event])
+    return int(check_id)
 
 
 def read_checks(connection: Connection, ids: Iterable[int]) -> dict[int, Check]:
-    """The checks with these numbers."""
+    """Return the checks with these ids, by id."""
     table = schema.check
-    found: dict[int, Check] = {}
-    for some in chunks(ids):
-        for row in connection.execute(select(table).where(table.c.id.in_(some))):
-            found[row.id] = Check(
+    checks: dict[int, Check] = {}
+    for chunk in chunks(ids):
+        for row in connection.execute(select(table).where(table.c.id.in_(chunk))):
+            checks[row.id] = Check(
                 row.id, row.message_id, row.account_id, row.date, row.state, row.context,
                 row.target_url, row.description,
             )  # fmt: skip
-    return found
+    return checks
 
 
-def combined_checks(connection: Connection, message_ids: Iterable[int]) -> dict[int, str]:
-    """What the newest checks of each context and account come to, by patch. Patches without
-    checks are left out.
+def combine_checks(connection: Connection, message_ids: Iterable[int]) -> dict[int, str]:
+    """Return the combined state of the newest check of each context and account, by patch.
+
+    Patches without checks are missing from the result.
     """
     table = schema.check.c
     newest: dict[int, dict[tuple[int, str], str]] = {}
-    for some in chunks(message_ids):
+    for chunk in chunks(message_ids):
         query = select(table.message_id, table.account_id, table.context, table.state)
-        for row in connection.execute(query.where(table.message_id.in_(some)).order_by(table.id)):
+        for row in connection.execute(query.where(table.message_id.in_(chunk)).order_by(table.id)):
             newest.setdefault(row.message_id, {})[row.account_id, row.context] = row.state
     return {
-        message_id: max(states.values(), key=_WORSE.index) for message_id, states in newest.items()
+        message_id: max(states.values(), key=_FROM_BEST_TO_WORST.index)
+        for message_id, states in newest.items()
     }

@@ -1,19 +1,21 @@
-"""What has happened: written with what causes it, once; published in an order that stays.
+"""Write events once, together with what causes them, and publish them in a stable order.
 
-Nobody pays for events before somebody follows them. `start_recording_events` is the beginning: it writes what
-the records that are there amount to, and from then on every transaction that changes records
-writes its own (`emit`), so that neither can be without the other. Both are one statement over
-the tables, of all messages or of a batch's; what may happen once to a row (a patch is created
-once, whatever is derived again) is held by (category, subject), which is unique.
+Events cost nothing until somebody reads them. `start_recording_events` begins the recording: it
+writes the events of the records that exist. From then on every transaction that changes records
+also writes its events (`emit`), so that neither exists without the other. Both use one statement
+over the tables, for all messages or for those of a batch. An event that can occur only once for a
+row (a patch is created once, however often it is derived) is identified by its category and
+subject, which are unique.
 
-Those who follow read events by number, or by date, and must not miss one that comes later with
-a lower one. A number from a sequence, or a clock read in the causing transaction, would do
-just that where several write to one PostgreSQL: transactions do not commit in the order in
-which they took their numbers. So numbers and dates are given afterwards: `publish_events` looks at
-what is committed and has none, and numbers it on from the last, under a lock that is held until
-its own commit. What is numbered is visible to all who are numbered later, so numbers come into
-sight in their order, without gaps; dates are made to rise with them. That commit waits for the
-disk, where those of records do not: what a crash undoes, nobody has been told.
+Clients read events by number or by date, and must not miss an event that appears later with a lower
+one. Numbers from a sequence, and times read in the causing transaction, would have this fault when
+several processes write to one PostgreSQL: transactions do not commit in the order in which they
+took their numbers. So events receive numbers and dates afterwards. `publish_events` finds the
+committed events without a number, and numbers them on from the last, under a lock that it holds
+until its own commit. An event that has a number is visible to everybody who numbers later, so
+numbers become visible in order and without gaps. Dates are made to rise with the numbers. The
+commit of the numbers waits for the disk, although the commits of records do not: what a crash
+undoes was never published.
 """
 
 from __future__ import annotations
@@ -49,14 +51,17 @@ from ingest.store.sql import chunks, insert_rows
 
 CHANNEL = "ingest_events"
 
-# As many as one publication takes: the lock is not held long.
+# The most events of one publication, so that the lock is not held for long.
 _BATCH = 5_000
-_LOCK = 0x696E6765766E74  # ours alone, as store.engine has it
+_LOCK = 0x696E6765766E74  # of PostgreSQL's advisory locks, used by this program only
 _STEP = timedelta(microseconds=1)
 
 
 class Category(StrEnum):
-    """As Patchwork names them. Of what one message brings about, the order is this one."""
+    """The categories of events, with the names of Patchwork.
+
+    The events of one message are in this order.
+    """
 
     COVER_CREATED = "cover-created"
     PATCH_CREATED = "patch-created"
@@ -76,7 +81,10 @@ _RANK = {category: rank for rank, category in enumerate(Category)}
 
 @frozen(kw_only=True)
 class Event:
-    """What people bring about, who may do it again."""
+    """An event that a person or bot causes.
+
+    Unlike the events of mail, it can occur again.
+    """
 
     category: Category
     message_id: int
@@ -90,85 +98,96 @@ class Event:
 
 
 def start_recording_events(connection: Connection, *, now: datetime) -> None:
-    """Write events from now on, and those of what is there. In a transaction of its own."""
+    """Record events from now on, and write those of the existing records.
+
+    Needs a transaction of its own. Does nothing if events are already recorded.
+    """
     if events_are_recorded(connection):
         return
     if connection.dialect.name == "postgresql":
         connection.execute(text("SET LOCAL statement_timeout TO 0"))
-        # Whoever changes records holds the table (see `hold_publishing`): those who have begun end first,
-        # and their records are seen; those who come later see the row that is inserted here.
+        # Transactions that change records hold the table (see `lock_event_recording`). Those that
+        # have begun end first, and their records are visible here. Later ones see the row that is
+        # inserted here.
         connection.execute(text("LOCK TABLE message IN SHARE ROW EXCLUSIVE MODE"))
-        if events_are_recorded(connection):  # somebody else began while we waited
+        if events_are_recorded(connection):  # another process began while we waited
             return
     connection.execute(insert(schema.following).values(since=now))
-    _tell(connection, None)
+    _write_new_events(connection, None)
 
 
 def events_are_recorded(connection: Connection) -> bool:
+    """Tell whether the recording of events has begun."""
     return connection.execute(select(schema.following.c.since)).first() is not None
 
 
-def hold_publishing(connection: Connection) -> None:
-    """Before it is asked whether somebody follows: nobody begins to until the caller's
-    transaction has ended.
+def lock_event_recording(connection: Connection) -> None:
+    """Prevent the recording of events from beginning until the caller's transaction ends.
+
+    Call it before `events_are_recorded`, whose result then remains valid.
     """
     if connection.dialect.name == "postgresql":
         connection.execute(text("LOCK TABLE message IN ROW EXCLUSIVE MODE"))
 
 
 def emit(connection: Connection, message_ids: Iterable[int]) -> None:
-    """Write what has become of these messages and their series, in the transaction that did it.
+    """Write the events of these messages and their series, in the transaction that caused them.
 
-    Two transactions that tell of the same message hold its thread's lock one after the other,
-    so that they cannot wait for each other's events in a circle.
+    Two transactions that write events of the same message hold the lock of its thread one after the
+    other, so they cannot wait for each other's events in a circle.
     """
-    for some in chunks(sorted(set(message_ids))):
-        _tell(connection, some)
+    for chunk in chunks(sorted(set(message_ids))):
+        _write_new_events(connection, chunk)
 
 
 def write_events(connection: Connection, events: Iterable[Event]) -> None:
-    """Write what people have brought about, in the caller's transaction."""
+    """Write events that people or bots caused, in the caller's transaction."""
     rows = [
         {
-            "category": str(one.category),
-            "message_id": one.message_id,
-            "check_id": one.check_id,
-            "account_id": one.account_id,
-            "previous": one.previous,
-            "current": one.current,
+            "category": str(event.category),
+            "message_id": event.message_id,
+            "check_id": event.check_id,
+            "account_id": event.account_id,
+            "previous": event.previous,
+            "current": event.current,
         }
-        for one in events
+        for event in events
     ]
     insert_rows(connection, schema.event, rows)
 
 
-def _tell(connection: Connection, ids: Collection[int] | None) -> None:
-    happened = union_all(*_of_messages(ids), *_of_series(ids)).subquery("happened")
-    known = schema.event.alias("known")
-    told = (known.c.category == happened.c.category) & (known.c.subject == happened.c.subject)
+def _write_new_events(connection: Connection, ids: Collection[int] | None) -> None:
+    """Write the events of these messages that are not written yet; None stands for all messages."""
+    candidates = union_all(*_message_events(ids), *_series_events(ids)).subquery("candidates")
+    stored = schema.event.alias("stored")
+    is_stored = (stored.c.category == candidates.c.category) & (
+        stored.c.subject == candidates.c.subject
+    )
     names = ("category", "subject", "message_id", "comment_id", "series_id")
     new = (
-        select(*(happened.c[name] for name in names))
-        .where(~select(known.c.id).where(told).exists())
-        .order_by(happened.c.at, happened.c.rank, happened.c.nth)
+        select(*(candidates.c[name] for name in names))
+        .where(~select(stored.c.id).where(is_stored).exists())
+        .order_by(candidates.c.cause, candidates.c.rank, candidates.c.place)
     )
-    make = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = make(schema.event).from_select(names, new, include_defaults=False)
+    insert_for = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
+    statement = insert_for(schema.event).from_select(names, new, include_defaults=False)
     connection.execute(statement.on_conflict_do_nothing())
 
 
-def _row(
+def _event_query(
     category: Category,
     subject: Any,
     *,
     message: Any,
-    at: Any,
+    cause: Any,
     comment: Any = None,
     series: Any = None,
-    nth: Any = None,
+    place: Any = None,
 ) -> Select[Any]:
-    """An event as a row. `at`: the row of the message with which it has happened; `nth`: its
-    place among events of one kind that happen with it.
+    """Return a query for events as rows.
+
+    `cause` is the row of the message that caused the event. `place` orders events of one category
+    with the same cause.
     """
     nothing = cast(null(), BigInteger)
     return select(
@@ -177,98 +196,102 @@ def _row(
         message.label("message_id"),
         (nothing if comment is None else comment).label("comment_id"),
         (nothing if series is None else series).label("series_id"),
-        at.label("at"),
+        cause.label("cause"),
         literal(_RANK[category]).label("rank"),
-        (subject if nth is None else nth).label("nth"),
+        (subject if place is None else place).label("place"),
     )
 
 
-def _of_messages(ids: Collection[int] | None) -> Sequence[Select[Any]]:
-    """That patches, covers and comments are there."""
+def _message_events(ids: Collection[int] | None) -> Sequence[Select[Any]]:
+    """Return queries for the creation of patches, covers and comments."""
     comment = schema.comment
-    found = []
-    for category, said, table in (
+    queries = []
+    for created_category, commented_category, table in (
         (Category.COVER_CREATED, Category.COVER_COMMENT_CREATED, schema.cover),
         (Category.PATCH_CREATED, Category.PATCH_COMMENT_CREATED, schema.patch),
     ):
-        own, its = table.c.message_id, comment.c.message_id
-        created = _row(category, own, message=own, at=own)
-        commented = _row(said, its, message=own, comment=its, at=its).select_from(
-            comment.join(table, own == comment.c.parent_id)
-        )
-        found += [
-            created if ids is None else created.where(own.in_(ids)),
-            commented if ids is None else commented.where(its.in_(ids)),
+        own_id, comment_id = table.c.message_id, comment.c.message_id
+        created = _event_query(created_category, own_id, message=own_id, cause=own_id)
+        commented = _event_query(
+            commented_category, comment_id, message=own_id, comment=comment_id, cause=comment_id
+        ).select_from(comment.join(table, own_id == comment.c.parent_id))
+        queries += [
+            created if ids is None else created.where(own_id.in_(ids)),
+            commented if ids is None else commented.where(comment_id.in_(ids)),
         ]
-    return found
+    return queries
 
 
-def _of_series(ids: Collection[int] | None) -> Sequence[Select[Any]]:
-    """That series are there, and complete; and patches before which all has come.
+def _series_events(ids: Collection[int] | None) -> Sequence[Select[Any]]:
+    """Return queries for the creation and completion of series, and for complete patches.
 
-    Only rows of the messages that changed are looked at, and what follows from them: a thousand
-    patches that come one by one must not cost a million steps.
+    A patch is complete when all patches before it in its series have been received. The queries
+    read only the rows of the changed messages, and what follows from them: a thousand patches that
+    arrive one by one must not cost a million steps.
     """
     series, member = schema.series.c, schema.member.c
-    own = member.message_id
-    reach = select(
-        member.series_id, func.min(own).label("first"), func.max(own).label("last")
+    own_id = member.message_id
+    extent = select(
+        member.series_id, func.min(own_id).label("first"), func.max(own_id).label("last")
     ).group_by(member.series_id)
-    span = (reach if ids is None else reach.where(own.in_(ids))).subquery("span")
-    found = []
-    for category, at in (
+    span = (extent if ids is None else extent.where(own_id.in_(ids))).subquery("span")
+    queries = []
+    for category, cause in (
         (Category.SERIES_CREATED, span.c.first),
         (Category.SERIES_COMPLETED, span.c.last),
     ):
-        made = _row(category, series.id, message=at, series=series.id, at=at)
-        made = made.select_from(schema.series.join(span, span.c.series_id == series.id))
-        found.append(
-            made.where(series.received_all) if category is Category.SERIES_COMPLETED else made
+        query = _event_query(category, series.id, message=cause, series=series.id, cause=cause)
+        query = query.select_from(schema.series.join(span, span.c.series_id == series.id))
+        queries.append(
+            query.where(series.received_all) if category is Category.SERIES_COMPLETED else query
         )
-    run = _complete(ids)
-    completed = _row(
+    run = _complete_patches(ids)
+    completed = _event_query(
         Category.PATCH_COMPLETED,
         run.c.message_id,
         message=run.c.message_id,
         series=run.c.series_id,
-        at=span.c.last,
-        nth=run.c.number,
+        cause=span.c.last,
+        place=run.c.number,
     )
-    found.append(completed.select_from(run.join(span, span.c.series_id == run.c.series_id)))
-    return found
+    queries.append(completed.select_from(run.join(span, span.c.series_id == run.c.series_id)))
+    return queries
 
 
-def _complete(ids: Collection[int] | None) -> CTE:
-    """Patches all of whose predecessors are there: the first of a series, those of which it is
-    told that the one before is complete, and whatever follows them without a gap.
+def _complete_patches(ids: Collection[int] | None) -> CTE:
+    """Return a query for the patches whose predecessors in the series are all in the store.
+
+    These are the first patch of a series, those whose direct predecessor has a completion event,
+    and the patches that follow them without a gap.
     """
-    own, told, earlier = schema.member.c, schema.event.c, schema.member.alias("before")
-    before = earlier.c
-    continued = (
-        select(told.id)
-        .join(earlier, before.message_id == told.subject)
+    own, event, predecessor = schema.member.c, schema.event.c, schema.member.alias("predecessor")
+    before = predecessor.c
+    is_continued = (
+        select(event.id)
+        .join(predecessor, before.message_id == event.subject)
         .where(
-            told.category == str(Category.PATCH_COMPLETED),
-            told.series_id == own.series_id,
+            event.category == str(Category.PATCH_COMPLETED),
+            event.series_id == own.series_id,
             before.series_id == own.series_id,
             before.number == own.number - 1,
             before.minor == 0,
         )
+        .exists()
     )
     columns = (own.series_id, own.number, own.message_id)
     start = select(*columns).where(own.minor == 0, own.number >= 1)
     if ids is None:
         start = start.where(own.number == 1)
     else:
-        start = start.where(own.message_id.in_(ids), or_(own.number == 1, continued.exists()))
+        start = start.where(own.message_id.in_(ids), or_(own.number == 1, is_continued))
     run = start.cte("run", recursive=True)
-    following = schema.member.alias("following").c
-    step = select(following.series_id, following.number, following.message_id).where(
-        following.series_id == run.c.series_id,
-        following.number == run.c.number + 1,
-        following.minor == 0,
+    successor = schema.member.alias("successor").c
+    step = select(successor.series_id, successor.number, successor.message_id).where(
+        successor.series_id == run.c.series_id,
+        successor.number == run.c.number + 1,
+        successor.minor == 0,
     )
-    # Not ALL: what is reached twice is followed once.
+    # Not UNION ALL: a row that is reached twice is followed once.
     return run.union(step)
 
 
@@ -276,24 +299,25 @@ def _complete(ids: Collection[int] | None) -> CTE:
 
 
 def is_behind(connection: Connection) -> bool:
-    """Whether something has happened that nobody can see yet, or that nobody has written."""
+    """Tell whether there are events that are not published, or not recorded at all."""
     query = select(schema.event.c.id).where(schema.event.c.number.is_(None)).limit(1)
     return not events_are_recorded(connection) or connection.execute(query).first() is not None
 
 
 def publish_events(connection: Connection, *, now: datetime) -> int:
-    """Number what is committed and has no number. Returns how many. In a transaction of its own.
+    """Give numbers to the committed events without one, and return how many there were.
 
-    Where another process is at it, nothing is done: it, or the next who asks, does it all.
-    Listeners on `CHANNEL` are told the last number.
+    Needs a transaction of its own. Does nothing while another process publishes: that process, or
+    the next call, publishes everything. Listeners on `CHANNEL` receive the last number.
     """
-    if connection.dialect.name == "postgresql":
-        asked = text("SELECT pg_try_advisory_xact_lock(:lock)")
-        if not connection.execute(asked, {"lock": _LOCK}).scalar_one():
+    is_postgresql = connection.dialect.name == "postgresql"
+    if is_postgresql:
+        query = text("SELECT pg_try_advisory_xact_lock(:lock)")
+        if not connection.execute(query, {"lock": _LOCK}).scalar_one():
             return 0
     event = schema.event.c
-    waiting = select(event.id).where(event.number.is_(None)).order_by(event.id).limit(_BATCH)
-    ids = list(connection.execute(waiting).scalars())
+    unnumbered = select(event.id).where(event.number.is_(None)).order_by(event.id).limit(_BATCH)
+    ids = list(connection.execute(unnumbered).scalars())
     if not ids:
         return 0
     last = connection.execute(
@@ -309,11 +333,11 @@ def publish_events(connection: Connection, *, now: datetime) -> int:
         .where(event.id == bindparam("b_id"))
         .values(number=bindparam("b_number"), date=bindparam("b_date")),
         [
-            {"b_id": one, "b_number": number + place + 1, "b_date": start + place * _STEP}
-            for place, one in enumerate(ids)
+            {"b_id": event_id, "b_number": number + place + 1, "b_date": start + place * _STEP}
+            for place, event_id in enumerate(ids)
         ],
     )
-    if connection.dialect.name == "postgresql":
+    if is_postgresql:
         connection.execute(
             text("SELECT pg_notify(:channel, :last)"),
             {"channel": CHANNEL, "last": str(number + len(ids))},

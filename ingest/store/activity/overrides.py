@@ -1,8 +1,9 @@
-"""What people set on a patch, kept apart from what its mail says and laid over it.
+"""Store what people set on a patch, separately from what its mail shows.
 
-`choice` holds what was set. The row of the patch holds it too, beside what the mail says, so
-that lists can be filtered by index; it is written anew whenever the patch is derived again, and
-`restore_overrides` puts the choice back. None of it is in the canonical export.
+The override table contains what was set. The row of the patch also contains it, next to what the
+mail shows, so that lists can be filtered by index. That row is written again whenever the patch is
+derived again, and `restore_overrides` then applies the override to it. None of this is part of the
+canonical export.
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from ingest.store.sql import chunks, is_any
 
 @frozen
 class Unset:
-    """A field of `Override` that is left as it is."""
+    """The value of a field of `Override` that remains unchanged."""
 
 
 UNSET = Unset()
@@ -31,7 +32,7 @@ UNSET = Unset()
 
 @frozen(kw_only=True)
 class Override:
-    """What is to be set on a patch; None for no delegate and no commit."""
+    """What to set on a patch. None means no delegate, or no commit."""
 
     state: str | Unset = UNSET
     archived: bool | Unset = UNSET
@@ -39,211 +40,214 @@ class Override:
     delegate_id: int | Unset | None = UNSET
     related: tuple[int, ...] | Unset = UNSET
 
+    def columns(self) -> dict[str, Any]:
+        """Return the columns of the override table to set, without the relations."""
+        values = {
+            "state": self.state,
+            "archived": self.archived,
+            "commit_ref": self.commit_ref,
+            "delegate_id": self.delegate_id,
+        }
+        return {name: value for name, value in values.items() if not isinstance(value, Unset)}
+
 
 def restore_overrides(connection: Connection, message_ids: Iterable[int]) -> None:
-    """Lay what people set over the rows of these patches, which were written anew."""
-    patch, choice = schema.patch.c, schema.override.c
-    for some in chunks(message_ids):
+    """Apply the overrides to the rows of these patches, which were written again."""
+    patch, override = schema.patch.c, schema.override.c
+    for chunk in chunks(message_ids):
         connection.execute(
             update(schema.patch)
-            .where(patch.message_id == choice.message_id, is_any(choice.message_id, some))
+            .where(patch.message_id == override.message_id, is_any(override.message_id, chunk))
             .values(
-                current_state=choice.state,
-                archived=func.coalesce(choice.archived, False),
-                commit_ref=choice.commit_ref,
-                delegate_id=choice.delegate_id,
+                current_state=override.state,
+                archived=func.coalesce(override.archived, False),
+                commit_ref=override.commit_ref,
+                delegate_id=override.delegate_id,
             )
         )
 
 
 def set_override(
-    connection: Connection, message_id: int, wanted: Override, *, account_id: int
+    connection: Connection, message_id: int, override: Override, *, account_id: int
 ) -> bool:
-    """Set it, and tell of what has changed, in the caller's transaction. False where there is
-    no such patch (any more).
+    """Set an override and write an event for each change, in the caller's transaction.
+
+    Returns False if there is no such patch (any more).
     """
     msgid = connection.execute(
         select(schema.message.c.msgid).where(schema.message.c.id == message_id)
     ).scalar_one_or_none()
     if msgid is None:
         return False
-    # Who derives the patch again must not put the row back as it was before.
+    # A transaction that derives the patch again must not restore the row as it was before.
     lock_threads(connection, [msgid])
-    patch = schema.patch.c
-    stands = select(schema.patch, schema.current_state.label("now"))
-    row = connection.execute(stands.where(patch.message_id == message_id)).first()
+    query = select(schema.patch, schema.current_state.label("shown_state"))
+    row = connection.execute(query.where(schema.patch.c.message_id == message_id)).first()
     if row is None:
         return False
-    values: dict[str, Any] = {
-        name: value
-        for name, value in (
-            ("state", wanted.state),
-            ("archived", wanted.archived),
-            ("commit_ref", wanted.commit_ref),
-            ("delegate_id", wanted.delegate_id),
-        )
-        if not isinstance(value, Unset)
-    }
+    values = override.columns()
     if values:
-        _keep(connection, message_id, values)
+        _save_override(connection, message_id, values)
         restore_overrides(connection, [message_id])
     events = []
-    if "state" in values and values["state"] != row.now:
+    if "state" in values and values["state"] != row.shown_state:
         events.append(
-            _event(
-                Category.PATCH_STATE_CHANGED,
-                message_id,
-                account_id,
-                (row.now, values["state"]),
+            Event(
+                category=Category.PATCH_STATE_CHANGED,
+                message_id=message_id,
+                account_id=account_id,
+                previous=row.shown_state,
+                current=values["state"],
             )
         )
     if "delegate_id" in values and values["delegate_id"] != row.delegate_id:
         events.append(
-            _event(
-                Category.PATCH_DELEGATED,
-                message_id,
-                account_id,
-                (_text(row.delegate_id), _text(values["delegate_id"])),
+            Event(
+                category=Category.PATCH_DELEGATED,
+                message_id=message_id,
+                account_id=account_id,
+                previous=_format_number(row.delegate_id),
+                current=_format_number(values["delegate_id"]),
             )
         )
-    if not isinstance(wanted.related, Unset):
-        events += _relate(connection, message_id, wanted.related, account_id)
+    if not isinstance(override.related, Unset):
+        events += _set_relations(connection, message_id, override.related, account_id)
     write_events(connection, events)
     return True
 
 
-def _keep(connection: Connection, message_id: int, values: Mapping[str, Any]) -> None:
+def _save_override(connection: Connection, message_id: int, values: Mapping[str, Any]) -> None:
     table = schema.override
-    known = connection.execute(
+    row = connection.execute(
         select(table.c.message_id).where(table.c.message_id == message_id)
     ).first()
-    if known is None:
+    if row is None:
         connection.execute(insert(table).values(message_id=message_id, **values))
     else:
         connection.execute(update(table).where(table.c.message_id == message_id).values(values))
 
 
-def _event(
-    category: Category, message_id: int, account_id: int, between: tuple[str | None, str | None]
-) -> Event:
-    return Event(
-        category=category,
-        message_id=message_id,
-        account_id=account_id,
-        previous=between[0],
-        current=between[1],
-    )
-
-
-def _text(number: int | None) -> str | None:
+def _format_number(number: int | None) -> str | None:
     return None if number is None else str(number)
 
 
-def _relate(
+def _set_relations(
     connection: Connection, message_id: int, others: Sequence[int], account_id: int
 ) -> list[Event]:
-    """Make these patches, and those that they are related to, one set; with none, take the
-    patch out of its set. Naming a part of its set leaves the set as it is, as in Patchwork.
+    """Combine these patches, and those that they are related to, into one set.
+
+    Without others, remove the patch from its set. Naming only a part of its set does not change the
+    set, as in Patchwork.
     """
     table = schema.relation
-    wanted = touched_by_relating(connection, message_id, others)
-    before = related_patches(connection, [message_id]).get(message_id, ())
-    after = tuple(sorted(wanted - {message_id})) if others else ()
+    related_ids = lock_related_patches(connection, message_id, others)
+    before = read_related_patches(connection, [message_id]).get(message_id, ())
+    after = tuple(sorted(related_ids - {message_id})) if others else ()
     if after == before:
         return []
     if not others:
-        _part(connection, message_id)
+        _remove_from_set(connection, message_id)
     else:
-        connection.execute(delete(table).where(table.c.message_id.in_(wanted)))
+        connection.execute(delete(table).where(table.c.message_id.in_(related_ids)))
+        number = min(related_ids)
         connection.execute(
-            insert(table), [{"message_id": one, "number": min(wanted)} for one in sorted(wanted)]
+            insert(table),
+            [{"message_id": related_id, "number": number} for related_id in sorted(related_ids)],
         )
-    between = (_text_of(before), _text_of(after))
-    return [_event(Category.PATCH_RELATION_CHANGED, message_id, account_id, between)]
+    return [
+        Event(
+            category=Category.PATCH_RELATION_CHANGED,
+            message_id=message_id,
+            account_id=account_id,
+            previous=_format_numbers(before),
+            current=_format_numbers(after),
+        )
+    ]
 
 
-def touched_by_relating(connection: Connection, message_id: int, others: Iterable[int]) -> set[int]:
-    """Return the patches whose relations change where this one is related to others: all of
-    its set and of theirs. Nobody else changes relations until the transaction ends.
+def lock_related_patches(
+    connection: Connection, message_id: int, others: Iterable[int]
+) -> set[int]:
+    """Return the patches whose relations change if this patch is related to `others`.
+
+    These are all patches of its set and of theirs. Locks all relations: no other transaction
+    changes them until this one ends.
     """
     lock_relations(connection)
-    named = {message_id, *others}
-    return named.union(*related_patches(connection, named).values())
+    patches = {message_id, *others}
+    return patches.union(*read_related_patches(connection, patches).values())
 
 
-def _text_of(numbers: Sequence[int]) -> str | None:
-    return ",".join(str(one) for one in numbers) or None
+def _format_numbers(numbers: Sequence[int]) -> str | None:
+    return ",".join(map(str, numbers)) or None
 
 
-def _part(connection: Connection, message_id: int) -> None:
-    """Take a patch out of its set; a set of one is none."""
+def _remove_from_set(connection: Connection, message_id: int) -> None:
+    """Remove a patch from its set of relations. A set of one patch is removed entirely."""
     table = schema.relation
-    left = related_patches(connection, [message_id]).get(message_id, ())
-    gone = [message_id, *left] if len(left) == 1 else [message_id]
-    connection.execute(delete(table).where(table.c.message_id.in_(gone)))
-    # A set bears the number of its least: another set may come to need this one.
-    if len(left) > 1:
+    rest = read_related_patches(connection, [message_id]).get(message_id, ())
+    removed = [message_id, *rest] if len(rest) == 1 else [message_id]
+    connection.execute(delete(table).where(table.c.message_id.in_(removed)))
+    # The number of a set is its least member. The old number must become free for another set.
+    if len(rest) > 1:
         connection.execute(
-            update(table).where(table.c.message_id.in_(left)).values(number=min(left))
+            update(table).where(table.c.message_id.in_(rest)).values(number=min(rest))
         )
 
 
-def related_patches(
+def read_related_patches(
     connection: Connection, message_ids: Iterable[int]
 ) -> dict[int, tuple[int, ...]]:
-    """The patches that people relate these to, by patch, in order."""
+    """Return the patches that people related to these, by patch, sorted."""
     table = schema.relation.alias("own")
     other = schema.relation.alias("other")
-    found: dict[int, tuple[int, ...]] = {}
-    for some in chunks(message_ids):
+    related: dict[int, tuple[int, ...]] = {}
+    for chunk in chunks(message_ids):
         query = (
             select(table.c.message_id, other.c.message_id.label("other"))
             .join(other, other.c.number == table.c.number)
-            .where(is_any(table.c.message_id, some), other.c.message_id != table.c.message_id)
+            .where(is_any(table.c.message_id, chunk), other.c.message_id != table.c.message_id)
             .order_by(table.c.message_id, other.c.message_id)
         )
         for row in connection.execute(query):
-            found[row.message_id] = (*found.get(row.message_id, ()), row.other)
-    return found
+            related[row.message_id] = (*related.get(row.message_id, ()), row.other)
+    return related
 
 
 def transfer_overrides(connection: Connection, message_id: int, to: int | None) -> None:
-    """What was said of a message whose row goes is said of `to`, unless more was said of that;
-    with None it goes too.
+    """Move what people set on a message whose row is about to be deleted to the message `to`.
+
+    An override or relation that `to` already has takes precedence. With None, everything is
+    deleted.
     """
     for table in (schema.override, schema.relation):
-        known = (
+        is_dropped = (
             to is None
             or connection.execute(
                 select(func.count()).select_from(table).where(table.c.message_id == to)
             ).scalar_one()
         )
-        if known:
+        if is_dropped:
             connection.execute(delete(table).where(table.c.message_id == message_id))
         else:
             connection.execute(
                 update(table).where(table.c.message_id == message_id).values(message_id=to)
             )
-    checks = schema.check.c.message_id == message_id
+    is_own_check = schema.check.c.message_id == message_id
     if to is None:
-        connection.execute(delete(schema.check).where(checks))
+        connection.execute(delete(schema.check).where(is_own_check))
     else:
-        connection.execute(update(schema.check).where(checks).values(message_id=to))
+        connection.execute(update(schema.check).where(is_own_check).values(message_id=to))
 
 
 def export_overrides(connection: Connection) -> Iterator[dict[str, Any]]:
-    """All that people said, for an export: without database ids, by Message-ID."""
-    account, message = schema.account.c, schema.message.c
+    """Yield everything that people set as records of an export.
+
+    Records have Message-IDs and names instead of database ids.
+    """
+    account = schema.account.c
     names = {row.id: row.name for row in connection.execute(select(account.id, account.name))}
-
-    def keyed(table: Table) -> list[Any]:
-        query = select(table, message.msgid, message.variant).join(
-            schema.message, message.id == table.c.message_id
-        )
-        rows = connection.execute(query.order_by(table.primary_key.columns[0])).all()
-        return sorted(rows, key=lambda row: (row.msgid, row.variant))
-
-    for row in keyed(schema.check):
+    for row in _rows_with_msgid(connection, schema.check):
         yield {
             "type": "check",
             "msgid": key_of(row.msgid, row.variant),
@@ -254,13 +258,12 @@ def export_overrides(connection: Connection) -> Iterator[dict[str, Any]]:
             "target_url": row.target_url,
             "description": row.description,
         }
-    chosen = {key_of(row.msgid, row.variant): row for row in keyed(schema.override)}
-    sets: dict[int, list[str]] = defaultdict(list)
-    for row in keyed(schema.relation):
-        sets[row.number].append(key_of(row.msgid, row.variant))
-    others = {key: [one for one in some if one != key] for some in sets.values() for key in some}
-    for key in sorted(chosen.keys() | others.keys()):
-        row = chosen.get(key)
+    overrides = {
+        key_of(row.msgid, row.variant): row for row in _rows_with_msgid(connection, schema.override)
+    }
+    related = _read_related_keys(connection)
+    for key in sorted(overrides.keys() | related.keys()):
+        row = overrides.get(key)
         yield {
             "type": "override",
             "msgid": key,
@@ -268,5 +271,27 @@ def export_overrides(connection: Connection) -> Iterator[dict[str, Any]]:
             "archived": row.archived if row is not None else None,
             "commit_ref": row.commit_ref if row is not None else None,
             "delegate": names.get(row.delegate_id) if row is not None else None,
-            "related": others.get(key, []),
+            "related": related.get(key, []),
         }
+
+
+def _rows_with_msgid(connection: Connection, table: Table) -> list[Any]:
+    """Return the rows of a table with the Message-ID and variant of their messages, sorted."""
+    message = schema.message.c
+    query = select(table, message.msgid, message.variant).join(
+        schema.message, message.id == table.c.message_id
+    )
+    rows = connection.execute(query.order_by(table.primary_key.columns[0])).all()
+    return sorted(rows, key=lambda row: (row.msgid, row.variant))
+
+
+def _read_related_keys(connection: Connection) -> dict[str, list[str]]:
+    """Return the keys of the related patches, by the key of each patch."""
+    keys_by_set: dict[int, list[str]] = defaultdict(list)
+    for row in _rows_with_msgid(connection, schema.relation):
+        keys_by_set[row.number].append(key_of(row.msgid, row.variant))
+    return {
+        key: [other for other in keys if other != key]
+        for keys in keys_by_set.values()
+        for key in keys
+    }

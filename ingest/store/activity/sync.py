@@ -1,7 +1,7 @@
-"""What stands beside the records follows them: what people set, and what has happened.
+"""Update what depends on the records: overrides, and events.
 
-Called once a batch, by whoever has changed records, in the same transaction. Where nobody has
-set anything and nobody follows, it costs one question.
+Whoever changes records calls this once for each batch, in the same transaction. If nobody has set
+anything and events are not recorded, it costs one query.
 """
 
 from __future__ import annotations
@@ -15,15 +15,15 @@ from ingest.store.activity import events, overrides
 
 
 def sync_overrides_and_events(connection: Connection, message_ids: Collection[int]) -> None:
-    """`message_ids`: the messages whose rows, or places in a series, may have changed."""
+    """Apply overrides and write events for messages whose rows, or places in series, changed."""
     if not message_ids:
         return
-    events.hold_publishing(connection)
-    asked = select(
+    events.lock_event_recording(connection)
+    query = select(
         exists(select(schema.override.c.message_id)), exists(select(schema.following.c.since))
     )
-    chosen, followed = connection.execute(asked).one()
-    if chosen:
+    has_overrides, records_events = connection.execute(query).one()
+    if has_overrides:
         overrides.restore_overrides(connection, message_ids)
-    if followed:
+    if records_events:
         events.emit(connection, message_ids)

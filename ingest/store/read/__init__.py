@@ -1,1 +1,1 @@
-"""The read path: one way to read each kind of row."""
+"""Read records: one way to read each kind of row."""

@@ -1,4 +1,4 @@
-"""Read the verdicts and authentication results that are stored of mails."""
+"""Read the stored signature verdicts and authentication results of mails."""
 
 from __future__ import annotations
 
@@ -25,9 +25,13 @@ from ingest.trust.signatures.verdict import (
 
 @frozen
 class StoredAuthentication:
-    """What is stored of a mail. `asked`: whether DNS was, else `verdicts` says nothing."""
+    """What is stored about the authentication of a mail.
 
-    asked: bool
+    `dns_queried` tells whether DNS was queried for the keys. If not, the signatures were not
+    verified, and `verdicts` says nothing about them.
+    """
+
+    dns_queried: bool
     chain: Result | None
     verdicts: tuple[Verdict, ...]
     auth_results: tuple[AuthResults, ...]
@@ -36,27 +40,27 @@ class StoredAuthentication:
 def read_stored_authentication(
     connection: Connection, mail_ids: Iterable[int]
 ) -> dict[int, StoredAuthentication]:
-    """What is stored of these mails, by id; of those that have been derived."""
+    """Return what is stored about these mails, by mail id. Mails not yet derived are missing."""
     copy, verdict, result = schema.copy.c, schema.verdict.c, schema.auth_result.c
-    found: dict[int, StoredAuthentication] = {}
-    for some in chunks(mail_ids):
+    stored: dict[int, StoredAuthentication] = {}
+    for chunk in chunks(mail_ids):
         verdicts: dict[int, list[Verdict]] = defaultdict(list)
-        query = select(schema.verdict).where(is_any(verdict.mail_id, some))
+        query = select(schema.verdict).where(is_any(verdict.mail_id, chunk))
         for row in connection.execute(query.order_by(verdict.mail_id, verdict.number)):
             verdicts[row.mail_id].append(_verdict(row))
         results: dict[int, list[Any]] = defaultdict(list)
-        query = select(schema.auth_result).where(is_any(result.mail_id, some))
+        query = select(schema.auth_result).where(is_any(result.mail_id, chunk))
         for row in connection.execute(query.order_by(result.mail_id, result.position)):
             results[row.mail_id].append(row)
         columns = select(copy.mail_id, copy.asked, copy.chain)
-        for row in connection.execute(columns.where(is_any(copy.mail_id, some))):
-            found[row.mail_id] = StoredAuthentication(
+        for row in connection.execute(columns.where(is_any(copy.mail_id, chunk))):
+            stored[row.mail_id] = StoredAuthentication(
                 row.asked,
                 Result(row.chain) if row.chain is not None else None,
                 tuple(verdicts[row.mail_id]),
                 _auth_results(results[row.mail_id]),
             )
-    return found
+    return stored
 
 
 def _verdict(row: Any) -> Verdict:
@@ -84,6 +88,6 @@ def _auth_results(rows: Sequence[Any]) -> tuple[AuthResults, ...]:
     for row in rows:
         _, results = fields.setdefault(row.field, (row.server, []))
         if row.method is not None:
-            properties = tuple(Property(*one) for one in json.loads(row.properties))
+            properties = tuple(Property(*parts) for parts in json.loads(row.properties))
             results.append(MethodResult(row.method, row.result, row.reason, properties))
     return tuple(AuthResults(server, tuple(results)) for server, results in fields.values())

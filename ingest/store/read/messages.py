@@ -1,7 +1,7 @@
-"""The read path: one way to read each kind of row, for the command line, the API and exports.
+"""Read messages, their lists and their raw mail, for the command line, the API and exports.
 
-Rows come as frozen dataclasses with what they join already joined. Lists of messages are read
-in batches by id, so that a page costs a fixed number of queries.
+Rows are returned as frozen dataclasses that include the rows they join. Messages are read in
+batches by id, so that a page costs a fixed number of queries.
 """
 
 from __future__ import annotations
@@ -12,19 +12,21 @@ from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Select, literal, null, select
+from sqlalchemy import Connection, Select, exists, literal, null, select
 
 from ingest.frozen import frozen
 from ingest.mail.message import Address
 from ingest.patch.trailer import Trailer
 from ingest.series.facts import key_of
 from ingest.store import schema
-from ingest.store.inbox import codec as raw_form
+from ingest.store.inbox import codec
 from ingest.store.sql import chunks, is_any
 
 
 @frozen
 class ListRow:
+    """A mailing list."""
+
     id: int
     list_id: str
     link_name: str
@@ -33,7 +35,12 @@ class ListRow:
 
 @frozen(kw_only=True)
 class MessageRow:
-    """A message with what it is. Fields of records it has not are None or empty."""
+    """A message with its record.
+
+    Fields of records that the message does not have are None or empty. `state` is the state that
+    the mail shows. `current_state`, `archived`, `commit_ref` and `delegate_id` include what people
+    set.
+    """
 
     id: int
     msgid: str
@@ -59,8 +66,8 @@ class MessageRow:
     hash: str | None = None
     patch_id: str | None = None
     pull_url: str | None = None
-    state: str | None = None  # as the mail says
-    current_state: str | None = None  # the state, with what people set; as the three below
+    state: str | None = None
+    current_state: str | None = None
     archived: bool = False
     commit_ref: str | None = None
     delegate_id: int | None = None
@@ -75,7 +82,7 @@ class MessageRow:
 
     @property
     def key(self) -> str:
-        """Its Message-ID, with its digest behind where it is a conflicting copy."""
+        """Return the Message-ID, followed by a digest if the message is a conflicting variant."""
         return key_of(self.msgid, self.variant)
 
 
@@ -85,18 +92,22 @@ _BATCH = 500
 def read_messages(
     connection: Connection, ids: Iterable[int], *, brief: bool = False
 ) -> Iterator[MessageRow]:
-    """The messages with these ids, in the order given. `brief`: without the large and the many
-    (content, diff, trailers), for lists.
+    """Yield the messages with these ids, in the order of the ids.
+
+    `brief` omits the content, the diff and the trailers, which lists of messages do not show.
     """
-    for some in chunks(ids):
-        for start in range(0, len(some), _BATCH):
-            batch = some[start : start + _BATCH]
+    for chunk in chunks(ids):
+        for start in range(0, len(chunk), _BATCH):
+            batch = chunk[start : start + _BATCH]
             rows = {row.id: row for row in _message_rows(connection, batch, brief=brief)}
-            yield from (rows[one] for one in batch if one in rows)
+            yield from (rows[message_id] for message_id in batch if message_id in rows)
 
 
-def message_ids(connection: Connection, *, outcome: str | None = None) -> list[int]:
-    """The ids of all messages, or of those with an outcome, by Message-ID and variant."""
+def list_message_ids(connection: Connection, *, outcome: str | None = None) -> list[int]:
+    """Return the ids of all messages, or of those with an outcome.
+
+    They are sorted by Message-ID and variant.
+    """
     message = schema.message.c
     query = select(message.id, message.msgid, message.variant)
     if outcome is not None:
@@ -106,9 +117,11 @@ def message_ids(connection: Connection, *, outcome: str | None = None) -> list[i
     return [row.id for row in sorted(rows, key=lambda row: (row.msgid, row.variant))]
 
 
-def find_message(connection: Connection, name: str) -> list[int]:
-    """The ids of the messages that a person means by `name`: a Message-ID with or without
-    angle brackets, with `#` and a digest for one of several that share it.
+def find_by_name(connection: Connection, name: str) -> list[int]:
+    """Return the ids of the messages that a person means by `name`.
+
+    `name` is a Message-ID with or without angle brackets, optionally followed by `#` and a digest
+    that selects one of several messages with the same Message-ID.
     """
     name = name.strip()
     msgid, _, variant = name.partition("#") if name.startswith("<") else (name, "", "")
@@ -122,41 +135,41 @@ def find_message(connection: Connection, name: str) -> list[int]:
     return list(connection.execute(query).scalars())
 
 
-def ids_of_msgid(connection: Connection, msgid: str) -> list[int]:
-    """The ids of the messages with exactly this Message-ID, first the one that it belongs to."""
+def find_by_msgid(connection: Connection, msgid: str) -> list[int]:
+    """Return the ids of the messages with exactly this Message-ID, its owner first."""
     message = schema.message.c
     query = select(message.id).where(message.msgid == msgid).order_by(message.variant)
     return list(connection.execute(query).scalars())
 
 
-def message_keys(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
-    """How messages are named, by id."""
+def read_message_keys(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
+    """Return the keys of messages, by id."""
     message = schema.message.c
-    found: dict[int, str] = {}
-    for some in chunks(ids):
-        query = select(message.id, message.msgid, message.variant).where(is_any(message.id, some))
+    keys: dict[int, str] = {}
+    for chunk in chunks(ids):
+        query = select(message.id, message.msgid, message.variant).where(is_any(message.id, chunk))
         for row in connection.execute(query):
-            found[row.id] = key_of(row.msgid, row.variant)
-    return found
+            keys[row.id] = key_of(row.msgid, row.variant)
+    return keys
 
 
-def raw_mail(connection: Connection, mail_id: int) -> bytes:
-    """The exact bytes of a mail. Raises `DamagedRawError`."""
-    return raw_mails(connection, [mail_id])[mail_id]
+def read_raw_mail(connection: Connection, mail_id: int) -> bytes:
+    """Return the exact bytes of a mail. Raises `DamagedRawError`."""
+    return read_raw_mails(connection, [mail_id])[mail_id]
 
 
-def raw_mails(connection: Connection, mail_ids: Iterable[int]) -> dict[int, bytes]:
-    """The exact bytes of mails, by id. Raises `DamagedRawError`."""
+def read_raw_mails(connection: Connection, mail_ids: Iterable[int]) -> dict[int, bytes]:
+    """Return the exact bytes of mails, by id. Raises `DamagedRawError`."""
     mail = schema.mail.c
-    found: dict[int, bytes] = {}
-    for some in chunks(mail_ids):
-        query = select(mail.id, mail.codec, mail.raw, mail.sha256).where(is_any(mail.id, some))
+    raw_by_id: dict[int, bytes] = {}
+    for chunk in chunks(mail_ids):
+        query = select(mail.id, mail.codec, mail.raw, mail.sha256).where(is_any(mail.id, chunk))
         for row in connection.execute(query):
-            found[row.id] = raw_form.unpack(row.codec, row.raw, row.sha256)
-    return found
+            raw_by_id[row.id] = codec.unpack(row.codec, row.raw, row.sha256)
+    return raw_by_id
 
 
-def _trailers(connection: Connection, ids: list[int]) -> dict[int, list[Trailer]]:
+def _read_trailers(connection: Connection, ids: list[int]) -> dict[int, list[Trailer]]:
     trailers: dict[int, list[Trailer]] = defaultdict(list)
     trailer = schema.trailer.c
     query = select(trailer.message_id, trailer.key, trailer.value)
@@ -169,8 +182,10 @@ def _trailers(connection: Connection, ids: list[int]) -> dict[int, list[Trailer]
 
 def _message_rows(connection: Connection, ids: list[int], *, brief: bool) -> Iterator[MessageRow]:
     lists = read_lists(connection, ids)
-    trailers = defaultdict(list) if brief else _trailers(connection, ids)
-    for row in connection.execute(_wide(brief=brief).where(is_any(schema.message.c.id, ids))):
+    trailers = defaultdict(list) if brief else _read_trailers(connection, ids)
+    for row in connection.execute(
+        _message_query(brief=brief).where(is_any(schema.message.c.id, ids))
+    ):
         author = row.author_email
         yield MessageRow(
             id=row.id,
@@ -213,7 +228,7 @@ def _message_rows(connection: Connection, ids: list[int], *, brief: bool) -> Ite
         )
 
 
-def _wide(*, brief: bool) -> Select[Any]:
+def _message_query(*, brief: bool) -> Select[Any]:
     message, patch, cover = schema.message, schema.patch, schema.cover
     comment, member = schema.comment, schema.member
     body = schema.body.c
@@ -228,7 +243,7 @@ def _wide(*, brief: bool) -> Select[Any]:
         .outerjoin(member, member.c.message_id == message.c.id)
     )
     return select(
-        # Not `facts`, which is large and of use to arranging alone.
+        # Without `facts`, which is large and needed only for arranging.
         *(column for column in message.c if column.name != "facts"),
         schema.person.c.email,
         *(texts if brief else (body.content, body.diff)),
@@ -255,6 +270,7 @@ def _wide(*, brief: bool) -> Select[Any]:
 
 
 def read_lists(connection: Connection, ids: list[int]) -> dict[int, list[ListRow]]:
+    """Return the lists that messages arrived through, by message id, sorted by list id."""
     posting, list_ = schema.posting.c, schema.list_.c
     query = (
         select(posting.message_id, schema.list_)
@@ -262,18 +278,29 @@ def read_lists(connection: Connection, ids: list[int]) -> dict[int, list[ListRow
         .join(schema.list_, list_.id == posting.list_id)
         .where(is_any(posting.message_id, ids))
     )
-    found: dict[int, list[ListRow]] = defaultdict(list)
+    lists: dict[int, list[ListRow]] = defaultdict(list)
     for row in connection.execute(query):
-        found[row.message_id].append(ListRow(row.id, row.list_id, row.link_name, row.email))
-    for rows in found.values():
+        lists[row.message_id].append(ListRow(row.id, row.list_id, row.link_name, row.email))
+    for rows in lists.values():
         rows.sort(key=lambda row: row.list_id)
-    return found
+    return lists
 
 
-def list_names_of(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str, ...]]:
-    """The list ids that messages came through, by message."""
-    found: dict[int, tuple[str, ...]] = {}
-    for some in chunks(ids):
-        for one, rows in read_lists(connection, some).items():
-            found[one] = tuple(row.list_id for row in rows)
-    return found
+def read_list_names(connection: Connection, ids: Iterable[int]) -> dict[int, tuple[str, ...]]:
+    """Return the List-Ids that messages arrived through, by message id."""
+    names: dict[int, tuple[str, ...]] = {}
+    for chunk in chunks(ids):
+        for message_id, rows in read_lists(connection, chunk).items():
+            names[message_id] = tuple(row.list_id for row in rows)
+    return names
+
+
+def read_posted_lists(connection: Connection) -> list[ListRow]:
+    """Return the lists that have mail, sorted by List-Id.
+
+    A list that was configured at an earlier time may have a row and no mail; it is left out.
+    """
+    has_mail = exists().where(schema.posting.c.list_id == schema.list_.c.id)
+    rows = connection.execute(select(schema.list_).where(has_mail)).all()
+    lists = [ListRow(row.id, row.list_id, row.link_name, row.email) for row in rows]
+    return sorted(lists, key=lambda row: row.list_id)

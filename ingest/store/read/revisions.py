@@ -1,109 +1,88 @@
-"""Which series supersede which, read from the store.
+"""Find out which series supersede which.
 
-Nothing of this is stored but the traces: links between series in different threads would else
-have to be kept right under locks that span threads. They are worked out where they are asked
-for, by `series.supersede`, from what the store has at that moment.
+The store has only traces for this. Stored links between series in different threads would need
+locks that span threads to remain right. So `series.supersede` determines the links when they are
+read, from the content of the store at that moment.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 from sqlalchemy import Connection, select
 
 from ingest.frozen import frozen
 from ingest.series.facts import Facts, load_facts
-from ingest.series.supersede import (
-    Posting,
-    RevisionLink,
-    find_predecessor,
-    make_posting,
-    same_changes,
-)
+from ingest.series.supersede import Posting, RevisionLink, find_predecessor, make_posting
 from ingest.store import schema
 from ingest.store.sql import chunks
 
 
 def find_superseded(connection: Connection, series_ids: Iterable[int]) -> dict[int, RevisionLink]:
-    """What each of these series supersedes, where it supersedes any, with the evidence."""
-    wanted = set(series_ids)
-    near = _neighbours(connection, wanted)
-    postings = _postings(connection, wanted | {one for some in near.values() for one in some})
-    found: dict[int, RevisionLink] = {}
-    for one in wanted & postings.keys():
-        candidates = [postings[other] for other in near[one] if other in postings]
-        if (link := find_predecessor(postings[one], candidates)) is not None:
-            found[one] = link
-    return found
+    """Return the series that each of these supersedes, with the evidence.
+
+    Series that supersede none are missing from the result.
+    """
+    own_ids = set(series_ids)
+    neighbours = _find_neighbours(connection, own_ids)
+    all_ids = own_ids.union(*neighbours.values())
+    postings = _read_postings(connection, all_ids)
+    links: dict[int, RevisionLink] = {}
+    for series_id in own_ids & postings.keys():
+        candidates = [
+            postings[neighbour] for neighbour in neighbours[series_id] if neighbour in postings
+        ]
+        if (link := find_predecessor(postings[series_id], candidates)) is not None:
+            links[series_id] = link
+    return links
 
 
 def find_superseding(connection: Connection, series_id: int, key: str) -> list[int]:
-    """The series that supersede this one, by date."""
-    near = _neighbours(connection, {series_id})[series_id]
-    links = find_superseded(connection, near)
-    return sorted(one for one, link in links.items() if link.key == key)
+    """Return the ids of the series that supersede the series with this id and key, sorted."""
+    neighbours = _find_neighbours(connection, {series_id})[series_id]
+    links = find_superseded(connection, neighbours)
+    return sorted(neighbour for neighbour, link in links.items() if link.key == key)
 
 
-def related_series(connection: Connection, series_id: int, key: str) -> dict[str, set[str]]:
-    """The patches of neighbouring revisions that are the same change, by message key, for each
-    patch of this series.
-    """
-    around = set(find_superseding(connection, series_id, key))
-    if (link := find_superseded(connection, [series_id]).get(series_id)) is not None:
-        query = select(schema.series.c.id).where(schema.series.c.key == link.key)
-        around.update(connection.execute(query).scalars())
-    members = read_memberships(connection, {series_id, *around})
-    own = _patches(members[series_id])
-    found: dict[str, set[str]] = defaultdict(set)
-    for other in sorted(around):
-        for one, same in same_changes(own, _patches(members[other])):
-            found[one].add(same)
-    return found
-
-
-def _patches(members: Sequence[Membership]) -> list[Facts]:
-    return [one.facts for one in members if one.number is not None]
-
-
-def _neighbours(connection: Connection, series_ids: set[int]) -> dict[int, set[int]]:
-    """The series that share a trace with each of these."""
+def _find_neighbours(connection: Connection, series_ids: set[int]) -> dict[int, set[int]]:
+    """Return, for each of these series, the series that share a trace with it."""
     trace = schema.trace.c
-    of: dict[int, set[int]] = defaultdict(set)
-    for some in chunks(series_ids):
-        query = select(trace.trace, trace.series_id).where(trace.series_id.in_(some))
+    series_of: dict[int, set[int]] = defaultdict(set)
+    for chunk in chunks(series_ids):
+        query = select(trace.trace, trace.series_id).where(trace.series_id.in_(chunk))
         for row in connection.execute(query):
-            of[row.trace].add(row.series_id)
-    near: dict[int, set[int]] = defaultdict(set)
-    for some in chunks(of):
-        query = select(trace.trace, trace.series_id).where(trace.trace.in_(some))
+            series_of[row.trace].add(row.series_id)
+    neighbours: dict[int, set[int]] = defaultdict(set)
+    for chunk in chunks(series_of):
+        query = select(trace.trace, trace.series_id).where(trace.trace.in_(chunk))
         for row in connection.execute(query):
-            for one in of[row.trace]:
-                if one != row.series_id:
-                    near[one].add(row.series_id)
-    return near
+            for series_id in series_of[row.trace]:
+                if series_id != row.series_id:
+                    neighbours[series_id].add(row.series_id)
+    return neighbours
 
 
-def _postings(connection: Connection, series_ids: set[int]) -> dict[int, Posting]:
+def _read_postings(connection: Connection, series_ids: set[int]) -> dict[int, Posting]:
     members = read_memberships(connection, series_ids)
-    found: dict[int, Posting] = {}
+    postings: dict[int, Posting] = {}
     series = schema.series.c
-    for some in chunks(series_ids):
-        for row in connection.execute(select(schema.series).where(series.id.in_(some))):
-            found[row.id] = make_posting(
+    for chunk in chunks(series_ids):
+        for row in connection.execute(select(schema.series).where(series.id.in_(chunk))):
+            postings[row.id] = make_posting(
                 row.key,
                 version=(row.version, row.version_minor),
                 date=row.date,
                 partial=row.partial,
                 parent_series=row.parent_series,
-                members=[one.facts for one in members[row.id]],
+                members=[member.facts for member in members[row.id]],
             )
-    return found
+    return postings
 
 
 @frozen
 class Membership:
-    """One member of a series as stored: `number` is None for the cover."""
+    """A stored member of a series. `number` is None for the cover."""
 
     facts: Facts
     number: int | None
@@ -113,7 +92,7 @@ class Membership:
 
 
 def read_memberships(connection: Connection, series_ids: set[int]) -> dict[int, list[Membership]]:
-    """The members of series, the cover first, then by number."""
+    """Return the members of series by series id, the cover first, then by number."""
     message, member = schema.message.c, schema.member.c
     query = select(
         schema.member,
@@ -122,12 +101,15 @@ def read_memberships(connection: Connection, series_ids: set[int]) -> dict[int, 
         message.date,
         message.facts,
     ).join(schema.message, message.id == member.message_id)
-    found: dict[int, list[Membership]] = defaultdict(list)
-    for some in chunks(series_ids):
-        for row in connection.execute(query.where(member.series_id.in_(some))):
+    members: dict[int, list[Membership]] = defaultdict(list)
+    for chunk in chunks(series_ids):
+        for row in connection.execute(query.where(member.series_id.in_(chunk))):
             facts = load_facts(row.facts, msgid=row.msgid, variant=row.variant, date=row.date)
-            one = Membership(facts, row.number, row.minor, row.rule, row.evidence)
-            found[row.series_id].append(one)
-    for some_members in found.values():
-        some_members.sort(key=lambda one: (-1 if one.number is None else one.number, one.minor))
-    return found
+            members[row.series_id].append(
+                Membership(facts, row.number, row.minor, row.rule, row.evidence)
+            )
+    for memberships in members.values():
+        memberships.sort(
+            key=lambda member: (-1 if member.number is None else member.number, member.minor)
+        )
+    return members

@@ -1,4 +1,4 @@
-"""Read series, their members, and the newest of them."""
+"""Read series, their members, and the newest series."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ from ingest.store.sql import chunks, is_any
 
 @frozen(kw_only=True)
 class SeriesRow:
+    """A series with its submitter."""
+
     id: int
     key: str
     name: str | None
@@ -33,8 +35,20 @@ class SeriesRow:
     parent_series: str | None
 
 
-def series_where(connection: Connection, *conditions: Any) -> list[SeriesRow]:
-    """The series that meet conditions on the `series` table, by key."""
+def read_all_series(connection: Connection) -> list[SeriesRow]:
+    """Return all series, sorted by key."""
+    return _select_series(connection)
+
+
+def read_series(connection: Connection, ids: Iterable[int]) -> list[SeriesRow]:
+    """Return the series with these ids, sorted by key within each chunk of ids."""
+    rows: list[SeriesRow] = []
+    for chunk in chunks(ids):
+        rows += _select_series(connection, is_any(schema.series.c.id, chunk))
+    return rows
+
+
+def _select_series(connection: Connection, *conditions: Any) -> list[SeriesRow]:
     series, person = schema.series.c, schema.person.c
     query = (
         select(schema.series, person.name.label("person_name"), person.email)
@@ -60,45 +74,47 @@ def series_where(connection: Connection, *conditions: Any) -> list[SeriesRow]:
         )
         for row in connection.execute(query)
     ]
+    # Sorted here: databases do not agree on the order of text.
     return sorted(rows, key=lambda row: row.key)
 
 
 def read_members(connection: Connection, series_ids: Iterable[int]) -> dict[int, list[int]]:
-    """The patches (message ids) of series, in number order, by series."""
+    """Return the message ids of the patches of series, by series, in the order of their numbers."""
     member = schema.member.c
-    found: dict[int, list[tuple[int, int, int]]] = defaultdict(list)
-    for some in chunks(series_ids):
-        query = select(member.series_id, member.number, member.minor, member.message_id)
-        for row in connection.execute(
-            query.where(is_any(member.series_id, some), member.number.is_not(None))
-        ):
-            found[row.series_id].append((row.number, row.minor, row.message_id))
-    return {one: [row[2] for row in sorted(rows)] for one, rows in found.items()}
+    columns = select(member.series_id, member.number, member.minor, member.message_id)
+    members: dict[int, list[Any]] = defaultdict(list)
+    for chunk in chunks(series_ids):
+        query = columns.where(is_any(member.series_id, chunk), member.number.is_not(None))
+        for row in connection.execute(query):
+            members[row.series_id].append(row)
+    return {
+        series_id: [
+            row.message_id
+            for row in sorted(rows, key=lambda row: (row.number, row.minor, row.message_id))
+        ]
+        for series_id, rows in members.items()
+    }
 
 
-def series_by_id(connection: Connection, ids: Iterable[int]) -> list[SeriesRow]:
-    """The series with these ids, by key."""
-    rows: list[SeriesRow] = []
-    for some in chunks(ids):
-        rows += series_where(connection, is_any(schema.series.c.id, some))
-    return rows
-
-
-def newest_series(
+def find_newest_series(
     connection: Connection, *, list_ids: Collection[str] | None, incomplete: bool, limit: int
 ) -> list[int]:
-    """The ids of series, the newest first. `list_ids`: of these lists only; None for all."""
+    """Return the ids of at most `limit` series, the newest first.
+
+    `list_ids` restricts them to series of these lists, unless it is None. `incomplete` restricts
+    them to series of which patches are missing.
+    """
     series, member, posting = schema.series.c, schema.member.c, schema.posting.c
     query = select(series.id).order_by(series.date.desc().nulls_last(), series.id.desc())
     if incomplete:
         query = query.where(series.received_all.is_(False))
     if list_ids is not None:
         list_ = schema.list_.c
-        named = (
+        in_lists = (
             select(member.series_id)
             .join(schema.posting, posting.message_id == member.message_id)
             .join(schema.list_, list_.id == posting.list_id)
             .where(list_.list_id.in_(list_ids))
         )
-        query = query.where(series.id.in_(named))
+        query = query.where(series.id.in_(in_lists))
     return list(connection.execute(query.limit(limit)).scalars())

@@ -1,6 +1,6 @@
-"""Messages as they are mentioned in other records: which, called what, sent when and where.
+"""Read summaries of messages, for records that mention them.
 
-Two queries for any number of them.
+Two queries serve any number of messages.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from ingest.store.sql import chunks
 
 @frozen
 class MessageSummary:
-    """`name`: a patch's or a cover's, None for other messages."""
+    """A message in short. `name` is that of a patch or a cover, and None for other messages."""
 
     id: int
     msgid: str
@@ -32,7 +32,7 @@ class MessageSummary:
 
 
 def read_summaries(connection: Connection, ids: Iterable[int]) -> dict[int, MessageSummary]:
-    """The messages with these ids."""
+    """Return summaries of the messages with these ids, by id."""
     message, patch, cover = schema.message.c, schema.patch, schema.cover
     query = select(
         message.id,
@@ -47,19 +47,19 @@ def read_summaries(connection: Connection, ids: Iterable[int]) -> dict[int, Mess
             cover, cover.c.message_id == message.id
         )
     )
-    found: dict[int, MessageSummary] = {}
-    for some in chunks(set(ids)):
-        lists = messages.read_lists(connection, some)
-        for row in connection.execute(query.where(message.id.in_(some))):
-            found[row.id] = MessageSummary(*row, tuple(lists.get(row.id, ())))
-    return found
+    summaries: dict[int, MessageSummary] = {}
+    for chunk in chunks(set(ids)):
+        lists = messages.read_lists(connection, chunk)
+        for row in connection.execute(query.where(message.id.in_(chunk))):
+            summaries[row.id] = MessageSummary(*row, tuple(lists.get(row.id, ())))
+    return summaries
 
 
 def read_accepted_times(connection: Connection, mail_ids: Iterable[int]) -> dict[int, datetime]:
-    """When mails came: the only time that an undated one has."""
+    """Return when mails were accepted, by mail id: the only time of a mail without a date."""
     mail = schema.mail.c
-    found: dict[int, datetime] = {}
-    for some in chunks(mail_ids):
-        query = select(mail.id, mail.accepted).where(mail.id.in_(some))
-        found |= {row.id: row.accepted for row in connection.execute(query)}
-    return found
+    times: dict[int, datetime] = {}
+    for chunk in chunks(mail_ids):
+        query = select(mail.id, mail.accepted).where(mail.id.in_(chunk))
+        times |= {row.id: row.accepted for row in connection.execute(query)}
+    return times

@@ -1,7 +1,7 @@
-"""Indexes for words in names, where PostgreSQL has the extension for them (pg_trgm).
+"""Create indexes for the search in names, if PostgreSQL has the extension for them (pg_trgm).
 
-They are made when the API is first served: mail that nobody searches pays nothing for them.
-Without the extension, or the right to create it, a search reads every name.
+They are created when the API first starts, so that a store without an API does not pay for them.
+Without the extension, or the permission to create it, a search reads every name.
 """
 
 from __future__ import annotations
@@ -18,9 +18,11 @@ _INDEXES = {
 }
 
 
-def index_words(engine: Engine) -> bool:
-    """Make them where they are not there; whether they are there now. While they are made,
-    records wait: a second or two for a hundred thousand patches, once.
+def create_search_indexes(engine: Engine) -> bool:
+    """Create the indexes that do not exist, and return whether they exist now.
+
+    Begins a transaction of its own. Writers of records wait until it ends: once, a second or two
+    for a hundred thousand patches.
     """
     if engine.dialect.name != "postgresql":
         return False
@@ -40,6 +42,6 @@ def index_words(engine: Engine) -> bool:
                         " (name gin_trgm_ops)"
                     )
                 )
-    except DBAPIError:  # no such extension here, or not for this user
+    except DBAPIError:  # the extension is missing, or this user may not create it
         return False
     return True

@@ -1,1 +1,1 @@
-"""Compare the store with what it should hold."""
+"""Compare the store with what it should contain."""

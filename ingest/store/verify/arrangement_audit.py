@@ -1,8 +1,8 @@
-"""What a thread says of its messages, against what is stored: outcomes, records, series.
+"""Compare the outcomes, records and series of threads with a fresh arrangement.
 
-Each connected set is arranged anew from the facts that are stored, and the rows that depend
-on it are compared. `audit` and `check` share this; an audit also knows of damaged messages
-what they should be, so that only the rows that were touched are found.
+Each connected set is arranged again from the stored facts, and the rows that depend on the
+arrangement are compared. `audit` and `check` share this. An audit also knows what damaged messages
+should be, so that it finds only the rows that are damaged.
 """
 
 from __future__ import annotations
@@ -18,166 +18,186 @@ from ingest.series.arrange import Series, SeriesMember
 from ingest.series.supersede import traces
 from ingest.store import schema
 from ingest.store.verify.findings import Finding, FindingKind
-from ingest.store.verify.snapshot import rows_where
-from ingest.store.write.arrange import ArrangedSets, Node, arrange_stored
-from ingest.store.write.message_rows import cover_row, outcome_reason, parent_id
-from ingest.store.write.series_rows import series_posting, series_row
+from ingest.store.verify.snapshot import read_rows
+from ingest.store.write.arrange import Arranged as ArrangedSets
+from ingest.store.write.arrange import Node, arrange_stored
+from ingest.store.write.message_rows import _cover_row as cover_row
+from ingest.store.write.message_rows import _reason as outcome_reason
+from ingest.store.write.message_rows import parent_id
+from ingest.store.write.series_rows import _posting as series_posting
+from ingest.store.write.series_rows import _series_row as series_row
 
 
-def arrangement_findings(
+def audit_arrangement(
     connection: Connection,
     *,
     threads: set[int] | None = None,
-    mended: Mapping[int, Node | None] = MappingProxyType({}),
-    among: Container[int] | None = None,
-    sound_series: set[int] | None = None,
+    repaired: Mapping[int, Node | None] = MappingProxyType({}),
+    message_ids: Container[int] | None = None,
+    expected_series: set[int] | None = None,
 ) -> Iterator[Finding]:
-    """What differs from a fresh arrangement of the stored facts.
+    """Yield the differences between the store and a fresh arrangement of the stored facts.
 
-    `threads`, `mended`: as `arrange_stored` has them. `among`: only what is about these
-    messages. `sound_series`: takes the row ids of the series that should be.
+    `threads` and `repaired` are passed to `arrange_stored`. `message_ids` restricts the findings to
+    these messages. The row ids of the series that should exist are added to `expected_series`.
     """
-    for arranged in arrange_stored(connection, threads=threads, repaired=mended):
-        about = {
-            key for key, node in arranged.nodes.items() if among is None or node.message_id in among
+    for arranged in arrange_stored(connection, threads=threads, mended=repaired):
+        keys = {
+            key
+            for key, node in arranged.nodes.items()
+            if message_ids is None or node.message_id in message_ids
         }
-        yield from _records(connection, arranged, about)
-        yield from _SeriesRows(connection, arranged, sound_series).findings(about)
+        yield from _compare_records(connection, arranged, keys)
+        yield from _SeriesAudit(connection, arranged, expected_series).findings(keys)
 
 
-def _records(connection: Connection, arranged: ArrangedSets, about: set[str]) -> Iterator[Finding]:
-    ids = [arranged.nodes[key].message_id for key in about]
-    rows = {
-        table.name: {
-            row.message_id: row for row in rows_where(connection, table, "message_id", ids)
-        }
+def _compare_records(
+    connection: Connection, arranged: ArrangedSets, keys: set[str]
+) -> Iterator[Finding]:
+    ids = [arranged.nodes[key].message_id for key in keys]
+    rows_by_table = {
+        table.name: {row.message_id: row for row in read_rows(connection, table, "message_id", ids)}
         for table in (schema.patch, schema.cover, schema.comment)
     }
-    for key in about:
+    for key in keys:
         node, place = arranged.nodes[key], arranged.places[key]
         if node.outcome is not None:
             if node.outcome != place.outcome:
                 yield Finding(key, FindingKind.ALTERED, "message.outcome")
             if node.reason != outcome_reason(node, place):
                 yield Finding(key, FindingKind.ALTERED, "message.reason")
-        for name, found in rows.items():
-            row = found.get(node.message_id)
-            if row is None and name == place.outcome:
-                yield Finding(key, FindingKind.MISSING, name)
-            elif row is not None and name != place.outcome:
-                yield Finding(key, FindingKind.ALTERED, f"{name}, which it is not")
+        for table, rows in rows_by_table.items():
+            row = rows.get(node.message_id)
+            if row is None and table == place.outcome:
+                yield Finding(key, FindingKind.MISSING, table)
+            elif row is not None and table != place.outcome:
+                yield Finding(key, FindingKind.ALTERED, f"{table}, which it is not")
             elif row is not None:
-                wanted = _wanted(name, node, parent_id(place, arranged), row)
-                yield from _differing(key, name, row, wanted)
+                columns = _expected_columns(table, node, parent_id(place, arranged), row)
+                yield from _differing_columns(key, table, row, columns)
 
 
-def _wanted(name: str, node: Node, parent: int | None, row: Any) -> dict[str, Any]:
-    """The columns that the facts and the place decide; another step compares the others."""
-    if name == "comment":
-        # A parent whose row is gone cannot be told by its number.
-        lost = parent is not None and parent < 0 and row.parent_id is not None
-        return {} if lost else {"parent_id": parent}
-    said = cover_row(node)
-    wanted = {"name": said["name"], "prefixes": said["prefixes"]}
-    return wanted | {"hash": node.facts.hash} if name == "patch" else wanted
+def _expected_columns(table: str, node: Node, parent: int | None, row: Any) -> dict[str, Any]:
+    """Return the columns that the facts and the place determine.
+
+    `row_audit` compares the others.
+    """
+    if table == "comment":
+        # If the row of the parent is missing, its id cannot be compared.
+        is_lost = parent is not None and parent < 0 and row.parent_id is not None
+        return {} if is_lost else {"parent_id": parent}
+    cover = cover_row(node)
+    columns = {"name": cover["name"], "prefixes": cover["prefixes"]}
+    return columns | {"hash": node.facts.hash} if table == "patch" else columns
 
 
-def _differing(key: str, table: str, row: Any, wanted: Mapping[str, Any]) -> Iterator[Finding]:
-    for name, value in wanted.items():
+def _differing_columns(
+    key: str, table: str, row: Any, expected: Mapping[str, Any]
+) -> Iterator[Finding]:
+    for name, value in expected.items():
         if getattr(row, name) != value:
             yield Finding(key, FindingKind.ALTERED, f"{table}.{name}")
 
 
-class _SeriesRows:
-    """The stored series and memberships of some sets."""
+class _SeriesAudit:
+    """The comparison of the stored series and members of connected sets."""
 
     def __init__(
-        self, connection: Connection, arranged: ArrangedSets, sound_series: set[int] | None
+        self, connection: Connection, arranged: ArrangedSets, expected_series: set[int] | None
     ) -> None:
         self._arranged = arranged
-        self._sound = sound_series if sound_series is not None else set()
-        self._wanted = {
-            one.key: one for arrangement in arranged.arrangements for one in arrangement.series
+        self._expected_ids = expected_series if expected_series is not None else set()
+        self._expected = {
+            series.key: series
+            for arrangement in arranged.arrangements
+            for series in arrangement.series
         }
         ids = [node.message_id for node in arranged.nodes.values()]
         self._members = {
-            row.message_id: row for row in rows_where(connection, schema.member, "message_id", ids)
+            row.message_id: row for row in read_rows(connection, schema.member, "message_id", ids)
         }
-        named = {row.series_id for row in self._members.values()}
-        rows = rows_where(connection, schema.series, "key", self._wanted)
-        rows += rows_where(connection, schema.series, "id", named - {row.id for row in rows})
+        member_series = {row.series_id for row in self._members.values()}
+        rows = read_rows(connection, schema.series, "key", self._expected)
+        rows += read_rows(connection, schema.series, "id", member_series - {row.id for row in rows})
         self._by_id = {row.id: row for row in rows}
         self._by_key = {row.key: row for row in rows}
         self._traces: dict[int, set[int]] = defaultdict(set)
-        for row in rows_where(connection, schema.trace, "series_id", self._by_id):
+        for row in read_rows(connection, schema.trace, "series_id", self._by_id):
             self._traces[row.series_id].add(row.trace)
 
-    def findings(self, about: set[str]) -> Iterator[Finding]:
+    def findings(self, keys: set[str]) -> Iterator[Finding]:
+        """Yield the findings about the messages with these keys."""
         placed: set[str] = set()
-        for one in self._wanted.values():
-            placed.update(member.key for member in one.members)
-            row = self._by_key.get(one.key)
-            renamed = self._renamed(one) if row is None else None
-            row = row or renamed
-            if row is not None:
-                self._sound.add(row.id)
-            if not any(member.key in about for member in one.members):
-                continue
-            if renamed is not None:
-                yield Finding(one.key, FindingKind.ALTERED, "series.key")
-            elif row is None:
-                yield Finding(one.key, FindingKind.MISSING, "series")
-            if row is not None:
-                yield from _differing(one.key, "series", row, self._columns(one))
-                yield from self._trace(one, row.id)
-            for member in one.members:
-                if member.key in about:
-                    yield from self._member(member, row)
-        for key in about - placed:
+        for series in self._expected.values():
+            placed.update(member.key for member in series.members)
+            yield from self._compare_series(series, keys)
+        for key in keys - placed:
             if self._arranged.nodes[key].message_id in self._members:
                 yield Finding(key, FindingKind.ALTERED, "member, which it is not")
 
-    def _renamed(self, one: Series) -> Any:
-        """The row that its members are in, where that bears a name that no series here has."""
+    def _compare_series(self, series: Series, keys: set[str]) -> Iterator[Finding]:
+        row = self._by_key.get(series.key)
+        renamed = self._find_renamed(series) if row is None else None
+        row = row or renamed
+        if row is not None:
+            self._expected_ids.add(row.id)
+        if not any(member.key in keys for member in series.members):
+            return
+        if renamed is not None:
+            yield Finding(series.key, FindingKind.ALTERED, "series.key")
+        elif row is None:
+            yield Finding(series.key, FindingKind.MISSING, "series")
+        if row is not None:
+            yield from _differing_columns(series.key, "series", row, self._columns(series))
+            yield from self._compare_traces(series, row.id)
+        for member in series.members:
+            if member.key in keys:
+                yield from self._compare_member(member, row)
+
+    def _find_renamed(self, series: Series) -> Any:
+        """Return the row that the members are in, if no expected series has its key; else None."""
         ids = {
             self._members[message_id].series_id
-            for member in one.members
+            for member in series.members
             if (message_id := self._arranged.nodes[member.key].message_id) in self._members
         }
         rows = [self._by_id[row_id] for row_id in ids if row_id in self._by_id]
-        # A single row: a member that was moved elsewhere does not make that its series.
-        if len(ids) == 1 and rows and rows[0].key not in self._wanted:
+        # Only a single row: a member that was moved to another series does not show a renaming.
+        if len(ids) == 1 and rows and rows[0].key not in self._expected:
             return rows[0]
         return None
 
-    def _trace(self, one: Series, row_id: int) -> Iterator[Finding]:
-        wanted, there = traces(series_posting(one, self._arranged)), self._traces[row_id]
-        if wanted - there:
-            yield Finding(one.key, FindingKind.MISSING, "trace")
-        if there - wanted:
-            yield Finding(one.key, FindingKind.ALTERED, "trace, which it has not")
+    def _compare_traces(self, series: Series, row_id: int) -> Iterator[Finding]:
+        expected = traces(series_posting(series, self._arranged))
+        stored = self._traces[row_id]
+        if expected - stored:
+            yield Finding(series.key, FindingKind.MISSING, "trace")
+        if stored - expected:
+            yield Finding(series.key, FindingKind.ALTERED, "trace, which it has not")
 
-    def _columns(self, one: Series) -> dict[str, Any]:
-        wanted = series_row(one, self._arranged)
-        del wanted["key"]
-        if not wanted["person_id"]:
-            del wanted["person_id"]  # the person's own row is missing, and said to be
-        if (wanted["cover_id"] or 0) < 0:
-            del wanted["cover_id"]
-        return wanted
+    def _columns(self, series: Series) -> dict[str, Any]:
+        columns = series_row(series, self._arranged)
+        del columns["key"]
+        if not columns["person_id"]:
+            del columns["person_id"]  # the person's own row is missing, and a finding of its own
+        if (columns["cover_id"] or 0) < 0:
+            del columns["cover_id"]
+        return columns
 
-    def _member(self, member: SeriesMember, series: Any) -> Iterator[Finding]:
+    def _compare_member(self, member: SeriesMember, stored_series: Any) -> Iterator[Finding]:
         row = self._members.get(self._arranged.nodes[member.key].message_id)
         if row is None:
             yield Finding(member.key, FindingKind.MISSING, "member")
             return
         names = ("number", "minor", "rule", "evidence")
-        yield from _differing(
+        yield from _differing_columns(
             member.key, "member", row, {name: getattr(member, name) for name in names}
         )
-        # Where the series' row is missing, its members may still name it: no row has that id.
-        right = (
-            row.series_id == series.id if series is not None else (row.series_id not in self._by_id)
+        # If the row of the series is missing, members may still refer to it: no row has that id.
+        has_right_series = (
+            row.series_id == stored_series.id
+            if stored_series is not None
+            else row.series_id not in self._by_id
         )
-        if not right:
+        if not has_right_series:
             yield Finding(member.key, FindingKind.ALTERED, "member.series_id")

@@ -1,8 +1,8 @@
-"""Whether the store is consistent with itself, table by table.
+"""Check whether the store is consistent with itself, table by table.
 
-Input: a connection on one state of the store. Output: `ConsistencyFault`s, each with its area, the row
-or message that it is about, and what is wrong. Nothing is derived from mail here, and nothing
-is arranged: see `store.verify.arrangement_audit` for that.
+Input: a connection to one state of the store. Output: `ConsistencyFault`s, each with its area, the
+row or message that it is about, and the fault. Nothing is derived from mail here, and nothing is
+arranged: `store.verify.arrangement_audit` does that.
 """
 
 from __future__ import annotations
@@ -36,15 +36,19 @@ _BATCH = 2_000
 
 @frozen(order=True)
 class ConsistencyFault:
-    """`area`: a stable word, shown; `name`: a message, or a table and its key."""
+    """A fault in the store or the configuration.
+
+    `area` is one of a fixed set of words, which is shown to people. `name` is a message, or a table
+    and its key.
+    """
 
     area: str
     name: str
-    what: str
+    detail: str
 
 
 def check_integrity(connection: Connection) -> Iterator[ConsistencyFault]:
-    """What the database itself says of its file. PostgreSQL has no such question to ask."""
+    """Yield the faults that the database finds in its file. PostgreSQL has no such check."""
     if connection.dialect.name == "sqlite":
         for (line,) in connection.exec_driver_sql("PRAGMA integrity_check(100)"):
             if line != "ok":
@@ -52,54 +56,54 @@ def check_integrity(connection: Connection) -> Iterator[ConsistencyFault]:
 
 
 def check_references(connection: Connection) -> Iterator[ConsistencyFault]:
-    """Rows that refer to rows that are not there; both databases can be made to allow it."""
+    """Yield references to missing rows, which both databases can be made to allow."""
     for table in schema.metadata.sorted_tables:
         for constraint in table.foreign_key_constraints:
-            yield from _dangling(connection, table, constraint)
+            yield from _check_constraint(connection, table, constraint)
 
 
-def _dangling(
+def _check_constraint(
     connection: Connection, table: Table, constraint: ForeignKeyConstraint
 ) -> Iterator[ConsistencyFault]:
     parent = constraint.referred_table.alias()
-    pairs = [(each.parent, parent.c[each.column.name]) for each in constraint.elements]
+    pairs = [(element.parent, parent.c[element.column.name]) for element in constraint.elements]
     query = select(table).where(
         *(own.is_not(None) for own, _ in pairs),
         ~exists().where(*(own == other for own, other in pairs)),
     )
     rows = connection.execute(query).all()
-    of_message = [row.message_id for row in rows] if "message_id" in table.c else []
-    names = messages.message_keys(connection, of_message)
-    # A row that is missing is one fault, however many rows refer to it.
-    by_target: dict[tuple[Any, ...], list[str]] = defaultdict(list)
+    message_ids = [row.message_id for row in rows] if "message_id" in table.c else []
+    keys = messages.read_message_keys(connection, message_ids)
+    # A missing row is one fault, however many rows refer to it.
+    referring: dict[tuple[Any, ...], list[str]] = defaultdict(list)
     for row in rows:
         target = tuple(getattr(row, own.name) for own, _ in pairs)
-        by_target[target].append(_row_name(table, row, names))
-    for target, referring in by_target.items():
-        says = ", ".join(
+        referring[target].append(_row_name(table, row, keys))
+    for target, names in referring.items():
+        columns = ", ".join(
             f"{own.name} {value}" for (own, _), value in zip(pairs, target, strict=True)
         )
-        more = f", and for {len(referring) - 1} more" if len(referring) > 1 else ""
-        what = f"{table.name}: no {constraint.referred_table.name} for {says}{more}"
-        yield ConsistencyFault("reference", min(referring), what)
+        more = f", and for {len(names) - 1} more" if len(names) > 1 else ""
+        detail = f"{table.name}: no {constraint.referred_table.name} for {columns}{more}"
+        yield ConsistencyFault("reference", min(names), detail)
 
 
-def _row_name(table: Table, row: Any, names: dict[int, str]) -> str:
+def _row_name(table: Table, row: Any, keys: dict[int, str]) -> str:
     match table.name:
         case "message":
             return key_of(row.msgid, row.variant)
         case "series":
             return str(row.key)
-        case _ if getattr(row, "message_id", None) in names:
-            return names[row.message_id]
+        case _ if getattr(row, "message_id", None) in keys:
+            return keys[row.message_id]
         case _:
             return " ".join(str(getattr(row, column.name)) for column in table.primary_key.columns)
 
 
 def check_spool(connection: Connection) -> Iterator[ConsistencyFault]:
-    """Every mail is derived or waits; and what was set aside, with the reason.
+    """Yield mails that are neither derived nor pending, and quarantined mails with the reason.
 
-    A mail that is derived waits too when a later delivery has added to it.
+    A derived mail is also pending when a later delivery has added to it.
     """
     mail, copy, pending = schema.mail.c, schema.copy.c, schema.pending.c
     joined = schema.mail.outerjoin(schema.copy, copy.mail_id == mail.id).outerjoin(
@@ -111,7 +115,7 @@ def check_spool(connection: Connection) -> Iterator[ConsistencyFault]:
         .where(or_(copy.mail_id.is_(None), pending.mail_id.is_not(None)))
     )
     for row in connection.execute(query):
-        name = bytes(row.sha256).hex()[:12]
+        name = _digest_name(bytes(row.sha256))
         if row.reason is not None:
             yield ConsistencyFault("quarantine", name, row.reason)
         if row.copied is None and row.mail_id is None:
@@ -120,68 +124,74 @@ def check_spool(connection: Connection) -> Iterator[ConsistencyFault]:
             yield ConsistencyFault("spool", name, "mail is derived, and pending still")
 
 
+def _digest_name(sha256: bytes) -> str:
+    return sha256.hex()[:12]
+
+
 def check_raw(connection: Connection) -> Iterator[ConsistencyFault]:
-    """Every mail's bytes can be read, and have the size and the digest that they had."""
+    """Yield mails whose bytes cannot be read, or differ in size or digest from what was stored."""
     mail = schema.mail.c
     for ids in _batches(connection.execute(select(mail.id)).scalars().all()):
-        for one in snapshot.stored_mails(connection, ids, column="id"):
-            name = one.sha256.hex()[:12]
-            if one.damage is not None:
-                yield ConsistencyFault("raw", name, one.damage)
-            elif one.raw is not None and len(one.raw) != one.size:
+        for stored in snapshot.read_stored_mails(connection, ids, column="id"):
+            name = _digest_name(stored.sha256)
+            if stored.damage is not None:
+                yield ConsistencyFault("raw", name, stored.damage)
+            elif stored.raw is not None and len(stored.raw) != stored.size:
                 yield ConsistencyFault(
-                    "raw", name, f"mail has {len(one.raw)} octets and not {one.size}"
+                    "raw", name, f"mail has {len(stored.raw)} bytes and not {stored.size}"
                 )
-            if one.container_errors is None:
-                yield ConsistencyFault("raw", name, "mail.flaws names what is no defect")
+            if stored.container_errors is None:
+                yield ConsistencyFault("raw", name, "mail.container_errors has an unknown defect")
 
 
 def check_copies(connection: Connection) -> Iterator[ConsistencyFault]:
-    """Each message is what settling its copies makes: its best copy, its variant."""
+    """Yield messages that are not what grouping their copies makes: best copy, and variant."""
     message = schema.message.c
-    several = select(message.msgid).group_by(message.msgid).having(func.count() > 1)
-    shared = set(connection.execute(several).scalars())
-    ids = connection.execute(select(message.id).where(message.msgid.not_in(several))).scalars()
-    for some in _batches(ids.all()):
-        yield from _copies(connection, snapshot.rows_where(connection, schema.message, "id", some))
-    yield from _copies(connection, snapshot.rows_where(connection, schema.message, "msgid", shared))
+    repeated = select(message.msgid).group_by(message.msgid).having(func.count() > 1)
+    msgids = set(connection.execute(repeated).scalars())
+    ids = connection.execute(select(message.id).where(message.msgid.not_in(repeated))).scalars()
+    for batch in _batches(ids.all()):
+        rows = snapshot.read_rows(connection, schema.message, "id", batch)
+        yield from _check_copies(connection, rows)
+    rows = snapshot.read_rows(connection, schema.message, "msgid", msgids)
+    yield from _check_copies(connection, rows)
 
 
-def _copies(connection: Connection, rows: Sequence[Any]) -> Iterator[ConsistencyFault]:
-    of: dict[int, list[Any]] = defaultdict(list)
+def _check_copies(connection: Connection, rows: Sequence[Any]) -> Iterator[ConsistencyFault]:
+    copies_of: dict[int, list[Any]] = defaultdict(list)
     ids = [row.id for row in rows]
-    for copy in snapshot.rows_where(connection, schema.copy, "message_id", ids):
-        of[copy.message_id].append(copy)
+    for copy in snapshot.read_rows(connection, schema.copy, "message_id", ids):
+        copies_of[copy.message_id].append(copy)
     by_msgid: dict[str, list[Any]] = defaultdict(list)
     for row in rows:
         by_msgid[row.msgid].append(row)
-    for same in by_msgid.values():
-        settled = group_copies(
+    for variants in by_msgid.values():
+        groups = group_copies(
             Copy(copy.mail_id, row.fingerprint, copy.rank, copy.received_at, row.id)
-            for row in same
-            for copy in of[row.id]
+            for row in variants
+            for copy in copies_of[row.id]
         )
-        wanted = {one.message_id: one for one in settled}
-        for row in same:
+        group_of = {group.message_id: group for group in groups}
+        for row in variants:
             name = key_of(row.msgid, row.variant)
-            one = wanted.get(row.id)
-            if not of[row.id]:
+            group = group_of.get(row.id)
+            if not copies_of[row.id]:
                 yield ConsistencyFault("copy", name, "message has no copy")
-            elif one is None:
+            elif group is None:
                 yield ConsistencyFault(
                     "copy", name, "message has the same content as another of its id"
                 )
             else:
-                if one.copies[0].mail_id != row.mail_id:
+                if group.copies[0].mail_id != row.mail_id:
                     yield ConsistencyFault("copy", name, "message.mail_id is not its best copy")
-                if one.variant != row.variant:
+                if group.variant != row.variant:
                     yield ConsistencyFault(
-                        "copy", name, f"message.variant should be {one.variant!r}"
+                        "copy", name, f"message.variant should be {group.variant!r}"
                     )
 
 
 def check_postings(connection: Connection) -> Iterator[ConsistencyFault]:
-    """Postings are of the message that their mail is a copy of; trailers have no gaps."""
+    """Yield postings of other messages than their mail is a copy of, and gaps in lists of rows."""
     posting, copy = schema.posting.c, schema.copy.c
     query = (
         select(posting.message_id, posting.mail_id)
@@ -189,56 +199,59 @@ def check_postings(connection: Connection) -> Iterator[ConsistencyFault]:
         .where(or_(copy.message_id.is_(None), copy.message_id != posting.message_id))
     )
     rows = connection.execute(query).all()
-    names = messages.message_keys(connection, {row.message_id for row in rows})
+    keys = messages.read_message_keys(connection, {row.message_id for row in rows})
     for row in rows:
-        name = names.get(row.message_id, f"mail {row.mail_id}")
+        name = keys.get(row.message_id, f"mail {row.mail_id}")
         yield ConsistencyFault(
             "posting", name, "posting.message_id is not what its mail is a copy of"
         )
     for table in (schema.trailer, schema.dependency):
-        counted = (
+        query_gaps = (
             select(table.c.message_id)
             .group_by(table.c.message_id)
             .having(func.count() != func.max(table.c.position) + 1)
         )
-        gaps = connection.execute(counted).scalars().all()
-        for name in messages.message_keys(connection, gaps).values():
+        message_ids = connection.execute(query_gaps).scalars().all()
+        for name in messages.read_message_keys(connection, message_ids).values():
             yield ConsistencyFault("message", name, f"{table.name} is missing in between")
 
 
 def check_authentication(connection: Connection) -> Iterator[ConsistencyFault]:
-    """What vouches for a sender can be read, has no gaps, and is of mail that DNS was asked for."""
+    """Yield faults of the rows that authenticate senders.
+
+    They must be readable and without gaps. DNS answers and verdicts must be of mails for which DNS
+    was queried.
+    """
     copy = schema.copy.c
-    asked = set(connection.execute(select(copy.mail_id).where(copy.asked)).scalars())
+    queried = set(connection.execute(select(copy.mail_id).where(copy.asked)).scalars())
     for table in (schema.answer, schema.verdict):
         ids = connection.execute(select(table.c.mail_id).distinct()).scalars()
-        for mail_id in sorted(set(ids) - asked):
-            what = f"{table.name}, though DNS was not asked for it"
-            yield ConsistencyFault("vouching", f"mail {mail_id}", what)
+        for mail_id in sorted(set(ids) - queried):
+            yield _authentication_fault(mail_id, f"{table.name}, though DNS was not queried for it")
     for table, number in (
         (schema.verdict, schema.verdict.c.number),
         (schema.auth_result, schema.auth_result.c.position),
     ):
-        gaps = (
+        query_gaps = (
             select(table.c.mail_id)
             .group_by(table.c.mail_id)
             .having(func.count() != func.max(number) + 1)
         )
-        for mail_id in connection.execute(gaps).scalars():
-            yield ConsistencyFault(
-                "vouching", f"mail {mail_id}", f"{table.name} is missing in between"
-            )
-    results = select(schema.auth_result.c.mail_id).distinct()
-    for some in _batches(sorted(asked | set(connection.execute(results).scalars()))):
-        if not _readable(connection, some):
-            for mail_id in some:
-                if not _readable(connection, [mail_id]):
-                    yield ConsistencyFault(
-                        "vouching", f"mail {mail_id}", "what is stored cannot be read"
-                    )
+        for mail_id in connection.execute(query_gaps).scalars():
+            yield _authentication_fault(mail_id, f"{table.name} is missing in between")
+    query = select(schema.auth_result.c.mail_id).distinct()
+    for batch in _batches(sorted(queried | set(connection.execute(query).scalars()))):
+        if not _is_readable(connection, batch):
+            for mail_id in batch:
+                if not _is_readable(connection, [mail_id]):
+                    yield _authentication_fault(mail_id, "what is stored cannot be read")
 
 
-def _readable(connection: Connection, mail_ids: list[int]) -> bool:
+def _authentication_fault(mail_id: int, detail: str) -> ConsistencyFault:
+    return ConsistencyFault("authentication", f"mail {mail_id}", detail)
+
+
+def _is_readable(connection: Connection, mail_ids: list[int]) -> bool:
     try:
         read_keys(connection, mail_ids)
         read_stored_authentication(connection, mail_ids)
@@ -248,38 +261,34 @@ def _readable(connection: Connection, mail_ids: list[int]) -> bool:
 
 
 def check_messages(connection: Connection) -> Iterator[tuple[ConsistencyFault, int | None]]:
-    """Each message's columns agree with its facts, it has a body, and its ids are nodes of its
-    thread. With a fault, the row's id where its facts cannot be read at all.
+    """Yield faults of messages: columns, bodies, and nodes that disagree with the facts.
+
+    The columns of a message must agree with its facts, it must have a body, and its ids must be
+    nodes of its thread. If the facts cannot be read, the fault is accompanied by the row's id.
     """
-    ids = connection.execute(select(schema.message.c.id)).scalars().all()
-    for some in _batches(ids):
-        bodies = {
-            row.message_id
-            for row in connection.execute(
-                select(schema.body.c.message_id).where(schema.body.c.message_id.in_(some))
-            )
-        }
-        known: list[tuple[Any, Facts]] = []
-        for row in snapshot.message_rows(connection, (), some):
+    message_ids = connection.execute(select(schema.message.c.id)).scalars().all()
+    for batch in _batches(message_ids):
+        query = select(schema.body.c.message_id).where(schema.body.c.message_id.in_(batch))
+        with_body = set(connection.execute(query).scalars())
+        readable: list[tuple[Any, Facts]] = []
+        for row in snapshot.read_message_rows(connection, (), batch):
             name = key_of(row.msgid, row.variant)
-            if row.id not in bodies:
+            if row.id not in with_body:
                 yield ConsistencyFault("message", name, "body is missing"), None
             try:
                 facts = load_facts(row.facts, msgid=row.msgid, variant=row.variant, date=row.date)
             except (ValueError, TypeError, LookupError, AttributeError):
                 yield ConsistencyFault("message", name, "message.facts cannot be read"), row.id
                 continue
-            known.append((row, facts))
-            for column in _disagreeing(row, facts):
-                yield (
-                    ConsistencyFault("message", name, f"{column} disagrees with message.facts"),
-                    None,
-                )
-        for fault in _nodes(connection, known):
+            readable.append((row, facts))
+            for column in _disagreeing_columns(row, facts):
+                detail = f"{column} disagrees with message.facts"
+                yield ConsistencyFault("message", name, detail), None
+        for fault in _check_nodes(connection, readable):
             yield fault, None
 
 
-def _disagreeing(row: Any, facts: Facts) -> Iterator[str]:
+def _disagreeing_columns(row: Any, facts: Facts) -> Iterator[str]:
     if row.kind != facts.kind:
         yield "message.kind"
     if row.bucket != bucket(facts):
@@ -290,45 +299,45 @@ def _disagreeing(row: Any, facts: Facts) -> Iterator[str]:
         yield "person.email"
 
 
-def _nodes(
-    connection: Connection, known: Sequence[tuple[Any, Facts]]
+def _check_nodes(
+    connection: Connection, rows: Sequence[tuple[Any, Facts]]
 ) -> Iterator[ConsistencyFault]:
-    threads = ThreadNodes(connection, [(facts.msgid, *facts.parents) for _, facts in known])
-    for row, facts in known:
+    nodes = ThreadNodes(connection, [(facts.msgid, *facts.parents) for _, facts in rows])
+    for row, facts in rows:
         name = key_of(row.msgid, row.variant)
-        thread_id, missing, astray = threads.of((facts.msgid, *facts.parents), row.thread_id)
-        if thread_id != row.thread_id:
+        check = nodes.check((facts.msgid, *facts.parents), row.thread_id)
+        if check.thread_id != row.thread_id:
             yield ConsistencyFault("thread", name, "message.thread_id is not the thread of its ids")
-        for msgid in missing:
+        for msgid in check.missing:
             yield ConsistencyFault("thread", msgid, "thread_node is missing")
-        for msgid in astray:
+        for msgid in check.misplaced:
             yield ConsistencyFault("thread", msgid, "thread_node is in another thread")
 
 
 def check_needless_series(
-    connection: Connection, sound: Collection[int]
+    connection: Connection, expected: Collection[int]
 ) -> Iterator[ConsistencyFault]:
-    """Series that no arrangement has. `sound`: the ids of those that one has."""
+    """Yield the series that no arrangement has. `expected` are the ids of those that one has."""
     series = schema.series.c
     for row in connection.execute(select(series.id, series.key)):
-        if row.id not in sound:
+        if row.id not in expected:
             yield ConsistencyFault("series", row.key, "series that no message makes")
 
 
 def count_rows(connection: Connection) -> dict[str, int]:
-    """How many mails, messages, series and lists there are, and mails that wait."""
+    """Return the numbers of mails, messages, series, and mails that wait to be derived."""
     tables = {"mails": schema.mail, "messages": schema.message, "series": schema.series}
-    found = {
+    counts = {
         name: connection.execute(select(func.count()).select_from(table)).scalar_one()
         for name, table in tables.items()
     }
-    waiting = schema.pending.c.reason.is_(None)
-    query = select(func.count()).select_from(schema.pending).where(waiting)
-    return found | {"waiting": connection.execute(query).scalar_one()}
+    is_waiting = schema.pending.c.reason.is_(None)
+    query = select(func.count()).select_from(schema.pending).where(is_waiting)
+    return counts | {"waiting": connection.execute(query).scalar_one()}
 
 
 def read_list_ids(connection: Connection) -> set[str]:
-    """The lists that mail came through."""
+    """Return the List-Ids that have a row."""
     return set(connection.execute(select(schema.list_.c.list_id)).scalars())
 
 

@@ -1,4 +1,4 @@
-"""What is found where the store is compared with what it should hold."""
+"""The findings of a comparison of the store with what it should contain."""
 
 from __future__ import annotations
 
@@ -8,17 +8,21 @@ from ingest.frozen import frozen
 
 
 class FindingKind(StrEnum):
-    """Stored, printed and counted: add, do not rename."""
+    """The kinds of findings. Their values are printed and counted: add some, do not rename."""
 
-    MISSING = "missing"  # it should be there
-    ALTERED = "altered"  # it is there, and not as it should be
-    EXTRA = "extra"  # the store has it, the archive has not
+    MISSING = "missing"  # the store lacks it
+    ALTERED = "altered"  # the store has it, but not as it should be
+    EXTRA = "extra"  # the store has it, and the archive does not
 
 
 @frozen(order=True)
 class Finding:
-    """`name`: of the message that it is about. `what`: a table, or columns as `table.column`."""
+    """A difference between the store and what it should contain.
+
+    `name` is the name of the message that it is about. `detail` is a table, or a column as
+    `table.column`, with an explanation if necessary.
+    """
 
     name: str
-    verdict: FindingKind
-    what: str
+    kind: FindingKind
+    detail: str

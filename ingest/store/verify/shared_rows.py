@@ -1,14 +1,14 @@
-"""Rows that serve many messages: lists, people, nodes of threads.
+"""Audit the rows that serve many messages: lists, people, nodes of threads.
 
-A damaged one is one finding, not one for each message: it names the row, stands under the
-first of its messages by id, and says how many there are.
+A damaged row of these is one finding, not one for each message. The finding identifies the row,
+has the name of the first of its messages by id, and tells how many there are.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
@@ -16,84 +16,101 @@ from ingest.model import Derived
 from ingest.store import schema
 from ingest.store.verify import snapshot
 from ingest.store.verify.findings import Finding, FindingKind
-from ingest.store.write.people import link_name, name_rank
+from ingest.store.write.people import _name_rank as name_rank
+from ingest.store.write.people import link_name
 
 
 @dataclass(slots=True)
 class _Served:
+    """The messages that a row serves: the first by name, and their number."""
+
     first: str
     count: int = 1
-    own: str | None = None  # the message that has the row's name as its id
+    own: str | None = None  # the message whose id is the name of the row
+
+    def add(self, name: str) -> None:
+        self.count += 1
+        self.first = min(self.first, name)
+
+
+class _NameRanks(NamedTuple):
+    """The row of a person, its stored rank, and the greatest rank of the mails so far."""
+
+    row_id: int
+    stored: str
+    greatest: str
 
 
 class SharedRows:
-    """What is found about them, and what the mails so far say that they should hold."""
+    """The findings about shared rows, and what these should contain by the mails so far."""
 
     def __init__(self) -> None:
-        self._said: dict[tuple[str, str, FindingKind], _Served] = {}
+        self._findings: dict[tuple[str, str, FindingKind], _Served] = {}
         self._people: dict[str, Any] = {}
         self._lists: dict[str, Any] = {}
-        self._ranks: dict[str, tuple[int, str, str]] = {}  # row, rank stored, rank seen
+        self._ranks: dict[str, _NameRanks] = {}  # by email address of a person
         self._misnamed: set[str] = set()
         self._served: dict[str, _Served] = {}
-        self._emails: dict[str, str] = {}  # of lists: the greatest seen
+        self._list_emails: dict[str, str] = {}  # the greatest of each list
 
     @property
     def list_ids(self) -> Collection[str]:
-        """The lists that the mails so far named."""
-        return self._emails
+        """Return the lists that the mails so far named."""
+        return self._list_emails
 
-    def load(self, connection: Connection, derived: Collection[Derived]) -> None:
+    def load(self, connection: Connection, mails: Collection[Derived]) -> None:
         """Read the people and the lists of a batch."""
-        emails = {one.facts.sender for one in derived}
-        rows = snapshot.rows_where(connection, schema.person, "email", emails)
+        emails = {mail.facts.sender for mail in mails}
+        rows = snapshot.read_rows(connection, schema.person, "email", emails)
         self._people = {row.email: row for row in rows}
-        names = {name.list_id for one in derived for name in one.lists} - self._lists.keys()
-        for row in snapshot.rows_where(connection, schema.list_, "list_id", names):
+        list_ids = {name.list_id for mail in mails for name in mail.lists} - self._lists.keys()
+        for row in snapshot.read_rows(connection, schema.list_, "list_id", list_ids):
             self._lists[row.list_id] = row
 
-    def say(self, table: str, row: str, verdict: FindingKind, name: str) -> None:
-        """Note that a row that serves message `name` is not as it should be."""
-        served = self._said.get((table, row, verdict))
+    def add_finding(self, table: str, row: str, kind: FindingKind, name: str) -> None:
+        """Add a finding about a row that serves the message `name`."""
+        served = self._findings.get((table, row, kind))
         if served is None:
-            served = self._said[table, row, verdict] = _Served(name)
+            served = self._findings[table, row, kind] = _Served(name)
         else:
-            served.count += 1
-            served.first = min(served.first, name)
+            served.add(name)
         if row == name:
             served.own = name
 
     def has_list(self, list_id: str) -> bool:
+        """Tell whether the list has a row."""
         return list_id in self._lists
 
-    def person_id(self, one: Derived) -> int | None:
-        """The row of the submitter, None where there is none."""
-        row = self._people.get(one.facts.sender)
+    def person_id(self, mail: Derived) -> int | None:
+        """Return the id of the submitter's row, or None if there is none."""
+        row = self._people.get(mail.facts.sender)
         return row.id if row is not None else None
 
-    def person(self, one: Derived, name: str, stored_email: str | None) -> None:
-        """The submitter has a row, and its name is not older than this message's.
+    def check_person(self, mail: Derived, name: str, stored_email: str | None) -> None:
+        """Check that the submitter has a row, whose name is not older than this message's.
 
-        `stored_email`: what the row that the message names has, None where there is no row.
+        `stored_email` is the address in the row that the message refers to, or None if there is no
+        such row.
         """
-        email = one.facts.sender
+        email = mail.facts.sender
         row = self._people.get(email)
         if row is None:
-            verdict = FindingKind.MISSING if stored_email is None else FindingKind.ALTERED
-            self.say("person", email, verdict, name)
+            kind = FindingKind.MISSING if stored_email is None else FindingKind.ALTERED
+            self.add_finding("person", email, kind, name)
             return
-        rank = name_rank(one)
+        rank = name_rank(mail)
         known = self._ranks.get(email)
-        if known is None or rank > known[2]:
-            self._ranks[email] = row.id, row.name_rank, rank
+        if known is None or rank > known.greatest:
+            self._ranks[email] = _NameRanks(row.id, row.name_rank, rank)
         self._serve(email, name)
-        if rank == row.name_rank and one.sender.name != row.name:
+        if rank == row.name_rank and mail.sender.name != row.name:
             self._misnamed.add(email)
 
-    def lists(self, one: Derived, name: str) -> None:
-        for each in one.lists:
-            list_id = each.list_id
-            self._emails[list_id] = max(each.email, self._emails.get(list_id, ""))
+    def add_lists(self, mail: Derived, name: str) -> None:
+        """Record what this message shows about its lists."""
+        for list_name in mail.lists:
+            list_id = list_name.list_id
+            self._list_emails[list_id] = max(list_name.email, self._list_emails.get(list_id, ""))
             self._serve(list_id, name)
 
     def _serve(self, row: str, name: str) -> None:
@@ -101,46 +118,54 @@ class SharedRows:
         if served is None:
             self._served[row] = _Served(name)
         else:
-            served.count += 1
-            served.first = min(served.first, name)
+            served.add(name)
 
     def findings(self, connection: Connection, mail_ids: Collection[int]) -> Iterator[Finding]:
-        """All of them. `mail_ids`: the mails that were seen; a row may say more than they do
-        only where there are others.
+        """Yield all findings.
+
+        `mail_ids` are the mails that were compared. A row may contain more than they show only if
+        other mails exist that explain it.
         """
-        for (table, row, verdict), served in self._said.items():
+        for (table, row, kind), served in self._findings.items():
             if served.own is not None:
-                yield Finding(served.own, verdict, table)
+                yield Finding(served.own, kind, table)
             else:
-                yield _finding(served, verdict, f"{table} {row}")
+                yield _finding(served, kind, f"{table} {row}")
         for email in self._misnamed:
             yield _finding(self._served[email], FindingKind.ALTERED, f"person {email} (name)")
-        yield from self._name_ranks(connection, mail_ids)
-        yield from self._list_columns(connection, mail_ids)
+        yield from self._check_name_ranks(connection, mail_ids)
+        yield from self._check_lists(connection, mail_ids)
 
-    def _name_ranks(self, connection: Connection, mail_ids: Collection[int]) -> Iterator[Finding]:
-        above = {row_id for row_id, there, seen in self._ranks.values() if there > seen}
-        explained = snapshot.people_elsewhere(connection, above, mail_ids) if above else set()
-        for email, (row_id, there, seen) in self._ranks.items():
-            if there < seen or (there > seen and row_id not in explained):
-                what = f"person {email} (name_rank)"
-                yield _finding(self._served[email], FindingKind.ALTERED, what)
+    def _check_name_ranks(
+        self, connection: Connection, mail_ids: Collection[int]
+    ) -> Iterator[Finding]:
+        above = {ranks.row_id for ranks in self._ranks.values() if ranks.stored > ranks.greatest}
+        explained = snapshot.find_people_elsewhere(connection, above, mail_ids) if above else set()
+        for email, ranks in self._ranks.items():
+            is_above = ranks.stored > ranks.greatest
+            if ranks.stored < ranks.greatest or (is_above and ranks.row_id not in explained):
+                detail = f"person {email} (name_rank)"
+                yield _finding(self._served[email], FindingKind.ALTERED, detail)
 
-    def _list_columns(self, connection: Connection, mail_ids: Collection[int]) -> Iterator[Finding]:
-        above = {one for one, row in self._lists.items() if row.email > self._emails.get(one, "")}
-        explained = snapshot.posted_elsewhere(connection, above, mail_ids) if above else set()
-        for list_id, seen in self._emails.items():
+    def _check_lists(self, connection: Connection, mail_ids: Collection[int]) -> Iterator[Finding]:
+        above = {
+            list_id
+            for list_id, row in self._lists.items()
+            if row.email > self._list_emails.get(list_id, "")
+        }
+        explained = snapshot.find_lists_elsewhere(connection, above, mail_ids) if above else set()
+        for list_id, greatest in self._list_emails.items():
             row = self._lists.get(list_id)
             if row is None:
                 continue
-            if row.email < seen or (row.email > seen and list_id not in explained):
-                what = f"list {list_id} (email)"
-                yield _finding(self._served[list_id], FindingKind.ALTERED, what)
+            if row.email < greatest or (row.email > greatest and list_id not in explained):
+                detail = f"list {list_id} (email)"
+                yield _finding(self._served[list_id], FindingKind.ALTERED, detail)
             if row.link_name != link_name(list_id):
-                what = f"list {list_id} (link_name)"
-                yield _finding(self._served[list_id], FindingKind.ALTERED, what)
+                detail = f"list {list_id} (link_name)"
+                yield _finding(self._served[list_id], FindingKind.ALTERED, detail)
 
 
-def _finding(served: _Served, verdict: FindingKind, what: str) -> Finding:
-    many = "" if served.count == 1 else f", which serves {served.count} mails"
-    return Finding(served.first, verdict, f"{what}{many}")
+def _finding(served: _Served, kind: FindingKind, detail: str) -> Finding:
+    count = "" if served.count == 1 else f", which serves {served.count} mails"
+    return Finding(served.first, kind, f"{detail}{count}")

@@ -1,7 +1,7 @@
-"""Rows as they are stored, damage included, for comparing them with what they should be.
+"""Read rows as they are stored, including damaged ones, to compare them with what they should be.
 
-Where `store.read.messages` joins rows to records, and so leaves out what is not whole, this keeps each
-table by itself: the row that is not there is what is looked for.
+`store.read.messages` joins rows to records, and so omits records that are not whole. This module
+reads each table by itself, because missing rows are what is looked for.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from ingest.model import arrival
 from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.engine import StoreError
-from ingest.store.inbox import codec as raw_form
+from ingest.store.inbox import codec
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.sql import chunks
 from ingest.trust.signatures.dns_answer import Keys
@@ -36,8 +36,10 @@ from ingest.trust.signatures.dns_answer import Keys
 
 @contextmanager
 def open_snapshot(engine: Engine) -> Iterator[Connection]:
-    """A connection that sees the store as it is now, whatever is written meanwhile: what is
-    compared in several queries must come from one state.
+    """Open a connection that sees the store as it is now, whatever is written meanwhile.
+
+    A comparison consists of several queries, whose results must be of one state. The transaction
+    begins here, only reads, and ends with the block.
     """
     with engine.connect() as connection:
         if engine.dialect.name == "postgresql":
@@ -48,9 +50,10 @@ def open_snapshot(engine: Engine) -> Iterator[Connection]:
             yield connection
 
 
-def refuse_unreadable(connection: Connection) -> None:
-    """Raise `StoreError` where a time is none: SQLite stores any text, and no row that has it
-    can be read.
+def refuse_invalid_times(connection: Connection) -> None:
+    """Raise `StoreError` if a column for times contains something else.
+
+    SQLite stores any text, and SQLAlchemy cannot read a row with such a value.
     """
     if connection.dialect.name != "sqlite":
         return
@@ -74,9 +77,12 @@ _TIME = "[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9] [0-2][0-9]:[0-5][0-9]:[0-5][0
 
 @frozen(kw_only=True)
 class StoredMail:
-    """A mail's row, unpacked. `raw`: None where it is damaged, `damage` says how; `container_errors`: None
-    where they are no defects. `waiting`: it is pending, `reason` says why it was set aside, if it
-    was. `keys`: what DNS said, None where it was not asked; `read_raw`: whether that can be read.
+    """A mail's row, with its bytes decompressed.
+
+    `raw` is None if the bytes are damaged; `damage` then tells how. `container_errors` is None if
+    the column contains unknown defects. `reason` is why the mail is quarantined, if it is. `keys`
+    are the answers of DNS, or None if it was not queried; `has_readable_keys` tells whether the
+    stored answers can be read.
     """
 
     mail_id: int
@@ -88,33 +94,33 @@ class StoredMail:
     container_errors: tuple[Defect, ...] | None
     withdrawn: bool
     has_copy: bool
-    waiting: bool
+    is_pending: bool
     reason: str | None
     arrived: datetime | None
     keys: Keys | None
-    readable: bool
+    has_readable_keys: bool
 
 
-def stored_mails(
+def read_stored_mails(
     connection: Connection, keys: Collection[bytes] | Collection[int], *, column: str = "sha256"
 ) -> Iterator[StoredMail]:
-    """The mails with these SHA-256 or, by `column`, these ids."""
+    """Yield the mails with these SHA-256 digests or, with `column="id"`, these ids."""
     mail, copy, pending = schema.mail, schema.copy, schema.pending
     query = select(
         mail,
         copy.c.mail_id.label("copied"),
-        pending.c.mail_id.label("waiting"),
+        pending.c.mail_id.label("pending"),
         pending.c.reason,
     ).select_from(
         mail.outerjoin(copy, copy.c.mail_id == mail.c.id).outerjoin(
             pending, pending.c.mail_id == mail.c.id
         )
     )
-    for some in chunks(keys):
-        rows = connection.execute(query.where(mail.c[column].in_(some))).all()
-        answers, damaged = _answers(connection, [row.id for row in rows])
+    for chunk in chunks(keys):
+        rows = connection.execute(query.where(mail.c[column].in_(chunk))).all()
+        answers = _read_answers(connection, [row.id for row in rows])
         for row in rows:
-            raw, damage = _raw(row)
+            raw, damage = _unpack(row)
             yield StoredMail(
                 mail_id=row.id,
                 sha256=bytes(row.sha256),
@@ -122,38 +128,46 @@ def stored_mails(
                 raw=raw,
                 damage=damage,
                 route=tuple(row.route.split(",")) if row.route else (),
-                container_errors=_flaws(row.container_errors),
+                container_errors=_parse_container_errors(row.container_errors),
                 withdrawn=row.withdrawn,
                 has_copy=row.copied is not None,
-                waiting=row.waiting is not None,
+                is_pending=row.pending is not None,
                 reason=row.reason,
                 arrived=arrival(row.source, row.accepted),
-                keys=answers.get(row.id),
-                readable=row.id not in damaged,
+                keys=answers.keys.get(row.id),
+                has_readable_keys=row.id not in answers.unreadable,
             )
 
 
-def _answers(connection: Connection, mail_ids: list[int]) -> tuple[dict[int, Keys], set[int]]:
-    """What DNS said, by mail, and the mails of which that cannot be read."""
+@frozen
+class _Answers:
+    """The DNS answers by mail, and the mails whose answers cannot be read."""
+
+    keys: dict[int, Keys]
+    unreadable: set[int]
+
+
+def _read_answers(connection: Connection, mail_ids: list[int]) -> _Answers:
     try:
-        return read_keys(connection, mail_ids), set()
+        return _Answers(read_keys(connection, mail_ids), set())
     except ValueError:
         if len(mail_ids) == 1:
-            return {}, set(mail_ids)
+            return _Answers({}, set(mail_ids))
     half = len(mail_ids) // 2
-    first, second = (_answers(connection, some) for some in (mail_ids[:half], mail_ids[half:]))
-    return first[0] | second[0], first[1] | second[1]
+    first = _read_answers(connection, mail_ids[:half])
+    second = _read_answers(connection, mail_ids[half:])
+    return _Answers(first.keys | second.keys, first.unreadable | second.unreadable)
 
 
-def _raw(row: Any) -> tuple[bytes | None, str | None]:
-    """The raw bytes of a row of `mail`, or how they are damaged."""
+def _unpack(row: Any) -> tuple[bytes | None, str | None]:
+    """Return the raw bytes of a row of `mail`, or how they are damaged."""
     try:
-        return raw_form.unpack(row.codec, row.raw, row.sha256), None
-    except raw_form.DamagedRawError as error:
+        return codec.unpack(row.codec, row.raw, row.sha256), None
+    except codec.DamagedRawError as error:
         return None, error.damage
 
 
-def _flaws(text: str) -> tuple[Defect, ...] | None:
+def _parse_container_errors(text: str) -> tuple[Defect, ...] | None:
     try:
         return tuple(Defect(name) for name in text.split(",")) if text else ()
     except ValueError:
@@ -162,16 +176,20 @@ def _flaws(text: str) -> tuple[Defect, ...] | None:
 
 @frozen
 class IdHolder:
-    """A message under a Message-ID and one of its copies. `lost`: the copy's mail has no row."""
+    """A message with a certain Message-ID, and one of its copies.
+
+    `mail_id` and `rank` are None if the message has no copy. `is_lost` tells that the mail of the
+    copy has no row.
+    """
 
     message_id: int
     mail_id: int | None
     rank: str | None
-    lost: bool
+    is_lost: bool
 
 
-def id_holders(connection: Connection, msgids: Iterable[str]) -> dict[str, list[IdHolder]]:
-    """What the store has under these Message-IDs, whatever bytes it has of it."""
+def read_id_holders(connection: Connection, msgids: Iterable[str]) -> dict[str, list[IdHolder]]:
+    """Return the messages with these Message-IDs, whatever their bytes are, by Message-ID."""
     message, copy, mail = schema.message, schema.copy, schema.mail
     query = select(
         message.c.msgid, message.c.id, copy.c.mail_id, copy.c.rank, mail.c.id.label("mail")
@@ -180,86 +198,95 @@ def id_holders(connection: Connection, msgids: Iterable[str]) -> dict[str, list[
             mail, mail.c.id == copy.c.mail_id
         )
     )
-    found: dict[str, list[IdHolder]] = defaultdict(list)
-    for some in chunks(msgids):
-        for row in connection.execute(query.where(message.c.msgid.in_(some))):
-            lost = row.mail_id is not None and row.mail is None
-            found[row.msgid].append(IdHolder(row.id, row.mail_id, row.rank, lost))
-    return found
+    holders: dict[str, list[IdHolder]] = defaultdict(list)
+    for chunk in chunks(msgids):
+        for row in connection.execute(query.where(message.c.msgid.in_(chunk))):
+            is_lost = row.mail_id is not None and row.mail is None
+            holders[row.msgid].append(IdHolder(row.id, row.mail_id, row.rank, is_lost))
+    return holders
 
 
-def rows_where(connection: Connection, table: Table, column: str, keys: Iterable[Any]) -> list[Any]:
-    """The rows of a table whose column is one of these keys."""
+def read_rows(connection: Connection, table: Table, column: str, keys: Iterable[Any]) -> list[Any]:
+    """Return the rows of a table whose column has one of these values."""
     rows: list[Any] = []
-    for some in chunks(keys):
-        rows += connection.execute(select(table).where(table.c[column].in_(some)))
+    for chunk in chunks(keys):
+        rows += connection.execute(select(table).where(table.c[column].in_(chunk)))
     return rows
 
 
-def message_rows(connection: Connection, msgids: Iterable[str], ids: Iterable[int]) -> list[Any]:
-    """Messages with these Message-IDs or row ids, each with `email` of its person or None."""
+def read_message_rows(
+    connection: Connection, msgids: Iterable[str], ids: Iterable[int]
+) -> list[Any]:
+    """Return the messages with these Message-IDs or row ids.
+
+    Each row also has the `email` of its person, or None if the person's row is missing.
+    """
     message, person = schema.message, schema.person
     query = select(message, person.c.email).select_from(
         message.outerjoin(person, person.c.id == message.c.person_id)
     )
     rows: dict[int, Any] = {}
     for column, keys in ((message.c.msgid, msgids), (message.c.id, ids)):
-        for some in chunks(keys):
-            rows |= {row.id: row for row in connection.execute(query.where(column.in_(some)))}
+        for chunk in chunks(keys):
+            rows |= {row.id: row for row in connection.execute(query.where(column.in_(chunk)))}
     return list(rows.values())
 
 
-def posting_rows(connection: Connection, mail_ids: Iterable[int]) -> dict[int, list[Any]]:
-    """The postings of mails, by mail, each with the `list_name` (its List-Id) or None."""
+def read_posting_rows(connection: Connection, mail_ids: Iterable[int]) -> dict[int, list[Any]]:
+    """Return the postings of mails, by mail id.
+
+    Each row has a `list_name`, the List-Id of its list, or None if the list's row is missing.
+    """
     posting, list_ = schema.posting, schema.list_
     query = select(
         posting.c.mail_id, posting.c.message_id, list_.c.list_id.label("list_name")
     ).select_from(posting.outerjoin(list_, list_.c.id == posting.c.list_id))
-    found: dict[int, list[Any]] = defaultdict(list)
-    for some in chunks(mail_ids):
-        for row in connection.execute(query.where(posting.c.mail_id.in_(some))):
-            found[row.mail_id].append(row)
-    return found
+    postings: dict[int, list[Any]] = defaultdict(list)
+    for chunk in chunks(mail_ids):
+        for row in connection.execute(query.where(posting.c.mail_id.in_(chunk))):
+            postings[row.mail_id].append(row)
+    return postings
 
 
-def posted_elsewhere(
-    connection: Connection, lists: Collection[str], mail_ids: Collection[int]
+def find_lists_elsewhere(
+    connection: Connection, list_ids: Collection[str], mail_ids: Collection[int]
 ) -> set[str]:
-    """Those of the lists that mail outside of `mail_ids` came through, too."""
+    """Return those of the lists through which mail other than `mail_ids` arrived."""
     posting, list_ = schema.posting, schema.list_
     query = select(posting.c.mail_id, list_.c.list_id).select_from(
         posting.join(list_, list_.c.id == posting.c.list_id)
     )
-    found: set[str] = set()
-    for some in chunks(lists):
-        for row in connection.execute(query.where(list_.c.list_id.in_(some))):
+    elsewhere: set[str] = set()
+    for chunk in chunks(list_ids):
+        for row in connection.execute(query.where(list_.c.list_id.in_(chunk))):
             if row.mail_id not in mail_ids:
-                found.add(row.list_id)
-    return found
+                elsewhere.add(row.list_id)
+    return elsewhere
 
 
-def people_elsewhere(
+def find_people_elsewhere(
     connection: Connection, person_ids: Iterable[int], mail_ids: Collection[int]
 ) -> set[int]:
-    """Those of the people of whom there is mail outside of `mail_ids`, too."""
+    """Return those of the people who sent mail other than `mail_ids`."""
     message, copy = schema.message, schema.copy
     query = select(message.c.person_id, copy.c.mail_id).select_from(
         message.join(copy, copy.c.message_id == message.c.id)
     )
-    found: set[int] = set()
-    for some in chunks(person_ids):
-        for row in connection.execute(query.where(message.c.person_id.in_(some))):
+    elsewhere: set[int] = set()
+    for chunk in chunks(person_ids):
+        for row in connection.execute(query.where(message.c.person_id.in_(chunk))):
             if row.mail_id not in mail_ids:
-                found.add(row.person_id)
-    return found
+                elsewhere.add(row.person_id)
+    return elsewhere
 
 
-def others(
-    connection: Connection, lists: Collection[str], message_ids: Collection[int]
+def find_other_messages(
+    connection: Connection, list_ids: Collection[str], message_ids: Collection[int]
 ) -> Iterator[str]:
-    """Names of the messages that came through these lists and are not among `message_ids`.
+    """Yield the keys of messages that arrived through these lists, except for `message_ids`.
 
-    What an archive has withdrawn is left out: its being gone there is what it is marked with.
+    Mail that an archive has withdrawn is left out: it is marked so because the archive no longer
+    has it.
     """
     message, posting, list_, mail = schema.message, schema.posting, schema.list_, schema.mail
     query = (
@@ -272,7 +299,7 @@ def others(
         )
         .where(mail.c.withdrawn.is_(False))
     )
-    for some in chunks(lists):
-        for row in connection.execute(query.where(list_.c.list_id.in_(some))):
+    for chunk in chunks(list_ids):
+        for row in connection.execute(query.where(list_.c.list_id.in_(chunk))):
             if row.id not in message_ids:
                 yield key_of(row.msgid, row.variant)

@@ -1,0 +1,43 @@
+"""Read the outcome of each message, and the mail that has none yet."""
+
+from __future__ import annotations
+
+from sqlalchemy import Connection, select
+
+from ingest.frozen import frozen
+from ingest.store import schema
+
+
+@frozen
+class OutcomeRow:
+    """A message with its outcome and the reason for it."""
+
+    msgid: str
+    variant: str
+    outcome: str
+    reason: str
+
+
+@frozen
+class UnderivedMail:
+    """A mail in the queue. `reason` is why it is quarantined, or None if it is not."""
+
+    sha256: bytes
+    reason: str | None
+
+
+def read_outcomes(connection: Connection) -> list[OutcomeRow]:
+    """Return the outcomes of all messages, sorted by Message-ID and variant."""
+    message = schema.message.c
+    query = select(message.msgid, message.variant, message.outcome, message.reason)
+    rows = [OutcomeRow(*row) for row in connection.execute(query)]
+    # Sorted here: databases do not agree on the order of text.
+    return sorted(rows, key=lambda row: (row.msgid, row.variant))
+
+
+def read_underived(connection: Connection) -> list[UnderivedMail]:
+    """Return the mails in the queue, quarantined or not, sorted by digest."""
+    mail, pending = schema.mail.c, schema.pending.c
+    query = select(mail.sha256, pending.reason).join(schema.pending, pending.mail_id == mail.id)
+    rows = [UnderivedMail(bytes(row.sha256), row.reason) for row in connection.execute(query)]
+    return sorted(rows, key=lambda row: row.sha256)
