@@ -44,13 +44,13 @@ def read_authentication(
     """Return what is known of the best copy of a message."""
     stored = read_stored_authentication(connection, [row.mail_id]).get(row.mail_id)
     auth_results = stored.auth_results if stored is not None else ()
-    if stored is not None and stored.asked:
+    if stored is not None and stored.dns_queried:
         return KnownAuthentication(True, stored.verdicts, stored.chain, auth_results)
     from ingest.trust.signatures.authenticate import authenticate
 
     # Without DNS answers nothing was stored that could say more than the mail itself.
     try:
-        raw = messages.raw_mail(connection, row.mail_id)
+        raw = messages.read_raw_mail(connection, row.mail_id)
     except DamagedRawError:  # the records can still be shown
         return KnownAuthentication(False, (), None, auth_results)
     authentication = authenticate(

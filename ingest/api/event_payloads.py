@@ -68,7 +68,7 @@ def _read_subjects(connection: Connection, events: Collection[EventRow]) -> _Sub
     return _Subjects(
         summaries,
         comments,
-        {series.id: series for series in series_by_id(connection, series_ids)},
+        {series.id: series for series in read_series(connection, series_ids)},
         checks,
         read_accounts(connection, account_ids),
         Prefetched(accepted_times=read_accepted_times(connection, undated)),

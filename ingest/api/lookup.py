@@ -25,7 +25,7 @@ def find_by_path_name(connection: Connection, name: str, outcome: str) -> Messag
 
     Raises `ApiError` where there is none with that outcome.
     """
-    ids = messages.ids_of_msgid(connection, msgid_of(name))
+    ids = messages.find_by_msgid(connection, msgid_of(name))
     for row in messages.read_messages(connection, ids):
         if row.outcome == outcome:
             return row

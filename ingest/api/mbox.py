@@ -21,7 +21,7 @@ from ingest.mail.message import Address
 from ingest.patch.trailer import Trailer
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.review_trailers import read_review_trailers
-from ingest.store.read.series import series_by_id
+from ingest.store.read.series import read_series
 
 # The trailers that Patchwork collects from replies.
 REPLY_TRAILERS = ("Acked-by", "Reviewed-by", "Tested-by")
@@ -76,7 +76,7 @@ def _read_cover_ids(connection: Connection, rows: Iterable[MessageRow]) -> dict[
     series_ids = {row.series_id for row in rows if row.series_id is not None}
     return {
         series.id: series.cover_id
-        for series in series_by_id(connection, series_ids)
+        for series in read_series(connection, series_ids)
         if series.cover_id is not None
     }
 

@@ -40,14 +40,14 @@ def prefetch(connection: Connection, rows: Sequence[MessageRow], *, date_all: bo
     accept null for a date. Records that are compared must not depend on the time of arrival.
     """
     patch_ids = [row.id for row in rows if row.outcome == "patch"]
-    related_ids = related_patches(connection, patch_ids)
+    related_ids = read_related_patches(connection, patch_ids)
     summaries = read_summaries(connection, {id_ for ids in related_ids.values() for id_ in ids})
     undated = [row.mail_id for row in rows if row.date is None]
     undated += [summary.mail_id for summary in summaries.values() if summary.date is None]
     series_ids = {row.series_id for row in rows if row.series_id is not None}
     return Prefetched(
-        series={series.id: series for series in series_by_id(connection, series_ids)},
-        checks=combined_checks(connection, patch_ids),
+        series={series.id: series for series in read_series(connection, series_ids)},
+        checks=combine_checks(connection, patch_ids),
         delegates=read_accounts(connection, {row.delegate_id for row in rows if row.delegate_id}),
         related={
             patch_id: tuple(summaries[id_] for id_ in ids if id_ in summaries)

@@ -109,7 +109,7 @@ class ApiServer:
 
     def _publish_events(self) -> None:
         with contextlib.suppress(SQLAlchemyError):  # the next start tries again
-            index_words(self._engine)
+            create_search_indexes(self._engine)
         while not self._stop_event.wait(_POLL_SECONDS):
             try:
                 self._publish_all()

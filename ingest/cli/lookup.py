@@ -8,7 +8,7 @@ from sqlalchemy import Connection
 from ingest.config.file import Config
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
-from ingest.store.read.series import SeriesRow, series_by_id
+from ingest.store.read.series import SeriesRow, read_series
 from ingest.store.verify import consistency
 
 _MAX_DIGITS = 18  # no row has a number with more
@@ -29,12 +29,12 @@ def lookup_series(connection: Connection, name: str) -> SeriesRow:
     """Return the series with this number, or the series of the message with this Message-ID."""
     series_ids: list[int] = []
     if not name.isdecimal():
-        message_ids = messages.find_message(connection, name)
+        message_ids = messages.find_by_name(connection, name)
         rows = messages.read_messages(connection, message_ids)
         series_ids = [row.series_id for row in rows if row.series_id is not None]
     elif len(name) <= _MAX_DIGITS:
         series_ids = [int(name)]
-    for series in series_by_id(connection, series_ids[:1]):
+    for series in read_series(connection, series_ids[:1]):
         return series
     raise click.ClickException(f"no series {name} in the store; `ingest series` lists them")
 

@@ -33,7 +33,7 @@ def quality_text(quality: Quality) -> Iterator[str]:
 
 
 def _incomplete_text(quality: Quality, reason: IncompleteReason) -> Iterator[str]:
-    cases = [case for case in quality.incomplete if case.why is reason]
+    cases = [case for case in quality.incomplete if case.reason is reason]
     if not cases:
         return
     yield ""
@@ -41,7 +41,7 @@ def _incomplete_text(quality: Quality, reason: IncompleteReason) -> Iterator[str
     for case in cases:
         numbers = ", ".join(map(str, case.missing[:_MAX_MISSING]))
         more = ", …" if len(case.missing) > _MAX_MISSING else ""
-        detail = f"; {case.what}" if case.what else ""
+        detail = f"; {case.hint}" if case.hint else ""
         yield f"  {_format_series(case.series)}"
         yield escape_line(f"      missing {numbers}{more}{detail}")
 
@@ -59,8 +59,8 @@ def quality_json(quality: Quality) -> dict[str, Any]:
             {
                 "key": case.series.key,
                 "missing": case.missing,
-                "why": case.why.name,
-                "what": case.what,
+                "why": case.reason.name,
+                "what": case.hint,
             }
             for case in quality.incomplete
         ],
@@ -69,6 +69,6 @@ def quality_json(quality: Quality) -> dict[str, Any]:
 
 
 def _format_series(row: SeriesRow) -> str:
-    version = count_text(row.version, row.version_minor)
+    version = join_minor(row.version, row.version_minor)
     received = f"{row.received_total}/{row.total}"
     return escape_line(f"{row.key} v{version} {received} {row.name or '(no name)'}")

@@ -142,7 +142,7 @@ def _start_position(engine: Engine, source: Source, *, again: bool) -> str | Non
     """Return the position to continue after; with `again`, forget it first."""
     with write_transaction(engine) as connection:
         if again:
-            forget_position(connection, source.key)
+            delete_position(connection, source.key)
         return read_position(connection, source.key)
 
 
@@ -209,7 +209,7 @@ def _store_mails(
     A read before it finds the mails that the store has already, which are not derived again.
     """
     with context.engine.connect() as connection:
-        known = derived_already(connection, deliveries)
+        known = find_derived(connection, deliveries)
     mails = [
         (delivery, None)
         if delivery.sha256 in known
@@ -274,7 +274,7 @@ def _query_keys(item: Item, lookup: DnsLookup) -> Keys:
 
     if isinstance(item, NoMail):
         return ()
-    return keys_of(lookup(key_names(item.raw)))
+    return sort_answers(lookup(key_names(item.raw)))
 
 
 def _delivery(item: RawMail | Deletion, route: tuple[str, ...], keys: Keys | None) -> Delivery:

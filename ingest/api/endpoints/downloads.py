@@ -69,7 +69,7 @@ def download_series(http_request: Request) -> Response:
     form = request.path_text("form")
     number = request.path_number()
     with request.read() as connection:
-        rows = series_by_id(connection, [number])
+        rows = read_series(connection, [number])
         if not rows:
             base = request.urls.base
             return redirect_to_successor(

@@ -103,7 +103,7 @@ def _get_message(http_request: Request, outcome: str) -> Response:
 def message_detail(connection: Connection, row: MessageRow, request: ApiRequest) -> JsonObject:
     """Return the detail record of a message."""
     prefetched = prefetch(connection, [row], date_all=True)
-    raw = messages.raw_mail(connection, row.mail_id)
+    raw = messages.read_raw_mail(connection, row.mail_id)
     return serializers.message_detail_json(row, prefetched, raw, request.urls)
 
 
@@ -136,7 +136,7 @@ def _list_comments(http_request: Request, parent_outcome: str) -> Response:
         ids = page_queries.find_comment_ids(connection, number, page)
         rows = list(messages.read_messages(connection, ids[: page.size]))
         prefetched = prefetch(connection, rows, date_all=True)
-        raw = messages.raw_mails(connection, {row.mail_id for row in rows})
+        raw = messages.read_raw_mails(connection, {row.mail_id for row in rows})
     records = [
         serializers.comment_json(
             row, prefetched, raw[row.mail_id], request.urls, parent_kind=parent_kind
@@ -168,7 +168,7 @@ def _get_comment(http_request: Request, parent_outcome: str) -> Response:
         ):
             raise not_found()
         prefetched = prefetch(connection, [row], date_all=True)
-        raw = messages.raw_mail(connection, row.mail_id)
+        raw = messages.read_raw_mail(connection, row.mail_id)
     return JsonResponse(
         serializers.comment_json(
             row, prefetched, raw, request.urls, parent_kind=_PATHS[parent_outcome]

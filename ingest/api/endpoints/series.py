@@ -16,7 +16,7 @@ from ingest.api.prefetch import Prefetched
 from ingest.api.responses import JsonResponse
 from ingest.api.serializers import JsonObject
 from ingest.store.read.page_queries import SERIES_ORDERS, find_series_ids
-from ingest.store.read.series import SeriesRow, read_members, series_by_id
+from ingest.store.read.series import SeriesRow, read_members, read_series
 from ingest.store.read.summaries import read_accepted_times, read_summaries
 
 
@@ -27,7 +27,7 @@ def list_series(http_request: Request) -> Response:
     with request.read() as connection:
         filters = make_series_filter(connection, request.params, request.config)
         ids = find_series_ids(connection, filters, page)
-        rows = {row.id: row for row in series_by_id(connection, ids[: page.size])}
+        rows = {row.id: row for row in read_series(connection, ids[: page.size])}
         ordered = [rows[id_] for id_ in ids[: page.size] if id_ in rows]
         records = _series_json(connection, ordered, request)
     return request.respond_with_page(records, ids, page)
@@ -38,7 +38,7 @@ def get_series(http_request: Request) -> Response:
     request = parse_request(http_request)
     number = request.path_number()
     with request.read() as connection:
-        rows = series_by_id(connection, [number])
+        rows = read_series(connection, [number])
         if not rows:
             return redirect_to_successor(
                 connection, "series", number, lambda id_: request.urls.url("series", id_)

@@ -26,7 +26,7 @@ from ingest.api.lookup import find_by_number
 from ingest.api.params import ApiError, is_number, not_found, parse_flag, slug
 from ingest.api.responses import JsonResponse
 from ingest.store.activity.accounts import Account
-from ingest.store.activity.overrides import UNSET, Override, set_override, touched_by_relating
+from ingest.store.activity.overrides import UNSET, Override, lock_related_patches, set_override
 from ingest.store.read import messages
 from ingest.store.read.directory import find_account_named, has_account
 from ingest.store.read.messages import MessageRow
@@ -133,8 +133,8 @@ def _parse_related(
     existing = find_existing_patches(connection, related)
     if missing := [number for number in related if number not in existing]:
         raise ApiError(400, {"related": [f"There is no patch {missing[0]}."]})
-    touched = touched_by_relating(connection, patch.id, related)
-    lists = messages.list_names_of(connection, touched)
+    touched = lock_related_patches(connection, patch.id, related)
+    lists = messages.read_list_names(connection, touched)
     for number in sorted(touched):
         if not account.may_write(lists.get(number, ())):
             message = f"{account.name} may not write to the project of patch {number}."

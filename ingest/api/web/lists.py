@@ -26,7 +26,7 @@ from ingest.store.read.directory import read_all_lists
 from ingest.store.read.filters import Page
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.page_queries import find_patch_ids, find_series_ids
-from ingest.store.read.series import SeriesRow, series_by_id
+from ingest.store.read.series import SeriesRow, read_series
 
 _PAGE_SIZE = 50
 
@@ -63,7 +63,7 @@ def project_page(http_request: Request) -> Response:
     with request.read() as connection:
         filters = make_series_filter(connection, _list_params(request, link), request.config)
         ids = find_series_ids(connection, filters, page)
-        rows = {row.id: row for row in series_by_id(connection, ids[: page.size])}
+        rows = {row.id: row for row in read_series(connection, ids[: page.size])}
     series = [rows[id_] for id_ in ids[: page.size] if id_ in rows]
     path = path_of("project", link, "list")
     heads = ("Date", "Series", "Submitter", "Received")

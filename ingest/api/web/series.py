@@ -51,7 +51,7 @@ def series_redirect(http_request: Request) -> Response:
     request = parse_request(http_request)
     number = request.path_number()
     with request.read() as connection:
-        rows = series_by_id(connection, [number])
+        rows = read_series(connection, [number])
         if not rows:
             return redirect_to_successor(
                 connection, "series", number, lambda id_: f"/series/{id_}/"
@@ -63,7 +63,7 @@ def series_redirect(http_request: Request) -> Response:
 def _find_link_name(connection: Connection, row: SeriesRow, request: ApiRequest) -> str:
     ids = read_members(connection, [row.id]).get(row.id, [])
     ids += [row.cover_id] if row.cover_id is not None else []
-    lists = messages.list_names_of(connection, ids)
+    lists = messages.read_list_names(connection, ids)
     list_ids = sorted({list_id for names in lists.values() for list_id in names})
     return request.config.link_name(list_ids[0]) if list_ids else "-"
 
@@ -81,7 +81,7 @@ def series_page(request: ApiRequest, link: str, number: int) -> Response:
     """Return the page of one series, below the page of the list `link`."""
     path = path_of("project", link, "list")
     with request.read() as connection:
-        rows = series_by_id(connection, [number])
+        rows = read_series(connection, [number])
         if not rows:
             return redirect_to_successor(
                 connection, "series", number, lambda id_: f"{path}?series={id_}"
@@ -120,7 +120,7 @@ def _read_series(connection: Connection, row: SeriesRow) -> _SeriesView:
         read_review_trailers(connection, [*patch_ids, *cover_ids]),
         verified_domains(connection, patches),
         _find_predecessor_id(connection, row),
-        series_by_id(connection, find_superseding(connection, row.id, row.key)),
+        read_series(connection, find_superseding(connection, row.id, row.key)),
     )
 
 
@@ -129,7 +129,7 @@ def _find_predecessor_id(connection: Connection, row: SeriesRow) -> int | None:
     if link is None:
         return None
     # A series has the key of its first member.
-    ids = messages.find_message(connection, link.key)
+    ids = messages.find_by_name(connection, link.key)
     first = next(messages.read_messages(connection, ids, brief=True), None)
     return first.series_id if first is not None else None
 

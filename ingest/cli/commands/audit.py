@@ -34,7 +34,7 @@ Output:
 @click.option("--list", "lists", metavar="LIST", multiple=True, callback=parse_list_ids,
               help="The list that the mail was filed under, as for `ingest replay`.")  # fmt: skip
 @click.option("--extra/--no-extra", default=True,
-              help="Report what the store has and the archive has not. On by default.")  # fmt: skip
+              help="AuditReport what the store has and the archive has not. On by default.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @store_options
@@ -85,25 +85,25 @@ def command(
     sys.exit(1 if report.lines else 0)
 
 
-def _format_line(line: Line) -> str:
-    return escape_line(" ".join((line.verdict, line.name, ", ".join(line.what))).rstrip())
+def _format_line(line: AuditLine) -> str:
+    return escape_line(" ".join((line.kind, line.name, ", ".join(line.details))).rstrip())
 
 
-def _format_summary(report: Report) -> str:
+def _format_summary(report: AuditReport) -> str:
     from ingest.store.verify.findings import FindingKind
 
     counts = ", ".join(f"{report.count(kind)} {kind}" for kind in FindingKind)
     return f"{plural(report.mails, 'mail')} in the archive, {counts}"
 
 
-def _report_json(report: Report) -> dict[str, object]:
+def _report_json(report: AuditReport) -> dict[str, object]:
     from ingest.store.verify.findings import FindingKind
 
     result: dict[str, object] = {"mails": report.mails}
     for kind in FindingKind:
         result[kind] = [
-            {"msgid": line.name, "what": list(line.what)}
+            {"msgid": line.name, "what": list(line.details)}
             for line in report.lines
-            if line.verdict is kind
+            if line.kind is kind
         ]
     return result

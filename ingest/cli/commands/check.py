@@ -68,12 +68,12 @@ def command(
         click.echo(json_text(_report_json(report)))
     else:
         for fault in report.faults:
-            click.echo(escape_line(f"{fault.area} {fault.name}: {fault.what}"))
+            click.echo(escape_line(f"{fault.area} {fault.name}: {fault.detail}"))
         if not quiet:
             for note in report.notes:
                 click.echo(escape_line(f"note: {note}"))
             click.echo(_format_summary(report))
-    sys.exit(0 if report.sound else 1)
+    sys.exit(0 if report.is_consistent else 1)
 
 
 def _check_start(settings: CommandSettings) -> None:
@@ -133,16 +133,17 @@ def _format_summary(report: CheckReport) -> str:
             f"{report.counts['series']} series",
         )
     )
-    verdict = "no faults" if report.sound else plural(len(report.faults), "fault")
+    verdict = "no faults" if report.is_consistent else plural(len(report.faults), "fault")
     return f"{counts}: {verdict}"
 
 
 def _report_json(report: CheckReport) -> dict[str, object]:
     return {
-        "sound": report.sound,
+        "sound": report.is_consistent,
         "counts": report.counts,
         "faults": [
-            {"area": fault.area, "name": fault.name, "what": fault.what} for fault in report.faults
+            {"area": fault.area, "name": fault.name, "what": fault.detail}
+            for fault in report.faults
         ],
         "notes": list(report.notes),
     }

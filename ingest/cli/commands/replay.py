@@ -100,7 +100,7 @@ def command(
         click.echo(json.dumps(_summary_json(total, seconds)))
     elif not quiet:
         _print_summary(total, seconds)
-    if total.left_out:
+    if total.skipped:
         sys.exit(1)
 
 

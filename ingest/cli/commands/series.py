@@ -100,8 +100,10 @@ def command(
             list_ids = None
             if list_id is not None:
                 list_ids = lookup.lookup_list_ids(connection, settings.config, list_id)
-            ids = newest_series(connection, list_ids=list_ids, incomplete=incomplete, limit=limit)
-            by_id = {row.id: row for row in series_by_id(connection, ids)}
+            ids = find_newest_series(
+                connection, list_ids=list_ids, incomplete=incomplete, limit=limit
+            )
+            by_id = {row.id: row for row in read_series(connection, ids)}
             rows = [by_id[series_id] for series_id in ids]
             _print_list(connection, rows, list_id, as_json=as_json)
     engine.dispose()
@@ -149,27 +151,27 @@ def _pin(engine: Engine, key: str, request: _PinRequest) -> str:
         if request.join is not None:
             source = lookup.lookup_series(connection, request.join)
             ids = _message_ids(connection, source)
-            message_keys = list(messages.message_keys(connection, ids).values())
+            read_message_keys = list(messages.read_message_keys(connection, ids).values())
         else:
             name = request.move or request.split or request.unpin or ""
-            message_keys = [lookup.lookup_message(connection, name).key]
+            read_message_keys = [lookup.lookup_message(connection, name).key]
         series_key: str | None = target.key
         if request.split is not None:
             series_key = ""
         elif request.unpin is not None:
             series_key = None
-        for message_key in message_keys:
+        for message_key in read_message_keys:
             if message_key != series_key:
                 pins.pin_message(connection, message_key, series_key, now=now)
         is_leaving = request.split is not None or request.unpin is not None
-        return message_keys[0] if is_leaving else target.key
+        return read_message_keys[0] if is_leaving else target.key
 
 
 # --- text -------------------------------------------------------------------------------------
 
 
 def _format_version(row: SeriesRow) -> str:
-    return f"v{count_text(row.version, row.version_minor)}"
+    return f"v{join_minor(row.version, row.version_minor)}"
 
 
 def _format_line(row: SeriesRow) -> str:
@@ -227,7 +229,7 @@ def _format_diverging(connection: Connection, row: SeriesRow) -> Iterator[str]:
     if diverging_domains(domains for _, domains in patches):
         yield "  NOT all patches have the same verified domain:"
         for patch, domains in patches:
-            number = count_text(patch.number, patch.minor)
+            number = join_minor(patch.number, patch.minor)
             names = ", ".join(sorted(domains)) or "none"
             yield escape_line(f"    {number}/{row.total}: {names}")
 
@@ -240,7 +242,7 @@ def _format_revisions(connection: Connection, row: SeriesRow, *, why: bool) -> I
         yield escape_line(f"  supersedes {link.key}")
         for sign, detail in link.evidence if why else ():
             yield escape_line(f"    by {sign}: {detail}")
-    for later in series_by_id(connection, find_superseding(connection, row.id, row.key)):
+    for later in read_series(connection, find_superseding(connection, row.id, row.key)):
         yield escape_line(f"  superseded by {_format_version(later)}: {later.key}")
 
 
@@ -279,7 +281,7 @@ def _members_json(connection: Connection, row: SeriesRow) -> Iterator[dict[str, 
 
     for message in messages.read_messages(connection, _message_ids(connection, row)):
         yield {
-            "number": count_text(message.number, message.minor),
+            "number": join_minor(message.number, message.minor),
             "msgid": message.key,
             "name": message.name,
             "rule": message.rule,
@@ -315,7 +317,7 @@ def _trailers_json(connection: Connection, row: SeriesRow) -> list[dict[str, Any
     from ingest.store.read.review_trailers import read_review_trailers
 
     patch_ids = read_members(connection, [row.id]).get(row.id, [])
-    keys = messages.message_keys(connection, patch_ids)
+    keys = messages.read_message_keys(connection, patch_ids)
     ids = [*patch_ids, row.cover_id] if row.cover_id is not None else patch_ids
     return [
         {

@@ -17,8 +17,8 @@ from ingest.cli.terminal import (
     json_text,
     write_bytes,
 )
-from ingest.reports.export import count_text, format_date
-from ingest.store.read.series import series_by_id
+from ingest.reports.export import format_date, join_minor
+from ingest.store.read.series import read_series
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -79,10 +79,10 @@ def _format_record(connection: Connection, row: MessageRow, config: Config) -> I
         yield from _field(trailer.key, trailer.value)
     variants = [
         message_id
-        for message_id in messages.find_message(connection, row.msgid)
+        for message_id in messages.find_by_name(connection, row.msgid)
         if message_id != row.id
     ]
-    for key in messages.message_keys(connection, variants).values():
+    for key in messages.read_message_keys(connection, variants).values():
         yield from _field("Same id", key)
     yield ""
     yield escape_text(row.content)
@@ -113,12 +113,12 @@ def _format_place(connection: Connection, row: MessageRow) -> Iterator[str]:
     from ingest.store.read import messages
 
     if row.series_id is not None:
-        (series,) = series_by_id(connection, [row.series_id])
+        (series,) = read_series(connection, [row.series_id])
         is_cover = row.number is None
-        place = "cover" if is_cover else f"{count_text(row.number, row.minor)}/{series.total}"
+        place = "cover" if is_cover else f"{join_minor(row.number, row.minor)}/{series.total}"
         yield from _field("Series", f"{series.name} v{series.version}, {place} ({series.key})")
     if row.parent_id is not None:
-        keys = messages.message_keys(connection, [row.parent_id])
+        keys = messages.read_message_keys(connection, [row.parent_id])
         yield from _field("Applies to", keys[row.parent_id])
     elif row.in_reply_to is not None:
         yield from _field("In-Reply-To", row.in_reply_to)

@@ -65,7 +65,7 @@ def list_(settings: CommandSettings) -> None:
         for account in read_accounts(connection).values():
             if account.active:
                 lists = ", ".join(account.lists) or "all lists"
-                click.echo(escape_line(f"{account.name}  {lists}  {account.made:%Y-%m-%d}"))
+                click.echo(escape_line(f"{account.name}  {lists}  {account.created:%Y-%m-%d}"))
     engine.dispose()
 
 

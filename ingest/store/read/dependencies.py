@@ -92,7 +92,7 @@ def _resolve_change_ids(connection: Connection, targets: set[str]) -> dict[_Targ
     """
     trace, series = schema.trace.c, schema.series.c
     target_of = {
-        digest63(f"c {target.rpartition(':v')[0] or target}"): target for target in targets
+        change_id_trace(target.rpartition(":v")[0] or target): target for target in targets
     }
     best: dict[_Target, tuple[int, int, str]] = {}
     for chunk in chunks(target_of):

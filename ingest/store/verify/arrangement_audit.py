@@ -19,13 +19,13 @@ from ingest.series.supersede import traces
 from ingest.store import schema
 from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.snapshot import read_rows
-from ingest.store.write.arrange import Arranged as ArrangedSets
+from ingest.store.write.arrange import ArrangedSets as ArrangedSets
 from ingest.store.write.arrange import Node, arrange_stored
-from ingest.store.write.message_rows import _cover_row as cover_row
-from ingest.store.write.message_rows import _reason as outcome_reason
+from ingest.store.write.message_rows import cover_row as cover_row
+from ingest.store.write.message_rows import outcome_reason as outcome_reason
 from ingest.store.write.message_rows import parent_id
-from ingest.store.write.series_rows import _posting as series_posting
-from ingest.store.write.series_rows import _series_row as series_row
+from ingest.store.write.series_rows import series_posting as series_posting
+from ingest.store.write.series_rows import series_row as series_row
 
 
 def audit_arrangement(
@@ -41,7 +41,7 @@ def audit_arrangement(
     `threads` and `repaired` are passed to `arrange_stored`. `message_ids` restricts the findings to
     these messages. The row ids of the series that should exist are added to `expected_series`.
     """
-    for arranged in arrange_stored(connection, threads=threads, mended=repaired):
+    for arranged in arrange_stored(connection, threads=threads, repaired=repaired):
         keys = {
             key
             for key, node in arranged.nodes.items()

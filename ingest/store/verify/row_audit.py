@@ -30,9 +30,9 @@ from ingest.store.verify.thread_nodes import ThreadNodes
 from ingest.store.write.arrange import Node
 from ingest.store.write.authentication import result_rows, verdict_rows
 from ingest.store.write.copies import Copy, CopyGroup, group_copies
-from ingest.store.write.message_rows import _cover_row as cover_row
-from ingest.store.write.message_rows import _message_row as message_row
-from ingest.store.write.message_rows import _patch_row as patch_row
+from ingest.store.write.message_rows import cover_row as cover_row
+from ingest.store.write.message_rows import message_row as message_row
+from ingest.store.write.message_rows import patch_row as patch_row
 from ingest.trust.signatures.verdict import SignatureKind
 
 # Columns of a message that its place in the thread determines. `id` identifies the row.
@@ -290,7 +290,7 @@ class RowAudit:
             self.repaired[row_id] = replace(node, derived=None)
         self._compare_content(batch, key, row_id, mail)
         if row_id in batch.patches:
-            columns = _without_people(patch_row(node, mail))
+            columns = _without_people(patch_row(node))
             self._compare_columns(key, "patch", batch.patches[row_id], columns)
         if row_id in batch.covers:
             columns = _without_people(cover_row(node))
@@ -388,8 +388,8 @@ def _by_position(rows: Iterable[tuple[Any, _Pair]]) -> Mapping[int, Mapping[int,
 def _place(mail: Derived, row: Any) -> Place:
     """Return the place of a message, as stored where only the thread can determine it."""
     if mail.ignored is not None:
-        return Place("ignored", mail.ignored)
-    return Place(row.outcome, row.reason)
+        return Place(Outcome.IGNORED, mail.ignored)
+    return Place(Outcome(row.outcome), row.reason)
 
 
 def _without_people(row: dict[str, Any]) -> dict[str, Any]:
