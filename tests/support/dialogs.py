@@ -28,7 +28,8 @@ from ingest.smtp.envelope import (
     Reject,
     TempFail,
 )
-from ingest.smtp.server import Limits, Listener, ListenerConfig, Protocol, open_listener
+from ingest.smtp.limits import SessionLimits
+from ingest.smtp.server import Listener, ListenerConfig, Protocol, open_listener
 from tests.conftest import FIXTURES
 
 PATIENCE = 20.0  # seconds until a case is held to hang
@@ -168,7 +169,7 @@ def config(
         hostname=HOST,
         tls=tls,
         networks=LOOPBACK,
-        limits=Limits(**settings),  # type: ignore[arg-type]
+        limits=SessionLimits(**settings),  # type: ignore[arg-type]
     )
 
 

@@ -18,7 +18,8 @@ from collections.abc import Sequence
 from ingest.config import values
 from ingest.net import systemd_sockets
 from ingest.smtp.envelope import Accept, Decision, Envelope, MailBody
-from ingest.smtp.server import Limits, ListenerConfig, Protocol, open_listener
+from ingest.smtp.limits import SessionLimits
+from ingest.smtp.server import ListenerConfig, Protocol, open_listener
 
 
 class Counting:
@@ -38,7 +39,7 @@ async def main(protocol: str, address: str, limits: str) -> None:
         protocol=Protocol(protocol),
         address=None if address == "handed" else values.parse_socket(address),
         hostname="mail.example.org",
-        limits=Limits(**json.loads(limits)),
+        limits=SessionLimits(**json.loads(limits)),
     )
     socks = []
     if address == "handed":
