@@ -200,13 +200,13 @@ def test_a_store_that_another_daemon_serves(tmp_path: Path) -> None:
 def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
     words = configured(tmp_path)
     (tmp_path / "run").chmod(0o555)
-    done = ingest(*words, cwd=tmp_path, parent_series=bound_by_permissions())
+    done = ingest(*words, cwd=tmp_path, prefix=bound_by_permissions())
     one_line(done, f"unix:{tmp_path}/run/s: Permission denied")
     (tmp_path / "run").chmod(0o755)
     (tmp_path / "store").mkdir()
     (tmp_path / "store").chmod(0o555)
     store = f"sqlite:///{tmp_path}/store/ingest.db"
-    done = ingest(*words, "--database", store, cwd=tmp_path, parent_series=bound_by_permissions())
+    done = ingest(*words, "--database", store, cwd=tmp_path, prefix=bound_by_permissions())
     one_line(done, f"cannot write {tmp_path}/store/ingest.db: give this user the permission")
 
 
@@ -258,7 +258,7 @@ def test_the_file_of_the_credential_where_systemd_does_not_hand_it_over(tmp_path
     done = ingest(*words[:2], "token", "list", cwd=tmp_path)
     one_line(done, f"no database at {tmp_path}/given.db (as {etc}/database says)")
     (etc / "database").chmod(0)
-    done = ingest(*words, cwd=tmp_path, parent_series=bound_by_permissions())
+    done = ingest(*words, cwd=tmp_path, prefix=bound_by_permissions())
     one_line(done, f"cannot read {etc}/database, which names the database: permission denied")
 
 

@@ -394,8 +394,8 @@ def test_a_source_that_cannot_be_read(
     make(tmp_path)
     (tmp_path / "good.mbox").write_bytes(mails.mbox([mails.patch()]))
     before = files(tmp_path)
-    parent_series = bound_by_permissions() if make is _forbidden else []
-    done = ingest("replay", "good.mbox", "x", cwd=tmp_path, parent_series=parent_series)
+    prefix = bound_by_permissions() if make is _forbidden else []
+    done = ingest("replay", "good.mbox", "x", cwd=tmp_path, prefix=prefix)
     one_line(done, wanted)
     assert done.returncode == 1
     assert done.stdout == b""
@@ -498,7 +498,7 @@ def test_a_store_that_may_not_be_written(tmp_path: Path, name: str) -> None:
     if name == "file":
         (folder / "s.db").chmod(0o444)
     folder.chmod(0o555)
-    done = ingest(*replay, "b.mbox", cwd=tmp_path, parent_series=bound_by_permissions())
+    done = ingest(*replay, "b.mbox", cwd=tmp_path, prefix=bound_by_permissions())
     folder.chmod(0o755)
     one_line(done, "give this user the permission to write", "f")
     assert {one: _content(folder / one) for one in files(folder)} == before
@@ -618,7 +618,7 @@ def test_a_defect_of_ours_is_one_line_too(tmp_path: Path) -> None:
     code = (
         "import ingest.reports.export\nfrom ingest.cli import main\n"
         "def broken(_, **more): raise ZeroDivisionError('a\\nb')\n"
-        "ingest.reports.export.export = broken\nmain()"
+        "ingest.reports.export.export_records = broken\nmain()"
     )
     ingest_ok("replay", "-q", "-", cwd=tmp_path, stdin=mails.patch())
     done = ingest("export", cwd=tmp_path, code=code)

@@ -139,13 +139,13 @@ def test_a_better_parser_derives_what_was_set_aside(store: Path, tmp_path: Path)
 
 # A program whose workers obey their mail, and are not patient.
 OBEYING = """
-from ingest.daemon import workers
-from ingest.daemon.workers.process import Limits
+from ingest.daemon.workers import pool
+from ingest.daemon.workers.process import WorkerLimits
 from tests.support.bad_worker import PROGRAM
-really = workers.Workers.__init__
+really = pool.WorkerPool.__init__
 def init(self, size=None):
-    really(self, size, limits=Limits(seconds=2), program=PROGRAM)
-workers.Workers.__init__ = init
+    really(self, size, limits=WorkerLimits(seconds=2), program=PROGRAM)
+pool.WorkerPool.__init__ = init
 from ingest.cli import main
 main()
 """

@@ -72,7 +72,7 @@ class Bench:
         with self.engine.connect() as connection:
             rows = connection.execute(select(schema.mail).order_by(schema.mail.c.id)).all()
             waiting = connection.execute(select(schema.pending.c.mail_id)).scalars().all()
-        found = [raw_form.unpack(row.codec, row.raw) for row in rows]
+        found = [raw_form.unpack(row.codec, row.raw, row.sha256) for row in rows]
         assert [hashlib.sha256(one).digest() for one in found] == [row.sha256 for row in rows]
         assert sorted(waiting) == [row.id for row in rows]
         return found

@@ -69,7 +69,7 @@ def counts(url: str) -> tuple[int, int]:
     return found[0], found[1]
 
 
-def container_errors(url: str) -> list[str]:
+def stored_container_errors(url: str) -> list[str]:
     """Of each mail that is stored."""
     engine = open_store(url)
     with engine.connect() as connection:
@@ -198,7 +198,7 @@ def test_a_life(database_url: str, folder: Path) -> None:
             assert client.getreply()[0] == 421
         assert daemon.process.wait(PATIENCE) == 0
         assert not daemon.unix.exists()
-        assert container_errors(database_url) == ["", "bare-lf"]
+        assert stored_container_errors(database_url) == ["", "bare-lf"]
         events = [line["event"] for line in daemon.lines()]
         assert events[0] == "started"
         assert events[-2:] == ["stopping", "stopped"] or events[-1] == "stopped"
@@ -422,9 +422,9 @@ def test_the_watchdog_starves_while_the_database_hangs(postgres_url: str, folder
 SOON_IMPATIENT = """
 import functools
 import ingest.daemon.app as serve
-from ingest.daemon.deriver import Pace
+from ingest.daemon.deriver import Schedule
 serve._STUCK = 3.0
-serve.Deriver = functools.partial(serve.Deriver, pace=Pace(patience=1.0))
+serve.Deriver = functools.partial(serve.Deriver, schedule=Schedule(patience=1.0))
 serve.Acceptor = functools.partial(serve.Acceptor, patience=1.0)
 from ingest.cli import main
 main()
@@ -484,9 +484,9 @@ BROKEN = """
 import pathlib
 import ingest.daemon.deriver as deriver
 import ingest.daemon.app as serve
-import ingest.daemon.workers.pool as workers
+import ingest.daemon.workers.process as workers
 serve._STUCK, serve._LET_GO = 2.0, 1.0
-really, ask = deriver.claim, workers.Child.ask
+really, ask = deriver.claim, workers.WorkerProcess.ask
 def claim(*given, **more):
     if pathlib.Path("no-descriptor").exists():
         raise OSError(24, "Too many open files")
@@ -497,7 +497,7 @@ def broken_ask(*given, **more):
     if pathlib.Path("ask-broken").exists():
         raise RuntimeError("broken")
     return ask(*given, **more)
-deriver.claim, workers.Child.ask = claim, broken_ask
+deriver.claim, workers.WorkerProcess.ask = claim, broken_ask
 from ingest.cli import main
 main()
 """
@@ -513,7 +513,7 @@ def test_the_watchdog_starves_while_there_is_no_descriptor(folder: Path) -> None
         assert daemon.health()[1] == "mail is not derived: [Errno 24] Too many open files\n"
         until(lambda: "does not get on" in daemon.health()[1], "as long as it takes to be stuck")
         daemon.notices()
-        fed = daemon.received_at.count(b"WATCHDOG=1")
+        fed = daemon.notifications.count(b"WATCHDOG=1")
         time.sleep(1.5)
         assert daemon.notices().count(b"WATCHDOG=1") <= fed + 1  # the last may be on its way
         (folder / "no-descriptor").unlink()
@@ -616,10 +616,10 @@ def test_a_defect_that_ends_a_thread_ends_the_daemon(
 OBEYS = """
 import functools
 import ingest.daemon.app as serve
-from ingest.daemon.deriver import Pace
+from ingest.daemon.deriver import Schedule
 from tests.support.bad_worker import PROGRAM
-serve.Workers = functools.partial(serve.Workers, program=PROGRAM)
-serve.Deriver = functools.partial(serve.Deriver, pace=Pace(lease=1.0, poll=0.2))
+serve.WorkerPool = functools.partial(serve.WorkerPool, program=PROGRAM)
+serve.Deriver = functools.partial(serve.Deriver, schedule=Schedule(lease=1.0, poll=0.2))
 from ingest.cli import main
 main()
 """
@@ -671,7 +671,7 @@ def test_a_socket_from_systemd(folder: Path) -> None:
         handed.listen()
         port = handed.getsockname()[1]
         early = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        daemon = WatchedDaemon(folder, sqlite(folder), parent_series=activated(handed))
+        daemon = WatchedDaemon(folder, sqlite(folder), prefix=activated(handed))
         try:
             daemon.start(pass_fds=[handed.fileno()])
             daemon.wait_ready()
@@ -699,11 +699,11 @@ def test_who_may_connect_to_the_unix_socket(folder: Path, mode: int) -> None:
 # --- what it refuses at the start -------------------------------------------------------------
 
 
-def refused(daemon: WatchedDaemon, *wanted: str, parent_series: list[str] | None = None) -> None:
+def refused(daemon: WatchedDaemon, *wanted: str, prefix: list[str] | None = None) -> None:
     """`serve` ends with status 1 and one line with these words."""
     done = ingest(
         "--database", daemon.url, "--config", str(daemon.config), "serve",
-        cwd=daemon.folder, parent_series=parent_series or [],
+        cwd=daemon.folder, prefix=prefix or [],
     )  # fmt: skip
     assert done.returncode == 1, done
     one_line(done, *wanted)
@@ -748,19 +748,19 @@ def test_what_it_cannot_start_with(folder: Path) -> None:
 
 
 def test_a_folder_that_is_not_ours(folder: Path) -> None:
-    parent_series = bound_by_permissions()
+    prefix = bound_by_permissions()
     shut = folder / "shut"
     shut.mkdir(mode=0o555)
     settings = [f'lmtp = "unix:{shut}/s"']
     refused(
         WatchedDaemon(folder, sqlite(folder), settings=settings),
         f"{shut}/s",
-        parent_series=parent_series,
+        prefix=prefix,
     )
     refused(
         WatchedDaemon(folder, f"sqlite:///{shut}/s.db", name="e"),
         str(shut),
-        parent_series=parent_series,
+        prefix=prefix,
     )
 
 

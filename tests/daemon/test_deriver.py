@@ -48,14 +48,14 @@ class Daemon:
         pace: Schedule | None = None, limits: WorkerLimits = LIMITS,
     ) -> None:  # fmt: skip
         self.engine = open_store(url, create=True)
-        self.received_at: list[DeriveResult] = []
+        self.results: list[DeriveResult] = []
         program = PROGRAM if obeys else ("-m", "ingest.daemon.workers.main")
         self.workers = WorkerPool(2, limits=limits, program=program)
         self.deriver = Deriver(
             self.engine,
             lambda: config or Config(),
             self.workers,
-            observe=self.received_at.append,
+            observe=self.results.append,
             pace=pace or Schedule(poll=0.2),
         )
 
@@ -72,7 +72,7 @@ class Daemon:
         until(lambda: self.lengths().waiting == 0)
 
     def outcomes(self) -> Counter[DeriveEvent]:
-        return Counter(one.what for one in self.received_at)
+        return Counter(one.what for one in self.results)
 
     def reasons(self) -> dict[bytes, tuple[str, int]]:
         with self.engine.connect() as connection:
@@ -133,7 +133,7 @@ def test_what_is_queued_becomes_what_a_replay_makes(start: Start, tmp_path: Path
     daemon.until_done()
     assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE, config)
     assert check_store(daemon.engine, config).faults == ()
-    until(lambda: len(daemon.received_at) == len(ARCHIVE))
+    until(lambda: len(daemon.results) == len(ARCHIVE))
     assert daemon.deriver.counts == daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)}
 
 
@@ -141,8 +141,8 @@ def test_what_is_told_of_a_mail(start: Start) -> None:
     daemon = start()
     raw = mails.patch("p@example.org")
     daemon.put([delivery(raw)])
-    until(lambda: bool(daemon.received_at))
-    (one,) = daemon.received_at
+    until(lambda: bool(daemon.results))
+    (one,) = daemon.results
     assert (one.what, one.msgid, one.kind) == (DeriveEvent.DERIVED, "<p@example.org>", "patch")
     assert (one.sha256, one.size, one.tries) == (delivery(raw).sha256, len(raw), 1)
     assert (one.reason, one.accepted) == ("diff", NOW)
@@ -224,7 +224,7 @@ def test_a_worker_that_dies_by_chance_costs_a_try_and_no_mail(start: Start, tmp_
     better.touch()
     daemon.until_done()
     until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == 1)
-    assert daemon.received_at[-1].tries == daemon.outcomes()[DeriveEvent.RETRIED] + 1
+    assert daemon.results[-1].tries == daemon.outcomes()[DeriveEvent.RETRIED] + 1
     assert daemon.reasons() == {}
 
 
@@ -573,10 +573,10 @@ def test_two_daemons_on_one_postgresql_agree_with_one_replay(
         daemons[at % 2].put(given[at : at + 9])
         daemons[1 - at % 2].deriver.wake()
     daemons[0].until_done()
-    until(lambda: sum(len(one.received_at) for one in daemons) >= len(given))
+    until(lambda: sum(len(one.results) for one in daemons) >= len(given))
     assert all(daemon.end() for daemon in daemons)
     assert mails.exported(daemons[0].engine) == export_of(tmp_path, given)
-    assert all(one.received_at for one in daemons), "both had a share of it"
+    assert all(one.results for one in daemons), "both had a share of it"
     together = sum((one.outcomes() for one in daemons), Counter())
     assert together == {DeriveEvent.DERIVED: len(given)}
     for daemon in daemons:

@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 import pytest
 
 from ingest.config.file import Config, TrustConfig
+from ingest.daemon.dns import stage
 from ingest.daemon.dns.stage import DnsLimits, DnsStage, make_dns_stage
 from ingest.daemon.workers.pool import WorkerPool, WorkerResult, WorkersStoppedError
 from ingest.model import Delivery, Derived
@@ -43,8 +44,12 @@ class Here(WorkerPool):
         self.halted = True
 
     def submit(
-        self, delivery: Delivery, config: Config, *, first: bool = False
-    ) -> Future[WorkerResult]:  # noqa: ARG002
+        self,
+        delivery: Delivery,
+        config: Config,
+        *,
+        first: bool = False,  # noqa: ARG002
+    ) -> Future[WorkerResult]:
         future: Future[WorkerResult] = Future()
         self.given.append(delivery)
         if self.halted:
@@ -208,7 +213,7 @@ def test_what_was_asked_for_or_came_long_ago_is_handed_on_as_it_is(given: Delive
         made.submit(given, Config()).result(PATIENCE)
         assert workers.given == [given]
         assert workers.given[0].arrived == given.arrived
-        assert server.received_at == []
+        assert server.queries == []
 
 
 def test_what_still_waits_at_the_end_is_given_up() -> None:
@@ -234,7 +239,7 @@ def test_without_dns_the_workers_stand_alone(monkeypatch: pytest.MonkeyPatch) ->
     def none(*_: object, **__: object) -> None:
         raise OSError("no resolver is configured on this system")
 
-    monkeypatch.setattr("ingest.daemon.dns.stage.Resolver", none)
+    monkeypatch.setattr(stage, "Resolver", none)
     assert make_dns_stage(workers, TrustConfig()) is workers
 
 
@@ -246,11 +251,11 @@ def test_a_defect_of_ours_ends_no_thread(monkeypatch: pytest.MonkeyPatch) -> Non
 
     with vouched(ZONE) as (made, _, _server):
         with monkeypatch.context() as patched:
-            patched.setattr("ingest.daemon.dns.stage.signatures.names", broken)
+            patched.setattr(stage.dkim_arc, "key_names", broken)
             one = derived(made.submit(arrived(sign(patch())), Config()))
             assert results(one) == [(Result.NOT_CHECKED, VerdictReason.NOT_ASKED)]
         with monkeypatch.context() as patched:
-            patched.setattr("ingest.daemon.dns.stage.Resolver.resolve", broken)
+            patched.setattr(stage.Resolver, "resolve", broken)
             for number in range(20):  # more than there are threads
                 raw = sign(patch(), Signer(selector=f"s{number}"))
                 one = derived(made.submit(arrived(raw), Config()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import resource
 import socket
 from pathlib import Path
@@ -103,8 +104,8 @@ def test_a_descriptor_that_is_no_socket(tmp_path: Path, monkeypatch: pytest.Monk
     def take(_: int) -> socket.socket:
         raise OSError(88, "Socket operation on non-socket")
 
-    monkeypatch.setattr(listeners.activation, "take", take)
-    monkeypatch.setattr(listeners.os, "getpid", lambda: 7)
+    monkeypatch.setattr(listeners.systemd_sockets, "take_socket", take)
+    monkeypatch.setattr(os, "getpid", lambda: 7)
     environ = {"LISTEN_PID": "7", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "lmtp"}
     with pytest.raises(ListenError, match="descriptor 3, handed over as lmtp: Socket operation"):
         asyncio.run(_open(serving(tmp_path), environ))

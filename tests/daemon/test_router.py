@@ -80,8 +80,8 @@ def test_where_mail_to_these_recipients_goes(
     asked: list[Decision],
     route: str | None,
 ) -> None:
-    received_at, verdicts, routes = deliver(tmp_path, config, recipients)
-    assert received_at == asked
+    recipient_decisions, verdicts, routes = deliver(tmp_path, config, recipients)
+    assert recipient_decisions == asked
     assert verdicts == [Accept(DeliveryReason.ACCEPTED)] * asked.count(Accept())
     assert routes == ([] if route is None else [route])
 
@@ -96,8 +96,8 @@ def test_where_mail_to_these_recipients_goes(
 )
 def test_a_reload_between_recipient_and_mail(tmp_path: Path, after: Config, route: str) -> None:
     recipients = ("a@example.org", "b@example.org")
-    received_at, verdicts, routes = deliver(tmp_path, CONFIG, recipients, after)
-    assert received_at == [Accept(), Accept()]
+    recipient_decisions, verdicts, routes = deliver(tmp_path, CONFIG, recipients, after)
+    assert recipient_decisions == [Accept(), Accept()]
     assert verdicts == [Accept(DeliveryReason.ACCEPTED)] * 2
     assert routes == [route]
 

@@ -6,6 +6,7 @@ import errno
 import os
 import pickle
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -17,6 +18,7 @@ from typing import Any
 import pytest
 
 from ingest.config.file import Config, ConfiguredList
+from ingest.daemon.workers import process
 from ingest.daemon.workers.pool import (
     WorkerEnd,
     WorkerLost,
@@ -293,7 +295,7 @@ def test_one_worker_that_runs_is_enough_to_have_no_trouble(
         left.pop()
         return really(*given, **more)
 
-    monkeypatch.setattr("ingest.daemon.workers.process.subprocess.Popen", fork)
+    monkeypatch.setattr(subprocess, "Popen", fork)
     workers = WorkerPool(2)
     workers.start()
     until(lambda: workers.counts().running == 1 and workers.counts().not_started >= 1)
@@ -310,7 +312,7 @@ def test_workers_start_when_there_are_files_again(monkeypatch: pytest.MonkeyPatc
         raise OSError(24, "Too many open files")
 
     with monkeypatch.context() as patched:
-        patched.setattr("ingest.daemon.workers.process.socket.socketpair", none_left)
+        patched.setattr(socket, "socketpair", none_left)
         workers = WorkerPool(1)
         workers.start()
         waiting = ask(workers, GOOD)
@@ -334,7 +336,7 @@ def test_a_child_ends_when_the_daemon_is_gone() -> None:
 def test_a_child_with_endless_mail_ends_when_the_daemon_is_gone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ingest.daemon.workers.process._GRACE", 0.2)
+    monkeypatch.setattr(process, "_GRACE", 0.2)
     child = WorkerProcess(WorkerLimits(seconds=0.1), PROGRAM)
     with pytest.raises(ChildEndedError):
         child.ask(pickle.dumps((delivery(bad("spin")), Config())), seconds=PATIENCE)

@@ -13,9 +13,11 @@ import pytest
 from sqlalchemy import Engine
 
 from ingest.config.file import Config
+from ingest.replay import replay as replay_module
 from ingest.replay.process_pool import ParserError, StepContext, run_batches
 from ingest.replay.replay import reparse, replay
 from ingest.sources.detect import open_source
+from ingest.sources.publicinbox import PublicInbox
 from ingest.sources.source import SourceError
 from ingest.store.engine import open_store
 from tests.sources.test_publicinbox import repository
@@ -123,7 +125,7 @@ def test_any_number_of_parsers_makes_the_same_records(
     wanted = mails.exported(alone)
     alone.dispose()
 
-    monkeypatch.setattr("ingest.replay.replay.BATCH", 5)
+    monkeypatch.setattr(replay_module, "REPLAY_BATCH", 5)
     done = replay(engine, open_source(str(archive)), Config(), parsers=parsers)
     assert (done.read, done.new, done.failed) == (len(ARCHIVE), len(ARCHIVE), 0)
     assert mails.exported(engine) == wanted
@@ -148,9 +150,9 @@ def test_each_process_reads_its_mail_from_git_by_itself(
     replay(alone, open_source(str(archive)), Config())
     wanted = mails.exported(alone)
     alone.dispose()
-    monkeypatch.setattr("ingest.replay.replay.BATCH", 20)
-    monkeypatch.setattr("ingest.replay.replay.BATCH_SIZE", size)
-    monkeypatch.setattr("ingest.sources.publicinbox.PublicInbox.read", None)
+    monkeypatch.setattr(replay_module, "REPLAY_BATCH", 20)
+    monkeypatch.setattr(replay_module, "REPLAY_BATCH_BYTES", size)
+    monkeypatch.setattr(PublicInbox, "read", None)
     steps: list[int] = []
     source = open_source(str(path))
     done = replay(engine, source, Config(), parsers=2, progress=steps.append)
@@ -167,7 +169,7 @@ def test_each_process_reads_its_mail_from_git_by_itself(
 def test_a_source_that_breaks_off_is_resumed_where_it_broke(
     engine: Engine, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.replay.replay.BATCH", 5)
+    monkeypatch.setattr(replay_module, "REPLAY_BATCH", 5)
     source = open_source(str(archive))
     whole = source.read
 

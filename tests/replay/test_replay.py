@@ -15,6 +15,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from ingest.config.file import Config
+from ingest.replay import replay as replay_module
 from ingest.replay.replay import Summary, replay
 from ingest.sources.detect import open_source
 from ingest.sources.source import SourceError
@@ -153,7 +154,7 @@ def test_a_batch_and_its_checkpoint_are_one(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A source that breaks leaves what came before it, and the position behind that."""
-    monkeypatch.setattr("ingest.replay.replay.BATCH", 4)
+    monkeypatch.setattr(replay_module, "REPLAY_BATCH", 4)
     (tmp_path / "a.mbox").write_bytes(mails.mbox(ARCHIVE))
     source = open_source(str(tmp_path / "a.mbox"))
 
@@ -178,7 +179,7 @@ def test_batches_of_any_size_give_the_same(
 ) -> None:
     (tmp_path / "a.mbox").write_bytes(mails.mbox(ARCHIVE))
     seen: list[int] = []
-    monkeypatch.setattr("ingest.replay.replay.BATCH", 7)
+    monkeypatch.setattr(replay_module, "REPLAY_BATCH", 7)
     done = replay(engine, open_source(str(tmp_path / "a.mbox")), Config(), progress=seen.append)
     assert done.new == sum(seen) == len(ARCHIVE)
     assert max(seen) == 7
@@ -398,7 +399,7 @@ def test_all_is_on_the_disk_when_it_ends(tmp_path: Path, source: str) -> None:
         connection.commit()
         ingest_ok(
             "--database", "sqlite:///s.db", "replay", source, cwd=tmp_path,
-            stdin=mails.mbox(ARCHIVE), code=SMALL_BATCHES, parent_series=traced,
+            stdin=mails.mbox(ARCHIVE), code=SMALL_BATCHES, prefix=traced,
         )  # fmt: skip
     engine.dispose()
     calls = re.findall(r"(\w+)\(\d+<[^>]*/s\.db-wal>", (tmp_path / "log").read_text())

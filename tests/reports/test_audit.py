@@ -19,6 +19,7 @@ from sqlalchemy import Connection, Engine, func, insert, select, update
 from ingest.cli import cli
 from ingest.config.file import Config
 from ingest.replay.replay import reparse, replay
+from ingest.reports import audit
 from ingest.reports.audit import AuditReport, audit_sources
 from ingest.sources.source import Deletion, RawMail
 from ingest.store import schema
@@ -193,7 +194,8 @@ ALTERATIONS: list[tuple[str, Any, str, str]] = [
     ("rank", of_mail(schema.copy, "mail_id", FIRST, rank="9"), FIRST, "copy.rank"),
     ("copy", of_mail(schema.copy, "mail_id", FIRST, message_id=id_of(OTHER)), FIRST,
      "copy.message_id"),
-    ("received_at", of_mail(schema.copy, "mail_id", FIRST, received_at=None), FIRST, "copy.heard"),
+    ("received-at", of_mail(schema.copy, "mail_id", FIRST, received_at=None), FIRST,
+     "copy.received_at"),
     ("posted", of_mail(schema.posting, "mail_id", FIRST, message_id=id_of(OTHER)), FIRST,
      "posting.message_id"),
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"\x28\xb5"), FIRST, "mail.raw"),
@@ -217,7 +219,7 @@ ALTERATIONS: list[tuple[str, Any, str, str]] = [
     ("list-email", update(schema.list_).where(schema.list_.c.list_id == "dev.lists.example.org")
      .values(email="z@example.org"), "<s0.0@example.org>", "list dev.lists.example.org"),
     ("rewritten", of(FIRST, rewriting="list"), FIRST, "message.rewriting"),
-    ("person_source", of(FIRST, person_source="Cc"), FIRST, "message.undone"),
+    ("person_source", of(FIRST, person_source="Cc"), FIRST, "message.person_source"),
     ("not-asked", of_mail(schema.copy, "mail_id", FIRST, asked=False), FIRST, "copy.asked"),
     ("chain", of_mail(schema.copy, "mail_id", SECOND, chain="fail"), SECOND, "copy.chain"),
     ("answer", of_mail(schema.answer, "mail_id", FIRST, text="v=DKIM1; p="), FIRST, "verdict "),
@@ -346,7 +348,7 @@ def test_waiting_mail_is_no_finding_and_set_aside_mail_is(engine: Engine) -> Non
 
 
 def test_several_batches_say_the_same(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.reports.audit.BATCH", 3)
+    monkeypatch.setattr(audit, "AUDIT_BATCH", 3)
     assert found(engine, ARCHIVE) == []
     with unguarded(engine) as connection:
         connection.execute(of_mail(schema.copy, "mail_id", FIRST, message_id=id_of(OTHER)))

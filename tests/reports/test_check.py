@@ -17,6 +17,7 @@ from sqlalchemy import Engine, delete, insert, select, update
 
 from ingest.cli import cli
 from ingest.config.file import Config, ConfiguredList
+from ingest.reports import check
 from ingest.reports.audit import audit_sources
 from ingest.reports.check import check_store
 from ingest.store import schema
@@ -171,7 +172,7 @@ def test_what_is_set_aside_is_listed_with_its_reason(engine: Engine) -> None:
 def test_raw_mail_of_a_large_store_is_read_on_request(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ingest.reports.check.RAW_BY_DEFAULT", 10)
+    monkeypatch.setattr(check, "RAW_BY_DEFAULT", 10)
     with unguarded(engine) as connection:
         connection.execute(of_mail(schema.mail, "id", FIRST, size=1))
     health = check_store(engine, CONFIG)

@@ -1,4 +1,4 @@
-"""The end of a mail at every split, and the room it takes: `smtp.dot_stuffing`, `body`, `command`."""
+"""The end of a mail at every split, and the memory it takes."""
 
 from __future__ import annotations
 

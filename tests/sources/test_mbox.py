@@ -11,6 +11,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from ingest.mail.defect import Defect
+from ingest.sources import mbox
 from ingest.sources.detect import open_source
 from ingest.sources.mbox import Mbox, is_mail, is_mbox, split_mbox
 from ingest.sources.source import RawMail, SourceError
@@ -292,7 +293,7 @@ def test_one_mail_with_a_hundred_thousand_false_separators() -> None:
 
 
 def test_a_mail_beyond_all_bounds_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("ingest.sources.mbox.MAX_MAIL", 1 << 20)
+    monkeypatch.setattr(mbox, "MAX_MAIL", 1 << 20)
 
     def endless(size: int) -> bytes:
         return b"x" * size

@@ -6,21 +6,23 @@ import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
+import alembic.config
 import pytest
-from alembic import command
 from alembic.config import Config as AlembicConfig
-from sqlalchemy import Engine, create_engine, select, text, update
+from sqlalchemy import Engine, inspect, select, text, update
 
 from ingest.config.file import Config
 from ingest.model import Delivery
 from ingest.reports.check import check_store
+from ingest.store import engine as engine_module
 from ingest.store import schema
 from ingest.store.engine import (
+    REVISIONS,
     StoreError,
     open_store,
-    parse_url,
     unflushed_transaction,
     write_transaction,
 )
@@ -487,23 +489,39 @@ def test_a_commit_that_need_not_be_flushed_is_a_commit(engine: Engine) -> None:
     assert mails.row_counts(engine)["mail"] == 1
 
 
-def test_a_store_of_the_first_schema_keeps_its_queue(database_url: str) -> None:
-    engine = create_engine(parse_url(database_url))
-    config = AlembicConfig()
-    config.set_main_option("script_location", "ingest.store:migrations")
-    with engine.begin() as connection:
-        config.attributes["connection"] = connection
-        command.upgrade(config, "0001")
-        connection.execute(
-            schema.mail.insert().values(
-                id=7, sha256=MAILS[0].sha256, size=len(MAILS[0].raw), codec=0, raw=MAILS[0].raw,
-                source="test", route="", container_errors="", withdrawn=False, accepted=NOW,
-            )
-        )  # fmt: skip
-        connection.execute(text("INSERT INTO pending (mail_id, tries) VALUES (7, 0)"))
+LATER_MIGRATION = """
+import sqlalchemy
+from alembic import op
+revision, down_revision = "9001", {down!r}
+def upgrade():
+    with op.batch_alter_table("pending") as pending:
+        pending.add_column(sqlalchemy.Column("note", sqlalchemy.Text))
+"""
+
+
+def test_a_store_of_an_older_schema_keeps_its_queue(
+    database_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in a version with one migration more, which rewrites the table in SQLite."""
+    engine = open_store(database_url, create=True)
+    put(engine, MAILS[0])
     engine.dispose()
-    with pytest.raises(StoreError, match="older schema 0001"):
+    (tmp_path / "v9001_later.py").write_text(LATER_MIGRATION.format(down=REVISIONS[-1]))
+
+    class LaterConfig(AlembicConfig):
+        def __init__(self) -> None:
+            super().__init__()
+            self.set_main_option("path_separator", "space")
+            self.set_main_option(
+                "version_locations", f"ingest.store:migrations/versions {tmp_path}"
+            )
+
+    monkeypatch.setattr(alembic.config, "Config", LaterConfig)
+    monkeypatch.setattr(engine_module, "REVISIONS", (*REVISIONS, "9001"))
+    with pytest.raises(StoreError, match=f"older schema {REVISIONS[-1]}"):
         open_store(database_url)
     engine = open_store(database_url, migrate=True)
+    assert "note" in [column["name"] for column in inspect(engine).get_columns("pending")]
     assert taken(engine) == MAILS[:1]
     engine.dispose()
+    open_store(database_url).dispose()

@@ -12,9 +12,15 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import ROOT
+from tests.support import fork_server
 
 # Run with fewer mails a batch, so that a small archive has many.
-SMALL_BATCHES = "import ingest.replay.replay; ingest.replay.replay.BATCH = 5; from ingest.cli import main; main()"
+SMALL_BATCHES = """
+import ingest.replay.replay
+ingest.replay.replay.REPLAY_BATCH = 5
+from ingest.cli import main
+main()
+"""
 
 
 def environment() -> dict[str, str]:
@@ -40,14 +46,22 @@ def bound_by_permissions() -> list[str]:
 
 def ingest(
     *words: str, cwd: Path, stdin: bytes = b"", env: dict[str, str] | None = None,
-    code: str | None = None, parent_series: Sequence[str] = (), patience: float = 120,
+    code: str | None = None, prefix: Sequence[str] = (), patience: float = 120,
 ) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
-    """Run `ingest WORDS` to its end. `parent_series`: what is put before the command; `patience`: seconds
-    that it may take."""
+    """Run `ingest WORDS` to its end.
+
+    `prefix`: what is put before the command; `patience`: seconds that it may take.
+
+    Forked from a process that has the libraries (`fork_server`), unless the interpreter's own start
+    matters: another program, a command before it, or variables that Python itself reads.
+    """
+    variables = environment() | (env or {})
+    if code is None and not prefix and all(key.startswith("INGEST_") for key in env or ()):
+        return fork_server.run(words, cwd=cwd, env=variables, stdin=stdin, timeout=patience)
     return subprocess.run(
-        [*parent_series, *arguments(*words, code=code)],
+        [*prefix, *arguments(*words, code=code)],
         cwd=cwd,
-        env=environment() | (env or {}),
+        env=variables,
         input=stdin,
         capture_output=True,
         check=False,
@@ -60,13 +74,11 @@ def ingest_ok(
     cwd: Path,
     stdin: bytes = b"",
     code: str | None = None,
-    parent_series: Sequence[str] = (),
+    prefix: Sequence[str] = (),
     patience: float = 120,
 ) -> str:
     """Run `ingest WORDS`, which must succeed and have nothing to complain of; its output."""
-    done = ingest(
-        *words, cwd=cwd, stdin=stdin, code=code, parent_series=parent_series, patience=patience
-    )
+    done = ingest(*words, cwd=cwd, stdin=stdin, code=code, prefix=prefix, patience=patience)
     assert (done.returncode, done.stderr) == (0, b""), done
     return done.stdout.decode()
 

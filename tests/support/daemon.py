@@ -26,8 +26,8 @@ _PATIENCE = 120  # seconds; a start takes one, and ten on a machine that has oth
 SHORT_LEASE = """
 import functools
 import ingest.daemon.app as serve
-from ingest.daemon.deriver import Deriver, Pace
-serve.Deriver = functools.partial(Deriver, pace=Pace(lease=2, poll=0.5))
+from ingest.daemon.deriver import Deriver, Schedule
+serve.Deriver = functools.partial(Deriver, schedule=Schedule(lease=2, poll=0.5))
 from ingest.cli import main
 main()
 """
@@ -35,7 +35,7 @@ main()
 
 class KillableDaemon:
     """One daemon on sockets of its own, its workers known, all of which may be killed. `start` and
-    `kill` as often as wanted. For a daemon that is looked at, `tests.support.running.WatchedDaemon`.
+    `kill` as often as wanted. For a daemon that is observed, `running.WatchedDaemon`.
 
     `lists`: the addresses of each list id; without any, all mail is taken. `recipients`: the
     addresses at which List-Id decides. `settings`: further lines of `[serve]`.

@@ -179,13 +179,13 @@ def deliver_in_parallel(
         next_kill = time.monotonic() + chance.uniform(0, pause)
         while running := [worker for worker in workers if worker.hears is not None]:
             patience = max(next_kill - time.monotonic(), 0) if died < deaths else _LONGEST
-            received_at = wait([worker.hears for worker in running if worker.hears], patience)
-            assert received_at or died < deaths, f"no news from {len(running)} workers"
+            ready = wait([worker.hears for worker in running if worker.hears], patience)
+            assert ready or died < deaths, f"no news from {len(running)} workers"
             if died < deaths and time.monotonic() >= next_kill:
                 next_kill = time.monotonic() + chance.uniform(0, pause)
                 chance.choice(running).kill()
             for worker in running:
-                if worker.hears not in received_at or worker.hear():
+                if worker.hears not in ready or worker.hear():
                     continue
                 assert not worker.troubles, worker.troubles[0]
                 if worker.share:

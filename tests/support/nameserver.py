@@ -32,7 +32,7 @@ class Nameserver:
     """Where it listens, and every question it heard, as (protocol, name)."""
 
     port: int
-    received_at: list[tuple[str, str]] = field(default_factory=list)
+    queries: list[tuple[str, str]] = field(default_factory=list)
 
     @property
     def servers(self) -> Servers:
@@ -40,7 +40,7 @@ class Nameserver:
 
     @property
     def names(self) -> list[str]:
-        return [name for _, name in self.received_at]
+        return [name for _, name in self.queries]
 
 
 def texts(*records: str | list[str], ttl: int = 300) -> Say:
@@ -96,7 +96,7 @@ def nameserver(zone: Mapping[str, Say]) -> Iterator[Nameserver]:
     server = Nameserver(udp.server_address[1])
     for one in (udp, tcp):
         one.daemon_threads = True  # type: ignore[attr-defined]
-        one.zone, one.received_at = zone, server.received_at  # type: ignore[attr-defined]
+        one.zone, one.queries = zone, server.queries  # type: ignore[attr-defined]
     threads = [threading.Thread(target=one.serve_forever, args=(0.05,)) for one in (udp, tcp)]
     for thread in threads:
         thread.start()
@@ -124,7 +124,7 @@ def _listen() -> tuple[socketserver.UDPServer, socketserver.TCPServer]:
 def _answers(server: Any, packet: bytes, protocol: str) -> list[bytes]:
     question = dns.message.from_wire(packet)
     name = question.question[0].name.to_text(omit_final_dot=True)
-    server.received_at.append((protocol, name))
+    server.queries.append((protocol, name))
     said = server.zone.get(name, fails(dns.rcode.NXDOMAIN))(question)
     wires = []
     for one in said:

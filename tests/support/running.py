@@ -57,7 +57,7 @@ class WatchedDaemon:
     wanted, under a tracer. `start` and `stop` as often as wanted. For one that is killed under
     load, `tests.support.daemon.KillableDaemon`.
 
-    `settings`: further lines of `[serve]`; `lists`: lines of TOML after it; `parent_series`: what is put
+    `settings`: further lines of `[serve]`; `lists`: lines of TOML after it; `prefix`: what is put
     before the command; `watchdog`: WatchdogSec.
     """
 
@@ -68,7 +68,7 @@ class WatchedDaemon:
         *,
         settings: Sequence[str] = (),
         lists: Sequence[str] = (),
-        parent_series: Sequence[str] = (),
+        prefix: Sequence[str] = (),
         code: str | None = None,
         env: dict[str, str] | None = None,
         watchdog: float | None = None,
@@ -80,8 +80,8 @@ class WatchedDaemon:
         self.metrics_port = free_port()
         self.config = folder / f"{name}.toml"
         self.log = folder / f"{name}.log"
-        self.received_at: list[bytes] = []
-        self._under, self._code = parent_series, code
+        self.notifications: list[bytes] = []
+        self._prefix, self._code = prefix, code
         self._env = dict(env or {})
         self._process: subprocess.Popen[bytes] | None = None
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
@@ -109,7 +109,7 @@ class WatchedDaemon:
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
                 [
-                    *self._under,
+                    *self._prefix,
                     *arguments(
                         "--database", self.url, "--config", str(self.config), "serve",
                         code=self._code,
@@ -131,7 +131,7 @@ class WatchedDaemon:
     @property
     def pid(self) -> int:
         """Of the daemon itself, also where it runs under something else."""
-        if self._under[:1] != ["strace"]:
+        if self._prefix[:1] != ["strace"]:
             return self.process.pid  # what else stands before it becomes it
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         with contextlib.suppress(OSError, IndexError):
@@ -142,8 +142,8 @@ class WatchedDaemon:
         """What systemd has been told in all."""
         with contextlib.suppress(BlockingIOError):
             while True:
-                self.received_at.append(self._notify.recv(4096))
-        return self.received_at
+                self.notifications.append(self._notify.recv(4096))
+        return self.notifications
 
     def wait_ready(self) -> None:
         """Until it says so to systemd. Fails where it has ended by itself."""

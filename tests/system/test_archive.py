@@ -102,7 +102,7 @@ def _check_bytes(engine: Engine, corpus: list[tuple[str, bytes]]) -> None:
         for sha256, codec, stored, size in connection.execute(query):
             raw = wanted.pop(bytes(sha256))
             assert size == len(raw)
-            assert raw_form.unpack(codec, stored) == raw
+            assert raw_form.unpack(codec, stored, sha256) == raw
         copies = select(schema.copy.c.mail_id)
         ids = select(mail.id)
         assert set(connection.execute(copies).scalars()) == set(connection.execute(ids).scalars())

@@ -120,7 +120,7 @@ def nameservers(server: Nameserver) -> str:
 
 def asked_once(server: Nameserver) -> bool:
     """Whether each name was. (By TCP once more, where its answer is too long for UDP.)"""
-    return max(Counter(server.received_at).values()) == 1
+    return max(Counter(server.queries).values()) == 1
 
 
 def by_lmtp(daemon: WatchedDaemon, raws: Iterable[bytes]) -> None:
@@ -229,7 +229,7 @@ def test_a_replay_that_asks_judges_alike(by_daemon: str, tmp_path: Path) -> None
         words = ("--database", url, "--config", str(config))
         # First without: nothing is asked, and nothing stored.
         ingest_ok(*words, "replay", "-q", "a.mbox", cwd=tmp_path)
-        assert server.received_at == []
+        assert server.queries == []
         assert not any(one.dns_queried or one.verdicts for one in stored(url).values())
         ingest_ok(*words, "replay", "-q", "--again", "--dns", "a.mbox", cwd=tmp_path)
         assert asked_once(server)
@@ -317,7 +317,7 @@ def test_explain_says_what_dns_said_and_what_came_of_it(tmp_path: Path) -> None:
         explained = ingest_ok(*words, cwd=tmp_path)
         assert f"key       {RSA.name}: not asked" in explained
         assert "verdict   dkim: not-checked, since: not-asked by example.org" in explained
-        assert server.received_at == []
+        assert server.queries == []
         explained = ingest_ok(*words, "--dns", cwd=tmp_path)
         assert f"key       {RSA.name}: {record(RSA.key)}" in explained
         assert "verdict   dkim: pass, since: holds by example.org" in explained

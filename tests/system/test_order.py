@@ -1,8 +1,8 @@
 """Records are a function of the mail, not of its arrival: any order, any number of processes,
 once or twice, with kills in between, `ingest export` gives the same bytes.
 
-The histories are random (`tests.support.histories`); each is first stored at once, in one batch in the
-order in which it was sent, and then otherwise.
+The histories are random (`tests.support.histories`). Each is first stored at once, in one batch in
+the order in which it was sent, and then otherwise.
 """
 
 from __future__ import annotations

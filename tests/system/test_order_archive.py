@@ -1,6 +1,6 @@
 """The real archive in other orders and by several processes: the same bytes as in its own.
 
-What it is in its own order is held in system/test_archive.py. Here `make test` takes its beginning, and
+What it is in its own order is held in test_archive.py. Here `make test` takes its beginning, and
 `make torture` all of it.
 """
 

@@ -146,7 +146,9 @@ def settle(made: Load, what: str) -> None:
         rows = connection.execute(select(schema.mail.c.sha256, schema.mail.c.codec,
                                          schema.mail.c.raw)).all()  # fmt: skip
     engine.dispose()
-    stored = {hashlib.sha256(raw_form.unpack(row.codec, row.raw)).digest() for row in rows}
+    stored = {
+        hashlib.sha256(raw_form.unpack(row.codec, row.raw, row.sha256)).digest() for row in rows
+    }
     used = memory(daemon.pid)
     say(
         f"{what}: {sum(made.codes.values())} replies {dict(made.codes)}; {len(made.taken)} "
@@ -357,9 +359,7 @@ def test_descriptors_run_out(folder: Path) -> None:
     if shutil.which("prlimit") is None:
         pytest.skip("there is no prlimit")
     url = f"sqlite:///{folder}/store.db"
-    with served(
-        WatchedDaemon(folder, url, parent_series=["prlimit", "--nofile=256:256"])
-    ) as daemon:
+    with served(WatchedDaemon(folder, url, prefix=["prlimit", "--nofile=256:256"])) as daemon:
         assert daemon.lines("connections-bounded")[0]["connections"] == 64
         with daemon.client() as good:
             idle = []

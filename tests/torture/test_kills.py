@@ -2,7 +2,8 @@
 acknowledged is stored, once, byte for byte, and the records are those that the same mail gives
 when nothing happens.
 
-Eight senders keep a ledger (`tests.support.senders`); it is printed, and its sums are what is asserted.
+Eight senders keep a ledger (`tests.support.senders`). It is printed, and its sums are what is
+asserted.
 """
 
 from __future__ import annotations
@@ -162,7 +163,7 @@ def look(engine: Engine, ledger: Ledger) -> Found:
             sha256 = bytes(row.sha256)
             stored[sha256] += 1
             letter = ledger.sent.get(sha256)
-            altered += letter is None or codec.unpack(row.codec, row.raw) != letter.wire
+            altered += letter is None or codec.unpack(row.codec, row.raw, sha256) != letter.wire
         reasons = connection.execute(select(pending.reason)).scalars().all()
     set_aside = sum(one is not None for one in reasons)
     return Found(

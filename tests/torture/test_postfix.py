@@ -98,8 +98,8 @@ def look(engine: Engine, sent: Sequence[Letter]) -> Found:
     rows: Counter[str] = Counter()
     altered = misrouted = 0
     with engine.connect() as connection:
-        for row in connection.execute(select(mail.codec, mail.raw, mail.route)):
-            stored = codec.unpack(row.codec, row.raw)
+        for row in connection.execute(select(mail.codec, mail.raw, mail.sha256, mail.route)):
+            stored = codec.unpack(row.codec, row.raw, row.sha256)
             key = _message_id(stored)
             rows[key] += 1
             letter = expected[key]

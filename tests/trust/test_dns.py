@@ -70,10 +70,10 @@ def test_names_are_asked_once_and_answers_remembered() -> None:
         assert sorted(server.names) == ["gone.example", NAME]
         now[0] = 299.0
         resolver.resolve([NAME])
-        assert len(server.received_at) == 2
+        assert len(server.queries) == 2
         now[0] = 301.0
         resolver.resolve([NAME])
-        assert len(server.received_at) == 3
+        assert len(server.queries) == 3
         assert resolver.query_count == 3
 
 
@@ -103,7 +103,7 @@ def test_an_answer_without_a_lifetime_is_not_kept() -> None:
         resolver = Resolver(server.servers)
         resolver.resolve([NAME])
         resolver.resolve([NAME])
-    assert len(server.received_at) == 2
+    assert len(server.queries) == 2
 
 
 def test_what_one_resolver_knows_others_may_know() -> None:

@@ -265,7 +265,7 @@ def export_overrides(connection: Connection) -> Iterator[dict[str, Any]]:
     for key in sorted(overrides.keys() | related.keys()):
         row = overrides.get(key)
         yield {
-            "type": "override",
+            "type": "choice",
             "msgid": key,
             "state": row.state if row is not None else None,
             "archived": row.archived if row is not None else None,
