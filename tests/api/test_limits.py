@@ -30,11 +30,9 @@ CLIENTS = 20
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    opened = open_store(database_url, create=True)
-    mails.store(opened, mails.series("s", 2))
-    yield opened
-    opened.dispose()
+def engine(engine: Engine) -> Engine:
+    mails.store(engine, mails.series("s", 2))
+    return engine
 
 
 @pytest.fixture
@@ -101,7 +99,8 @@ def running(engine: Engine) -> int:
     if engine.dialect.name == "sqlite":
         return 0
     query = (
-        "SELECT count(*) FROM pg_stat_activity WHERE state = 'active' AND query LIKE 'WITH REC%'"
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+        " AND state = 'active' AND query LIKE 'WITH REC%'"
     )
     with engine.connect() as connection:
         return int(connection.execute(text(query)).scalar_one())

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,7 +10,6 @@ from sqlalchemy import Engine
 
 from ingest.api.serializers import message_json
 from ingest.config.file import Config, ConfiguredList
-from ingest.store.engine import open_store
 from ingest.store.read import messages
 from tests.support import mails
 
@@ -47,14 +45,12 @@ ODD = mails.mail(
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_store(database_url, create=True)
+def engine(engine: Engine) -> Engine:
     mails.store(
         engine,
         [*mails.series("s", 2), mails.reply("r@example.com", "s-1@example.org"), ODD],
     )
-    yield engine
-    engine.dispose()
+    return engine
 
 
 def of(engine: Engine, msgid: str, config: Config | None = None) -> dict[str, Any]:

@@ -17,7 +17,7 @@ from sqlalchemy import text
 from ingest.cli import cli
 from ingest.cli.terminal import escape_text, json_text
 from ingest.store.engine import open_store, write_transaction
-from tests.support import mails
+from tests.support import mails, skips
 from tests.support.command import arguments, environment, ingest, ingest_ok, one_line
 
 # ESC, BEL, DEL, a C1 control (CSI), and a character that turns the direction of text.
@@ -62,7 +62,7 @@ def on_terminal(*words: str, cwd: Path) -> bytes:
     try:
         leader, follower = pty.openpty()
     except OSError as missing:
-        pytest.skip(f"no terminal can be made here: {missing}")
+        pytest.skip(f"{skips.NO_TERMINAL}: {missing}")
     with subprocess.Popen(
         arguments(*words), cwd=cwd, env=environment(),
         stdin=subprocess.DEVNULL, stdout=follower, stderr=follower,

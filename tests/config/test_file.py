@@ -27,7 +27,7 @@ from ingest.config.file import (
 )
 from ingest.config.values import InetAddress, UnixAddress
 from ingest.mail.message import ListName
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 WHOLE = """
 database = "postgresql://ingest@/mail"

@@ -30,10 +30,10 @@ from ingest.daemon.workers.pool import (
 from ingest.daemon.workers.process import ChildEndedError, WorkerLimits, WorkerProcess
 from ingest.model import Derived, Failure
 from ingest.pipeline.derive import derive_or_fail
-from tests.conftest import FIXTURES, ROOT
 from tests.support import mails
 from tests.support.bad_worker import PROGRAM, bad
 from tests.support.mails import delivery
+from tests.support.paths import FIXTURES, ROOT
 
 # Seconds: the limit of one mail here, and how long anything may take before a test gives up.
 LIMIT = 8.0

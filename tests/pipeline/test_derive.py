@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
@@ -20,18 +19,11 @@ from ingest.pipeline.derive import MAX_NUMBER, derive, derive_or_fail, derive_st
 from ingest.pipeline.store import store_again, store_mail
 from ingest.series.facts import MessageKind
 from ingest.store import schema
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.engine import write_transaction
 from ingest.store.inbox.deliveries import read_deliveries
 from ingest.store.read.messages import message_ids, read_messages
 from tests.support import mails
 from tests.support.mails import ADA, NOW, delivery
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_store(database_url, create=True)
-    yield engine
-    engine.dispose()
 
 
 def derived(raw: bytes, config: Config | None = None, **more: Any) -> Derived:

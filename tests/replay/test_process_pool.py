@@ -28,13 +28,6 @@ ARCHIVE = mails.little_archive(12)
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_store(database_url, create=True)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
 def archive(tmp_path: Path) -> Path:
     path = tmp_path / "a.mbox"
     path.write_bytes(mails.mbox(ARCHIVE))

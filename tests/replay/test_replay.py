@@ -30,13 +30,6 @@ ARCHIVE = mails.little_archive(8)
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_store(database_url, create=True)
-    yield engine
-    engine.dispose()
-
-
-@pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Engine]:
     """For what does not depend on the database."""
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)

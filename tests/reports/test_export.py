@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 from sqlalchemy import Engine
 
 from ingest.reports.export import format_date, join_minor
-from ingest.store.engine import open_store
 from tests.support import mails
 from tests.support.mails import START, delivery
 
@@ -30,8 +28,7 @@ SHAPES = {
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_store(database_url, create=True)
+def engine(engine: Engine) -> Engine:
     mails.store(
         engine,
         [
@@ -42,8 +39,7 @@ def engine(database_url: str) -> Iterator[Engine]:
             delivery(mails.patch("w@example.org"), withdrawn=True),
         ],
     )
-    yield engine
-    engine.dispose()
+    return engine
 
 
 def records(engine: Engine) -> list[dict[str, Any]]:

@@ -16,7 +16,7 @@ from ingest.sources.maildir import Maildir
 from ingest.sources.source import NoMail, RawMail, SourceError
 from tests.sources.test_detect import maildir
 from tests.sources.test_mbox import ONE, THREE, TWO
-from tests.support import mails
+from tests.support import mails, skips
 from tests.support.command import ingest, ingest_ok, one_line
 
 ACCOUNTS = b"root:x:0:0:root:/root:/bin/bash\nada:x:1000:1000:Ada:/home/ada:/bin/sh\n"
@@ -212,7 +212,7 @@ def test_what_an_mbox_parts_is_mail(tmp_path: Path) -> None:
     assert ingest_ok("replay", "a.mbox", cwd=tmp_path).startswith("2 mails read: 2 new")
 
 
-@pytest.mark.skipif(shutil.which("git") is None, reason="git is not installed")
+@pytest.mark.skipif(shutil.which("git") is None, reason=skips.NO_GIT)
 @pytest.mark.parametrize("parsers", ["1", "2"])
 def test_a_blob_of_a_public_inbox_that_is_no_mail(tmp_path: Path, parsers: str) -> None:
     from ingest.sources.git import find_tip

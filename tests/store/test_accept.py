@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from itertools import permutations
 
@@ -13,20 +12,13 @@ from sqlalchemy import Engine, select
 from ingest.mail.defect import Defect
 from ingest.model import Delivery
 from ingest.store import schema
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.engine import write_transaction
 from ingest.store.inbox.accept import accept_mails, split_container_errors, split_route
 from ingest.store.read import messages
 from tests.support import mails
 from tests.support.mails import NOW, delivery
 
 PATCH = mails.patch()
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_store(database_url, create=True)
-    yield engine
-    engine.dispose()
 
 
 @pytest.mark.parametrize(

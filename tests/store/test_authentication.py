@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from ingest.model import REPLAY
 from ingest.replay.replay import reparse
 from ingest.reports.check import check_store
 from ingest.store import schema
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.engine import write_transaction
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.read.authentication import StoredAuthentication, read_stored_authentication
 from ingest.trust.signatures.authenticate import authenticated_domains
@@ -32,14 +31,6 @@ from ingest.trust.signatures.verdict import Result, SignatureKind, VerdictReason
 from tests.support import mails
 from tests.support.mails import delivery
 from tests.support.signing import ED25519, KEYS, RSA, record, sign
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    made = open_store(database_url, create=True)
-    yield made
-    made.dispose()
-
 
 TABLES = (schema.answer, schema.verdict, schema.auth_result)
 OURS = Config(trust=TrustConfig(authserv_ids=("mx.example.org",)))

@@ -7,7 +7,6 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -21,7 +20,7 @@ from ingest.api.app import make_app
 from ingest.config.file import Config
 from ingest.replay.replay import reparse
 from ingest.store import schema
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.engine import write_transaction
 from ingest.store.inbox.codec import PLAIN, ZSTD, DamagedRawError, pack, unpack
 from ingest.store.inbox.quarantine import list_quarantine
 from ingest.store.inbox.queue import DAMAGED
@@ -34,13 +33,6 @@ SECONDS = 2.0  # a decompressor shared by eight threads fails in the first hundr
 
 def digest(raw: bytes) -> bytes:
     return hashlib.sha256(raw).digest()
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    opened = open_store(database_url, create=True)
-    yield opened
-    opened.dispose()
 
 
 @given(st.binary())
@@ -138,7 +130,7 @@ def test_many_threads_may_pack_and_unpack() -> None:
 
 
 def test_damaged_mail_is_handed_out_by_nothing(
-    engine: Engine, database_url: str, tmp_path: Path
+    engine: Engine, store_url: str, tmp_path: Path
 ) -> None:
     """A reparse sets it aside and goes on; the API and the commands say what is wrong."""
     mails.store(engine, [mails.patch("a@example.org"), mails.patch("b@example.org", name="g")])
@@ -153,7 +145,7 @@ def test_damaged_mail_is_handed_out_by_nothing(
         500, {"detail": "This mail is damaged in the store."},
     )  # fmt: skip
     assert client.get("/api/patches/2/").status_code == 200
-    shown = ingest("--database", database_url, "show", "--raw", "a@example.org", cwd=tmp_path)
+    shown = ingest("--database", store_url, "show", "--raw", "a@example.org", cwd=tmp_path)
     assert (shown.returncode, shown.stdout) == (1, b"")
     assert "is damaged in the store: mail has another digest" in one_line(shown)
     done = reparse(engine, Config())

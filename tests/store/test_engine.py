@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlite3
 import subprocess
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -33,9 +32,8 @@ from tests.support.command import arguments, environment
 
 
 @pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
+def engine(engine: Engine) -> Engine:
     """A store with one posting, its review and a chat."""
-    engine = open_store(database_url, create=True)
     mails.store(
         engine,
         [
@@ -44,8 +42,7 @@ def engine(database_url: str) -> Iterator[Engine]:
             mails.mail("o@example.org", "Meeting", "Shall we meet?"),
         ],
     )
-    yield engine
-    engine.dispose()
+    return engine
 
 
 # --- opening ----------------------------------------------------------------------------------

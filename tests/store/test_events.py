@@ -5,7 +5,6 @@ from __future__ import annotations
 import itertools
 import random
 import threading
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -24,13 +23,6 @@ from tests.support.histories import history
 from tests.support.mails import ADA, BOB
 
 NOW = datetime(2026, 6, 1, 12)
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_store(database_url, create=True)
-    yield engine
-    engine.dispose()
 
 
 def follow(engine: Engine) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -23,17 +22,10 @@ from ingest.store.activity.accounts import (
 )
 from ingest.store.activity.checks import Check, add_check, combine_checks
 from ingest.store.activity.overrides import Override, read_related_patches, set_override
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.engine import write_transaction
 from ingest.store.read import messages
 from ingest.store.write import redirects
 from tests.support import mails
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_store(database_url, create=True)
-    yield engine
-    engine.dispose()
 
 
 def patches(connection: Connection) -> list[int]:

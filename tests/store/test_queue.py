@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -51,13 +50,6 @@ from tests.support.mails import NOW, delivery
 LEASE = timedelta(seconds=30)
 LATER = NOW + LEASE
 MAILS = [delivery(mails.patch(f"p{number}@example.org")) for number in range(5)]
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_store(database_url, create=True)
-    yield engine
-    engine.dispose()
 
 
 def put(engine: Engine, *deliveries: Delivery) -> list[bool]:

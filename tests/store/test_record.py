@@ -75,13 +75,6 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     engine.dispose()
 
 
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_store(database_url, create=True)
-    yield engine
-    engine.dispose()
-
-
 def stored_in(engine: Engine, given: Sequence[bytes | Delivery], size: int) -> str:
     """The export of a store that these mails came to in batches of that size."""
     mails.clear(engine)

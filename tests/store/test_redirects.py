@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from datetime import timedelta
 
-import pytest
 from sqlalchemy import Engine, select
 
 from ingest.config.file import Config
 from ingest.replay.replay import reparse
 from ingest.store import schema
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.engine import write_transaction
 from ingest.store.write import pins, redirects
 from tests.support import mails
-
-
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_store(database_url, create=True)
-    yield engine
-    engine.dispose()
 
 
 def series(engine: Engine) -> dict[str, int]:

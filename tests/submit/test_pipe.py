@@ -21,9 +21,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ingest.submit.lmtp_client import DotStuffedWriter
-from tests.conftest import ROOT
+from tests.support import skips
 from tests.support.command import environment, ingest
 from tests.support.lmtp_daemon import CLOSE, GOOD, RESET, SILENT, STAGES, Daemon, daemon
+from tests.support.paths import ROOT
 
 MAIL = b"Subject: hello\n\ntext\n"
 ONE = "dev@lists.example.org"
@@ -364,7 +365,7 @@ def terminal() -> tuple[int, int]:
     try:
         return pty.openpty()
     except OSError as error:
-        pytest.skip(f"there is no pseudo-terminal: {error}")
+        pytest.skip(f"{skips.NO_TERMINAL}: {error}")
 
 
 @pytest.mark.parametrize(

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.support import fork_server
+from tests.support.paths import ROOT
 
 # Run with fewer mails a batch, so that a small archive has many.
 SMALL_BATCHES = """

@@ -30,7 +30,7 @@ from ingest.smtp.envelope import (
 )
 from ingest.smtp.limits import SessionLimits
 from ingest.smtp.server import Listener, ListenerConfig, Protocol, open_listener
-from tests.conftest import FIXTURES
+from tests.support.paths import FIXTURES
 
 PATIENCE = 20.0  # seconds until a case is held to hang
 HOST = "mail.example.org"

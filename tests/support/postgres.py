@@ -39,7 +39,16 @@ def find_binaries() -> Path | None:
 
 @contextlib.contextmanager
 def throwaway(binaries: Path, *options: str) -> Iterator[str]:
-    """Start a server in a folder of its own and give its URL.
+    """Give the URL of a server of its own, removed afterwards. `options`: of `postgres`."""
+    url = create(binaries, *options)
+    try:
+        yield url
+    finally:
+        remove(binaries, url)
+
+
+def create(binaries: Path, *options: str) -> str:
+    """Start a server in a folder of its own and return its URL.
 
     PostgreSQL refuses to run as root, so root hands it to `nobody`, who gets a copy of the
     binaries where they lie in a folder that is closed to others, as those of a virtual
@@ -64,12 +73,18 @@ def throwaway(binaries: Path, *options: str) -> Iterator[str]:
             "--locale=C.UTF-8", "-N",
         )  # fmt: skip
         start(binaries, url, *settings, *options)
-        try:
-            yield url
-        finally:
-            stop(binaries, url, mode="immediate")
-    finally:
+    except BaseException:
         shutil.rmtree(root, ignore_errors=True)
+        raise
+    return url
+
+
+def remove(binaries: Path, url: str) -> None:
+    """Stop a server that `create` has started, and delete what it has stored."""
+    try:
+        stop(binaries, url, mode="immediate")
+    finally:
+        shutil.rmtree(_folder(url), ignore_errors=True)
 
 
 def start(binaries: Path, url: str, *options: str) -> None:
@@ -137,16 +152,27 @@ def _run(binaries: Path, root: Path, program: str, *arguments: str) -> None:
 
 @contextlib.contextmanager
 def fresh(server: str, encoding: str = "UTF8") -> Iterator[str]:
-    """A fresh, empty database on a server, dropped afterwards; its URL."""
+    """Give the URL of a fresh, empty database on a server, dropped afterwards."""
+    # A locale may rule encodings out; C goes with all.
+    locale = "" if encoding == "UTF8" else " LC_COLLATE 'C' LC_CTYPE 'C'"
+    with _database(server, f"TEMPLATE template0 ENCODING '{encoding}'{locale}") as url:
+        yield url
+
+
+@contextlib.contextmanager
+def copy_of(server: str, template: str) -> Iterator[str]:
+    """Give the URL of a copy of a database, dropped afterwards; nobody may use `template`."""
+    with _database(server, f"TEMPLATE {template}") as url:
+        yield url
+
+
+@contextlib.contextmanager
+def _database(server: str, options: str) -> Iterator[str]:
     name = f"t_{uuid.uuid4().hex[:12]}"
     url = make_url(server).set(drivername="postgresql+psycopg")
     engine = create_engine(url, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
-        # A locale may rule encodings out; C goes with all.
-        locale = "" if encoding == "UTF8" else " LC_COLLATE 'C' LC_CTYPE 'C'"
-        connection.execute(
-            text(f"CREATE DATABASE {name} TEMPLATE template0 ENCODING '{encoding}'{locale}")
-        )
+        connection.execute(text(f"CREATE DATABASE {name} {options}"))
     yield url.set(database=name).render_as_string(hide_password=False)
     with engine.connect() as connection:
         connection.execute(text(f"DROP DATABASE {name} WITH (FORCE)"))

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.conftest import ROOT
 from tests.support.daemon import free_port
+from tests.support.paths import ROOT
 
 DOMAIN = "lists.test"
 PIPE_DOMAIN = "pipe.test"

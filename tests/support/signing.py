@@ -20,7 +20,7 @@ from dkim.canonicalization import CanonicalizationPolicy
 from dkim.crypto import RSASSA_PKCS1_v1_5_sign, parse_pem_private_key
 
 from ingest.trust.signatures.dns_answer import Answer, KeyRecord, NoSuchKey
-from tests.conftest import FIXTURES
+from tests.support.paths import FIXTURES
 
 KEYS = FIXTURES / "trust" / "keys"
 HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "Content-Type")

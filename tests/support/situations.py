@@ -23,7 +23,7 @@ from ingest.pipeline.store import store_mail
 from ingest.reports.export import export_records
 from ingest.sources.detect import open_source
 from ingest.sources.source import RawMail
-from tests.conftest import FIXTURES
+from tests.support.paths import FIXTURES
 
 NOW = datetime(2026, 6, 1)  # the time of arrival, which no record may show
 

@@ -13,8 +13,8 @@ from ingest.mail import header
 from ingest.model import Delivery
 from ingest.patch import identity
 from ingest.pipeline.derive import Steps, derive_steps
-from tests.conftest import FIXTURES
 from tests.support.hostile_mail import PATCH, mail
+from tests.support.paths import FIXTURES
 
 Switch = Callable[[pytest.MonkeyPatch], None]
 

@@ -28,8 +28,8 @@ from ingest.pipeline.derive import derive
 from ingest.store import schema
 from ingest.store.engine import open_store
 from ingest.store.read import messages
-from tests.conftest import FIXTURES
 from tests.support import mails
+from tests.support.paths import FIXTURES
 
 CONFIG = Config(lists=(ConfiguredList("dev", mails.LIST),))
 # Seconds that no mail needs by far: it stops what would hang, and measures nothing.

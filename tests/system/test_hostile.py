@@ -29,9 +29,9 @@ from ingest.pipeline.derive import Steps, derive_steps
 from ingest.pipeline.store import store_mail
 from ingest.reports.export import export_records
 from ingest.store.engine import open_store
-from tests.conftest import FIXTURES
 from tests.support import hostile_mail
 from tests.support.hostile_mail import BUILDERS
+from tests.support.paths import FIXTURES
 from tests.support.situations import NOW, situations
 
 SIZE = 400_000

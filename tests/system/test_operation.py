@@ -17,7 +17,7 @@ from ingest.daemon.monitoring.log import MailLine
 from ingest.daemon.monitoring.metrics import Metrics
 from ingest.smtp.limits import SessionLimits
 from ingest.store import schema
-from tests.conftest import ROOT
+from tests.support.paths import ROOT
 
 TEXT = (ROOT / "docs" / "operation.md").read_text()
 # Written by the formatter, and not part of a mail's line.

@@ -48,13 +48,6 @@ little = given(
 larger = given(histories.histories(4, 20), st.sampled_from(CONFIGS), st.integers(0, 2**32))
 
 
-@pytest.fixture
-def engine(database_url: str) -> Iterator[Engine]:
-    engine = open_store(database_url, create=True)
-    yield engine
-    engine.dispose()
-
-
 def derived(deliveries: Iterable[Delivery], config: Config) -> list[Item]:
     return [(one, derive_or_fail(one, config)) for one in deliveries]
 

@@ -16,8 +16,8 @@ from sqlalchemy import Engine
 
 from ingest.config.file import Config
 from ingest.store.engine import open_store
-from tests.conftest import FIXTURES
 from tests.support import postgres
+from tests.support.paths import FIXTURES
 from tests.support.situations import Situation, records, situations, with_line_ends
 
 SITUATIONS = situations()

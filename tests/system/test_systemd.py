@@ -14,9 +14,9 @@ from ingest.config.values import UnixAddress
 from ingest.daemon.app import MAX_SHUTDOWN_SECONDS
 from ingest.store.engine import open_store
 from ingest.submit.pipe import DEFAULT_SOCKET
-from tests.conftest import ROOT
 from tests.support import mails
 from tests.support.command import ingest
+from tests.support.paths import ROOT
 
 UNITS = sorted((ROOT / "systemd").iterdir())
 SERVICES = [one for one in UNITS if one.suffix == ".service"]

@@ -22,9 +22,9 @@ from sqlalchemy import Engine, select
 from ingest.store import schema
 from ingest.store.engine import open_store
 from ingest.store.inbox import codec
-from tests.conftest import ROOT
 from tests.support import mails, postgres
 from tests.support.daemon import SHORT_LEASE, KillableDaemon, served, short_folder
+from tests.support.paths import ROOT
 from tests.support.private_postfix import DOMAIN, MAIN, MASTER, PIPE_DOMAIN, Postfix, postfix
 from tests.support.senders import Connection, Letter
 from tests.torture.test_kills import wait_until_derived

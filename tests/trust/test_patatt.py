@@ -25,12 +25,12 @@ from ingest.trust.signatures.verdict import (
     Verdict,
     VerdictReason,
 )
-from tests.support import mails
+from tests.support import mails, skips
 from tests.support.signing import KEYS
 
 patatt = pytest.importorskip("patatt")
 if shutil.which("git") is None:  # patatt signs what `git mailinfo` makes of a mail
-    pytest.skip("patatt needs git, which is not installed", allow_module_level=True)
+    pytest.skip(skips.NO_GIT, allow_module_level=True)
 
 AT = datetime(2026, 3, 2, 10, 16)
 PATCH = mails.patch("a@example.org", "[PATCH] f: mend it")
