@@ -19,7 +19,7 @@ import pytest
 
 from ingest.config.values import InetAddress, InvalidValue, UnixAddress, parse_networks
 from ingest.net.bind import ListenError
-from ingest.net.networks import LOOPBACK, Networks
+from ingest.net.networks import LOOPBACK_NETWORKS, Networks
 from ingest.net.systemd_sockets import InheritedSocket, inherited_sockets
 from ingest.smtp import replies
 from ingest.smtp.envelope import DeliveryReason
@@ -46,7 +46,7 @@ from tests.support.dialogs import FakeGate, config
     ],
 )
 def test_loopback(address: str, within: bool) -> None:
-    assert (address in LOOPBACK) is within
+    assert (address in LOOPBACK_NETWORKS) is within
 
 
 def test_networks_are_read_with_and_without_a_length() -> None:
