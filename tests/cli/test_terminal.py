@@ -17,7 +17,7 @@ from sqlalchemy import text
 from ingest.cli import cli
 from ingest.cli.terminal import escape_text, json_text
 from ingest.store.engine import open_store, write_transaction
-from tests.support import mails, skips
+from tests.support import fork_server, mails, skips
 from tests.support.command import arguments, environment, ingest, ingest_ok, one_line
 
 # ESC, BEL, DEL, a C1 control (CSI), and a character that turns the direction of text.
@@ -58,24 +58,26 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def on_terminal(*words: str, cwd: Path) -> bytes:
-    """What a command prints on a terminal, standard error included."""
+    """Return what a command prints on a terminal, standard error included."""
     try:
         leader, follower = pty.openpty()
     except OSError as missing:
         pytest.skip(f"{skips.NO_TERMINAL}: {missing}")
-    with subprocess.Popen(
-        arguments(*words), cwd=cwd, env=environment(),
-        stdin=subprocess.DEVNULL, stdout=follower, stderr=follower,
-    ):  # fmt: skip
-        os.close(follower)
-        pieces: list[bytes] = []
-        try:
-            while piece := os.read(leader, 65536):
-                pieces.append(piece)
-        except OSError:
-            pass  # EIO: the last of those who had it open has closed it
-        finally:
-            os.close(leader)
+    with open(os.devnull) as nothing:  # noqa: PTH123 - a device
+        process = fork_server.start(
+            words, cwd=cwd, env=environment(),
+            stdin=nothing.fileno(), stdout=follower, stderr=follower,
+        )  # fmt: skip
+    os.close(follower)
+    pieces: list[bytes] = []
+    try:
+        while piece := os.read(leader, 65536):
+            pieces.append(piece)
+    except OSError:
+        pass  # EIO: the last of those who had it open has closed it
+    finally:
+        os.close(leader)
+    process.wait(120)
     return b"".join(pieces).replace(b"\r\n", b"\n")
 
 
@@ -136,7 +138,24 @@ READING: list[Sequence[str]] = [
 ]  # fmt: skip
 
 
-def _to(redirection: str, words: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[bytes]:
+def _run_into(stdout: int, words: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[bytes]:
+    """Run a command with this standard output, which is closed then."""
+    reading, writing = os.pipe()
+    nothing = os.open(os.devnull, os.O_RDONLY)
+    process = fork_server.start(
+        words, cwd=cwd, env=environment(), stdin=nothing, stdout=stdout, stderr=writing
+    )
+    for descriptor in (nothing, stdout, writing):
+        os.close(descriptor)
+    with open(reading, "rb") as errors:  # noqa: PTH123 - a descriptor
+        text = errors.read()
+    return subprocess.CompletedProcess(words, process.wait(120), b"", text)
+
+
+def _run_without(
+    redirection: str, words: Sequence[str], cwd: Path
+) -> subprocess.CompletedProcess[bytes]:
+    """Run a command with a standard file closed, which Python meets as it starts."""
     return subprocess.run(
         ["sh", "-c", f'"$@" {redirection}', "sh", *arguments(*words)],
         cwd=cwd, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False,
@@ -146,14 +165,14 @@ def _to(redirection: str, words: Sequence[str], cwd: Path) -> subprocess.Complet
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)
 def test_a_full_disk_is_one_line(hostile: Path, words: Sequence[str]) -> None:
-    done = _to(">/dev/full", words, hostile)
+    done = _run_into(os.open("/dev/full", os.O_WRONLY), words, hostile)
     one_line(done, "cannot write: No space left on device")
     assert done.returncode == 1
 
 
 @pytest.mark.parametrize("words", READING, ids=" ".join)
 def test_a_closed_standard_output_is_one_line(hostile: Path, words: Sequence[str]) -> None:
-    done = _to(">&-", words, hostile)
+    done = _run_without(">&-", words, hostile)
     one_line(done, "cannot write: Bad file descriptor")
     assert done.returncode == 1
 
@@ -162,17 +181,13 @@ def test_a_closed_standard_output_is_one_line(hostile: Path, words: Sequence[str
 def test_a_reader_that_has_gone_is_no_error_of_ours(hostile: Path, words: Sequence[str]) -> None:
     reading, writing = os.pipe()
     os.close(reading)
-    done = subprocess.run(
-        arguments(*words), cwd=hostile, env=environment(), stdin=subprocess.DEVNULL,
-        stdout=writing, stderr=subprocess.PIPE, check=False, timeout=120,
-    )  # fmt: skip
-    os.close(writing)
+    done = _run_into(writing, words, hostile)
     assert (done.returncode, done.stderr) == (141, b"")
 
 
 def test_a_closed_standard_input_is_one_line(tmp_path: Path) -> None:
     for command in ("replay", "explain"):
-        done = _to("<&-", (command, "-"), tmp_path)
+        done = _run_without("<&-", (command, "-"), tmp_path)
         one_line(done, "standard input: cannot be read: Bad file descriptor")
 
 
