@@ -634,7 +634,7 @@ def test_a_postgresql_that_goes_away(tmp_path: Path) -> None:
     """A failure of the database within a command is one line, and what was stored stands."""
     code = (
         "import ingest.reports.export\nfrom sqlalchemy import text\nfrom ingest.cli import main\n"
-        "ingest.reports.export.export = lambda one, **more: one.execute(text('SELECT x FROM y'))\n"
+        "ingest.reports.export.export_records = lambda one, **more: one.execute(text('SELECT x FROM y'))\n"
         "main()"
     )
     ingest_ok("replay", "-q", "-", cwd=tmp_path, stdin=mails.patch())

@@ -33,6 +33,7 @@ from ingest.store.inbox.queue import claim, enqueue
 from tests.support import mails
 from tests.support.bad_worker import PROGRAM, bad
 from tests.support.mails import NOW, delivery
+from tests.support.waiting import until
 
 PATIENCE = 60
 # Seconds: that no mail here needs, on a busy machine either.
@@ -83,13 +84,6 @@ class Daemon:
         counts = self.workers.counts()
         assert counts.started == sum(counts.ended.values())
         return done
-
-
-def until(true: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 Start = Callable[..., Daemon]

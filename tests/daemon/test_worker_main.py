@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -34,6 +33,7 @@ from tests.support import mails
 from tests.support.bad_worker import PROGRAM, bad
 from tests.support.mails import delivery
 from tests.support.paths import FIXTURES, ROOT
+from tests.support.waiting import until
 
 # Seconds: the limit of one mail here, and how long anything may take before a test gives up.
 LIMIT = 8.0
@@ -64,14 +64,6 @@ def ends(workers: WorkerPool) -> dict[WorkerEnd, int]:
 
 def ask(workers: WorkerPool, raw: bytes) -> Future[WorkerResult]:
     return workers.submit(delivery(raw), Config())
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for it."""
-    give_up = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 # --- what a mail does -------------------------------------------------------------------------

@@ -21,10 +21,11 @@ from ingest.trust.signatures import dkim_arc
 from ingest.trust.signatures.verdict import Result, VerdictReason
 from tests.support import mails
 from tests.support.command import ingest, ingest_ok
-from tests.support.daemon import short_folder
+from tests.support.daemon import DaemonProcess, code_of, served
 from tests.support.nameserver import Nameserver, Say, fails, nameserver, silent, texts
-from tests.support.running import WatchedDaemon, code_of, served, until
+from tests.support.places import short_folder
 from tests.support.signing import ED25519, RSA, SIGNERS, Signer, arc, record, rsa_record, sign
+from tests.support.waiting import until
 
 HUGE = Signer("huge.example")
 GONE = Signer("gone.example")
@@ -105,11 +106,11 @@ REPLAYED = {
 
 
 @contextlib.contextmanager
-def serving(url: str, zone: Mapping[str, Say] = ZONE) -> Iterator[tuple[WatchedDaemon, Nameserver]]:
+def serving(url: str, zone: Mapping[str, Say] = ZONE) -> Iterator[tuple[DaemonProcess, Nameserver]]:
     """`ingest serve` with a zone of ours, stopped in the end."""
     with short_folder() as folder, nameserver(zone) as server:
         trust = ["[trust]", nameservers(server), 'authserv_ids = ["mx.example.org"]']
-        with served(WatchedDaemon(folder, url, lists=trust)) as daemon:
+        with served(DaemonProcess(folder, url, lists=trust)) as daemon:
             yield daemon, server
             assert daemon.stop() == 0, daemon.text()[-2000:]
 
@@ -123,7 +124,7 @@ def asked_once(server: Nameserver) -> bool:
     return max(Counter(server.queries).values()) == 1
 
 
-def by_lmtp(daemon: WatchedDaemon, raws: Iterable[bytes]) -> None:
+def by_lmtp(daemon: DaemonProcess, raws: Iterable[bytes]) -> None:
     with daemon.client() as client:
         for raw in raws:
             assert code_of(client, raw) == 250

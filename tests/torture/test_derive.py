@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -30,6 +30,7 @@ from ingest.store.inbox.quarantine import list_quarantine, queue_lengths
 from ingest.store.inbox.queue import TRIES, enqueue
 from tests.support.bad_worker import PROGRAM
 from tests.support.mails import NOW, delivery
+from tests.support.waiting import until
 from tests.system.test_fuzz import mutated
 
 # Mails that share ids, people and threads. Mutations of some dozens of fixtures would else all
@@ -97,13 +98,6 @@ class Ledger:
         yield f"tries in vain {tries}"
         yield f"workers       {counts.started} started, {counts.running} running"
         yield from (f"  {count:>6} {end}" for end, count in counts.ended.items() if count)
-
-
-def until(true: Callable[[], bool], patience: float = PATIENCE) -> None:
-    give_up = time.monotonic() + patience
-    while not true():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def run(url: str, count: int, every: int, seconds: float) -> None:

@@ -24,9 +24,10 @@ from ingest.model import BY_LIST_ID
 from ingest.store import schema
 from ingest.store.engine import open_store
 from ingest.store.inbox import codec
-from tests.support import histories, mails
+from tests.support import histories, mails, programs
 from tests.support.command import ingest_ok
-from tests.support.daemon import SHORT_LEASE, KillableDaemon, running, served, short_folder
+from tests.support.daemon import DaemonProcess, mail_server, running, served
+from tests.support.places import short_folder
 from tests.support.senders import ByPipe, Ledger, Letter, OverSocket, Sender, Way
 
 SENDERS = 8
@@ -65,7 +66,7 @@ def shares(all_letters: Sequence[Letter], chance: random.Random) -> list[list[Le
     return dealt
 
 
-def ways(daemons: Sequence[KillableDaemon], ledger: Ledger, chance: random.Random) -> list[Way]:
+def ways(daemons: Sequence[DaemonProcess], ledger: Ledger, chance: random.Random) -> list[Way]:
     """How each sender hands over; with several daemons, each connection to any of them."""
 
     def to(attribute: str) -> Callable[[], Path | int]:
@@ -90,7 +91,7 @@ def ways(daemons: Sequence[KillableDaemon], ledger: Ledger, chance: random.Rando
 class Killer:
     """Kills at random until every kind has had its share of `kills`."""
 
-    daemons: Sequence[KillableDaemon]
+    daemons: Sequence[DaemonProcess]
     pipes: Sequence[ByPipe]
     ledger: Ledger
     kills: int
@@ -121,7 +122,7 @@ class Killer:
             and min(self.done[kind] for kind in ("daemon", "worker", "pipe")) >= least
         )
 
-    def _daemon(self, one: KillableDaemon) -> None:
+    def _daemon(self, one: DaemonProcess) -> None:
         """Kill it when its life is over, which begins once it answers; now and then before."""
         if one.name not in self._end:
             if one.ready():
@@ -251,13 +252,13 @@ def check_kills(
     chance = random.Random(seed)
     ledger, halt = Ledger(), threading.Event()
     daemons = [
-        KillableDaemon(
+        mail_server(
             folder,
             url,
             name=f"d{number}",
             lists=LISTS,
             recipients=[CATCH_ALL],
-            code=SHORT_LEASE if short else None,
+            program=programs.SHORT_LEASE if short else "ingest",
         )
         for number in range(daemon_count)
     ]
