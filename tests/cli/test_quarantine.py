@@ -89,10 +89,10 @@ def test_show(store: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (("show", "3"), "no mail '3' is set aside"),  # it waits
-        (("show", "zz"), "no mail 'zz' is set aside"),
+        (("show", "3"), "no mail '3' in the quarantine"),  # it waits
+        (("show", "zz"), "no mail 'zz' in the quarantine"),
         (("show", ""), "ID is empty"),
-        (("retry", "1", "\x1b99"), r"no mail '\x1b99' is set aside"),
+        (("retry", "1", "\x1b99"), r"no mail '\x1b99' in the quarantine"),
         (("retry",), "name mails, or give --all"),
         (("retry", "--all", "1"), "name mails, or give --all"),
         (("show",), "Missing argument 'ID'"),
@@ -117,7 +117,7 @@ def test_digits_that_several_begin_with(tmp_path: Path) -> None:
     first = next(d for d in "abcdef" if sum(one.startswith(d) for one in digests) > 1)
     count = sum(one.startswith(first) for one in digests)
     done = ingest("quarantine", "show", first, cwd=tmp_path)
-    one_line(done, f"{count} mails that are set aside begin with {first}; give more digits")
+    one_line(done, f"{count} quarantined mails begin with {first}; give more digits")
 
 
 def test_a_better_parser_derives_what_was_set_aside(store: Path, tmp_path: Path) -> None:

@@ -103,7 +103,7 @@ def test_no_command_hands_a_terminal_what_it_would_obey(
     assert shown == escape_text(shown)
     assert shown
     assert "Traceback" not in shown
-    assert "a defect of ours" not in shown
+    assert "internal error" not in shown
 
 
 def test_in_a_pipe_the_bytes_are_as_they_are(hostile: Path) -> None:
@@ -126,7 +126,7 @@ def test_a_name_in_square_brackets_is_no_markup_of_the_progress_bar(tmp_path: Pa
     (tmp_path / "a[").mkdir()
     (tmp_path / "a[" / "b].mbox").write_bytes(mails.mbox([MAIL]))
     shown = on_terminal("replay", "a[/b].mbox", cwd=tmp_path).decode()
-    assert "1 mails read: 1 new" in shown
+    assert "1 mail read: 1 new" in shown
     assert "ingest: " not in shown
 
 
@@ -257,7 +257,7 @@ def test_a_mistake_of_use_is_one_line(tmp_path: Path) -> None:
 
 def test_a_path_may_have_any_bytes(tmp_path: Path) -> None:
     (tmp_path / NOT_UTF8).write_bytes(mails.mbox([MAIL]))
-    assert ingest_ok("replay", NOT_UTF8, cwd=tmp_path).startswith("1 mails read: 1 new")
+    assert ingest_ok("replay", NOT_UTF8, cwd=tmp_path).startswith("1 mail read: 1 new")
     assert ingest_ok("explain", NOT_UTF8, cwd=tmp_path)
     ingest_ok("export", "-o", f"{NOT_UTF8}.json", cwd=tmp_path)
     assert (tmp_path / f"{NOT_UTF8}.json").stat().st_size

@@ -195,7 +195,7 @@ def test_a_life(database_url: str, folder: Path) -> None:
         events = [line["event"] for line in daemon.lines()]
         assert events[0] == "started"
         assert events[-2:] == ["stopping", "stopped"] or events[-1] == "stopped"
-        assert not daemon.lines("sessions-cut")
+        assert not daemon.lines("sessions-terminated")
         accepted = daemon.lines("accepted")
         assert [line["reason"] for line in accepted] == ["accepted", "known", "accepted"]
 
@@ -222,7 +222,7 @@ def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
             second.send(mails.patch("q@example.org").replace(b"\n", b"\r\n") + b".\r\n")
             until(lambda: daemon.metric("ingest_waiting_mails") == 2, "two that wait")
             daemon.signal(signal.SIGTERM)
-            until(lambda: daemon.lines("sessions-cut"), "the end of the drain")
+            until(lambda: daemon.lines("sessions-terminated"), "the end of the drain")
             lock.rollback()
         other.dispose()
         assert daemon.process.wait(PATIENCE) == 0
@@ -291,7 +291,7 @@ def test_reload(folder: Path) -> None:
 
         daemon.configure(["workers = 2", "max_waiting = 7"], lists=[A])
         daemon.signal(signal.SIGHUP)
-        (said,) = until(lambda: daemon.lines("restart-needed"), "what waits for a restart")
+        (said,) = until(lambda: daemon.lines("restart-required"), "what waits for a restart")
         assert said["settings"] == "workers, max_waiting"
         assert daemon.send(mails.patch("e@example.org"), "b@example.org") == 550
         assert daemon.stop() == 0
@@ -456,7 +456,7 @@ def test_the_watchdog_starves_while_there_is_no_descriptor(folder: Path) -> None
         (folder / "no-descriptor").unlink()
         until(lambda: daemon.notices().count(b"WATCHDOG=1") > fed + 1, "the watchdog")
         until(lambda: counts(url) == (1, 0), "the record")
-        (said,) = daemon.lines("not-derived")
+        (said,) = daemon.lines("derive-failed")
         assert (said["level"], said["reason"]) == ("warning", "[Errno 24] Too many open files")
         assert daemon.stop() == 0
 
@@ -469,9 +469,9 @@ def test_a_daemon_without_workers_takes_mail_and_says_why_none_is_derived(folder
         until(lambda: daemon.health()[0] == 503, "503")
         said = daemon.health()[1]
         assert said.startswith("mail is not derived: no worker can start: ")
-        tried = 'ingest_worker_deaths_total{cause="unready"} 3'
+        tried = 'ingest_worker_failures_total{cause="unready"} 3'
         until(lambda: tried in daemon.get("/metrics")[1], "three attempts")
-        (line,) = daemon.lines("worker-not-started")
+        (line,) = daemon.lines("worker-start-failed")
         assert said.strip().endswith(line["reason"])
         assert daemon.lines() == [json.loads(line) for line in daemon.text().splitlines()]
         assert daemon.stop() == 0
@@ -489,7 +489,7 @@ def test_a_hard_limit_below_parse_memory_is_the_limit_of_the_workers(folder: Pat
     ) as daemon:
         assert daemon.send(mails.patch()) == 250
         until(lambda: counts(url) == (1, 0), "the record", seen=daemon.text())
-        (said,) = daemon.lines("parse-memory-bounded")
+        (said,) = daemon.lines("parse-memory-reduced")
         assert (said["level"], said["bytes"]) == ("warning", 3 << 30)
         assert daemon.health() == (200, "ok\n")
         assert daemon.stop() == 0
@@ -506,11 +506,11 @@ def test_connections_that_no_descriptor_is_left_for_are_one_line(folder: Path) -
             for client in clients:
                 client.settimeout(PATIENCE)
                 client.connect(str(daemon.unix))
-            until(lambda: daemon.lines("connections-wait"), "the line")
+            until(lambda: daemon.lines("connections-delayed"), "the line")
             resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, limits)
             for client in clients:
                 assert client.recv(3) == b"220"
-        (said,) = daemon.lines("connections-wait")
+        (said,) = daemon.lines("connections-delayed")
         assert said["reason"] == "[Errno 24] Too many open files"
         assert daemon.lines() == [json.loads(line) for line in daemon.text().splitlines()]
         assert daemon.stop() == 0
@@ -528,10 +528,10 @@ def test_a_defect_that_ends_a_thread_ends_the_daemon(
         (folder / broken).touch()
         assert daemon.send(mails.patch()) == 250
         assert daemon.process.wait(PATIENCE) == 70  # EX_SOFTWARE
-        (said,) = daemon.lines("thread-ended")
+        (said,) = daemon.lines("thread-failed")
         assert (said["level"], said["part"]) == ("critical", thread)
         assert said["traceback"].endswith("RuntimeError: broken")
-        (said,) = daemon.lines("part-ended")
+        (said,) = daemon.lines("component-failed")
         assert (said["level"], said["part"]) == ("critical", "deriver")
         assert daemon.lines("stopped")
         assert daemon.lines() == [json.loads(line) for line in daemon.text().splitlines()]

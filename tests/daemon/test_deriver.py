@@ -28,6 +28,7 @@ from ingest.model import Delivery
 from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import open_store, unflushed_transaction, write_transaction
+from ingest.store.inbox import queue
 from ingest.store.inbox.quarantine import QueueLengths, list_quarantine, queue_lengths
 from ingest.store.inbox.queue import claim, enqueue
 from tests.support import mails
@@ -46,7 +47,7 @@ class Daemon:
 
     def __init__(
         self, url: str, *, config: Config | None = None, obeys: bool = False,
-        pace: Schedule | None = None, limits: WorkerLimits = LIMITS,
+        schedule: Schedule | None = None, limits: WorkerLimits = LIMITS,
     ) -> None:  # fmt: skip
         self.engine = open_store(url, create=True)
         self.results: list[DeriveResult] = []
@@ -57,7 +58,7 @@ class Daemon:
             lambda: config or Config(),
             self.workers,
             observe=self.results.append,
-            pace=pace or Schedule(poll=0.2),
+            schedule=schedule or Schedule(poll=0.2),
         )
 
     def put(self, some: Sequence[Delivery]) -> None:
@@ -73,7 +74,7 @@ class Daemon:
         until(lambda: self.lengths().waiting == 0)
 
     def outcomes(self) -> Counter[DeriveEvent]:
-        return Counter(one.what for one in self.results)
+        return Counter(one.event for one in self.results)
 
     def reasons(self) -> dict[bytes, tuple[str, int]]:
         with self.engine.connect() as connection:
@@ -137,10 +138,10 @@ def test_what_is_told_of_a_mail(start: Start) -> None:
     daemon.put([delivery(raw)])
     until(lambda: bool(daemon.results))
     (one,) = daemon.results
-    assert (one.what, one.msgid, one.kind) == (DeriveEvent.DERIVED, "<p@example.org>", "patch")
+    assert (one.event, one.msgid, one.kind) == (DeriveEvent.DERIVED, "<p@example.org>", "patch")
     assert (one.sha256, one.size, one.tries) == (delivery(raw).sha256, len(raw), 1)
     assert (one.reason, one.accepted) == ("diff", NOW)
-    assert one.waited > one.worked > 0
+    assert one.total_seconds > one.derive_seconds > 0
 
 
 def test_what_others_have_queued_is_found(start: Start) -> None:
@@ -154,10 +155,10 @@ def test_what_others_have_queued_is_found(start: Start) -> None:
 
 def test_it_is_alive_when_idle_and_able(start: Start) -> None:
     daemon = start()
-    until(lambda: daemon.deriver.alive(time.monotonic() - 0.01))
-    assert daemon.deriver.trouble is None
+    until(lambda: daemon.deriver.is_alive(time.monotonic() - 0.01))
+    assert daemon.deriver.error is None
     assert daemon.end()
-    assert not daemon.deriver.alive(0)
+    assert not daemon.deriver.is_alive(0)
 
 
 def test_one_that_was_never_started_is_stopped(database_url: str) -> None:
@@ -174,7 +175,7 @@ def test_it_is_not_alive_without_workers(database_url: str) -> None:
     until(lambda: daemon.workers.counts().ended[WorkerEnd.UNREADY] >= 2)
     since = time.monotonic()
     time.sleep(0.5)
-    assert not daemon.deriver.alive(since)
+    assert not daemon.deriver.is_alive(since)
     assert daemon.end(0.1), "what it has in hand is given back"
     assert daemon.lengths() == QueueLengths(1, 0)
     daemon.engine.dispose()
@@ -199,7 +200,7 @@ def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(start: S
     daemon.until_done()
     assert daemon.reasons() == {given[what].sha256: (poison[what], 3) for what in poison}
     until(lambda: daemon.outcomes()[DeriveEvent.QUARANTINED] == len(poison))
-    assert daemon.outcomes()[DeriveEvent.RETRIED] == 2 * len(poison)
+    assert daemon.outcomes()[DeriveEvent.REQUEUED] == 2 * len(poison)
     ended = daemon.workers.counts().ended
     assert {
         end: ended[end]
@@ -214,11 +215,11 @@ def test_a_worker_that_dies_by_chance_costs_a_try_and_no_mail(start: Start, tmp_
     better = tmp_path / "better"
     one = delivery(bad(f"die-until {better}"))
     daemon.put([one])
-    until(lambda: daemon.outcomes()[DeriveEvent.RETRIED] >= 1)
+    until(lambda: daemon.outcomes()[DeriveEvent.REQUEUED] >= 1)
     better.touch()
     daemon.until_done()
     until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == 1)
-    assert daemon.results[-1].tries == daemon.outcomes()[DeriveEvent.RETRIED] + 1
+    assert daemon.results[-1].tries == daemon.outcomes()[DeriveEvent.REQUEUED] + 1
     assert daemon.reasons() == {}
 
 
@@ -236,7 +237,7 @@ def test_workers_that_are_killed_at_random_lose_nothing(start: Start, tmp_path: 
     assert mails.exported(daemon.engine) == export_of(tmp_path, given)
     until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == len(given))
     ended = daemon.workers.counts().ended
-    assert daemon.outcomes()[DeriveEvent.RETRIED] == ended[WorkerEnd.SIGNAL]
+    assert daemon.outcomes()[DeriveEvent.REQUEUED] == ended[WorkerEnd.SIGNAL]
 
 
 def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
@@ -252,7 +253,7 @@ def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
         return record(*given, **more)
 
     monkeypatch.setattr(deriver, "record_claims", slow)
-    daemon = start(pace=Schedule(rest=PATIENCE, most_rest=3))
+    daemon = start(schedule=Schedule(rest=PATIENCE, max_rest=3))
     daemon.put(ARCHIVE[:1])
     until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == 1)
     for one in ARCHIVE[1:7]:
@@ -288,14 +289,14 @@ def test_what_somebody_else_records_while_it_is_in_hand(start: Start, tmp_path: 
     until(Path(f"{gate}.waits").exists)
     mails.store(daemon.engine, [one])
     gate.touch()
-    until(lambda: daemon.outcomes() == {DeriveEvent.ELSEWHERE: 1})
+    until(lambda: daemon.outcomes() == {DeriveEvent.RECORDED_ELSEWHERE: 1})
     assert mails.exported(daemon.engine) == export_of(tmp_path, [one])
 
 
 def test_what_cannot_be_finished_in_time_is_given_back(start: Start) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     daemon.put([delivery(bad("sleep"))])
-    until(lambda: bool(daemon.deriver._in_hand))
+    until(lambda: bool(daemon.deriver._tasks))
     daemon.put(ARCHIVE[:3])
     until(lambda: daemon.lengths().waiting == 1)
     assert daemon.end(0.2)
@@ -307,7 +308,7 @@ def test_what_cannot_be_finished_in_time_is_given_back(start: Start) -> None:
 
 def test_leases_are_kept_while_mail_is_in_hand(start: Start, tmp_path: Path) -> None:
     daemon = start(
-        obeys=True, limits=WorkerLimits(seconds=PATIENCE), pace=Schedule(poll=0.1, lease=1.5)
+        obeys=True, limits=WorkerLimits(seconds=PATIENCE), schedule=Schedule(poll=0.1, lease=1.5)
     )
     gate = tmp_path / "gate"
     daemon.put([delivery(bad(f"wait {gate}"))])
@@ -345,7 +346,7 @@ def test_what_another_left_is_taken_up(start: Start, database_url: str) -> None:
 
 def test_a_database_that_fails_for_a_while(start: Start, tmp_path: Path) -> None:
     daemon = start()
-    until(lambda: daemon.deriver._begun)
+    until(lambda: daemon.deriver._is_initialized)
     failing = True
 
     def fail(*_: object) -> None:
@@ -354,16 +355,16 @@ def test_a_database_that_fails_for_a_while(start: Start, tmp_path: Path) -> None
 
     daemon.put(ARCHIVE)
     event.listen(daemon.engine, "before_cursor_execute", fail)
-    until(lambda: daemon.deriver.trouble is not None)
-    assert daemon.deriver.away
+    until(lambda: daemon.deriver.error is not None)
+    assert daemon.deriver.is_database_error
     since = time.monotonic()
     daemon.deriver.wake()
     time.sleep(0.3)
-    assert not daemon.deriver.alive(since)
+    assert not daemon.deriver.is_alive(since)
     failing = False
     daemon.until_done()
     assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE)
-    until(lambda: daemon.deriver.alive(since))
+    until(lambda: daemon.deriver.is_alive(since))
     assert daemon.reasons() == {}
 
 
@@ -372,7 +373,7 @@ def test_a_database_that_is_locked_is_waited_for(start: Start, tmp_path: Path, s
     gate = tmp_path / "gate"
     one = delivery(bad(f"wait {gate}"))
     daemon = start(
-        obeys=True, limits=WorkerLimits(seconds=PATIENCE), pace=Schedule(poll=0.1, patience=0.2)
+        obeys=True, limits=WorkerLimits(seconds=PATIENCE), schedule=Schedule(poll=0.1, timeout=0.2)
     )
     if step == "recording":
         daemon.put([one])
@@ -382,20 +383,20 @@ def test_a_database_that_is_locked_is_waited_for(start: Start, tmp_path: Path, s
     with write_transaction(other) as connection:
         if other.dialect.name == "postgresql":
             connection.execute(text("LOCK TABLE mail, pending IN ACCESS EXCLUSIVE MODE"))
-        until(lambda: daemon.deriver.trouble is not None)
-        assert "; another " in (daemon.deriver.trouble or "")
-        assert daemon.deriver.away, "the watchdog is fed"
+        until(lambda: daemon.deriver.error is not None)
+        assert "; another " in (daemon.deriver.error or "")
+        assert daemon.deriver.is_database_error, "the watchdog is fed"
         if step == "claiming":
             enqueue(connection, [one], now=NOW)
     other.dispose()
     daemon.until_done()
-    until(lambda: daemon.deriver.trouble is None)
+    until(lambda: daemon.deriver.error is None)
     assert daemon.reasons() == {}
     assert mails.exported(daemon.engine) == export_of(tmp_path, [one])
 
 
 # The way in which each step calls the system, and what stands for it.
-STEPS = {"claiming": (deriver, "claim"), "recording": (recorder, "record_mails")}
+STEPS = {"claiming": (queue, "claim"), "recording": (recorder, "record_mails")}
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -420,19 +421,19 @@ def test_a_system_that_fails_for_a_while(
     daemon = start()
     daemon.put(ARCHIVE)
     until(lambda: len(tried) >= 4)
-    assert daemon.deriver.trouble == f"[Errno {errno.EMFILE}] Too many open files"
-    assert not daemon.deriver.away, "the database is there"
-    assert not daemon.deriver.alive(tried[0]), "so the watchdog starves in time"
-    assert daemon.deriver.alive(0)
+    assert daemon.deriver.error == f"[Errno {errno.EMFILE}] Too many open files"
+    assert not daemon.deriver.is_database_error, "the database is there"
+    assert not daemon.deriver.is_alive(tried[0]), "so the watchdog starves in time"
+    assert daemon.deriver.is_alive(0)
     assert tried[3] - tried[0] > 0.7, "0.1, 0.2 and 0.5 s"
     failing = False
     daemon.until_done()
     assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE)
-    until(lambda: daemon.deriver.alive(tried[-1]))
-    assert daemon.deriver.trouble is None
+    until(lambda: daemon.deriver.is_alive(tried[-1]))
+    assert daemon.deriver.error is None
     assert daemon.reasons() == {}
     until(lambda: daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)})
-    (said,) = [one for one in caplog.records if one.message == "not-derived"]
+    (said,) = [one for one in caplog.records if one.message == "derive-failed"]
     assert said.levelname == "WARNING"
 
 
@@ -452,10 +453,10 @@ def test_connections_that_are_cut_off(postgres_url: str, tmp_path: Path) -> None
             time.sleep(0.03)
         connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
         connection.execute(cut, {"name": name})
-        until(lambda: daemon.deriver.trouble is not None)
+        until(lambda: daemon.deriver.error is not None)
         connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
     server.dispose()
-    until(lambda: daemon.deriver.trouble is None)
+    until(lambda: daemon.deriver.error is None)
     daemon.until_done()
     assert mails.exported(daemon.engine) == export_of(tmp_path, given)
     assert daemon.reasons() == {}
@@ -464,7 +465,7 @@ def test_connections_that_are_cut_off(postgres_url: str, tmp_path: Path) -> None
 
 
 def test_a_mail_that_no_database_takes_is_found_in_its_batch(postgres_url: str) -> None:
-    daemon = Daemon(postgres_url, obeys=True, pace=Schedule(linger=1))
+    daemon = Daemon(postgres_url, obeys=True, schedule=Schedule(linger=1))
     daemon.deriver.start()
     one = delivery(bad("nul"))
     daemon.put([*ARCHIVE[:9], one, *ARCHIVE[9:]])
@@ -558,7 +559,7 @@ def test_a_conflict_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch
 def test_two_daemons_on_one_postgresql_agree_with_one_replay(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    daemons = [Daemon(postgres_url, pace=Schedule(batch=7, poll=0.1)) for _ in range(2)]
+    daemons = [Daemon(postgres_url, schedule=Schedule(batch=7, poll=0.1)) for _ in range(2)]
     for daemon in daemons:
         daemon.deriver.start()
     given = [delivery(raw) for raw in mails.little_archive(24)]
@@ -579,7 +580,7 @@ def test_two_daemons_on_one_postgresql_agree_with_one_replay(
 
 def test_daemons_and_replays_of_the_same_mail(postgres_url: str, tmp_path: Path) -> None:
     """What is in the queue is replayed at the same time: nobody is in anybody's way."""
-    daemon = Daemon(postgres_url, pace=Schedule(batch=10))
+    daemon = Daemon(postgres_url, schedule=Schedule(batch=10))
     daemon.deriver.start()
     given = [delivery(raw) for raw in mails.little_archive(16)]
     daemon.put(given)

@@ -85,7 +85,7 @@ def one_line(done: subprocess.CompletedProcess[bytes], *wanted: str) -> str:
     assert text.count("\n") == 1, text
     assert text.endswith("\n"), text
     assert "Traceback" not in text
-    assert "a defect of ours" not in text
+    assert "internal error" not in text
     for one in wanted:
         assert one in text, (one, text)
     return text

@@ -53,7 +53,7 @@ class FakeGate:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def recipient(self, address: str) -> Decision:
+    def check_recipient(self, address: str) -> Decision:
         self.asked.append(address)
         return _verdict(self.of_recipients.get(address, "taken"))
 

@@ -83,7 +83,7 @@ class Ledger:
         self.told.setdefault(outcome.sha256, []).append(outcome)
 
     def lines(self, workers: WorkerPool, seconds: float) -> Iterator[str]:
-        last = Counter(some[-1].what for some in self.told.values())
+        last = Counter(some[-1].event for some in self.told.values())
         counts = workers.counts()
         yield f"accepted      {len(self.given)} in {seconds:.0f} s"
         for what in DeriveEvent:
@@ -91,10 +91,12 @@ class Ledger:
         reasons = Counter(
             some[-1].reason
             for some in self.told.values()
-            if some[-1].what is DeriveEvent.QUARANTINED
+            if some[-1].event is DeriveEvent.QUARANTINED
         )
         yield from (f"  {count:>6} {reason}" for reason, count in sorted(reasons.items()))
-        tries = sum(one.what is DeriveEvent.RETRIED for some in self.told.values() for one in some)
+        tries = sum(
+            one.event is DeriveEvent.REQUEUED for some in self.told.values() for one in some
+        )
         yield f"tries in vain {tries}"
         yield f"workers       {counts.started} started, {counts.running} running"
         yield from (f"  {count:>6} {end}" for end, count in counts.ended.items() if count)
@@ -107,7 +109,7 @@ def run(url: str, count: int, every: int, seconds: float) -> None:
     workers = WorkerPool(
         2, limits=WorkerLimits(seconds=seconds, memory=256 << 20, mails=500), program=PROGRAM
     )
-    deriver = Deriver(engine, Config, workers, observe=ledger.hear, pace=Schedule(poll=0.5))
+    deriver = Deriver(engine, Config, workers, observe=ledger.hear, schedule=Schedule(poll=0.5))
     deriver.start()
     started = time.monotonic()
 
@@ -145,9 +147,9 @@ def run(url: str, count: int, every: int, seconds: float) -> None:
     assert copies + len(aside) == len(ledger.given)
     # None untold, and none told of twice.
     for sha256 in ledger.given:
-        whats = [one.what for one in ledger.told[sha256]]
+        whats = [one.event for one in ledger.told[sha256]]
         assert whats[-1] in (DeriveEvent.DERIVED, DeriveEvent.QUARANTINED)
-        assert set(whats[:-1]) <= {DeriveEvent.RETRIED}
+        assert set(whats[:-1]) <= {DeriveEvent.REQUEUED}
     # Poison, and nothing else, is set aside, for its own reason and after so many tries.
     assert {key: (one.reason, one.tries) for key, one in aside.items()} == {
         key: (POISON[what][0], TRIES) for key, what in ledger.poison.items()

@@ -361,7 +361,7 @@ def test_descriptors_run_out(folder: Path) -> None:
         pytest.skip("there is no prlimit")
     url = f"sqlite:///{folder}/store.db"
     with served(DaemonProcess(folder, url, prefix=["prlimit", "--nofile=256:256"])) as daemon:
-        assert daemon.lines("connections-bounded")[0]["connections"] == 64
+        assert daemon.lines("max-connections-reduced")[0]["connections"] == 64
         with daemon.client() as good:
             idle = []
             for _ in range(300):
@@ -513,7 +513,7 @@ class Trace:
         elif call in ("fdatasync", "fsync") and self._log in file:
             held = set(self._written)
             return lambda: self._flush(held)
-        elif call in ("sendto", "write") and "250 2.0.0 stored" in rest:
+        elif call in ("sendto", "write") and "250 2.0.0 message " in rest:
             token = self._mail[file]
             self.acknowledged.append(token)
             if token not in self.flushed:
@@ -582,7 +582,7 @@ _GOOD = """
 8 fdatasync(5</x/s.db-wal> <unfinished ...>
 7 epoll_wait(3<anon>) = 1
 8 <... fdatasync resumed>) = 0
-7 sendto(9<socket:[1]>, "250 2.0.0 stored\\r\\n", 18, 0) = 18
+7 sendto(9<socket:[1]>, "250 2.0.0 message stored\\r\\n", 26, 0) = 26
 """
 
 

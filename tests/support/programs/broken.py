@@ -1,4 +1,4 @@
-"""`ingest` with an internal error, or without file descriptors, while a file of that name exists."""
+"""`ingest` that fails while a file says so: an internal error, or no file descriptors."""
 
 from __future__ import annotations
 

@@ -15,7 +15,7 @@ from tests.support.programs import replace
 class Spy(importlib.abc.MetaPathFinder):
     """Prints the names of modules, and finds none."""
 
-    def find_spec(self, name: str, path: object = None, target: object = None) -> None:
+    def find_spec(self, name: str, *_: object) -> None:
         print("import", name, file=sys.stderr, flush=True)  # noqa: T201
 
 
