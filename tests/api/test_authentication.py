@@ -147,7 +147,7 @@ def test_show_and_series_say_it(tmp_path: Path) -> None:
     record = json.loads(ingest_ok("show", "--json", "rsa@example.org", cwd=tmp_path))
     assert list(record)[-4:] == ["signatures", "arc", "authentication_results", "rewritten"]
     series = ingest_ok("series", "s-1@example.org", cwd=tmp_path)
-    assert "NOT all patches carry the same verified domain" in series
+    assert "NOT all patches have the same verified domain" in series
     assert "1/2: example.org\n    2/2: none" in series
     whole = json.loads(ingest_ok("series", "--json", "s-1@example.org", cwd=tmp_path))
     assert whole["verified"] == {
