@@ -19,7 +19,6 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -33,17 +32,11 @@ from tests.support import mails, programs
 from tests.support.bad_worker import bad
 from tests.support.command import bound_by_permissions, ingest, one_line
 from tests.support.daemon import DaemonProcess, activated, code_of, served
-from tests.support.places import free_port, short_folder
+from tests.support.places import free_port
 from tests.support.waiting import PATIENCE, until
 
 A = '[lists.a]\nlist_id = "a.example.org"\nemail = "a@example.org"'
 B = '[lists.b]\nlist_id = "b.example.org"\nemail = "b@example.org"'
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as made:
-        yield made
 
 
 def sqlite(folder: Path) -> str:

@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,91 +20,24 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ingest.config.file import Config, ConfiguredList
 from ingest.daemon import deriver, recorder
-from ingest.daemon.deriver import Deriver, Schedule
-from ingest.daemon.monitoring.outcome import DeriveEvent, DeriveResult
-from ingest.daemon.workers.pool import WorkerEnd, WorkerPool
+from ingest.daemon.deriver import Schedule
+from ingest.daemon.monitoring.outcome import DeriveEvent
+from ingest.daemon.workers.pool import WorkerEnd
 from ingest.daemon.workers.process import WorkerLimits
 from ingest.model import Delivery
 from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import open_store, unflushed_transaction, write_transaction
 from ingest.store.inbox import queue
-from ingest.store.inbox.quarantine import QueueLengths, list_quarantine, queue_lengths
+from ingest.store.inbox.quarantine import QueueLengths
 from ingest.store.inbox.queue import claim, enqueue
 from tests.support import mails
-from tests.support.bad_worker import PROGRAM, bad
+from tests.support.bad_worker import bad
+from tests.support.deriver import DeriverHarness, StartDeriver
 from tests.support.mails import NOW, delivery
-from tests.support.waiting import until
+from tests.support.waiting import PATIENCE, until
 
-PATIENCE = 60
-# Seconds: that no mail here needs, on a busy machine either.
-LIMITS = WorkerLimits(seconds=30, memory=256 << 20)
 ARCHIVE = [delivery(raw) for raw in mails.little_archive(6)]
-
-
-class Daemon:
-    """The derive side of one, and what it was heard to say."""
-
-    def __init__(
-        self, url: str, *, config: Config | None = None, obeys: bool = False,
-        schedule: Schedule | None = None, limits: WorkerLimits = LIMITS,
-    ) -> None:  # fmt: skip
-        self.engine = open_store(url, create=True)
-        self.results: list[DeriveResult] = []
-        program = PROGRAM if obeys else ("-m", "ingest.daemon.workers.main")
-        self.workers = WorkerPool(2, limits=limits, program=program)
-        self.deriver = Deriver(
-            self.engine,
-            lambda: config or Config(),
-            self.workers,
-            observe=self.results.append,
-            schedule=schedule or Schedule(poll=0.2),
-        )
-
-    def put(self, some: Sequence[Delivery]) -> None:
-        with write_transaction(self.engine) as connection:
-            enqueue(connection, some, now=NOW)
-        self.deriver.wake()
-
-    def lengths(self) -> QueueLengths:
-        with self.engine.connect() as connection:
-            return queue_lengths(connection)
-
-    def until_done(self) -> None:
-        until(lambda: self.lengths().waiting == 0)
-
-    def outcomes(self) -> Counter[DeriveEvent]:
-        return Counter(one.event for one in self.results)
-
-    def reasons(self) -> dict[bytes, tuple[str, int]]:
-        with self.engine.connect() as connection:
-            return {one.sha256: (one.reason, one.tries) for one in list_quarantine(connection)}
-
-    def end(self, timeout: float = PATIENCE) -> bool:
-        done = self.deriver.stop(timeout)
-        counts = self.workers.counts()
-        assert counts.started == sum(counts.ended.values())
-        return done
-
-
-Start = Callable[..., Daemon]
-
-
-@pytest.fixture
-def start(database_url: str) -> Iterator[Start]:
-    """Starts daemons on the database, and ends them."""
-    running: list[Daemon] = []
-
-    def start(**more: Any) -> Daemon:
-        daemon = Daemon(database_url, **more)
-        running.append(daemon)
-        daemon.deriver.start()
-        return daemon
-
-    yield start
-    for daemon in running:
-        daemon.end(1)
-        daemon.engine.dispose()
 
 
 def export_of(tmp_path: Path, given: Sequence[Delivery], config: Config | None = None) -> str:
@@ -119,7 +52,7 @@ def export_of(tmp_path: Path, given: Sequence[Delivery], config: Config | None =
 # --- the way of most mail ---------------------------------------------------------------------
 
 
-def test_what_is_queued_becomes_what_a_replay_makes(start: Start, tmp_path: Path) -> None:
+def test_what_is_queued_becomes_what_a_replay_makes(start: StartDeriver, tmp_path: Path) -> None:
     config = Config(lists=(ConfiguredList("dev", mails.LIST),))
     daemon = start(config=config)
     daemon.put(ARCHIVE[:1])
@@ -132,7 +65,7 @@ def test_what_is_queued_becomes_what_a_replay_makes(start: Start, tmp_path: Path
     assert daemon.deriver.counts == daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)}
 
 
-def test_what_is_told_of_a_mail(start: Start) -> None:
+def test_what_is_told_of_a_mail(start: StartDeriver) -> None:
     daemon = start()
     raw = mails.patch("p@example.org")
     daemon.put([delivery(raw)])
@@ -144,7 +77,7 @@ def test_what_is_told_of_a_mail(start: Start) -> None:
     assert one.total_seconds > one.derive_seconds > 0
 
 
-def test_what_others_have_queued_is_found(start: Start) -> None:
+def test_what_others_have_queued_is_found(start: StartDeriver) -> None:
     daemon = start()
     other = create_engine(daemon.engine.url)
     with write_transaction(other) as connection:
@@ -153,7 +86,7 @@ def test_what_others_have_queued_is_found(start: Start) -> None:
     daemon.until_done()
 
 
-def test_it_is_alive_when_idle_and_able(start: Start) -> None:
+def test_it_is_alive_when_idle_and_able(start: StartDeriver) -> None:
     daemon = start()
     until(lambda: daemon.deriver.is_alive(time.monotonic() - 0.01))
     assert daemon.deriver.error is None
@@ -161,14 +94,14 @@ def test_it_is_alive_when_idle_and_able(start: Start) -> None:
     assert not daemon.deriver.is_alive(0)
 
 
-def test_one_that_was_never_started_is_stopped(database_url: str) -> None:
-    daemon = Daemon(database_url)
+def test_one_that_was_never_started_is_stopped(store_url: str) -> None:
+    daemon = DeriverHarness(store_url)
     assert daemon.end()
     daemon.engine.dispose()
 
 
-def test_it_is_not_alive_without_workers(database_url: str) -> None:
-    daemon = Daemon(database_url)
+def test_it_is_not_alive_without_workers(store_url: str) -> None:
+    daemon = DeriverHarness(store_url)
     daemon.workers._program = ("-c", "")
     daemon.deriver.start()
     daemon.put(ARCHIVE[:1])
@@ -184,7 +117,9 @@ def test_it_is_not_alive_without_workers(database_url: str) -> None:
 # --- poison -----------------------------------------------------------------------------------
 
 
-def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(start: Start) -> None:
+def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(
+    start: StartDeriver,
+) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=6, memory=256 << 20))
     poison = {
         "kill SIGKILL": "parse-failed: worker died (signal 9)",
@@ -210,7 +145,9 @@ def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(start: S
     )
 
 
-def test_a_worker_that_dies_by_chance_costs_a_try_and_no_mail(start: Start, tmp_path: Path) -> None:
+def test_a_worker_that_dies_by_chance_costs_a_try_and_no_mail(
+    start: StartDeriver, tmp_path: Path
+) -> None:
     daemon = start(obeys=True)
     better = tmp_path / "better"
     one = delivery(bad(f"die-until {better}"))
@@ -223,7 +160,9 @@ def test_a_worker_that_dies_by_chance_costs_a_try_and_no_mail(start: Start, tmp_
     assert daemon.reasons() == {}
 
 
-def test_workers_that_are_killed_at_random_lose_nothing(start: Start, tmp_path: Path) -> None:
+def test_workers_that_are_killed_at_random_lose_nothing(
+    start: StartDeriver, tmp_path: Path
+) -> None:
     daemon = start()
     given = [delivery(raw) for raw in mails.little_archive(20)]
     chance = random.Random(4)
@@ -241,7 +180,7 @@ def test_workers_that_are_killed_at_random_lose_nothing(start: Start, tmp_path: 
 
 
 def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: StartDeriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes meanwhile is then recorded together, which costs much less than one by one."""
     together: list[int] = []
@@ -266,7 +205,7 @@ def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
 
 
 def test_a_delivery_that_adds_a_list_while_the_mail_is_in_hand(
-    start: Start, tmp_path: Path
+    start: StartDeriver, tmp_path: Path
 ) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     gate = tmp_path / "gate"
@@ -281,7 +220,9 @@ def test_a_delivery_that_adds_a_list_while_the_mail_is_in_hand(
     until(lambda: daemon.outcomes() == {DeriveEvent.CHANGED: 1, DeriveEvent.DERIVED: 1})
 
 
-def test_what_somebody_else_records_while_it_is_in_hand(start: Start, tmp_path: Path) -> None:
+def test_what_somebody_else_records_while_it_is_in_hand(
+    start: StartDeriver, tmp_path: Path
+) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     gate = tmp_path / "gate"
     one = delivery(bad(f"wait {gate}"))
@@ -293,7 +234,7 @@ def test_what_somebody_else_records_while_it_is_in_hand(start: Start, tmp_path: 
     assert mails.exported(daemon.engine) == export_of(tmp_path, [one])
 
 
-def test_what_cannot_be_finished_in_time_is_given_back(start: Start) -> None:
+def test_what_cannot_be_finished_in_time_is_given_back(start: StartDeriver) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     daemon.put([delivery(bad("sleep"))])
     until(lambda: bool(daemon.deriver._tasks))
@@ -306,7 +247,7 @@ def test_what_cannot_be_finished_in_time_is_given_back(start: Start) -> None:
     assert tuple(row) == (0, None, None)
 
 
-def test_leases_are_kept_while_mail_is_in_hand(start: Start, tmp_path: Path) -> None:
+def test_leases_are_kept_while_mail_is_in_hand(start: StartDeriver, tmp_path: Path) -> None:
     daemon = start(
         obeys=True, limits=WorkerLimits(seconds=PATIENCE), schedule=Schedule(poll=0.1, lease=1.5)
     )
@@ -327,9 +268,9 @@ def test_leases_are_kept_while_mail_is_in_hand(start: Start, tmp_path: Path) -> 
     daemon.until_done()
 
 
-def test_what_another_left_is_taken_up(start: Start, database_url: str) -> None:
+def test_what_another_left_is_taken_up(start: StartDeriver, store_url: str) -> None:
     """SQLite: at once, since nobody else can have it. PostgreSQL: when its lease is over."""
-    engine = open_store(database_url, create=True)
+    engine = open_store(store_url, create=True)
     with write_transaction(engine) as connection:
         enqueue(connection, ARCHIVE, now=NOW)
     lease = timedelta(days=9_999 if engine.dialect.name == "sqlite" else 0)
@@ -344,7 +285,7 @@ def test_what_another_left_is_taken_up(start: Start, database_url: str) -> None:
 # --- the database -----------------------------------------------------------------------------
 
 
-def test_a_database_that_fails_for_a_while(start: Start, tmp_path: Path) -> None:
+def test_a_database_that_fails_for_a_while(start: StartDeriver, tmp_path: Path) -> None:
     daemon = start()
     until(lambda: daemon.deriver._is_initialized)
     failing = True
@@ -369,7 +310,9 @@ def test_a_database_that_fails_for_a_while(start: Start, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("step", ["claiming", "recording"])
-def test_a_database_that_is_locked_is_waited_for(start: Start, tmp_path: Path, step: str) -> None:
+def test_a_database_that_is_locked_is_waited_for(
+    start: StartDeriver, tmp_path: Path, step: str
+) -> None:
     gate = tmp_path / "gate"
     one = delivery(bad(f"wait {gate}"))
     daemon = start(
@@ -401,7 +344,7 @@ STEPS = {"claiming": (queue, "claim"), "recording": (recorder, "record_mails")}
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_system_that_fails_for_a_while(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    start: StartDeriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture, step: str,
 ) -> None:  # fmt: skip
     """No descriptor, no space, a broken disk: said once, and tried again, ever more slowly."""
@@ -438,7 +381,7 @@ def test_a_system_that_fails_for_a_while(
 
 
 def test_connections_that_are_cut_off(postgres_url: str, tmp_path: Path) -> None:
-    daemon = Daemon(postgres_url)
+    daemon = DeriverHarness(postgres_url)
     daemon.deriver.start()
     given = [delivery(raw) for raw in mails.little_archive(20)]
     server = create_engine(daemon.engine.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
@@ -465,7 +408,7 @@ def test_connections_that_are_cut_off(postgres_url: str, tmp_path: Path) -> None
 
 
 def test_a_mail_that_no_database_takes_is_found_in_its_batch(postgres_url: str) -> None:
-    daemon = Daemon(postgres_url, obeys=True, schedule=Schedule(linger=1))
+    daemon = DeriverHarness(postgres_url, obeys=True, schedule=Schedule(linger=1))
     daemon.deriver.start()
     one = delivery(bad("nul"))
     daemon.put([*ARCHIVE[:9], one, *ARCHIVE[9:]])
@@ -483,7 +426,7 @@ def test_a_mail_that_no_database_takes_is_found_in_its_batch(postgres_url: str) 
 
 
 def test_a_mail_that_our_own_code_cannot_record(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: StartDeriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really = recorder.record_mails
 
@@ -535,7 +478,7 @@ def test_a_pool_without_a_free_connection_is_no_fault_of_a_mail() -> None:
     assert recorder.classify_failure(PoolTimeoutError("")) is recorder.DatabaseFailure.OUTAGE
 
 
-def test_a_conflict_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conflict_is_tried_again(start: StartDeriver, monkeypatch: pytest.MonkeyPatch) -> None:
     really = recorder.record_mails
     left = 2
 
@@ -559,7 +502,7 @@ def test_a_conflict_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch
 def test_two_daemons_on_one_postgresql_agree_with_one_replay(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    daemons = [Daemon(postgres_url, schedule=Schedule(batch=7, poll=0.1)) for _ in range(2)]
+    daemons = [DeriverHarness(postgres_url, schedule=Schedule(batch=7, poll=0.1)) for _ in range(2)]
     for daemon in daemons:
         daemon.deriver.start()
     given = [delivery(raw) for raw in mails.little_archive(24)]
@@ -580,7 +523,7 @@ def test_two_daemons_on_one_postgresql_agree_with_one_replay(
 
 def test_daemons_and_replays_of_the_same_mail(postgres_url: str, tmp_path: Path) -> None:
     """What is in the queue is replayed at the same time: nobody is in anybody's way."""
-    daemon = Daemon(postgres_url, schedule=Schedule(batch=10))
+    daemon = DeriverHarness(postgres_url, schedule=Schedule(batch=10))
     daemon.deriver.start()
     given = [delivery(raw) for raw in mails.little_archive(16)]
     daemon.put(given)

@@ -20,9 +20,9 @@ from ingest.sources.detect import open_source
 from ingest.sources.publicinbox import PublicInbox
 from ingest.sources.source import SourceError
 from ingest.store.engine import open_store
-from tests.sources.test_publicinbox import repository
 from tests.support import mails
 from tests.support.command import arguments, environment, ingest
+from tests.support.git_repository import repository
 
 ARCHIVE = mails.little_archive(12)
 

@@ -22,9 +22,9 @@ from ingest.sources.source import SourceError
 from ingest.store import schema
 from ingest.store.engine import open_store
 from ingest.store.read import messages
-from tests.sources.test_publicinbox import repository
 from tests.support import mails, programs
 from tests.support.command import arguments, environment, ingest_ok
+from tests.support.git_repository import repository
 
 ARCHIVE = mails.little_archive(8)
 

@@ -216,7 +216,7 @@ def test_what_an_mbox_parts_is_mail(tmp_path: Path) -> None:
 @pytest.mark.parametrize("parsers", ["1", "2"])
 def test_a_blob_of_a_public_inbox_that_is_no_mail(tmp_path: Path, parsers: str) -> None:
     from ingest.sources.git import find_tip
-    from tests.sources.test_publicinbox import repository, run
+    from tests.support.git_repository import repository, run
 
     trees = [{"m": mails.patch(f"{number}@example.org")} for number in range(1_100)]
     trees[7] = {"m": ACCOUNTS}

@@ -33,17 +33,10 @@ from ingest.store.inbox import codec as raw_form
 from tests.support import mails, postgres
 from tests.support.command import ingest
 from tests.support.daemon import DaemonProcess, served
-from tests.support.places import short_folder
 from tests.support.waiting import until
 
 MEMORY = 400 << 20  # octets that a daemon under any of this stays below
 LARGE = b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -27,7 +27,6 @@ from ingest.store.inbox import codec
 from tests.support import histories, mails, programs
 from tests.support.command import ingest_ok
 from tests.support.daemon import DaemonProcess, mail_server, running, served
-from tests.support.places import short_folder
 from tests.support.senders import ByPipe, Ledger, Letter, OverSocket, Sender, Way
 
 SENDERS = 8
@@ -324,12 +323,6 @@ def retry_unlucky(engine: Engine, url: str, folder: Path) -> int:
         ingest_ok("--database", url, "quarantine", "retry", "--all", cwd=folder)
         wait_until_derived(engine)
     return len(reasons)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as found:
-        yield found
 
 
 def test_kill_9_at_random(
