@@ -310,7 +310,7 @@ def test_waiting_mail_is_no_finding_and_set_aside_mail_is(engine: Engine) -> Non
     assert found(engine, ARCHIVE) == []
     with unguarded(engine) as connection:
         connection.execute(update(schema.pending).values(reason="parse-failed: X"))
-    assert found(engine, ARCHIVE) == [f"missing {lone} records, set aside for parse-failed: X"]
+    assert found(engine, ARCHIVE) == [f"missing {lone} records, quarantined: parse-failed: X"]
 
 
 def test_several_batches_say_the_same(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -337,7 +337,7 @@ def test_command(mbox: Path, tmp_path: Path) -> None:
     sound = run(cli, [*base, "audit", str(mbox)])
     assert (sound.exit_code, sound.output) == (
         0,
-        f"{len(set(ARCHIVE))} in the archive, 0 missing, 0 altered, 0 extra\n",
+        f"{len(set(ARCHIVE))} mails in the archive, 0 missing, 0 altered, 0 extra\n",
     )
     engine = open_store(base[1])
     with unguarded(engine) as connection:
@@ -350,7 +350,7 @@ def test_command(mbox: Path, tmp_path: Path) -> None:
     assert harmed.output.splitlines() == [
         "missing <s0.0@example.org> body",
         f"altered {FIRST} message.sender_name, message.subject",
-        f"{len(set(ARCHIVE))} in the archive, 1 missing, 1 altered, 0 extra",
+        f"{len(set(ARCHIVE))} mails in the archive, 1 missing, 1 altered, 0 extra",
     ]
     as_json = json.loads(run(cli, [*base, "audit", "--json", str(mbox)]).output)
     assert as_json == {

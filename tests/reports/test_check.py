@@ -94,7 +94,7 @@ DAMAGE: list[tuple[str, Any, str]] = [
      ": mail is derived, and pending still"),
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"x", codec=1), ": mail cannot be unpacked"),
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"x", codec=0),
-     ": mail has another digest than it came with"),
+     ": mail has another digest than when it was accepted"),
     ("raw", of_mail(schema.mail, "id", FIRST, size=1), " bytes and not 1"),
     ("raw", of_mail(schema.mail, "id", FIRST, container_errors="?"),
      ": mail.container_errors has an unknown defect"),
@@ -180,8 +180,8 @@ def test_configuration(engine: Engine) -> None:
         ("configuration", "dev.lists.example.org")
     ]
     assert health.notes == (
-        "no mail has come through the list far.lists.example.org, which is configured",
-        "mail came through the list net.lists.example.org, which is not configured any more",
+        "no mail has arrived through the list far.lists.example.org, which is configured",
+        "mail arrived through the list net.lists.example.org, which is no longer configured",
     )
 
 
@@ -208,7 +208,7 @@ def test_command(pristine: Path, engine: Engine) -> None:
     url = ["--database", str(engine.url)]
     sound = CliRunner().invoke(cli, [*url, "check"])
     assert sound.exit_code == 0
-    assert sound.output.endswith(": sound\n")
+    assert sound.output.endswith(": no faults\n")
     assert sound.output.startswith(f"{len(set(ARCHIVE))} mails, ")
     assert CliRunner().invoke(cli, [*url, "check", "--quiet"]).output == ""
     with unguarded(engine) as connection:

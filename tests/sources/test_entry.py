@@ -146,7 +146,7 @@ def test_replay_stores_the_rest_names_each_and_ends_with_1(tmp_path: Path) -> No
     assert explained.stdout.count(b"message  ") == 2
     audited = ingest("audit", "Mail", cwd=tmp_path)
     assert (audited.returncode, audited.stderr.count(b"skipped")) == (0, 2)
-    assert audited.stdout.startswith(b"2 in the archive, 0 missing")
+    assert audited.stdout.startswith(b"2 mails in the archive, 0 missing")
 
 
 def test_a_batch_of_nothing_but_links(tmp_path: Path) -> None:
