@@ -481,7 +481,7 @@ def test_a_hard_limit_below_parse_memory_is_the_limit_of_the_workers(folder: Pat
         )
     ) as daemon:
         assert daemon.send(mails.patch()) == 250
-        until(lambda: counts(url) == (1, 0), "the record", seen=daemon.text())
+        until(lambda: counts(url) == (1, 0), "the record", shown=daemon.text())
         (said,) = daemon.lines("parse-memory-reduced")
         assert (said["level"], said["bytes"]) == ("warning", 3 << 30)
         assert daemon.health() == (200, "ok\n")

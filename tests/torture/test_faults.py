@@ -106,7 +106,7 @@ class Load:
     def goes_on(self) -> None:
         """Wait until more has been taken than now."""
         now = len(self.taken)
-        until(lambda: len(self.taken) >= now + 6, "more mail", seen=self.codes)
+        until(lambda: len(self.taken) >= now + 6, "more mail", shown=self.codes)
 
 
 @contextlib.contextmanager
@@ -217,10 +217,10 @@ def hurt_daemon(daemon: DaemonProcess, made: Load, call: str, error: str) -> Non
     before = made.failures
     with tracing(words, [daemon.pid], daemon.folder / "trace"):
         if call in ("pwrite64", "fdatasync"):
-            until(lambda: made.failures > before + 5, f"{call} {error}", seen=made.codes)
+            until(lambda: made.failures > before + 5, f"{call} {error}", shown=made.codes)
             until(lambda: daemon.health()[0] == 503, "503")
         elif call == "openat":
-            until(lambda: made.codes[452] > 2, "no file for large mail", seen=made.codes)
+            until(lambda: made.codes[452] > 2, "no file for large mail", shown=made.codes)
         time.sleep(1)
     made.goes_on()
 
@@ -339,7 +339,7 @@ def test_a_full_disk(folder: Path) -> None:
                     fill(disk / "filler")  # again: mails in progress had room, and give it back
                     return bool(made.codes[451] and made.codes[452])
 
-                until(refused, "refusals", seen=made.codes)
+                until(refused, "refusals", shown=made.codes)
                 until(lambda: daemon.health()[0] == 503, "503")
                 assert "full" in daemon.health()[1]
                 (disk / "filler").unlink()
@@ -409,7 +409,7 @@ def away_for_a_while(url: str, made: Load) -> None:
     options = (root / "d" / "postmaster.opts").read_text().strip().partition(" ")[2]
     control(url, "-m", "fast", "stop")
     try:
-        until(lambda: made.failures > before + 5, "refusals", seen=made.codes)
+        until(lambda: made.failures > before + 5, "refusals", shown=made.codes)
         until(lambda: daemon.health()[0] == 503, "503")
     finally:
         control(url, "-o", options, "start")
