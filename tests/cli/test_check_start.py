@@ -120,7 +120,10 @@ def test_a_folder_that_systemd_will_make(tmp_path: Path) -> None:
     done = ingest(*words, "--database", store, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode().splitlines() == [
-        "note: no directory /var/lib/ingest-none yet; systemd makes it (StateDirectory= of the unit)",
+        (
+            "note: no directory /var/lib/ingest-none yet; "
+            "systemd makes it (StateDirectory= of the unit)"
+        ),
         "note: no directory /run/ingest-none yet; systemd makes it (RuntimeDirectory= of the unit)",
     ]
     one_line(ingest(*words, cwd=tmp_path, code=BY_SYSTEMD), "unix:/run/ingest-none/s: No such file")

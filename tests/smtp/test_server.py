@@ -161,7 +161,7 @@ def refused(at: str, **settings: object) -> str:
 def test_what_cannot_be_listened_at(tmp_path: Path) -> None:
     file = tmp_path / "file"
     file.write_text("precious")
-    assert "no socket" in refused(f"unix:{file}")
+    assert "not a socket" in refused(f"unix:{file}")
     assert file.read_text() == "precious"
     assert "No such file" in refused(f"unix:{tmp_path}/none/s")
     long = UnixAddress(f"{tmp_path}/{'x' * 200}")  # the configuration refuses it before
