@@ -588,12 +588,12 @@ MISTAKES = [
     (("series", "4711"), "no series 4711 in the store; `ingest series` lists them"),
     (("series", "99999999999999999999999"), "no series 9999"),
     (("series", "s0-o@example.org"), "no series s0-o@example.org in the store"),
-    (("mbox", "s0-r@example.com"), "<s0-r@example.com> is no patch but a comment"),
+    (("mbox", "s0-r@example.com"), "<s0-r@example.com> is not a patch but a comment"),
     (("mbox", "nobody@example.org"), "no message nobody@example.org in the store"),
     (("mbox", "4711"), "no series 4711 in the store"),
     (("mbox", "99999999999999999999999"), "no series 9999"),
     (("show", "--json", "--raw", "s0-1@example.org"), "--json and --raw exclude each other"),
-    (("show",), "Missing argument 'MESSAGE-ID'; `ingest show --help` says how"),
+    (("show",), "Missing argument 'MESSAGE-ID'; see `ingest show --help`"),
     (("show", "--colour", "x"), "No such option"),
     (("shwo", "x"), "No such command 'shwo'"),
     (("replay",), "Missing argument 'SOURCE...'"),
@@ -640,7 +640,7 @@ def test_a_postgresql_that_goes_away(tmp_path: Path) -> None:
     )
     ingest_ok("replay", "-q", "-", cwd=tmp_path, stdin=mails.patch())
     done = ingest("export", cwd=tmp_path, code=code)
-    one_line(done, "the database failed: no such table: y; what was stored before stands")
+    one_line(done, "the database failed: no such table: y; what was stored before is kept")
 
 
 def test_names_of_commands_are_modules() -> None:

@@ -76,7 +76,8 @@ def test_show(store: Path) -> None:
     for one in (
         "Mail:        2\n", f"Digest:      {digest}\n", "Lists:       dev.example.org\n",
         'Envelope:    {"peer":"unix"}\n', f"Reason:      {REASONS[1]}\n",
-        "Subject: \\x1b[2J\\u202egnp.exe\nX-A: aaa", "more octets of header; --raw shows all",
+        "Subject: \\x1b[2J\\u202egnp.exe\nX-A: aaa",
+        "more bytes of the header; --raw prints the whole mail",
     ):  # fmt: skip
         assert one in shown, one
     assert "\x1b" not in shown
@@ -93,8 +94,8 @@ def test_show(store: Path) -> None:
         (("show", "zz"), "no mail 'zz' in the quarantine"),
         (("show", ""), "ID is empty"),
         (("retry", "1", "\x1b99"), r"no mail '\x1b99' in the quarantine"),
-        (("retry",), "name mails, or give --all"),
-        (("retry", "--all", "1"), "name mails, or give --all"),
+        (("retry",), "give IDs, or --all"),
+        (("retry", "--all", "1"), "give IDs, or --all"),
         (("show",), "Missing argument 'ID'"),
         (("drop",), "No such command 'drop'"),
     ],

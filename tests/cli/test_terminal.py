@@ -251,7 +251,7 @@ def test_an_empty_word_is_a_mistake_of_use(words: Sequence[str]) -> None:
 def test_a_mistake_of_use_is_one_line(tmp_path: Path) -> None:
     for word, wanted in (("", "MESSAGE-ID is empty"), (NOT_UTF8, "is not UTF-8: a\\xff@x")):
         done = ingest("show", word, cwd=tmp_path)
-        one_line(done, wanted, "`ingest show --help` says how")
+        one_line(done, wanted, "see `ingest show --help`")
         assert done.returncode == 2
 
 
@@ -288,6 +288,6 @@ def test_an_export_to_a_device_leaves_the_device_in_place(hostile: Path) -> None
 def test_why_of_the_message_that_opened_a_series(tmp_path: Path) -> None:
     (tmp_path / "a.mbox").write_bytes(mails.mbox(mails.little_archive(1)))
     ingest_ok("replay", "-q", "a.mbox", cwd=tmp_path)
-    assert "  first: nothing above\n" in (
+    assert "  first: no parent\n" in (
         ingest_ok("series", "--why", "s0-0@example.org", cwd=tmp_path)
     )

@@ -372,7 +372,7 @@ def test_the_watchdog_starves_while_the_database_hangs(postgres_url: str, folder
             client.docmd("DATA")
             client.send(b"Subject: x\r\n\r\nx\r\n.\r\n")
             until(lambda: daemon.health()[0] == 503, "503")
-            assert "does not get on" in daemon.health()[1]
+            assert "makes no progress" in daemon.health()[1]
             time.sleep(1)  # what was fed before
             fed = daemon.notices().count(b"WATCHDOG=1")
             time.sleep(2)
@@ -441,7 +441,7 @@ def test_the_watchdog_starves_while_there_is_no_descriptor(folder: Path) -> None
         assert daemon.send(mails.patch()) == 250
         until(lambda: daemon.health()[0] == 503, "503")
         assert daemon.health()[1] == "mail is not derived: [Errno 24] Too many open files\n"
-        until(lambda: "does not get on" in daemon.health()[1], "as long as it takes to be stuck")
+        until(lambda: "makes no progress" in daemon.health()[1], "as long as it takes to be stuck")
         daemon.notices()
         fed = daemon.notifications.count(b"WATCHDOG=1")
         time.sleep(1.5)
@@ -522,10 +522,10 @@ def test_a_defect_that_ends_a_thread_ends_the_daemon(
         assert daemon.send(mails.patch()) == 250
         assert daemon.process.wait(PATIENCE) == 70  # EX_SOFTWARE
         (said,) = daemon.lines("thread-failed")
-        assert (said["level"], said["part"]) == ("critical", thread)
+        assert (said["level"], said["thread"]) == ("critical", thread)
         assert said["traceback"].endswith("RuntimeError: broken")
         (said,) = daemon.lines("component-failed")
-        assert (said["level"], said["part"]) == ("critical", "deriver")
+        assert (said["level"], said["component"]) == ("critical", "deriver")
         assert daemon.lines("stopped")
         assert daemon.lines() == [json.loads(line) for line in daemon.text().splitlines()]
     assert counts(url) == (1, 1)

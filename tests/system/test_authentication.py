@@ -316,13 +316,13 @@ def test_explain_says_what_dns_said_and_what_came_of_it(tmp_path: Path) -> None:
         )
         words = ("--config", "c.toml", "explain", "a.mbox")
         explained = ingest_ok(*words, cwd=tmp_path)
-        assert f"key       {RSA.name}: not asked" in explained
+        assert f"key         {RSA.name}: not queried" in explained
         assert "verdict     dkim: not-checked, reason: not-asked by example.org" in explained
         assert server.queries == []
         explained = ingest_ok(*words, "--dns", cwd=tmp_path)
-        assert f"key       {RSA.name}: {record(RSA.key)}" in explained
+        assert f"key         {RSA.name}: {record(RSA.key)}" in explained
         assert "verdict     dkim: pass, reason: holds by example.org" in explained
-        assert "chain     pass" in explained
-        assert "checked   by mx.example.org: dkim=pass, spf=fail" in explained
+        assert "chain       pass" in explained
+        assert "checked by  mx.example.org: dkim=pass, spf=fail" in explained
         assert "From      was rewritten: list\n  person    from Reply-To" in explained
         assert asked_once(server)
