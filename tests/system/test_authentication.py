@@ -324,5 +324,5 @@ def test_explain_says_what_dns_said_and_what_came_of_it(tmp_path: Path) -> None:
         assert "verdict     dkim: pass, reason: holds by example.org" in explained
         assert "chain       pass" in explained
         assert "checked by  mx.example.org: dkim=pass, spf=fail" in explained
-        assert "From      was rewritten: list\n  person    from Reply-To" in explained
+        assert "From        rewritten: list\n  person      from Reply-To" in explained
         assert asked_once(server)
