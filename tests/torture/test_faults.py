@@ -174,18 +174,33 @@ def memory(pid: int) -> int:
 
 
 @contextlib.contextmanager
-def tracing(words: Sequence[str], pids: Sequence[int], log: Path) -> Iterator[None]:
-    """strace on processes that run, from here to there."""
+def tracing(words: Sequence[str], find: Callable[[], Sequence[int]], log: Path) -> Iterator[None]:
+    """strace on the processes that `find` names, from here to there.
+
+    Of a process that starts while strace attaches to its parent nothing is seen: begin again.
+    """
+    process = attach(words, find(), log)
+    while not all(traced(pid) for pid in find()):
+        detach(process)
+        process = attach(words, find(), log)
+    try:
+        yield
+    finally:
+        detach(process)
+
+
+def attach(words: Sequence[str], pids: Sequence[int], log: Path) -> subprocess.Popen[bytes]:
     command = ["strace", "-o", str(log), *words]
     for pid in pids:
         command += ["-p", str(pid)]
     process = subprocess.Popen(command, stderr=subprocess.PIPE, stdin=subprocess.DEVNULL)
-    try:
-        until(lambda: all(traced(pid) for pid in pids) or process.poll() is not None, "strace")
-        yield
-    finally:
-        process.send_signal(signal.SIGINT)
-        process.communicate(timeout=60)
+    until(lambda: all(traced(pid) for pid in pids) or process.poll() is not None, "strace")
+    return process
+
+
+def detach(process: subprocess.Popen[bytes]) -> None:
+    process.send_signal(signal.SIGINT)
+    process.communicate(timeout=60)
 
 
 def traced(pid: int) -> bool:
@@ -215,7 +230,7 @@ def hurt_daemon(daemon: DaemonProcess, made: Load, call: str, error: str) -> Non
     """Calls of the daemon fail until a reply has said so, and for a while."""
     words = ["-f", "-qq", "-e", f"trace={call}", "-e", f"inject={call}:error={error}"]
     before = made.failures
-    with tracing(words, [daemon.pid], daemon.folder / "trace"):
+    with tracing(words, lambda: [daemon.pid], daemon.folder / "trace"):
         if call in ("pwrite64", "fdatasync"):
             until(lambda: made.failures > before + 5, f"{call} {error}", shown=made.codes)
             until(lambda: daemon.health()[0] == 503, "503")
@@ -269,7 +284,8 @@ def hurt_server(url: str, made: Load, call: str, error: str) -> None:
     before = made.failures
     log = made.daemon.folder / "trace"
     log.unlink(missing_ok=True)
-    with tracing(words, backends(url), log):
+    pids = backends(url)
+    with tracing(words, lambda: pids, log):
         until(lambda: log.exists() and "INJECTED" in log.read_text(), f"{call} {error}")
         time.sleep(0.5)
     made.goes_on()
@@ -543,8 +559,10 @@ def flush_before_reply(url: str, folder: Path, *, sessions: int, each: int) -> N
     sqlite = url.startswith("sqlite")
     with served(DaemonProcess(folder, url)) as daemon:
         calls = "trace=recvfrom,sendto,write,pwrite64,fdatasync,fsync"
-        # Both in one trace, which has then one order.
-        pids = [daemon.pid, *([] if sqlite else postgres_processes(url))]
+
+        def pids() -> list[int]:  # in one trace, so that there is one order
+            return [daemon.pid, *([] if sqlite else postgres_processes(url))]
+
         with tracing(["-f", "-qq", "-y", "-s", "300000", "-e", calls], pids, log):
             traced_load(daemon, sessions, each)
         assert daemon.stop() == 0
