@@ -29,7 +29,8 @@ class Split(NamedTuple):
     and `b/`; the new name of a renamed file. `start`: where in the text the first diff begins,
     in characters. `trailing`: the text after the last diff, without signature, stripped.
     `regular`: each file has a `diff` line and its two names, and each hunk the lines that it
-    counts and no others, so that the first character of a line says what it is.
+    counts and no others, so that the first character of a line says what it is. `ranges`: the
+    start and end of each diff, in lines after that of `start`.
     """
 
     content: str
@@ -39,6 +40,13 @@ class Split(NamedTuple):
     start: int
     trailing: str
     regular: bool
+    ranges: tuple[tuple[int, int], ...]
+
+    def select_lines(self, data: bytes, first: int) -> bytes:
+        """Return the lines of the diff in `data`, in which `start` is in line `first`."""
+        lines = data.split(b"\n")
+        kept = [lines[first + start : first + end] for start, end in self.ranges]
+        return b"".join(line + b"\n" for range_ in kept for line in range_)
 
 
 # Patchwork's rule: a line "-- " (RFC 3676 4.3) or a line of underscores (Mailman's footer),
@@ -138,6 +146,7 @@ def _divide(walk: _Walk, text: str, offset: int) -> Split:
         start=start,
         trailing=commentary(after) if after else "",
         regular=not irregular,
+        ranges=tuple((begin - first, end - first) for begin, end in walk.ranges),
     )
 
 
