@@ -40,7 +40,7 @@ class Split(NamedTuple):
     start: int
     trailing: str
     regular: bool
-    ranges: tuple[tuple[int, int], ...]
+    ranges: tuple[tuple[int, int], ...] = ()
 
     def select_lines(self, data: bytes, first: int) -> bytes:
         """Return the lines of the diff in `data`, in which `start` is in line `first`."""

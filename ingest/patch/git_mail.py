@@ -65,7 +65,8 @@ def split_commit(part: Part, others: Sequence[Part] = ()) -> CommitText:
     text = part.text or ""
     start = 0
     fields: tuple[Field, ...] = ()
-    if part.attachment or part.content_type != "text/plain":
+    is_attached = part.attachment or part.content_type != "text/plain"
+    if is_attached:
         header, below = strip_mail_header(text)
         start = len(text) - len(below)
         fields = tuple(
@@ -76,6 +77,9 @@ def split_commit(part: Part, others: Sequence[Part] = ()) -> CommitText:
     end = find_patch_start(text, start)
     message = _repair_utf8(part, text[:end])[start:]
     patch = part.bytes_from(end)
+    if is_attached and patch.count(b"\r\n") == patch.count(b"\n"):
+        # git writes LF at least after its own lines, so CRLF everywhere was made by a mail program.
+        patch = patch.replace(b"\r\n", b"\n")
     beside = _text_beside(part, others)
     if beside and not fields and not message_trailers(message):
         end = find_patch_start(beside)
