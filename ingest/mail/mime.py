@@ -207,7 +207,7 @@ class _TreeWalk:
         if text.isascii() and len(text) == len(data):
             return _Text(text, None)  # nearly all mail
         data = data.removeprefix(codecs.BOM_UTF8)
-        if text.count("\n") != data.count(b"\n"):
+        if text.count("\n") != data.count(b"\n") or b"\n\0" in data or b"\0\n" in data:
             return _Text(text, None)  # UTF-16 and HZ have line ends of their own
         return _Text(text, None if text.encode() == data else data)
 

@@ -22,7 +22,7 @@ from ingest.mail.message import Address, Message, Part
 from ingest.patch.dependency import find_dependencies
 from ingest.patch.diff import Split, commentary, find_diff
 from ingest.patch.identity import identify, patch_id, patchwork_hash
-from ingest.patch.in_body import cut_at_scissors, find_patch_start, split_in_body, strip_mail_header
+from ingest.patch.in_body import cut_at_scissors, split_in_body, strip_mail_header
 from ingest.patch.pull_request import PullRequestText, find_pull_request
 from ingest.patch.subject import Subject, parse_subject
 from ingest.patch.submission import (
@@ -63,36 +63,13 @@ class _LocatedDiff:
     from_header: str | None = None
 
     @property
-    def sent(self) -> bytes:
-        """The bytes of the diff as they were sent."""
+    def data(self) -> bytes | None:
+        """The diff in the bytes that were sent, None where these are its UTF-8."""
         if self.part.data is None:
-            return self.split.diff.encode()
-        text = self.part.text or ""
-        return self.split.select_lines(self.part.data, text.count("\n", 0, self._above))
-
-    @property
-    def git_patch(self) -> bytes | None:
-        """What git-mailinfo(1) takes for the patch; None where its id is that of the diff.
-
-        It has the notes above the diff and the text behind it too, which git-patch-id(1) reads
-        unless the diff is regular and no line near it begins with `diff `.
-        """
-        split = self.split
-        if (
-            self.part.data is None
-            and split.regular
-            and len(split.ranges) == 1
-            and self.text.find("\ndiff ", 0, split.start) < 0
-            and not self.text.startswith("diff ", split.start + len(split.diff))
-        ):
             return None
-        above_notes = self._above - split.start + find_patch_start(self.text)
-        return self.part.bytes_from(min(above_notes, self._above))
-
-    @property
-    def _above(self) -> int:
-        """Where the diff begins in the part's text."""
-        return len(self.part.text or "") - len(self.text) + self.split.start
+        text = self.part.text or ""
+        above = len(text) - len(self.text) + self.split.start
+        return self.split.select_lines(self.part.data, text.count("\n", 0, above))
 
 
 def find_patch_part(message: Message) -> Part | None:
@@ -104,7 +81,9 @@ def find_patch_part(message: Message) -> Part | None:
 def find_diff_bytes(message: Message) -> bytes | None:
     """Return the diff that `classify` takes, in the bytes that were sent; None where none is."""
     diff = _locate_diff(_text_parts(message))
-    return diff.sent if diff is not None else None
+    if diff is None:
+        return None
+    return diff.split.diff.encode() if diff.data is None else diff.data
 
 
 def _text_parts(message: Message) -> list[Part]:
@@ -262,7 +241,7 @@ def _patch(
         author = split_in_body(f"From: {diff.from_header}\n", decode=_decode).author
     if author is not None and author.email == sender.email:
         author = None
-    identity = identify(diff.split.diff, regular=diff.split.regular, raw=diff.git_patch)
+    identity = identify(diff.split.diff, regular=diff.split.regular, raw=diff.data)
     defects = []
     if diff.split.damaged:
         defects.append(Defect.DAMAGED_DIFF)
@@ -334,7 +313,7 @@ def _without_patch(
             pull_url=request.pull_url,
             diff=diff,
             hash=patchwork_hash(diff) if diff else None,
-            patch_id=patch_id(located.git_patch or diff) if located is not None and diff else None,
+            patch_id=patch_id(located.data or diff) if located is not None and diff else None,
         )
     is_answer = bool(message.in_reply_to or message.references)
     if is_answer and not subject.patch_marked:

@@ -22,9 +22,9 @@ class Identity(NamedTuple):
 def identify(diff: str, *, regular: bool, raw: bytes | None = None) -> Identity:
     """Return both digests of `diff`.
 
-    `raw`: what git-mailinfo(1) takes for the patch, where its patch-id may be another than that of
-    `diff` in UTF-8. `regular`: see `Split.regular`. For a regular diff they are computed in one
-    pass over its pieces, with the same results at half the cost.
+    `raw`: the diff in the bytes that were sent, where these are not its UTF-8: the patch-id is
+    theirs. `regular`: see `Split.regular`. For a regular diff both are computed in one pass over
+    its pieces, with the same results at half the cost.
     """
     if raw is not None:
         return Identity(patchwork_hash(diff), patch_id(raw))

@@ -7,12 +7,17 @@ import os
 import subprocess
 from collections.abc import Sequence
 from email import message_from_bytes
+from email.header import decode_header, make_header
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event, select, update
 
 from ingest.api.mbox import patch_mbox
-from ingest.store.engine import open_store
+from ingest.store import schema
+from ingest.store.activity.accounts import add_token
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.read import messages
 from tests.support import mails
 from tests.support.mails import ADA, BOB, START
@@ -287,3 +292,60 @@ def test_it_is_one_mail_for_each_patch(tmp_path: Path) -> None:
     assert text.count("\nMessage-ID: <s-") == 2
     assert "\nIn-Reply-To: <s-0@example.org>\n" in text
     assert f"\nDate: {START:%a, %d %b %Y} 10:15:01 +0000\n" in text
+
+
+# --- what the store adds, and what it costs ----------------------------------------------------
+
+
+def test_it_has_the_fields_of_patchwork(tmp_path: Path) -> None:
+    """The delegate's address only where somebody has one."""
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    mails.store(engine, [mails.patch("a@example.org", sender="Zoë Ünal <z@example.org>")])
+    with write_transaction(engine) as connection:
+        add_token(connection, "carl", email="carl@example.net", lists=(), now=mails.NOW)
+        account = connection.execute(select(schema.account.c.id)).scalar_one()
+        connection.execute(update(schema.patch).values(delegate_id=account))
+    with engine.connect() as connection:
+        (row,) = messages.read_messages(connection, messages.find_by_name(connection, "a@example.org"))
+        head = message_from_bytes(b"".join(patch_mbox(connection, [row])))
+    engine.dispose()
+    assert head["X-Patchwork-Id"] == str(row.id)
+    submitter = make_header(decode_header(head["X-Patchwork-Submitter"]))
+    assert str(submitter) == "Zoë Ünal <z@example.org>"
+    assert head["X-Patchwork-Delegate"] == "carl@example.net"
+
+
+def test_a_series_costs_a_fixed_number_of_queries(tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    mails.store(engine, [*mails.series("s", 2), *mails.series("t", 9)])
+    counts = []
+    for stem, total in (("s", 2), ("t", 9)):
+        with engine.connect() as connection:
+            names = [f"{stem}-{number}@example.org" for number in range(1, total + 1)]
+            ids = [one for name in names for one in messages.find_by_name(connection, name)]
+            rows = list(messages.read_messages(connection, ids))
+            statements: list[str] = []
+            event.listen(engine, "before_cursor_execute", lambda *given, kept=statements: kept.append(given[2]))
+            assert len(list(patch_mbox(connection, rows))) == total
+            counts.append(len(statements))
+    engine.dispose()
+    assert counts[0] == counts[1]
+
+
+def test_a_damaged_mail_is_not_handed_out(tmp_path: Path) -> None:
+    """Nor are the mails before it: half a series would be applied."""
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    mails.store(engine, mails.series("s", 2))
+    with engine.connect() as connection:
+        ids = [
+            one
+            for number in (1, 2)
+            for one in messages.find_by_name(connection, f"s-{number}@example.org")
+        ]
+        rows = list(messages.read_messages(connection, ids))
+    with write_transaction(engine) as connection:
+        broken = schema.mail.c.id == rows[1].mail_id
+        connection.execute(update(schema.mail).where(broken).values(codec=0, raw=b"x"))
+    with engine.connect() as connection, pytest.raises(DamagedRawError):
+        patch_mbox(connection, rows)
+    engine.dispose()
