@@ -306,7 +306,9 @@ def test_it_has_the_fields_of_patchwork(tmp_path: Path) -> None:
         account = connection.execute(select(schema.account.c.id)).scalar_one()
         connection.execute(update(schema.patch).values(delegate_id=account))
     with engine.connect() as connection:
-        (row,) = messages.read_messages(connection, messages.find_by_name(connection, "a@example.org"))
+        (row,) = messages.read_messages(
+            connection, messages.find_by_name(connection, "a@example.org")
+        )
         head = message_from_bytes(b"".join(patch_mbox(connection, [row])))
     engine.dispose()
     assert head["X-Patchwork-Id"] == str(row.id)
@@ -325,7 +327,11 @@ def test_a_series_costs_a_fixed_number_of_queries(tmp_path: Path) -> None:
             ids = [one for name in names for one in messages.find_by_name(connection, name)]
             rows = list(messages.read_messages(connection, ids))
             statements: list[str] = []
-            event.listen(engine, "before_cursor_execute", lambda *given, kept=statements: kept.append(given[2]))
+            event.listen(
+                engine,
+                "before_cursor_execute",
+                lambda *given, kept=statements: kept.append(given[2]),
+            )
             assert len(list(patch_mbox(connection, rows))) == total
             counts.append(len(statements))
     engine.dispose()

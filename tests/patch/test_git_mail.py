@@ -22,7 +22,9 @@ DIFF = b"diff --git a/f b/f\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-one\n+two\n"
 HEADER = b"From: Ada Byron <ada@Example.ORG>\nSubject: [PATCH] f: x\nDate: Mon, 2 Mar 2026 10:15:00 +0530\n"
 
 
-def write(raw: bytes, *, trailers: tuple[Trailer, ...] = (), fields: tuple[Field, ...] = ()) -> bytes:
+def write(
+    raw: bytes, *, trailers: tuple[Trailer, ...] = (), fields: tuple[Field, ...] = ()
+) -> bytes:
     """The mail that is handed out for a mail of one part."""
     message = parse_message(raw)
     commit = split_commit(message.parts[0], message.parts)
@@ -71,7 +73,9 @@ def test_the_diff_has_the_bytes_that_were_sent(encoding: str) -> None:
     """The message becomes UTF-8, the diff stays as it is."""
     body = "Für Mira.\n---\n".encode("latin-1") + DIFF.replace(b"two", b"zw\xf6lf")
     sent = quopri.encodestring(body) if encoding == "quoted-printable" else body
-    kind = f"Content-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: {encoding}\n\n"
+    kind = (
+        f"Content-Type: text/plain; charset=iso-8859-1\nContent-Transfer-Encoding: {encoding}\n\n"
+    )
     reading = read(write(HEADER + kind.encode() + sent))
     assert reading.message == "Für Mira.\n".encode()
     assert b"+zw\xf6lf\n" in reading.patch
@@ -119,7 +123,9 @@ def test_an_attached_commit_gives_author_date_subject_and_message() -> None:
 @needs_git
 def test_the_text_of_the_mail_is_the_message_of_a_bare_attached_diff() -> None:
     """So `git format-patch --attach` sends it: `---` and the diffstat are in the first part."""
-    message = parse_message(HEADER + b"\nWhy.\n\nSigned-off-by: Ada <ada@example.org>\n---\n f | 2 +-\n")
+    message = parse_message(
+        HEADER + b"\nWhy.\n\nSigned-off-by: Ada <ada@example.org>\n---\n f | 2 +-\n"
+    )
     attached = Part("text/x-patch", DIFF.decode(), attachment=True)
     commit = split_commit(attached, (*message.parts, attached))
     reading = read(write_patch_mail(message, commit, sender=message.sender))
