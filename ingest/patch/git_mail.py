@@ -76,7 +76,7 @@ def split_commit(part: Part, others: Sequence[Part] = ()) -> CommitText:
         )
     end = find_patch_start(text, start)
     message = _repair_utf8(part, text[:end])[start:]
-    patch = part.bytes_from(end)
+    patch = part.bytes_from(end) if end < len(text) else b""
     if is_attached and patch.count(b"\r\n") == patch.count(b"\n"):
         # git writes LF at least after its own lines, so CRLF everywhere was made by a mail program.
         patch = patch.replace(b"\r\n", b"\n")
@@ -145,6 +145,7 @@ _OMITTED = frozenset(
 )
 # Of these git-mailinfo(1) reads the last field, and everybody else the first.
 _SINGLE = frozenset(("from", "subject", "date", "message-id", "in-reply-to", "references"))
+_NOT_IN_NAMES = str.maketrans({"@": " at ", "<": "", ">": ""})
 _MBOX_LINE = f"From {'0' * 40} Mon Sep 17 00:00:00 2001"
 # What ends a line for some reader of headers, and NUL; in a folded value, a line of white space
 # alone too, with which a header ends for some readers.
@@ -258,7 +259,7 @@ def _from_value(value: str, message: Message, sender: Address) -> str:
         return value
     if sender == message.sender and _is_plain(value) and decode_words(value).text.count("@") == 1:
         return value
-    return format_address(sender)
+    return format_address(Address(sender.name.translate(_NOT_IN_NAMES), sender.email))
 
 
 def _subject_value(value: str, message: Message) -> str:

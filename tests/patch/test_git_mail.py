@@ -19,7 +19,10 @@ from tests.support.git_mailinfo import Reading, read_mails, split_mbox
 needs_git = pytest.mark.usefixtures("git_program")
 
 DIFF = b"diff --git a/f b/f\n--- a/f\n+++ b/f\n@@ -1 +1 @@\n-one\n+two\n"
-HEADER = b"From: Ada Byron <ada@Example.ORG>\nSubject: [PATCH] f: x\nDate: Mon, 2 Mar 2026 10:15:00 +0530\n"
+HEADER = (
+    b"From: Ada Byron <ada@Example.ORG>\nSubject: [PATCH] f: x\n"
+    b"Date: Mon, 2 Mar 2026 10:15:00 +0530\n"
+)
 
 
 def write(
@@ -52,7 +55,8 @@ def test_address_and_date_are_as_the_sender_wrote_them() -> None:
 
 
 def test_every_other_header_field_is_kept() -> None:
-    more = b"To: a@example.org,\n b@example.org\nCc: c@example.org\nX-Mailer: x\nContent-Language: de\n"
+    more = b"To: a@example.org,\n b@example.org\nCc: c@example.org\nX-Mailer: x\n"
+    more += b"Content-Language: de\n"
     mail = write(HEADER + more + b"\nWhy.\n---\n" + DIFF, fields=(Field("X-Patchwork-Id", "7"),))
     head = message_from_bytes(mail)
     assert head["To"] == "a@example.org,\n b@example.org"
@@ -130,7 +134,8 @@ def test_the_text_of_the_mail_is_the_message_of_a_bare_attached_diff() -> None:
     commit = split_commit(attached, (*message.parts, attached))
     reading = read(write_patch_mail(message, commit, sender=message.sender))
     assert reading.message == b"Why.\n\nSigned-off-by: Ada <ada@example.org>\n"
-    assert reading.patch.startswith(b"---\n f | 2 +-\n") and DIFF in reading.patch
+    assert reading.patch.startswith(b"---\n f | 2 +-\n")
+    assert DIFF in reading.patch
 
 
 @needs_git
@@ -159,18 +164,17 @@ def test_a_trailer_below_the_line_is_not_the_messages_own() -> None:
 
 @needs_git
 @pytest.mark.parametrize(
-    ("field", "name", "email"),
+    ("field", "name"),
     [
-        (b'From: "ada@home via Dev" <ada@example.org>', "ada@example.org", "ada@example.org"),
-        (b"From: =?iso-8859-1?Q?J\xf6rg?= Maier <j@example.org>", "Jörg Maier", "j@example.org"),
-        (b"From: =?utf-8?q?J=C3?= =?utf-8?q?=B6rg?= Maier <j@example.org>", "Jörg Maier", "j@example.org"),
+        (b'From: "ada@home via Dev" <ada@example.org>', "ada at home via Dev"),
+        (b"From: =?utf-8?q?J=C3?= =?utf-8?q?=B6rg?= <ada@example.org>", "Jörg"),
+        (b"From: Ada <ada@example.org>\nFrom: Eve <eve@example.org>", "Ada"),
     ],
-)  # fmt: skip
-def test_a_from_that_git_misreads_is_corrected(field: bytes, name: str, email: str) -> None:
+)
+def test_a_from_that_git_misreads_is_corrected(field: bytes, name: str) -> None:
     raw = field + HEADER[HEADER.index(b"\n") :] + b"\nWhy.\n---\n" + DIFF
     reading = read(write(raw))
-    assert reading.email == email
-    assert reading.name in {name, "ada@home via Dev"}
+    assert (reading.name, reading.email) == (name, "ada@example.org")
 
 
 def test_a_message_without_date_has_none_and_a_message_id() -> None:
@@ -188,7 +192,8 @@ LINES = st.sampled_from(
 )  # fmt: skip
 BODIES = st.lists(LINES | st.binary(max_size=12), max_size=20).map(b"\n".join)
 KINDS = st.sampled_from(
-    [b"", b"Content-Type: text/plain; charset=utf-8\n", b"Content-Type: text/plain; charset=koi8-r\n",
+    [b"", b"Content-Type: text/plain; charset=utf-8\n",
+     b"Content-Type: text/plain; charset=koi8-r\n",
      b"Content-Type: text/x-patch\nContent-Disposition: attachment\n",
      b"Content-Type: text/plain; format=flowed\n", b"Content-Transfer-Encoding: quoted-printable\n",
      b"Content-Type: text/plain; charset=utf-16le\n"]
@@ -208,7 +213,7 @@ def test_any_patch_mail_is_one_mail_with_the_patch_of_its_part(
         return
     commit = split_commit(part, message.parts)
     mail = write_patch_mail(message, commit, sender=message.sender)
-    assert payload(mail).endswith(commit.patch.rstrip(b"\n") + b"\n")
+    assert payload(mail).rstrip(b"\n").endswith(commit.patch.rstrip(b"\n"))
     reading = read(mail)
     assert reading.patch.rstrip(b"\n") == commit.patch.rstrip(b"\n")
     if not _has_fields(message, commit.message):
