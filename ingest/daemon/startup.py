@@ -122,7 +122,7 @@ def _check_addresses(config: Config, environ: Mapping[str, str], notes: list[str
                 endpoints.callback(endpoint.close)
             except ListenError as error:
                 if active is None and _is_started_by_systemd(environ) and _may_be_systemd(binding):
-                    notes.append(f"{error}; systemd may listen there, which cannot be queried")
+                    notes.append(f"{error}; it may be systemd, which cannot be queried")
                 else:
                     yield f"{binding.prefix}{error}"
 

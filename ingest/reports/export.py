@@ -29,7 +29,7 @@ def export_records(connection: Connection, *, everything: bool = False) -> Itera
     """Yield the lines, each with its newline, in the order of their types.
 
     The types are comment, cover, list, message, patch, series. With `everything`, the records of
-    what people set follow: check, override. The caller begins the transaction; all lines are of one
+    what people set follow: check, choice. The caller begins the transaction; all lines are of one
     state only if its isolation provides that.
     """
     for record in _mail_records(connection):

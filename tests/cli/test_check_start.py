@@ -120,8 +120,11 @@ def test_a_folder_that_systemd_will_make(tmp_path: Path) -> None:
     done = ingest(*words, "--database", store, cwd=tmp_path)
     assert (done.returncode, done.stderr) == (0, b"")
     assert done.stdout.decode().splitlines() == [
-        "note: no folder /var/lib/ingest-none yet; systemd makes it (StateDirectory= of the unit)",
-        "note: no folder /run/ingest-none yet; systemd makes it (RuntimeDirectory= of the unit)",
+        (
+            "note: no directory /var/lib/ingest-none yet; "
+            "systemd makes it (StateDirectory= of the unit)"
+        ),
+        "note: no directory /run/ingest-none yet; systemd makes it (RuntimeDirectory= of the unit)",
     ]
     one_line(ingest(*words, cwd=tmp_path, code=BY_SYSTEMD), "unix:/run/ingest-none/s: No such file")
 
@@ -170,12 +173,12 @@ def test_an_address_that_systemd_may_hold_and_cannot_be_asked(tmp_path: Path) ->
         given = with_systemctl(tmp_path, "exit 1")
         done = ingest(*words, cwd=tmp_path, env=given, code=BY_SYSTEMD)
     assert (done.returncode, done.stderr) == (0, b"")
-    assert "another program listens there, which may be systemd" in done.stdout.decode()
+    assert "another program listens there; it may be systemd" in done.stdout.decode()
 
 
 def test_an_address_that_was_handed_over(tmp_path: Path) -> None:
     words = configured(tmp_path, socket="/none/s")
-    for name, said in (("lmtp", None), ("web", "a socket named web; FileDescriptorName= is")):
+    for name, said in (("lmtp", None), ("web", "a socket named web; FileDescriptorName= must be")):
         code = (
             "import os; os.environ |= {'LISTEN_PID': str(os.getpid()), 'LISTEN_FDS': '1', "
             f"'LISTEN_FDNAMES': {name!r}}}; from ingest.cli import main; main()"

@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,10 @@ from ingest.reports import check
 from ingest.reports.audit import audit_sources
 from ingest.reports.check import check_store
 from ingest.store import schema
-from ingest.store.engine import StoreError, open_store
-from tests.reports.test_audit import FIRST, Mails, id_of, mail_of, of, of_mail, of_message, store_of
+from ingest.store.engine import StoreError
+from tests.reports.test_audit import FIRST, id_of, mail_of, of, of_mail, of_message
 from tests.support import damage, mails, small_archive
+from tests.support.small_archive import Mails, store_of
 
 unguarded = contextmanager(damage.unguarded)
 
@@ -40,20 +40,9 @@ UNKNOWN = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("check") / "store.db"
-    store_of(f"sqlite:///{path}", ARCHIVE, CONFIG).dispose()
-    return path
-
-
 @pytest.fixture
-def engine(pristine: Path, tmp_path: Path) -> Iterator[Engine]:
-    path = tmp_path / "copy.db"
-    shutil.copy(pristine, path)
-    engine = open_store(f"sqlite:///{path}")
-    yield engine
-    engine.dispose()
+def engine(small_store: Engine) -> Engine:
+    return small_store
 
 
 def faults(engine: Engine, config: Config | None = None, *, raw: bool | None = None) -> list[str]:
@@ -105,7 +94,7 @@ DAMAGE: list[tuple[str, Any, str]] = [
      ": mail is derived, and pending still"),
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"x", codec=1), ": mail cannot be unpacked"),
     ("raw", of_mail(schema.mail, "id", FIRST, raw=b"x", codec=0),
-     ": mail has another digest than it came with"),
+     ": mail has another digest than when it was accepted"),
     ("raw", of_mail(schema.mail, "id", FIRST, size=1), " bytes and not 1"),
     ("raw", of_mail(schema.mail, "id", FIRST, container_errors="?"),
      ": mail.container_errors has an unknown defect"),
@@ -191,8 +180,8 @@ def test_configuration(engine: Engine) -> None:
         ("configuration", "dev.lists.example.org")
     ]
     assert health.notes == (
-        "no mail has come through the list far.lists.example.org, which is configured",
-        "mail came through the list net.lists.example.org, which is not configured any more",
+        "no mail has arrived through the list far.lists.example.org, which is configured",
+        "mail arrived through the list net.lists.example.org, which is no longer configured",
     )
 
 
@@ -219,7 +208,7 @@ def test_command(pristine: Path, engine: Engine) -> None:
     url = ["--database", str(engine.url)]
     sound = CliRunner().invoke(cli, [*url, "check"])
     assert sound.exit_code == 0
-    assert sound.output.endswith(": sound\n")
+    assert sound.output.endswith(": no faults\n")
     assert sound.output.startswith(f"{len(set(ARCHIVE))} mails, ")
     assert CliRunner().invoke(cli, [*url, "check", "--quiet"]).output == ""
     with unguarded(engine) as connection:

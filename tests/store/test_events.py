@@ -160,7 +160,7 @@ def test_what_is_told_bit_by_bit_is_all_there_is(tmp_path: Path, seed: int) -> N
             had.update(connection.execute(select(schema.series.c.id)).scalars())
     before = len(told(engine))
     with write_transaction(engine) as connection:
-        events._tell(connection, None)
+        events._write_new_events(connection, None)
         there = set(connection.execute(select(schema.series.c.id)).scalars())
         for number in had - there:
             assert redirects.resolve_redirect(connection, "series", number) in there

@@ -68,7 +68,7 @@ POOL: list[bytes | Delivery] = [
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """One store for all examples of a property."""
     engine = open_store(f"sqlite:///{tmp_path_factory.mktemp('record') / 's.db'}", create=True)
     yield engine
@@ -89,28 +89,28 @@ def stored_in(engine: Engine, given: Sequence[bytes | Delivery], size: int) -> s
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(range(len(POOL))), min_size=2, max_size=12), st.integers(1, 6))
 def test_any_order_any_batches_and_repeats_give_the_same_export(
-    shared: Engine, chosen: list[int], size: int
+    shared_engine: Engine, chosen: list[int], size: int
 ) -> None:
-    wanted = stored_in(shared, [POOL[one] for one in sorted(set(chosen))], 100)
-    assert stored_in(shared, [POOL[one] for one in chosen], size) == wanted
+    wanted = stored_in(shared_engine, [POOL[one] for one in sorted(set(chosen))], 100)
+    assert stored_in(shared_engine, [POOL[one] for one in chosen], size) == wanted
 
 
 @settings(max_examples=12, deadline=None)
 @given(st.randoms(use_true_random=False), st.sampled_from([1, 3, 7, 100]))
-def test_the_whole_pool_in_any_order(shared: Engine, random: Random, size: int) -> None:
+def test_the_whole_pool_in_any_order(shared_engine: Engine, random: Random, size: int) -> None:
     given = list(POOL)
     random.shuffle(given)
-    assert stored_in(shared, given, size) == stored_in(shared, POOL, 100)
+    assert stored_in(shared_engine, given, size) == stored_in(shared_engine, POOL, 100)
 
 
 @settings(max_examples=25, deadline=None)
 @given(st.permutations(range(7)))
 @example([6, 5, 4, 3, 2, 1, 0])
-def test_a_thread_in_any_order_one_by_one(shared: Engine, order: list[int]) -> None:
+def test_a_thread_in_any_order_one_by_one(shared_engine: Engine, order: list[int]) -> None:
     given = [*mails.series("t", 3), *POOL[4:7]]
     assert len(given) == 7
-    wanted = stored_in(shared, given, 100)
-    assert stored_in(shared, [given[one] for one in order], 1) == wanted
+    wanted = stored_in(shared_engine, given, 100)
+    assert stored_in(shared_engine, [given[one] for one in order], 1) == wanted
 
 
 def test_backwards_and_one_by_one_on_both_databases(engine: Engine) -> None:

@@ -60,7 +60,7 @@ def test_a_long_chain_is_walked_without_recursion() -> None:
 
 
 @pytest.fixture(scope="module")
-def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
     """One store for all examples: migrating costs more than an example."""
     engine = open_store(f"sqlite:///{tmp_path_factory.mktemp('threads') / 's.db'}", create=True)
     yield engine
@@ -70,14 +70,14 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
 @settings(max_examples=60, deadline=None)
 @given(GROUPS, st.integers(1, 5), st.randoms())
 def test_any_order_and_any_batches_give_the_connected_sets(
-    shared: Engine, groups: list[list[str]], size: int, random: Random
+    shared_engine: Engine, groups: list[list[str]], size: int, random: Random
 ) -> None:
-    with write_transaction(shared) as connection:
+    with write_transaction(shared_engine) as connection:
         connection.execute(schema.thread_node.delete())
         random.shuffle(groups)
         for start in range(0, len(groups), size):
             link_threads(connection, groups[start : start + size])
-    stored = _stored(shared)
+    stored = _stored(shared_engine)
     named = {digest63(one): one for group in groups for one in group}
     assert _partition({named[node]: thread for node, thread in stored.items()}) == _connected(
         groups

@@ -193,7 +193,7 @@ def _supervise(connection: socket.socket) -> bool:
     pid = os.fork()
     if pid == 0:
         connection.close()
-        _become(*request, fds)
+        _become(request, fds)
         return True
     for fd in (0, 1, 2, *fds):
         os.close(fd)
@@ -204,10 +204,9 @@ def _supervise(connection: socket.socket) -> bool:
     os._exit(0)
 
 
-def _become(
-    arguments: list[str], cwd: str, env: dict[str, str], is_open: list[bool], fds: list[int]
-) -> None:
+def _become(request: tuple[list[str], str, dict[str, str], list[bool]], fds: list[int]) -> None:
     """Take the command's arguments, folder, environment and standard files, as a start would."""
+    arguments, cwd, env, is_open = request
     sys.argv[:] = ["ingest", *arguments]
     os.chdir(cwd)
     os.environ.clear()

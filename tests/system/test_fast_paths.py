@@ -24,7 +24,7 @@ def _headers(patch: pytest.MonkeyPatch) -> None:
 
 
 def _identities(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(identity, "_of_regular", lambda _: None)
+    patch.setattr(identity, "_identify_regular", lambda _: None)
 
 
 GENERAL: tuple[Switch, ...] = (_headers, _identities)

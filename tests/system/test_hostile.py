@@ -357,7 +357,7 @@ def test_text_of_more_lines_than_are_read() -> None:
 
 
 def test_the_lines_of_all_parts_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mime, "MAX_LINES", 5)
+    monkeypatch.setattr(mime, "MAX_PART_LINES", 5)
     part = b"--b\n\n1\n2\n3\n4\n\n"
     message = parse_message(
         b"Content-Type: multipart/mixed; boundary=b\n\n" + part * 3 + b"--b--\n"
