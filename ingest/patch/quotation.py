@@ -18,7 +18,7 @@ _ORIGINAL = re.compile(
 )
 # One of these is in such a header or rule. To look for the words first costs less than the search
 # that ignores case.
-_ORIGINAL_WORDS = ("\nFrom: ", "riginal", "orwarded", "rüngliche", "原")
+_ORIGINAL_WORDS = ("\nFrom: ", "riginal", "RIGINAL", "orwarded", "ORWARDED", "rüngliche", "原")
 _MAX_ATTRIBUTION = 400  # characters
 # An attribution has an address or a time, in any language, and a colon at its end.
 _NAMES_MAIL = re.compile(r"@|[0-9]:[0-9]{2}|\b(?:19|20)[0-9]{2}\b", re.ASCII)
