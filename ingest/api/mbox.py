@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from ingest.frozen import frozen
 from ingest.mail.message import Message
 from ingest.mail.parse import parse_message
-from ingest.patch.classify import find_diff_bytes, find_patch_part
+from ingest.patch.classify import find_patch_part
 from ingest.patch.git_mail import (
     Field,
     body_text,
@@ -71,7 +71,12 @@ def patch_raw(connection: Connection, rows: Iterable[MessageRow]) -> Iterator[by
     """Yield the diff of each patch in the bytes that were sent, for patch(1)."""
     patches = list(rows)
     raw_by_id = messages.read_raw_mails(connection, {row.mail_id for row in patches})
-    return (find_diff_bytes(parse_message(raw_by_id[row.mail_id])) or b"" for row in patches)
+    return (_find_diff(parse_message(raw_by_id[row.mail_id])) for row in patches)
+
+
+def _find_diff(message: Message) -> bytes:
+    patch = find_patch_part(message, find_submitter(message).person)
+    return patch.data if patch is not None else b""
 
 
 def file_name(name: str) -> str:
@@ -120,13 +125,14 @@ def _patchwork_fields(row: MessageRow, *, delegate: str | None) -> tuple[Field, 
 
 
 def _format_patch(row: MessageRow, message: Message, addition: _Addition) -> bytes:
-    part = find_patch_part(message)
-    if part is None:  # a pull request
+    sender = find_submitter(message).person
+    patch = find_patch_part(message, sender)
+    if patch is None:  # a pull request
         return _format_text(row, message, addition.fields)
     return write_patch_mail(
         message,
-        split_commit(part, message.parts),
-        sender=find_submitter(message).person,
+        split_commit(patch, message.parts),
+        sender=sender,
         fields=addition.fields,
         trailers=addition.trailers,
     )

@@ -22,6 +22,8 @@ from ingest.frozen import frozen
 from ingest.mail.date import parse_date
 from ingest.mail.encoded_word import decode_words
 from ingest.mail.message import Address, Message, Part
+from ingest.patch.attached_commit import AttachedCommit
+from ingest.patch.classify import PatchPart
 from ingest.patch.diff import commentary
 from ingest.patch.in_body import cut_at_scissors, find_patch_start, strip_mail_header
 from ingest.patch.trailer import Trailer, message_trailers
@@ -55,40 +57,45 @@ _MAX_CUTS = 20  # scissors lines in one text
 _LATIN1 = {0xDC00 + byte: byte for byte in range(0x80, 0x100)}
 
 
-def split_commit(part: Part, others: Sequence[Part] = ()) -> CommitText:
-    """Divide the text of `part`, which has a diff, into commit message and patch.
+def split_commit(patch: PatchPart, others: Sequence[Part] = ()) -> CommitText:
+    """Divide the text of the part that has the diff into commit message and patch.
 
-    The mail header of an attached `git format-patch` is not part of the message, nor is text above
-    a scissors line. `others` are the other parts of the mail: their text is the message where
-    `part` has none, as with `git format-patch --attach` and a bare attached diff.
+    The header of an attached commit is not part of the message, nor is text above a scissors line.
+    `others` are the other parts of the mail: their text is the message where the part has none, as
+    with `git format-patch --attach` and a bare attached diff.
     """
-    text = part.text or ""
-    start = 0
-    fields: tuple[Field, ...] = ()
-    is_attached = part.attachment or part.content_type != "text/plain"
-    if is_attached:
-        header, below = strip_mail_header(text)
-        start = len(text) - len(below)
-        fields = tuple(
-            Field(name, header[name.lower()])
-            for name in ("From", "Date", "Subject")
-            if name.lower() in header
-        )
+    part, text = patch.part, patch.part.text or ""
+    start = len(text) - len(strip_mail_header(text)[1]) if patch.commit is not None else 0
     end = find_patch_start(text, start)
-    message = _repair_utf8(part, text[:end])[start:]
-    patch = part.bytes_from(end) if end < len(text) else b""
-    if is_attached and patch.count(b"\r\n") == patch.count(b"\n"):
+    data = part.bytes_from(end) if end < len(text) else b""
+    if patch.is_attached and data.count(b"\r\n") == data.count(b"\n"):
         # git writes LF at least after its own lines, so CRLF everywhere was made by a mail program.
-        patch = patch.replace(b"\r\n", b"\n")
+        data = data.replace(b"\r\n", b"\n")
+    if patch.commit is not None:
+        message = _below_scissors(patch.commit.message)
+        return CommitText(_commit_fields(patch.commit), f"{message}\n", data)
+    message = _repair_utf8(part, text[:end])
     beside = _text_beside(part, others)
-    if beside and not fields and not message_trailers(message):
+    if beside and not message_trailers(message):
         end = find_patch_start(beside)
         notes = beside[end:]
         if message.strip():
             notes = f"{notes or '---'}\n{message}"
-        patch = notes.encode() + patch
+        data = notes.encode() + data
         message = beside[:end]
-    return CommitText(fields, _below_scissors(message), patch)
+    return CommitText((), _below_scissors(message), data)
+
+
+def _commit_fields(commit: AttachedCommit) -> tuple[Field, ...]:
+    """Return From, Date and Subject of a commit, as git reads them at the top of a body."""
+    fields = []
+    if commit.author is not None:
+        fields.append(Field("From", format_address(commit.author)))
+    if commit.date:
+        fields.append(Field("Date", commit.date))
+    if commit.subject:
+        fields.append(Field("Subject", commit.subject))
+    return tuple(fields)
 
 
 def _below_scissors(text: str) -> str:

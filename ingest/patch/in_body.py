@@ -169,7 +169,7 @@ def _read_headers(text: str, decode: Callable[[str], str]) -> InBody | None:
         if size > _MAX_VALUE:
             return None
         values[name] = " ".join(filter(None, lines))
-    author = _parse_author(values["from"], decode) if "from" in values else None
+    author = parse_author(values["from"], decode) if "from" in values else None
     if "from" in values and author is None:
         return None
     subject = " ".join(decode(values["subject"]).split()) if values.get("subject") else None
@@ -179,8 +179,11 @@ def _read_headers(text: str, decode: Callable[[str], str]) -> InBody | None:
     return InBody(author, subject, values.get("date") or None, body, scissors=False)
 
 
-def _parse_author(value: str, decode: Callable[[str], str]) -> Address | None:
-    """Parse `Name <a@b>`, `a@b (Name)` or `a@b` (RFC 5322 3.4, with the old comment form)."""
+def parse_author(value: str, decode: Callable[[str], str]) -> Address | None:
+    """Parse `Name <a@b>`, `a@b (Name)` or `a@b` (RFC 5322 3.4, with the old comment form).
+
+    Return None for prose.
+    """
     address = _ADDRESS.search(value)
     if address is None:
         return None

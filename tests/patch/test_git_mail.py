@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import quopri
+from dataclasses import replace
 from email import message_from_bytes
 
 import pytest
@@ -11,6 +12,7 @@ from hypothesis import strategies as st
 
 from ingest.mail.message import Address, Message, Part
 from ingest.mail.parse import parse_message
+from ingest.patch.classify import find_patch_part
 from ingest.patch.git_mail import Field, split_commit, write_patch_mail, write_text_mail
 from ingest.patch.trailer import Trailer
 from ingest.trust.person import find_submitter
@@ -30,9 +32,20 @@ def write(
 ) -> bytes:
     """The mail that is handed out for a mail of one part."""
     message = parse_message(raw)
-    commit = split_commit(message.parts[0], message.parts)
     sender = find_submitter(message).person
+    patch = find_patch_part(message, sender)
+    assert patch is not None
+    commit = split_commit(patch, message.parts)
     return write_patch_mail(message, commit, sender=sender, trailers=trailers, fields=fields)
+
+
+def write_attached(message: Message, attached: Part) -> bytes:
+    """The mail that is handed out for a message with an attachment added."""
+    message = replace(message, parts=(*message.parts, attached))
+    patch = find_patch_part(message, message.sender)
+    assert patch is not None
+    commit = split_commit(patch, message.parts)
+    return write_patch_mail(message, commit, sender=message.sender)
 
 
 def read(mail: bytes) -> Reading:
@@ -118,8 +131,7 @@ def test_an_attached_commit_gives_author_date_subject_and_message() -> None:
         "Subject: [PATCH] g:\n y\n\nWhy.\n---\n" + DIFF.decode(),
         attachment=True,
     )
-    commit = split_commit(attached, (*message.parts, attached))
-    reading = read(write_patch_mail(message, commit, sender=message.sender))
+    reading = read(write_attached(message, attached))
     assert (reading.email, reading.date) == ("bob@example.com", "Tue, 3 Mar 2026 01:00:00 -0700")
     assert (reading.subject, reading.message) == ("g: y", b"Why.\n")
 
@@ -131,8 +143,7 @@ def test_the_text_of_the_mail_is_the_message_of_a_bare_attached_diff() -> None:
         HEADER + b"\nWhy.\n\nSigned-off-by: Ada <ada@example.org>\n---\n f | 2 +-\n"
     )
     attached = Part("text/x-patch", DIFF.decode(), attachment=True)
-    commit = split_commit(attached, (*message.parts, attached))
-    reading = read(write_patch_mail(message, commit, sender=message.sender))
+    reading = read(write_attached(message, attached))
     assert reading.message == b"Why.\n\nSigned-off-by: Ada <ada@example.org>\n"
     assert reading.patch.startswith(b"---\n f | 2 +-\n")
     assert DIFF in reading.patch
@@ -208,15 +219,15 @@ def test_any_patch_mail_is_one_mail_with_the_patch_of_its_part(
 ) -> None:
     raw = HEADER + kind + (fields + b"\n" if fields.strip() else b"") + b"\n" + body + b"\n" + DIFF
     message = parse_message(raw)
-    part = next((part for part in message.parts if part.text), None)
-    if part is None:
+    patch = find_patch_part(message, message.sender)
+    if patch is None:
         return
-    commit = split_commit(part, message.parts)
+    commit = split_commit(patch, message.parts)
     mail = write_patch_mail(message, commit, sender=message.sender)
     assert payload(mail).rstrip(b"\n").endswith(commit.patch.rstrip(b"\n"))
     reading = read(mail)
     assert reading.patch.rstrip(b"\n") == commit.patch.rstrip(b"\n")
-    if not _has_fields(message, commit.message):
+    if not commit.fields and not _has_fields(message, commit.message):
         assert (reading.email, reading.subject) == ("ada@Example.ORG", "f: x")
         assert reading.message.strip() == commit.message.encode().strip()
 

@@ -19,8 +19,7 @@ from ingest.api.mbox import patch_mbox
 from ingest.config.file import Config
 from ingest.mail.message import Message, Part
 from ingest.mail.parse import parse_message
-from ingest.patch.classify import find_patch_part
-from ingest.patch.git_mail import split_commit
+from ingest.patch.classify import PatchPart, find_patch_part
 from ingest.patch.identity import patch_id
 from ingest.patch.in_body import cut_at_scissors, find_patch_start
 from ingest.store.engine import open_store
@@ -59,8 +58,14 @@ def handed_out(connection: Connection, limit: int | None = None) -> Iterator[Han
         yield HandedOut(row.key, raws[row.mail_id], mail, row.patch_id)
 
 
-def has_scissors(part: Part) -> bool:
-    text = part.text or ""
+def find_patch(raw: bytes) -> PatchPart | None:
+    message = parse_message(raw)
+    return find_patch_part(message, find_submitter(message).person)
+
+
+def has_scissors(raw: bytes) -> bool:
+    patch = find_patch(raw)
+    text = patch.part.text or "" if patch is not None else ""
     return cut_at_scissors(text[: find_patch_start(text)]) is not None
 
 
@@ -78,9 +83,10 @@ def differences(mail: HandedOut, sent: Reading, ours: Reading) -> list[str]:
     if sent == ours:
         return []
     message = parse_message(mail.sent)
-    part = find_patch_part(message)
-    assert part is not None
-    if split_commit(part, message.parts).fields:
+    patch = find_patch(mail.sent)
+    assert patch is not None
+    part = patch.part
+    if patch.commit is not None:
         return ["attached patch with a mail header"]
     classes = [*_of_fields(message, sent, ours), *_of_message(part, sent.message, ours.message)]
     return [*classes, *_of_patch(message, part, sent.patch, ours.patch)]
@@ -142,8 +148,7 @@ def _of_patch(message: Message, part: Part, sent: bytes, ours: bytes) -> Iterato
 
 def compare(patches: Sequence[HandedOut]) -> Counter[str]:
     """How many patches have differences of each class; fails where none explains one."""
-    parts = [find_patch_part(parse_message(patch.sent)) for patch in patches]
-    cuts = [part is not None and has_scissors(part) for part in parts]
+    cuts = [has_scissors(patch.sent) for patch in patches]
     sent = read_mails([patch.sent for patch in patches], cuts)
     ours = read_mails([patch.ours for patch in patches])
     counts: Counter[str] = Counter()
@@ -214,8 +219,7 @@ def check_git_am(engine: Engine, folder: Path, count: int) -> None:
     """Apply patches to files that have the lines that they change."""
     with engine.connect() as connection:
         patches = list(handed_out(connection, count))
-    parts = [find_patch_part(parse_message(patch.sent)) for patch in patches]
-    cuts = [part is not None and has_scissors(part) for part in parts]
+    cuts = [has_scissors(patch.sent) for patch in patches]
     readings = read_mails([patch.sent for patch in patches], cuts)
     git(folder, "init", "--quiet", "--bare", "r.git")
     stream = b"".join(
