@@ -49,10 +49,10 @@ def _format_link(params: QueryParams, number: int, url: str, rel: str) -> str:
     return f'<{url}?{urlencode([*pairs, ("page", str(number))])}>; rel="{rel}"'
 
 
-def download_response(text: str, name: str, *, media_type: str = "text/plain") -> Response:
+def download_response(content: bytes, name: str, *, media_type: str = "text/plain") -> Response:
     """Return a file. Clients save it under `name`."""
     return Response(
-        text.encode("utf-8", "surrogateescape"),
+        content,
         media_type=media_type,
         headers={**_NO_SNIFF, "Content-Disposition": f"attachment; filename={name}"},
     )

@@ -52,4 +52,5 @@ class Defect(StrEnum):
     DEPENDENCIES_CAPPED = "dependencies-capped"  # too many, or too long for an id: left out
 
     # diff
+    MORE_PATCHES = "more-patches"  # other patches are attached: the record has the first
     DAMAGED_DIFF = "damaged-diff"  # hunks shorter or longer than their headers say: kept

@@ -44,6 +44,21 @@ class Part:
     attachment: bool = False
     flowed: bool = False
     nested: bool = False  # within a message/rfc822 part: the mail of somebody else
+    data: bytes | None = field(default=None, compare=False, repr=False)
+
+    @property
+    def text_bytes(self) -> bytes:
+        """The bytes that `text` was decoded from, without transfer encoding.
+
+        They have as many lines as `text`. `data` holds them where they are not `text` in UTF-8:
+        another charset, invalid bytes, CRLF within base64 or quoted-printable.
+        """
+        return (self.text or "").encode() if self.data is None else self.data
+
+    def bytes_from(self, position: int) -> bytes:
+        """Return `text_bytes` from the start of the line on that has this position of `text`."""
+        number = (self.text or "").count("\n", 0, position)
+        return self.text_bytes.split(b"\n", number)[number]
 
 
 @frozen

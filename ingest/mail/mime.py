@@ -7,6 +7,7 @@ are not read as text.
 
 from __future__ import annotations
 
+import codecs
 from typing import TYPE_CHECKING, NamedTuple
 
 from ingest.mail import charset, flowed, header, param, transfer
@@ -158,9 +159,10 @@ class _TreeWalk:
         if disposition.values or "name" in content_type.values:
             filename = param.find_filename(disposition, content_type)
         text: str | None = None
+        text_bytes: bytes | None = None
         is_flowed = False
         if _is_text(content_type.name, filename):
-            text = self._decode_text(
+            text, text_bytes = self._decode_text(
                 span, _find_encoding(fields), content_type.values.get("charset")
             )
             if content_type.name == "text/plain" and "format" in content_type.values:
@@ -168,6 +170,7 @@ class _TreeWalk:
                 if is_flowed:
                     delsp = content_type.values.get("delsp", "").lower() == "yes"
                     text = flowed.unwrap_flowed(text, delsp=delsp)
+                    text_bytes = _unwrap_bytes(text_bytes, text, delsp=delsp)
         self.parts.append(
             Part(
                 content_type.name,
@@ -176,10 +179,11 @@ class _TreeWalk:
                 disposition.name == "attachment",
                 is_flowed,
                 span.nested,
+                text_bytes,
             )
         )
 
-    def _decode_text(self, span: _Span, encoding: str, charset_name: str | None) -> str:
+    def _decode_text(self, span: _Span, encoding: str, charset_name: str | None) -> _Text:
         data = span.data[span.start : span.end]
         if encoding:
             data, defects = transfer.decode_transfer(data, encoding)
@@ -199,8 +203,29 @@ class _TreeWalk:
         if "\r" in text:
             text = text.replace("\r\n", "\n")
             if "\n" not in text:
-                text = text.replace("\r", "\n")
-        return text
+                return _Text(text.replace("\r", "\n"), None)
+        if text.isascii() and len(text) == len(data):
+            return _Text(text, None)  # nearly all mail
+        data = data.removeprefix(codecs.BOM_UTF8)
+        if text.count("\n") != data.count(b"\n") or b"\n\0" in data or b"\0\n" in data:
+            return _Text(text, None)  # UTF-16 and HZ have line ends of their own
+        return _Text(text, None if text.encode() == data else data)
+
+
+class _Text(NamedTuple):
+    """The text of a part, and `Part.data`."""
+
+    text: str
+    data: bytes | None
+
+
+def _unwrap_bytes(data: bytes | None, text: str, *, delsp: bool) -> bytes | None:
+    """Remove soft line breaks from `data` as they were removed from `text`."""
+    if data is None:
+        return None
+    unwrapped = data.replace(b"\r\n", b"\n").decode("latin-1")  # one character for each byte
+    unwrapped = flowed.unwrap_flowed(unwrapped, delsp=delsp)
+    return unwrapped.encode("latin-1") if unwrapped.count("\n") == text.count("\n") else None
 
 
 class _PartSpan(NamedTuple):

@@ -27,9 +27,11 @@ class Split(NamedTuple):
     diffs, each with its newline. `damaged`: a hunk has other lines than its header counts, or
     lines that cannot be in one. `files`: the names touched, in order, each once, without `a/`
     and `b/`; the new name of a renamed file. `start`: where in the text the first diff begins,
-    in characters. `trailing`: the text after the last diff, without signature, stripped.
+    in characters. `above`: the text before the last diff, without the diffs before it.
+    `trailing`: the text after the last diff, without signature, stripped.
     `regular`: each file has a `diff` line and its two names, and each hunk the lines that it
-    counts and no others, so that the first character of a line says what it is.
+    counts and no others, so that the first character of a line says what it is. `ranges`: the
+    start and end of each diff, in lines after that of `start`.
     """
 
     content: str
@@ -37,14 +39,27 @@ class Split(NamedTuple):
     damaged: bool
     files: tuple[str, ...]
     start: int
+    above: str
     trailing: str
     regular: bool
+    ranges: tuple[tuple[int, int], ...] = ()
+
+    def select_lines(self, data: bytes, first: int) -> bytes:
+        """Return the lines of the diff in `data`, in which `start` is in line `first`."""
+        lines = data.split(b"\n")
+        kept = [lines[first + start : first + end] for start, end in self.ranges]
+        return b"".join(line + b"\n" for range_ in kept for line in range_)
 
 
 # Patchwork's rule: a line "-- " (RFC 3676 4.3) or a line of underscores (Mailman's footer),
 # and all text after it.
 # (A pattern that begins with the newline before a line is far faster than one with `^`.)
 _SIGNATURE = re.compile(r"\n(?:-- |_+)(?:\n|\Z)")
+# Behind the diff a line `--` is a signature too: lists and editors strip its trailing space,
+# and Majordomo's footer begins so; that of groups.io begins with `-=-=-`. Above the diff,
+# messages quote such lines from checkpatch.
+_FOOTER = re.compile(r"--\s*\Z|(?:-=){5,100}-?\s*\Z")
+_MAX_FOOTER = 10  # lines below that line; more are text
 
 # Lines that can be the start of a text's first diff.
 _FIRST = ("diff -", "Index: ", "--- ")
@@ -123,21 +138,24 @@ def _divide(walk: _Walk, text: str, offset: int) -> Split:
     after = "\n".join(lines[last:])
     if len(walk.ranges) > 1:
         diff, between = _gather(walk)
-        around = text[:start] + "".join(between) + after
+        above = text[:start] + "".join(between)
     else:
         diff = text[start:] if text[-1] == "\n" else text[start:] + "\n"
         if last < len(lines):
             diff = diff[: -len(after) - 1]
-        around = text[:start] + after
+        above = text[:start]
+    after = "\n".join(lines[last : _footer_start(walk, last)])
     irregular = not walk.regular or walk.damaged or _IRREGULAR.search(walk.firsts, first, last)
     return Split(
-        content=commentary(around),
+        content=commentary(above + after),
         diff=diff,
         damaged=walk.damaged,
         files=tuple(walk.files),
         start=start,
+        above=above,
         trailing=commentary(after) if after else "",
         regular=not irregular,
+        ranges=tuple((begin - first, end - first) for begin, end in walk.ranges),
     )
 
 
@@ -152,6 +170,20 @@ def _gather(walk: _Walk) -> tuple[str, list[str]]:
         previous_end = end
     diff.append("")
     return "\n".join(diff), [f"{line}\n" for line in between]
+
+
+def _footer_start(walk: _Walk, last: int) -> int:
+    """Return the number of the line at which the footer begins, behind the diff's `last` line."""
+    lines, firsts = walk.lines, walk.firsts
+    end = len(lines)
+    while end > last and not lines[end - 1].strip():
+        end -= 1
+    start = firsts.find("-", max(last, end - _MAX_FOOTER - 1), end)
+    while start >= 0:
+        if _FOOTER.match(lines[start]):
+            return start
+        start = firsts.find("-", start + 1, end)
+    return len(lines)
 
 
 def commentary(text: str) -> str:

@@ -19,12 +19,15 @@ class Identity(NamedTuple):
     patch_id: str | None
 
 
-def identify(diff: str, *, regular: bool) -> Identity:
+def identify(diff: str, *, regular: bool, raw: bytes | None = None) -> Identity:
     """Return both digests of `diff`.
 
-    `regular`: see `Split.regular`. For a regular diff they are computed in one pass over its
-    pieces, with the same results at half the cost.
+    `raw`: the diff in the bytes that were sent, where these are not its UTF-8: the patch-id is
+    theirs. `regular`: see `Split.regular`. For a regular diff both are computed in one pass over
+    its pieces, with the same results at half the cost.
     """
+    if raw is not None:
+        return Identity(patchwork_hash(diff), patch_id(raw))
     identity = _identify_regular(diff) if regular else None
     return identity or Identity(patchwork_hash(diff), patch_id(diff))
 

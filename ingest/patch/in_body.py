@@ -21,6 +21,8 @@ _ANY_HEADER = re.compile(r"([!-9;-~]{1,76}):[ \t]*([^\n]*)", re.ASCII)  # RFC 53
 _SEPARATOR = re.compile(r">?From [0-9a-f]{40,64} Mon Sep 17 00:00:00 2001[ \t]*")
 _ADDRESS = re.compile(r"[^\s<>@,;\"()]{1,64}@[^\s<>@,;\"()]{1,255}")
 
+_PATCH_START = re.compile(r"^(?:diff -|Index: |--- [^ \t\n\v\f\r]|---[ \t\v\f\r]*\n)", re.MULTILINE)
+
 _SCISSORS = re.compile(r">8|8<|>%|%<")
 _MARKS = re.compile(r">8|8<|>%|%<|-")
 _MAX_SCISSORS = 200  # characters of a scissors line; longer ones are data
@@ -63,6 +65,16 @@ def split_in_body(text: str, *, decode: Callable[[str], str] = _as_written) -> I
         if below is not None:
             return InBody(below.author, below.subject, below.date, below.body, scissors=True)
     return InBody(None, None, None, text, scissors=False)
+
+
+def find_patch_start(text: str, start: int = 0) -> int:
+    """Return where git-mailinfo(1) ends the commit message; the text's length where it does not.
+
+    That is the first line that begins with `diff -`, `Index: ` or `--- NAME`, or that is `---` with
+    white space (`patchbreak` in its source).
+    """
+    match = _PATCH_START.search(text, start)
+    return match.start() if match else len(text)
 
 
 def cut_at_scissors(text: str) -> tuple[str, str] | None:
@@ -157,7 +169,7 @@ def _read_headers(text: str, decode: Callable[[str], str]) -> InBody | None:
         if size > _MAX_VALUE:
             return None
         values[name] = " ".join(filter(None, lines))
-    author = _parse_author(values["from"], decode) if "from" in values else None
+    author = parse_author(values["from"], decode) if "from" in values else None
     if "from" in values and author is None:
         return None
     subject = " ".join(decode(values["subject"]).split()) if values.get("subject") else None
@@ -167,8 +179,11 @@ def _read_headers(text: str, decode: Callable[[str], str]) -> InBody | None:
     return InBody(author, subject, values.get("date") or None, body, scissors=False)
 
 
-def _parse_author(value: str, decode: Callable[[str], str]) -> Address | None:
-    """Parse `Name <a@b>`, `a@b (Name)` or `a@b` (RFC 5322 3.4, with the old comment form)."""
+def parse_author(value: str, decode: Callable[[str], str]) -> Address | None:
+    """Parse `Name <a@b>`, `a@b (Name)` or `a@b` (RFC 5322 3.4, with the old comment form).
+
+    Return None for prose.
+    """
     address = _ADDRESS.search(value)
     if address is None:
         return None

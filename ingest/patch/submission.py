@@ -11,6 +11,7 @@ from enum import StrEnum
 from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address
+from ingest.patch.attached_commit import AttachedCommit
 from ingest.patch.dependency import Dependencies
 from ingest.patch.subject import Subject
 from ingest.patch.trailer import Trailer
@@ -61,14 +62,37 @@ class _Common:
     defects: tuple[Defect, ...] = ()
 
 
+@frozen
+class OtherPatch:
+    """Hold a patch of a mail that has several: its record is that of another one.
+
+    `part`: its index in `Message.parts`.
+    """
+
+    part: int
+    diff: str
+    files: tuple[str, ...]
+    commit: AttachedCommit | None
+
+
 @frozen(kw_only=True)
 class Patch(_Common):
-    """Hold a patch. `hash`: Patchwork's; `patch_id`: git's, None where git prints none."""
+    """Hold a patch. `hash`: Patchwork's; `patch_id`: git's, None where git prints none.
+
+    `part`: the index in `Message.parts` of the part that has the diff. `commit`: what the header
+    of an attached patch says, which takes precedence over the mail around it where a commit is
+    made; None where the mail itself is the commit. `copies`: the parts with other copies of the
+    diff, such as a paste that a mail program has damaged. `others`: further patches of the mail.
+    """
 
     diff: str
     hash: str
     patch_id: str | None
     files: tuple[str, ...]
+    part: int
+    commit: AttachedCommit | None = None
+    copies: tuple[int, ...] = ()
+    others: tuple[OtherPatch, ...] = ()
 
 
 @frozen(kw_only=True)

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
+from ingest.patch.diff import find_diff
 from ingest.patch.identity import patchwork_hash
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.write import pins
@@ -191,8 +192,9 @@ def _compare(client: TestClient, series: dict[str, Any], folder: Path) -> None:
         ).stdout.decode()  # fmt: skip
         detail = client.get(path(one["url"])).json()
         change = (folder / "diff").read_bytes().decode("utf-8", "replace")
-        change = change[change.index("diff --git") :].rpartition("\n-- \n")[0]
-        assert patchwork_hash(change) == detail["hash"], detail["msgid"]
+        split = find_diff(change)
+        assert split is not None
+        assert patchwork_hash(split.diff) == detail["hash"], detail["msgid"]
         title = info.split("Subject: ")[1].split("\n")[0]
         assert detail["name"].endswith(title)
 
@@ -206,7 +208,7 @@ def test_an_address_beyond_ascii_is_served(tmp_path: Path) -> None:
         answer = client.get(url)
         assert answer.status_code == 200, url
         assert " <josé@correo.example.org>\n" in answer.text
-        assert f"\nMessage-Id: {patch['msgid']}\n" in answer.text
+        assert f"\nMessage-ID: {patch['msgid']}\n" in answer.text
     assert client.get(path(patch["web_url"])).status_code == 200
     engine.dispose()
 
@@ -231,8 +233,11 @@ def test_nothing_gets_out_of_the_escaping_of_any_output(tmp_path: Path) -> None:
     assert re.fullmatch(r"attachment; filename=[\w-]+\.patch", name)
     assert len(parts(answer.content)) == 1
     (mail,) = parts(answer.content)
-    assert b"\n>From aaaaaaaaaa 1x23:45 91\n" in mail
+    assert b"\nFrom " not in mail
     head = message_from_bytes(b"From 000000" + mail)
+    body = head.get_payload(decode=True)
+    assert isinstance(body, bytes)
+    assert b"\nFrom aaaaaaaaaa 1x23:45 91\n" in body
     assert head["Bcc"] is None
     assert head["From"] == '"<script>alert(1)</script>\\"; x" <eve@example.org>'
     engine.dispose()

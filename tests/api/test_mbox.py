@@ -6,12 +6,18 @@ import base64
 import os
 import subprocess
 from collections.abc import Sequence
+from email import message_from_bytes
+from email.header import decode_header, make_header
 from pathlib import Path
 
 import pytest
+from sqlalchemy import event, select, update
 
 from ingest.api.mbox import patch_mbox
-from ingest.store.engine import open_store
+from ingest.store import schema
+from ingest.store.activity.accounts import add_token
+from ingest.store.engine import open_store, write_transaction
+from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.read import messages
 from tests.support import mails
 from tests.support.mails import ADA, BOB, START
@@ -27,9 +33,9 @@ def mbox_of(folder: Path, given: Sequence[bytes], *names: str) -> bytes:
         ids = [one for name in names for one in messages.find_by_name(connection, name)]
         rows = list(messages.read_messages(connection, ids))
         assert len(rows) == len(names)
-        text = "".join(patch_mbox(connection, rows))
+        mbox = b"".join(patch_mbox(connection, rows))
     engine.dispose()
-    return text.encode()
+    return mbox
 
 
 def git(folder: Path, *words: str, given: bytes | None = None) -> str:
@@ -141,10 +147,9 @@ SITUATIONS = {
 @needs_git
 @pytest.mark.parametrize("name", SITUATIONS)
 def test_git_takes_a_patch(tmp_path: Path, repository: Path, name: str) -> None:
-    """However it was sent, the commit is the same. Text above a scissors line is part of the
-    record, and cutting it off is the taker's choice, as git has it."""
+    """However it was sent, the commit is the same. Text above a scissors line is cut off."""
     text = mbox_of(tmp_path, [SITUATIONS[name]], "a@example.org")
-    git(repository, "am", "--quiet", *(["--scissors"] if "scissors" in name else []), given=text)
+    git(repository, "am", "--quiet", given=text)
     (commit,) = log(repository, 1)
     assert commit == (
         f"{ADA}|2026-03-02T10:15:00+0000|fs: change\n\nSay why.\n\nSigned-off-by: {ADA}"
@@ -170,7 +175,7 @@ def test_a_line_of_an_envelope_in_a_message_parts_nothing(tmp_path: Path, reposi
     text = mbox_of(tmp_path, [raw], "a@example.org")
     git(repository, "am", "--quiet", given=text)
     (commit,) = log(repository, 1, "%B")
-    assert commit.startswith(f"fs: change\n\nSay why:\n\n>{line}\n\nno\n")
+    assert commit.startswith(f"fs: change\n\nSay why:\n\n{line}\n\nno\n")
 
 
 @needs_git
@@ -201,7 +206,10 @@ def test_a_line_of_a_megabyte_costs_no_more_than_its_length(tmp_path: Path) -> N
     """Its square would be hours."""
     line = "From " + "a" * 500_000 + "9.00:00 " * 50_000
     raw = mails.patch("a@example.org").replace(b"Say why.", f"Say:\n\n{line}\nx".encode(), 1)
-    assert line.encode() in mbox_of(tmp_path, [raw], "a@example.org")
+    text = mbox_of(tmp_path, [raw], "a@example.org")
+    body = message_from_bytes(text).get_payload(decode=True)
+    assert isinstance(body, bytes)
+    assert line.encode() in body
 
 
 @needs_git
@@ -236,7 +244,8 @@ def test_no_header_gets_out_of_its_line(tmp_path: Path) -> None:
         raw = mails.patch(f"{number}@example.org", f"[PATCH] fs: change {name}", sender="PLACE")
         given.append(raw.replace(b"From: PLACE", sender.encode()))
     text = mbox_of(tmp_path, given, *(f"{number}@example.org" for number in range(3))).decode()
-    known = ("From", "Date", "Subject", "Message-Id", "MIME-Version", "Content-Type")
+    known = ("From", "To", "Date", "Subject", "Message-ID", "List-Id", "X-Patchwork-Id",
+             "X-Patchwork-Submitter", "MIME-Version", "Content-Type")  # fmt: skip
     for mail in text.split("From 0000000")[1:]:
         head = mail.split("\n\n", 1)[0].split("\n", 1)[1]
         for line in head.splitlines():
@@ -280,6 +289,69 @@ def test_it_is_one_mail_for_each_patch(tmp_path: Path) -> None:
     assert text.startswith(
         "From 0000000000000000000000000000000000000000 Mon Sep 17 00:00:00 2001\n"
     )
-    assert text.count("\nMessage-Id: <s-") == 2
+    assert text.count("\nMessage-ID: <s-") == 2
     assert "\nIn-Reply-To: <s-0@example.org>\n" in text
     assert f"\nDate: {START:%a, %d %b %Y} 10:15:01 +0000\n" in text
+
+
+# --- what the store adds, and what it costs ----------------------------------------------------
+
+
+def test_it_has_the_fields_of_patchwork(tmp_path: Path) -> None:
+    """The delegate's address only where somebody has one."""
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    mails.store(engine, [mails.patch("a@example.org", sender="Zoë Ünal <z@example.org>")])
+    with write_transaction(engine) as connection:
+        add_token(connection, "carl", email="carl@example.net", lists=(), now=mails.NOW)
+        account = connection.execute(select(schema.account.c.id)).scalar_one()
+        connection.execute(update(schema.patch).values(delegate_id=account))
+    with engine.connect() as connection:
+        (row,) = messages.read_messages(
+            connection, messages.find_by_name(connection, "a@example.org")
+        )
+        head = message_from_bytes(b"".join(patch_mbox(connection, [row])))
+    engine.dispose()
+    assert head["X-Patchwork-Id"] == str(row.id)
+    submitter = make_header(decode_header(head["X-Patchwork-Submitter"]))
+    assert str(submitter) == "Zoë Ünal <z@example.org>"
+    assert head["X-Patchwork-Delegate"] == "carl@example.net"
+
+
+def test_a_series_costs_a_fixed_number_of_queries(tmp_path: Path) -> None:
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    mails.store(engine, [*mails.series("s", 2), *mails.series("t", 9)])
+    counts = []
+    for stem, total in (("s", 2), ("t", 9)):
+        with engine.connect() as connection:
+            names = [f"{stem}-{number}@example.org" for number in range(1, total + 1)]
+            ids = [one for name in names for one in messages.find_by_name(connection, name)]
+            rows = list(messages.read_messages(connection, ids))
+            statements: list[str] = []
+            event.listen(
+                engine,
+                "before_cursor_execute",
+                lambda *given, kept=statements: kept.append(given[2]),
+            )
+            assert len(list(patch_mbox(connection, rows))) == total
+            counts.append(len(statements))
+    engine.dispose()
+    assert counts[0] == counts[1]
+
+
+def test_a_damaged_mail_is_not_handed_out(tmp_path: Path) -> None:
+    """Nor are the mails before it: half a series would be applied."""
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    mails.store(engine, mails.series("s", 2))
+    with engine.connect() as connection:
+        ids = [
+            one
+            for number in (1, 2)
+            for one in messages.find_by_name(connection, f"s-{number}@example.org")
+        ]
+        rows = list(messages.read_messages(connection, ids))
+    with write_transaction(engine) as connection:
+        broken = schema.mail.c.id == rows[1].mail_id
+        connection.execute(update(schema.mail).where(broken).values(codec=0, raw=b"x"))
+    with engine.connect() as connection, pytest.raises(DamagedRawError):
+        patch_mbox(connection, rows)
+    engine.dispose()

@@ -27,6 +27,7 @@ from tests.support.command import (
     ingest_ok,
     one_line,
 )
+from tests.support.paths import FIXTURES
 
 CRLF = mails.patch("crlf@example.org", "[PATCH] crlf: one").replace(b"\n", b"\r\n")
 HOSTILE = mails.patch("bad@example.org", "[PATCH] \x1b[31mred \u202egnp.exe\x07", name="bad")
@@ -228,6 +229,24 @@ def test_explain_a_file(filled: Path) -> None:
     assert text.count("message       <") == len(ARCHIVE)
     assert "series      <s1-0@example.org>: 3 of 3" in text
     assert "outcome       comment, reason: below-patch" in text
+
+
+def test_explain_says_which_part_gave_the_patch(tmp_path: Path) -> None:
+    said = ingest_ok("explain", str(FIXTURES / "kind" / "attached-and-pasted.eml"), cwd=tmp_path)
+    assert "  diff        from part 2, text/x-patch, 0001-amp.patch: sound/amp.c\n" in said
+    assert "  copy        in part 1, text/plain: not used\n" in said
+    assert "  commit      [PATCH] amp: use argument three\n" in said
+    said = ingest_ok("explain", str(FIXTURES / "kind" / "attached-two.eml"), cwd=tmp_path)
+    assert "  other patch in part 3, text/x-patch, 0002-horn.patch: sound/horn.c\n" in said
+
+
+def test_explain_says_what_was_not_read_and_why(tmp_path: Path) -> None:
+    said = ingest_ok("explain", str(FIXTURES / "kind" / "attached-tarball.eml"), cwd=tmp_path)
+    assert "application/gzip, fixes.tar.gz: not read: compressed" in said
+    cover_reply = FIXTURES / "trailer" / "reply-without-re-to-cover.mbox"
+    said = ingest_ok("explain", str(cover_reply), cwd=tmp_path)
+    assert "  subject     number 1/2, version 1" in said
+    assert "  subject     number 0/2 (not used), version 1" in said
 
 
 def test_explain_stores_nothing(tmp_path: Path) -> None:

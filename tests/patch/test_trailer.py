@@ -31,7 +31,11 @@ MESSAGES = [
         f"Signed-off-by: {ADA}\ndiff --git a/x b/x\n--- a/x\n+++ b/x\nReviewed-by: {BOB}\n",
         [("Signed-off-by", ADA)],
     ),
-    ("above the signature only", f"Acked-by: {ADA}\n-- \nAcked-by: {BOB}\n", [("Acked-by", ADA)]),
+    (
+        "below dashes, which separate the results of checkpatch and grep",
+        f"WARNING: x\n--\nWARNING: y\n\nAcked-by: {ADA}\n---\nAcked-by: {BOB}\n",
+        [("Acked-by", ADA)],
+    ),
     (
         "a quoted diff of a test's output does not end the message",
         f"It fails with\n--- a.out\n+++ a.bad\n\nSigned-off-by: {ADA}\n---\n",
@@ -123,6 +127,19 @@ MESSAGES = [
         [("Acked-by", "Ada<ada@example.org>")],
     ),
     (
+        "a footnote and a header within the block",
+        f"Cc: a@example.org\nLink: https://x/1\n[1]: https://x/2\nTo: {BOB}\nAcked-by: {ADA}\n",
+        [("Cc", "a@example.org"), ("Link", "https://x/1"), ("Acked-by", ADA)],
+    ),
+    (
+        "a sign-off below prose makes no trailers of what is above it",
+        (
+            "This paragraph is\nprose on\nseveral lines.\nCc: a@example.org\nis one of them,\nas "
+            f"are\nthese and\nthese and\nthose.\nAcked-by: {ADA}\n"
+        ),
+        [("Acked-by", ADA)],
+    ),
+    (
         "several ids",
         f"Change-Id: I0123\nMessage-ID: <1@example.org>\nSigned-off-by: {ADA}\n",
         [("Change-Id", "I0123"), ("Message-ID", "<1@example.org>"), ("Signed-off-by", ADA)],
@@ -198,6 +215,50 @@ REPLIES = [
     ),
     ("two kinds in one", f"Reviewed-and-tested-by: {ADA}\n", [("Reviewed-and-tested-by", ADA)]),
 ]
+
+
+MANGLED = [
+    "Tom Ferr <tom@example.com<mailto:tom@example.com>>",
+    "Tom Ferr <tom@example.com <mailto:tom@example.com>>",
+    "Tom Ferr <tom@example.com\n<mailto:tom@example.com>>",
+    "Tom Ferr <tom@example.com\n  <mailto:tom@example.com>>",
+    "Tom Ferr\n<tom@example.com<mailto:tom@example.com>>",
+    "Tom Ferr <tom@example.com> <mailto:tom@example.com>",
+    "Tom Ferr <tom@example.com><mailto:tom@example.com>",
+    "Tom Ferr <tom@example.com> [mailto:tom@example.com]",
+    "Tom Ferr <mailto:tom@example.com>",
+    "Tom Ferr <MAILTO:tom@example.com>",
+    "Tom Ferr [mailto:tom@example.com]",
+    "Tom Ferr <[mailto:tom@example.com]>",
+    "Tom Ferr &lt;tom@example.com&gt;",
+    "Tom Ferr &lt;tom@example.com&lt;mailto:tom@example.com&gt;&gt;",
+    "Tom\u00a0Ferr\u00a0<tom@example.com>",
+    "\u200bTom Ferr <tom@example.com>\ufeff",
+    "Tom Ferr \uff1ctom@example.com\uff1e",
+]
+
+
+@pytest.mark.parametrize("value", MANGLED)
+def test_what_mail_programs_make_of_an_address(value: str) -> None:
+    expected = [("Reviewed-by", "Tom Ferr <tom@example.com>")]
+    assert pairs(reply_trailers(f"Fine.\n\nReviewed-by: {value}\n")) == expected
+    assert pairs(message_trailers(f"Fine.\n\nReviewed-by: {value}\n")) == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Reviewed\u2010by: a@b.c", ("Reviewed-by", "a@b.c")),
+        ("\u00a0Reviewed-by\u00a0: a@b.c", ("Reviewed-by", "a@b.c")),
+        ("Reviewed-by\uff1aa@b.c", ("Reviewed-by", "a@b.c")),
+        ("Reviewed-by: a@b.c<mailto:a@b.c>", ("Reviewed-by", "a@b.c")),
+        ("Acked-by: \u201cA\u201d <a@b.c>", ("Acked-by", '"A" <a@b.c>')),
+        ("Fixes: 0123456789ab (\u201cx\u201d)", ("Fixes", '0123456789ab ("x")')),
+        ("Acked-by: Miles O\u2019Brien <a@b.c>", ("Acked-by", "Miles O\u2019Brien <a@b.c>")),
+    ],
+)
+def test_what_mail_programs_make_of_characters(text: str, expected: tuple[str, str]) -> None:
+    assert pairs(reply_trailers(text)) == [expected]
 
 
 @pytest.mark.parametrize(("text", "expected"), [pytest.param(*c[1:], id=c[0]) for c in REPLIES])

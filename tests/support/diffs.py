@@ -13,6 +13,7 @@ def split_diff(text: str) -> Split:
         damaged=False,
         files=(),
         start=-1,
+        above=text,
         trailing="",
         regular=False,
     )

@@ -44,7 +44,7 @@ def download_cover(http_request: Request) -> Response:
             return redirect_to_successor(
                 connection, "message", number, lambda id_: f"{base}/cover/{id_}/mbox/"
             )
-    return _cover_response(row)
+        return _cover_response(connection, row)
 
 
 def download_patch_by_msgid(http_request: Request) -> Response:
@@ -60,7 +60,7 @@ def download_cover_by_msgid(http_request: Request) -> Response:
     request = parse_request(http_request)
     with request.read() as connection:
         row = find_by_path_name(connection, request.path_text("msgid"), "cover")
-    return _cover_response(row)
+        return _cover_response(connection, row)
 
 
 def download_series(http_request: Request) -> Response:
@@ -82,18 +82,18 @@ def download_series(http_request: Request) -> Response:
             raise not_found()
         name = _series_file_name(series)
         if form == "raw":
-            text = "".join(patch_raw(patch) for patch in patches)
-            return download_response(text, f"{name}.diff", media_type=_DIFF_TYPE)
-        text = "".join(patch_mbox(connection, patches))
-    return download_response(text, f"{name}.patch")
+            diff = b"".join(patch_raw(connection, patches))
+            return download_response(diff, f"{name}.diff", media_type=_DIFF_TYPE)
+        mbox = b"".join(patch_mbox(connection, patches))
+    return download_response(mbox, f"{name}.patch")
 
 
 def _series_file_name(series: SeriesRow) -> str:
     return file_name(series.name or f"series-{series.id}")
 
 
-def _cover_response(row: MessageRow) -> Response:
-    return download_response(cover_mbox(row), f"{file_name(row.name or '')}.patch")
+def _cover_response(connection: Connection, row: MessageRow) -> Response:
+    return download_response(cover_mbox(connection, row), f"{file_name(row.name or '')}.patch")
 
 
 def _patch_response(
@@ -101,7 +101,8 @@ def _patch_response(
 ) -> Response:
     name = file_name(row.name or "")
     if form == "raw":
-        return download_response(patch_raw(row), f"{name}.diff", media_type=_DIFF_TYPE)
+        diff = b"".join(patch_raw(connection, [row]))
+        return download_response(diff, f"{name}.diff", media_type=_DIFF_TYPE)
     rows = [row]
     # git-pw applies a patch with its predecessors in the series: `*`, or the number of the series.
     series = request.params.last("series")
@@ -111,4 +112,4 @@ def _patch_response(
         ids = read_members(connection, [row.series_id]).get(row.series_id, [])
         predecessors = ids[: ids.index(row.id)] if row.id in ids else []
         rows = [*messages.read_messages(connection, predecessors), row]
-    return download_response("".join(patch_mbox(connection, rows)), f"{name}.patch")
+    return download_response(b"".join(patch_mbox(connection, rows)), f"{name}.patch")

@@ -13,10 +13,14 @@ from ingest.cli.help import examples
 from ingest.cli.options import ANY_PATH, CommandSettings, make_dns_lookup, store_options
 from ingest.cli.progress import report_skipped
 from ingest.cli.terminal import escape_line, format_person, format_signature
+from ingest.mail.message import Message, Part
 from ingest.model import Delivery, Derived
+from ingest.patch.subject import Subject
+from ingest.patch.submission import Patch
 from ingest.pipeline.derive import Steps, derive_steps
 from ingest.reports.export import format_date
 from ingest.series.arrange import Arrangement, arrange
+from ingest.series.facts import Facts
 from ingest.sources.source import NoMail, RawMail
 from ingest.trust.signatures.dns_answer import (
     Answer,
@@ -27,6 +31,16 @@ from ingest.trust.signatures.dns_answer import (
 )
 
 _MAX_PARENTS = 5  # ids to print
+_MAX_FILES = 5  # names to print
+
+_COMPRESSED_TYPES = frozenset(
+    f"application/{name}"
+    for name in (
+        *("gzip", "x-gzip", "zip", "x-zip-compressed", "x-xz", "x-bzip2", "zstd", "x-tar"),
+        *("x-compressed", "x-compressed-tar", "x-gtar", "x-7z-compressed", "x-bzip", "x-lzip"),
+    )
+)
+_COMPRESSED_NAMES = (".gz", ".tgz", ".xz", ".bz2", ".zst", ".zip", ".tar", ".7z", ".lz")
 
 
 @click.command(
@@ -105,12 +119,37 @@ def _explain_message(steps: Steps) -> Iterator[str]:
     yield _detail("date", format_date(message.date) or "none that is valid")
     yield _detail("in-reply-to", ", ".join(derived.facts.parents[:_MAX_PARENTS]) or "none")
     yield _detail("lists", ", ".join(name.list_id for name in derived.lists) or "none")
-    for part in message.parts:
-        content = f"{len(part.text)} characters" if part.text is not None else "not read"
-        name = f", {part.filename}" if part.filename else ""
-        yield _detail("part", f"{part.content_type}{name}: {content}")
+    for number, part in enumerate(message.parts, start=1):
+        yield _detail(f"part {number}", f"{_format_part(part)}: {_format_reading(part)}")
     for defect in derived.defects:
         yield _detail("defect", defect)
+
+
+def _format_part(part: Part) -> str:
+    return f"{part.content_type}, {part.filename}" if part.filename else part.content_type
+
+
+def _format_reading(part: Part) -> str:
+    """Say whether a part was read, and why it was not."""
+    if part.text is None:
+        return f"not read: {_why_not_read(part)}"
+    size = f"{len(part.text)} characters"
+    if part.nested:
+        return f"{size}, not searched: it is in an enclosed mail"
+    if part.content_type == "text/html":
+        return f"{size}, not searched: HTML"
+    return f"{size}, unwrapped (format=flowed)" if part.flowed else size
+
+
+def _why_not_read(part: Part) -> str:
+    name = (part.filename or "").lower()
+    if part.content_type in _COMPRESSED_TYPES or name.endswith(_COMPRESSED_NAMES):
+        return "compressed or an archive, which is never unpacked"
+    if part.content_type.endswith(("-signature", "-encrypted", "/pkcs7-mime")):
+        return "a signature or encrypted"
+    if part.content_type.startswith(("multipart/", "message/")):
+        return "too deep or too many parts, or the rest of a mail that is elsewhere"
+    return "neither its type nor its name is that of a text"
 
 
 def _explain_sender(steps: Steps) -> Iterator[str]:
@@ -140,18 +179,55 @@ def _explain_submission(steps: Steps) -> Iterator[str]:
     derived, submission = steps.derived, steps.submission
     facts, subject = derived.facts, submission.subject
     yield _stage("kind", f"{facts.kind}, reason: {submission.reason}")
-    is_numbered = facts.number is not None
-    number = f"number {subject.number}/{subject.total}" if is_numbered else "unnumbered"
     implied = "" if subject.version_given else " (not written)"
-    yield _detail("subject", f"{number}, version {subject.version}{implied}")
+    yield _detail(
+        "subject", f"{_format_number(subject, facts)}, version {subject.version}{implied}"
+    )
     yield _detail("prefixes", ", ".join(subject.prefixes) or "none")
     if facts.hash is not None:
         yield _detail("hash", facts.hash)
         yield _detail("patch-id", derived.patch_id or "none")
     if derived.pull_url is not None:
         yield _detail("pull", derived.pull_url)
+    if isinstance(submission, Patch):
+        yield from _explain_parts_of_patch(steps.message, submission)
+    if submission.author is not None:
+        yield _detail("author", format_person(submission.author))
     for trailer in submission.trailers:
         yield _detail("trailer", f"{trailer.key}: {trailer.value}")
+
+
+def _format_number(subject: Subject, facts: Facts) -> str:
+    if subject.number is None or subject.total is None:
+        return "unnumbered"
+    minor = f".{subject.minor}" if subject.minor else ""
+    unused = "" if facts.number is not None else " (not used)"
+    return f"number {subject.number}{minor}/{subject.total}{unused}"
+
+
+def _explain_parts_of_patch(message: Message, patch: Patch) -> Iterator[str]:
+    """Return the part that gave the patch, the commit that it describes, and the other diffs."""
+
+    def describe(index: int) -> str:
+        return f"part {index + 1}, {_format_part(message.parts[index])}"
+
+    yield _detail("diff", f"from {describe(patch.part)}: {_format_files(patch.files)}")
+    for index in patch.copies:
+        yield _detail("copy", f"in {describe(index)}: not used")
+    for other in patch.others:
+        yield _detail("other patch", f"in {describe(other.part)}: {_format_files(other.files)}")
+    commit = patch.commit
+    if commit is not None:
+        yield _detail("commit", commit.subject or "no subject")
+        if commit.author is not None:
+            yield _detail("by", format_person(commit.author))
+        if commit.date is not None:
+            yield _detail("on", commit.date)
+
+
+def _format_files(files: tuple[str, ...]) -> str:
+    more = f" and {len(files) - _MAX_FILES} more" if len(files) > _MAX_FILES else ""
+    return ", ".join(files[:_MAX_FILES]) + more or "no file"
 
 
 def _explain_outcome(steps: Steps, arrangement: Arrangement) -> Iterator[str]:

@@ -35,7 +35,7 @@ def command(settings: CommandSettings, key: str) -> None:
     engine = settings.open()
     with engine.connect() as connection:
         patches = _lookup_patches(connection, key)
-        write_bytes(text.encode() for text in patch_mbox(connection, patches))
+        write_bytes(patch_mbox(connection, patches))
     engine.dispose()
 
 
