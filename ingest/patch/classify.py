@@ -225,7 +225,7 @@ def _patch(
         subject=subject,
         content=content,
         trailers=message_trailers(_below_scissors(content) if subject.reply else content),
-        dependencies=find_dependencies(content),
+        dependencies=find_dependencies(content, whole=f"{content}\n{diff.text}"),
         author=author,
         defects=tuple(defects),
         diff=diff.split.diff,
@@ -271,7 +271,7 @@ def _without_patch(
             subject=subject,
             content=content,
             trailers=message_trailers(content),
-            dependencies=find_dependencies(content),
+            dependencies=find_dependencies(content, whole=body),
             pull_url=request.pull_url if request is not None else None,
         )
     if request is not None:
