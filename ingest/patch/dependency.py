@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
+from enum import Enum
 from itertools import islice
 from urllib.parse import unquote
 
@@ -53,9 +54,16 @@ _LABEL = re.compile(
     r"\s{0,20}[<(\[]?$",
     re.ASCII | re.IGNORECASE,
 )
-# A label without a number: "RFC: ", "[PATCH] - ", "Previous version: ".
-_LABEL_WITHOUT_NUMBER = re.compile(
-    r"(?:^[\s*-]{0,10}(?:\[\d{1,2}\][ :]{0,2})?\[?(?:rfc|patch|rfc patch)\]?\s{0,20}[-:]{1,2}"
+# A label without a number: "RFC: ", "[RFC PATCH] - ".
+_LABEL_RFC = re.compile(
+    r"^[\s*-]{0,10}(?:\[\d{1,2}\][ :]{0,2})?\[?(?:rfc|rfc patch)\]?\s{0,20}[-:]{1,2}"
+    r"\s{0,20}[<(\[]?$",
+    re.ASCII | re.IGNORECASE,
+)
+# Less certain, since the link may lead to another work of the sender: "[PATCH] - ", "Previous
+# version: ".
+_MENTION = re.compile(
+    r"(?:^[\s*-]{0,10}(?:\[\d{1,2}\][ :]{0,2})?\[?patch\]?\s{0,20}[-:]{1,2}"
     r"|\b(?:previous|last|earlier|prior|original|first|old)"
     r" (?:version|posting|post|submission|series|patch|patches|patchset|revision|rfc)s?"
     r"(?: (?:was|is|are))?(?: (?:at|here|sent as|posted at))?\s{0,20}[:(-]?)"
@@ -88,7 +96,8 @@ class Dependencies:
     the URL where it names no message. `earlier`: earlier versions of this posting. Msgids are
     bounded by `msgid.bound_id`. `capped`: the text has more than is read, or something longer
     than any id or URL that is meant to be followed. `supersedes`: those of `earlier` that the
-    text says it supersedes (`Supersedes: <id>`), and does not only link to.
+    text says it supersedes (`Supersedes: <id>`), and does not only link to. `mentioned`: those
+    of `earlier` that are called earlier in prose, without a version.
     """
 
     base_commit: str | None
@@ -99,14 +108,23 @@ class Dependencies:
     earlier: tuple[EarlierPosting, ...]
     capped: bool = False
     supersedes: tuple[str, ...] = ()
+    mentioned: tuple[str, ...] = ()
+
+
+class _Claim(Enum):
+    """How a text says that a posting is an earlier version of its own, the weakest first."""
+
+    MENTIONED = 0
+    LABELLED = 1
+    SUPERSEDED = 2
 
 
 @frozen
 class _Label:
-    """What the text around a link says of it: an earlier version, and one that it supersedes."""
+    """What the text around a link says of it."""
 
+    claim: _Claim
     version: int | None = None
-    supersedes: bool = False
 
 
 def find_dependencies(content: str, *, whole: str = "") -> Dependencies:
@@ -143,8 +161,8 @@ def find_dependencies(content: str, *, whole: str = "") -> Dependencies:
         if match[1].lower() != "supersedes":
             depends_on.extend(_targets(match[2]) or _PATCHWORK_NUMBER.findall(match[2]))
     usable = [target for target in depends_on if len(target) <= _MAX_URL]
-    version_of, superseded = _read_references(content)
-    earlier = _earlier(version_of)
+    labels = _read_references(content)
+    earlier = _earlier(labels)
     capped = capped or len(usable) < len(depends_on) or len(earlier) >= _MAX_TARGETS
     capped = capped or any(
         len(set(targets)) > _MAX_TARGETS for targets in (patch_ids, change_ids, usable)
@@ -157,7 +175,8 @@ def find_dependencies(content: str, *, whole: str = "") -> Dependencies:
         depends_on=_unique(usable),
         earlier=earlier,
         capped=capped,
-        supersedes=tuple(posting.msgid for posting in earlier if posting.msgid in superseded),
+        supersedes=_claimed(earlier, labels, _Claim.SUPERSEDED),
+        mentioned=_claimed(earlier, labels, _Claim.MENTIONED),
     )
 
 
@@ -168,34 +187,39 @@ def references_in_text(content: str) -> tuple[EarlierPosting, ...]:
     "Version 2:" on the line above, "RFC: URL", "Previous version: URL", `Supersedes: <id>`.
     Other links, `Link:` and `Closes:` among them, may lead anywhere and are left out.
     """
-    return _earlier(_read_references(content)[0])
+    return _earlier(_read_references(content))
 
 
-def _earlier(version_of: Mapping[str, int | None]) -> tuple[EarlierPosting, ...]:
-    postings = (EarlierPosting(version, msgid) for msgid, version in version_of.items())
+def _earlier(labels: Mapping[str, _Label]) -> tuple[EarlierPosting, ...]:
+    postings = (EarlierPosting(label.version, msgid) for msgid, label in labels.items())
     return tuple(islice(postings, _MAX_TARGETS))
 
 
-def _read_references(content: str) -> tuple[dict[str, int | None], set[str]]:
-    """Return the versions of earlier postings by msgid, and the msgids of those superseded."""
-    version_of: dict[str, int | None] = {}
-    superseded: set[str] = set()
+def _claimed(
+    earlier: Iterable[EarlierPosting], labels: Mapping[str, _Label], claim: _Claim
+) -> tuple[str, ...]:
+    return tuple(posting.msgid for posting in earlier if labels[posting.msgid].claim is claim)
+
+
+def _read_references(content: str) -> dict[str, _Label]:
+    """Return the earlier postings by msgid, with the strongest label that each has."""
+    labels: dict[str, _Label] = {}
     for match in _keyed(content):
         if match[1].lower() == "supersedes":
             for target in _targets(match[2]):
                 if target.startswith("<"):
-                    version_of.setdefault(target, None)
-                    superseded.add(target)
+                    labels[target] = _Label(_Claim.SUPERSEDED)
     for match in islice(_URL.finditer(content), _MAX_LINKS):
         label = _read_label(content, match.start(), match.end())
         msgid = msgid_of_url(match[0]) if label is not None else None
         if label is None or msgid is None:
             continue
-        if version_of.get(msgid) is None:
-            version_of[msgid] = label.version
-        if label.supersedes:
-            superseded.add(msgid)
-    return version_of, superseded
+        known = labels.get(msgid, label)
+        labels[msgid] = _Label(
+            max(known.claim, label.claim, key=lambda claim: claim.value),
+            label.version if known.version is None else known.version,
+        )
+    return labels
 
 
 def msgid_of_url(url: str) -> str | None:
@@ -252,13 +276,15 @@ def _read_label(content: str, start: int, end: int) -> _Label | None:
             before = above
     label = _LABEL.search(before)
     if label:
-        return _Label(int(label[1]))
+        return _Label(_Claim.LABELLED, int(label[1]))
     after = _LABEL_AFTER.match(content, end)
     if after:
-        return _Label(int(after[1]))
+        return _Label(_Claim.LABELLED, int(after[1]))
     if _STATEMENT.search(before):
-        return _Label(supersedes=True)
-    return _Label() if _LABEL_WITHOUT_NUMBER.search(before) else None
+        return _Label(_Claim.SUPERSEDED)
+    if _LABEL_RFC.search(before):
+        return _Label(_Claim.LABELLED)
+    return _Label(_Claim.MENTIONED) if _MENTION.search(before) else None
 
 
 def _unique(values: list[str]) -> tuple[str, ...]:

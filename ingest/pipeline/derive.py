@@ -268,6 +268,7 @@ def _facts(message: Message, person: Address, submission: Submission) -> Facts:
         change_id=dependencies.change_id,
         earlier=tuple(posting.msgid for posting in dependencies.earlier),
         supersedes=dependencies.supersedes,
+        mentioned=dependencies.mentioned,
     )
 
 

@@ -51,7 +51,8 @@ class Posting:
     """Hold what linking revisions needs of a series.
 
     `titles` and `hashes`: of its patches; `messages`: all its Message-IDs; `linked`: ids that
-    its text calls earlier; `superseded`: those that its sender's text says it supersedes;
+    its text calls earlier; `labelled`: those of them that it calls so as in a list of versions
+    (`v1: URL`), not only in prose; `superseded`: those that its sender's text says it supersedes;
     `replaced`: those of them that its cover, or its first patch, names; `answered`: ids that it
     was sent below; `retitled`: its title is that of the mail that it answers (`Re: …`);
     `branches`: the branches that it is for, since series for 6.1 and for 6.6 are not revisions of
@@ -74,6 +75,7 @@ class Posting:
     messages: frozenset[str]
     linked: frozenset[str]
     answered: frozenset[str]
+    labelled: frozenset[str] = frozenset()
     superseded: frozenset[str] = frozenset()
     replaced: frozenset[str] = frozenset()
 
@@ -100,6 +102,7 @@ def make_posting(
     patches = [piece for piece in members if piece.kind is MessageKind.PATCH]
     answered = {*first.parents[:3], *([parent_series.partition("#")[0]] if parent_series else ())}
     messages = frozenset(piece.msgid for piece in members)
+    own = [piece for piece in members if piece.sender == first.sender]
     return Posting(
         key=key,
         sender=first.sender,
@@ -117,10 +120,11 @@ def make_posting(
         messages=messages,
         linked=frozenset(msgid for piece in members for msgid in piece.earlier) - messages,
         answered=frozenset(answered) - messages,
-        superseded=frozenset(
-            msgid for piece in members if piece.sender == first.sender for msgid in piece.supersedes
+        labelled=frozenset(
+            msgid for piece in own for msgid in {*piece.earlier} - {*piece.mentioned}
         )
         - messages,
+        superseded=frozenset(msgid for piece in own for msgid in piece.supersedes) - messages,
         replaced=frozenset(first.supersedes) - messages,
     )
 
@@ -375,17 +379,30 @@ def _is_sent_before(other: Posting, posting: Posting) -> bool:
     )
 
 
+def _is_listed(other: Posting, posting: Posting) -> bool:
+    """Tell whether a posting lists another by its sender as an earlier version, which it can be."""
+    return (
+        posting.sender == other.sender
+        and bool(posting.labelled & other.messages)
+        and other.version <= posting.version
+        and _is_sent_before(other, posting)
+    )
+
+
 def _precedes(other: Posting, posting: Posting, evidence: Evidence) -> bool:
     """Tell whether `other` is the earlier version.
 
     An RFC precedes a posting that is none; else the lower version precedes; and the same
     version precedes its resend, or a posting that was sent again into its thread. A posting
     whose text says that it is superseded precedes whatever the versions, if it was sent before:
-    of two that supersede each other, the later one does.
+    of two that supersede each other, the later one does. So does a posting that a list of
+    versions has, by a sender who forgot to count, or to write RFC on the first version.
     """
     if _is_sent_before(other, posting) and any(
         kind is RevisionEvidence.SUPERSEDES for kind, _ in evidence
     ):
+        return True
+    if _is_listed(other, posting):
         return True
     if other.rfc and not posting.rfc:
         return True
