@@ -200,7 +200,8 @@ def find_predecessor(posting: Posting, candidates: Iterable[Posting]) -> Revisio
     Of the candidates that evidence links to it, the one that its cover says it supersedes is
     chosen, else the one with the highest version before its own, then the latest. A whole series
     does not supersede a partial re-roll where there is another candidate: it supersedes the
-    series that the partial re-roll amends.
+    series that the partial re-roll amends. A single patch that supersedes a patch of one of the
+    candidates is such a re-roll, though it was sent elsewhere.
     """
     linked: list[tuple[Posting, Evidence]] = []
     for other in candidates:
@@ -213,11 +214,17 @@ def find_predecessor(posting: Posting, candidates: Iterable[Posting]) -> Revisio
             linked.append((other, evidence))
     if not linked:
         return None
+    inner = {msgid for other, _ in linked for msgid in other.messages - {other.key}}
+    amending = {
+        other.key
+        for other, _ in linked
+        if other.partial or (len(other.messages) == 1 and other.superseded & inner)
+    }
     best, evidence = max(
         linked,
         key=lambda pair: (
             posting.sender == pair[0].sender and bool(posting.replaced & pair[0].messages),
-            posting.partial or not pair[0].partial,
+            posting.partial or pair[0].key not in amending,
             pair[0].rfc == posting.rfc,
             pair[0].version,
             pair[0].date or datetime.min,
