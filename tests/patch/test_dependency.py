@@ -1,4 +1,4 @@
-"""What a posting builds on, form by form. Input: texts. Output: ids, commits, links."""
+"""Find what a posting depends on, in every form. Input: texts. Output: ids, commits, links."""
 
 from __future__ import annotations
 
