@@ -24,9 +24,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tests.support import mails
-from tests.support.daemon import short_folder
+from tests.support.daemon import DaemonProcess, served
 from tests.support.nameserver import nameserver, silent, texts
-from tests.support.running import WatchedDaemon, served
+from tests.support.places import short_folder
 from tests.support.signing import RSA, Signer, record, rsa_record, sign
 
 HUGE = Signer("huge.example")
@@ -89,7 +89,7 @@ def run(seconds: float, clients: int, beside: Callable[[int], bytes]) -> list[fl
     with short_folder() as folder, nameserver(ZONE) as dns:
         trust = ["[trust]", f'nameservers = ["127.0.0.1:{dns.port}"]']
         url = f"sqlite:///{folder}/store.db"
-        with served(WatchedDaemon(folder, url, settings=['metrics = ""'], lists=trust)) as daemon:
+        with served(DaemonProcess(folder, url, settings=['metrics = ""'], lists=trust)) as daemon:
             taken = _load(str(daemon.unix), seconds, clients, beside)
             daemon.stop()
             return taken

@@ -32,7 +32,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from benchmarks.replaying import ROOT, machine, put_between
 from tests.support import mails, postgres
 from tests.support.command import environment
-from tests.support.daemon import KillableDaemon, served, short_folder
+from tests.support.daemon import mail_server, served
+from tests.support.places import short_folder
 from tests.support.senders import Connection, Letter
 
 SESSIONS = (1, 8, 32)
@@ -80,12 +81,12 @@ def rate(where: Path, sessions: int, seconds: float) -> float:
     return sum(counts) / (time.perf_counter() - started)
 
 
-def wait_until_recorded(daemon: KillableDaemon) -> None:
+def wait_until_recorded(daemon: mail_server) -> None:
     while len(daemon.lines("derived")) < len(daemon.lines("accepted")):
         time.sleep(0.2)
 
 
-def delays(daemon: KillableDaemon, after: int) -> list[float]:
+def delays(daemon: mail_server, after: int) -> list[float]:
     """Return the milliseconds from the log line of each 250 to that of its record."""
     accepted = {line["sha256"]: line["time"] for line in daemon.lines("accepted")[after:]}
     derived = {line["sha256"]: line["time"] for line in daemon.lines("derived")}
@@ -95,7 +96,7 @@ def delays(daemon: KillableDaemon, after: int) -> list[float]:
     ]
 
 
-def trickle(daemon: KillableDaemon, seconds: float) -> list[float]:
+def trickle(daemon: mail_server, seconds: float) -> list[float]:
     """Return the delays of mail that arrives more slowly than it is derived."""
     before = len(daemon.lines("accepted"))
     connection = Connection(daemon.unix, lmtp=True)
@@ -108,7 +109,7 @@ def trickle(daemon: KillableDaemon, seconds: float) -> list[float]:
 
 
 def measure(found: Found, name: str, url: str, folder: Path, seconds: float) -> None:
-    daemon = KillableDaemon(folder, url, name=name.lower())
+    daemon = mail_server(folder, url, name=name.lower())
     with served(daemon):
         slow = trickle(daemon, seconds)
         for sessions in SESSIONS:
@@ -129,7 +130,7 @@ def _over(sessions: int) -> str:
     return f"{sessions} session{'s' if sessions > 1 else ''}"
 
 
-def pipe(found: Found, daemon: KillableDaemon, folder: Path) -> None:
+def pipe(found: Found, daemon: mail_server, folder: Path) -> None:
     """Time `ingest pipe` from start to exit, in turn with a Python that does nothing."""
     words = ["pipe", "--socket", str(daemon.unix), "-f", "ada@example.org", "--", "dev@example.org"]
     program = Path(sys.executable).with_name("ingest")

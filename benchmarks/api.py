@@ -34,7 +34,7 @@ from ingest.store import schema
 from ingest.store.engine import open_store
 from tests.support import postgres
 from tests.support.command import arguments, environment
-from tests.support.daemon import free_port
+from tests.support.places import free_port
 
 PATCHES = 100_000
 ROUNDS = 100

@@ -40,7 +40,7 @@ from benchmarks.replaying import (
     machine,
     new_database,
     put_between,
-     read_raw_mails,
+    read_raw_mails,
     size_of,
     the_archive,
 )
@@ -245,7 +245,7 @@ def main() -> None:
         given, name = stack.enter_context(the_archive(options.archive))
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="grow-", dir="/tmp")))
         archive = folder / "grown.mbox"
-        size = write_mbox(archive,  read_raw_mails(given), options.mails)
+        size = write_mbox(archive, read_raw_mails(given), options.mails)
         if options.only != "postgresql":
             url = f"sqlite:///{folder}/store.db"
             lines.append(grow("SQLite", archive, options.mails, size, url, None))

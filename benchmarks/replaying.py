@@ -117,7 +117,7 @@ def _server_time(postmaster: int | None) -> float:
     return ticks / os.sysconf("SC_CLK_TCK")
 
 
-def  read_raw_mails(archive: str) -> list[bytes]:
+def read_raw_mails(archive: str) -> list[bytes]:
     return [item.raw for item in open_source(archive).read(None) if isinstance(item, RawMail)]
 
 
@@ -126,7 +126,7 @@ def _deliveries(archive: str) -> list[Delivery]:
 
     return [
         Delivery(raw=raw, sha256=hashlib.sha256(raw).digest(), source=REPLAY, packed=pack(raw))
-        for raw in  read_raw_mails(archive)
+        for raw in read_raw_mails(archive)
     ]
 
 
@@ -135,7 +135,7 @@ def stage_read(clock: Clock, archive: str, _url: str) -> int:
 
 
 def stage_stdlib(clock: Clock, archive: str, _url: str) -> int:
-    raws =  read_raw_mails(archive)
+    raws = read_raw_mails(archive)
     return clock.run(lambda: sum(_read_as_most_do(raw) for raw in raws))
 
 
@@ -157,7 +157,7 @@ def _read_as_most_do(raw: bytes) -> int:
 
 
 def stage_parse(clock: Clock, archive: str, _url: str) -> int:
-    raws =  read_raw_mails(archive)
+    raws = read_raw_mails(archive)
     return clock.run(lambda: sum(bool(parse_message(raw)) for raw in raws))
 
 
@@ -167,7 +167,7 @@ def stage_derive(clock: Clock, archive: str, _url: str) -> int:
 
 
 def stage_pack(clock: Clock, archive: str, _url: str) -> int:
-    raws =  read_raw_mails(archive)
+    raws = read_raw_mails(archive)
     return clock.run(lambda: sum(bool(pack(raw)) for raw in raws))
 
 
@@ -245,7 +245,7 @@ def stage_again(clock: Clock, archive: str, url: str) -> int:
 
 
 def stage_notmuch(clock: Clock, archive: str, _url: str) -> int:
-    raws =  read_raw_mails(archive)
+    raws = read_raw_mails(archive)
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:
         for name in ("cur", "new", "tmp"):
             Path(folder, "mail", name).mkdir(parents=True)
@@ -500,7 +500,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         archive, name = stack.enter_context(the_archive(options.archive))
         server = stack.enter_context(postgres.throwaway(binaries, *SERVER)) if binaries else None
-        octets = sum(len(raw) for raw in  read_raw_mails(archive))
+        octets = sum(len(raw) for raw in read_raw_mails(archive))
         for number in range(options.runs):
             for line in chosen:
                 if (found := measure(line, archive, server)) is not None:

@@ -15,6 +15,7 @@ from ingest.config.file import Config
 from ingest.store.engine import open_store
 from tests.support import mails, postgres, sharing, skips
 from tests.support.paths import ARCHIVE, SEED
+from tests.support.places import short_folder
 
 REAL = 1_800  # mails of the real archive that the API is tried with
 
@@ -101,6 +102,13 @@ def engine(store_url: str) -> Iterator[Engine]:
     opened = open_store(store_url)
     yield opened
     opened.dispose()
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """A folder with a short path, for Unix sockets."""
+    with short_folder() as path:
+        yield path
 
 
 @pytest.fixture(scope="session")

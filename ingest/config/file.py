@@ -370,7 +370,7 @@ _TRUST_PARSERS: dict[str, _Parser] = {
     "nameservers": values.parse_nameservers,
     "authserv_ids": values.parse_texts,
     "keyrings": values.parse_keyrings,
-    "mailmap": values.parse_mailmap,
+    "mailmap": values.read_mailmap_setting,
 }
 
 _API_PARSERS: dict[str, _Parser] = {

@@ -243,7 +243,7 @@ def parse_keyrings(value: Any) -> tuple[str, ...]:
     return keyrings
 
 
-def parse_mailmap(value: Any) -> str:
+def read_mailmap_setting(value: Any) -> str:
     """Read the file at an absolute path, of at most `MAX_MAILMAP` bytes, and return its text.
 
     "" means no file, and gives "". Bytes that are not UTF-8 become U+FFFD.

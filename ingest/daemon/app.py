@@ -217,7 +217,7 @@ class _Daemon:
     # --- running ---
 
     async def _watch(self) -> int:
-        """Update the metrics and send keep-alives until the daemon is to stop."""
+        """Update the metrics and send keep-alive messages until the daemon is to stop."""
         interval = watchdog_seconds(self._settings.environ, pid=os.getpid())
         last_alive = 0.0
         while not self._stop.is_set():

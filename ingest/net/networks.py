@@ -30,4 +30,4 @@ class Networks:
         return any(ip in network for network in self.networks)
 
 
-LOOPBACK = Networks(values.LOOPBACK)
+LOOPBACK_NETWORKS = Networks(values.LOOPBACK)

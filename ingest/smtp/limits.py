@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 
 from ingest.config.values import SocketAddress
-from ingest.net.networks import LOOPBACK, Networks
+from ingest.net.networks import LOOPBACK_NETWORKS, Networks
 
 _MINUTE = 60.0
 
@@ -69,6 +69,6 @@ class ListenerConfig:
     mode: int = 0o660
     owner: str | None = None
     group: str | None = None
-    networks: Networks = LOOPBACK
+    networks: Networks = LOOPBACK_NETWORKS
     tls: ssl.SSLContext | None = None
     limits: SessionLimits = SessionLimits()

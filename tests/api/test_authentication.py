@@ -136,18 +136,18 @@ def test_when_patches_differ(domains: list[str], differ: bool) -> None:
 @pytest.mark.usefixtures("engine")
 def test_show_and_series_say_it(tmp_path: Path) -> None:
     shown = ingest_ok("show", "rsa@example.org", cwd=tmp_path)
-    line = "dkim: pass, since: holds by example.org (s1; rsa-sha256, 2048 bits), strict with the"
+    line = "dkim: pass, reason: holds by example.org (s1; rsa-sha256, 2048 bits), strict with the"
     assert f"Signature:   {line} author" in shown
     assert "Chain:       arc: pass" in shown
     assert "Checked by:  mx.example.org: dkim=pass, spf=fail" in shown
     assert "evil.example" not in shown.partition("\n\n")[0]
-    assert "Rewritten:   list; the person is from Reply-To" in ingest_ok(
+    assert "Rewritten:   list; sender taken from Reply-To" in ingest_ok(
         "show", "m@example.org", cwd=tmp_path
     )
     record = json.loads(ingest_ok("show", "--json", "rsa@example.org", cwd=tmp_path))
     assert list(record)[-4:] == ["signatures", "arc", "authentication_results", "rewritten"]
     series = ingest_ok("series", "s-1@example.org", cwd=tmp_path)
-    assert "NOT all patches carry the same verified domain" in series
+    assert "NOT all patches have the same verified domain" in series
     assert "1/2: example.org\n    2/2: none" in series
     whole = json.loads(ingest_ok("series", "--json", "s-1@example.org", cwd=tmp_path))
     assert whole["verified"] == {

@@ -25,8 +25,8 @@ from ingest.store.activity.accounts import add_token
 from ingest.store.engine import open_store, write_transaction
 from tests.support import mails
 from tests.support.command import arguments, environment
-from tests.support.daemon import free_port
-from tests.support.running import until
+from tests.support.places import free_port
+from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("git_program")
 STEPS = "s: step"  # what patches of the series are called that applies to our repository

@@ -15,8 +15,8 @@ from starlette.testclient import TestClient
 from ingest.patch.identity import patchwork_hash
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.write import pins
-from tests.api.test_read_endpoints import GIVEN, client_of
 from tests.support import mails
+from tests.support.api_client import GIVEN, client_of
 from tests.support.paths import FIXTURES
 
 needs_git = pytest.mark.usefixtures("git_program")

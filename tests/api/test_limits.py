@@ -22,7 +22,7 @@ from ingest.store.engine import open_store
 from ingest.store.read import directory, page_queries
 from ingest.store.read.filters import Page, SeriesFilter
 from tests.support import mails
-from tests.support.running import until
+from tests.support.waiting import until
 
 CONFIG = Config(api=ApiConfig(listen=InetAddress("127.0.0.1", 0), rate=100_000, burst=100_000))
 ENDLESS = text("WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT 1 FROM c) SELECT count(*) FROM c")

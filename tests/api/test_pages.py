@@ -27,9 +27,9 @@ from ingest.store.activity.accounts import add_token
 from ingest.store.activity.checks import Check, add_check
 from ingest.store.activity.overrides import Override, set_override
 from ingest.store.engine import open_store, write_transaction
-from tests.api.test_read_endpoints import CONFIG, client_of
 from tests.support import browser as browsers
 from tests.support import mails
+from tests.support.api_client import CONFIG, client_of
 
 EVIL = "<script>document.title='x'</script><img src=x onerror=alert(1)>\"'&amp;"
 HOSTILE = [

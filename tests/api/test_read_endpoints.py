@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Callable, Iterator
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,34 +12,13 @@ import pytest
 from sqlalchemy import Engine, event, select
 from starlette.testclient import TestClient
 
-from ingest.api.app import make_app
 from ingest.config.file import ApiConfig, Config, ConfiguredList
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token, revoke_token
 from ingest.store.engine import open_store, write_transaction
 from tests.support import mails
+from tests.support.api_client import BASE, CONFIG, GIVEN, MAILS, client_of
 from tests.support.postgres import fresh
-
-BASE = "https://patches.example.org"
-CONFIG = Config(
-    lists=(ConfiguredList("dev", mails.LIST, "dev@lists.example.org"),),
-    api=ApiConfig(url=BASE, rate=100_000, burst=100_000, public_people=True),
-)
-GIVEN = f"Good.\n\nReviewed-by: {mails.BOB}"
-
-
-def client_of(engine: Engine, config: Config = CONFIG) -> TestClient:
-    return TestClient(make_app(engine, lambda: config), follow_redirects=False)
-
-
-MAILS = [
-    *mails.series("s", 3),
-    *mails.series("t", 2, sender=mails.BOB, start=mails.START + timedelta(days=3)),
-    mails.patch("alone@example.org", "[PATCH] fs: change 100%"),
-    mails.patch("other@example.org", list_id="other.lists.example.org", name="o"),
-    mails.reply("r@example.com", "s-1@example.org", GIVEN),
-    mails.reply("c@example.com", "s-0@example.org"),
-]
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

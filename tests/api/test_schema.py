@@ -17,8 +17,8 @@ from ingest.store.activity.accounts import add_token
 from ingest.store.activity.checks import Check, add_check
 from ingest.store.activity.overrides import Override, set_override
 from ingest.store.engine import open_store, write_transaction
-from tests.api.test_read_endpoints import MAILS, client_of
 from tests.support import mails
+from tests.support.api_client import MAILS, client_of
 
 
 @pytest.fixture(scope="module")

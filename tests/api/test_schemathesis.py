@@ -16,8 +16,8 @@ from ingest.api.endpoints.openapi import describe_api
 from ingest.config.file import ApiConfig, Config
 from ingest.store.activity.accounts import add_token
 from ingest.store.engine import open_store, write_transaction
-from tests.api.test_read_endpoints import BASE, MAILS
 from tests.support import mails
+from tests.support.api_client import BASE, MAILS
 
 schemathesis = pytest.importorskip("schemathesis")
 specs = pytest.importorskip("schemathesis.specs.openapi.checks")

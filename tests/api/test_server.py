@@ -15,7 +15,7 @@ import sys
 import threading
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -34,6 +34,7 @@ from ingest.store.activity import events
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.read.text_search import create_search_indexes
 from tests.support import mails
+from tests.support.waiting import until
 
 LOOPBACK = InetAddress("127.0.0.1", 0)
 POLLER = Path(__file__).parent.parent / "support" / "poller.py"
@@ -49,13 +50,6 @@ def serving(engine: Engine, config: ApiConfig | None = None) -> Iterator[str]:
     finally:
         server.stop()
         assert not server.alive()
-
-
-def until(true: Callable[[], bool], seconds: float = 60) -> None:
-    end = time.monotonic() + seconds
-    while not true():
-        assert time.monotonic() < end
-        time.sleep(0.02)
 
 
 def count(engine: Engine) -> int:

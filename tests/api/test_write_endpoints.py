@@ -15,8 +15,8 @@ from ingest.config.file import Config
 from ingest.replay.replay import reparse
 from ingest.store.activity.accounts import add_token, revoke_token
 from ingest.store.engine import open_store, write_transaction
-from tests.api.test_read_endpoints import CONFIG, client_of
 from tests.support import mails
+from tests.support.api_client import CONFIG, client_of
 
 
 @pytest.fixture(scope="module", params=["sqlite", "postgresql"])

@@ -109,7 +109,7 @@ def test_show(filled: Path) -> None:
         assert said in text
     assert "(<s1-0@example.org>)" in text
     assert run(filled, "show", "<s1-1@example.org>").output == text
-    assert "Speaks to:   <s1-1@example.org>\n" in run(filled, "show", "s1-r@example.com").output
+    assert "Applies to:  <s1-1@example.org>\n" in run(filled, "show", "s1-r@example.com").output
 
 
 def test_show_as_json(filled: Path) -> None:
@@ -211,7 +211,7 @@ def test_one_series_that_lacks_patches(tmp_path: Path) -> None:
     engine.dispose()
     assert "2 of 5; missing: 3, 4, 5" in run(tmp_path, "series", "gap-0@example.org").output
     result = run(tmp_path, "mbox", "gap-0@example.org")
-    assert result.stderr == "ingest: <gap-0@example.org> is not complete: 2 of 5\n"
+    assert result.stderr == "ingest: <gap-0@example.org> is incomplete: 2 of 5\n"
     assert result.stdout.count("\nSubject: ") == 2
 
 
@@ -225,14 +225,14 @@ def test_mbox(filled: Path) -> None:
 
 def test_explain_a_file(filled: Path) -> None:
     text = run(filled, "explain", str(filled / "archive.mbox")).output
-    assert text.count("message     <") == len(ARCHIVE)
-    assert "series    <s1-0@example.org>: 3 of 3" in text
-    assert "outcome     comment, since: below-patch" in text
+    assert text.count("message       <") == len(ARCHIVE)
+    assert "series      <s1-0@example.org>: 3 of 3" in text
+    assert "outcome       comment, reason: below-patch" in text
 
 
 def test_explain_stores_nothing(tmp_path: Path) -> None:
     said = ingest_ok("explain", "-", cwd=tmp_path, stdin=mails.patch())
-    assert "kind        patch, since: " in said
+    assert "kind          patch, reason: " in said
     assert files(tmp_path) == []
 
 
@@ -624,7 +624,8 @@ def test_a_defect_of_ours_is_one_line_too(tmp_path: Path) -> None:
     done = ingest("export", cwd=tmp_path, code=code)
     assert done.returncode == 70
     assert done.stderr == (
-        b"ingest: a defect of ours, ZeroDivisionError: a b; INGEST_DEBUG=1 shows where\n"
+        b"ingest: internal error: ZeroDivisionError: a b; "
+        b"please report it, with the traceback that INGEST_DEBUG=1 shows\n"
     )
     debug = ingest("export", cwd=tmp_path, code=code, env={"INGEST_DEBUG": "1"})
     assert b"Traceback" in debug.stderr
@@ -634,8 +635,8 @@ def test_a_postgresql_that_goes_away(tmp_path: Path) -> None:
     """A failure of the database within a command is one line, and what was stored stands."""
     code = (
         "import ingest.reports.export\nfrom sqlalchemy import text\nfrom ingest.cli import main\n"
-        "ingest.reports.export.export = lambda one, **more: one.execute(text('SELECT x FROM y'))\n"
-        "main()"
+        "def broken(one, **more): return one.execute(text('SELECT x FROM y'))\n"
+        "ingest.reports.export.export_records = broken\nmain()"
     )
     ingest_ok("replay", "-q", "-", cwd=tmp_path, stdin=mails.patch())
     done = ingest("export", cwd=tmp_path, code=code)

@@ -11,7 +11,7 @@ from sqlalchemy import Engine
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.inbox.quarantine import list_quarantine, move_to_quarantine
 from ingest.store.inbox.queue import enqueue
-from tests.support import mails
+from tests.support import mails, programs
 from tests.support.bad_worker import bad
 from tests.support.command import ingest, ingest_ok, one_line
 from tests.support.mails import NOW, delivery
@@ -89,10 +89,10 @@ def test_show(store: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "wanted"),
     [
-        (("show", "3"), "no mail '3' is set aside"),  # it waits
-        (("show", "zz"), "no mail 'zz' is set aside"),
+        (("show", "3"), "no mail '3' in the quarantine"),  # it waits
+        (("show", "zz"), "no mail 'zz' in the quarantine"),
         (("show", ""), "ID is empty"),
-        (("retry", "1", "\x1b99"), r"no mail '\x1b99' is set aside"),
+        (("retry", "1", "\x1b99"), r"no mail '\x1b99' in the quarantine"),
         (("retry",), "name mails, or give --all"),
         (("retry", "--all", "1"), "name mails, or give --all"),
         (("show",), "Missing argument 'ID'"),
@@ -117,7 +117,7 @@ def test_digits_that_several_begin_with(tmp_path: Path) -> None:
     first = next(d for d in "abcdef" if sum(one.startswith(d) for one in digests) > 1)
     count = sum(one.startswith(first) for one in digests)
     done = ingest("quarantine", "show", first, cwd=tmp_path)
-    one_line(done, f"{count} mails that are set aside begin with {first}; give more digits")
+    one_line(done, f"{count} quarantined mails begin with {first}; give more digits")
 
 
 def test_a_better_parser_derives_what_was_set_aside(store: Path, tmp_path: Path) -> None:
@@ -137,20 +137,6 @@ def test_a_better_parser_derives_what_was_set_aside(store: Path, tmp_path: Path)
     other.dispose()
 
 
-# A program whose workers obey their mail, and are not patient.
-OBEYING = """
-from ingest.daemon.workers import pool
-from ingest.daemon.workers.process import WorkerLimits
-from tests.support.bad_worker import PROGRAM
-really = pool.WorkerPool.__init__
-def init(self, size=None):
-    really(self, size, limits=WorkerLimits(seconds=2), program=PROGRAM)
-pool.WorkerPool.__init__ = init
-from ingest.cli import main
-main()
-"""
-
-
 def test_what_fails_again_keeps_to_its_new_reason(database_url: str, tmp_path: Path) -> None:
     engine = open_store(database_url, create=True)
     given = [delivery(bad("kill SIGKILL")), delivery(mails.patch()), delivery(bad("sleep"))]
@@ -158,7 +144,13 @@ def test_what_fails_again_keeps_to_its_new_reason(database_url: str, tmp_path: P
         queued = enqueue(connection, given, now=NOW)
         move_to_quarantine(connection, {one.mail_id: ("parse-failed: x", 3) for one in queued})
     done = ingest(
-        "--database", database_url, "quarantine", "retry", "--all", cwd=tmp_path, code=OBEYING
+        "--database",
+        database_url,
+        "quarantine",
+        "retry",
+        "--all",
+        cwd=tmp_path,
+        program=programs.IMPATIENT_WORKERS,
     )
     assert (done.returncode, done.stderr) == (1, b"")
     said = done.stdout.decode()

@@ -86,11 +86,11 @@ def bench(
     made = Bench(engine, None)  # type: ignore[arg-type]
     made.acceptor = Acceptor(
         own,
-        room=room,
+        capacity=room,
         clock=lambda: mails.NOW,
-        committed=made.commits.append,
+        on_commit=made.commits.append,
         observe=made.receipts.append,
-        patience=patience,
+        timeout=patience,
     )
     if start:
         made.acceptor.start()
@@ -118,7 +118,7 @@ def locked(url: str) -> Iterator[None]:
 
 
 def take(bench: Bench, body: MailBody, route: tuple[str, ...] = ()) -> Awaitable[Decision]:
-    return bench.acceptor.take(ENVELOPE, route, body)
+    return bench.acceptor.accept(ENVELOPE, route, body)
 
 
 async def until(true: Callable[[], bool]) -> None:
@@ -152,7 +152,7 @@ def test_those_that_wait_together_share_a_commit(database_url: str) -> None:
         assert sorted(one.stored()) == sorted(MAILS)
         assert one.acceptor.waiting == (0, 0)
     # Receipts are told behind the answers; once the thread has ended, all are there.
-    assert {(receipt.sha256, receipt.verdict) for receipt in one.receipts} == {
+    assert {(receipt.sha256, receipt.decision) for receipt in one.receipts} == {
         (hashlib.sha256(raw).digest(), ACCEPTED) for raw in MAILS
     }
 
@@ -160,9 +160,9 @@ def test_those_that_wait_together_share_a_commit(database_url: str) -> None:
 @pytest.mark.parametrize(
     ("room", "commits"),
     [
-        (Capacity(batch=15), [15, 15, 10]),
-        (Capacity(batch_octets=10 * len(MAILS[0]) + 50), [10, 10, 10, 10]),
-        (Capacity(batch_octets=1), [1] * len(MAILS)),
+        (Capacity(batch_mails=15), [15, 15, 10]),
+        (Capacity(batch_bytes=10 * len(MAILS[0]) + 50), [10, 10, 10, 10]),
+        (Capacity(batch_bytes=1), [1] * len(MAILS)),
     ],
 )
 def test_a_commit_has_its_bounds(tmp_path: Path, room: Capacity, commits: list[int]) -> None:
@@ -201,11 +201,11 @@ def test_the_same_mail_within_a_commit_and_again(database_url: str) -> None:
 @pytest.mark.parametrize(
     ("room", "sizes", "let_in"),
     [
-        (Capacity(mails=3), [10] * 5, 3),
-        (Capacity(octets=35), [10] * 5, 3),
-        (Capacity(octets=35), [30, 6, 5], 2),  # one that is too large keeps no smaller one out
-        (Capacity(octets=35), [1000, 1], 1),  # one is always let in
-        (Capacity(mails=1), [1000, 1], 1),
+        (Capacity(max_mails=3), [10] * 5, 3),
+        (Capacity(max_bytes=35), [10] * 5, 3),
+        (Capacity(max_bytes=35), [30, 6, 5], 2),  # one that is too large keeps no smaller one out
+        (Capacity(max_bytes=35), [1000, 1], 1),  # one is always let in
+        (Capacity(max_mails=1), [1000, 1], 1),
     ],
 )
 def test_no_more_waits_than_there_is_room_for(
@@ -219,7 +219,7 @@ def test_no_more_waits_than_there_is_room_for(
         assert [task.result() for task in tasks if task.done()] == [
             TempFail(DeliveryReason.BUSY)
         ] * len(refused)
-        assert [receipt.verdict for receipt in one.receipts] == [
+        assert [receipt.decision for receipt in one.receipts] == [
             TempFail(DeliveryReason.BUSY)
         ] * len(refused)
         one.acceptor.start()
@@ -243,14 +243,14 @@ def test_a_database_that_takes_nothing_and_then_does(database_url: str) -> None:
             connection.execute(text("ALTER TABLE pending RENAME TO away"))
             connection.execute(text("ALTER TABLE alembic_version RENAME TO away_too"))
         assert await all_of(one, MAILS[:3]) == [TempFail(DeliveryReason.DATABASE)] * 3
-        assert one.acceptor.trouble is not None
+        assert one.acceptor.error is not None
         await asyncio.sleep(1.2)  # it looks each second
-        assert one.acceptor.trouble is not None
+        assert one.acceptor.error is not None
         with one.engine.begin() as connection:
             connection.execute(text("ALTER TABLE away RENAME TO pending"))
             connection.execute(text("ALTER TABLE away_too RENAME TO alembic_version"))
         assert one.stored() == []
-        await until(lambda: one.acceptor.trouble is None)
+        await until(lambda: one.acceptor.error is None)
         assert await all_of(one, MAILS[:3]) == [ACCEPTED] * 3
         assert sorted(one.stored()) == sorted(MAILS[:3])
 
@@ -321,7 +321,7 @@ def test_one_that_is_refused_does_not_fail_the_others(database_url: str) -> None
         surrogate = Envelope(
             protocol="lmtp", peer="unix", helo="\udcff", sender="", recipients=("l@example.org",)
         )
-        tasks.append(asyncio.ensure_future(one.acceptor.take(surrogate, (), Bytes(bad))))
+        tasks.append(asyncio.ensure_future(one.acceptor.accept(surrogate, (), Bytes(bad))))
         await until(lambda: one.acceptor.waiting[0] == len(tasks))
         one.acceptor.start()
         verdicts = await asyncio.gather(*tasks)
@@ -330,7 +330,7 @@ def test_one_that_is_refused_does_not_fail_the_others(database_url: str) -> None
         assert {verdicts[at] for at in wrong} == {TempFail(DeliveryReason.INTERNAL)}
         assert len(one.stored()) == others
         assert await take(one, Bytes(bad)) == ACCEPTED
-        assert one.acceptor.trouble is None
+        assert one.acceptor.error is None
 
     with bench(database_url, start=False) as one:
         asyncio.run(deliver(one))
@@ -382,7 +382,7 @@ def test_at_the_end_all_that_waits_is_committed(database_url: str) -> None:
         assert await take(one, Bytes(b"too late\n")) == TempFail(DeliveryReason.STOPPING)
         assert sorted(one.stored()) == sorted(MAILS)
 
-    with bench(database_url, Capacity(batch=15), start=False) as one:
+    with bench(database_url, Capacity(batch_mails=15), start=False) as one:
         asyncio.run(deliver(one))
 
 
@@ -431,10 +431,10 @@ def test_a_locked_database_defers_each_mail_in_its_time_and_is_no_stuck_thread(
             await until(lambda: not one.acceptor._queue and one.acceptor.waiting[0] == 1)
             behind = await all_of(one, MAILS[1:3])
             assert [*behind, *await first] == [TempFail(DeliveryReason.DATABASE)] * 3
-            await until(lambda: one.acceptor.trouble is not None)
-            assert "; another " in (one.acceptor.trouble or "")
-            await until(lambda: one.acceptor.alive(since + 1))
-        await until(lambda: one.acceptor.trouble is None)
+            await until(lambda: one.acceptor.error is not None)
+            assert "; another " in (one.acceptor.error or "")
+            await until(lambda: one.acceptor.is_alive(since + 1))
+        await until(lambda: one.acceptor.error is None)
         assert set(await all_of(one, MAILS[:3])) <= {ACCEPTED, KNOWN}
 
     with bench(database_url, patience=0.5) as one:
@@ -455,7 +455,7 @@ def test_a_commit_that_takes_too_long_is_not_waited_for(
         assert [receipt.sha256 for receipt in one.receipts] == [Bytes(MAILS[1]).sha256]
         go.set()
         await until(lambda: len(one.receipts) == 2)
-        assert one.receipts[1].verdict == ACCEPTED
+        assert one.receipts[1].decision == ACCEPTED
         assert one.acceptor.waiting == (0, 0)
 
     with bench(database_url, patience=0.2) as one:

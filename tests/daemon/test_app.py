@@ -19,7 +19,6 @@ import threading
 import time
 import urllib.request
 from collections import Counter
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -29,28 +28,15 @@ from ingest.store import schema
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.inbox.quarantine import QueueLengths, list_quarantine, queue_lengths
 from ingest.store.inbox.queue import TRIES, enqueue
-from tests.support import mails
+from tests.support import mails, programs
 from tests.support.bad_worker import bad
 from tests.support.command import bound_by_permissions, ingest, one_line
-from tests.support.daemon import free_port, short_folder
-from tests.support.running import (
-    PATIENCE,
-    SOON_STUCK,
-    WatchedDaemon,
-    activated,
-    code_of,
-    served,
-    until,
-)
+from tests.support.daemon import DaemonProcess, activated, code_of, served
+from tests.support.places import free_port
+from tests.support.waiting import PATIENCE, until
 
 A = '[lists.a]\nlist_id = "a.example.org"\nemail = "a@example.org"'
 B = '[lists.b]\nlist_id = "b.example.org"\nemail = "b@example.org"'
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as made:
-        yield made
 
 
 def sqlite(folder: Path) -> str:
@@ -90,7 +76,7 @@ def test_the_api_is_beside_it_where_it_is_configured(database_url: str, folder: 
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/api/{kind}/") as answer:
             return list(json.load(answer))
 
-    with served(WatchedDaemon(folder, database_url, lists=lists)) as daemon:
+    with served(DaemonProcess(folder, database_url, lists=lists)) as daemon:
         assert get("patches") == []
         assert daemon.send(mails.patch()) == 250
         until(lambda: get("patches"), "the record")
@@ -138,7 +124,7 @@ def test_many_read_while_mail_comes(database_url: str, folder: Path) -> None:
         client.close()
         answers.append(seen)
 
-    with served(WatchedDaemon(folder, database_url, lists=lists)) as daemon:
+    with served(DaemonProcess(folder, database_url, lists=lists)) as daemon:
         first, then = numbered("f", 20), numbered("t", 100)
         assert [daemon.send(raw) for raw in first] == [250] * len(first)
         until(lambda: counts(database_url) == (len(first), 0), "the first records")
@@ -169,7 +155,7 @@ def test_many_read_while_mail_comes(database_url: str, folder: Path) -> None:
 
 def test_a_life(database_url: str, folder: Path) -> None:
     """Ready, fed, healthy, counting; a mail in DATA at SIGTERM is finished; nothing is left."""
-    with served(WatchedDaemon(folder, database_url, watchdog=1.0)) as daemon:
+    with served(DaemonProcess(folder, database_url, watchdog=1.0)) as daemon:
         assert daemon.notices()[0].startswith(b"READY=1\nSTATUS=listening at lmtp unix:")
         assert stat.S_IMODE(daemon.unix.stat().st_mode) == 0o660
         raw = mails.patch().replace(b"\n", b"\r\n")
@@ -202,16 +188,15 @@ def test_a_life(database_url: str, folder: Path) -> None:
         events = [line["event"] for line in daemon.lines()]
         assert events[0] == "started"
         assert events[-2:] == ["stopping", "stopped"] or events[-1] == "stopped"
-        assert not daemon.lines("sessions-cut")
+        assert not daemon.lines("sessions-terminated")
         accepted = daemon.lines("accepted")
         assert [line["reason"] for line in accepted] == ["accepted", "known", "accepted"]
 
 
 def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
     """What waits to be committed when the time to drain is over is committed whole or not."""
-    code = "import ingest.daemon.app as s; s._DRAIN = 1.0; from ingest.cli import main; main()"
     url = sqlite(folder)
-    with served(WatchedDaemon(folder, url, code=code)) as daemon:
+    with served(DaemonProcess(folder, url, program=programs.SHORT_DRAIN)) as daemon:
         other = create_engine(url)
         with other.connect() as lock:
             lock.connection.driver_connection.isolation_level = None  # type: ignore[union-attr]
@@ -230,7 +215,7 @@ def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
             second.send(mails.patch("q@example.org").replace(b"\n", b"\r\n") + b".\r\n")
             until(lambda: daemon.metric("ingest_waiting_mails") == 2, "two that wait")
             daemon.signal(signal.SIGTERM)
-            until(lambda: daemon.lines("sessions-cut"), "the end of the drain")
+            until(lambda: daemon.lines("sessions-terminated"), "the end of the drain")
             lock.rollback()
         other.dispose()
         assert daemon.process.wait(PATIENCE) == 0
@@ -245,27 +230,9 @@ def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
     assert done.returncode == 0, done
 
 
-# Says what is imported once it is ready.
-IMPORTS = """
-import importlib.abc, sys
-import ingest.daemon.app as serve
-class Spy(importlib.abc.MetaPathFinder):
-    def find_spec(self, name, path=None, target=None):
-        print("import", name, file=sys.stderr, flush=True)
-said = serve.log_event
-def log_event(event, *values, **more):
-    if event == "started":
-        sys.meta_path.insert(0, Spy())
-    said(event, *values, **more)
-serve.log_event = log_event
-from ingest.cli import main
-main()
-"""
-
-
 def test_nothing_is_imported_once_it_is_ready(folder: Path) -> None:
     """Where descriptors have run out, an import fails, and its thread with it."""
-    with served(WatchedDaemon(folder, sqlite(folder), code=IMPORTS)) as daemon:
+    with served(DaemonProcess(folder, sqlite(folder), program=programs.LATE_IMPORTS)) as daemon:
         archive = mails.little_archive(4)
         assert {daemon.send(raw) for raw in archive} == {250}
         assert daemon.send(b"Subject: large\r\n\r\n" + b"x\r\n" * 500_000) == 250
@@ -281,7 +248,7 @@ def test_nothing_is_imported_once_it_is_ready(folder: Path) -> None:
 
 
 def test_reload(folder: Path) -> None:
-    daemon = WatchedDaemon(folder, sqlite(folder), lists=[A])
+    daemon = DaemonProcess(folder, sqlite(folder), lists=[A])
     with served(daemon):
         assert daemon.send(mails.patch(), "a@example.org") == 250
         assert daemon.send(mails.patch(), "b@example.org") == 550
@@ -317,7 +284,7 @@ def test_reload(folder: Path) -> None:
 
         daemon.configure(["workers = 2", "max_waiting = 7"], lists=[A])
         daemon.signal(signal.SIGHUP)
-        (said,) = until(lambda: daemon.lines("restart-needed"), "what waits for a restart")
+        (said,) = until(lambda: daemon.lines("restart-required"), "what waits for a restart")
         assert said["settings"] == "workers, max_waiting"
         assert daemon.send(mails.patch("e@example.org"), "b@example.org") == 550
         assert daemon.stop() == 0
@@ -355,7 +322,7 @@ def common_name(port: int) -> str:
 def test_a_certificate_and_its_successor(folder: Path) -> None:
     port = free_port()
     smtp = f'smtp = "127.0.0.1:{port}"'
-    daemon = WatchedDaemon(folder, sqlite(folder), settings=[smtp, *certificate(folder, "one")])
+    daemon = DaemonProcess(folder, sqlite(folder), settings=[smtp, *certificate(folder, "one")])
     with served(daemon):
         assert common_name(port) == "one"
         daemon.configure([smtp, *certificate(folder, "two")])
@@ -387,7 +354,9 @@ def backends(url: str) -> list[int]:
 
 def test_the_watchdog_starves_while_the_database_hangs(postgres_url: str, folder: Path) -> None:
     """A server that is stopped answers nothing, and closes nothing: both threads hang in it."""
-    with served(WatchedDaemon(folder, postgres_url, code=SOON_STUCK, watchdog=1.0)) as daemon:
+    with served(
+        DaemonProcess(folder, postgres_url, program=programs.SOON_STUCK, watchdog=1.0)
+    ) as daemon:
         assert daemon.send(mails.patch()) == 250
         until(lambda: counts(postgres_url) == (1, 0), "the record")
         frozen = backends(postgres_url)
@@ -418,24 +387,13 @@ def test_the_watchdog_starves_while_the_database_hangs(postgres_url: str, folder
         assert daemon.stop() == 0
 
 
-# A wait for locks of one second, and stuck after three: sixty, and two minutes, otherwise.
-SOON_IMPATIENT = """
-import functools
-import ingest.daemon.app as serve
-from ingest.daemon.deriver import Schedule
-serve._STUCK = 3.0
-serve.Deriver = functools.partial(serve.Deriver, schedule=Schedule(patience=1.0))
-serve.Acceptor = functools.partial(serve.Acceptor, patience=1.0)
-from ingest.cli import main
-main()
-"""
-
-
 def test_a_database_that_is_locked_for_longer_does_not_make_the_daemon_stuck(
     database_url: str, folder: Path
 ) -> None:
     """Its watchdog is fed, and its health says what it waits for."""
-    with served(WatchedDaemon(folder, database_url, code=SOON_IMPATIENT, watchdog=1.0)) as daemon:
+    with served(
+        DaemonProcess(folder, database_url, program=programs.SOON_IMPATIENT, watchdog=1.0)
+    ) as daemon:
         assert daemon.send(mails.patch()) == 250
         until(lambda: counts(database_url) == (1, 0), "the record")
         engine = open_store(database_url)
@@ -460,11 +418,7 @@ def test_a_database_that_is_locked_for_longer_does_not_make_the_daemon_stuck(
 
 
 def test_sigterm_while_the_database_hangs(postgres_url: str, folder: Path) -> None:
-    code = (
-        "import ingest.daemon.app as s; s._DRAIN = s._LET_GO = 1.0; s._DEPTH = 0.1;"
-        "from ingest.cli import main; main()"
-    )
-    with served(WatchedDaemon(folder, postgres_url, code=code)) as daemon:
+    with served(DaemonProcess(folder, postgres_url, program=programs.SHORT_DRAIN)) as daemon:
         until(lambda: daemon.metric("ingest_pending_mails") == 0)
         frozen = backends(postgres_url)
         if not frozen:
@@ -479,34 +433,10 @@ def test_sigterm_while_the_database_hangs(postgres_url: str, folder: Path) -> No
                 os.kill(pid, signal.SIGCONT)
 
 
-# As if descriptors had run out, or a defect of ours were met, while there is a file of that name.
-BROKEN = """
-import pathlib
-import ingest.daemon.deriver as deriver
-import ingest.daemon.app as serve
-import ingest.daemon.workers.process as workers
-serve._STUCK, serve._LET_GO = 2.0, 1.0
-really, ask = deriver.claim, workers.WorkerProcess.ask
-def claim(*given, **more):
-    if pathlib.Path("no-descriptor").exists():
-        raise OSError(24, "Too many open files")
-    if pathlib.Path("claim-broken").exists():
-        raise RuntimeError("broken")
-    return really(*given, **more)
-def broken_ask(*given, **more):
-    if pathlib.Path("ask-broken").exists():
-        raise RuntimeError("broken")
-    return ask(*given, **more)
-deriver.claim, workers.WorkerProcess.ask = claim, broken_ask
-from ingest.cli import main
-main()
-"""
-
-
 def test_the_watchdog_starves_while_there_is_no_descriptor(folder: Path) -> None:
     """Mail is taken meanwhile. To start anew helps where the descriptors have leaked."""
     url = sqlite(folder)
-    with served(WatchedDaemon(folder, url, code=BROKEN, watchdog=0.5)) as daemon:
+    with served(DaemonProcess(folder, url, program=programs.BROKEN, watchdog=0.5)) as daemon:
         (folder / "no-descriptor").touch()
         assert daemon.send(mails.patch()) == 250
         until(lambda: daemon.health()[0] == 503, "503")
@@ -519,47 +449,40 @@ def test_the_watchdog_starves_while_there_is_no_descriptor(folder: Path) -> None
         (folder / "no-descriptor").unlink()
         until(lambda: daemon.notices().count(b"WATCHDOG=1") > fed + 1, "the watchdog")
         until(lambda: counts(url) == (1, 0), "the record")
-        (said,) = daemon.lines("not-derived")
+        (said,) = daemon.lines("derive-failed")
         assert (said["level"], said["reason"]) == ("warning", "[Errno 24] Too many open files")
         assert daemon.stop() == 0
 
 
 def test_a_daemon_without_workers_takes_mail_and_says_why_none_is_derived(folder: Path) -> None:
     url = sqlite(folder)
-    unable = WatchedDaemon(folder, url, settings=["parse_memory = 20000000"])
+    unable = DaemonProcess(folder, url, settings=["parse_memory = 20000000"])
     with served(unable) as daemon:
         assert daemon.send(mails.patch()) == 250
         until(lambda: daemon.health()[0] == 503, "503")
         said = daemon.health()[1]
         assert said.startswith("mail is not derived: no worker can start: ")
-        tried = 'ingest_worker_deaths_total{cause="unready"} 3'
+        tried = 'ingest_worker_failures_total{cause="unready"} 3'
         until(lambda: tried in daemon.get("/metrics")[1], "three attempts")
-        (line,) = daemon.lines("worker-not-started")
+        (line,) = daemon.lines("worker-start-failed")
         assert said.strip().endswith(line["reason"])
         assert daemon.lines() == [json.loads(line) for line in daemon.text().splitlines()]
         assert daemon.stop() == 0
     assert counts(url) == (1, 1)
-    with served(WatchedDaemon(folder, url, name="e")) as daemon:
+    with served(DaemonProcess(folder, url, name="e")) as daemon:
         until(lambda: counts(url) == (1, 0), "the record")
-
-
-# As in a service with LimitAS.
-LITTLE_MEMORY = """
-import resource
-resource.setrlimit(resource.RLIMIT_AS, (3 << 30, 3 << 30))
-from ingest.cli import main
-main()
-"""
 
 
 def test_a_hard_limit_below_parse_memory_is_the_limit_of_the_workers(folder: Path) -> None:
     url = sqlite(folder)
     with served(
-        WatchedDaemon(folder, url, code=LITTLE_MEMORY, settings=[f"parse_memory = {4 << 30}"])
+        DaemonProcess(
+            folder, url, program=programs.LITTLE_MEMORY, settings=[f"parse_memory = {4 << 30}"]
+        )
     ) as daemon:
         assert daemon.send(mails.patch()) == 250
         until(lambda: counts(url) == (1, 0), "the record", seen=daemon.text())
-        (said,) = daemon.lines("parse-memory-bounded")
+        (said,) = daemon.lines("parse-memory-reduced")
         assert (said["level"], said["bytes"]) == ("warning", 3 << 30)
         assert daemon.health() == (200, "ok\n")
         assert daemon.stop() == 0
@@ -567,7 +490,7 @@ def test_a_hard_limit_below_parse_memory_is_the_limit_of_the_workers(folder: Pat
 
 def test_connections_that_no_descriptor_is_left_for_are_one_line(folder: Path) -> None:
     """Each of them waits, and is served when there is one again."""
-    with served(WatchedDaemon(folder, sqlite(folder))) as daemon:
+    with served(DaemonProcess(folder, sqlite(folder))) as daemon:
         assert daemon.send(mails.patch()) == 250
         limits = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
         resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
@@ -576,11 +499,11 @@ def test_connections_that_no_descriptor_is_left_for_are_one_line(folder: Path) -
             for client in clients:
                 client.settimeout(PATIENCE)
                 client.connect(str(daemon.unix))
-            until(lambda: daemon.lines("connections-wait"), "the line")
+            until(lambda: daemon.lines("connections-delayed"), "the line")
             resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, limits)
             for client in clients:
                 assert client.recv(3) == b"220"
-        (said,) = daemon.lines("connections-wait")
+        (said,) = daemon.lines("connections-delayed")
         assert said["reason"] == "[Errno 24] Too many open files"
         assert daemon.lines() == [json.loads(line) for line in daemon.text().splitlines()]
         assert daemon.stop() == 0
@@ -594,35 +517,22 @@ def test_a_defect_that_ends_a_thread_ends_the_daemon(
 ) -> None:
     """With a status, so that systemd starts it anew, and not accepting what nobody derives."""
     url = sqlite(folder)
-    with served(WatchedDaemon(folder, url, code=BROKEN)) as daemon:
+    with served(DaemonProcess(folder, url, program=programs.BROKEN)) as daemon:
         (folder / broken).touch()
         assert daemon.send(mails.patch()) == 250
         assert daemon.process.wait(PATIENCE) == 70  # EX_SOFTWARE
-        (said,) = daemon.lines("thread-ended")
+        (said,) = daemon.lines("thread-failed")
         assert (said["level"], said["part"]) == ("critical", thread)
         assert said["traceback"].endswith("RuntimeError: broken")
-        (said,) = daemon.lines("part-ended")
+        (said,) = daemon.lines("component-failed")
         assert (said["level"], said["part"]) == ("critical", "deriver")
         assert daemon.lines("stopped")
         assert daemon.lines() == [json.loads(line) for line in daemon.text().splitlines()]
     assert counts(url) == (1, 1)
     (folder / broken).unlink()
-    with served(WatchedDaemon(folder, url, name="e")) as daemon:
+    with served(DaemonProcess(folder, url, name="e")) as daemon:
         until(lambda: counts(url) == (1, 0), "the record")
         assert daemon.stop() == 0
-
-
-# Workers that obey their mail, and a lease that a test can wait for.
-OBEYS = """
-import functools
-import ingest.daemon.app as serve
-from ingest.daemon.deriver import Schedule
-from tests.support.bad_worker import PROGRAM
-serve.WorkerPool = functools.partial(serve.WorkerPool, program=PROGRAM)
-serve.Deriver = functools.partial(serve.Deriver, schedule=Schedule(lease=1.0, poll=0.2))
-from ingest.cli import main
-main()
-"""
 
 
 def test_a_mail_that_ends_the_daemon_is_found_among_those_that_do_not(
@@ -634,7 +544,7 @@ def test_a_mail_that_ends_the_daemon_is_found_among_those_that_do_not(
     with write_transaction(engine) as connection:
         given = [mails.delivery(raw) for raw in [*raws[:9], culprit, *raws[9:]]]
         enqueue(connection, given, now=mails.NOW)
-    daemon = WatchedDaemon(folder, database_url, code=OBEYS)
+    daemon = DaemonProcess(folder, database_url, program=programs.OBEDIENT)
     deaths = 0
     try:
         while lengths_of(engine).waiting:
@@ -671,7 +581,7 @@ def test_a_socket_from_systemd(folder: Path) -> None:
         handed.listen()
         port = handed.getsockname()[1]
         early = socket.create_connection(("127.0.0.1", port), PATIENCE)
-        daemon = WatchedDaemon(folder, sqlite(folder), prefix=activated(handed))
+        daemon = DaemonProcess(folder, sqlite(folder), prefix=activated(handed))
         try:
             daemon.start(pass_fds=[handed.fileno()])
             daemon.wait_ready()
@@ -690,7 +600,7 @@ def test_a_socket_from_systemd(folder: Path) -> None:
 @pytest.mark.parametrize("mode", [0o600, 0o666])
 def test_who_may_connect_to_the_unix_socket(folder: Path, mode: int) -> None:
     with served(
-        WatchedDaemon(folder, sqlite(folder), settings=[f"socket_mode = {oct(mode)}"])
+        DaemonProcess(folder, sqlite(folder), settings=[f"socket_mode = {oct(mode)}"])
     ) as daemon:
         assert stat.S_IMODE(daemon.unix.stat().st_mode) == mode
         assert daemon.stop() == 0
@@ -699,7 +609,7 @@ def test_who_may_connect_to_the_unix_socket(folder: Path, mode: int) -> None:
 # --- what it refuses at the start -------------------------------------------------------------
 
 
-def refused(daemon: WatchedDaemon, *wanted: str, prefix: list[str] | None = None) -> None:
+def refused(daemon: DaemonProcess, *wanted: str, prefix: list[str] | None = None) -> None:
     """`serve` ends with status 1 and one line with these words."""
     done = ingest(
         "--database", daemon.url, "--config", str(daemon.config), "serve",
@@ -711,16 +621,16 @@ def refused(daemon: WatchedDaemon, *wanted: str, prefix: list[str] | None = None
 
 def test_a_second_daemon_on_one_file(folder: Path) -> None:
     (folder / "link").symlink_to(folder / "store.db")
-    with served(WatchedDaemon(folder, sqlite(folder))) as daemon:
+    with served(DaemonProcess(folder, sqlite(folder))) as daemon:
         for url in (sqlite(folder), f"sqlite:///{folder}/link"):
             refused(
-                WatchedDaemon(folder, url, name=f"e{url[-4:]}"),
+                DaemonProcess(folder, url, name=f"e{url[-4:]}"),
                 "another daemon serves",
                 "use PostgreSQL",
             )
         assert daemon.send(mails.patch()) == 250
         assert daemon.stop() == 0
-    with served(WatchedDaemon(folder, sqlite(folder), name="f")) as daemon:
+    with served(DaemonProcess(folder, sqlite(folder), name="f")) as daemon:
         assert daemon.stop() == 0
 
 
@@ -730,21 +640,21 @@ def test_what_it_cannot_start_with(folder: Path) -> None:
         taken.listen()
         at = f"127.0.0.1:{taken.getsockname()[1]}"
         url = sqlite(folder)
-        refused(WatchedDaemon(folder, url, settings=[f'smtp = "{at}"'], name="a"), at, "in use")
-        refused(WatchedDaemon(folder, url, settings=[f'metrics = "{at}"'], name="b"), at, "metrics")
+        refused(DaemonProcess(folder, url, settings=[f'smtp = "{at}"'], name="a"), at, "in use")
+        refused(DaemonProcess(folder, url, settings=[f'metrics = "{at}"'], name="b"), at, "metrics")
     refused(
-        WatchedDaemon(folder, url, settings=['smtp = "192.0.2.1:25"'], name="c"), "192.0.2.1:25"
+        DaemonProcess(folder, url, settings=['smtp = "192.0.2.1:25"'], name="c"), "192.0.2.1:25"
     )
-    refused(WatchedDaemon(folder, url, settings=['lmtp = "unix:/no/where"'], name="d"), "/no/where")
-    refused(WatchedDaemon(folder, "sqlite:////no/where/s.db", name="e"), "/no/where")
-    refused(WatchedDaemon(folder, "postgresql://t@/x?host=/no/where", name="f"), "cannot reach")
-    refused(WatchedDaemon(folder, f"sqlite:///{folder}", name="g"), "is a folder")
-    refused(WatchedDaemon(folder, "mysql://x/y", name="h"), "no support for 'mysql'")
+    refused(DaemonProcess(folder, url, settings=['lmtp = "unix:/no/where"'], name="d"), "/no/where")
+    refused(DaemonProcess(folder, "sqlite:////no/where/s.db", name="e"), "/no/where")
+    refused(DaemonProcess(folder, "postgresql://t@/x?host=/no/where", name="f"), "cannot reach")
+    refused(DaemonProcess(folder, f"sqlite:///{folder}", name="g"), "is a folder")
+    refused(DaemonProcess(folder, "mysql://x/y", name="h"), "no support for 'mysql'")
     engine = open_store(url)
     with engine.begin() as connection:
         connection.execute(text("UPDATE alembic_version SET version_num = '9999'"))
     engine.dispose()
-    refused(WatchedDaemon(folder, url, name="i"), "newer version", "upgrade ingest")
+    refused(DaemonProcess(folder, url, name="i"), "newer version", "upgrade ingest")
 
 
 def test_a_folder_that_is_not_ours(folder: Path) -> None:
@@ -753,19 +663,19 @@ def test_a_folder_that_is_not_ours(folder: Path) -> None:
     shut.mkdir(mode=0o555)
     settings = [f'lmtp = "unix:{shut}/s"']
     refused(
-        WatchedDaemon(folder, sqlite(folder), settings=settings),
+        DaemonProcess(folder, sqlite(folder), settings=settings),
         f"{shut}/s",
         prefix=prefix,
     )
     refused(
-        WatchedDaemon(folder, f"sqlite:///{shut}/s.db", name="e"),
+        DaemonProcess(folder, f"sqlite:///{shut}/s.db", name="e"),
         str(shut),
         prefix=prefix,
     )
 
 
 def test_check_before_the_start(folder: Path) -> None:
-    daemon = WatchedDaemon(folder, sqlite(folder))
+    daemon = DaemonProcess(folder, sqlite(folder))
     try:
         words = ("--database", daemon.url, "--config", str(daemon.config), "check", "--start")
         assert ingest(*words, cwd=folder).returncode == 0

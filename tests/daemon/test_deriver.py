@@ -8,7 +8,7 @@ import random
 import signal
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -20,96 +20,24 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from ingest.config.file import Config, ConfiguredList
 from ingest.daemon import deriver, recorder
-from ingest.daemon.deriver import Deriver, Schedule
-from ingest.daemon.monitoring.outcome import DeriveEvent, DeriveResult
-from ingest.daemon.workers.pool import WorkerEnd, WorkerPool
+from ingest.daemon.deriver import Schedule
+from ingest.daemon.monitoring.outcome import DeriveEvent
+from ingest.daemon.workers.pool import WorkerEnd
 from ingest.daemon.workers.process import WorkerLimits
 from ingest.model import Delivery
 from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import open_store, unflushed_transaction, write_transaction
-from ingest.store.inbox.quarantine import QueueLengths, list_quarantine, queue_lengths
+from ingest.store.inbox import queue
+from ingest.store.inbox.quarantine import QueueLengths
 from ingest.store.inbox.queue import claim, enqueue
 from tests.support import mails
-from tests.support.bad_worker import PROGRAM, bad
+from tests.support.bad_worker import bad
+from tests.support.deriver import DeriverHarness, StartDeriver
 from tests.support.mails import NOW, delivery
+from tests.support.waiting import PATIENCE, until
 
-PATIENCE = 60
-# Seconds: that no mail here needs, on a busy machine either.
-LIMITS = WorkerLimits(seconds=30, memory=256 << 20)
 ARCHIVE = [delivery(raw) for raw in mails.little_archive(6)]
-
-
-class Daemon:
-    """The derive side of one, and what it was heard to say."""
-
-    def __init__(
-        self, url: str, *, config: Config | None = None, obeys: bool = False,
-        pace: Schedule | None = None, limits: WorkerLimits = LIMITS,
-    ) -> None:  # fmt: skip
-        self.engine = open_store(url, create=True)
-        self.results: list[DeriveResult] = []
-        program = PROGRAM if obeys else ("-m", "ingest.daemon.workers.main")
-        self.workers = WorkerPool(2, limits=limits, program=program)
-        self.deriver = Deriver(
-            self.engine,
-            lambda: config or Config(),
-            self.workers,
-            observe=self.results.append,
-            pace=pace or Schedule(poll=0.2),
-        )
-
-    def put(self, some: Sequence[Delivery]) -> None:
-        with write_transaction(self.engine) as connection:
-            enqueue(connection, some, now=NOW)
-        self.deriver.wake()
-
-    def lengths(self) -> QueueLengths:
-        with self.engine.connect() as connection:
-            return queue_lengths(connection)
-
-    def until_done(self) -> None:
-        until(lambda: self.lengths().waiting == 0)
-
-    def outcomes(self) -> Counter[DeriveEvent]:
-        return Counter(one.what for one in self.results)
-
-    def reasons(self) -> dict[bytes, tuple[str, int]]:
-        with self.engine.connect() as connection:
-            return {one.sha256: (one.reason, one.tries) for one in list_quarantine(connection)}
-
-    def end(self, timeout: float = PATIENCE) -> bool:
-        done = self.deriver.stop(timeout)
-        counts = self.workers.counts()
-        assert counts.started == sum(counts.ended.values())
-        return done
-
-
-def until(true: Callable[[], bool]) -> None:
-    give_up = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
-
-
-Start = Callable[..., Daemon]
-
-
-@pytest.fixture
-def start(database_url: str) -> Iterator[Start]:
-    """Starts daemons on the database, and ends them."""
-    running: list[Daemon] = []
-
-    def start(**more: Any) -> Daemon:
-        daemon = Daemon(database_url, **more)
-        running.append(daemon)
-        daemon.deriver.start()
-        return daemon
-
-    yield start
-    for daemon in running:
-        daemon.end(1)
-        daemon.engine.dispose()
 
 
 def export_of(tmp_path: Path, given: Sequence[Delivery], config: Config | None = None) -> str:
@@ -124,7 +52,7 @@ def export_of(tmp_path: Path, given: Sequence[Delivery], config: Config | None =
 # --- the way of most mail ---------------------------------------------------------------------
 
 
-def test_what_is_queued_becomes_what_a_replay_makes(start: Start, tmp_path: Path) -> None:
+def test_what_is_queued_becomes_what_a_replay_makes(start: StartDeriver, tmp_path: Path) -> None:
     config = Config(lists=(ConfiguredList("dev", mails.LIST),))
     daemon = start(config=config)
     daemon.put(ARCHIVE[:1])
@@ -137,19 +65,19 @@ def test_what_is_queued_becomes_what_a_replay_makes(start: Start, tmp_path: Path
     assert daemon.deriver.counts == daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)}
 
 
-def test_what_is_told_of_a_mail(start: Start) -> None:
+def test_what_is_told_of_a_mail(start: StartDeriver) -> None:
     daemon = start()
     raw = mails.patch("p@example.org")
     daemon.put([delivery(raw)])
     until(lambda: bool(daemon.results))
     (one,) = daemon.results
-    assert (one.what, one.msgid, one.kind) == (DeriveEvent.DERIVED, "<p@example.org>", "patch")
+    assert (one.event, one.msgid, one.kind) == (DeriveEvent.DERIVED, "<p@example.org>", "patch")
     assert (one.sha256, one.size, one.tries) == (delivery(raw).sha256, len(raw), 1)
     assert (one.reason, one.accepted) == ("diff", NOW)
-    assert one.waited > one.worked > 0
+    assert one.total_seconds > one.derive_seconds > 0
 
 
-def test_what_others_have_queued_is_found(start: Start) -> None:
+def test_what_others_have_queued_is_found(start: StartDeriver) -> None:
     daemon = start()
     other = create_engine(daemon.engine.url)
     with write_transaction(other) as connection:
@@ -158,29 +86,29 @@ def test_what_others_have_queued_is_found(start: Start) -> None:
     daemon.until_done()
 
 
-def test_it_is_alive_when_idle_and_able(start: Start) -> None:
+def test_it_is_alive_when_idle_and_able(start: StartDeriver) -> None:
     daemon = start()
-    until(lambda: daemon.deriver.alive(time.monotonic() - 0.01))
-    assert daemon.deriver.trouble is None
+    until(lambda: daemon.deriver.is_alive(time.monotonic() - 0.01))
+    assert daemon.deriver.error is None
     assert daemon.end()
-    assert not daemon.deriver.alive(0)
+    assert not daemon.deriver.is_alive(0)
 
 
-def test_one_that_was_never_started_is_stopped(database_url: str) -> None:
-    daemon = Daemon(database_url)
+def test_one_that_was_never_started_is_stopped(store_url: str) -> None:
+    daemon = DeriverHarness(store_url)
     assert daemon.end()
     daemon.engine.dispose()
 
 
-def test_it_is_not_alive_without_workers(database_url: str) -> None:
-    daemon = Daemon(database_url)
+def test_it_is_not_alive_without_workers(store_url: str) -> None:
+    daemon = DeriverHarness(store_url)
     daemon.workers._program = ("-c", "")
     daemon.deriver.start()
     daemon.put(ARCHIVE[:1])
     until(lambda: daemon.workers.counts().ended[WorkerEnd.UNREADY] >= 2)
     since = time.monotonic()
     time.sleep(0.5)
-    assert not daemon.deriver.alive(since)
+    assert not daemon.deriver.is_alive(since)
     assert daemon.end(0.1), "what it has in hand is given back"
     assert daemon.lengths() == QueueLengths(1, 0)
     daemon.engine.dispose()
@@ -189,7 +117,9 @@ def test_it_is_not_alive_without_workers(database_url: str) -> None:
 # --- poison -----------------------------------------------------------------------------------
 
 
-def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(start: Start) -> None:
+def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(
+    start: StartDeriver,
+) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=6, memory=256 << 20))
     poison = {
         "kill SIGKILL": "parse-failed: worker died (signal 9)",
@@ -205,7 +135,7 @@ def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(start: S
     daemon.until_done()
     assert daemon.reasons() == {given[what].sha256: (poison[what], 3) for what in poison}
     until(lambda: daemon.outcomes()[DeriveEvent.QUARANTINED] == len(poison))
-    assert daemon.outcomes()[DeriveEvent.RETRIED] == 2 * len(poison)
+    assert daemon.outcomes()[DeriveEvent.REQUEUED] == 2 * len(poison)
     ended = daemon.workers.counts().ended
     assert {
         end: ended[end]
@@ -215,20 +145,24 @@ def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(start: S
     )
 
 
-def test_a_worker_that_dies_by_chance_costs_a_try_and_no_mail(start: Start, tmp_path: Path) -> None:
+def test_a_worker_that_dies_by_chance_costs_a_try_and_no_mail(
+    start: StartDeriver, tmp_path: Path
+) -> None:
     daemon = start(obeys=True)
     better = tmp_path / "better"
     one = delivery(bad(f"die-until {better}"))
     daemon.put([one])
-    until(lambda: daemon.outcomes()[DeriveEvent.RETRIED] >= 1)
+    until(lambda: daemon.outcomes()[DeriveEvent.REQUEUED] >= 1)
     better.touch()
     daemon.until_done()
     until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == 1)
-    assert daemon.results[-1].tries == daemon.outcomes()[DeriveEvent.RETRIED] + 1
+    assert daemon.results[-1].tries == daemon.outcomes()[DeriveEvent.REQUEUED] + 1
     assert daemon.reasons() == {}
 
 
-def test_workers_that_are_killed_at_random_lose_nothing(start: Start, tmp_path: Path) -> None:
+def test_workers_that_are_killed_at_random_lose_nothing(
+    start: StartDeriver, tmp_path: Path
+) -> None:
     daemon = start()
     given = [delivery(raw) for raw in mails.little_archive(20)]
     chance = random.Random(4)
@@ -242,11 +176,11 @@ def test_workers_that_are_killed_at_random_lose_nothing(start: Start, tmp_path: 
     assert mails.exported(daemon.engine) == export_of(tmp_path, given)
     until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == len(given))
     ended = daemon.workers.counts().ended
-    assert daemon.outcomes()[DeriveEvent.RETRIED] == ended[WorkerEnd.SIGNAL]
+    assert daemon.outcomes()[DeriveEvent.REQUEUED] == ended[WorkerEnd.SIGNAL]
 
 
 def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: StartDeriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What comes meanwhile is then recorded together, which costs much less than one by one."""
     together: list[int] = []
@@ -258,7 +192,7 @@ def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
         return record(*given, **more)
 
     monkeypatch.setattr(deriver, "record_claims", slow)
-    daemon = start(pace=Schedule(rest=PATIENCE, most_rest=3))
+    daemon = start(schedule=Schedule(rest=PATIENCE, max_rest=3))
     daemon.put(ARCHIVE[:1])
     until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == 1)
     for one in ARCHIVE[1:7]:
@@ -271,7 +205,7 @@ def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
 
 
 def test_a_delivery_that_adds_a_list_while_the_mail_is_in_hand(
-    start: Start, tmp_path: Path
+    start: StartDeriver, tmp_path: Path
 ) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     gate = tmp_path / "gate"
@@ -286,7 +220,9 @@ def test_a_delivery_that_adds_a_list_while_the_mail_is_in_hand(
     until(lambda: daemon.outcomes() == {DeriveEvent.CHANGED: 1, DeriveEvent.DERIVED: 1})
 
 
-def test_what_somebody_else_records_while_it_is_in_hand(start: Start, tmp_path: Path) -> None:
+def test_what_somebody_else_records_while_it_is_in_hand(
+    start: StartDeriver, tmp_path: Path
+) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     gate = tmp_path / "gate"
     one = delivery(bad(f"wait {gate}"))
@@ -294,14 +230,14 @@ def test_what_somebody_else_records_while_it_is_in_hand(start: Start, tmp_path: 
     until(Path(f"{gate}.waits").exists)
     mails.store(daemon.engine, [one])
     gate.touch()
-    until(lambda: daemon.outcomes() == {DeriveEvent.ELSEWHERE: 1})
+    until(lambda: daemon.outcomes() == {DeriveEvent.RECORDED_ELSEWHERE: 1})
     assert mails.exported(daemon.engine) == export_of(tmp_path, [one])
 
 
-def test_what_cannot_be_finished_in_time_is_given_back(start: Start) -> None:
+def test_what_cannot_be_finished_in_time_is_given_back(start: StartDeriver) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     daemon.put([delivery(bad("sleep"))])
-    until(lambda: bool(daemon.deriver._in_hand))
+    until(lambda: bool(daemon.deriver._tasks))
     daemon.put(ARCHIVE[:3])
     until(lambda: daemon.lengths().waiting == 1)
     assert daemon.end(0.2)
@@ -311,9 +247,9 @@ def test_what_cannot_be_finished_in_time_is_given_back(start: Start) -> None:
     assert tuple(row) == (0, None, None)
 
 
-def test_leases_are_kept_while_mail_is_in_hand(start: Start, tmp_path: Path) -> None:
+def test_leases_are_kept_while_mail_is_in_hand(start: StartDeriver, tmp_path: Path) -> None:
     daemon = start(
-        obeys=True, limits=WorkerLimits(seconds=PATIENCE), pace=Schedule(poll=0.1, lease=1.5)
+        obeys=True, limits=WorkerLimits(seconds=PATIENCE), schedule=Schedule(poll=0.1, lease=1.5)
     )
     gate = tmp_path / "gate"
     daemon.put([delivery(bad(f"wait {gate}"))])
@@ -332,9 +268,9 @@ def test_leases_are_kept_while_mail_is_in_hand(start: Start, tmp_path: Path) -> 
     daemon.until_done()
 
 
-def test_what_another_left_is_taken_up(start: Start, database_url: str) -> None:
+def test_what_another_left_is_taken_up(start: StartDeriver, store_url: str) -> None:
     """SQLite: at once, since nobody else can have it. PostgreSQL: when its lease is over."""
-    engine = open_store(database_url, create=True)
+    engine = open_store(store_url, create=True)
     with write_transaction(engine) as connection:
         enqueue(connection, ARCHIVE, now=NOW)
     lease = timedelta(days=9_999 if engine.dialect.name == "sqlite" else 0)
@@ -349,9 +285,9 @@ def test_what_another_left_is_taken_up(start: Start, database_url: str) -> None:
 # --- the database -----------------------------------------------------------------------------
 
 
-def test_a_database_that_fails_for_a_while(start: Start, tmp_path: Path) -> None:
+def test_a_database_that_fails_for_a_while(start: StartDeriver, tmp_path: Path) -> None:
     daemon = start()
-    until(lambda: daemon.deriver._begun)
+    until(lambda: daemon.deriver._is_initialized)
     failing = True
 
     def fail(*_: object) -> None:
@@ -360,25 +296,27 @@ def test_a_database_that_fails_for_a_while(start: Start, tmp_path: Path) -> None
 
     daemon.put(ARCHIVE)
     event.listen(daemon.engine, "before_cursor_execute", fail)
-    until(lambda: daemon.deriver.trouble is not None)
-    assert daemon.deriver.away
+    until(lambda: daemon.deriver.error is not None)
+    assert daemon.deriver.is_database_error
     since = time.monotonic()
     daemon.deriver.wake()
     time.sleep(0.3)
-    assert not daemon.deriver.alive(since)
+    assert not daemon.deriver.is_alive(since)
     failing = False
     daemon.until_done()
     assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE)
-    until(lambda: daemon.deriver.alive(since))
+    until(lambda: daemon.deriver.is_alive(since))
     assert daemon.reasons() == {}
 
 
 @pytest.mark.parametrize("step", ["claiming", "recording"])
-def test_a_database_that_is_locked_is_waited_for(start: Start, tmp_path: Path, step: str) -> None:
+def test_a_database_that_is_locked_is_waited_for(
+    start: StartDeriver, tmp_path: Path, step: str
+) -> None:
     gate = tmp_path / "gate"
     one = delivery(bad(f"wait {gate}"))
     daemon = start(
-        obeys=True, limits=WorkerLimits(seconds=PATIENCE), pace=Schedule(poll=0.1, patience=0.2)
+        obeys=True, limits=WorkerLimits(seconds=PATIENCE), schedule=Schedule(poll=0.1, timeout=0.2)
     )
     if step == "recording":
         daemon.put([one])
@@ -388,25 +326,25 @@ def test_a_database_that_is_locked_is_waited_for(start: Start, tmp_path: Path, s
     with write_transaction(other) as connection:
         if other.dialect.name == "postgresql":
             connection.execute(text("LOCK TABLE mail, pending IN ACCESS EXCLUSIVE MODE"))
-        until(lambda: daemon.deriver.trouble is not None)
-        assert "; another " in (daemon.deriver.trouble or "")
-        assert daemon.deriver.away, "the watchdog is fed"
+        until(lambda: daemon.deriver.error is not None)
+        assert "; another " in (daemon.deriver.error or "")
+        assert daemon.deriver.is_database_error, "the watchdog is fed"
         if step == "claiming":
             enqueue(connection, [one], now=NOW)
     other.dispose()
     daemon.until_done()
-    until(lambda: daemon.deriver.trouble is None)
+    until(lambda: daemon.deriver.error is None)
     assert daemon.reasons() == {}
     assert mails.exported(daemon.engine) == export_of(tmp_path, [one])
 
 
 # The way in which each step calls the system, and what stands for it.
-STEPS = {"claiming": (deriver, "claim"), "recording": (recorder, "record_mails")}
+STEPS = {"claiming": (queue, "claim"), "recording": (recorder, "record_mails")}
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_system_that_fails_for_a_while(
-    start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    start: StartDeriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture, step: str,
 ) -> None:  # fmt: skip
     """No descriptor, no space, a broken disk: said once, and tried again, ever more slowly."""
@@ -426,24 +364,24 @@ def test_a_system_that_fails_for_a_while(
     daemon = start()
     daemon.put(ARCHIVE)
     until(lambda: len(tried) >= 4)
-    assert daemon.deriver.trouble == f"[Errno {errno.EMFILE}] Too many open files"
-    assert not daemon.deriver.away, "the database is there"
-    assert not daemon.deriver.alive(tried[0]), "so the watchdog starves in time"
-    assert daemon.deriver.alive(0)
+    assert daemon.deriver.error == f"[Errno {errno.EMFILE}] Too many open files"
+    assert not daemon.deriver.is_database_error, "the database is there"
+    assert not daemon.deriver.is_alive(tried[0]), "so the watchdog starves in time"
+    assert daemon.deriver.is_alive(0)
     assert tried[3] - tried[0] > 0.7, "0.1, 0.2 and 0.5 s"
     failing = False
     daemon.until_done()
     assert mails.exported(daemon.engine) == export_of(tmp_path, ARCHIVE)
-    until(lambda: daemon.deriver.alive(tried[-1]))
-    assert daemon.deriver.trouble is None
+    until(lambda: daemon.deriver.is_alive(tried[-1]))
+    assert daemon.deriver.error is None
     assert daemon.reasons() == {}
     until(lambda: daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)})
-    (said,) = [one for one in caplog.records if one.message == "not-derived"]
+    (said,) = [one for one in caplog.records if one.message == "derive-failed"]
     assert said.levelname == "WARNING"
 
 
 def test_connections_that_are_cut_off(postgres_url: str, tmp_path: Path) -> None:
-    daemon = Daemon(postgres_url)
+    daemon = DeriverHarness(postgres_url)
     daemon.deriver.start()
     given = [delivery(raw) for raw in mails.little_archive(20)]
     server = create_engine(daemon.engine.url.set(database="postgres"), isolation_level="AUTOCOMMIT")
@@ -458,10 +396,10 @@ def test_connections_that_are_cut_off(postgres_url: str, tmp_path: Path) -> None
             time.sleep(0.03)
         connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS false"))
         connection.execute(cut, {"name": name})
-        until(lambda: daemon.deriver.trouble is not None)
+        until(lambda: daemon.deriver.error is not None)
         connection.execute(text(f"ALTER DATABASE {name} ALLOW_CONNECTIONS true"))
     server.dispose()
-    until(lambda: daemon.deriver.trouble is None)
+    until(lambda: daemon.deriver.error is None)
     daemon.until_done()
     assert mails.exported(daemon.engine) == export_of(tmp_path, given)
     assert daemon.reasons() == {}
@@ -470,7 +408,7 @@ def test_connections_that_are_cut_off(postgres_url: str, tmp_path: Path) -> None
 
 
 def test_a_mail_that_no_database_takes_is_found_in_its_batch(postgres_url: str) -> None:
-    daemon = Daemon(postgres_url, obeys=True, pace=Schedule(linger=1))
+    daemon = DeriverHarness(postgres_url, obeys=True, schedule=Schedule(linger=1))
     daemon.deriver.start()
     one = delivery(bad("nul"))
     daemon.put([*ARCHIVE[:9], one, *ARCHIVE[9:]])
@@ -488,7 +426,7 @@ def test_a_mail_that_no_database_takes_is_found_in_its_batch(postgres_url: str) 
 
 
 def test_a_mail_that_our_own_code_cannot_record(
-    start: Start, monkeypatch: pytest.MonkeyPatch
+    start: StartDeriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     really = recorder.record_mails
 
@@ -540,7 +478,7 @@ def test_a_pool_without_a_free_connection_is_no_fault_of_a_mail() -> None:
     assert recorder.classify_failure(PoolTimeoutError("")) is recorder.DatabaseFailure.OUTAGE
 
 
-def test_a_conflict_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_conflict_is_tried_again(start: StartDeriver, monkeypatch: pytest.MonkeyPatch) -> None:
     really = recorder.record_mails
     left = 2
 
@@ -564,7 +502,7 @@ def test_a_conflict_is_tried_again(start: Start, monkeypatch: pytest.MonkeyPatch
 def test_two_daemons_on_one_postgresql_agree_with_one_replay(
     postgres_url: str, tmp_path: Path
 ) -> None:
-    daemons = [Daemon(postgres_url, pace=Schedule(batch=7, poll=0.1)) for _ in range(2)]
+    daemons = [DeriverHarness(postgres_url, schedule=Schedule(batch=7, poll=0.1)) for _ in range(2)]
     for daemon in daemons:
         daemon.deriver.start()
     given = [delivery(raw) for raw in mails.little_archive(24)]
@@ -585,7 +523,7 @@ def test_two_daemons_on_one_postgresql_agree_with_one_replay(
 
 def test_daemons_and_replays_of_the_same_mail(postgres_url: str, tmp_path: Path) -> None:
     """What is in the queue is replayed at the same time: nobody is in anybody's way."""
-    daemon = Daemon(postgres_url, pace=Schedule(batch=10))
+    daemon = DeriverHarness(postgres_url, schedule=Schedule(batch=10))
     daemon.deriver.start()
     given = [delivery(raw) for raw in mails.little_archive(16)]
     daemon.put(given)

@@ -32,7 +32,7 @@ def test_each_name_is_taken_once_and_in_order() -> None:
         questions.add(name, first=True)  # somebody more waits for what is in hand
     assert taken(questions) == []
     for name in names:
-        questions.done(name)
+        questions.finish(name)
         questions.add(name, first=True)
     assert taken(questions) == names
 
@@ -47,10 +47,10 @@ def test_few_names_of_one_organisation_are_in_hand() -> None:
         key("s", "other.co.uk"),
         many[1],
     ]
-    questions.done(many[1])
+    questions.finish(many[1])
     assert taken(questions) == [many[2]]
-    questions.done(many[0])
-    questions.done(many[2])
+    questions.finish(many[0])
+    questions.finish(many[2])
     assert taken(questions) == many[3:]
 
 
@@ -73,10 +73,10 @@ def test_what_nobody_waits_for_is_not_asked_for() -> None:
     questions = added(*names[:3])
     questions.add(names[3], first=False)
     for name in (names[0], names[3], "never.added"):
-        questions.drop(name)
+        questions.remove(name)
     assert taken(questions) == names[1:3]
-    questions.drop(names[1])  # it is in hand, and stays so
-    questions.done(names[1])
+    questions.remove(names[1])  # it is in hand, and stays so
+    questions.finish(names[1])
     questions.add(names[0], first=True)
     questions.clear()
     assert taken(questions) == []

@@ -61,11 +61,11 @@ class Here(WorkerPool):
 
 @contextmanager
 def vouched(
-    zone: Mapping[str, Say], asking: DnsLimits | None = None
+    zone: Mapping[str, Say], limits: DnsLimits | None = None
 ) -> Iterator[tuple[DnsStage, Here, Nameserver]]:
     workers = Here()
     with nameserver(zone) as server:
-        made = DnsStage(workers, server.servers, asking=asking, now=lambda: NOW)
+        made = DnsStage(workers, server.servers, limits=limits, now=lambda: NOW)
         made.start()
         try:
             yield made, workers, server
@@ -106,7 +106,7 @@ def test_a_signed_mail_is_judged_by_what_dns_says() -> None:
             (RSA.name, KeyRecord(record(RSA.key))),
         )
         assert results(one) == [(Result.PASS, VerdictReason.HOLDS)] * 2
-        assert made.answered == {"found": 2}
+        assert made.answer_counts == {"found": 2}
         assert {each.judged for each in one.verdicts} == {NOW}
         assert sorted(server.names) == sorted(ZONE)
 
@@ -124,7 +124,11 @@ def test_a_name_is_asked_once_for_all_mail() -> None:
 def test_a_silent_server_holds_up_nobody_else() -> None:
     """More mail waits for it than there are threads that ask."""
     zone = ZONE | {f"s{number}._domainkey.stalled.example": silent for number in range(40)}
-    with vouched(zone, DnsLimits(threads=3, budget=4, per_name=4)) as (made, _, server):
+    with vouched(zone, DnsLimits(threads=3, seconds_per_mail=4, seconds_per_name=4)) as (
+        made,
+        _,
+        server,
+    ):
         assert derived(made.submit(arrived(sign(patch())), Config())).verdicts
         waiting = [
             made.submit(
@@ -135,12 +139,12 @@ def test_a_silent_server_holds_up_nobody_else() -> None:
         plain = derived(made.submit(arrived(patch(100)), Config()))
         known = derived(made.submit(arrived(sign(patch(101))), Config()))
         assert not any(one.done() for one in waiting)
-        assert made.asking <= 40
+        assert made.waiting_for_dns <= 40
         assert (plain.keys, plain.verdicts) == ((), ())
         assert results(known) == [(Result.PASS, VerdictReason.HOLDS)]
         for one in waiting:
             assert results(derived(one)) == [(Result.TEMPERROR, VerdictReason.DNS_FAILED)]
-        assert made.asking == 0
+        assert made.waiting_for_dns == 0
         # What nobody waits for any more is not asked.
         assert len(set(server.names)) < 20
 
@@ -153,7 +157,11 @@ def test_one_organisations_silence_leaves_threads_for_the_others() -> None:
     chain = patch(100)
     for instance, hop in enumerate(hops, 1):
         chain = arc(chain, hop, instance=instance)
-    with vouched(zone, DnsLimits(threads=3, budget=30, per_name=2)) as (made, _, _server):
+    with vouched(zone, DnsLimits(threads=3, seconds_per_mail=30, seconds_per_name=2)) as (
+        made,
+        _,
+        _server,
+    ):
         waiting = [
             made.submit(
                 arrived(sign(patch(number), replace(STALLED, selector=f"s{number}"))), Config()
@@ -170,7 +178,9 @@ def test_one_organisations_silence_leaves_threads_for_the_others() -> None:
 def test_no_more_mail_waits_than_there_is_room_for() -> None:
     names = [f"s{number}" for number in range(12)]
     zone = {f"{one}._domainkey.stalled.example": silent for one in names}
-    with vouched(zone, DnsLimits(threads=1, budget=50, per_name=10, mails=4)) as (made, _, _server):
+    with vouched(
+        zone, DnsLimits(threads=1, seconds_per_mail=50, seconds_per_name=10, max_mails=4)
+    ) as (made, _, _server):
         futures = [
             made.submit(arrived(sign(patch(at), replace(STALLED, selector=one))), Config())
             for at, one in enumerate(names)
@@ -218,10 +228,10 @@ def test_what_was_asked_for_or_came_long_ago_is_handed_on_as_it_is(given: Delive
 
 def test_what_still_waits_at_the_end_is_given_up() -> None:
     zone = {STALLED.name: silent}
-    with vouched(zone, DnsLimits(per_name=1)) as (made, _, _server):
+    with vouched(zone, DnsLimits(seconds_per_name=1)) as (made, _, _server):
         waiting = made.submit(arrived(sign(patch(), STALLED)), Config())
         deadline = time.monotonic() + PATIENCE
-        while not made.asking:
+        while not made.waiting_for_dns:
             assert time.monotonic() < deadline
             time.sleep(0.01)
         made.stop()
@@ -262,4 +272,4 @@ def test_a_defect_of_ours_ends_no_thread(monkeypatch: pytest.MonkeyPatch) -> Non
                 assert results(one) == [(Result.TEMPERROR, VerdictReason.DNS_FAILED)]
         one = derived(made.submit(arrived(sign(patch())), Config()))
         assert results(one) == [(Result.PASS, VerdictReason.HOLDS)]
-        assert made.able
+        assert made.is_complete

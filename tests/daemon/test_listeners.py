@@ -86,7 +86,7 @@ def test_no_more_connections_than_descriptors(
     now = [limits]
     monkeypatch.setattr(resource, "getrlimit", lambda _: now[0])
     monkeypatch.setattr(resource, "setrlimit", lambda _, to: now.append(to))
-    assert listeners._affordable(wanted, listeners=places) == affordable
+    assert listeners._reserve_descriptors(wanted, listeners=places) == affordable
     assert now[-1][0] == (limits[0] if raised is None else raised)
 
 
@@ -95,7 +95,7 @@ def test_sockets_of_a_name_that_is_no_protocols(
 ) -> None:
     with socket.socket() as handed:
         handed.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(listeners, "_handed", lambda _: {"http": [handed]})
+        monkeypatch.setattr(listeners, "_take_systemd_sockets", lambda _: {"http": [handed]})
         with pytest.raises(ListenError, match="named http"):
             asyncio.run(_open(serving(tmp_path)))
 
@@ -107,7 +107,9 @@ def test_a_descriptor_that_is_no_socket(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr(listeners.systemd_sockets, "take_socket", take)
     monkeypatch.setattr(os, "getpid", lambda: 7)
     environ = {"LISTEN_PID": "7", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "lmtp"}
-    with pytest.raises(ListenError, match="descriptor 3, handed over as lmtp: Socket operation"):
+    with pytest.raises(
+        ListenError, match="descriptor 3, passed by systemd as lmtp: Socket operation"
+    ):
         asyncio.run(_open(serving(tmp_path), environ))
 
 

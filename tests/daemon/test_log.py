@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 
 from ingest.daemon.monitoring.log import (
     LOG,
-    AcceptFilter,
+    AcceptErrorFilter,
     LineFormatter,
     MailLine,
+    configure_log,
     log_event,
     log_mail,
-    start_log,
 )
 
 LINE = MailLine(
@@ -45,7 +45,7 @@ def _as_it_was() -> Iterator[None]:
 
 def started(form: str = "logfmt", **environ: str) -> io.StringIO:
     stream = io.StringIO()
-    start_log(form, stream=stream, environ=environ)
+    configure_log(form, stream=stream, environ=environ)
     return stream
 
 
@@ -151,7 +151,7 @@ def test_below_the_level_nothing_is_written() -> None:
 def test_what_a_listener_logs_has_the_same_form() -> None:
     """It knows nothing of this module; `test_what_is_refused_is_logged` holds its side."""
     out = io.StringIO()
-    start_log("logfmt", stream=out, environ={})
+    configure_log("logfmt", stream=out, environ={})
     logging.getLogger("ingest.smtp.protocol").info(
         "refused", extra={"values": {"source": "lmtp unix", "reason": "too-big", "recipients": ""}}
     )
@@ -166,7 +166,7 @@ def test_what_asyncio_cannot_accept_is_a_line_a_minute() -> None:
     stream = started("json", JOURNAL_STREAM="8:1")
     now = 100.0
     (handler,) = logging.getLogger().handlers
-    handler.filters[:] = [AcceptFilter(clock=lambda: now)]
+    handler.filters[:] = [AcceptErrorFilter(clock=lambda: now)]
 
     def complain() -> list[dict[str, str]]:
         error = OSError(24, "Too many open files")
@@ -177,7 +177,8 @@ def test_what_asyncio_cannot_accept_is_a_line_a_minute() -> None:
         return [json.loads(line[3:]) for line in stream.getvalue().splitlines()]
 
     line = {
-        "level": "error", "event": "connections-wait", "reason": "[Errno 24] Too many open files",
+        "level": "error", "event": "connections-delayed",
+        "reason": "[Errno 24] Too many open files",
         "logger": "asyncio",
     }  # fmt: skip
     assert complain() == [line]

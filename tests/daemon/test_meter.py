@@ -8,7 +8,7 @@ from prometheus_client import CollectorRegistry
 
 from ingest.daemon.monitoring.meter import Meter
 from ingest.daemon.monitoring.metrics import Metrics
-from ingest.daemon.workers.pool import Counts, WorkerEnd
+from ingest.daemon.workers.pool import WorkerCounts, WorkerEnd
 from ingest.smtp.sessions import ListenerStats
 from ingest.store.inbox.quarantine import QueueLengths
 
@@ -19,8 +19,8 @@ STATS = ListenerStats(
     spool=0,
     accepted=5,
     refused={"network": 1},
-    cut={"slow": 2},
-    mails={},
+    terminated={"too-slow": 2},
+    outcomes={},
 )
 
 
@@ -35,28 +35,30 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 
 def test_listeners_of_one_protocol_are_counted_together() -> None:
     metrics, meter = made()
-    more = replace(STATS, open=1, accepted=7, cut={"slow": 3, "timeout": 1})
+    more = replace(STATS, open=1, accepted=7, terminated={"too-slow": 3, "timeout": 1})
     for _ in range(2):  # the same totals again add nothing
-        meter.listeners([("lmtp", STATS), ("lmtp", STATS), ("smtp", STATS)])
+        meter.add_listeners([("lmtp", STATS), ("lmtp", STATS), ("smtp", STATS)])
         assert value(metrics, "connections_total", protocol="lmtp") == 10
         assert value(metrics, "connections_total", protocol="smtp") == 5
         assert value(metrics, "connections_refused_total", reason="network") == 3
-        assert value(metrics, "connections_refused_total", reason="slow") == 6
+        assert value(metrics, "connections_refused_total", reason="too-slow") == 6
         assert value(metrics, "open_connections") == 6
-    meter.listeners([("lmtp", more), ("lmtp", STATS), ("smtp", STATS)])
+    meter.add_listeners([("lmtp", more), ("lmtp", STATS), ("smtp", STATS)])
     assert value(metrics, "connections_total", protocol="lmtp") == 12
-    assert value(metrics, "connections_refused_total", reason="slow") == 7
+    assert value(metrics, "connections_refused_total", reason="too-slow") == 7
     assert value(metrics, "connections_refused_total", reason="timeout") == 1
     assert value(metrics, "open_connections") == 5
 
 
 def test_what_mail_came_to_by_protocol() -> None:
     metrics, meter = made()
-    some = replace(STATS, mails={"accepted": 3, "too-big": 1})
-    other = replace(STATS, mails={"unknown-recipient": 2, "too-big": 4})
+    some = replace(STATS, outcomes={"accepted": 3, "too-big": 1})
+    other = replace(STATS, outcomes={"unknown-recipient": 2, "too-big": 4})
     for _ in range(2):
-        meter.listeners([("lmtp", some), ("lmtp", other), ("smtp", some)])
-    meter.listeners([("lmtp", some), ("lmtp", replace(other, mails={"loop": 1})), ("smtp", some)])
+        meter.add_listeners([("lmtp", some), ("lmtp", other), ("smtp", some)])
+    meter.add_listeners(
+        [("lmtp", some), ("lmtp", replace(other, outcomes={"loop": 1})), ("smtp", some)]
+    )
     found = {
         (one.labels["protocol"], one.labels["outcome"]): one.value
         for one in metrics.recipients.collect()[0].samples
@@ -75,19 +77,19 @@ def test_what_mail_came_to_by_protocol() -> None:
 def test_ends_of_workers_that_nobody_ordered() -> None:
     metrics, meter = made()
     ended = {WorkerEnd.RECYCLED: 4, WorkerEnd.STOPPED: 2, WorkerEnd.TIMEOUT: 1, WorkerEnd.SIGNAL: 3}
-    counts = Counts(started=12, running=2, ended=ended, not_started=0)
-    meter.workers(counts)
-    meter.workers(replace(counts, ended={**ended, WorkerEnd.TIMEOUT: 2}))
-    assert value(metrics, "worker_deaths_total", cause="timeout") == 2
-    assert value(metrics, "worker_deaths_total", cause="signal") == 3
+    counts = WorkerCounts(started=12, running=2, ended=ended, not_started=0)
+    meter.add_workers(counts)
+    meter.add_workers(replace(counts, ended={**ended, WorkerEnd.TIMEOUT: 2}))
+    assert value(metrics, "worker_failures_total", cause="timeout") == 2
+    assert value(metrics, "worker_failures_total", cause="signal") == 3
     for end in (WorkerEnd.RECYCLED, WorkerEnd.STOPPED):
-        assert value(metrics, "worker_deaths_total", cause=end.value) is None
+        assert value(metrics, "worker_failures_total", cause=end.value) is None
 
 
 def test_what_dns_says_is_added_up() -> None:
     metrics, meter = made()
-    meter.dns(waiting=5, answered={"found": 3})
-    meter.dns(waiting=2, answered={"found": 4, "failure": 1})
+    meter.add_dns(waiting=5, answers={"found": 3})
+    meter.add_dns(waiting=2, answers={"found": 4, "failure": 1})
     assert value(metrics, "dns_waiting_mails") == 2
     assert value(metrics, "dns_answers_total", kind="found") == 4
     assert value(metrics, "dns_answers_total", kind="failure") == 1
@@ -95,8 +97,8 @@ def test_what_dns_says_is_added_up() -> None:
 
 def test_what_waits() -> None:
     metrics, meter = made()
-    meter.waiting(3, 4000)
-    meter.queue(QueueLengths(waiting=7, quarantined=2), oldest_seconds=1.5)
+    meter.set_waiting(3, 4000)
+    meter.set_queue(QueueLengths(waiting=7, quarantined=2), oldest_seconds=1.5)
     shown = {
         name: value(metrics, name)
         for name in ("waiting_mails", "waiting_bytes", "pending_mails", "pending_oldest_seconds",

@@ -127,11 +127,11 @@ def test_nonsense_does_not_hurt(request_: bytes) -> None:
 
 
 def test_many_at_once_are_turned_away_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module._Answer, "timeout", 0.5)
+    monkeypatch.setattr(module._RequestHandler, "timeout", 0.5)
     threads = threading.active_count()
     with served(metrics()) as port:
         idle = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(30)]
-        assert threading.active_count() <= threads + 1 + module._AT_ONCE
+        assert threading.active_count() <= threads + 1 + module._MAX_CONNECTIONS
         for one in idle:  # each is closed in the end, by its time-out or at once
             with contextlib.suppress(ConnectionResetError):
                 assert one.recv(1) == b""

@@ -38,7 +38,7 @@ def deliver(
     engine = open_store(f"sqlite:///{tmp_path}/s.db", create=True)
     acceptor = Acceptor(engine)
     gate = Router(lambda: now[0], acceptor)
-    asked = [gate.recipient(one) for one in recipients]
+    asked = [gate.check_recipient(one) for one in recipients]
     taken = tuple(
         one for one, verdict in zip(recipients, asked, strict=True) if isinstance(verdict, Accept)
     )

@@ -9,8 +9,7 @@ import signal
 import socket
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
@@ -25,15 +24,16 @@ from ingest.daemon.workers.pool import (
     WorkerPool,
     WorkerResult,
     WorkersStoppedError,
-    start_fault,
+    find_start_error,
 )
-from ingest.daemon.workers.process import ChildEndedError, WorkerLimits, WorkerProcess
+from ingest.daemon.workers.process import WorkerEndedError, WorkerLimits, WorkerProcess
 from ingest.model import Derived, Failure
 from ingest.pipeline.derive import derive_or_fail
 from tests.support import mails
 from tests.support.bad_worker import PROGRAM, bad
 from tests.support.mails import delivery
 from tests.support.paths import FIXTURES, ROOT
+from tests.support.waiting import until
 
 # Seconds: the limit of one mail here, and how long anything may take before a test gives up.
 LIMIT = 8.0
@@ -64,14 +64,6 @@ def ends(workers: WorkerPool) -> dict[WorkerEnd, int]:
 
 def ask(workers: WorkerPool, raw: bytes) -> Future[WorkerResult]:
     return workers.submit(delivery(raw), Config())
-
-
-def until(true: Callable[[], bool]) -> None:
-    """Wait for it."""
-    give_up = time.monotonic() + PATIENCE
-    while not true():
-        assert time.monotonic() < give_up
-        time.sleep(0.01)
 
 
 # --- what a mail does -------------------------------------------------------------------------
@@ -221,7 +213,7 @@ def test_workers_that_do_not_start_are_nobodys_fault(program: tuple[str, ...]) -
     workers.start()
     waiting = ask(workers, GOOD)
     until(lambda: workers.counts().ended[WorkerEnd.UNREADY] >= 2)
-    assert not workers.able
+    assert not workers.is_complete
     assert not waiting.done()
     workers.stop()
     with pytest.raises(WorkersStoppedError):
@@ -248,18 +240,18 @@ def test_why_no_worker_can_start_is_said_in_one_line(
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
     limits = WorkerLimits(memory=memory)
-    fault = start_fault(limits, program)
+    fault = find_start_error(limits, program)
     assert fault is not None
     assert fault.startswith("no worker can start: ")
     assert why in fault
     assert "\n" not in fault
     workers = WorkerPool(2, limits=limits, program=program)
-    assert workers.trouble is None, "it is not known yet"
+    assert workers.error is None, "it is not known yet"
     workers.start()
     until(lambda: workers.counts().ended[WorkerEnd.UNREADY] >= 6)
-    assert workers.trouble is not None
-    assert why in workers.trouble
-    (said,) = [one for one in caplog.records if one.message == "worker-not-started"]
+    assert workers.error is not None
+    assert why in workers.error
+    (said,) = [one for one in caplog.records if one.message == "worker-start-failed"]
     assert why in said.__dict__["values"]["reason"]
     workers.stop()
     assert capfd.readouterr().err == "", "no traceback beside the log"
@@ -267,19 +259,19 @@ def test_why_no_worker_can_start_is_said_in_one_line(
 
 def test_a_program_that_is_not_there_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
-    fault = start_fault(WorkerLimits())
+    fault = find_start_error(WorkerLimits())
     assert fault == (
         "no worker can start: [Errno 2] No such file or directory: '/nonexistent/python'"
     )
     workers = WorkerPool(1)
     workers.start()
-    until(lambda: workers.trouble is not None)
-    assert workers.trouble == fault
+    until(lambda: workers.error is not None)
+    assert workers.error == fault
     monkeypatch.undo()
-    until(lambda: workers.trouble is None)
+    until(lambda: workers.error is None)
     assert isinstance(ask(workers, GOOD).result(PATIENCE), Derived)
     workers.stop()
-    assert start_fault(WorkerLimits()) is None
+    assert find_start_error(WorkerLimits()) is None
 
 
 def test_one_worker_that_runs_is_enough_to_have_no_trouble(
@@ -299,10 +291,10 @@ def test_one_worker_that_runs_is_enough_to_have_no_trouble(
     workers = WorkerPool(2)
     workers.start()
     until(lambda: workers.counts().running == 1 and workers.counts().not_started >= 1)
-    assert workers.trouble is None
+    assert workers.error is None
     os.kill(workers.pids[0], signal.SIGKILL)
-    until(lambda: workers.trouble is not None)
-    assert workers.trouble == ("no worker can start: [Errno 11] Resource temporarily unavailable")
+    until(lambda: workers.error is not None)
+    assert workers.error == ("no worker can start: [Errno 11] Resource temporarily unavailable")
     workers.stop()
     assert_all_ended(workers)
 
@@ -317,9 +309,9 @@ def test_workers_start_when_there_are_files_again(monkeypatch: pytest.MonkeyPatc
         workers.start()
         waiting = ask(workers, GOOD)
         until(lambda: workers.counts().not_started >= 2)
-        assert not workers.able
+        assert not workers.is_complete
     assert isinstance(waiting.result(PATIENCE), Derived)
-    assert workers.able
+    assert workers.is_complete
     workers.stop()
     assert_all_ended(workers)
 
@@ -329,8 +321,8 @@ def test_workers_start_when_there_are_files_again(monkeypatch: pytest.MonkeyPatc
 
 def test_a_child_ends_when_the_daemon_is_gone() -> None:
     child = WorkerProcess(WorkerLimits())
-    assert child.running
-    assert child.end() == 0
+    assert child.is_running
+    assert child.close() == 0
 
 
 def test_a_child_with_endless_mail_ends_when_the_daemon_is_gone(
@@ -338,9 +330,9 @@ def test_a_child_with_endless_mail_ends_when_the_daemon_is_gone(
 ) -> None:
     monkeypatch.setattr(process, "_GRACE", 0.2)
     child = WorkerProcess(WorkerLimits(seconds=0.1), PROGRAM)
-    with pytest.raises(ChildEndedError):
-        child.ask(pickle.dumps((delivery(bad("spin")), Config())), seconds=PATIENCE)
-    assert child.end() == -signal.SIGALRM
+    with pytest.raises(WorkerEndedError):
+        child.request(pickle.dumps((delivery(bad("spin")), Config())), seconds=PATIENCE)
+    assert child.close() == -signal.SIGALRM
 
 
 def test_a_child_that_is_stopped_is_silent() -> None:
@@ -348,9 +340,9 @@ def test_a_child_that_is_stopped_is_silent() -> None:
     child = WorkerProcess(WorkerLimits())
     os.kill(child.pid, signal.SIGSTOP)
     with pytest.raises(TimeoutError):
-        child.ask(b"x" * (8 << 20), seconds=0.2)
+        child.request(b"x" * (8 << 20), seconds=0.2)
     child.kill()
-    assert child.end() == -signal.SIGKILL
+    assert child.close() == -signal.SIGKILL
 
 
 def test_a_worker_needs_no_database_and_no_secret(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -361,7 +353,7 @@ def test_a_worker_needs_no_database_and_no_secret(monkeypatch: pytest.MonkeyPatc
     child = WorkerProcess(WorkerLimits())
     environment = Path(f"/proc/{child.pid}/environ").read_bytes()
     limits = Path(f"/proc/{child.pid}/limits").read_text()
-    child.end()
+    child.close()
     assert b"hunter2" not in environment
     assert "Max core file size        0 " in limits
     assert f"Max address space         {1 << 30}" in limits

@@ -20,9 +20,9 @@ from ingest.sources.detect import open_source
 from ingest.sources.publicinbox import PublicInbox
 from ingest.sources.source import SourceError
 from ingest.store.engine import open_store
-from tests.sources.test_publicinbox import repository
 from tests.support import mails
-from tests.support.command import SMALL_BATCHES, arguments, environment, ingest
+from tests.support.command import arguments, environment, ingest
+from tests.support.git_repository import repository
 
 ARCHIVE = mails.little_archive(12)
 
@@ -181,7 +181,12 @@ def test_a_source_that_breaks_off_is_resumed_where_it_broke(
 
 
 # A shell starts what runs in its background deaf to SIGINT, and with that all that this starts.
-HEARING = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+HEARING = """
+import signal
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from tests.support.programs.small_batches import main
+main()
+"""
 
 
 def test_interrupted_it_ends_at_once_and_leaves_no_process(tmp_path: Path) -> None:
@@ -189,7 +194,7 @@ def test_interrupted_it_ends_at_once_and_leaves_no_process(tmp_path: Path) -> No
     words = ("--database", f"sqlite:///{tmp_path / 's.db'}", "replay", "a.mbox", "--parsers", "2")
     for number in (signal.SIGINT, signal.SIGKILL):
         process = subprocess.Popen(
-            arguments(*words, code=HEARING + SMALL_BATCHES),
+            arguments(*words, code=HEARING),
             cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
             start_new_session=True,
         )  # fmt: skip

@@ -22,9 +22,9 @@ from ingest.sources.source import SourceError
 from ingest.store import schema
 from ingest.store.engine import open_store
 from ingest.store.read import messages
-from tests.sources.test_publicinbox import repository
-from tests.support import mails
-from tests.support.command import SMALL_BATCHES, arguments, environment, ingest_ok
+from tests.support import mails, programs
+from tests.support.command import arguments, environment, ingest_ok
+from tests.support.git_repository import repository
 
 ARCHIVE = mails.little_archive(8)
 
@@ -78,6 +78,8 @@ def count(*_):
         os.kill(os.getpid(), signal.SIGKILL)
 event.listen(Engine, "before_cursor_execute", count)
 event.listen(Engine, "commit", count)
+from tests.support.programs.small_batches import main
+main()
 """
 
 
@@ -94,7 +96,7 @@ def test_a_replay_that_is_killed_goes_on_where_it_was(
         done = subprocess.run(
             arguments(
                 str(chance.randint(40, 260)), "--database", database_url, "replay", "a.mbox",
-                "--json", "--parsers", parsers, code=KILLED + SMALL_BATCHES,
+                "--json", "--parsers", parsers, code=KILLED,
             ),
             cwd=tmp_path, env=environment(), capture_output=True, check=False, timeout=120,
         )  # fmt: skip
@@ -392,7 +394,7 @@ def test_all_is_on_the_disk_when_it_ends(tmp_path: Path, source: str) -> None:
         connection.commit()
         ingest_ok(
             "--database", "sqlite:///s.db", "replay", source, cwd=tmp_path,
-            stdin=mails.mbox(ARCHIVE), code=SMALL_BATCHES, prefix=traced,
+            stdin=mails.mbox(ARCHIVE), program=programs.SMALL_BATCHES, prefix=traced,
         )  # fmt: skip
     engine.dispose()
     calls = re.findall(r"(\w+)\(\d+<[^>]*/s\.db-wal>", (tmp_path / "log").read_text())

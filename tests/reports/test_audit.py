@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import json
 import random
-import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
@@ -17,7 +16,6 @@ from click.testing import CliRunner
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from ingest.cli import cli
-from ingest.config.file import Config
 from ingest.replay.replay import reparse, replay
 from ingest.reports import audit
 from ingest.reports.audit import AuditReport, audit_sources
@@ -26,29 +24,14 @@ from ingest.store import schema
 from ingest.store.engine import StoreError, open_store
 from tests.support import damage, small_archive
 from tests.support.damage import Expected, Names, ledger
+from tests.support.small_archive import Mails, store_of
 
 unguarded = contextmanager(damage.unguarded)
 
 
-class Mails:
-    """A source of these items."""
-
-    key = label = "these"
-    resumable = False
-
-    def __init__(self, items: Iterable[bytes | RawMail | Deletion]) -> None:
-        self._items = [RawMail(one, "") if isinstance(one, bytes) else one for one in items]
-        self.total = len(self._items)
-
-    def read(self, after: str | None = None) -> Iterator[RawMail | Deletion]:
-        assert after is None
-        yield from self._items
-
-
-def store_of(url: str, items: Iterable[bytes | RawMail | Deletion], config: Config) -> Engine:
-    engine = open_store(url, create=True)
-    replay(engine, Mails(items), config, lookup=small_archive.ask)
-    return engine
+@pytest.fixture
+def engine(small_store: Engine) -> Engine:
+    return small_store
 
 
 def found(engine: Engine, items: Iterable[bytes | RawMail | Deletion], **how: Any) -> list[str]:
@@ -58,23 +41,6 @@ def found(engine: Engine, items: Iterable[bytes | RawMail | Deletion], **how: An
 
 ARCHIVE = small_archive.mails()
 CONFIG = small_archive.CONFIG
-
-
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of the small archive, to copy."""
-    path = tmp_path_factory.mktemp("audit") / "store.db"
-    store_of(f"sqlite:///{path}", ARCHIVE, CONFIG).dispose()
-    return path
-
-
-@pytest.fixture
-def engine(pristine: Path, tmp_path: Path) -> Iterator[Engine]:
-    path = tmp_path / "copy.db"
-    shutil.copy(pristine, path)
-    engine = open_store(f"sqlite:///{path}")
-    yield engine
-    engine.dispose()
 
 
 def test_a_store_of_the_archive_has_no_findings(database_url: str) -> None:

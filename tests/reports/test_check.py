@@ -6,7 +6,6 @@ import json
 import random
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,10 @@ from ingest.reports import check
 from ingest.reports.audit import audit_sources
 from ingest.reports.check import check_store
 from ingest.store import schema
-from ingest.store.engine import StoreError, open_store
-from tests.reports.test_audit import FIRST, Mails, id_of, mail_of, of, of_mail, of_message, store_of
+from ingest.store.engine import StoreError
+from tests.reports.test_audit import FIRST, id_of, mail_of, of, of_mail, of_message
 from tests.support import damage, mails, small_archive
+from tests.support.small_archive import Mails, store_of
 
 unguarded = contextmanager(damage.unguarded)
 
@@ -40,20 +40,9 @@ UNKNOWN = (
 )  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def pristine(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("check") / "store.db"
-    store_of(f"sqlite:///{path}", ARCHIVE, CONFIG).dispose()
-    return path
-
-
 @pytest.fixture
-def engine(pristine: Path, tmp_path: Path) -> Iterator[Engine]:
-    path = tmp_path / "copy.db"
-    shutil.copy(pristine, path)
-    engine = open_store(f"sqlite:///{path}")
-    yield engine
-    engine.dispose()
+def engine(small_store: Engine) -> Engine:
+    return small_store
 
 
 def faults(engine: Engine, config: Config | None = None, *, raw: bool | None = None) -> list[str]:

@@ -153,7 +153,7 @@ def test_every_reply_has_an_enhanced_code(path: Path) -> None:
             assert subject.isdigit()
             assert detail.isdigit()
 
-    ours(Protocol.SMTP, talk, path, FakeGate(), faults=100)
+    ours(Protocol.SMTP, talk, path, FakeGate(), errors=100)
 
 
 @pytest.mark.parametrize("where", ["recipient", "deliver"])

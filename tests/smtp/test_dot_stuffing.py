@@ -19,7 +19,7 @@ from ingest.smtp.commands import ArgumentError
 from ingest.smtp.dot_stuffing import DataReceiver, ReceivedCount, Unstuffer
 from ingest.smtp.limits import Protocol, SessionLimits
 from ingest.smtp.server import open_listener
-from ingest.smtp.spooled_body import Budget, NoRoomError, SpooledBody
+from ingest.smtp.spooled_body import Budget, InsufficientStorageError, SpooledBody
 from tests.support.dialogs import FakeGate, config
 
 # What is sent behind DATA, and what the mail then is; NOOP follows in the same packet.
@@ -140,7 +140,7 @@ def test_received_headers_are_counted_at_any_split(header: bytes, count: int, st
 
 
 def _body(budget: Budget, folder: Path, memory: int = 100) -> SpooledBody:
-    return SpooledBody(budget, memory=memory, folder=folder)
+    return SpooledBody(budget, memory=memory, directory=folder)
 
 
 @pytest.mark.parametrize("size", [0, 1, 99, 100, 101, 5000])
@@ -167,7 +167,7 @@ def test_bodies_share_the_memory_and_then_the_disk(tmp_path: Path) -> None:
     first.write(b"x" * 100)
     second.write(b"y" * 100)
     assert (budget.memory, budget.spool) == (100, 100)
-    with pytest.raises(NoRoomError):
+    with pytest.raises(InsufficientStorageError):
         third.write(b"z" * 100)
     third.close()
     assert (budget.memory, budget.spool) == (100, 100)
@@ -206,7 +206,7 @@ def test_a_full_disk_is_no_room(
     if failing == "write":
         body.write(b"b" * 100)
         assert body.read() == b"a" * 100 + b"b" * 100
-    with pytest.raises(NoRoomError):
+    with pytest.raises(InsufficientStorageError):
         body.write(b"c" * 100)
     body.close()
     assert (budget.memory, budget.spool) == (0, 0)
@@ -236,7 +236,7 @@ def test_a_full_disk_puts_the_mail_off_and_the_session_goes_on(
         writer.write(b"line\r\n" * 1000 + b".\r\n")
         assert (await reader.readline()).startswith(b"250 2.0.0")
         assert [len(got.content) for got in gate.got] == [6000]
-        assert listener.stats().mails == {"no-room": 4, "accepted": 1}
+        assert listener.stats().outcomes == {"insufficient-storage": 4, "accepted": 1}
         writer.close()
         await listener.close()
 
@@ -249,10 +249,10 @@ def test_an_incoming_mail_that_is_refused_holds_nothing(tmp_path: Path) -> None:
     incoming = DataReceiver(limits, budget)
     for _ in range(30):
         assert incoming.feed(b"x" * 50) is None
-    assert (incoming.trouble, incoming.endless) == ("too-big", False)
+    assert (incoming.error, incoming.is_endless) == ("too-big", False)
     assert (budget.memory, budget.spool) == (0, 0)
     assert incoming.feed(b"\r\n.\r\nNOOP\r\n") == b"NOOP\r\n"
-    assert incoming.octets == 1505
+    assert incoming.size == 1505
 
 
 @given(st.binary(max_size=80))

@@ -55,7 +55,7 @@ async def session(path: Path, protocol: Protocol, seed: int) -> int:
     assert lines.pop() == b""
     assert all(REPLY.fullmatch(line) for line in lines), (seed, lines)
     assert b"secret" not in said
-    stored = sum(line.startswith(b"250 2.0.0 stored") for line in lines)
+    stored = sum(line.startswith(b"250 2.0.0 message ") for line in lines)
     taken = [
         [address for address in got.envelope.recipients if gate.taken(address)] for got in gate.got
     ]

@@ -174,7 +174,7 @@ def test_a_line_without_end_is_cut_at_twice_the_limit(tmp_path: Path, octets: in
 
 
 def test_many_large_mails_at_a_time_share_the_memory(tmp_path: Path) -> None:
-    limits = {"all_memory": 4 * MIB, "spool": str(tmp_path)}
+    limits = {"total_memory": 4 * MIB, "spool": str(tmp_path)}
     with serving("lmtp", f"unix:{tmp_path}/s", **limits) as server, ExitStack() as stack:
         socks = [stack.enter_context(server.connect()) for _ in range(60)]
         for sock in socks:
@@ -299,7 +299,7 @@ def test_a_slowloris_is_cut(tmp_path: Path) -> None:
                 break
             except TimeoutError:
                 continue
-        assert reply.startswith(b"421 4.4.2 this is too slow")
+        assert reply.startswith(b"421 4.4.2 transfer too slow")
 
 
 def test_a_peer_that_never_reads_is_cut(tmp_path: Path) -> None:

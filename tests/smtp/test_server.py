@@ -19,12 +19,12 @@ import pytest
 
 from ingest.config.values import InetAddress, InvalidValue, UnixAddress, parse_networks
 from ingest.net.bind import ListenError
-from ingest.net.networks import LOOPBACK, Networks
+from ingest.net.networks import LOOPBACK_NETWORKS, Networks
 from ingest.net.systemd_sockets import InheritedSocket, inherited_sockets
 from ingest.smtp import replies
 from ingest.smtp.envelope import DeliveryReason
 from ingest.smtp.protocol import Dialog
-from ingest.smtp.reader import PIECE
+from ingest.smtp.reader import CHUNK_SIZE
 from ingest.smtp.server import Protocol, open_listener
 from tests.support import dialogs
 from tests.support.dialogs import FakeGate, config
@@ -46,7 +46,7 @@ from tests.support.dialogs import FakeGate, config
     ],
 )
 def test_loopback(address: str, within: bool) -> None:
-    assert (address in LOOPBACK) is within
+    assert (address in LOOPBACK_NETWORKS) is within
 
 
 def test_networks_are_read_with_and_without_a_length() -> None:
@@ -176,11 +176,11 @@ def test_what_cannot_be_listened_at(tmp_path: Path) -> None:
 
 def test_a_datagram_socket_is_refused() -> None:
     async def run() -> None:
-        await open_listener(config(Protocol.SMTP, None), FakeGate(), socks=[sock])
+        await open_listener(config(Protocol.SMTP, None), FakeGate(), sockets=[sock])
 
     with (
         socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
-        pytest.raises(ListenError, match="no stream socket"),
+        pytest.raises(ListenError, match="not a stream socket"),
     ):
         asyncio.run(run())
 
@@ -337,7 +337,7 @@ def test_a_drain_lets_nobody_in_and_counts_what_does_not_end(tmp_path: Path) -> 
         gate.go.set()
         assert await listener.drain(10) == 0
         assert len(gate.got) == 1
-        assert listener.stats().cut == {"stopping": 2}
+        assert listener.stats().terminated == {"stopping": 2}
         await listener.close()
 
     run(talk())
@@ -386,12 +386,12 @@ def test_what_is_sent_while_the_gate_works_is_held_back(tmp_path: Path, encrypte
         client.writer.write(b"NOOP\r\n" * 60_000 + b"QUIT\r\n")
         await gate.begun.wait()
         await asyncio.sleep(0.2)
-        (session,) = listener._sessions._members
-        assert len(session._input._buffer) <= 2 * PIECE  # type: ignore[attr-defined]
+        (session,) = listener._sessions._dialogs
+        assert len(session._input._buffer) <= 2 * CHUNK_SIZE  # type: ignore[attr-defined]
         gate.go.set()
         replies = (await client.reader.read()).split(b"\r\n")
         assert replies.count(b"250 2.0.0 OK") == 60_000
-        assert replies[-2:] == [b"221 2.0.0 good bye", b""]
+        assert replies[-2:] == [b"221 2.0.0 closing connection", b""]
         await listener.close()
 
     run(talk())
@@ -399,7 +399,7 @@ def test_what_is_sent_while_the_gate_works_is_held_back(tmp_path: Path, encrypte
 
 def test_what_is_refused_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     async def talk() -> None:
-        wanted = config(Protocol.LMTP, f"unix:{tmp_path}/s", size=10, faults=1, connections=1)
+        wanted = config(Protocol.LMTP, f"unix:{tmp_path}/s", size=10, errors=1, connections=1)
         listener = await open_listener(wanted, FakeGate())
         client = await Client.to(listener.addresses[0])
         client.writer.write(b"LHLO \x1b[2Jc\r\nMAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\n")
@@ -418,8 +418,8 @@ def test_what_is_refused_is_logged(tmp_path: Path, caplog: pytest.LogCaptureFixt
     said = {record.getMessage(): vars(record)["values"] for record in caplog.records}
     assert said == {
         "connection-refused": {"source": "lmtp unix", "reason": "connections"},
-        "session-cut": {"source": "lmtp unix", "reason": "faults"},
-        "refused": {
+        "session-terminated": {"source": "lmtp unix", "reason": "too-many-errors"},
+        "rejected": {
             "source": "lmtp unix",
             "reason": "too-big",
             "size": 20,
@@ -491,7 +491,8 @@ def test_deliveries_whose_clients_are_gone_are_capped_too() -> None:
 def test_a_thousand_recipients_and_one_more(tmp_path: Path) -> None:
     async def talk() -> None:
         gate = FakeGate()
-        listener = await open_listener(config(Protocol.LMTP, f"unix:{tmp_path}/s"), gate)
+        wanted = config(Protocol.LMTP, f"unix:{tmp_path}/s", recipients=1000)
+        listener = await open_listener(wanted, gate)
         client = await Client.to(listener.addresses[0])
         client.writer.write(b"LHLO c\r\nMAIL FROM:<a@x>\r\n" + b"RCPT TO:<b@x>\r\n" * 1001)
         client.writer.write(b"DATA\r\n")
@@ -502,10 +503,10 @@ def test_a_thousand_recipients_and_one_more(tmp_path: Path) -> None:
         assert sum(reply.startswith(b"452 4.5.3") for reply in replies) == 1
         client.writer.write(b"x\r\n.\r\nNOOP\r\n")
         for _ in range(1000):
-            await client.says("250 2.0.0 stored")
+            await client.says("250 2.0.0 message stored")
         await client.says("250 2.0.0 OK")
         assert len(gate.got[0].envelope.recipients) == 1000
-        assert listener.stats().mails == {"accepted": 1000}
+        assert listener.stats().outcomes == {"accepted": 1000}
         await listener.close()
 
     run(talk())
@@ -529,7 +530,7 @@ def test_the_envelope_says_how_it_came(tmp_path: Path) -> None:
         client.writer.write(
             b"EHLO \x1bevil\r\nMAIL FROM:<>\r\nRCPT TO:<b@x>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n"
         )
-        assert (await client.reader.read()).endswith(b"221 2.0.0 good bye\r\n")
+        assert (await client.reader.read()).endswith(b"221 2.0.0 closing connection\r\n")
         envelope = gate.got[0].envelope
         assert (envelope.protocol, envelope.peer, envelope.helo) == ("smtp", "127.0.0.9", "?evil")
         assert (envelope.sender, envelope.recipients, envelope.tls) == ("", ("b@x",), True)
@@ -556,7 +557,7 @@ def test_a_handshake_that_fails_or_never_comes_leaves_nothing(tmp_path: Path) ->
             while listener.stats().open:
                 await asyncio.sleep(0.005)
             client.close()
-        assert listener.stats().cut == {"tls": 2}
+        assert listener.stats().terminated == {"tls-failed": 2}
         await listener.close()
 
     run(talk())
@@ -564,22 +565,26 @@ def test_a_handshake_that_fails_or_never_comes_leaves_nothing(tmp_path: Path) ->
 
 def test_every_outcome_has_a_reply() -> None:
     for why in DeliveryReason:
-        assert replies.reply(why)
+        assert replies.format_reply(why)
     for key, (code, text) in replies.REPLIES.items():
-        line = replies.reply(key)
+        line = replies.format_reply(key)
         assert replies.sanitize_reply(line) == line
-        assert code == 354 or replies.has_enhanced(text)
+        assert code == 354 or replies.has_enhanced_code(text)
         assert code == 354 or text[0] == str(code)[0]
 
 
 def test_every_reply_that_is_named_is_there() -> None:
     """The names in the sources, since a missing one would be 451 on the day that it is needed."""
     named = set()
-    for module in ("smtp", "command", "sessions", "data"):
+    for module in ("protocol", "commands", "sessions", "dot_stuffing"):
         text = (Path(replies.__file__).parent / f"{module}.py").read_text()
-        named |= set(re.findall(r'(?:reply|_fault|self._cut|Error|_refuse)\(\s*"([a-z-]+)"', text))
+        named |= set(
+            re.findall(
+                r'(?:format_reply|_refuse_command|_terminate|Error|_fail)\(\s*"([a-z-]+)"', text
+            )
+        )
         named |= set(re.findall(r'reason = "([a-z-]+)"', text))
-        events = set(re.findall(r'(?:\blog|_log\.[a-z]+)\(\s*"([a-z-]+)"', text))
+        events = set(re.findall(r'(?:\blog|_log\.[a-z]+|_note_termination)\(\s*"([a-z-]+)"', text))
         named |= set(re.findall(r'"([a-z]+-[a-z-]+)"', text)) - events - {"utf-8"}
     assert len(named) > 25
     assert named <= set(replies.REPLIES)

@@ -136,16 +136,16 @@ def test_replay_stores_the_rest_names_each_and_ends_with_1(tmp_path: Path) -> No
         done = ingest("replay", "Mail", cwd=tmp_path)
         assert done.returncode == 1
         assert done.stderr.decode().splitlines() == [
-            "ingest: Mail/cur/b\\x1b[31m: is a symbolic link, which is not followed; left out",
-            "ingest: Mail/cur/c: is a named pipe; left out",
+            "ingest: Mail/cur/b\\x1b[31m: is a symbolic link, which is not followed; skipped",
+            "ingest: Mail/cur/c: is a named pipe; skipped",
         ]
         assert done.stdout.startswith(b"2 mails read: %d new" % (0 if again else 2))
     explained = ingest("explain", "Mail", cwd=tmp_path)
     assert explained.returncode == 1
-    assert explained.stderr.count(b"left out") == 2
+    assert explained.stderr.count(b"skipped") == 2
     assert explained.stdout.count(b"message  ") == 2
     audited = ingest("audit", "Mail", cwd=tmp_path)
-    assert (audited.returncode, audited.stderr.count(b"left out")) == (0, 2)
+    assert (audited.returncode, audited.stderr.count(b"skipped")) == (0, 2)
     assert audited.stdout.startswith(b"2 in the archive, 0 missing")
 
 
@@ -187,7 +187,7 @@ def test_a_link_that_is_named_itself_is_followed(tmp_path: Path) -> None:
     """Who runs the command chose it; what is found within an archive nobody chose."""
     (tmp_path / "a.eml").write_bytes(mails.patch())
     (tmp_path / "link").symlink_to("a.eml")
-    assert ingest_ok("replay", "link", cwd=tmp_path).startswith("1 mails read: 1 new")
+    assert ingest_ok("replay", "link", cwd=tmp_path).startswith("1 mail read: 1 new")
 
 
 def test_a_folder_of_mails_with_links_and_other_things(tmp_path: Path) -> None:
@@ -216,7 +216,7 @@ def test_what_an_mbox_parts_is_mail(tmp_path: Path) -> None:
 @pytest.mark.parametrize("parsers", ["1", "2"])
 def test_a_blob_of_a_public_inbox_that_is_no_mail(tmp_path: Path, parsers: str) -> None:
     from ingest.sources.git import find_tip
-    from tests.sources.test_publicinbox import repository, run
+    from tests.support.git_repository import repository, run
 
     trees = [{"m": mails.patch(f"{number}@example.org")} for number in range(1_100)]
     trees[7] = {"m": ACCOUNTS}
@@ -225,6 +225,6 @@ def test_a_blob_of_a_public_inbox_that_is_no_mail(tmp_path: Path, parsers: str) 
     done = ingest("replay", "--parsers", parsers, "a.git", cwd=tmp_path)
     assert done.returncode == 1
     assert done.stderr.decode() == (
-        f"ingest: {tmp_path.resolve()}/a.git: blob {blob}: {NOT_MAIL}; left out\n"
+        f"ingest: {tmp_path.resolve()}/a.git: blob {blob}: {NOT_MAIL}; skipped\n"
     )
     assert done.stdout.startswith(b"1099 mails read: 1099 new")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import os
 import pickle
 import subprocess
 import threading
-from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -17,45 +15,9 @@ from ingest.sources.git import list_blobs, read_blobs
 from ingest.sources.publicinbox import PublicInbox
 from ingest.sources.source import Deletion, NoMail, RawMail, SourceError
 from tests.sources.test_mbox import ONE, THREE, TWO
+from tests.support.git_repository import Tree, repository, run
 
 pytestmark = pytest.mark.usefixtures("git_program")
-
-# One commit: the files of its tree, all of them.
-Tree = dict[str, bytes]
-IDENTITY = b"Ada <ada@example.org> 1136214245 +0000"
-
-
-def run(directory: Path, *arguments: str, given: bytes = b"") -> str:
-    environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
-    done = subprocess.run(
-        ["git", f"--git-dir={directory}", *arguments],
-        env=environment | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"},
-        input=given,
-        capture_output=True,
-        check=True,
-    )
-    return done.stdout.decode().strip()
-
-
-def repository(directory: Path, trees: Sequence[Tree], branch: str = "master") -> Path:
-    """A bare repository with one commit for each tree, on top of what it has."""
-    new = not directory.exists()
-    if new:
-        directory.mkdir(parents=True)
-        run(directory, "init", "--quiet", "--bare", f"--initial-branch={branch}")
-    stream: list[bytes] = []
-    for number, tree in enumerate(trees):
-        parent = f"from refs/heads/{branch}^0\n".encode() if not new and number == 0 else b""
-        files = b"".join(
-            b"M 100644 inline %b\ndata %d\n%b\n" % (path.encode(), len(content), content)
-            for path, content in tree.items()
-        )
-        stream.append(
-            b"commit refs/heads/%b\ncommitter %b\ndata 1\n.\n%bdeleteall\n%b\n"
-            % (branch.encode(), IDENTITY, parent, files)
-        )
-    run(directory, "fast-import", "--quiet", "--force", given=b"".join(stream))
-    return directory
 
 
 def v2(*mails: bytes) -> list[Tree]:

@@ -13,8 +13,8 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tests.support.daemon import free_port
-from tests.support.running import until
+from tests.support.places import free_port
+from tests.support.waiting import until
 
 AXE = "axe-core@4.10.3"
 # Without these it asks for updates and the like, which nobody here answers.

@@ -14,14 +14,6 @@ import pytest
 from tests.support import fork_server
 from tests.support.paths import ROOT
 
-# Run with fewer mails a batch, so that a small archive has many.
-SMALL_BATCHES = """
-import ingest.replay.replay
-ingest.replay.replay.REPLAY_BATCH = 5
-from ingest.cli import main
-main()
-"""
-
 
 def environment() -> dict[str, str]:
     """Ours, without what would lead the program elsewhere."""
@@ -29,9 +21,9 @@ def environment() -> dict[str, str]:
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
 
 
-def arguments(*words: str, code: str | None = None) -> list[str]:
-    """The command line of `ingest WORDS`; with `code`, of that Python program instead."""
-    return [sys.executable, *(("-c", code) if code else ("-m", "ingest")), *words]
+def arguments(*words: str, program: str = "ingest", code: str | None = None) -> list[str]:
+    """The command line of `ingest WORDS`; with `program`, of that module, with `code`, of that."""
+    return [sys.executable, *(("-c", code) if code else ("-m", program)), *words]
 
 
 def bound_by_permissions() -> list[str]:
@@ -46,7 +38,8 @@ def bound_by_permissions() -> list[str]:
 
 def ingest(
     *words: str, cwd: Path, stdin: bytes = b"", env: dict[str, str] | None = None,
-    code: str | None = None, prefix: Sequence[str] = (), patience: float = 120,
+    program: str = "ingest", code: str | None = None, prefix: Sequence[str] = (),
+    patience: float = 120,
 ) -> subprocess.CompletedProcess[bytes]:  # fmt: skip
     """Run `ingest WORDS` to its end.
 
@@ -56,10 +49,11 @@ def ingest(
     matters: another program, a command before it, or variables that Python itself reads.
     """
     variables = environment() | (env or {})
-    if code is None and not prefix and all(key.startswith("INGEST_") for key in env or ()):
+    is_plain = program == "ingest" and code is None and not prefix
+    if is_plain and all(key.startswith("INGEST_") for key in env or ()):
         return fork_server.run(words, cwd=cwd, env=variables, stdin=stdin, timeout=patience)
     return subprocess.run(
-        [*prefix, *arguments(*words, code=code)],
+        [*prefix, *arguments(*words, program=program, code=code)],
         cwd=cwd,
         env=variables,
         input=stdin,
@@ -73,12 +67,12 @@ def ingest_ok(
     *words: str,
     cwd: Path,
     stdin: bytes = b"",
-    code: str | None = None,
+    program: str = "ingest",
     prefix: Sequence[str] = (),
     patience: float = 120,
 ) -> str:
     """Run `ingest WORDS`, which must succeed and have nothing to complain of; its output."""
-    done = ingest(*words, cwd=cwd, stdin=stdin, code=code, prefix=prefix, patience=patience)
+    done = ingest(*words, cwd=cwd, stdin=stdin, program=program, prefix=prefix, patience=patience)
     assert (done.returncode, done.stderr) == (0, b""), done
     return done.stdout.decode()
 
@@ -91,7 +85,7 @@ def one_line(done: subprocess.CompletedProcess[bytes], *wanted: str) -> str:
     assert text.count("\n") == 1, text
     assert text.endswith("\n"), text
     assert "Traceback" not in text
-    assert "a defect of ours" not in text
+    assert "internal error" not in text
     for one in wanted:
         assert one in text, (one, text)
     return text

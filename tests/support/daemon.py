@@ -1,5 +1,4 @@
-"""`ingest serve` as a process: with a configuration made for the test, ready once it answers,
-killed and started anew, its log kept over all its lives."""
+"""`ingest serve` as a process: as its clients, systemd, Prometheus and kill(1) see it."""
 
 from __future__ import annotations
 
@@ -7,38 +6,38 @@ import contextlib
 import json
 import os
 import random
-import shutil
 import signal
+import smtplib
 import socket
 import subprocess
-import tempfile
-import time
+import sys
+import urllib.error
+import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tests.support.command import arguments, environment
+from tests.support.places import free_port
+from tests.support.waiting import PATIENCE, until
 
-_PATIENCE = 120  # seconds; a start takes one, and ten on a machine that has other things to do
-
-# What a daemon that is killed has in hand is free for others when its lease is over. Tests that
-# are not to wait for half a minute shorten it, and nothing else.
-SHORT_LEASE = """
-import functools
-import ingest.daemon.app as serve
-from ingest.daemon.deriver import Deriver, Schedule
-serve.Deriver = functools.partial(Deriver, schedule=Schedule(lease=2, poll=0.5))
-from ingest.cli import main
-main()
+# Run what follows with a socket as descriptor 3, as systemd does: LISTEN_PID must be the id of the
+# process that the program then is.
+ACTIVATED = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.set_inheritable(3, True)
+os.environ |= {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "LISTEN_FDNAMES": "lmtp"}
+os.execv(sys.argv[2], sys.argv[2:])
 """
 
 
-class KillableDaemon:
-    """One daemon on sockets of its own, its workers known, all of which may be killed. `start` and
-    `kill` as often as wanted. For a daemon that is observed, `running.WatchedDaemon`.
+class DaemonProcess:
+    """One daemon on sockets of its own. `start`, `stop` and `kill` as often as wanted.
 
-    `lists`: the addresses of each list id; without any, all mail is taken. `recipients`: the
-    addresses at which List-Id decides. `settings`: further lines of `[serve]`.
+    `settings`: lines of `[serve]`, which replace ours; `lists`: lines of TOML after it; `prefix`:
+    what is put before the command; `program`: what Python runs in place of `-m ingest`;
+    `watchdog`: WatchdogSec. What it logs is kept over all its lives.
     """
 
     def __init__(
@@ -46,165 +45,267 @@ class KillableDaemon:
         folder: Path,
         url: str,
         *,
-        name: str = "d",
-        lists: Mapping[str, Sequence[str]] | None = None,
-        recipients: Sequence[str] = (),
         settings: Sequence[str] = (),
-        code: str | None = None,
+        lists: Sequence[str] = (),
+        prefix: Sequence[str] = (),
+        program: str = "ingest",
+        env: Mapping[str, str] | None = None,
+        watchdog: float | None = None,
+        name: str = "d",
     ) -> None:
         self.url = url
         self.name = name
+        self.folder = folder
         self.unix = folder / f"{name}.sock"
-        self.lmtp_port, self.smtp_port = free_port(), free_port()
+        self.lmtp_port, self.smtp_port, self.metrics_port = free_port(), free_port(), free_port()
         self.config = folder / f"{name}.toml"
         self.log = folder / f"{name}.log"
+        self.notifications: list[bytes] = []
         self.workers_seen: set[int] = set()
-        self._folder = folder
-        self._code = code
+        self._prefix = list(prefix)
+        self._program = program
         self._process: subprocess.Popen[bytes] | None = None
-        self.config.write_text(
-            "\n".join(
-                [
-                    "[serve]",
-                    f'lmtp = ["unix:{self.unix}", "127.0.0.1:{self.lmtp_port}"]',
-                    f'smtp = "127.0.0.1:{self.smtp_port}"',
-                    'metrics = ""',
-                    'log = "json"',
-                    f"recipients = {json.dumps(list(recipients))}",
-                    *settings,
-                    *(
-                        f"[lists.l{number}]\nlist_id = {json.dumps(list_id)}\n"
-                        f"addresses = {json.dumps(list(addresses))}"
-                        for number, (list_id, addresses) in enumerate((lists or {}).items())
-                    ),
-                ]
-            )
-            + "\n"
-        )
+        self._earlier = 0  # notifications of its earlier lives
+        self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._notify.bind(str(folder / f"{name}.notify"))
+        self._notify.setblocking(False)
+        self._env = dict(env or {}) | {"NOTIFY_SOCKET": str(folder / f"{name}.notify")}
+        if watchdog is not None:
+            self._env["WATCHDOG_USEC"] = str(int(watchdog * 1_000_000))
+        self.configure(settings, lists)
 
-    def start(self) -> None:
+    def configure(self, settings: Sequence[str] = (), lists: Sequence[str] = ()) -> None:
+        """Write the configuration; a setting that is given replaces ours."""
+        values = {
+            "lmtp": f'"unix:{self.unix}"',
+            "metrics": f'"127.0.0.1:{self.metrics_port}"',
+            "log": '"json"',
+            "workers": "1",
+        }
+        values |= dict(line.split(" = ", 1) for line in settings)
+        lines = [f"{key} = {value}" for key, value in values.items()]
+        self.config.write_text("\n".join(["[serve]", *lines, *lists]) + "\n")
+
+    # --- its life ---------------------------------------------------------------------------------
+
+    def start(self, *, pass_fds: Sequence[int] = ()) -> None:
         """Start it, and return at once."""
+        self._earlier = len(self.notices())
+        words = ("--database", self.url, "--config", str(self.config), "serve")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                arguments(
-                    "--database", self.url, "--config", str(self.config), "serve", code=self._code
-                ),
-                cwd=self._folder,
-                env=environment(),
+                [*self._prefix, *arguments(*words, program=self._program)],
+                cwd=self.folder,
+                env=environment() | self._env,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
+                pass_fds=pass_fds,
             )
 
     @property
-    def pid(self) -> int:
+    def process(self) -> subprocess.Popen[bytes]:
         assert self._process is not None
-        return self._process.pid
+        return self._process
+
+    @property
+    def pid(self) -> int:
+        """The id of the daemon itself, also where it runs under something else."""
+        if self._prefix[:1] != ["strace"]:
+            return self.process.pid  # what else is put before it becomes it
+        children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
+        with contextlib.suppress(OSError, IndexError):
+            return int(children.read_text().split()[0])
+        return self.process.pid
 
     def ready(self) -> bool:
-        """Whether it greets whoever connects. Fails where it has ended by itself."""
-        assert self._process is not None
-        status = self._process.poll()
-        assert status is None, f"ended by itself with {status}: {self.log.read_text()[-2000:]}"
-        with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX) as connection:
-            connection.settimeout(5)
-            connection.connect(str(self.unix))
-            return connection.recv(3) == b"220"
-        return False
+        """Tell whether it has said to systemd that it is ready. Fails where it has ended."""
+        status = self.process.poll()
+        assert status is None, f"ended by itself with {status}: {self.text()[-2000:]}"
+        return any(one.startswith(b"READY=1") for one in self.notices()[self._earlier :])
 
     def wait_ready(self) -> None:
-        deadline = time.monotonic() + _PATIENCE
-        while not self.ready():
-            assert time.monotonic() < deadline, f"not ready: {self.log.read_text()[-2000:]}"
-            time.sleep(0.02)
+        """Wait until it is ready."""
+        until(self.ready, "READY")
 
-    def workers(self) -> list[int]:
-        """The processes that it has started and that run."""
-        found = [pid for pid, parent in _parents() if parent == self.pid]
-        self.workers_seen.update(found)
-        return found
-
-    def kill_worker(self, chance: random.Random) -> bool:
-        """kill -9 one of its workers; False where there is none."""
-        found = self.workers()
-        if not found:
-            return False
-        try:
-            os.kill(chance.choice(found), signal.SIGKILL)
-        except ProcessLookupError:  # it has ended by itself meanwhile
-            return False
-        return True
-
-    def kill(self) -> None:
-        """kill -9, and see it off."""
-        assert self._process is not None
-        self.workers()
-        self._process.kill()
-        self._process.wait(_PATIENCE)
+    def signal(self, number: signal.Signals) -> None:
+        """Send it a signal."""
+        os.kill(self.pid, number)
 
     def stop(self) -> int:
-        """SIGTERM, and the status with which it ends."""
-        assert self._process is not None
+        """Send SIGTERM, and return the status with which it ends."""
         self.workers()
-        self._process.send_signal(signal.SIGTERM)
-        return self._process.wait(_PATIENCE)
+        self.signal(signal.SIGTERM)
+        return self.process.wait(PATIENCE)
+
+    def kill(self) -> None:
+        """Send SIGKILL, and wait for its end."""
+        self.workers()
+        self.process.kill()
+        self.process.wait(PATIENCE)
 
     def restart(self) -> None:
-        assert self.stop() == 0, self.log.read_text()[-2000:]
+        """Stop it, which must go well, and start it again."""
+        assert self.stop() == 0, self.text()[-2000:]
         self.start()
         self.wait_ready()
 
     def end(self) -> None:
-        """Leave nothing behind, however the test went."""
+        """Leave no process behind, however the test went."""
         if self._process is not None and self._process.poll() is None:
+            with contextlib.suppress(ProcessLookupError):
+                self.signal(signal.SIGKILL)
             self.kill()
+        self._notify.close()
+
+    # --- its workers ------------------------------------------------------------------------------
+
+    def workers(self) -> list[int]:
+        """Return the processes that it has started and that run."""
+        children = [pid for pid, parent in _parents() if parent == self.pid]
+        self.workers_seen.update(children)
+        return children
+
+    def kill_worker(self, chance: random.Random) -> bool:
+        """Send SIGKILL to one of its workers; return False where there is none."""
+        children = self.workers()
+        if not children:
+            return False
+        try:
+            os.kill(chance.choice(children), signal.SIGKILL)
+        except ProcessLookupError:  # it has ended by itself meanwhile
+            return False
+        return True
+
+    # --- what it says -----------------------------------------------------------------------------
+
+    def notices(self) -> list[bytes]:
+        """Return all notifications that systemd would have had."""
+        with contextlib.suppress(BlockingIOError):
+            while True:
+                self.notifications.append(self._notify.recv(4096))
+        return self.notifications
+
+    def text(self) -> str:
+        """Return what it has logged, in all its lives."""
+        return self.log.read_text()
 
     def lines(self, event: str | None = None) -> list[dict[str, Any]]:
-        """What it has logged, in all its lives; what is not its own form of line is an error."""
-        found = [json.loads(line) for line in self.log.read_text().splitlines()]
-        return [line for line in found if event in (None, line["event"])]
+        """Return the lines that it has logged, of that event; every line must have its format."""
+        text = [line for line in self.text().splitlines() if not line.startswith("import ")]
+        lines = [json.loads(line) for line in text]  # besides those of `programs.late_imports`
+        return [line for line in lines if event in (None, line["event"])]
+
+    def health(self) -> tuple[int, str]:
+        """Return the status and text of /healthz."""
+        return self.get("/healthz")
+
+    def get(self, path: str) -> tuple[int, str]:
+        """Return the status and text that its HTTP server gives."""
+        try:
+            with urllib.request.urlopen(
+                f"http://127.0.0.1:{self.metrics_port}{path}", timeout=PATIENCE
+            ) as response:
+                return response.status, response.read().decode()
+        except urllib.error.HTTPError as error:
+            with error:
+                return error.code, error.read().decode()
+
+    def metric(self, name: str) -> float:
+        """Return the value of a metric without labels."""
+        _, text = self.get("/metrics")
+        return next(
+            float(line.split()[-1]) for line in text.splitlines() if line.startswith(f"{name} ")
+        )
+
+    # --- mail for it ------------------------------------------------------------------------------
+
+    def client(self, timeout: float = PATIENCE) -> smtplib.LMTP:
+        """Open a session at its Unix socket."""
+        return smtplib.LMTP(str(self.unix), local_hostname="mx.example.org", timeout=timeout)
+
+    def send(self, raw: bytes, to: str = "l@example.org") -> int:
+        """Send a mail; return the code of the reply, whichever command got it, or 0 for none."""
+        try:
+            with self.client() as client:
+                return code_of(client, raw, to)
+        except smtplib.SMTPResponseException as error:
+            return int(error.smtp_code)
+        except (OSError, smtplib.SMTPServerDisconnected):
+            return 0
+
+
+def mail_server(
+    folder: Path,
+    url: str,
+    *,
+    name: str = "d",
+    lists: Mapping[str, Sequence[str]] | None = None,
+    recipients: Sequence[str] = (),
+    settings: Sequence[str] = (),
+    program: str = "ingest",
+) -> DaemonProcess:
+    """Return a daemon with LMTP and SMTP on a Unix socket and on ports, and without metrics.
+
+    `lists`: the addresses of each list id; without any, all mail is accepted. `recipients`: the
+    addresses at which List-Id decides.
+    """
+    daemon = DaemonProcess(folder, url, name=name, program=program)
+    daemon.configure(
+        [
+            f'lmtp = ["unix:{daemon.unix}", "127.0.0.1:{daemon.lmtp_port}"]',
+            f'smtp = "127.0.0.1:{daemon.smtp_port}"',
+            'metrics = ""',
+            "workers = 2",
+            f"recipients = {json.dumps(list(recipients))}",
+            *settings,
+        ],
+        [
+            f"[lists.l{number}]\nlist_id = {json.dumps(list_id)}\n"
+            f"addresses = {json.dumps(list(addresses))}"
+            for number, (list_id, addresses) in enumerate((lists or {}).items())
+        ],
+    )
+    return daemon
 
 
 @contextlib.contextmanager
-def served(*daemons: KillableDaemon) -> Iterator[None]:
-    """Start these, wait until they are ready, and leave none behind."""
+def served(*daemons: DaemonProcess) -> Iterator[DaemonProcess]:
+    """Start these, wait until they are ready, give the first, and leave none behind."""
     try:
-        for one in daemons:
-            one.start()
-        for one in daemons:
-            one.wait_ready()
-        yield
+        for daemon in daemons:
+            daemon.start()
+        for daemon in daemons:
+            daemon.wait_ready()
+        yield daemons[0]
     finally:
-        for one in daemons:
-            one.end()
+        for daemon in daemons:
+            daemon.end()
 
 
-@contextlib.contextmanager
-def short_folder() -> Iterator[Path]:
-    """A folder in /tmp that every user may enter: a Unix socket's path has 107 bytes at most,
-    and Postfix does not run as root."""
-    folder = Path(tempfile.mkdtemp(prefix="ingest-", dir="/tmp"))
-    folder.chmod(0o755)
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+def code_of(client: smtplib.LMTP, raw: bytes, to: str = "l@example.org") -> int:
+    """Send a mail through an open session; return the code of the reply that decided."""
+    client.ehlo_or_helo_if_needed()
+    for code, _ in (client.mail("a@example.org"), client.rcpt(to)):
+        if code != 250:
+            client.rset()
+            return code
+    code, _ = client.data(raw)
+    return code
 
 
-def free_port() -> int:
-    """A TCP port of 127.0.0.1 that nobody has at the moment."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+def activated(handed: socket.socket) -> list[str]:
+    """Return what to put before the command, which then has this socket from systemd."""
+    return [sys.executable, "-c", ACTIVATED, str(handed.fileno())]
 
 
 def running(pids: set[int]) -> set[int]:
-    """Which of these processes run. One that nobody waits for, being dead, does not."""
+    """Return which of these processes run. A zombie does not."""
     return pids & {pid for pid, _ in _parents()}
 
 
 def _parents() -> Iterator[tuple[int, int]]:
-    """Each process that is not dead, and its parent's id: proc(5), "stat"."""
+    """Give each process that is not dead, and its parent's id: proc(5), "stat"."""
     for name in os.listdir("/proc"):  # noqa: PTH208 - names are enough
         if not name.isdigit():
             continue

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ingest.config import values
-from ingest.net.networks import LOOPBACK
+from ingest.net.networks import LOOPBACK_NETWORKS
 from ingest.smtp.envelope import (
     Accept,
     Decision,
@@ -53,7 +53,7 @@ class FakeGate:
     begun: asyncio.Event = field(default_factory=asyncio.Event)
     go: asyncio.Event = field(default_factory=asyncio.Event)
 
-    def recipient(self, address: str) -> Decision:
+    def check_recipient(self, address: str) -> Decision:
         self.asked.append(address)
         return _verdict(self.of_recipients.get(address, "taken"))
 
@@ -168,7 +168,7 @@ def config(
         address=None if address is None else values.parse_socket(address),
         hostname=HOST,
         tls=tls,
-        networks=LOOPBACK,
+        networks=LOOPBACK_NETWORKS,
         limits=SessionLimits(**settings),  # type: ignore[arg-type]
     )
 

@@ -19,8 +19,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.daemon import free_port
 from tests.support.paths import ROOT
+from tests.support.places import free_port
 
 DOMAIN = "lists.test"
 PIPE_DOMAIN = "pipe.test"

@@ -3,11 +3,16 @@ of it signed, and checked by our own mail server."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
+from sqlalchemy import Engine
+
 from ingest.config.file import Config, TrustConfig
+from ingest.replay.replay import replay
+from ingest.sources.source import Deletion, RawMail
+from ingest.store.engine import open_store
 from ingest.trust.signatures.dns_answer import Answer
 from tests.support.mails import OTHERS, OURS
 from tests.support.signing import ED25519, RELAY, RSA, Signer, arc, sign, zone
@@ -132,3 +137,25 @@ def _mail(
         *([f"In-Reply-To: <{above}>", f"References: <{above}>"] if above else []),
     ]
     return ("\n".join(lines) + "\n\n" + body).encode()
+
+
+class Mails:
+    """A source of these items."""
+
+    key = label = "these"
+    resumable = False
+
+    def __init__(self, items: Iterable[bytes | RawMail | Deletion]) -> None:
+        self._items = [RawMail(one, "") if isinstance(one, bytes) else one for one in items]
+        self.total = len(self._items)
+
+    def read(self, after: str | None = None) -> Iterator[RawMail | Deletion]:
+        assert after is None
+        yield from self._items
+
+
+def store_of(url: str, items: Iterable[bytes | RawMail | Deletion], config: Config) -> Engine:
+    """Replay these items into a new store."""
+    engine = open_store(url, create=True)
+    replay(engine, Mails(items), config, lookup=ask)
+    return engine

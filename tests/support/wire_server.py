@@ -23,7 +23,7 @@ from ingest.smtp.server import ListenerConfig, Protocol, open_listener
 
 
 class Counting:
-    def recipient(self, address: str) -> Decision:
+    def check_recipient(self, address: str) -> Decision:
         del address
         return Accept()
 
@@ -48,7 +48,7 @@ async def main(protocol: str, address: str, limits: str) -> None:
             for one in systemd_sockets.inherited_sockets(os.environ, os.getpid())
         ]
         assert socks
-    listener = await open_listener(config, Counting(), socks=socks)
+    listener = await open_listener(config, Counting(), sockets=socks)
     print(*listener.addresses, flush=True)  # noqa: T201
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     assert await listener.drain(5) == 0

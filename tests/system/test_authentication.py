@@ -21,10 +21,11 @@ from ingest.trust.signatures import dkim_arc
 from ingest.trust.signatures.verdict import Result, VerdictReason
 from tests.support import mails
 from tests.support.command import ingest, ingest_ok
-from tests.support.daemon import short_folder
+from tests.support.daemon import DaemonProcess, code_of, served
 from tests.support.nameserver import Nameserver, Say, fails, nameserver, silent, texts
-from tests.support.running import WatchedDaemon, code_of, served, until
+from tests.support.places import short_folder
 from tests.support.signing import ED25519, RSA, SIGNERS, Signer, arc, record, rsa_record, sign
+from tests.support.waiting import until
 
 HUGE = Signer("huge.example")
 GONE = Signer("gone.example")
@@ -105,11 +106,11 @@ REPLAYED = {
 
 
 @contextlib.contextmanager
-def serving(url: str, zone: Mapping[str, Say] = ZONE) -> Iterator[tuple[WatchedDaemon, Nameserver]]:
+def serving(url: str, zone: Mapping[str, Say] = ZONE) -> Iterator[tuple[DaemonProcess, Nameserver]]:
     """`ingest serve` with a zone of ours, stopped in the end."""
     with short_folder() as folder, nameserver(zone) as server:
         trust = ["[trust]", nameservers(server), 'authserv_ids = ["mx.example.org"]']
-        with served(WatchedDaemon(folder, url, lists=trust)) as daemon:
+        with served(DaemonProcess(folder, url, lists=trust)) as daemon:
             yield daemon, server
             assert daemon.stop() == 0, daemon.text()[-2000:]
 
@@ -123,7 +124,7 @@ def asked_once(server: Nameserver) -> bool:
     return max(Counter(server.queries).values()) == 1
 
 
-def by_lmtp(daemon: WatchedDaemon, raws: Iterable[bytes]) -> None:
+def by_lmtp(daemon: DaemonProcess, raws: Iterable[bytes]) -> None:
     with daemon.client() as client:
         for raw in raws:
             assert code_of(client, raw) == 250
@@ -316,11 +317,11 @@ def test_explain_says_what_dns_said_and_what_came_of_it(tmp_path: Path) -> None:
         words = ("--config", "c.toml", "explain", "a.mbox")
         explained = ingest_ok(*words, cwd=tmp_path)
         assert f"key       {RSA.name}: not asked" in explained
-        assert "verdict   dkim: not-checked, since: not-asked by example.org" in explained
+        assert "verdict     dkim: not-checked, reason: not-asked by example.org" in explained
         assert server.queries == []
         explained = ingest_ok(*words, "--dns", cwd=tmp_path)
         assert f"key       {RSA.name}: {record(RSA.key)}" in explained
-        assert "verdict   dkim: pass, since: holds by example.org" in explained
+        assert "verdict     dkim: pass, reason: holds by example.org" in explained
         assert "chain     pass" in explained
         assert "checked   by mx.example.org: dkim=pass, spf=fail" in explained
         assert "From      was rewritten: list\n  person    from Reply-To" in explained

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from ingest.config.file import ConfiguredList, ServeConfig, TrustConfig, load_config
 from ingest.daemon.monitoring.log import MailLine
 from ingest.daemon.monitoring.metrics import Metrics
+from ingest.daemon.monitoring.outcome import DeriveEvent
 from ingest.smtp.limits import SessionLimits
 from ingest.store import schema
 from tests.support.paths import ROOT
@@ -84,6 +85,16 @@ def test_every_field_of_the_log_is_there_and_no_other() -> None:
         *ALWAYS,
         *REFUSED,
     }
+
+
+def test_every_event_of_the_log_is_there_and_no_other() -> None:
+    call = re.compile(r'(?:log_event|LOG\.[a-z]+|_log\.[a-z]+|\.log)\(\s*"([a-z-]+)"')
+    sources = [*(ROOT / "ingest/daemon").rglob("*.py"), *(ROOT / "ingest/smtp").glob("*.py")]
+    named = {name for path in sources for name in call.findall(path.read_text())}
+    part = TEXT.partition("Events of the daemon:")[2].partition("## ")[0]
+    of_mail = {event.value for event in DeriveEvent} | {"accepted", "deferred", "rejected"}
+    documented = set(re.findall(r"`([a-z-]+)`", part))
+    assert named | {"connections-delayed"} == documented | (named & of_mail)
 
 
 @pytest.mark.skipif(shutil.which("postconf") is None, reason="no Postfix: apt install postfix")

@@ -18,12 +18,6 @@ PACKAGES = sorted({path.parent for path in MODULES})
 HANDLES = {"Connection", "Engine", "Row", "URL", "exc"}
 EXCEPTIONS = {"sqlalchemy.exc"}
 
-# Modules outside the store that build SQL, each with the reason.
-BUILDS_SQL = {
-    "daemon/acceptor.py": "probes the disk and sets a pragma; to move to store/inbox",
-    "reports/export.py": "reads what only an export needs; to move to store/read",
-}
-
 # Words that say where or when something is, or what happens to it, and not what it is.
 PREPOSITIONS = {
     "about", "above", "after", "against", "along", "among", "around", "at", "before", "behind",
@@ -69,10 +63,7 @@ def is_allowed(name: str) -> bool:
 )
 def test_only_the_store_builds_sql(path: Path) -> None:
     forbidden = [name for name in imports_of_sqlalchemy(path) if not is_allowed(name)]
-    if name_of(path) in BUILDS_SQL:
-        assert forbidden, f"{name_of(path)} builds no SQL any more: take it off the list"
-    else:
-        assert forbidden == []
+    assert forbidden == []
 
 
 @pytest.mark.parametrize("path", [*MODULES, *PACKAGES[1:]], ids=name_of)

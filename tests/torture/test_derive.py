@@ -10,7 +10,7 @@ from __future__ import annotations
 import re
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from random import Random
 
@@ -30,6 +30,7 @@ from ingest.store.inbox.quarantine import list_quarantine, queue_lengths
 from ingest.store.inbox.queue import TRIES, enqueue
 from tests.support.bad_worker import PROGRAM
 from tests.support.mails import NOW, delivery
+from tests.support.waiting import until
 from tests.system.test_fuzz import mutated
 
 # Mails that share ids, people and threads. Mutations of some dozens of fixtures would else all
@@ -82,7 +83,7 @@ class Ledger:
         self.told.setdefault(outcome.sha256, []).append(outcome)
 
     def lines(self, workers: WorkerPool, seconds: float) -> Iterator[str]:
-        last = Counter(some[-1].what for some in self.told.values())
+        last = Counter(some[-1].event for some in self.told.values())
         counts = workers.counts()
         yield f"accepted      {len(self.given)} in {seconds:.0f} s"
         for what in DeriveEvent:
@@ -90,20 +91,15 @@ class Ledger:
         reasons = Counter(
             some[-1].reason
             for some in self.told.values()
-            if some[-1].what is DeriveEvent.QUARANTINED
+            if some[-1].event is DeriveEvent.QUARANTINED
         )
         yield from (f"  {count:>6} {reason}" for reason, count in sorted(reasons.items()))
-        tries = sum(one.what is DeriveEvent.RETRIED for some in self.told.values() for one in some)
+        tries = sum(
+            one.event is DeriveEvent.REQUEUED for some in self.told.values() for one in some
+        )
         yield f"tries in vain {tries}"
         yield f"workers       {counts.started} started, {counts.running} running"
         yield from (f"  {count:>6} {end}" for end, count in counts.ended.items() if count)
-
-
-def until(true: Callable[[], bool], patience: float = PATIENCE) -> None:
-    give_up = time.monotonic() + patience
-    while not true():
-        assert time.monotonic() < give_up
-        time.sleep(0.02)
 
 
 def run(url: str, count: int, every: int, seconds: float) -> None:
@@ -113,7 +109,7 @@ def run(url: str, count: int, every: int, seconds: float) -> None:
     workers = WorkerPool(
         2, limits=WorkerLimits(seconds=seconds, memory=256 << 20, mails=500), program=PROGRAM
     )
-    deriver = Deriver(engine, Config, workers, observe=ledger.hear, pace=Schedule(poll=0.5))
+    deriver = Deriver(engine, Config, workers, observe=ledger.hear, schedule=Schedule(poll=0.5))
     deriver.start()
     started = time.monotonic()
 
@@ -151,9 +147,9 @@ def run(url: str, count: int, every: int, seconds: float) -> None:
     assert copies + len(aside) == len(ledger.given)
     # None untold, and none told of twice.
     for sha256 in ledger.given:
-        whats = [one.what for one in ledger.told[sha256]]
+        whats = [one.event for one in ledger.told[sha256]]
         assert whats[-1] in (DeriveEvent.DERIVED, DeriveEvent.QUARANTINED)
-        assert set(whats[:-1]) <= {DeriveEvent.RETRIED}
+        assert set(whats[:-1]) <= {DeriveEvent.REQUEUED}
     # Poison, and nothing else, is set aside, for its own reason and after so many tries.
     assert {key: (one.reason, one.tries) for key, one in aside.items()} == {
         key: (POISON[what][0], TRIES) for key, what in ledger.poison.items()

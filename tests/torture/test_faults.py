@@ -32,17 +32,11 @@ from ingest.store.engine import open_store
 from ingest.store.inbox import codec as raw_form
 from tests.support import mails, postgres
 from tests.support.command import ingest
-from tests.support.daemon import short_folder
-from tests.support.running import WatchedDaemon, served, until
+from tests.support.daemon import DaemonProcess, served
+from tests.support.waiting import until
 
 MEMORY = 400 << 20  # octets that a daemon under any of this stays below
 LARGE = b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n"
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as made:
-        yield made
 
 
 @pytest.fixture(scope="module")
@@ -80,7 +74,7 @@ def fresh(server: str) -> str:
 class Load:
     """Senders that try each mail until it is taken. `codes`: of all replies, 0 for none."""
 
-    daemon: WatchedDaemon
+    daemon: DaemonProcess
     codes: Counter[int] = field(default_factory=Counter)
     taken: set[bytes] = field(default_factory=set)
     tried: set[bytes] = field(default_factory=set)
@@ -116,7 +110,7 @@ class Load:
 
 
 @contextlib.contextmanager
-def load(daemon: WatchedDaemon, *, senders: int = 3, large: bool = False) -> Iterator[Load]:
+def load(daemon: DaemonProcess, *, senders: int = 3, large: bool = False) -> Iterator[Load]:
     made = Load(daemon)
     threads = [
         threading.Thread(target=made.send, args=(number, large)) for number in range(senders)
@@ -217,7 +211,7 @@ FAULTS = [
 SHORT = [("pwrite64", "ENOSPC"), ("fdatasync", "EIO"), ("openat", "EMFILE")]
 
 
-def hurt_daemon(daemon: WatchedDaemon, made: Load, call: str, error: str) -> None:
+def hurt_daemon(daemon: DaemonProcess, made: Load, call: str, error: str) -> None:
     """Calls of the daemon fail until a reply has said so, and for a while."""
     words = ["-f", "-qq", "-e", f"trace={call}", "-e", f"inject={call}:error={error}"]
     before = made.failures
@@ -234,7 +228,7 @@ def hurt_daemon(daemon: WatchedDaemon, made: Load, call: str, error: str) -> Non
 @pytest.mark.usefixtures("strace")
 def test_calls_of_the_daemon_fail(folder: Path) -> None:
     """Writes, flushes and opens, in turn; SQLite, whose files the daemon itself writes."""
-    with served(WatchedDaemon(folder, f"sqlite:///{folder}/store.db")) as daemon:
+    with served(DaemonProcess(folder, f"sqlite:///{folder}/store.db")) as daemon:
         with load(daemon, large=True) as made:
             for call, error in SHORT:
                 hurt_daemon(daemon, made, call, error)
@@ -246,7 +240,7 @@ def test_calls_of_the_daemon_fail(folder: Path) -> None:
 @pytest.mark.parametrize("url", ["sqlite", "postgresql"], indirect=True)
 def test_calls_of_the_daemon_fail_again_and_again(url: str, folder: Path) -> None:
     sqlite = url.startswith("sqlite")
-    with served(WatchedDaemon(folder, url)) as daemon:
+    with served(DaemonProcess(folder, url)) as daemon:
         with load(daemon, large=True) as made:
             for _ in range(3):
                 for call, error in FAULTS:
@@ -285,7 +279,7 @@ def hurt_server(url: str, made: Load, call: str, error: str) -> None:
 @pytest.mark.usefixtures("strace")
 def test_calls_of_the_server_fail(server: str, folder: Path) -> None:
     url = fresh(server)
-    with served(WatchedDaemon(folder, url)) as daemon:
+    with served(DaemonProcess(folder, url)) as daemon:
         with load(daemon) as made:
             hurt_server(url, made, "fdatasync", "EIO")
         settle(made, "calls of PostgreSQL fail")
@@ -295,7 +289,7 @@ def test_calls_of_the_server_fail(server: str, folder: Path) -> None:
 @pytest.mark.usefixtures("strace")
 def test_calls_of_the_server_fail_again_and_again(server: str, folder: Path) -> None:
     url = fresh(server)
-    with served(WatchedDaemon(folder, url)) as daemon:
+    with served(DaemonProcess(folder, url)) as daemon:
         with load(daemon) as made:
             for _ in range(3):
                 for call, error in FAULTS:
@@ -336,7 +330,7 @@ def test_a_full_disk(folder: Path) -> None:
     """The store's and that of mails in progress: one that is full, and then is not."""
     disk = folder / "disk"
     with small_disk(disk, 64):
-        daemon = WatchedDaemon(folder, f"sqlite:///{disk}/store.db", env={"TMPDIR": str(disk)})
+        daemon = DaemonProcess(folder, f"sqlite:///{disk}/store.db", env={"TMPDIR": str(disk)})
         with served(daemon):
             with load(daemon, large=True) as made:
                 before = made.failures
@@ -359,8 +353,8 @@ def test_descriptors_run_out(folder: Path) -> None:
     if shutil.which("prlimit") is None:
         pytest.skip("there is no prlimit")
     url = f"sqlite:///{folder}/store.db"
-    with served(WatchedDaemon(folder, url, prefix=["prlimit", "--nofile=256:256"])) as daemon:
-        assert daemon.lines("connections-bounded")[0]["connections"] == 64
+    with served(DaemonProcess(folder, url, prefix=["prlimit", "--nofile=256:256"])) as daemon:
+        assert daemon.lines("max-connections-reduced")[0]["connections"] == 64
         with daemon.client() as good:
             idle = []
             for _ in range(300):
@@ -432,7 +426,7 @@ def cut_connections(url: str) -> None:
 
 def come_and_go(server: str, folder: Path, times: int) -> None:
     url = fresh(server)
-    with served(WatchedDaemon(folder, url)) as daemon:
+    with served(DaemonProcess(folder, url)) as daemon:
         with load(daemon) as made:
             for _ in range(times):
                 cut_connections(url)
@@ -512,7 +506,7 @@ class Trace:
         elif call in ("fdatasync", "fsync") and self._log in file:
             held = set(self._written)
             return lambda: self._flush(held)
-        elif call in ("sendto", "write") and "250 2.0.0 stored" in rest:
+        elif call in ("sendto", "write") and "250 2.0.0 message " in rest:
             token = self._mail[file]
             self.acknowledged.append(token)
             if token not in self.flushed:
@@ -524,7 +518,7 @@ class Trace:
         self.flushed |= held
 
 
-def traced_load(daemon: WatchedDaemon, sessions: int, each: int) -> None:
+def traced_load(daemon: DaemonProcess, sessions: int, each: int) -> None:
     """Concurrent sessions, whose mails have each a sender that is nowhere else."""
 
     def run(session: int) -> None:
@@ -547,7 +541,7 @@ def traced_load(daemon: WatchedDaemon, sessions: int, each: int) -> None:
 def flush_before_reply(url: str, folder: Path, *, sessions: int, each: int) -> None:
     log = folder / "trace"
     sqlite = url.startswith("sqlite")
-    with served(WatchedDaemon(folder, url)) as daemon:
+    with served(DaemonProcess(folder, url)) as daemon:
         calls = "trace=recvfrom,sendto,write,pwrite64,fdatasync,fsync"
         # Both in one trace, which has then one order.
         pids = [daemon.pid, *([] if sqlite else postgres_processes(url))]
@@ -581,7 +575,7 @@ _GOOD = """
 8 fdatasync(5</x/s.db-wal> <unfinished ...>
 7 epoll_wait(3<anon>) = 1
 8 <... fdatasync resumed>) = 0
-7 sendto(9<socket:[1]>, "250 2.0.0 stored\\r\\n", 18, 0) = 18
+7 sendto(9<socket:[1]>, "250 2.0.0 message stored\\r\\n", 26, 0) = 26
 """
 
 

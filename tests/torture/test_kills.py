@@ -12,7 +12,7 @@ import random
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,9 +24,9 @@ from ingest.model import BY_LIST_ID
 from ingest.store import schema
 from ingest.store.engine import open_store
 from ingest.store.inbox import codec
-from tests.support import histories, mails
+from tests.support import histories, mails, programs
 from tests.support.command import ingest_ok
-from tests.support.daemon import SHORT_LEASE, KillableDaemon, running, served, short_folder
+from tests.support.daemon import DaemonProcess, mail_server, running, served
 from tests.support.senders import ByPipe, Ledger, Letter, OverSocket, Sender, Way
 
 SENDERS = 8
@@ -65,7 +65,7 @@ def shares(all_letters: Sequence[Letter], chance: random.Random) -> list[list[Le
     return dealt
 
 
-def ways(daemons: Sequence[KillableDaemon], ledger: Ledger, chance: random.Random) -> list[Way]:
+def ways(daemons: Sequence[DaemonProcess], ledger: Ledger, chance: random.Random) -> list[Way]:
     """How each sender hands over; with several daemons, each connection to any of them."""
 
     def to(attribute: str) -> Callable[[], Path | int]:
@@ -90,7 +90,7 @@ def ways(daemons: Sequence[KillableDaemon], ledger: Ledger, chance: random.Rando
 class Killer:
     """Kills at random until every kind has had its share of `kills`."""
 
-    daemons: Sequence[KillableDaemon]
+    daemons: Sequence[DaemonProcess]
     pipes: Sequence[ByPipe]
     ledger: Ledger
     kills: int
@@ -121,7 +121,7 @@ class Killer:
             and min(self.done[kind] for kind in ("daemon", "worker", "pipe")) >= least
         )
 
-    def _daemon(self, one: KillableDaemon) -> None:
+    def _daemon(self, one: DaemonProcess) -> None:
         """Kill it when its life is over, which begins once it answers; now and then before."""
         if one.name not in self._end:
             if one.ready():
@@ -251,13 +251,13 @@ def check_kills(
     chance = random.Random(seed)
     ledger, halt = Ledger(), threading.Event()
     daemons = [
-        KillableDaemon(
+        mail_server(
             folder,
             url,
             name=f"d{number}",
             lists=LISTS,
             recipients=[CATCH_ALL],
-            code=SHORT_LEASE if short else None,
+            program=programs.SHORT_LEASE if short else "ingest",
         )
         for number in range(daemon_count)
     ]
@@ -323,12 +323,6 @@ def retry_unlucky(engine: Engine, url: str, folder: Path) -> int:
         ingest_ok("--database", url, "quarantine", "retry", "--all", cwd=folder)
         wait_until_derived(engine)
     return len(reasons)
-
-
-@pytest.fixture
-def folder() -> Iterator[Path]:
-    with short_folder() as found:
-        yield found
 
 
 def test_kill_9_at_random(

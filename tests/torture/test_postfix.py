@@ -22,9 +22,10 @@ from sqlalchemy import Engine, select
 from ingest.store import schema
 from ingest.store.engine import open_store
 from ingest.store.inbox import codec
-from tests.support import mails, postgres
-from tests.support.daemon import SHORT_LEASE, KillableDaemon, served, short_folder
+from tests.support import mails, postgres, programs
+from tests.support.daemon import DaemonProcess, mail_server, served
 from tests.support.paths import ROOT
+from tests.support.places import short_folder
 from tests.support.private_postfix import DOMAIN, MAIN, MASTER, PIPE_DOMAIN, Postfix, postfix
 from tests.support.senders import Connection, Letter
 from tests.torture.test_kills import wait_until_derived
@@ -126,7 +127,7 @@ class Setting:
     """All that a test of this kind needs."""
 
     postfix: Postfix
-    daemon: KillableDaemon
+    daemon: DaemonProcess
     url: str
     binaries: Path
 
@@ -142,7 +143,7 @@ def setting() -> Iterator[Setting]:
     if binaries is None:
         pytest.skip("no PostgreSQL that this test may stop and start")
     with short_folder() as folder, postgres.throwaway(binaries) as url:
-        daemon = KillableDaemon(
+        daemon = mail_server(
             folder,
             url,
             lists={
@@ -150,7 +151,7 @@ def setting() -> Iterator[Setting]:
                 for one in LISTS
             },
             settings=["socket_mode = 0o666"],  # Postfix and nobody are no group of ours
-            code=SHORT_LEASE,
+            program=programs.SHORT_LEASE,
         )
         with (
             served(daemon),

@@ -34,7 +34,7 @@ Output:
 @click.option("--list", "lists", metavar="LIST", multiple=True, callback=parse_list_ids,
               help="The list that the mail was filed under, as for `ingest replay`.")  # fmt: skip
 @click.option("--extra/--no-extra", default=True,
-              help="AuditReport what the store has and the archive has not. On by default.")  # fmt: skip
+              help="Report what the store has and the archive has not. On by default.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print findings only.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @store_options

@@ -39,7 +39,7 @@ def command() -> None:
 @command.command(name="list")
 @click.option("--json", "as_json", is_flag=True, help="Print a JSON list.")
 @store_options
-def list_(settings: CommandSettings, as_json: bool) -> None:
+def list_command(settings: CommandSettings, as_json: bool) -> None:
     """List quarantined mail: number, digest, bytes, time accepted (UTC), tries, reason."""
     from ingest.store.inbox.quarantine import list_quarantine
 

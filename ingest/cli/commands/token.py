@@ -55,7 +55,7 @@ def add(settings: CommandSettings, name: str, lists: tuple[str, ...], email: str
 
 @command.command(name="list")
 @store_options
-def list_(settings: CommandSettings) -> None:
+def list_tokens(settings: CommandSettings) -> None:
     """List who has a token, and for which lists. The tokens themselves are not stored."""
     from ingest.cli.terminal import escape_line
     from ingest.store.activity.accounts import read_accounts

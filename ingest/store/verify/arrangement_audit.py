@@ -19,13 +19,9 @@ from ingest.series.supersede import traces
 from ingest.store import schema
 from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.snapshot import read_rows
-from ingest.store.write.arrange import ArrangedSets as ArrangedSets
-from ingest.store.write.arrange import Node, arrange_stored
-from ingest.store.write.message_rows import cover_row as cover_row
-from ingest.store.write.message_rows import outcome_reason as outcome_reason
-from ingest.store.write.message_rows import parent_id
-from ingest.store.write.series_rows import series_posting as series_posting
-from ingest.store.write.series_rows import series_row as series_row
+from ingest.store.write.arrange import ArrangedSets, Node, arrange_stored
+from ingest.store.write.message_rows import cover_row, outcome_reason, parent_id
+from ingest.store.write.series_rows import series_posting, series_row
 
 
 def audit_arrangement(

@@ -30,9 +30,7 @@ from ingest.store.verify.thread_nodes import ThreadNodes
 from ingest.store.write.arrange import Node
 from ingest.store.write.authentication import result_rows, verdict_rows
 from ingest.store.write.copies import Copy, CopyGroup, group_copies
-from ingest.store.write.message_rows import cover_row as cover_row
-from ingest.store.write.message_rows import message_row as message_row
-from ingest.store.write.message_rows import patch_row as patch_row
+from ingest.store.write.message_rows import cover_row, message_row, patch_row
 from ingest.trust.signatures.verdict import SignatureKind
 
 # Columns of a message that its place in the thread determines. `id` identifies the row.

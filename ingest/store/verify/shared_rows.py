@@ -16,8 +16,7 @@ from ingest.model import Derived
 from ingest.store import schema
 from ingest.store.verify import snapshot
 from ingest.store.verify.findings import Finding, FindingKind
-from ingest.store.write.people import link_name
-from ingest.store.write.people import name_rank as name_rank
+from ingest.store.write.people import link_name, name_rank
 
 
 @dataclass(slots=True)

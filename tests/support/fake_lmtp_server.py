@@ -1,4 +1,4 @@
-"""A daemon that says what a test tells it to, and does to its client whatever servers do."""
+"""An LMTP server that replies as a test tells it to, and does to its client whatever servers do."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import threading
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-# What it may do at a stage in place of saying something.
+# What it may do at a stage instead of replying.
 CLOSE = "close"
 RESET = "reset"
 SILENT = "silent"
@@ -26,12 +26,16 @@ GOOD = {
 }
 
 
-class Daemon:
-    """`says` by stage overrides `GOOD`. `commands` and `mail` are what came; `reached` the stages
-    whose reply was due, the last one being where it stopped if it did."""
+class FakeLmtpServer:
+    """A server for one client at a time.
 
-    def __init__(self, says: Mapping[str, bytes | str], *, bytewise: bool, deaf: bool) -> None:
-        self.says = says
+    `replies` by stage override `GOOD`. `commands` and `mail` are what it received; `reached` the
+    stages whose reply was due, the last being where it stopped if it did. `deaf`: it does not read
+    the mail; `bytewise`: it sends one byte at a time.
+    """
+
+    def __init__(self, replies: Mapping[str, bytes | str], *, bytewise: bool, deaf: bool) -> None:
+        self.replies = replies
         self.bytewise = bytewise
         self.deaf = deaf
         self.commands: list[bytes] = []
@@ -52,21 +56,21 @@ class Daemon:
 
     def _dialog(self, connection: socket.socket) -> None:
         lines = connection.makefile("rb")
-        self._say(connection, "greeting")
+        self._reply(connection, "greeting")
         accepted = recipients = 0
         while line := lines.readline():
             self.commands.append(line)
             verb = line[:4].upper()
             if verb == b"RCPT":
                 recipients += 1
-                said = self._say(connection, f"RCPT {recipients}")
-                accepted += said.startswith(b"250")
+                reply = self._reply(connection, f"RCPT {recipients}")
+                accepted += reply.startswith(b"250")
             elif verb == b"QUIT":
                 connection.sendall(b"221 bye\r\n")
                 return
             else:
-                said = self._say(connection, verb.decode())
-            if verb == b"DATA" and said.startswith(b"354"):
+                reply = self._reply(connection, verb.decode())
+            if verb == b"DATA" and reply.startswith(b"354"):
                 if self.deaf:
                     self.at["mail"].set()
                     self.over.wait(30)
@@ -79,44 +83,44 @@ class Daemon:
                     mail += piece
                 self.mail = bytes(mail[:-3])
                 for number in range(accepted):
-                    self._say(connection, f"end {number + 1}")
+                    self._reply(connection, f"end {number + 1}")
 
-    def _say(self, connection: socket.socket, stage: str) -> bytes:
+    def _reply(self, connection: socket.socket, stage: str) -> bytes:
         self.reached.append(stage)
         self.at[stage].set()
-        said = self.says.get(stage, GOOD[stage.partition(" ")[0]])
-        if said == SILENT:
+        reply = self.replies.get(stage, GOOD[stage.partition(" ")[0]])
+        if reply == SILENT:
             self.over.wait(30)
             raise EOFError
-        if said == CLOSE:
+        if reply == CLOSE:
             raise EOFError
-        if said == RESET:
+        if reply == RESET:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             raise EOFError
-        assert isinstance(said, bytes)
-        for piece in [bytes([one]) for one in said] if self.bytewise else [said]:
+        assert isinstance(reply, bytes)
+        for piece in [bytes([one]) for one in reply] if self.bytewise else [reply]:
             connection.sendall(piece)
-        return said
+        return reply
 
 
 @contextlib.contextmanager
-def daemon(
-    folder: Path, says: Mapping[str, bytes | str] | None = None, *, inet: bool = False,
+def fake_lmtp_server(
+    folder: Path, replies: Mapping[str, bytes | str] | None = None, *, inet: bool = False,
     bytewise: bool = False, deaf: bool = False,
-) -> Iterator[Daemon]:  # fmt: skip
-    """Run one, on a Unix socket in the folder or on TCP. `deaf`: it does not read the mail."""
-    made = Daemon(says or {}, bytewise=bytewise, deaf=deaf)
+) -> Iterator[FakeLmtpServer]:  # fmt: skip
+    """Run one on a Unix socket in the folder, or on TCP with `inet`."""
+    server = FakeLmtpServer(replies or {}, bytewise=bytewise, deaf=deaf)
     (folder / "s").unlink(missing_ok=True)
     listener = socket.socket(socket.AF_INET if inet else socket.AF_UNIX)
     listener.bind(("127.0.0.1", 0) if inet else str(folder / "s"))
     listener.listen()
-    made.where = f"127.0.0.1:{listener.getsockname()[1]}" if inet else str(folder / "s")
-    thread = threading.Thread(target=made.serve, args=(listener,))
+    server.where = f"127.0.0.1:{listener.getsockname()[1]}" if inet else str(folder / "s")
+    thread = threading.Thread(target=server.serve, args=(listener,))
     thread.start()
     try:
-        yield made
+        yield server
     finally:
-        made.over.set()
+        server.over.set()
         listener.shutdown(socket.SHUT_RDWR)
         listener.close()
         thread.join(30)

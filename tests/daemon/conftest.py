@@ -1,0 +1,27 @@
+"""Fixtures of the daemon's tests."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from tests.support.deriver import DeriverHarness, StartDeriver
+
+
+@pytest.fixture
+def start(store_url: str) -> Iterator[StartDeriver]:
+    """Starts derivers on the store, and ends them."""
+    harnesses: list[DeriverHarness] = []
+
+    def start(**more: Any) -> DeriverHarness:
+        harness = DeriverHarness(store_url, **more)
+        harnesses.append(harness)
+        harness.deriver.start()
+        return harness
+
+    yield start
+    for harness in harnesses:
+        harness.end(1)
+        harness.engine.dispose()

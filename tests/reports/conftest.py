@@ -1,0 +1,33 @@
+"""Fixtures of the reports' tests."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from sqlalchemy import Engine
+
+from ingest.store.engine import open_store
+from tests.support import sharing, small_archive
+
+
+@pytest.fixture(scope="session")
+def pristine(shared: Path) -> Path:
+    """An SQLite store of the small archive, to be copied."""
+
+    def build(path: Path) -> None:
+        url = f"sqlite:///{path}"
+        small_archive.store_of(url, small_archive.mails(), small_archive.CONFIG).dispose()
+
+    return sharing.build_once(shared, "small-archive.db", build)
+
+
+@pytest.fixture
+def small_store(pristine: Path, tmp_path: Path) -> Iterator[Engine]:
+    """A store of the small archive that may be damaged."""
+    shutil.copy(pristine, tmp_path / "copy.db")
+    engine = open_store(f"sqlite:///{tmp_path / 'copy.db'}")
+    yield engine
+    engine.dispose()
