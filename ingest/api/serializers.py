@@ -20,6 +20,7 @@ from ingest.reports.export import format_date
 from ingest.store.activity.accounts import Account
 from ingest.store.activity.checks import Check
 from ingest.store.read import messages
+from ingest.store.read.dependencies import SeriesDependencies
 from ingest.store.read.messages import ListRow, MessageRow
 from ingest.store.read.series import SeriesRow
 from ingest.store.read.summaries import MessageSummary
@@ -168,7 +169,11 @@ def comment_json(
 
 
 def series_json(
-    row: SeriesRow, members: list[MessageSummary], prefetched: Prefetched, urls: UrlBuilder
+    row: SeriesRow,
+    members: list[MessageSummary],
+    related: SeriesDependencies,
+    prefetched: Prefetched,
+    urls: UrlBuilder,
 ) -> JsonObject:
     """Return a series. `members` are its cover, if it was received, and its patches in order."""
     lists = next((member.lists for member in members if member.lists), ())
@@ -202,6 +207,8 @@ def series_json(
             "mbox": f"{urls.base}/series/{row.id}/mbox/",
             "cover_letter": summary_json(covers[0], prefetched, urls) if covers else None,
             "patches": [summary_json(patch, prefetched, urls) for patch in patches],
+            "dependencies": [urls.url("series", id_) for id_ in related.dependencies],
+            "dependents": [urls.url("series", id_) for id_ in related.dependents],
         },
     )
 

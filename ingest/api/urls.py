@@ -12,7 +12,7 @@ from urllib.parse import quote
 from ingest.config.file import Config
 from ingest.store.read.messages import ListRow
 
-VERSIONS = ((1, 0), (1, 1), (1, 2), (1, 3))
+VERSIONS = ((1, 0), (1, 1), (1, 2), (1, 3), (1, 4))
 
 # Characters that are not percent-encoded in a path, so that Message-IDs stay readable. A slash is
 # encoded: clients resolve "/../", and an id that contains it would lead them to another message.
@@ -28,6 +28,7 @@ _SINCE: dict[str, dict[str, tuple[int, int]]] = {
         "list_archive_url": (1, 2),
         "list_archive_url_format": (1, 2),
         "commit_url_format": (1, 2),
+        "show_dependencies": (1, 4),
     },
     "patch": {
         "comments": (1, 1),
@@ -36,7 +37,7 @@ _SINCE: dict[str, dict[str, tuple[int, int]]] = {
         "related": (1, 2),
     },
     "cover": {"web_url": (1, 1), "mbox": (1, 1), "comments": (1, 1), "list_archive_url": (1, 2)},
-    "series": {"web_url": (1, 1)},
+    "series": {"web_url": (1, 1), "dependencies": (1, 4), "dependents": (1, 4)},
     "comment": {
         "url": (1, 3),
         "web_url": (1, 1),

@@ -6,11 +6,15 @@ import json
 import re
 import sys
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 import click
 
 from ingest.mail.message import Address
 from ingest.trust.signatures.verdict import Alignment, SignatureKind, Verdict
+
+if TYPE_CHECKING:
+    from ingest.store.read.dependencies import DependencyEdge
 
 # C0 and C1 controls except newline and tab, and characters that reorder text (Unicode TR 36,
 # 3.1): mail is full of untrusted text.
@@ -61,6 +65,16 @@ def format_person(address: Address) -> str:
     if not address.email:
         return address.name or "unknown"
     return f"{address.name} <{address.email}>" if address.name else address.email
+
+
+def format_dependency(edge: DependencyEdge) -> str:
+    """Return a dependency on one line: its kind, its target, and the message that it leads to."""
+    from ingest.store.read.dependencies import RESOLVED_KINDS
+
+    text = f"{edge.kind} {edge.target}"
+    if edge.resolved is None:
+        return f"{text} (not received)" if edge.kind in RESOLVED_KINDS else text
+    return text if edge.resolved == edge.target else f"{text}: {edge.resolved}"
 
 
 def format_signature(verdict: Verdict) -> str:

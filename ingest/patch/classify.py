@@ -358,7 +358,8 @@ def _patch(
             _below_scissors(above) if subject.reply else above,
         ),
         dependencies=find_dependencies(
-            content if diff.split.content in texts else f"{content}\n{diff.split.content}"
+            content if diff.split.content in texts else f"{content}\n{diff.split.content}",
+            whole=f"{content}\n{diff.text}",
         ),
         author=author,
         defects=tuple(defects),
@@ -454,7 +455,7 @@ def _without_patch(
             subject=subject,
             content=content,
             trailers=message_trailers(content),
-            dependencies=find_dependencies(content),
+            dependencies=find_dependencies(content, whole=body),
             pull_url=request.pull_url if request is not None else None,
         )
     if request is not None:

@@ -7,7 +7,8 @@ do not count, nor do links that name no message.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from enum import Enum
 from itertools import islice
 from urllib.parse import unquote
 
@@ -36,7 +37,12 @@ _KEYED = re.compile(
     r"^(depends-on|based-on|supersedes)[ \t]?:[ \t]*([^\n]{1,4000})", re.IGNORECASE | re.MULTILINE
 )
 _BRACKETED = re.compile(r"<([^<>\s@]{1,500}@[^<>\s@]{1,498})>")
-_BARE = re.compile(r"(?:id:|mid:|msgid:)?([^<>\s@:/]{1,500}@[^<>\s@:/,]{1,498})")
+# An id without brackets, which a title in parentheses or quotes may follow.
+_BARE = re.compile(
+    r"(?:id:|mid:|msgid:)?([^<>\s@:/]{1,500}@[^<>\s@:/,]{1,498})(?:[ \t]{1,20}[\[(\"'#]|$)"
+)
+# DPDK names the numbers of its Patchwork: `Depends-on: series-26470 ("title")`.
+_PATCHWORK_NUMBER = re.compile(r"(?:series|patch)-\d{1,18}\b", re.ASCII)
 _URL = re.compile(r"https?://[^\s<>\"'`]{1,2000}")
 # An id in an archive's path: the first segment with an @ (literal or as %40). This covers lore's
 # /r/ID, /all/ID and /LIST/ID/T/#u, msgid.link, Patchwork's /patch/ID/, patchew and others.
@@ -48,14 +54,25 @@ _LABEL = re.compile(
     r"\s{0,20}[<(\[]?$",
     re.ASCII | re.IGNORECASE,
 )
-# A label without a number: "RFC: ", "[PATCH] - ", "Previous version: ".
-_LABEL_WITHOUT_NUMBER = re.compile(
-    r"(?:^[\s*-]{0,10}(?:\[\d{1,2}\][ :]{0,2})?\[?(?:rfc|patch|rfc patch)\]?\s{0,20}[-:]{1,2}"
+# A label without a number: "RFC: ", "[RFC PATCH] - ".
+_LABEL_RFC = re.compile(
+    r"^[\s*-]{0,10}(?:\[\d{1,2}\][ :]{0,2})?\[?(?:rfc|rfc patch)\]?\s{0,20}[-:]{1,2}"
+    r"\s{0,20}[<(\[]?$",
+    re.ASCII | re.IGNORECASE,
+)
+# Less certain, since the link may lead to another work of the sender: "[PATCH] - ", "Previous
+# version: ".
+_MENTION = re.compile(
+    r"(?:^[\s*-]{0,10}(?:\[\d{1,2}\][ :]{0,2})?\[?patch\]?\s{0,20}[-:]{1,2}"
     r"|\b(?:previous|last|earlier|prior|original|first|old)"
     r" (?:version|posting|post|submission|series|patch|patches|patchset|revision|rfc)s?"
     r"(?: (?:was|is|are))?(?: (?:at|here|sent as|posted at))?\s{0,20}[:(-]?)"
     r"\s{0,20}[<(\[]?$",
     re.ASCII | re.IGNORECASE,
+)
+# A label that says that the posting takes the place of the one behind the link.
+_STATEMENT = re.compile(
+    r"\b(?:supersedes|replaces|obsoletes)[ \t]?:?\s{0,20}[<(\[]?$", re.ASCII | re.IGNORECASE
 )
 _LABEL_AFTER = re.compile(
     r">?[)\]]?[ \t]{0,20}[#(\[][ \t]{0,4}(?:rfc )?v(\d{1,4})\b", re.ASCII | re.IGNORECASE
@@ -78,7 +95,9 @@ class Dependencies:
     `prerequisite_change_ids`: as b4 writes them. `depends_on`: msgids in angle brackets, or
     the URL where it names no message. `earlier`: earlier versions of this posting. Msgids are
     bounded by `msgid.bound_id`. `capped`: the text has more than is read, or something longer
-    than any id or URL that is meant to be followed.
+    than any id or URL that is meant to be followed. `supersedes`: those of `earlier` that the
+    text says it supersedes (`Supersedes: <id>`), and does not only link to. `mentioned`: those
+    of `earlier` that are called earlier in prose, without a version.
     """
 
     base_commit: str | None
@@ -88,13 +107,33 @@ class Dependencies:
     depends_on: tuple[str, ...]
     earlier: tuple[EarlierPosting, ...]
     capped: bool = False
+    supersedes: tuple[str, ...] = ()
+    mentioned: tuple[str, ...] = ()
 
 
-def find_dependencies(content: str) -> Dependencies:
+class _Claim(Enum):
+    """How a text says that a posting is an earlier version of its own, the weakest first."""
+
+    MENTIONED = 0
+    LABELLED = 1
+    SUPERSEDED = 2
+
+
+@frozen
+class _Label:
+    """What the text around a link says of it."""
+
+    claim: _Claim
+    version: int | None = None
+
+
+def find_dependencies(content: str, *, whole: str = "") -> Dependencies:
     """Read footers (`git format-patch --base`, b4), keys (`Depends-on:`) and earlier links.
 
-    `content`: all text around the diff, since git writes its footer below it. Of a footer that
-    may occur only once, the last counts: a message may quote an older one above it.
+    `content`: all text around the diff, since git writes its footer below it. `whole`: the text of
+    the mail where that is more, since some footers are below the signature, which is no content.
+    Of a footer that may occur only once, the last counts: a message may quote an older one above
+    it.
     """
     base: str | None = None
     change_id: str | None = None
@@ -102,7 +141,7 @@ def find_dependencies(content: str) -> Dependencies:
     change_ids: list[str] = []
     depends_on: list[str] = []
     capped = False
-    for match in _footers(content):
+    for match in _footers(whole or content):
         key, value = match[1], match[2]
         if key == "base-commit":
             base = value if _HEX.fullmatch(value) else base
@@ -120,9 +159,10 @@ def find_dependencies(content: str) -> Dependencies:
     for match in _keyed(content):
         capped = capped or len(match[2]) >= _MAX_VALUE
         if match[1].lower() != "supersedes":
-            depends_on.extend(_targets(match[2]))
+            depends_on.extend(_targets(match[2]) or _PATCHWORK_NUMBER.findall(match[2]))
     usable = [target for target in depends_on if len(target) <= _MAX_URL]
-    earlier = references_in_text(content)
+    labels = _read_references(content)
+    earlier = _earlier(labels)
     capped = capped or len(usable) < len(depends_on) or len(earlier) >= _MAX_TARGETS
     capped = capped or any(
         len(set(targets)) > _MAX_TARGETS for targets in (patch_ids, change_ids, usable)
@@ -135,6 +175,8 @@ def find_dependencies(content: str) -> Dependencies:
         depends_on=_unique(usable),
         earlier=earlier,
         capped=capped,
+        supersedes=_claimed(earlier, labels, _Claim.SUPERSEDED),
+        mentioned=_claimed(earlier, labels, _Claim.MENTIONED),
     )
 
 
@@ -145,22 +187,39 @@ def references_in_text(content: str) -> tuple[EarlierPosting, ...]:
     "Version 2:" on the line above, "RFC: URL", "Previous version: URL", `Supersedes: <id>`.
     Other links, `Link:` and `Closes:` among them, may lead anywhere and are left out.
     """
-    version_of: dict[str, int | None] = {}
+    return _earlier(_read_references(content))
+
+
+def _earlier(labels: Mapping[str, _Label]) -> tuple[EarlierPosting, ...]:
+    postings = (EarlierPosting(label.version, msgid) for msgid, label in labels.items())
+    return tuple(islice(postings, _MAX_TARGETS))
+
+
+def _claimed(
+    earlier: Iterable[EarlierPosting], labels: Mapping[str, _Label], claim: _Claim
+) -> tuple[str, ...]:
+    return tuple(posting.msgid for posting in earlier if labels[posting.msgid].claim is claim)
+
+
+def _read_references(content: str) -> dict[str, _Label]:
+    """Return the earlier postings by msgid, with the strongest label that each has."""
+    labels: dict[str, _Label] = {}
     for match in _keyed(content):
         if match[1].lower() == "supersedes":
             for target in _targets(match[2]):
                 if target.startswith("<"):
-                    version_of.setdefault(target, None)
+                    labels[target] = _Label(_Claim.SUPERSEDED)
     for match in islice(_URL.finditer(content), _MAX_LINKS):
-        is_labelled, version = _read_label(content, match.start(), match.end())
-        if not is_labelled:
+        label = _read_label(content, match.start(), match.end())
+        msgid = msgid_of_url(match[0]) if label is not None else None
+        if label is None or msgid is None:
             continue
-        msgid = msgid_of_url(match[0])
-        if msgid is not None and version_of.get(msgid) is None:
-            version_of[msgid] = version
-    return tuple(EarlierPosting(version, msgid) for msgid, version in version_of.items())[
-        :_MAX_TARGETS
-    ]
+        known = labels.get(msgid, label)
+        labels[msgid] = _Label(
+            max(known.claim, label.claim, key=lambda claim: claim.value),
+            label.version if known.version is None else known.version,
+        )
+    return labels
 
 
 def msgid_of_url(url: str) -> str | None:
@@ -200,28 +259,32 @@ def _targets(value: str) -> list[str]:
     targets = [msgid_of_url(url) or url.rstrip(").,;:]") for url in _URL.findall(value)]
     if not targets:
         targets = [bound_id(f"<{msgid}>") for msgid in _BRACKETED.findall(value)]
-    if not targets and (bare := _BARE.fullmatch(value)):
+    if not targets and (bare := _BARE.match(value)):
         targets.append(bound_id(f"<{bare[1]}>"))
     return targets[:_MAX_TARGETS]
 
 
-def _read_label(content: str, start: int, end: int) -> tuple[bool, int | None]:
-    """Return whether the text around a link calls it an earlier version, and which version."""
+def _read_label(content: str, start: int, end: int) -> _Label | None:
+    """Return what the text around a link says of it, None where it is no earlier version."""
     line_start = max(content.rfind("\n", max(0, start - 200), start) + 1, start - 200, 0)
     before = content[line_start:start]
     if before.startswith(">"):
-        return False, None
+        return None
     if not before.strip(" \t<(-*"):
         above = content[max(0, line_start - 100) : line_start].rstrip("\n").rpartition("\n")[2]
         if above.rstrip().endswith(":") and not above.startswith(">"):
             before = above
     label = _LABEL.search(before)
     if label:
-        return True, int(label[1])
+        return _Label(_Claim.LABELLED, int(label[1]))
     after = _LABEL_AFTER.match(content, end)
     if after:
-        return True, int(after[1])
-    return _LABEL_WITHOUT_NUMBER.search(before) is not None, None
+        return _Label(_Claim.LABELLED, int(after[1]))
+    if _STATEMENT.search(before):
+        return _Label(_Claim.SUPERSEDED)
+    if _LABEL_RFC.search(before):
+        return _Label(_Claim.LABELLED)
+    return _Label(_Claim.MENTIONED) if _MENTION.search(before) else None
 
 
 def _unique(values: list[str]) -> tuple[str, ...]:

@@ -267,6 +267,8 @@ def _facts(message: Message, person: Address, submission: Submission) -> Facts:
         hash=submission.hash if isinstance(submission, Patch | PullRequest) else None,
         change_id=dependencies.change_id,
         earlier=tuple(posting.msgid for posting in dependencies.earlier),
+        supersedes=dependencies.supersedes,
+        mentioned=dependencies.mentioned,
     )
 
 
@@ -301,11 +303,14 @@ def _dependencies(submission: Submission) -> tuple[Dependency, ...]:
     dependencies = [Dependency("base-commit", stated.base_commit)] if stated.base_commit else []
     dependencies += [Dependency("patch-id", hex_) for hex_ in stated.prerequisite_patch_ids]
     dependencies += [Dependency("change-id", text) for text in stated.prerequisite_change_ids]
-    dependencies += [
-        Dependency("message" if target.startswith("<") else "url", target)
-        for target in stated.depends_on
-    ]
+    dependencies += [Dependency(_target_kind(target), target) for target in stated.depends_on]
     return tuple(dependencies)
+
+
+def _target_kind(target: str) -> str:
+    if target.startswith("<"):
+        return "message"
+    return "url" if "://" in target else "number"
 
 
 def _pull_url(submission: Submission) -> str | None:

@@ -52,7 +52,9 @@ def _mail_records(connection: Connection) -> Iterator[dict[str, Any]]:
         )
         yield from (_comment(row, parents) for row in rows)
     for ids in _batches(messages.list_message_ids(connection, outcome="cover")):
-        yield from (_cover(row, series) for row in messages.read_messages(connection, ids))
+        edges = read_dependencies(connection, ids)
+        for row in messages.read_messages(connection, ids):
+            yield _cover(row, series, edges.get(row.id, []))
     yield from _lists(connection)
     yield from _messages(connection)
     for ids in _batches(messages.list_message_ids(connection, outcome="patch")):
@@ -70,6 +72,11 @@ def format_date(date: datetime | None) -> str | None:
 def join_minor(number: int | None, minor: int) -> int | float | None:
     """Return a number with its minor part: 3, or 0.5 for a patch inserted after 0."""
     return float(f"{number}.{minor}") if number is not None and minor else number
+
+
+def dependency_json(edge: DependencyEdge) -> dict[str, str | None]:
+    """Return a dependency as records show it."""
+    return {"kind": edge.kind, "target": edge.target, "found": edge.resolved}
 
 
 def _batches(ids: list[int]) -> Iterator[list[int]]:
@@ -116,14 +123,14 @@ def _patch(
         "diff": row.diff,
         "series": _series_key(row, series),
         "number": join_minor(row.number, row.minor),
-        "depends_on": [
-            {"kind": edge.kind, "target": edge.target, "found": edge.resolved} for edge in edges
-        ],
+        "depends_on": [dependency_json(edge) for edge in edges],
         "state": row.state,
     }
 
 
-def _cover(row: MessageRow, series: dict[int, SeriesRow]) -> dict[str, Any]:
+def _cover(
+    row: MessageRow, series: dict[int, SeriesRow], edges: list[DependencyEdge]
+) -> dict[str, Any]:
     return {
         "type": "cover",
         **_common(row),
@@ -131,6 +138,7 @@ def _cover(row: MessageRow, series: dict[int, SeriesRow]) -> dict[str, Any]:
         "prefixes": list(row.prefixes),
         "pull_url": row.pull_url,
         "series": _series_key(row, series),
+        "depends_on": [dependency_json(edge) for edge in edges],
     }
 
 

@@ -66,6 +66,8 @@ class Facts:
     hash: str | None = None
     change_id: str | None = None
     earlier: tuple[str, ...] = ()  # postings that its text calls earlier ones
+    supersedes: tuple[str, ...] = ()  # those of them that its text says it supersedes
+    mentioned: tuple[str, ...] = ()  # those of them that it calls earlier in prose only
 
     @property
     def piece(self) -> bool:
@@ -101,7 +103,7 @@ def load_facts(text: str, *, msgid: str, variant: str, date: datetime | None) ->
     """Read what `dump_facts` wrote, with the columns that are stored next to it."""
     stored: dict[str, Any] = json.loads(text)
     stored["kind"] = MessageKind(stored["kind"])
-    for name in ("parents", "prefixes", "earlier"):
+    for name in ("parents", "prefixes", "earlier", "supersedes", "mentioned"):
         if name in stored:
             stored[name] = tuple(stored[name])
     return Facts(key=key_of(msgid, variant), msgid=msgid, date=date, **stored)

@@ -32,6 +32,7 @@ _EMPTY_HASH = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 class RevisionEvidence(StrEnum):
     """What links two revisions, the strongest first. Stored and shown: add, do not rename."""
 
+    SUPERSEDES = "supersedes"  # its text says that it supersedes a message of the earlier one
     CHANGE_ID = "change-id"  # b4 keeps one through all revisions
     LINK = "link"  # its text links to a message of the earlier one
     IN_REPLY_TO = "in-reply-to"  # it was sent into the earlier one's thread
@@ -50,9 +51,12 @@ class Posting:
     """Hold what linking revisions needs of a series.
 
     `titles` and `hashes`: of its patches; `messages`: all its Message-IDs; `linked`: ids that
-    its text calls earlier; `answered`: ids that it was sent below; `retitled`: its title is
-    that of the mail that it answers (`Re: …`); `branches`: the branches that it is for, since
-    series for 6.1 and for 6.6 are not revisions of each other.
+    its text calls earlier; `labelled`: those of them that it calls so as in a list of versions
+    (`v1: URL`), not only in prose; `superseded`: those that its sender's text says it supersedes;
+    `replaced`: those of them that its cover, or its first patch, names; `answered`: ids that it
+    was sent below; `retitled`: its title is that of the mail that it answers (`Re: …`);
+    `branches`: the branches that it is for, since series for 6.1 and for 6.6 are not revisions of
+    each other.
     """
 
     key: str
@@ -71,6 +75,9 @@ class Posting:
     messages: frozenset[str]
     linked: frozenset[str]
     answered: frozenset[str]
+    labelled: frozenset[str] = frozenset()
+    superseded: frozenset[str] = frozenset()
+    replaced: frozenset[str] = frozenset()
 
 
 @frozen
@@ -95,6 +102,7 @@ def make_posting(
     patches = [piece for piece in members if piece.kind is MessageKind.PATCH]
     answered = {*first.parents[:3], *([parent_series.partition("#")[0]] if parent_series else ())}
     messages = frozenset(piece.msgid for piece in members)
+    own = [piece for piece in members if piece.sender == first.sender]
     return Posting(
         key=key,
         sender=first.sender,
@@ -112,6 +120,12 @@ def make_posting(
         messages=messages,
         linked=frozenset(msgid for piece in members for msgid in piece.earlier) - messages,
         answered=frozenset(answered) - messages,
+        labelled=frozenset(
+            msgid for piece in own for msgid in {*piece.earlier} - {*piece.mentioned}
+        )
+        - messages,
+        superseded=frozenset(msgid for piece in own for msgid in piece.supersedes) - messages,
+        replaced=frozenset(first.supersedes) - messages,
     )
 
 
@@ -183,25 +197,34 @@ def _telling_words(title: str) -> list[str]:
 def find_predecessor(posting: Posting, candidates: Iterable[Posting]) -> RevisionLink | None:
     """Return the series that a posting supersedes, or None.
 
-    Of the candidates that evidence links to it, the one with the highest version before its own
-    is chosen, then the latest. A whole series does not supersede a partial re-roll where there
-    is another candidate: it supersedes the series that the partial re-roll amends.
+    Of the candidates that evidence links to it, the one that its cover says it supersedes is
+    chosen, else the one with the highest version before its own, then the latest. A whole series
+    does not supersede a partial re-roll where there is another candidate: it supersedes the
+    series that the partial re-roll amends. A single patch that supersedes a patch of one of the
+    candidates is such a re-roll, though it was sent elsewhere.
     """
     linked: list[tuple[Posting, Evidence]] = []
     for other in candidates:
         if other.key == posting.key or _is_later(other, posting):
             continue
-        if posting.branches != other.branches:
+        if posting.branches != other.branches and not _states(posting, other):
             continue
         evidence = _evidence(posting, other)
         if _is_sufficient(posting, other, evidence) and _precedes(other, posting, evidence):
             linked.append((other, evidence))
     if not linked:
         return None
+    inner = {msgid for other, _ in linked for msgid in other.messages - {other.key}}
+    amending = {
+        other.key
+        for other, _ in linked
+        if other.partial or (len(other.messages) == 1 and other.superseded & inner)
+    }
     best, evidence = max(
         linked,
         key=lambda pair: (
-            posting.partial or not pair[0].partial,
+            posting.sender == pair[0].sender and bool(posting.replaced & pair[0].messages),
+            posting.partial or pair[0].key not in amending,
             pair[0].rfc == posting.rfc,
             pair[0].version,
             pair[0].date or datetime.min,
@@ -249,6 +272,11 @@ def _normalise_title(title: str) -> str:
     return " ".join(word for word in words if word)[:_MAX_TITLE]
 
 
+def _states(posting: Posting, other: Posting) -> bool:
+    """Tell whether a posting says that it supersedes another one by the same person."""
+    return posting.sender == other.sender and bool(posting.superseded & other.messages)
+
+
 def _is_later(other: Posting, posting: Posting) -> bool:
     return posting.date is not None and other.date is not None and other.date > posting.date
 
@@ -256,9 +284,11 @@ def _is_later(other: Posting, posting: Posting) -> bool:
 def _evidence(posting: Posting, other: Posting) -> Evidence:
     """Return all evidence that `other` is an earlier revision of `posting`."""
     evidence: list[tuple[RevisionEvidence, str]] = []
+    if stated := posting.superseded & other.messages:
+        evidence.append((RevisionEvidence.SUPERSEDES, min(stated)))
     if shared := posting.change_ids & other.change_ids:
         evidence.append((RevisionEvidence.CHANGE_ID, min(shared)))
-    if shared := posting.linked & other.messages:
+    if shared := (posting.linked & other.messages) - stated:
         evidence.append((RevisionEvidence.LINK, min(shared)))
     if shared := posting.answered & other.messages:
         evidence.append((RevisionEvidence.IN_REPLY_TO, min(shared)))
@@ -301,6 +331,7 @@ def _is_sufficient(posting: Posting, other: Posting, evidence: Evidence) -> bool
     ) or _shares_half_of_titles(posting, other)
     if posting.sender == other.sender:
         sufficient = {
+            RevisionEvidence.SUPERSEDES,
             RevisionEvidence.LINK,
             RevisionEvidence.IN_REPLY_TO,
             RevisionEvidence.SIMILAR_TITLE,
@@ -308,7 +339,9 @@ def _is_sufficient(posting: Posting, other: Posting, evidence: Evidence) -> bool
         if posting.version[0] == other.version[0] + 1:
             sufficient.add(RevisionEvidence.PATCH_TITLES)
         return has_same_content or bool(kinds & sufficient)
-    is_linked = bool(kinds & {RevisionEvidence.LINK, RevisionEvidence.IN_REPLY_TO})
+    is_linked = bool(
+        kinds & {RevisionEvidence.SUPERSEDES, RevisionEvidence.LINK, RevisionEvidence.IN_REPLY_TO}
+    )
     return (is_linked and has_same_content) or {
         RevisionEvidence.PATCHES,
         RevisionEvidence.TITLE,
@@ -337,12 +370,47 @@ def _chose_titles(posting: Posting, other: Posting) -> bool:
     return posting.sender == other.sender or not (posting.retitled or other.retitled)
 
 
+def _is_sent_before(other: Posting, posting: Posting) -> bool:
+    """Tell whether `other` was sent before.
+
+    Of two with the same date, the RFC or the lower version is the earlier. All links go to an
+    earlier posting in this order, so that no chain of dated revisions is a circle.
+    """
+    if posting.date is None or other.date is None:
+        return False
+    return (other.date, not other.rfc, other.version, other.key) < (
+        posting.date,
+        not posting.rfc,
+        posting.version,
+        posting.key,
+    )
+
+
+def _is_listed(other: Posting, posting: Posting) -> bool:
+    """Tell whether a posting lists another by its sender as an earlier version, which it can be."""
+    return (
+        posting.sender == other.sender
+        and bool(posting.labelled & other.messages)
+        and other.version <= posting.version
+        and _is_sent_before(other, posting)
+    )
+
+
 def _precedes(other: Posting, posting: Posting, evidence: Evidence) -> bool:
     """Tell whether `other` is the earlier version.
 
     An RFC precedes a posting that is none; else the lower version precedes; and the same
-    version precedes its resend, or a posting that was sent again into its thread.
+    version precedes its resend, or a posting that was sent again into its thread. A posting
+    whose text says that it is superseded precedes whatever the versions, if it was sent before:
+    of two that supersede each other, the later one does. So does a posting that a list of
+    versions has, by a sender who forgot to count, or to write RFC on the first version.
     """
+    if _is_sent_before(other, posting) and any(
+        kind is RevisionEvidence.SUPERSEDES for kind, _ in evidence
+    ):
+        return True
+    if _is_listed(other, posting):
+        return True
     if other.rfc and not posting.rfc:
         return True
     if posting.rfc and not other.rfc:

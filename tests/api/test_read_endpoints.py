@@ -51,7 +51,9 @@ def names(client: TestClient, query: str, kind: str = "patches") -> list[str]:
     return [one["name"] for one in answer.json()]
 
 
-@pytest.mark.parametrize("prefix", ["/api", "/api/1.0", "/api/1.1", "/api/1.2", "/api/1.3"])
+@pytest.mark.parametrize(
+    "prefix", ["/api", "/api/1.0", "/api/1.1", "/api/1.2", "/api/1.3", "/api/1.4"]
+)
 @pytest.mark.parametrize("slash", ["", "/"])
 def test_every_version_with_and_without_a_slash(
     client: TestClient, prefix: str, slash: str
@@ -61,7 +63,7 @@ def test_every_version_with_and_without_a_slash(
     assert len(found) == 7
     one = client.get(f"{prefix}/patches/{found[0]['id']}{slash}").json()
     assert one["url"] == f"{BASE}{prefix}/patches/{one['id']}/"
-    assert ("related" in one) == (prefix in ("/api", "/api/1.2", "/api/1.3"))
+    assert ("related" in one) == (prefix not in ("/api/1.0", "/api/1.1"))
     assert ("web_url" in one) == (prefix != "/api/1.0")
     listed = {name: value for name, value in one.items() if name in found[0]}
     assert listed == found[0], "a list says what the detail says"
@@ -491,3 +493,20 @@ def _comparable(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _comparable(one) for key, one in value.items() if key not in own}
     return [_comparable(one) for one in value] if isinstance(value, list) else value
+
+
+def test_series_depend_on_series(engine: Engine) -> None:
+    """Patchwork has the URLs since version 1.4, and without a version."""
+    body = mails.patch_body("Why.\n\nDepends-on: <s-2@example.org>", name="on")
+    mails.store(engine, [mails.mail("on@example.org", "[PATCH] on: top", body)])
+    client = client_of(engine)
+    for version in ("/1.4", ""):
+        by_name = {one["name"]: one for one in client.get(f"/api{version}/series/").json()}
+        base, top = by_name["s: improve all"], by_name["on: top"]
+        assert top["dependencies"] == [base["url"]]
+        assert base["dependents"] == [top["url"]]
+        assert (top["dependents"], base["dependencies"]) == ([], [])
+        assert client.get(base["url"]).json() == base
+    assert "dependencies" not in client.get("/api/1.3/series/").json()[0]
+    assert client.get("/api/1.4/projects/").json()[0]["show_dependencies"] is True
+    assert "show_dependencies" not in client.get("/api/1.3/projects/").json()[0]

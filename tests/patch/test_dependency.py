@@ -1,4 +1,4 @@
-"""What a posting builds on, form by form. Input: texts. Output: ids, commits, links."""
+"""Find what a posting depends on, in every form. Input: texts. Output: ids, commits, links."""
 
 from __future__ import annotations
 
@@ -78,6 +78,8 @@ def test_what_says_nothing(text: str) -> None:
         ),
         ("Based-on: <1@example.org>", ("<1@example.org>",)),
         ('Depends-on: "zfoo: x" <https://lore.example.org/r/1@x.example>', ("<1@x.example>",)),
+        ('Based-on: 1@example.org ("zfoo: x")', ("<1@example.org>",)),
+        ('Depends-on: series-26470 ("zfoo: x")', ("series-26470",)),
     ],
 )
 def test_keys(line: str, expected: tuple[str, ...]) -> None:
@@ -164,6 +166,34 @@ def test_other_links_are_no_earlier_postings(text: str) -> None:
     assert references_in_text(text) == ()
 
 
+@pytest.mark.parametrize(
+    ("text", "claim"),
+    [
+        ("Supersedes: <1@example.org>", "supersedes"),
+        (f"Supersedes: {LINK}", "supersedes"),
+        (f"This supersedes {LINK}.", "supersedes"),
+        (f"It replaces: <{LINK}>", "supersedes"),
+        (f"v2: {LINK}\nSupersedes: <1@example.org>", "supersedes"),
+        (f"v2: {LINK}", "labelled"),
+        (f"RFC: {LINK}", "labelled"),
+        (f"The previous patch is at {LINK}; v2: {LINK}", "labelled"),
+        (f"Previous version: {LINK}", "mentioned"),
+        (f"[PATCH]: {LINK}", "mentioned"),
+    ],
+)
+def test_how_a_text_calls_a_posting_earlier(text: str, claim: str) -> None:
+    found = find_dependencies(f"Why.\n\n{text}\n")
+    assert [posting.msgid for posting in found.earlier] == ["<1@example.org>"]
+    assert found.supersedes == (("<1@example.org>",) if claim == "supersedes" else ())
+    assert found.mentioned == (("<1@example.org>",) if claim == "mentioned" else ())
+
+
+def test_footers_below_the_signature() -> None:
+    whole = f"Why.\n-- \n2.7.4\n\nbase-commit: {COMMIT}\nDepends-on: <1@example.org>\n"
+    found = find_dependencies("Why.", whole=whole)
+    assert (found.base_commit, found.depends_on) == (COMMIT, ())
+
+
 def test_a_changelog() -> None:
     text = (
         "Changes in v3:\n- rename x\n- Link to v2: https://lore.example.org/r/2@example.org\n\n"
@@ -181,6 +211,9 @@ def test_a_changelog() -> None:
         "https://a/b@c " * 50_000,
         "v2: https://a/" + "b@" * 500_000,
         "Depends-on: " + "<" * 500_000,
+        "Depends-on: " + "a@" * 500_000,
+        "supersedes" + " " * 500_000 + LINK,
+        "rfc" + "-" * 500_000 + LINK,
         "Depends-on: <a@b>\n" * 50_000,
         "v2 " * 300_000 + LINK,
         "(" * 500_000 + LINK,

@@ -22,7 +22,7 @@ NOTHING = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 
 
 def hash_by_the_rule(diff: str) -> str:
-    """The rule of the hash again, a line at a time."""
+    """Compute the hash by its rule, line by line, independently of the code."""
     digest = hashlib.sha1()
     for line in (diff.replace("\r", "").strip() + "\n").split("\n"):
         names = re.match(r"(---|\+\+\+) (\S+)", line)
@@ -161,7 +161,7 @@ def test_first_of_several_patch_ids() -> None:
 
 @needs_git
 def test_corpus(corpus: list[tuple[str, bytes]]) -> None:
-    """Every diff of the archive, through one git and by the rule again."""
+    """Compare every diff of the archive with git and with the rule."""
     diffs: dict[str, str] = {}
     for commit, raw in corpus:
         if b"@@ -" in raw or b"base64" in raw or b"diff" in raw:

@@ -1,4 +1,4 @@
-"""Headers and cuts within bodies. Input: texts. Output: what they say, and the rest."""
+"""Read headers and scissors in bodies. Input: texts. Output: the fields, and the rest."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which texts are pull requests. Input: texts. Output: URL, ref and commits."""
+"""Recognise pull requests. Input: texts. Output: URL, ref and commits."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From bytes to rows: what is derived of a mail, who takes no part, and what cannot be derived."""
+"""Derive mail: its rows, mail that is ignored, and mail that cannot be derived."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def test_copies_are_ranked_whole_and_early_first() -> None:
     assert sorted(ranked, key=lambda one: one.rank) == ranked
 
 
-# --- lists, and who takes no part -------------------------------------------------------------
+# --- lists, and mail that is ignored ----------------------------------------------------------
 
 CONFIG = Config(lists=(ConfiguredList("development", mails.LIST, "dev@example.org"),))
 
@@ -242,7 +242,7 @@ def test_ignored_mail_is_stored_with_its_reason(engine: Engine) -> None:
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A parser with a defect, for mail that says so."""
+    """Raise an error in the parser, for mail that asks for it."""
 
     def fail(raw: bytes) -> Any:
         if b"[PATCH broken]" in raw:
@@ -270,7 +270,7 @@ BAD = mails.patch("bad@example.org", "[PATCH broken] fs: change")
 def test_a_defect_of_ours_is_a_failure_with_its_reason(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
-    """The reason is one line that every database takes, whatever the error quotes."""
+    """Store the reason as one line that every database takes, whatever the error quotes."""
 
     def fail(raw: bytes) -> Any:
         raise error

@@ -16,8 +16,8 @@ from tests.support.mails import START, delivery
 PERSON = {"name": "Ada Byron", "email": "ada@example.org"}
 SHAPES = {
     "comment": "content date in_reply_to lists msgid parent submitter trailers type",
-    "cover": "author content date lists msgid name prefixes pull_url series submitter trailers"
-    " type",
+    "cover": "author content date depends_on lists msgid name prefixes pull_url series submitter"
+    " trailers type",
     "list": "link_name list_email list_id type",
     "message": "msgid outcome reason type",
     "patch": "author commit_ref content date depends_on diff hash lists msgid name number patch_id"

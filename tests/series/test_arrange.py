@@ -1,4 +1,4 @@
-"""Arranging sets that no fixture can hold: long series, large threads, forged circles, pins."""
+"""Arrange sets that no fixture can hold: long series, large threads, forged circles, pins."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ ADA, BOB = "ada@example.org", "bob@example.com"
 
 
 def piece(name: str, number: int | None = None, total: int | None = None, **more: object) -> Facts:
-    """A patch, or for number 0 a cover."""
+    """Make the facts of a patch, or of a cover for number 0."""
     msgid = f"<{name}@example.org>"
     facts = Facts(
         key=msgid,
@@ -49,7 +49,7 @@ def reply(name: str, *parents: Facts, sender: str = BOB) -> Facts:
 
 
 def any_order(submissions: Sequence[Facts]) -> Arrangement:
-    """The arrangement, which must be the same in ten orders."""
+    """Return the arrangement, which must be the same in ten orders."""
     wanted = arrange(submissions)
     for seed in range(10):
         mixed = random.Random(seed).sample(submissions, len(submissions))
@@ -58,7 +58,7 @@ def any_order(submissions: Sequence[Facts]) -> Arrangement:
 
 
 def posting(count: int, *, threaded: bool, apart: timedelta, stem: str = "s") -> list[Facts]:
-    """A cover and patches, sent one after the other."""
+    """Make the facts of a cover and of patches, sent one after the other."""
     cover = piece(f"{stem}-0", 0, count)
     above = (cover.msgid,) if threaded else ()
     return [cover] + [
@@ -80,8 +80,10 @@ def test_a_hundred_and_ten_patches_that_take_an_hour(threaded: bool) -> None:
 
 
 def test_a_thread_of_a_thousand_messages() -> None:
-    """Ten versions of nine patches, all in one thread, and nine hundred replies: ten series, and
-    each reply speaks to the patch that it hangs below, however deep."""
+    """Arrange ten versions of nine patches in one thread, with nine hundred replies.
+
+    There are ten series, and each reply applies to the patch above it, however deep it is.
+    """
     sent: list[Facts] = []
     root: tuple[str, ...] = ()
     speaks_to: dict[str, str] = {}
@@ -127,7 +129,7 @@ def test_mails_that_answer_each_other_in_a_circle() -> None:
 
 
 def test_a_set_and_every_part_of_it_have_a_place_for_each() -> None:
-    """Whatever has not come yet, each mail that has is somewhere, and a patch is a patch."""
+    """Place each mail that was received, whatever is missing: a patch is always a patch."""
     chance = random.Random(7)
     whole = posting(4, threaded=True, apart=timedelta(minutes=1))
     whole += [
@@ -148,7 +150,7 @@ def test_a_set_and_every_part_of_it_have_a_place_for_each() -> None:
         assert len(members) == len(set(members))
 
 
-# --- what operators say -----------------------------------------------------------------------
+# --- pins by operators ------------------------------------------------------------------------
 
 
 def test_a_pin_moves_a_patch_and_displaces_who_is_there() -> None:

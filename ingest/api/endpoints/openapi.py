@@ -12,6 +12,7 @@ from ingest.api.params import MAX_VALUE, MAX_VALUES
 from ingest.api.urls import VERSIONS
 from ingest.store.activity.checks import CHECK_STATES
 from ingest.store.activity.events import Category
+from ingest.store.read.dependencies import MAX_RELATED
 from ingest.store.read.page_queries import COVER_ORDERS, PATCH_ORDERS, SERIES_ORDERS
 
 Schema = dict[str, Any]
@@ -19,6 +20,7 @@ Schema = dict[str, Any]
 _TEXT: Schema = {"type": "string"}
 _MAYBE_TEXT: Schema = {"type": ["string", "null"]}
 _URL: Schema = {"type": "string", "format": "uri"}
+_URLS: Schema = {"type": "array", "items": _URL, "maxItems": MAX_RELATED}
 _NUMBER: Schema = {"type": "integer", "minimum": 1}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
 _FLAG: Schema = {"type": "boolean"}
@@ -430,8 +432,11 @@ def _records() -> dict[str, Schema]:
         ),
         "ProjectMention": _object(project, later=archive),
         "Project": _object(
-            {**project, "maintainers": _many("User"), "subject_match": _TEXT},
-            later=(*archive, "subject_match"),
+            {
+                **project, "maintainers": _many("User"), "subject_match": _TEXT,
+                "show_dependencies": _FLAG,
+            },
+            later=(*archive, "subject_match", "show_dependencies"),
         ),
         "Mention": _object(mention, later=("web_url", "list_archive_url", "mbox")),
         "SeriesMention": _object(
@@ -447,9 +452,9 @@ def _records() -> dict[str, Schema]:
                 "name": _MAYBE_TEXT, "date": _MAYBE_DATE, "submitter": _ref("PersonMention"),
                 "version": _COUNT, "total": _NUMBER, "received_total": _COUNT,
                 "received_all": _FLAG, "mbox": _URL, "cover_letter": _maybe("Mention"),
-                "patches": _many("Mention"),
+                "patches": _many("Mention"), "dependencies": _URLS, "dependents": _URLS,
             },
-            later=("web_url",),
+            later=("web_url", "dependencies", "dependents"),
         ),
         "Cover": _object(cover, later=(*later_fields, "mbox")),
         "CoverDetail": _object(

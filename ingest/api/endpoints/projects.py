@@ -54,4 +54,5 @@ def get_project(http_request: Request) -> Response:
 
 def _project_json(row: ListRow, request: ApiRequest) -> JsonObject:
     record = serializers.project_json(row, request.urls)
-    return request.urls.trim("project", {**record, "maintainers": [], "subject_match": ""})
+    details = {"maintainers": [], "subject_match": "", "show_dependencies": True}
+    return request.urls.trim("project", {**record, **details})

@@ -15,6 +15,7 @@ from ingest.api.lookup import redirect_to_successor
 from ingest.api.prefetch import Prefetched
 from ingest.api.responses import JsonResponse
 from ingest.api.serializers import JsonObject
+from ingest.store.read.dependencies import SeriesDependencies, read_series_dependencies
 from ingest.store.read.page_queries import SERIES_ORDERS, find_series_ids
 from ingest.store.read.series import SeriesRow, read_members, read_series
 from ingest.store.read.summaries import read_accepted_times, read_summaries
@@ -55,9 +56,15 @@ def _series_json(
     summaries = read_summaries(connection, message_ids)
     undated = [summary.mail_id for summary in summaries.values() if not summary.date]
     prefetched = Prefetched(accepted_times=read_accepted_times(connection, undated))
+    related = {}
+    if request.urls.since((1, 4)):
+        related = read_series_dependencies(connection, [row.id for row in rows])
     records = []
     for row in rows:
         member_ids = [row.cover_id, *patch_ids.get(row.id, ())]
         members = [summaries[id_] for id_ in member_ids if id_ is not None and id_ in summaries]
-        records.append(serializers.series_json(row, members, prefetched, request.urls))
+        series_related = related.get(row.id, SeriesDependencies())
+        records.append(
+            serializers.series_json(row, members, series_related, prefetched, request.urls)
+        )
     return records

@@ -187,6 +187,10 @@ def _explain_submission(steps: Steps) -> Iterator[str]:
     if facts.hash is not None:
         yield _detail("hash", facts.hash)
         yield _detail("patch-id", derived.patch_id or "none")
+    yield from (
+        _detail("depends on", f"{item.kind} {item.target}") for item in derived.dependencies
+    )
+    yield from (_detail("supersedes", msgid) for msgid in facts.supersedes)
     if derived.pull_url is not None:
         yield _detail("pull", derived.pull_url)
     if isinstance(submission, Patch):

@@ -10,13 +10,14 @@ import click
 
 from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
-from ingest.cli.terminal import escape_line, format_person, json_text
-from ingest.reports.export import format_date, join_minor
+from ingest.cli.terminal import escape_line, format_dependency, format_person, json_text
+from ingest.reports.export import dependency_json, format_date, join_minor
 from ingest.store.read.series import find_newest_series, read_members, read_series
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
+    from ingest.store.read.dependencies import DependencyEdge
     from ingest.store.read.messages import MessageRow
     from ingest.store.read.series import SeriesRow
 
@@ -127,6 +128,10 @@ def _print_one(connection: Connection, row: SeriesRow, *, why: bool, as_json: bo
         return
     series = {
         **_series_json(connection, row),
+        "depends_on": [dependency_json(edge) for edge in _read_edges(connection, row)],
+        "needed_by": [
+            later.key for later in read_series(connection, _dependent_ids(connection, row))
+        ],
         "members": list(_members_json(connection, row)),
         "trailers": _trailers_json(connection, row),
         "verified": _verified_json(connection, row),
@@ -191,6 +196,7 @@ def _format_series(connection: Connection, row: SeriesRow, *, why: bool) -> Iter
     members = list(_members_json(connection, row))
     yield _format_completeness(row, {member["number"] for member in members})
     yield from _format_diverging(connection, row)
+    yield from _format_dependencies(connection, row)
     yield ""
     for member in members:
         place = "cover" if member["number"] is None else f"{member['number']}/{row.total}"
@@ -246,6 +252,14 @@ def _format_revisions(connection: Connection, row: SeriesRow, *, why: bool) -> I
         yield escape_line(f"  superseded by {_format_version(later)}: {later.key}")
 
 
+def _format_dependencies(connection: Connection, row: SeriesRow) -> Iterator[str]:
+    """Return what the series says that it builds on, and the series that build on it."""
+    for edge in _read_edges(connection, row):
+        yield escape_line(f"  depends on {format_dependency(edge)}")
+    for later in read_series(connection, _dependent_ids(connection, row)):
+        yield escape_line(f"  needed by {later.name or '(no name)'}: {later.key}")
+
+
 # --- data -------------------------------------------------------------------------------------
 
 
@@ -274,6 +288,22 @@ def _series_json(connection: Connection, row: SeriesRow) -> dict[str, Any]:
         "supersedes": link.key if link is not None else None,
         "evidence": [{"sign": sign, "what": detail} for sign, detail in evidence],
     }
+
+
+def _read_edges(connection: Connection, row: SeriesRow) -> list[DependencyEdge]:
+    """Return what the cover and the patches say that they depend on, each once."""
+    from ingest.store.read.dependencies import read_dependencies
+
+    ids = _message_ids(connection, row)
+    edges = read_dependencies(connection, ids)
+    return list(dict.fromkeys(edge for id_ in ids for edge in edges.get(id_, [])))
+
+
+def _dependent_ids(connection: Connection, row: SeriesRow) -> tuple[int, ...]:
+    from ingest.store.read.dependencies import SeriesDependencies, read_series_dependencies
+
+    related = read_series_dependencies(connection, [row.id])
+    return related.get(row.id, SeriesDependencies()).dependents
 
 
 def _members_json(connection: Connection, row: SeriesRow) -> Iterator[dict[str, Any]]:

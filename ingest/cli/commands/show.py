@@ -12,6 +12,7 @@ from ingest.cli.options import BASE_URL, CommandSettings, store_options
 from ingest.cli.terminal import (
     escape_line,
     escape_text,
+    format_dependency,
     format_person,
     format_signature,
     json_text,
@@ -109,14 +110,17 @@ def _format_message(row: MessageRow) -> Iterator[str]:
 
 
 def _format_place(connection: Connection, row: MessageRow) -> Iterator[str]:
-    """Return the series of the message, and the message that it applies to or replies to."""
+    """Return the series of the message, and the messages that it builds on or replies to."""
     from ingest.store.read import messages
+    from ingest.store.read.dependencies import read_dependencies
 
     if row.series_id is not None:
         (series,) = read_series(connection, [row.series_id])
         is_cover = row.number is None
         place = "cover" if is_cover else f"{join_minor(row.number, row.minor)}/{series.total}"
         yield from _field("Series", f"{series.name} v{series.version}, {place} ({series.key})")
+    for edge in read_dependencies(connection, [row.id]).get(row.id, []):
+        yield from _field("Depends on", format_dependency(edge))
     if row.parent_id is not None:
         keys = messages.read_message_keys(connection, [row.parent_id])
         yield from _field("Applies to", keys[row.parent_id])

@@ -131,8 +131,8 @@ dependency = Table(
     metadata,
     Column("message_id", Id, ForeignKey("message.id"), nullable=False),
     Column("position", Integer, nullable=False),  # in the message
-    Column("kind", String(24), nullable=False),  # base-commit, patch-id, change-id, message or url
-    Column("target", Text, nullable=False),  # the commit, id, Message-ID or URL
+    Column("kind", String(24), nullable=False),  # base-commit, patch-id, change-id, message, …
+    Column("target", Text, nullable=False),  # the commit, id, Message-ID, URL or number
     PrimaryKeyConstraint("message_id", "position"),
     Index("ix_dependency_target", "target"),
 )
