@@ -264,7 +264,7 @@ def _without_patch(
     diff = located.split.diff if located is not None else None
     if subject.reply:
         return _reply(subject, content, diff, ClassificationReason.SUBJECT_REPLY)
-    request = find_pull_request(body)
+    request = find_pull_request(body, marked=subject.pull_marked)
     if _is_numbered_zero(subject) or (subject.patchset and subject.patch_marked):
         return Cover(
             reason=_cover_reason(subject, request, diff),
