@@ -44,7 +44,8 @@ class Split(NamedTuple):
 # Patchwork's rule: a line "-- " (RFC 3676 4.3) or a line of underscores (Mailman's footer),
 # and all text after it.
 # (A pattern that begins with the newline before a line is far faster than one with `^`.)
-_SIGNATURE = re.compile(r"\n(?:-- |_+)(?:\n|\Z)")
+# The footer of groups.io is a line of "-=" and a line of links.
+_SIGNATURE = re.compile(r"\n(?:(?:-- |_+)(?:\n|\Z)|(?:-=){5,20}-?[ \t]?\n[^\n]{0,40}Links:[ \t])")
 
 # Lines that can be the start of a text's first diff.
 _FIRST = ("diff -", "Index: ", "--- ")
