@@ -45,7 +45,9 @@ class Split(NamedTuple):
 # and all text after it.
 # (A pattern that begins with the newline before a line is far faster than one with `^`.)
 # The footer of groups.io is a line of "-=" and a line of links.
-_SIGNATURE = re.compile(r"\n(?:(?:-- |_+)(?:\n|\Z)|(?:-=){5,20}-?[ \t]?\n[^\n]{0,40}Links:[ \t])")
+_SIGNATURE = re.compile(
+    r"\n(?:-(?:- (?:\n|\Z)|=(?:-=){4,20}-?[ \t]?\n[^\n]{0,40}Links:[ \t])|_+(?:\n|\Z))"
+)
 
 # Lines that can be the start of a text's first diff.
 _FIRST = ("diff -", "Index: ", "--- ")

@@ -29,12 +29,15 @@ _REACH = 8_000  # characters from "since commit" to the URL, a commit's subject 
 _LEAD = 400  # characters before a URL that are read as the words that lead to it
 _LINE = 1_500  # characters of a line with a URL, a branch or a tag
 
+# What each URL has in it, by which it is found faster than by its beginning.
+_URL_SIGN = re.compile(r":[/~]|@[\w.-]{1,255}:")
+_URL_BEGIN = 320  # characters of a URL before that sign
 _URL = re.compile(
     # A scheme, or ssh's short form: git@host:path; host:/path without a user.
-    r"(?:(?<=\s)|^)<?([a-z][a-z0-9+.-]{1,15}://[^\s<>\\]{1,1000}"
+    r"<?([a-z][a-z0-9+.-]{1,15}://[^\s<>\\]{1,1000}"
     r"|[\w.+-]{1,64}@[\w.-]{1,255}:[^\s<>\\]{1,1000}"
     r"|[\w.-]{1,255}:(?=[/~])[^\s<>\\]{1,1000})>?",
-    re.IGNORECASE | re.MULTILINE,
+    re.IGNORECASE,
 )
 # git-check-ref-format(1) allows no blank, colon, backslash and wildcard in a ref.
 _REF = r"([.@/+-]{0,2}[\w%=#!{}&|$][^\s:\\,;'\"`()<>?*\[~^]{0,250})"
@@ -130,7 +133,12 @@ def find_pull_request(text: str, *, marked: bool = False) -> PullRequestText | N
     """
     # Nearly all texts have none of these words, and are searched for nothing else.
     folded = text.lower()
-    if "pull" not in folded and "since" not in folded and "up to" not in folded and not marked:
+    if not (
+        marked
+        or "pull" in folded
+        or ("since" in folded and _SINCE.search(text))
+        or ("up to" in folded and _HEAD.search(text))
+    ):
         return None
     places = list(_find_places(text))
     of_forge = _FORGE_URL.search(text) is not None and _FORGE_WORDS.search(text) is not None
@@ -166,7 +174,7 @@ def _read_range(text: str, place: _Place, *, marked: bool) -> PullRequestText | 
 
 def _find_places(text: str) -> Iterator[_Place]:
     """Yield the URLs that end their line, alone or with a ref, with what leads to them."""
-    for found in islice(_URL.finditer(text), _TRIES):
+    for found in islice(_find_urls(text), _TRIES):
         start = found.start()
         lead = text[max(0, start - _LEAD) : start].rstrip()
         paragraph = _BLANK_LINE.split(lead)[-1]
@@ -175,6 +183,23 @@ def _find_places(text: str) -> Iterator[_Place]:
         place = _read_place(text, found, paragraph)
         if place is not None:
             yield place
+
+
+def _find_urls(text: str) -> Iterator[re.Match[str]]:
+    """Yield the words of a text that are URLs, in angle brackets or not."""
+    end = 0
+    for sign in _URL_SIGN.finditer(text):
+        if sign.start() < end:
+            continue
+        begin = max(end, sign.start() - _URL_BEGIN)
+        words = text[begin : sign.start()].split()
+        if not words or text[sign.start() - 1].isspace():
+            continue
+        start = sign.start() - len(words[-1])
+        found = _URL.match(text, start)
+        if found is not None and (start > begin or start == 0):
+            yield found
+            end = found.end()
 
 
 def _read_place(text: str, found: re.Match[str], lead: str) -> _Place | None:

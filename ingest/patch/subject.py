@@ -375,6 +375,8 @@ def _filter_tag_end(front: str, position: int, words: list[str]) -> int:
     """Return the end of a mail filter's tag, or of the colon after one in brackets; -1 for none."""
     if front.startswith(":", position):
         return position + 1 if words and _FILTER.fullmatch(words[-1]) else -1
+    if "[" not in front and ":" not in front:  # nothing that a tag could hide
+        return -1
     found = _FILTER_TAG.match(front, position)
     return found.end() if found else -1
 
@@ -400,7 +402,10 @@ def _is_marker(words: list[str]) -> bool:
         return True
     if not words:
         return False
-    first = _join_counts(tuple(words[:3]))[0].strip("():;")
+    first = words[0]
+    if len(words) > 1 and (words[1][0] == "/" or first[-1] == "/"):
+        first = _join_counts(tuple(words[:3]))[0]
+    first = first.strip("():;")
     return _VERSION.fullmatch(first) is not None or _read_count(first) is not None
 
 

@@ -91,7 +91,8 @@ _SERVICE = re.compile(r"bounces?\b|owner\b|request\b|admin\b|no-?reply\b|devnull
 _NO_REPLY = "-noreply@"
 _HOSTS = frozenset({"git.sr.ht"})
 # Services that host lists and no mailboxes: an address there is a list's, whatever the mail names.
-_LIST_HOSTS = frozenset({"googlegroups.com", "groups.io", "yahoogroups.com"})
+_LIST_HOSTS = ("googlegroups.com", "groups.io", "yahoogroups.com")
+_LIST_SUBDOMAINS = tuple(f".{host}" for host in _LIST_HOSTS)
 
 _LIST_WORD = re.compile(
     r"\s{0,20}(?:mailing )?list ([^\s@;<>]{1,64}@[^\s@;<>]{1,253})", re.IGNORECASE
@@ -347,7 +348,11 @@ def _list_addresses(message: Message) -> frozenset[str]:
     # "list dev@…; contact dev-owner@…".
     for header in ("Delivered-To", "Mailing-List"):
         value = message.header(header)
-        if value is not None and (named := _LIST_WORD.match(value)) is not None:
+        if (
+            value is not None
+            and "list " in value.lower()
+            and (named := _LIST_WORD.match(value)) is not None
+        ):
             addresses.add(named[1].lower())
     return frozenset(address for address in addresses if address)
 
@@ -361,8 +366,11 @@ def _is_list(email: str, lists: frozenset[str]) -> bool:
 
 def _is_hosted_list(email: str) -> bool:
     """Return whether an address belongs to a service that hosts lists and no mailboxes."""
-    host = email.rpartition("@")[2].lower()
-    return host in _LIST_HOSTS or ".".join(host.split(".")[-2:]) in _LIST_HOSTS
+    email = email.lower()
+    if not email.endswith(_LIST_HOSTS):
+        return False
+    host = email.rpartition("@")[2]
+    return host in _LIST_HOSTS or host.endswith(_LIST_SUBDOMAINS)
 
 
 def _is_same_organisation(address: str, lists: Iterable[str]) -> bool:
