@@ -55,6 +55,12 @@ _ENCLOSED = re.compile(
 
 _MAX_TRIES = 10  # diffs of one mail that may be the sender's patch
 
+# What git-format-patch(1) writes between a commit message and its diff.
+_DIFFSTAT = re.compile(r"\n---\n(?: [^\n]*\n){1,1000} \d{1,9} files? changed, ")
+
+# How the report of a build robot begins, which numbers the patch that it reports on.
+_BUILD_REPORT = re.compile(r"^(?:tree|head|commit|branch):[ \t]", re.MULTILINE)
+
 # A command to a bug tracker's robot, such as syzbot's `#syz test`: the patch is only to be tested.
 _TRACKER = re.compile(r"^#syz ", re.MULTILINE)
 
@@ -226,6 +232,12 @@ def _patch_reason(
         return None
     if subject.patch_marked and not subject.forward:
         return ClassificationReason.DIFF_ATTACHED if diff.is_attached else ClassificationReason.DIFF
+    if _is_numbered_patch(subject, diff):
+        return (
+            ClassificationReason.DIFF_ATTACHED
+            if diff.is_attached
+            else ClassificationReason.DIFF_UNMARKED
+        )
     # The mark of a forward is that of the forwarded mail: the patch is the sender's own only
     # with the sender's sign-off.
     if not _is_own(diff, sender) or (not subject.patch_marked and _TRACKER.search(body)):
@@ -302,6 +314,23 @@ def _signed_off(diff: _LocatedDiff, sender: Address) -> bool:
             if (email and email in value) or (name and value.startswith(name)):
                 return True
     return False
+
+
+def _is_numbered_patch(subject: Subject, diff: _LocatedDiff) -> bool:
+    """Tell whether a diff with a number of a total is a patch, though no bracket says PATCH.
+
+    "[OE-core][kirkstone 01/02] x" is one of a series if it is a commit: somebody has signed it
+    off, or git-format-patch(1) has written a diffstat above the diff. "[tree:dev 35/37]" of a
+    build robot is a report.
+    """
+    if not subject.number or subject.total is None or subject.forward:
+        return False
+    above = diff.text[: diff.split.start]
+    if diff.split.trailing or _encloses_mail(above) or _BUILD_REPORT.search(above):
+        return False
+    return _DIFFSTAT.search(above) is not None or any(
+        trailer.key == "Signed-off-by" for trailer in message_trailers(_below_scissors(above))
+    )
 
 
 def _encloses_mail(above: str) -> bool:
@@ -445,7 +474,7 @@ def _without_patch(
     diff = located.split.diff if located is not None else None
     if subject.reply:
         return _reply(subject, content, diff, ClassificationReason.SUBJECT_REPLY)
-    request = find_pull_request(body)
+    request = find_pull_request(body, marked=subject.pull_marked)
     is_answer = bool(message.in_reply_to or message.references)
     if is_answer and request is None and _is_reply_text(subject, sender, body):
         return _reply(subject, content, diff, ClassificationReason.IN_REPLY_TO)

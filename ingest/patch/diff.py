@@ -54,7 +54,10 @@ class Split(NamedTuple):
 # Patchwork's rule: a line "-- " (RFC 3676 4.3) or a line of underscores (Mailman's footer),
 # and all text after it.
 # (A pattern that begins with the newline before a line is far faster than one with `^`.)
-_SIGNATURE = re.compile(r"\n(?:-- |_+)(?:\n|\Z)")
+# The footer of groups.io is a line of "-=" and a line of links.
+_SIGNATURE = re.compile(
+    r"\n(?:-(?:- (?:\n|\Z)|=(?:-=){4,20}-?[ \t]?\n[^\n]{0,40}Links:[ \t])|_+(?:\n|\Z))"
+)
 # Behind the diff a line `--` is a signature too: lists and editors strip its trailing space,
 # and Majordomo's footer begins so; that of groups.io begins with `-=-=-`. Above the diff,
 # messages quote such lines from checkpatch.

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 _MAX_FRONT = 1_000  # characters of a subject in which markers are read
 _DIGITS = "0123456789"
+_DIGIT_SET = frozenset(_DIGITS)
 _MAX_DIGITS = 18  # what a 64-bit column holds; a longer run of digits is no number
 _MAX_MINOR_DIGITS = 4  # of "0.5/5", a patch that a person inserted between two others
 _MAX_TARGET_WORD = 64  # characters of a word of `Subject.target`
@@ -41,6 +42,21 @@ _LEAD = re.compile(
     rf"\s*(?:(?P<reply>{_REPLY_WORDS})|(?P<forward>{_FORWARD_WORDS}))"
     r"\s?(?:\[\d{1,4}\]|\(\d{1,4}\)|\^\d{1,4})?\s?[:：]\s?"
 )
+
+# What a mail filter puts in front of the brackets: "***SPAM***", "{Spam?}" and "{Disarmed}" of
+# MailScanner, "EXTERNAL:". It counts only where a marker or a reply word follows, so that no
+# title loses its first words.
+_FILTER_WORD = (
+    r"(?:(?:suspected|possible|probable|likely)[-_ ]?)?(?:spam|junk)"
+    r"|ext|external|extern|externe|virus|disarmed|caution|warning|bulk"
+)
+_FILTER_TAG = re.compile(
+    rf"(?:\*{{1,10}} ?[^\s*\[\]][^*\[\]]{{0,30}}\*{{1,10}}|\{{[^{{}}\[\]]{{1,30}}\}}"
+    rf"|\((?:{_FILTER_WORD})\??\)|<(?:{_FILTER_WORD})\??>|(?:{_FILTER_WORD})\?? ?(?=[:\[]))[ :]*",
+    re.IGNORECASE,
+)
+# The same in brackets. It says nothing about the purpose of the posting.
+_FILTER = re.compile(rf"[*!]*(?:{_FILTER_WORD})[?*!]*", re.IGNORECASE)
 
 # Mercurial's patchbomb writes "1 of 8"; it stays one word, as in Patchwork.
 _WORD = re.compile(r"\d+ ?of ?\d+(?![^\s,\[\]])|[^\s,\[\]]+", re.ASCII | re.IGNORECASE)
@@ -135,13 +151,28 @@ class Subject(NamedTuple):
 
 
 class _Front(NamedTuple):
-    """Hold a subject divided into the words of its leading brackets and its title."""
+    """Hold a subject divided into the words of its leading brackets and its title.
+
+    `prefixes`, `rest`: the same as Patchwork divides it, which reads no bracket after a mail
+    filter's tag.
+    """
 
     words: tuple[str, ...]
     title: str
+    prefixes: tuple[str, ...]
+    rest: str
     reply: bool
     forward: bool
     patch_marked: bool
+
+
+class _Tag(NamedTuple):
+    """Hold where a mail filter's tag begins, and what preceded it. `words`: how many."""
+
+    start: int
+    words: int
+    reply: bool
+    forward: bool
 
 
 class _Count(NamedTuple):
@@ -177,6 +208,7 @@ def parse_subject(text: str, *, list_names: Collection[str] = ()) -> Subject:
     `text`: decoded, white space folded. `list_names`: link names of the lists that the mail
     passed through (`linux-ext4`), which are dropped from `prefixes` as PATCH is, case ignored.
 
+    A mail filter's tag ("***SPAM*** [PATCH] x") hides no marker; it stays in `name`.
     Every leading `[…]` is split at commas, white space and inner brackets. Reply words count
     at the front and after a list's tag ("[list] Re: [PATCH] x"), but not after a marker:
     "[PATCH v2 0/1] Re: x" is a posting with a "Re:" in its title.
@@ -190,7 +222,7 @@ def parse_subject(text: str, *, list_names: Collection[str] = ()) -> Subject:
     front = _split_front(text)
     title = front.title
     dropped = {"patch", *(name.lower() for name in list_names)}
-    prefixes = tuple(word for word in front.words if word.lower() not in dropped)
+    prefixes = tuple(word for word in front.prefixes if word.lower() not in dropped)
 
     markers = _read_markers(front.words)
     number, version, patchset = markers.number, markers.version, markers.patchset
@@ -216,7 +248,7 @@ def parse_subject(text: str, *, list_names: Collection[str] = ()) -> Subject:
         forward=front.forward,
         prefixes=prefixes,
         target=" ".join([target for target, word in markers.targets if word not in dropped]),
-        name=f"[{','.join(prefixes)}] {title}".rstrip() if prefixes else title,
+        name=f"[{','.join(prefixes)}] {front.rest}".rstrip() if prefixes else front.rest,
         title=title,
         number=number,
         minor=markers.minor,
@@ -241,8 +273,8 @@ def _read_markers(words: tuple[str, ...]) -> _Markers:
     count: _Count | None = None
     heads: list[str] = []
     targets: list[tuple[str, str]] = []
-    for word in words:
-        bare = word.strip("()")
+    for word in _join_counts(words):
+        bare = word.strip("():;")
         counted = _read_count(bare) if "/" in bare or "f" in bare.lower() else None
         if counted is not None:
             count = count or counted
@@ -250,7 +282,7 @@ def _read_markers(words: tuple[str, ...]) -> _Markers:
             if not bare:
                 continue
         heads.append(bare)
-        if target := _target_word(bare):
+        if not _FILTER.fullmatch(bare) and (target := _target_word(bare)):
             targets.append((target, word.lower()))
     return _Markers(
         number=count.number if count else None,
@@ -263,6 +295,22 @@ def _read_markers(words: tuple[str, ...]) -> _Markers:
         rfc=any(_RFC.search(head) for head in heads),
         targets=tuple(targets),
     )
+
+
+def _join_counts(words: tuple[str, ...]) -> tuple[str, ...]:
+    """Join the words of a count with white space around its slash: `1 / 2`, `1 /2`, `1/ 2`."""
+    if not any(word.startswith("/") or word.endswith("/") for word in words):
+        return words
+    joined: list[str] = []
+    for word in words:
+        before = joined[-1] if joined else ""
+        if (before[-1:] in _DIGIT_SET and word.startswith("/")) or (
+            before.endswith("/") and before[-2:-1] in _DIGIT_SET and word[:1] in _DIGIT_SET
+        ):
+            joined[-1] = before + word
+        else:
+            joined.append(word)
+    return tuple(joined)
 
 
 def _target_word(head: str) -> str:
@@ -283,6 +331,7 @@ def _split_front(text: str) -> _Front:
     front = text[:_MAX_FRONT]
     closing: dict[int, int] | None = None
     words: list[str] = []
+    tag: _Tag | None = None
     reply = forward = marked = pull = False
     position = 0
     while True:
@@ -295,7 +344,12 @@ def _split_front(text: str) -> _Front:
         while front.startswith(" ", position):
             position += 1
         if not front.startswith("[", position):
-            break
+            end = -1 if marked or pull else _filter_tag_end(front, position, words)
+            if end < 0:
+                break
+            tag = tag or _Tag(position, len(words), reply=reply, forward=forward)
+            position = end
+            continue
         end = front.find("]", position)
         if end < 0:
             break
@@ -308,7 +362,23 @@ def _split_front(text: str) -> _Front:
         marked = marked or _is_marker(bracket_words)
         pull = pull or any(word.lower() in _PULL for word in bracket_words)
         position = end + 1
-    return _Front(tuple(words), text[position:].strip(), reply, forward, marked)
+    title = text[position:].strip()
+    if tag is None:
+        return _Front(tuple(words), title, tuple(words), title, reply, forward, marked)
+    prefixes, rest = tuple(words[: tag.words]), text[tag.start :].strip()
+    if marked or pull or (reply, forward) != (tag.reply, tag.forward):
+        return _Front(tuple(words), title, prefixes, rest, reply, forward, marked)
+    return _Front(prefixes, rest, prefixes, rest, tag.reply, tag.forward, patch_marked=False)
+
+
+def _filter_tag_end(front: str, position: int, words: list[str]) -> int:
+    """Return the end of a mail filter's tag, or of the colon after one in brackets; -1 for none."""
+    if front.startswith(":", position):
+        return position + 1 if words and _FILTER.fullmatch(words[-1]) else -1
+    if "[" not in front and ":" not in front:  # nothing that a tag could hide
+        return -1
+    found = _FILTER_TAG.match(front, position)
+    return found.end() if found else -1
 
 
 def _match_brackets(text: str) -> dict[int, int]:
@@ -332,7 +402,10 @@ def _is_marker(words: list[str]) -> bool:
         return True
     if not words:
         return False
-    first = words[0].strip("()")
+    first = words[0]
+    if len(words) > 1 and (words[1][0] == "/" or first[-1] == "/"):
+        first = _join_counts(tuple(words[:3]))[0]
+    first = first.strip("():;")
     return _VERSION.fullmatch(first) is not None or _read_count(first) is not None
 
 

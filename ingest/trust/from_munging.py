@@ -11,10 +11,16 @@ written into the same field.
 | habit | From | where the person is |
 |---|---|---|
 | Mailman, `from_is_list` | `Ada via Dev <dev@lists…>` | Reply-To; Cc where that is the list |
+| Mailman 3 | `Ada via Dev <dev@lists…>` | the same, X-MailFrom |
 | Google Groups | `'Ada' via dev <dev@…>` | X-Original-From, X-Original-Sender |
+| Sympa | `"Ada (via dev Mailing List)" <dev@…>` | X-Original-From, Reply-To |
 | mlmmj and others | the list's address, `X-Mailinglist` | X-Original-From, Reply-To, Sender |
+| Exchange | `Dev on behalf of Ada <dev@…>` | Sender |
 | LISTSERV | `Ada <0000…-dmarc-request@…>` | Reply-To |
+| Yahoo Groups | `"Ada ada@example.org [dev]" <dev-noreply@…>` | X-Original-From, Reply-To |
+| groups.io | `Ada via groups.io <ada=example.org@groups.io>` | the address itself |
 | IETF | `Ada <ada=40example.org@dmarc…>` | the address itself |
+| FreeLists | `<dmarc-noreply@…> (Redacted sender "ada@example.org" for DMARC)` | the comment |
 | ezmlm at Apache | `Ada <ada@example.org.INVALID>` | the address itself |
 | b4's relay | `… <devnull+ada.example.org@…>` | X-Original-From, Reply-To, in-body From |
 | git.sr.ht in the browser | `~ada <ada@git.sr.ht>` | Reply-To |
@@ -51,6 +57,7 @@ class PersonSource(StrEnum):
     REPLY_TO = "Reply-To"
     CC = "Cc"
     SENDER = "Sender"
+    MAIL_FROM = "X-MailFrom"
     IN_BODY = "in-body From"
     ADDRESS = "address"
 
@@ -67,14 +74,30 @@ class UnmungedFrom:
     person_source: PersonSource | None
 
 
-# "Ada via Dev", "'Ada' via dev", and "Ada via" of lists.gnu.org, where the list has no name.
-_VIA = re.compile(r"(.{0,300}?)\s+via(?:\s|\Z)", re.IGNORECASE | re.DOTALL)
+# "Ada via Dev", "'Ada' via dev", "Ada (via dev Mailing List)", and "Ada via" of lists.gnu.org,
+# where the list has no name.
+_VIA = re.compile(r"(.{0,300}?)\s+\(?via(?:\s|\Z)", re.IGNORECASE | re.DOTALL)
+_ON_BEHALF = re.compile(r"(.{1,300}?)\s+on behalf of\s+(.{1,300})", re.IGNORECASE | re.DOTALL)
 _RELAY = re.compile(r"devnull\+([^@]{3,300})@", re.IGNORECASE)
 _ENCODED = re.compile(r"([^@=]{1,64})=40([^@=]{1,253}\.[^@=]{1,63})@([^@]{1,253})")
+# groups.io writes "=" alone, and IETF "=40"; no domain of a person begins with "40" and has "=".
+_MARKED = re.compile(r"([^@=]{1,64})=(?!40)([^@=]{1,253}\.[^@=]{1,63})@([^@]{1,253})")
+_REDACTED = re.compile(
+    r"\(Redacted sender \"?([^\s\"@<>()]{1,64}@[^\s\"@<>()]{1,253})\"? for DMARC\)", re.IGNORECASE
+)
 _SUFFIX = re.compile(r"([^@]{1,64}@[^@]{1,253}\.[^@.]{1,63})\.invalid", re.IGNORECASE)
 _LISTSERV = re.compile(r"[0-9a-f]{8,}-dmarc-request@", re.IGNORECASE)
 _SERVICE = re.compile(r"bounces?\b|owner\b|request\b|admin\b|no-?reply\b|devnull\b", re.IGNORECASE)
+_NO_REPLY = "-noreply@"
 _HOSTS = frozenset({"git.sr.ht"})
+# Services that host lists and no mailboxes: an address there is a list's, whatever the mail names.
+_LIST_HOSTS = ("googlegroups.com", "groups.io", "yahoogroups.com")
+_LIST_SUBDOMAINS = tuple(f".{host}" for host in _LIST_HOSTS)
+
+_LIST_WORD = re.compile(
+    r"\s{0,20}(?:mailing )?list ([^\s@;<>]{1,64}@[^\s@;<>]{1,253})", re.IGNORECASE
+)
+_MAX_FROM = 2_000  # characters of From in which a comment is looked for
 
 _BODY_FROM = re.compile(r"\s{0,200}From:[ \t]*([^\n]{1,1000})", re.IGNORECASE)
 
@@ -83,21 +106,27 @@ def undo_munging(message: Message) -> UnmungedFrom | None:
     """Return how From was rewritten and who the person behind it is, or None."""
     sender = message.sender
     via = _VIA.match(sender.name) if "v" in sender.name or "V" in sender.name else None
-    name = (via[1] if via else sender.name).strip("'\" ")
+    name = _person_name(via[1] if via else sender.name)
     lists = _list_addresses(message)
     if (match := _RELAY.match(sender.email)) is not None:
         person_in_mail = _find_behind_relay(message, match[1], name)
         return _make_unmunged(sender, MungingStyle.RELAY, person_in_mail)
+    is_list = _is_list(sender.email, lists) or _is_hosted_list(sender.email)
     if via is not None and (original := _first_mailbox(message, "X-Original-From", name)):
-        style = MungingStyle.LIST if _is_list(sender.email, lists) else MungingStyle.NAME_ONLY
+        style = MungingStyle.LIST if is_list else MungingStyle.NAME_ONLY
         return UnmungedFrom(original, style, PersonSource.ORIGINAL_FROM)
-    if _is_list(sender.email, lists) or _LISTSERV.match(sender.email):
-        person_in_mail = _find_behind_list(message, name, lists)
-        return _make_unmunged(sender, MungingStyle.LIST, person_in_mail)
-    match = _ENCODED.fullmatch(sender.email)
-    if match is not None and _is_same_organisation(match[3], lists):
-        person = Address(name, f"{match[1]}@{match[2]}")
+    if (encoded := _decode_address(message, lists, has_via=via is not None)) is not None:
+        person = Address(name, encoded)
         return UnmungedFrom(person, MungingStyle.ENCODED, PersonSource.ADDRESS)
+    if (redacted := _find_redacted(message, lists)) is not None:
+        person = Address("" if "redacted sender" in name.lower() else name, redacted)
+        return UnmungedFrom(person, MungingStyle.LIST, PersonSource.ADDRESS)
+    behalf = _ON_BEHALF.fullmatch(name) if "behalf" in name else None
+    if is_list or _LISTSERV.match(sender.email):
+        person_in_mail = _find_behind_list(message, name, lists, behalf)
+        return _make_unmunged(sender, MungingStyle.LIST, person_in_mail)
+    if behalf is not None and (deputy := _find_deputy(message, behalf, [sender.email])) is not None:
+        return UnmungedFrom(deputy, MungingStyle.LIST, PersonSource.SENDER)
     if (match := _SUFFIX.fullmatch(sender.email)) is not None:  # RFC 2606 2: never a domain
         return UnmungedFrom(Address(name, match[1]), MungingStyle.SUFFIX, PersonSource.ADDRESS)
     local, _, host = sender.email.partition("@")
@@ -106,6 +135,20 @@ def undo_munging(message: Message) -> UnmungedFrom | None:
         person_in_mail = (reply_to, PersonSource.REPLY_TO) if reply_to is not None else None
         return _make_unmunged(sender, MungingStyle.HOST, person_in_mail)
     return None if via is None else UnmungedFrom(sender, MungingStyle.NAME_ONLY, None)
+
+
+def _person_name(name: str) -> str:
+    """Return the person's name without what lists add: the address, the list's name, quotes.
+
+    Where the person gave no name, Mailman writes the local part of the address: "ada--- via Dev".
+    """
+    name = name.strip("'\" ")
+    if name.endswith("---"):
+        return ""
+    if name.endswith("]") and " [" in name:  # Yahoo Groups: "Ada ada@example.org [dev]"
+        name = name[: name.rindex(" [")]
+    before, _, last = name.rpartition(" ")
+    return (before if "@" in last else name).strip("'\" ")
 
 
 def looks_munged(person: Address, lists: Iterable[str]) -> MungingStyle | None:
@@ -119,7 +162,10 @@ def looks_munged(person: Address, lists: Iterable[str]) -> MungingStyle | None:
         return MungingStyle.RELAY
     if _is_list(person.email, known) or _LISTSERV.match(person.email):
         return MungingStyle.LIST
-    if _ENCODED.fullmatch(person.email):
+    marked = _MARKED.fullmatch(person.email)
+    if _ENCODED.fullmatch(person.email) or (
+        marked and (_is_hosted_list(person.email) or _is_same_organisation(marked[3], known))
+    ):
         return MungingStyle.ENCODED
     if _SUFFIX.fullmatch(person.email):
         return MungingStyle.SUFFIX
@@ -153,8 +199,53 @@ def _find_behind_relay(
     return None
 
 
+def _decode_address(message: Message, lists: frozenset[str], *, has_via: bool) -> str | None:
+    """Return the person's address from one of the list's that encodes it, or None.
+
+    "=40" stands for nothing else. "=" alone occurs in the addresses of people and robots, so that
+    the mail must say that it was rewritten: by "via", or by a header of groups.io.
+    """
+    email = message.sender.email
+    if "=" not in email:
+        return None
+    match = _ENCODED.fullmatch(email)
+    if match is not None:
+        is_ours = _is_same_organisation(match[3], lists) or (has_via and _is_hosted_list(email))
+        return f"{match[1]}@{match[2]}" if is_ours else None
+    match = _MARKED.fullmatch(email)
+    if match is None:
+        return None
+    if not (_is_hosted_list(email) or _is_same_organisation(match[3], lists)):
+        return None
+    person = f"{match[1]}@{match[2]}"
+    if has_via or message.header("X-Groupsio-MsgNum") is not None:
+        return person
+    named = _mailboxes_in_field(message, "Reply-To", PersonSource.REPLY_TO)
+    return person if any(address.email == person for address, _ in named) else None
+
+
+def _find_redacted(message: Message, lists: frozenset[str]) -> str | None:
+    """Return the address that FreeLists writes into a comment of From, or None."""
+    email = message.sender.email
+    if not email.lower().startswith("dmarc-noreply@") or not _is_same_organisation(email, lists):
+        return None
+    redacted = _REDACTED.search((message.header("From") or "")[:_MAX_FROM])
+    return redacted[1] if redacted is not None else None
+
+
+def _find_deputy(message: Message, behalf: re.Match[str], owners: Iterable[str]) -> Address | None:
+    """Return the mailbox in Sender that "X on behalf of Y" in From names.
+
+    It has to be of the organisation of one of the `owners`, the addresses that From may have.
+    """
+    sender = _first_mailbox(message, "Sender", "")
+    if sender is None or not _is_same_organisation(sender.email, owners):
+        return None
+    return sender if any(_is_same_name(sender.name, part) for part in behalf.groups()) else None
+
+
 def _find_behind_list(
-    message: Message, name: str, lists: frozenset[str]
+    message: Message, name: str, lists: frozenset[str], behalf: re.Match[str] | None
 ) -> tuple[Address, PersonSource] | None:
     if (original := _first_mailbox(message, "X-Original-From", name)) is not None:
         return original, PersonSource.ORIGINAL_FROM
@@ -182,11 +273,27 @@ def _find_behind_list(
         ]
         if len({address.email.lower() for address in copied}) == 1:
             return copied[0], PersonSource.CC
-    sender = _first_mailbox(message, "Sender", name)
+    if (sender := _find_in_sender(message, name, lists, behalf)) is not None:
+        return sender, PersonSource.SENDER
+    # Mailman 3 keeps the envelope's sender. Nobody's mail is sent by a service or by the list.
+    envelope = _first_mailbox(message, "X-MailFrom", name)
+    if envelope is None or _is_list(envelope.email, lists) or _SERVICE.search(envelope.email):
+        return None
+    return None if "=" in envelope.email else (envelope, PersonSource.MAIL_FROM)
+
+
+def _find_in_sender(
+    message: Message, name: str, lists: frozenset[str], behalf: re.Match[str] | None
+) -> Address | None:
+    """Return the mailbox in Sender, unless a server of the list's own wrote itself into it."""
+    sender = _first_mailbox(message, "Sender", "" if behalf is not None else name)
     if sender is None or _is_list(sender.email, lists) or _SERVICE.search(sender.email):
         return None
-    # The list's own servers also write themselves into Sender.
-    return None if _is_same_organisation(sender.email, lists) else (sender, PersonSource.SENDER)
+    if behalf is not None:
+        # Either part is the person: "Dev on behalf of Ada", "Ada on behalf of Dev".
+        part = next((part for part in behalf.groups() if _is_same_name(sender.name, part)), None)
+        return Address(part or sender.name, sender.email)
+    return None if _is_same_organisation(sender.email, lists) else sender
 
 
 def _choose_person(people: list[Address], name: str) -> Address | None:
@@ -237,12 +344,33 @@ def _list_addresses(message: Message) -> frozenset[str]:
         value = message.header(header)
         if value is not None and "@" in value:
             addresses.update(address.email.lower() for address in parse_addresses(value))
+    # Written by ezmlm and Yahoo Groups, which may give no List-Id: "mailing list dev@…",
+    # "list dev@…; contact dev-owner@…".
+    for header in ("Delivered-To", "Mailing-List"):
+        value = message.header(header)
+        if (
+            value is not None
+            and "list " in value.lower()
+            and (named := _LIST_WORD.match(value)) is not None
+        ):
+            addresses.add(named[1].lower())
     return frozenset(address for address in addresses if address)
 
 
 def _is_list(email: str, lists: frozenset[str]) -> bool:
     email = email.lower()
+    if _NO_REPLY in email:
+        email = email.replace(_NO_REPLY, "@")  # as Yahoo Groups writes it
     return "@" in email and (email in lists or email.replace("@", ".") in lists)
+
+
+def _is_hosted_list(email: str) -> bool:
+    """Return whether an address belongs to a service that hosts lists and no mailboxes."""
+    email = email.lower()
+    if not email.endswith(_LIST_HOSTS):
+        return False
+    host = email.rpartition("@")[2]
+    return host in _LIST_HOSTS or host.endswith(_LIST_SUBDOMAINS)
 
 
 def _is_same_organisation(address: str, lists: Iterable[str]) -> bool:

@@ -50,6 +50,27 @@ MARKERS = [
     ("[PATCH] [v2] x", "[v2] x", None, None, 2),
     ("[PATCH v2 RESEND 1/2] x", "[v2,RESEND,1/2] x", 1, 2, 2),
     ("[PATCH v2-RESEND 1/2] x", "[v2-RESEND,1/2] x", 1, 2, 2),
+    ("[PATCH v2: 1/2] x", "[v2:,1/2] x", 1, 2, 2),
+    ("[PATCH 1/2: v2] x", "[1/2:,v2] x", 1, 2, 2),
+    ("[PATCH: 1/2] x", "[PATCH:,1/2] x", 1, 2, 1),
+    ("[PATCH 1 / 2] x", "[1,/,2] x", 1, 2, 1),
+    ("[PATCH v3 1 /2] x", "[v3,1,/2] x", 1, 2, 3),
+    ("[PATCHv3 1/ 2] x", "[PATCHv3,1/,2] x", 1, 2, 3),
+    ("[1 / 2] x", "[1,/,2] x", 1, 2, 1),
+    ("[PATCH a/ 2] x", "[a/,2] x", None, None, 1),
+    ("[PATCH, v2, 1/2] x", "[v2,1/2] x", 1, 2, 2),
+    ("[1/2 PATCH] x", "[1/2] x", 1, 2, 1),
+    # tags of mail filters: Patchwork reads no bracket after them
+    ("***SPAM*** [PATCH 1/2] x", "***SPAM*** [PATCH 1/2] x", 1, 2, 1),
+    ("*** SPAM *** [PATCH v2 1/2] x", "*** SPAM *** [PATCH v2 1/2] x", 1, 2, 2),
+    ("{Spam?} [PATCH v2 1/2] x", "{Spam?} [PATCH v2 1/2] x", 1, 2, 2),
+    ("EXTERNAL: [PATCH 1/2] x", "EXTERNAL: [PATCH 1/2] x", 1, 2, 1),
+    ("[EXT]: [PATCH 1/2] x", "[EXT] : [PATCH 1/2] x", 1, 2, 1),
+    ("(SPAM) [linux-zfoo] [PATCH 1/2] x", "(SPAM) [linux-zfoo] [PATCH 1/2] x", 1, 2, 1),
+    ("[zlist] ***SPAM*** [PATCH 1/2] x", "[zlist] ***SPAM*** [PATCH 1/2] x", 1, 2, 1),
+    ("[SPAM] [PATCH v2 1/2] x", "[SPAM,v2,1/2] x", 1, 2, 2),
+    ("[EXTERNAL] [PATCH v2 1/2] x", "[EXTERNAL,v2,1/2] x", 1, 2, 2),
+    ("***x*** [1.2] y", "***x*** [1.2] y", None, None, 1),
     ("[PATCH (v2) 1/2] x", "[(v2),1/2] x", 1, 2, 2),
     ("[PATCH net-next-v2 1/2] x", "[net-next-v2,1/2] x", 1, 2, 2),
     ("[PATCH v99999999999 1/2] x", "[v99999999999,1/2] x", 1, 2, 99999999999),
@@ -242,6 +263,32 @@ def test_kinds(text: str, flags: str) -> None:
     assert {name for name, set_ in found.items() if set_} == set(flags.split())
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "***SPAM*** Re: [PATCH 1/2] x",
+        "Re: ***SPAM*** Re: [PATCH 1/2] x",
+        "Re: ***SPAM*** [PATCH 1/2] x",
+        "[EXT] Re: [PATCH 1/2] x",
+        "{Disarmed} RE: [linux-zfoo] [PATCH 1/2] x",
+        "External: Re: [PATCH 1/2] x",
+    ],
+)
+def test_a_filters_tag_hides_no_reply(text: str) -> None:
+    subject = parse_subject(text, list_names=("linux-zfoo",))
+    assert subject.reply
+    assert (subject.number, subject.total, subject.title) == (1, 2, "x")
+
+
+@pytest.mark.parametrize(
+    "text", ["***SPAM*** x", "{a} b: [c] x", "*a* Re", "Warning: x", "spam: x"]
+)
+def test_a_title_keeps_what_looks_like_a_filters_tag(text: str) -> None:
+    subject = parse_subject(text)
+    assert (subject.name, subject.title, subject.prefixes) == (text, text, ())
+    assert not subject.patch_marked
+
+
 def test_prefixes_keep_every_word_as_written() -> None:
     assert parse_subject("[PATCH v2, RFC 1/3] x").prefixes == ("v2", "RFC", "1/3")
 
@@ -267,6 +314,9 @@ def test_prefixes_keep_every_word_as_written() -> None:
         ("[PATCH AUTOSEL 6.18-5.15 1/3] x", "autosel 6.18-5.15"),
         ("[PATCH v5.10.y v2 2/3] x", "v5.10.y"),
         ("[PATCH ipv6 1/3] x", "ipv6"),
+        ("[SPAM] [PATCH net 1/3] x", "net"),
+        ("[EXTERNAL] [PATCH net: 1 / 3] x", "net"),
+        ("***SPAM*** [PATCH net 1/3] x", "net"),
     ],
 )
 def test_target_says_what_the_posting_is_for(text: str, target: str) -> None:
@@ -292,6 +342,11 @@ def test_title_version_is_told_where_it_does_not_count() -> None:
         "[v" + "1." * 10_000 + "] x",
         "Re: " * 20_000,
         "( v1" * 20_000,
+        "***SPAM*** " * 10_000,
+        "*" * 60_000 + "[PATCH] x",
+        "{" * 60_000,
+        "suspected spam:" * 5_000,
+        "[PATCH" + " 1 /" * 10_000 + "] x",
     ],
 )
 def test_hostile_subjects_are_read_in_part(text: str) -> None:

@@ -24,7 +24,7 @@ import pytest
 
 import ingest
 from ingest.mail import address, encoded_word, msgid, param
-from ingest.patch import filename, pull_request
+from ingest.patch import filename
 
 FOLDER = Path(ingest.__file__).parent
 GUARD = 10  # seconds of processor time: some fifty times what the slowest takes
@@ -144,8 +144,6 @@ def test_the_test_finds_them(pattern: str | bytes, wrong: int) -> None:
             (r'"a/\"b"', r'"b/\"b"'),
         ),
         (lambda: filename._QUOTED_PAIR.match(r'"a/b\" b/b').groups(), (r'"a/b\"', "b/b")),
-        (lambda: pull_request._URL.match(" \n\n  \n git://a/b\n")[1], "git://a/b"),
-        (lambda: pull_request._URL.match("\n\n\n\n\ngit://a/b\n"), None),
     ],
 )
 def test_patterns_match_the_same_on_each_python(found: Callable[[], Any], expected: object) -> None:
@@ -177,10 +175,6 @@ def test_patterns_match_the_same_on_each_python(found: Callable[[], Any], expect
         (filename._QUOTED_PAIR, '"', "\\a", '" "'),
         (filename._QUOTED_PAIR, '"', "\\a", '" x y'),
         (filename._QUOTED_PAIR, '"', "\\", '" "'),
-        (pull_request._URL, "", "\n", ""),
-        (pull_request._URL, "", " \n", ""),
-        (pull_request._URL, "\n\n\n\n", " ", ""),
-        (pull_request._URL, "\n", " \t", "<<"),
     ],
 )
 def test_atomic_groups_cost_linear_time(

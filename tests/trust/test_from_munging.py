@@ -114,6 +114,97 @@ HABITS: dict[str, tuple[str, list[str], str, MungingStyle, PersonSource]] = {
         MungingStyle.LIST,
         PersonSource.REPLY_TO,
     ),
+    "Sympa": (
+        f'"Ada Byron (via dev Mailing List)" <{DEV}>',
+        ["X-Original-From: Ada Byron <ada@example.org>"],
+        "y",
+        MungingStyle.LIST,
+        PersonSource.ORIGINAL_FROM,
+    ),
+    "Sympa, Reply-To": (
+        f'"Ada Byron (via dev Mailing List)" <{DEV}>',
+        ["Reply-To: ada@example.org"],
+        "y",
+        MungingStyle.LIST,
+        PersonSource.REPLY_TO,
+    ),
+    "Sympa, name and address": (
+        f'"Ada Byron (ada@example.org)" <{DEV}>',
+        ["Reply-To: ada@example.org"],
+        "y",
+        MungingStyle.LIST,
+        PersonSource.REPLY_TO,
+    ),
+    "Mailman 3, the envelope's sender": (
+        f"Ada Byron via Dev <{DEV}>",
+        [f"Reply-To: {DEV}", "X-MailFrom: ada@example.org"],
+        "y",
+        MungingStyle.LIST,
+        PersonSource.MAIL_FROM,
+    ),
+    "Exchange": (
+        f"Dev on behalf of Ada Byron <{DEV}>",
+        ["Sender: Ada Byron <ada@example.org>"],
+        "y",
+        MungingStyle.LIST,
+        PersonSource.SENDER,
+    ),
+    "ezmlm": (
+        "Ada Byron via dev <dev@demo.example.net>",
+        ["Delivered-To: mailing list dev@demo.example.net", "Reply-To: ada@example.org"],
+        "y",
+        MungingStyle.LIST,
+        PersonSource.REPLY_TO,
+    ),
+    "Yahoo Groups": (
+        '"Ada Byron ada@example.org [dev]" <dev-noreply@yahoogroups.com>',
+        ["Mailing-List: list dev@yahoogroups.com; contact x@y", "X-Original-From: ada@example.org"],
+        "y",
+        MungingStyle.LIST,
+        PersonSource.ORIGINAL_FROM,
+    ),
+    "groups.io": (
+        "Ada Byron via groups.io <ada=example.org@groups.io>",
+        ["Reply-To: dev@groups.io"],
+        "y",
+        MungingStyle.ENCODED,
+        PersonSource.ADDRESS,
+    ),
+    "groups.io at a domain of the list's": (
+        "Ada Byron via lists.example.org <ada=example.org@lists.example.org>",
+        [],
+        "y",
+        MungingStyle.ENCODED,
+        PersonSource.ADDRESS,
+    ),
+    "groups.io without via": (
+        "Ada Byron <ada=example.org@lists.example.org>",
+        ["X-Groupsio-MsgNum: 7"],
+        "y",
+        MungingStyle.ENCODED,
+        PersonSource.ADDRESS,
+    ),
+    "groups.io, Reply-To": (
+        "Ada Byron <ada=example.org@lists.example.org>",
+        ["Reply-To: ada@example.org"],
+        "y",
+        MungingStyle.ENCODED,
+        PersonSource.ADDRESS,
+    ),
+    "FreeLists": (
+        'Ada Byron <dmarc-noreply@lists.example.org> (Redacted sender "ada@example.org" for DMARC)',
+        [],
+        "y",
+        MungingStyle.LIST,
+        PersonSource.ADDRESS,
+    ),
+    "Google Groups, a copy by another list": (
+        "\"'Ada Byron' via dev\" <dev@googlegroups.com>",
+        ["X-Original-Sender: ada@example.org"],
+        "y",
+        MungingStyle.LIST,
+        PersonSource.ORIGINAL_SENDER,
+    ),
     "IETF": (
         "Ada Byron <ada=40example.org@dmarc.example.org>",
         [],
@@ -155,9 +246,7 @@ HABITS: dict[str, tuple[str, list[str], str, MungingStyle, PersonSource]] = {
 @pytest.mark.parametrize("habit", HABITS)
 def test_the_person_behind(habit: str) -> None:
     sender, headers, body, rewriting, person_source = HABITS[habit]
-    person = (
-        Address("Ada Byron", "ada@EXAMPLE.net") if person_source is PersonSource.SENDER else ADA
-    )
+    person = Address("Ada Byron", "ada@EXAMPLE.net") if "keeps Sender" in habit else ADA
     assert found(sender, *headers, body=body) == UnmungedFrom(person, rewriting, person_source)
 
 
@@ -184,6 +273,13 @@ def test_sourcehut() -> None:
         # An address that encodes another, at a house that has nothing to do with the list.
         ("Ada <ada=40example.org@evil.example.net>", [], "y"),
         ("Ada <ada=40example@dmarc.example.org>", [], "y"),
+        # Addresses of people and robots, with signs in them.
+        ("Ada <ada=work.example@example.org>", [], "y"),
+        ("Ada <ada+work=example.org@example.org>", ["Reply-To: ada@example.net"], "y"),
+        ("Robot <bounce=40=x@example.org>", [], "y"),
+        ("Ada <dmarc-noreply@evil.example.net> (Redacted sender a@b.c for DMARC)", [], "y"),
+        ("Ada on behalf of Dev <eve@example.net>", ["Sender: Ada <ada@example.org>"], "y"),
+        ("Ada on behalf of Dev <eve@example.net>", ["Sender: Eve <x@example.net>"], "y"),
         ("Ada <ada@example.invalid>", [], "y"),
         ("Viable <viable@example.net>", ["Reply-To: ada@example.org"], "y"),
     ],
@@ -223,6 +319,13 @@ def test_from_stands(sender: str, headers: list[str], body: str) -> None:
         (f"Ada via Dev <{DEV}>", ["Sender: dev-bounces@other.example.net"], MungingStyle.LIST),
         (f"Ada via Dev <{DEV}>", ["Sender: server@mail.example.org"], MungingStyle.LIST),
         (f"<{DEV}>", ["Reply-To:"], MungingStyle.LIST),
+        (f"Ada via Dev <{DEV}>", ["X-MailFrom: dev-bounces@example.net"], MungingStyle.LIST),
+        (f"Ada via Dev <{DEV}>", ["X-MailFrom: srs0=ab=example.org@x.net"], MungingStyle.LIST),
+        (
+            "Ada via evil <ada=example.org@evil.example.net>",
+            ["X-Groupsio-MsgNum: 7"],
+            MungingStyle.NAME_ONLY,
+        ),
         ("Eve via List <eve@example.net>", ["Reply-To: ada@example.org"], MungingStyle.NAME_ONLY),
         ("~ada <ada@git.sr.ht>", [], MungingStyle.HOST),
     ],
@@ -246,6 +349,9 @@ def test_who_is_behind_is_not_known(
         ("Ada", "other@lists.example.org", MungingStyle.LIST),
         ("Ada", "0000abcd1234-dmarc-request@listserv.example.net", MungingStyle.LIST),
         ("Ada", "ada=40example.org@dmarc.example.net", MungingStyle.ENCODED),
+        ("Ada", "ada=example.org@groups.io", MungingStyle.ENCODED),
+        ("Ada", "ada=example.org@lists.example.org", MungingStyle.ENCODED),
+        ("Ada", "ada=example.org@example.net", None),
         ("Ada", "ada@example.org.invalid", MungingStyle.SUFFIX),
         ("Ada via Dev", "ada@example.org", MungingStyle.NAME_ONLY),
         ("Ada", "ada@example.org", None),
@@ -256,6 +362,12 @@ def test_who_is_behind_is_not_known(
 def test_people_who_look_like_a_list(name: str, email: str, expected: MungingStyle | None) -> None:
     lists = ["dev.lists.example.org", "other@lists.example.org"]
     assert looks_munged(Address(name, email), lists) is expected
+
+
+def test_mailman_writes_a_local_part_for_a_missing_name() -> None:
+    given = found(f"ada--- via Dev <{DEV}>", "Reply-To: ada@example.org")
+    assert given is not None
+    assert given.person == Address("", "ada@example.org")
 
 
 @given(st.text(max_size=80), st.text(max_size=80), st.text(max_size=80))
