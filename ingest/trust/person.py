@@ -44,15 +44,17 @@ def find_submitter(message: Message) -> Submitter:
 def person_key(email: str) -> str:
     """Return the form of an address that identifies a person.
 
-    The domain is in lower case (RFC 5321 2.4) and has A-labels, as RFC 5890 compares names. The
-    local part is kept as written, because only its own host may ignore its case; its Unicode form
-    is normalised (RFC 6532 3.1).
+    It is only for comparison; records show addresses as written. The domain is in lower case
+    (RFC 5321 2.4) and has A-labels, as RFC 5890 compares names. The local part is in lower case
+    too, as Patchwork and git compare addresses: RFC 5321 lets a host distinguish the case, but
+    none is known that does, and one person's programs write it differently. Its Unicode form is
+    normalised (RFC 6532 3.1).
     """
     local, separator, domain = email.rpartition("@")
     if not separator:
-        return email
+        return email.lower()
     if not local.isascii():
         local = unicodedata.normalize("NFC", local)
     if domain.isascii():
-        return f"{local}@{domain.lower()}"
-    return f"{local}@{ascii_domain(domain) or domain.lower()}"
+        return email.lower() if local.isascii() else f"{local.lower()}@{domain.lower()}"
+    return f"{local.lower()}@{ascii_domain(domain) or domain.lower()}"

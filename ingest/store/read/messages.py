@@ -128,11 +128,11 @@ def find_by_name(connection: Connection, name: str) -> list[int]:
     if not msgid.startswith("<"):
         msgid, _, variant = name.rpartition("#") if "#" in name else (name, "", "")
         msgid = f"<{msgid.strip('<>')}>"
-    message = schema.message.c
-    query = select(message.id).where(message.msgid == msgid).order_by(message.variant)
     if variant:
-        query = query.where(message.variant == variant)
-    return list(connection.execute(query).scalars())
+        message = schema.message.c
+        query = select(message.id).where(message.msgid == msgid, message.variant == variant)
+        return list(connection.execute(query).scalars())
+    return find_by_msgid(connection, msgid)
 
 
 def find_by_msgid(connection: Connection, msgid: str) -> list[int]:
@@ -194,7 +194,7 @@ def _message_rows(connection: Connection, ids: list[int], *, brief: bool) -> Ite
             date=row.date,
             subject=row.subject,
             person_id=row.person_id,
-            submitter=Address(row.sender_name, row.email),
+            submitter=Address(row.sender_name, row.sender_email),
             author=Address(row.author_name or "", author) if author else None,
             in_reply_to=row.in_reply_to,
             kind=row.kind,
@@ -236,7 +236,6 @@ def _message_query(*, brief: bool) -> Select[Any]:
     texts = (literal("").label("content"), null().label("diff"))
     joined = (
         (message if brief else with_body)
-        .join(schema.person, schema.person.c.id == message.c.person_id)
         .outerjoin(patch, patch.c.message_id == message.c.id)
         .outerjoin(cover, cover.c.message_id == message.c.id)
         .outerjoin(comment, comment.c.message_id == message.c.id)
@@ -245,7 +244,6 @@ def _message_query(*, brief: bool) -> Select[Any]:
     return select(
         # Without `facts`, which is large and needed only for arranging.
         *(column for column in message.c if column.name != "facts"),
-        schema.person.c.email,
         *(texts if brief else (body.content, body.diff)),
         patch.c.name.label("patch_name"),
         patch.c.prefixes.label("patch_prefixes"),

@@ -295,8 +295,8 @@ def _disagreeing_columns(row: Any, facts: Facts) -> Iterator[str]:
         yield "message.bucket"
     if row.in_reply_to != (facts.parents[0] if facts.parents else None):
         yield "message.in_reply_to"
-    if row.email is not None and row.email != facts.sender:
-        yield "person.email"
+    if row.person_key is not None and row.person_key != facts.sender:
+        yield "person.key"
 
 
 def _check_nodes(

@@ -203,7 +203,7 @@ class RowAudit:
         message = batch.messages.get(row_id)
         self._compare_postings(batch, copy.mail_id, key, row_id)
         self._compare_authentication(batch, copy.mail_id, key, row)
-        self.shared.check_person(mail, key, message.email if message is not None else None)
+        self.shared.check_person(mail, key, message.person_key if message is not None else None)
         self.shared.add_lists(mail, key)
         return self._check_thread(batch, key, mail, message)
 

@@ -219,10 +219,10 @@ def read_message_rows(
 ) -> list[Any]:
     """Return the messages with these Message-IDs or row ids.
 
-    Each row also has the `email` of its person, or None if the person's row is missing.
+    Each row also has the `person_key` of its person, or None if the person's row is missing.
     """
     message, person = schema.message, schema.person
-    query = select(message, person.c.email).select_from(
+    query = select(message, person.c.key.label("person_key")).select_from(
         message.outerjoin(person, person.c.id == message.c.person_id)
     )
     rows: dict[int, Any] = {}

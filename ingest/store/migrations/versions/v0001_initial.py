@@ -95,11 +95,12 @@ def upgrade() -> None:
     op.create_table(
         "person",
         sa.Column("id", ID, nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("name_rank", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_person")),
-        sa.UniqueConstraint("email", name=op.f("uq_person_email")),
+        sa.UniqueConstraint("key", name=op.f("uq_person_key")),
     )
     op.create_table(
         "pin",
@@ -172,6 +173,7 @@ def upgrade() -> None:
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("person_id", ID, nullable=False),
         sa.Column("sender_name", sa.Text(), nullable=False),
+        sa.Column("sender_email", sa.Text(), nullable=False),
         sa.Column("author_name", sa.Text(), nullable=True),
         sa.Column("author_email", sa.Text(), nullable=True),
         sa.Column("in_reply_to", sa.Text(), nullable=True),
