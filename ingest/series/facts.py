@@ -38,7 +38,8 @@ class Facts:
     `sender`: the submitter's address in the form that identifies a person. `parents`: the ids
     that it answers, nearest first. `number`, `total`: as in the subject, None where it has
     none; `minor`: 5 of `0.5/5`. `tag`: what the patch is for, by its prefixes
-    (`Subject.target`).
+    (`Subject.target`). `aliases`: ids of mails that lists wrapped it in (`mail.wrapping`), in any
+    of its copies.
     """
 
     key: str
@@ -66,6 +67,7 @@ class Facts:
     hash: str | None = None
     change_id: str | None = None
     earlier: tuple[str, ...] = ()  # postings that its text calls earlier ones
+    aliases: tuple[str, ...] = ()
 
     @property
     def piece(self) -> bool:
@@ -101,7 +103,7 @@ def load_facts(text: str, *, msgid: str, variant: str, date: datetime | None) ->
     """Read what `dump_facts` wrote, with the columns that are stored next to it."""
     stored: dict[str, Any] = json.loads(text)
     stored["kind"] = MessageKind(stored["kind"])
-    for name in ("parents", "prefixes", "earlier"):
+    for name in ("parents", "prefixes", "earlier", "aliases"):
         if name in stored:
             stored[name] = tuple(stored[name])
     return Facts(key=key_of(msgid, variant), msgid=msgid, date=date, **stored)

@@ -94,7 +94,7 @@ def make_posting(
     first = members[0]
     patches = [piece for piece in members if piece.kind is MessageKind.PATCH]
     answered = {*first.parents[:3], *([parent_series.partition("#")[0]] if parent_series else ())}
-    messages = frozenset(piece.msgid for piece in members)
+    messages = frozenset(msgid for piece in members for msgid in (piece.msgid, *piece.aliases))
     return Posting(
         key=key,
         sender=first.sender,

@@ -53,6 +53,7 @@ class PersonSource(StrEnum):
     SENDER = "Sender"
     IN_BODY = "in-body From"
     ADDRESS = "address"
+    WRAPPED = "wrapped mail"
 
 
 @frozen

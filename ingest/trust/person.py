@@ -33,9 +33,12 @@ def find_submitter(message: Message) -> Submitter:
     Google Groups and b4's relay write `X-Original-From` when they replace From by an address of
     their own. It is used only if From itself shows that it was replaced, by "via" in the name or
     by its address; otherwise anybody could use it to impersonate somebody else. See
-    `trust.from_munging` for the other habits.
+    `trust.from_munging` for the other habits. If a list has wrapped the mail (`mail.wrapping`),
+    the person is in the From of the wrapped mail.
     """
     unmunged = undo_munging(message)
+    if unmunged is None and message.wrapper is not None:
+        return Submitter(message.sender, PersonSource.WRAPPED, MungingStyle.LIST)
     if unmunged is None:
         return Submitter(message.sender)
     return Submitter(unmunged.person, unmunged.person_source, unmunged.rewriting)

@@ -15,6 +15,7 @@ from ingest.frozen import frozen
 from ingest.series.facts import key_of
 from ingest.series.supersede import change_id_trace
 from ingest.store import schema
+from ingest.store.read.messages import resolve_aliases
 from ingest.store.sql import chunks
 
 _Target = tuple[str, str]  # kind and target of an edge
@@ -65,6 +66,9 @@ def _resolve_messages(connection: Connection, msgids: set[str]) -> dict[_Target,
         query = select(message.msgid).where(message.msgid.in_(chunk), message.variant == "")
         for msgid in connection.execute(query).scalars():
             resolved["message", msgid] = msgid
+    unknown = {msgid for msgid in msgids if ("message", msgid) not in resolved}
+    for alias, msgid in resolve_aliases(connection, unknown).items():
+        resolved["message", alias] = msgid
     return resolved
 
 

@@ -136,10 +136,57 @@ def find_by_name(connection: Connection, name: str) -> list[int]:
 
 
 def find_by_msgid(connection: Connection, msgid: str) -> list[int]:
-    """Return the ids of the messages with exactly this Message-ID, its owner first."""
+    """Return the ids of the messages with exactly this Message-ID, its owner first.
+
+    If there is none, the id may be that of a mail of a list in which a message was wrapped.
+    """
     message = schema.message.c
     query = select(message.id).where(message.msgid == msgid).order_by(message.variant)
-    return list(connection.execute(query).scalars())
+    return list(connection.execute(query).scalars()) or _find_by_alias(connection, msgid)
+
+
+def _find_by_alias(connection: Connection, msgid: str) -> list[int]:
+    message = schema.message.c
+    aliased = schema.message.join(schema.copy, schema.copy.c.message_id == message.id).join(
+        schema.alias, schema.alias.c.mail_id == schema.copy.c.mail_id
+    )
+    query = (
+        select(message.id, message.msgid, message.variant)
+        .select_from(aliased)
+        .where(schema.alias.c.msgid == msgid)
+        .distinct()
+    )
+    # Sorted here: databases do not agree on the order of text.
+    rows = sorted(connection.execute(query), key=lambda row: (row.variant, row.msgid))
+    return [row.id for row in rows]
+
+
+def read_other_ids(connection: Connection, message_id: int) -> list[str]:
+    """Return the ids of the mails of lists in which a message was wrapped, sorted."""
+    alias, copy = schema.alias.c, schema.copy.c
+    query = select(alias.msgid).join(schema.copy, copy.mail_id == alias.mail_id)
+    return sorted(set(connection.execute(query.where(copy.message_id == message_id)).scalars()))
+
+
+def resolve_aliases(connection: Connection, msgids: Iterable[str]) -> dict[str, str]:
+    """Return the Message-IDs of messages by other ids, for those of `msgids` that are such ids.
+
+    An id that a message has as its own is not included.
+    """
+    message, alias = schema.message.c, schema.alias.c
+    aliased = schema.message.join(schema.copy, schema.copy.c.message_id == message.id).join(
+        schema.alias, alias.mail_id == schema.copy.c.mail_id
+    )
+    resolved: dict[str, str] = {}
+    for chunk in chunks(msgids):
+        query = select(alias.msgid.label("alias"), message.msgid).select_from(aliased)
+        for row in connection.execute(query.where(is_any(alias.msgid, chunk))):
+            resolved[row.alias] = min(row.msgid, resolved.get(row.alias, row.msgid))
+    for chunk in chunks(list(resolved)):
+        query = select(message.msgid).where(is_any(message.msgid, chunk))
+        for msgid in connection.execute(query).scalars():
+            resolved.pop(msgid, None)
+    return resolved
 
 
 def read_message_keys(connection: Connection, ids: Iterable[int]) -> dict[int, str]:

@@ -302,10 +302,12 @@ def _disagreeing_columns(row: Any, facts: Facts) -> Iterator[str]:
 def _check_nodes(
     connection: Connection, rows: Sequence[tuple[Any, Facts]]
 ) -> Iterator[ConsistencyFault]:
-    nodes = ThreadNodes(connection, [(facts.msgid, *facts.parents) for _, facts in rows])
+    nodes = ThreadNodes(
+        connection, [(facts.msgid, *facts.aliases, *facts.parents) for _, facts in rows]
+    )
     for row, facts in rows:
         name = key_of(row.msgid, row.variant)
-        check = nodes.check((facts.msgid, *facts.parents), row.thread_id)
+        check = nodes.check((facts.msgid, *facts.aliases, *facts.parents), row.thread_id)
         if check.thread_id != row.thread_id:
             yield ConsistencyFault("thread", name, "message.thread_id is not the thread of its ids")
         for msgid in check.missing:

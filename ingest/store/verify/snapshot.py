@@ -232,6 +232,14 @@ def read_message_rows(
     return list(rows.values())
 
 
+def read_aliases(connection: Connection, mail_ids: Iterable[int]) -> dict[int, tuple[str, ...]]:
+    """Return the other ids of mails that lists wrapped, by mail id, sorted."""
+    aliases: dict[int, set[str]] = defaultdict(set)
+    for row in read_rows(connection, schema.alias, "mail_id", mail_ids):
+        aliases[row.mail_id].add(row.msgid)
+    return {mail_id: tuple(sorted(msgids)) for mail_id, msgids in aliases.items()}
+
+
 def read_posting_rows(connection: Connection, mail_ids: Iterable[int]) -> dict[int, list[Any]]:
     """Return the postings of mails, by mail id.
 

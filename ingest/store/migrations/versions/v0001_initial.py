@@ -291,6 +291,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_comment_parent_id", "comment", ["parent_id"], unique=False)
     op.create_table(
+        "alias",
+        sa.Column("mail_id", ID, nullable=False),
+        sa.Column("msgid", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["mail_id"], ["mail.id"], name=op.f("fk_alias_mail_id")),
+        sa.PrimaryKeyConstraint("mail_id", "msgid", name=op.f("pk_alias")),
+    )
+    op.create_index("ix_alias_msgid", "alias", ["msgid"], unique=False)
+    op.create_table(
         "copy",
         sa.Column("mail_id", ID, autoincrement=False, nullable=False),
         sa.Column("message_id", ID, nullable=False),
