@@ -9,6 +9,7 @@ or `unicode_escape` from a stranger, and it imports modules by that name to look
 
 from __future__ import annotations
 
+import re
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -24,6 +25,7 @@ class Decoded(NamedTuple):
 
 _UNDECLARED = ""
 _MAX_NAME = 64
+_SURROGATE = re.compile("[\ud800-\udfff]")
 _PUNCTUATION = {ord(char): None for char in "-_ .:()'\"\t"}
 
 _NONE: frozenset[Defect] = frozenset()
@@ -37,6 +39,7 @@ _NAMES = {
     _UNDECLARED: "usascii ascii us 646 iso646us ansix341968 ansix341986 iso646irv1991 cp367 "
     "ibm367 unknown8bit xunknown unknown default none 7bit 8bit binary xuserdefined",
     "utf-8": "utf8 utf8mb4 utf8mb3 xutf8 unicode11utf8 cp65001 utf",
+    "utf-7": "utf7 xutf7 unicode11utf7 xunicode20utf7 csutf7 cp65000",
     "utf-16": "utf16 unicode ucs2 iso10646ucs2",
     "utf-16-le": "utf16le",
     "utf-16-be": "utf16be",
@@ -112,16 +115,30 @@ def decode_text(data: bytes, name: str | None) -> Decoded:
         codec = "utf-16-be"  # RFC 2781 4.3: without a byte order mark, big-endian
     elif codec == "utf-32" and data[:4] not in {b"\xff\xfe\0\0", b"\0\0\xfe\xff"}:
         codec = "utf-32-be"
+    if codec == "utf-7":
+        return _decode_utf7(data)
     try:
         return Decoded(_make_storable(data.decode(codec)), _NONE)
     except UnicodeDecodeError:
         return Decoded(_make_storable(data.decode(codec, "replace")), _BAD_BYTES)
 
 
+def is_utf8(name: str) -> bool:
+    """Tell whether text in the charset `name` is read as UTF-8."""
+    return _find_codec(name[:_MAX_NAME]) in {None, _UNDECLARED, "utf-8"}
+
+
 # Shared by threads: the cache has its own lock, and its results are strings.
 @lru_cache(maxsize=256)
 def _find_codec(name: str) -> str | None:
     return _CODECS.get(name.lower().translate(_PUNCTUATION))
+
+
+def _decode_utf7(data: bytes) -> Decoded:
+    """Decode UTF-7 (RFC 2152), the only charset here that can write half of a surrogate pair."""
+    text = data.decode("utf-7", "replace")
+    clean = _SURROGATE.sub("\ufffd", text)
+    return Decoded(_make_storable(clean), _BAD_BYTES if "\ufffd" in clean else _NONE)
 
 
 def _make_storable(text: str) -> str:

@@ -27,7 +27,7 @@ class Defect(StrEnum):
     DUPLICATE_FROM = "duplicate-from"  # the first is used
     DUPLICATE_MESSAGE_ID = "duplicate-message-id"  # the first is used
     DUPLICATE_SUBJECT = "duplicate-subject"  # the first is used
-    MANY_FROM = "many-from"  # several addresses in From: the first is used
+    MANY_FROM = "many-from"  # several addresses in From: the first that is no list is used
     NO_FROM = "no-from"  # no usable address in From
     NO_MESSAGE_ID = "no-message-id"  # an id is derived from the SHA-256 of the raw bytes
     LONG_MESSAGE_ID = "long-message-id"  # too long: replaced by its SHA-256
@@ -37,6 +37,7 @@ class Defect(StrEnum):
     LISTS_CAPPED = "lists-capped"  # a hundred lists, the maximum: there may be more
 
     # MIME and charsets
+    WRONG_CONTENT_TYPE = "wrong-content-type"  # text declared as binary: read as text/plain
     UNKNOWN_CHARSET = "unknown-charset"  # not a known charset: read as UTF-8, else as Latin-1
     BAD_CHARSET_BYTES = "bad-charset-bytes"  # bytes invalid in the declared charset: U+FFFD
     BAD_TRANSFER_ENCODING = "bad-transfer-encoding"  # invalid base64 or quoted-printable

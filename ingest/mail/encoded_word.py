@@ -47,7 +47,7 @@ def decode_words(value: str) -> Decoded:
     charset = ""
     end = 0  # of the last decoded word
     for match in WORD.finditer(head):
-        data = _decode_payload(match[2], match[3])
+        data = _decode_payload(match[2], match[3], match[1])
         if data is None:
             defects.add(Defect.BAD_ENCODED_WORD)
             continue
@@ -72,6 +72,22 @@ def unfold(value: str) -> str:
     return " ".join(value.split())
 
 
+def _encode_raw(text: str, charset: str) -> bytes:
+    """Return the bytes that a word had in the mail.
+
+    Some programs write bytes of the charset into a word without encoding them. The header was then
+    read as Latin-1 (`mail.header`), unless the bytes are valid UTF-8.
+    """
+    if text.isascii():
+        return text.encode("ascii")
+    if charsets.is_utf8(charset):
+        return text.encode()
+    try:
+        return text.encode("latin-1")
+    except UnicodeEncodeError:
+        return text.encode()
+
+
 def _flush(pending: list[bytes], charset: str, pieces: list[str], defects: set[Defect]) -> None:
     """Append the text of the pending bytes to `pieces`, and clear them."""
     if pending:
@@ -81,11 +97,11 @@ def _flush(pending: list[bytes], charset: str, pieces: list[str], defects: set[D
         pending.clear()
 
 
-def _decode_payload(encoding: str, text: str) -> bytes | None:
+def _decode_payload(encoding: str, text: str, charset: str) -> bytes | None:
     """Decode the text of one word into bytes, or return None if its encoding is invalid."""
     if encoding in "qQ":
         # "=" without two hexadecimal digits is kept, as mailers mean it.
-        data = text.replace("_", " ").encode()
+        data = _encode_raw(text.replace("_", " "), charset)
         if b"=" not in data:
             return data
         return _HEX.sub(lambda match: bytes((int(match[1], 16),)), data)

@@ -1,8 +1,8 @@
 """Split bytes into header fields and a body.
 
 Input: a mail (or a MIME part) with LF line ends. Output: `HeaderBlock`: the fields in order, with
-their folding, and the offset of the body. Any bytes are accepted: lines that are not fields are
-skipped with a defect, and what exceeds the bounds is not read.
+their folding, and the offset of the body. Any bytes are accepted: a line that is no field ends the
+block or is skipped, with a defect, and what exceeds the bounds is not read.
 """
 
 from __future__ import annotations
@@ -26,6 +26,16 @@ _FIELD = re.compile(r"([!-9;-~]++)[ \t]*+:[ \t]*+(.*+)", re.DOTALL)
 # The line end before a field with the field's name, up to its value; or, before a line that is not
 # a field, the line end alone. Possessive, so that no line is read twice.
 _FIELD_START = re.compile(r"\n(?:([!-9;-~]++):[ \t]*+|(?![ \t]))")
+
+# The same in bytes, with names that no field may have: somebody meant a field.
+_FIELD_BYTES = re.compile(rb"[!-9;-~\x80-\xff]*+[ \t]*+:|>?From ")
+# Fields that no commit message begins a line with, unless it repeats one of the mail.
+_STRUCTURAL = frozenset(
+    {
+        "from", "date", "subject", "message-id", "in-reply-to", "references", "received",
+        "mime-version", "content-type", "content-transfer-encoding", "list-id",
+    }
+)  # fmt: skip
 
 _EMPTY_LINE = re.compile(rb"\n\n")
 
@@ -72,7 +82,11 @@ def split_header(data: bytes, start: int, end: int) -> HeaderBlock:
     end. The standard library, and so Patchwork's records, define it in the same way. Text is
     UTF-8, else Latin-1. The block ends at the first empty line; if there is no field at all, the
     body begins at `start`. At most `MAX_HEADERS` fields in `MAX_BYTES` bytes are read. In a larger
-    block, fields over `MAX_FIELD` lose their middle. The body always begins after the empty line.
+    block, fields over `MAX_FIELD` lose their middle, and the body begins after the empty line.
+
+    A line that is no field ends the block too, and is the first of the body, as for git and
+    Mailman: the empty line is missing. But if `_STRUCTURAL` fields that the mail has not had follow
+    it, it is a line that somebody broke in the midst of the header, and is skipped.
     """
     if start >= end or data[start] == 0x0A:
         return HeaderBlock((), {}, min(start + 1, end), frozenset({Defect.NO_HEADERS}))
@@ -100,6 +114,13 @@ def split_header(data: bytes, start: int, end: int) -> HeaderBlock:
     fields, has_bad_lines = _parse_block(block)
     if has_bad_lines:
         defects.add(Defect.BAD_HEADER_LINE)
+        if Defect.HEADERS_CAPPED not in defects:
+            length = _find_early_end(raw_block)
+            if length is not None:
+                body = start + length
+                raw_block = raw_block[:length]
+                block = raw_block.decode("latin-1" if is_latin1 else "utf-8", "replace")
+                fields, _ = _parse_block(block.replace("\0", "\ufffd"))
     if not fields:
         return HeaderBlock((), {}, start, frozenset({Defect.NO_HEADERS}))
     if len(fields) > MAX_HEADERS:
@@ -108,8 +129,34 @@ def split_header(data: bytes, start: int, end: int) -> HeaderBlock:
     if is_latin1:
         fields = [(name, _prefer_utf8(value)) for name, value in fields]
     return HeaderBlock(
-        tuple(fields), _group_by_name(fields), body, frozenset(defects) or _NO_DEFECTS
+        tuple(fields), group_by_name(fields), body, frozenset(defects) or _NO_DEFECTS
     )
+
+
+def _find_early_end(block: bytes) -> int | None:
+    """Return where the first line is that is no field and ends the header block, or None."""
+    seen: set[bytes] = set()
+    end: int | None = None
+    start = 0
+    if block[:1] in b" \t":  # a continuation of nothing
+        first = _NEXT_FIELD_BYTES.search(block)
+        start = first.end() if first else len(block)
+    while start < len(block):
+        match = _FIELD_BYTES.match(block, start)
+        if match is None:
+            end = start if end is None else end
+        else:
+            name = match[0].rstrip(b" \t:").lower()
+            if end is None:
+                seen.add(name)
+            elif name.decode("latin-1") in _STRUCTURAL and name not in seen:
+                end = None
+                seen.add(name)
+        line_end = _NEXT_FIELD_BYTES.search(block, start)
+        if line_end is None:
+            break
+        start = line_end.end()
+    return end
 
 
 def _cap_block(data: bytes, start: int, stop: int) -> bytes:
@@ -158,7 +205,8 @@ def _parse_clean_block(
     return tuple(zip(names, values, strict=True)), by_name
 
 
-def _group_by_name(fields: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+def group_by_name(fields: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    """Return the values of fields by name in lower case, in the order of the fields."""
     by_name: dict[str, list[str]] = {}
     for name, value in fields:
         by_name.setdefault(name.lower(), []).append(value)

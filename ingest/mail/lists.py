@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING
 from ingest.mail.message import ListName
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Collection, Iterable, Mapping, Sequence
+
+    from ingest.mail.message import Address
 
 MAX_LISTS = 100
 _MAX_ID = 255  # RFC 2919 3
@@ -54,6 +56,55 @@ def find_lists(fields: Mapping[str, Sequence[str]]) -> tuple[ListName, ...]:
                     if (list_id := _make_id(email)) in ids:
                         emails.setdefault(list_id, email.lower())
     return _make_list_names(ids, emails)
+
+
+def is_list_address(email: str, fields: Mapping[str, Sequence[str]]) -> bool:
+    """Tell whether `email` is the address of a list that the fields name."""
+    return "@" in email and _is_named(email, _find_list_addresses(fields))
+
+
+def exclude_lists(
+    addresses: Iterable[Address], fields: Mapping[str, Sequence[str]]
+) -> list[Address]:
+    """Return the addresses that are not those of lists.
+
+    A list is one that the fields name, or a recipient at the domain of such a list: a mail to two
+    lists of one server has the List-Id of one of them.
+    """
+    named = _find_list_addresses(fields)
+    domains = {name.partition(mark)[2] for name in named for mark in "@." if mark in name}
+    recipients = {
+        email.lower()
+        for field in ("to", "cc")
+        for value in fields.get(field, ())
+        for email in _EMAIL.findall(value)
+    }
+    return [
+        address
+        for address in addresses
+        if not _is_named(address.email, named)
+        and not (
+            address.email.lower() in recipients
+            and address.email.lower().partition("@")[2] in domains
+        )
+    ]
+
+
+def _find_list_addresses(fields: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the addresses and ids of the lists that the fields name, in lower case."""
+    named = {
+        name for list_name in find_lists(fields) for name in (list_name.list_id, list_name.email)
+    }
+    for field in ("x-beenthere", "x-mailinglist", "list-post"):  # the first two: Mailman, mlmmj
+        for value in fields.get(field, ()):
+            named.update(email.lower() for email in _EMAIL.findall(value.replace("mailto:", " ")))
+    return named - {""}
+
+
+def _is_named(email: str, named: Collection[str]) -> bool:
+    """Tell whether an address is among lists: an id has a dot for the "@"."""
+    email = email.lower()
+    return email in named or email.replace("@", ".") in named
 
 
 def _make_list_names(ids: Iterable[str], emails: Mapping[str, str]) -> tuple[ListName, ...]:

@@ -62,6 +62,19 @@ class Part:
 
 
 @frozen
+class Wrapper:
+    """A mail of a list around the whole mail of a sender.
+
+    `msgids`: its Message-ID, if that is another; if several lists have wrapped the mail, all their
+    ids, the outermost first. `sender` and `headers`: From and the fields of the outermost.
+    """
+
+    msgids: tuple[str, ...]
+    sender: Address
+    headers: tuple[tuple[str, str], ...]
+
+
+@frozen
 class Message:
     """A parsed message.
 
@@ -70,6 +83,8 @@ class Message:
     `msgid`, `in_reply_to` and `references` have angle brackets, and no white space within.
     `date` and `received` are naive UTC times. `received` is the time of the topmost Received field.
     `values` are the values of `headers` by name in lower case.
+    `wrapper` is the mail of a list in which this one was sent. `headers` then has the fields of the
+    wrapper that name lists and servers, before those of the mail itself.
     """
 
     headers: tuple[tuple[str, str], ...]
@@ -84,6 +99,15 @@ class Message:
     parts: tuple[Part, ...]
     defects: tuple[Defect, ...]
     values: Mapping[str, Sequence[str]] = field(compare=False, repr=False)
+    wrapper: Wrapper | None = None
+
+    @property
+    def server_headers(self) -> tuple[tuple[str, str], ...]:
+        """The fields of the mail that was delivered: only there can our own servers have written.
+
+        The fields of a mail within another are all the sender's.
+        """
+        return self.headers if self.wrapper is None else self.wrapper.headers
 
     def header(self, name: str) -> str | None:
         """Return the first value of the field `name` (case-insensitive), or None."""

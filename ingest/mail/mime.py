@@ -29,8 +29,25 @@ _MAX_BOUNDARY = 70  # RFC 2046 5.1.1
 # Types of patches that are not text: some mailers attach *.patch files as these (`git send-email
 # --attach` never does).
 _PATCH_TYPES = frozenset({"application/x-patch", "application/x-diff"})
-_PATCH_NAMES = (".patch", ".diff")
-_MAIL_TYPES = frozenset({"message/rfc822", "message/global"})
+# Names of files that may hold a patch as text, whatever type the mailer declares.
+_TEXT_NAMES = (".patch", ".diff", ".dif", ".udiff", ".txt", ".text", ".mbox", ".mbx", ".eml")
+# Types that say nothing of the content.
+_GENERIC_TYPES = frozenset(
+    {
+        "application/octet-stream", "application/octetstream", "application/unknown",
+        "application/x-unknown", "application/x-unknown-content-type", "application/binary",
+        "application/x-octet-stream", "application/text", "application/x-text",
+        "application/plain", "binary/octet-stream", "unknown/unknown",
+    }
+)  # fmt: skip
+# Control characters that text has: white space, and form feed and escape in sources.
+_TEXT_CONTROLS = frozenset(b"\t\n\v\f\r\x1b\b")
+_CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code not in _TEXT_CONTROLS)
+_BYTES_PER_CONTROL = 1_000  # bytes of text for each other control character
+_US_ASCII = bytes(range(0x80))
+MAIL_TYPES = frozenset({"message/rfc822", "message/global"})
+# RFC 2046 5.2.1 forbids these encodings for a mail, but some gateways use them.
+_MAIL_ENCODINGS = frozenset({"base64", "quoted-printable"})
 _PLAIN = param.Parameters("text/plain", {})
 _NO_PARAMETERS = param.Parameters("", {})
 
@@ -50,6 +67,7 @@ class _Span(NamedTuple):
     end: int
     depth: int
     nested: bool
+    is_encrypted: bool = False  # within a multipart/encrypted (RFC 1847)
 
 
 def walk_parts(data: bytes, start: int, fields: Mapping[str, Sequence[str]]) -> PartTree:
@@ -91,10 +109,10 @@ class _TreeWalk:
             or content_type.name[-1] == "/"
         ):
             content_type = param.Parameters("text/plain", content_type.values)  # RFC 2045 5.2
-        if content_type.name.startswith("multipart/") or content_type.name in _MAIL_TYPES:
+        if content_type.name.startswith("multipart/") or content_type.name in MAIL_TYPES:
             if span.depth < MAX_DEPTH and self._container_count < MAX_PARTS:
                 self._container_count += 1
-                if content_type.name in _MAIL_TYPES:
+                if content_type.name in MAIL_TYPES:
                     self._visit_mail(span, fields, content_type)
                 else:
                     self._visit_multipart(span, fields, content_type)
@@ -105,7 +123,7 @@ class _TreeWalk:
     def _visit_multipart(
         self, span: _Span, fields: Mapping[str, Sequence[str]], content_type: param.Parameters
     ) -> None:
-        boundary = content_type.values.get("boundary", "").rstrip()
+        boundary = _find_boundary(content_type)
         if not boundary or len(boundary) > _MAX_BOUNDARY:
             self.defects.add(Defect.BAD_MULTIPART)
         default = _PLAIN
@@ -113,7 +131,7 @@ class _TreeWalk:
             default = param.Parameters("message/rfc822", {})
         has_parts = False
         if boundary:
-            for part in _split_multipart(span, boundary.encode()):
+            for part in split_multipart(span.data, span.start, span.end, content_type):
                 has_parts = True
                 if not part.is_closed:
                     self.defects.add(Defect.BAD_MULTIPART)
@@ -121,7 +139,13 @@ class _TreeWalk:
                     self.defects.add(Defect.PARTS_CAPPED)
                     return
                 self._visit_part(
-                    span._replace(start=part.start, end=part.end, depth=span.depth + 1), default
+                    span._replace(
+                        start=part.start,
+                        end=part.end,
+                        depth=span.depth + 1,
+                        is_encrypted=content_type.name == "multipart/encrypted",
+                    ),
+                    default,
                 )
         if not has_parts:
             self.defects.add(Defect.BAD_MULTIPART)
@@ -137,8 +161,7 @@ class _TreeWalk:
         self, span: _Span, fields: Mapping[str, Sequence[str]], content_type: param.Parameters
     ) -> None:
         encoding = _find_encoding(fields)
-        if encoding in {"base64", "quoted-printable"}:
-            # RFC 2046 5.2.1 forbids these encodings here, but some gateways use them.
+        if encoding in _MAIL_ENCODINGS:
             self._enclosed_left -= span.end - span.start
             if self._enclosed_left < 0:
                 self.defects.add(Defect.PARTS_CAPPED)
@@ -161,27 +184,62 @@ class _TreeWalk:
         text: str | None = None
         text_bytes: bytes | None = None
         is_flowed = False
-        if _is_text(content_type.name, filename):
-            text, text_bytes = self._decode_text(
-                span, _find_encoding(fields), content_type.values.get("charset")
-            )
-            if content_type.name == "text/plain" and "format" in content_type.values:
-                is_flowed = content_type.values["format"].lower() == "flowed"
-                if is_flowed:
-                    delsp = content_type.values.get("delsp", "").lower() == "yes"
-                    text = flowed.unwrap_flowed(text, delsp=delsp)
-                    text_bytes = _unwrap_bytes(text_bytes, text, delsp=delsp)
+        is_attachment = disposition.name == "attachment"
+        name, encoding = content_type.name, _find_encoding(fields)
+        charset_name = content_type.values.get("charset")
+        if _is_text(name):
+            text, text_bytes = self._decode_text(span, encoding, charset_name)
+        elif self._may_be_text(
+            span, content_type, filename, is_attachment=is_attachment
+        ) and _reads_as_text(span, encoding, charset_name):
+            text, text_bytes = self._decode_text(span, encoding, charset_name)
+            if name in _GENERIC_TYPES and filename is None and not is_attachment:
+                self.defects.add(Defect.WRONG_CONTENT_TYPE)
+                name = "text/plain"
+        if (
+            text is not None
+            and content_type.name == "text/plain"
+            and content_type.values.get("format", "").lower() == "flowed"
+        ):
+            is_flowed = True
+            delsp = content_type.values.get("delsp", "").lower() == "yes"
+            text = flowed.unwrap_flowed(text, delsp=delsp)
+            text_bytes = _unwrap_bytes(text_bytes, text, delsp=delsp)
         self.parts.append(
             Part(
-                content_type.name,
+                name,
                 text,
                 filename,
-                disposition.name == "attachment",
+                is_attachment,
                 is_flowed,
                 span.nested,
                 text_bytes,
             )
         )
+
+    def _may_be_text(
+        self,
+        span: _Span,
+        content_type: param.Parameters,
+        filename: str | None,
+        *,
+        is_attachment: bool,
+    ) -> bool:
+        """Tell whether a part that is not declared as text may be text all the same.
+
+        It has the name of a text file; or a relay replaced the type of the mail's text, which is
+        the first part and has no name, by one that says nothing (`x-default=true` admits that).
+        """
+        name = content_type.name
+        if span.is_encrypted or name.startswith(("multipart/", "message/")):
+            return False
+        if filename is not None and filename.lower().endswith(_TEXT_NAMES):
+            return True
+        if name not in _GENERIC_TYPES:
+            return False
+        is_only = span.depth == 0
+        is_first = not self.parts and filename is None and not is_attachment
+        return is_only or is_first or "x-default" in content_type.values
 
     def _decode_text(self, span: _Span, encoding: str, charset_name: str | None) -> _Text:
         data = span.data[span.start : span.end]
@@ -228,7 +286,35 @@ def _unwrap_bytes(data: bytes | None, text: str, *, delsp: bool) -> bytes | None
     return unwrapped.encode("latin-1") if unwrapped.count("\n") == text.count("\n") else None
 
 
-class _PartSpan(NamedTuple):
+class EnclosedMail(NamedTuple):
+    """A mail within another: its bytes, its header, and the defects of its transfer encoding."""
+
+    data: bytes
+    block: header.HeaderBlock
+    defects: frozenset[Defect]
+
+
+def open_enclosed_mail(
+    data: bytes, start: int, end: int, fields: Mapping[str, Sequence[str]]
+) -> EnclosedMail | None:
+    """Return the mail in the body `data[start:end]` of a message/rfc822 part with these fields.
+
+    Returns None for a mail that must be decoded and is larger than `MAX_ENCLOSED`.
+    """
+    encoding = _find_encoding(fields)
+    data = data[start:end]
+    defects: frozenset[Defect] = frozenset()
+    if encoding in _MAIL_ENCODINGS:
+        if len(data) > MAX_ENCLOSED:
+            return None
+        data, defects = transfer.decode_transfer(data, encoding)
+        data = data.replace(b"\r\n", b"\n")
+    # An empty line before the header is no part of a mail, but some gateways write one.
+    data = header.skip_mbox_line(data.lstrip(b"\n"))
+    return EnclosedMail(data, header.split_header(data, 0, len(data)), defects)
+
+
+class PartSpan(NamedTuple):
     """The start and the end of a part of a multipart, and whether a delimiter ends it."""
 
     start: int
@@ -236,17 +322,25 @@ class _PartSpan(NamedTuple):
     is_closed: bool
 
 
-def _split_multipart(span: _Span, boundary: bytes) -> Iterator[_PartSpan]:
-    """Yield the parts of a multipart in order.
+def _find_boundary(content_type: param.Parameters) -> str:
+    return content_type.values.get("boundary", "").rstrip()
+
+
+def split_multipart(
+    data: bytes, start: int, end: int, content_type: param.Parameters
+) -> Iterator[PartSpan]:
+    """Yield the parts of the multipart `data[start:end]` in order; none without a boundary.
 
     RFC 2046 5.1.1: a delimiter is a whole line, so one boundary may be the prefix of another; the
     line end before a delimiter belongs to it; text before the first delimiter and after the
     closing one belongs to no part.
     """
-    data, end = span.data, span.end
-    delimiter = b"\n--" + boundary
+    boundary = _find_boundary(content_type)
+    if not boundary:
+        return
+    delimiter = b"\n--" + boundary.encode()
+    position = start - 1  # a body begins after the empty line that ends its header
     start = -1  # of the current part
-    position = span.start - 1  # a body begins after the empty line that ends its header
     while (position := data.find(delimiter, position, end)) >= 0:
         tail = position + len(delimiter)
         line_end = data.find(b"\n", tail, end)
@@ -257,13 +351,13 @@ def _split_multipart(span: _Span, boundary: bytes) -> Iterator[_PartSpan]:
             position += 1
             continue
         if start >= 0:
-            yield _PartSpan(start, max(start, position), is_closed=True)
+            yield PartSpan(start, max(start, position), is_closed=True)
         if rest:
             return
         start = min(line_end + 1, end)
         position = line_end  # it may also be the line end before the next delimiter
     if start >= 0:
-        yield _PartSpan(start, end, is_closed=False)
+        yield PartSpan(start, end, is_closed=False)
 
 
 def _find_encoding(fields: Mapping[str, Sequence[str]]) -> str:
@@ -274,9 +368,28 @@ def _find_encoding(fields: Mapping[str, Sequence[str]]) -> str:
     return words[0].rstrip(";").lower() if words else ""
 
 
-def _is_text(content_type: str, filename: str | None) -> bool:
-    if content_type.startswith("text/") or content_type in _PATCH_TYPES:
-        return True
-    if filename is None or content_type.startswith(("multipart/", "message/")):
+def _is_text(content_type: str) -> bool:
+    return content_type.startswith("text/") or content_type in _PATCH_TYPES
+
+
+def _reads_as_text(span: _Span, encoding: str, charset_name: str | None) -> bool:
+    """Tell whether the content of a part is text: valid in its charset, almost without controls."""
+    data = span.data[span.start : span.end]
+    if len(data) > MAX_PART_TEXT:
         return False
-    return filename.lower().endswith(_PATCH_NAMES)
+    data = transfer.decode_transfer(data, encoding).data
+    if b"\0" in data or not data.strip():
+        return False
+    controls = len(data) - len(data.translate(None, _CONTROLS))
+    if controls * _BYTES_PER_CONTROL > len(data):
+        return False
+    if data.isascii():
+        return True
+    if charset_name is not None:
+        return not charset.decode_text(data, charset_name).defects
+    try:
+        data.decode()
+    except UnicodeDecodeError:
+        # Read as Latin-1. Patches are mostly US-ASCII in every charset.
+        return len(data.translate(None, _US_ASCII)) * 3 < len(data)
+    return True

@@ -10,7 +10,7 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.mail import address, date, encoded_word, header, lists, mime, msgid
+from ingest.mail import address, date, encoded_word, header, lists, mime, msgid, wrapping
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, Message
 
@@ -48,6 +48,12 @@ def parse_message(raw: bytes) -> Message:
 
     block = header.split_header(lines, 0, len(lines))
     defects |= block.defects
+    wrapper = None
+    unwrapped = wrapping.unwrap(lines, block)
+    if unwrapped is not None:
+        data = lines = unwrapped.data
+        block, wrapper = unwrapped.block, unwrapped.wrapper
+        defects |= unwrapped.defects
     values = block.values
     for name, defect in _DUPLICATES:
         if len(values.get(name, ())) > 1:
@@ -57,7 +63,7 @@ def parse_message(raw: bytes) -> Message:
     defects |= more
     subject, more = _parse_subject(values.get("subject"))
     defects |= more
-    sender, more = _parse_from(values.get("from"))
+    sender, more = _parse_from(values.get("from"), values)
     defects |= more
     times = _parse_times(values)
     defects |= times.defects
@@ -83,6 +89,7 @@ def parse_message(raw: bytes) -> Message:
         parts=parts,
         defects=tuple(sorted(defects)) if defects else (),
         values=values,
+        wrapper=wrapper,
     )
 
 
@@ -105,10 +112,17 @@ def _parse_subject(values: Sequence[str] | None) -> tuple[str, frozenset[Defect]
     return text, defects
 
 
-def _parse_from(values: Sequence[str] | None) -> tuple[Address, frozenset[Defect]]:
-    if not values:
+def _parse_from(
+    from_values: Sequence[str] | None, fields: Mapping[str, Sequence[str]]
+) -> tuple[Address, frozenset[Defect]]:
+    """Return the author. Of several addresses in From, those of the mail's lists are nobody's."""
+    if not from_values:
         return _EMPTY_ADDRESS, frozenset({Defect.NO_FROM})
-    return address.parse_sender(values[0])
+    sender, defects = address.parse_sender(from_values[0])
+    if Defect.MANY_FROM in defects:
+        people = lists.exclude_lists(address.parse_addresses(from_values[0]), fields)
+        sender = people[0] if people else sender
+    return sender, defects
 
 
 class _Times(NamedTuple):

@@ -99,7 +99,7 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
             keys=delivery.keys,
             verdicts=authentication.verdicts if authentication is not None else (),
             chain=authentication.chain if authentication is not None else None,
-            auth_results=find_auth_results(message.headers, config.trust.authserv_ids),
+            auth_results=find_auth_results(message.server_headers, config.trust.authserv_ids),
         ),
     )
 
@@ -189,8 +189,13 @@ def _authenticate(delivery: Delivery, message: Message, config: Config) -> Authe
 def _links(message: Message) -> tuple[str, ...]:
     """Return every id that connects the mail to a thread, except for its own."""
     before = original_id(message.msgid)
-    named = (*message.in_reply_to, *message.references)
+    named = (*_aliases(message), *message.in_reply_to, *message.references)
     return (*named, before) if before is not None else named
+
+
+def _aliases(message: Message) -> tuple[str, ...]:
+    """Return the other ids by which replies may name the message."""
+    return tuple(sorted(message.wrapper.msgids)) if message.wrapper is not None else ()
 
 
 def _named_lists(message: Message, delivery: Delivery) -> tuple[ListName, ...]:
@@ -269,6 +274,7 @@ def _facts(message: Message, person: Address, submission: Submission) -> Facts:
         earlier=tuple(posting.msgid for posting in dependencies.earlier),
         supersedes=dependencies.supersedes,
         mentioned=dependencies.mentioned,
+        aliases=_aliases(message),
     )
 
 

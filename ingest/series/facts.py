@@ -38,7 +38,8 @@ class Facts:
     `sender`: the submitter's address in the form that identifies a person. `parents`: the ids
     that it answers, nearest first. `number`, `total`: as in the subject, None where it has
     none; `minor`: 5 of `0.5/5`. `tag`: what the patch is for, by its prefixes
-    (`Subject.target`).
+    (`Subject.target`). `aliases`: ids of mails that lists wrapped it in (`mail.wrapping`), in any
+    of its copies.
     """
 
     key: str
@@ -68,6 +69,7 @@ class Facts:
     earlier: tuple[str, ...] = ()  # postings that its text calls earlier ones
     supersedes: tuple[str, ...] = ()  # those of them that its text says it supersedes
     mentioned: tuple[str, ...] = ()  # those of them that it calls earlier in prose only
+    aliases: tuple[str, ...] = ()
 
     @property
     def piece(self) -> bool:
@@ -103,7 +105,7 @@ def load_facts(text: str, *, msgid: str, variant: str, date: datetime | None) ->
     """Read what `dump_facts` wrote, with the columns that are stored next to it."""
     stored: dict[str, Any] = json.loads(text)
     stored["kind"] = MessageKind(stored["kind"])
-    for name in ("parents", "prefixes", "earlier", "supersedes", "mentioned"):
+    for name in ("parents", "prefixes", "earlier", "supersedes", "mentioned", "aliases"):
         if name in stored:
             stored[name] = tuple(stored[name])
     return Facts(key=key_of(msgid, variant), msgid=msgid, date=date, **stored)

@@ -101,8 +101,8 @@ def make_posting(
     first = members[0]
     patches = [piece for piece in members if piece.kind is MessageKind.PATCH]
     answered = {*first.parents[:3], *([parent_series.partition("#")[0]] if parent_series else ())}
-    messages = frozenset(piece.msgid for piece in members)
     own = [piece for piece in members if piece.sender == first.sender]
+    messages = frozenset(msgid for piece in members for msgid in (piece.msgid, *piece.aliases))
     return Posting(
         key=key,
         sender=first.sender,

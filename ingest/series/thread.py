@@ -48,7 +48,7 @@ def build_thread(submissions: Mapping[str, Facts]) -> Thread:
     by_msgid: dict[str, list[Facts]] = defaultdict(list)
     for key in sorted(submissions):
         by_msgid[submissions[key].msgid].append(submissions[key])
-    _add_original_ids(by_msgid)
+    _add_aliases(by_msgid)
     ancestors = _find_ancestors(_parents_of_unseen(submissions.values(), by_msgid), by_msgid)
     parent: dict[str, str | None] = {}
     unseen: dict[str, str] = {}
@@ -61,13 +61,20 @@ def build_thread(submissions: Mapping[str, Facts]) -> Thread:
     return Thread(parent, unseen, _order(parent, submissions))
 
 
-def _add_original_ids(by_msgid: dict[str, list[Facts]]) -> None:
-    """Index each mail also by the id that it had before a relay's stamp, unless that is used."""
-    stamped: dict[str, list[Facts]] = defaultdict(list)
+def _add_aliases(by_msgid: dict[str, list[Facts]]) -> None:
+    """Index each mail also by its other ids, unless these are used.
+
+    They are the id that it had before a relay's stamp, and those of mails that lists wrapped it in.
+    """
+    named: dict[str, list[Facts]] = defaultdict(list)
     for msgid, copies in by_msgid.items():
-        if (before := original_id(msgid)) is not None and before not in by_msgid:
-            stamped[before] += copies
-    by_msgid.update(stamped)
+        before = original_id(msgid)
+        if before is not None and before not in by_msgid:
+            named[before] += copies
+        for alias in dict.fromkeys(alias for copy in copies for alias in copy.aliases):
+            if alias not in by_msgid and alias != before:
+                named[alias] += copies
+    by_msgid.update(named)
 
 
 def _parents_of_unseen(
@@ -118,14 +125,15 @@ def _nearest(
     facts: Facts, seen: Mapping[str, list[Facts]], ancestors: Mapping[str, _Ancestor]
 ) -> tuple[Facts | None, str | None]:
     """Return the nearest known message above; where there is none, the topmost id above."""
-    parents = [msgid for msgid in facts.parents if msgid != facts.msgid]
+    own = (facts.msgid, *facts.aliases)
+    parents = [msgid for msgid in facts.parents if msgid not in own]
     for msgid in parents:
         if msgid in seen:
             return _choose_copy(facts, seen[msgid]), None
     if not parents:
         return None, None
     ancestor = ancestors.get(parents[0], _Ancestor(None, parents[0]))
-    if ancestor.seen is None or ancestor.seen == facts.msgid:
+    if ancestor.seen is None or ancestor.seen in own:
         return None, ancestor.top
     return _choose_copy(facts, seen[ancestor.seen]), None
 

@@ -60,6 +60,7 @@ class PersonSource(StrEnum):
     MAIL_FROM = "X-MailFrom"
     IN_BODY = "in-body From"
     ADDRESS = "address"
+    WRAPPED = "wrapped mail"
 
 
 @frozen

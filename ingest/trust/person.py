@@ -33,9 +33,12 @@ def find_submitter(message: Message) -> Submitter:
     Google Groups and b4's relay write `X-Original-From` when they replace From by an address of
     their own. It is used only if From itself shows that it was replaced, by "via" in the name or
     by its address; otherwise anybody could use it to impersonate somebody else. See
-    `trust.from_munging` for the other habits.
+    `trust.from_munging` for the other habits. If a list has wrapped the mail (`mail.wrapping`),
+    the person is in the From of the wrapped mail.
     """
     unmunged = undo_munging(message)
+    if unmunged is None and message.wrapper is not None:
+        return Submitter(message.sender, PersonSource.WRAPPED, MungingStyle.LIST)
     if unmunged is None:
         return Submitter(message.sender)
     return Submitter(unmunged.person, unmunged.person_source, unmunged.rewriting)
@@ -44,15 +47,17 @@ def find_submitter(message: Message) -> Submitter:
 def person_key(email: str) -> str:
     """Return the form of an address that identifies a person.
 
-    The domain is in lower case (RFC 5321 2.4) and has A-labels, as RFC 5890 compares names. The
-    local part is kept as written, because only its own host may ignore its case; its Unicode form
-    is normalised (RFC 6532 3.1).
+    It is only for comparison; records show addresses as written. The domain is in lower case
+    (RFC 5321 2.4) and has A-labels, as RFC 5890 compares names. The local part is in lower case
+    too, as Patchwork and git compare addresses: RFC 5321 lets a host distinguish the case, but
+    none is known that does, and one person's programs write it differently. Its Unicode form is
+    normalised (RFC 6532 3.1).
     """
     local, separator, domain = email.rpartition("@")
     if not separator:
-        return email
+        return email.lower()
     if not local.isascii():
         local = unicodedata.normalize("NFC", local)
     if domain.isascii():
-        return f"{local}@{domain.lower()}"
-    return f"{local}@{ascii_domain(domain) or domain.lower()}"
+        return email.lower() if local.isascii() else f"{local.lower()}@{domain.lower()}"
+    return f"{local.lower()}@{ascii_domain(domain) or domain.lower()}"

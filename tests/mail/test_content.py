@@ -127,8 +127,8 @@ FLOWED = {
     "soft-then-stuffed": ("one \n two\n", "one two\n"),
     "signature": ("one \n-- \nJane\n", "one \n-- \nJane\n"),
     "signature-ends-no-line": ("-- \nJane\n", "-- \nJane\n"),
-    "quoted": ("> one \n> two\n", "> one two\n"),
-    "quoted-without-space": (">one \n>two\n", ">one two\n"),
+    "quoted": ("> one \n> two\n", "> one \n> two\n"),
+    "quoted-without-space": (">one \n>two\n", ">one \n>two\n"),
     "quote-depth": (">> one \n> two\nthree\n", ">> one \n> two\nthree\n"),
     "quote-then-text": ("> one \ntwo\n", "> one \ntwo\n"),
     "quoted-signature": ("> one \n> -- \n> Jane\n", "> one \n> -- \n> Jane\n"),
@@ -137,6 +137,26 @@ FLOWED = {
     "diff-context": ("  context\n+added\n-- removed\n", " context\n+added\n-- removed\n"),
     "empty-context": (" \n+x\n", "\n+x\n"),
     "empty": ("", ""),
+    "text-then-quote": ("one \n> two\n", "one \n> two\n"),
+    "quoted-blank-context": (
+        ">   int a;\n>   \n> +\tint b;\n\nWhy \nthat?\n",
+        ">   int a;\n>   \n> +\tint b;\n\nWhy that?\n",
+    ),
+    "hunk": ("@@ -1,3 +1,4 @@ f\n  a\n  \n+b \n  c\n", "@@ -1,3 +1,4 @@ f\n a\n \n+b \n c\n"),
+    "hunk-trimmed": ("@@ -1,2 +1,3 @@\n  a\n\n+b\n", "@@ -1,2 +1,3 @@\n a\n\n+b\n"),
+    "hunk-not-stuffed": (
+        "@@ -1,3 +1,4 @@\n a\n \n+b\n   c\n",
+        "@@ -1,3 +1,4 @@\n a\n \n+b\n   c\n",
+    ),
+    "hunk-wrapped": (
+        "@@ -1 +1,2 @@\n  a\n+b is \nlong\n",
+        "@@ -1 +1,2 @@\n a\n+b is long\n",
+    ),
+    "hunk-wrapped-into-one": (
+        "@@ -1,2 +1,2 @@\n  a \n  b\n  c\n",
+        "@@ -1,2 +1,2 @@\n a  b\n c\n",
+    ),
+    "hunk-without-end": ("@@ -1,9 +1,9 @@\n  a \n  b\n", "@@ -1,9 +1,9 @@\n a  b\n"),
 }
 
 

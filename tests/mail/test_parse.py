@@ -308,9 +308,39 @@ TREES: dict[str, tuple[bytes, list[Part], list[Defect]]] = {
         [Part("application/octet-stream", "+x\n", "A.PATCH")],
         [],
     ),
-    "text-by-name-is-not": (
+    "text-by-another-name": (
         typed(b"application/octet-stream; name=a.txt"),
-        [Part("application/octet-stream", None, "a.txt")],
+        [Part("application/octet-stream", "x", "a.txt")],
+        [],
+    ),
+    "text-by-name-is-not": (
+        typed(b"application/octet-stream; name=a.patch", b"+x\n\0\n"),
+        [Part("application/octet-stream", None, "a.patch")],
+        ["nul"],
+    ),
+    "compressed-by-another-name": (
+        typed(b"application/gzip; name=a.patch", bytes(range(14, 256)) * 4),
+        [Part("application/gzip", None, "a.patch")],
+        [],
+    ),
+    "text-of-no-type": (
+        typed(b"application/octet-stream; x-default=true", b"caf\xc3\xa9\n"),
+        [Part("text/plain", "caf\xe9\n")],
+        ["wrong-content-type"],
+    ),
+    "text-of-no-type-in-latin-1": (
+        typed(b"application/octet-stream", b"caf\xe9 noir\n"),
+        [Part("text/plain", "caf\xe9 noir\n")],
+        ["wrong-content-type"],
+    ),
+    "no-text-of-no-type": (
+        typed(b"application/octet-stream; x-default=true", b"\x01\x02\x03\xff\xfe"),
+        [Part("application/octet-stream", None)],
+        [],
+    ),
+    "only-part-with-a-name": (
+        typed(b"application/octet-stream; name=fix", b"+x\n"),
+        [Part("application/octet-stream", "+x\n", "fix")],
         [],
     ),
     "filename-with-folders": (

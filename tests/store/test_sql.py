@@ -49,7 +49,7 @@ def test_rows_come_back_as_they_were_given(engine: Engine, count: int) -> None:
 def test_a_table_of_one_column_more_than_its_rows_have(engine: Engine) -> None:
     """What is not given is as the table has it by default."""
     people = [
-        {"id": number, "email": f"{number}@example.org", "name": "", "name_rank": ""}
+        {"id": number, "key": f"{number}@example.org", "email": "", "name": "", "name_rank": ""}
         for number in range(1, MANY)
     ]
     with write_transaction(engine) as connection:
@@ -75,7 +75,7 @@ def test_an_error_is_one_of_sqlalchemy_and_undoes_all(engine: Engine) -> None:
 
 def test_what_the_database_cannot_hold_is_an_error_of_data(engine: Engine) -> None:
     people = [
-        {"id": number, "email": f"{number}@example.org", "name": "", "name_rank": ""}
+        {"id": number, "key": f"{number}@example.org", "email": "", "name": "", "name_rank": ""}
         for number in range(1, MANY)
     ]
     people[7]["name"] = "a\0b" if engine.dialect.name == "postgresql" else "\ud800"
@@ -105,7 +105,7 @@ def test_any_of_many_keys(engine: Engine, count: int) -> None:
             connection,
             schema.person,
             [
-                {"id": number, "email": email, "name": "", "name_rank": ""}
+                {"id": number, "key": email, "email": email, "name": "", "name_rank": ""}
                 for number, email in enumerate([*odd, *(f"{n}@x" for n in range(MANY))], 1)
             ],
         )

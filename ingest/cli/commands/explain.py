@@ -115,6 +115,10 @@ def _explain(steps: Steps, arrangement: Arrangement) -> Iterator[str]:
 def _explain_message(steps: Steps) -> Iterator[str]:
     message, derived = steps.message, steps.derived
     yield _stage("message", message.msgid)
+    if message.wrapper is not None:
+        ids = ", ".join(message.wrapper.msgids) or "without another id"
+        sender = format_person(message.wrapper.sender)
+        yield _detail("unwrapped", f"a list has sent it within its own mail: {ids} from {sender}")
     yield _detail("subject", message.subject)
     yield _detail("date", format_date(message.date) or "none that is valid")
     yield _detail("in-reply-to", ", ".join(derived.facts.parents[:_MAX_PARENTS]) or "none")

@@ -78,6 +78,8 @@ def _format_record(connection: Connection, row: MessageRow, config: Config) -> I
     yield from _format_authentication(read_authentication(connection, row, config))
     for trailer in row.trailers:
         yield from _field(trailer.key, trailer.value)
+    for msgid in messages.read_other_ids(connection, row.id):
+        yield from _field("Wrapped in", msgid)
     variants = [
         message_id
         for message_id in messages.find_by_name(connection, row.msgid)

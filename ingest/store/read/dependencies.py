@@ -16,6 +16,7 @@ from ingest.frozen import frozen
 from ingest.series.facts import key_of, load_facts
 from ingest.series.supersede import change_id_trace
 from ingest.store import schema
+from ingest.store.read.messages import resolve_aliases
 from ingest.store.sql import chunks
 
 MAX_RELATED = 1_000  # series that one depends on, or that depend on it, which are read
@@ -201,6 +202,9 @@ def _resolve_messages(connection: Connection, msgids: set[str]) -> dict[_Target,
         query = select(message.msgid).where(message.msgid.in_(chunk), message.variant == "")
         for msgid in connection.execute(query).scalars():
             resolved["message", msgid] = msgid
+    unknown = {msgid for msgid in msgids if ("message", msgid) not in resolved}
+    for alias, msgid in resolve_aliases(connection, unknown).items():
+        resolved["message", alias] = msgid
     return resolved
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, func, or_, select
+from sqlalchemy import Connection, or_, select
 
 from ingest.store import schema
 from ingest.store.read.filters import RowSelector
 from ingest.store.read.messages import ListRow
 from ingest.store.sql import chunks
+from ingest.trust.person import person_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def find_person_ids(connection: Connection, selector: RowSelector) -> list[int]:
     """Return the ids of people, selected by id, by whole address or by part of a name."""
     person = schema.person.c
     conditions = [
-        func.lower(person.email) == name.lower()
+        person.key == person_key(name)
         if "@" in name
         else person.name.icontains(name, autoescape=True)
         for name in selector.names

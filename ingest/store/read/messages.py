@@ -128,18 +128,65 @@ def find_by_name(connection: Connection, name: str) -> list[int]:
     if not msgid.startswith("<"):
         msgid, _, variant = name.rpartition("#") if "#" in name else (name, "", "")
         msgid = f"<{msgid.strip('<>')}>"
-    message = schema.message.c
-    query = select(message.id).where(message.msgid == msgid).order_by(message.variant)
     if variant:
-        query = query.where(message.variant == variant)
-    return list(connection.execute(query).scalars())
+        message = schema.message.c
+        query = select(message.id).where(message.msgid == msgid, message.variant == variant)
+        return list(connection.execute(query).scalars())
+    return find_by_msgid(connection, msgid)
 
 
 def find_by_msgid(connection: Connection, msgid: str) -> list[int]:
-    """Return the ids of the messages with exactly this Message-ID, its owner first."""
+    """Return the ids of the messages with exactly this Message-ID, its owner first.
+
+    If there is none, the id may be that of a mail of a list in which a message was wrapped.
+    """
     message = schema.message.c
     query = select(message.id).where(message.msgid == msgid).order_by(message.variant)
-    return list(connection.execute(query).scalars())
+    return list(connection.execute(query).scalars()) or _find_by_alias(connection, msgid)
+
+
+def _find_by_alias(connection: Connection, msgid: str) -> list[int]:
+    message = schema.message.c
+    aliased = schema.message.join(schema.copy, schema.copy.c.message_id == message.id).join(
+        schema.alias, schema.alias.c.mail_id == schema.copy.c.mail_id
+    )
+    query = (
+        select(message.id, message.msgid, message.variant)
+        .select_from(aliased)
+        .where(schema.alias.c.msgid == msgid)
+        .distinct()
+    )
+    # Sorted here: databases do not agree on the order of text.
+    rows = sorted(connection.execute(query), key=lambda row: (row.variant, row.msgid))
+    return [row.id for row in rows]
+
+
+def read_other_ids(connection: Connection, message_id: int) -> list[str]:
+    """Return the ids of the mails of lists in which a message was wrapped, sorted."""
+    alias, copy = schema.alias.c, schema.copy.c
+    query = select(alias.msgid).join(schema.copy, copy.mail_id == alias.mail_id)
+    return sorted(set(connection.execute(query.where(copy.message_id == message_id)).scalars()))
+
+
+def resolve_aliases(connection: Connection, msgids: Iterable[str]) -> dict[str, str]:
+    """Return the Message-IDs of messages by other ids, for those of `msgids` that are such ids.
+
+    An id that a message has as its own is not included.
+    """
+    message, alias = schema.message.c, schema.alias.c
+    aliased = schema.message.join(schema.copy, schema.copy.c.message_id == message.id).join(
+        schema.alias, alias.mail_id == schema.copy.c.mail_id
+    )
+    resolved: dict[str, str] = {}
+    for chunk in chunks(msgids):
+        query = select(alias.msgid.label("alias"), message.msgid).select_from(aliased)
+        for row in connection.execute(query.where(is_any(alias.msgid, chunk))):
+            resolved[row.alias] = min(row.msgid, resolved.get(row.alias, row.msgid))
+    for chunk in chunks(list(resolved)):
+        query = select(message.msgid).where(is_any(message.msgid, chunk))
+        for msgid in connection.execute(query).scalars():
+            resolved.pop(msgid, None)
+    return resolved
 
 
 def read_message_keys(connection: Connection, ids: Iterable[int]) -> dict[int, str]:
@@ -194,7 +241,7 @@ def _message_rows(connection: Connection, ids: list[int], *, brief: bool) -> Ite
             date=row.date,
             subject=row.subject,
             person_id=row.person_id,
-            submitter=Address(row.sender_name, row.email),
+            submitter=Address(row.sender_name, row.sender_email),
             author=Address(row.author_name or "", author) if author else None,
             in_reply_to=row.in_reply_to,
             kind=row.kind,
@@ -236,7 +283,6 @@ def _message_query(*, brief: bool) -> Select[Any]:
     texts = (literal("").label("content"), null().label("diff"))
     joined = (
         (message if brief else with_body)
-        .join(schema.person, schema.person.c.id == message.c.person_id)
         .outerjoin(patch, patch.c.message_id == message.c.id)
         .outerjoin(cover, cover.c.message_id == message.c.id)
         .outerjoin(comment, comment.c.message_id == message.c.id)
@@ -245,7 +291,6 @@ def _message_query(*, brief: bool) -> Select[Any]:
     return select(
         # Without `facts`, which is large and needed only for arranging.
         *(column for column in message.c if column.name != "facts"),
-        schema.person.c.email,
         *(texts if brief else (body.content, body.diff)),
         patch.c.name.label("patch_name"),
         patch.c.prefixes.label("patch_prefixes"),

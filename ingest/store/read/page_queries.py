@@ -22,6 +22,7 @@ from ingest.store.read.filters import (
     PatchFilter,
     SeriesFilter,
 )
+from ingest.store.read.messages import resolve_aliases
 from ingest.store.sql import InOrder
 
 Condition = ColumnElement[bool]
@@ -199,7 +200,8 @@ def _message_conditions(
         people = find_person_ids(connection, filters.submitters)
         conditions.append(_message.person_id.in_(people))
     if filters.msgids is not None:
-        conditions.append(_message.msgid.in_(filters.msgids))
+        aliased = resolve_aliases(connection, filters.msgids).values()
+        conditions.append(_message.msgid.in_({*filters.msgids, *aliased}))
     if filters.text is not None:
         conditions.append(name_column.icontains(filters.text, autoescape=True))
     return conditions + date_conditions(filters, _message.date)

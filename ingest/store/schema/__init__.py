@@ -21,7 +21,16 @@ Times are naive UTC. Text never contains NUL or lone surrogates.
 from ingest.store.schema.activity import account, check, override, redirect, relation
 from ingest.store.schema.base import metadata, storable
 from ingest.store.schema.events import event, following, webhook
-from ingest.store.schema.mail import answer, auth_result, checkpoint, copy, mail, pending, verdict
+from ingest.store.schema.mail import (
+    alias,
+    answer,
+    auth_result,
+    checkpoint,
+    copy,
+    mail,
+    pending,
+    verdict,
+)
 from ingest.store.schema.message import (
     body,
     dependency,
@@ -45,6 +54,7 @@ from ingest.store.schema.series import (
 
 __all__ = [
     "account",
+    "alias",
     "answer",
     "auth_result",
     "body",

@@ -77,6 +77,17 @@ copy = Table(
     Index("ix_copy_message_id", "message_id"),
 )
 
+# Another id by which replies may name the message that a mail is a copy of: that of the mail of a
+# list in which the sender's mail was wrapped. See mail.wrapping.
+alias = Table(
+    "alias",
+    metadata,
+    Column("mail_id", Id, ForeignKey("mail.id"), nullable=False),
+    Column("msgid", Text, nullable=False),
+    PrimaryKeyConstraint("mail_id", "msgid"),
+    Index("ix_alias_msgid", "msgid"),
+)
+
 # The DNS answer about a key of a mail's signatures. See trust.signatures.dns_answer.
 answer = Table(
     "answer",

@@ -29,13 +29,14 @@ list_ = Table(
     Column("email", Text, nullable=False),  # its posting address, '' if unknown
 )
 
-# A submitter: one row for each address.
+# A submitter: one row for each address, whatever the case in which it is written.
 person = Table(
     "person",
     metadata,
     Column("id", Id, primary_key=True),
-    Column("email", Text, nullable=False, unique=True),  # domain in lower case
-    Column("name", Text, nullable=False),
+    Column("key", Text, nullable=False, unique=True),  # see trust.person.person_key
+    Column("email", Text, nullable=False),  # as the newest message writes it
+    Column("name", Text, nullable=False),  # on the newest message
     Column("name_rank", Text, nullable=False),  # see store.write.people.name_rank
 )
 
@@ -56,6 +57,7 @@ message = Table(
     Column("subject", Text, nullable=False),
     Column("person_id", Id, ForeignKey("person.id"), nullable=False),
     Column("sender_name", Text, nullable=False),  # the name of the person on this message
+    Column("sender_email", Text, nullable=False),  # the address, as this message writes it
     Column("author_name", Text),  # null unless the author is not the submitter
     Column("author_email", Text),
     Column("in_reply_to", Text),  # the Message-ID that it replies to

@@ -295,17 +295,19 @@ def _disagreeing_columns(row: Any, facts: Facts) -> Iterator[str]:
         yield "message.bucket"
     if row.in_reply_to != (facts.parents[0] if facts.parents else None):
         yield "message.in_reply_to"
-    if row.email is not None and row.email != facts.sender:
-        yield "person.email"
+    if row.person_key is not None and row.person_key != facts.sender:
+        yield "person.key"
 
 
 def _check_nodes(
     connection: Connection, rows: Sequence[tuple[Any, Facts]]
 ) -> Iterator[ConsistencyFault]:
-    nodes = ThreadNodes(connection, [(facts.msgid, *facts.parents) for _, facts in rows])
+    nodes = ThreadNodes(
+        connection, [(facts.msgid, *facts.aliases, *facts.parents) for _, facts in rows]
+    )
     for row, facts in rows:
         name = key_of(row.msgid, row.variant)
-        check = nodes.check((facts.msgid, *facts.parents), row.thread_id)
+        check = nodes.check((facts.msgid, *facts.aliases, *facts.parents), row.thread_id)
         if check.thread_id != row.thread_id:
             yield ConsistencyFault("thread", name, "message.thread_id is not the thread of its ids")
         for msgid in check.missing:

@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, Table
 
@@ -29,7 +29,7 @@ from ingest.store.verify.shared_rows import SharedRows
 from ingest.store.verify.thread_nodes import ThreadNodes
 from ingest.store.write.arrange import Node
 from ingest.store.write.authentication import result_rows, verdict_rows
-from ingest.store.write.copies import Copy, CopyGroup, group_copies
+from ingest.store.write.copies import Copy, CopyGroup, group_copies, join_aliases
 from ingest.store.write.message_rows import cover_row, message_row, patch_row
 from ingest.trust.signatures.verdict import SignatureKind
 
@@ -52,6 +52,7 @@ class _Batch:
     messages: Mapping[int, Any]
     copies: Mapping[int, Any]  # by mail
     postings: Mapping[int, list[Any]]  # by mail
+    aliases: Mapping[int, tuple[str, ...]]  # by mail
     bodies: Mapping[int, Any]
     patches: Mapping[int, Any]
     covers: Mapping[int, Any]
@@ -60,6 +61,14 @@ class _Batch:
     verdicts: Mapping[int, Mapping[int, Any]]  # by mail, by number
     auth_results: Mapping[int, Mapping[int, Any]]  # by mail, by position
     threads: ThreadNodes
+
+
+class _Group(NamedTuple):
+    """A message: its Message-ID, its copies, and the other ids that these have."""
+
+    msgid: str
+    group: CopyGroup
+    aliases: tuple[str, ...]
 
 
 class RowAudit:
@@ -93,7 +102,7 @@ class RowAudit:
             return
         batch = self._load(derived, unanswered)
         self.shared.load(self._connection, derived.values())
-        for msgid, group in self._group_copies(batch):
+        for msgid, group, aliases in self._group_copies(batch):
             row_id = group.message_id
             if row_id is None:
                 self._lost -= 1
@@ -107,7 +116,7 @@ class RowAudit:
             }
             best = group.copies[0].mail_id
             if best in derived:
-                self._compare_message(batch, group, row_id, threads[best])
+                self._compare_message(batch, group, row_id, threads[best], aliases)
             elif (row := batch.messages.get(row_id)) is not None:
                 columns = {"variant": group.variant, "mail_id": best}
                 self._compare_columns(key, "message", row, columns)
@@ -143,6 +152,9 @@ class RowAudit:
             messages={row.id: row for row in rows},
             copies={copy.mail_id: copy for copy in (*own_copies, *other_copies)},
             postings=snapshot.read_posting_rows(connection, derived),
+            aliases=snapshot.read_aliases(
+                connection, {copy.mail_id for copy in (*own_copies, *other_copies)} | derived.keys()
+            ),
             bodies=by_id[schema.body],
             patches=by_id[schema.patch],
             covers=by_id[schema.cover],
@@ -155,8 +167,8 @@ class RowAudit:
             ),
         )
 
-    def _group_copies(self, batch: _Batch) -> Iterator[tuple[str, CopyGroup]]:
-        """Yield the messages that the mails are copies of, with their Message-IDs.
+    def _group_copies(self, batch: _Batch) -> Iterator[_Group]:
+        """Yield the messages that the mails are copies of, with their ids.
 
         They are grouped as `write.record` groups them. Copies that are neither in the batch nor
         derivable are taken as they are stored.
@@ -183,7 +195,13 @@ class RowAudit:
         for msgid, same_id in copies.items():
             for group in group_copies(same_id):
                 if any(copy.mail_id in batch.derived for copy in group.copies):
-                    yield msgid, group
+                    aliases = join_aliases(
+                        derived[copy.mail_id].facts.aliases
+                        if copy.mail_id in derived
+                        else batch.aliases.get(copy.mail_id, ())
+                        for copy in group.copies
+                    )
+                    yield _Group(msgid, group, aliases)
 
     # --- comparing ---
 
@@ -200,8 +218,10 @@ class RowAudit:
             self._compare_columns(key, "copy", row, expected)
         message = batch.messages.get(row_id)
         self._compare_postings(batch, copy.mail_id, key, row_id)
+        if batch.aliases.get(copy.mail_id, ()) != mail.facts.aliases:
+            self._add_finding(key, FindingKind.ALTERED, "alias")
         self._compare_authentication(batch, copy.mail_id, key, row)
-        self.shared.check_person(mail, key, message.email if message is not None else None)
+        self.shared.check_person(mail, key, message.person_key if message is not None else None)
         self.shared.add_lists(mail, key)
         return self._check_thread(batch, key, mail, message)
 
@@ -253,7 +273,12 @@ class RowAudit:
             self._add_finding(key, FindingKind.ALTERED, f"{table} {number}, which it has not")
 
     def _compare_message(
-        self, batch: _Batch, group: CopyGroup, row_id: int, thread_id: int
+        self,
+        batch: _Batch,
+        group: CopyGroup,
+        row_id: int,
+        thread_id: int,
+        aliases: tuple[str, ...],
     ) -> None:
         row = batch.messages.get(row_id)
         mail = batch.derived[group.copies[0].mail_id]
@@ -265,7 +290,7 @@ class RowAudit:
             message_id=row_id,
             thread_id=thread_id,
             variant=group.variant,
-            facts=replace(mail.facts, key=key),
+            facts=replace(mail.facts, key=key, aliases=aliases),
             person_id=person_id or 0,
             outcome=None if row is None else row.outcome,
             reason=mail.reason if row is None else row.reason,

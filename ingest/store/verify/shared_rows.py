@@ -12,6 +12,7 @@ from typing import Any, NamedTuple
 
 from sqlalchemy import Connection
 
+from ingest.mail.message import Address
 from ingest.model import Derived
 from ingest.store import schema
 from ingest.store.verify import snapshot
@@ -47,7 +48,7 @@ class SharedRows:
         self._findings: dict[tuple[str, str, FindingKind], _Served] = {}
         self._people: dict[str, Any] = {}
         self._lists: dict[str, Any] = {}
-        self._ranks: dict[str, _NameRanks] = {}  # by email address of a person
+        self._ranks: dict[str, _NameRanks] = {}  # by key of a person
         self._misnamed: set[str] = set()
         self._served: dict[str, _Served] = {}
         self._list_emails: dict[str, str] = {}  # the greatest of each list
@@ -59,9 +60,9 @@ class SharedRows:
 
     def load(self, connection: Connection, mails: Collection[Derived]) -> None:
         """Read the people and the lists of a batch."""
-        emails = {mail.facts.sender for mail in mails}
-        rows = snapshot.read_rows(connection, schema.person, "email", emails)
-        self._people = {row.email: row for row in rows}
+        keys = {mail.facts.sender for mail in mails}
+        rows = snapshot.read_rows(connection, schema.person, "key", keys)
+        self._people = {row.key: row for row in rows}
         list_ids = {name.list_id for mail in mails for name in mail.lists} - self._lists.keys()
         for row in snapshot.read_rows(connection, schema.list_, "list_id", list_ids):
             self._lists[row.list_id] = row
@@ -85,25 +86,25 @@ class SharedRows:
         row = self._people.get(mail.facts.sender)
         return row.id if row is not None else None
 
-    def check_person(self, mail: Derived, name: str, stored_email: str | None) -> None:
+    def check_person(self, mail: Derived, name: str, stored_key: str | None) -> None:
         """Check that the submitter has a row, whose name is not older than this message's.
 
-        `stored_email` is the address in the row that the message refers to, or None if there is no
+        `stored_key` is the key in the row that the message refers to, or None if there is no
         such row.
         """
-        email = mail.facts.sender
-        row = self._people.get(email)
+        key = mail.facts.sender
+        row = self._people.get(key)
         if row is None:
-            kind = FindingKind.MISSING if stored_email is None else FindingKind.ALTERED
-            self.add_finding("person", email, kind, name)
+            kind = FindingKind.MISSING if stored_key is None else FindingKind.ALTERED
+            self.add_finding("person", key, kind, name)
             return
         rank = name_rank(mail)
-        known = self._ranks.get(email)
+        known = self._ranks.get(key)
         if known is None or rank > known.greatest:
-            self._ranks[email] = _NameRanks(row.id, row.name_rank, rank)
-        self._serve(email, name)
-        if rank == row.name_rank and mail.sender.name != row.name:
-            self._misnamed.add(email)
+            self._ranks[key] = _NameRanks(row.id, row.name_rank, rank)
+        self._serve(key, name)
+        if rank == row.name_rank and mail.sender != Address(row.name, row.email):
+            self._misnamed.add(key)
 
     def add_lists(self, mail: Derived, name: str) -> None:
         """Record what this message shows about its lists."""
@@ -130,8 +131,8 @@ class SharedRows:
                 yield Finding(served.own, kind, table)
             else:
                 yield _finding(served, kind, f"{table} {row}")
-        for email in self._misnamed:
-            yield _finding(self._served[email], FindingKind.ALTERED, f"person {email} (name)")
+        for key in self._misnamed:
+            yield _finding(self._served[key], FindingKind.ALTERED, f"person {key} (name)")
         yield from self._check_name_ranks(connection, mail_ids)
         yield from self._check_lists(connection, mail_ids)
 
@@ -140,11 +141,11 @@ class SharedRows:
     ) -> Iterator[Finding]:
         above = {ranks.row_id for ranks in self._ranks.values() if ranks.stored > ranks.greatest}
         explained = snapshot.find_people_elsewhere(connection, above, mail_ids) if above else set()
-        for email, ranks in self._ranks.items():
+        for key, ranks in self._ranks.items():
             is_above = ranks.stored > ranks.greatest
             if ranks.stored < ranks.greatest or (is_above and ranks.row_id not in explained):
-                detail = f"person {email} (name_rank)"
-                yield _finding(self._served[email], FindingKind.ALTERED, detail)
+                detail = f"person {key} (name_rank)"
+                yield _finding(self._served[key], FindingKind.ALTERED, detail)
 
     def _check_lists(self, connection: Connection, mail_ids: Collection[int]) -> Iterator[Finding]:
         above = {

@@ -219,10 +219,10 @@ def read_message_rows(
 ) -> list[Any]:
     """Return the messages with these Message-IDs or row ids.
 
-    Each row also has the `email` of its person, or None if the person's row is missing.
+    Each row also has the `person_key` of its person, or None if the person's row is missing.
     """
     message, person = schema.message, schema.person
-    query = select(message, person.c.email).select_from(
+    query = select(message, person.c.key.label("person_key")).select_from(
         message.outerjoin(person, person.c.id == message.c.person_id)
     )
     rows: dict[int, Any] = {}
@@ -230,6 +230,14 @@ def read_message_rows(
         for chunk in chunks(keys):
             rows |= {row.id: row for row in connection.execute(query.where(column.in_(chunk)))}
     return list(rows.values())
+
+
+def read_aliases(connection: Connection, mail_ids: Iterable[int]) -> dict[int, tuple[str, ...]]:
+    """Return the other ids of mails that lists wrapped, by mail id, sorted."""
+    aliases: dict[int, set[str]] = defaultdict(set)
+    for row in read_rows(connection, schema.alias, "mail_id", mail_ids):
+        aliases[row.mail_id].add(row.msgid)
+    return {mail_id: tuple(sorted(msgids)) for mail_id, msgids in aliases.items()}
 
 
 def read_posting_rows(connection: Connection, mail_ids: Iterable[int]) -> dict[int, list[Any]]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import datetime
+from itertools import chain
 
 from ingest.frozen import frozen
 
@@ -42,6 +43,11 @@ class CopyGroup:
     fingerprint: str
     copies: tuple[Copy, ...]
     message_id: int | None
+
+
+def join_aliases(aliases: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
+    """Return the other ids of a message, which are those of all its copies, in one order."""
+    return tuple(sorted(set(chain.from_iterable(aliases))))
 
 
 def group_copies(copies: Iterable[Copy]) -> list[CopyGroup]:

@@ -161,7 +161,8 @@ def _find_candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, 
 
     Each message must be new (no row, no other copy, no variant). No message may have named it
     before: a reply to it would be linked differently now, and so would a reply to an id that it
-    had before. And the batch must not have joined the thread with another.
+    had before, or to that of a mail that it was wrapped in. And the batch must not have joined the
+    thread with another.
     """
     copies = Counter(node.facts.msgid for node in fresh)
     nodes_by_thread: dict[int, list[Node]] = defaultdict(list)
@@ -177,6 +178,7 @@ def _find_candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, 
             or facts.msgid not in linked.new_ids
             or not facts.parents
             or original_id(facts.msgid) is not None
+            or facts.aliases
             or (facts.piece and (facts.kind is not MessageKind.PATCH or facts.total is None))
             or (facts.reply and facts.piece)
         ):

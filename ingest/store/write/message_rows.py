@@ -108,6 +108,7 @@ def message_row(node: Node, places: Mapping[str, Place]) -> dict[str, Any]:
         "subject": derived.subject,
         "person_id": node.person_id,
         "sender_name": derived.sender.name,
+        "sender_email": derived.sender.email,
         "author_name": derived.author.name if derived.author else None,
         "author_email": derived.author.email if derived.author else None,
         "in_reply_to": facts.parents[0] if facts.parents else None,

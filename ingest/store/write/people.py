@@ -1,13 +1,13 @@
 """Write people and lists: one row for each address, one for each list id.
 
-The name of a person is the one on their newest message, whenever that message arrived, so that
-the order of arrival has no effect.
+The name of a person, and the spelling of the address, are those on their newest message, whenever
+that message arrived, so that the order of arrival has no effect.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
@@ -28,31 +28,51 @@ from ingest.store.sql import allocate_ids, chunks, insert_missing, is_any
 from ingest.trust.from_munging import MungingStyle, looks_munged
 
 
+class _RankedAddress(NamedTuple):
+    """How a mail writes the name and the address of its sender, and the rank of that."""
+
+    rank: str
+    address: Address
+
+
 def upsert_people(connection: Connection, mails: Iterable[Derived]) -> Mapping[str, int]:
     """Insert or update the rows of the submitters. Returns person ids by `facts.sender`."""
-    names: dict[str, tuple[str, str]] = {}  # rank and name by address
+    names: dict[str, _RankedAddress] = {}
     for mail in mails:
-        ranked = (name_rank(mail), mail.sender.name)
+        ranked = _RankedAddress(name_rank(mail), mail.sender)
         key = mail.facts.sender
-        names[key] = max(ranked, names.get(key, ranked))
-    rows = _read_rows(connection, schema.person, schema.person.c.email, names)
+        known = names.get(key)
+        if known is None or ranked.rank > known.rank:
+            names[key] = ranked
+    rows = _read_rows(connection, schema.person, schema.person.c.key, names)
     missing = [key for key in names if key not in rows]
     new_ids = dict(zip(missing, allocate_ids(connection, schema.person, len(missing)), strict=True))
     insert_missing(
         connection,
         schema.person,
         [
-            {"id": new_ids[key], "email": key, "name": names[key][1], "name_rank": names[key][0]}
+            {
+                "id": new_ids[key],
+                "key": key,
+                "email": names[key].address.email,
+                "name": names[key].address.name,
+                "name_rank": names[key].rank,
+            }
             for key in missing
         ],
-        "email",
+        "key",
     )
     # Read again: another process may have inserted them at the same time.
-    rows |= _read_rows(connection, schema.person, schema.person.c.email, missing)
+    rows |= _read_rows(connection, schema.person, schema.person.c.key, missing)
     newer = [
-        {"b_id": row.id, "b_name": names[key][1], "b_rank": names[key][0]}
+        {
+            "b_id": row.id,
+            "b_name": names[key].address.name,
+            "b_email": names[key].address.email,
+            "b_rank": names[key].rank,
+        }
         for key, row in sorted(rows.items())
-        if names[key][0] > row.name_rank
+        if names[key].rank > row.name_rank
     ]
     if newer:
         person = schema.person.c
@@ -62,7 +82,11 @@ def upsert_people(connection: Connection, mails: Iterable[Derived]) -> Mapping[s
                 person.id == bindparam("b_id"),
                 _by_code_point(connection, person.name_rank) < bindparam("b_rank"),
             )
-            .values(name=bindparam("b_name"), name_rank=bindparam("b_rank")),
+            .values(
+                name=bindparam("b_name"),
+                email=bindparam("b_email"),
+                name_rank=bindparam("b_rank"),
+            ),
             newer,
         )
     return {key: row.id for key, row in rows.items()}
@@ -72,10 +96,11 @@ def name_rank(mail: Derived) -> str:
     """Return the rank of the sender's name on a mail; the greatest rank of a person wins.
 
     A name ranks above no name, then a newer mail above an older one. The Message-ID decides
-    between equals, and the name itself between the copies of one message.
+    between equals, and the name and the address themselves between the copies of one message.
     """
     date = mail.facts.date.isoformat() if mail.facts.date else ""
-    return f"{int(bool(mail.sender.name))} {date} {mail.facts.key} {mail.sender.name}"
+    sender = mail.sender
+    return f"{int(bool(sender.name))} {date} {mail.facts.key} {sender.name} {sender.email}"
 
 
 def upsert_lists(connection: Connection, mails: Iterable[Derived]) -> Mapping[str, int]:

@@ -25,7 +25,7 @@ from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes
 from ingest.store.write import message_rows
 from ingest.store.write.arrange import ArrangedSets, Node, arrange_touched
 from ingest.store.write.authentication import write_authentication
-from ingest.store.write.copies import Copy, CopyGroup, group_copies
+from ingest.store.write.copies import Copy, CopyGroup, group_copies, join_aliases
 from ingest.store.write.fast_path import FastPath, find_fast_path, write_fast_path
 from ingest.store.write.people import upsert_lists, upsert_people
 from ingest.store.write.redirects import add_redirects, allocate_unused_ids, find_successors
@@ -38,7 +38,8 @@ class _Message:
     """A group of copies with its row's id.
 
     `derived` is None where the best copy is not in the batch. `stored_best` and `stored_variant`
-    are the best copy and the variant in the row, None where there is no row.
+    are the best copy and the variant in the row, None where there is no row. `aliases`: the other
+    ids by which any of its copies is known; `stored_aliases`: those that the row knows.
     """
 
     msgid: str
@@ -47,6 +48,8 @@ class _Message:
     derived: Derived | None
     stored_best: int | None
     stored_variant: str | None
+    aliases: tuple[str, ...]
+    stored_aliases: tuple[str, ...]
 
     @property
     def best(self) -> int:
@@ -81,7 +84,8 @@ def write_records(
 
     Returns the ids of further mails that must be derived and written together with these; if
     there are any, nothing has been written. It happens when the best copy of a message has become
-    a copy of another one, so that a stored mail becomes the best copy. That is rare.
+    a copy of another one, so that a stored mail becomes the best copy, or when a copy of a stored
+    message has an id that this does not know. Both are rare.
     """
     if not items:
         return set()
@@ -121,11 +125,12 @@ def write_records(
 
 
 def _find_underived(messages: Iterable[_Message]) -> set[int]:
-    """Find the mails that have become the best copy of a message and are not in the batch."""
+    """Find the best copies that are not in the batch, of messages whose rows must change."""
     return {
         message.best
         for message in messages
-        if message.derived is None and message.stored_best != message.best
+        if message.derived is None
+        and (message.stored_best != message.best or message.stored_aliases != message.aliases)
     }
 
 
@@ -178,6 +183,7 @@ def _group_mails(
         same_id[mail_id] = Copy(mail_id, mail.fingerprint, mail.rank, mail.received_at, row_id)
 
     groups = [(msgid, group) for msgid in copies for group in group_copies(copies[msgid].values())]
+    aliases = _Aliases(_read_aliases(connection, stored), derived, stored)
     missing = sum(group.message_id is None for _, group in groups)
     new_ids = iter(allocate_unused_ids(connection, schema.message, missing))
     messages = []
@@ -192,6 +198,8 @@ def _group_mails(
                 derived.get(group.copies[0].mail_id),
                 row.best if row else None,
                 row.variant if row else None,
+                aliases.of_group(group),
+                aliases.of_row(message_id),
             )
         )
     emptied = rows.keys() - {message.message_id for message in messages}
@@ -238,6 +246,48 @@ def _read_stored_copies(
         query = select(*columns).select_from(joined).where(is_any(message.msgid, msgid_chunk))
         copies += [_StoredCopy(*row) for row in connection.execute(query).all()]
     return copies
+
+
+class _Aliases:
+    """The other ids of messages: as their copies have them now, and as they are stored."""
+
+    def __init__(
+        self,
+        stored: Mapping[int, tuple[str, ...]],
+        derived: Mapping[int, Derived],
+        copies: Iterable[_StoredCopy],
+    ) -> None:
+        """Take the stored ids by mail, the mails of the batch, and the stored copies."""
+        self._by_mail = dict(stored)
+        self._by_row: dict[int, set[str]] = defaultdict(set)
+        if stored:
+            for copy in copies:
+                self._by_row[copy.row_id].update(stored.get(copy.mail_id, ()))
+        for mail_id, mail in derived.items():
+            self._by_mail[mail_id] = mail.facts.aliases
+
+    def of_group(self, group: CopyGroup) -> tuple[str, ...]:
+        """Return the ids that the copies of a message have."""
+        if len(group.copies) == 1:
+            return self._by_mail.get(group.copies[0].mail_id, ())
+        return join_aliases(self._by_mail.get(copy.mail_id, ()) for copy in group.copies)
+
+    def of_row(self, message_id: int) -> tuple[str, ...]:
+        """Return the ids that the row of a message has."""
+        return tuple(sorted(self._by_row.get(message_id, ())))
+
+
+def _read_aliases(
+    connection: Connection, copies: Iterable[_StoredCopy]
+) -> dict[int, tuple[str, ...]]:
+    """Read the other ids that these copies have, by mail."""
+    alias = schema.alias.c
+    aliases: dict[int, tuple[str, ...]] = {}
+    for chunk in chunks([copy.mail_id for copy in copies]):
+        query = select(alias.mail_id, alias.msgid).where(is_any(alias.mail_id, chunk))
+        for row in connection.execute(query):
+            aliases[row.mail_id] = tuple(sorted((*aliases.get(row.mail_id, ()), row.msgid)))
+    return aliases
 
 
 class _EmptiedMessage(NamedTuple):
@@ -310,8 +360,8 @@ def _make_node(message: _Message, threads: Mapping[str, int], people: Mapping[st
     assert message.derived is not None
     variant = message.group.variant
     facts = message.derived.facts
-    if variant:
-        facts = replace(facts, key=key_of(message.msgid, variant))
+    if variant or message.aliases != facts.aliases:
+        facts = replace(facts, key=key_of(message.msgid, variant), aliases=message.aliases)
     return Node(
         message_id=message.message_id,
         thread_id=threads[message.msgid],
@@ -344,7 +394,16 @@ def _write_copies(
                 postings += _posting_rows(copy.mail_id, message.message_id, mail, lists)
             elif copy.message_id != message.message_id:
                 _move_copy(connection, copy.mail_id, message.message_id)
-    for table, rows in ((schema.copy, copies), (schema.posting, postings)):
+    aliases = [
+        {"mail_id": mail_id, "msgid": msgid}
+        for mail_id, mail in derived.items()
+        for msgid in mail.facts.aliases
+    ]
+    for table, rows in (
+        (schema.copy, copies),
+        (schema.posting, postings),
+        (schema.alias, aliases),
+    ):
         # Mails without a copy are compared too: if damage has destroyed it, postings may exist.
         compare_rows(connection, table, "mail_id", derived, rows).write(connection)
 

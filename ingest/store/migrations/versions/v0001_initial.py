@@ -95,11 +95,12 @@ def upgrade() -> None:
     op.create_table(
         "person",
         sa.Column("id", ID, nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("name_rank", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_person")),
-        sa.UniqueConstraint("email", name=op.f("uq_person_email")),
+        sa.UniqueConstraint("key", name=op.f("uq_person_key")),
     )
     op.create_table(
         "pin",
@@ -172,6 +173,7 @@ def upgrade() -> None:
         sa.Column("subject", sa.Text(), nullable=False),
         sa.Column("person_id", ID, nullable=False),
         sa.Column("sender_name", sa.Text(), nullable=False),
+        sa.Column("sender_email", sa.Text(), nullable=False),
         sa.Column("author_name", sa.Text(), nullable=True),
         sa.Column("author_email", sa.Text(), nullable=True),
         sa.Column("in_reply_to", sa.Text(), nullable=True),
@@ -288,6 +290,14 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_comment")),
     )
     op.create_index("ix_comment_parent_id", "comment", ["parent_id"], unique=False)
+    op.create_table(
+        "alias",
+        sa.Column("mail_id", ID, nullable=False),
+        sa.Column("msgid", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(["mail_id"], ["mail.id"], name=op.f("fk_alias_mail_id")),
+        sa.PrimaryKeyConstraint("mail_id", "msgid", name=op.f("pk_alias")),
+    )
+    op.create_index("ix_alias_msgid", "alias", ["msgid"], unique=False)
     op.create_table(
         "copy",
         sa.Column("mail_id", ID, autoincrement=False, nullable=False),
