@@ -73,12 +73,7 @@ def exclude_lists(
     """
     named = _find_list_addresses(fields)
     domains = {name.partition(mark)[2] for name in named for mark in "@." if mark in name}
-    recipients = {
-        email.lower()
-        for field in ("to", "cc")
-        for value in fields.get(field, ())
-        for email in _EMAIL.findall(value)
-    }
+    recipients = find_recipients(fields)
     return [
         address
         for address in addresses
@@ -88,6 +83,16 @@ def exclude_lists(
             and address.email.lower().partition("@")[2] in domains
         )
     ]
+
+
+def find_recipients(fields: Mapping[str, Sequence[str]]) -> set[str]:
+    """Return the addresses in To and Cc, in lower case."""
+    return {
+        email.lower()
+        for field in ("to", "cc")
+        for value in fields.get(field, ())
+        for email in _EMAIL.findall(value)
+    }
 
 
 def _find_list_addresses(fields: Mapping[str, Sequence[str]]) -> set[str]:

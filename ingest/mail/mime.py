@@ -193,7 +193,7 @@ class _TreeWalk:
             span, content_type, filename, is_attachment=is_attachment
         ) and _reads_as_text(span, encoding, charset_name):
             text, text_bytes = self._decode_text(span, encoding, charset_name)
-            if name in _GENERIC_TYPES and filename is None and not is_attachment:
+            if filename is None and not is_attachment:
                 self.defects.add(Defect.WRONG_CONTENT_TYPE)
                 name = "text/plain"
         if (
@@ -235,9 +235,9 @@ class _TreeWalk:
             return False
         if filename is not None and filename.lower().endswith(_TEXT_NAMES):
             return True
-        if name not in _GENERIC_TYPES:
-            return False
         is_only = span.depth == 0
+        if name not in _GENERIC_TYPES and not (is_only and name.startswith("application/x-")):
+            return False
         is_first = not self.parts and filename is None and not is_attachment
         return is_only or is_first or "x-default" in content_type.values
 

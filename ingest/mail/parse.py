@@ -115,13 +115,23 @@ def _parse_subject(values: Sequence[str] | None) -> tuple[str, frozenset[Defect]
 def _parse_from(
     from_values: Sequence[str] | None, fields: Mapping[str, Sequence[str]]
 ) -> tuple[Address, frozenset[Defect]]:
-    """Return the author. Of several addresses in From, those of the mail's lists are nobody's."""
+    """Return the author. Of several addresses in From, those of the mail's lists are nobody's.
+
+    An address without a name at the host of a recipient is taken for a list, too, where another
+    address is left.
+    """
     if not from_values:
         return _EMPTY_ADDRESS, frozenset({Defect.NO_FROM})
     sender, defects = address.parse_sender(from_values[0])
     if Defect.MANY_FROM in defects:
         people = lists.exclude_lists(address.parse_addresses(from_values[0]), fields)
-        sender = people[0] if people else sender
+        hosts = {email.rpartition("@")[2] for email in lists.find_recipients(fields)}
+        strangers = (
+            person
+            for person in people
+            if person.name or person.email.rpartition("@")[2].lower() not in hosts
+        )
+        sender = next(strangers, people[0] if people else sender)
     return sender, defects
 
 

@@ -11,7 +11,7 @@ it decide. Those are one of
    repository at:", "can be found at:") directly before it;
 2. the range's other end: an offer, and "for you to fetch changes up to HEX" after it;
 3. a request: "please pull from", "Please git pull the following tag:", `git pull URL REF`;
-4. a place alone on its line, where the subject says GIT PULL.
+4. two of these: the subject says GIT PULL, a range, a place alone on its line.
 
 A URL in a sentence is no place, and a forge's page of a merge request is none.
 """
@@ -154,10 +154,11 @@ def find_pull_request(text: str, *, marked: bool = False) -> PullRequestText | N
         ref = place.ref or _ref_in_lead(place.lead)
         if ref is not None or (marked and _GIT_URL.match(place.url)):
             return _make_request(place.url, ref, None, _find_head(text, place))
-    if marked:
-        for place in places:
-            if place.ref is not None and place.alone:
-                return _make_request(place.url, place.ref, None, _find_head(text, place))
+    for place in places:
+        base = _find_base(text, place.start)
+        # One of the subject, a range, and a place alone on its line may be missing.
+        if place.ref is not None and marked + place.alone + (base is not None) >= 2:
+            return _make_request(place.url, place.ref, base, _find_head(text, place))
     return None
 
 

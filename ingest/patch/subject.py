@@ -73,9 +73,9 @@ _SENDING_WORD = rf"(?:rfc|rft|{_RESEND_WORD})"
 # and `v6.1-rc1` would be.
 _VERSION = re.compile(
     rf"(?:-|(?P<joined>(?:(?:rfc|patch|{_RESEND_WORD})[-_./]){{0,2}}"
-    rf"(?:\w{{0,20}}patch[a-z]{{0,20}}|{_SENDING_WORD}|(?P<tree>(?:\w{{1,20}}-)?next))[-_./]?))?"
+    rf"(?:\w{{0,20}}patch[a-z]{{0,20}}|{_SENDING_WORD}|(?P<tree>(?:\w{{1,20}}-)?next))[-_./:(]?))?"
     rf"v(?P<major>\d{{1,{_MAX_DIGITS}}})(?:\.(?P<minor>\d{{1,{_MAX_DIGITS}}}))?"
-    rf"(?:[-_./]?{_SENDING_WORD}|[-_./](?:rebased?|fix|fixed))?",
+    rf"(?:[-_./]?{_SENDING_WORD}|[-_./](?:rebased?|fix|fixed))?\)?",
     re.ASCII | re.IGNORECASE,
 )
 _VERSION_IN_TEXT = re.compile(rf"\(v(\d{{1,{_MAX_DIGITS}}})\)", re.ASCII | re.IGNORECASE)
