@@ -74,9 +74,10 @@ _PERSON_REPAIRS = str.maketrans(
 _ODD_PERSON = re.compile("mailto:|&lt;|[\u201c\u201d\u201e\uff02\uff1c\uff1e]", re.IGNORECASE)
 _PLAIN_ADDRESS = r"[^\s<>@,;:\"()\[\]]{1,64}@[^\s<>@,;:\"()\[\]]{1,255}"
 # Outlook and Apple Mail add the target of a link to its text: `<a@b<mailto:a@b>>`,
-# `<a@b <mailto:a@b>>`, `a@b<mailto:a@b>`, `<a@b> [mailto:a@b]`.
+# `<a@b <mailto:a@b> >`, `a@b<mailto:a@b>`, `<a@b> [mailto:a@b]`; Markdown `[a@b](mailto:a@b)`.
 _LINKED_ADDRESS = re.compile(
-    rf"(<)?({_PLAIN_ADDRESS})>?[ ]?[<\[(]mailto:[^<>\[\]()\s]{{1,320}}[>\])](?(1)>?)", re.IGNORECASE
+    rf"(<)?\[?({_PLAIN_ADDRESS})[>\]]?[ ]?[<\[(]mailto:[^<>\[\]()\s]{{1,320}}[>\])](?(1)[ ]?>?)",
+    re.IGNORECASE,
 )
 _LINK_STARTS = ("<mailto:", "[mailto:", "(mailto:", "&lt;")
 _AFTER_PERSON = ("#", "[", "(", *_LINK_STARTS)
