@@ -10,9 +10,10 @@ from __future__ import annotations
 from itertools import chain
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.mail import address, date, encoded_word, header, lists, mime, msgid, wrapping
+from ingest.mail import address, date, encoded_word, header, lists, msgid, wrapping
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, Message
+from ingest.mail.mime import tree
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -74,7 +75,7 @@ def parse_message(raw: bytes) -> Message:
     named_lists = lists.find_lists(values)
     if len(named_lists) >= lists.MAX_LISTS:
         defects.add(Defect.LISTS_CAPPED)
-    parts, more = mime.walk_parts(lines, block.body, values)
+    parts, more = tree.walk_parts(lines, block.body, values)
     defects |= more
     return Message(
         headers=block.fields,

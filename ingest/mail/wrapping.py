@@ -17,8 +17,9 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.mail import address, date, encoded_word, header, lists, mime, msgid, param
+from ingest.mail import address, date, encoded_word, header, lists, msgid
 from ingest.mail.message import Address, Wrapper
+from ingest.mail.mime import container, param
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -119,22 +120,22 @@ def _unwrap_once(data: bytes, block: header.HeaderBlock, outer: Wrapper | None) 
 
 def _find_enclosed(
     data: bytes, block: header.HeaderBlock, content_type: param.Parameters
-) -> mime.EnclosedMail | None:
+) -> container.EnclosedMail | None:
     """Return the only mail in a mail, or None if it has none, several, or other content."""
     if content_type.name != "multipart/mixed":
-        return mime.open_enclosed_mail(data, block.body, len(data), block.values)
-    found: mime.EnclosedMail | None = None
-    parts = mime.split_multipart(data, block.body, len(data), content_type)
+        return container.open_enclosed_mail(data, block.body, len(data), block.values)
+    found: container.EnclosedMail | None = None
+    parts = container.split_multipart(data, block.body, len(data), content_type)
     for number, part in enumerate(parts):
         if number == _MAX_PARTS:
             return None
         part_block = header.split_header(data, part.start, part.end)
         types = part_block.values.get("content-type", ("text/plain",))
         name = param.parse_parameters(types[0]).name
-        if name in mime.MAIL_TYPES:
+        if name in container.MAIL_TYPES:
             if found is not None:
                 return None  # a digest
-            found = mime.open_enclosed_mail(data, part_block.body, part.end, part_block.values)
+            found = container.open_enclosed_mail(data, part_block.body, part.end, part_block.values)
             if found is None:
                 return None
         elif name.partition("/")[0] not in {"", "text"}:

@@ -125,7 +125,7 @@ def test_every_id_leads_to_its_own_patch(address: str, get: Callable[[str], byte
     assert set(found) == {TARGET, *STEERING}
     for msgid, patch in found.items():
         mail = get(patch["mbox"]).decode()
-        assert f"\nMessage-Id: <{msgid}>\n" in mail, msgid
+        assert f"\nMessage-ID: <{msgid}>\n" in mail, msgid
         diff = get(re.sub("mbox/$", "raw/", patch["mbox"])).decode()
         assert diff == httpx.get(patch["url"]).json()["diff"], msgid
         page = get(patch["web_url"]).decode()
@@ -147,7 +147,7 @@ def test_pages_lead_to_each_patch(address: str) -> None:
 def test_covers_replies_and_archives_are_named_as_patches_are(address: str) -> None:
     (cover,) = httpx.get(f"{address}/api/covers/").json()
     assert cover["mbox"].endswith("/project/dev/cover/c@x%2F..%2Ftarget@example.org/mbox/")
-    assert "Message-Id: <c@x/../target@example.org>" in by_httpx(cover["mbox"]).decode()
+    assert "Message-ID: <c@x/../target@example.org>" in by_httpx(cover["mbox"]).decode()
     patch = patches(address)[TARGET]
     (reply,) = httpx.get(patch["comments"]).json()
     assert reply["web_url"].endswith("/comment/r@x%2F..%2Ftarget@example.org/")

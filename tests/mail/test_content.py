@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.mail import flowed, param, transfer
 from ingest.mail.defect import Defect
+from ingest.mail.mime import flowed, param, transfer
 
 PARAMETERS = [
     ("text/plain", "text/plain", {}),

@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.mail import mime
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName, Message, Part
+from ingest.mail.mime import tree
 from ingest.mail.parse import parse_message
 
 SIMPLE = b"""\
@@ -420,18 +420,18 @@ def test_five_thousand_mails_in_one_another() -> None:
 
 def test_a_hundred_thousand_parts() -> None:
     message = content(multipart(*[b"\nx"] * 100_000))
-    assert message.parts == (PLAIN,) * mime.MAX_PARTS
+    assert message.parts == (PLAIN,) * tree.MAX_PARTS
     assert message.defects == (Defect.PARTS_CAPPED,)
 
 
 def test_ten_thousand_multiparts_without_a_part() -> None:
     message = content(multipart(*[b"Content-Type: multipart/x; boundary=y\n\n--y--"] * 10_000))
-    assert len(message.parts) <= mime.MAX_PARTS
+    assert len(message.parts) <= tree.MAX_PARTS
     assert Defect.PARTS_CAPPED in message.defects
 
 
 def test_long_text_is_cut_at_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mime, "MAX_PART_TEXT", 10)
+    monkeypatch.setattr(tree, "MAX_PART_TEXT", 10)
     message = content(multipart(b"\nabc\ndefg\nhij", b"\nxyz\nuvw"))
     assert texts(message) == ["abc\ndefg\n", ""]
     assert message.defects == (Defect.PARTS_CAPPED,)

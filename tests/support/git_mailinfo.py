@@ -15,7 +15,7 @@ PROCESSES = 4  # at a time: each waits for its start more than it works
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What `git am` would commit."""
+    """What `git am` would commit; nothing where git refuses the mail."""
 
     name: str
     email: str
@@ -23,6 +23,9 @@ class Reading:
     subject: str
     message: bytes
     patch: bytes
+
+
+NOTHING = Reading("", "", "", "", b"", b"")
 
 
 def git(
@@ -65,6 +68,8 @@ def _read_mail(folder: Path, number: int, raw: bytes, cut: bool) -> Reading:
     # As git mailsplit gives it: with LF, and with a line end at the end.
     given = raw.replace(b"\r\n", b"\n")
     done = git(folder, *words, given=given if given.endswith(b"\n") else given + b"\n")
+    if b"a NUL byte in" in done.stderr:
+        return NOTHING
     assert done.returncode == 0, done.stderr
     fields: dict[str, str] = {}
     for line in done.stdout.decode("utf-8", "replace").split("\n"):

@@ -26,7 +26,7 @@ from ingest.store.engine import open_store
 from ingest.store.read import messages
 from ingest.trust.person import find_submitter
 from tests.support import mails, preimages
-from tests.support.git_mailinfo import PROCESSES, Reading, git, read_mails, split_mbox
+from tests.support.git_mailinfo import NOTHING, PROCESSES, Reading, git, read_mails, split_mbox
 from tests.support.paths import ROOT
 from tests.support.situations import situations
 
@@ -82,6 +82,9 @@ def differences(mail: HandedOut, sent: Reading, ours: Reading) -> list[str]:
     """The classes of the differences; `unexplained …` for what no class explains."""
     if sent == ours:
         return []
+    assert ours != NOTHING, mail.key
+    if sent == NOTHING:
+        return ["repaired header"]
     message = parse_message(mail.sent)
     patch = find_patch(mail.sent)
     assert patch is not None
@@ -125,10 +128,18 @@ def _of_message(part: Part, sent: bytes, ours: bytes) -> Iterator[str]:
         yield "trailers from replies"
     if without_trailers(ours, plain).strip() == plain:
         return
-    if _ascii(sent) == _ascii(ours):
+    if not _is_utf8(sent) or _ascii(sent) == _ascii(ours):  # git could not convert it
         yield "repaired charset"
     else:
         yield "text of other parts" if ours.strip() in sent else "unexplained message"
+
+
+def _is_utf8(text: bytes) -> bool:
+    try:
+        text.decode()
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
 def _ascii(text: bytes) -> bytes:
@@ -158,7 +169,7 @@ def compare(patches: Sequence[HandedOut]) -> Counter[str]:
             patch.key, classes, theirs, our,
         )  # fmt: skip
         counts.update(classes or ["equal"])
-        if theirs.patch.rstrip(b"\n") == our.patch.rstrip(b"\n"):
+        if theirs != NOTHING and theirs.patch.rstrip(b"\n") == our.patch.rstrip(b"\n"):
             counts["other patch-id"] += patch_id(theirs.patch) != patch.patch_id
     return +counts
 

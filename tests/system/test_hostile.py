@@ -19,8 +19,9 @@ import pytest
 from sqlalchemy import Engine
 
 from ingest.config.file import Config
-from ingest.mail import address, lists, mime, msgid
+from ingest.mail import address, lists, msgid
 from ingest.mail.defect import Defect
+from ingest.mail.mime import container, tree
 from ingest.mail.parse import parse_message
 from ingest.model import Delivery, Derived
 from ingest.patch.submission import ClassificationReason
@@ -141,7 +142,7 @@ EXPECTED: dict[str, tuple[ClassificationReason, set[Defect]]] = {
     "quoted_deep": (R.SUBJECT_REPLY, set()),
     "quoted_diff": (R.SUBJECT_REPLY, set()),
     "pull_request_blanks": (R.NO_PATCH, set()),
-    "pull_request_tabs_and_lines": (R.NO_PATCH, set()),
+    "pull_request_tabs_and_lines": (R.PULL_REQUEST, set()),
     "pull_requests_many": (R.NO_PATCH, set()),
     "hunk_of_a_thousand_million": (R.DIFF, {D.DAMAGED_DIFF}),
     "hunk_digits": (R.DIFF, {D.DAMAGED_DIFF}),
@@ -223,7 +224,7 @@ def test_what_is_derived_is_bounded(name: str) -> None:
 def within_bounds(made: Steps) -> None:
     """Every number of things, and whatever an index holds."""
     message, one = made.message, made.derived
-    assert len(message.parts) <= mime.MAX_PARTS + mime.MAX_DEPTH
+    assert len(message.parts) <= tree.MAX_PARTS + tree.MAX_DEPTH
     assert len(one.lists) <= lists.MAX_LISTS
     assert len(one.links) <= 2 * msgid.MAX_REFERENCES
     assert len(one.trailers) <= MAX_TRAILERS
@@ -351,13 +352,13 @@ def test_a_file_name_is_a_label_without_folders() -> None:
 
 
 def test_text_of_more_lines_than_are_read() -> None:
-    _, made = derived(hostile_mail.plus_signs(2 * mime.MAX_PART_LINES + 100_000))
+    _, made = derived(hostile_mail.plus_signs(2 * tree.MAX_PART_LINES + 100_000))
     assert Defect.PARTS_CAPPED in made.derived.defects
-    assert (made.derived.diff or "").count("\n") <= mime.MAX_PART_LINES
+    assert (made.derived.diff or "").count("\n") <= tree.MAX_PART_LINES
 
 
 def test_the_lines_of_all_parts_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mime, "MAX_PART_LINES", 5)
+    monkeypatch.setattr(tree, "MAX_PART_LINES", 5)
     part = b"--b\n\n1\n2\n3\n4\n\n"
     message = parse_message(
         b"Content-Type: multipart/mixed; boundary=b\n\n" + part * 3 + b"--b--\n"
@@ -367,7 +368,7 @@ def test_the_lines_of_all_parts_count_together(monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_enclosed_mail_is_decoded_within_bounds(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(mime, "MAX_ENCLOSED", 1_000)
+    monkeypatch.setattr(container, "MAX_ENCLOSED", 1_000)
     front = b"Content-Type: message/rfc822\nContent-Transfer-Encoding: quoted-printable\n\n"
     message = parse_message(front + b"\n" + b"text\n" * 100)
     assert [part.content_type for part in message.parts] == ["text/plain"]

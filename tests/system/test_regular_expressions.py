@@ -23,7 +23,8 @@ from typing import Any
 import pytest
 
 import ingest
-from ingest.mail import address, encoded_word, msgid, param
+from ingest.mail import address, encoded_word, msgid
+from ingest.mail.mime import param
 from ingest.patch import filename
 
 FOLDER = Path(ingest.__file__).parent

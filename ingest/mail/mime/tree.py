@@ -10,12 +10,13 @@ from __future__ import annotations
 import codecs
 from typing import TYPE_CHECKING, NamedTuple
 
-from ingest.mail import charset, flowed, header, param, transfer
+from ingest.mail import charset, header
 from ingest.mail.defect import Defect
 from ingest.mail.message import Part
+from ingest.mail.mime import container, flowed, param, text_type, transfer
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
 MAX_DEPTH = 64
 MAX_PARTS = 1_000
@@ -23,31 +24,7 @@ MAX_PARTS = 1_000
 # lines take fifty times their size. (The largest patches on mailing lists have a tenth of this.)
 MAX_PART_TEXT = 16 * 1024 * 1024  # bytes
 MAX_PART_LINES = 500_000
-MAX_ENCLOSED = MAX_PART_TEXT  # bytes of enclosed mails that must be decoded: each needs a copy
-_MAX_BOUNDARY = 70  # RFC 2046 5.1.1
 
-# Types of patches that are not text: some mailers attach *.patch files as these (`git send-email
-# --attach` never does).
-_PATCH_TYPES = frozenset({"application/x-patch", "application/x-diff"})
-# Names of files that may hold a patch as text, whatever type the mailer declares.
-_TEXT_NAMES = (".patch", ".diff", ".dif", ".udiff", ".txt", ".text", ".mbox", ".mbx", ".eml")
-# Types that say nothing of the content.
-_GENERIC_TYPES = frozenset(
-    {
-        "application/octet-stream", "application/octetstream", "application/unknown",
-        "application/x-unknown", "application/x-unknown-content-type", "application/binary",
-        "application/x-octet-stream", "application/text", "application/x-text",
-        "application/plain", "binary/octet-stream", "unknown/unknown",
-    }
-)  # fmt: skip
-# Control characters that text has: white space, and form feed and escape in sources.
-_TEXT_CONTROLS = frozenset(b"\t\n\v\f\r\x1b\b")
-_CONTROLS = bytes(code for code in (*range(0x20), 0x7F) if code not in _TEXT_CONTROLS)
-_BYTES_PER_CONTROL = 1_000  # bytes of text for each other control character
-_US_ASCII = bytes(range(0x80))
-MAIL_TYPES = frozenset({"message/rfc822", "message/global"})
-# RFC 2046 5.2.1 forbids these encodings for a mail, but some gateways use them.
-_MAIL_ENCODINGS = frozenset({"base64", "quoted-printable"})
 _PLAIN = param.Parameters("text/plain", {})
 _NO_PARAMETERS = param.Parameters("", {})
 
@@ -76,7 +53,8 @@ def walk_parts(data: bytes, start: int, fields: Mapping[str, Sequence[str]]) -> 
     Each `multipart/*` is split into its parts. `fields` are the values of the mail's fields by name
     in lower case. Text is decoded by its transfer encoding and charset; other content is not read,
     except parts with the name of a patch. Leaves within a message/rfc822 are marked as nested. The
-    bounds are `MAX_DEPTH`, `MAX_PARTS`, `MAX_PART_TEXT`, `MAX_PART_LINES` and `MAX_ENCLOSED`.
+    bounds are `MAX_DEPTH`, `MAX_PARTS`, `MAX_PART_TEXT`, `MAX_PART_LINES` and
+    `container.MAX_ENCLOSED`.
     """
     walk = _TreeWalk()
     walk.visit(_Span(data, start, len(data), 0, nested=False), fields, _PLAIN)
@@ -92,7 +70,7 @@ class _TreeWalk:
         self._container_count = 0
         self._text_left = MAX_PART_TEXT
         self._lines_left = MAX_PART_LINES
-        self._enclosed_left = MAX_ENCLOSED
+        self._enclosed_left = container.MAX_ENCLOSED
 
     def visit(
         self,
@@ -109,10 +87,10 @@ class _TreeWalk:
             or content_type.name[-1] == "/"
         ):
             content_type = param.Parameters("text/plain", content_type.values)  # RFC 2045 5.2
-        if content_type.name.startswith("multipart/") or content_type.name in MAIL_TYPES:
+        if content_type.name.startswith("multipart/") or content_type.name in container.MAIL_TYPES:
             if span.depth < MAX_DEPTH and self._container_count < MAX_PARTS:
                 self._container_count += 1
-                if content_type.name in MAIL_TYPES:
+                if content_type.name in container.MAIL_TYPES:
                     self._visit_mail(span, fields, content_type)
                 else:
                     self._visit_multipart(span, fields, content_type)
@@ -123,15 +101,15 @@ class _TreeWalk:
     def _visit_multipart(
         self, span: _Span, fields: Mapping[str, Sequence[str]], content_type: param.Parameters
     ) -> None:
-        boundary = _find_boundary(content_type)
-        if not boundary or len(boundary) > _MAX_BOUNDARY:
+        boundary = container.find_boundary(content_type)
+        if not boundary or len(boundary) > container.MAX_BOUNDARY:
             self.defects.add(Defect.BAD_MULTIPART)
         default = _PLAIN
         if content_type.name == "multipart/digest":  # RFC 2046 5.1.5
             default = param.Parameters("message/rfc822", {})
         has_parts = False
         if boundary:
-            for part in split_multipart(span.data, span.start, span.end, content_type):
+            for part in container.split_multipart(span.data, span.start, span.end, content_type):
                 has_parts = True
                 if not part.is_closed:
                     self.defects.add(Defect.BAD_MULTIPART)
@@ -160,8 +138,8 @@ class _TreeWalk:
     def _visit_mail(
         self, span: _Span, fields: Mapping[str, Sequence[str]], content_type: param.Parameters
     ) -> None:
-        encoding = _find_encoding(fields)
-        if encoding in _MAIL_ENCODINGS:
+        encoding = container.find_encoding(fields)
+        if encoding in container.MAIL_ENCODINGS:
             self._enclosed_left -= span.end - span.start
             if self._enclosed_left < 0:
                 self.defects.add(Defect.PARTS_CAPPED)
@@ -185,13 +163,13 @@ class _TreeWalk:
         text_bytes: bytes | None = None
         is_flowed = False
         is_attachment = disposition.name == "attachment"
-        name, encoding = content_type.name, _find_encoding(fields)
+        name, encoding = content_type.name, container.find_encoding(fields)
         charset_name = content_type.values.get("charset")
-        if _is_text(name):
+        if text_type.is_text(name):
             text, text_bytes = self._decode_text(span, encoding, charset_name)
         elif self._may_be_text(
             span, content_type, filename, is_attachment=is_attachment
-        ) and _reads_as_text(span, encoding, charset_name):
+        ) and self._reads_as_text(span, encoding, charset_name):
             text, text_bytes = self._decode_text(span, encoding, charset_name)
             if filename is None and not is_attachment:
                 self.defects.add(Defect.WRONG_CONTENT_TYPE)
@@ -233,13 +211,19 @@ class _TreeWalk:
         name = content_type.name
         if span.is_encrypted or name.startswith(("multipart/", "message/")):
             return False
-        if filename is not None and filename.lower().endswith(_TEXT_NAMES):
+        if filename is not None and text_type.is_text_name(filename):
             return True
         is_only = span.depth == 0
-        if name not in _GENERIC_TYPES and not (is_only and name.startswith("application/x-")):
+        if not text_type.is_generic(name, is_only=is_only):
             return False
         is_first = not self.parts and filename is None and not is_attachment
         return is_only or is_first or "x-default" in content_type.values
+
+    def _reads_as_text(self, span: _Span, encoding: str, charset_name: str | None) -> bool:
+        data = span.data[span.start : span.end]
+        if len(data) > MAX_PART_TEXT:
+            return False
+        return text_type.reads_as_text(transfer.decode_transfer(data, encoding).data, charset_name)
 
     def _decode_text(self, span: _Span, encoding: str, charset_name: str | None) -> _Text:
         data = span.data[span.start : span.end]
@@ -284,112 +268,3 @@ def _unwrap_bytes(data: bytes | None, text: str, *, delsp: bool) -> bytes | None
     unwrapped = data.replace(b"\r\n", b"\n").decode("latin-1")  # one character for each byte
     unwrapped = flowed.unwrap_flowed(unwrapped, delsp=delsp)
     return unwrapped.encode("latin-1") if unwrapped.count("\n") == text.count("\n") else None
-
-
-class EnclosedMail(NamedTuple):
-    """A mail within another: its bytes, its header, and the defects of its transfer encoding."""
-
-    data: bytes
-    block: header.HeaderBlock
-    defects: frozenset[Defect]
-
-
-def open_enclosed_mail(
-    data: bytes, start: int, end: int, fields: Mapping[str, Sequence[str]]
-) -> EnclosedMail | None:
-    """Return the mail in the body `data[start:end]` of a message/rfc822 part with these fields.
-
-    Returns None for a mail that must be decoded and is larger than `MAX_ENCLOSED`.
-    """
-    encoding = _find_encoding(fields)
-    data = data[start:end]
-    defects: frozenset[Defect] = frozenset()
-    if encoding in _MAIL_ENCODINGS:
-        if len(data) > MAX_ENCLOSED:
-            return None
-        data, defects = transfer.decode_transfer(data, encoding)
-        data = data.replace(b"\r\n", b"\n")
-    # An empty line before the header is no part of a mail, but some gateways write one.
-    data = header.skip_mbox_line(data.lstrip(b"\n"))
-    return EnclosedMail(data, header.split_header(data, 0, len(data)), defects)
-
-
-class PartSpan(NamedTuple):
-    """The start and the end of a part of a multipart, and whether a delimiter ends it."""
-
-    start: int
-    end: int
-    is_closed: bool
-
-
-def _find_boundary(content_type: param.Parameters) -> str:
-    return content_type.values.get("boundary", "").rstrip()
-
-
-def split_multipart(
-    data: bytes, start: int, end: int, content_type: param.Parameters
-) -> Iterator[PartSpan]:
-    """Yield the parts of the multipart `data[start:end]` in order; none without a boundary.
-
-    RFC 2046 5.1.1: a delimiter is a whole line, so one boundary may be the prefix of another; the
-    line end before a delimiter belongs to it; text before the first delimiter and after the
-    closing one belongs to no part.
-    """
-    boundary = _find_boundary(content_type)
-    if not boundary:
-        return
-    delimiter = b"\n--" + boundary.encode()
-    position = start - 1  # a body begins after the empty line that ends its header
-    start = -1  # of the current part
-    while (position := data.find(delimiter, position, end)) >= 0:
-        tail = position + len(delimiter)
-        line_end = data.find(b"\n", tail, end)
-        if line_end < 0:
-            line_end = end
-        rest = data[tail:line_end].strip(b" \t\r")
-        if rest not in {b"", b"--"}:
-            position += 1
-            continue
-        if start >= 0:
-            yield PartSpan(start, max(start, position), is_closed=True)
-        if rest:
-            return
-        start = min(line_end + 1, end)
-        position = line_end  # it may also be the line end before the next delimiter
-    if start >= 0:
-        yield PartSpan(start, end, is_closed=False)
-
-
-def _find_encoding(fields: Mapping[str, Sequence[str]]) -> str:
-    values = fields.get("content-transfer-encoding")
-    if not values:
-        return ""
-    words = values[0].split(None, 1)
-    return words[0].rstrip(";").lower() if words else ""
-
-
-def _is_text(content_type: str) -> bool:
-    return content_type.startswith("text/") or content_type in _PATCH_TYPES
-
-
-def _reads_as_text(span: _Span, encoding: str, charset_name: str | None) -> bool:
-    """Tell whether the content of a part is text: valid in its charset, almost without controls."""
-    data = span.data[span.start : span.end]
-    if len(data) > MAX_PART_TEXT:
-        return False
-    data = transfer.decode_transfer(data, encoding).data
-    if b"\0" in data or not data.strip():
-        return False
-    controls = len(data) - len(data.translate(None, _CONTROLS))
-    if controls * _BYTES_PER_CONTROL > len(data):
-        return False
-    if data.isascii():
-        return True
-    if charset_name is not None:
-        return not charset.decode_text(data, charset_name).defects
-    try:
-        data.decode()
-    except UnicodeDecodeError:
-        # Read as Latin-1. Patches are mostly US-ASCII in every charset.
-        return len(data.translate(None, _US_ASCII)) * 3 < len(data)
-    return True
