@@ -28,6 +28,7 @@ from tests.support.paths import ROOT
 from tests.support.places import short_folder
 from tests.support.private_postfix import DOMAIN, MAIN, MASTER, PIPE_DOMAIN, Postfix, postfix
 from tests.support.senders import Connection, Letter
+from tests.support.waiting import until
 from tests.torture.test_kills import wait_until_derived
 
 LISTS = [f"l{number}" for number in range(50)]
@@ -64,12 +65,16 @@ HARD = (
 )
 
 
-def hand_in(port: int, all_letters: Sequence[Letter]) -> None:
-    """Give them to Postfix by SMTP, over some connections at a time."""
+def hand_in(
+    port: int, all_letters: Sequence[Letter], outage: threading.Event | None = None
+) -> None:
+    """Give them to Postfix by SMTP, over some connections, the last third in an outage."""
 
     def some(share: Sequence[Letter]) -> None:
         connection = Connection(port, lmtp=False)
-        for letter in share:
+        for number, letter in enumerate(share):
+            if outage is not None and number >= len(share) * 2 // 3:
+                outage.wait()
             connection.send(letter)
         connection.close()
 
@@ -131,9 +136,11 @@ class Setting:
     url: str
     binaries: Path
 
-    def database_away(self, mode: str, seconds: float) -> None:
+    def database_away(self, mode: str, seconds: float, begun: threading.Event) -> None:
         postgres.stop(self.binaries, self.url, mode=mode)
+        begun.set()
         time.sleep(seconds)
+        until(lambda: "status=deferred" in "".join(self.postfix.log()), "a deferred mail")
         postgres.start(self.binaries, self.url)
 
 
@@ -173,12 +180,13 @@ def check_nothing_lost(
     sent = letters(by_lmtp, DOMAIN, 50, chance) + letters(by_pipe, PIPE_DOMAIN, 3, chance)
     chance.shuffle(sent)
     begun = time.monotonic()
-    handing = threading.Thread(target=hand_in, args=(setting.postfix.port, sent))
+    outage = threading.Event()
+    handing = threading.Thread(target=hand_in, args=(setting.postfix.port, sent, outage))
     handing.start()
     engine = open_store(setting.url)
     for number, (mode, seconds) in enumerate(outages):
         _until_stored(engine, (number + 1) * len(sent) // (len(outages) + 2))
-        setting.database_away(mode, seconds)
+        setting.database_away(mode, seconds, outage)
     if restart:
         _until_stored(engine, len(sent) // 2)
         setting.daemon.restart()
