@@ -316,8 +316,10 @@ def _join_counts(words: tuple[str, ...]) -> tuple[str, ...]:
 def _target_word(head: str) -> str:
     """Return what a word says about the purpose of the posting, or ''.
 
-    A version, RESEND, and PATCH joined to a version say nothing about it.
+    A version, RESEND, and PATCH joined to a version or count say nothing about it.
     """
+    if head.lower() == "patch":
+        return ""
     version = _VERSION.fullmatch(head)
     if version is not None:
         return "rfc" if _RFC.search(head) else (version["tree"] or "").lower()

@@ -133,9 +133,18 @@ def test_markers(text: str, name: str, number: int, total: int, version: int) ->
         ("[PATCH 0.5/5] x", 0, 5, 1, 0),
         ("[PATCH v6.1 RFC 02.1/12] x", 2, 1, 6, 1),
         ("[PATCH v6.1 v2 1/3] x", 1, 0, 2, 0),
+        ("[PATCH 2 of 5] x", 2, 0, 1, 0),
+        ("[PATCH 10.55/60] x", 10, 55, 1, 0),
+        ("[PATCH_0.5/3] x", 0, 5, 1, 0),
+        ("[PATCH v1.2/5] x", 2, 0, 1, 0),
+        ("[PATCH V1.2/5] x", 2, 0, 1, 0),
+        ("[PATCH] x (v3)", None, 0, 3, 0),
+        ("x cleanups v3", None, 0, 3, 0),
     ],
 )
-def test_minor_parts(text: str, number: int, minor: int, version: int, version_minor: int) -> None:
+def test_minor_parts(
+    text: str, number: int | None, minor: int, version: int, version_minor: int
+) -> None:
     subject = parse_subject(text)
     assert (subject.number, subject.minor) == (number, minor)
     assert (subject.version, subject.version_minor) == (version, version_minor)
@@ -298,6 +307,10 @@ def test_prefixes_keep_every_word_as_written() -> None:
     [
         ("[PATCH v2 1/3] x", ""),
         ("[PATCHv2-1/3] x", ""),
+        ("[PATCH-1/3] x", ""),
+        ("[PATCH_0.5/3] x", ""),
+        ("[net-next-1/3] x", "net-next"),
+        ("[net_0.5/3] x", "net"),
         ("[PATCH 1 of 3 V2] x", ""),
         ("[PATCH v2 RESEND 1/3] x", ""),
         ("[PATCH RE-SEND] x", ""),
