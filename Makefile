@@ -14,7 +14,7 @@ PIP_INSTALL = $(BIN)/python -m pip install --quiet --disable-pip-version-check
 # Tests of the packages that need neither network nor PostgreSQL.
 QUICK := mail patch series trust config pipeline store
 
-.PHONY: help demo test quick coverage torture bench check lint types contracts docs lock clean
+.PHONY: help demo test quick coverage mutate torture bench check lint types contracts docs lock clean
 
 help:
 	@echo "make demo       install, replay the sample archive, show the records"
@@ -22,6 +22,7 @@ help:
 	@echo "make test       the whole suite, on SQLite and on a PostgreSQL that it starts"
 	@echo "make check      lint, types and import contracts"
 	@echo "make coverage   the whole suite, with branch coverage"
+	@echo "make mutate     change a module in many ways, and list what no test notices"
 	@echo "make torture    the slow and destructive tests"
 	@echo "make bench      measure replay and delivery, next to yardsticks"
 	@echo "make docs       build the documentation into site/"
@@ -56,6 +57,14 @@ quick: $(VENV)/.tested
 coverage: $(VENV)/.tested
 	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal -m "not torture" \
 		--cov --cov-branch --cov-report=term --cov-report=html $(PYTEST_ARGS)
+
+# mutmut works in mutants/, on a copy; pyproject.toml says on which modules, and with which tests.
+# `mutmut show NAME` prints one of what it lists.
+MUTANTS ?= ingest.patch.subject*
+mutate: $(VENV)/.tested
+	@$(PIP_INSTALL) 'mutmut==3.8.1'
+	$(BIN)/mutmut run '$(MUTANTS)'
+	$(BIN)/mutmut results
 
 torture: $(VENV)/.tested
 	$(BIN)/python -m pytest -m torture $(PYTEST_ARGS)
