@@ -21,9 +21,10 @@ from ingest.model import BY_LIST_ID, Delivery, Dependency, Derived, Failure
 from ingest.patch.classify import classify
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
 from ingest.series.facts import Facts, MessageKind
+from ingest.series.sketch import sketch_files, sketch_lines
 from ingest.trust.authres import find_auth_results
 from ingest.trust.mailmap import Mailmap, parse_mailmap
-from ingest.trust.person import Submitter, find_submitter, person_key
+from ingest.trust.person import Submitter, find_submitter, name_key, person_key
 
 if TYPE_CHECKING:
     from ingest.trust.signatures.authenticate import Authentication
@@ -275,6 +276,9 @@ def _facts(message: Message, person: Address, submission: Submission) -> Facts:
         supersedes=dependencies.supersedes,
         mentioned=dependencies.mentioned,
         aliases=_aliases(message),
+        sender_name=name_key(person.name) if is_piece else "",
+        files=sketch_files(submission.files) if isinstance(submission, Patch) else (),
+        lines=sketch_lines(submission.diff) if isinstance(submission, Patch) else (),
     )
 
 

@@ -39,7 +39,8 @@ class Facts:
     that it answers, nearest first. `number`, `total`: as in the subject, None where it has
     none; `minor`: 5 of `0.5/5`. `tag`: what the patch is for, by its prefixes
     (`Subject.target`). `aliases`: ids of mails that lists wrapped it in (`mail.wrapping`), in any
-    of its copies.
+    of its copies. `sender_name`: of a piece, the sender's full name in the form that is compared,
+    or ''. `files`, `lines`: of a patch, hashes of what it changes (`series.sketch`).
     """
 
     key: str
@@ -70,6 +71,9 @@ class Facts:
     supersedes: tuple[str, ...] = ()  # those of them that its text says it supersedes
     mentioned: tuple[str, ...] = ()  # those of them that it calls earlier in prose only
     aliases: tuple[str, ...] = ()
+    sender_name: str = ""
+    files: tuple[int, ...] = ()
+    lines: tuple[int, ...] = ()
 
     @property
     def piece(self) -> bool:
@@ -88,6 +92,7 @@ _STORED_FIELDS: tuple[tuple[str, Any], ...] = tuple(
     for field in fields(Facts)
     if field.name not in ("key", "msgid", "date")
 )
+_TUPLES = tuple(name for name, default in _STORED_FIELDS if default == ())
 _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -105,7 +110,7 @@ def load_facts(text: str, *, msgid: str, variant: str, date: datetime | None) ->
     """Read what `dump_facts` wrote, with the columns that are stored next to it."""
     stored: dict[str, Any] = json.loads(text)
     stored["kind"] = MessageKind(stored["kind"])
-    for name in ("parents", "prefixes", "earlier", "supersedes", "mentioned", "aliases"):
+    for name in _TUPLES:
         if name in stored:
             stored[name] = tuple(stored[name])
     return Facts(key=key_of(msgid, variant), msgid=msgid, date=date, **stored)

@@ -8,22 +8,16 @@ pieces: a draft is compared with the latest few of the same sender and total, ne
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
 
 from ingest.frozen import frozen
-from ingest.mail.msgid import original_id
 from ingest.series.draft import SAME_SEND, Rule, SeriesDraft, may_be_cover, version_of
 from ingest.series.facts import BUCKET_GAP, Facts, MessageKind
 from ingest.series.group import RECENT
+from ingest.series.run import run_of
 from ingest.series.thread import Thread
-
-# The mails of one run of git send-email, or of git format-patch --thread, share a part of their
-# Message-IDs: <20260422021042.4157510-16-a@b>, <cover.1772095546.git.a@b>.
-_RUN = re.compile(r"<(\d{14}\.\d+)-\d+-[^>]*>|<(?:cover|[0-9a-f]{40})(\.\d{10}\.git\.[^>]*)>")
-_MAX_ID = 200  # characters of a Message-ID that are matched
 
 
 def repair_drafts(
@@ -47,12 +41,6 @@ def repair_drafts(
 def _parent(draft: SeriesDraft) -> SeriesDraft | None:
     """Return the draft in whose thread a draft was sent, as it is by now."""
     return draft.parent_series.current if draft.parent_series is not None else None
-
-
-def _run_of(msgid: str) -> str | None:
-    """Return what the mails of one run of git have in common, or None for other ids."""
-    match = _RUN.match((original_id(msgid) or msgid)[:_MAX_ID])
-    return (match[1] or match[2]) if match else None
 
 
 def _join_runs(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
@@ -88,7 +76,7 @@ def _join_runs(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
 
 
 def _runs(draft: SeriesDraft) -> set[str]:
-    return {run for piece in draft.members() if (run := _run_of(piece.msgid)) is not None}
+    return {run for piece in draft.members() if (run := run_of(piece.msgid)) is not None}
 
 
 def _join_versions(drafts: list[SeriesDraft]) -> list[SeriesDraft]:

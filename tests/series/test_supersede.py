@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.series.evidence import RevisionEvidence
 from ingest.series.facts import Facts, MessageKind
-from ingest.series.supersede import Posting, RevisionEvidence, find_predecessor, make_posting
+from ingest.series.posting import Posting, make_posting
+from ingest.series.supersede import find_predecessor
 
 START = datetime(2026, 3, 2, 10, 15)
 ADA, BOB = "ada@example.org", "bob@example.com"

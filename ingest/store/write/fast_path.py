@@ -24,7 +24,7 @@ from ingest.series.arrange import Place
 from ingest.series.draft import Rule
 from ingest.series.facts import MessageKind
 from ingest.series.outcome import Outcome
-from ingest.series.supersede import patch_traces
+from ingest.series.posting import patch_traces
 from ingest.store import schema
 from ingest.store.reachable import find_reachable, read_unthreaded
 from ingest.store.sql import chunks, insert_missing_pairs, insert_rows, is_any
