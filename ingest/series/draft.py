@@ -31,6 +31,7 @@ class Rule(StrEnum):
     UNTHREADED = "unthreaded"  # same sender, total and prefixes, sent within two hours
     SAME_RUN = "same-run"  # its Message-ID comes from the same run of git send-email
     OTHER_VERSION = "other-version"  # the version is missing on it or on the others: sent together
+    TORN = "torn"  # what it answers was not received; all else fits, and it was sent at once
     RESENT = "resent"  # says RESEND, as do the others that were sent with it
     ADDENDUM = "addendum"  # numbered above the total: 6/5
     ONLY_PATCH = "only-patch"  # unnumbered, below a cover of one
@@ -117,6 +118,11 @@ class SeriesDraft:
         while draft.joined is not None:
             draft = draft.joined
         return draft
+
+    @property
+    def host(self) -> SeriesDraft | None:
+        """Return the draft in whose thread it was sent, as that is by now."""
+        return self.parent_series.current if self.parent_series is not None else None
 
     def members(self) -> list[Facts]:
         """Return the cover, then the patches in number order."""

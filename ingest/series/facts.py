@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from ingest.frozen import frozen
+from ingest.mail.git_run import may_be_torn
 
 # Unthreaded mails of one posting follow each other; the slowest real sender observed, a relay
 # that lets one mail a minute pass, needs an hour for a hundred of them.
@@ -126,11 +127,13 @@ def bucket(facts: Facts) -> int | None:
 
     None for any other message. Members of one posting agree in sender, total and tag. The
     version is left to `arrange`: a sender who forgets `v2` on half of the patches has still
-    sent one series. A message that answers any other is not unthreaded, whether or not the
-    other is known. So the bucket depends on the message alone, and the order of arrival cannot
-    change it.
+    sent one series. A message that answers another is not unthreaded, unless its id may have been
+    replaced by a provider (`git_run.may_be_torn`), whether or not the other is known. So the bucket
+    depends on the message alone, and the order of arrival cannot change it.
     """
-    if facts.parents or facts.total is None or facts.date is None or not facts.piece:
+    if facts.total is None or facts.date is None or not facts.piece:
+        return None
+    if facts.parents and not may_be_torn(facts.msgid, facts.parents[0]):
         return None
     return digest63(f"{facts.sender}\0{facts.total}\0{facts.tag}")
 

@@ -12,9 +12,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 
 from ingest.frozen import frozen
+from ingest.mail.git_run import run_of
 from ingest.series.draft import Version, branches_of
 from ingest.series.facts import Facts, MessageKind, digest63
-from ingest.series.run import run_of
 
 _NO_WORD = re.compile(r"[^0-9a-z]+")
 _VERSION_WORD = re.compile(r"v\d+")

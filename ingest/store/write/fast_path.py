@@ -22,7 +22,7 @@ from ingest.frozen import frozen
 from ingest.mail.msgid import original_id
 from ingest.series.arrange import Place
 from ingest.series.draft import Rule
-from ingest.series.facts import MessageKind
+from ingest.series.facts import MessageKind, bucket
 from ingest.series.outcome import Outcome
 from ingest.series.posting import patch_traces
 from ingest.store import schema
@@ -127,8 +127,14 @@ def find_fast_path(
     for thread, thread_nodes in nodes_by_thread.items():
         placed = _place_nodes(thread_nodes, dict(parents), series, pinned)
         # Unthreaded pieces may connect the thread with others, which must be arranged with it.
+        pieces = [
+            (key, node.facts.date)
+            for node in thread_nodes
+            if (key := bucket(node.facts)) is not None and node.facts.date
+        ]
         if placed is not None and (
-            thread not in reaching or find_reachable(connection, {thread}, []).threads == {thread}
+            (thread not in reaching and not pieces)
+            or find_reachable(connection, {thread}, pieces).threads == {thread}
         ):
             accepted[thread] = placed
     return _build_fast_path(accepted)
