@@ -15,7 +15,7 @@ from ingest.config.file import Config
 from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName, Message
-from ingest.mail.msgid import original_id
+from ingest.mail.msgid import bound_id, original_id, parse_ids
 from ingest.mail.parse import parse_message
 from ingest.model import BY_LIST_ID, Delivery, Dependency, Derived, Failure
 from ingest.patch.classify import classify
@@ -33,6 +33,13 @@ if TYPE_CHECKING:
 # then in a series of its own.
 MAX_NUMBER = 99_999
 
+# Where providers keep the Message-ID that they replace: QQ, Outlook, Gmail, Google Workspace.
+_ORIGINAL_ID_HEADERS = (
+    "X-OQ-MSGID",
+    "X-Microsoft-Original-Message-ID",
+    "X-Gmail-Original-Message-ID",
+    "X-Google-Original-Message-ID",
+)
 _STATE_HEADER = "X-Patchwork-State"
 _HINT_HEADER = "X-Patchwork-Hint"
 _MAX_STATE = 100  # characters: the size of Patchwork's column
@@ -195,8 +202,17 @@ def _links(message: Message) -> tuple[str, ...]:
 
 
 def _aliases(message: Message) -> tuple[str, ...]:
-    """Return the other ids by which replies may name the message."""
-    return tuple(sorted(message.wrapper.msgids)) if message.wrapper is not None else ()
+    """Return the other ids by which replies may name the message.
+
+    They are those of mails that lists wrapped it in, and the id that the sender's program gave it
+    and a provider has replaced: the other patches of the series were made to answer that one.
+    """
+    named = set(message.wrapper.msgids) if message.wrapper is not None else set()
+    for header in _ORIGINAL_ID_HEADERS:
+        if (value := message.header(header)) is not None:
+            named.update(bound_id(msgid) for msgid in parse_ids(value)[:1])
+    named.discard(message.msgid)
+    return tuple(sorted(named))
 
 
 def _named_lists(message: Message, delivery: Delivery) -> tuple[ListName, ...]:

@@ -39,8 +39,8 @@ class Facts:
     `sender`: the submitter's address in the form that identifies a person. `parents`: the ids
     that it answers, nearest first. `number`, `total`: as in the subject, None where it has
     none; `minor`: 5 of `0.5/5`. `tag`: what the patch is for, by its prefixes
-    (`Subject.target`). `aliases`: ids of mails that lists wrapped it in (`mail.wrapping`), in any
-    of its copies. `sender_name`: of a piece, the sender's full name in the form that is compared,
+    (`Subject.target`). `aliases`: ids of mails that lists wrapped it in (`mail.wrapping`), and an id
+    that a provider has replaced, in any of its copies. `sender_name`: of a piece, the sender's full name in the form that is compared,
     or ''. `files`, `lines`: of a patch, hashes of what it changes (`series.sketch`).
     """
 

@@ -64,7 +64,8 @@ def build_thread(submissions: Mapping[str, Facts]) -> Thread:
 def _add_aliases(by_msgid: dict[str, list[Facts]]) -> None:
     """Index each mail also by its other ids, unless these are used.
 
-    They are the id that it had before a relay's stamp, and those of mails that lists wrapped it in.
+    They are the id that it had before a relay's stamp or before a provider replaced it, and those
+    of mails that lists wrapped it in.
     """
     named: dict[str, list[Facts]] = defaultdict(list)
     for msgid, copies in by_msgid.items():
