@@ -295,6 +295,9 @@ def _facts(message: Message, person: Address, submission: Submission) -> Facts:
         sender_name=name_key(person.name) if is_piece else "",
         files=sketch_files(submission.files) if isinstance(submission, Patch) else (),
         lines=sketch_lines(submission.diff) if isinstance(submission, Patch) else (),
+        patch_id=submission.patch_id if isinstance(submission, Patch | PullRequest) else None,
+        pull_url=_pull_url(submission),
+        state=_state(message) if is_piece else "new",
     )
 
 

@@ -191,11 +191,11 @@ def _continues_part(posting: Posting, other: Posting, kinds: Set[RevisionEvidenc
 def _is_supported(posting: Posting, other: Posting, kinds: Set[RevisionEvidence]) -> bool:
     """Tell whether a similar title comes with something in common.
 
-    One author's small patches may look alike, so the files or the changed lines must agree. Two
-    patches to one file that have no line in common are two changes, unless their titles have the
-    same words, and one has more.
+    One author's small patches may look alike, so the files or the changed lines must agree, or
+    both were sent below one mail. Two patches to one file that have no line in common are two
+    changes, unless their titles have the same words, and one has more.
     """
-    if RevisionEvidence.LINES in kinds:
+    if RevisionEvidence.LINES in kinds or posting.answered & other.answered:
         return True
     if RevisionEvidence.FILES not in kinds:
         return False

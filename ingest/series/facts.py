@@ -39,9 +39,11 @@ class Facts:
     `sender`: the submitter's address in the form that identifies a person. `parents`: the ids
     that it answers, nearest first. `number`, `total`: as in the subject, None where it has
     none; `minor`: 5 of `0.5/5`. `tag`: what the patch is for, by its prefixes
-    (`Subject.target`). `aliases`: ids of mails that lists wrapped it in (`mail.wrapping`), and an id
-    that a provider has replaced, in any of its copies. `sender_name`: of a piece, the sender's full name in the form that is compared,
-    or ''. `files`, `lines`: of a patch, hashes of what it changes (`series.sketch`).
+    (`Subject.target`). `aliases`: ids of mails that lists wrapped it in (`mail.wrapping`), and an
+    id that a provider has replaced, in any of its copies. `sender_name`: of a piece, the sender's
+    full name in the form that is compared, or ''. `files`, `lines`: of a patch, hashes of what it
+    changes (`series.sketch`). `patch_id`, `pull_url`, `state`: what the row of a patch or cover
+    has, which a message may become by its place.
     """
 
     key: str
@@ -75,6 +77,9 @@ class Facts:
     sender_name: str = ""
     files: tuple[int, ...] = ()
     lines: tuple[int, ...] = ()
+    patch_id: str | None = None
+    pull_url: str | None = None
+    state: str = "new"
 
     @property
     def piece(self) -> bool:

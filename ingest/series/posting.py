@@ -87,7 +87,7 @@ def make_posting(
         sender_name=first.sender_name,
         version=version,
         date=date,
-        title=_normalise_title(first.title),
+        title=normalise_title(first.title),
         bare_title=_bare_title(first.title),
         resend=first.resend,
         rfc=any(piece.rfc for piece in members),
@@ -96,7 +96,7 @@ def make_posting(
         branches=frozenset(branch for piece in members for branch in branches_of(piece.tag)),
         change_ids=frozenset(piece.change_id for piece in members if piece.change_id),
         hashes=frozenset(piece.hash for piece in patches if piece.hash) - {_EMPTY_HASH},
-        titles=frozenset(_normalise_title(piece.title) for piece in patches) - {""},
+        titles=frozenset(normalise_title(piece.title) for piece in patches) - {""},
         files=frozenset(file for piece in patches for file in piece.files),
         lines=frozenset(line for piece in patches for line in piece.lines),
         messages=messages,
@@ -112,7 +112,7 @@ def make_posting(
     )
 
 
-def _normalise_title(title: str) -> str:
+def normalise_title(title: str) -> str:
     """Return a title as revisions are compared: letters and digits, without a final version."""
     words = _NO_WORD.split(title.lower())
     while words and (not words[-1] or _VERSION_WORD.fullmatch(words[-1])):
@@ -123,7 +123,7 @@ def _normalise_title(title: str) -> str:
 def _bare_title(title: str) -> str:
     """Return a title in the same form without the subsystems that it begins with."""
     subsystems = _SUBSYSTEMS.match(title)
-    return _normalise_title(title[subsystems.end() :] if subsystems else title)
+    return normalise_title(title[subsystems.end() :] if subsystems else title)
 
 
 # --- traces ---------------------------------------------------------------------------------
@@ -147,7 +147,7 @@ def traces(posting: Posting) -> frozenset[int]:
 
 def patch_traces(facts: Facts) -> frozenset[int]:
     """Return the traces that one more patch, after others, adds to those of its series."""
-    title = _normalise_title(facts.title)
+    title = normalise_title(facts.title)
     return frozenset(
         (
             *_message_traces((facts.msgid, *facts.earlier)),

@@ -44,7 +44,6 @@ class _Candidate:
 
     posting: Posting
     evidence: Evidence
-    is_sufficient: bool
 
 
 def find_predecessor(posting: Posting, candidates: Iterable[Posting]) -> RevisionLink | None:
@@ -59,19 +58,32 @@ def find_predecessor(posting: Posting, candidates: Iterable[Posting]) -> Revisio
     A whole series does not supersede a partial re-roll, or a stray of the same run, where there
     is another candidate: it supersedes the series that these belong to. A single patch that
     supersedes a patch of one of the candidates is such a re-roll, though it was sent elsewhere.
+
+    Whether a candidate is linked depends on the two alone, and the choice on those that are: so
+    the candidates that would not be chosen alone may be left out.
     """
-    others = [other for other in candidates if other.key != posting.key]
-    possible = _find_possible(posting, others)
-    linked = [candidate for candidate in possible if candidate.is_sufficient]
+    linked: list[_Candidate] = []
+    for other in candidates:
+        if not _may_be_earlier(other, posting):
+            continue
+        evidence = find_evidence(posting, other)
+        if is_sufficient(posting, other, evidence) and _precedes(other, posting, evidence):
+            linked.append(_Candidate(other, evidence))
     if not linked:
         return None
-    amending = _find_amending([candidate.posting for candidate in possible])
+    postings = [candidate.posting for candidate in linked]
+    amending = _find_amending(postings)
+    latest = max(
+        (other for other in postings if not other.rfc and other.date is not None),
+        key=lambda other: (other.date, other.key),
+        default=None,
+    )
 
     def rank(candidate: _Candidate) -> tuple[object, ...]:
         other = candidate.posting
         return (
             posting.partial or other.key not in amending,
-            other.rfc == posting.rfc,
+            other.rfc == posting.rfc or (latest is not None and _continues_count(other, latest)),
             other.version,
             other.date or datetime.min,
             other.key,
@@ -85,38 +97,18 @@ def find_predecessor(posting: Posting, candidates: Iterable[Posting]) -> Revisio
 
     best = max(linked, key=strength)
     if not any(kind is RevisionEvidence.SUPERSEDES for kind, _ in best.evidence):
-        later = [candidate for candidate in possible if _is_later_version(candidate, best)]
+        later = [candidate for candidate in linked if _is_later_version(candidate, best)]
         best = max((best, *later), key=rank)
     return RevisionLink(best.posting.key, best.evidence)
 
 
-def _find_possible(posting: Posting, others: Sequence[Posting]) -> list[_Candidate]:
-    """Return the postings that may be earlier revisions, with any evidence."""
-    late = sum(_is_within(_CLOCK_ERROR * 2, posting, other) for other in others)
-    # Titles that have a next version of their own: one that is only similar is not it.
-    continued = {
-        other.title
-        for other in others
-        if other.sender == posting.sender and other.version >= posting.version
-    }
-    possible: list[_Candidate] = []
-    for other in others:
-        if _is_later(other, posting) and not (late == 1 and _has_wrong_date(other, posting)):
-            continue
-        if not _is_for_same_branch(posting, other):
-            continue
-        evidence = find_evidence(posting, other)
-        if not evidence or not _precedes(other, posting, evidence):
-            continue
-        if _is_similar_only(evidence) and other.title in continued:
-            continue
-        sufficient = is_sufficient(posting, other, evidence)
-        possible.append(_Candidate(other, evidence, sufficient))
-    return possible
-
-
-def _is_similar_only(evidence: Evidence) -> bool:
-    return evidence[0][0] is RevisionEvidence.SIMILAR_TITLE
+def _may_be_earlier(other: Posting, posting: Posting) -> bool:
+    """Tell whether a posting may be an earlier revision by its date and its branch."""
+    return (
+        other.key != posting.key
+        and (not _is_later(other, posting) or _has_wrong_date(other, posting))
+        and _is_for_same_branch(posting, other)
+    )
 
 
 def _is_later_version(candidate: _Candidate, best: _Candidate) -> bool:
@@ -130,6 +122,11 @@ def _is_later_version(candidate: _Candidate, best: _Candidate) -> bool:
         and is_same_work(posting, other, evidence)
         and _precedes(other, posting, evidence)
     )
+
+
+def _continues_count(rfc: Posting, latest: Posting) -> bool:
+    """Tell whether an RFC has a higher version than the latest that is none, and was sent after."""
+    return latest.version < rfc.version and _is_sent_before(latest, rfc)
 
 
 def _find_amending(candidates: Sequence[Posting]) -> set[str]:

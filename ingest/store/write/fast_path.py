@@ -127,14 +127,8 @@ def find_fast_path(
     for thread, thread_nodes in nodes_by_thread.items():
         placed = _place_nodes(thread_nodes, dict(parents), series, pinned)
         # Unthreaded pieces may connect the thread with others, which must be arranged with it.
-        pieces = [
-            (key, node.facts.date)
-            for node in thread_nodes
-            if (key := bucket(node.facts)) is not None and node.facts.date
-        ]
         if placed is not None and (
-            (thread not in reaching and not pieces)
-            or find_reachable(connection, {thread}, pieces).threads == {thread}
+            thread not in reaching or find_reachable(connection, {thread}, []).threads == {thread}
         ):
             accepted[thread] = placed
     return _build_fast_path(accepted)
@@ -167,8 +161,8 @@ def _find_candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, 
 
     Each message must be new (no row, no other copy, no variant). No message may have named it
     before: a reply to it would be linked differently now, and so would a reply to an id that it
-    had before, or to that of a mail that it was wrapped in. And the batch must not have joined the
-    thread with another.
+    had before, or to that of a mail that it was wrapped in. It must be in no bucket, which connects
+    threads. And the batch must not have joined the thread with another.
     """
     copies = Counter(node.facts.msgid for node in fresh)
     nodes_by_thread: dict[int, list[Node]] = defaultdict(list)
@@ -185,6 +179,7 @@ def _find_candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, 
             or not facts.parents
             or original_id(facts.msgid) is not None
             or facts.aliases
+            or bucket(facts) is not None
             or (facts.piece and (facts.kind is not MessageKind.PATCH or facts.total is None))
             or (facts.reply and facts.piece)
         ):
