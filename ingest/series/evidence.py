@@ -32,7 +32,7 @@ class RevisionEvidence(StrEnum):
     PATCHES = "patches"  # patches with the same diff
     PATCH_TITLES = "patch-titles"  # patches with the same title, by the same sender
     TITLE = "title"  # the same title, by the same sender
-    IN_REPLY_TO = "in-reply-to"  # it was sent into the earlier one's thread
+    IN_REPLY_TO = "in-reply-to"  # it was sent into the earlier one's thread, or below what that was
     SIMILAR_TITLE = "similar-title"  # most words of the title, by the same sender, next version
     # Support for the last two, which are not enough alone.
     FILES = "files"  # they change the same files
@@ -77,11 +77,14 @@ def find_evidence(posting: Posting, other: Posting) -> Evidence:
     if posting.title and posting.title == other.title and _chose_titles(posting, other):
         evidence.append((RevisionEvidence.TITLE, posting.title))
     is_proven = bool(evidence)
-    if shared := posting.answered & other.messages:
-        evidence.append((RevisionEvidence.IN_REPLY_TO, min(shared)))
+    is_similar = not is_proven and _has_similar_title(posting, other)
+    answered = posting.answered & other.messages
+    if is_similar and not answered:
+        answered = posting.answered & other.answered
+    if answered:
+        evidence.append((RevisionEvidence.IN_REPLY_TO, min(answered)))
     if is_proven:
         return tuple(evidence)
-    is_similar = _has_similar_title(posting, other)
     if is_similar:
         evidence.append((RevisionEvidence.SIMILAR_TITLE, other.title))
     if evidence:
@@ -103,7 +106,9 @@ def is_sufficient(posting: Posting, other: Posting, evidence: Evidence) -> bool:
     kinds = {kind for kind, _ in evidence}
     if RevisionEvidence.CHANGE_ID in kinds:
         return True
-    has_same_content = RevisionEvidence.TITLE in kinds or _has_same_patches(posting, other)
+    has_same_content = _has_same_patches(posting, other) or (
+        RevisionEvidence.TITLE in kinds and _has_common_part(posting, other)
+    )
     if posting.sender == other.sender:
         return (
             has_same_content
@@ -137,24 +142,31 @@ def weigh(posting: Posting, other: Posting, evidence: Evidence) -> Strength:
 def is_same_work(posting: Posting, other: Posting, evidence: Evidence) -> bool:
     """Tell whether two postings are certainly versions of one work.
 
-    They are where they state it or have patches in common. The same title is enough for single
-    patches and covers without patches: the parts of one work for two projects may have covers
-    with one title, and no patch or file in common.
+    They are where they state it or have patches in common, or the same title.
     """
     strength = weigh(posting, other, evidence)
-    if strength.explicit or strength.same_patches:
-        return True
-    has_common_part = (
-        not (posting.files and other.files)
-        or bool(posting.files & other.files)
-        or bool(_same_titles(posting, other))
+    return (
+        strength.explicit
+        or strength.same_patches
+        or (strength.titles > 0 and _has_common_part(posting, other))
     )
-    return strength.titles > 0 and has_common_part
 
 
 def has_same_content(posting: Posting, other: Posting) -> bool:
     """Tell whether a patch, or half of the titles, are the same."""
     return bool(posting.hashes & other.hashes) or _shares_half_of_titles(posting, other)
+
+
+def _has_common_part(posting: Posting, other: Posting) -> bool:
+    """Tell whether two postings have a patch title or a file in common, as far as is known.
+
+    The parts of one work for two projects may have covers with one title, and nothing else.
+    """
+    return (
+        not (posting.files and other.files)
+        or bool(posting.files & other.files)
+        or bool(_same_titles(posting, other))
+    )
 
 
 def _has_same_patches(posting: Posting, other: Posting) -> bool:
@@ -191,11 +203,11 @@ def _continues_part(posting: Posting, other: Posting, kinds: Set[RevisionEvidenc
 def _is_supported(posting: Posting, other: Posting, kinds: Set[RevisionEvidence]) -> bool:
     """Tell whether a similar title comes with something in common.
 
-    One author's small patches may look alike, so the files or the changed lines must agree, or
-    both were sent below one mail. Two patches to one file that have no line in common are two
-    changes, unless their titles have the same words, and one has more.
+    One author's small patches may look alike, so the files or the changed lines must agree. Two
+    patches to one file that have no line in common are two changes, unless their titles have the
+    same words, and one has more.
     """
-    if RevisionEvidence.LINES in kinds or posting.answered & other.answered:
+    if RevisionEvidence.LINES in kinds:
         return True
     if RevisionEvidence.FILES not in kinds:
         return False
@@ -226,15 +238,16 @@ def _has_like_words(posting: Posting, other: Posting, *, least: float) -> bool:
     """Tell whether at least that part of the words of two titles agree.
 
     The subsystems that they begin with may be added, dropped or changed where all other words
-    agree; else the first one is the same.
+    agree, or half of the files; else the first word is the same.
     """
     bare = posting.bare_title
     if bare and bare == other.bare_title and (" " in bare or posting.title == other.title):
         return True
     words, others = set(posting.title.split()), set(other.title.split())
+    begins_alike = posting.title.partition(" ")[0] == other.title.partition(" ")[0]
     return (
         bool(words)
-        and posting.title.partition(" ")[0] == other.title.partition(" ")[0]
+        and (begins_alike or _is_half(posting.files & other.files, posting.files, other.files))
         and len(words & others) + 1 / 3 >= least * len(words | others)
     )
 
