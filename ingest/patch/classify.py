@@ -31,6 +31,7 @@ from ingest.patch.quotation import (
     has_quotation,
     has_summary,
 )
+from ingest.patch.stable_branch import read_stable_branch
 from ingest.patch.subject import Subject, parse_subject
 from ingest.patch.submission import (
     ClassificationReason,
@@ -126,6 +127,9 @@ def classify(message: Message, sender: Address, *, list_names: Collection[str] =
     lists, which are left out of its subject's prefixes.
     """
     submission = _classify(message, sender, list_names)
+    subject = read_stable_branch(submission.subject, message, submission.content)
+    if subject is not submission.subject:
+        submission = replace(submission, subject=subject)
     capped: list[Defect] = []
     if len(submission.trailers) >= MAX_TRAILERS:
         capped.append(Defect.TRAILERS_CAPPED)

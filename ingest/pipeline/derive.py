@@ -15,15 +15,16 @@ from ingest.config.file import Config
 from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName, Message
-from ingest.mail.msgid import original_id
+from ingest.mail.msgid import bound_id, original_id, parse_ids
 from ingest.mail.parse import parse_message
 from ingest.model import BY_LIST_ID, Delivery, Dependency, Derived, Failure
 from ingest.patch.classify import classify
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
 from ingest.series.facts import Facts, MessageKind
+from ingest.series.sketch import sketch_files, sketch_lines
 from ingest.trust.authres import find_auth_results
 from ingest.trust.mailmap import Mailmap, parse_mailmap
-from ingest.trust.person import Submitter, find_submitter, person_key
+from ingest.trust.person import Submitter, find_submitter, name_key, person_key
 
 if TYPE_CHECKING:
     from ingest.trust.signatures.authenticate import Authentication
@@ -32,6 +33,13 @@ if TYPE_CHECKING:
 # then in a series of its own.
 MAX_NUMBER = 99_999
 
+# Where providers keep the Message-ID that they replace: QQ, Outlook, Gmail, Google Workspace.
+_ORIGINAL_ID_HEADERS = (
+    "X-OQ-MSGID",
+    "X-Microsoft-Original-Message-ID",
+    "X-Gmail-Original-Message-ID",
+    "X-Google-Original-Message-ID",
+)
 _STATE_HEADER = "X-Patchwork-State"
 _HINT_HEADER = "X-Patchwork-Hint"
 _MAX_STATE = 100  # characters: the size of Patchwork's column
@@ -194,8 +202,17 @@ def _links(message: Message) -> tuple[str, ...]:
 
 
 def _aliases(message: Message) -> tuple[str, ...]:
-    """Return the other ids by which replies may name the message."""
-    return tuple(sorted(message.wrapper.msgids)) if message.wrapper is not None else ()
+    """Return the other ids by which replies may name the message.
+
+    They are those of mails that lists wrapped it in, and the id that the sender's program gave it
+    and a provider has replaced: the other patches of the series were made to answer that one.
+    """
+    named = set(message.wrapper.msgids) if message.wrapper is not None else set()
+    for header in _ORIGINAL_ID_HEADERS:
+        if (value := message.header(header)) is not None:
+            named.update(bound_id(msgid) for msgid in parse_ids(value)[:1])
+    named.discard(message.msgid)
+    return tuple(sorted(named))
 
 
 def _named_lists(message: Message, delivery: Delivery) -> tuple[ListName, ...]:
@@ -275,6 +292,12 @@ def _facts(message: Message, person: Address, submission: Submission) -> Facts:
         supersedes=dependencies.supersedes,
         mentioned=dependencies.mentioned,
         aliases=_aliases(message),
+        sender_name=name_key(person.name) if is_piece else "",
+        files=sketch_files(submission.files) if isinstance(submission, Patch) else (),
+        lines=sketch_lines(submission.diff) if isinstance(submission, Patch) else (),
+        patch_id=submission.patch_id if isinstance(submission, Patch | PullRequest) else None,
+        pull_url=_pull_url(submission),
+        state=_state(message) if is_piece else "new",
     )
 
 

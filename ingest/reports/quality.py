@@ -15,14 +15,19 @@ from typing import NamedTuple
 
 from sqlalchemy import Connection
 
+from ingest.mail.git_run import may_be_torn
 from ingest.series.draft import Rule
+from ingest.series.facts import Facts
 from ingest.store.read.revisions import Membership, find_superseded, read_memberships
 from ingest.store.read.series import SeriesRow, read_all_series
 
 # A series whose members were sent over a longer time than this is worth a look.
 _SPREAD = timedelta(days=2)
-# Two pieces of one torn sending are not further apart than this.
-_TORN = timedelta(days=7)
+# Two pieces of one posting that its sender numbered wrongly are not further apart than this.
+_ONE_POSTING = timedelta(days=7)
+# Two parts of a series that a provider has torn are not further apart than this. (Those that are
+# closer together are one series, by `series.torn`.)
+_TORN = timedelta(hours=6)
 
 _PLAIN = (Rule.ALONE, Rule.FIRST, Rule.BELOW, Rule.SIBLING)
 
@@ -31,6 +36,7 @@ class IncompleteReason(StrEnum):
     """Why a series is not complete."""
 
     NOT_HELD = "mail that the store does not have"
+    TORN = "torn by the sender's provider, which replaced Message-IDs"
     SENDER = "the sender numbered it so"
     RULE = "a rule of ours: the missing number is in another series"
 
@@ -134,28 +140,49 @@ def _explain_incomplete(
     sender = members[0].facts.sender
     all_numbers = {member.number for member in members}
     for number in missing:
+        if number in all_numbers:
+            continue
         for other, candidate in numbered.get(_PatchNumber(sender, row.total, number), ()):
-            facts = candidate.facts
-            is_near = (
-                other.id != row.id
-                and row.date is not None
-                and facts.date is not None
-                and abs(row.date - facts.date) <= _TORN
-            )
-            if is_near and not other.received_all and number not in all_numbers:
-                is_same_version = (facts.version, facts.version_minor) == (
-                    row.version,
-                    row.version_minor,
+            reason = _explain_missing(row, members, other, candidate.facts)
+            if reason is not None:
+                return IncompleteSeries(
+                    row, missing, reason, f"{number} may be {candidate.facts.key}"
                 )
-                reason = IncompleteReason.RULE if is_same_version else IncompleteReason.SENDER
-                return IncompleteSeries(row, missing, reason, f"{number} may be {facts.key}")
     return IncompleteSeries(row, missing, IncompleteReason.NOT_HELD, "")
+
+
+def _explain_missing(
+    row: SeriesRow, members: list[Membership], other: SeriesRow, facts: Facts
+) -> IncompleteReason | None:
+    """Return why a patch of another series may be missing here, None where it is not."""
+    if other.id == row.id or row.date is None or facts.date is None:
+        return None
+    distance = abs(row.date - facts.date)
+    is_same_version = (facts.version, facts.version_minor) == (row.version, row.version_minor)
+    is_lone_cover = all(member.number is None for member in members)
+    if (
+        distance <= _TORN
+        and (is_same_version or not facts.version_given or not members[0].facts.version_given)
+        and (not other.received_all or is_lone_cover)
+        and any(_answers_replaced_id(piece) for piece in (facts, members[0].facts))
+    ):
+        return IncompleteReason.TORN
+    if distance > _ONE_POSTING or other.received_all:
+        return None
+    return IncompleteReason.RULE if is_same_version else IncompleteReason.SENDER
+
+
+def _answers_replaced_id(facts: Facts) -> bool:
+    """Tell whether a piece answers a mail whose id, or its own, a provider may have replaced."""
+    return bool(facts.parents) and may_be_torn(facts.msgid, facts.parents[0])
 
 
 def _signs(row: SeriesRow, members: list[Membership]) -> Iterator[str]:
     """Yield the signs that make a series worth a look."""
     for rule, count in sorted(Counter(member.rule for member in members).items()):
-        if rule not in _PLAIN:
+        if rule == Rule.TORN:
+            yield f"torn by the sender's provider ({count})"
+        elif rule not in _PLAIN:
             yield f"{rule} ({count})"
     if not row.received_all:
         yield f"{row.received_total} of {row.total}"

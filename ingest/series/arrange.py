@@ -20,6 +20,7 @@ from ingest.series.facts import Facts, MessageKind
 from ingest.series.group import group_pieces
 from ingest.series.outcome import Outcome
 from ingest.series.repair import repair_drafts
+from ingest.series.sent_again import find_sent_again
 from ingest.series.thread import Thread, build_thread
 
 # A pin with this target puts its message into a series of its own.
@@ -91,15 +92,22 @@ def arrange(submissions: Iterable[Facts], pins: Mapping[str, str] | None = None)
 
     `pins`: by message key, a message of the series that it shall be in, or `ALONE`.
     """
+    pins = pins or {}
     by_key = {facts.key: facts for facts in submissions}
+    again = find_sent_again(by_key, pins)
+    for key in again:
+        del by_key[key]
     links = build_thread(by_key)
     grouped = group_pieces(by_key, links)
     drafts = repair_drafts(grouped.drafts, by_key, links, grouped.above)
-    drafts = _apply_pins(drafts, by_key, pins or {})
+    drafts = _apply_pins(drafts, by_key, pins)
     # A patch set of patch sets has a cover above covers, which has no patches of its own.
     drafts = [draft for draft in drafts if draft.pieces or draft.total is not None]
     series = sorted((_series(draft) for draft in drafts), key=lambda posting: posting.key)
-    return Arrangement(tuple(series), _places(series, by_key, links))
+    places = _places(series, by_key, links)
+    for key, first in again.items():
+        places[key] = Place(Outcome.COMMENT, "sent-again", first)
+    return Arrangement(tuple(series), places)
 
 
 def _apply_pins(

@@ -31,6 +31,7 @@ class Rule(StrEnum):
     UNTHREADED = "unthreaded"  # same sender, total and prefixes, sent within two hours
     SAME_RUN = "same-run"  # its Message-ID comes from the same run of git send-email
     OTHER_VERSION = "other-version"  # the version is missing on it or on the others: sent together
+    TORN = "torn"  # what it answers was not received; all else fits, and it was sent at once
     RESENT = "resent"  # says RESEND, as do the others that were sent with it
     ADDENDUM = "addendum"  # numbered above the total: 6/5
     ONLY_PATCH = "only-patch"  # unnumbered, below a cover of one
@@ -84,11 +85,18 @@ class SeriesDraft:
         if self.cover is not None and self.cover.version_given:
             return version_of(self.cover)
         versioned = [slot for slot, piece in self.pieces.items() if piece.version_given]
+        if versioned and any(piece.version_minor for piece in self.pieces.values()):
+            # A part of the mails says that `v6.6` is a branch, the others look like a version.
+            branches = self._find_branches()
+            versioned = [slot for slot in versioned if _dotted(self.pieces[slot]) not in branches]
         if versioned:
             return version_of(self.pieces[min(versioned)])
         if self.cover is not None and self.cover.title_version is not None:
             return self.cover.title_version, 0
         return 1, 0
+
+    def _find_branches(self) -> frozenset[str]:
+        return frozenset(branch for piece in self.members() for branch in branches_of(piece.tag))
 
     @property
     def version_given(self) -> bool:
@@ -117,6 +125,11 @@ class SeriesDraft:
         while draft.joined is not None:
             draft = draft.joined
         return draft
+
+    @property
+    def host(self) -> SeriesDraft | None:
+        """Return the draft in whose thread it was sent, as that is by now."""
+        return self.parent_series.current if self.parent_series is not None else None
 
     def members(self) -> list[Facts]:
         """Return the cover, then the patches in number order."""
@@ -240,6 +253,10 @@ def slot_of(facts: Facts) -> Slot:
 def version_of(facts: Facts) -> Version:
     """Return version and minor version."""
     return facts.version, facts.version_minor
+
+
+def _dotted(facts: Facts) -> str:
+    return f"{facts.version}.{facts.version_minor}"
 
 
 def may_be_cover(facts: Facts, sender: str) -> bool:

@@ -14,6 +14,7 @@ from enum import StrEnum
 from typing import Any
 
 from ingest.frozen import frozen
+from ingest.mail.git_run import may_be_torn
 
 # Unthreaded mails of one posting follow each other; the slowest real sender observed, a relay
 # that lets one mail a minute pass, needs an hour for a hundred of them.
@@ -38,8 +39,11 @@ class Facts:
     `sender`: the submitter's address in the form that identifies a person. `parents`: the ids
     that it answers, nearest first. `number`, `total`: as in the subject, None where it has
     none; `minor`: 5 of `0.5/5`. `tag`: what the patch is for, by its prefixes
-    (`Subject.target`). `aliases`: ids of mails that lists wrapped it in (`mail.wrapping`), in any
-    of its copies.
+    (`Subject.target`). `aliases`: ids of mails that lists wrapped it in (`mail.wrapping`), and an
+    id that a provider has replaced, in any of its copies. `sender_name`: of a piece, the sender's
+    full name in the form that is compared, or ''. `files`, `lines`: of a patch, hashes of what it
+    changes (`series.sketch`). `patch_id`, `pull_url`, `state`: what the row of a patch or cover
+    has, which a message may become by its place.
     """
 
     key: str
@@ -70,6 +74,12 @@ class Facts:
     supersedes: tuple[str, ...] = ()  # those of them that its text says it supersedes
     mentioned: tuple[str, ...] = ()  # those of them that it calls earlier in prose only
     aliases: tuple[str, ...] = ()
+    sender_name: str = ""
+    files: tuple[int, ...] = ()
+    lines: tuple[int, ...] = ()
+    patch_id: str | None = None
+    pull_url: str | None = None
+    state: str = "new"
 
     @property
     def piece(self) -> bool:
@@ -88,6 +98,7 @@ _STORED_FIELDS: tuple[tuple[str, Any], ...] = tuple(
     for field in fields(Facts)
     if field.name not in ("key", "msgid", "date")
 )
+_TUPLES = tuple(name for name, default in _STORED_FIELDS if default == ())
 _encode_json = json.JSONEncoder(separators=(",", ":"), ensure_ascii=False).encode
 
 
@@ -105,7 +116,7 @@ def load_facts(text: str, *, msgid: str, variant: str, date: datetime | None) ->
     """Read what `dump_facts` wrote, with the columns that are stored next to it."""
     stored: dict[str, Any] = json.loads(text)
     stored["kind"] = MessageKind(stored["kind"])
-    for name in ("parents", "prefixes", "earlier", "supersedes", "mentioned", "aliases"):
+    for name in _TUPLES:
         if name in stored:
             stored[name] = tuple(stored[name])
     return Facts(key=key_of(msgid, variant), msgid=msgid, date=date, **stored)
@@ -121,11 +132,13 @@ def bucket(facts: Facts) -> int | None:
 
     None for any other message. Members of one posting agree in sender, total and tag. The
     version is left to `arrange`: a sender who forgets `v2` on half of the patches has still
-    sent one series. A message that answers any other is not unthreaded, whether or not the
-    other is known. So the bucket depends on the message alone, and the order of arrival cannot
-    change it.
+    sent one series. A message that answers another is not unthreaded, unless its id may have been
+    replaced by a provider (`git_run.may_be_torn`), whether or not the other is known. So the bucket
+    depends on the message alone, and the order of arrival cannot change it.
     """
-    if facts.parents or facts.total is None or facts.date is None or not facts.piece:
+    if facts.total is None or facts.date is None or not facts.piece:
+        return None
+    if facts.parents and not may_be_torn(facts.msgid, facts.parents[0]):
         return None
     return digest63(f"{facts.sender}\0{facts.total}\0{facts.tag}")
 

@@ -8,22 +8,18 @@ pieces: a draft is compared with the latest few of the same sender and total, ne
 
 from __future__ import annotations
 
-import re
 from collections import defaultdict
 from collections.abc import Mapping
 from datetime import timedelta
 
 from ingest.frozen import frozen
-from ingest.mail.msgid import original_id
-from ingest.series.draft import SAME_SEND, Rule, SeriesDraft, may_be_cover, version_of
-from ingest.series.facts import BUCKET_GAP, Facts, MessageKind
+from ingest.series.covers import find_covers, join_only_patches
+from ingest.series.draft import SAME_SEND, Rule, SeriesDraft
+from ingest.series.facts import Facts
 from ingest.series.group import RECENT
+from ingest.series.runs import join_runs, prefer_runs
 from ingest.series.thread import Thread
-
-# The mails of one run of git send-email, or of git format-patch --thread, share a part of their
-# Message-IDs: <20260422021042.4157510-16-a@b>, <cover.1772095546.git.a@b>.
-_RUN = re.compile(r"<(\d{14}\.\d+)-\d+-[^>]*>|<(?:cover|[0-9a-f]{40})(\.\d{10}\.git\.[^>]*)>")
-_MAX_ID = 200  # characters of a Message-ID that are matched
+from ingest.series.torn import join_torn
 
 
 def repair_drafts(
@@ -33,62 +29,16 @@ def repair_drafts(
     above: Mapping[str, str | None],
 ) -> list[SeriesDraft]:
     """Join drafts that are one series, find covers, and mark partial re-rolls."""
-    drafts = _join_runs(drafts)
-    drafts = _join_only_patches(drafts, links)
+    drafts = join_runs(prefer_runs(drafts))
+    drafts = join_only_patches(drafts, links)
     drafts = _join_versions(drafts)
+    drafts = join_torn(drafts, by_key, links)
     _move_resent(drafts)
     drafts = _join_addenda(drafts)
     drafts = _join_co_posted(drafts)
-    drafts = _find_covers(drafts, by_key, links)
+    drafts = find_covers(drafts, by_key, links)
     _mark_partial(drafts, above)
     return drafts
-
-
-def _parent(draft: SeriesDraft) -> SeriesDraft | None:
-    """Return the draft in whose thread a draft was sent, as it is by now."""
-    return draft.parent_series.current if draft.parent_series is not None else None
-
-
-def _run_of(msgid: str) -> str | None:
-    """Return what the mails of one run of git have in common, or None for other ids."""
-    match = _RUN.match((original_id(msgid) or msgid)[:_MAX_ID])
-    return (match[1] or match[2]) if match else None
-
-
-def _join_runs(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
-    """Join drafts that one run of git has sent, though their versions differ.
-
-    A sender who numbers the versions of one run wrongly has still sent one series. Each later
-    draft joins an earlier one of the same sender, total and run, where no number occurs twice.
-    """
-    remaining: list[SeriesDraft] = []
-    hosts: dict[tuple[str, int, str], list[SeriesDraft]] = defaultdict(list)
-    for draft in drafts:
-        total = draft.total
-        runs = [] if total is None else sorted(_runs(draft))
-        keys = [(draft.sender, total or 0, run) for run in runs]
-        fitting = next(
-            (
-                (host, key)
-                for key in keys
-                for host in reversed(hosts[key][-RECENT:])
-                if host.is_disjoint(draft)
-            ),
-            None,
-        )
-        host = draft
-        if fitting is not None:
-            host, (_, _, run) = fitting
-            host.take(draft, Rule.SAME_RUN, run)
-        else:
-            remaining.append(draft)
-        for key in keys:
-            hosts[key].append(host)
-    return remaining
-
-
-def _runs(draft: SeriesDraft) -> set[str]:
-    return {run for piece in draft.members() if (run := _run_of(piece.msgid)) is not None}
 
 
 def _join_versions(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
@@ -117,7 +67,7 @@ def _move_resent(drafts: list[SeriesDraft]) -> None:
     """
     done: set[SeriesDraft] = set()
     for draft in drafts:
-        host = _parent(draft)
+        host = draft.host
         if (
             host is None
             or host in done
@@ -152,7 +102,7 @@ def _version_evidence(host: SeriesDraft, guest: SeriesDraft) -> str | None:
     has_whole_series = (host.is_complete and host.cover is not None) or (
         guest.is_complete and guest.cover is not None
     )
-    in_one_place = host.home == guest.home or _parent(guest) is host
+    in_one_place = host.home == guest.home or guest.host is host
     if (
         has_whole_series
         or (host.is_complete and guest.is_complete)
@@ -169,7 +119,7 @@ def _join_addenda(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     """Join `[PATCH 6/5]`, sent after a series of five, to that series."""
     remaining = []
     for draft in drafts:
-        host = _parent(draft)
+        host = draft.host
         total = draft.total
         if (
             total is not None
@@ -187,30 +137,6 @@ def _join_addenda(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     return remaining
 
 
-def _join_only_patches(drafts: list[SeriesDraft], links: Thread) -> list[SeriesDraft]:
-    """Join `[PATCH v3]` directly below its sender's own `[PATCH v3 0/1]`, as its one patch."""
-    remaining = []
-    for draft in drafts:
-        host = _parent(draft)
-        only = next(iter(draft.pieces.values())) if len(draft.pieces) == 1 else None
-        if (
-            only is not None
-            and only.number is None
-            and only.kind is MessageKind.PATCH
-            and host is not None
-            and host.total == 1
-            and host.cover is not None
-            and links.parent[only.key] == host.cover.key
-            and host.sender == draft.sender
-            and host.version == version_of(only)
-            and not host.pieces
-        ):
-            host.take(draft, Rule.ONLY_PATCH, host.cover.key)
-        else:
-            remaining.append(draft)
-    return remaining
-
-
 def _join_co_posted(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     """Join parts by another sender that fill gaps: a series may be posted by several people.
 
@@ -219,7 +145,7 @@ def _join_co_posted(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
     """
     remaining = []
     for guest in drafts:
-        host = _parent(guest)
+        host = guest.host
         if (
             host is not None
             and guest.cover is None
@@ -243,66 +169,6 @@ def _join_co_posted(drafts: list[SeriesDraft]) -> list[SeriesDraft]:
 def _was_sent_with(host: SeriesDraft, guest: SeriesDraft) -> bool:
     """Tell whether two drafts were sent within a day, as people do who post one series."""
     return any(host.distance(piece) <= SAME_SEND for piece in guest.members())
-
-
-def _find_covers(
-    drafts: list[SeriesDraft], by_key: Mapping[str, Facts], links: Thread
-) -> list[SeriesDraft]:
-    """Add to drafts without a cover the mail that they answer, where it is their cover."""
-    single = {draft.first.key: draft for draft in drafts if len(draft.reasons) == 1}
-    used: set[str] = set()
-    dissolved: set[SeriesDraft] = set()
-    for draft in sorted(drafts, key=lambda draft: (draft.first.when, draft.first.key)):
-        first = draft.first
-        above = links.parent[first.key]
-        if draft.cover is not None or draft.total is None or above is None or above in used:
-            continue
-        candidate = by_key[above]
-        holder = single.get(above)
-        if holder is not None and len(holder.reasons) > 1:
-            holder = None  # it has a cover of its own by now, and the mail is one of its patches
-        rule = _cover_rule(candidate, draft, holder)
-        if rule is None:
-            continue
-        draft.set_cover(candidate, rule, first.key)
-        used.add(above)
-        if holder is not None:
-            holder.joined = draft
-            dissolved.add(holder)
-    return [draft for draft in drafts if draft not in dissolved]
-
-
-def _cover_rule(candidate: Facts, draft: SeriesDraft, holder: SeriesDraft | None) -> Rule | None:
-    """Return the rule by which the mail that a draft answers is its cover, or None.
-
-    `holder`: the draft that consists of that mail alone.
-    """
-    if may_be_cover(candidate, draft.sender):
-        return Rule.COVER_UNNUMBERED if _has_same_version(candidate, draft) else None
-    if holder is None or candidate.sender != draft.sender:
-        return None
-    if holder.cover is None:
-        # A pull request above the patches that it asks somebody to pull.
-        is_request = candidate.kind is MessageKind.PULL and candidate.number is None
-        return Rule.COVER_UNNUMBERED if is_request and _has_same_version(candidate, draft) else None
-    if candidate.patchset and candidate.number != 0:
-        return Rule.COVER_PATCHSET
-    distance = draft.distance(candidate)
-    if draft.version_given and candidate.version_given and draft.version != version_of(candidate):
-        # Both have a version, and one is wrong: only mails sent at once belong together.
-        sent_at_once = candidate.total == draft.total and distance <= BUCKET_GAP
-        return Rule.OTHER_VERSION if sent_at_once else None
-    return Rule.COVER_OTHER_TOTAL if distance <= SAME_SEND else None
-
-
-def _has_same_version(candidate: Facts, draft: SeriesDraft) -> bool:
-    """Tell whether a version at the end of its subject is the patches', if those have one.
-
-    Where one of the two has none, both must have been sent on one day.
-    """
-    if draft.version_given and candidate.title_version is not None:
-        return (candidate.title_version, 0) == draft.version
-    return draft.distance(candidate) <= SAME_SEND
 
 
 @frozen

@@ -2,82 +2,32 @@
 
 Input: a series and those that may be its earlier revisions, as `Posting`s. Output: a
 `RevisionLink` with its evidence, or None. Pure and local: the result depends on the series and
-on the series that share a *trace* with it (a change-id, a linked message, a title, a patch). So
-the store finds candidates by trace and never walks a chain of revisions.
+on the series that share a trace with it (`posting.traces`). So the store finds candidates by
+trace and never walks a chain of revisions.
 """
 
 from __future__ import annotations
 
-import re
-from collections import defaultdict, deque
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
-from enum import StrEnum
 
 from ingest.frozen import frozen
-from ingest.series.draft import Version, branches_of
-from ingest.series.facts import Facts, MessageKind, digest63
+from ingest.series.evidence import (
+    Evidence,
+    RevisionEvidence,
+    find_evidence,
+    has_same_content,
+    is_same_work,
+    is_sufficient,
+    weigh,
+)
+from ingest.series.posting import Posting
 
-# How long a sender may take for the next version of a patch with another title.
-_NEXT_VERSION = timedelta(days=90)
-
-_NO_WORD = re.compile(r"[^0-9a-z]+")
-_VERSION_WORD = re.compile(r"v\d+")
-_MAX_TITLE = 500  # characters of a title that are compared
-
-# The SHA-1 of nothing: Patchwork's hash of a pure rename.
-_EMPTY_HASH = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
-
-
-class RevisionEvidence(StrEnum):
-    """What links two revisions, the strongest first. Stored and shown: add, do not rename."""
-
-    SUPERSEDES = "supersedes"  # its text says that it supersedes a message of the earlier one
-    CHANGE_ID = "change-id"  # b4 keeps one through all revisions
-    LINK = "link"  # its text links to a message of the earlier one
-    IN_REPLY_TO = "in-reply-to"  # it was sent into the earlier one's thread
-    PATCHES = "patches"  # patches with the same diff
-    PATCH_TITLES = "patch-titles"  # patches with the same title, by the same sender
-    TITLE = "title"  # the same title, by the same sender
-    SIMILAR_TITLE = "similar-title"  # most words of the title, by the same sender, next version
-
-
-# A kind of evidence, and its value for people to read.
-Evidence = tuple[tuple[RevisionEvidence, str], ...]
-
-
-@frozen(kw_only=True)
-class Posting:
-    """Hold what linking revisions needs of a series.
-
-    `titles` and `hashes`: of its patches; `messages`: all its Message-IDs; `linked`: ids that
-    its text calls earlier; `labelled`: those of them that it calls so as in a list of versions
-    (`v1: URL`), not only in prose; `superseded`: those that its sender's text says it supersedes;
-    `replaced`: those of them that its cover, or its first patch, names; `answered`: ids that it
-    was sent below; `retitled`: its title is that of the mail that it answers (`Re: …`);
-    `branches`: the branches that it is for, since series for 6.1 and for 6.6 are not revisions of
-    each other.
-    """
-
-    key: str
-    sender: str
-    version: Version
-    date: datetime | None
-    title: str
-    resend: bool
-    rfc: bool
-    partial: bool
-    retitled: bool
-    branches: frozenset[str]
-    change_ids: frozenset[str]
-    hashes: frozenset[str]
-    titles: frozenset[str]
-    messages: frozenset[str]
-    linked: frozenset[str]
-    answered: frozenset[str]
-    labelled: frozenset[str] = frozenset()
-    superseded: frozenset[str] = frozenset()
-    replaced: frozenset[str] = frozenset()
+# How wrong the clock of a sender may be whose numbers tell the order.
+_CLOCK_ERROR = timedelta(minutes=30)
+# The mails of one sending follow each other within this; nobody writes a new version so fast.
+_ONE_SENDING = timedelta(minutes=1)
 
 
 @frozen
@@ -88,286 +38,147 @@ class RevisionLink:
     evidence: Evidence
 
 
-def make_posting(
-    key: str,
-    *,
-    version: Version,
-    date: datetime | None,
-    partial: bool,
-    parent_series: str | None,
-    members: Sequence[Facts],
-) -> Posting:
-    """Make a posting from the facts of its members: the cover first, then patches by number."""
-    first = members[0]
-    patches = [piece for piece in members if piece.kind is MessageKind.PATCH]
-    answered = {*first.parents[:3], *([parent_series.partition("#")[0]] if parent_series else ())}
-    own = [piece for piece in members if piece.sender == first.sender]
-    messages = frozenset(msgid for piece in members for msgid in (piece.msgid, *piece.aliases))
-    return Posting(
-        key=key,
-        sender=first.sender,
-        version=version,
-        date=date,
-        title=_normalise_title(first.title),
-        resend=first.resend,
-        rfc=any(piece.rfc for piece in members),
-        partial=partial,
-        retitled=first.reply,
-        branches=frozenset(branch for piece in members for branch in branches_of(piece.tag)),
-        change_ids=frozenset(piece.change_id for piece in members if piece.change_id),
-        hashes=frozenset(piece.hash for piece in patches if piece.hash),
-        titles=frozenset(_normalise_title(piece.title) for piece in patches) - {""},
-        messages=messages,
-        linked=frozenset(msgid for piece in members for msgid in piece.earlier) - messages,
-        answered=frozenset(answered) - messages,
-        labelled=frozenset(
-            msgid for piece in own for msgid in {*piece.earlier} - {*piece.mentioned}
-        )
-        - messages,
-        superseded=frozenset(msgid for piece in own for msgid in piece.supersedes) - messages,
-        replaced=frozenset(first.supersedes) - messages,
-    )
+@frozen
+class _Candidate:
+    """A posting that may be an earlier revision, with the evidence for it."""
 
-
-# --- traces ---------------------------------------------------------------------------------
-#
-# Two series may be revisions of each other only if they share a trace. The letter in front of
-# the text keeps the kinds apart. A change of the text or of its letter needs `ingest reparse`.
-
-
-def traces(posting: Posting) -> frozenset[int]:
-    """Return the traces of a series, as 63-bit numbers."""
-    return frozenset(
-        (
-            *(change_id_trace(change_id) for change_id in posting.change_ids),
-            *_message_traces((*posting.messages, *posting.linked, *posting.answered)),
-            *(_hash_trace(hash_) for hash_ in posting.hashes),
-            *(
-                _title_trace(posting.sender, title)
-                for title in {*posting.titles, posting.title}
-                if title
-            ),
-            *(digest63(f"w {posting.sender} {word}") for word in _telling_words(posting.title)),
-        )
-    )
-
-
-def patch_traces(facts: Facts) -> frozenset[int]:
-    """Return the traces that one more patch, after others, adds to those of its series."""
-    title = _normalise_title(facts.title)
-    return frozenset(
-        (
-            *_message_traces((facts.msgid, *facts.earlier)),
-            *((change_id_trace(facts.change_id),) if facts.change_id else ()),
-            *((_hash_trace(facts.hash),) if facts.hash else ()),
-            *((_title_trace(facts.sender, title),) if title else ()),
-        )
-    )
-
-
-def change_id_trace(change_id: str) -> int:
-    """Return the trace of a change-id, by which the store finds the series that have it."""
-    return digest63(f"c {change_id}")
-
-
-def _message_traces(msgids: Iterable[str]) -> Iterator[int]:
-    return (digest63(f"m {msgid}") for msgid in msgids)
-
-
-def _hash_trace(hash_: str) -> int:
-    return digest63(f"h {hash_}")
-
-
-def _title_trace(sender: str, title: str) -> int:
-    return digest63(f"t {sender} {title}")
-
-
-def _telling_words(title: str) -> list[str]:
-    """Return the three longest words after the first, which names the subsystem.
-
-    Similar titles share one of these words, and few other titles by the same sender do.
-    """
-    words = set(title.split()[1:])
-    return sorted(words, key=lambda word: (-len(word), word))[:3]
-
-
-# --- links ----------------------------------------------------------------------------------
+    posting: Posting
+    evidence: Evidence
 
 
 def find_predecessor(posting: Posting, candidates: Iterable[Posting]) -> RevisionLink | None:
     """Return the series that a posting supersedes, or None.
 
-    Of the candidates that evidence links to it, the one that its cover says it supersedes is
-    chosen, else the one with the highest version before its own, then the latest. A whole series
-    does not supersede a partial re-roll where there is another candidate: it supersedes the
-    series that the partial re-roll amends. A single patch that supersedes a patch of one of the
-    candidates is such a re-roll, though it was sent elsewhere.
+    Of the candidates that evidence links to it, the one with the strongest evidence is chosen,
+    then the one with the highest version, then the latest. If that one has been superseded by
+    another candidate, which is certainly a version of the same work, that is chosen: a cover
+    links to its v1, and v2 has the same title. A candidate that the posting says it supersedes
+    is chosen whatever there is.
+
+    A whole series does not supersede a partial re-roll, or a stray of the same run, where there
+    is another candidate: it supersedes the series that these belong to. A single patch that
+    supersedes a patch of one of the candidates is such a re-roll, though it was sent elsewhere.
+
+    Whether a candidate is linked depends on the two alone, and the choice on those that are: so
+    the candidates that would not be chosen alone may be left out.
     """
-    linked: list[tuple[Posting, Evidence]] = []
+    linked: list[_Candidate] = []
     for other in candidates:
-        if other.key == posting.key or _is_later(other, posting):
+        if not _may_be_earlier(other, posting):
             continue
-        if posting.branches != other.branches and not _states(posting, other):
-            continue
-        evidence = _evidence(posting, other)
-        if _is_sufficient(posting, other, evidence) and _precedes(other, posting, evidence):
-            linked.append((other, evidence))
+        evidence = find_evidence(posting, other)
+        if is_sufficient(posting, other, evidence) and _precedes(other, posting, evidence):
+            linked.append(_Candidate(other, evidence))
     if not linked:
         return None
-    inner = {msgid for other, _ in linked for msgid in other.messages - {other.key}}
-    amending = {
-        other.key
-        for other, _ in linked
-        if other.partial or (len(other.messages) == 1 and other.superseded & inner)
-    }
-    best, evidence = max(
-        linked,
-        key=lambda pair: (
-            posting.sender == pair[0].sender and bool(posting.replaced & pair[0].messages),
-            posting.partial or pair[0].key not in amending,
-            pair[0].rfc == posting.rfc,
-            pair[0].version,
-            pair[0].date or datetime.min,
-            pair[0].key,
-        ),
+    postings = [candidate.posting for candidate in linked]
+    amending = _find_amending(postings)
+    latest = max(
+        (other for other in postings if not other.rfc and other.date is not None),
+        key=lambda other: (other.date, other.key),
+        default=None,
     )
-    return RevisionLink(best.key, evidence)
+
+    def rank(candidate: _Candidate) -> tuple[object, ...]:
+        other = candidate.posting
+        return (
+            posting.partial or other.key not in amending,
+            other.rfc == posting.rfc or (latest is not None and _continues_count(other, latest)),
+            other.version,
+            other.date or datetime.min,
+            other.key,
+        )
+
+    def strength(candidate: _Candidate) -> tuple[object, ...]:
+        other = candidate.posting
+        is_replaced = posting.sender == other.sender and bool(posting.replaced & other.messages)
+        whole, *order = rank(candidate)
+        return (is_replaced, whole, weigh(posting, other, candidate.evidence), *order)
+
+    best = max(linked, key=strength)
+    if not any(kind is RevisionEvidence.SUPERSEDES for kind, _ in best.evidence):
+        later = [candidate for candidate in linked if _is_later_version(candidate, best)]
+        best = max((best, *later), key=rank)
+    return RevisionLink(best.posting.key, best.evidence)
 
 
-def same_changes(patches: Sequence[Facts], others: Sequence[Facts]) -> list[tuple[str, str]]:
-    """Return the pairs of keys of two neighbouring revisions that are the same change.
-
-    Two patches are the same change where they have the same diff, else where they have the same
-    title. Each patch is in one pair at most.
-    """
-    pairs: list[tuple[str, str]] = []
-    paired: set[str] = set()
-    for identify in (_diff_identity, _title_identity):
-        waiting: dict[str, deque[str]] = defaultdict(deque)
-        for other in others:
-            if other.key not in paired and (identity := identify(other)) is not None:
-                waiting[identity].append(other.key)
-        for patch in patches:
-            identity = identify(patch) if patch.key not in paired else None
-            if identity is not None and waiting[identity]:
-                match = waiting[identity].popleft()
-                pairs.append((patch.key, match))
-                paired |= {patch.key, match}
-    return pairs
+def _may_be_earlier(other: Posting, posting: Posting) -> bool:
+    """Tell whether a posting may be an earlier revision by its date and its branch."""
+    return (
+        other.key != posting.key
+        and (not _is_later(other, posting) or _has_wrong_date(other, posting))
+        and _is_for_same_branch(posting, other)
+    )
 
 
-def _diff_identity(facts: Facts) -> str | None:
-    return facts.hash if facts.hash != _EMPTY_HASH else None
+def _is_later_version(candidate: _Candidate, best: _Candidate) -> bool:
+    """Tell whether a candidate is certainly a later version of the best one."""
+    posting, other = candidate.posting, best.posting
+    if posting.key == other.key or _is_later(other, posting):
+        return False
+    evidence = find_evidence(posting, other)
+    return (
+        is_sufficient(posting, other, evidence)
+        and is_same_work(posting, other, evidence)
+        and _precedes(other, posting, evidence)
+    )
 
 
-def _title_identity(facts: Facts) -> str | None:
-    return _normalise_title(facts.title) or None
+def _continues_count(rfc: Posting, latest: Posting) -> bool:
+    """Tell whether an RFC has a higher version than the latest that is none, and was sent after."""
+    return latest.version < rfc.version and _is_sent_before(latest, rfc)
 
 
-def _normalise_title(title: str) -> str:
-    """Return a title as revisions are compared: letters and digits, without a final version."""
-    words = _NO_WORD.split(title.lower())
-    while words and (not words[-1] or _VERSION_WORD.fullmatch(words[-1])):
-        words.pop()
-    return " ".join(word for word in words if word)[:_MAX_TITLE]
+def _find_amending(candidates: Sequence[Posting]) -> set[str]:
+    """Return the keys of the candidates that amend another candidate, or strayed from it."""
+    inner = {msgid for other in candidates for msgid in other.messages - {other.key}}
+    holder_of = {msgid: other for other in candidates for msgid in other.messages}
+    largest: dict[str, int] = defaultdict(int)  # the size of the largest posting of a run of git
+    for other in candidates:
+        for run in other.runs:
+            largest[run] = max(largest[run], len(other.messages))
+    return {
+        other.key
+        for other in candidates
+        if other.partial
+        or (len(other.messages) == 1 and other.superseded & inner)
+        or any(largest[run] > len(other.messages) for run in other.runs)
+        or any(
+            msgid in holder_of and _is_one_sending(other, holder_of[msgid])
+            for msgid in other.answered
+        )
+    }
 
 
-def _states(posting: Posting, other: Posting) -> bool:
-    """Tell whether a posting says that it supersedes another one by the same person."""
-    return posting.sender == other.sender and bool(posting.superseded & other.messages)
+# --- order ----------------------------------------------------------------------------------
 
 
 def _is_later(other: Posting, posting: Posting) -> bool:
     return posting.date is not None and other.date is not None and other.date > posting.date
 
 
-def _evidence(posting: Posting, other: Posting) -> Evidence:
-    """Return all evidence that `other` is an earlier revision of `posting`."""
-    evidence: list[tuple[RevisionEvidence, str]] = []
-    if stated := posting.superseded & other.messages:
-        evidence.append((RevisionEvidence.SUPERSEDES, min(stated)))
-    if shared := posting.change_ids & other.change_ids:
-        evidence.append((RevisionEvidence.CHANGE_ID, min(shared)))
-    if shared := (posting.linked & other.messages) - stated:
-        evidence.append((RevisionEvidence.LINK, min(shared)))
-    if shared := posting.answered & other.messages:
-        evidence.append((RevisionEvidence.IN_REPLY_TO, min(shared)))
-    if shared := _same_hashes(posting, other):
-        evidence.append((RevisionEvidence.PATCHES, f"{len(shared)} of {len(posting.hashes)}"))
-    if shared := _same_titles(posting, other):
-        evidence.append((RevisionEvidence.PATCH_TITLES, f"{len(shared)} of {len(posting.titles)}"))
-    if posting.title and posting.title == other.title and _chose_titles(posting, other):
-        evidence.append((RevisionEvidence.TITLE, posting.title))
-    elif _has_similar_title(posting, other):
-        evidence.append((RevisionEvidence.SIMILAR_TITLE, other.title))
-    return tuple(evidence)
-
-
-def _has_similar_title(posting: Posting, other: Posting) -> bool:
-    """Tell whether most words of the two titles agree, from one version to the next."""
-    words, others = set(posting.title.split()), set(other.title.split())
+def _is_within(time: timedelta, posting: Posting, other: Posting) -> bool:
+    """Tell whether `other` was sent after a posting, but not more than that time after it."""
     return (
-        posting.sender == other.sender
-        and posting.version[0] == other.version[0] + 1
-        and posting.title.partition(" ")[0] == other.title.partition(" ")[0]
-        and len(words & others) * 3 >= len(words | others) * 2 - 1
-        and posting.date is not None
+        posting.date is not None
         and other.date is not None
-        and posting.date - other.date <= _NEXT_VERSION
+        and timedelta(0) < other.date - posting.date <= time
     )
 
 
-def _is_sufficient(posting: Posting, other: Posting, evidence: Evidence) -> bool:
-    """Tell whether the evidence makes a link.
+def _has_wrong_date(other: Posting, posting: Posting) -> bool:
+    """Tell whether a posting is dated some minutes before the one that it is the next version of.
 
-    By the same sender a title is enough. People also take over the series of others, but then
-    two kinds of evidence are needed.
+    The number of the sender outranks the clock where no text says anything else, so that no chain
+    of revisions becomes a circle.
     """
-    kinds = {kind for kind, _ in evidence}
-    if RevisionEvidence.CHANGE_ID in kinds:
-        return True
-    has_same_content = bool(
-        kinds & {RevisionEvidence.PATCHES, RevisionEvidence.TITLE}
-    ) or _shares_half_of_titles(posting, other)
-    if posting.sender == other.sender:
-        sufficient = {
-            RevisionEvidence.SUPERSEDES,
-            RevisionEvidence.LINK,
-            RevisionEvidence.IN_REPLY_TO,
-            RevisionEvidence.SIMILAR_TITLE,
-        }
-        if posting.version[0] == other.version[0] + 1:
-            sufficient.add(RevisionEvidence.PATCH_TITLES)
-        return has_same_content or bool(kinds & sufficient)
-    is_linked = bool(
-        kinds & {RevisionEvidence.SUPERSEDES, RevisionEvidence.LINK, RevisionEvidence.IN_REPLY_TO}
+    return (
+        _is_within(_CLOCK_ERROR, posting, other)
+        and posting.sender == other.sender
+        and posting.rfc == other.rfc
+        and posting.version[0] == other.version[0] + 1
+        and not (posting.superseded or posting.labelled or other.superseded or other.labelled)
     )
-    return (is_linked and has_same_content) or {
-        RevisionEvidence.PATCHES,
-        RevisionEvidence.TITLE,
-    } <= kinds
-
-
-def _same_hashes(posting: Posting, other: Posting) -> frozenset[str]:
-    return (posting.hashes & other.hashes) - {_EMPTY_HASH}
-
-
-def _shares_half_of_titles(posting: Posting, other: Posting) -> bool:
-    least = min(len(posting.titles), len(other.titles))
-    return least > 0 and 2 * len(_same_titles(posting, other)) >= least
-
-
-def _same_titles(posting: Posting, other: Posting) -> frozenset[str]:
-    return posting.titles & other.titles if _chose_titles(posting, other) else frozenset()
-
-
-def _chose_titles(posting: Posting, other: Posting) -> bool:
-    """Tell whether both senders chose their titles.
-
-    A patch that somebody sends in a reply has the title of the patch that it answers, and is
-    another patch. In the sender's own reply it may be the same patch, corrected.
-    """
-    return posting.sender == other.sender or not (posting.retitled or other.retitled)
 
 
 def _is_sent_before(other: Posting, posting: Posting) -> bool:
@@ -386,21 +197,67 @@ def _is_sent_before(other: Posting, posting: Posting) -> bool:
     )
 
 
-def _is_listed(other: Posting, posting: Posting) -> bool:
-    """Tell whether a posting lists another by its sender as an earlier version, which it can be."""
+def _is_one_sending(posting: Posting, other: Posting) -> bool:
+    """Tell whether two postings were sent at once, by one run of git.
+
+    A provider that replaces ids hides the run; then they have one version, and were sent within a
+    minute.
+    """
+    if posting.sender != other.sender:
+        return False
+    if posting.runs and other.runs:
+        return bool(posting.runs & other.runs)
     return (
-        posting.sender == other.sender
-        and bool(posting.labelled & other.messages)
-        and other.version <= posting.version
-        and _is_sent_before(other, posting)
+        posting.version == other.version
+        and posting.date is not None
+        and other.date is not None
+        and abs(posting.date - other.date) <= _ONE_SENDING
+        and bool(posting.answered & other.messages)
+        and not (posting.partial or posting.resend or posting.retitled)
+    )
+
+
+def _is_for_same_branch(posting: Posting, other: Posting) -> bool:
+    """Tell whether two postings are for the same branch, or may be.
+
+    The next version of the same title may drop the branch (`[PATCH 5.7 v4]`, `[PATCH v5]`). It
+    may add one where it continues the count; else `[PATCH 6.1 v2]` is the second version of a
+    backport, whose first one is elsewhere.
+    """
+    if posting.branches == other.branches or _states(posting, other):
+        return True
+    return (
+        not (posting.branches and other.branches)
+        and posting.title == other.title
+        and posting.version[0] == other.version[0] + 1
+        and (bool(other.branches) or other.version[0] > 1)
+    )
+
+
+def _states(posting: Posting, other: Posting) -> bool:
+    """Tell whether a posting says that it supersedes another one by the same person."""
+    return posting.sender == other.sender and bool(posting.superseded & other.messages)
+
+
+def _is_listed(other: Posting, posting: Posting) -> bool:
+    """Tell whether a posting lists another by its sender as an earlier version, sent before.
+
+    A link that is only mentioned counts where the content agrees too.
+    """
+    if posting.sender != other.sender or not _is_sent_before(other, posting):
+        return False
+    if posting.labelled & other.messages:
+        return True
+    return bool(posting.linked & other.messages) and (
+        posting.title == other.title or has_same_content(posting, other)
     )
 
 
 def _precedes(other: Posting, posting: Posting, evidence: Evidence) -> bool:
     """Tell whether `other` is the earlier version.
 
-    An RFC precedes a posting that is none; else the lower version precedes; and the same
-    version precedes its resend, or a posting that was sent again into its thread. A posting
+    An RFC precedes a posting that is none; else the lower version precedes, of an RFC too; and the
+    same version precedes its resend, or a posting that was sent again into its thread. A posting
     whose text says that it is superseded precedes whatever the versions, if it was sent before:
     of two that supersede each other, the later one does. So does a posting that a list of
     versions has, by a sender who forgot to count, or to write RFC on the first version.
@@ -411,10 +268,13 @@ def _precedes(other: Posting, posting: Posting, evidence: Evidence) -> bool:
         return True
     if _is_listed(other, posting):
         return True
+    if _is_one_sending(posting, other):
+        return False
     if other.rfc and not posting.rfc:
         return True
     if posting.rfc and not other.rfc:
-        return False
+        # `[RFC PATCH v4]` after `[PATCH v3]`
+        return other.version < posting.version and _is_sent_before(other, posting)
     if other.version != posting.version:
         return other.version < posting.version
     if posting.date is None or other.date is None:
@@ -426,5 +286,4 @@ def _precedes(other: Posting, posting: Posting, evidence: Evidence) -> bool:
         or posting.partial
         or any(kind is RevisionEvidence.IN_REPLY_TO for kind, _ in evidence)
     )
-    has_same_content = bool(_same_hashes(posting, other)) or _shares_half_of_titles(posting, other)
-    return was_sent_again and (has_same_content or posting.partial)
+    return was_sent_again and (has_same_content(posting, other) or posting.partial)

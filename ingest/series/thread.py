@@ -64,7 +64,8 @@ def build_thread(submissions: Mapping[str, Facts]) -> Thread:
 def _add_aliases(by_msgid: dict[str, list[Facts]]) -> None:
     """Index each mail also by its other ids, unless these are used.
 
-    They are the id that it had before a relay's stamp, and those of mails that lists wrapped it in.
+    They are the id that it had before a relay's stamp or before a provider replaced it, and those
+    of mails that lists wrapped it in.
     """
     named: dict[str, list[Facts]] = defaultdict(list)
     for msgid, copies in by_msgid.items():
@@ -142,8 +143,9 @@ def _choose_copy(child: Facts, copies: list[Facts]) -> Facts:
     """Return the message, of those that share an id, that fits the child best.
 
     A sender who reuses the id of the last version's cover means, in the new patches, the new
-    cover; a reply means the message that existed by then. Another sender's message under the id
-    is never meant: `copies` begins with the message that the id belongs to.
+    cover: that of their version, or where they have none that which was sent with them. A reply
+    means the message that existed by then. Another sender's message under the id is never meant:
+    `copies` begins with the message that the id belongs to.
     """
     if len(copies) == 1:
         return copies[0]
@@ -157,7 +159,9 @@ def _choose_copy(child: Facts, copies: list[Facts]) -> Facts:
         key=lambda copy: (
             copy.sender != child.sender,
             copy.total != child.total,
-            (copy.version, copy.version_minor) != (child.version, child.version_minor),
+            child.version_given
+            and (copy.version, copy.version_minor) != (child.version, child.version_minor),
+            abs(copy.when - child.when),
             copy.key,
         ),
     )

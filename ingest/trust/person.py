@@ -5,6 +5,7 @@ Input: a `Message`. Output: the submitter and, if From was rewritten, how that w
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import field
 
@@ -12,6 +13,8 @@ from ingest.frozen import frozen
 from ingest.mail.message import Address, Message
 from ingest.trust.domain import ascii_domain
 from ingest.trust.from_munging import MungingStyle, PersonSource, undo_munging
+
+_NAME_WORD = re.compile(r"[^\W_]{1,64}")
 
 
 @frozen
@@ -61,3 +64,13 @@ def person_key(email: str) -> str:
     if domain.isascii():
         return email.lower() if local.isascii() else f"{local.lower()}@{domain.lower()}"
     return f"{local.lower()}@{ascii_domain(domain) or domain.lower()}"
+
+
+def name_key(name: str) -> str:
+    """Return the form of a full name in which people are compared, '' where it is not telling.
+
+    Case, punctuation and the order of the words make no difference (`Author, Ann`). A single word
+    in Latin letters (`root`, `Ann`) is the name of many.
+    """
+    words = sorted(_NAME_WORD.findall(name.casefold()))
+    return " ".join(words) if len(words) > 1 or not name.isascii() else ""

@@ -8,8 +8,10 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ingest.series.evidence import RevisionEvidence
 from ingest.series.facts import Facts, MessageKind
-from ingest.series.supersede import Posting, RevisionEvidence, find_predecessor, make_posting
+from ingest.series.posting import Posting, make_posting
+from ingest.series.supersede import find_predecessor
 
 START = datetime(2026, 3, 2, 10, 15)
 ADA, BOB = "ada@example.org", "bob@example.com"
@@ -106,6 +108,74 @@ def test_the_next_version_supersedes_the_series_and_not_a_patch_sent_for_it() ->
     assert predecessor(following, series, single) == "<a>"
 
 
+def test_the_strongest_evidence_wins_over_the_latest_date() -> None:
+    alike = patch("b", 5, title="fs: rewrite beta using new api", files=(1, 2))
+    same = patch("a", 0, title="fs: rewrite alpha using new api", files=(1, 3))
+    new = patch("c", 9, title="fs: rewrite alpha using new api", files=(1, 2, 3), version=2)
+    assert predecessor(posting(new), posting(same), posting(alike)) == "<a>"
+    assert predecessor(posting(new), posting(alike)) == "<b>"
+
+
+def test_a_similar_title_needs_files_or_lines_in_common() -> None:
+    old = {"title": "fs: check the result of open", "files": (1,), "lines": (1, 2, 3, 4)}
+    new = {"title": "fs: check the result of close", "version": 2}
+    for files, lines, wanted in (
+        ((1,), (3, 4, 5, 6), "<a>"),
+        ((1,), (5, 6, 7, 8), None),  # one file, and other lines of it
+        ((1,), (), "<a>"),
+        ((2,), (1, 2, 3, 4), "<a>"),  # the file has another name
+        ((2,), (3, 4, 5, 6), None),
+        ((), (), None),
+    ):
+        changes = {"files": files, "lines": lines}
+        later = patch("b", 1, **new, **changes)
+        assert predecessor(posting(later), posting(patch("a", 0, **old))) == wanted
+
+
+def test_a_series_of_one_title_without_anything_in_common_is_another() -> None:
+    kernel = [patch("a", 0, title="add a filter"), patch("b", 0, title="queue: x", files=(1,))]
+    tools = [
+        patch("c", 3, title="add a filter", version=2),
+        patch("d", 3, title="lib: y", files=(2,), version=2),
+    ]
+    for members in (kernel, tools):
+        members[0] = replace(members[0], kind=MessageKind.COVER)
+    assert predecessor(posting(*tools), posting(*kernel)) is None
+    tools[1] = replace(tools[1], files=(1, 2))
+    assert predecessor(posting(*tools), posting(*kernel)) == "<a>"
+
+
+def test_the_next_version_follows_the_chain_that_it_links_to() -> None:
+    first = posting(patch("a", 0, title="lock first"))
+    second = posting(patch("b", 1, title="lock first", version=2))
+    third = patch("c", 2, title="lock first", version=3, earlier=("<a>",))
+    assert predecessor(posting(third), first, second) == "<b>"
+
+
+def test_a_number_outranks_a_clock_that_is_minutes_wrong() -> None:
+    first = patch("a", 0, title="lock first")
+    for minutes, wanted in ((4, "<a>"), (45, None)):
+        date = START - timedelta(minutes=minutes)
+        second = patch("b", 0, title="lock first", version=2, date=date)
+        assert predecessor(posting(second), posting(first)) == wanted
+        assert predecessor(posting(first), posting(second)) is None
+
+
+def test_a_person_is_known_by_the_full_name_for_the_next_version_of_a_title() -> None:
+    old = patch("a", 0, title="lock first", sender_name="ada byron")
+    for changes, wanted in (
+        ({"version": 2}, "<a>"),
+        ({"version": 3}, None),
+        ({"version": 2, "title": "lock it first"}, None),
+        ({"version": 2, "sender_name": "bob byron"}, None),
+    ):
+        values = {"title": "lock first", "sender_name": "ada byron", "sender": BOB, **changes}
+        assert predecessor(posting(patch("b", 1, **values)), posting(old)) == wanted
+    nobody = {"title": "lock first", "sender_name": ""}
+    new = patch("b", 1, sender=BOB, version=2, **nobody)
+    assert predecessor(posting(new), posting(patch("a", 0, **nobody))) is None
+
+
 NAMES = st.sampled_from("abcdef")
 
 
@@ -122,6 +192,8 @@ def histories(draw: st.DrawFn) -> list[Posting]:
                 version=draw(st.integers(1, 3)),
                 rfc=draw(st.booleans()),
                 resend=draw(st.booleans()),
+                files=tuple(draw(st.sets(st.integers(0, 2)))),
+                sender_name=draw(st.sampled_from(("", "ada byron"))),
                 **states(*draw(st.sets(NAMES, max_size=2))),
                 parents=tuple(f"<{parent}>" for parent in draw(st.sets(NAMES, max_size=1))),
             )
@@ -147,3 +219,11 @@ def test_no_chain_of_revisions_is_a_circle(postings: list[Posting]) -> None:
             assert following not in seen
             seen.add(following)
             following = links[following]
+
+
+@given(histories())
+def test_candidates_that_would_not_be_chosen_alone_have_no_effect(postings: list[Posting]) -> None:
+    """The store keeps the links that two postings have, and chooses among these."""
+    for one in postings:
+        linked = [other for other in postings if find_predecessor(one, [other]) is not None]
+        assert find_predecessor(one, linked) == find_predecessor(one, postings)

@@ -207,6 +207,52 @@ class _Story:
             patch = mails.patch_body(name="pulled")
             self._add("[PULL 1/1] one change", patch, turn.who, (letter.msgid,))
 
+    def torn(self, turn: _Turn) -> None:
+        """A series whose ids a provider replaced: the patches answer one that never came."""
+        total, cover = turn.pick(2, 3), turn.pick(True, False)
+        version, everywhere = turn.pick("", "v2"), turn.pick(False, True)
+        step = turn.pick(*map(_minutes, (0.1, 4, 11)))
+        keeps, deep = turn.pick(False, True), turn.pick(False, True)
+        title = TITLES[turn.at % len(TITLES)]
+        run = f"20260302101500.9{turn.at}"
+        first = 0 if cover else 1
+        for number in range(first, total + 1):
+            said = version if everywhere or number == first else ""
+            mark = " ".join(filter(None, ("PATCH", said, f"{number}/{total}")))
+            parents = [f"{run}-{index}-ada@example.org" for index in range(first, number)]
+            original = f"X-OQ-MSGID: <{run}-{number}-ada@example.org>"
+            self._add(
+                f"[{mark}] {title}: torn {number}",
+                mails.patch_body(name=f"torn{number}") if number else "Why all of it.\n",
+                turn.who,
+                tuple(reversed(parents)) if deep else tuple(parents[:1]),
+                msgid=f"{self._new_id('p')}@provider.example.com",
+                headers=(original,) if keeps else (),
+            )
+            self.now += step
+
+    def false_start(self, turn: _Turn) -> None:
+        """1/2 alone; then one run that sends 2/2 and 1/2, or all of it below the first."""
+        stem = self._new_id("f")[1:]
+        title = TITLES[turn.at % len(TITLES)]
+        cover = turn.pick(False, True)
+        top = f"20260302101500.8{stem}-1-ada@example.org"
+        if cover:
+            self._add(f"[PATCH 0/2] {title}", "Why.\n", turn.who, msgid=top)
+        false = f"20260302101500.8{stem}-2-ada@example.org" if cover else top
+        self._send_one(title, 1, turn.who, false, (top,) if cover else ())
+        self.now += _minutes(1)
+        last = f"20260302101600.7{stem}-1-ada@example.org"
+        self._send_one(title, 2, turn.who, last, (top,) if cover else ())
+        again = f"20260302101600.7{stem}-2-ada@example.org"
+        self._send_one(title, 1, turn.who, again, (top,) if cover else (last,))
+
+    def _send_one(
+        self, title: str, number: int, who: str, msgid: str, parents: tuple[str, ...]
+    ) -> None:
+        body = mails.patch_body(name=f"start{number}")
+        self._add(f"[PATCH {number}/2] {title}: {number}", body, who, parents, msgid=msgid)
+
     def _send(self, new: _Posting, turn: _Turn, *, below: _Letter | None, link: str = "") -> None:
         cover = turn.pick(True, False)
         threading = turn.pick("shallow", "deep", "none")
@@ -339,6 +385,14 @@ class _Story:
                 received=received_at, parents=parents,
             )
         )  # fmt: skip
+
+    def trim(self, turn: _Turn) -> None:
+        """The same mail again under its id, without the first line of its text."""
+        if (letter := self._letter(turn.at)) is None:
+            return
+        received_at = turn.pick(self.now, None, START - _minutes(60))
+        body = letter.body.partition("\n")[2]
+        self.letters.append(replace(letter, body=body, received=received_at, date=self.now))
 
     def again(self, turn: _Turn) -> None:
         """The same bytes, of which another delivery says more: a list, a flaw, a withdrawal."""

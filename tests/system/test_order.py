@@ -297,7 +297,7 @@ def test_many_parallel_workers_that_are_killed(database_url: str, workers: int, 
 
 def test_a_history_has_what_it_should_have() -> None:
     """A generator that had lost half of its kinds would still pass above."""
-    items = derived(histories.history(2, 600), Config())
+    items = derived(histories.history(3, 600), Config())
     assert not [one for _, one in items if isinstance(one, Failure)]
     made = [one for _, one in items if isinstance(one, Derived)]
     keys = Counter(one.facts.msgid for one in made)

@@ -1,12 +1,13 @@
 """Every situation in fixtures/ gives the record that its sender meant, in both databases.
 
 Each is also read with LF and with CRLF line ends, and those of several mails in the reverse
-order, one by one: none of it may show in the records (DESIGN, promise 2). CRLF in PostgreSQL is
-left to `make torture`.
+order and in a shuffled one, one by one: none of it may show in the records (DESIGN, promise 2).
+CRLF and the shuffled order in PostgreSQL are left to `make torture`.
 """
 
 from __future__ import annotations
 
+import random
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -22,10 +23,12 @@ from tests.support.situations import Situation, records, situations, with_line_e
 
 SITUATIONS = situations()
 WAYS = {
-    "lf": (b"\n", False),
-    "crlf": (b"\r\n", False),
-    "reversed": (b"\n", True),
+    "lf": (b"\n", ""),
+    "crlf": (b"\r\n", ""),
+    "reversed": (b"\n", "reversed"),
+    "shuffled": (b"\n", "shuffled"),
 }
+ONE_BY_ONE = ("reversed", "shuffled")
 CASES = [
     pytest.param(
         database,
@@ -33,12 +36,12 @@ CASES = [
         way,
         id=f"{database}-{situation.name}-{way}",
         # What line ends could change is over before there is a database.
-        marks=pytest.mark.torture if (database, way) == ("postgresql", "crlf") else (),
+        marks=pytest.mark.torture if database != "sqlite" and way in ("crlf", "shuffled") else (),
     )
     for database in ("sqlite", "postgresql")
     for situation in SITUATIONS
     for way in WAYS
-    if way != "reversed" or situation.path.suffix == ".mbox"
+    if way not in ONE_BY_ONE or situation.path.suffix == ".mbox"
 ]
 
 
@@ -68,12 +71,14 @@ def engine(database: str, request: pytest.FixtureRequest) -> Engine:
 def test_situation(
     situation: Situation, way: str, engine: Engine, request: pytest.FixtureRequest
 ) -> None:
-    line_end, backwards = WAYS[way]
+    line_end, order = WAYS[way]
     mails = [with_line_ends(raw, line_end) for raw in situation.mails()]
-    if backwards:
+    if order == "reversed":
         mails.reverse()
+    elif order == "shuffled":
+        random.Random(situation.name).shuffle(mails)
     with engine.connect() as connection, connection.begin() as transaction:
-        given, defects = records(connection, mails, Config(), at_once=not backwards)
+        given, defects = records(connection, mails, Config(), at_once=not order)
         transaction.rollback()
 
     if request.config.getoption("--update-golden"):

@@ -14,7 +14,8 @@ from sqlalchemy import Connection, select
 
 from ingest.frozen import frozen
 from ingest.series.facts import Facts, load_facts
-from ingest.series.supersede import Posting, RevisionLink, find_predecessor, make_posting
+from ingest.series.posting import Posting, make_posting
+from ingest.series.supersede import RevisionLink, find_predecessor
 from ingest.store import schema
 from ingest.store.sql import chunks
 

@@ -22,9 +22,9 @@ from ingest.frozen import frozen
 from ingest.mail.msgid import original_id
 from ingest.series.arrange import Place
 from ingest.series.draft import Rule
-from ingest.series.facts import MessageKind
+from ingest.series.facts import MessageKind, bucket
 from ingest.series.outcome import Outcome
-from ingest.series.supersede import patch_traces
+from ingest.series.posting import patch_traces
 from ingest.store import schema
 from ingest.store.reachable import find_reachable, read_unthreaded
 from ingest.store.sql import chunks, insert_missing_pairs, insert_rows, is_any
@@ -161,8 +161,8 @@ def _find_candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, 
 
     Each message must be new (no row, no other copy, no variant). No message may have named it
     before: a reply to it would be linked differently now, and so would a reply to an id that it
-    had before, or to that of a mail that it was wrapped in. And the batch must not have joined the
-    thread with another.
+    had before, or to that of a mail that it was wrapped in. It must be in no bucket, which connects
+    threads. And the batch must not have joined the thread with another.
     """
     copies = Counter(node.facts.msgid for node in fresh)
     nodes_by_thread: dict[int, list[Node]] = defaultdict(list)
@@ -179,6 +179,7 @@ def _find_candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, 
             or not facts.parents
             or original_id(facts.msgid) is not None
             or facts.aliases
+            or bucket(facts) is not None
             or (facts.piece and (facts.kind is not MessageKind.PATCH or facts.total is None))
             or (facts.reply and facts.piece)
         ):

@@ -123,19 +123,17 @@ def message_row(node: Node, places: Mapping[str, Place]) -> dict[str, Any]:
 
 
 def patch_row(node: Node) -> dict[str, Any]:
-    """Return the row of `patch` for a derived message."""
-    derived = node.derived
-    # The mail alone makes a message a patch, in every thread, so that the row of a patch is only
-    # ever written together with its message.
-    assert derived is not None, f"{node.facts.key} became a patch by its place"
+    """Return the row of `patch` for a message, derived or not."""
+    # A stored message may become one: a patch that was sent again, when the first is withdrawn.
+    facts = node.facts
     return {
         "message_id": node.message_id,
-        "name": derived.facts.name,
-        "prefixes": json.dumps(derived.facts.prefixes, ensure_ascii=False),
-        "hash": derived.facts.hash,
-        "patch_id": derived.patch_id,
-        "pull_url": derived.pull_url,
-        "state": derived.state,
+        "name": facts.name,
+        "prefixes": json.dumps(facts.prefixes, ensure_ascii=False),
+        "hash": facts.hash,
+        "patch_id": facts.patch_id,
+        "pull_url": facts.pull_url,
+        "state": facts.state,
         "archived": False,
         "commit_ref": None,
     }
@@ -143,13 +141,12 @@ def patch_row(node: Node) -> dict[str, Any]:
 
 def cover_row(node: Node) -> dict[str, Any]:
     """Return the row of `cover` for a message, derived or not."""
-    # Replies may make a stored message a cover, and later ones may end that; a message that is
-    # also a pull request is a cover by itself.
+    # Replies may make a stored message a cover, and later ones may end that.
     return {
         "message_id": node.message_id,
         "name": node.facts.name,
         "prefixes": json.dumps(node.facts.prefixes, ensure_ascii=False),
-        "pull_url": node.derived.pull_url if node.derived is not None else None,
+        "pull_url": node.facts.pull_url,
     }
 
 

@@ -16,7 +16,7 @@ from ingest.frozen import frozen
 from ingest.series.arrange import Series
 from ingest.series.draft import Rule
 from ingest.series.facts import Facts
-from ingest.series.supersede import Posting, make_posting, traces
+from ingest.series.posting import Posting, make_posting, traces
 from ingest.store import schema
 from ingest.store.sql import chunks, insert_rows, is_any
 from ingest.store.write.arrange import ArrangedSets

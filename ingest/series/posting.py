@@ -1,0 +1,185 @@
+"""Condense a series into what linking revisions needs of it, and its traces.
+
+Input: the facts of a series' members. Output: a `Posting`, and the *traces* by which the store
+finds the series that may be revisions of each other (a change-id, a linked message, a title, a
+patch). Pure.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
+
+from ingest.frozen import frozen
+from ingest.mail.git_run import run_of
+from ingest.series.draft import Version, branches_of
+from ingest.series.facts import Facts, MessageKind, digest63
+
+_NO_WORD = re.compile(r"[^0-9a-z]+")
+_VERSION_WORD = re.compile(r"v\d+")
+_MAX_TITLE = 500  # characters of a title that are compared
+# The subsystems that a title begins with: `ext4: `, `net: dsa: `, `fs/ntfs3: `.
+_SUBSYSTEMS = re.compile(r"(?:[^\s:]{1,60}: ){1,8}")
+
+# The SHA-1 of nothing: Patchwork's hash of a pure rename.
+_EMPTY_HASH = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
+
+
+@frozen(kw_only=True)
+class Posting:
+    """Hold what linking revisions needs of a series.
+
+    `bare_title`: the title without subsystems. `sender_name`: the sender's full name, or ''.
+    `titles`, `hashes`, `files`, `lines`: of its patches; `messages`: all its Message-IDs; `runs`:
+    the runs of git that sent it; `linked`: ids that its text calls earlier; `labelled`: those of
+    them that it calls so as in a list of versions (`v1: URL`), not only in prose; `superseded`:
+    those that its sender's text says it supersedes; `replaced`: those of them that its cover, or
+    its first patch, names; `answered`: ids that it was sent below; `retitled`: its title is that
+    of the mail that it answers (`Re: …`); `branches`: the branches that it is for, since series
+    for 6.1 and for 6.6 are not revisions of each other.
+    """
+
+    key: str
+    sender: str
+    sender_name: str
+    version: Version
+    date: datetime | None
+    title: str
+    bare_title: str
+    resend: bool
+    rfc: bool
+    partial: bool
+    retitled: bool
+    branches: frozenset[str]
+    change_ids: frozenset[str]
+    hashes: frozenset[str]
+    titles: frozenset[str]
+    files: frozenset[int]
+    lines: frozenset[int]
+    messages: frozenset[str]
+    runs: frozenset[str]
+    linked: frozenset[str]
+    answered: frozenset[str]
+    labelled: frozenset[str] = frozenset()
+    superseded: frozenset[str] = frozenset()
+    replaced: frozenset[str] = frozenset()
+
+
+def make_posting(
+    key: str,
+    *,
+    version: Version,
+    date: datetime | None,
+    partial: bool,
+    parent_series: str | None,
+    members: Sequence[Facts],
+) -> Posting:
+    """Make a posting from the facts of its members: the cover first, then patches by number."""
+    first = members[0]
+    patches = [piece for piece in members if piece.kind is MessageKind.PATCH]
+    answered = {*first.parents[:3], *([parent_series.partition("#")[0]] if parent_series else ())}
+    own = [piece for piece in members if piece.sender == first.sender]
+    messages = frozenset(msgid for piece in members for msgid in (piece.msgid, *piece.aliases))
+    return Posting(
+        key=key,
+        sender=first.sender,
+        sender_name=first.sender_name,
+        version=version,
+        date=date,
+        title=normalise_title(first.title),
+        bare_title=_bare_title(first.title),
+        resend=first.resend,
+        rfc=any(piece.rfc for piece in members),
+        partial=partial,
+        retitled=first.reply,
+        branches=frozenset(branch for piece in members for branch in branches_of(piece.tag)),
+        change_ids=frozenset(piece.change_id for piece in members if piece.change_id),
+        hashes=frozenset(piece.hash for piece in patches if piece.hash) - {_EMPTY_HASH},
+        titles=frozenset(normalise_title(piece.title) for piece in patches) - {""},
+        files=frozenset(file for piece in patches for file in piece.files),
+        lines=frozenset(line for piece in patches for line in piece.lines),
+        messages=messages,
+        runs=frozenset(run for piece in members if (run := run_of(piece.msgid)) is not None),
+        linked=frozenset(msgid for piece in members for msgid in piece.earlier) - messages,
+        answered=frozenset(answered) - messages,
+        labelled=frozenset(
+            msgid for piece in own for msgid in {*piece.earlier} - {*piece.mentioned}
+        )
+        - messages,
+        superseded=frozenset(msgid for piece in own for msgid in piece.supersedes) - messages,
+        replaced=frozenset(first.supersedes) - messages,
+    )
+
+
+def normalise_title(title: str) -> str:
+    """Return a title as revisions are compared: letters and digits, without a final version."""
+    words = _NO_WORD.split(title.lower())
+    while words and (not words[-1] or _VERSION_WORD.fullmatch(words[-1])):
+        words.pop()
+    return " ".join(word for word in words if word)[:_MAX_TITLE]
+
+
+def _bare_title(title: str) -> str:
+    """Return a title in the same form without the subsystems that it begins with."""
+    subsystems = _SUBSYSTEMS.match(title)
+    return normalise_title(title[subsystems.end() :] if subsystems else title)
+
+
+# --- traces ---------------------------------------------------------------------------------
+#
+# Two series may be revisions of each other only if they share a trace. The letter in front of
+# the text keeps the kinds apart. A change of the text or of its letter needs `ingest reparse`.
+
+
+def traces(posting: Posting) -> frozenset[int]:
+    """Return the traces of a series, as 63-bit numbers."""
+    return frozenset(
+        (
+            *(change_id_trace(change_id) for change_id in posting.change_ids),
+            *_message_traces((*posting.messages, *posting.linked, *posting.answered)),
+            *(_hash_trace(hash_) for hash_ in posting.hashes),
+            *(_title_trace(title) for title in {*posting.titles, posting.title} if title),
+            *(digest63(f"w {posting.sender} {word}") for word in _telling_words(posting)),
+        )
+    )
+
+
+def patch_traces(facts: Facts) -> frozenset[int]:
+    """Return the traces that one more patch, after others, adds to those of its series."""
+    title = normalise_title(facts.title)
+    return frozenset(
+        (
+            *_message_traces((facts.msgid, *facts.earlier)),
+            *((change_id_trace(facts.change_id),) if facts.change_id else ()),
+            *((_hash_trace(facts.hash),) if facts.hash not in (None, _EMPTY_HASH) else ()),
+            *((_title_trace(title),) if title else ()),
+        )
+    )
+
+
+def change_id_trace(change_id: str) -> int:
+    """Return the trace of a change-id, by which the store finds the series that have it."""
+    return digest63(f"c {change_id}")
+
+
+def _message_traces(msgids: Iterable[str]) -> Iterator[int]:
+    return (digest63(f"m {msgid}") for msgid in msgids)
+
+
+def _hash_trace(hash_: str | None) -> int:
+    return digest63(f"h {hash_}")
+
+
+def _title_trace(title: str) -> int:
+    """Return the trace of a title by anybody: people write from several addresses."""
+    return digest63(f"t {title}")
+
+
+def _telling_words(posting: Posting) -> list[str]:
+    """Return the three longest words of a title, which do not name its subsystem.
+
+    Similar titles share one of these words, and few other titles by the same sender do.
+    """
+    words = set(posting.bare_title.split())
+    return sorted(words, key=lambda word: (-len(word), word))[:3]
