@@ -122,13 +122,16 @@ def find_fast_path(
         connection, {parent.series_id for parent in parents.values() if parent is not None}
     )
     _read_taken_slots(connection, series, nodes)
-    reaching = {piece.thread_id for piece in read_unthreaded(connection, nodes_by_thread)}
+    reaching = {
+        piece.thread_id
+        for piece in read_unthreaded(connection, schema.message.c.thread_id, nodes_by_thread)
+    }
     accepted: dict[int, list[_Placed]] = {}
     for thread, thread_nodes in nodes_by_thread.items():
         placed = _place_nodes(thread_nodes, dict(parents), series, pinned)
         # Unthreaded pieces may connect the thread with others, which must be arranged with it.
         if placed is not None and (
-            thread not in reaching or find_reachable(connection, {thread}, []).threads == {thread}
+            thread not in reaching or find_reachable(connection, {thread}).threads == {thread}
         ):
             accepted[thread] = placed
     return _build_fast_path(accepted)
