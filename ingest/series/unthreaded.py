@@ -16,11 +16,11 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from ingest.frozen import frozen
+from ingest.series.crowd import MAX_SAME_NUMBER
 from ingest.series.facts import BUCKET_GAP
 
-# The most pieces of a group, and the most of them with one number.
+# The most pieces of a group. (Of these, at most `MAX_SAME_NUMBER` have one number.)
 MAX_GROUP = 200
-MAX_SAME_NUMBER = 20
 
 # The longest time between neighbours in a group, and in what a too large group is divided into.
 _GAPS = (BUCKET_GAP, timedelta(minutes=10), timedelta(minutes=1))
@@ -44,7 +44,7 @@ class UnthreadedPiece(NamedTuple):
 class UnthreadedGroup:
     """Hold the pieces of one group, by row id, and their threads.
 
-    `is_crowded`: there were too many others close to it.
+    `is_crowded`: it is one piece, and there are too many others close to it.
     """
 
     row_ids: frozenset[int]
@@ -67,7 +67,7 @@ def _divide(pieces: Sequence[UnthreadedPiece], level: int) -> Iterator[Unthreade
         group = pieces[start:index]
         start = index
         if not _has_too_many(group):
-            yield _make_group(group, is_crowded=level > 0)
+            yield _make_group(group)
         elif level + 1 < len(_GAPS):
             yield from _divide(group, level + 1)
         else:
@@ -83,7 +83,7 @@ def _has_too_many(pieces: Sequence[UnthreadedPiece]) -> bool:
     return max(Counter(piece.read_number() for piece in pieces).values()) > MAX_SAME_NUMBER
 
 
-def _make_group(pieces: Sequence[UnthreadedPiece], *, is_crowded: bool) -> UnthreadedGroup:
+def _make_group(pieces: Sequence[UnthreadedPiece], *, is_crowded: bool = False) -> UnthreadedGroup:
     return UnthreadedGroup(
         frozenset(piece.row_id for piece in pieces),
         frozenset(piece.thread_id for piece in pieces),

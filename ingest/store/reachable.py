@@ -42,7 +42,7 @@ class ReachableThreads:
     """The threads, and the buckets of the unthreaded pieces in them and of the new ones.
 
     `joined`: sets of threads that unthreaded pieces connect. `crowded`: the row ids of unthreaded
-    pieces that are compared with fewer others, since there are too many.
+    pieces that are not compared with the others of their time, since these are too many.
     """
 
     threads: set[int]

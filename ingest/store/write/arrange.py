@@ -10,7 +10,7 @@ from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from types import MappingProxyType
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from ingest.frozen import frozen
 from ingest.model import Derived
@@ -83,11 +83,13 @@ def arrange_touched(
         replaced=replaced,
     )
     nodes = list(fresh)
-    nodes += _load_nodes(connection, touched.threads, exclude=replaced)
+    # What is ignored takes no part, and there may be thousands of them.
+    is_arranged = schema.message.c.outcome != Outcome.IGNORED
+    nodes += _load_nodes(connection, touched.threads, is_arranged, exclude=replaced)
     sets = DisjointSets()
     for joined in touched.joined:
         sets.join_all(joined)
-    return _arrange_sets(connection, nodes, sets)
+    return _arrange_sets(connection, nodes, sets, touched.crowded)
 
 
 def arrange_stored(
@@ -105,9 +107,12 @@ def arrange_stored(
     """
     repaired_nodes = [node for node in repaired.values() if node is not None]
     sets = DisjointSets()
+    crowded: set[int] = set()
     for pieces in _read_buckets(connection, repaired, repaired_nodes).values():
         for group in group_unthreaded(pieces):
             sets.join_all(group.threads)
+            if group.is_crowded:
+                crowded |= group.row_ids
     nodes_by_thread: dict[int, list[Node]] = defaultdict(list)
     for node in repaired_nodes:
         nodes_by_thread[node.thread_id].append(node)
@@ -122,7 +127,7 @@ def arrange_stored(
         step_threads = [thread for root in step_roots for thread in threads_by_root[root]]
         nodes = _load_nodes(connection, step_threads, exclude=repaired)
         nodes += [node for thread in step_threads for node in nodes_by_thread.get(thread, ())]
-        yield _arrange_sets(connection, nodes, sets)
+        yield _arrange_sets(connection, nodes, sets, crowded)
 
 
 def _unthreaded(node: Node) -> UnthreadedPiece | None:
@@ -151,9 +156,15 @@ def _read_buckets(
 
 
 def _arrange_sets(
-    connection: Connection, nodes: Sequence[Node], sets: DisjointSets
+    connection: Connection,
+    nodes: Sequence[Node],
+    sets: DisjointSets,
+    crowded: Collection[int],
 ) -> ArrangedSets:
-    """Arrange each set of messages by itself, obeying the operators' pins."""
+    """Arrange each set of messages by itself, obeying the operators' pins.
+
+    `crowded`: see `find_reachable`.
+    """
     pins = _read_pins(connection, (node.facts.key for node in nodes))
     nodes_by_set: dict[int, list[Node]] = defaultdict(list)
     for node in nodes:
@@ -161,7 +172,11 @@ def _arrange_sets(
     arrangements = []
     places: dict[str, Place] = {}
     for set_nodes in nodes_by_set.values():
-        arrangement = arrange((node.facts for node in set_nodes if not node.ignored), pins)
+        arrangement = arrange(
+            (node.facts for node in set_nodes if not node.ignored),
+            pins,
+            crowded=[node.facts.key for node in set_nodes if node.message_id in crowded],
+        )
         arrangements.append(arrangement)
         places |= arrangement.places
         for node in set_nodes:
@@ -190,9 +205,12 @@ def _read_threads(connection: Connection, message_ids: Iterable[int]) -> set[int
 
 
 def _load_nodes(
-    connection: Connection, threads: Iterable[int], *, exclude: Collection[int] = ()
+    connection: Connection,
+    threads: Iterable[int],
+    *conditions: ColumnElement[bool],
+    exclude: Collection[int] = (),
 ) -> list[Node]:
-    """Load the messages of these threads, except the rows in `exclude`."""
+    """Load the messages of these threads that meet the conditions, except those in `exclude`."""
     message, comment = schema.message.c, schema.comment.c
     query = select(
         message.id,
@@ -208,7 +226,8 @@ def _load_nodes(
     ).select_from(schema.message.outerjoin(schema.comment, comment.message_id == message.id))
     nodes = []
     for chunk in chunks(threads):
-        for row in connection.execute(query.where(is_any(message.thread_id, chunk))).all():
+        chosen = query.where(is_any(message.thread_id, chunk), *conditions)
+        for row in connection.execute(chosen).all():
             if row.id in exclude:
                 continue
             nodes.append(
