@@ -220,6 +220,9 @@ class Siblings:
 # but an archive has many threads without siblings.
 _MAX_MISSES = 5
 
+# The reasons of comments that are where they are because of what they reply to.
+_PLACED = ("below-patch", "no-patch-above", "parent-unseen")
+
 # How many candidates are read.
 _MAX_SIBLINGS = 20
 
@@ -247,7 +250,10 @@ def _sibling_query(node: Node) -> Select[Any]:
     )
     if not facts.piece:
         query = select(*columns, null().label("parent_series")).select_from(joined)
-        return query.where(*conditions, message.c.outcome == Outcome.COMMENT).limit(_MAX_SIBLINGS)
+        is_placed = message.c.reason.in_(_PLACED)
+        return query.where(*conditions, message.c.outcome == Outcome.COMMENT, is_placed).limit(
+            _MAX_SIBLINGS
+        )
     query = select(*columns, series.c.parent_series).select_from(
         joined.join(member, member.c.message_id == message.c.id).join(
             series, series.c.id == member.c.series_id
