@@ -87,12 +87,12 @@ class Clock:
     def run(self, work: Callable[[], Any]) -> Any:
         gc.collect()
         gc.freeze()
-        server = _server_time(self.postmaster)
+        server = server_time(self.postmaster)
         cpu, wall = _processor_time(), time.perf_counter()
         made = work()
         self.wall = time.perf_counter() - wall
         self.cpu = _processor_time() - cpu
-        self.server = _server_time(self.postmaster) - server
+        self.server = server_time(self.postmaster) - server
         return made
 
 
@@ -102,7 +102,7 @@ def _processor_time() -> float:
     return own.ru_utime + own.ru_stime + children.ru_utime + children.ru_stime
 
 
-def _server_time(postmaster: int | None) -> float:
+def server_time(postmaster: int | None) -> float:
     """Return the processor seconds of the server's processes, including those that ended."""
     if postmaster is None:
         return 0.0

@@ -59,6 +59,13 @@ class Schedule:
     """How much is claimed, and how often what is checked. Times are in seconds."""
 
     batch: int = 100  # mails in one transaction
+    # The most mails in one claim. What is claimed is derived before what arrives, so that few
+    # claimed mails mean that a sender with little mail waits for few of a sender with much.
+    claim: int = 50
+    # How long a transaction of records should last in SQLite, whose other writers wait for it: it
+    # has as many mails as lately took that long, but at least `min_batch`.
+    max_write: float = 0.05
+    min_batch: int = 10
     max_bytes: int = 64 << 20  # of claimed mail
     lease: float = 30
     poll: float = 2  # for mail that other daemons have queued or abandoned
@@ -135,6 +142,7 @@ class Deriver:
         self._finished: list[_Finished] = []
         self._leases_extended = self._last_claim = self._rest_until = 0.0
         self._outage: Exception | None = None  # the error of recording in this round
+        self._seconds_per_record = 0.0  # lately
         self._is_initialized = False
 
     def start(self) -> None:
@@ -252,7 +260,7 @@ class Deriver:
         deriving = len(claims) - self._workers.waiting_for_dns
         if (
             not self._has_work
-            or deriving > schedule.batch
+            or deriving > self._claim_size() // 2
             or free_bytes <= 0
             or now < self._rest_until
         ):
@@ -264,7 +272,7 @@ class Deriver:
             self.claimant,
             clock=self._clock,
             lease=timedelta(seconds=schedule.lease),
-            limit=schedule.batch,
+            limit=self._claim_size(),
             most_bytes=free_bytes,
             suspect=not any(claim.suspect for claim in claims),
             exclude=[claim.mail_id for claim in claims],
@@ -276,6 +284,10 @@ class Deriver:
             self._submit(claim, config)
         if claimed.claims or claimed.quarantined:
             self.wake()  # there may be more
+
+    def _claim_size(self) -> int:
+        """Return how many mails to claim at once."""
+        return min(self._schedule.claim, self._schedule.batch)
 
     def _all_claims(self) -> list[Claim]:
         return [
@@ -336,7 +348,15 @@ class Deriver:
         if failed:
             self._quarantine(failed, {item.claim.mail_id: _reason(item.result) for item in failed})
         if self._finished:
-            self._record(self._finished[: self._schedule.batch])
+            self._record(self._finished[: self._record_size()])
+
+    def _record_size(self) -> int:
+        """Return how many mails to record in one transaction."""
+        schedule = self._schedule
+        if self._engine.dialect.name != "sqlite" or not self._seconds_per_record:
+            return schedule.batch
+        size = int(schedule.max_write / self._seconds_per_record)
+        return min(max(size, schedule.min_batch), schedule.batch)
 
     def _is_due(self) -> bool:
         if self._is_stopping.is_set() or len(self._finished) >= self._schedule.batch:
@@ -380,6 +400,7 @@ class Deriver:
             wait=self._schedule.timeout,
         )
         now = time.monotonic()
+        self._seconds_per_record = (now - started) / len(items)
         rest = min(self._schedule.rest * (now - started), self._schedule.max_rest)
         self._rest_until = now + rest
         by_id = {finished.claim.mail_id: finished for finished in items}

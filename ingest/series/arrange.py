@@ -11,10 +11,12 @@ patch or cover above it, or a message of its own.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from datetime import datetime
 
 from ingest.frozen import frozen
+from ingest.series.crowd import as_bystander, find_crowded, make_crowded_draft
 from ingest.series.draft import Rule, SeriesDraft, is_cover
 from ingest.series.facts import Facts, MessageKind
 from ingest.series.group import group_pieces
@@ -87,10 +89,17 @@ class Arrangement:
     places: Mapping[str, Place]
 
 
-def arrange(submissions: Iterable[Facts], pins: Mapping[str, str] | None = None) -> Arrangement:
+def arrange(
+    submissions: Iterable[Facts],
+    pins: Mapping[str, str] | None = None,
+    *,
+    crowded: Collection[str] = (),
+) -> Arrangement:
     """Arrange one connected set. The order of `submissions` makes no difference.
 
-    `pins`: by message key, a message of the series that it shall be in, or `ALONE`.
+    `pins`: by message key, a message of the series that it shall be in, or `ALONE`. `crowded`: the
+    keys of unthreaded pieces that are not in one set with the others of their time, since these are
+    too many (`series.unthreaded`).
     """
     pins = pins or {}
     by_key = {facts.key: facts for facts in submissions}
@@ -98,8 +107,8 @@ def arrange(submissions: Iterable[Facts], pins: Mapping[str, str] | None = None)
     for key in again:
         del by_key[key]
     links = build_thread(by_key)
-    grouped = group_pieces(by_key, links)
-    drafts = repair_drafts(grouped.drafts, by_key, links, grouped.above)
+    drafts = _make_drafts(by_key, links)
+    _mark_crowded(drafts, crowded)
     drafts = _apply_pins(drafts, by_key, pins)
     # A patch set of patch sets has a cover above covers, which has no patches of its own.
     drafts = [draft for draft in drafts if draft.pieces or draft.total is not None]
@@ -108,6 +117,43 @@ def arrange(submissions: Iterable[Facts], pins: Mapping[str, str] | None = None)
     for key, first in again.items():
         places[key] = Place(Outcome.COMMENT, "sent-again", first)
     return Arrangement(tuple(series), places)
+
+
+def arrange_crowded(facts: Facts, parent_series: str | None) -> Series:
+    """Return the series of one of too many pieces (`find_crowded`), which is by itself.
+
+    `parent_series`: the key of that in whose thread it was sent.
+    """
+    return replace(_series(make_crowded_draft(facts, None)), parent_series=parent_series)
+
+
+def _make_drafts(by_key: Mapping[str, Facts], links: Thread) -> list[SeriesDraft]:
+    """Return the drafts of all pieces. Those that are too many are drafts by themselves."""
+    too_many = find_crowded(by_key.values())
+    compared = by_key
+    if too_many:
+        compared = {
+            key: as_bystander(facts) if key in too_many else facts for key, facts in by_key.items()
+        }
+    grouped = group_pieces(compared, links)
+    drafts = repair_drafts(grouped.drafts, compared, links, grouped.above)
+    if too_many:
+        draft_of = {piece.key: draft for draft in drafts for piece in draft.members()}
+        drafts += [
+            make_crowded_draft(by_key[key], draft_of.get(grouped.above[key] or ""))
+            for key in sorted(too_many)
+        ]
+    return drafts
+
+
+def _mark_crowded(drafts: Iterable[SeriesDraft], crowded: Collection[str]) -> None:
+    """Note on unthreaded pieces that open a series that others may belong to it."""
+    if crowded:
+        for draft in drafts:
+            for key in draft.reasons.keys() & crowded:
+                if draft.reasons[key][0] is Rule.FIRST:
+                    evidence = f"{draft.sender}, {draft.total}, {draft.tag}"
+                    draft.reasons[key] = (Rule.CROWDED, evidence)
 
 
 def _apply_pins(

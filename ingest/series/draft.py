@@ -40,6 +40,7 @@ class Rule(StrEnum):
     COVER_OTHER_TOTAL = "cover-other-total"  # a cover whose patches count to another total
     COVER_UNNUMBERED = "cover-unnumbered"  # no 0/n, but its sender's numbered patches reply to it
     COVER_PATCHSET = "cover-patchset"  # PATCHSET with a number of its own above other patches
+    CROWDED = "crowded"  # one of too many of its sender to be compared with the others
     PINNED = "pinned"  # an operator put it here
 
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
+from itertools import pairwise
 from typing import NamedTuple
 
 from ingest.frozen import frozen
@@ -81,10 +82,13 @@ def _add_aliases(by_msgid: dict[str, list[Facts]]) -> None:
 def _parents_of_unseen(
     submissions: Iterable[Facts], seen: Mapping[str, list[Facts]]
 ) -> dict[str, str]:
-    """Return, for unseen ids, the id above them by most References (ties: the least id)."""
+    """Return, for unseen ids, the id above them by most References (ties: the least id).
+
+    Equal References count once: so one more message that has them changes nothing for others.
+    """
     votes: dict[str, Counter[str]] = defaultdict(Counter)
-    for facts in submissions:
-        for below, above in zip(facts.parents, facts.parents[1:], strict=False):
+    for parents in {facts.parents for facts in submissions}:
+        for below, above in pairwise(parents):
             if below not in seen:
                 votes[below][above] += 1
     return {

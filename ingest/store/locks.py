@@ -18,9 +18,9 @@ from collections.abc import Callable, Iterable, Mapping
 from sqlalchemy import Connection, select, text
 
 from ingest.model import Derived
-from ingest.series.facts import bucket, digest63
+from ingest.series.facts import digest63
 from ingest.store import schema
-from ingest.store.reachable import find_reachable
+from ingest.store.reachable import as_unthreaded, find_reachable
 from ingest.store.sql import chunks, is_any
 
 STRIPES = 128
@@ -41,12 +41,13 @@ def lock_sets(connection: Connection, derived: Mapping[int, Derived]) -> Callabl
         return lambda: None
     msgids = {msgid for mail in derived.values() for msgid in (mail.facts.msgid, *mail.links)}
     unthreaded = [
-        (key, mail.facts.date)
-        for mail in derived.values()
-        if not mail.ignored and (key := bucket(mail.facts)) is not None and mail.facts.date
+        piece
+        for number, mail in enumerate(derived.values())
+        if not mail.ignored
+        and (piece := as_unthreaded(mail.facts, -1 - number, digest63(mail.facts.msgid)))
     ]
     nodes = {digest63(msgid) for msgid in msgids}
-    stripes = _stripes(nodes) | _stripes(key for key, _ in unthreaded)
+    stripes = _stripes(nodes) | _stripes(piece.bucket for piece in unthreaded)
     while True:
         savepoint = connection.begin_nested()
         _lock_stripes(connection, stripes)
@@ -69,7 +70,7 @@ def lock_threads(connection: Connection, msgids: Iterable[str]) -> None:
     while True:
         savepoint = connection.begin_nested()
         _lock_stripes(connection, stripes)
-        touched = find_reachable(connection, _read_threads(connection, nodes), [])
+        touched = find_reachable(connection, _read_threads(connection, nodes))
         needed = stripes | _stripes(touched.threads) | _stripes(touched.buckets)
         if needed == stripes:
             return

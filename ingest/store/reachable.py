@@ -1,114 +1,254 @@
 """Find how far a change reaches: the threads that must be arranged together.
 
-Input: threads, and unthreaded pieces (bucket and date) that are new. Output: these threads, and
-all threads that are connected with them by unthreaded pieces of one bucket sent at about the
-same time, directly or over others.
+Input: threads, and unthreaded pieces that are new or change. Output: these threads, and all
+threads that are connected with them because they have unthreaded pieces of one group
+(`series.unthreaded`), directly or over others.
+
+What is read is bounded. A group has at most `MAX_GROUP` pieces. So around each piece, that many and
+one more on each side decide what is in its group: where there are more, it is too large in any
+case.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_right
-from collections.abc import Iterable, Sequence
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
-from operator import itemgetter
-from typing import NamedTuple
+from functools import partial
+from itertools import pairwise
+from typing import Any
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from ingest.frozen import frozen
-from ingest.series.facts import BUCKET_GAP
+from ingest.series.facts import BUCKET_GAP, Facts, bucket
 from ingest.series.outcome import Outcome
+from ingest.series.unthreaded import (
+    MAX_GROUP,
+    UnthreadedGroup,
+    UnthreadedPiece,
+    group_unthreaded,
+)
 from ingest.store import schema
 from ingest.store.sql import chunks, is_any
 
-# Unthreaded pieces, each as its bucket and date.
-BucketDates = Sequence[tuple[int, datetime]]
+# The most rows that are read of the time between two pieces: beyond that, around each of them.
+_MAX_BETWEEN = 2_000
 
 
 @frozen
 class ReachableThreads:
-    """The threads, and the buckets of the unthreaded pieces in them and of the new ones."""
+    """The threads, and the buckets of the unthreaded pieces in them and of the new ones.
+
+    `joined`: sets of threads that unthreaded pieces connect. `crowded`: the row ids of unthreaded
+    pieces that are not compared with the others of their time, since these are too many.
+    """
 
     threads: set[int]
     buckets: set[int]
+    joined: Sequence[frozenset[int]]
+    crowded: frozenset[int]
 
 
-class UnthreadedPiece(NamedTuple):
-    """A stored message that replies to nothing and may be part of a numbered series."""
+def as_unthreaded(facts: Facts, row_id: int, thread_id: int) -> UnthreadedPiece | None:
+    """Return a message as an unthreaded piece, or None if it is none."""
+    key = bucket(facts)
+    if key is None or facts.date is None:
+        return None
+    return UnthreadedPiece(facts.date, row_id, thread_id, key, lambda: facts.number)
 
-    thread_id: int
-    bucket: int
-    date: datetime
+
+def read_piece(row: Any) -> UnthreadedPiece:
+    """Return a row of `unthreaded_columns` as an unthreaded piece."""
+    return UnthreadedPiece(
+        row.date, row.id, row.thread_id, row.bucket, partial(_read_number, row.facts)
+    )
+
+
+def unthreaded_columns() -> tuple[ColumnElement[Any], ...]:
+    """Return the columns that `read_piece` needs."""
+    message = schema.message.c
+    return message.date, message.id, message.thread_id, message.bucket, message.facts
+
+
+def _read_number(facts: str) -> int | None:
+    number: int | None = json.loads(facts).get("number")
+    return number
 
 
 def find_reachable(
-    connection: Connection, threads: set[int], pieces: BucketDates
+    connection: Connection,
+    threads: set[int],
+    fresh: Sequence[UnthreadedPiece] = (),
+    *,
+    replaced: Collection[int] = (),
 ) -> ReachableThreads:
     """Find the threads to arrange together with these threads and new unthreaded pieces.
 
-    It terminates because it only ever adds threads.
+    `replaced`: the rows of messages that change or are removed. The threads of the groups that
+    they leave are found too, and those of groups that become too large, or small enough. It
+    terminates because it only ever adds threads.
     """
+    search = _Search(connection, fresh, replaced)
     seen: set[int] = set()
-    buckets = {key for key, _ in pieces}
-    unseen = threads | find_threads_near(connection, pieces)
-    while unseen:
+    unseen = set(threads)
+    pieces = [*fresh, *read_unthreaded(connection, schema.message.c.id, replaced)]
+    while unseen or pieces:
         seen |= unseen
-        stored = [(key, date) for _, key, date in read_unthreaded(connection, unseen)]
-        buckets.update(key for key, _ in stored)
-        unseen = find_threads_near(connection, stored) - seen
-    return ReachableThreads(seen, buckets)
+        pieces += read_unthreaded(connection, schema.message.c.thread_id, unseen)
+        unseen = search.threads_near(pieces) - seen if pieces else set()
+        pieces = []
+    return search.result(seen)
 
 
-def read_unthreaded(connection: Connection, threads: Iterable[int]) -> list[UnthreadedPiece]:
-    """Read the unthreaded pieces in these threads. A thread without one reaches no other."""
+def read_unthreaded(
+    connection: Connection, column: ColumnElement[int], keys: Iterable[int]
+) -> list[UnthreadedPiece]:
+    """Read the unthreaded pieces whose `column` (row id or thread) is one of `keys`."""
     message = schema.message.c
     pieces: list[UnthreadedPiece] = []
-    for chunk in chunks(threads):
-        query = select(message.thread_id, message.bucket, message.date).where(
-            is_any(message.thread_id, chunk),
+    for chunk in chunks(keys):
+        query = select(*unthreaded_columns()).where(
+            is_any(column, chunk),
             message.bucket.is_not(None),
+            message.date.is_not(None),
             message.outcome != Outcome.IGNORED,
         )
-        pieces += [
-            UnthreadedPiece(row.thread_id, row.bucket, row.date)
-            for row in connection.execute(query)
-        ]
+        pieces += [read_piece(row) for row in connection.execute(query)]
     return pieces
 
 
-def find_threads_near(connection: Connection, pieces: Iterable[tuple[int, datetime]]) -> set[int]:
-    """Find the threads with unthreaded pieces of the same buckets, sent within `BUCKET_GAP`."""
-    spans = _merge_dates(pieces)
-    threads: set[int] = set()
-    message = schema.message.c
-    columns = select(message.bucket, message.date, message.thread_id)
-    for chunk in chunks(spans):
-        # The exact spans as conditions would take longer to write than it takes to read all rows
-        # between their ends: the mails of a batch are of one time, and a bucket is one sender's.
-        first = min(spans[key][0][0] for key in chunk) - BUCKET_GAP
-        last = max(spans[key][-1][1] for key in chunk) + BUCKET_GAP
-        query = columns.where(
-            is_any(message.bucket, chunk),
-            message.date.between(first, last),
-            message.outcome != Outcome.IGNORED,
+class _Search:
+    """What is known of the buckets: the stored pieces that were read, and how these change."""
+
+    def __init__(
+        self, connection: Connection, fresh: Sequence[UnthreadedPiece], replaced: Collection[int]
+    ) -> None:
+        self._connection = connection
+        self._replaced = replaced
+        self._fresh: dict[int, list[UnthreadedPiece]] = defaultdict(list)
+        for piece in fresh:
+            self._fresh[piece.bucket].append(piece)
+        self._stored: dict[int, dict[int, UnthreadedPiece]] = defaultdict(dict)
+        self._searched: set[tuple[int, datetime]] = set()
+
+    def threads_near(self, pieces: Iterable[UnthreadedPiece]) -> set[int]:
+        """Return the threads of the groups that the pieces are in, or that change near them."""
+        row_ids: dict[int, set[int]] = defaultdict(set)
+        dates: dict[int, list[datetime]] = defaultdict(list)
+        for piece in pieces:
+            row_ids[piece.bucket].add(piece.row_id)
+            if (piece.bucket, piece.date) not in self._searched:
+                self._searched.add((piece.bucket, piece.date))
+                dates[piece.bucket].append(piece.date)
+        self._load(dates)
+        threads: set[int] = set()
+        for key, own in row_ids.items():
+            before = set(group_unthreaded(self._stored[key].values()))
+            after = set(self._groups(key))
+            for group in before | after:
+                if (group in before) != (group in after) or not own.isdisjoint(group.row_ids):
+                    threads |= group.threads
+        return threads
+
+    def result(self, threads: set[int]) -> ReachableThreads:
+        """Return the threads that were found, with how unthreaded pieces connect them."""
+        keys = self._stored.keys() | self._fresh.keys()
+        groups = [
+            group
+            for key in keys
+            for group in self._groups(key)
+            if not threads.isdisjoint(group.threads)
+        ]
+        return ReachableThreads(
+            threads,
+            set(keys),
+            [group.threads for group in groups if len(group.threads) > 1],
+            frozenset(row_id for group in groups if group.is_crowded for row_id in group.row_ids),
         )
-        for key, date, thread in connection.execute(query):
-            # Of the spans that begin early enough, the last one ends the latest.
-            index = bisect_right(spans[key], date + BUCKET_GAP, key=itemgetter(0)) - 1
-            if index >= 0 and date - BUCKET_GAP <= spans[key][index][1]:
-                threads.add(thread)
-    return threads
+
+    def _groups(self, key: int) -> list[UnthreadedGroup]:
+        """Return the groups of a bucket as they will be."""
+        kept = [
+            piece for row_id, piece in self._stored[key].items() if row_id not in self._replaced
+        ]
+        return group_unthreaded([*kept, *self._fresh[key]])
+
+    # --- reading ---
+
+    def _load(self, dates: Mapping[int, Sequence[datetime]]) -> None:
+        """Read what is stored around these dates, by bucket."""
+        for keys in chunks(dates):
+            # One query for all buckets, as long as it finds little: the exact spans as conditions
+            # would take longer to write than it takes to read the rows between their ends.
+            first = min(min(dates[key]) for key in keys) - BUCKET_GAP
+            last = max(max(dates[key]) for key in keys) + BUCKET_GAP
+            limit = MAX_GROUP + 4 * len(keys)
+            rows = self._read(
+                is_any(schema.message.c.bucket, keys),
+                schema.message.c.date.between(first, last),
+                limit=limit,
+            )
+            if len(rows) == limit:
+                for key in keys:
+                    self._load_span(key, sorted(dates[key]))
+                continue
+            found: dict[int, list[datetime]] = defaultdict(list)
+            for piece in rows:
+                found[piece.bucket].append(piece.date)
+            for key, found_dates in found.items():
+                # Pieces beyond the ends of the query may be connected over those that it found.
+                lowest, highest = min(dates[key]), max(dates[key])
+                earlier = sorted(date for date in found_dates if date < lowest)
+                later = sorted(date for date in found_dates if date > highest)
+                if earlier and _is_connected([first, *earlier, lowest]):
+                    self._load_before(key, first)
+                if later and _is_connected([highest, *later, last]):
+                    self._load_after(key, last)
+
+    def _load_span(self, key: int, dates: Sequence[datetime]) -> None:
+        """Read what is stored between these dates, which are sorted, and around them."""
+        of_bucket = schema.message.c.bucket == key
+        between = schema.message.c.date.between(dates[0], dates[-1])
+        found = self._read(of_bucket, between, limit=_MAX_BETWEEN)
+        if len(found) == _MAX_BETWEEN and dates[0] != dates[-1]:
+            middle = len(dates) // 2
+            self._load_span(key, dates[:middle])
+            self._load_span(key, dates[middle:])
+            return
+        self._load_before(key, dates[0])
+        self._load_after(key, dates[-1])
+
+    def _load_before(self, key: int, date: datetime) -> None:
+        """Read the pieces of a bucket before a date, as many as can matter."""
+        column = schema.message.c.date
+        conditions = (schema.message.c.bucket == key, column < date)
+        self._read(*conditions, order=column.desc(), limit=MAX_GROUP + 1)
+
+    def _load_after(self, key: int, date: datetime) -> None:
+        """Read the pieces of a bucket after a date, as many as can matter."""
+        column = schema.message.c.date
+        conditions = (schema.message.c.bucket == key, column > date)
+        self._read(*conditions, order=column, limit=MAX_GROUP + 1)
+
+    def _read(
+        self, *conditions: ColumnElement[bool], order: Any = None, limit: int
+    ) -> list[UnthreadedPiece]:
+        message = schema.message.c
+        query = (
+            select(*unthreaded_columns())
+            .where(*conditions, message.outcome != Outcome.IGNORED)
+            .limit(limit)
+        )
+        if order is not None:
+            query = query.order_by(order)
+        pieces = [read_piece(row) for row in self._connection.execute(query)]
+        for piece in pieces:
+            self._stored[piece.bucket][piece.row_id] = piece
+        return pieces
 
 
-def _merge_dates(
-    pieces: Iterable[tuple[int, datetime]],
-) -> dict[int, list[tuple[datetime, datetime]]]:
-    """Merge the dates of each bucket into spans (first and last date) without larger gaps."""
-    spans: dict[int, list[tuple[datetime, datetime]]] = {}
-    for key, date in sorted(set(pieces)):
-        bucket_spans = spans.setdefault(key, [])
-        if bucket_spans and date - bucket_spans[-1][1] <= BUCKET_GAP:
-            bucket_spans[-1] = (bucket_spans[-1][0], date)
-        else:
-            bucket_spans.append((date, date))
-    return spans
+def _is_connected(dates: Sequence[datetime]) -> bool:
+    """Tell whether pieces of these dates, which are sorted, could be in one group."""
+    return all(later - earlier <= BUCKET_GAP for earlier, later in pairwise(dates))

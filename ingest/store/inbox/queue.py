@@ -41,6 +41,7 @@ from ingest.store.inbox.accept import (
 from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.inbox.deliveries import unpack_delivery
 from ingest.store.inbox.dns_answers import read_keys
+from ingest.store.inbox.flow import flow_of, pick_fairly
 from ingest.store.inbox.quarantine import QuarantinedMail, list_quarantine, move_to_quarantine
 from ingest.store.sql import chunks, insert_missing, insert_rows
 
@@ -76,7 +77,8 @@ def enqueue(
     accepted = accept_mails(connection, deliveries, now=now)
     rows: dict[AcceptState, list[dict[str, Any]]] = {state: [] for state in AcceptState}
     for mail in accepted:
-        rows[mail.state].append({"mail_id": mail.mail_id, "tries": 0})
+        flow = flow_of(mail.delivery.raw)
+        rows[mail.state].append({"mail_id": mail.mail_id, "tries": 0, "flow": flow})
     insert_rows(connection, schema.pending, rows[AcceptState.NEW])
     insert_missing(connection, schema.pending, rows[AcceptState.WAITING], "mail_id")
     _requeue(connection, rows[AcceptState.CHANGED])
@@ -145,8 +147,9 @@ def claim(
     suspects: bool = True,
     exclude: Collection[int] = (),
 ) -> ClaimResult:
-    """Claim the oldest mails that wait, in the caller's transaction, which should be short.
+    """Claim mails that wait, in the caller's transaction, which should be short.
 
+    The oldest are claimed first; where more wait, senders take turns (`store.inbox.flow`).
     At most `limit` mails are claimed that are not suspects, with at most `max_bytes` together
     unless it is one mail. With `suspects`, suspects are claimed too: as many as were abandoned
     together, within the same limits, or one. `exclude`: ids that the caller has claimed already.
@@ -162,11 +165,17 @@ def claim(
         suspected = _claim_suspects(
             connection, claimant, waiting, now=now, until=until, limit=limit, max_bytes=max_bytes
         )
-    is_fresh = and_(*waiting, pending.tries == 0, pending.claimed_by.is_(None))
-    fresh = _limit_bytes(connection, list(_pick(connection, is_fresh, limit)), max_bytes)
+    fresh = pick_fairly(
+        connection,
+        lambda condition, most: list(_pick(connection, and_(condition, *waiting), most)),
+        limit,
+    )
+    fresh = _limit_bytes(connection, fresh, max_bytes)
     _mark_claimed(connection, fresh, claimant, until)
     tries = dict.fromkeys(fresh, 1) | suspected.tries
     claims, damaged = read_claims(connection, tries, suspects=suspected.tries)
+    turns = {mail_id: turn for turn, mail_id in enumerate(fresh)}
+    claims.sort(key=lambda item: turns.get(item.mail_id, -1))
     reasons = suspected.exhausted | {mail_id: (DAMAGED, tries[mail_id]) for mail_id in damaged}
     move_to_quarantine(connection, reasons)
     quarantined = tuple(list_quarantine(connection, reasons)) if reasons else ()

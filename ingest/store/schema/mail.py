@@ -17,7 +17,9 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    and_,
     false,
+    text,
 )
 
 from ingest.store.schema.base import Id, metadata, partial_index
@@ -54,6 +56,8 @@ pending = Table(
     Column("reason", Text),  # why it is in the quarantine, null in the queue
     Column("claimed_until", DateTime),  # the end of the lease
     Column("claimed_by", Text),  # the name of the claimant
+    # A hash of who sent it, so that senders take turns; see store.inbox.flow.
+    Column("flow", BigInteger, nullable=False, server_default="0"),
 )
 
 # So that waiting mail is found without reading a large quarantine.
@@ -61,6 +65,14 @@ partial_index(
     "ix_pending_waiting",
     pending.c.mail_id,
     where=pending.c.reason.is_(None),
+)
+
+# So that the senders of mail that nobody has claimed are found one by one.
+partial_index(
+    "ix_pending_flow",
+    pending.c.flow,
+    pending.c.mail_id,
+    where=and_(pending.c.reason.is_(None), pending.c.claimed_by.is_(None), text("tries = 0")),
 )
 
 # A derived mail: a copy of a message.

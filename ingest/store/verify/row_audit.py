@@ -29,7 +29,13 @@ from ingest.store.verify.shared_rows import SharedRows
 from ingest.store.verify.thread_nodes import ThreadNodes
 from ingest.store.write.arrange import Node
 from ingest.store.write.authentication import result_rows, verdict_rows
-from ingest.store.write.copies import Copy, CopyGroup, group_copies, join_aliases
+from ingest.store.write.copies import (
+    TOO_MANY_VARIANTS,
+    Copy,
+    CopyGroup,
+    group_copies,
+    join_aliases,
+)
 from ingest.store.write.message_rows import cover_row, message_row, patch_row
 from ingest.trust.signatures.verdict import SignatureKind
 
@@ -283,6 +289,7 @@ class RowAudit:
         row = batch.messages.get(row_id)
         mail = batch.derived[group.copies[0].mail_id]
         key = key_of(mail.facts.msgid, group.variant)
+        ignored = TOO_MANY_VARIANTS if group.is_excess else mail.ignored
         person_id = self.shared.person_id(mail)
         if row is not None and person_id is None:
             person_id = row.person_id
@@ -294,7 +301,7 @@ class RowAudit:
             person_id=person_id or 0,
             outcome=None if row is None else row.outcome,
             reason=mail.reason if row is None else row.reason,
-            ignored=mail.ignored,
+            ignored=ignored,
             derived=mail,
             mail_id=group.copies[0].mail_id,
         )
@@ -302,10 +309,10 @@ class RowAudit:
             self._add_finding(key, FindingKind.MISSING, "message")
             is_equal = False
         else:
-            expected = message_row(node, {key: _place(mail, row)})
+            expected = message_row(node, {key: _place(ignored, row)})
             columns = {name: expected[name] for name in expected.keys() - _BY_PLACE}
             is_equal = self._compare_columns(key, "message", row, columns)
-            is_equal &= self._compare_ignored(key, mail, row)
+            is_equal &= self._compare_ignored(key, row, is_ignored=ignored is not None)
             if row.person_id != person_id:
                 self._add_finding(key, FindingKind.ALTERED, "message.person_id")
                 is_equal = False
@@ -319,12 +326,12 @@ class RowAudit:
             columns = _without_people(cover_row(node))
             self._compare_columns(key, "cover", batch.covers[row_id], columns)
 
-    def _compare_ignored(self, key: str, mail: Derived, row: Any) -> bool:
-        """Compare the part of the outcome that the mail alone determines.
+    def _compare_ignored(self, key: str, row: Any, *, is_ignored: bool) -> bool:
+        """Compare the part of the outcome that the thread does not determine.
 
         This is whether the message is ignored. Returns whether it agrees.
         """
-        if (mail.ignored is not None) == (row.outcome == "ignored"):
+        if is_ignored == (row.outcome == "ignored"):
             return True
         self._add_finding(key, FindingKind.ALTERED, "message.outcome")
         return False
@@ -408,10 +415,10 @@ def _by_position(rows: Iterable[tuple[Any, _Pair]]) -> Mapping[int, Mapping[int,
     return pairs
 
 
-def _place(mail: Derived, row: Any) -> Place:
+def _place(ignored: str | None, row: Any) -> Place:
     """Return the place of a message, as stored where only the thread can determine it."""
-    if mail.ignored is not None:
-        return Place(Outcome.IGNORED, mail.ignored)
+    if ignored is not None:
+        return Place(Outcome.IGNORED, ignored)
     return Place(Outcome(row.outcome), row.reason)
 
 

@@ -8,28 +8,28 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
-from datetime import datetime
-from itertools import pairwise
 from types import MappingProxyType
-from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from ingest.frozen import frozen
 from ingest.model import Derived
 from ingest.series.arrange import Arrangement, Place, arrange
-from ingest.series.facts import BUCKET_GAP, Facts, bucket, load_facts
+from ingest.series.facts import Facts, load_facts
 from ingest.series.outcome import Outcome
+from ingest.series.unthreaded import UnthreadedPiece, group_unthreaded
 from ingest.store import schema
-from ingest.store.reachable import find_reachable
+from ingest.store.reachable import (
+    as_unthreaded,
+    find_reachable,
+    read_piece,
+    unthreaded_columns,
+)
 from ingest.store.sql import chunks, is_any
 from ingest.store.write.threads import DisjointSets
 
 # How many sets are loaded and arranged in one step when the whole store is arranged.
 _SETS_PER_STEP = 500
-
-# Date and thread of the unthreaded pieces in each bucket.
-_Buckets = Mapping[int, list[tuple[datetime, int]]]
 
 
 @frozen(kw_only=True)
@@ -67,14 +67,6 @@ class ArrangedSets:
         return [node.message_id for node in self.nodes.values()]
 
 
-class _Whereabouts(NamedTuple):
-    """Which sets a stored message belongs to: its thread and, if it is unthreaded, its bucket."""
-
-    thread_id: int
-    bucket: int | None
-    date: datetime | None
-
-
 def arrange_touched(
     connection: Connection, fresh: Sequence[Node], threads: set[int], *, removed: set[int]
 ) -> ArrangedSets:
@@ -83,31 +75,21 @@ def arrange_touched(
     `fresh`: messages that are new or replace their rows. `removed`: rows about to be deleted;
     they are left out, and the sets that they belonged to are arranged.
     """
-    replaced = {node.message_id for node in fresh}
-    before = _read_whereabouts(connection, replaced | removed)
-    unthreaded = [
-        (key, node.facts.date)
-        for node in fresh
-        if not node.ignored and (key := bucket(node.facts)) is not None and node.facts.date
-    ]
+    replaced = {node.message_id for node in fresh} | removed
     touched = find_reachable(
         connection,
-        threads | {row.thread_id for row in before},
-        unthreaded
-        + [(key, date) for _, key, date in before if key is not None and date is not None],
+        threads | _read_threads(connection, replaced),
+        [piece for node in fresh if (piece := _unthreaded(node)) is not None],
+        replaced=replaced,
     )
     nodes = list(fresh)
-    nodes += [
-        node
-        for node in _load_nodes(connection, schema.message.c.thread_id, touched.threads)
-        if node.message_id not in replaced and node.message_id not in removed
-    ]
-    buckets: dict[int, list[tuple[datetime, int]]] = defaultdict(list)
-    for node in nodes:
-        key = None if node.ignored else bucket(node.facts)
-        if key is not None and node.facts.date is not None:
-            buckets[key].append((node.facts.date, node.thread_id))
-    return _arrange_sets(connection, nodes, DisjointSets(), buckets)
+    # What is ignored takes no part, and there may be thousands of them.
+    is_arranged = schema.message.c.outcome != Outcome.IGNORED
+    nodes += _load_nodes(connection, touched.threads, is_arranged, exclude=replaced)
+    sets = DisjointSets()
+    for joined in touched.joined:
+        sets.join_all(joined)
+    return _arrange_sets(connection, nodes, sets, touched.crowded)
 
 
 def arrange_stored(
@@ -125,7 +107,12 @@ def arrange_stored(
     """
     repaired_nodes = [node for node in repaired.values() if node is not None]
     sets = DisjointSets()
-    _join_buckets(sets, _read_buckets(connection, repaired, repaired_nodes))
+    crowded: set[int] = set()
+    for pieces in _read_buckets(connection, repaired, repaired_nodes).values():
+        for group in group_unthreaded(pieces):
+            sets.join_all(group.threads)
+            if group.is_crowded:
+                crowded |= group.row_ids
     nodes_by_thread: dict[int, list[Node]] = defaultdict(list)
     for node in repaired_nodes:
         nodes_by_thread[node.thread_id].append(node)
@@ -138,44 +125,46 @@ def arrange_stored(
     for start in range(0, len(roots), _SETS_PER_STEP):
         step_roots = roots[start : start + _SETS_PER_STEP]
         step_threads = [thread for root in step_roots for thread in threads_by_root[root]]
-        nodes = _load_nodes(connection, schema.message.c.thread_id, step_threads, exclude=repaired)
+        nodes = _load_nodes(connection, step_threads, exclude=repaired)
         nodes += [node for thread in step_threads for node in nodes_by_thread.get(thread, ())]
-        yield _arrange_sets(connection, nodes, sets, {})
+        yield _arrange_sets(connection, nodes, sets, crowded)
+
+
+def _unthreaded(node: Node) -> UnthreadedPiece | None:
+    """Return a message as an unthreaded piece, or None if it is none."""
+    if node.ignored:
+        return None
+    return as_unthreaded(node.facts, node.message_id, node.thread_id)
 
 
 def _read_buckets(
     connection: Connection, repaired: Collection[int], repaired_nodes: Iterable[Node]
-) -> _Buckets:
+) -> Mapping[int, list[UnthreadedPiece]]:
     """Read the unthreaded pieces of the whole store, with the repaired messages in their place."""
-    buckets: dict[int, list[tuple[datetime, int]]] = defaultdict(list)
+    buckets: dict[int, list[UnthreadedPiece]] = defaultdict(list)
     message = schema.message.c
-    query = select(message.id, message.bucket, message.date, message.thread_id).where(
+    query = select(*unthreaded_columns()).where(
         message.bucket.is_not(None), message.date.is_not(None), message.outcome != Outcome.IGNORED
     )
     for row in connection.execute(query):
         if row.id not in repaired:
-            buckets[row.bucket].append((row.date, row.thread_id))
+            buckets[row.bucket].append(read_piece(row))
     for node in repaired_nodes:
-        key = None if node.ignored else bucket(node.facts)
-        if key is not None and node.facts.date is not None:
-            buckets[key].append((node.facts.date, node.thread_id))
+        if (piece := _unthreaded(node)) is not None:
+            buckets[piece.bucket].append(piece)
     return buckets
 
 
-def _join_buckets(sets: DisjointSets, buckets: _Buckets) -> None:
-    """Join the threads whose unthreaded pieces of one bucket were sent at about the same time."""
-    for members in buckets.values():
-        members.sort()
-        for (date, thread), (next_date, next_thread) in pairwise(members):
-            if next_date - date <= BUCKET_GAP:
-                sets.join(thread, next_thread)
-
-
 def _arrange_sets(
-    connection: Connection, nodes: Sequence[Node], sets: DisjointSets, buckets: _Buckets
+    connection: Connection,
+    nodes: Sequence[Node],
+    sets: DisjointSets,
+    crowded: Collection[int],
 ) -> ArrangedSets:
-    """Arrange each set of messages by itself, obeying the operators' pins."""
-    _join_buckets(sets, buckets)
+    """Arrange each set of messages by itself, obeying the operators' pins.
+
+    `crowded`: see `find_reachable`.
+    """
     pins = _read_pins(connection, (node.facts.key for node in nodes))
     nodes_by_set: dict[int, list[Node]] = defaultdict(list)
     for node in nodes:
@@ -183,7 +172,11 @@ def _arrange_sets(
     arrangements = []
     places: dict[str, Place] = {}
     for set_nodes in nodes_by_set.values():
-        arrangement = arrange((node.facts for node in set_nodes if not node.ignored), pins)
+        arrangement = arrange(
+            (node.facts for node in set_nodes if not node.ignored),
+            pins,
+            crowded=[node.facts.key for node in set_nodes if node.message_id in crowded],
+        )
         arrangements.append(arrangement)
         places |= arrangement.places
         for node in set_nodes:
@@ -201,21 +194,23 @@ def _read_pins(connection: Connection, keys: Iterable[str]) -> dict[str, str]:
     return pins
 
 
-def _read_whereabouts(connection: Connection, message_ids: Iterable[int]) -> list[_Whereabouts]:
-    """Read which sets messages have been in that change or are removed."""
+def _read_threads(connection: Connection, message_ids: Iterable[int]) -> set[int]:
+    """Read the threads of messages that change or are removed."""
     message = schema.message.c
-    whereabouts: list[_Whereabouts] = []
+    threads: set[int] = set()
     for chunk in chunks(message_ids):
-        query = select(message.thread_id, message.bucket, message.date)
-        rows = connection.execute(query.where(is_any(message.id, chunk)))
-        whereabouts += [_Whereabouts(row.thread_id, row.bucket, row.date) for row in rows]
-    return whereabouts
+        query = select(message.thread_id).where(is_any(message.id, chunk))
+        threads.update(connection.execute(query).scalars())
+    return threads
 
 
 def _load_nodes(
-    connection: Connection, column: Any, keys: Iterable[int], *, exclude: Collection[int] = ()
+    connection: Connection,
+    threads: Iterable[int],
+    *conditions: ColumnElement[bool],
+    exclude: Collection[int] = (),
 ) -> list[Node]:
-    """Load the messages whose `column` is one of `keys`, except the rows in `exclude`."""
+    """Load the messages of these threads that meet the conditions, except those in `exclude`."""
     message, comment = schema.message.c, schema.comment.c
     query = select(
         message.id,
@@ -230,8 +225,9 @@ def _load_nodes(
         comment.parent_id,
     ).select_from(schema.message.outerjoin(schema.comment, comment.message_id == message.id))
     nodes = []
-    for chunk in chunks(keys):
-        for row in connection.execute(query.where(is_any(column, chunk))).all():
+    for chunk in chunks(threads):
+        chosen = query.where(is_any(message.thread_id, chunk), *conditions)
+        for row in connection.execute(chosen).all():
             if row.id in exclude:
                 continue
             nodes.append(

@@ -16,6 +16,12 @@ from ingest.frozen import frozen
 # Digits of the fingerprint that distinguish the message of a conflicting copy.
 VARIANT_LENGTH = 12
 
+# How many variants of one id are arranged: those with the least digits, so that the choice does not
+# depend on which came first. The others are kept and ignored. A sender reuses an id once, by
+# mistake; thousands are an attack.
+MAX_VARIANTS = 20
+TOO_MANY_VARIANTS = "too-many-variants"
+
 
 @frozen
 class Copy:
@@ -36,13 +42,15 @@ class CopyGroup:
     """One message: its copies, the best one first.
 
     `variant` is '' for the message that owns the id, else what distinguishes this one from it.
-    `message_id` is None where the message has no row yet.
+    `message_id` is None where the message has no row yet. `is_excess`: it is ignored, since there
+    are too many variants.
     """
 
     variant: str
     fingerprint: str
     copies: tuple[Copy, ...]
     message_id: int | None
+    is_excess: bool = False
 
 
 def join_aliases(aliases: Iterable[tuple[str, ...]]) -> tuple[str, ...]:
@@ -70,7 +78,9 @@ def group_copies(copies: Iterable[Copy]) -> list[CopyGroup]:
 
     groups = []
     used_rows: set[int] = set()  # deriving again may separate copies that were one message
-    for index, fingerprint in enumerate(sorted(by_fingerprint, key=first_received)):
+    in_order = sorted(by_fingerprint, key=first_received)
+    excess = set(sorted(in_order[1:])[MAX_VARIANTS:])
+    for index, fingerprint in enumerate(in_order):
         group = sorted(by_fingerprint[fingerprint], key=lambda copy: (copy.rank, copy.mail_id))
         row_ids = {copy.message_id for copy in group if copy.message_id is not None} - used_rows
         row_id = min(row_ids, default=None)
@@ -82,6 +92,7 @@ def group_copies(copies: Iterable[Copy]) -> list[CopyGroup]:
                 fingerprint=fingerprint,
                 copies=tuple(group),
                 message_id=row_id,
+                is_excess=fingerprint in excess,
             )
         )
     return groups

@@ -6,15 +6,12 @@ caller's transaction, and a repetition changes nothing.
 
 from __future__ import annotations
 
-from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
-from datetime import datetime
 from typing import Any, NamedTuple
 
 from sqlalchemy import Connection, delete, select, update
 
-from ingest.frozen import frozen
 from ingest.model import Derived
 from ingest.series.facts import key_of
 from ingest.store import schema
@@ -25,50 +22,13 @@ from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes
 from ingest.store.write import message_rows
 from ingest.store.write.arrange import ArrangedSets, Node, arrange_touched
 from ingest.store.write.authentication import write_authentication
-from ingest.store.write.copies import Copy, CopyGroup, group_copies, join_aliases
+from ingest.store.write.copies import Copy
 from ingest.store.write.fast_path import FastPath, find_fast_path, write_fast_path
+from ingest.store.write.grouping import StoredMessage, find_underived, group_mails
 from ingest.store.write.people import upsert_lists, upsert_people
-from ingest.store.write.redirects import add_redirects, allocate_unused_ids, find_successors
+from ingest.store.write.redirects import add_redirects, find_successors
 from ingest.store.write.series_rows import write_series
 from ingest.store.write.threads import LinkedThreads, link_threads
-
-
-@frozen
-class _Message:
-    """A group of copies with its row's id.
-
-    `derived` is None where the best copy is not in the batch. `stored_best` and `stored_variant`
-    are the best copy and the variant in the row, None where there is no row. `aliases`: the other
-    ids by which any of its copies is known; `stored_aliases`: those that the row knows.
-    """
-
-    msgid: str
-    group: CopyGroup
-    message_id: int
-    derived: Derived | None
-    stored_best: int | None
-    stored_variant: str | None
-    aliases: tuple[str, ...]
-    stored_aliases: tuple[str, ...]
-
-    @property
-    def best(self) -> int:
-        """The mail that is the best copy."""
-        return self.group.copies[0].mail_id
-
-
-@frozen
-class _Grouping:
-    """The messages that the mails of a batch are copies of.
-
-    `emptied`: ids of message rows that no mail is a copy of any more, which only happens when
-    another version of the parser computes other fingerprints. `known_mails`: the mails of the
-    batch that were copies of a message before.
-    """
-
-    messages: Sequence[_Message]
-    emptied: set[int]
-    known_mails: set[int]
 
 
 def write_records(
@@ -92,8 +52,8 @@ def write_records(
     derived = dict(items)
     prefer_indexes(connection)
     unlock = lock_sets(connection, derived)
-    grouping = _group_mails(connection, derived, failed)
-    underived = _find_underived(grouping.messages)
+    grouping = group_mails(connection, derived, failed)
+    underived = find_underived(grouping.messages)
     if underived:
         unlock()
         return underived
@@ -122,16 +82,6 @@ def write_records(
         connection, [*fast_path.arranged.message_ids(), *arranged.message_ids()]
     )
     return set()
-
-
-def _find_underived(messages: Iterable[_Message]) -> set[int]:
-    """Find the best copies that are not in the batch, of messages whose rows must change."""
-    return {
-        message.best
-        for message in messages
-        if message.derived is None
-        and (message.stored_best != message.best or message.stored_aliases != message.aliases)
-    }
 
 
 def _arrange(
@@ -163,133 +113,6 @@ def _arrange_others(
     )
 
 
-def _group_mails(
-    connection: Connection, derived: Mapping[int, Derived], failed: Collection[int]
-) -> _Grouping:
-    """Group the mails, and all stored copies of the same ids, into messages with row ids."""
-    stored = _read_stored_copies(connection, derived)
-    copies: dict[str, dict[int, Copy]] = defaultdict(dict)
-    rows = {copy.row_id: copy for copy in stored}
-    for copy in stored:
-        if copy.mail_id in failed:
-            continue
-        if copy.mail_id not in derived or derived[copy.mail_id].facts.msgid == copy.msgid:
-            copies[copy.msgid][copy.mail_id] = Copy(
-                copy.mail_id, copy.fingerprint, copy.rank, copy.received_at, copy.row_id
-            )
-    for mail_id, mail in derived.items():
-        same_id = copies[mail.facts.msgid]
-        row_id = same_id[mail_id].message_id if mail_id in same_id else None
-        same_id[mail_id] = Copy(mail_id, mail.fingerprint, mail.rank, mail.received_at, row_id)
-
-    groups = [(msgid, group) for msgid in copies for group in group_copies(copies[msgid].values())]
-    aliases = _Aliases(_read_aliases(connection, stored), derived, stored)
-    missing = sum(group.message_id is None for _, group in groups)
-    new_ids = iter(allocate_unused_ids(connection, schema.message, missing))
-    messages = []
-    for msgid, group in groups:
-        message_id = next(new_ids) if group.message_id is None else group.message_id
-        row = rows.get(message_id)
-        messages.append(
-            _Message(
-                msgid,
-                group,
-                message_id,
-                derived.get(group.copies[0].mail_id),
-                row.best if row else None,
-                row.variant if row else None,
-                aliases.of_group(group),
-                aliases.of_row(message_id),
-            )
-        )
-    emptied = rows.keys() - {message.message_id for message in messages}
-    known_mails = {copy.mail_id for copy in stored} & derived.keys()
-    return _Grouping(messages, emptied, known_mails)
-
-
-@frozen
-class _StoredCopy:
-    """A row of `copy`, with what its message's row says."""
-
-    mail_id: int
-    fingerprint: str
-    rank: str
-    received_at: datetime | None
-    row_id: int
-    msgid: str
-    variant: str
-    best: int
-
-
-def _read_stored_copies(
-    connection: Connection, derived: Mapping[int, Derived]
-) -> list[_StoredCopy]:
-    """Read every copy of the messages that these mails are, or until now were, copies of."""
-    message, copy = schema.message.c, schema.copy.c
-    msgids = {mail.facts.msgid for mail in derived.values()}
-    joined = schema.message.join(schema.copy, copy.message_id == message.id)
-    for id_chunk in chunks(derived):
-        query = select(message.msgid).select_from(joined).where(is_any(copy.mail_id, id_chunk))
-        msgids.update(connection.execute(query).scalars())
-    columns = (
-        copy.mail_id,
-        message.fingerprint,
-        copy.rank,
-        copy.received_at,
-        message.id,
-        message.msgid,
-        message.variant,
-        message.mail_id.label("best"),
-    )
-    copies = []
-    for msgid_chunk in chunks(sorted(msgids)):
-        query = select(*columns).select_from(joined).where(is_any(message.msgid, msgid_chunk))
-        copies += [_StoredCopy(*row) for row in connection.execute(query).all()]
-    return copies
-
-
-class _Aliases:
-    """The other ids of messages: as their copies have them now, and as they are stored."""
-
-    def __init__(
-        self,
-        stored: Mapping[int, tuple[str, ...]],
-        derived: Mapping[int, Derived],
-        copies: Iterable[_StoredCopy],
-    ) -> None:
-        """Take the stored ids by mail, the mails of the batch, and the stored copies."""
-        self._by_mail = dict(stored)
-        self._by_row: dict[int, set[str]] = defaultdict(set)
-        if stored:
-            for copy in copies:
-                self._by_row[copy.row_id].update(stored.get(copy.mail_id, ()))
-        for mail_id, mail in derived.items():
-            self._by_mail[mail_id] = mail.facts.aliases
-
-    def of_group(self, group: CopyGroup) -> tuple[str, ...]:
-        """Return the ids that the copies of a message have."""
-        if len(group.copies) == 1:
-            return self._by_mail.get(group.copies[0].mail_id, ())
-        return join_aliases(self._by_mail.get(copy.mail_id, ()) for copy in group.copies)
-
-    def of_row(self, message_id: int) -> tuple[str, ...]:
-        """Return the ids that the row of a message has."""
-        return tuple(sorted(self._by_row.get(message_id, ())))
-
-
-def _read_aliases(
-    connection: Connection, copies: Iterable[_StoredCopy]
-) -> dict[int, tuple[str, ...]]:
-    """Read the other ids that these copies have, by mail."""
-    alias = schema.alias.c
-    aliases: dict[int, tuple[str, ...]] = {}
-    for chunk in chunks([copy.mail_id for copy in copies]):
-        query = select(alias.mail_id, alias.msgid).where(is_any(alias.mail_id, chunk))
-        for row in connection.execute(query):
-            aliases[row.mail_id] = tuple(sorted((*aliases.get(row.mail_id, ()), row.msgid)))
-    return aliases
-
-
 class _EmptiedMessage(NamedTuple):
     """A stored message that no mail is a copy of any more."""
 
@@ -315,7 +138,7 @@ def _read_copies(
 def _redirect_messages(
     connection: Connection,
     copies_before: Mapping[int, _EmptiedMessage],
-    messages: Sequence[_Message],
+    messages: Sequence[StoredMessage],
 ) -> None:
     """Pass the overrides and numbers of messages that are deleted on to their successors.
 
@@ -340,7 +163,7 @@ def _redirect_messages(
     add_redirects(connection, "message", removed)
 
 
-def _write_variants(connection: Connection, messages: Sequence[_Message]) -> None:
+def _write_variants(connection: Connection, messages: Sequence[StoredMessage]) -> None:
     """Update the variants of stored messages, where a copy received earlier has been added."""
     changed = [
         message
@@ -356,7 +179,9 @@ def _write_variants(connection: Connection, messages: Sequence[_Message]) -> Non
         )
 
 
-def _make_node(message: _Message, threads: Mapping[str, int], people: Mapping[str, int]) -> Node:
+def _make_node(
+    message: StoredMessage, threads: Mapping[str, int], people: Mapping[str, int]
+) -> Node:
     assert message.derived is not None
     variant = message.group.variant
     facts = message.derived.facts
@@ -369,7 +194,7 @@ def _make_node(message: _Message, threads: Mapping[str, int], people: Mapping[st
         facts=facts,
         person_id=people[facts.sender],
         outcome=None if message.stored_best is None else "stored",
-        ignored=message.derived.ignored,
+        ignored=message.ignored,
         derived=message.derived,
         mail_id=message.best,
     )
@@ -377,7 +202,7 @@ def _make_node(message: _Message, threads: Mapping[str, int], people: Mapping[st
 
 def _write_copies(
     connection: Connection,
-    messages: Sequence[_Message],
+    messages: Sequence[StoredMessage],
     derived: Mapping[int, Derived],
     lists: Mapping[str, int],
 ) -> None:

@@ -274,7 +274,7 @@ def series_row(series: Series, arranged: ArrangedSets) -> dict[str, Any]:
 
 
 # Rules that add a piece to a series as the sender numbered and threaded it, without a repair.
-_REGULAR_RULES = (Rule.FIRST, Rule.BELOW, Rule.SIBLING, Rule.UNTHREADED)
+_REGULAR_RULES = (Rule.FIRST, Rule.BELOW, Rule.SIBLING, Rule.UNTHREADED, Rule.CROWDED)
 
 
 def _is_regular(series: Series, members: Sequence[Facts]) -> bool:

@@ -112,3 +112,11 @@ class DisjointSets:
         """Unite the sets of two threads."""
         first, second = sorted((self.root(thread), self.root(other)))
         self._parents[second] = first
+
+    def join_all(self, threads: Iterable[int]) -> None:
+        """Unite the sets of all these threads."""
+        members = iter(threads)
+        first = next(members, None)
+        for thread in members:
+            assert first is not None
+            self.join(first, thread)

@@ -213,8 +213,17 @@ def upgrade() -> None:
         sa.Column("reason", sa.Text(), nullable=True),
         sa.Column("claimed_until", sa.DateTime(), nullable=True),
         sa.Column("claimed_by", sa.Text(), nullable=True),
+        sa.Column("flow", sa.BigInteger(), server_default="0", nullable=False),
         sa.ForeignKeyConstraint(["mail_id"], ["mail.id"], name=op.f("fk_pending_mail_id")),
         sa.PrimaryKeyConstraint("mail_id", name=op.f("pk_pending")),
+    )
+    op.create_index(
+        "ix_pending_flow",
+        "pending",
+        ["flow", "mail_id"],
+        unique=False,
+        postgresql_where=sa.text("reason IS NULL AND claimed_by IS NULL AND tries = 0"),
+        sqlite_where=sa.text("reason IS NULL AND claimed_by IS NULL AND tries = 0"),
     )
     op.create_index(
         "ix_pending_waiting",

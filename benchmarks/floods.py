@@ -1,0 +1,143 @@
+"""Measure what one mail costs after thousands by the same sender that look like it.
+
+    python benchmarks/floods.py [--mails N] [--kind KIND]... [--only sqlite|postgresql]
+                                [--shuffle] [--write FILE]
+
+Each kind of `tests/support/floods.py` is stored in a store of its own, one mail per transaction,
+as a daemon does. It prints the processor time per mail, that of PostgreSQL's processes included
+(median of twenty mails, for which the server counts in steps of 10 ms, so of all twenty at once
+there), around the 30th and at the end, and the longest transaction of the whole flood. With
+--write the table is written into FILE, between its two markers.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import gc
+import random
+import statistics
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
+
+from benchmarks.replaying import SERVER, machine, new_database, put_between, server_time
+from ingest.config.file import Config
+from ingest.pipeline.derive import derive_or_fail
+from ingest.pipeline.store import store_mail
+from ingest.store.engine import open_store, write_transaction
+from tests.support import floods, mails, postgres
+
+BEGIN, END = "<!-- begin of floods -->", "<!-- end of floods -->"
+WINDOW = 20
+
+
+@dataclass
+class Cost:
+    """Milliseconds of processor time per mail early and late; of the clock, the longest write."""
+
+    early: float
+    late: float
+    median: float
+    longest: float
+
+    @property
+    def ratio(self) -> float:
+        return self.late / self.early
+
+
+def cost(kind: str, url: str, count: int, postmaster: int | None, *, shuffle: bool) -> Cost:
+    engine = open_store(url, create=True)
+    config = Config()
+    raws = floods.flood(kind, count)
+    if shuffle:
+        random.Random(1).shuffle(raws)
+    windows = {20: "early", count - WINDOW: "late"}
+    found: dict[str, float] = {}
+    writes: list[float] = []
+    spent: list[float] = []
+    gc.collect()
+    name, server = None, 0.0
+    for number, raw in enumerate(raws):
+        if number in windows:
+            name, spent, server = windows[number], [], server_time(postmaster)
+        began = time.process_time()
+        delivery = mails.delivery(raw)
+        derived = derive_or_fail(delivery, config)
+        started = time.perf_counter()
+        with write_transaction(engine) as connection:
+            store_mail(connection, [(delivery, derived)], config, now=mails.NOW)
+        writes.append((time.perf_counter() - started) * 1000)
+        spent.append((time.process_time() - began) * 1000)
+        if name is not None and len(spent) == WINDOW:
+            beside = (server_time(postmaster) - server) * 1000 / WINDOW
+            found[name] = statistics.median(spent) + beside
+            name = None
+    engine.dispose()
+    return Cost(found["early"], found["late"], statistics.median(writes), max(writes[5:]))
+
+
+def table(results: dict[tuple[str, str], Cost], databases: list[str]) -> str:
+    heads = " | ".join(f"{name}: 30th, ms | last | times | longest write, ms" for name in databases)
+    lines = [f"| kind | {heads} |", f"|---|{'---:|' * (4 * len(databases))}"]
+    for kind in dict.fromkeys(kind for kind, _ in results):
+        cells = [
+            f"{made.early:.1f} | {made.late:.1f} | {made.ratio:.1f} | {made.longest:.0f}"
+            for made in (results[kind, name] for name in databases)
+        ]
+        lines.append(f"| {kind} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def main() -> None:
+    words = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
+    words.add_argument("--mails", type=int, default=5_000)
+    words.add_argument("--kind", action="append", choices=sorted(floods.KINDS))
+    words.add_argument("--only", choices=("sqlite", "postgresql"))
+    words.add_argument("--shuffle", action="store_true", help="store the mails in another order")
+    words.add_argument("--write", type=Path)
+    options = words.parse_args()
+    kinds = options.kind or list(floods.KINDS)
+    results: dict[tuple[str, str], Cost] = {}
+    databases = []
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(dir="/tmp")))
+        binaries = postgres.find_binaries()
+        targets: dict[str, str | None] = {}
+        if options.only != "postgresql":
+            targets["SQLite"] = None
+        if options.only != "sqlite" and binaries is not None:
+            targets["PostgreSQL"] = stack.enter_context(postgres.throwaway(binaries, *SERVER))
+        databases = list(targets)
+        for kind in kinds:
+            for name, server in targets.items():
+                count = min(options.mails, 2_000) if "one-number" in kind else options.mails
+                url, postmaster = f"sqlite:///{folder}/{kind}.db", None
+                if server is not None:
+                    url = new_database(server)
+                    root = Path(server.partition("host=")[2])
+                    postmaster = int((root / "d" / "postmaster.pid").read_text().split()[0])
+                made = cost(kind, url, count, postmaster, shuffle=options.shuffle)
+                results[kind, name] = made
+                print(
+                    f"{kind:24} {name:12} 30th {made.early:7.2f} last {made.late:7.2f} "
+                    f"x{made.ratio:5.1f}  writes: median {made.median:6.2f} "
+                    f"longest {made.longest:7.1f}",
+                    flush=True,
+                )
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    made_table = (
+        f"{day}, {options.mails:,} mails of each kind (one-number: 2,000); {machine()}.\n\n"
+        + table(results, databases)
+    )
+    print(f"\n{made_table}")
+    if options.write is not None:
+        put_between(options.write, BEGIN, END, made_table)
+
+
+if __name__ == "__main__":
+    main()

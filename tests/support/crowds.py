@@ -1,0 +1,122 @@
+"""Crowds: little mail of few senders, ids, numbers and moments, so that much of it collides; and
+bounds that so little mail exceeds.
+
+Where `histories` invents what people do, this invents what a flood looks like to the store.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+from email.utils import format_datetime
+from unittest import mock
+
+from hypothesis import strategies as st
+from sqlalchemy import Connection, select
+
+from ingest.model import Delivery
+from ingest.series import crowd, unthreaded
+from ingest.series.facts import key_of
+from ingest.store import reachable, schema
+from ingest.store.write import copies, grouping
+from tests.support import mails
+from tests.support.floods import START
+
+SENDERS = ("Ann Author <ann@example.org>", "Bob Author <bob@example.org>")
+SUBJECTS = (
+    "Re: lost",
+    "[PATCH 1/2] one",
+    "[PATCH 2/2] two",
+    "[PATCH] alone",
+    "[PATCH 0/2] cover",
+    "[PATCH v2 1/2] one",
+    "about something",
+    "Re: [PATCH 1/2] one",
+)
+PARENTS = (
+    (), (), ("gone",), ("gone",), ("top", "gone"), ("m0",), ("m1", "gone"), ("m0", "m1"), ("m2",),
+)  # fmt: skip
+# Seconds between the mails: at once, within a minute, ten minutes, two hours, more.
+STEPS = (0, 1, 70, 700, 7_300)
+
+
+@contextmanager
+def little_room(*, same: int = 2, group: int = 4, variants: int = 2) -> Iterator[None]:
+    """Make the bounds so low that a dozen mails exceed them."""
+    with ExitStack() as stack:
+        for module, name, bound in (
+            (crowd, "MAX_SAME_NUMBER", same),
+            (unthreaded, "MAX_SAME_NUMBER", same),
+            (unthreaded, "MAX_GROUP", group),
+            (reachable, "MAX_GROUP", group),
+            (copies, "MAX_VARIANTS", variants),
+            (grouping, "MAX_VARIANTS", variants),
+        ):
+            stack.enter_context(mock.patch.object(module, name, bound))
+        yield
+
+
+def crowds(least: int, most: int) -> st.SearchStrategy[list[Delivery]]:
+    """Draw so many mails, in the order in which they are dated."""
+    act = st.tuples(
+        st.sampled_from(range(-4, 5)),  # the id: its own, or one of five
+        st.sampled_from((0, 0, 0, 1)),
+        st.sampled_from(range(len(SUBJECTS))),
+        st.sampled_from(PARENTS),
+        st.sampled_from(STEPS),
+    )
+    return st.lists(act, min_size=least, max_size=most).map(_play)
+
+
+def _play(acts: list[tuple[int, int, int, tuple[str, ...], int]]) -> list[Delivery]:
+    made, date = [], START
+    for number, (msgid, who, subject, parents, step) in enumerate(acts):
+        date += timedelta(seconds=step)
+        lines = [
+            f"From: {SENDERS[who]}",
+            f"Subject: {SUBJECTS[subject]}",
+            f"Message-ID: <{f'm{msgid}' if msgid >= 0 else f'n{number}'}@example.org>",
+            "List-Id: <flood.example.org>",
+            f"Date: {format_datetime(date)[:-5]}+0000",
+        ]
+        if parents:
+            lines.append(f"In-Reply-To: <{parents[-1]}@example.org>")
+            lines.append("References: " + " ".join(f"<{one}@example.org>" for one in parents))
+        body = mails.patch_body(word=f"w{number}") if "PATCH" in SUBJECTS[subject] else "Text.\n"
+        raw = "\n".join((*lines, "", f"Say {number}.", body)).encode()
+        made.append(mails.delivery(raw))
+    return made
+
+
+def arrangement(connection: Connection) -> list[str]:
+    """Say how all messages are arranged, without the numbers of rows: what an export leaves out."""
+    message, series, member = schema.message, schema.series, schema.member
+    key = {
+        row.id: key_of(row.msgid, row.variant)
+        for row in connection.execute(select(message.c.id, message.c.msgid, message.c.variant))
+    }
+    query = select(message, schema.comment.c.parent_id).outerjoin(
+        schema.comment, schema.comment.c.message_id == message.c.id
+    )
+    lines = [
+        f"message {key[row.id]} {row.outcome} {row.reason} {key.get(row.parent_id)}"
+        for row in connection.execute(query)
+    ]
+    series_key = {}
+    for row in connection.execute(select(series)):
+        series_key[row.id] = row.key
+        values = {
+            name: value
+            for name, value in row._mapping.items()
+            if name not in ("id", "person_id", "cover_id", "thread_id")
+        }
+        lines.append(f"series {values} {key.get(row.cover_id)}")
+    for row in connection.execute(select(member)):
+        place = f"{row.number} {row.minor} {row.rule} {row.evidence}"
+        lines.append(f"member {key[row.message_id]} {series_key[row.series_id]} {place}")
+    lines += [
+        f"trace {series_key[row.series_id]} {row.trace}"
+        for row in connection.execute(select(schema.trace))
+    ]
+    return sorted(lines)

@@ -1,0 +1,197 @@
+"""Floods: what is bounded depends on the set of mails, not on which came first; and what is placed
+without its thread being loaded is where arranging the whole thread would put it.
+
+The bounds are lowered, so that a dozen mails exceed them, and kept for one flood of each kind.
+`benchmarks/floods.py` measures what a mail costs.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Sequence
+from unittest import mock
+
+import pytest
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+from sqlalchemy import Connection, Engine
+
+from ingest.config.file import Config
+from ingest.model import Delivery, Derived, Failure
+from ingest.pipeline.derive import derive_or_fail
+from ingest.pipeline.store import store_mail
+from ingest.reports.check import check_store
+from ingest.reports.export import export_records
+from ingest.store.engine import open_store
+from ingest.store.write import record
+from ingest.store.write.fast_path import FastPath
+from tests.support import crowds, floods, histories, mails
+from tests.support.histories import Act, play
+
+Item = tuple[Delivery, Derived | Failure]
+
+FEW = settings(
+    deadline=None,
+    max_examples=20,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+MANY = settings(FEW, max_examples=2_000)
+
+
+def derived(deliveries: Iterable[Delivery]) -> list[Item]:
+    return [(one, derive_or_fail(one, Config())) for one in deliveries]
+
+
+def batches(items: Sequence[Item], chance: random.Random) -> list[Sequence[Item]]:
+    made, at = [], 0
+    while at < len(items):
+        size = chance.choice((1, 1, 1, 2, 5))
+        made.append(items[at : at + size])
+        at += size
+    return made
+
+
+def outcome(
+    engine: Engine, given_batches: Iterable[Sequence[Item]], say: Callable[[Connection], list[str]]
+) -> list[str]:
+    """What a store is made of these batches; nothing of it stays."""
+    with engine.connect() as connection:
+        for batch in given_batches:
+            store_mail(connection, batch, Config(), now=mails.NOW)
+        lines = say(connection)
+        connection.rollback()
+    return lines
+
+
+def everything(connection: Connection) -> list[str]:
+    return [*export_records(connection), *crowds.arrangement(connection)]
+
+
+def differences(ours: Sequence[str], theirs: Sequence[str]) -> str:
+    lost, extra = set(theirs) - set(ours), set(ours) - set(theirs)
+    return "\n".join(
+        [*(f"- {one}" for one in sorted(lost)), *(f"+ {one}" for one in sorted(extra))]
+    )
+
+
+# --- the order has no effect ------------------------------------------------------------------
+
+
+def check_any_order(engine: Engine, deliveries: list[Delivery], seed: int, shuffles: int) -> None:
+    items = derived(deliveries)
+    wanted = outcome(engine, [items], everything)
+    for number in range(shuffles):
+        chance = random.Random(f"{seed} {number}")
+        order = [*items, *chance.choices(items, k=len(items) // 4)] if items else []
+        chance.shuffle(order)
+        found = outcome(engine, batches(order, chance), everything)
+        numbers = " ".join(str(items.index(one)) for one in order)
+        assert found == wanted, f"{numbers}\n{differences(found, wanted)}"
+
+
+@pytest.mark.parametrize("kind", floods.KINDS)
+def test_a_flood_is_the_same_in_any_order(engine: Engine, kind: str) -> None:
+    deliveries = [mails.delivery(raw) for raw in floods.flood(kind, 60)]
+    check_any_order(engine, deliveries, 7, 2)
+
+
+@FEW
+@given(crowds.crowds(4, 24), st.integers(0, 2**32))
+def test_a_crowd_is_the_same_in_any_order(
+    engine: Engine, deliveries: list[Delivery], seed: int
+) -> None:
+    with crowds.little_room():
+        check_any_order(engine, deliveries, seed, 2)
+
+
+@pytest.mark.torture
+@MANY
+@given(crowds.crowds(4, 30), st.integers(0, 2**32))
+def test_many_crowds_are_the_same_in_any_order(
+    engine: Engine, deliveries: list[Delivery], seed: int
+) -> None:
+    with crowds.little_room():
+        check_any_order(engine, deliveries, seed, 3)
+
+
+# --- the fast path is the way that arranging goes -----------------------------------------------
+
+
+def check_fast_path(engine: Engine, deliveries: list[Delivery], seed: int) -> None:
+    """The same batches, with and without the fast path."""
+    chance = random.Random(seed)
+    items = derived(deliveries)
+    if chance.random() < 0.5:
+        chance.shuffle(items)
+    made = batches(items, chance)
+    note(str([len(batch) for batch in made]))
+    found = outcome(engine, made, everything)
+    with mock.patch.object(record, "find_fast_path", return_value=FastPath.empty()):
+        wanted = outcome(engine, made, everything)
+    assert found == wanted, differences(found, wanted)
+
+
+@FEW
+@given(crowds.crowds(4, 24), st.integers(0, 2**32))
+def test_the_fast_path_of_a_crowd_is_what_arranging_makes(
+    engine: Engine, deliveries: list[Delivery], seed: int
+) -> None:
+    with crowds.little_room():
+        check_fast_path(engine, deliveries, seed)
+
+
+@FEW
+@given(histories.histories(4, 20), st.integers(0, 2**32))
+def test_the_fast_path_of_a_history_is_what_arranging_makes(
+    engine: Engine, acts: list[Act], seed: int
+) -> None:
+    check_fast_path(engine, play(acts), seed)
+
+
+@pytest.mark.torture
+@MANY
+@given(crowds.crowds(4, 30), st.integers(0, 2**32))
+def test_the_fast_path_of_many_crowds_is_what_arranging_makes(
+    engine: Engine, deliveries: list[Delivery], seed: int
+) -> None:
+    with crowds.little_room():
+        check_fast_path(engine, deliveries, seed)
+
+
+@pytest.mark.torture
+@MANY
+@given(histories.histories(4, 20), st.integers(0, 2**32))
+def test_the_fast_path_of_many_histories_is_what_arranging_makes(
+    engine: Engine, acts: list[Act], seed: int
+) -> None:
+    check_fast_path(engine, play(acts), seed)
+
+
+def test_a_crowd_takes_the_fast_path(engine: Engine) -> None:
+    """The tests above would also pass if nothing took it."""
+    taken = []
+    find = record.find_fast_path
+
+    def see(*arguments: object) -> FastPath:
+        made = find(*arguments)  # type: ignore[arg-type]
+        taken.append(bool(made.threads))
+        return made
+
+    for kind in ("unseen-parent", "unseen-parents", "unseen-patches", "one-number", "same-id"):
+        taken.clear()
+        items = derived(mails.delivery(raw) for raw in floods.flood(kind, 60))
+        with mock.patch.object(record, "find_fast_path", see):
+            outcome(engine, [[one] for one in items], lambda _: [])
+        assert sum(taken) > 15, kind
+
+
+# --- audits agree -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["same-id", "pairs", "one-number", "unseen-patches"])
+def test_a_check_finds_nothing_wrong_with_a_flood(database_url: str, kind: str) -> None:
+    engine = open_store(database_url, create=True)
+    for raw in floods.flood(kind, 60):
+        mails.store(engine, [raw])
+    assert check_store(engine, Config()).faults == ()
+    engine.dispose()
