@@ -6,8 +6,9 @@
 Each kind of `tests/support/floods.py` is stored in a store of its own, one mail per transaction,
 as a daemon does. It prints the processor time per mail, that of PostgreSQL's processes included
 (median of twenty mails, for which the server counts in steps of 10 ms, so of all twenty at once
-there), around the 30th and at the end, and the longest transaction of the whole flood. With
---write the table is written into FILE, between its two markers.
+there), around the 30th and at the end, and the most that one transaction of the whole flood took
+of the processor, without the server's part. With --write the table is written into FILE, between
+its two markers.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ WINDOW = 20
 
 @dataclass
 class Cost:
-    """Milliseconds of processor time per mail early and late; of the clock, the longest write."""
+    """Milliseconds of processor time per mail, early and late, and of the longest transaction."""
 
     early: float
     late: float
@@ -68,10 +69,10 @@ def cost(kind: str, url: str, count: int, postmaster: int | None, *, shuffle: bo
         began = time.process_time()
         delivery = mails.delivery(raw)
         derived = derive_or_fail(delivery, config)
-        started = time.perf_counter()
+        started = time.process_time()
         with write_transaction(engine) as connection:
             store_mail(connection, [(delivery, derived)], config, now=mails.NOW)
-        writes.append((time.perf_counter() - started) * 1000)
+        writes.append((time.process_time() - started) * 1000)
         spent.append((time.process_time() - began) * 1000)
         if name is not None and len(spent) == WINDOW:
             beside = (server_time(postmaster) - server) * 1000 / WINDOW

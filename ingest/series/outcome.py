@@ -12,4 +12,4 @@ class Outcome(StrEnum):
     COVER = "cover"
     COMMENT = "comment"
     OTHER = "other"  # mail to the list that is no patch, and answers nothing
-    IGNORED = "ignored"  # withdrawn, marked to be ignored, or for no configured list
+    IGNORED = "ignored"  # withdrawn, to be ignored, for no configured list, or of too many
