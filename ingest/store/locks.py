@@ -84,6 +84,17 @@ def lock_relations(connection: Connection) -> None:
         connection.execute(lock, {"class": _CLASS, "stripe": STRIPES})
 
 
+def lock_states(connection: Connection) -> None:
+    """Take the lock that is needed to change evidence for states, or the state of a patch.
+
+    One writer at a time derives states, because these depend on series of other threads. Take the
+    lock after those of threads, and before any row of an existing patch is changed.
+    """
+    if connection.dialect.name == "postgresql":
+        lock = text("SELECT pg_advisory_xact_lock(:class, :stripe)")
+        connection.execute(lock, {"class": _CLASS, "stripe": STRIPES + 1})
+
+
 def _stripes(numbers: Iterable[int]) -> set[int]:
     return {number % STRIPES for number in numbers}
 

@@ -81,14 +81,14 @@ _RANK = {category: rank for rank, category in enumerate(Category)}
 
 @frozen(kw_only=True)
 class Event:
-    """An event that a person or bot causes.
+    """An event that can occur again, unlike the events of mail.
 
-    Unlike the events of mail, it can occur again.
+    `account_id`: the person or bot that causes it, None where a later revision or a commit does.
     """
 
     category: Category
     message_id: int
-    account_id: int
+    account_id: int | None
     check_id: int | None = None
     previous: str | None = None
     current: str | None = None
@@ -141,7 +141,7 @@ def emit(connection: Connection, message_ids: Iterable[int]) -> None:
 
 
 def write_events(connection: Connection, events: Iterable[Event]) -> None:
-    """Write events that people or bots caused, in the caller's transaction."""
+    """Write events that can occur again, in the caller's transaction."""
     rows = [
         {
             "category": str(event.category),

@@ -49,6 +49,7 @@ from ingest.store.schema.series import (
     patch,
     pin,
     series,
+    state_evidence,
     trace,
 )
 
@@ -81,6 +82,7 @@ __all__ = [
     "redirect",
     "relation",
     "series",
+    "state_evidence",
     "storable",
     "thread_node",
     "trace",

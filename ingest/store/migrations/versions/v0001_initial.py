@@ -342,6 +342,8 @@ def upgrade() -> None:
         "override",
         sa.Column("message_id", ID, autoincrement=False, nullable=False),
         sa.Column("state", sa.Text(), nullable=True),
+        sa.Column("state_date", sa.DateTime(), nullable=True),
+        sa.Column("state_account_id", ID, nullable=True),
         sa.Column("archived", sa.Boolean(), nullable=True),
         sa.Column("commit_ref", sa.Text(), nullable=True),
         sa.Column("delegate_id", ID, nullable=True),
@@ -350,6 +352,9 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(
             ["message_id"], ["message.id"], name=op.f("fk_override_message_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["state_account_id"], ["account.id"], name=op.f("fk_override_state_account_id")
         ),
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_override")),
     )
@@ -363,6 +368,8 @@ def upgrade() -> None:
         sa.Column("patch_id", sa.String(length=40), nullable=True),
         sa.Column("pull_url", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("derived_state", sa.Text(), nullable=True),
+        sa.Column("derived_commit_ref", sa.Text(), nullable=True),
         sa.Column("current_state", sa.Text(), nullable=True),
         sa.Column("archived", sa.Boolean(), nullable=False),
         sa.Column("commit_ref", sa.Text(), nullable=True),
@@ -444,6 +451,29 @@ def upgrade() -> None:
     op.create_index("ix_series_date", "series", ["date"], unique=False)
     op.create_index("ix_series_person_id", "series", ["person_id"], unique=False)
     op.create_index("ix_series_thread_id", "series", ["thread_id"], unique=False)
+    op.create_table(
+        "state_evidence",
+        sa.Column("message_id", ID, autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("date", sa.DateTime(), nullable=False),
+        sa.Column("commit_ref", sa.Text(), nullable=True),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["message.id"], name=op.f("fk_state_evidence_message_id")
+        ),
+        sa.PrimaryKeyConstraint("message_id", "kind", "source", name=op.f("pk_state_evidence")),
+    )
+    op.create_index("ix_state_evidence_source", "state_evidence", ["source"], unique=False)
+    op.create_index(
+        "ix_state_evidence_commit_ref",
+        "state_evidence",
+        ["commit_ref"],
+        unique=False,
+        postgresql_where=sa.text("commit_ref IS NOT NULL"),
+        sqlite_where=sa.text("commit_ref IS NOT NULL"),
+    )
     op.create_table(
         "trailer",
         sa.Column("message_id", ID, nullable=False),
