@@ -272,6 +272,11 @@ def _normalise_title(title: str) -> str:
     return " ".join(word for word in words if word)[:_MAX_TITLE]
 
 
+def normalise_title(title: str) -> str:
+    """Return a title as the titles of two revisions are compared."""
+    return _normalise_title(title)
+
+
 def _states(posting: Posting, other: Posting) -> bool:
     """Tell whether a posting says that it supersedes another one by the same person."""
     return posting.sender == other.sender and bool(posting.superseded & other.messages)

@@ -120,7 +120,7 @@ def _read_series(connection: Connection, row: SeriesRow) -> _SeriesView:
         read_review_trailers(connection, [*patch_ids, *cover_ids]),
         verified_domains(connection, patches),
         _find_predecessor_id(connection, row),
-        read_series(connection, find_superseding(connection, row.id, row.key)),
+        read_series(connection, find_superseding(connection, row.id)),
     )
 
 

@@ -248,7 +248,7 @@ def _format_revisions(connection: Connection, row: SeriesRow, *, why: bool) -> I
         yield escape_line(f"  supersedes {link.key}")
         for sign, detail in link.evidence if why else ():
             yield escape_line(f"    by {sign}: {detail}")
-    for later in read_series(connection, find_superseding(connection, row.id, row.key)):
+    for later in read_series(connection, find_superseding(connection, row.id)):
         yield escape_line(f"  superseded by {_format_version(later)}: {later.key}")
 
 

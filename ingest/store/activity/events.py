@@ -130,6 +130,17 @@ def lock_event_recording(connection: Connection) -> None:
         connection.execute(text("LOCK TABLE message IN ROW EXCLUSIVE MODE"))
 
 
+def emit_recorded(connection: Connection, message_ids: Collection[int]) -> None:
+    """Write the events of these messages and their series, if events are recorded.
+
+    Whoever changes records calls this once for each batch, in the same transaction.
+    """
+    if message_ids:
+        lock_event_recording(connection)
+        if events_are_recorded(connection):
+            emit(connection, message_ids)
+
+
 def emit(connection: Connection, message_ids: Iterable[int]) -> None:
     """Write the events of these messages and their series, in the transaction that caused them.
 

@@ -201,10 +201,10 @@ def read_related_patches(
 def transfer_overrides(connection: Connection, message_id: int, to: int | None) -> None:
     """Move what people set on a message whose row is about to be deleted to the message `to`.
 
-    An override or relation that `to` already has takes precedence. With None, everything is
-    deleted.
+    The evidence for its state moves too. An override, relation or evidence that `to` already has
+    takes precedence. With None, everything is deleted.
     """
-    for table in (schema.override, schema.relation):
+    for table in (schema.override, schema.relation, schema.state_evidence):
         is_dropped = (
             to is None
             or connection.execute(

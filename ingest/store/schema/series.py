@@ -164,7 +164,7 @@ member = Table(
 )
 
 # What a series may share with its earlier and later revisions, as hashes; see series.supersede.
-# Which series supersedes which is computed from them when it is read.
+# They find the series between which `revision_link` can have a row.
 trace = Table(
     "trace",
     metadata,
@@ -172,6 +172,19 @@ trace = Table(
     Column("series_id", Id, ForeignKey("series.id"), nullable=False),
     PrimaryKeyConstraint("trace", "series_id"),
     Index("ix_trace_series_id", "series_id"),
+)
+
+# Which series may be an earlier revision of which, and which of them it supersedes. Without foreign
+# keys: a writer that holds the lock of states must not wait for the rows of another one, which
+# waits for that lock and then removes what it finds here. See store.write.revisions.
+revision_link = Table(
+    "revision_link",
+    metadata,
+    Column("series_id", BigInteger, nullable=False),
+    Column("earlier_id", BigInteger, nullable=False),
+    Column("chosen", Boolean, nullable=False),  # the series supersedes the earlier one
+    PrimaryKeyConstraint("series_id", "earlier_id"),
+    Index("ix_revision_link_earlier_id", "earlier_id"),
 )
 
 # Messages, by key, whose series an operator has chosen. See store.write.pins.

@@ -423,6 +423,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_relation_number", "relation", ["number"], unique=False)
     op.create_table(
+        "revision_link",
+        sa.Column("series_id", sa.BigInteger(), nullable=False),
+        sa.Column("earlier_id", sa.BigInteger(), nullable=False),
+        sa.Column("chosen", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("series_id", "earlier_id", name=op.f("pk_revision_link")),
+    )
+    op.create_index("ix_revision_link_earlier_id", "revision_link", ["earlier_id"], unique=False)
+    op.create_table(
         "series",
         sa.Column("id", ID, nullable=False),
         sa.Column("key", sa.Text(), nullable=False),

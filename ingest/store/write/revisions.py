@@ -1,0 +1,425 @@
+"""Keep the links between revisions, and the evidence that patches are superseded.
+
+Input: the series that a transaction has changed. Only what these can change is determined again:
+their links, the links of the series that they may be revisions of, and the patches of those that
+these links lead to. All of it depends on the content of the store alone, not on its history.
+
+Series of different threads are linked, so one writer at a time does this, under
+`store.locks.lock_states`. See docs/decisions/0011.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, delete, select
+
+from ingest.frozen import frozen
+from ingest.lifecycle.evidence import Evidence, EvidenceKind
+from ingest.lifecycle.superseded import LaterRevision, Revision, is_of_whole, superseding_evidence
+from ingest.series.supersede import Posting, find_predecessor, patch_traces, traces
+from ingest.store import schema
+from ingest.store.locks import lock_states
+from ingest.store.read.revisions import (
+    MAX_SHARED,
+    StoredRevision,
+    choose,
+    count_series,
+    find_linked,
+    find_neighbours,
+    read_chosen,
+    read_files,
+    read_later,
+    read_revisions,
+    read_series_of_traces,
+)
+from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.write.fast_path import FastPath
+from ingest.store.write.states import replace_evidence
+
+_KINDS = (EvidenceKind.SUPERSEDED, EvidenceKind.DROPPED)
+
+# How many links are followed from a series to a revision that carries one of its patches. More
+# than one is needed only where the revisions in between are not complete.
+_MAX_DISTANCE = 3
+
+_TraceRow = tuple[int, int]  # trace and series
+
+
+@dataclass(slots=True)
+class SeriesChanges:
+    """What a transaction has changed.
+
+    `changed`: series whose row, members or facts are new; `removed`: series that are deleted;
+    `added` and `deleted`: rows of `trace`; `unplaced`: messages that were patches and may be none.
+    """
+
+    changed: set[int] = field(default_factory=set)
+    removed: set[int] = field(default_factory=set)
+    added: set[_TraceRow] = field(default_factory=set)
+    deleted: set[_TraceRow] = field(default_factory=set)
+    unplaced: set[int] = field(default_factory=set)
+
+    def add_joins(self, connection: Connection, fast_path: FastPath) -> None:
+        """Add the series that patches join on the fast path. Call it before these are written."""
+        rows = {
+            (trace, join.series_id)
+            for join in fast_path.joins
+            for trace in patch_traces(join.node.facts)
+        }
+        self.changed.update(join.series_id for join in fast_path.joins)
+        stored = read_series_of_traces(connection, sorted({trace for trace, _ in rows}))
+        self.added |= {row for row in rows if row[1] not in stored.get(row[0], ())}
+
+
+def write_revisions(connection: Connection, changes: SeriesChanges) -> set[int]:
+    """Write the links and the evidence that follow from changed series.
+
+    Returns the patches whose evidence has changed, for `sync_states`.
+    """
+    if not (changes.changed or changes.removed or changes.unplaced):
+        return set()
+    lock_states(connection)
+    store = _Revisions(connection)
+    touched = changes.changed | _find_retold(connection, changes)
+    relinked = _write_links(store, touched, changes.removed)
+    # Without links, before or now, nothing supersedes their patches, nor do they supersede any.
+    affected = touched | relinked if relinked is not None else set()
+    return _write_evidence(store, affected, changes)
+
+
+class _Revisions:
+    """The series of one transaction, each read once."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._read: dict[int, StoredRevision | None] = {}
+
+    def load(self, series_ids: Iterable[int]) -> None:
+        """Read those of these series that are not read yet."""
+        missing = set(series_ids) - self._read.keys()
+        self._read |= dict.fromkeys(missing) | read_revisions(self.connection, missing)
+
+    def get(self, series_id: int) -> StoredRevision | None:
+        """Return a series, None where there is none with that id."""
+        if series_id not in self._read:
+            self.load([series_id])
+        return self._read[series_id]
+
+    def postings(self) -> dict[int, Posting]:
+        """Return the postings of all series that have been read."""
+        return {
+            series_id: item.posting for series_id, item in self._read.items() if item is not None
+        }
+
+
+def _find_retold(connection: Connection, changes: SeriesChanges) -> set[int]:
+    """Return the series that share a trace which began, or ceased, to be shared by too many.
+
+    Their links may depend on this trace.
+    """
+    more: dict[int, int] = defaultdict(int)
+    for trace, _ in changes.added - changes.deleted:
+        more[trace] += 1
+    for trace, _ in changes.deleted - changes.added:
+        more[trace] -= 1
+    counts = count_series(connection, more, more=max(map(abs, more.values()), default=0))
+    crossing = [
+        trace
+        for trace, count in counts.items()
+        if (count > MAX_SHARED) != (count - more[trace] > MAX_SHARED)
+    ]
+    series = read_series_of_traces(connection, crossing)
+    return {series_id for series_ids in series.values() for series_id in series_ids}
+
+
+# --- links ----------------------------------------------------------------------------------
+
+
+def _write_links(store: _Revisions, touched: set[int], removed: set[int]) -> set[int] | None:
+    """Make the links from and to these series what they should be.
+
+    Returns the series whose chosen link is another one, and the series that it leads to or led to.
+    None if there are no links and were none.
+    """
+    connection = store.connection
+    store.load(touched)
+    postings = store.postings()
+    present = touched & postings.keys()
+    neighbours = find_neighbours(
+        connection, {series_id: traces(postings[series_id]) for series_id in present}
+    )
+    store.load({one for found in neighbours.values() for one in found})
+    stored = _read_links(connection, touched | removed)
+    postings = store.postings()
+
+    linked: dict[int, set[int]] = {series_id: set() for series_id in touched | removed}
+    rechosen = set(present)
+    rechosen |= {series_id for series_id, _ in stored if series_id not in linked}
+    for series_id in present:
+        linked[series_id] = find_linked(series_id, neighbours[series_id], postings)
+        for other in neighbours[series_id] - present:
+            if other in postings and find_linked(other, [series_id], postings):
+                rechosen.add(other)
+    others = rechosen - present
+    before = stored | _read_links(connection, others, to=False)
+    for series_id, earlier_id in before:
+        if series_id in others and earlier_id not in touched and earlier_id not in removed:
+            linked.setdefault(series_id, set()).add(earlier_id)
+    for other in others:
+        candidates = [one for one in present if other in neighbours[one]]
+        linked.setdefault(other, set()).update(find_linked(other, candidates, postings))
+    store.load(others.union(*linked.values()))
+    postings = store.postings()
+
+    after = {
+        (series_id, earlier_id): chosen
+        for series_id, earlier in linked.items()
+        if series_id in postings
+        for earlier_id, chosen in choose(series_id, earlier, postings).items()
+    }
+    if not before and not after:
+        return None
+    _replace_links(connection, before, after)
+    changed = {
+        pair
+        for pair in before.keys() | after.keys()
+        if before.get(pair, False) != after.get(pair, False)
+    }
+    return {series_id for pair in changed for series_id in pair}
+
+
+_Links = dict[tuple[int, int], bool]  # series and earlier series: whether it is chosen
+
+
+def _read_links(connection: Connection, series_ids: Iterable[int], *, to: bool = True) -> _Links:
+    """Read the links of these series and, with `to`, those to them."""
+    link = schema.revision_link.c
+    links: _Links = {}
+    for chunk in chunks(series_ids):
+        for column in (link.series_id, link.earlier_id) if to else (link.series_id,):
+            query = select(schema.revision_link).where(is_any(column, chunk))
+            for row in connection.execute(query):
+                links[row.series_id, row.earlier_id] = row.chosen
+    return links
+
+
+def _replace_links(connection: Connection, before: _Links, after: _Links) -> None:
+    table = schema.revision_link
+    for pair in sorted(pair for pair, chosen in before.items() if after.get(pair) != chosen):
+        connection.execute(
+            delete(table).where(table.c.series_id == pair[0], table.c.earlier_id == pair[1])
+        )
+    insert_rows(
+        connection,
+        table,
+        [
+            {"series_id": pair[0], "earlier_id": pair[1], "chosen": chosen}
+            for pair, chosen in sorted(after.items())
+            if before.get(pair) != chosen
+        ],
+    )
+
+
+# --- evidence -------------------------------------------------------------------------------
+
+
+def _write_evidence(store: _Revisions, series_ids: set[int], changes: SeriesChanges) -> set[int]:
+    """Make the evidence that later revisions give for patches what it should be.
+
+    `series_ids`: series that have changed, or whose links have. Returns the patches whose evidence
+    has changed.
+    """
+    family = _Family(store)
+    affected = family.find_affected(series_ids)
+    evidence = _find_evidence(store, family, affected)
+    message_ids = set(changes.unplaced)
+    for series_id in affected:
+        if (item := store.get(series_id)) is not None:
+            message_ids.update(item.message_ids.values())
+    return replace_evidence(store.connection, _KINDS, message_ids, evidence)
+
+
+def find_superseding_evidence(
+    connection: Connection, series_ids: Iterable[int]
+) -> dict[int, list[Evidence]]:
+    """Return the evidence that later revisions supersede patches of these series, by patch."""
+    store = _Revisions(connection)
+    return _find_evidence(store, _Family(store), set(series_ids))
+
+
+def _find_evidence(
+    store: _Revisions, family: _Family, series_ids: set[int]
+) -> dict[int, list[Evidence]]:
+    family.load_later(series_ids)
+    evidence: dict[int, list[Evidence]] = {}
+    for series_id in sorted(series_ids):
+        item = store.get(series_id)
+        later = family.find_later(series_id)
+        if item is None or not later:
+            continue
+        message_ids = dict(item.message_ids)
+        for later_id in later:
+            if (other := store.get(later_id)) is not None:
+                message_ids |= other.message_ids
+        read = _FileReader(store.connection, message_ids)
+        found = superseding_evidence(item.revision, list(later.values()), read)
+        evidence |= {message_ids[key]: pieces for key, pieces in found.items()}
+    return evidence
+
+
+@frozen
+class _FileReader:
+    """Reads the files that patches change, by the keys of their messages."""
+
+    connection: Connection
+    message_ids: Mapping[str, int]
+
+    def __call__(self, keys: Iterable[str]) -> dict[str, frozenset[str]]:
+        key_of = {self.message_ids[key]: key for key in keys}
+        files = read_files(self.connection, key_of)
+        return {key_of[message_id]: names for message_id, names in files.items()}
+
+
+class _Family:
+    """The chosen links among the earlier and later revisions of series, read as they are needed."""
+
+    def __init__(self, store: _Revisions) -> None:
+        self._store = store
+        self._earlier: dict[int, int | None] = {}
+        self._later: dict[int, set[int]] = {}
+
+    def find_affected(self, series_ids: set[int]) -> set[int]:
+        """Return the series whose patches these series, or their links, supersede or release."""
+        affected = set(series_ids)
+        front = affected
+        for _ in range(_MAX_DISTANCE):
+            if not front:
+                break
+            bases = front | self._find_earlier(front)
+            # A series that replaces another one also replaces the partial re-rolls of that.
+            amending = bases
+            for _ in range(_MAX_DISTANCE):
+                amending = self._find_partial(amending)
+                bases = bases | amending
+            front = bases - affected
+            affected |= front
+            self._store.load(front | self._find_earlier(front))
+            front = {series_id for series_id in front if not self._is_final(series_id)}
+        return affected
+
+    def load_later(self, series_ids: set[int]) -> None:
+        """Read the later revisions of these series, and what these were linked to."""
+        front = series_ids
+        for _ in range(_MAX_DISTANCE):
+            partial = {series_id for series_id in front if self._is_partial(series_id)}
+            front = front | self._find_earlier(partial)
+        self._read_later(front)
+        found = {other_id for series_id in front for other_id in self._later[series_id]}
+        self._store.load(front | found)
+
+    def _find_earlier(self, series_ids: set[int]) -> set[int]:
+        missing = series_ids - self._earlier.keys()
+        if missing:
+            self._earlier |= dict.fromkeys(missing) | read_chosen(self._store.connection, missing)
+        earlier = (self._earlier[series_id] for series_id in series_ids)
+        return {earlier_id for earlier_id in earlier if earlier_id is not None}
+
+    def _read_later(self, series_ids: set[int]) -> None:
+        missing = series_ids - self._later.keys()
+        if missing:
+            later = read_later(self._store.connection, missing)
+            self._later |= {series_id: later.get(series_id, set()) for series_id in missing}
+
+    def _find_partial(self, series_ids: set[int]) -> set[int]:
+        """Return the partial re-rolls of these series."""
+        self._read_later(series_ids)
+        later = {other_id for series_id in series_ids for other_id in self._later[series_id]}
+        self._store.load(later)
+        return {series_id for series_id in later if self._is_partial(series_id)}
+
+    def _is_final(self, series_id: int) -> bool:
+        """Tell whether no revision after this one is needed for the patches of its predecessor."""
+        item, earlier_id = self._store.get(series_id), self._earlier[series_id]
+        if item is None or earlier_id is None:
+            return True
+        earlier = self._store.get(earlier_id)
+        return earlier is None or (
+            item.revision.is_complete and _replaces(item.revision, earlier.revision)[0]
+        )
+
+    def find_later(self, series_id: int) -> dict[int, LaterRevision]:
+        """Return the later revisions of a series that may supersede its patches, by id."""
+        found: dict[int, LaterRevision] = {}
+        item = self._store.get(series_id)
+        if item is None:
+            return found
+        self._follow(series_id, 1, (True, True), found)
+        base = series_id
+        for _ in range(_MAX_DISTANCE):
+            bases = self._find_earlier({base}) if self._is_partial(base) else set()
+            if not bases:
+                break
+            (base,) = bases
+            self._read_later(bases)
+            for other_id in sorted(self._later[base]):
+                other = self._store.get(other_id)
+                if other is not None and _is_later_whole(other.posting, item.posting):
+                    self._add(other_id, base, 1, (True, True), found)
+        found.pop(series_id, None)
+        return found
+
+    def _follow(
+        self, series_id: int, distance: int, flags: _Flags, found: dict[int, LaterRevision]
+    ) -> None:
+        self._read_later({series_id})
+        for other_id in sorted(self._later[series_id]):
+            self._add(other_id, series_id, distance, flags, found)
+
+    def _add(
+        self,
+        series_id: int,
+        earlier_id: int,
+        distance: int,
+        flags: _Flags,
+        found: dict[int, LaterRevision],
+    ) -> None:
+        """Add a revision by its link to an earlier one, and those that it leads to."""
+        later, earlier = self._store.get(series_id), self._store.get(earlier_id)
+        if later is None or earlier is None or series_id in found:
+            return
+        link = find_predecessor(later.posting, [earlier.posting])
+        if link is None:
+            return
+        replaces = is_of_whole(
+            later.revision, earlier.revision, [kind for kind, _ in link.evidence]
+        )
+        flags = (flags[0] and replaces[0], flags[1] and replaces[1])
+        found[series_id] = LaterRevision(later.revision, distance, *flags)
+        if distance < _MAX_DISTANCE and not (later.revision.is_complete and flags[0]):
+            self._follow(series_id, distance + 1, flags, found)
+
+    def _is_partial(self, series_id: int) -> bool:
+        item = self._store.get(series_id)
+        return item is not None and item.posting.partial
+
+
+_Flags = tuple[bool, bool]  # `is_of_whole` and `may_replace` of a `LaterRevision`
+
+
+def _replaces(later: Revision, earlier: Revision) -> _Flags:
+    link = find_predecessor(later.posting, [earlier.posting])
+    return is_of_whole(later, earlier, [kind for kind, _ in link.evidence] if link else [])
+
+
+def _is_later_whole(other: Posting, posting: Posting) -> bool:
+    """Tell whether a whole series was sent after a partial re-roll of the one that it replaces."""
+    return (
+        not other.partial
+        and other.version >= posting.version
+        and other.date is not None
+        and posting.date is not None
+        and other.date > posting.date
+    )
