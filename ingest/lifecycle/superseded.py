@@ -8,12 +8,18 @@ dropped: they are missing from it though it is complete and replaces the whole s
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from typing import Protocol, TypeVar
 
 from ingest.frozen import frozen
 from ingest.lifecycle.evidence import SUPERSEDED, UNDATED, Evidence, EvidenceKind
 from ingest.series.facts import Facts
-from ingest.series.supersede import Posting, RevisionEvidence, normalise_title
+from ingest.series.supersede import (
+    Posting,
+    RevisionEvidence,
+    find_predecessor,
+    normalise_title,
+)
 
 # The SHA-1 of nothing: Patchwork's hash of a pure rename.
 _EMPTY_HASH = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
@@ -49,18 +55,30 @@ class Revision:
 
 
 @frozen
-class LaterRevision:
-    """A later revision of a series.
+class Replacement:
+    """How much of a series a later revision replaces, by the link between them.
 
-    `distance`: the number of revision links in between. `is_of_whole`: the link that leads to the
-    series, and those in between, are of revisions that replace whole series. `may_replace`: like
-    `is_of_whole`, if the revision also carries half of the series' patches.
+    `is_of_whole`: the whole series; `may_be_of_whole`: the whole series, if it also carries half of
+    the patches.
     """
+
+    is_of_whole: bool
+    may_be_of_whole: bool
+
+    def through(self, other: Replacement) -> Replacement:
+        """Return how much is replaced by a link after this one."""
+        return Replacement(
+            self.is_of_whole and other.is_of_whole, self.may_be_of_whole and other.may_be_of_whole
+        )
+
+
+@frozen
+class LaterRevision:
+    """A later revision of a series, the number of links that lead to it, and what these replace."""
 
     revision: Revision
     distance: int
-    is_of_whole: bool
-    may_replace: bool
+    replacement: Replacement
 
 
 @frozen
@@ -76,31 +94,128 @@ class Match:
 ReadFiles = Callable[[Iterable[str]], Mapping[str, frozenset[str]]]
 
 
-def is_of_whole(
-    later: Revision, earlier: Revision, kinds: Iterable[RevisionEvidence]
-) -> tuple[bool, bool]:
-    """Tell whether a revision link, by its evidence, replaces the whole series.
+# --- the later revisions of a series --------------------------------------------------------
 
-    Returns whether it does, and whether it does if it also carries half of the patches. A partial
-    re-roll does not. A single patch replaces a series of several only where the sender says so.
+# How many links are followed from a series to a revision that carries one of its patches. More
+# than one is needed only where the revisions in between are not complete.
+MAX_DISTANCE = 3
+
+K = TypeVar("K", str, int)
+
+
+class RevisionLinks(Protocol[K]):
+    """Series by key, and which of them supersede which."""
+
+    def get(self, key: K) -> Revision | None:
+        """Return a series, None where there is none."""
+        ...
+
+    def earlier_of(self, key: K) -> K | None:
+        """Return the series that a series supersedes."""
+        ...
+
+    def later_of(self, key: K) -> Collection[K]:
+        """Return the series that supersede a series."""
+        ...
+
+
+def find_later(links: RevisionLinks[K], key: K) -> dict[K, LaterRevision]:
+    """Return the later revisions of a series that may supersede its patches, by key.
+
+    These are the series that supersede it and, beyond one that is incomplete or does not replace
+    the whole series, those that supersede that. A partial re-roll is superseded by the whole series
+    that follow the series that it amends.
     """
-    if later.posting.partial:
-        return False, False
-    evidence = set(kinds)
+    found: dict[K, LaterRevision] = {}
+    revision = links.get(key)
+    if revision is None:
+        return found
+    everything = Replacement(is_of_whole=True, may_be_of_whole=True)
+    _follow(links, key, 1, everything, found)
+    base = key
+    for _ in range(MAX_DISTANCE):
+        amended = links.get(base)
+        above = links.earlier_of(base) if amended is not None and amended.posting.partial else None
+        if above is None:
+            break
+        base = above
+        for other_key in sorted(links.later_of(base)):
+            other = links.get(other_key)
+            if other is not None and _is_whole_after(other.posting, revision.posting):
+                _add_later(links, other_key, base, 1, everything, found)
+    found.pop(key, None)
+    return found
+
+
+def _follow(
+    links: RevisionLinks[K],
+    key: K,
+    distance: int,
+    replacement: Replacement,
+    found: dict[K, LaterRevision],
+) -> None:
+    for other_key in sorted(links.later_of(key)):
+        _add_later(links, other_key, key, distance, replacement, found)
+
+
+def _add_later(
+    links: RevisionLinks[K],
+    key: K,
+    earlier_key: K,
+    distance: int,
+    replacement: Replacement,
+    found: dict[K, LaterRevision],
+) -> None:
+    """Add a series by its link to an earlier one, and those that its own links lead to."""
+    later, earlier = links.get(key), links.get(earlier_key)
+    if later is None or earlier is None or key in found:
+        return
+    replacement = replacement.through(replaces(later, earlier))
+    found[key] = LaterRevision(later, distance, replacement)
+    if distance < MAX_DISTANCE and not (later.is_complete and replacement.is_of_whole):
+        _follow(links, key, distance + 1, replacement, found)
+
+
+def _is_whole_after(other: Posting, posting: Posting) -> bool:
+    """Tell whether a whole series was sent after a partial re-roll of the one that it replaces."""
+    return (
+        not other.partial
+        and other.version >= posting.version
+        and other.date is not None
+        and posting.date is not None
+        and other.date > posting.date
+    )
+
+
+def replaces(later: Revision, earlier: Revision) -> Replacement:
+    """Tell how much of a series the series that supersedes it replaces.
+
+    A partial re-roll does not replace the whole series. A single patch replaces a series of several
+    only where the sender says so.
+    """
     posting, other = later.posting, earlier.posting
+    link = find_predecessor(posting, [other])
+    if link is None or posting.partial:
+        return Replacement(is_of_whole=False, may_be_of_whole=False)
+    kinds = {kind for kind, _ in link.evidence}
     names_whole = posting.sender == other.sender and other.key in (
         posting.superseded | posting.labelled
     )
-    if RevisionEvidence.CHANGE_ID in evidence or names_whole:
-        return True, True
+    if RevisionEvidence.CHANGE_ID in kinds or names_whole:
+        return Replacement(is_of_whole=True, may_be_of_whole=True)
     if later.total == 1 and earlier.total > 1:
-        return False, False
+        return Replacement(is_of_whole=False, may_be_of_whole=False)
     was_sent_below = (
-        RevisionEvidence.IN_REPLY_TO in evidence
+        RevisionEvidence.IN_REPLY_TO in kinds
         and posting.sender == other.sender
         and posting.version[0] == other.version[0] + 1
     )
-    return bool(evidence & _OF_THE_WHOLE) or was_sent_below, True
+    return Replacement(
+        is_of_whole=bool(kinds & _OF_THE_WHOLE) or was_sent_below, may_be_of_whole=True
+    )
+
+
+# --- evidence -------------------------------------------------------------------------------
 
 
 def superseding_evidence(
@@ -139,7 +254,9 @@ def _drops_others(series: Revision, later: LaterRevision, carried: int) -> bool:
     """Tell whether the patches that a later revision does not carry were dropped."""
     if not later.revision.is_complete or not later.revision.patches:
         return False
-    return later.is_of_whole or (later.may_replace and 2 * carried >= len(series.patches))
+    replacement = later.replacement
+    carries_half = 2 * carried >= len(series.patches)
+    return replacement.is_of_whole or (replacement.may_be_of_whole and carries_half)
 
 
 def _carried(match: Match, revision: Revision) -> Evidence:
@@ -245,7 +362,8 @@ def _match_similar(
     whatever its title.
     """
     scored: list[tuple[float, str, str, str]] = []
-    for old in olds:
+    news = news[:_MAX_UNMATCHED]
+    for old in olds[:_MAX_UNMATCHED]:
         words = set(normalise_title(old.facts.title).split())
         for new in news:
             others = set(normalise_title(new.facts.title).split())
@@ -271,6 +389,9 @@ def _match_similar(
 
 # The share of words that two titles must have in common.
 _LEAST_SIMILARITY = 0.5
+
+# The patches of a revision whose titles are compared each with each.
+_MAX_UNMATCHED = 100
 
 
 def _is_amended(old: RevisionPatch, new: RevisionPatch) -> bool:

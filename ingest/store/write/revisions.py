@@ -11,15 +11,21 @@ Series of different threads are linked, so one writer at a time does this, under
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 
 from sqlalchemy import Connection, delete, select
 
 from ingest.frozen import frozen
 from ingest.lifecycle.evidence import Evidence, EvidenceKind
-from ingest.lifecycle.superseded import LaterRevision, Revision, is_of_whole, superseding_evidence
-from ingest.series.supersede import Posting, find_predecessor, patch_traces, traces
+from ingest.lifecycle.superseded import (
+    MAX_DISTANCE,
+    Revision,
+    find_later,
+    replaces,
+    superseding_evidence,
+)
+from ingest.series.supersede import Posting, patch_traces, traces
 from ingest.store import schema
 from ingest.store.locks import lock_states
 from ingest.store.read.revisions import (
@@ -40,10 +46,6 @@ from ingest.store.write.fast_path import FastPath
 from ingest.store.write.states import replace_evidence
 
 _KINDS = (EvidenceKind.SUPERSEDED, EvidenceKind.DROPPED)
-
-# How many links are followed from a series to a revision that carries one of its patches. More
-# than one is needed only where the revisions in between are not complete.
-_MAX_DISTANCE = 3
 
 _TraceRow = tuple[int, int]  # trace and series
 
@@ -257,7 +259,7 @@ def _find_evidence(
     evidence: dict[int, list[Evidence]] = {}
     for series_id in sorted(series_ids):
         item = store.get(series_id)
-        later = family.find_later(series_id)
+        later = find_later(family, series_id)
         if item is None or not later:
             continue
         message_ids = dict(item.message_ids)
@@ -295,13 +297,13 @@ class _Family:
         """Return the series whose patches these series, or their links, supersede or release."""
         affected = set(series_ids)
         front = affected
-        for _ in range(_MAX_DISTANCE):
+        for _ in range(MAX_DISTANCE):
             if not front:
                 break
             bases = front | self._find_earlier(front)
             # A series that replaces another one also replaces the partial re-rolls of that.
             amending = bases
-            for _ in range(_MAX_DISTANCE):
+            for _ in range(MAX_DISTANCE):
                 amending = self._find_partial(amending)
                 bases = bases | amending
             front = bases - affected
@@ -313,7 +315,7 @@ class _Family:
     def load_later(self, series_ids: set[int]) -> None:
         """Read the later revisions of these series, and what these were linked to."""
         front = series_ids
-        for _ in range(_MAX_DISTANCE):
+        for _ in range(MAX_DISTANCE):
             partial = {series_id for series_id in front if self._is_partial(series_id)}
             front = front | self._find_earlier(partial)
         self._read_later(front)
@@ -347,79 +349,24 @@ class _Family:
             return True
         earlier = self._store.get(earlier_id)
         return earlier is None or (
-            item.revision.is_complete and _replaces(item.revision, earlier.revision)[0]
+            item.revision.is_complete and replaces(item.revision, earlier.revision).is_of_whole
         )
 
-    def find_later(self, series_id: int) -> dict[int, LaterRevision]:
-        """Return the later revisions of a series that may supersede its patches, by id."""
-        found: dict[int, LaterRevision] = {}
-        item = self._store.get(series_id)
-        if item is None:
-            return found
-        self._follow(series_id, 1, (True, True), found)
-        base = series_id
-        for _ in range(_MAX_DISTANCE):
-            bases = self._find_earlier({base}) if self._is_partial(base) else set()
-            if not bases:
-                break
-            (base,) = bases
-            self._read_later(bases)
-            for other_id in sorted(self._later[base]):
-                other = self._store.get(other_id)
-                if other is not None and _is_later_whole(other.posting, item.posting):
-                    self._add(other_id, base, 1, (True, True), found)
-        found.pop(series_id, None)
-        return found
+    def get(self, key: int) -> Revision | None:
+        """Return a series, None where there is none."""
+        item = self._store.get(key)
+        return item.revision if item is not None else None
 
-    def _follow(
-        self, series_id: int, distance: int, flags: _Flags, found: dict[int, LaterRevision]
-    ) -> None:
-        self._read_later({series_id})
-        for other_id in sorted(self._later[series_id]):
-            self._add(other_id, series_id, distance, flags, found)
+    def earlier_of(self, key: int) -> int | None:
+        """Return the series that a series supersedes."""
+        self._find_earlier({key})
+        return self._earlier[key]
 
-    def _add(
-        self,
-        series_id: int,
-        earlier_id: int,
-        distance: int,
-        flags: _Flags,
-        found: dict[int, LaterRevision],
-    ) -> None:
-        """Add a revision by its link to an earlier one, and those that it leads to."""
-        later, earlier = self._store.get(series_id), self._store.get(earlier_id)
-        if later is None or earlier is None or series_id in found:
-            return
-        link = find_predecessor(later.posting, [earlier.posting])
-        if link is None:
-            return
-        replaces = is_of_whole(
-            later.revision, earlier.revision, [kind for kind, _ in link.evidence]
-        )
-        flags = (flags[0] and replaces[0], flags[1] and replaces[1])
-        found[series_id] = LaterRevision(later.revision, distance, *flags)
-        if distance < _MAX_DISTANCE and not (later.revision.is_complete and flags[0]):
-            self._follow(series_id, distance + 1, flags, found)
+    def later_of(self, key: int) -> Collection[int]:
+        """Return the series that supersede a series."""
+        self._read_later({key})
+        return self._later[key]
 
     def _is_partial(self, series_id: int) -> bool:
         item = self._store.get(series_id)
         return item is not None and item.posting.partial
-
-
-_Flags = tuple[bool, bool]  # `is_of_whole` and `may_replace` of a `LaterRevision`
-
-
-def _replaces(later: Revision, earlier: Revision) -> _Flags:
-    link = find_predecessor(later.posting, [earlier.posting])
-    return is_of_whole(later, earlier, [kind for kind, _ in link.evidence] if link else [])
-
-
-def _is_later_whole(other: Posting, posting: Posting) -> bool:
-    """Tell whether a whole series was sent after a partial re-roll of the one that it replaces."""
-    return (
-        not other.partial
-        and other.version >= posting.version
-        and other.date is not None
-        and posting.date is not None
-        and other.date > posting.date
-    )
