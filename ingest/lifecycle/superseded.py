@@ -7,41 +7,23 @@ dropped: they are missing from it though it is complete and replaces the whole s
 
 from __future__ import annotations
 
-from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol, TypeVar
 
 from ingest.frozen import frozen
 from ingest.lifecycle.evidence import SUPERSEDED, UNDATED, Evidence, EvidenceKind
-from ingest.series.facts import Facts
+from ingest.lifecycle.matching import Match, ReadDiffs, RevisionPatch, match_patches
 from ingest.series.supersede import (
     Posting,
     RevisionEvidence,
     find_predecessor,
-    normalise_title,
 )
-
-# The SHA-1 of nothing: Patchwork's hash of a pure rename.
-_EMPTY_HASH = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 
 # Evidence that a series is the next version of another one as a whole, and not only of some of
 # its patches.
 _OF_THE_WHOLE = frozenset(
     {RevisionEvidence.CHANGE_ID, RevisionEvidence.TITLE, RevisionEvidence.SIMILAR_TITLE}
 )
-
-
-@frozen
-class RevisionPatch:
-    """A patch of a series. `patch_id`: as `git patch-id --stable` computes it."""
-
-    facts: Facts
-    patch_id: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Return the key of its message."""
-        return self.facts.key
 
 
 @frozen(kw_only=True)
@@ -79,19 +61,6 @@ class LaterRevision:
     revision: Revision
     distance: int
     replacement: Replacement
-
-
-@frozen
-class Match:
-    """A patch that carries an earlier one, and how that is known, for people."""
-
-    patch: RevisionPatch
-    how: str
-
-
-# Returns the files that each of these patches changes, by key; called only where nothing else
-# tells which patch of a revision is which of the earlier one.
-ReadFiles = Callable[[Iterable[str]], Mapping[str, frozenset[str]]]
 
 
 # --- the later revisions of a series --------------------------------------------------------
@@ -219,7 +188,7 @@ def replaces(later: Revision, earlier: Revision) -> Replacement:
 
 
 def superseding_evidence(
-    series: Revision, later: Sequence[LaterRevision], read_files: ReadFiles
+    series: Revision, later: Sequence[LaterRevision], read_diffs: ReadDiffs
 ) -> dict[str, list[Evidence]]:
     """Return the evidence that later revisions supersede patches of a series, by patch.
 
@@ -232,7 +201,7 @@ def superseding_evidence(
         remaining = [patch for patch in series.patches if patch.key not in evidence]
         if not remaining:
             break
-        matches = match_patches(series, revision.revision, read_files)
+        matches = match_revisions(series, revision.revision, read_diffs)
         for patch in remaining:
             if (match := matches.get(patch.key)) is not None:
                 evidence[patch.key] = [_carried(match, revision.revision)]
@@ -243,6 +212,22 @@ def superseding_evidence(
     for key, item in dropped.items():
         evidence.setdefault(key, [item])
     return evidence
+
+
+def match_revisions(earlier: Revision, later: Revision, read_diffs: ReadDiffs) -> dict[str, Match]:
+    """Return which patch of a later revision carries each patch of the earlier one, by key.
+
+    If both have one patch, it is the same patch, whatever its title and its diff: the revision link
+    says so.
+    """
+    matches = match_patches(
+        earlier.patches, later.patches, is_partial=later.posting.partial, read_diffs=read_diffs
+    )
+    if not matches and len(earlier.patches) == len(later.patches) == 1:
+        (patch,), (other,) = earlier.patches, later.patches
+        if earlier.total == later.total == 1:
+            return {patch.key: Match(other, "the only patch of both")}
+    return matches
 
 
 def _nearest_first(later: LaterRevision) -> tuple[object, ...]:
@@ -285,114 +270,3 @@ def _name_version(revision: Revision) -> str:
     major, minor = revision.posting.version
     name = f"v{major}.{minor}" if minor else f"v{major}"
     return f"{name} (resend)" if revision.posting.resend else name
-
-
-# --- matching -------------------------------------------------------------------------------
-
-
-def match_patches(earlier: Revision, later: Revision, read_files: ReadFiles) -> dict[str, Match]:
-    """Return which patch of a later revision carries each patch of the earlier one, by key.
-
-    Patches of the earlier revision that none carries are missing. Each patch carries at most one.
-    The strongest match comes first: the same diff, the same change-id, the same title, and then
-    similar titles of patches that change the same file.
-    """
-    matches: dict[str, Match] = {}
-    olds, news = list(earlier.patches), list(later.patches)
-    old_ids, new_ids = _unique_change_ids(olds), _unique_change_ids(news)
-    for how, old_identity, new_identity in (
-        ("same diff", _hash, _hash),
-        ("same change-id", old_ids.get, new_ids.get),
-        ("same patch-id", _patch_id, _patch_id),
-        ("same title", _title, _title),
-    ):
-        waiting: dict[str, deque[RevisionPatch]] = defaultdict(deque)
-        for patch in news:
-            if (identity := new_identity(patch)) is not None:
-                waiting[identity].append(patch)
-        for patch in olds:
-            if (identity := old_identity(patch)) is not None and waiting[identity]:
-                matches[patch.key] = Match(waiting[identity].popleft(), how)
-        olds, news = _unmatched(olds, news, matches)
-    if len(earlier.patches) == len(later.patches) == earlier.total == later.total == 1 and olds:
-        return {olds[0].key: Match(news[0], "the only patch of both")}
-    if olds and news:
-        matches |= _match_similar(olds, news, later.posting.partial, read_files)
-    return matches
-
-
-def _unmatched(
-    olds: Sequence[RevisionPatch], news: Sequence[RevisionPatch], matches: Mapping[str, Match]
-) -> tuple[list[RevisionPatch], list[RevisionPatch]]:
-    taken = {match.patch.key for match in matches.values()}
-    return (
-        [patch for patch in olds if patch.key not in matches],
-        [patch for patch in news if patch.key not in taken],
-    )
-
-
-def _hash(patch: RevisionPatch) -> str | None:
-    return patch.facts.hash if patch.facts.hash != _EMPTY_HASH else None
-
-
-def _patch_id(patch: RevisionPatch) -> str | None:
-    return patch.patch_id
-
-
-def _title(patch: RevisionPatch) -> str | None:
-    return normalise_title(patch.facts.title) or None
-
-
-def _unique_change_ids(patches: Iterable[RevisionPatch]) -> dict[RevisionPatch, str]:
-    """Return the change-ids that a single patch has: others are those of a whole series."""
-    ids = {patch: patch.facts.change_id for patch in patches if patch.facts.change_id}
-    counts = Counter(ids.values())
-    return {patch: change_id for patch, change_id in ids.items() if counts[change_id] == 1}
-
-
-def _match_similar(
-    olds: Sequence[RevisionPatch],
-    news: Sequence[RevisionPatch],
-    partial: bool,
-    read_files: ReadFiles,
-) -> dict[str, Match]:
-    """Match patches that change the same file and have similar titles, the most similar first.
-
-    In a partial re-roll, a patch with the number of the one that it answers is the same patch,
-    whatever its title.
-    """
-    scored: list[tuple[float, str, str, str]] = []
-    news = news[:_MAX_UNMATCHED]
-    for old in olds[:_MAX_UNMATCHED]:
-        words = set(normalise_title(old.facts.title).split())
-        for new in news:
-            others = set(normalise_title(new.facts.title).split())
-            score = len(words & others) / len(words | others) if words | others else 0.0
-            if partial and _is_amended(old, new):
-                scored.append((2.0 + score, old.key, new.key, "same number, in answer to it"))
-            elif score >= _LEAST_SIMILARITY:
-                scored.append((score, old.key, new.key, "similar title, same file"))
-    if not scored:
-        return {}
-    files = read_files({key for _, old, new, _ in scored for key in (old, new)})
-    by_key = {patch.key: patch for patch in news}
-    matches: dict[str, Match] = {}
-    taken: set[str] = set()
-    for _, old_key, new_key, how in sorted(scored, key=lambda item: (-item[0], *item[1:])):
-        if old_key in matches or new_key in taken:
-            continue
-        if files.get(old_key, frozenset()) & files.get(new_key, frozenset()):
-            matches[old_key] = Match(by_key[new_key], how)
-            taken.add(new_key)
-    return matches
-
-
-# The share of words that two titles must have in common.
-_LEAST_SIMILARITY = 0.5
-
-# The patches of a revision whose titles are compared each with each.
-_MAX_UNMATCHED = 100
-
-
-def _is_amended(old: RevisionPatch, new: RevisionPatch) -> bool:
-    return old.facts.number == new.facts.number and old.facts.msgid in new.facts.parents

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import Connection, and_, or_, select, text
 
 from ingest.frozen import frozen
-from ingest.lifecycle.superseded import Revision, RevisionPatch
-from ingest.patch.diff import find_diff
+from ingest.lifecycle.matching import RevisionPatch
+from ingest.lifecycle.superseded import Revision
 from ingest.series.facts import Facts, load_facts
 from ingest.series.supersede import (
     Posting,
@@ -197,16 +197,14 @@ def read_memberships(
     return members
 
 
-def read_files(connection: Connection, message_ids: Iterable[int]) -> dict[int, frozenset[str]]:
-    """Return the files that the diffs of these messages change, by message."""
+def read_diffs(connection: Connection, message_ids: Iterable[int]) -> dict[int, str | None]:
+    """Return the diffs of these messages, by message."""
     body = schema.body.c
-    files: dict[int, frozenset[str]] = {}
+    diffs: dict[int, str | None] = {}
     for chunk in chunks(message_ids):
         query = select(body.message_id, body.diff).where(is_any(body.message_id, chunk))
-        for row in connection.execute(query):
-            split = find_diff(row.diff) if row.diff else None
-            files[row.message_id] = frozenset(split.files) if split is not None else frozenset()
-    return files
+        diffs.update((row.message_id, row.diff) for row in connection.execute(query))
+    return diffs
 
 
 # --- links, from the traces -----------------------------------------------------------------

@@ -36,7 +36,7 @@ from ingest.store.read.revisions import (
     find_linked,
     find_neighbours,
     read_chosen,
-    read_files,
+    read_diffs,
     read_later,
     read_revisions,
     read_series_of_traces,
@@ -266,23 +266,23 @@ def _find_evidence(
         for later_id in later:
             if (other := store.get(later_id)) is not None:
                 message_ids |= other.message_ids
-        read = _FileReader(store.connection, message_ids)
+        read = _DiffReader(store.connection, message_ids)
         found = superseding_evidence(item.revision, list(later.values()), read)
         evidence |= {message_ids[key]: pieces for key, pieces in found.items()}
     return evidence
 
 
 @frozen
-class _FileReader:
-    """Reads the files that patches change, by the keys of their messages."""
+class _DiffReader:
+    """Reads the diffs of patches, by the keys of their messages."""
 
     connection: Connection
     message_ids: Mapping[str, int]
 
-    def __call__(self, keys: Iterable[str]) -> dict[str, frozenset[str]]:
+    def __call__(self, keys: Iterable[str]) -> dict[str, str | None]:
         key_of = {self.message_ids[key]: key for key in keys}
-        files = read_files(self.connection, key_of)
-        return {key_of[message_id]: names for message_id, names in files.items()}
+        diffs = read_diffs(self.connection, key_of)
+        return {key_of[message_id]: diff for message_id, diff in diffs.items()}
 
 
 class _Family:
