@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from datetime import datetime
 from enum import StrEnum
+from typing import assert_never
 
 from ingest.frozen import frozen
 
@@ -141,17 +142,24 @@ def combine_states(
     `mail_state`: what the patch's own mail says, which any of them replaces. A state that a person
     set and that needs no further action remains.
     """
+    if chosen.state is not None and is_chosen(chosen, evidence):
+        commit_ref = chosen.commit_ref
+        shown = derive_state(evidence)
+        if commit_ref is None and shown is not None and shown.state == chosen.state:
+            commit_ref = shown.commit_ref
+        return CurrentState(chosen.state, commit_ref, chosen.date)
     derived = derive_state(_later(evidence, chosen))
-    if chosen.state is not None and (derived is None or not needs_action(chosen.state)):
-        fallback = derive_state(evidence)
-        commit_ref = (
-            fallback.commit_ref if fallback is not None and fallback.state == chosen.state else None
-        )
-        return CurrentState(chosen.state, chosen.commit_ref or commit_ref, chosen.date)
     if derived is None:
         return CurrentState(mail_state, chosen.commit_ref, None)
     commit_ref = chosen.commit_ref or derived.commit_ref
     return CurrentState(derived.state, commit_ref, derived.evidence.date)
+
+
+def is_chosen(chosen: ChosenState, evidence: Collection[Evidence]) -> bool:
+    """Tell whether the state to show is the one that a person set."""
+    if chosen.state is None:
+        return False
+    return not needs_action(chosen.state) or derive_state(_later(evidence, chosen)) is None
 
 
 def _later(evidence: Collection[Evidence], chosen: ChosenState) -> Collection[Evidence]:
@@ -161,3 +169,30 @@ def _later(evidence: Collection[Evidence], chosen: ChosenState) -> Collection[Ev
     if chosen.date is None:
         return ()
     return [item for item in evidence if item.date > chosen.date]
+
+
+def format_evidence(evidence: Evidence) -> str:
+    """Return a piece of evidence for people, to follow its state."""
+    detail = f" ({evidence.detail})" if evidence.detail else ""
+    match evidence.kind:
+        case EvidenceKind.LANDED:
+            return f"commit {evidence.commit_ref} in {evidence.source}{detail}"
+        case EvidenceKind.ANNOUNCED:
+            return f"announced in {evidence.source}{detail}"
+        case EvidenceKind.CLAIMED:
+            return f"claimed in {evidence.source}{detail}"
+        case EvidenceKind.SUPERSEDED:
+            return f"by {evidence.source}{detail}"
+        case EvidenceKind.DROPPED:
+            return f"{evidence.detail}: {evidence.source}"
+        case _:
+            assert_never(evidence.kind)
+
+
+def label_state(state: str, evidence: Collection[Evidence]) -> str:
+    """Return the state of a patch as lists show it: that of a dropped one with where it was."""
+    derived = derive_state(evidence)
+    if derived is None or derived.state != state:
+        return state
+    is_dropped = derived.evidence.kind is EvidenceKind.DROPPED
+    return f"{state}, {derived.evidence.detail}" if is_dropped else state

@@ -68,11 +68,11 @@ def match_patches(
     """Return which of the later patches carries each of the earlier ones, by key.
 
     Earlier patches that none carries are missing. Each later patch carries at most one. The
-    strongest match comes first: the same diff, the same change-id, the same patch-id, the same
-    title, and then a similar title and a similar change of the same file.
+    strongest match comes first: the text says so, the same diff, the same change-id, the same
+    patch-id, the same title, and then a similar title and a similar change of the same file.
     """
-    matches: dict[str, Match] = {}
-    olds, news = list(earlier), list(later)
+    matches = _match_stated(earlier, later)
+    olds, news = _unmatched(earlier, later, matches)
     old_ids, new_ids = _unique_change_ids(olds), _unique_change_ids(news)
     for how, old_identity, new_identity in (
         ("same diff", _hash, _hash),
@@ -90,6 +90,26 @@ def match_patches(
         olds, news = _unmatched(olds, news, matches)
     if olds and news:
         matches |= _match_similar(olds, news, is_partial, read_diffs)
+    return matches
+
+
+def _match_stated(
+    earlier: Sequence[RevisionPatch], later: Sequence[RevisionPatch]
+) -> dict[str, Match]:
+    """Match the patches whose text says that they supersede one patch, by the same sender."""
+    stated = {
+        (patch.facts.sender, msgid): patch
+        for patch in reversed(later)
+        if len(patch.facts.supersedes) == 1
+        for msgid in patch.facts.supersedes
+    }
+    matches: dict[str, Match] = {}
+    taken: set[str] = set()
+    for old in earlier if stated else ():
+        new = stated.get((old.facts.sender, old.facts.msgid))
+        if new is not None and new.key not in taken:
+            matches[old.key] = Match(new, "its text says so")
+            taken.add(new.key)
     return matches
 
 

@@ -54,6 +54,10 @@ class Replacement:
         )
 
 
+_EVERYTHING = Replacement(is_of_whole=True, may_be_of_whole=True)
+_NOTHING = Replacement(is_of_whole=False, may_be_of_whole=False)
+
+
 @frozen
 class LaterRevision:
     """A later revision of a series, the number of links that lead to it, and what these replace."""
@@ -92,28 +96,38 @@ def find_later(links: RevisionLinks[K], key: K) -> dict[K, LaterRevision]:
     """Return the later revisions of a series that may supersede its patches, by key.
 
     These are the series that supersede it and, beyond one that is incomplete or does not replace
-    the whole series, those that supersede that. A partial re-roll is superseded by the whole series
-    that follow the series that it amends.
+    the whole series, those that supersede that. A series that amends another one, a partial re-roll
+    or a single patch, is also superseded by the whole series that follow the one that it amends.
     """
     found: dict[K, LaterRevision] = {}
     revision = links.get(key)
     if revision is None:
         return found
-    everything = Replacement(is_of_whole=True, may_be_of_whole=True)
-    _follow(links, key, 1, everything, found)
+    _follow(links, key, 1, _EVERYTHING, found)
+    # A single patch may have been taken out of the series. It is not dropped with the others.
+    replacement = _EVERYTHING if revision.posting.partial else _NOTHING
     base = key
     for _ in range(MAX_DISTANCE):
-        amended = links.get(base)
-        above = links.earlier_of(base) if amended is not None and amended.posting.partial else None
+        above = find_amended(links, base)
         if above is None:
             break
         base = above
         for other_key in sorted(links.later_of(base)):
             other = links.get(other_key)
             if other is not None and _is_whole_after(other.posting, revision.posting):
-                _add_later(links, other_key, base, 1, everything, found)
+                _add_later(links, other_key, base, 1, replacement, found)
     found.pop(key, None)
     return found
+
+
+def find_amended(links: RevisionLinks[K], key: K) -> K | None:
+    """Return the series of which a series replaces only some patches, None if it does not."""
+    earlier_key = links.earlier_of(key)
+    revision = links.get(key)
+    earlier = links.get(earlier_key) if earlier_key is not None else None
+    if revision is None or earlier is None or replaces(revision, earlier).may_be_of_whole:
+        return None
+    return earlier_key
 
 
 def _follow(
@@ -165,15 +179,15 @@ def replaces(later: Revision, earlier: Revision) -> Replacement:
     posting, other = later.posting, earlier.posting
     link = find_predecessor(posting, [other])
     if link is None or posting.partial:
-        return Replacement(is_of_whole=False, may_be_of_whole=False)
+        return _NOTHING
     kinds = {kind for kind, _ in link.evidence}
     names_whole = posting.sender == other.sender and other.key in (
         posting.superseded | posting.labelled
     )
     if RevisionEvidence.CHANGE_ID in kinds or names_whole:
-        return Replacement(is_of_whole=True, may_be_of_whole=True)
+        return _EVERYTHING
     if later.total == 1 and earlier.total > 1:
-        return Replacement(is_of_whole=False, may_be_of_whole=False)
+        return _NOTHING
     was_sent_below = (
         RevisionEvidence.IN_REPLY_TO in kinds
         and posting.sender == other.sender

@@ -252,11 +252,17 @@ def export_overrides(connection: Connection) -> Iterator[dict[str, Any]]:
             "type": "choice",
             "msgid": key,
             "state": row.state if row is not None else None,
+            "state_date": _format_time(row.state_date) if row is not None else None,
+            "state_user": names.get(row.state_account_id) if row is not None else None,
             "archived": row.archived if row is not None else None,
             "commit_ref": row.commit_ref if row is not None else None,
             "delegate": names.get(row.delegate_id) if row is not None else None,
             "related": related.get(key, []),
         }
+
+
+def _format_time(time: datetime | None) -> str | None:
+    return time.isoformat() if time is not None else None
 
 
 def _rows_with_msgid(connection: Connection, table: Table) -> list[Any]:

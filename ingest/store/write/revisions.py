@@ -21,6 +21,7 @@ from ingest.lifecycle.evidence import Evidence, EvidenceKind
 from ingest.lifecycle.superseded import (
     MAX_DISTANCE,
     Revision,
+    find_amended,
     find_later,
     replaces,
     superseding_evidence,
@@ -301,10 +302,10 @@ class _Family:
             if not front:
                 break
             bases = front | self._find_earlier(front)
-            # A series that replaces another one also replaces the partial re-rolls of that.
+            # A series that replaces another one also replaces those that amend that.
             amending = bases
             for _ in range(MAX_DISTANCE):
-                amending = self._find_partial(amending)
+                amending = self._find_amending(amending)
                 bases = bases | amending
             front = bases - affected
             affected |= front
@@ -316,8 +317,9 @@ class _Family:
         """Read the later revisions of these series, and what these were linked to."""
         front = series_ids
         for _ in range(MAX_DISTANCE):
-            partial = {series_id for series_id in front if self._is_partial(series_id)}
-            front = front | self._find_earlier(partial)
+            self._store.load(front | self._find_earlier(front))
+            amended = {find_amended(self, series_id) for series_id in front}
+            front = front.union(one for one in amended if one is not None)
         self._read_later(front)
         found = {other_id for series_id in front for other_id in self._later[series_id]}
         self._store.load(front | found)
@@ -335,12 +337,13 @@ class _Family:
             later = read_later(self._store.connection, missing)
             self._later |= {series_id: later.get(series_id, set()) for series_id in missing}
 
-    def _find_partial(self, series_ids: set[int]) -> set[int]:
-        """Return the partial re-rolls of these series."""
+    def _find_amending(self, series_ids: set[int]) -> set[int]:
+        """Return the series that replace only some patches of one of these."""
         self._read_later(series_ids)
         later = {other_id for series_id in series_ids for other_id in self._later[series_id]}
-        self._store.load(later)
-        return {series_id for series_id in later if self._is_partial(series_id)}
+        self._store.load(later | series_ids)
+        self._find_earlier(later)
+        return {series_id for series_id in later if find_amended(self, series_id) is not None}
 
     def _is_final(self, series_id: int) -> bool:
         """Tell whether no revision after this one is needed for the patches of its predecessor."""
@@ -366,7 +369,3 @@ class _Family:
         """Return the series that supersede a series."""
         self._read_later({key})
         return self._later[key]
-
-    def _is_partial(self, series_id: int) -> bool:
-        item = self._store.get(series_id)
-        return item is not None and item.posting.partial
