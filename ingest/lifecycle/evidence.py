@@ -92,7 +92,19 @@ class CurrentState:
 
 def sort_evidence(evidence: Iterable[Evidence]) -> list[Evidence]:
     """Return evidence as it is shown: the strongest kind first, then by date and source."""
-    return sorted(evidence, key=lambda item: (_STRENGTH[item.kind], item.date, item.source))
+    return sorted(evidence, key=lambda item: (_STRENGTH[item.kind], _by_date(item)))
+
+
+def _by_date(evidence: Evidence) -> tuple[object, ...]:
+    """Order evidence by date, and pieces of one date by what they say: never by their arrival."""
+    return (
+        evidence.date,
+        evidence.source,
+        evidence.state,
+        evidence.commit_ref or "",
+        evidence.detail,
+        evidence.kind,
+    )
 
 
 def needs_action(state: str) -> bool:
@@ -109,17 +121,15 @@ def derive_state(evidence: Collection[Evidence]) -> DerivedState | None:
     """
     landed = [item for item in evidence if item.kind is EvidenceKind.LANDED]
     if landed:
-        return _decide(
-            min(landed, key=lambda item: (item.state != ACCEPTED, item.date, item.source))
-        )
+        return _decide(min(landed, key=lambda item: (item.state != ACCEPTED, _by_date(item))))
     announced = max(
         (item for item in evidence if item.kind is EvidenceKind.ANNOUNCED),
-        key=lambda item: (item.date, item.source),
+        key=_by_date,
         default=None,
     )
     revised = min(
         (item for item in evidence if item.kind in _REVISION_KINDS),
-        key=lambda item: (_STRENGTH[item.kind], item.date, item.source),
+        key=lambda item: (_STRENGTH[item.kind], _by_date(item)),
         default=None,
     )
     if announced is None:

@@ -173,8 +173,8 @@ def _is_whole_after(other: Posting, posting: Posting) -> bool:
 def replaces(later: Revision, earlier: Revision) -> Replacement:
     """Tell how much of a series the series that supersedes it replaces.
 
-    A partial re-roll does not replace the whole series. A single patch replaces a series of several
-    only where the sender says so.
+    A partial re-roll does not replace the whole series. A single patch without a cover replaces a
+    series of several only where the sender says so.
     """
     posting, other = later.posting, earlier.posting
     link = find_predecessor(posting, [other])
@@ -186,7 +186,8 @@ def replaces(later: Revision, earlier: Revision) -> Replacement:
     )
     if RevisionEvidence.CHANGE_ID in kinds or names_whole:
         return _EVERYTHING
-    if later.total == 1 and earlier.total > 1:
+    has_cover = posting.key not in {patch.key for patch in later.patches}
+    if later.total == 1 and earlier.total > 1 and not has_cover:
         return _NOTHING
     was_sent_below = (
         RevisionEvidence.IN_REPLY_TO in kinds

@@ -19,7 +19,12 @@ from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.activity.events import Category, Event, write_events
 from ingest.store.activity.states import sync_states
-from ingest.store.locks import lock_relations, lock_states, lock_threads
+from ingest.store.locks import (
+    StateLock,
+    lock_relations,
+    lock_state_keys,
+    lock_threads,
+)
 from ingest.store.sql import chunks, is_any
 
 
@@ -72,7 +77,7 @@ def set_override(
         return False
     # A transaction that derives the patch again must not restore the row as it was before.
     lock_threads(connection, [msgid])
-    lock_states(connection)
+    _lock_state(connection, message_id)
     query = select(schema.patch).where(schema.patch.c.message_id == message_id)
     row = connection.execute(query).first()
     if row is None:
@@ -98,6 +103,14 @@ def set_override(
         events += _set_relations(connection, message_id, override.related, account_id)
     write_events(connection, events)
     return True
+
+
+def _lock_state(connection: Connection, message_id: int) -> None:
+    """Lock the state of a patch, whose series cannot change while its thread is locked."""
+    member = schema.member.c
+    query = select(member.series_id).where(member.message_id == message_id)
+    series_ids = list(connection.execute(query).scalars())
+    lock_state_keys(connection, StateLock.EVIDENCE, series_ids, lambda: series_ids)
 
 
 def _save_override(connection: Connection, message_id: int, values: Mapping[str, Any]) -> None:

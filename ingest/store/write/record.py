@@ -99,8 +99,11 @@ def write_records(
     if underived:
         unlock()
         return underived
-    if grouping.emptied or any(message.stored_best is not None for message in grouping.messages):
-        lock_states(connection)  # rows of existing patches may change
+    if grouping.emptied or any(
+        message.derived is not None and message.stored_best is not None
+        for message in grouping.messages
+    ):
+        lock_states(connection)  # rows of existing patches are replaced
     linked = link_threads(
         connection, [(mail.facts.msgid, *mail.links) for mail in derived.values()]
     )
@@ -135,7 +138,7 @@ def _find_rewritten(grouping: _Grouping) -> set[int]:
     return {
         message.message_id
         for message in grouping.messages
-        if grouping.emptied or message.stored_best is not None
+        if grouping.emptied or (message.derived is not None and message.stored_best is not None)
     }
 
 

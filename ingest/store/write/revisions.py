@@ -4,8 +4,9 @@ Input: the series that a transaction has changed. Only what these can change is 
 their links, the links of the series that they may be revisions of, and the patches of those that
 these links lead to. All of it depends on the content of the store alone, not on its history.
 
-Series of different threads are linked, so one writer at a time does this, under
-`store.locks.lock_states`. See docs/decisions/0011.
+Series of different threads are linked. So what is read here is locked by trace and by series,
+after the threads: of two writers that can change one link or one piece of evidence, the second one
+reads what the first one has written. See docs/decisions/0011.
 """
 
 from __future__ import annotations
@@ -28,7 +29,7 @@ from ingest.lifecycle.superseded import (
 )
 from ingest.series.supersede import Posting, patch_traces, traces
 from ingest.store import schema
-from ingest.store.locks import lock_states
+from ingest.store.locks import StateLock, lock_state_keys
 from ingest.store.read.revisions import (
     MAX_SHARED,
     StoredRevision,
@@ -84,17 +85,14 @@ def write_revisions(connection: Connection, changes: SeriesChanges) -> set[int]:
     """
     if not (changes.changed or changes.removed or changes.unplaced):
         return set()
-    lock_states(connection)
-    store = _Revisions(connection)
-    touched = changes.changed | _find_retold(connection, changes)
-    relinked = _write_links(store, touched, changes.removed)
+    relinked = _write_links(connection, changes)
     # Without links, before or now, nothing supersedes their patches, nor do they supersede any.
-    affected = touched | relinked if relinked is not None else set()
-    return _write_evidence(store, affected, changes)
+    affected = changes.changed | relinked if relinked is not None else set()
+    return _write_evidence(connection, affected, changes)
 
 
 class _Revisions:
-    """The series of one transaction, each read once."""
+    """The series that are needed, each read once."""
 
     def __init__(self, connection: Connection) -> None:
         self.connection = connection
@@ -141,60 +139,81 @@ def _find_retold(connection: Connection, changes: SeriesChanges) -> set[int]:
 # --- links ----------------------------------------------------------------------------------
 
 
-def _write_links(store: _Revisions, touched: set[int], removed: set[int]) -> set[int] | None:
-    """Make the links from and to these series what they should be.
+def _write_links(connection: Connection, changes: SeriesChanges) -> set[int] | None:
+    """Make the links from and to changed series what they should be.
 
     Returns the series whose chosen link is another one, and the series that it leads to or led to.
     None if there are no links and were none.
     """
-    connection = store.connection
-    store.load(touched)
-    postings = store.postings()
-    present = touched & postings.keys()
-    neighbours = find_neighbours(
-        connection, {series_id: traces(postings[series_id]) for series_id in present}
-    )
-    store.load({one for found in neighbours.values() for one in found})
-    stored = _read_links(connection, touched | removed)
-    postings = store.postings()
-
-    linked: dict[int, set[int]] = {series_id: set() for series_id in touched | removed}
-    rechosen = set(present)
-    rechosen |= {series_id for series_id, _ in stored if series_id not in linked}
-    for series_id in present:
-        linked[series_id] = find_linked(series_id, neighbours[series_id], postings)
-        for other in neighbours[series_id] - present:
-            if other in postings and find_linked(other, [series_id], postings):
-                rechosen.add(other)
-    others = rechosen - present
-    before = stored | _read_links(connection, others, to=False)
-    for series_id, earlier_id in before:
-        if series_id in others and earlier_id not in touched and earlier_id not in removed:
-            linked.setdefault(series_id, set()).add(earlier_id)
-    for other in others:
-        candidates = [one for one in present if other in neighbours[one]]
-        linked.setdefault(other, set()).update(find_linked(other, candidates, postings))
-    store.load(others.union(*linked.values()))
-    postings = store.postings()
-
-    after = {
-        (series_id, earlier_id): chosen
-        for series_id, earlier in linked.items()
-        if series_id in postings
-        for earlier_id, chosen in choose(series_id, earlier, postings).items()
+    store = _Revisions(connection)
+    store.load(changes.changed)
+    keys = {
+        *changes.changed,
+        *changes.removed,
+        *(trace for trace, _ in changes.added | changes.deleted),
+        *(trace for posting in store.postings().values() for trace in traces(posting)),
     }
-    if not before and not after:
+    plan = _LinkPlan(connection, changes)
+    lock_state_keys(connection, StateLock.LINK, keys, plan.make)
+    if not plan.before and not plan.after:
         return None
-    _replace_links(connection, before, after)
+    _replace_links(connection, plan.before, plan.after)
     changed = {
         pair
-        for pair in before.keys() | after.keys()
-        if before.get(pair, False) != after.get(pair, False)
+        for pair in plan.before.keys() | plan.after.keys()
+        if plan.before.get(pair, False) != plan.after.get(pair, False)
     }
     return {series_id for pair in changed for series_id in pair}
 
 
 _Links = dict[tuple[int, int], bool]  # series and earlier series: whether it is chosen
+
+
+class _LinkPlan:
+    """The links of changed series, and those that depend on these, as they are and should be."""
+
+    def __init__(self, connection: Connection, changes: SeriesChanges) -> None:
+        self._connection = connection
+        self._changes = changes
+        self.before: _Links = {}
+        self.after: _Links = {}
+
+    def make(self) -> set[int]:
+        """Read what is needed, and return the series whose links are determined."""
+        connection, removed = self._connection, self._changes.removed
+        touched = self._changes.changed | _find_retold(connection, self._changes)
+        store = _Revisions(connection)
+        store.load(touched)
+        postings = store.postings()
+        present = touched & postings.keys()
+        neighbours = find_neighbours(
+            connection, {series_id: traces(postings[series_id]) for series_id in present}
+        )
+        store.load({one for found in neighbours.values() for one in found})
+        postings = store.postings()
+        stored = _read_links(connection, touched | removed)
+
+        linked: dict[int, set[int]] = {series_id: set() for series_id in touched | removed}
+        others = {series_id for series_id, _ in stored} - linked.keys()
+        for series_id in present:
+            linked[series_id] = find_linked(series_id, neighbours[series_id], postings)
+            for other in neighbours[series_id] - present:
+                if other in postings and find_linked(other, [series_id], postings):
+                    others.add(other)
+                    linked.setdefault(other, set()).add(series_id)
+        self.before = stored | _read_links(connection, others, to=False)
+        for series_id, earlier_id in self.before:
+            if series_id in others and earlier_id not in touched and earlier_id not in removed:
+                linked.setdefault(series_id, set()).add(earlier_id)
+        store.load(others.union(*linked.values()))
+        postings = store.postings()
+        self.after = {
+            (series_id, earlier_id): chosen
+            for series_id, earlier in linked.items()
+            if series_id in postings
+            for earlier_id, chosen in choose(series_id, earlier & postings.keys(), postings).items()
+        }
+        return touched | others
 
 
 def _read_links(connection: Connection, series_ids: Iterable[int], *, to: bool = True) -> _Links:
@@ -229,20 +248,35 @@ def _replace_links(connection: Connection, before: _Links, after: _Links) -> Non
 # --- evidence -------------------------------------------------------------------------------
 
 
-def _write_evidence(store: _Revisions, series_ids: set[int], changes: SeriesChanges) -> set[int]:
+def _write_evidence(
+    connection: Connection, series_ids: set[int], changes: SeriesChanges
+) -> set[int]:
     """Make the evidence that later revisions give for patches what it should be.
 
     `series_ids`: series that have changed, or whose links have. Returns the patches whose evidence
     has changed.
     """
-    family = _Family(store)
-    affected = family.find_affected(series_ids)
-    evidence = _find_evidence(store, family, affected)
-    message_ids = set(changes.unplaced)
-    for series_id in affected:
-        if (item := store.get(series_id)) is not None:
-            message_ids.update(item.message_ids.values())
-    return replace_evidence(store.connection, _KINDS, message_ids, evidence)
+    message_ids: set[int] = set()
+    evidence: dict[int, list[Evidence]] = {}
+
+    def find_evidence() -> set[int]:
+        store = _Revisions(connection)
+        family = _Family(store)
+        affected = family.find_affected(series_ids)
+        evidence.clear()
+        evidence.update(_find_evidence(store, family, affected))
+        message_ids.clear()
+        message_ids.update(changes.unplaced)
+        for series_id in affected:
+            if (item := store.get(series_id)) is not None:
+                message_ids.update(item.message_ids.values())
+        return affected
+
+    if series_ids:
+        lock_state_keys(connection, StateLock.EVIDENCE, series_ids, find_evidence)
+    else:
+        message_ids = changes.unplaced
+    return replace_evidence(connection, _KINDS, message_ids, evidence)
 
 
 def find_superseding_evidence(
