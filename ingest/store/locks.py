@@ -96,6 +96,16 @@ def lock_relations(connection: Connection) -> None:
         connection.execute(lock, {"class": _CLASS, "stripe": _RELATIONS})
 
 
+def lock_states_shared(connection: Connection) -> None:
+    """Keep others from `lock_states` until the transaction ends, or its savepoint is rolled back.
+
+    Who holds this must not call `lock_states`: two that do would wait for each other.
+    """
+    if connection.dialect.name == "postgresql":
+        lock = text("SELECT pg_advisory_xact_lock_shared(:class, :stripe)")
+        connection.execute(lock, {"class": _CLASS, "stripe": _STATES})
+
+
 class StateLock(IntEnum):
     """What `lock_state_keys` locks by key. Links are locked before evidence."""
 
@@ -154,8 +164,7 @@ def lock_state_keys(
 
 
 def _lock_state_keys(connection: Connection, lock: StateLock, keys: list[int]) -> None:
-    shared = text("SELECT pg_advisory_xact_lock_shared(:class, :stripe)")
-    connection.execute(shared, {"class": _CLASS, "stripe": _STATES})
+    lock_states_shared(connection)
     if keys:
         query = text(
             "SELECT count(*) FROM (SELECT pg_advisory_xact_lock(:class, key)"

@@ -28,6 +28,7 @@ from ingest.store.write.arrange import ArrangedSets, Node, arrange_touched
 from ingest.store.write.authentication import write_authentication
 from ingest.store.write.copies import Copy, CopyGroup, group_copies, join_aliases
 from ingest.store.write.fast_path import FastPath, find_fast_path, write_fast_path
+from ingest.store.write.landing import lock_landings, match_patches
 from ingest.store.write.people import upsert_lists, upsert_people
 from ingest.store.write.redirects import add_redirects, allocate_unused_ids, find_successors
 from ingest.store.write.revisions import write_revisions
@@ -104,6 +105,9 @@ def write_records(
         for message in grouping.messages
     ):
         lock_states(connection)  # rows of existing patches are replaced
+    else:
+        stored = [message.message_id for message in grouping.messages if message.stored_best]
+        lock_landings(connection, derived.values(), stored)
     linked = link_threads(
         connection, [(mail.facts.msgid, *mail.links) for mail in derived.values()]
     )
@@ -129,7 +133,10 @@ def write_records(
     emit_recorded(connection, [*fast_path.arranged.message_ids(), *arranged.message_ids()])
     # After the events of new records: a patch is created before its state changes.
     superseded = write_revisions(connection, changes)
-    sync_states(connection, superseded | _find_rewritten(grouping))
+    # Whether a message is a patch does not depend on its place, so that others need no match.
+    written = {message.message_id for message in grouping.messages} | grouping.emptied
+    landed = match_patches(connection, written)
+    sync_states(connection, superseded | landed | _find_rewritten(grouping))
     return set()
 
 

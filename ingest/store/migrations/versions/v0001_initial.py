@@ -518,3 +518,114 @@ def upgrade() -> None:
     op.create_index(
         "ix_patch_current_state", "patch", [sa.text("coalesce(current_state, state)"), "message_id"]
     )
+    op.create_table(
+        "repository",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("refs", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_repository")),
+        sa.UniqueConstraint("path", "refs", name=op.f("uq_repository_path_refs")),
+    )
+    op.create_table(
+        "repository_list",
+        sa.Column("repository_id", ID, nullable=False),
+        sa.Column("list_id", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["repository_id"], ["repository.id"], name=op.f("fk_repository_list_repository_id")
+        ),
+        sa.PrimaryKeyConstraint("repository_id", "list_id", name=op.f("pk_repository_list")),
+    )
+    op.create_table(
+        "scanned_ref",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("repository_id", ID, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("tip", sa.String(length=64), nullable=True),
+        sa.Column("targets", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["repository_id"], ["repository.id"], name=op.f("fk_scanned_ref_repository_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_scanned_ref")),
+        sa.UniqueConstraint(
+            "repository_id", "name", name=op.f("uq_scanned_ref_repository_id_name")
+        ),
+    )
+    op.create_table(
+        "git_commit",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("sha", sa.String(length=64), nullable=False),
+        sa.Column("author_name", sa.Text(), nullable=False),
+        sa.Column("author_email", sa.Text(), nullable=False),
+        sa.Column("author_date", sa.DateTime(), nullable=True),
+        sa.Column("commit_date", sa.DateTime(), nullable=True),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("links", sa.Text(), nullable=True),
+        sa.Column("originals", sa.Text(), nullable=True),
+        sa.Column("patch_id", sa.String(length=40), nullable=True),
+        sa.Column("other_patch_ids", sa.Text(), nullable=True),
+        sa.Column("sample", sa.LargeBinary(), nullable=True),
+        sa.Column("pending", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_git_commit")),
+        sa.UniqueConstraint("sha", name=op.f("uq_git_commit_sha")),
+    )
+    op.create_index(
+        "ix_git_commit_pending",
+        "git_commit",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("pending IS true"),
+        sqlite_where=sa.text("pending IS true"),
+    )
+    op.create_table(
+        "ref_commit",
+        sa.Column("repository_id", ID, nullable=False),
+        sa.Column("commit_id", ID, nullable=False),
+        sa.Column("ref_id", ID, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["commit_id"], ["git_commit.id"], name=op.f("fk_ref_commit_commit_id")
+        ),
+        sa.ForeignKeyConstraint(["ref_id"], ["scanned_ref.id"], name=op.f("fk_ref_commit_ref_id")),
+        sa.ForeignKeyConstraint(
+            ["repository_id"], ["repository.id"], name=op.f("fk_ref_commit_repository_id")
+        ),
+        sa.PrimaryKeyConstraint("commit_id", "repository_id", name=op.f("pk_ref_commit")),
+    )
+    op.create_index("ix_ref_commit_ref_id", "ref_commit", ["ref_id", "commit_id"], unique=False)
+    op.create_table(
+        "commit_key",
+        sa.Column("key", sa.BigInteger(), nullable=False),
+        sa.Column("commit_id", ID, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["commit_id"], ["git_commit.id"], name=op.f("fk_commit_key_commit_id")
+        ),
+        sa.PrimaryKeyConstraint("key", "commit_id", name=op.f("pk_commit_key")),
+    )
+    op.create_index("ix_commit_key_commit_id", "commit_key", ["commit_id"], unique=False)
+    op.create_table(
+        "patch_key",
+        sa.Column("key", sa.BigInteger(), nullable=False),
+        sa.Column("message_id", ID, nullable=False),
+        sa.PrimaryKeyConstraint("key", "message_id", name=op.f("pk_patch_key")),
+    )
+    op.create_index("ix_patch_key_message_id", "patch_key", ["message_id"], unique=False)
+    op.create_table(
+        "landing",
+        sa.Column("commit_id", ID, nullable=False),
+        sa.Column("list_id", sa.Text(), nullable=False),
+        sa.Column("message_id", ID, nullable=False),
+        sa.Column("found_by", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["commit_id"], ["git_commit.id"], name=op.f("fk_landing_commit_id")
+        ),
+        sa.PrimaryKeyConstraint("commit_id", "list_id", name=op.f("pk_landing")),
+    )
+    op.create_index("ix_landing_message_id", "landing", ["message_id"], unique=False)
+    op.create_table(
+        "scan_status",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("requests", sa.BigInteger(), nullable=False),
+        sa.Column("has_patch_keys", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_scan_status")),
+    )
