@@ -103,9 +103,18 @@ def _change(lines: list[str], name: int, number: int, chance: random.Random) -> 
 
 
 def _measure(name: str, step: Callable[[], object]) -> None:
-    started = time.perf_counter()
+    started, busy = time.perf_counter(), _processor_time()
     result = step()
-    print(f"{name}: {time.perf_counter() - started:.2f} s  {result}", flush=True)
+    taken = f"{time.perf_counter() - started:.2f} s, {_processor_time() - busy:.2f} s of processors"
+    print(f"{name}: {taken}  {result}", flush=True)
+
+
+def _processor_time() -> float:
+    """Return the seconds that this process and those that it started have computed."""
+    return sum(
+        usage.ru_utime + usage.ru_stime
+        for usage in map(resource.getrusage, (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    )
 
 
 def main() -> None:
