@@ -14,6 +14,7 @@ from sqlalchemy import Connection
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import combine_checks
 from ingest.store.activity.overrides import read_related_patches
+from ingest.store.activity.states import StateSource, read_state_sources
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.series import SeriesRow, read_series
 from ingest.store.read.summaries import MessageSummary, read_accepted_times, read_summaries
@@ -23,7 +24,7 @@ from ingest.store.read.summaries import MessageSummary, read_accepted_times, rea
 class Prefetched:
     """Rows that records refer to, by the row number that refers to them.
 
-    `checks` and `related` are by patch, `accepted_times` by mail.
+    `checks`, `related` and `state_sources` are by patch, `accepted_times` by mail.
     """
 
     series: Mapping[int, SeriesRow] = field(default_factory=dict)
@@ -31,13 +32,17 @@ class Prefetched:
     delegates: Mapping[int, Account] = field(default_factory=dict)
     related: Mapping[int, tuple[MessageSummary, ...]] = field(default_factory=dict)
     accepted_times: Mapping[int, datetime] = field(default_factory=dict)
+    state_sources: Mapping[int, StateSource] = field(default_factory=dict)
 
 
-def prefetch(connection: Connection, rows: Sequence[MessageRow], *, date_all: bool) -> Prefetched:
+def prefetch(
+    connection: Connection, rows: Sequence[MessageRow], *, date_all: bool, evidence: bool = False
+) -> Prefetched:
     """Read what these messages refer to.
 
     `date_all`: read when mail without a usable date was accepted, as its date. Clients do not
     accept null for a date. Records that are compared must not depend on the time of arrival.
+    `evidence`: read the evidence for the states of patches, which only their detail records have.
     """
     patch_ids = [row.id for row in rows if row.outcome == "patch"]
     related_ids = read_related_patches(connection, patch_ids)
@@ -54,4 +59,5 @@ def prefetch(connection: Connection, rows: Sequence[MessageRow], *, date_all: bo
             for patch_id, ids in related_ids.items()
         },
         accepted_times=read_accepted_times(connection, undated) if date_all else {},
+        state_sources=read_state_sources(connection, patch_ids) if evidence else {},
     )

@@ -16,7 +16,7 @@ from ingest.api.prefetch import Prefetched, prefetch
 from ingest.api.urls import UrlBuilder, path_of
 from ingest.config.file import Config
 from ingest.mail.parse import parse_message
-from ingest.reports.export import format_date
+from ingest.reports.export import evidence_json, format_date
 from ingest.store.activity.accounts import Account
 from ingest.store.activity.checks import Check
 from ingest.store.read import messages
@@ -38,7 +38,10 @@ def message_json(
     """
     raw = messages.read_raw_mail(connection, row.mail_id)
     return message_detail_json(
-        row, prefetch(connection, [row], date_all=False), raw, UrlBuilder(base, config)
+        row,
+        prefetch(connection, [row], date_all=False, evidence=True),
+        raw,
+        UrlBuilder(base, config),
     )
 
 
@@ -48,13 +51,15 @@ def message_detail_json(
     """Return the detail record of a message. `raw` is its mail."""
     match row.outcome:
         case "patch":
-            return {
+            record = {
                 **patch_json(row, prefetched, urls),
                 "headers": headers_json(raw),
                 "content": row.content,
                 "diff": row.diff,
                 "prefixes": list(row.prefixes),
+                "state_evidence": _state_evidence(row, prefetched),
             }
+            return urls.trim("patch", record)
         case "cover":
             return {
                 **cover_json(row, prefetched, urls),
@@ -63,6 +68,12 @@ def message_detail_json(
             }
         case _:
             return comment_json(row, prefetched, raw, urls)
+
+
+def _state_evidence(row: MessageRow, prefetched: Prefetched) -> list[JsonObject]:
+    """Return the evidence for the state of a patch, which Patchwork does not have."""
+    source = prefetched.state_sources.get(row.id)
+    return [evidence_json(item) for item in source.evidence] if source is not None else []
 
 
 def headers_json(raw: bytes) -> dict[str, str | list[str]]:

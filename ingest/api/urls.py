@@ -35,6 +35,7 @@ _SINCE: dict[str, dict[str, tuple[int, int]]] = {
         "web_url": (1, 1),
         "list_archive_url": (1, 2),
         "related": (1, 2),
+        "state_evidence": (1, 4),
     },
     "cover": {"web_url": (1, 1), "mbox": (1, 1), "comments": (1, 1), "list_archive_url": (1, 2)},
     "series": {"web_url": (1, 1), "dependencies": (1, 4), "dependents": (1, 4)},

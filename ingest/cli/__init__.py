@@ -24,6 +24,7 @@ COMMANDS = {
     "mbox": "Print a series or a patch, ready for git am.",
     "explain": "Explain what each stage makes of a mail. Stores nothing.",
     "export": "Print the canonical export, JSON Lines.",
+    "scan-commits": "Look for landed patches in the configured repositories.",
     "reparse": "Derive all records again from the stored mail.",
     "audit": "Compare an archive with the store.",
     "quarantine": "List, show and retry mail that could not be derived.",
@@ -57,7 +58,7 @@ class _Commands(click.Group):
         """Import and return a command (click calls this)."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"ingest.cli.commands.{cmd_name}")
+        module = import_module(f"ingest.cli.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

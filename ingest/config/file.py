@@ -24,6 +24,29 @@ class ConfigError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
+class RefState:
+    """The state of patches whose commits are in the refs that `pattern` matches.
+
+    The pattern is the full name of a ref, or ends in `/*`, which matches every ref below.
+    """
+
+    pattern: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredRepository:
+    """A repository in which patches of a list land, `[[lists.LINK-NAME.repositories]]`.
+
+    `path` is absolute. `refs` are in the order of the file: a commit in refs of several patterns
+    has the state of the first.
+    """
+
+    path: Path
+    refs: tuple[RefState, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class ConfiguredList:
     """The settings of a list in `[lists.LINK-NAME]`. The fields are those of Patchwork's project.
 
@@ -41,6 +64,7 @@ class ConfiguredList:
     list_archive_url: str = ""
     list_archive_url_format: str = ""
     commit_url_format: str = ""
+    repositories: tuple[ConfiguredRepository, ...] = ()
 
 
 _DEFAULT_LMTP = UnixAddress("/run/ingest/lmtp.sock")  # also the default of `ingest pipe`
@@ -54,8 +78,8 @@ class ServeConfig:
     """The settings of the daemon in `[serve]`. docs/operation.md explains each of them.
 
     `hostname` '' means the name of the machine. `tls_certificate` and `tls_key` are both set or
-    both None. `metrics` None means no metrics. Sizes and memory are in bytes, `parse_seconds` in
-    seconds.
+    both None. `metrics` None means no metrics. Sizes and memory are in bytes, `parse_seconds` and
+    `scan_interval` (between two scans of the repositories) in seconds.
     """
 
     lmtp: tuple[SocketAddress, ...] = (_DEFAULT_LMTP,)
@@ -77,6 +101,7 @@ class ServeConfig:
     max_waiting: int = 1_000
     max_waiting_bytes: int = 268_435_456
     log: str = "logfmt"
+    scan_interval: float = 60.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -242,13 +267,28 @@ def load_config(path: Path) -> Config:
     database = document.get("database")
     if database is not None and not isinstance(database, str):
         raise ConfigError(f"{path}: database must be a URL in quotes")
-    return Config(
+    config = Config(
         database,
         _load_lists(path, document.get("lists", {})),
         _load_serve(_Table.check(path, "serve", document.get("serve", {}))),
         _load_trust(_Table.check(path, "trust", document.get("trust", {}))),
         _load_api(_Table.check(path, "api", document["api"])) if "api" in document else None,
     )
+    _check_ref_states(path, config)
+    return config
+
+
+def _check_ref_states(path: Path, config: Config) -> None:
+    """Raise `ConfigError` for a state of a ref that the API does not know."""
+    known = config.api.states if config.api is not None else _STATES
+    for configured in config.lists:
+        for repository in configured.repositories:
+            for ref in repository.refs:
+                if ref.state not in known:
+                    raise ConfigError(
+                        f"{path}: [lists.{configured.link_name}.repositories]: the state of "
+                        f"{ref.pattern!r} must be one of {', '.join(known)}, not {ref.state!r}"
+                    )
 
 
 _Parser = Callable[[Any], Any]
@@ -294,6 +334,8 @@ def _load_lists(path: Path, tables: Any) -> tuple[ConfiguredList, ...]:
     for link_name, settings in tables.items():
         table = _Table.check(path, f"lists.{link_name}", settings)
         parsed = table.parse(_LIST_PARSERS)
+        if "repositories" in parsed:
+            parsed["repositories"] = _load_repositories(table, parsed["repositories"])
         if "list_id" not in parsed:
             raise table.error("list_id is missing; it is what List-Id says between <>")
         configured = ConfiguredList(link_name, **parsed)
@@ -304,6 +346,30 @@ def _load_lists(path: Path, tables: Any) -> tuple[ConfiguredList, ...]:
             )
         by_id[configured.list_id] = configured
     return tuple(by_id.values())
+
+
+def _load_repositories(
+    table: _Table, entries: tuple[Mapping[str, Any], ...]
+) -> tuple[ConfiguredRepository, ...]:
+    by_path: dict[Path, ConfiguredRepository] = {}
+    for settings in entries:
+        entry = _Table(table.path, f"{table.name}.repositories", settings)
+        parsed = entry.parse(_REPOSITORY_PARSERS)
+        for key, example in (
+            ("path", '"/srv/git/linux.git"'),
+            ("refs", '{ "refs/heads/master" = "accepted" }'),
+        ):
+            if key not in parsed:
+                raise entry.error(f"{key} is missing, as in {key} = {example}")
+        refs = tuple(RefState(pattern, state) for pattern, state in parsed["refs"])
+        repository = ConfiguredRepository(parsed["path"], refs)
+        if repository.path in by_path:
+            raise entry.error(
+                f"path {str(repository.path)!r} is that of another repository of the list; "
+                "put the refs of both into one table"
+            )
+        by_path[repository.path] = repository
+    return tuple(by_path.values())
 
 
 def _load_serve(table: _Table) -> ServeConfig:
@@ -341,6 +407,12 @@ _LIST_PARSERS: dict[str, _Parser] = {
     "list_archive_url": values.parse_text,
     "list_archive_url_format": values.parse_text,
     "commit_url_format": values.parse_text,
+    "repositories": values.parse_tables,
+}
+
+_REPOSITORY_PARSERS: dict[str, _Parser] = {
+    "path": values.parse_directory,
+    "refs": values.parse_refs,
 }
 
 _SERVE_PARSERS: dict[str, _Parser] = {
@@ -363,6 +435,7 @@ _SERVE_PARSERS: dict[str, _Parser] = {
     "max_waiting": values.parse_count,
     "max_waiting_bytes": values.parse_count,
     "log": values.parse_log_format,
+    "scan_interval": values.parse_duration,
 }
 
 _TRUST_PARSERS: dict[str, _Parser] = {

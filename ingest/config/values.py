@@ -6,6 +6,8 @@ not accept.
 
 from __future__ import annotations
 
+import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from pathlib import Path
@@ -223,6 +225,46 @@ def parse_file(value: Any) -> Path:
     if not isinstance(value, str) or not value.startswith("/"):
         raise InvalidValue("the absolute path of a file", value)
     return Path(value)
+
+
+def parse_directory(value: Any) -> Path:
+    """Parse the absolute path of a directory. The directory need not exist."""
+    if not isinstance(value, str) or not value.startswith("/") or "\0" in value:
+        raise InvalidValue("the absolute path of a directory", value)
+    return Path(value)
+
+
+def parse_tables(value: Any) -> tuple[Mapping[str, Any], ...]:
+    """Parse a list of tables, `[[…]]`; it may be empty."""
+    if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
+        raise InvalidValue("tables, each in double brackets", value)
+    return tuple(value)
+
+
+# git-check-ref-format(1), and what would be a pattern.
+_REF = re.compile(r"refs(?:/(?!\.)[^\x00-\x20\x7f~^:?*\[\\/]+(?<!\.)(?<!\.lock))+(?:/\*)?|refs/\*")
+_STATE = re.compile(r"[a-z0-9]+(?:-[a-z0-9]+)*")
+MAX_REF_PATTERNS = 100
+
+
+def parse_refs(value: Any) -> tuple[tuple[str, str], ...]:
+    """Parse a table from patterns of refs to states, of at least one entry.
+
+    A pattern is the full name of a ref, or one that ends in `/*`.
+    """
+    example = '{ "refs/heads/master" = "accepted" }'
+    if not isinstance(value, dict) or not 0 < len(value) <= MAX_REF_PATTERNS:
+        raise InvalidValue(f"a table from refs to states, as in {example}", value)
+    for pattern, state in value.items():
+        if not _REF.fullmatch(pattern) or ".." in pattern or "@{" in pattern:
+            raise InvalidValue(
+                f"full names of refs or patterns that end in /*, as in {example}",
+                pattern,
+                is_item=True,
+            )
+        if not isinstance(state, str) or not _STATE.fullmatch(state):
+            raise InvalidValue(f"states in lower case, as in {example}", state, is_item=True)
+    return tuple(value.items())
 
 
 def parse_keyrings(value: Any) -> tuple[str, ...]:

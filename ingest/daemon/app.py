@@ -47,6 +47,7 @@ from ingest.daemon.monitoring.sd_notify import (
     watchdog_seconds,
 )
 from ingest.daemon.router import Router
+from ingest.daemon.scanner import Scanner
 from ingest.daemon.workers.main import memory_limit
 from ingest.daemon.workers.pool import WorkerPool
 from ingest.daemon.workers.process import WorkerLimits
@@ -147,6 +148,7 @@ class _Daemon:
             observe=reporter.report_delivery,
         )
         self._listeners = Listeners(Router(self._current_config, self._acceptor))
+        self._scanner = Scanner(settings.url)
         self._queue_thread = threading.Thread(
             target=self._measure_queue, name="queue-metrics", daemon=True
         )
@@ -166,6 +168,8 @@ class _Daemon:
                 shutdown.callback(metrics_server.stop)
             shutdown.push_async_callback(self._stop_deriving)
             self._deriver.start()
+            shutdown.push_async_callback(asyncio.to_thread, self._scanner.stop)
+            self._scanner.start(self._config)
             shutdown.push_async_callback(self._stop_accepting)
             self._acceptor.start()
             shutdown.push_async_callback(self._stop_listening)
@@ -303,6 +307,7 @@ class _Daemon:
             if changed := _find_restart_settings(self._config, config):
                 log_event("restart-required", logging.WARNING, settings=", ".join(changed))
             self._config = config
+            self._scanner.reload(config)
             log_event("reloaded")
         self._notify(Ready(self._status()))
 
@@ -354,7 +359,7 @@ def _make_workers(config: Config) -> WorkerPool:
 _RELOADABLE = frozenset(
     {
         "allowed_networks", "hostname", "max_size", "max_connections", "max_recipients",
-        "tls_certificate", "tls_key", "recipients", "recipient_delimiter",
+        "tls_certificate", "tls_key", "recipients", "recipient_delimiter", "scan_interval",
     }
 )  # fmt: skip
 

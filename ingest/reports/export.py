@@ -13,8 +13,10 @@ from typing import Any
 
 from sqlalchemy import Connection
 
+from ingest.lifecycle.evidence import Evidence
 from ingest.mail.message import Address
 from ingest.store.activity.overrides import export_overrides
+from ingest.store.activity.states import read_evidence
 from ingest.store.read import messages
 from ingest.store.read.dependencies import DependencyEdge, read_dependencies
 from ingest.store.read.messages import MessageRow
@@ -28,9 +30,9 @@ _BATCH = 500
 def export_records(connection: Connection, *, everything: bool = False) -> Iterator[str]:
     """Yield the lines, each with its newline, in the order of their types.
 
-    The types are comment, cover, list, message, patch, series. With `everything`, the records of
-    what people set follow: check, choice. The caller begins the transaction; all lines are of one
-    state only if its isolation provides that.
+    The types are comment, cover, list, message, patch, series. The state of a patch is what mail
+    and commits show. With `everything`, the records of what people set follow: check, choice. The
+    caller begins the transaction; all lines are of one state only if its isolation provides that.
     """
     for record in _mail_records(connection):
         yield _format_line(record)
@@ -59,8 +61,9 @@ def _mail_records(connection: Connection) -> Iterator[dict[str, Any]]:
     yield from _messages(connection)
     for ids in _batches(messages.list_message_ids(connection, outcome="patch")):
         edges = read_dependencies(connection, ids)
+        evidence = read_evidence(connection, ids)
         for row in messages.read_messages(connection, ids):
-            yield _patch(row, series, edges.get(row.id, []))
+            yield _patch(row, series, edges.get(row.id, []), evidence.get(row.id, []))
     yield from _series(connection, series)
 
 
@@ -77,6 +80,18 @@ def join_minor(number: int | None, minor: int) -> int | float | None:
 def dependency_json(edge: DependencyEdge) -> dict[str, str | None]:
     """Return a dependency as records show it."""
     return {"kind": edge.kind, "target": edge.target, "found": edge.resolved}
+
+
+def evidence_json(evidence: Evidence) -> dict[str, str | None]:
+    """Return a piece of evidence for the state of a patch as records show it."""
+    return {
+        "kind": evidence.kind,
+        "state": evidence.state,
+        "date": format_date(evidence.date),
+        "source": evidence.source,
+        "commit_ref": evidence.commit_ref,
+        "detail": evidence.detail,
+    }
 
 
 def _batches(ids: list[int]) -> Iterator[list[int]]:
@@ -109,9 +124,12 @@ def _series_key(row: MessageRow, series: dict[int, SeriesRow]) -> str | None:
 
 
 def _patch(
-    row: MessageRow, series: dict[int, SeriesRow], edges: list[DependencyEdge]
+    row: MessageRow,
+    series: dict[int, SeriesRow],
+    edges: list[DependencyEdge],
+    evidence: list[Evidence],
 ) -> dict[str, Any]:
-    return {
+    record = {
         "type": "patch",
         **_common(row),
         "name": row.name,
@@ -119,13 +137,16 @@ def _patch(
         "hash": row.hash,
         "patch_id": row.patch_id,
         "pull_url": row.pull_url,
-        "commit_ref": None,  # people set this; it is not in the mail
+        "commit_ref": row.derived_commit_ref,
         "diff": row.diff,
         "series": _series_key(row, series),
         "number": join_minor(row.number, row.minor),
         "depends_on": [dependency_json(edge) for edge in edges],
-        "state": row.state,
+        "state": row.derived_state or row.state,
     }
+    if evidence:
+        record["state_evidence"] = [evidence_json(item) for item in evidence]
+    return record
 
 
 def _cover(

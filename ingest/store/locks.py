@@ -9,11 +9,15 @@ and held until the transaction ends. SQLite has one writer and needs no locks.
 Which sets are touched is certain only while nobody changes them. So the writer locks those that
 it knows and looks again. If there are more, it releases the locks and takes all of them. The set
 only grows, and the loop ends at the latest with every stripe.
+
+States depend on series of other threads. They are locked after the threads, by the traces and the
+series that they depend on, or all of them at once (`lock_states`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from enum import IntEnum
 
 from sqlalchemy import Connection, select, text
 
@@ -28,6 +32,14 @@ STRIPES = 128
 # The first of the two numbers of our advisory locks, which keeps them apart from those of other
 # programs.
 _CLASS = 0x696E67
+
+# The locks of that class that are no stripes: of related patches, and of all states.
+_RELATIONS = STRIPES
+_STATES = STRIPES + 1
+
+# How many links one transaction locks by key; for more it locks all. A server has room for a
+# limited number of locks.
+_MAX_LINK_KEYS = 300
 
 
 def lock_sets(connection: Connection, derived: Mapping[int, Derived]) -> Callable[[], None]:
@@ -82,7 +94,84 @@ def lock_relations(connection: Connection) -> None:
     """Take the lock that is needed to change related patches. Take it before those of threads."""
     if connection.dialect.name == "postgresql":
         lock = text("SELECT pg_advisory_xact_lock(:class, :stripe)")
-        connection.execute(lock, {"class": _CLASS, "stripe": STRIPES})
+        connection.execute(lock, {"class": _CLASS, "stripe": _RELATIONS})
+
+
+def lock_states_shared(connection: Connection) -> None:
+    """Keep others from `lock_states` until the transaction ends, or its savepoint is rolled back.
+
+    Who holds this must not call `lock_states`: two that do would wait for each other.
+    """
+    if connection.dialect.name == "postgresql":
+        lock = text("SELECT pg_advisory_xact_lock_shared(:class, :stripe)")
+        connection.execute(lock, {"class": _CLASS, "stripe": _STATES})
+
+
+class StateLock(IntEnum):
+    """What `lock_state_keys` locks by key. Links are locked before evidence."""
+
+    LINK = 1  # the links between revisions: by trace, and by series
+    EVIDENCE = 2  # evidence and states: by series
+
+
+# How many locks of each kind there are. Unrelated links should have different locks; evidence is
+# locked only where there are links, and by fewer keys.
+_STATE_KEYS = {StateLock.LINK: 2**31, StateLock.EVIDENCE: 1 << 10}
+
+
+def lock_states(connection: Connection) -> None:
+    """Lock all evidence and all states, for a writer that changes those of many patches.
+
+    Take the lock after those of threads and before those of keys, and before any row of an existing
+    patch is changed.
+    """
+    if connection.dialect.name == "postgresql":
+        lock = text("SELECT pg_advisory_xact_lock(:class, :stripe)")
+        connection.execute(lock, {"class": _CLASS, "stripe": _STATES})
+
+
+def lock_state_keys(
+    connection: Connection,
+    lock: StateLock,
+    keys: Iterable[int],
+    find_keys: Callable[[], Iterable[int]],
+) -> None:
+    """Lock links or evidence by key, so that writers of other ones do not wait for each other.
+
+    `keys`: what is known to be needed. `find_keys` finds what is needed by reading; it is called
+    under the locks, and again under more of them until it finds nothing that is not locked. What it
+    has read last remains valid until the transaction ends.
+    """
+    if connection.dialect.name != "postgresql":
+        find_keys()
+        return
+    size = _STATE_KEYS[lock]
+    held = {key % size for key in keys}
+    while True:
+        savepoint = connection.begin_nested()
+        # Only before anything is locked by key: two writers that have locked some would wait for
+        # each other.
+        is_everything = lock is StateLock.LINK and len(held) > _MAX_LINK_KEYS
+        if is_everything:
+            lock_states(connection)
+        else:
+            _lock_state_keys(connection, lock, sorted(held))
+        needed = held | {key % size for key in find_keys()}
+        if is_everything or needed == held:
+            savepoint.commit()
+            return
+        savepoint.rollback()
+        held = needed
+
+
+def _lock_state_keys(connection: Connection, lock: StateLock, keys: list[int]) -> None:
+    lock_states_shared(connection)
+    if keys:
+        query = text(
+            "SELECT count(*) FROM (SELECT pg_advisory_xact_lock(:class, key)"
+            " FROM unnest(CAST(:keys AS int[])) AS key) AS taken"
+        )
+        connection.execute(query, {"class": _CLASS + lock, "keys": keys})
 
 
 def _stripes(numbers: Iterable[int]) -> set[int]:

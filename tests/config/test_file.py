@@ -18,6 +18,8 @@ from ingest.config.file import (
     Config,
     ConfigError,
     ConfiguredList,
+    ConfiguredRepository,
+    RefState,
     Route,
     ServeConfig,
     ToLists,
@@ -116,6 +118,64 @@ def test_every_setting(tmp_path: Path) -> None:
         log="json",
     )
     assert pickle.loads(pickle.dumps(config)) == config  # it goes to the workers
+
+
+REPOSITORIES = """
+[lists.a]
+list_id = "a.example.org"
+[[lists.a.repositories]]
+path = "/srv/git/a.git"
+refs = { "refs/heads/master" = "accepted", "refs/heads/next/*" = "awaiting-upstream" }
+[[lists.a.repositories]]
+path = "/srv/git/b.git"
+refs."refs/*" = "accepted"
+"""
+
+
+def test_the_repositories_of_a_list_keep_the_order_of_their_refs(tmp_path: Path) -> None:
+    (configured,) = load_config(written(tmp_path, REPOSITORIES)).lists
+    assert configured.repositories == (
+        ConfiguredRepository(
+            Path("/srv/git/a.git"),
+            (
+                RefState("refs/heads/master", "accepted"),
+                RefState("refs/heads/next/*", "awaiting-upstream"),
+            ),
+        ),
+        ConfiguredRepository(Path("/srv/git/b.git"), (RefState("refs/*", "accepted"),)),
+    )
+
+
+def repositories(settings: str) -> str:
+    return f'[lists.a]\nlist_id = "a.example.org"\n[[lists.a.repositories]]\n{settings}\n'
+
+
+REFUSED_REPOSITORIES = {
+    'refs = { "refs/heads/a" = "accepted" }': r"\[lists.a.repositories\]: path is missing",
+    'path = "/a.git"': "refs is missing",
+    'path = "a.git"\nrefs = {}': "path must be the absolute path of a directory",
+    'path = "/a.git"\nrefs = {}': "refs must be a table from refs to states",
+    'path = "/a.git"\nrefs = { master = "accepted" }': "it contains 'master'",
+    'path = "/a.git"\nrefs = { "refs/heads/v*" = "accepted" }': "it contains 'refs/heads/v",
+    'path = "/a.git"\nrefs = { "refs/heads/a..b" = "accepted" }': "it contains 'refs/heads/a",
+    'path = "/a.git"\nrefs = { "refs/heads/a" = "Accepted" }': "states in lower case",
+    'path = "/a.git"\nrefs = { "refs/heads/a" = "acepted" }': "must be one of new, .*not 'acepted'",
+    'path = "/a.git"\nrefs = { "refs/heads/a" = "accepted" }\nbranch = 1': "unknown setting 'bran",
+    'path = "/a.git"\nrefs = { "refs/heads/a" = "accepted" }\n[[lists.a.repositories]]\n'
+    'path = "/a.git"\nrefs = { "refs/heads/b" = "accepted" }': "that of another repository",
+}
+
+
+@pytest.mark.parametrize("settings", REFUSED_REPOSITORIES)
+def test_an_unusable_repository_is_refused(tmp_path: Path, settings: str) -> None:
+    with pytest.raises(ConfigError, match=REFUSED_REPOSITORIES[settings]):
+        load_config(written(tmp_path, repositories(settings)))
+
+
+def test_repositories_that_are_no_tables_are_refused(tmp_path: Path) -> None:
+    text = '[lists.a]\nlist_id = "a.example.org"\nrepositories = "/a.git"\n'
+    with pytest.raises(ConfigError, match="repositories must be tables, each in double brackets"):
+        load_config(written(tmp_path, text))
 
 
 def test_every_setting_can_be_read() -> None:

@@ -13,7 +13,7 @@ Tree = dict[str, bytes]
 _IDENTITY = b"Ada <ada@example.org> 1136214245 +0000"
 
 
-def run(directory: Path, *arguments: str, given: bytes = b"") -> str:
+def run(directory: Path, *arguments: str, given: bytes = b"", check: bool = True) -> str:
     """Run git on a repository, without the user's configuration; return what it prints."""
     environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
     done = subprocess.run(
@@ -21,7 +21,7 @@ def run(directory: Path, *arguments: str, given: bytes = b"") -> str:
         env=environment | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"},
         input=given,
         capture_output=True,
-        check=True,
+        check=check,
     )
     return done.stdout.decode().strip()
 

@@ -102,7 +102,7 @@ def _get_message(http_request: Request, outcome: str) -> Response:
 
 def message_detail(connection: Connection, row: MessageRow, request: ApiRequest) -> JsonObject:
     """Return the detail record of a message."""
-    prefetched = prefetch(connection, [row], date_all=True)
+    prefetched = prefetch(connection, [row], date_all=True, evidence=True)
     raw = messages.read_raw_mail(connection, row.mail_id)
     return serializers.message_detail_json(row, prefetched, raw, request.urls)
 

@@ -10,6 +10,7 @@ from typing import Any
 from ingest import __version__
 from ingest.api.params import MAX_VALUE, MAX_VALUES
 from ingest.api.urls import VERSIONS
+from ingest.lifecycle.evidence import EvidenceKind
 from ingest.store.activity.checks import CHECK_STATES
 from ingest.store.activity.events import Category
 from ingest.store.read.dependencies import MAX_RELATED
@@ -465,8 +466,15 @@ def _records() -> dict[str, Schema]:
             {
                 **patch, "headers": headers, "content": _TEXT, "diff": _MAYBE_TEXT,
                 "prefixes": {"type": "array", "items": _TEXT},
+                "state_evidence": _many("StateEvidence"),
             },
-            later=later_fields,
+            later=(*later_fields, "state_evidence"),
+        ),
+        "StateEvidence": _object(
+            {
+                "kind": {"enum": list(EvidenceKind)}, "state": _TEXT, "date": _DATE,
+                "source": _TEXT, "commit_ref": _MAYBE_TEXT, "detail": _TEXT,
+            },
         ),
         "Comment": _object(
             {

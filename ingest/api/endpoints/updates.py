@@ -45,7 +45,8 @@ def update_patch(http_request: Request, raw: bytes) -> Response:
     with request.write() as connection:
         patch = writable_patch(connection, request, account)
         override = _parse_override(connection, body, request, patch, account)
-        if not set_override(connection, patch.id, override, account_id=account.id):
+        now = request.context.now()
+        if not set_override(connection, patch.id, override, account_id=account.id, now=now):
             raise not_found()
         updated = find_by_number(connection, patch.id, "patch")
         assert updated is not None, "its thread is locked"

@@ -18,6 +18,7 @@ from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Html, el, join
 from ingest.api.web.layout import format_time, pairs, person_name, render_page
 from ingest.api.web.text import MAX_DIFF_LINES, render_diff, render_text
+from ingest.lifecycle.evidence import format_evidence
 from ingest.store.read import messages
 from ingest.store.read.authentication import read_stored_authentication
 from ingest.store.read.messages import MessageRow
@@ -90,7 +91,7 @@ def _link_name(row: MessageRow, request: ApiRequest) -> str:
 
 
 def _message_page(connection: Connection, row: MessageRow, request: ApiRequest) -> Response:
-    prefetched = prefetch(connection, [row], date_all=False)
+    prefetched = prefetch(connection, [row], date_all=False, evidence=True)
     reply_ids = find_reply_ids(connection, row.id, limit=_MAX_REPLIES + 1)
     replies = list(messages.read_messages(connection, reply_ids))
     stored = read_stored_authentication(connection, [row.mail_id]).get(row.mail_id)
@@ -129,6 +130,9 @@ def _facts(row: MessageRow, prefetched: Prefetched, path: str) -> Iterator[tuple
         yield "Series", el("a", series.name or "(no name)", href=f"{path}?series={series.id}")
     if row.outcome == "patch":
         yield "State", f"{row.current_state}, archived" if row.archived else row.current_state or ""
+        source = prefetched.state_sources.get(row.id)
+        for evidence in source.evidence if source is not None else ():
+            yield "Evidence", f"{evidence.state}: {format_evidence(evidence)}"
         yield "Check", prefetched.checks.get(row.id, "pending")
         delegate = prefetched.delegates.get(row.delegate_id or 0)
         if delegate is not None:

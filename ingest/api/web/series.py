@@ -19,6 +19,7 @@ from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Content, Html, el, join
 from ingest.api.web.layout import format_time, pairs, person_name, render_page, table
 from ingest.api.web.text import render_text
+from ingest.lifecycle.evidence import label_state
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.review_trailers import ReviewTrailer, read_review_trailers
@@ -116,11 +117,11 @@ def _read_series(connection: Connection, row: SeriesRow) -> _SeriesView:
         row,
         patches,
         cover,
-        prefetch(connection, patches, date_all=False),
+        prefetch(connection, patches, date_all=False, evidence=True),
         read_review_trailers(connection, [*patch_ids, *cover_ids]),
         verified_domains(connection, patches),
         _find_predecessor_id(connection, row),
-        read_series(connection, find_superseding(connection, row.id, row.key)),
+        read_series(connection, find_superseding(connection, row.id)),
     )
 
 
@@ -180,11 +181,17 @@ def _patch_row(patch: MessageRow, view: _SeriesView, reviews: Counter[int], link
         "tr",
         el("td", _number_text(patch), class_="narrow"),
         el("td", el("a", patch.name, href=path)),
-        el("td", patch.current_state, class_="narrow", data_label="State:"),
+        el("td", _state_text(patch, view), data_label="State:"),
         el("td", check, class_="narrow", data_label="Check:"),
         el("td", reviews[patch.id] or "", class_="narrow", data_label="Trailers:"),
         el("td", domains, data_label="Verified:"),
     )
+
+
+def _state_text(patch: MessageRow, view: _SeriesView) -> str:
+    source = view.prefetched.state_sources.get(patch.id)
+    evidence = source.evidence if source is not None and not source.is_set else ()
+    return label_state(patch.current_state or "", evidence)
 
 
 def _number_text(patch: MessageRow) -> str:

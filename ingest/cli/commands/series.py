@@ -200,11 +200,14 @@ def _format_series(connection: Connection, row: SeriesRow, *, why: bool) -> Iter
     yield ""
     for member in members:
         place = "cover" if member["number"] is None else f"{member['number']}/{row.total}"
-        yield escape_line(f"  {place:>7}  {member['name']}")
+        state = f"  [{member['label']}]" if member["state"] not in (None, "new") else ""
+        yield escape_line(f"  {place:>7}  {member['name']}{state}")
         yield escape_line(f"           {member['msgid']}")
         if why:
             evidence = member["evidence"] or "no parent"
             yield escape_line(f"           {member['rule']}: {evidence}")
+            for item in member["state_evidence"]:
+                yield escape_line(f"           {item}")
     trailers = _trailers_json(connection, row)
     if trailers:
         yield ""
@@ -248,7 +251,7 @@ def _format_revisions(connection: Connection, row: SeriesRow, *, why: bool) -> I
         yield escape_line(f"  supersedes {link.key}")
         for sign, detail in link.evidence if why else ():
             yield escape_line(f"    by {sign}: {detail}")
-    for later in read_series(connection, find_superseding(connection, row.id, row.key)):
+    for later in read_series(connection, find_superseding(connection, row.id)):
         yield escape_line(f"  superseded by {_format_version(later)}: {later.key}")
 
 
@@ -307,15 +310,24 @@ def _dependent_ids(connection: Connection, row: SeriesRow) -> tuple[int, ...]:
 
 
 def _members_json(connection: Connection, row: SeriesRow) -> Iterator[dict[str, Any]]:
+    from ingest.lifecycle.evidence import format_evidence, label_state
+    from ingest.store.activity.states import read_evidence
     from ingest.store.read import messages
 
-    for message in messages.read_messages(connection, _message_ids(connection, row)):
+    ids = _message_ids(connection, row)
+    evidence = read_evidence(connection, ids)
+    for message in messages.read_messages(connection, ids):
         yield {
             "number": join_minor(message.number, message.minor),
             "msgid": message.key,
             "name": message.name,
             "rule": message.rule,
             "evidence": message.evidence,
+            "state": message.current_state,
+            "label": label_state(message.current_state or "", evidence.get(message.id, ())),
+            "state_evidence": [
+                f"{item.state}: {format_evidence(item)}" for item in evidence.get(message.id, ())
+            ],
         }
 
 

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from ingest.api.authentication import KnownAuthentication
     from ingest.config.file import Config
+    from ingest.store.activity.states import StateSource
     from ingest.store.read.messages import MessageRow
 
 
@@ -71,7 +72,7 @@ def _format_record(connection: Connection, row: MessageRow, config: Config) -> I
     yield from _format_message(row)
     yield from _format_place(connection, row)
     if row.outcome == "patch":
-        yield from _field("State", row.current_state)
+        yield from _format_state(connection, row)
         yield from _field("Hash", row.hash)
         yield from _field("Patch-id", row.patch_id)
     yield from _field("Pull", row.pull_url)
@@ -92,6 +93,26 @@ def _format_record(connection: Connection, row: MessageRow, config: Config) -> I
     if row.diff:
         yield ""
         yield escape_text(row.diff.rstrip("\n"))
+
+
+def _format_state(connection: Connection, row: MessageRow) -> Iterator[str]:
+    """Return the state, who set it, and all evidence for its states."""
+    from ingest.lifecycle.evidence import format_evidence
+    from ingest.store.activity.states import read_state_sources
+
+    source = read_state_sources(connection, [row.id])[row.id]
+    archived = ", archived" if row.archived else ""
+    yield from _field("State", f"{row.current_state}{archived}{_format_setter(source)}")
+    yield from _field("Commit", row.commit_ref)
+    for evidence in source.evidence:
+        yield from _field("Evidence", f"{evidence.state}: {format_evidence(evidence)}")
+
+
+def _format_setter(source: StateSource) -> str:
+    if not source.is_set:
+        return ""
+    date = f", {format_date(source.date)} UTC" if source.date is not None else ""
+    return f", set by {source.account or 'an account'}{date}"
 
 
 def _format_message(row: MessageRow) -> Iterator[str]:

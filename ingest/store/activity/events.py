@@ -81,14 +81,14 @@ _RANK = {category: rank for rank, category in enumerate(Category)}
 
 @frozen(kw_only=True)
 class Event:
-    """An event that a person or bot causes.
+    """An event that can occur again, unlike the events of mail.
 
-    Unlike the events of mail, it can occur again.
+    `account_id`: the person or bot that causes it, None where a later revision or a commit does.
     """
 
     category: Category
     message_id: int
-    account_id: int
+    account_id: int | None
     check_id: int | None = None
     previous: str | None = None
     current: str | None = None
@@ -130,6 +130,17 @@ def lock_event_recording(connection: Connection) -> None:
         connection.execute(text("LOCK TABLE message IN ROW EXCLUSIVE MODE"))
 
 
+def emit_recorded(connection: Connection, message_ids: Collection[int]) -> None:
+    """Write the events of these messages and their series, if events are recorded.
+
+    Whoever changes records calls this once for each batch, in the same transaction.
+    """
+    if message_ids:
+        lock_event_recording(connection)
+        if events_are_recorded(connection):
+            emit(connection, message_ids)
+
+
 def emit(connection: Connection, message_ids: Iterable[int]) -> None:
     """Write the events of these messages and their series, in the transaction that caused them.
 
@@ -141,7 +152,7 @@ def emit(connection: Connection, message_ids: Iterable[int]) -> None:
 
 
 def write_events(connection: Connection, events: Iterable[Event]) -> None:
-    """Write events that people or bots caused, in the caller's transaction."""
+    """Write events that can occur again, in the caller's transaction."""
     rows = [
         {
             "category": str(event.category),

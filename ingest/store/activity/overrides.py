@@ -1,15 +1,15 @@
 """Store what people set on a patch, separately from what its mail shows.
 
-The override table contains what was set. The row of the patch also contains it, next to what the
-mail shows, so that lists can be filtered by index. That row is written again whenever the patch is
-derived again, and `restore_overrides` then applies the override to it. None of this is part of the
-canonical export.
+The override table contains what was set. `store.activity.states` combines it with the evidence, in
+the row of the patch, so that lists can be filtered by index. None of this is part of the canonical
+export.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
@@ -18,7 +18,13 @@ from ingest.frozen import frozen
 from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.activity.events import Category, Event, write_events
-from ingest.store.locks import lock_relations, lock_threads
+from ingest.store.activity.states import sync_states
+from ingest.store.locks import (
+    StateLock,
+    lock_relations,
+    lock_state_keys,
+    lock_threads,
+)
 from ingest.store.sql import chunks, is_any
 
 
@@ -51,28 +57,18 @@ class Override:
         return {name: value for name, value in values.items() if not isinstance(value, Unset)}
 
 
-def restore_overrides(connection: Connection, message_ids: Iterable[int]) -> None:
-    """Apply the overrides to the rows of these patches, which were written again."""
-    patch, override = schema.patch.c, schema.override.c
-    for chunk in chunks(message_ids):
-        connection.execute(
-            update(schema.patch)
-            .where(patch.message_id == override.message_id, is_any(override.message_id, chunk))
-            .values(
-                current_state=override.state,
-                archived=func.coalesce(override.archived, False),
-                commit_ref=override.commit_ref,
-                delegate_id=override.delegate_id,
-            )
-        )
-
-
 def set_override(
-    connection: Connection, message_id: int, override: Override, *, account_id: int
+    connection: Connection,
+    message_id: int,
+    override: Override,
+    *,
+    account_id: int,
+    now: datetime | None = None,
 ) -> bool:
     """Set an override and write an event for each change, in the caller's transaction.
 
-    Returns False if there is no such patch (any more).
+    `now`: when the state is set, None for a time later than all evidence. Returns False if there is
+    no such patch (any more).
     """
     msgid = connection.execute(
         select(schema.message.c.msgid).where(schema.message.c.id == message_id)
@@ -81,25 +77,18 @@ def set_override(
         return False
     # A transaction that derives the patch again must not restore the row as it was before.
     lock_threads(connection, [msgid])
-    query = select(schema.patch, schema.current_state.label("shown_state"))
-    row = connection.execute(query.where(schema.patch.c.message_id == message_id)).first()
+    _lock_state(connection, message_id)
+    query = select(schema.patch).where(schema.patch.c.message_id == message_id)
+    row = connection.execute(query).first()
     if row is None:
         return False
     values = override.columns()
     if values:
+        if "state" in values:
+            values |= {"state_date": now, "state_account_id": account_id}
         _save_override(connection, message_id, values)
-        restore_overrides(connection, [message_id])
+        sync_states(connection, [message_id], account_id=account_id)
     events = []
-    if "state" in values and values["state"] != row.shown_state:
-        events.append(
-            Event(
-                category=Category.PATCH_STATE_CHANGED,
-                message_id=message_id,
-                account_id=account_id,
-                previous=row.shown_state,
-                current=values["state"],
-            )
-        )
     if "delegate_id" in values and values["delegate_id"] != row.delegate_id:
         events.append(
             Event(
@@ -114,6 +103,14 @@ def set_override(
         events += _set_relations(connection, message_id, override.related, account_id)
     write_events(connection, events)
     return True
+
+
+def _lock_state(connection: Connection, message_id: int) -> None:
+    """Lock the state of a patch, whose series cannot change while its thread is locked."""
+    member = schema.member.c
+    query = select(member.series_id).where(member.message_id == message_id)
+    series_ids = list(connection.execute(query).scalars())
+    lock_state_keys(connection, StateLock.EVIDENCE, series_ids, lambda: series_ids)
 
 
 def _save_override(connection: Connection, message_id: int, values: Mapping[str, Any]) -> None:
@@ -217,10 +214,10 @@ def read_related_patches(
 def transfer_overrides(connection: Connection, message_id: int, to: int | None) -> None:
     """Move what people set on a message whose row is about to be deleted to the message `to`.
 
-    An override or relation that `to` already has takes precedence. With None, everything is
-    deleted.
+    The evidence for its state moves too. An override, relation or evidence that `to` already has
+    takes precedence. With None, everything is deleted.
     """
-    for table in (schema.override, schema.relation):
+    for table in (schema.override, schema.relation, schema.state_evidence):
         is_dropped = (
             to is None
             or connection.execute(
@@ -268,11 +265,17 @@ def export_overrides(connection: Connection) -> Iterator[dict[str, Any]]:
             "type": "choice",
             "msgid": key,
             "state": row.state if row is not None else None,
+            "state_date": _format_time(row.state_date) if row is not None else None,
+            "state_user": names.get(row.state_account_id) if row is not None else None,
             "archived": row.archived if row is not None else None,
             "commit_ref": row.commit_ref if row is not None else None,
             "delegate": names.get(row.delegate_id) if row is not None else None,
             "related": related.get(key, []),
         }
+
+
+def _format_time(time: datetime | None) -> str | None:
+    return time.isoformat() if time is not None else None
 
 
 def _rows_with_msgid(connection: Connection, table: Table) -> list[Any]:

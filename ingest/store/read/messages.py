@@ -38,8 +38,8 @@ class MessageRow:
     """A message with its record.
 
     Fields of records that the message does not have are None or empty. `state` is the state that
-    the mail shows. `current_state`, `archived`, `commit_ref` and `delegate_id` include what people
-    set.
+    the mail shows, `derived_state` and `derived_commit_ref` are what later mail and commits show.
+    `current_state`, `archived`, `commit_ref` and `delegate_id` include what people set.
     """
 
     id: int
@@ -67,6 +67,8 @@ class MessageRow:
     patch_id: str | None = None
     pull_url: str | None = None
     state: str | None = None
+    derived_state: str | None = None
+    derived_commit_ref: str | None = None
     current_state: str | None = None
     archived: bool = False
     commit_ref: str | None = None
@@ -260,6 +262,8 @@ def _message_rows(connection: Connection, ids: list[int], *, brief: bool) -> Ite
             patch_id=row.patch_id,
             pull_url=row.patch_pull_url or row.cover_pull_url,
             state=row.state,
+            derived_state=row.derived_state,
+            derived_commit_ref=row.derived_commit_ref,
             current_state=row.current_state,
             delegate_id=row.delegate_id,
             archived=bool(row.archived),
@@ -298,6 +302,8 @@ def _message_query(*, brief: bool) -> Select[Any]:
         patch.c.patch_id,
         patch.c.pull_url.label("patch_pull_url"),
         patch.c.state,
+        patch.c.derived_state,
+        patch.c.derived_commit_ref,
         schema.current_state.label("current_state"),
         patch.c.delegate_id,
         patch.c.archived,

@@ -1,23 +1,34 @@
-"""Find out which series supersede which.
+"""Read series as their revisions are compared, and find out which supersede which.
 
-The store has only traces for this. Stored links between series in different threads would need
-locks that span threads to remain right. So `series.supersede` determines the links when they are
-read, from the content of the store at that moment.
+`revision_link` has the links, which `store.write.revisions` keeps right. Their evidence is
+determined when it is read, by `series.supersede`. `link_series` determines the links as well, from
+the content of the store at that moment: the audit compares both.
 """
 
 from __future__ import annotations
 
+import json
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, and_, or_, select, text
 
 from ingest.frozen import frozen
+from ingest.lifecycle.matching import RevisionPatch
+from ingest.lifecycle.superseded import Revision
 from ingest.series.facts import Facts, load_facts
-from ingest.series.posting import Posting, make_posting
+from ingest.series.posting import Posting, make_posting, traces
 from ingest.series.supersede import RevisionLink, find_predecessor
 from ingest.store import schema
-from ingest.store.sql import chunks
+from ingest.store.sql import chunks, is_any
+
+# The patches of a series by which it is linked to others, and which others supersede: those with
+# numbers up to this one. A sender may give any number of patches to one series.
+MAX_NUMBER = 500
+_MAX_MINOR = 9
+
+# A trace that more series share tells nothing: a sender may send any number with one title.
+MAX_SHARED = 100
 
 
 def find_superseded(connection: Connection, series_ids: Iterable[int]) -> dict[int, RevisionLink]:
@@ -25,52 +36,80 @@ def find_superseded(connection: Connection, series_ids: Iterable[int]) -> dict[i
 
     Series that supersede none are missing from the result.
     """
-    own_ids = set(series_ids)
-    neighbours = _find_neighbours(connection, own_ids)
-    all_ids = own_ids.union(*neighbours.values())
-    postings = _read_postings(connection, all_ids)
+    earlier = read_chosen(connection, series_ids)
+    revisions = read_revisions(connection, {*earlier, *earlier.values()})
     links: dict[int, RevisionLink] = {}
-    for series_id in own_ids & postings.keys():
-        candidates = [
-            postings[neighbour] for neighbour in neighbours[series_id] if neighbour in postings
-        ]
-        if (link := find_predecessor(postings[series_id], candidates)) is not None:
-            links[series_id] = link
+    for series_id, earlier_id in earlier.items():
+        if series_id in revisions and earlier_id in revisions:
+            link = find_predecessor(revisions[series_id].posting, [revisions[earlier_id].posting])
+            if link is not None:
+                links[series_id] = link
     return links
 
 
-def find_superseding(connection: Connection, series_id: int, key: str) -> list[int]:
-    """Return the ids of the series that supersede the series with this id and key, sorted."""
-    neighbours = _find_neighbours(connection, {series_id})[series_id]
-    links = find_superseded(connection, neighbours)
-    return sorted(neighbour for neighbour, link in links.items() if link.key == key)
+def find_superseding(connection: Connection, series_id: int) -> list[int]:
+    """Return the ids of the series that supersede the series with this id, sorted."""
+    return sorted(read_later(connection, [series_id])[series_id])
 
 
-def _find_neighbours(connection: Connection, series_ids: set[int]) -> dict[int, set[int]]:
-    """Return, for each of these series, the series that share a trace with it."""
-    trace = schema.trace.c
-    series_of: dict[int, set[int]] = defaultdict(set)
+def read_chosen(connection: Connection, series_ids: Iterable[int]) -> dict[int, int]:
+    """Return the id of the series that each of these supersedes, without evidence."""
+    link = schema.revision_link.c
+    earlier: dict[int, int] = {}
     for chunk in chunks(series_ids):
-        query = select(trace.trace, trace.series_id).where(trace.series_id.in_(chunk))
-        for row in connection.execute(query):
-            series_of[row.trace].add(row.series_id)
-    neighbours: dict[int, set[int]] = defaultdict(set)
-    for chunk in chunks(series_of):
-        query = select(trace.trace, trace.series_id).where(trace.trace.in_(chunk))
-        for row in connection.execute(query):
-            for series_id in series_of[row.trace]:
-                if series_id != row.series_id:
-                    neighbours[series_id].add(row.series_id)
-    return neighbours
+        query = select(link.series_id, link.earlier_id).where(
+            is_any(link.series_id, chunk), link.chosen
+        )
+        earlier.update((row.series_id, row.earlier_id) for row in connection.execute(query))
+    return earlier
 
 
-def _read_postings(connection: Connection, series_ids: set[int]) -> dict[int, Posting]:
-    members = read_memberships(connection, series_ids)
-    postings: dict[int, Posting] = {}
-    series = schema.series.c
-    for chunk in chunks(series_ids):
-        for row in connection.execute(select(schema.series).where(series.id.in_(chunk))):
-            postings[row.id] = make_posting(
+def read_later(connection: Connection, series_ids: Iterable[int]) -> dict[int, set[int]]:
+    """Return the ids of the series that supersede each of these.
+
+    A series that more than `MAX_SHARED` others supersede has none: that tells nothing.
+    """
+    link = schema.revision_link.c
+    later: dict[int, set[int]] = defaultdict(set)
+    counts = count_rows(connection, "revision_link", "earlier_id", series_ids, "chosen")
+    few = [series_id for series_id, count in counts.items() if 0 < count <= MAX_SHARED]
+    for chunk in chunks(few):
+        query = select(link.series_id, link.earlier_id).where(
+            is_any(link.earlier_id, chunk), link.chosen
+        )
+        for row in connection.execute(query):
+            later[row.earlier_id].add(row.series_id)
+    return later
+
+
+# --- series ---------------------------------------------------------------------------------
+
+
+@frozen
+class StoredRevision:
+    """A series as its revisions are compared, and the row ids of its patches by key."""
+
+    revision: Revision
+    message_ids: Mapping[str, int]
+
+    @property
+    def posting(self) -> Posting:
+        """Return what linking needs of the series."""
+        return self.revision.posting
+
+
+def read_revisions(connection: Connection, series_ids: Iterable[int]) -> dict[int, StoredRevision]:
+    """Return these series by id. Of each, only the patches up to a certain number are read."""
+    ids = set(series_ids)
+    members = read_memberships(connection, ids, limited=True)
+    revisions: dict[int, StoredRevision] = {}
+    for chunk in chunks(ids):
+        for row in connection.execute(
+            select(schema.series).where(is_any(schema.series.c.id, chunk))
+        ):
+            if not members[row.id]:
+                continue
+            posting = make_posting(
                 row.key,
                 version=(row.version, row.version_minor),
                 date=row.date,
@@ -78,7 +117,19 @@ def _read_postings(connection: Connection, series_ids: set[int]) -> dict[int, Po
                 parent_series=row.parent_series,
                 members=[member.facts for member in members[row.id]],
             )
-    return postings
+            patches = [member for member in members[row.id] if member.is_patch]
+            revisions[row.id] = StoredRevision(
+                Revision(
+                    posting=posting,
+                    patches=tuple(
+                        RevisionPatch(member.facts, member.patch_id) for member in patches
+                    ),
+                    total=row.total,
+                    is_complete=row.received_all,
+                ),
+                {member.facts.key: member.message_id for member in patches},
+            )
+    return revisions
 
 
 @frozen
@@ -90,27 +141,183 @@ class Membership:
     minor: int
     rule: str
     evidence: str
+    message_id: int
+    is_patch: bool
+    patch_id: str | None
 
 
-def read_memberships(connection: Connection, series_ids: set[int]) -> dict[int, list[Membership]]:
-    """Return the members of series by series id, the cover first, then by number."""
-    message, member = schema.message.c, schema.member.c
-    query = select(
-        schema.member,
-        message.msgid,
-        message.variant,
-        message.date,
-        message.facts,
-    ).join(schema.message, message.id == member.message_id)
+def read_memberships(
+    connection: Connection, series_ids: Iterable[int], *, limited: bool = False
+) -> dict[int, list[Membership]]:
+    """Return the members of series by series id, the cover first, then by number.
+
+    `limited`: without the patches by which series are not linked.
+    """
+    message, member, patch = schema.message.c, schema.member.c, schema.patch.c
+    query = (
+        select(
+            schema.member,
+            message.msgid,
+            message.variant,
+            message.date,
+            message.facts,
+            patch.message_id.label("patch"),
+            patch.patch_id,
+        )
+        .join(schema.message, message.id == member.message_id)
+        .outerjoin(schema.patch, patch.message_id == member.message_id)
+    )
+    if limited:
+        is_within = and_(member.number <= MAX_NUMBER, member.minor <= _MAX_MINOR)
+        query = query.where(or_(member.number.is_(None), is_within))
     members: dict[int, list[Membership]] = defaultdict(list)
     for chunk in chunks(series_ids):
-        for row in connection.execute(query.where(member.series_id.in_(chunk))):
-            facts = load_facts(row.facts, msgid=row.msgid, variant=row.variant, date=row.date)
+        for row in connection.execute(query.where(is_any(member.series_id, chunk))):
             members[row.series_id].append(
-                Membership(facts, row.number, row.minor, row.rule, row.evidence)
+                Membership(
+                    load_facts(row.facts, msgid=row.msgid, variant=row.variant, date=row.date),
+                    row.number,
+                    row.minor,
+                    row.rule,
+                    row.evidence,
+                    row.message_id,
+                    row.patch is not None,
+                    row.patch_id,
+                )
             )
     for memberships in members.values():
         memberships.sort(
             key=lambda member: (-1 if member.number is None else member.number, member.minor)
         )
     return members
+
+
+def read_diffs(connection: Connection, message_ids: Iterable[int]) -> dict[int, str | None]:
+    """Return the diffs of these messages, by message."""
+    body = schema.body.c
+    diffs: dict[int, str | None] = {}
+    for chunk in chunks(message_ids):
+        query = select(body.message_id, body.diff).where(is_any(body.message_id, chunk))
+        diffs.update((row.message_id, row.diff) for row in connection.execute(query))
+    return diffs
+
+
+# --- links, from the traces -----------------------------------------------------------------
+
+
+def link_series(connection: Connection, series_ids: Iterable[int]) -> dict[int, dict[int, bool]]:
+    """Determine the links of these series from the content of the store.
+
+    Returns, for each series with a link, the ids of its earlier revisions, each with whether the
+    series supersedes it.
+    """
+    revisions = read_revisions(connection, series_ids)
+    neighbours = find_neighbours(
+        connection, {series_id: traces(item.posting) for series_id, item in revisions.items()}
+    )
+    missing = {one for found in neighbours.values() for one in found} - revisions.keys()
+    postings = {
+        series_id: item.posting
+        for series_id, item in (revisions | read_revisions(connection, missing)).items()
+    }
+    return {
+        series_id: choose(series_id, linked, postings)
+        for series_id in revisions
+        if (linked := find_linked(series_id, neighbours[series_id], postings))
+    }
+
+
+def find_linked(
+    series_id: int, candidates: Iterable[int], postings: Mapping[int, Posting]
+) -> set[int]:
+    """Return those candidates that may each be the earlier revision of a series."""
+    posting = postings[series_id]
+    return {
+        candidate
+        for candidate in candidates
+        if candidate in postings and find_predecessor(posting, [postings[candidate]]) is not None
+    }
+
+
+def choose(
+    series_id: int, linked: Iterable[int], postings: Mapping[int, Posting]
+) -> dict[int, bool]:
+    """Return the earlier revisions of a series, each with whether the series supersedes it."""
+    link = find_predecessor(
+        postings[series_id], [postings[earlier_id] for earlier_id in sorted(linked)]
+    )
+    return {
+        earlier_id: link is not None and postings[earlier_id].key == link.key
+        for earlier_id in linked
+    }
+
+
+def find_neighbours(
+    connection: Connection, traces_of: Mapping[int, Iterable[int]]
+) -> dict[int, set[int]]:
+    """Return the series that share a telling trace with each of these, whose traces are given."""
+    owners: dict[int, list[int]] = defaultdict(list)
+    for series_id, own in traces_of.items():
+        for trace in own:
+            owners[trace].append(series_id)
+    counts = count_series(connection, owners)
+    shared = [trace for trace, count in counts.items() if 1 < count <= MAX_SHARED]
+    neighbours: dict[int, set[int]] = defaultdict(set)
+    for trace, series_ids in read_series_of_traces(connection, shared).items():
+        for owner in owners[trace]:
+            neighbours[owner].update(series_ids)
+    for owner, found in neighbours.items():
+        found.discard(owner)
+    return neighbours
+
+
+def count_series(
+    connection: Connection, trace_keys: Iterable[int], *, more: int = 0
+) -> dict[int, int]:
+    """Count the series of each trace, up to `MAX_SHARED` and one, and `more`."""
+    return count_rows(connection, "trace", "trace", trace_keys, more=more)
+
+
+def count_rows(
+    connection: Connection,
+    table: str,
+    column: str,
+    keys: Iterable[int],
+    condition: str = "",
+    *,
+    more: int = 0,
+) -> dict[int, int]:
+    """Count the rows of each key, up to `MAX_SHARED` and one, and `more`.
+
+    However many there are, no more of them are read.
+    """
+    is_postgresql = connection.dialect.name == "postgresql"
+    rows = f"SELECT 1 FROM {table} WHERE {table}.{column} = key.value"  # noqa: S608 - our names
+    if condition:
+        rows += f" AND {condition}"
+    source = "unnest(CAST(:keys AS bigint[])) AS key(value)"
+    if not is_postgresql:
+        source = "json_each(:keys) AS key"
+    query = text(
+        f"SELECT key.value AS key, (SELECT count(*) FROM ({rows} LIMIT :most) AS few) AS number"  # noqa: S608
+        f" FROM {source}"
+    )
+    counts: dict[int, int] = {}
+    for chunk in chunks(keys):
+        arguments = {
+            "keys": chunk if is_postgresql else json.dumps(chunk),
+            "most": MAX_SHARED + 1 + more,
+        }
+        counts.update((row.key, row.number) for row in connection.execute(query, arguments))
+    return counts
+
+
+def read_series_of_traces(connection: Connection, trace_keys: Sequence[int]) -> dict[int, set[int]]:
+    """Return the series of each of these traces."""
+    trace = schema.trace.c
+    series: dict[int, set[int]] = defaultdict(set)
+    for chunk in chunks(trace_keys):
+        query = select(trace.trace, trace.series_id).where(is_any(trace.trace, chunk))
+        for row in connection.execute(query):
+            series[row.trace].add(row.series_id)
+    return series

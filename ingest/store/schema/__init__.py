@@ -13,7 +13,9 @@ There are three layers, from bytes to meaning:
   group patches and covers.
 
 Apart from these, `override`, `check` and `relation` hold what people and programs set through the
-API, by `account`, and `event` holds what has happened.
+API, by `account`, and `event` holds what has happened. `repository`, `git_commit` and what belongs
+to them hold the commits of configured repositories, and `landing` the patches that these were made
+from.
 
 Times are naive UTC. Text never contains NUL or lone surrogates.
 """
@@ -21,6 +23,17 @@ Times are naive UTC. Text never contains NUL or lone surrogates.
 from ingest.store.schema.activity import account, check, override, redirect, relation
 from ingest.store.schema.base import metadata, storable
 from ingest.store.schema.events import event, following, webhook
+from ingest.store.schema.git import (
+    commit_key,
+    git_commit,
+    landing,
+    patch_key,
+    ref_commit,
+    repository,
+    repository_list,
+    scan_status,
+    scanned_ref,
+)
 from ingest.store.schema.mail import (
     alias,
     answer,
@@ -48,7 +61,9 @@ from ingest.store.schema.series import (
     member,
     patch,
     pin,
+    revision_link,
     series,
+    state_evidence,
     trace,
 )
 
@@ -61,12 +76,15 @@ __all__ = [
     "check",
     "checkpoint",
     "comment",
+    "commit_key",
     "copy",
     "cover",
     "current_state",
     "dependency",
     "event",
     "following",
+    "git_commit",
+    "landing",
     "list_",
     "mail",
     "member",
@@ -74,13 +92,21 @@ __all__ = [
     "metadata",
     "override",
     "patch",
+    "patch_key",
     "pending",
     "person",
     "pin",
     "posting",
     "redirect",
+    "ref_commit",
     "relation",
+    "repository",
+    "repository_list",
+    "revision_link",
+    "scan_status",
+    "scanned_ref",
     "series",
+    "state_evidence",
     "storable",
     "thread_node",
     "trace",

@@ -39,6 +39,8 @@ override = Table(
     metadata,
     Column("message_id", Id, ForeignKey("message.id"), primary_key=True, autoincrement=False),
     Column("state", Text),
+    Column("state_date", DateTime),  # when the state was set
+    Column("state_account_id", Id, ForeignKey("account.id")),  # who set it
     Column("archived", Boolean),
     Column("commit_ref", Text),
     Column("delegate_id", Id, ForeignKey("account.id")),  # the maintainer it is assigned to

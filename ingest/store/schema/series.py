@@ -47,14 +47,17 @@ patch = _record(
     Column("patch_id", String(40)),  # as `git patch-id --stable` computes it
     Column("pull_url", Text),  # the repository of a pull request
     Column("state", Text, nullable=False),  # as the mail says
-    # Copied from `override`, so that patches are found by them. See store.activity.overrides.
-    Column("current_state", Text),  # the state that was set, null where none was
+    # What `state_evidence` shows, null where it shows nothing. See store.activity.states.
+    Column("derived_state", Text),
+    Column("derived_commit_ref", Text),
+    # What is shown, of `override` and of the evidence, so that patches are found by it.
+    Column("current_state", Text),  # null where neither has a state
     Column("archived", Boolean, nullable=False),
     Column("commit_ref", Text),
     Column("delegate_id", BigInteger),
 )
 
-# The state of a patch: as it was set, else as the mail says.
+# The state of a patch: as it was set or derived, else as the mail says.
 current_state = func.coalesce(patch.c.current_state, patch.c.state)
 
 Index("ix_patch_hash", patch.c.hash)
@@ -75,6 +78,27 @@ partial_index(
     patch.c.delegate_id,
     patch.c.message_id,
     where=patch.c.delegate_id.is_not(None),
+)
+
+# What shows the state of a patch: one row for each piece of evidence. See lifecycle.evidence.
+state_evidence = Table(
+    "state_evidence",
+    metadata,
+    Column("message_id", Id, ForeignKey("message.id"), autoincrement=False),
+    Column("kind", String(16), nullable=False),  # a lifecycle.evidence.EvidenceKind
+    Column("source", Text, nullable=False),  # the message, or repository, ref and commit
+    Column("state", Text, nullable=False),
+    Column("date", DateTime, nullable=False),  # when the state took effect
+    Column("commit_ref", Text),
+    Column("detail", Text, nullable=False),  # how it shows the state, for people
+    PrimaryKeyConstraint("message_id", "kind", "source"),
+    Index("ix_state_evidence_source", "source"),
+)
+
+partial_index(
+    "ix_state_evidence_commit_ref",
+    state_evidence.c.commit_ref,
+    where=state_evidence.c.commit_ref.is_not(None),
 )
 
 # A message that is the cover letter of a series.
@@ -140,7 +164,7 @@ member = Table(
 )
 
 # What a series may share with its earlier and later revisions, as hashes; see series.supersede.
-# Which series supersedes which is computed from them when it is read.
+# They find the series between which `revision_link` can have a row.
 trace = Table(
     "trace",
     metadata,
@@ -148,6 +172,19 @@ trace = Table(
     Column("series_id", Id, ForeignKey("series.id"), nullable=False),
     PrimaryKeyConstraint("trace", "series_id"),
     Index("ix_trace_series_id", "series_id"),
+)
+
+# Which series may be an earlier revision of which, and which of them it supersedes. Without foreign
+# keys: a writer that holds the lock of states must not wait for the rows of another one, which
+# waits for that lock and then removes what it finds here. See store.write.revisions.
+revision_link = Table(
+    "revision_link",
+    metadata,
+    Column("series_id", BigInteger, nullable=False),
+    Column("earlier_id", BigInteger, nullable=False),
+    Column("chosen", Boolean, nullable=False),  # the series supersedes the earlier one
+    PrimaryKeyConstraint("series_id", "earlier_id"),
+    Index("ix_revision_link_earlier_id", "earlier_id"),
 )
 
 # Messages, by key, whose series an operator has chosen. See store.write.pins.

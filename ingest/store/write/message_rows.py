@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Any, assert_never
 
 from sqlalchemy import Connection, Table, bindparam, delete, select, update
@@ -13,6 +13,7 @@ from ingest.series.arrange import Place
 from ingest.series.facts import bucket, dump_facts
 from ingest.series.outcome import Outcome
 from ingest.store import schema
+from ingest.store.activity.states import STATE_COLUMNS
 from ingest.store.sql import RowChanges, chunks, compare_rows, insert_rows, is_any
 from ingest.store.write.arrange import ArrangedSets, Node
 
@@ -73,7 +74,7 @@ def delete_messages(connection: Connection, message_ids: set[int]) -> set[int]:
     Returns the series that they were in.
     """
     for chunk in chunks(message_ids):
-        for table in (*_RECORD_TABLES, *_CONTENT_TABLES):
+        for table in (*_RECORD_TABLES, *_CONTENT_TABLES, schema.state_evidence):
             connection.execute(delete(table).where(is_any(table.c.message_id, chunk)))
     orphaned: set[int] = set()
     member = schema.member.c
@@ -134,8 +135,6 @@ def patch_row(node: Node) -> dict[str, Any]:
         "patch_id": facts.patch_id,
         "pull_url": facts.pull_url,
         "state": facts.state,
-        "archived": False,
-        "commit_ref": None,
     }
 
 
@@ -180,6 +179,7 @@ def _compare_other_rows(
 ) -> list[RowChanges]:
     """Compare the rows that belong to messages with those that are wanted, table by table."""
     records = _record_rows((*nodes.new, *nodes.replaced, *nodes.moved), arranged)
+    _keep_states(connection, records[schema.patch], _ids(nodes.replaced))
     contents = _content_rows((*nodes.new, *nodes.replaced))
     record_owners = _ids([*nodes.replaced, *nodes.moved])
     content_owners = _ids(nodes.replaced)
@@ -192,6 +192,27 @@ def _compare_other_rows(
         for table, rows in contents.items()
     ]
     return changes
+
+
+# What a patch has when nobody has set its state and nothing shows one.
+_NO_STATE = dict.fromkeys(STATE_COLUMNS) | {"archived": False}
+
+
+def _keep_states(
+    connection: Connection, patch_rows: Sequence[dict[str, Any]], replaced: Collection[int]
+) -> None:
+    """Add the columns of the state to rows of patches, as they are stored where a row is replaced.
+
+    They are not of the mail: `store.activity.states` keeps them.
+    """
+    columns = schema.patch.c
+    stored: dict[int, Any] = {}
+    query = select(columns.message_id, *(columns[name] for name in STATE_COLUMNS))
+    for chunk in chunks(replaced):
+        for row in connection.execute(query.where(is_any(columns.message_id, chunk))).mappings():
+            stored[row["message_id"]] = dict(row)
+    for patch in patch_rows:
+        patch.update(stored.get(patch["message_id"], _NO_STATE))
 
 
 def _record_rows(

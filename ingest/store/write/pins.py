@@ -7,10 +7,12 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert
 
 from ingest.store import schema
-from ingest.store.activity.sync import sync_overrides_and_events
+from ingest.store.activity.events import emit_recorded
+from ingest.store.activity.states import sync_states
 from ingest.store.locks import lock_threads
 from ingest.store.write import message_rows
 from ingest.store.write.arrange import arrange_touched
+from ingest.store.write.revisions import write_revisions
 from ingest.store.write.series_rows import write_series
 from ingest.store.write.threads import link_threads
 
@@ -30,5 +32,6 @@ def pin_message(connection: Connection, key: str, target: str | None, *, now: da
     linked = link_threads(connection, [msgids])
     arranged = arrange_touched(connection, [], set(linked.thread_of.values()), removed=set())
     message_rows.write_messages(connection, arranged)
-    write_series(connection, arranged, orphaned=set())
-    sync_overrides_and_events(connection, arranged.message_ids())
+    changes = write_series(connection, arranged, orphaned=set())
+    emit_recorded(connection, arranged.message_ids())
+    sync_states(connection, write_revisions(connection, changes))

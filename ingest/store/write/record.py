@@ -15,18 +15,21 @@ from sqlalchemy import Connection, delete, select, update
 from ingest.model import Derived
 from ingest.series.facts import key_of
 from ingest.store import schema
+from ingest.store.activity.events import emit_recorded
 from ingest.store.activity.overrides import transfer_overrides
-from ingest.store.activity.sync import sync_overrides_and_events
-from ingest.store.locks import lock_sets
+from ingest.store.activity.states import sync_states
+from ingest.store.locks import lock_sets, lock_states
 from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes
 from ingest.store.write import message_rows
 from ingest.store.write.arrange import ArrangedSets, Node, arrange_touched
 from ingest.store.write.authentication import write_authentication
 from ingest.store.write.copies import Copy
 from ingest.store.write.fast_path import FastPath, find_fast_path, write_fast_path
-from ingest.store.write.grouping import StoredMessage, find_underived, group_mails
+from ingest.store.write.grouping import Grouping, StoredMessage, find_underived, group_mails
+from ingest.store.write.landing import lock_landings, match_patches
 from ingest.store.write.people import upsert_lists, upsert_people
 from ingest.store.write.redirects import add_redirects, find_successors
+from ingest.store.write.revisions import write_revisions
 from ingest.store.write.series_rows import write_series
 from ingest.store.write.threads import LinkedThreads, link_threads
 
@@ -57,6 +60,14 @@ def write_records(
     if underived:
         unlock()
         return underived
+    if grouping.emptied or any(
+        message.derived is not None and message.stored_best is not None
+        for message in grouping.messages
+    ):
+        lock_states(connection)  # rows of existing patches are replaced
+    else:
+        stored = [message.message_id for message in grouping.messages if message.stored_best]
+        lock_landings(connection, derived.values(), stored)
     linked = link_threads(
         connection, [(mail.facts.msgid, *mail.links) for mail in derived.values()]
     )
@@ -76,12 +87,26 @@ def write_records(
     write_authentication(connection, derived, known=grouping.known_mails)
     _redirect_messages(connection, copies_before, grouping.messages)
     orphaned = message_rows.delete_messages(connection, grouping.emptied)
-    write_series(connection, arranged, orphaned=orphaned)
+    changes = write_series(connection, arranged, orphaned=orphaned)
+    changes.add_joins(connection, fast_path)
     write_fast_path(connection, fast_path)
-    sync_overrides_and_events(
-        connection, [*fast_path.arranged.message_ids(), *arranged.message_ids()]
-    )
+    emit_recorded(connection, [*fast_path.arranged.message_ids(), *arranged.message_ids()])
+    # After the events of new records: a patch is created before its state changes.
+    superseded = write_revisions(connection, changes)
+    # Whether a message is a patch does not depend on its place, so that others need no match.
+    written = {message.message_id for message in grouping.messages} | grouping.emptied
+    landed = match_patches(connection, written)
+    sync_states(connection, superseded | landed | _find_rewritten(grouping))
     return set()
+
+
+def _find_rewritten(grouping: Grouping) -> set[int]:
+    """Return the messages whose rows were replaced: what people set on them is stored already."""
+    return {
+        message.message_id
+        for message in grouping.messages
+        if grouping.emptied or (message.derived is not None and message.stored_best is not None)
+    }
 
 
 def _arrange(

@@ -26,6 +26,7 @@ from ingest.store.write.redirects import (
     find_successors,
     number_series,
 )
+from ingest.store.write.revisions import SeriesChanges
 
 
 @frozen
@@ -61,11 +62,13 @@ class _WantedSeries:
         return {self.ids[key] for key in self.series}
 
 
-def write_series(connection: Connection, arranged: ArrangedSets, *, orphaned: set[int]) -> None:
+def write_series(
+    connection: Connection, arranged: ArrangedSets, *, orphaned: set[int]
+) -> SeriesChanges:
     """Make the series and members of these sets equal to the arrangement.
 
     `orphaned`: rows of series whose members were deleted; they are deleted too unless the
-    arrangement wants them.
+    arrangement wants them. Returns what was changed.
     """
     series = {
         item.key: item for arrangement in arranged.arrangements for item in arrangement.series
@@ -76,12 +79,37 @@ def write_series(connection: Connection, arranged: ArrangedSets, *, orphaned: se
     # them: every step satisfies the constraints.
     _delete_stale_members(connection, stored, wanted)
     _insert_series(connection, arranged, wanted)
-    _update_series(connection, arranged, stored, wanted)
+    updated = _update_series(connection, arranged, stored, wanted)
     _insert_members(connection, stored, wanted)
     kept = wanted.kept_ids()
     removed = {row.id: key for key, row in stored.by_key.items() if row.id not in kept}
-    _write_traces(connection, arranged, wanted, removed)
+    added, deleted = _write_traces(connection, arranged, wanted, removed)
     _delete_series(connection, stored, wanted, removed)
+    return SeriesChanges(
+        changed=updated
+        | _find_changed(arranged, stored, wanted)
+        | {series_id for _, series_id in added}
+        | (orphaned & kept),
+        removed=set(removed),
+        added=added,
+        deleted=deleted,
+        unplaced=stored.members.keys() - wanted.members.keys(),
+    )
+
+
+def _find_changed(arranged: ArrangedSets, stored: _StoredSeries, wanted: _WantedSeries) -> set[int]:
+    """Return the wanted series that are new, have other members, or members derived again."""
+    changed = {wanted.ids[key] for key in wanted.new}
+    for message_id, row in wanted.members.items():
+        if stored.members.get(message_id) != row:
+            changed.add(row["series_id"])
+    for message_id, row in stored.members.items():
+        if wanted.members.get(message_id) != row:
+            changed.add(row["series_id"])
+    for node in arranged.nodes.values():
+        if node.derived is not None and node.message_id in wanted.members:
+            changed.add(wanted.members[node.message_id]["series_id"])
+    return changed & wanted.kept_ids()
 
 
 def _read_stored(
@@ -165,8 +193,11 @@ def _insert_series(connection: Connection, arranged: ArrangedSets, wanted: _Want
 
 def _update_series(
     connection: Connection, arranged: ArrangedSets, stored: _StoredSeries, wanted: _WantedSeries
-) -> None:
-    """Update the rows of series that differ, including those that get another key."""
+) -> set[int]:
+    """Update the rows of series that differ, including those that get another key.
+
+    Returns their numbers.
+    """
     row_by_id = {row.id: row for row in stored.by_key.values()}
     changed = []
     for key, series in wanted.series.items():
@@ -178,6 +209,7 @@ def _update_series(
         connection.execute(
             update(schema.series).where(schema.series.c.id == bindparam("b_id")), changed
         )
+    return {values["b_id"] for values in changed}
 
 
 def _insert_members(connection: Connection, stored: _StoredSeries, wanted: _WantedSeries) -> None:
@@ -198,8 +230,12 @@ def _write_traces(
     arranged: ArrangedSets,
     wanted: _WantedSeries,
     removed: Iterable[int],
-) -> None:
-    """Make the traces of these series those of their members, and delete those of `removed`."""
+) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
+    """Make the traces of these series those of their members, and delete those of `removed`.
+
+    Returns the rows, as trace and series, that are stored now and were not, and those that were
+    and are not any more.
+    """
     rows = {
         (trace, wanted.ids[key])
         for key, series in wanted.series.items()
@@ -219,6 +255,7 @@ def _write_traces(
         table,
         [{"trace": trace, "series_id": series_id} for trace, series_id in sorted(rows - kept)],
     )
+    return rows - stored, stored - rows
 
 
 def _delete_series(

@@ -351,6 +351,8 @@ def upgrade() -> None:
         "override",
         sa.Column("message_id", ID, autoincrement=False, nullable=False),
         sa.Column("state", sa.Text(), nullable=True),
+        sa.Column("state_date", sa.DateTime(), nullable=True),
+        sa.Column("state_account_id", ID, nullable=True),
         sa.Column("archived", sa.Boolean(), nullable=True),
         sa.Column("commit_ref", sa.Text(), nullable=True),
         sa.Column("delegate_id", ID, nullable=True),
@@ -359,6 +361,9 @@ def upgrade() -> None:
         ),
         sa.ForeignKeyConstraint(
             ["message_id"], ["message.id"], name=op.f("fk_override_message_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["state_account_id"], ["account.id"], name=op.f("fk_override_state_account_id")
         ),
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_override")),
     )
@@ -372,6 +377,8 @@ def upgrade() -> None:
         sa.Column("patch_id", sa.String(length=40), nullable=True),
         sa.Column("pull_url", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("derived_state", sa.Text(), nullable=True),
+        sa.Column("derived_commit_ref", sa.Text(), nullable=True),
         sa.Column("current_state", sa.Text(), nullable=True),
         sa.Column("archived", sa.Boolean(), nullable=False),
         sa.Column("commit_ref", sa.Text(), nullable=True),
@@ -425,6 +432,14 @@ def upgrade() -> None:
     )
     op.create_index("ix_relation_number", "relation", ["number"], unique=False)
     op.create_table(
+        "revision_link",
+        sa.Column("series_id", sa.BigInteger(), nullable=False),
+        sa.Column("earlier_id", sa.BigInteger(), nullable=False),
+        sa.Column("chosen", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("series_id", "earlier_id", name=op.f("pk_revision_link")),
+    )
+    op.create_index("ix_revision_link_earlier_id", "revision_link", ["earlier_id"], unique=False)
+    op.create_table(
         "series",
         sa.Column("id", ID, nullable=False),
         sa.Column("key", sa.Text(), nullable=False),
@@ -453,6 +468,29 @@ def upgrade() -> None:
     op.create_index("ix_series_date", "series", ["date"], unique=False)
     op.create_index("ix_series_person_id", "series", ["person_id"], unique=False)
     op.create_index("ix_series_thread_id", "series", ["thread_id"], unique=False)
+    op.create_table(
+        "state_evidence",
+        sa.Column("message_id", ID, autoincrement=False, nullable=False),
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("date", sa.DateTime(), nullable=False),
+        sa.Column("commit_ref", sa.Text(), nullable=True),
+        sa.Column("detail", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["message.id"], name=op.f("fk_state_evidence_message_id")
+        ),
+        sa.PrimaryKeyConstraint("message_id", "kind", "source", name=op.f("pk_state_evidence")),
+    )
+    op.create_index("ix_state_evidence_source", "state_evidence", ["source"], unique=False)
+    op.create_index(
+        "ix_state_evidence_commit_ref",
+        "state_evidence",
+        ["commit_ref"],
+        unique=False,
+        postgresql_where=sa.text("commit_ref IS NOT NULL"),
+        sqlite_where=sa.text("commit_ref IS NOT NULL"),
+    )
     op.create_table(
         "trailer",
         sa.Column("message_id", ID, nullable=False),
@@ -488,4 +526,115 @@ def upgrade() -> None:
     op.create_index("ix_trace_series_id", "trace", ["series_id"], unique=False)
     op.create_index(
         "ix_patch_current_state", "patch", [sa.text("coalesce(current_state, state)"), "message_id"]
+    )
+    op.create_table(
+        "repository",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("path", sa.Text(), nullable=False),
+        sa.Column("refs", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_repository")),
+        sa.UniqueConstraint("path", "refs", name=op.f("uq_repository_path_refs")),
+    )
+    op.create_table(
+        "repository_list",
+        sa.Column("repository_id", ID, nullable=False),
+        sa.Column("list_id", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["repository_id"], ["repository.id"], name=op.f("fk_repository_list_repository_id")
+        ),
+        sa.PrimaryKeyConstraint("repository_id", "list_id", name=op.f("pk_repository_list")),
+    )
+    op.create_table(
+        "scanned_ref",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("repository_id", ID, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("rank", sa.Integer(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("tip", sa.String(length=64), nullable=True),
+        sa.Column("targets", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["repository_id"], ["repository.id"], name=op.f("fk_scanned_ref_repository_id")
+        ),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_scanned_ref")),
+        sa.UniqueConstraint(
+            "repository_id", "name", name=op.f("uq_scanned_ref_repository_id_name")
+        ),
+    )
+    op.create_table(
+        "git_commit",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("sha", sa.String(length=64), nullable=False),
+        sa.Column("author_name", sa.Text(), nullable=False),
+        sa.Column("author_email", sa.Text(), nullable=False),
+        sa.Column("author_date", sa.DateTime(), nullable=True),
+        sa.Column("commit_date", sa.DateTime(), nullable=True),
+        sa.Column("title", sa.Text(), nullable=False),
+        sa.Column("links", sa.Text(), nullable=True),
+        sa.Column("originals", sa.Text(), nullable=True),
+        sa.Column("patch_id", sa.String(length=40), nullable=True),
+        sa.Column("other_patch_ids", sa.Text(), nullable=True),
+        sa.Column("sample", sa.LargeBinary(), nullable=True),
+        sa.Column("pending", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_git_commit")),
+        sa.UniqueConstraint("sha", name=op.f("uq_git_commit_sha")),
+    )
+    op.create_index(
+        "ix_git_commit_pending",
+        "git_commit",
+        ["id"],
+        unique=False,
+        postgresql_where=sa.text("pending IS true"),
+        sqlite_where=sa.text("pending IS true"),
+    )
+    op.create_table(
+        "ref_commit",
+        sa.Column("repository_id", ID, nullable=False),
+        sa.Column("commit_id", ID, nullable=False),
+        sa.Column("ref_id", ID, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["commit_id"], ["git_commit.id"], name=op.f("fk_ref_commit_commit_id")
+        ),
+        sa.ForeignKeyConstraint(["ref_id"], ["scanned_ref.id"], name=op.f("fk_ref_commit_ref_id")),
+        sa.ForeignKeyConstraint(
+            ["repository_id"], ["repository.id"], name=op.f("fk_ref_commit_repository_id")
+        ),
+        sa.PrimaryKeyConstraint("commit_id", "repository_id", name=op.f("pk_ref_commit")),
+    )
+    op.create_index("ix_ref_commit_ref_id", "ref_commit", ["ref_id", "commit_id"], unique=False)
+    op.create_table(
+        "commit_key",
+        sa.Column("key", sa.BigInteger(), nullable=False),
+        sa.Column("commit_id", ID, nullable=False),
+        sa.ForeignKeyConstraint(
+            ["commit_id"], ["git_commit.id"], name=op.f("fk_commit_key_commit_id")
+        ),
+        sa.PrimaryKeyConstraint("key", "commit_id", name=op.f("pk_commit_key")),
+    )
+    op.create_index("ix_commit_key_commit_id", "commit_key", ["commit_id"], unique=False)
+    op.create_table(
+        "patch_key",
+        sa.Column("key", sa.BigInteger(), nullable=False),
+        sa.Column("message_id", ID, nullable=False),
+        sa.PrimaryKeyConstraint("key", "message_id", name=op.f("pk_patch_key")),
+    )
+    op.create_index("ix_patch_key_message_id", "patch_key", ["message_id"], unique=False)
+    op.create_table(
+        "landing",
+        sa.Column("commit_id", ID, nullable=False),
+        sa.Column("list_id", sa.Text(), nullable=False),
+        sa.Column("message_id", ID, nullable=False),
+        sa.Column("found_by", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["commit_id"], ["git_commit.id"], name=op.f("fk_landing_commit_id")
+        ),
+        sa.PrimaryKeyConstraint("commit_id", "list_id", name=op.f("pk_landing")),
+    )
+    op.create_index("ix_landing_message_id", "landing", ["message_id"], unique=False)
+    op.create_table(
+        "scan_status",
+        sa.Column("id", sa.Integer(), autoincrement=False, nullable=False),
+        sa.Column("requests", sa.BigInteger(), nullable=False),
+        sa.Column("has_patch_keys", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_scan_status")),
     )

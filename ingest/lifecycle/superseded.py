@@ -1,0 +1,285 @@
+"""Find the patches that a later revision supersedes, and how it carries each of them.
+
+Input: a series, and the later revisions of it that revision links lead to. Output: the evidence
+for each of its patches. A later revision supersedes the patches that it carries, and those that it
+dropped: they are missing from it though it is complete and replaces the whole series. Pure.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Protocol, TypeVar
+
+from ingest.frozen import frozen
+from ingest.lifecycle.evidence import SUPERSEDED, UNDATED, Evidence, EvidenceKind
+from ingest.lifecycle.matching import Match, ReadDiffs, RevisionPatch, match_patches
+from ingest.series.evidence import RevisionEvidence
+from ingest.series.posting import Posting
+from ingest.series.supersede import find_predecessor
+
+# Evidence that a series is the next version of another one as a whole, and not only of some of
+# its patches.
+_OF_THE_WHOLE = frozenset(
+    {RevisionEvidence.CHANGE_ID, RevisionEvidence.TITLE, RevisionEvidence.SIMILAR_TITLE}
+)
+
+
+@frozen(kw_only=True)
+class Revision:
+    """A series as its revisions are compared. `is_complete`: all its patches were received."""
+
+    posting: Posting
+    patches: tuple[RevisionPatch, ...]
+    total: int
+    is_complete: bool
+
+
+@frozen
+class Replacement:
+    """How much of a series a later revision replaces, by the link between them.
+
+    `is_of_whole`: the whole series; `may_be_of_whole`: the whole series, if it also carries half of
+    the patches.
+    """
+
+    is_of_whole: bool
+    may_be_of_whole: bool
+
+    def through(self, other: Replacement) -> Replacement:
+        """Return how much is replaced by a link after this one."""
+        return Replacement(
+            self.is_of_whole and other.is_of_whole, self.may_be_of_whole and other.may_be_of_whole
+        )
+
+
+_EVERYTHING = Replacement(is_of_whole=True, may_be_of_whole=True)
+_NOTHING = Replacement(is_of_whole=False, may_be_of_whole=False)
+
+
+@frozen
+class LaterRevision:
+    """A later revision of a series, the number of links that lead to it, and what these replace."""
+
+    revision: Revision
+    distance: int
+    replacement: Replacement
+
+
+# --- the later revisions of a series --------------------------------------------------------
+
+# How many links are followed from a series to a revision that carries one of its patches. More
+# than one is needed only where the revisions in between are not complete.
+MAX_DISTANCE = 3
+
+K = TypeVar("K", str, int)
+
+
+class RevisionLinks(Protocol[K]):
+    """Series by key, and which of them supersede which."""
+
+    def get(self, key: K) -> Revision | None:
+        """Return a series, None where there is none."""
+        ...
+
+    def earlier_of(self, key: K) -> K | None:
+        """Return the series that a series supersedes."""
+        ...
+
+    def later_of(self, key: K) -> Collection[K]:
+        """Return the series that supersede a series."""
+        ...
+
+
+def find_later(links: RevisionLinks[K], key: K) -> dict[K, LaterRevision]:
+    """Return the later revisions of a series that may supersede its patches, by key.
+
+    These are the series that supersede it and, beyond one that is incomplete or does not replace
+    the whole series, those that supersede that. A series that amends another one, a partial re-roll
+    or a single patch, is also superseded by the whole series that follow the one that it amends.
+    """
+    found: dict[K, LaterRevision] = {}
+    revision = links.get(key)
+    if revision is None:
+        return found
+    _follow(links, key, 1, _EVERYTHING, found)
+    # A single patch may have been taken out of the series. It is not dropped with the others.
+    replacement = _EVERYTHING if revision.posting.partial else _NOTHING
+    base = key
+    for _ in range(MAX_DISTANCE):
+        above = find_amended(links, base)
+        if above is None:
+            break
+        base = above
+        for other_key in sorted(links.later_of(base)):
+            other = links.get(other_key)
+            if other is not None and _is_whole_after(other.posting, revision.posting):
+                _add_later(links, other_key, base, 1, replacement, found)
+    found.pop(key, None)
+    return found
+
+
+def find_amended(links: RevisionLinks[K], key: K) -> K | None:
+    """Return the series of which a series replaces only some patches, None if it does not."""
+    earlier_key = links.earlier_of(key)
+    revision = links.get(key)
+    earlier = links.get(earlier_key) if earlier_key is not None else None
+    if revision is None or earlier is None or replaces(revision, earlier).may_be_of_whole:
+        return None
+    return earlier_key
+
+
+def _follow(
+    links: RevisionLinks[K],
+    key: K,
+    distance: int,
+    replacement: Replacement,
+    found: dict[K, LaterRevision],
+) -> None:
+    for other_key in sorted(links.later_of(key)):
+        _add_later(links, other_key, key, distance, replacement, found)
+
+
+def _add_later(
+    links: RevisionLinks[K],
+    key: K,
+    earlier_key: K,
+    distance: int,
+    replacement: Replacement,
+    found: dict[K, LaterRevision],
+) -> None:
+    """Add a series by its link to an earlier one, and those that its own links lead to."""
+    later, earlier = links.get(key), links.get(earlier_key)
+    if later is None or earlier is None or key in found:
+        return
+    replacement = replacement.through(replaces(later, earlier))
+    found[key] = LaterRevision(later, distance, replacement)
+    if distance < MAX_DISTANCE and not (later.is_complete and replacement.is_of_whole):
+        _follow(links, key, distance + 1, replacement, found)
+
+
+def _is_whole_after(other: Posting, posting: Posting) -> bool:
+    """Tell whether a whole series was sent after a partial re-roll of the one that it replaces."""
+    return (
+        not other.partial
+        and other.version >= posting.version
+        and other.date is not None
+        and posting.date is not None
+        and other.date > posting.date
+    )
+
+
+def replaces(later: Revision, earlier: Revision) -> Replacement:
+    """Tell how much of a series the series that supersedes it replaces.
+
+    A partial re-roll does not replace the whole series. A single patch without a cover replaces a
+    series of several only where the sender says so.
+    """
+    posting, other = later.posting, earlier.posting
+    link = find_predecessor(posting, [other])
+    if link is None or posting.partial:
+        return _NOTHING
+    kinds = {kind for kind, _ in link.evidence}
+    names_whole = posting.sender == other.sender and other.key in (
+        posting.superseded | posting.labelled
+    )
+    if RevisionEvidence.CHANGE_ID in kinds or names_whole:
+        return _EVERYTHING
+    has_cover = posting.key not in {patch.key for patch in later.patches}
+    if later.total == 1 and earlier.total > 1 and not has_cover:
+        return _NOTHING
+    was_sent_below = (
+        RevisionEvidence.IN_REPLY_TO in kinds
+        and posting.sender == other.sender
+        and posting.version[0] == other.version[0] + 1
+    )
+    return Replacement(
+        is_of_whole=bool(kinds & _OF_THE_WHOLE) or was_sent_below, may_be_of_whole=True
+    )
+
+
+# --- evidence -------------------------------------------------------------------------------
+
+
+def superseding_evidence(
+    series: Revision, later: Sequence[LaterRevision], read_diffs: ReadDiffs
+) -> dict[str, list[Evidence]]:
+    """Return the evidence that later revisions supersede patches of a series, by patch.
+
+    For each patch, the nearest revision that carries it decides; if none does, the nearest one
+    that dropped it.
+    """
+    evidence: dict[str, list[Evidence]] = {}
+    dropped: dict[str, Evidence] = {}
+    for revision in sorted(later, key=_nearest_first):
+        remaining = [patch for patch in series.patches if patch.key not in evidence]
+        if not remaining:
+            break
+        matches = match_revisions(series, revision.revision, read_diffs)
+        for patch in remaining:
+            if (match := matches.get(patch.key)) is not None:
+                evidence[patch.key] = [_carried(match, revision.revision)]
+        if _drops_others(series, revision, len(matches)):
+            for patch in remaining:
+                if patch.key not in evidence:
+                    dropped.setdefault(patch.key, _dropped(revision.revision))
+    for key, item in dropped.items():
+        evidence.setdefault(key, [item])
+    return evidence
+
+
+def match_revisions(earlier: Revision, later: Revision, read_diffs: ReadDiffs) -> dict[str, Match]:
+    """Return which patch of a later revision carries each patch of the earlier one, by key.
+
+    If both have one patch, it is the same patch, whatever its title and its diff: the revision link
+    says so.
+    """
+    matches = match_patches(
+        earlier.patches, later.patches, is_partial=later.posting.partial, read_diffs=read_diffs
+    )
+    if not matches and len(earlier.patches) == len(later.patches) == 1:
+        (patch,), (other,) = earlier.patches, later.patches
+        if earlier.total == later.total == 1:
+            return {patch.key: Match(other, "the only patch of both")}
+    return matches
+
+
+def _nearest_first(later: LaterRevision) -> tuple[object, ...]:
+    posting = later.revision.posting
+    return (later.distance, posting.date or UNDATED, posting.version, posting.key)
+
+
+def _drops_others(series: Revision, later: LaterRevision, carried: int) -> bool:
+    """Tell whether the patches that a later revision does not carry were dropped."""
+    if not later.revision.is_complete or not later.revision.patches:
+        return False
+    replacement = later.replacement
+    carries_half = 2 * carried >= len(series.patches)
+    return replacement.is_of_whole or (replacement.may_be_of_whole and carries_half)
+
+
+def _carried(match: Match, revision: Revision) -> Evidence:
+    facts = match.patch.facts
+    return Evidence(
+        kind=EvidenceKind.SUPERSEDED,
+        state=SUPERSEDED,
+        date=facts.date or revision.posting.date or UNDATED,
+        source=facts.key,
+        detail=f"{_name_version(revision)}: {match.how}",
+    )
+
+
+def _dropped(revision: Revision) -> Evidence:
+    return Evidence(
+        kind=EvidenceKind.DROPPED,
+        state=SUPERSEDED,
+        date=revision.posting.date or UNDATED,
+        source=revision.posting.key,
+        detail=f"dropped in {_name_version(revision)}",
+    )
+
+
+def _name_version(revision: Revision) -> str:
+    """Return how people name a revision: v3, v2.1, or v1 resent."""
+    major, minor = revision.posting.version
+    name = f"v{major}.{minor}" if minor else f"v{major}"
+    return f"{name} (resend)" if revision.posting.resend else name

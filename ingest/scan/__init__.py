@@ -1,0 +1,1 @@
+"""Scan configured repositories for commits in which patches have landed."""

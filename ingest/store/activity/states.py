@@ -1,0 +1,199 @@
+"""Keep the state of patches: what the evidence shows, combined with what people set.
+
+`state_evidence` has the evidence and `override` what people set; both are compared by the rules of
+`lifecycle.evidence`. The row of the patch has the results: what the evidence alone shows, which
+is exported, and what is shown, by which patches are found. Whoever changes evidence or an override
+calls `sync_states` in the same transaction, after `store.locks.lock_states`.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, bindparam, select, update
+
+from ingest.frozen import frozen
+from ingest.lifecycle.evidence import (
+    ChosenState,
+    Evidence,
+    EvidenceKind,
+    combine_states,
+    derive_state,
+    is_chosen,
+    needs_action,
+    sort_evidence,
+)
+from ingest.store import schema
+from ingest.store.activity.events import Category, Event, events_are_recorded, write_events
+from ingest.store.sql import chunks, is_any
+
+# The columns of a patch that are kept here. `patch.state` is what the mail says, and is not.
+STATE_COLUMNS = (
+    "derived_state",
+    "derived_commit_ref",
+    "current_state",
+    "archived",
+    "commit_ref",
+    "delegate_id",
+)
+
+
+def sync_states(
+    connection: Connection, message_ids: Iterable[int], *, account_id: int | None = None
+) -> None:
+    """Derive the states of these patches again, and write what differs, with an event for each.
+
+    Ids of messages that are no patches are passed over. `account_id`: who causes the changes, None
+    where mail or git does. Without an account, events are written only where they are recorded.
+    """
+    changed: list[dict[str, Any]] = []
+    events: list[Event] = []
+    for chunk in chunks(sorted(set(message_ids))):
+        evidence = read_evidence(connection, chunk)
+        for row in _read_rows(connection, chunk):
+            wanted = _state_columns(row, evidence.get(row.message_id, ()))
+            if all(getattr(row, name) == value for name, value in wanted.items()):
+                continue
+            changed.append({"b_id": row.message_id, **wanted})
+            shown_before = row.current_state or row.state
+            shown = wanted["current_state"] or row.state
+            if shown != shown_before:
+                events.append(
+                    Event(
+                        category=Category.PATCH_STATE_CHANGED,
+                        message_id=row.message_id,
+                        account_id=account_id,
+                        previous=shown_before,
+                        current=shown,
+                    )
+                )
+    if changed:
+        is_own = schema.patch.c.message_id == bindparam("b_id")
+        connection.execute(update(schema.patch).where(is_own), changed)
+    if events and (account_id is not None or events_are_recorded(connection)):
+        write_events(connection, events)
+
+
+def read_evidence(connection: Connection, message_ids: Iterable[int]) -> dict[int, list[Evidence]]:
+    """Return the evidence for the states of these patches, by patch, in the order to show it.
+
+    Patches without evidence are missing from the result.
+    """
+    table = schema.state_evidence
+    evidence: dict[int, list[Evidence]] = defaultdict(list)
+    for chunk in chunks(message_ids):
+        for row in connection.execute(select(table).where(is_any(table.c.message_id, chunk))):
+            evidence[row.message_id].append(
+                Evidence(
+                    kind=EvidenceKind(row.kind),
+                    state=row.state,
+                    date=row.date,
+                    source=row.source,
+                    commit_ref=row.commit_ref,
+                    detail=row.detail,
+                )
+            )
+    return {message_id: sort_evidence(items) for message_id, items in evidence.items()}
+
+
+@frozen
+class StateSource:
+    """Where the state of a patch comes from.
+
+    `evidence`: all evidence, in the order to show it; `is_set`: whether the state that is shown is
+    one that a person set; then `account` and `date` say who set it, and when, as far as is known.
+    """
+
+    evidence: tuple[Evidence, ...]
+    is_set: bool = False
+    account: str | None = None
+    date: datetime | None = None
+
+
+def read_state_sources(
+    connection: Connection, message_ids: Iterable[int]
+) -> dict[int, StateSource]:
+    """Return where the states of these patches come from, by patch."""
+    ids = list(message_ids)
+    evidence = read_evidence(connection, ids)
+    sources = {message_id: StateSource(tuple(evidence.get(message_id, ()))) for message_id in ids}
+    override, account = schema.override.c, schema.account.c
+    query = (
+        select(override.message_id, override.state, override.state_date, account.name)
+        .select_from(
+            schema.override.outerjoin(schema.account, account.id == override.state_account_id)
+        )
+        .where(override.state.is_not(None))
+    )
+    for chunk in chunks(ids):
+        for row in connection.execute(query.where(is_any(override.message_id, chunk))):
+            pieces = sources[row.message_id].evidence
+            chosen = ChosenState(state=row.state, date=row.state_date)
+            if is_chosen(chosen, pieces):
+                sources[row.message_id] = StateSource(pieces, True, row.name, row.state_date)
+    return sources
+
+
+def evidence_rows(
+    evidence: Mapping[int, Collection[Evidence]],
+) -> list[dict[str, Any]]:
+    """Return evidence, by patch, as rows of `state_evidence`."""
+    return [
+        {
+            "message_id": message_id,
+            "kind": str(item.kind),
+            "source": schema.storable(item.source),
+            "state": schema.storable(item.state),
+            "date": item.date,
+            "commit_ref": item.commit_ref,
+            "detail": schema.storable(item.detail),
+        }
+        for message_id, items in evidence.items()
+        for item in items
+    ]
+
+
+def _read_rows(connection: Connection, message_ids: list[int]) -> list[Any]:
+    """Read patches, with what people set on them in columns that begin with `set_`."""
+    patch, override = schema.patch.c, schema.override.c
+    query = (
+        select(
+            patch.message_id,
+            patch.state,
+            *(patch[name] for name in STATE_COLUMNS),
+            override.state.label("set_state"),
+            override.state_date.label("set_date"),
+            override.archived.label("set_archived"),
+            override.commit_ref.label("set_commit_ref"),
+            override.delegate_id.label("set_delegate_id"),
+        )
+        .select_from(
+            schema.patch.outerjoin(schema.override, override.message_id == patch.message_id)
+        )
+        .where(is_any(patch.message_id, message_ids))
+        .order_by(patch.message_id)
+    )
+    return list(connection.execute(query))
+
+
+def _state_columns(row: Any, evidence: Collection[Evidence]) -> dict[str, Any]:
+    """Return the columns `STATE_COLUMNS` as they should be."""
+    derived = derive_state(evidence)
+    chosen = ChosenState(state=row.set_state, commit_ref=row.set_commit_ref, date=row.set_date)
+    current = combine_states(row.state, chosen, evidence)
+    has_state = row.set_state is not None or derived is not None
+    archived = row.set_archived
+    if archived is None:
+        # Patches are archived after some time; see store.activity.archive.
+        archived = bool(row.archived) and not needs_action(current.state)
+    return {
+        "derived_state": derived.state if derived is not None else None,
+        "derived_commit_ref": derived.commit_ref if derived is not None else None,
+        "current_state": current.state if has_state else None,
+        "archived": archived,
+        "commit_ref": current.commit_ref,
+        "delegate_id": row.set_delegate_id,
+    }

@@ -1,0 +1,435 @@
+"""Find the patches that commits were made from, and write what that shows of their states.
+
+`match_commits` is called for commits whose facts or refs changed, `match_patches` for patches that
+were written. Both end in the same rows, whichever came first: a commit is compared with all patches
+that share a key with it. The first needs `store.locks.lock_states`, the other `lock_landings`.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
+from typing import Any
+
+from sqlalchemy import Connection, delete, exists, select
+
+from ingest.frozen import frozen
+from ingest.lifecycle.commit import find_link, find_originals, sample_lines
+from ingest.lifecycle.evidence import UNDATED, Evidence, EvidenceKind
+from ingest.lifecycle.landing import (
+    MatchKey,
+    PatchFacts,
+    match_commit,
+    needs_other_patch_ids,
+)
+from ingest.mail.message import Address
+from ingest.model import Derived
+from ingest.series.facts import key_of
+from ingest.store import schema
+from ingest.store.commits.facts import find_commits_by_keys, read_facts, set_pending
+from ingest.store.commits.keys import find_overfull_keys, patch_keys, read_keys
+from ingest.store.commits.repositories import has_repositories
+from ingest.store.locks import lock_states, lock_states_shared
+from ingest.store.sql import chunks, compare_rows, is_any
+from ingest.store.write.states import replace_evidence
+
+
+@frozen
+class _Patch:
+    """A patch that may have landed, with the id of its message."""
+
+    message_id: int
+    facts: PatchFacts
+
+
+# Commits whose candidates are loaded at the same time, with their diffs.
+_STEP = 200
+
+
+def lock_landings(
+    connection: Connection, mails: Iterable[Derived], stored: Collection[int]
+) -> None:
+    """Take the lock that is needed to match new patches, and messages that are `stored` already.
+
+    Most patches arrive before their commits: they only keep a scan from storing these meanwhile.
+    Where a commit shares a key with a patch, all states are locked. Take this lock where
+    `lock_states` is taken.
+    """
+    if connection.dialect.name != "postgresql" or not has_repositories(connection):
+        return
+    savepoint = connection.begin_nested()
+    lock_states_shared(connection)
+    keys = read_keys(connection, schema.patch_key, "message_id", stored)
+    keys.update(*(patch_keys(_make_new_facts(mail)) for mail in mails))
+    if find_commits_by_keys(connection, keys):
+        savepoint.rollback()
+        lock_states(connection)
+    else:
+        savepoint.commit()
+
+
+def match_patches(connection: Connection, message_ids: Collection[int]) -> set[int]:
+    """Match patches that were written, or whose lists changed, or that are no patches any more.
+
+    Returns the patches whose evidence has changed, for `sync_states`. Costs one query where no
+    repository is configured.
+    """
+    if not message_ids or not has_repositories(connection):
+        return set()
+    ids = sorted(set(message_ids))
+    commit_ids = _read_landed_commits(connection, ids)
+    commit_ids |= _write_patch_keys(connection, ids)
+    return match_commits(connection, commit_ids)
+
+
+def fill_patch_keys(connection: Connection, *, after: int, count: int) -> int | None:
+    """Write the keys of the next patches by id. Returns the last id, None where there is none."""
+    patch = schema.patch.c.message_id
+    query = select(patch).where(patch > after).order_by(patch).limit(count)
+    ids = list(connection.execute(query).scalars())
+    _write_patch_keys(connection, ids)
+    return ids[-1] if ids else None
+
+
+def delete_patch_keys(connection: Connection) -> None:
+    """Delete the keys of all patches, where no repository is configured any more."""
+    connection.execute(delete(schema.patch_key))
+
+
+def match_commits(connection: Connection, commit_ids: Iterable[int]) -> set[int]:
+    """Match commits that were stored, or whose refs changed, and write what they show.
+
+    Returns the patches whose evidence has changed, for `sync_states`.
+    """
+    ids = set(commit_ids)
+    ids |= _find_crowded_out(connection, ids)
+    candidates = _read_candidates(connection, ids)
+    # Most commits have neither, and their facts need not be read.
+    ordered = sorted(candidates.keys() | _read_matched_commits(connection, ids))
+    set_pending(connection, sorted(ids.difference(ordered)), value=True)
+    changed: set[int] = set()
+    for start in range(0, len(ordered), _STEP):
+        changed |= _match_step(connection, ordered[start : start + _STEP], candidates)
+    return _write_evidence(connection, changed)
+
+
+def _write_evidence(connection: Connection, message_ids: Collection[int]) -> set[int]:
+    """Make the evidence of these patches what the commits show that were made from them."""
+    if not message_ids:
+        return set()
+    evidence: dict[int, dict[str, Evidence]] = defaultdict(dict)
+    for chunk in chunks(sorted(message_ids)):
+        for row in connection.execute(_evidence_query(chunk)):
+            source = f"{row.path} {row.name} {row.sha}"
+            evidence[row.message_id][source] = Evidence(
+                kind=EvidenceKind.LANDED,
+                state=row.state,
+                date=row.commit_date or UNDATED,
+                source=source,
+                commit_ref=row.sha,
+                detail=f"commit {row.sha[:12]} in {row.name} ({describe_keys(row.found_by)})",
+            )
+    pieces = {message_id: list(items.values()) for message_id, items in evidence.items()}
+    return replace_evidence(connection, EvidenceKind.LANDED, message_ids, pieces)
+
+
+_DESCRIPTIONS = {
+    MatchKey.LINK: "link to the mail",
+    MatchKey.PATCH_ID: "same patch-id",
+    MatchKey.OTHER_PATCH_ID: "same patch-id by another diff algorithm",
+    MatchKey.DATE: "author date",
+    MatchKey.AUTHOR: "author",
+    MatchKey.TITLE: "title",
+    MatchKey.LINES: "changed lines",
+}
+
+
+def describe_keys(found_by: str) -> str:
+    """Return the keys by which a patch was found, as people read them."""
+    return "; ".join(_DESCRIPTIONS[MatchKey(key)] for key in found_by.split(","))
+
+
+def _evidence_query(message_ids: Collection[int]) -> Any:
+    landing, commit, member = schema.landing.c, schema.git_commit.c, schema.ref_commit.c
+    ref, repository = schema.scanned_ref.c, schema.repository.c
+    lists = schema.repository_list.c
+    joined = (
+        schema.landing.join(schema.git_commit, commit.id == landing.commit_id)
+        .join(schema.ref_commit, member.commit_id == commit.id)
+        .join(schema.scanned_ref, ref.id == member.ref_id)
+        .join(schema.repository, repository.id == ref.repository_id)
+        .join(
+            schema.repository_list,
+            (lists.repository_id == repository.id) & (lists.list_id == landing.list_id),
+        )
+    )
+    return (
+        select(
+            landing.message_id,
+            landing.found_by,
+            commit.sha,
+            commit.commit_date,
+            ref.name,
+            ref.state,
+            repository.path,
+        )
+        .select_from(joined)
+        .where(is_any(landing.message_id, message_ids))
+        .order_by(landing.list_id)
+    )
+
+
+def _read_landed_messages(connection: Connection, commit_ids: Iterable[int]) -> set[int]:
+    """Return the patches that these commits were made from."""
+    table = schema.landing.c
+    messages: set[int] = set()
+    for chunk in chunks(sorted(commit_ids)):
+        query = select(table.message_id).where(is_any(table.commit_id, chunk))
+        messages.update(connection.execute(query).scalars())
+    return messages
+
+
+def _read_landed_commits(connection: Connection, message_ids: Iterable[int]) -> set[int]:
+    table = schema.landing.c
+    commits: set[int] = set()
+    for chunk in chunks(message_ids):
+        query = select(table.commit_id).where(is_any(table.message_id, chunk))
+        commits.update(connection.execute(query).scalars())
+    return commits
+
+
+def _read_matched_commits(connection: Connection, commit_ids: Iterable[int]) -> set[int]:
+    """Return those of the commits that have matched a patch."""
+    table = schema.landing.c
+    commits: set[int] = set()
+    for chunk in chunks(sorted(commit_ids)):
+        query = select(table.commit_id).where(is_any(table.commit_id, chunk))
+        commits.update(connection.execute(query).scalars())
+    return commits
+
+
+def _write_patch_keys(connection: Connection, message_ids: Collection[int]) -> set[int]:
+    """Write the keys of patches, and return the commits that they may change."""
+    table = schema.patch_key
+    before = read_keys(connection, table, "message_id", message_ids)
+    overfull_before = find_overfull_keys(connection, table, before)
+    facts = _read_patch_keys(connection, message_ids)
+    rows = [
+        {"key": key, "message_id": message_id}
+        for message_id, keys in facts.items()
+        for key in sorted(keys)
+    ]
+    compare_rows(connection, table, "message_id", message_ids, rows).write(connection)
+    keys = before.union(*facts.values())
+    # A key that has just become overfull, or is no longer, changes commits that have it.
+    overfull = find_overfull_keys(connection, table, keys) & overfull_before
+    keys -= overfull
+    keys -= find_overfull_keys(connection, schema.commit_key, keys)
+    return find_commits_by_keys(connection, keys)
+
+
+def _find_crowded_out(connection: Connection, commit_ids: Collection[int]) -> set[int]:
+    """Return commits that have matched by a key which has become overfull by these commits."""
+    keys = read_keys(connection, schema.commit_key, "commit_id", commit_ids)
+    overfull = find_overfull_keys(connection, schema.commit_key, keys)
+    table, landing = schema.commit_key.c, schema.landing.c
+    found: set[int] = set()
+    for chunk in chunks(sorted(overfull)):
+        query = select(landing.commit_id).join(
+            schema.commit_key, table.commit_id == landing.commit_id
+        )
+        found.update(connection.execute(query.where(is_any(table.key, chunk))).scalars())
+    return found
+
+
+def _match_step(
+    connection: Connection, commit_ids: list[int], candidates: Mapping[int, set[int]]
+) -> set[int]:
+    """Match some commits, and return the patches whose evidence may change."""
+    commits = read_facts(connection, commit_ids)
+    lists_by_commit = _read_lists_of_commits(connection, commit_ids)
+    patch_ids: set[int] = set()
+    patch_ids.update(*(candidates.get(commit_id, ()) for commit_id in commit_ids))
+    patches = _read_patches(connection, patch_ids)
+    lists_by_patch = _read_lists_of_patches(connection, patch_ids)
+    rows: list[dict[str, Any]] = []
+    pending: set[int] = set()
+    for commit_id, commit in commits.items():
+        own = [patches[number] for number in candidates.get(commit_id, ()) if number in patches]
+        for list_id in sorted(lists_by_commit.get(commit_id, ())):
+            posted = [patch for patch in own if list_id in lists_by_patch.get(patch.message_id, ())]
+            match = match_commit(commit, [patch.facts for patch in posted])
+            if needs_other_patch_ids(match):
+                pending.add(commit_id)
+            if match is not None:
+                numbers = {patch.facts.key: patch.message_id for patch in posted}
+                rows.append(
+                    {
+                        "commit_id": commit_id,
+                        "list_id": list_id,
+                        "message_id": numbers[match.key],
+                        "found_by": ",".join(match.found_by),
+                    }
+                )
+    before = _read_landed_messages(connection, commit_ids)
+    compare_rows(connection, schema.landing, "commit_id", commit_ids, rows).write(connection)
+    set_pending(connection, sorted(pending), value=True)
+    set_pending(connection, sorted(commits.keys() - pending), value=False)
+    return before | {row["message_id"] for row in rows}
+
+
+def _read_lists_of_commits(
+    connection: Connection, commit_ids: Collection[int]
+) -> dict[int, set[str]]:
+    """Return the lists whose patches may have landed in each commit, by commit."""
+    member, lists = schema.ref_commit.c, schema.repository_list.c
+    by_commit: dict[int, set[str]] = defaultdict(set)
+    for chunk in chunks(commit_ids):
+        query = (
+            select(member.commit_id, lists.list_id)
+            .join(schema.repository_list, lists.repository_id == member.repository_id)
+            .where(is_any(member.commit_id, chunk))
+        )
+        for row in connection.execute(query):
+            by_commit[row.commit_id].add(row.list_id)
+    return by_commit
+
+
+def _read_lists_of_patches(
+    connection: Connection, message_ids: Collection[int]
+) -> dict[int, set[str]]:
+    """Return the lists to which each patch was sent, by patch."""
+    posting, lists = schema.posting.c, schema.list_.c
+    by_patch: dict[int, set[str]] = defaultdict(set)
+    for chunk in chunks(message_ids):
+        query = (
+            select(posting.message_id, lists.list_id)
+            .join(schema.list_, lists.id == posting.list_id)
+            .where(is_any(posting.message_id, chunk))
+        )
+        for row in connection.execute(query):
+            by_patch[row.message_id].add(row.list_id)
+    return by_patch
+
+
+def _read_candidates(connection: Connection, commit_ids: Collection[int]) -> dict[int, set[int]]:
+    """Return the patches that share a key with each commit, by commit."""
+    own, other = schema.commit_key.c, schema.patch_key.c
+    keys: set[int] = set()
+    for chunk in chunks(commit_ids):
+        query = (
+            select(own.key)
+            .where(
+                is_any(own.commit_id, chunk),
+                exists(select(other.key).where(other.key == own.key)),
+            )
+            .distinct()
+        )
+        keys.update(connection.execute(query).scalars())
+    for table in (schema.commit_key, schema.patch_key):
+        keys -= find_overfull_keys(connection, table, keys)
+    patches_by_key: dict[int, set[int]] = defaultdict(set)
+    candidates: dict[int, set[int]] = defaultdict(set)
+    for chunk in chunks(keys):
+        query = select(other.key, other.message_id).where(is_any(other.key, chunk))
+        for row in connection.execute(query):
+            patches_by_key[row.key].add(row.message_id)
+    for chunk in chunks(commit_ids if keys else ()):
+        query = select(own.commit_id, own.key).where(is_any(own.commit_id, chunk))
+        for row in connection.execute(query):
+            if row.key in keys:
+                candidates[row.commit_id] |= patches_by_key[row.key]
+    return candidates
+
+
+def _patch_query() -> Any:
+    message, patch = schema.message.c, schema.patch.c
+    return select(
+        message.id,
+        message.msgid,
+        message.variant,
+        message.date,
+        message.facts,
+        message.sender_name,
+        message.sender_email,
+        message.author_name,
+        message.author_email,
+        patch.patch_id,
+    ).join(schema.patch, patch.message_id == message.id)
+
+
+def _read_patch_keys(connection: Connection, message_ids: Collection[int]) -> dict[int, set[int]]:
+    """Return the keys of those of the messages that are patches, by message."""
+    keys: dict[int, set[int]] = {}
+    for chunk in chunks(message_ids):
+        query = _patch_query().where(is_any(schema.message.c.id, chunk))
+        keys.update((row.id, patch_keys(_make_facts(row))) for row in connection.execute(query))
+    return keys
+
+
+def _read_patches(connection: Connection, message_ids: Collection[int]) -> dict[int, _Patch]:
+    """Return what landing needs to know of patches, by message."""
+    patches: dict[int, _Patch] = {}
+    links = _read_links(connection, message_ids)
+    body = schema.body.c
+    query = (
+        _patch_query()
+        .add_columns(body.content, body.diff)
+        .join(schema.body, body.message_id == schema.message.c.id)
+    )
+    for chunk in chunks(message_ids):
+        for row in connection.execute(query.where(is_any(schema.message.c.id, chunk))):
+            lines = (row.diff or "").encode("utf-8", "replace").split(b"\n")
+            facts = replace(
+                _make_facts(row),
+                links=tuple(links.get(row.id, ())),
+                originals=find_originals(row.content),
+                sample=sample_lines(lines),
+            )
+            patches[row.id] = _Patch(row.id, facts)
+    return patches
+
+
+def _read_links(connection: Connection, message_ids: Collection[int]) -> dict[int, list[str]]:
+    """Return the mails that trailers in the patches name, by patch."""
+    trailer = schema.trailer.c
+    links: dict[int, list[str]] = defaultdict(list)
+    for chunk in chunks(message_ids):
+        query = select(trailer.message_id, trailer.value).where(
+            is_any(trailer.message_id, chunk), trailer.key.in_(("Link", "Message-ID"))
+        )
+        for row in connection.execute(query.order_by(trailer.message_id, trailer.position)):
+            if link := find_link(row.value):
+                links[row.message_id].append(link)
+    return links
+
+
+def _make_new_facts(mail: Derived) -> PatchFacts:
+    """Return of a patch that is not stored what its keys are made of."""
+    facts = mail.facts
+    return PatchFacts(
+        key=facts.key,
+        ids=(facts.msgid, *facts.aliases),
+        title=facts.title,
+        authors=(),
+        date=facts.date,
+        patch_id=mail.patch_id,
+    )
+
+
+def _make_facts(row: Any) -> PatchFacts:
+    """Return the facts of a patch, without those that its text has."""
+    facts: dict[str, Any] = json.loads(row.facts)
+    authors = [Address(row.sender_name, row.sender_email)]
+    if row.author_email:
+        authors.append(Address(row.author_name or "", row.author_email))
+    return PatchFacts(
+        key=key_of(row.msgid, row.variant),
+        ids=(row.msgid, *facts.get("aliases", ())),
+        title=facts.get("title", ""),
+        authors=tuple(authors),
+        date=row.date,
+        patch_id=row.patch_id,
+    )

@@ -1,0 +1,405 @@
+"""Keep the links between revisions, and the evidence that patches are superseded.
+
+Input: the series that a transaction has changed. Only what these can change is determined again:
+their links, the links of the series that they may be revisions of, and the patches of those that
+these links lead to. All of it depends on the content of the store alone, not on its history.
+
+Series of different threads are linked. So what is read here is locked by trace and by series,
+after the threads: of two writers that can change one link or one piece of evidence, the second one
+reads what the first one has written. See docs/decisions/0011.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sqlalchemy import Connection, delete, select
+
+from ingest.frozen import frozen
+from ingest.lifecycle.evidence import Evidence, EvidenceKind
+from ingest.lifecycle.superseded import (
+    MAX_DISTANCE,
+    Revision,
+    find_amended,
+    find_later,
+    replaces,
+    superseding_evidence,
+)
+from ingest.series.posting import Posting, patch_traces, traces
+from ingest.store import schema
+from ingest.store.locks import StateLock, lock_state_keys
+from ingest.store.read.revisions import (
+    MAX_SHARED,
+    StoredRevision,
+    choose,
+    count_series,
+    find_linked,
+    find_neighbours,
+    read_chosen,
+    read_diffs,
+    read_later,
+    read_revisions,
+    read_series_of_traces,
+)
+from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.write.fast_path import FastPath
+from ingest.store.write.states import replace_evidence
+
+_KINDS = (EvidenceKind.SUPERSEDED, EvidenceKind.DROPPED)
+
+_TraceRow = tuple[int, int]  # trace and series
+
+
+@dataclass(slots=True)
+class SeriesChanges:
+    """What a transaction has changed.
+
+    `changed`: series whose row, members or facts are new; `removed`: series that are deleted;
+    `added` and `deleted`: rows of `trace`; `unplaced`: messages that were patches and may be none.
+    """
+
+    changed: set[int] = field(default_factory=set)
+    removed: set[int] = field(default_factory=set)
+    added: set[_TraceRow] = field(default_factory=set)
+    deleted: set[_TraceRow] = field(default_factory=set)
+    unplaced: set[int] = field(default_factory=set)
+
+    def add_joins(self, connection: Connection, fast_path: FastPath) -> None:
+        """Add the series that patches join on the fast path. Call it before these are written."""
+        rows = {
+            (trace, join.series_id)
+            for join in fast_path.joins
+            for trace in patch_traces(join.node.facts)
+        }
+        self.changed.update(join.series_id for join in fast_path.joins)
+        stored = read_series_of_traces(connection, sorted({trace for trace, _ in rows}))
+        self.added |= {row for row in rows if row[1] not in stored.get(row[0], ())}
+
+
+def write_revisions(connection: Connection, changes: SeriesChanges) -> set[int]:
+    """Write the links and the evidence that follow from changed series.
+
+    Returns the patches whose evidence has changed, for `sync_states`.
+    """
+    if not (changes.changed or changes.removed or changes.unplaced):
+        return set()
+    relinked = _write_links(connection, changes)
+    # Without links, before or now, nothing supersedes their patches, nor do they supersede any.
+    affected = changes.changed | relinked if relinked is not None else set()
+    return _write_evidence(connection, affected, changes)
+
+
+class _Revisions:
+    """The series that are needed, each read once."""
+
+    def __init__(self, connection: Connection) -> None:
+        self.connection = connection
+        self._read: dict[int, StoredRevision | None] = {}
+
+    def load(self, series_ids: Iterable[int]) -> None:
+        """Read those of these series that are not read yet."""
+        missing = set(series_ids) - self._read.keys()
+        self._read |= dict.fromkeys(missing) | read_revisions(self.connection, missing)
+
+    def get(self, series_id: int) -> StoredRevision | None:
+        """Return a series, None where there is none with that id."""
+        if series_id not in self._read:
+            self.load([series_id])
+        return self._read[series_id]
+
+    def postings(self) -> dict[int, Posting]:
+        """Return the postings of all series that have been read."""
+        return {
+            series_id: item.posting for series_id, item in self._read.items() if item is not None
+        }
+
+
+def _find_retold(connection: Connection, changes: SeriesChanges) -> set[int]:
+    """Return the series that share a trace which began, or ceased, to be shared by too many.
+
+    Their links may depend on this trace.
+    """
+    more: dict[int, int] = defaultdict(int)
+    for trace, _ in changes.added - changes.deleted:
+        more[trace] += 1
+    for trace, _ in changes.deleted - changes.added:
+        more[trace] -= 1
+    counts = count_series(connection, more, more=max(map(abs, more.values()), default=0))
+    crossing = [
+        trace
+        for trace, count in counts.items()
+        if (count > MAX_SHARED) != (count - more[trace] > MAX_SHARED)
+    ]
+    series = read_series_of_traces(connection, crossing)
+    return {series_id for series_ids in series.values() for series_id in series_ids}
+
+
+# --- links ----------------------------------------------------------------------------------
+
+
+def _write_links(connection: Connection, changes: SeriesChanges) -> set[int] | None:
+    """Make the links from and to changed series what they should be.
+
+    Returns the series whose chosen link is another one, and the series that it leads to or led to.
+    None if there are no links and were none.
+    """
+    store = _Revisions(connection)
+    store.load(changes.changed)
+    keys = {
+        *changes.changed,
+        *changes.removed,
+        *(trace for trace, _ in changes.added | changes.deleted),
+        *(trace for posting in store.postings().values() for trace in traces(posting)),
+    }
+    plan = _LinkPlan(connection, changes)
+    lock_state_keys(connection, StateLock.LINK, keys, plan.make)
+    if not plan.before and not plan.after:
+        return None
+    _replace_links(connection, plan.before, plan.after)
+    changed = {
+        pair
+        for pair in plan.before.keys() | plan.after.keys()
+        if plan.before.get(pair, False) != plan.after.get(pair, False)
+    }
+    return {series_id for pair in changed for series_id in pair}
+
+
+_Links = dict[tuple[int, int], bool]  # series and earlier series: whether it is chosen
+
+
+class _LinkPlan:
+    """The links of changed series, and those that depend on these, as they are and should be."""
+
+    def __init__(self, connection: Connection, changes: SeriesChanges) -> None:
+        self._connection = connection
+        self._changes = changes
+        self.before: _Links = {}
+        self.after: _Links = {}
+
+    def make(self) -> set[int]:
+        """Read what is needed, and return the series whose links are determined."""
+        connection, removed = self._connection, self._changes.removed
+        touched = self._changes.changed | _find_retold(connection, self._changes)
+        store = _Revisions(connection)
+        store.load(touched)
+        postings = store.postings()
+        present = touched & postings.keys()
+        neighbours = find_neighbours(
+            connection, {series_id: traces(postings[series_id]) for series_id in present}
+        )
+        store.load({one for found in neighbours.values() for one in found})
+        postings = store.postings()
+        stored = _read_links(connection, touched | removed)
+
+        linked: dict[int, set[int]] = {series_id: set() for series_id in touched | removed}
+        others = {series_id for series_id, _ in stored} - linked.keys()
+        for series_id in present:
+            linked[series_id] = find_linked(series_id, neighbours[series_id], postings)
+            for other in neighbours[series_id] - present:
+                if other in postings and find_linked(other, [series_id], postings):
+                    others.add(other)
+                    linked.setdefault(other, set()).add(series_id)
+        self.before = stored | _read_links(connection, others, to=False)
+        for series_id, earlier_id in self.before:
+            if series_id in others and earlier_id not in touched and earlier_id not in removed:
+                linked.setdefault(series_id, set()).add(earlier_id)
+        store.load(others.union(*linked.values()))
+        postings = store.postings()
+        self.after = {
+            (series_id, earlier_id): chosen
+            for series_id, earlier in linked.items()
+            if series_id in postings
+            for earlier_id, chosen in choose(series_id, earlier & postings.keys(), postings).items()
+        }
+        return touched | others
+
+
+def _read_links(connection: Connection, series_ids: Iterable[int], *, to: bool = True) -> _Links:
+    """Read the links of these series and, with `to`, those to them."""
+    link = schema.revision_link.c
+    links: _Links = {}
+    for chunk in chunks(series_ids):
+        for column in (link.series_id, link.earlier_id) if to else (link.series_id,):
+            query = select(schema.revision_link).where(is_any(column, chunk))
+            for row in connection.execute(query):
+                links[row.series_id, row.earlier_id] = row.chosen
+    return links
+
+
+def _replace_links(connection: Connection, before: _Links, after: _Links) -> None:
+    table = schema.revision_link
+    for pair in sorted(pair for pair, chosen in before.items() if after.get(pair) != chosen):
+        connection.execute(
+            delete(table).where(table.c.series_id == pair[0], table.c.earlier_id == pair[1])
+        )
+    insert_rows(
+        connection,
+        table,
+        [
+            {"series_id": pair[0], "earlier_id": pair[1], "chosen": chosen}
+            for pair, chosen in sorted(after.items())
+            if before.get(pair) != chosen
+        ],
+    )
+
+
+# --- evidence -------------------------------------------------------------------------------
+
+
+def _write_evidence(
+    connection: Connection, series_ids: set[int], changes: SeriesChanges
+) -> set[int]:
+    """Make the evidence that later revisions give for patches what it should be.
+
+    `series_ids`: series that have changed, or whose links have. Returns the patches whose evidence
+    has changed.
+    """
+    message_ids: set[int] = set()
+    evidence: dict[int, list[Evidence]] = {}
+
+    def find_evidence() -> set[int]:
+        store = _Revisions(connection)
+        family = _Family(store)
+        affected = family.find_affected(series_ids)
+        evidence.clear()
+        evidence.update(_find_evidence(store, family, affected))
+        message_ids.clear()
+        message_ids.update(changes.unplaced)
+        for series_id in affected:
+            if (item := store.get(series_id)) is not None:
+                message_ids.update(item.message_ids.values())
+        return affected
+
+    if series_ids:
+        lock_state_keys(connection, StateLock.EVIDENCE, series_ids, find_evidence)
+    else:
+        message_ids = changes.unplaced
+    return replace_evidence(connection, _KINDS, message_ids, evidence)
+
+
+def find_superseding_evidence(
+    connection: Connection, series_ids: Iterable[int]
+) -> dict[int, list[Evidence]]:
+    """Return the evidence that later revisions supersede patches of these series, by patch."""
+    store = _Revisions(connection)
+    return _find_evidence(store, _Family(store), set(series_ids))
+
+
+def _find_evidence(
+    store: _Revisions, family: _Family, series_ids: set[int]
+) -> dict[int, list[Evidence]]:
+    family.load_later(series_ids)
+    evidence: dict[int, list[Evidence]] = {}
+    for series_id in sorted(series_ids):
+        item = store.get(series_id)
+        later = find_later(family, series_id)
+        if item is None or not later:
+            continue
+        message_ids = dict(item.message_ids)
+        for later_id in later:
+            if (other := store.get(later_id)) is not None:
+                message_ids |= other.message_ids
+        read = _DiffReader(store.connection, message_ids)
+        found = superseding_evidence(item.revision, list(later.values()), read)
+        evidence |= {message_ids[key]: pieces for key, pieces in found.items()}
+    return evidence
+
+
+@frozen
+class _DiffReader:
+    """Reads the diffs of patches, by the keys of their messages."""
+
+    connection: Connection
+    message_ids: Mapping[str, int]
+
+    def __call__(self, keys: Iterable[str]) -> dict[str, str | None]:
+        key_of = {self.message_ids[key]: key for key in keys}
+        diffs = read_diffs(self.connection, key_of)
+        return {key_of[message_id]: diff for message_id, diff in diffs.items()}
+
+
+class _Family:
+    """The chosen links among the earlier and later revisions of series, read as they are needed."""
+
+    def __init__(self, store: _Revisions) -> None:
+        self._store = store
+        self._earlier: dict[int, int | None] = {}
+        self._later: dict[int, set[int]] = {}
+
+    def find_affected(self, series_ids: set[int]) -> set[int]:
+        """Return the series whose patches these series, or their links, supersede or release."""
+        affected = set(series_ids)
+        front = affected
+        for _ in range(MAX_DISTANCE):
+            if not front:
+                break
+            bases = front | self._find_earlier(front)
+            # A series that replaces another one also replaces those that amend that.
+            amending = bases
+            for _ in range(MAX_DISTANCE):
+                amending = self._find_amending(amending)
+                bases = bases | amending
+            front = bases - affected
+            affected |= front
+            self._store.load(front | self._find_earlier(front))
+            front = {series_id for series_id in front if not self._is_final(series_id)}
+        return affected
+
+    def load_later(self, series_ids: set[int]) -> None:
+        """Read the later revisions of these series, and what these were linked to."""
+        front = series_ids
+        for _ in range(MAX_DISTANCE):
+            self._store.load(front | self._find_earlier(front))
+            amended = {find_amended(self, series_id) for series_id in front}
+            front = front.union(one for one in amended if one is not None)
+        self._read_later(front)
+        found = {other_id for series_id in front for other_id in self._later[series_id]}
+        self._store.load(front | found)
+
+    def _find_earlier(self, series_ids: set[int]) -> set[int]:
+        missing = series_ids - self._earlier.keys()
+        if missing:
+            self._earlier |= dict.fromkeys(missing) | read_chosen(self._store.connection, missing)
+        earlier = (self._earlier[series_id] for series_id in series_ids)
+        return {earlier_id for earlier_id in earlier if earlier_id is not None}
+
+    def _read_later(self, series_ids: set[int]) -> None:
+        missing = series_ids - self._later.keys()
+        if missing:
+            later = read_later(self._store.connection, missing)
+            self._later |= {series_id: later.get(series_id, set()) for series_id in missing}
+
+    def _find_amending(self, series_ids: set[int]) -> set[int]:
+        """Return the series that replace only some patches of one of these."""
+        self._read_later(series_ids)
+        later = {other_id for series_id in series_ids for other_id in self._later[series_id]}
+        self._store.load(later | series_ids)
+        self._find_earlier(later)
+        return {series_id for series_id in later if find_amended(self, series_id) is not None}
+
+    def _is_final(self, series_id: int) -> bool:
+        """Tell whether no revision after this one is needed for the patches of its predecessor."""
+        item, earlier_id = self._store.get(series_id), self._earlier[series_id]
+        if item is None or earlier_id is None:
+            return True
+        earlier = self._store.get(earlier_id)
+        return earlier is None or (
+            item.revision.is_complete and replaces(item.revision, earlier.revision).is_of_whole
+        )
+
+    def get(self, key: int) -> Revision | None:
+        """Return a series, None where there is none."""
+        item = self._store.get(key)
+        return item.revision if item is not None else None
+
+    def earlier_of(self, key: int) -> int | None:
+        """Return the series that a series supersedes."""
+        self._find_earlier({key})
+        return self._earlier[key]
+
+    def later_of(self, key: int) -> Collection[int]:
+        """Return the series that supersede a series."""
+        self._read_later({key})
+        return self._later[key]
