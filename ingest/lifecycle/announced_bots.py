@@ -25,8 +25,8 @@ _TREE_TITLE = re.compile(r"^\s{0,4}\[[^\]\n]{1,200}\]\s{0,4}(\S[^\n]{0,1000})$")
 # "the patch titled", the title in lines of its own, "to the 6.6-stable tree": words of the stable
 # queue and of -mm.
 _QUEUED = re.compile(
-    r"^[ \t]{0,8}(?:to the|has been added to the|was added to the)[ \t]{1,8}([^\n]{1,100}?)[ \t]{1,8}"
-    r"(?:tree|branch)\b",
+    r"^[ \t]{0,8}(?:to the|has been added to the|was added to the)[ \t]{1,8}"
+    r"([^\n]{1,100}?)[ \t]{1,8}(?:tree|branch)\b",
     re.MULTILINE,
 )
 _MAX_BETWEEN = 2_000  # characters from "patch titled" to the tree

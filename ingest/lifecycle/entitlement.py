@@ -12,14 +12,6 @@ from ingest.lifecycle.announcement import Signature
 from ingest.trust.person import person_key
 from ingest.trust.signatures.verdict import Alignment, Result, SignatureKind, Verdict
 
-# The programs of kernel.org and of the tip tree that report what was applied.
-KNOWN_BOTS = (
-    "patchwork-bot+*@kernel.org",
-    "pr-tracker-bot@kernel.org",
-    "tip-bot2@linutronix.de",
-    "tip-bot@zytor.com",
-)
-
 # Results that say something of a signature. Others mean that it could not be verified.
 _CONCLUSIVE = frozenset({Result.PASS, Result.FAIL, Result.PERMERROR, Result.POLICY})
 
