@@ -16,7 +16,7 @@ from ingest.mail.message import Message
 from ingest.patch.quotation import QUOTE_MARKS, find_original
 from ingest.patch.submission import Other, Reply, Submission
 
-_MAX_TEXT = 256 * 1024  # characters that are read
+_MAX_TEXT = 64 * 1024  # characters that are read
 
 # A mail without any of these, unquoted, announces nothing. To look for them first costs little.
 _BOT_WORDS = ("pw-bot:", "The following commit has been merged into")
