@@ -6,6 +6,7 @@ from dataclasses import field
 from datetime import datetime
 
 from ingest.frozen import frozen
+from ingest.lifecycle.announcement import Announcements
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName
 from ingest.patch.trailer import Trailer
@@ -73,7 +74,7 @@ class Derived:
     it. `links`: every id that it names. `ignored`: why it is ignored, else None. `rewriting`,
     `person_source`: how its From was rewritten, and where the person was found. `keys`: those
     of the delivery; where they are None, nothing is verified: `verdicts` is empty, `chain` is
-    None.
+    None. `announcements`: of states of patches, None where it has none.
     """
 
     sha256: bytes
@@ -102,6 +103,7 @@ class Derived:
     verdicts: tuple[Verdict, ...] = ()
     chain: Result | None = None
     auth_results: tuple[AuthResults, ...] = ()
+    announcements: Announcements | None = None
 
 
 @frozen

@@ -46,11 +46,22 @@ class ConfiguredRepository:
     refs: tuple[RefState, ...]
 
 
+# The programs of kernel.org and of the tip tree that report what was applied.
+KNOWN_BOTS = (
+    "patchwork-bot+*@kernel.org",
+    "pr-tracker-bot@kernel.org",
+    "tip-bot2@linutronix.de",
+    "tip-bot@zytor.com",
+)
+
+
 @dataclass(frozen=True, slots=True)
 class ConfiguredList:
     """The settings of a list in `[lists.LINK-NAME]`. The fields are those of Patchwork's project.
 
-    `addresses` are further addresses for mail to the list, in addition to `email`.
+    `addresses` are further addresses for mail to the list, in addition to `email`. Mail from
+    `maintainers` and `bots` sets states of the list's patches; one `*` of an address there stands
+    for any characters.
     """
 
     link_name: str
@@ -64,6 +75,8 @@ class ConfiguredList:
     list_archive_url: str = ""
     list_archive_url_format: str = ""
     commit_url_format: str = ""
+    maintainers: tuple[str, ...] = ()
+    bots: tuple[str, ...] = KNOWN_BOTS
     repositories: tuple[ConfiguredRepository, ...] = ()
 
 
@@ -220,6 +233,12 @@ class Config:
         return next(
             (configured for configured in self.lists if configured.list_id == list_id), None
         )
+
+    def entitled_by_list(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+        """Return the addresses whose mail sets states, by list id; `*` stands for every list."""
+        if not self.lists:
+            return (("*", KNOWN_BOTS),)
+        return tuple((item.list_id, item.maintainers + item.bots) for item in self.lists)
 
     def link_name(self, list_id: str) -> str:
         """Return the configured link name of a list, or the first label of its id."""
@@ -407,6 +426,8 @@ _LIST_PARSERS: dict[str, _Parser] = {
     "list_archive_url": values.parse_text,
     "list_archive_url_format": values.parse_text,
     "commit_url_format": values.parse_text,
+    "maintainers": values.parse_address_patterns,
+    "bots": values.parse_address_patterns,
     "repositories": values.parse_tables,
 }
 

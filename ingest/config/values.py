@@ -104,6 +104,15 @@ def parse_mail_addresses(value: Any) -> tuple[str, ...]:
     return addresses
 
 
+def parse_address_patterns(value: Any) -> tuple[str, ...]:
+    """Parse a list of mail addresses, in which one `*` may stand for any characters."""
+    patterns = parse_mail_addresses(value)
+    for pattern in patterns:
+        if pattern.count("*") > 1:
+            raise InvalidValue("a list of mail addresses with at most one *", pattern, is_item=True)
+    return patterns
+
+
 def parse_socket(value: Any) -> SocketAddress:
     """Parse the address of a socket: `unix:` with an absolute path, or the form of `parse_inet`.
 

@@ -13,6 +13,9 @@ from typing import TYPE_CHECKING, assert_never
 
 from ingest.config.file import Config
 from ingest.frozen import frozen
+from ingest.lifecycle.announced import find_announcements
+from ingest.lifecycle.announcement import Announcements
+from ingest.lifecycle.entitlement import find_entitled, read_signature
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName, Message
 from ingest.mail.msgid import bound_id, original_id, parse_ids
@@ -108,6 +111,7 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
             verdicts=authentication.verdicts if authentication is not None else (),
             chain=authentication.chain if authentication is not None else None,
             auth_results=find_auth_results(message.server_headers, config.trust.authserv_ids),
+            announcements=_announcements(message, submitter, submission, authentication, config),
         ),
     )
 
@@ -191,6 +195,31 @@ def _authenticate(delivery: Delivery, message: Message, config: Config) -> Authe
         delivery.arrived or message.received,
         replayed=delivery.arrived is None,
         keyrings=config.trust.keyrings,
+    )
+
+
+def _announcements(
+    message: Message,
+    submitter: Submitter,
+    submission: Submission,
+    authentication: Authentication | None,
+    config: Config,
+) -> Announcements | None:
+    """Return what the mail announces of states, and which of them its sender may set."""
+    items = find_announcements(message, submission)
+    if not items:
+        return None
+    emails = {submitter.person.email}
+    if submitter.person_source is None:
+        emails.add(message.sender.email)  # which the mailmap may map to another
+    subject = submission.subject
+    return Announcements(
+        items=items,
+        entitled=find_entitled(emails, config.entitled_by_list()),
+        signature=read_signature(
+            authentication.verdicts if authentication is not None else (), message.sender.email
+        ),
+        version=subject.version if subject.version_given else None,
     )
 
 

@@ -52,6 +52,14 @@ def lock_sets(connection: Connection, derived: Mapping[int, Derived]) -> Callabl
     if connection.dialect.name != "postgresql":
         return lambda: None
     msgids = {msgid for mail in derived.values() for msgid in (mail.facts.msgid, *mail.links)}
+    # Whose states it announces, in whichever thread they are.
+    msgids.update(
+        msgid
+        for mail in derived.values()
+        if mail.announcements is not None
+        for item in mail.announcements.items
+        for msgid in item.msgids
+    )
     unthreaded = [
         piece
         for number, mail in enumerate(derived.values())

@@ -45,6 +45,8 @@ from ingest.store.schema.mail import (
     verdict,
 )
 from ingest.store.schema.message import (
+    announcement,
+    announcement_target,
     body,
     dependency,
     list_,
@@ -70,6 +72,8 @@ from ingest.store.schema.series import (
 __all__ = [
     "account",
     "alias",
+    "announcement",
+    "announcement_target",
     "answer",
     "auth_result",
     "body",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from sqlalchemy import (
     BigInteger,
+    Boolean,
     CheckConstraint,
     Column,
     DateTime,
@@ -125,6 +126,27 @@ trailer = Table(
     Column("key", Text, nullable=False),
     Column("value", Text, nullable=False),
     PrimaryKeyConstraint("message_id", "position"),
+)
+
+# What a message announces of the states of patches: see lifecycle.announcement.
+announcement = Table(
+    "announcement",
+    metadata,
+    Column("message_id", Id, ForeignKey("message.id"), primary_key=True, autoincrement=False),
+    Column("content", Text, nullable=False),
+)
+
+# The mails that an announcement depends on: those that it answers, and those that it names.
+announcement_target = Table(
+    "announcement_target",
+    metadata,
+    Column("message_id", Id, ForeignKey("message.id"), nullable=False),
+    Column("target", Text, nullable=False),  # a Message-ID
+    Column("position", Integer, nullable=False),  # the nearest that it answers has 0
+    Column("is_answered", Boolean, nullable=False),
+    Column("is_entitled", Boolean, nullable=False),  # its sender may set states of some list
+    PrimaryKeyConstraint("message_id", "position"),
+    Index("ix_announcement_target_target", "target", "is_entitled"),
 )
 
 # What a message says that it builds on. The target may not have been received yet.

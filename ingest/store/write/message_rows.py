@@ -9,18 +9,29 @@ from typing import Any, assert_never
 from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
 from ingest.frozen import frozen
+from ingest.lifecycle.announcement import Announcements, Signature, dump_announcements
 from ingest.series.arrange import Place
-from ingest.series.facts import bucket, dump_facts
+from ingest.series.facts import Facts, bucket, dump_facts
 from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.activity.states import STATE_COLUMNS
 from ingest.store.sql import RowChanges, chunks, compare_rows, insert_rows, is_any
 from ingest.store.write.arrange import ArrangedSets, Node
 
+# How many mails of its thread an announcement may apply to, and how many others.
+_MAX_ANSWERED = 20
+_MAX_NAMED = 50
+
 # What a message is by its place in the thread.
 _RECORD_TABLES = (schema.patch, schema.cover, schema.comment)
 # What the mail alone says of a message, apart from the message's own row.
-_CONTENT_TABLES = (schema.body, schema.trailer, schema.dependency)
+_CONTENT_TABLES = (
+    schema.body,
+    schema.trailer,
+    schema.dependency,
+    schema.announcement,
+    schema.announcement_target,
+)
 
 
 @frozen
@@ -239,7 +250,7 @@ def _record_rows(
 
 def _content_rows(nodes: Iterable[Node]) -> dict[Table, list[dict[str, Any]]]:
     """Build the rows of what the mails alone say, apart from the messages' own rows."""
-    bodies, trailers, dependencies = [], [], []
+    bodies, trailers, dependencies, announcements, targets = [], [], [], [], []
     for node in nodes:
         derived = node.derived
         assert derived is not None
@@ -264,7 +275,43 @@ def _content_rows(nodes: Iterable[Node]) -> dict[Table, list[dict[str, Any]]]:
             }
             for position, dependency in enumerate(derived.dependencies)
         ]
-    return {schema.body: bodies, schema.dependency: dependencies, schema.trailer: trailers}
+        if derived.announcements is not None:
+            announcements.append(announcement_row(node.message_id, derived.announcements))
+            targets += target_rows(node.message_id, node.facts, derived.announcements)
+    return {
+        schema.body: bodies,
+        schema.dependency: dependencies,
+        schema.trailer: trailers,
+        schema.announcement: announcements,
+        schema.announcement_target: targets,
+    }
+
+
+def announcement_row(message_id: int, announcements: Announcements) -> dict[str, Any]:
+    """Return the row of `announcement` for a message."""
+    content = schema.storable(dump_announcements(announcements))
+    return {"message_id": message_id, "content": content}
+
+
+def target_rows(
+    message_id: int, facts: Facts, announcements: Announcements
+) -> list[dict[str, Any]]:
+    """Return the rows of `announcement_target` for a message."""
+    answered = facts.parents
+    if len(answered) > _MAX_ANSWERED:
+        answered = (*answered[: _MAX_ANSWERED - 1], answered[-1])  # the nearest, and the first
+    named = dict.fromkeys(msgid for item in announcements.items for msgid in item.msgids)
+    is_entitled = bool(announcements.entitled) and announcements.signature is not Signature.FAILED
+    return [
+        {
+            "message_id": message_id,
+            "target": schema.storable(target),
+            "position": position,
+            "is_answered": position < len(answered),
+            "is_entitled": is_entitled,
+        }
+        for position, target in enumerate((*answered, *list(named)[:_MAX_NAMED]))
+    ]
 
 
 def _update_messages(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:

@@ -21,6 +21,7 @@ from ingest.store.activity.states import sync_states
 from ingest.store.locks import lock_sets, lock_states
 from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes
 from ingest.store.write import message_rows
+from ingest.store.write.announced import lock_announced, write_announced
 from ingest.store.write.arrange import ArrangedSets, Node, arrange_touched
 from ingest.store.write.authentication import write_authentication
 from ingest.store.write.copies import Copy
@@ -29,7 +30,7 @@ from ingest.store.write.grouping import Grouping, StoredMessage, find_underived,
 from ingest.store.write.landing import lock_landings, match_patches
 from ingest.store.write.people import upsert_lists, upsert_people
 from ingest.store.write.redirects import add_redirects, find_successors
-from ingest.store.write.revisions import write_revisions
+from ingest.store.write.revisions import SeriesChanges, write_revisions
 from ingest.store.write.series_rows import write_series
 from ingest.store.write.threads import LinkedThreads, link_threads
 
@@ -67,7 +68,8 @@ def write_records(
         lock_states(connection)  # rows of existing patches are replaced
     else:
         stored = [message.message_id for message in grouping.messages if message.stored_best]
-        lock_landings(connection, derived.values(), stored)
+        if not lock_announced(connection, derived.values()):
+            lock_landings(connection, derived.values(), stored)
     linked = link_threads(
         connection, [(mail.facts.msgid, *mail.links) for mail in derived.values()]
     )
@@ -96,8 +98,43 @@ def write_records(
     # Whether a message is a patch does not depend on its place, so that others need no match.
     written = {message.message_id for message in grouping.messages} | grouping.emptied
     landed = match_patches(connection, written)
-    sync_states(connection, superseded | landed | _find_rewritten(grouping))
+    announced = _write_announced(connection, grouping, changes, copies_before)
+    sync_states(connection, superseded | landed | announced | _find_rewritten(grouping))
     return set()
+
+
+def _write_announced(
+    connection: Connection,
+    grouping: Grouping,
+    changes: SeriesChanges,
+    copies_before: Mapping[int, _EmptiedMessage],
+) -> set[int]:
+    """Write what announcements show, those of this batch and those that apply to its messages."""
+    msgids = {message.msgid for message in grouping.messages}
+    msgids.update(alias for message in grouping.messages for alias in message.aliases)
+    stale = {message.key for message in copies_before.values()}
+    stale.update(
+        key_of(message.msgid, variant)
+        for message in grouping.messages
+        if message.stored_best is not None
+        for variant in (message.stored_variant or "", message.group.variant)
+    )
+    return write_announced(
+        connection,
+        message_ids={message.message_id for message in grouping.messages},
+        series_ids=changes.changed,
+        msgids=msgids | _read_msgids(connection, changes.unplaced),
+        stale_keys=stale,
+    )
+
+
+def _read_msgids(connection: Connection, message_ids: Collection[int]) -> set[str]:
+    message = schema.message.c
+    msgids: set[str] = set()
+    for chunk in chunks(message_ids):
+        query = select(message.msgid).where(is_any(message.id, chunk))
+        msgids.update(connection.execute(query).scalars())
+    return msgids
 
 
 def _find_rewritten(grouping: Grouping) -> set[int]:

@@ -17,7 +17,12 @@ from ingest.store import schema
 from ingest.store.activity.states import evidence_rows, read_evidence, sync_states
 from ingest.store.sql import chunks, insert_rows, is_any
 
-__all__ = ["read_evidence", "replace_evidence", "sync_states"]
+__all__ = [
+    "read_evidence",
+    "replace_evidence",
+    "replace_evidence_of_sources",
+    "sync_states",
+]
 
 _KEY = ("message_id", "kind", "source")
 
@@ -41,6 +46,36 @@ def replace_evidence(
         query = select(table).where(is_any(table.c.message_id, chunk), table.c.kind.in_(kinds))
         for row in connection.execute(query).mappings():
             stored[tuple(row[name] for name in _KEY)] = dict(row)
+    return _write_difference(connection, stored, evidence)
+
+
+def replace_evidence_of_sources(
+    connection: Connection,
+    kinds: Collection[EvidenceKind],
+    sources: Iterable[str],
+    evidence: Mapping[int, Collection[Evidence]],
+) -> set[int]:
+    """Make the evidence of these kinds that these sources give what `evidence` has, by patch.
+
+    Evidence of other sources remains. Returns the patches whose evidence has changed.
+    """
+    table = schema.state_evidence
+    names = {str(kind) for kind in kinds}
+    stored: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for chunk in chunks(sorted({schema.storable(source) for source in sources})):
+        query = select(table).where(is_any(table.c.source, chunk), table.c.kind.in_(names))
+        for row in connection.execute(query).mappings():
+            stored[tuple(row[name] for name in _KEY)] = dict(row)
+    return _write_difference(connection, stored, evidence)
+
+
+def _write_difference(
+    connection: Connection,
+    stored: Mapping[tuple[Any, ...], dict[str, Any]],
+    evidence: Mapping[int, Collection[Evidence]],
+) -> set[int]:
+    """Replace stored rows, by key, with the rows of `evidence`; return the patches that differ."""
+    table = schema.state_evidence
     wanted = {tuple(row[name] for name in _KEY): row for row in evidence_rows(evidence)}
     stale = [key for key, row in stored.items() if wanted.get(key) != row]
     missing = [row for key, row in wanted.items() if stored.get(key) != row]

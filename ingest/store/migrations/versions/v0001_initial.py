@@ -492,6 +492,33 @@ def upgrade() -> None:
         sqlite_where=sa.text("commit_ref IS NOT NULL"),
     )
     op.create_table(
+        "announcement",
+        sa.Column("message_id", ID, autoincrement=False, nullable=False),
+        sa.Column("content", sa.Text(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["message.id"], name=op.f("fk_announcement_message_id")
+        ),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_announcement")),
+    )
+    op.create_table(
+        "announcement_target",
+        sa.Column("message_id", ID, nullable=False),
+        sa.Column("target", sa.Text(), nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.Column("is_answered", sa.Boolean(), nullable=False),
+        sa.Column("is_entitled", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["message.id"], name=op.f("fk_announcement_target_message_id")
+        ),
+        sa.PrimaryKeyConstraint("message_id", "position", name=op.f("pk_announcement_target")),
+    )
+    op.create_index(
+        "ix_announcement_target_target",
+        "announcement_target",
+        ["target", "is_entitled"],
+        unique=False,
+    )
+    op.create_table(
         "trailer",
         sa.Column("message_id", ID, nullable=False),
         sa.Column("position", sa.Integer(), nullable=False),
