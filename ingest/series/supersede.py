@@ -13,6 +13,7 @@ from collections import defaultdict, deque
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from ingest.frozen import frozen
 from ingest.series.draft import Version, branches_of
@@ -108,7 +109,7 @@ def make_posting(
         sender=first.sender,
         version=version,
         date=date,
-        title=_normalise_title(first.title),
+        title=normalise_title(first.title),
         resend=first.resend,
         rfc=any(piece.rfc for piece in members),
         partial=partial,
@@ -116,7 +117,7 @@ def make_posting(
         branches=frozenset(branch for piece in members for branch in branches_of(piece.tag)),
         change_ids=frozenset(piece.change_id for piece in members if piece.change_id),
         hashes=frozenset(piece.hash for piece in patches if piece.hash),
-        titles=frozenset(_normalise_title(piece.title) for piece in patches) - {""},
+        titles=frozenset(normalise_title(piece.title) for piece in patches) - {""},
         messages=messages,
         linked=frozenset(msgid for piece in members for msgid in piece.earlier) - messages,
         answered=frozenset(answered) - messages,
@@ -154,7 +155,7 @@ def traces(posting: Posting) -> frozenset[int]:
 
 def patch_traces(facts: Facts) -> frozenset[int]:
     """Return the traces that one more patch, after others, adds to those of its series."""
-    title = _normalise_title(facts.title)
+    title = normalise_title(facts.title)
     return frozenset(
         (
             *_message_traces((facts.msgid, *facts.earlier)),
@@ -261,20 +262,17 @@ def _diff_identity(facts: Facts) -> str | None:
 
 
 def _title_identity(facts: Facts) -> str | None:
-    return _normalise_title(facts.title) or None
+    return normalise_title(facts.title) or None
 
 
-def _normalise_title(title: str) -> str:
+# Shared by threads: the cache has a lock of its own. A title is compared several times.
+@lru_cache(maxsize=4096)
+def normalise_title(title: str) -> str:
     """Return a title as revisions are compared: letters and digits, without a final version."""
     words = _NO_WORD.split(title.lower())
     while words and (not words[-1] or _VERSION_WORD.fullmatch(words[-1])):
         words.pop()
     return " ".join(word for word in words if word)[:_MAX_TITLE]
-
-
-def normalise_title(title: str) -> str:
-    """Return a title as the titles of two revisions are compared."""
-    return _normalise_title(title)
 
 
 def _states(posting: Posting, other: Posting) -> bool:

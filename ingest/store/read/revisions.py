@@ -14,7 +14,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import Connection, and_, or_, select, text
 
 from ingest.frozen import frozen
-from ingest.lifecycle.matching import RevisionPatch
 from ingest.lifecycle.superseded import Revision
 from ingest.series.facts import Facts, load_facts
 from ingest.series.supersede import (
@@ -122,13 +121,11 @@ def read_revisions(connection: Connection, series_ids: Iterable[int]) -> dict[in
                 parent_series=row.parent_series,
                 members=[member.facts for member in members[row.id]],
             )
-            patches = [member for member in members[row.id] if member.is_patch]
+            patches = [member for member in members[row.id] if member.number is not None]
             revisions[row.id] = StoredRevision(
                 Revision(
                     posting=posting,
-                    patches=tuple(
-                        RevisionPatch(member.facts, member.patch_id) for member in patches
-                    ),
+                    patches=tuple(member.facts for member in patches),
                     total=row.total,
                     is_complete=row.received_all,
                 ),
@@ -147,8 +144,6 @@ class Membership:
     rule: str
     evidence: str
     message_id: int
-    is_patch: bool
-    patch_id: str | None
 
 
 def read_memberships(
@@ -158,19 +153,9 @@ def read_memberships(
 
     `limited`: without the patches by which series are not linked.
     """
-    message, member, patch = schema.message.c, schema.member.c, schema.patch.c
-    query = (
-        select(
-            schema.member,
-            message.msgid,
-            message.variant,
-            message.date,
-            message.facts,
-            patch.message_id.label("patch"),
-            patch.patch_id,
-        )
-        .join(schema.message, message.id == member.message_id)
-        .outerjoin(schema.patch, patch.message_id == member.message_id)
+    message, member = schema.message.c, schema.member.c
+    query = select(schema.member, message.msgid, message.variant, message.date, message.facts).join(
+        schema.message, message.id == member.message_id
     )
     if limited:
         is_within = and_(member.number <= MAX_NUMBER, member.minor <= _MAX_MINOR)
@@ -186,8 +171,6 @@ def read_memberships(
                     row.rule,
                     row.evidence,
                     row.message_id,
-                    row.patch is not None,
-                    row.patch_id,
                 )
             )
     for memberships in members.values():
@@ -205,6 +188,36 @@ def read_diffs(connection: Connection, message_ids: Iterable[int]) -> dict[int, 
         query = select(body.message_id, body.diff).where(is_any(body.message_id, chunk))
         diffs.update((row.message_id, row.diff) for row in connection.execute(query))
     return diffs
+
+
+def read_patch_ids(connection: Connection, message_ids: Iterable[int]) -> dict[int, str | None]:
+    """Return the patch-ids of these patches, by message."""
+    patch = schema.patch.c
+    patch_ids: dict[int, str | None] = {}
+    for chunk in chunks(message_ids):
+        query = select(patch.message_id, patch.patch_id).where(is_any(patch.message_id, chunk))
+        patch_ids.update((row.message_id, row.patch_id) for row in connection.execute(query))
+    return patch_ids
+
+
+def read_amending(connection: Connection, series_ids: Iterable[int]) -> set[int]:
+    """Return the ids of the series that may replace only some patches of one of these.
+
+    They are partial re-rolls, and single patches of larger series.
+    """
+    link, series = schema.revision_link.c, schema.series.c
+    base = schema.series.alias("base")
+    query = (
+        select(link.series_id)
+        .join(schema.series, series.id == link.series_id)
+        .join(base, base.c.id == link.earlier_id)
+        .where(link.chosen, or_(series.partial, and_(series.total == 1, base.c.total > 1)))
+    )
+    amending: set[int] = set()
+    for chunk in chunks(series_ids):
+        rows = connection.execute(query.where(is_any(link.earlier_id, chunk))).scalars()
+        amending.update(rows)
+    return amending
 
 
 # --- links, from the traces -----------------------------------------------------------------
