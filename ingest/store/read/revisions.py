@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from sqlalchemy import Connection, and_, or_, select, text
 
@@ -29,7 +30,7 @@ from ingest.store.sql import chunks, is_any
 # The patches of a series by which it is linked to others, and which others supersede: those with
 # numbers up to this one. A sender may give any number of patches to one series.
 MAX_NUMBER = 500
-_MAX_MINOR = 9
+MAX_MINOR = 9
 
 # A trace that more series share tells nothing: a sender may send any number with one title.
 MAX_SHARED = 100
@@ -102,6 +103,23 @@ class StoredRevision:
         return self.revision.posting
 
 
+class _Numbered(Protocol):
+    """A member of a series. `number` is None for the cover."""
+
+    @property
+    def number(self) -> int | None: ...
+
+    @property
+    def minor(self) -> int: ...
+
+
+def is_compared_whole(members: Iterable[_Numbered]) -> bool:
+    """Tell whether all members of a series are read when it is compared with its revisions."""
+    return all(
+        (member.number or 0) <= MAX_NUMBER and member.minor <= MAX_MINOR for member in members
+    )
+
+
 def read_revisions(connection: Connection, series_ids: Iterable[int]) -> dict[int, StoredRevision]:
     """Return these series by id. Of each, only the patches up to a certain number are read."""
     ids = set(series_ids)
@@ -158,7 +176,7 @@ def read_memberships(
         schema.message, message.id == member.message_id
     )
     if limited:
-        is_within = and_(member.number <= MAX_NUMBER, member.minor <= _MAX_MINOR)
+        is_within = and_(member.number <= MAX_NUMBER, member.minor <= MAX_MINOR)
         query = query.where(or_(member.number.is_(None), is_within))
     members: dict[int, list[Membership]] = defaultdict(list)
     for chunk in chunks(series_ids):
@@ -230,9 +248,9 @@ def link_series(connection: Connection, series_ids: Iterable[int]) -> dict[int, 
     series supersedes it.
     """
     revisions = read_revisions(connection, series_ids)
-    neighbours = find_neighbours(
-        connection, {series_id: traces(item.posting) for series_id, item in revisions.items()}
-    )
+    traces_of = {series_id: traces(item.posting) for series_id, item in revisions.items()}
+    counts = count_series(connection, {trace for own in traces_of.values() for trace in own})
+    neighbours = find_neighbours(connection, traces_of, counts)
     missing = {one for found in neighbours.values() for one in found} - revisions.keys()
     postings = {
         series_id: item.posting
@@ -271,15 +289,17 @@ def choose(
 
 
 def find_neighbours(
-    connection: Connection, traces_of: Mapping[int, Iterable[int]]
+    connection: Connection, traces_of: Mapping[int, Iterable[int]], counts: Mapping[int, int]
 ) -> dict[int, set[int]]:
-    """Return the series that share a telling trace with each of these, whose traces are given."""
+    """Return the series that share a telling trace with each of these, whose traces are given.
+
+    `counts`: the number of series of each trace.
+    """
     owners: dict[int, list[int]] = defaultdict(list)
     for series_id, own in traces_of.items():
         for trace in own:
             owners[trace].append(series_id)
-    counts = count_series(connection, owners)
-    shared = [trace for trace, count in counts.items() if 1 < count <= MAX_SHARED]
+    shared = [trace for trace in owners if 1 < counts[trace] <= MAX_SHARED]
     neighbours: dict[int, set[int]] = defaultdict(set)
     for trace, series_ids in read_series_of_traces(connection, shared).items():
         for owner in owners[trace]:

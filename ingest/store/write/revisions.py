@@ -11,9 +11,10 @@ reads what the first one has written. See docs/decisions/0011.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from sqlalchemy import Connection, delete, select
 
@@ -67,6 +68,8 @@ class SeriesChanges:
     added: set[_TraceRow] = field(default_factory=set)
     deleted: set[_TraceRow] = field(default_factory=set)
     unplaced: set[int] = field(default_factory=set)
+    revisions: Mapping[int, StoredRevision] = field(default_factory=dict)
+    traces: Mapping[int, Collection[int]] = field(default_factory=dict)
 
     def add_joins(self, connection: Connection, fast_path: FastPath) -> None:
         """Add the series that patches join on the fast path. Call it before these are written."""
@@ -87,7 +90,7 @@ def write_revisions(connection: Connection, changes: SeriesChanges) -> set[int]:
     """
     if not (changes.changed or changes.removed or changes.unplaced):
         return set()
-    store = _Revisions(connection, changes.changed)
+    store = _Revisions(connection, changes.changed, known=changes.revisions)
     relinked = _write_links(store, changes)
     # Without links, before or now, nothing supersedes their patches, nor do they supersede any.
     affected = changes.changed | relinked if relinked is not None else set()
@@ -97,13 +100,20 @@ def write_revisions(connection: Connection, changes: SeriesChanges) -> set[int]:
 class _Revisions:
     """The series that are needed, each read once.
 
-    `own`: those that no other writer can change, because their threads are locked.
+    `own`: those that no other writer can change, because their threads are locked. `known`: those
+    of them that need not be read.
     """
 
-    def __init__(self, connection: Connection, own: Collection[int] = ()) -> None:
+    def __init__(
+        self,
+        connection: Connection,
+        own: Collection[int] = (),
+        *,
+        known: Mapping[int, StoredRevision] = MappingProxyType({}),
+    ) -> None:
         self.connection = connection
         self._own = own
-        self._read: dict[int, StoredRevision | None] = {}
+        self._read: dict[int, StoredRevision | None] = dict(known)
 
     def refresh(self) -> None:
         """Forget what another writer may have changed before the last lock was taken."""
@@ -126,26 +136,6 @@ class _Revisions:
         return {
             series_id: item.posting for series_id, item in self._read.items() if item is not None
         }
-
-
-def _find_retold(connection: Connection, changes: SeriesChanges) -> set[int]:
-    """Return the series that share a trace which began, or ceased, to be shared by too many.
-
-    Their links may depend on this trace.
-    """
-    more: dict[int, int] = defaultdict(int)
-    for trace, _ in changes.added - changes.deleted:
-        more[trace] += 1
-    for trace, _ in changes.deleted - changes.added:
-        more[trace] -= 1
-    counts = count_series(connection, more, more=max(map(abs, more.values()), default=0))
-    crossing = [
-        trace
-        for trace, count in counts.items()
-        if (count > MAX_SHARED) != (count - more[trace] > MAX_SHARED)
-    ]
-    series = read_series_of_traces(connection, crossing)
-    return {series_id for series_ids in series.values() for series_id in series_ids}
 
 
 # --- links ----------------------------------------------------------------------------------
@@ -187,14 +177,20 @@ class _LinkPlan:
     def make(self) -> set[int]:
         """Read what is needed, and return what must be locked for it: series and traces."""
         store, removed = self._store, self._changes.removed
-        store.refresh()
         connection = store.connection
-        touched = self._changes.changed | _find_retold(connection, self._changes)
-        store.load(touched)
-        postings = store.postings()
-        present = touched & postings.keys()
-        traces_of = {series_id: traces(postings[series_id]) for series_id in present}
-        neighbours = find_neighbours(connection, traces_of)
+        store.refresh()
+        store.load(self._changes.changed)
+        traces_of = self._traces_of(self._changes.changed)
+        counts = self._count_series(traces_of)
+        # Series that share a trace which began, or ceased, to be shared by too many.
+        retold = self._find_retold(counts)
+        if retold:
+            store.load(retold)
+            traces_of |= self._traces_of(retold - traces_of.keys())
+            counts = self._count_series(traces_of)
+        touched = self._changes.changed | retold
+        present = traces_of.keys()
+        neighbours = find_neighbours(connection, traces_of, counts)
         store.load({one for found in neighbours.values() for one in found})
         postings = store.postings()
         stored = _read_links(connection, touched | removed)
@@ -219,9 +215,36 @@ class _LinkPlan:
             if series_id in postings
             for earlier_id, chosen in choose(series_id, earlier & postings.keys(), postings).items()
         }
-        own_traces = (trace for own in traces_of.values() for trace in own)
-        changed_traces = (trace for trace, _ in self._changes.added | self._changes.deleted)
-        return {*touched, *removed, *others, *own_traces, *changed_traces}
+        return {*touched, *removed, *others, *counts}
+
+    def _traces_of(self, series_ids: Iterable[int]) -> dict[int, Collection[int]]:
+        """Return the traces of those of these series that exist."""
+        known = self._changes.traces
+        traces_of: dict[int, Collection[int]] = {}
+        for series_id in series_ids:
+            if (item := self._store.get(series_id)) is not None:
+                traces_of[series_id] = (
+                    known[series_id] if series_id in known else traces(item.posting)
+                )
+        return traces_of
+
+    def _count_series(self, traces_of: Mapping[int, Iterable[int]]) -> dict[int, int]:
+        """Count the series that share each trace of these series, and each that was changed."""
+        keys = {trace for own in traces_of.values() for trace in own}
+        keys.update(trace for trace, _ in self._changes.added | self._changes.deleted)
+        more = len(self._changes.changed) + len(self._changes.removed)
+        return count_series(self._store.connection, keys, more=more)
+
+    def _find_retold(self, counts: Mapping[int, int]) -> set[int]:
+        more: Counter[int] = Counter(trace for trace, _ in self._changes.added)
+        more.subtract(trace for trace, _ in self._changes.deleted)
+        crossing = [
+            trace
+            for trace, change in more.items()
+            if change and (counts[trace] > MAX_SHARED) != (counts[trace] - change > MAX_SHARED)
+        ]
+        series = read_series_of_traces(self._store.connection, crossing)
+        return {series_id for series_ids in series.values() for series_id in series_ids}
 
 
 def _read_links(connection: Connection, series_ids: Iterable[int], *, to: bool = True) -> _Links:
