@@ -19,7 +19,7 @@ from types import MappingProxyType
 from sqlalchemy import Connection, delete, select
 
 from ingest.frozen import frozen
-from ingest.lifecycle.evidence import Evidence, EvidenceKind
+from ingest.lifecycle.evidence import Evidence
 from ingest.lifecycle.superseded import (
     MAX_DISTANCE,
     Revision,
@@ -48,9 +48,7 @@ from ingest.store.read.revisions import (
 )
 from ingest.store.sql import chunks, insert_rows, is_any
 from ingest.store.write.fast_path import FastPath
-from ingest.store.write.states import replace_evidence
-
-_KINDS = (EvidenceKind.SUPERSEDED, EvidenceKind.DROPPED)
+from ingest.store.write.states import REVISION_KINDS, replace_evidence
 
 _TraceRow = tuple[int, int]  # trace and series
 
@@ -305,7 +303,7 @@ def _write_evidence(store: _Revisions, series_ids: set[int], changes: SeriesChan
         lock_state_keys(store.connection, StateLock.EVIDENCE, series_ids, find_evidence)
     else:
         message_ids = changes.unplaced
-    return replace_evidence(store.connection, _KINDS, message_ids, evidence)
+    return replace_evidence(store.connection, REVISION_KINDS, message_ids, evidence)
 
 
 def find_superseding_evidence(

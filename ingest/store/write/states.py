@@ -17,7 +17,10 @@ from ingest.store import schema
 from ingest.store.activity.states import evidence_rows, read_evidence, sync_states
 from ingest.store.sql import chunks, insert_rows, is_any
 
-__all__ = ["read_evidence", "replace_evidence", "sync_states"]
+__all__ = ["REVISION_KINDS", "read_evidence", "replace_evidence", "sync_states"]
+
+# What later revisions show.
+REVISION_KINDS = (EvidenceKind.SUPERSEDED, EvidenceKind.DROPPED)
 
 _KEY = ("message_id", "kind", "source")
 
