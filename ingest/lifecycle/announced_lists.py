@@ -84,8 +84,8 @@ _SUBJECTS = _set_of("this these patch patches series patchset set both all")
 _PASSIVE = _set_of("was were is are been")
 # A statement with one of these tells of a test or of an older change.
 _ELSEWHERE = _set_of(
-    "cleanly locally top not never before previously already earlier tested test if when would could "
-    "should can't cannot don't doesn't didn't won't unless until once"
+    "cleanly locally top not never before previously already earlier tested test if when would "
+    "could should can't cannot don't doesn't didn't won't unless until once"
 )
 # What may follow the verb in a statement without a title; "" is what remains of punctuation.
 _AFTER = _set_of(

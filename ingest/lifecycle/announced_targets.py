@@ -21,7 +21,7 @@ from ingest.lifecycle.announcement import (
 )
 from ingest.lifecycle.commands import AUTHOR_STATES
 from ingest.lifecycle.evidence import UNDATED, Evidence, EvidenceKind
-from ingest.lifecycle.landing import normalise_title
+from ingest.lifecycle.landing import normalise_commit_title
 
 _MIN_SHORTENED = 30  # characters of a title that is cut off
 
@@ -166,8 +166,10 @@ def _match_title(item: Announcement, series: TargetSeries) -> Sequence[TargetPat
         return [
             patch for patch in series.patches if is_counted and (patch.number or 1) == item.number
         ]
-    title = normalise_title(item.title)
-    same = [patch for patch in series.patches if _is_title(normalise_title(patch.title), title)]
+    title = normalise_commit_title(item.title)
+    same = [
+        patch for patch in series.patches if _is_title(normalise_commit_title(patch.title), title)
+    ]
     if len(same) > 1 and is_counted:
         same = [patch for patch in same if patch.number == item.number]
     return same
@@ -186,7 +188,7 @@ def _find_named(item: Announcement, context: Context) -> Sequence[TargetPatch]:
 
     A commit may link to several mails, and to one that only has been discussed.
     """
-    title = normalise_title(item.title)
+    title = normalise_commit_title(item.title)
     own = [
         patch
         for series in context.series[:1]
@@ -195,7 +197,9 @@ def _find_named(item: Announcement, context: Context) -> Sequence[TargetPatch]:
     ]
     named = [patch for patch in context.named if patch.msgid in item.msgids]
     for patches in (named, own):
-        same = [patch for patch in patches if title and normalise_title(patch.title) == title]
+        same = [
+            patch for patch in patches if title and normalise_commit_title(patch.title) == title
+        ]
         if same:
             return same[:1] if len({patch.key for patch in same}) == 1 else ()
     if item.form is not Form.TREE:

@@ -1,13 +1,14 @@
 """Match the patches of two revisions: which of the later ones carries which of the earlier ones.
 
-Input: the patches of both, and a function that reads diffs, which is called only where nothing else
-tells. Output: a `Match` for each earlier patch that is carried. Pure.
+Input: the patches of both, and a reader of patch-ids and diffs, which is used only where nothing
+else tells. Output: a `Match` for each earlier patch that is carried. Pure.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from ingest.frozen import frozen
 from ingest.patch.diff import find_diff
@@ -34,79 +35,87 @@ _MAX_LINES = 5_000
 
 
 @frozen
-class RevisionPatch:
-    """A patch of a series. `patch_id`: as `git patch-id --stable` computes it."""
-
-    facts: Facts
-    patch_id: str | None = None
-
-    @property
-    def key(self) -> str:
-        """Return the key of its message."""
-        return self.facts.key
-
-
-@frozen
 class Match:
     """A patch that carries an earlier one, and how that is known, for people."""
 
-    patch: RevisionPatch
+    patch: Facts
     how: str
 
 
-# Returns the diffs of patches by key, None where a message has no diff.
-ReadDiffs = Callable[[Iterable[str]], Mapping[str, str | None]]
+class PatchReader(Protocol):
+    """Reads more of patches, by key. It is used only where their facts do not tell enough."""
+
+    def read_patch_ids(self, keys: Iterable[str]) -> Mapping[str, str | None]:
+        """Return patch-ids, as `git patch-id --stable` computes them."""
+        ...
+
+    def read_diffs(self, keys: Iterable[str]) -> Mapping[str, str | None]:
+        """Return diffs."""
+        ...
 
 
 def match_patches(
-    earlier: Sequence[RevisionPatch],
-    later: Sequence[RevisionPatch],
+    earlier: Sequence[Facts],
+    later: Sequence[Facts],
     *,
     is_partial: bool,
-    read_diffs: ReadDiffs,
+    reader: PatchReader,
 ) -> dict[str, Match]:
     """Return which of the later patches carries each of the earlier ones, by key.
 
     Earlier patches that none carries are missing. Each later patch carries at most one. The
     strongest match comes first: the text says so, the same diff, the same change-id, the same
-    patch-id, the same title, and then a similar title and a similar change of the same file.
+    title, the same patch-id, and then a similar title and a similar change of the same file.
     """
     matches = _match_stated(earlier, later)
     olds, news = _unmatched(earlier, later, matches)
-    old_ids, new_ids = _unique_change_ids(olds), _unique_change_ids(news)
-    for how, old_identity, new_identity in (
-        ("same diff", _hash, _hash),
-        ("same change-id", old_ids.get, new_ids.get),
-        ("same patch-id", _patch_id, _patch_id),
-        ("same title", _title, _title),
+    for how, identify in (
+        ("same diff", _identify_diffs),
+        ("same change-id", _identify_changes),
+        ("same title", _identify_titles),
     ):
-        waiting: dict[str, deque[RevisionPatch]] = defaultdict(deque)
-        for patch in news:
-            if (identity := new_identity(patch)) is not None:
-                waiting[identity].append(patch)
-        for patch in olds:
-            if (identity := old_identity(patch)) is not None and waiting[identity]:
-                matches[patch.key] = Match(waiting[identity].popleft(), how)
+        _match_identical(how, identify(olds), identify(news), matches)
         olds, news = _unmatched(olds, news, matches)
     if olds and news:
-        matches |= _match_similar(olds, news, is_partial, read_diffs)
+        patch_ids = reader.read_patch_ids(patch.key for patch in (*olds, *news))
+        old_ids, new_ids = (
+            [(patch, patch_ids.get(patch.key)) for patch in patches] for patches in (olds, news)
+        )
+        _match_identical("same patch-id", old_ids, new_ids, matches)
+        olds, news = _unmatched(olds, news, matches)
+    if olds and news:
+        matches |= _match_similar(olds, news, is_partial, reader)
     return matches
 
 
-def _match_stated(
-    earlier: Sequence[RevisionPatch], later: Sequence[RevisionPatch]
-) -> dict[str, Match]:
+_Identities = Iterable[tuple[Facts, str | None]]
+
+
+def _match_identical(
+    how: str, olds: _Identities, news: _Identities, matches: dict[str, Match]
+) -> None:
+    """Add the patches with the same identity to `matches`, the first with the first."""
+    waiting: dict[str, deque[Facts]] = defaultdict(deque)
+    for patch, identity in news:
+        if identity is not None:
+            waiting[identity].append(patch)
+    for patch, identity in olds:
+        if identity is not None and waiting[identity]:
+            matches[patch.key] = Match(waiting[identity].popleft(), how)
+
+
+def _match_stated(earlier: Sequence[Facts], later: Sequence[Facts]) -> dict[str, Match]:
     """Match the patches whose text says that they supersede one patch, by the same sender."""
     stated = {
-        (patch.facts.sender, msgid): patch
+        (patch.sender, msgid): patch
         for patch in reversed(later)
-        if len(patch.facts.supersedes) == 1
-        for msgid in patch.facts.supersedes
+        if len(patch.supersedes) == 1
+        for msgid in patch.supersedes
     }
     matches: dict[str, Match] = {}
     taken: set[str] = set()
     for old in earlier if stated else ():
-        new = stated.get((old.facts.sender, old.facts.msgid))
+        new = stated.get((old.sender, old.msgid))
         if new is not None and new.key not in taken:
             matches[old.key] = Match(new, "its text says so")
             taken.add(new.key)
@@ -114,8 +123,8 @@ def _match_stated(
 
 
 def _unmatched(
-    olds: Sequence[RevisionPatch], news: Sequence[RevisionPatch], matches: Mapping[str, Match]
-) -> tuple[list[RevisionPatch], list[RevisionPatch]]:
+    olds: Sequence[Facts], news: Sequence[Facts], matches: Mapping[str, Match]
+) -> tuple[list[Facts], list[Facts]]:
     taken = {match.patch.key for match in matches.values()}
     return (
         [patch for patch in olds if patch.key not in matches],
@@ -123,30 +132,25 @@ def _unmatched(
     )
 
 
-def _hash(patch: RevisionPatch) -> str | None:
-    return patch.facts.hash if patch.facts.hash != _EMPTY_HASH else None
+def _identify_diffs(patches: Sequence[Facts]) -> _Identities:
+    return [(patch, patch.hash if patch.hash != _EMPTY_HASH else None) for patch in patches]
 
 
-def _patch_id(patch: RevisionPatch) -> str | None:
-    return patch.patch_id
+def _identify_changes(patches: Sequence[Facts]) -> _Identities:
+    """Return the change-ids of single patches: one that several have is that of the series."""
+    counts = Counter(patch.change_id for patch in patches)
+    return [(patch, patch.change_id if counts[patch.change_id] == 1 else None) for patch in patches]
 
 
-def _title(patch: RevisionPatch) -> str | None:
-    return normalise_title(patch.facts.title) or None
-
-
-def _unique_change_ids(patches: Iterable[RevisionPatch]) -> dict[RevisionPatch, str]:
-    """Return the change-ids that a single patch has: others are those of a whole series."""
-    ids = {patch: patch.facts.change_id for patch in patches if patch.facts.change_id}
-    counts = Counter(ids.values())
-    return {patch: change_id for patch, change_id in ids.items() if counts[change_id] == 1}
+def _identify_titles(patches: Sequence[Facts]) -> _Identities:
+    return [(patch, normalise_title(patch.title) or None) for patch in patches]
 
 
 def _match_similar(
-    olds: Sequence[RevisionPatch],
-    news: Sequence[RevisionPatch],
+    olds: Sequence[Facts],
+    news: Sequence[Facts],
     is_partial: bool,
-    read_diffs: ReadDiffs,
+    reader: PatchReader,
 ) -> dict[str, Match]:
     """Match patches with similar titles that change a file alike, the most similar first.
 
@@ -156,9 +160,9 @@ def _match_similar(
     pairs: list[_Pair] = []
     news = news[:_MAX_UNMATCHED]
     for old in olds[:_MAX_UNMATCHED]:
-        words = set(normalise_title(old.facts.title).split())
+        words = set(normalise_title(old.title).split())
         for new in news:
-            others = set(normalise_title(new.facts.title).split())
+            others = set(normalise_title(new.title).split())
             likeness = len(words & others) / len(words | others) if words | others else 0.0
             is_amended = is_partial and _is_amended(old, new)
             if is_amended or likeness >= _LEAST_LIKENESS:
@@ -166,7 +170,7 @@ def _match_similar(
     if not pairs:
         return {}
     keys = {patch.key for pair in pairs for patch in (pair.old, pair.new)}
-    diffs = read_diffs(keys)
+    diffs = reader.read_diffs(keys)
     changes = {key: _read_change(diffs.get(key)) for key in keys}
     matches: dict[str, Match] = {}
     taken: set[str] = set()
@@ -191,16 +195,16 @@ class _Pair:
 
     is_amended: bool
     likeness: float
-    old: RevisionPatch
-    new: RevisionPatch
+    old: Facts
+    new: Facts
 
 
 def _most_similar_first(pair: _Pair) -> tuple[object, ...]:
     return (not pair.is_amended, -pair.likeness, pair.old.key, pair.new.key)
 
 
-def _is_amended(old: RevisionPatch, new: RevisionPatch) -> bool:
-    return old.facts.number == new.facts.number and old.facts.msgid in new.facts.parents
+def _is_amended(old: Facts, new: Facts) -> bool:
+    return old.number == new.number and old.msgid in new.parents
 
 
 @frozen

@@ -12,8 +12,9 @@ from typing import Protocol, TypeVar
 
 from ingest.frozen import frozen
 from ingest.lifecycle.evidence import SUPERSEDED, UNDATED, Evidence, EvidenceKind
-from ingest.lifecycle.matching import Match, ReadDiffs, RevisionPatch, match_patches
+from ingest.lifecycle.matching import Match, PatchReader, match_patches
 from ingest.series.evidence import RevisionEvidence
+from ingest.series.facts import Facts
 from ingest.series.posting import Posting
 from ingest.series.supersede import find_predecessor
 
@@ -29,7 +30,7 @@ class Revision:
     """A series as its revisions are compared. `is_complete`: all its patches were received."""
 
     posting: Posting
-    patches: tuple[RevisionPatch, ...]
+    patches: tuple[Facts, ...]
     total: int
     is_complete: bool
 
@@ -120,10 +121,12 @@ def find_later(links: RevisionLinks[K], key: K) -> dict[K, LaterRevision]:
 
 def find_amended(links: RevisionLinks[K], key: K) -> K | None:
     """Return the series of which a series replaces only some patches, None if it does not."""
-    earlier_key = links.earlier_of(key)
     revision = links.get(key)
+    if revision is None or (revision.total > 1 and not revision.posting.partial):
+        return None
+    earlier_key = links.earlier_of(key)
     earlier = links.get(earlier_key) if earlier_key is not None else None
-    if revision is None or earlier is None or replaces(revision, earlier).may_be_of_whole:
+    if earlier is None or replaces(revision, earlier).may_be_of_whole:
         return None
     return earlier_key
 
@@ -201,7 +204,7 @@ def replaces(later: Revision, earlier: Revision) -> Replacement:
 
 
 def superseding_evidence(
-    series: Revision, later: Sequence[LaterRevision], read_diffs: ReadDiffs
+    series: Revision, later: Sequence[LaterRevision], reader: PatchReader
 ) -> dict[str, list[Evidence]]:
     """Return the evidence that later revisions supersede patches of a series, by patch.
 
@@ -214,7 +217,7 @@ def superseding_evidence(
         remaining = [patch for patch in series.patches if patch.key not in evidence]
         if not remaining:
             break
-        matches = match_revisions(series, revision.revision, read_diffs)
+        matches = match_revisions(series, revision.revision, reader)
         for patch in remaining:
             if (match := matches.get(patch.key)) is not None:
                 evidence[patch.key] = [_carried(match, revision.revision)]
@@ -227,14 +230,14 @@ def superseding_evidence(
     return evidence
 
 
-def match_revisions(earlier: Revision, later: Revision, read_diffs: ReadDiffs) -> dict[str, Match]:
+def match_revisions(earlier: Revision, later: Revision, reader: PatchReader) -> dict[str, Match]:
     """Return which patch of a later revision carries each patch of the earlier one, by key.
 
     If both have one patch, it is the same patch, whatever its title and its diff: the revision link
     says so.
     """
     matches = match_patches(
-        earlier.patches, later.patches, is_partial=later.posting.partial, read_diffs=read_diffs
+        earlier.patches, later.patches, is_partial=later.posting.partial, reader=reader
     )
     if not matches and len(earlier.patches) == len(later.patches) == 1:
         (patch,), (other,) = earlier.patches, later.patches
@@ -258,7 +261,7 @@ def _drops_others(series: Revision, later: LaterRevision, carried: int) -> bool:
 
 
 def _carried(match: Match, revision: Revision) -> Evidence:
-    facts = match.patch.facts
+    facts = match.patch
     return Evidence(
         kind=EvidenceKind.SUPERSEDED,
         state=SUPERSEDED,

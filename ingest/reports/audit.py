@@ -25,6 +25,7 @@ from ingest.store.verify.arrangement_audit import audit_arrangement
 from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.row_audit import RowAudit
 from ingest.store.verify.snapshot import IdHolder, StoredMail
+from ingest.store.verify.states_audit import audit_states
 from ingest.trust.signatures.dkim_arc import key_names
 
 AUDIT_BATCH = 500
@@ -131,14 +132,19 @@ class _Audit:
     def findings(self, *, extra: bool) -> Iterator[Finding]:
         row_audit = self._row_audit
         message_ids = row_audit.message_ids | self._message_ids
-        yield from self._findings
-        yield from row_audit.findings(self._mail_ids)
-        yield from audit_arrangement(
-            self._connection,
-            threads=row_audit.threads,
-            repaired=row_audit.repaired,
-            message_ids=message_ids,
-        )
+        findings = {
+            *self._findings,
+            *row_audit.findings(self._mail_ids),
+            *audit_arrangement(
+                self._connection,
+                threads=row_audit.threads,
+                repaired=row_audit.repaired,
+                message_ids=message_ids,
+            ),
+        }
+        yield from findings
+        if not findings:  # about rows from which states follow
+            yield from audit_states(self._connection, message_ids=message_ids)
         if extra:
             for name in snapshot.find_other_messages(
                 self._connection, row_audit.shared.list_ids, message_ids

@@ -16,6 +16,7 @@ from ingest.config.file import Config
 from ingest.store.verify import consistency, snapshot
 from ingest.store.verify.arrangement_audit import audit_arrangement
 from ingest.store.verify.consistency import ConsistencyFault
+from ingest.store.verify.states_audit import audit_states
 
 # Decompressing and digesting 20,000 mails takes about a second; the bytes of a larger store are
 # read only on request.
@@ -59,6 +60,11 @@ def check_store(engine: Engine, config: Config, *, raw: bool | None = None) -> C
         if raw:
             faults.update(consistency.check_raw(connection))
         faults.update(_check_rows(connection))
+        if not faults:  # of rows from which states follow
+            faults.update(
+                ConsistencyFault("state", finding.name, f"{finding.kind} {finding.detail}")
+                for finding in audit_states(connection)
+            )
         return CheckReport(tuple(sorted(faults)), tuple(notes), counts)
 
 

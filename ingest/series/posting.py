@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
+from functools import lru_cache
 
 from ingest.frozen import frozen
 from ingest.mail.git_run import run_of
@@ -112,6 +113,8 @@ def make_posting(
     )
 
 
+# Shared by threads: the cache has a lock of its own. A title is compared several times.
+@lru_cache(maxsize=4096)
 def normalise_title(title: str) -> str:
     """Return a title as revisions are compared: letters and digits, without a final version."""
     words = _NO_WORD.split(title.lower())

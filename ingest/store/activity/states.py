@@ -77,6 +77,24 @@ def sync_states(
         write_events(connection, events)
 
 
+def find_wrong_states(
+    connection: Connection, message_ids: Iterable[int]
+) -> dict[int, tuple[str, ...]]:
+    """Return which columns of these patches are not as `sync_states` would write them.
+
+    Patches whose columns are right are missing from the result.
+    """
+    wrong: dict[int, tuple[str, ...]] = {}
+    for chunk in chunks(message_ids):
+        evidence = read_evidence(connection, chunk)
+        for row in _read_rows(connection, chunk):
+            wanted = _state_columns(row, evidence.get(row.message_id, ()))
+            columns = tuple(name for name in STATE_COLUMNS if getattr(row, name) != wanted[name])
+            if columns:
+                wrong[row.message_id] = columns
+    return wrong
+
+
 def read_evidence(connection: Connection, message_ids: Iterable[int]) -> dict[int, list[Evidence]]:
     """Return the evidence for the states of these patches, by patch, in the order to show it.
 

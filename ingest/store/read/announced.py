@@ -176,8 +176,8 @@ def _read_series(connection: Connection, series_ids: Collection[int | None]) -> 
         query = select(schema.series).where(is_any(schema.series.c.id, chunk))
         for row in connection.execute(query):
             own = members[row.id]
-            cover = next((member for member in own if not member.is_patch), None)
-            patches = [member for member in own if member.is_patch]
+            cover = next((member for member in own if member.number is None), None)
+            patches = [member for member in own if member.number is not None]
             found[row.id] = _Series(
                 TargetSeries(
                     key=row.key,

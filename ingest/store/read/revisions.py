@@ -10,11 +10,11 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Protocol
 
 from sqlalchemy import Connection, and_, or_, select, text
 
 from ingest.frozen import frozen
-from ingest.lifecycle.matching import RevisionPatch
 from ingest.lifecycle.superseded import Revision
 from ingest.series.facts import Facts, load_facts
 from ingest.series.posting import Posting, make_posting, traces
@@ -25,7 +25,7 @@ from ingest.store.sql import chunks, is_any
 # The patches of a series by which it is linked to others, and which others supersede: those with
 # numbers up to this one. A sender may give any number of patches to one series.
 MAX_NUMBER = 500
-_MAX_MINOR = 9
+MAX_MINOR = 9
 
 # A trace that more series share tells nothing: a sender may send any number with one title.
 MAX_SHARED = 100
@@ -98,6 +98,23 @@ class StoredRevision:
         return self.revision.posting
 
 
+class _Numbered(Protocol):
+    """A member of a series. `number` is None for the cover."""
+
+    @property
+    def number(self) -> int | None: ...
+
+    @property
+    def minor(self) -> int: ...
+
+
+def is_compared_whole(members: Iterable[_Numbered]) -> bool:
+    """Tell whether all members of a series are read when it is compared with its revisions."""
+    return all(
+        (member.number or 0) <= MAX_NUMBER and member.minor <= MAX_MINOR for member in members
+    )
+
+
 def read_revisions(connection: Connection, series_ids: Iterable[int]) -> dict[int, StoredRevision]:
     """Return these series by id. Of each, only the patches up to a certain number are read."""
     ids = set(series_ids)
@@ -117,13 +134,11 @@ def read_revisions(connection: Connection, series_ids: Iterable[int]) -> dict[in
                 parent_series=row.parent_series,
                 members=[member.facts for member in members[row.id]],
             )
-            patches = [member for member in members[row.id] if member.is_patch]
+            patches = [member for member in members[row.id] if member.number is not None]
             revisions[row.id] = StoredRevision(
                 Revision(
                     posting=posting,
-                    patches=tuple(
-                        RevisionPatch(member.facts, member.patch_id) for member in patches
-                    ),
+                    patches=tuple(member.facts for member in patches),
                     total=row.total,
                     is_complete=row.received_all,
                 ),
@@ -142,8 +157,6 @@ class Membership:
     rule: str
     evidence: str
     message_id: int
-    is_patch: bool
-    patch_id: str | None
 
 
 def read_memberships(
@@ -153,22 +166,12 @@ def read_memberships(
 
     `limited`: without the patches by which series are not linked.
     """
-    message, member, patch = schema.message.c, schema.member.c, schema.patch.c
-    query = (
-        select(
-            schema.member,
-            message.msgid,
-            message.variant,
-            message.date,
-            message.facts,
-            patch.message_id.label("patch"),
-            patch.patch_id,
-        )
-        .join(schema.message, message.id == member.message_id)
-        .outerjoin(schema.patch, patch.message_id == member.message_id)
+    message, member = schema.message.c, schema.member.c
+    query = select(schema.member, message.msgid, message.variant, message.date, message.facts).join(
+        schema.message, message.id == member.message_id
     )
     if limited:
-        is_within = and_(member.number <= MAX_NUMBER, member.minor <= _MAX_MINOR)
+        is_within = and_(member.number <= MAX_NUMBER, member.minor <= MAX_MINOR)
         query = query.where(or_(member.number.is_(None), is_within))
     members: dict[int, list[Membership]] = defaultdict(list)
     for chunk in chunks(series_ids):
@@ -181,8 +184,6 @@ def read_memberships(
                     row.rule,
                     row.evidence,
                     row.message_id,
-                    row.patch is not None,
-                    row.patch_id,
                 )
             )
     for memberships in members.values():
@@ -202,6 +203,36 @@ def read_diffs(connection: Connection, message_ids: Iterable[int]) -> dict[int, 
     return diffs
 
 
+def read_patch_ids(connection: Connection, message_ids: Iterable[int]) -> dict[int, str | None]:
+    """Return the patch-ids of these patches, by message."""
+    patch = schema.patch.c
+    patch_ids: dict[int, str | None] = {}
+    for chunk in chunks(message_ids):
+        query = select(patch.message_id, patch.patch_id).where(is_any(patch.message_id, chunk))
+        patch_ids.update((row.message_id, row.patch_id) for row in connection.execute(query))
+    return patch_ids
+
+
+def read_amending(connection: Connection, series_ids: Iterable[int]) -> set[int]:
+    """Return the ids of the series that may replace only some patches of one of these.
+
+    They are partial re-rolls, and single patches of larger series.
+    """
+    link, series = schema.revision_link.c, schema.series.c
+    base = schema.series.alias("base")
+    query = (
+        select(link.series_id)
+        .join(schema.series, series.id == link.series_id)
+        .join(base, base.c.id == link.earlier_id)
+        .where(link.chosen, or_(series.partial, and_(series.total == 1, base.c.total > 1)))
+    )
+    amending: set[int] = set()
+    for chunk in chunks(series_ids):
+        rows = connection.execute(query.where(is_any(link.earlier_id, chunk))).scalars()
+        amending.update(rows)
+    return amending
+
+
 # --- links, from the traces -----------------------------------------------------------------
 
 
@@ -212,9 +243,9 @@ def link_series(connection: Connection, series_ids: Iterable[int]) -> dict[int, 
     series supersedes it.
     """
     revisions = read_revisions(connection, series_ids)
-    neighbours = find_neighbours(
-        connection, {series_id: traces(item.posting) for series_id, item in revisions.items()}
-    )
+    traces_of = {series_id: traces(item.posting) for series_id, item in revisions.items()}
+    counts = count_series(connection, {trace for own in traces_of.values() for trace in own})
+    neighbours = find_neighbours(connection, traces_of, counts)
     missing = {one for found in neighbours.values() for one in found} - revisions.keys()
     postings = {
         series_id: item.posting
@@ -253,15 +284,17 @@ def choose(
 
 
 def find_neighbours(
-    connection: Connection, traces_of: Mapping[int, Iterable[int]]
+    connection: Connection, traces_of: Mapping[int, Iterable[int]], counts: Mapping[int, int]
 ) -> dict[int, set[int]]:
-    """Return the series that share a telling trace with each of these, whose traces are given."""
+    """Return the series that share a telling trace with each of these, whose traces are given.
+
+    `counts`: the number of series of each trace.
+    """
     owners: dict[int, list[int]] = defaultdict(list)
     for series_id, own in traces_of.items():
         for trace in own:
             owners[trace].append(series_id)
-    counts = count_series(connection, owners)
-    shared = [trace for trace, count in counts.items() if 1 < count <= MAX_SHARED]
+    shared = [trace for trace in owners if 1 < counts[trace] <= MAX_SHARED]
     neighbours: dict[int, set[int]] = defaultdict(set)
     for trace, series_ids in read_series_of_traces(connection, shared).items():
         for owner in owners[trace]:

@@ -11,14 +11,15 @@ reads what the first one has written. See docs/decisions/0011.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from types import MappingProxyType
 
 from sqlalchemy import Connection, delete, select
 
 from ingest.frozen import frozen
-from ingest.lifecycle.evidence import Evidence, EvidenceKind
+from ingest.lifecycle.evidence import Evidence
 from ingest.lifecycle.superseded import (
     MAX_DISTANCE,
     Revision,
@@ -37,17 +38,17 @@ from ingest.store.read.revisions import (
     count_series,
     find_linked,
     find_neighbours,
+    read_amending,
     read_chosen,
     read_diffs,
     read_later,
+    read_patch_ids,
     read_revisions,
     read_series_of_traces,
 )
 from ingest.store.sql import chunks, insert_rows, is_any
 from ingest.store.write.fast_path import FastPath
-from ingest.store.write.states import replace_evidence
-
-_KINDS = (EvidenceKind.SUPERSEDED, EvidenceKind.DROPPED)
+from ingest.store.write.states import REVISION_KINDS, replace_evidence
 
 _TraceRow = tuple[int, int]  # trace and series
 
@@ -65,6 +66,8 @@ class SeriesChanges:
     added: set[_TraceRow] = field(default_factory=set)
     deleted: set[_TraceRow] = field(default_factory=set)
     unplaced: set[int] = field(default_factory=set)
+    revisions: Mapping[int, StoredRevision] = field(default_factory=dict)
+    traces: Mapping[int, Collection[int]] = field(default_factory=dict)
 
     def add_joins(self, connection: Connection, fast_path: FastPath) -> None:
         """Add the series that patches join on the fast path. Call it before these are written."""
@@ -85,18 +88,35 @@ def write_revisions(connection: Connection, changes: SeriesChanges) -> set[int]:
     """
     if not (changes.changed or changes.removed or changes.unplaced):
         return set()
-    relinked = _write_links(connection, changes)
+    store = _Revisions(connection, changes.changed, known=changes.revisions)
+    relinked = _write_links(store, changes)
     # Without links, before or now, nothing supersedes their patches, nor do they supersede any.
     affected = changes.changed | relinked if relinked is not None else set()
-    return _write_evidence(connection, affected, changes)
+    return _write_evidence(store, affected, changes)
 
 
 class _Revisions:
-    """The series that are needed, each read once."""
+    """The series that are needed, each read once.
 
-    def __init__(self, connection: Connection) -> None:
+    `own`: those that no other writer can change, because their threads are locked. `known`: those
+    of them that need not be read.
+    """
+
+    def __init__(
+        self,
+        connection: Connection,
+        own: Collection[int] = (),
+        *,
+        known: Mapping[int, StoredRevision] = MappingProxyType({}),
+    ) -> None:
         self.connection = connection
-        self._read: dict[int, StoredRevision | None] = {}
+        self._own = own
+        self._read: dict[int, StoredRevision | None] = dict(known)
+
+    def refresh(self) -> None:
+        """Forget what another writer may have changed before the last lock was taken."""
+        if self.connection.dialect.name == "postgresql":
+            self._read = {key: self._read[key] for key in self._own if key in self._read}
 
     def load(self, series_ids: Iterable[int]) -> None:
         """Read those of these series that are not read yet."""
@@ -116,45 +136,19 @@ class _Revisions:
         }
 
 
-def _find_retold(connection: Connection, changes: SeriesChanges) -> set[int]:
-    """Return the series that share a trace which began, or ceased, to be shared by too many.
-
-    Their links may depend on this trace.
-    """
-    more: dict[int, int] = defaultdict(int)
-    for trace, _ in changes.added - changes.deleted:
-        more[trace] += 1
-    for trace, _ in changes.deleted - changes.added:
-        more[trace] -= 1
-    counts = count_series(connection, more, more=max(map(abs, more.values()), default=0))
-    crossing = [
-        trace
-        for trace, count in counts.items()
-        if (count > MAX_SHARED) != (count - more[trace] > MAX_SHARED)
-    ]
-    series = read_series_of_traces(connection, crossing)
-    return {series_id for series_ids in series.values() for series_id in series_ids}
-
-
 # --- links ----------------------------------------------------------------------------------
 
 
-def _write_links(connection: Connection, changes: SeriesChanges) -> set[int] | None:
+def _write_links(store: _Revisions, changes: SeriesChanges) -> set[int] | None:
     """Make the links from and to changed series what they should be.
 
     Returns the series whose chosen link is another one, and the series that it leads to or led to.
     None if there are no links and were none.
     """
-    store = _Revisions(connection)
+    connection = store.connection
     store.load(changes.changed)
-    keys = {
-        *changes.changed,
-        *changes.removed,
-        *(trace for trace, _ in changes.added | changes.deleted),
-        *(trace for posting in store.postings().values() for trace in traces(posting)),
-    }
-    plan = _LinkPlan(connection, changes)
-    lock_state_keys(connection, StateLock.LINK, keys, plan.make)
+    plan = _LinkPlan(store, changes)
+    lock_state_keys(connection, StateLock.LINK, (), plan.make)
     if not plan.before and not plan.after:
         return None
     _replace_links(connection, plan.before, plan.after)
@@ -172,23 +166,29 @@ _Links = dict[tuple[int, int], bool]  # series and earlier series: whether it is
 class _LinkPlan:
     """The links of changed series, and those that depend on these, as they are and should be."""
 
-    def __init__(self, connection: Connection, changes: SeriesChanges) -> None:
-        self._connection = connection
+    def __init__(self, store: _Revisions, changes: SeriesChanges) -> None:
+        self._store = store
         self._changes = changes
         self.before: _Links = {}
         self.after: _Links = {}
 
     def make(self) -> set[int]:
-        """Read what is needed, and return the series whose links are determined."""
-        connection, removed = self._connection, self._changes.removed
-        touched = self._changes.changed | _find_retold(connection, self._changes)
-        store = _Revisions(connection)
-        store.load(touched)
-        postings = store.postings()
-        present = touched & postings.keys()
-        neighbours = find_neighbours(
-            connection, {series_id: traces(postings[series_id]) for series_id in present}
-        )
+        """Read what is needed, and return what must be locked for it: series and traces."""
+        store, removed = self._store, self._changes.removed
+        connection = store.connection
+        store.refresh()
+        store.load(self._changes.changed)
+        traces_of = self._traces_of(self._changes.changed)
+        counts = self._count_series(traces_of)
+        # Series that share a trace which began, or ceased, to be shared by too many.
+        retold = self._find_retold(counts)
+        if retold:
+            store.load(retold)
+            traces_of |= self._traces_of(retold - traces_of.keys())
+            counts = self._count_series(traces_of)
+        touched = self._changes.changed | retold
+        present = traces_of.keys()
+        neighbours = find_neighbours(connection, traces_of, counts)
         store.load({one for found in neighbours.values() for one in found})
         postings = store.postings()
         stored = _read_links(connection, touched | removed)
@@ -213,7 +213,36 @@ class _LinkPlan:
             if series_id in postings
             for earlier_id, chosen in choose(series_id, earlier & postings.keys(), postings).items()
         }
-        return touched | others
+        return {*touched, *removed, *others, *counts}
+
+    def _traces_of(self, series_ids: Iterable[int]) -> dict[int, Collection[int]]:
+        """Return the traces of those of these series that exist."""
+        known = self._changes.traces
+        traces_of: dict[int, Collection[int]] = {}
+        for series_id in series_ids:
+            if (item := self._store.get(series_id)) is not None:
+                traces_of[series_id] = (
+                    known[series_id] if series_id in known else traces(item.posting)
+                )
+        return traces_of
+
+    def _count_series(self, traces_of: Mapping[int, Iterable[int]]) -> dict[int, int]:
+        """Count the series that share each trace of these series, and each that was changed."""
+        keys = {trace for own in traces_of.values() for trace in own}
+        keys.update(trace for trace, _ in self._changes.added | self._changes.deleted)
+        more = len(self._changes.changed) + len(self._changes.removed)
+        return count_series(self._store.connection, keys, more=more)
+
+    def _find_retold(self, counts: Mapping[int, int]) -> set[int]:
+        more: Counter[int] = Counter(trace for trace, _ in self._changes.added)
+        more.subtract(trace for trace, _ in self._changes.deleted)
+        crossing = [
+            trace
+            for trace, change in more.items()
+            if change and (counts[trace] > MAX_SHARED) != (counts[trace] - change > MAX_SHARED)
+        ]
+        series = read_series_of_traces(self._store.connection, crossing)
+        return {series_id for series_ids in series.values() for series_id in series_ids}
 
 
 def _read_links(connection: Connection, series_ids: Iterable[int], *, to: bool = True) -> _Links:
@@ -248,9 +277,7 @@ def _replace_links(connection: Connection, before: _Links, after: _Links) -> Non
 # --- evidence -------------------------------------------------------------------------------
 
 
-def _write_evidence(
-    connection: Connection, series_ids: set[int], changes: SeriesChanges
-) -> set[int]:
+def _write_evidence(store: _Revisions, series_ids: set[int], changes: SeriesChanges) -> set[int]:
     """Make the evidence that later revisions give for patches what it should be.
 
     `series_ids`: series that have changed, or whose links have. Returns the patches whose evidence
@@ -260,7 +287,7 @@ def _write_evidence(
     evidence: dict[int, list[Evidence]] = {}
 
     def find_evidence() -> set[int]:
-        store = _Revisions(connection)
+        store.refresh()
         family = _Family(store)
         affected = family.find_affected(series_ids)
         evidence.clear()
@@ -273,10 +300,10 @@ def _write_evidence(
         return affected
 
     if series_ids:
-        lock_state_keys(connection, StateLock.EVIDENCE, series_ids, find_evidence)
+        lock_state_keys(store.connection, StateLock.EVIDENCE, series_ids, find_evidence)
     else:
         message_ids = changes.unplaced
-    return replace_evidence(connection, _KINDS, message_ids, evidence)
+    return replace_evidence(store.connection, REVISION_KINDS, message_ids, evidence)
 
 
 def find_superseding_evidence(
@@ -301,20 +328,27 @@ def _find_evidence(
         for later_id in later:
             if (other := store.get(later_id)) is not None:
                 message_ids |= other.message_ids
-        read = _DiffReader(store.connection, message_ids)
-        found = superseding_evidence(item.revision, list(later.values()), read)
+        patches = _StoredPatches(store.connection, message_ids)
+        found = superseding_evidence(item.revision, list(later.values()), patches)
         evidence |= {message_ids[key]: pieces for key, pieces in found.items()}
     return evidence
 
 
 @frozen
-class _DiffReader:
-    """Reads the diffs of patches, by the keys of their messages."""
+class _StoredPatches:
+    """Reads more of patches, by the keys of their messages. See `lifecycle.matching`."""
 
     connection: Connection
     message_ids: Mapping[str, int]
 
-    def __call__(self, keys: Iterable[str]) -> dict[str, str | None]:
+    def read_patch_ids(self, keys: Iterable[str]) -> dict[str, str | None]:
+        """Return patch-ids."""
+        key_of = {self.message_ids[key]: key for key in keys}
+        patch_ids = read_patch_ids(self.connection, key_of)
+        return {key_of[message_id]: patch_id for message_id, patch_id in patch_ids.items()}
+
+    def read_diffs(self, keys: Iterable[str]) -> dict[str, str | None]:
+        """Return diffs."""
         key_of = {self.message_ids[key]: key for key in keys}
         diffs = read_diffs(self.connection, key_of)
         return {key_of[message_id]: diff for message_id, diff in diffs.items()}
@@ -339,7 +373,9 @@ class _Family:
             # A series that replaces another one also replaces those that amend that.
             amending = bases
             for _ in range(MAX_DISTANCE):
-                amending = self._find_amending(amending)
+                amending = read_amending(self._store.connection, amending) - bases
+                if not amending:
+                    break
                 bases = bases | amending
             front = bases - affected
             affected |= front
@@ -370,14 +406,6 @@ class _Family:
         if missing:
             later = read_later(self._store.connection, missing)
             self._later |= {series_id: later.get(series_id, set()) for series_id in missing}
-
-    def _find_amending(self, series_ids: set[int]) -> set[int]:
-        """Return the series that replace only some patches of one of these."""
-        self._read_later(series_ids)
-        later = {other_id for series_id in series_ids for other_id in self._later[series_id]}
-        self._store.load(later | series_ids)
-        self._find_earlier(later)
-        return {series_id for series_id in later if find_amended(self, series_id) is not None}
 
     def _is_final(self, series_id: int) -> bool:
         """Tell whether no revision after this one is needed for the patches of its predecessor."""

@@ -13,11 +13,13 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from ingest.frozen import frozen
+from ingest.lifecycle.superseded import Revision
 from ingest.series.arrange import Series
 from ingest.series.draft import Rule
 from ingest.series.facts import Facts
 from ingest.series.posting import Posting, make_posting, traces
 from ingest.store import schema
+from ingest.store.read.revisions import StoredRevision, is_compared_whole
 from ingest.store.sql import chunks, insert_rows, is_any
 from ingest.store.write.arrange import ArrangedSets
 from ingest.store.write.redirects import (
@@ -83,7 +85,9 @@ def write_series(
     _insert_members(connection, stored, wanted)
     kept = wanted.kept_ids()
     removed = {row.id: key for key, row in stored.by_key.items() if row.id not in kept}
-    added, deleted = _write_traces(connection, arranged, wanted, removed)
+    postings = {wanted.ids[key]: series_posting(item, arranged) for key, item in series.items()}
+    traces_of = {series_id: traces(posting) for series_id, posting in postings.items()}
+    added, deleted = _write_traces(connection, traces_of, wanted, removed)
     _delete_series(connection, stored, wanted, removed)
     return SeriesChanges(
         changed=updated
@@ -94,6 +98,26 @@ def write_series(
         added=added,
         deleted=deleted,
         unplaced=stored.members.keys() - wanted.members.keys(),
+        revisions={
+            wanted.ids[key]: _revision(item, postings[wanted.ids[key]], arranged)
+            for key, item in series.items()
+            if is_compared_whole(item.members)
+        },
+        traces=traces_of,
+    )
+
+
+def _revision(series: Series, posting: Posting, arranged: ArrangedSets) -> StoredRevision:
+    """Return a series as it is compared with its revisions, and as it would be read again."""
+    nodes = [arranged.nodes[member.key] for member in series.members if member.number is not None]
+    return StoredRevision(
+        Revision(
+            posting=posting,
+            patches=tuple(node.facts for node in nodes),
+            total=series.total,
+            is_complete=series.received_all,
+        ),
+        {node.facts.key: node.message_id for node in nodes},
     )
 
 
@@ -227,7 +251,7 @@ def _insert_members(connection: Connection, stored: _StoredSeries, wanted: _Want
 
 def _write_traces(
     connection: Connection,
-    arranged: ArrangedSets,
+    traces_of: Mapping[int, Iterable[int]],
     wanted: _WantedSeries,
     removed: Iterable[int],
 ) -> tuple[set[tuple[int, int]], set[tuple[int, int]]]:
@@ -237,9 +261,7 @@ def _write_traces(
     and are not any more.
     """
     rows = {
-        (trace, wanted.ids[key])
-        for key, series in wanted.series.items()
-        for trace in traces(series_posting(series, arranged))
+        (trace, series_id) for series_id, own_traces in traces_of.items() for trace in own_traces
     }
     stored: set[tuple[int, int]] = set()
     table = schema.trace

@@ -18,11 +18,15 @@ from ingest.store.activity.states import evidence_rows, read_evidence, sync_stat
 from ingest.store.sql import chunks, insert_rows, is_any
 
 __all__ = [
+    "REVISION_KINDS",
     "read_evidence",
     "replace_evidence",
     "replace_evidence_of_sources",
     "sync_states",
 ]
+
+# What later revisions show.
+REVISION_KINDS = (EvidenceKind.SUPERSEDED, EvidenceKind.DROPPED)
 
 _KEY = ("message_id", "kind", "source")
 
