@@ -18,7 +18,7 @@ from ingest.lifecycle.landing import (
     is_same_person,
     match_commit,
     needs_other_patch_ids,
-    normalise_title,
+    normalise_commit_title,
 )
 from ingest.mail.message import Address
 
@@ -221,7 +221,7 @@ def test_other_patch_ids_count_only_where_no_stronger_key_finds_a_patch() -> Non
     ],
 )
 def test_titles_that_are_equal(first: str, second: str) -> None:
-    assert normalise_title(first) == normalise_title(second)
+    assert normalise_commit_title(first) == normalise_commit_title(second)
 
 
 @pytest.mark.parametrize(

@@ -38,7 +38,6 @@ from ingest.store.write.fast_path_rows import (
     read_pinned,
     read_taken_slots,
 )
-from ingest.store.write.series_rows import write_series
 from ingest.store.write.threads import LinkedThreads
 
 
@@ -332,12 +331,10 @@ def _summarise(comment: Node, row_id: int) -> Node:
 
 
 def write_fast_path(connection: Connection, fast_path: FastPath) -> None:
-    """Write the series of crowded patches, and the patches that join a series.
+    """Write the patches that join a series: members and traces, and the counts of the series.
 
-    Of the latter, these are the members and traces, and the counts of the series.
+    The series of crowded patches are written as any arranged set is.
     """
-    if fast_path.crowded.nodes:
-        write_series(connection, fast_path.crowded, orphaned=set())
     joins = fast_path.joins
     insert_rows(
         connection,

@@ -90,6 +90,8 @@ def write_records(
     _redirect_messages(connection, copies_before, grouping.messages)
     orphaned = message_rows.delete_messages(connection, grouping.emptied)
     changes = write_series(connection, arranged, orphaned=orphaned)
+    if fast_path.crowded.nodes:
+        changes.add(write_series(connection, fast_path.crowded, orphaned=set()))
     changes.add_joins(connection, fast_path)
     write_fast_path(connection, fast_path)
     emit_recorded(connection, [*fast_path.arranged.message_ids(), *arranged.message_ids()])

@@ -69,6 +69,16 @@ class SeriesChanges:
     revisions: Mapping[int, StoredRevision] = field(default_factory=dict)
     traces: Mapping[int, Collection[int]] = field(default_factory=dict)
 
+    def add(self, other: SeriesChanges) -> None:
+        """Add the changes of other series in the same transaction."""
+        self.changed |= other.changed
+        self.removed |= other.removed
+        self.added |= other.added
+        self.deleted |= other.deleted
+        self.unplaced |= other.unplaced
+        self.revisions = {**self.revisions, **other.revisions}
+        self.traces = {**self.traces, **other.traces}
+
     def add_joins(self, connection: Connection, fast_path: FastPath) -> None:
         """Add the series that patches join on the fast path. Call it before these are written."""
         rows = {
