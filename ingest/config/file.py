@@ -76,6 +76,7 @@ class ServeConfig:
     parse_memory: int = 1_073_741_824
     max_waiting: int = 1_000
     max_waiting_bytes: int = 268_435_456
+    archive_days: int | None = None
     log: str = "logfmt"
 
 
@@ -362,6 +363,7 @@ _SERVE_PARSERS: dict[str, _Parser] = {
     "parse_memory": values.parse_count,
     "max_waiting": values.parse_count,
     "max_waiting_bytes": values.parse_count,
+    "archive_days": values.parse_count,
     "log": values.parse_log_format,
 }
 

@@ -30,8 +30,8 @@ from ingest.store.write.copies import Copy, CopyGroup, group_copies, join_aliase
 from ingest.store.write.fast_path import FastPath, find_fast_path, write_fast_path
 from ingest.store.write.people import upsert_lists, upsert_people
 from ingest.store.write.redirects import add_redirects, allocate_unused_ids, find_successors
-from ingest.store.write.revisions import write_revisions
 from ingest.store.write.series_rows import write_series
+from ingest.store.write.superseded import write_revisions
 from ingest.store.write.threads import LinkedThreads, link_threads
 
 
