@@ -377,7 +377,7 @@ def _make_workers(config: Config) -> WorkerPool:
 _RELOADABLE = frozenset(
     {
         "allowed_networks", "hostname", "max_size", "max_connections", "max_recipients",
-        "tls_certificate", "tls_key", "recipients", "recipient_delimiter",
+        "tls_certificate", "tls_key", "recipients", "recipient_delimiter", "archive_days",
     }
 )  # fmt: skip
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ingest.lifecycle.evidence import SUPERSEDED, UNDATED, Evidence, EvidenceKind
-from ingest.lifecycle.matching import Match, PatchReader, match_patches
+from ingest.lifecycle.patch_match import Match, PatchReader, match_patches
 from ingest.lifecycle.revisions import LaterRevision, Revision
 
 

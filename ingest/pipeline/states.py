@@ -52,7 +52,7 @@ def _revision(series: Series, derived: Mapping[str, Derived]) -> Revision:
 
 @frozen
 class _Patches:
-    """Reads patches from what was derived. See `lifecycle.matching.PatchReader`."""
+    """Reads patches from what was derived. See `lifecycle.patch_match.PatchReader`."""
 
     derived: Mapping[str, Derived]
 

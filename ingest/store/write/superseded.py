@@ -100,7 +100,7 @@ def _find_evidence(
 
 @frozen
 class _StoredPatches:
-    """Reads more of patches, by the keys of their messages. See `lifecycle.matching`."""
+    """Reads more of patches, by the keys of their messages. See `lifecycle.patch_match`."""
 
     connection: Connection
     message_ids: Mapping[str, int]
