@@ -113,6 +113,7 @@ class ServeConfig:
     parse_memory: int = 1_073_741_824
     max_waiting: int = 1_000
     max_waiting_bytes: int = 268_435_456
+    archive_days: int | None = None
     log: str = "logfmt"
     scan_interval: float = 60.0
 
@@ -455,6 +456,7 @@ _SERVE_PARSERS: dict[str, _Parser] = {
     "parse_memory": values.parse_count,
     "max_waiting": values.parse_count,
     "max_waiting_bytes": values.parse_count,
+    "archive_days": values.parse_count,
     "log": values.parse_log_format,
     "scan_interval": values.parse_duration,
 }

@@ -17,6 +17,7 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import zstandard
@@ -52,7 +53,8 @@ from ingest.daemon.workers.main import memory_limit
 from ingest.daemon.workers.pool import WorkerPool
 from ingest.daemon.workers.process import WorkerLimits
 from ingest.smtp.server import ListenError
-from ingest.store.engine import open_store
+from ingest.store.activity import archive
+from ingest.store.engine import open_store, write_transaction
 from ingest.store.inbox import deliveries
 from ingest.store.inbox.transactions import measure_queue
 from ingest.store.write import record
@@ -65,6 +67,8 @@ if TYPE_CHECKING:  # installed with the extra `api` only
 _STUCK_SECONDS = 120.0
 _TICK = 1.0
 _QUEUE_INTERVAL = 10.0  # between two measurements of the queue
+_ARCHIVE_INTERVAL = 3600.0  # between two searches for patches to archive
+_MAX_DAYS = 36_500  # before now, for which there are dates
 _DRAIN = 30.0  # for sessions to end, and again for their mail to be committed
 _FINISH_DERIVING = 10.0  # for mail that is being derived
 # The longest shutdown: sessions, commits, mail being derived, and the rest of a transaction. Wait
@@ -152,6 +156,9 @@ class _Daemon:
         self._queue_thread = threading.Thread(
             target=self._measure_queue, name="queue-metrics", daemon=True
         )
+        self._archive_thread = threading.Thread(
+            target=self._archive_patches, name="archive", daemon=True
+        )
 
     def _current_config(self) -> Config:
         return self._config
@@ -181,6 +188,7 @@ class _Daemon:
                 log_event("api-started", address=self._api.address)
             self._handle_signals()
             self._queue_thread.start()
+            self._archive_thread.start()
             self._notify(Ready(self._status()))
             log_event("started", addresses=", ".join(self._listeners.addresses))
             status = await self._watch()
@@ -294,6 +302,21 @@ class _Daemon:
                 self._meter.set_queue(queue.lengths, oldest_seconds=max(age, 0.0))
             time.sleep(_QUEUE_INTERVAL)
 
+    def _archive_patches(self) -> None:
+        """Archive patches that are done, in a thread that nobody waits for."""
+        while True:
+            if (days := self._config.serve.archive_days) is not None:
+                try:
+                    with write_transaction(self._engine) as connection:
+                        before = utcnow() - timedelta(days=min(days, _MAX_DAYS))
+                        patches = archive.archive_patches(connection, before=before)
+                except (SQLAlchemyError, OSError):
+                    pass  # the deriver reports what is wrong
+                else:
+                    if patches:
+                        log_event("archived", patches=patches)
+            time.sleep(_ARCHIVE_INTERVAL)
+
     def _reload(self) -> None:
         """Read the configuration again (SIGHUP). If it has errors, the old one stays in use."""
         self._notify(Reloading(time.monotonic_ns() // 1000))
@@ -360,6 +383,7 @@ _RELOADABLE = frozenset(
     {
         "allowed_networks", "hostname", "max_size", "max_connections", "max_recipients",
         "tls_certificate", "tls_key", "recipients", "recipient_delimiter", "scan_interval",
+        "archive_days",
     }
 )  # fmt: skip
 

@@ -18,7 +18,7 @@ SUPERSEDED = "superseded"
 
 # States that a patch still needs somebody to act on, or that say only where it waits. Any other
 # state, configured ones included, ends the work on a patch.
-_OPEN_STATES = frozenset(
+OPEN_STATES = frozenset(
     {
         "new", "under-review", "rfc", "changes-requested", "awaiting-upstream", "deferred",
         "needs-ack", "in-next", "queued",
@@ -109,7 +109,7 @@ def _by_date(evidence: Evidence) -> tuple[object, ...]:
 
 def needs_action(state: str) -> bool:
     """Tell whether a patch in this state waits for somebody."""
-    return state in _OPEN_STATES
+    return state in OPEN_STATES
 
 
 def derive_state(evidence: Collection[Evidence]) -> DerivedState | None:

@@ -144,7 +144,7 @@ class _Audit:
         }
         yield from findings
         if not findings:  # about rows from which states follow
-            yield from audit_states(self._connection, message_ids=message_ids)
+            yield from audit_states(self._connection, message_ids=message_ids, derived_only=True)
         if extra:
             for name in snapshot.find_other_messages(
                 self._connection, row_audit.shared.list_ids, message_ids

@@ -18,6 +18,7 @@ from ingest.reports.export import export_records
 from ingest.store import schema
 from ingest.store.activity import events
 from ingest.store.activity.accounts import add_token, find_account
+from ingest.store.activity.archive import archive_patches
 from ingest.store.activity.overrides import Override, set_override
 from ingest.store.activity.states import read_evidence, read_state_sources
 from ingest.store.engine import open_store, write_transaction
@@ -386,3 +387,26 @@ def test_a_long_series_is_compared_up_to_a_number(
         "v1-1": "superseded", "v1-2": "superseded", "v1-3": "new", "v1-4": "new",
         "v2-1": "new", "v2-2": "new", "v2-3": "new", "v2-4": "new",
     }  # fmt: skip
+
+
+def test_patches_are_archived_some_time_after_they_need_no_action(engine: Engine) -> None:
+    mails.store(engine, [*version(1), *version(2)])
+    with write_transaction(engine) as connection:
+        assert archive_patches(connection, before=V2) == 0
+        assert archive_patches(connection, before=V2 + DAY) == 2
+        assert archive_patches(connection, before=V2 + DAY) == 0
+    choose(engine, "v1-1", "under-review", V3)
+    choose(engine, "v2-1", "rejected", V3)
+    with write_transaction(engine) as connection:
+        who = connection.execute(select(schema.account.c.id)).scalar_one()
+        out = number_of(connection, "v1-2")
+        set_override(connection, out, Override(archived=False), account_id=who, now=V3)
+        assert archive_patches(connection, before=V3 + DAY) == 1
+    query = select(schema.message.c.msgid).join(
+        schema.patch, schema.patch.c.message_id == schema.message.c.id
+    )
+    reparse(engine, Config())
+    with engine.connect() as connection:
+        archived = connection.execute(query.where(schema.patch.c.archived)).scalars().all()
+    assert archived == ["<v2-1@example.org>"]
+    assert_right(engine)

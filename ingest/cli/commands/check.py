@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import click
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from ingest.reports.check import CheckReport
 
 
+# An announced patch should be in a repository after that time.
+_TIME_TO_LAND = timedelta(days=30)
+
+
 @click.command(name="check")
 @click.option("--raw/--no-raw", default=None,
               help="Read the bytes of all mail. Default: below 50,000 mails.")  # fmt: skip
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
               help="Report how well series are put together, and nothing else.")  # fmt: skip
 @click.option("--people", "people_only", is_flag=True,
               help="List submitters that still look like a list, and nothing else.")  # fmt: skip
+@click.option("--states", "states_only", is_flag=True,
+              help="Count patches by state and evidence, and nothing else.")  # fmt: skip
 @click.option("--start", is_flag=True,
               help="Check whether `ingest serve` can start, and nothing else. Quick.")  # fmt: skip
 @click.option("-q", "--quiet", is_flag=True, help="Print faults only.")
@@ -34,6 +41,7 @@ def command(
     raw: bool | None,
     series_only: bool,
     people_only: bool,
+    states_only: bool,
     start: bool,
     quiet: bool,
     as_json: bool,
@@ -42,8 +50,8 @@ def command(
 
     Prints one line for each fault: its area, the message (or row, or digest of a mail), and what
     is wrong. The areas are integrity, reference, spool, quarantine, raw, copy, posting, vouching,
-    message, thread, arrangement, series and configuration. The status is 0 without faults, else
-    1. Nothing is written. `ingest reparse` repairs everything except mail itself.
+    message, thread, arrangement, series, state and configuration. The status is 0 without faults,
+    else 1. Nothing is written. `ingest reparse` repairs everything except mail itself.
 
     With --start, checks whether `ingest serve` could start now. It opens the database, binds
     every address, and loads TLS and the packages that the configuration needs, as the daemon
@@ -61,6 +69,9 @@ def command(
         return
     if people_only:
         _list_people(engine, as_json=as_json)
+        return
+    if states_only:
+        _count_states(engine, as_json=as_json)
         return
     report = check_store(engine, settings.config, raw=raw)
     engine.dispose()
@@ -98,6 +109,30 @@ def _check_series(engine: Engine, *, as_json: bool) -> None:
         click.echo(json_text(quality_json(quality)))
     else:
         click.echo("\n".join(quality_text(quality)))
+
+
+def _count_states(engine: Engine, *, as_json: bool) -> None:
+    """Print how many patches have each state, by evidence, and evidence that is contradicted."""
+    from ingest.clock import utcnow
+    from ingest.store.activity.state_counts import count_states, find_contradictions
+
+    with engine.connect() as connection:
+        counts = count_states(connection)
+        contradictions = find_contradictions(connection, announced_before=utcnow() - _TIME_TO_LAND)
+    engine.dispose()
+    if as_json:
+        states = [
+            {"state": count.state, "evidence": count.kind or None, "patches": count.patches}
+            for count in counts
+        ]
+        doubts = [{"patch": item.key, "what": item.detail} for item in contradictions]
+        click.echo(json_text({"states": states, "contradictions": doubts}))
+        return
+    for count in counts:
+        evidence = f", {count.kind}" if count.kind else ""
+        click.echo(escape_line(f"{count.patches:>8}  {count.state}{evidence}"))
+    for item in contradictions:
+        click.echo(escape_line(f"{item.key}: {item.detail}"))
 
 
 def _list_people(engine: Engine, *, as_json: bool) -> None:

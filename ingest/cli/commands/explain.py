@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import assert_never
 
 import click
@@ -13,11 +13,13 @@ from ingest.cli.help import examples
 from ingest.cli.options import ANY_PATH, CommandSettings, make_dns_lookup, store_options
 from ingest.cli.progress import report_skipped
 from ingest.cli.terminal import escape_line, format_person, format_signature
+from ingest.lifecycle.evidence import Evidence, format_evidence
 from ingest.mail.message import Message, Part
 from ingest.model import Delivery, Derived
 from ingest.patch.subject import Subject
 from ingest.patch.submission import Patch
 from ingest.pipeline.derive import Steps, derive_steps
+from ingest.pipeline.states import find_superseded_patches
 from ingest.reports.export import format_date
 from ingest.series.arrange import Arrangement, arrange
 from ingest.series.facts import Facts
@@ -83,8 +85,11 @@ def command(settings: CommandSettings, file: str, dns: bool) -> None:
     derived = [mail_steps.derived for mail_steps in steps]
     facts = {mail.facts.key: mail.facts for mail in derived if not mail.ignored}
     arrangement = arrange(facts.values())
+    evidence = find_superseded_patches(
+        arrangement.series, {mail.facts.key: mail for mail in derived}
+    )
     for mail_steps in steps:
-        for line in _explain(mail_steps, arrangement):
+        for line in _explain(mail_steps, arrangement, evidence):
             click.echo(escape_line(line))
         click.echo()
     if skipped:
@@ -103,13 +108,17 @@ def _detail(name: str, value: object) -> str:
     return f"  {name:<12}{value}"
 
 
-def _explain(steps: Steps, arrangement: Arrangement) -> Iterator[str]:
+def _explain(
+    steps: Steps, arrangement: Arrangement, evidence: Mapping[str, Sequence[Evidence]]
+) -> Iterator[str]:
     """Return the lines about one mail, stage by stage."""
     yield from _explain_message(steps)
     yield from _explain_sender(steps)
     yield from _explain_authentication(steps.derived)
     yield from _explain_submission(steps)
     yield from _explain_outcome(steps, arrangement)
+    for item in evidence.get(steps.derived.facts.key, ()):
+        yield _stage("state", f"{item.state}: {format_evidence(item)}")
 
 
 def _explain_message(steps: Steps) -> Iterator[str]:

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, bindparam, select, update
 from ingest.frozen import frozen
 from ingest.lifecycle.evidence import (
     ChosenState,
+    CurrentState,
     Evidence,
     EvidenceKind,
     combine_states,
@@ -93,6 +94,20 @@ def find_wrong_states(
             if columns:
                 wrong[row.message_id] = columns
     return wrong
+
+
+def read_current_states(
+    connection: Connection, message_ids: Iterable[int]
+) -> dict[int, CurrentState]:
+    """Return the states of these patches as they are shown, each with its time."""
+    states: dict[int, CurrentState] = {}
+    for chunk in chunks(message_ids):
+        evidence = read_evidence(connection, chunk)
+        for row in _read_rows(connection, chunk):
+            states[row.message_id] = combine_states(
+                row.state, _chosen(row), evidence.get(row.message_id, ())
+            )
+    return states
 
 
 def read_evidence(connection: Connection, message_ids: Iterable[int]) -> dict[int, list[Evidence]]:
@@ -197,11 +212,14 @@ def _read_rows(connection: Connection, message_ids: list[int]) -> list[Any]:
     return list(connection.execute(query))
 
 
+def _chosen(row: Any) -> ChosenState:
+    return ChosenState(state=row.set_state, commit_ref=row.set_commit_ref, date=row.set_date)
+
+
 def _state_columns(row: Any, evidence: Collection[Evidence]) -> dict[str, Any]:
     """Return the columns `STATE_COLUMNS` as they should be."""
     derived = derive_state(evidence)
-    chosen = ChosenState(state=row.set_state, commit_ref=row.set_commit_ref, date=row.set_date)
-    current = combine_states(row.state, chosen, evidence)
+    current = combine_states(row.state, _chosen(row), evidence)
     has_state = row.set_state is not None or derived is not None
     archived = row.set_archived
     if archived is None:

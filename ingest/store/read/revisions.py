@@ -15,7 +15,7 @@ from typing import Protocol
 from sqlalchemy import Connection, and_, or_, select, text
 
 from ingest.frozen import frozen
-from ingest.lifecycle.superseded import Revision
+from ingest.lifecycle.revisions import Revision
 from ingest.series.facts import Facts, load_facts
 from ingest.series.posting import Posting, make_posting, traces
 from ingest.series.supersede import RevisionLink, find_predecessor

@@ -18,18 +18,22 @@ from ingest.store.read.messages import read_message_keys
 from ingest.store.read.revisions import link_series
 from ingest.store.sql import is_any
 from ingest.store.verify.findings import Finding, FindingKind
-from ingest.store.write.revisions import find_superseding_evidence
 from ingest.store.write.states import REVISION_KINDS, read_evidence
+from ingest.store.write.superseded import find_superseding_evidence
 
 _BATCH = 500
 
 
 def audit_states(
-    connection: Connection, *, message_ids: Container[int] | None = None
+    connection: Connection,
+    *,
+    message_ids: Container[int] | None = None,
+    derived_only: bool = False,
 ) -> Iterator[Finding]:
     """Yield what is not as it follows from the other rows.
 
-    `message_ids` restricts the findings to these messages.
+    `message_ids` restricts the findings to these messages. `derived_only`: without what people
+    set, of which an archive tells nothing.
     """
     series_ids = list(connection.execute(select(schema.series.c.id)).scalars())
     for batch in _batches(series_ids):
@@ -43,6 +47,8 @@ def audit_states(
         for message_id, columns in wrong.items():
             if message_ids is None or message_id in message_ids:
                 for column in columns:
+                    if derived_only and not column.startswith("derived_"):
+                        continue
                     yield Finding(keys[message_id], FindingKind.ALTERED, f"patch.{column}")
 
 

@@ -30,8 +30,9 @@ from ingest.store.write.grouping import Grouping, StoredMessage, find_underived,
 from ingest.store.write.landing import lock_landings, match_patches
 from ingest.store.write.people import upsert_lists, upsert_people
 from ingest.store.write.redirects import add_redirects, find_successors
-from ingest.store.write.revisions import SeriesChanges, write_revisions
+from ingest.store.write.revisions import SeriesChanges
 from ingest.store.write.series_rows import write_series
+from ingest.store.write.superseded import write_revisions
 from ingest.store.write.threads import LinkedThreads, link_threads
 
 

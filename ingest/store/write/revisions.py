@@ -1,8 +1,8 @@
-"""Keep the links between revisions, and the evidence that patches are superseded.
+"""Keep the links between revisions.
 
 Input: the series that a transaction has changed. Only what these can change is determined again:
-their links, the links of the series that they may be revisions of, and the patches of those that
-these links lead to. All of it depends on the content of the store alone, not on its history.
+their links, and the links of the series that they may be earlier revisions of. All of it depends on
+the content of the store alone, not on its history.
 
 Series of different threads are linked. So what is read here is locked by trace and by series,
 after the threads: of two writers that can change one link or one piece of evidence, the second one
@@ -18,16 +18,6 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection, delete, select
 
-from ingest.frozen import frozen
-from ingest.lifecycle.evidence import Evidence
-from ingest.lifecycle.superseded import (
-    MAX_DISTANCE,
-    Revision,
-    find_amended,
-    find_later,
-    replaces,
-    superseding_evidence,
-)
 from ingest.series.posting import Posting, patch_traces, traces
 from ingest.store import schema
 from ingest.store.locks import StateLock, lock_state_keys
@@ -38,17 +28,11 @@ from ingest.store.read.revisions import (
     count_series,
     find_linked,
     find_neighbours,
-    read_amending,
-    read_chosen,
-    read_diffs,
-    read_later,
-    read_patch_ids,
     read_revisions,
     read_series_of_traces,
 )
 from ingest.store.sql import chunks, insert_rows, is_any
 from ingest.store.write.fast_path import FastPath
-from ingest.store.write.states import REVISION_KINDS, replace_evidence
 
 _TraceRow = tuple[int, int]  # trace and series
 
@@ -91,21 +75,7 @@ class SeriesChanges:
         self.added |= {row for row in rows if row[1] not in stored.get(row[0], ())}
 
 
-def write_revisions(connection: Connection, changes: SeriesChanges) -> set[int]:
-    """Write the links and the evidence that follow from changed series.
-
-    Returns the patches whose evidence has changed, for `sync_states`.
-    """
-    if not (changes.changed or changes.removed or changes.unplaced):
-        return set()
-    store = _Revisions(connection, changes.changed, known=changes.revisions)
-    relinked = _write_links(store, changes)
-    # Without links, before or now, nothing supersedes their patches, nor do they supersede any.
-    affected = changes.changed | relinked if relinked is not None else set()
-    return _write_evidence(store, affected, changes)
-
-
-class _Revisions:
+class RevisionCache:
     """The series that are needed, each read once.
 
     `own`: those that no other writer can change, because their threads are locked. `known`: those
@@ -149,7 +119,7 @@ class _Revisions:
 # --- links ----------------------------------------------------------------------------------
 
 
-def _write_links(store: _Revisions, changes: SeriesChanges) -> set[int] | None:
+def write_links(store: RevisionCache, changes: SeriesChanges) -> set[int] | None:
     """Make the links from and to changed series what they should be.
 
     Returns the series whose chosen link is another one, and the series that it leads to or led to.
@@ -176,7 +146,7 @@ _Links = dict[tuple[int, int], bool]  # series and earlier series: whether it is
 class _LinkPlan:
     """The links of changed series, and those that depend on these, as they are and should be."""
 
-    def __init__(self, store: _Revisions, changes: SeriesChanges) -> None:
+    def __init__(self, store: RevisionCache, changes: SeriesChanges) -> None:
         self._store = store
         self._changes = changes
         self.before: _Links = {}
@@ -282,162 +252,3 @@ def _replace_links(connection: Connection, before: _Links, after: _Links) -> Non
             if before.get(pair) != chosen
         ],
     )
-
-
-# --- evidence -------------------------------------------------------------------------------
-
-
-def _write_evidence(store: _Revisions, series_ids: set[int], changes: SeriesChanges) -> set[int]:
-    """Make the evidence that later revisions give for patches what it should be.
-
-    `series_ids`: series that have changed, or whose links have. Returns the patches whose evidence
-    has changed.
-    """
-    message_ids: set[int] = set()
-    evidence: dict[int, list[Evidence]] = {}
-
-    def find_evidence() -> set[int]:
-        store.refresh()
-        family = _Family(store)
-        affected = family.find_affected(series_ids)
-        evidence.clear()
-        evidence.update(_find_evidence(store, family, affected))
-        message_ids.clear()
-        message_ids.update(changes.unplaced)
-        for series_id in affected:
-            if (item := store.get(series_id)) is not None:
-                message_ids.update(item.message_ids.values())
-        return affected
-
-    if series_ids:
-        lock_state_keys(store.connection, StateLock.EVIDENCE, series_ids, find_evidence)
-    else:
-        message_ids = changes.unplaced
-    return replace_evidence(store.connection, REVISION_KINDS, message_ids, evidence)
-
-
-def find_superseding_evidence(
-    connection: Connection, series_ids: Iterable[int]
-) -> dict[int, list[Evidence]]:
-    """Return the evidence that later revisions supersede patches of these series, by patch."""
-    store = _Revisions(connection)
-    return _find_evidence(store, _Family(store), set(series_ids))
-
-
-def _find_evidence(
-    store: _Revisions, family: _Family, series_ids: set[int]
-) -> dict[int, list[Evidence]]:
-    family.load_later(series_ids)
-    evidence: dict[int, list[Evidence]] = {}
-    for series_id in sorted(series_ids):
-        item = store.get(series_id)
-        later = find_later(family, series_id)
-        if item is None or not later:
-            continue
-        message_ids = dict(item.message_ids)
-        for later_id in later:
-            if (other := store.get(later_id)) is not None:
-                message_ids |= other.message_ids
-        patches = _StoredPatches(store.connection, message_ids)
-        found = superseding_evidence(item.revision, list(later.values()), patches)
-        evidence |= {message_ids[key]: pieces for key, pieces in found.items()}
-    return evidence
-
-
-@frozen
-class _StoredPatches:
-    """Reads more of patches, by the keys of their messages. See `lifecycle.matching`."""
-
-    connection: Connection
-    message_ids: Mapping[str, int]
-
-    def read_patch_ids(self, keys: Iterable[str]) -> dict[str, str | None]:
-        """Return patch-ids."""
-        key_of = {self.message_ids[key]: key for key in keys}
-        patch_ids = read_patch_ids(self.connection, key_of)
-        return {key_of[message_id]: patch_id for message_id, patch_id in patch_ids.items()}
-
-    def read_diffs(self, keys: Iterable[str]) -> dict[str, str | None]:
-        """Return diffs."""
-        key_of = {self.message_ids[key]: key for key in keys}
-        diffs = read_diffs(self.connection, key_of)
-        return {key_of[message_id]: diff for message_id, diff in diffs.items()}
-
-
-class _Family:
-    """The chosen links among the earlier and later revisions of series, read as they are needed."""
-
-    def __init__(self, store: _Revisions) -> None:
-        self._store = store
-        self._earlier: dict[int, int | None] = {}
-        self._later: dict[int, set[int]] = {}
-
-    def find_affected(self, series_ids: set[int]) -> set[int]:
-        """Return the series whose patches these series, or their links, supersede or release."""
-        affected = set(series_ids)
-        front = affected
-        for _ in range(MAX_DISTANCE):
-            if not front:
-                break
-            bases = front | self._find_earlier(front)
-            # A series that replaces another one also replaces those that amend that.
-            amending = bases
-            for _ in range(MAX_DISTANCE):
-                amending = read_amending(self._store.connection, amending) - bases
-                if not amending:
-                    break
-                bases = bases | amending
-            front = bases - affected
-            affected |= front
-            self._store.load(front | self._find_earlier(front))
-            front = {series_id for series_id in front if not self._is_final(series_id)}
-        return affected
-
-    def load_later(self, series_ids: set[int]) -> None:
-        """Read the later revisions of these series, and what these were linked to."""
-        front = series_ids
-        for _ in range(MAX_DISTANCE):
-            self._store.load(front | self._find_earlier(front))
-            amended = {find_amended(self, series_id) for series_id in front}
-            front = front.union(one for one in amended if one is not None)
-        self._read_later(front)
-        found = {other_id for series_id in front for other_id in self._later[series_id]}
-        self._store.load(front | found)
-
-    def _find_earlier(self, series_ids: set[int]) -> set[int]:
-        missing = series_ids - self._earlier.keys()
-        if missing:
-            self._earlier |= dict.fromkeys(missing) | read_chosen(self._store.connection, missing)
-        earlier = (self._earlier[series_id] for series_id in series_ids)
-        return {earlier_id for earlier_id in earlier if earlier_id is not None}
-
-    def _read_later(self, series_ids: set[int]) -> None:
-        missing = series_ids - self._later.keys()
-        if missing:
-            later = read_later(self._store.connection, missing)
-            self._later |= {series_id: later.get(series_id, set()) for series_id in missing}
-
-    def _is_final(self, series_id: int) -> bool:
-        """Tell whether no revision after this one is needed for the patches of its predecessor."""
-        item, earlier_id = self._store.get(series_id), self._earlier[series_id]
-        if item is None or earlier_id is None:
-            return True
-        earlier = self._store.get(earlier_id)
-        return earlier is None or (
-            item.revision.is_complete and replaces(item.revision, earlier.revision).is_of_whole
-        )
-
-    def get(self, key: int) -> Revision | None:
-        """Return a series, None where there is none."""
-        item = self._store.get(key)
-        return item.revision if item is not None else None
-
-    def earlier_of(self, key: int) -> int | None:
-        """Return the series that a series supersedes."""
-        self._find_earlier({key})
-        return self._earlier[key]
-
-    def later_of(self, key: int) -> Collection[int]:
-        """Return the series that supersede a series."""
-        self._read_later({key})
-        return self._later[key]

@@ -13,7 +13,7 @@ from typing import Any
 from sqlalchemy import Connection, bindparam, delete, select, update
 
 from ingest.frozen import frozen
-from ingest.lifecycle.superseded import Revision
+from ingest.lifecycle.revisions import Revision
 from ingest.series.arrange import Series
 from ingest.series.draft import Rule
 from ingest.series.facts import Facts

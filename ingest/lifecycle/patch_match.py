@@ -23,8 +23,8 @@ _EMPTY_HASH = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 _LEAST_LIKENESS = 0.5
 _ALIKE = 0.75
 
-# The share of the lines of the smaller change that two changes must have in common. Short lines,
-# such as braces, are left out: every change has some.
+# The share of the lines of a change that a later one must have. Short lines, such as braces, are
+# left out: every change has some.
 _SHARED_LINES = 0.2
 _SHORT = 6
 
@@ -180,7 +180,7 @@ def _match_similar(
             continue
         if pair.is_amended:
             how = "same number, in answer to it"
-        elif pair.likeness >= _ALIKE or change.is_like(other):
+        elif pair.likeness >= _ALIKE or change.is_in(other):
             how = "similar title, same file"
         else:
             continue
@@ -214,10 +214,11 @@ class _Change:
     files: frozenset[str]
     lines: frozenset[str]
 
-    def is_like(self, other: _Change) -> bool:
-        """Tell whether it shares enough lines with another change."""
-        least = min(len(self.lines), len(other.lines))
-        return least > 0 and len(self.lines & other.lines) >= _SHARED_LINES * least
+    def is_in(self, other: _Change) -> bool:
+        """Tell whether another change has enough of its lines."""
+        return bool(self.lines & other.lines) and (
+            len(self.lines & other.lines) >= _SHARED_LINES * len(self.lines)
+        )
 
 
 def _read_change(diff: str | None) -> _Change:

@@ -1,0 +1,65 @@
+"""Derive the states of patches that are all known, without a store."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+from ingest.frozen import frozen
+from ingest.lifecycle.evidence import Evidence
+from ingest.lifecycle.revisions import KnownRevisions, Revision, find_later
+from ingest.lifecycle.superseded import superseding_evidence
+from ingest.model import Derived
+from ingest.series.arrange import Series
+from ingest.series.posting import make_posting
+
+
+def find_superseded_patches(
+    series: Iterable[Series], derived: Mapping[str, Derived]
+) -> dict[str, list[Evidence]]:
+    """Return the evidence that patches are superseded by others of these series, by key. Pure.
+
+    `derived`: what was derived from the mail of each member, by key.
+    """
+    revisions = [_revision(item, derived) for item in series]
+    links = KnownRevisions(revisions)
+    evidence: dict[str, list[Evidence]] = {}
+    for revision in revisions:
+        later = find_later(links, revision.posting.key)
+        evidence |= superseding_evidence(revision, list(later.values()), _Patches(derived))
+    return evidence
+
+
+def _revision(series: Series, derived: Mapping[str, Derived]) -> Revision:
+    members = [derived[member.key].facts for member in series.members]
+    return Revision(
+        posting=make_posting(
+            series.key,
+            version=(series.version, series.version_minor),
+            date=series.date,
+            partial=series.partial,
+            parent_series=series.parent_series,
+            members=members,
+        ),
+        patches=tuple(
+            facts
+            for facts, member in zip(members, series.members, strict=True)
+            if member.number is not None
+        ),
+        total=series.total,
+        is_complete=series.received_all,
+    )
+
+
+@frozen
+class _Patches:
+    """Reads patches from what was derived. See `lifecycle.patch_match.PatchReader`."""
+
+    derived: Mapping[str, Derived]
+
+    def read_patch_ids(self, keys: Iterable[str]) -> dict[str, str | None]:
+        """Return patch-ids."""
+        return {key: self.derived[key].patch_id for key in keys}
+
+    def read_diffs(self, keys: Iterable[str]) -> dict[str, str | None]:
+        """Return diffs."""
+        return {key: self.derived[key].diff for key in keys}
