@@ -235,7 +235,7 @@ def test_announcements_are_stored_as_they_are() -> None:
 @pytest.mark.parametrize(
     "text",
     ["Applied, thanks\n" * 20_000, "[1/2] x\n" * 20_000 + "Applied\n", "Applied " * 50_000,
-     "Applied:\n" + "  a\n" * 50_000, "a" * 100_000 + "pplied", 
+     "Applied:\n" + "  a\n" * 50_000, "a" * 100_000 + "pplied",
      "\n".join(["1/2: " + "a" * 90] * 9_000),
      "Applied\n" + "0" * 60_000, "The pull request you sent on " + " \n" * 30_000,
      "patch titled\n" + " \n" * 30_000],

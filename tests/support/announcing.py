@@ -14,6 +14,7 @@ CONFIG = Config(
     )
 )
 
+SIGNATURE = "-- "
 QUOTED = (
     "On Mon, 02 Mar 2026 10:15:00 +0000, Ada Byron wrote:\n> What this is about.\n> \n> [...]\n"
 )
