@@ -35,7 +35,7 @@ _QUEUED_ID = re.compile(
     r"^Message-ID:[ \t]*<([^<>\s]{1,990})>[ \t]*$", re.MULTILINE | re.IGNORECASE
 )
 _MAX_TITLE = 500
-_FINAL_TREES = ("stable", "longterm", "lts")
+_FINAL_TREE = re.compile(r"(?<![a-z])(?:stable|longterm|lts)(?![a-z])")
 
 # Between both is the quoted address of the request, which is removed.
 _PULLED = re.compile(
@@ -93,7 +93,7 @@ def find_queued(message: Message, text: str) -> tuple[Announcement, ...]:
         Announcement(
             scope=Scope.NAMED,
             form=Form.QUEUE,
-            state=ACCEPTED if any(word in tree for word in _FINAL_TREES) else AWAITING,
+            state=ACCEPTED if _FINAL_TREE.search(tree) else AWAITING,
             title=title,
             msgids=tuple(dict.fromkeys(named))[:MAX_NAMED],
         ),

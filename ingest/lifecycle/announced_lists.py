@@ -30,7 +30,8 @@ _COUNT = re.compile(r"(?<![\d/])(\d{1,5})/(\d{1,5})(?![\d/])", re.ASCII)
 _VERSION = re.compile(r"(?<![^\W_])v(\d{1,4})(?![^\W_])", re.ASCII | re.IGNORECASE)
 _MARK = re.compile(r"\bPATCH|\bPULL", re.IGNORECASE)
 
-_HASH = r"(?=[a-f]{0,63}[0-9])[0-9a-f]{7,64}"
+# A short one has a digit, or it is a word.
+_HASH = r"(?:[0-9a-f]{12,64}|(?=[a-f]{0,10}[0-9])[0-9a-f]{7,11})"
 # A line below an item, or below a statement, that has a commit and nothing else.
 _COMMIT_LINE = re.compile(
     r"^[ \t]{0,12}(?:[-*•][ \t]{1,4})?\(?(?:(?:applied|committed|pushed|queued|merged) )?(?:as )?"
