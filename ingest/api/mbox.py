@@ -19,7 +19,7 @@ from ingest.mail.message import Message
 from ingest.mail.parse import parse_message
 from ingest.patch.classify import find_patch_part
 from ingest.patch.git_mail import (
-    Field,
+    MailField,
     body_text,
     format_address,
     split_commit,
@@ -42,7 +42,7 @@ REPLY_TRAILERS = ("Acked-by", "Reviewed-by", "Tested-by")
 class _Addition:
     """What the store adds to the mail of a message."""
 
-    fields: tuple[Field, ...]
+    fields: tuple[MailField, ...]
     trailers: tuple[Trailer, ...]
 
 
@@ -115,13 +115,13 @@ def _read_cover_ids(connection: Connection, rows: Iterable[MessageRow]) -> dict[
     }
 
 
-def _patchwork_fields(row: MessageRow, *, delegate: str | None) -> tuple[Field, ...]:
+def _patchwork_fields(row: MessageRow, *, delegate: str | None) -> tuple[MailField, ...]:
     """Return the header fields that Patchwork adds. `delegate`: the email address of one."""
     fields = (
-        Field("X-Patchwork-Id", str(row.id)),
-        Field("X-Patchwork-Submitter", format_address(row.submitter)),
+        MailField("X-Patchwork-Id", str(row.id)),
+        MailField("X-Patchwork-Submitter", format_address(row.submitter)),
     )
-    return (*fields, Field("X-Patchwork-Delegate", delegate)) if delegate else fields
+    return (*fields, MailField("X-Patchwork-Delegate", delegate)) if delegate else fields
 
 
 def _format_patch(row: MessageRow, message: Message, addition: _Addition) -> bytes:
@@ -138,6 +138,6 @@ def _format_patch(row: MessageRow, message: Message, addition: _Addition) -> byt
     )
 
 
-def _format_text(row: MessageRow, message: Message, fields: Iterable[Field]) -> bytes:
+def _format_text(row: MessageRow, message: Message, fields: Iterable[MailField]) -> bytes:
     sender = find_submitter(message).person
     return write_text_mail(message, body_text(message) or row.content, sender=sender, fields=fields)

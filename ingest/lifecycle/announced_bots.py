@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 
-from ingest.lifecycle.announcement import MAX_NAMED, Announcement, Form, Scope
+from ingest.lifecycle.announcement import MAX_NAMED, Announcement, AnnouncementForm, Scope
 from ingest.lifecycle.commit import find_links, find_originals
 from ingest.lifecycle.evidence import ACCEPTED
 from ingest.mail.message import Message
@@ -60,7 +60,7 @@ def find_tree(message: Message, text: str) -> tuple[Announcement, ...]:
     return (
         Announcement(
             scope=Scope.NAMED,
-            form=Form.TREE,
+            form=AnnouncementForm.TREE,
             state=ACCEPTED,
             title=title[1] if title else "",
             commit_ref=match[1],
@@ -92,7 +92,7 @@ def find_queued(message: Message, text: str) -> tuple[Announcement, ...]:
     return (
         Announcement(
             scope=Scope.NAMED,
-            form=Form.QUEUE,
+            form=AnnouncementForm.QUEUE,
             state=ACCEPTED if _FINAL_TREE.search(tree) else AWAITING,
             title=title,
             msgids=tuple(dict.fromkeys(named))[:MAX_NAMED],
@@ -109,6 +109,9 @@ def find_pulled(text: str) -> tuple[Announcement, ...]:
         return ()
     return (
         Announcement(
-            scope=Scope.PULL, form=Form.PULLED, state=ACCEPTED, commit_ref=match[1].lower()
+            scope=Scope.PULL,
+            form=AnnouncementForm.PULLED,
+            state=ACCEPTED,
+            commit_ref=match[1].lower(),
         ),
     )

@@ -16,7 +16,7 @@ import re
 from collections.abc import Sequence
 
 from ingest.frozen import frozen
-from ingest.lifecycle.announcement import MAX_ANNOUNCEMENTS, Announcement, Form, Scope
+from ingest.lifecycle.announcement import MAX_ANNOUNCEMENTS, Announcement, AnnouncementForm, Scope
 from ingest.lifecycle.evidence import ACCEPTED
 
 _MAX_LINES = 5_000
@@ -118,7 +118,7 @@ def find_patchwork(text: str) -> tuple[Announcement, ...]:
             continue
         commit = _read_commit(lines[number + 1])
         if commit is not None:
-            found.append(_make_item(item[1], item[2], commit, Form.PATCHWORK))
+            found.append(_make_item(item[1], item[2], commit, AnnouncementForm.PATCHWORK))
     return tuple(found[:MAX_ANNOUNCEMENTS])
 
 
@@ -136,11 +136,14 @@ def find_applied(text: str) -> tuple[Announcement, ...]:
     if len(commits) == 1:
         return (
             Announcement(
-                scope=Scope.ANSWERED, form=Form.APPLIED, state=ACCEPTED, commit_ref=commits.pop()
+                scope=Scope.ANSWERED,
+                form=AnnouncementForm.APPLIED,
+                state=ACCEPTED,
+                commit_ref=commits.pop(),
             ),
         )
     if statements:
-        return (Announcement(scope=Scope.ANSWERED, form=Form.BARE, state=ACCEPTED),)
+        return (Announcement(scope=Scope.ANSWERED, form=AnnouncementForm.BARE, state=ACCEPTED),)
     return ()
 
 
@@ -248,7 +251,7 @@ def _read_item(lines: Sequence[str], number: int) -> Announcement | None:
     if numbered := _NUMBERED.match(line):
         return Announcement(
             scope=Scope.TITLE,
-            form=Form.APPLIED,
+            form=AnnouncementForm.APPLIED,
             state=ACCEPTED,
             number=int(numbered[1]),
             total=int(numbered[2]),
@@ -264,10 +267,10 @@ def _read_item(lines: Sequence[str], number: int) -> Announcement | None:
         commit = below.commit
         if commit is None and (at_end := _COMMIT_AT_END.search(title)):
             title, commit = title[: at_end.start()], at_end[1].lower()
-        return _make_item(item[1], title, commit, Form.APPLIED)
+        return _make_item(item[1], title, commit, AnnouncementForm.APPLIED)
     if first := _COMMIT_FIRST.match(line):
         title = first[2].strip("()\"“”' ")
-        return _make_item("", title, first[1].lower(), Form.APPLIED)
+        return _make_item("", title, first[1].lower(), AnnouncementForm.APPLIED)
     return None
 
 
@@ -302,11 +305,13 @@ def _find_plain_titles(lines: Sequence[str], start: int) -> list[Announcement]:
         if _ITEM.match(line) or _COMMIT_FIRST.match(line) or _read_commit(line):
             break
         if line[:1] in (" ", "\t", "-", "*", "•"):
-            found.append(_make_item("", text, None, Form.APPLIED))
+            found.append(_make_item("", text, None, AnnouncementForm.APPLIED))
     return found
 
 
-def _make_item(bracket: str, title: str, commit: str | None, form: Form) -> Announcement:
+def _make_item(
+    bracket: str, title: str, commit: str | None, form: AnnouncementForm
+) -> Announcement:
     count, version = _COUNT.search(bracket), _VERSION.search(bracket)
     return Announcement(
         scope=Scope.TITLE,

@@ -14,10 +14,10 @@ from ingest.frozen import frozen
 from ingest.lifecycle.announcement import (
     EVERY_LIST,
     Announcement,
+    AnnouncementForm,
     Announcements,
-    Form,
+    AnnouncementSignature,
     Scope,
-    Signature,
 )
 from ingest.lifecycle.commands import AUTHOR_STATES
 from ingest.lifecycle.evidence import UNDATED, Evidence, EvidenceKind
@@ -52,7 +52,7 @@ class TargetSeries:
 
 
 @frozen(kw_only=True)
-class Context:
+class AnnouncementContext:
     """Where a mail announces something.
 
     `key`, `sender`, `date`: of the mail. `series`: those of the mails that it answers, the nearest
@@ -70,13 +70,15 @@ class Context:
     named: tuple[TargetPatch, ...] = ()
 
 
-def announced_evidence(announcements: Announcements, context: Context) -> dict[str, list[Evidence]]:
+def announced_evidence(
+    announcements: Announcements, context: AnnouncementContext
+) -> dict[str, list[Evidence]]:
     """Return the evidence of a mail, by patch: at most one piece of each kind for each patch.
 
     Of several statements on one patch the last counts; those that set a state go before claims.
     """
     found: dict[str, dict[EvidenceKind, Evidence]] = {}
-    commands = [item for item in announcements.items if item.form is Form.COMMAND]
+    commands = [item for item in announcements.items if item.form is AnnouncementForm.COMMAND]
     for item in announcements.items:
         for patch in find_targets(item, announcements, context):
             evidence = _make_evidence(item, patch, announcements, context, len(commands))
@@ -89,7 +91,7 @@ def announced_evidence(announcements: Announcements, context: Context) -> dict[s
 
 
 def find_targets(
-    item: Announcement, announcements: Announcements, context: Context
+    item: Announcement, announcements: Announcements, context: AnnouncementContext
 ) -> Sequence[TargetPatch]:
     """Return the patches that an announcement applies to."""
     match item.scope:
@@ -107,11 +109,11 @@ def find_targets(
             assert_never(item.scope)
 
 
-def _nearest(context: Context) -> TargetSeries | None:
+def _nearest(context: AnnouncementContext) -> TargetSeries | None:
     return context.series[0] if context.is_certain and context.series else None
 
 
-def _find_answered(context: Context) -> Sequence[TargetPatch]:
+def _find_answered(context: AnnouncementContext) -> Sequence[TargetPatch]:
     series = _nearest(context)
     if series is None:
         return ()
@@ -119,12 +121,12 @@ def _find_answered(context: Context) -> Sequence[TargetPatch]:
     return own or series.patches
 
 
-def _find_series(context: Context) -> Sequence[TargetPatch]:
+def _find_series(context: AnnouncementContext) -> Sequence[TargetPatch]:
     series = _nearest(context)
     return series.patches if series is not None else ()
 
 
-def _find_pulled(context: Context) -> Sequence[TargetPatch]:
+def _find_pulled(context: AnnouncementContext) -> Sequence[TargetPatch]:
     series = _nearest(context)
     if series is None:
         return ()
@@ -138,7 +140,7 @@ def _find_pulled(context: Context) -> Sequence[TargetPatch]:
 
 
 def _find_titled(
-    item: Announcement, announcements: Announcements, context: Context
+    item: Announcement, announcements: Announcements, context: AnnouncementContext
 ) -> Sequence[TargetPatch]:
     """Return the patch with a title, of the nearest series that has it.
 
@@ -183,7 +185,7 @@ def _is_title(title: str, written: str) -> bool:
     return len(cut) >= _MIN_SHORTENED and written != cut and title.startswith(cut)
 
 
-def _find_named(item: Announcement, context: Context) -> Sequence[TargetPatch]:
+def _find_named(item: Announcement, context: AnnouncementContext) -> Sequence[TargetPatch]:
     """Return the patch that a program names, or that its report answers.
 
     A commit may link to several mails, and to one that only has been discussed.
@@ -202,7 +204,7 @@ def _find_named(item: Announcement, context: Context) -> Sequence[TargetPatch]:
         ]
         if same:
             return same[:1] if len({patch.key for patch in same}) == 1 else ()
-    if item.form is not Form.TREE:
+    if item.form is not AnnouncementForm.TREE:
         return ()
     # Whoever commits to a branch may change the title.
     if own and (not named or own[0].msgid in item.msgids):
@@ -214,7 +216,7 @@ def _make_evidence(
     item: Announcement,
     patch: TargetPatch,
     announcements: Announcements,
-    context: Context,
+    context: AnnouncementContext,
     commands: int,
 ) -> Evidence:
     obstacle = _find_obstacle(item, patch, announcements, context, commands)
@@ -233,13 +235,13 @@ def _find_obstacle(
     item: Announcement,
     patch: TargetPatch,
     announcements: Announcements,
-    context: Context,
+    context: AnnouncementContext,
     commands: int,
 ) -> str | None:
     """Return why an announcement sets no state of a patch, None where it does."""
-    if announcements.signature is Signature.FAILED:
+    if announcements.signature is AnnouncementSignature.FAILED:
         return "no signature authenticates the sender"
-    if item.form is Form.BARE:
+    if item.form is AnnouncementForm.BARE:
         return "names no title and no commit"
     if item.scope is Scope.ANSWERED and context.answered != patch.msgid:
         series = _nearest(context)
@@ -247,7 +249,7 @@ def _find_obstacle(
             return "names one commit for a series"
     if is_entitled(patch.lists, announcements.entitled):
         return None
-    is_author = item.form is Form.COMMAND and context.sender == patch.sender
+    is_author = item.form is AnnouncementForm.COMMAND and context.sender == patch.sender
     if not is_author:
         return "the sender is not entitled"
     if commands > 1 or item.state not in AUTHOR_STATES:
@@ -262,19 +264,19 @@ def is_entitled(lists: Collection[str], entitled: Iterable[str]) -> bool:
 
 def _describe(item: Announcement) -> str:
     match item.form:
-        case Form.APPLIED | Form.PATCHWORK:
+        case AnnouncementForm.APPLIED | AnnouncementForm.PATCHWORK:
             if item.number is not None:
                 return f"listed as {item.number}/{item.total}"
             return "names its title" if item.title else "names a commit"
-        case Form.BARE:
+        case AnnouncementForm.BARE:
             return "says that it was applied"
-        case Form.COMMAND:
+        case AnnouncementForm.COMMAND:
             return f"pw-bot: {item.command}"
-        case Form.TREE:
+        case AnnouncementForm.TREE:
             return "commit in a branch"
-        case Form.QUEUE:
+        case AnnouncementForm.QUEUE:
             return "added to a queue of patches"
-        case Form.PULLED:
+        case AnnouncementForm.PULLED:
             return "pull request merged"
         case _:
             assert_never(item.form)

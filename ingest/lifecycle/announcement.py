@@ -27,7 +27,7 @@ class Scope(StrEnum):
     PULL = "pull"  # the pull request that the mail answers
 
 
-class Form(StrEnum):
+class AnnouncementForm(StrEnum):
     """How an announcement is made. Stored: add, do not rename."""
 
     APPLIED = "applied"  # a list of titles or commits, by a person or b4 ty
@@ -48,7 +48,7 @@ class Announcement:
     """
 
     scope: Scope
-    form: Form
+    form: AnnouncementForm
     state: str
     title: str = ""
     number: int | None = None
@@ -59,7 +59,7 @@ class Announcement:
     command: str = ""
 
 
-class Signature(StrEnum):
+class AnnouncementSignature(StrEnum):
     """What the signatures of a mail say of its sender. Stored: add, do not rename."""
 
     NONE = "none"  # there is none, or none could be verified
@@ -77,7 +77,7 @@ class Announcements:
 
     items: tuple[Announcement, ...]
     entitled: tuple[str, ...] = ()
-    signature: Signature = Signature.NONE
+    signature: AnnouncementSignature = AnnouncementSignature.NONE
     version: int | None = None
 
 
@@ -119,13 +119,13 @@ def load_announcements(text: str) -> Announcements:
                 **{
                     **item,
                     "scope": Scope(item["scope"]),
-                    "form": Form(item["form"]),
+                    "form": AnnouncementForm(item["form"]),
                     "msgids": tuple(item.get("msgids", ())),
                 }
             )
             for item in stored["items"]
         ),
         entitled=tuple(stored["entitled"]),
-        signature=Signature(stored["signature"]),
+        signature=AnnouncementSignature(stored["signature"]),
         version=stored["version"],
     )

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 
-from ingest.lifecycle.announcement import Announcement, Form, Scope
+from ingest.lifecycle.announcement import Announcement, AnnouncementForm, Scope
 
 _MAX_COMMANDS = 50
 _COMMAND = re.compile(
@@ -53,7 +53,9 @@ def find_commands(text: str) -> tuple[Announcement, ...]:
         state = _ALIASES.get(name, name)
         if state in _STATES:
             found.append(
-                Announcement(scope=Scope.SERIES, form=Form.COMMAND, state=state, command=written)
+                Announcement(
+                    scope=Scope.SERIES, form=AnnouncementForm.COMMAND, state=state, command=written
+                )
             )
         if len(found) >= _MAX_COMMANDS:
             break

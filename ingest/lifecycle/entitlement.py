@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Sequence
 
-from ingest.lifecycle.announcement import Signature
+from ingest.lifecycle.announcement import AnnouncementSignature
 from ingest.trust.person import person_key
 from ingest.trust.signatures.verdict import Alignment, Result, SignatureKind, Verdict
 
@@ -47,20 +47,20 @@ def find_entitled(
     )
 
 
-def read_signature(verdicts: Iterable[Verdict], sender: str) -> Signature:
+def read_signature(verdicts: Iterable[Verdict], sender: str) -> AnnouncementSignature:
     """Return what the signatures of a mail say of its sender.
 
     A valid one is of the domain in From (DKIM), or of the sender himself (patatt). ARC seals are of
     servers, and say nothing of it.
     """
-    result = Signature.NONE
+    result = AnnouncementSignature.NONE
     for verdict in verdicts:
         if verdict.kind not in (SignatureKind.DKIM, SignatureKind.PATATT):
             continue
         if verdict.result is Result.PASS and _is_of_sender(verdict, sender):
-            return Signature.VALID
+            return AnnouncementSignature.VALID
         if verdict.result in _CONCLUSIVE:
-            result = Signature.FAILED
+            result = AnnouncementSignature.FAILED
     return result
 
 

@@ -60,7 +60,7 @@ class PatchFacts:
 
 
 @frozen
-class Match:
+class CommitMatch:
     """The patch that a commit was made from, by its key, and what shows it, strongest first."""
 
     key: str
@@ -76,7 +76,7 @@ _MIN_SHARE_AMONG_SEVERAL = 0.34
 _CLOCK_ERROR = timedelta(days=1)
 
 
-def match_commit(commit: CommitFacts, patches: Iterable[PatchFacts]) -> Match | None:
+def match_commit(commit: CommitFacts, patches: Iterable[PatchFacts]) -> CommitMatch | None:
     """Return the patch that the commit was made from, or None.
 
     `patches`: all that have the patch-id, the title, the author's date or the Message-ID of the
@@ -94,7 +94,7 @@ def match_commit(commit: CommitFacts, patches: Iterable[PatchFacts]) -> Match | 
     return match or _choose(commit, compared, title_alone=True)
 
 
-def needs_other_patch_ids(match: Match | None) -> bool:
+def needs_other_patch_ids(match: CommitMatch | None) -> bool:
     """Tell whether the ids by other diff algorithms count for a commit with this match."""
     return match is None or match.found_by[0] in _WEAK_KEYS
 
@@ -128,7 +128,7 @@ def _compare_all(
 
 def _choose(
     commit: CommitFacts, compared: Sequence[_Comparison], *, title_alone: bool
-) -> Match | None:
+) -> CommitMatch | None:
     """Return the best of those that have enough in common with the commit.
 
     `title_alone`: whether title, author and changed lines are enough.
@@ -143,7 +143,7 @@ def _choose(
     if not matching:
         return None
     best = max(matching, key=lambda item: _rank(commit, item))
-    return Match(best.patch.key, tuple(key for key in MatchKey if key in best.keys))
+    return CommitMatch(best.patch.key, tuple(key for key in MatchKey if key in best.keys))
 
 
 def _compare(

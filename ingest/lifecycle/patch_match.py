@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Protocol
 
 from ingest.frozen import frozen
-from ingest.patch.diff import find_diff
+from ingest.patch.diffs.diff import find_diff
 from ingest.series.facts import Facts
-from ingest.series.posting import normalise_title
+from ingest.series.links.posting import normalise_title
 
 # The SHA-1 of nothing: Patchwork's hash of a pure rename.
 _EMPTY_HASH = "da39a3ee5e6b4b0d3255bfef95601890afd80709"

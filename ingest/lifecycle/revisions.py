@@ -1,7 +1,7 @@
 """Find the later revisions of a series, and how much of it each of them replaces.
 
-Input: series, and which of them supersede which (`series.supersede`). Output: for a series, those
-that may supersede its patches. Pure.
+Input: series, and which of them supersede which (`series.links.supersede`). Output: for a series,
+those that may supersede its patches. Pure.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from collections.abc import Collection, Iterable
 from typing import Protocol, TypeVar
 
 from ingest.frozen import frozen
-from ingest.series.evidence import RevisionEvidence
 from ingest.series.facts import Facts
-from ingest.series.posting import Posting, traces
-from ingest.series.supersede import find_predecessor
+from ingest.series.links.evidence import RevisionEvidence
+from ingest.series.links.posting import Posting, traces
+from ingest.series.links.supersede import find_predecessor
 
 # Evidence that a series is the next version of another one as a whole, and not only of some of
 # its patches.

@@ -21,8 +21,8 @@ from ingest.mail.encoded_word import decode_words
 from ingest.mail.message import Address, Message, Part
 from ingest.patch.attached_commit import AttachedCommit, read_attached_text
 from ingest.patch.dependency import find_dependencies
-from ingest.patch.diff import Split, commentary, find_diff
-from ingest.patch.identity import identify, patch_id, patchwork_hash
+from ingest.patch.diffs.diff import Split, commentary, find_diff
+from ingest.patch.diffs.identity import identify, patch_id, patchwork_hash
 from ingest.patch.in_body import cut_at_scissors, split_in_body
 from ingest.patch.pull_request import PullRequestText, find_pull_request
 from ingest.patch.quotation import (

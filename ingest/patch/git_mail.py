@@ -24,12 +24,12 @@ from ingest.mail.encoded_word import decode_words
 from ingest.mail.message import Address, Message, Part
 from ingest.patch.attached_commit import AttachedCommit
 from ingest.patch.classify import PatchPart
-from ingest.patch.diff import commentary
+from ingest.patch.diffs.diff import commentary
 from ingest.patch.in_body import cut_at_scissors, find_patch_start, strip_mail_header
 from ingest.patch.trailer import Trailer, message_trailers
 
 
-class Field(NamedTuple):
+class MailField(NamedTuple):
     """A header field."""
 
     name: str
@@ -45,7 +45,7 @@ class CommitText:
     that ends the message for git: `---`, notes, diffstat and diff.
     """
 
-    fields: tuple[Field, ...]
+    fields: tuple[MailField, ...]
     message: str
     patch: bytes
 
@@ -86,15 +86,15 @@ def split_commit(patch: PatchPart, others: Sequence[Part] = ()) -> CommitText:
     return CommitText((), _below_scissors(message), data)
 
 
-def _commit_fields(commit: AttachedCommit) -> tuple[Field, ...]:
+def _commit_fields(commit: AttachedCommit) -> tuple[MailField, ...]:
     """Return From, Date and Subject of a commit, as git reads them at the top of a body."""
     fields = []
     if commit.author is not None:
-        fields.append(Field("From", format_address(commit.author)))
+        fields.append(MailField("From", format_address(commit.author)))
     if commit.date:
-        fields.append(Field("Date", commit.date))
+        fields.append(MailField("Date", commit.date))
     if commit.subject:
-        fields.append(Field("Subject", commit.subject))
+        fields.append(MailField("Subject", commit.subject))
     return tuple(fields)
 
 
@@ -167,7 +167,7 @@ def write_patch_mail(
     commit: CommitText,
     *,
     sender: Address,
-    fields: Iterable[Field] = (),
+    fields: Iterable[MailField] = (),
     trailers: Sequence[Trailer] = (),
 ) -> bytes:
     """Return one mail of an mbox that `git am` accepts.
@@ -183,7 +183,7 @@ def write_patch_mail(
 
 
 def write_text_mail(
-    message: Message, text: str, *, sender: Address, fields: Iterable[Field] = ()
+    message: Message, text: str, *, sender: Address, fields: Iterable[MailField] = ()
 ) -> bytes:
     """Return a mail without a patch, such as a cover letter, as one mail of an mbox."""
     return _write(message, text.encode(), sender, fields)
@@ -216,7 +216,7 @@ def _add_trailers(message: str, trailers: Sequence[Trailer]) -> str:
     return f"{text}{gap}{''.join(new)}"
 
 
-def _write(message: Message, body: bytes, sender: Address, fields: Iterable[Field]) -> bytes:
+def _write(message: Message, body: bytes, sender: Address, fields: Iterable[MailField]) -> bytes:
     encoded = _encode(body if body.endswith(b"\n") else body + b"\n")
     lines = [
         _MBOX_LINE,

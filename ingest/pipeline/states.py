@@ -10,7 +10,7 @@ from ingest.lifecycle.revisions import KnownRevisions, Revision, find_later
 from ingest.lifecycle.superseded import superseding_evidence
 from ingest.model import Derived
 from ingest.series.arrange import Series
-from ingest.series.posting import make_posting
+from ingest.series.links.posting import make_posting
 
 
 def find_superseded_patches(

@@ -26,7 +26,7 @@ _SPREAD = timedelta(days=2)
 # Two pieces of one posting that its sender numbered wrongly are not further apart than this.
 _ONE_POSTING = timedelta(days=7)
 # Two parts of a series that a provider has torn are not further apart than this. (Those that are
-# closer together are one series, by `series.torn`.)
+# closer together are one series, by `series.repairs.torn`.)
 _TORN = timedelta(hours=6)
 
 _PLAIN = (Rule.ALONE, Rule.FIRST, Rule.BELOW, Rule.SIBLING)

@@ -30,8 +30,8 @@ from ingest.store.commits.repositories import Refs, Repository, ScannedRef
 from ingest.store.commits.scan_lock import scan_lock
 from ingest.store.engine import unflushed_transaction, write_transaction
 from ingest.store.locks import lock_states
-from ingest.store.write import landing
-from ingest.store.write.states import sync_states
+from ingest.store.states import landing
+from ingest.store.states.evidence_rows import sync_states
 
 # Commits of one transaction. Mail that is stored at the same time waits for it.
 _BATCH = 500
@@ -97,7 +97,9 @@ def _register(engine: Engine, configured: _Configured) -> None:
     """Store which repositories are configured, and give all patches their keys."""
     with engine.connect() as connection:
         stored = {
-            (repository.path, repository.refs): repositories.read_lists(connection, repository.id)
+            (repository.path, repository.refs): repositories.read_repository_lists(
+                connection, repository.id
+            )
             for repository in repositories.read_repositories(connection)
         }
         is_current = all(stored.get(key) == lists for key, lists in configured.items())
@@ -330,7 +332,9 @@ class _RepositoryScan:
             numbers = facts.find_commits(connection, batch.shas)
             new = [commit for commit in batch.commits if commit.id not in numbers]
             numbers |= facts.insert_commits(connection, new)
-            current = facts.read_memberships(connection, self._repository.id, numbers.values())
+            current = facts.read_commit_memberships(
+                connection, self._repository.id, numbers.values()
+            )
             wanted: dict[int, int | None] = {
                 number: ref.id
                 for number in numbers.values()
@@ -400,7 +404,9 @@ class _RepositoryScan:
         """Give lost commits of a ref to the first of the other refs that contains each."""
         with self._engine.connect() as connection:
             numbers = facts.find_commits(connection, shas)
-            current = facts.read_memberships(connection, self._repository.id, numbers.values())
+            current = facts.read_commit_memberships(
+                connection, self._repository.id, numbers.values()
+            )
         own = {sha: number for sha, number in numbers.items() if current.get(number) == ref.id}
         wanted: dict[int, int | None] = {}
         remaining = list(own)

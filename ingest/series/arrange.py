@@ -21,8 +21,8 @@ from ingest.series.draft import Rule, SeriesDraft, is_cover
 from ingest.series.facts import Facts, MessageKind
 from ingest.series.group import group_pieces
 from ingest.series.outcome import Outcome
-from ingest.series.repair import repair_drafts
-from ingest.series.sent_again import find_sent_again
+from ingest.series.repairs.repair import repair_drafts
+from ingest.series.repairs.sent_again import find_sent_again
 from ingest.series.thread import Thread, build_thread
 
 # A pin with this target puts its message into a series of its own.

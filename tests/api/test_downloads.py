@@ -12,8 +12,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from ingest.patch.diff import find_diff
-from ingest.patch.identity import patchwork_hash
+from ingest.patch.diffs.diff import find_diff
+from ingest.patch.diffs.identity import patchwork_hash
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.write import pins
 from tests.support import mails

@@ -7,8 +7,8 @@ import pytest
 from ingest.lifecycle.announced import find_announcements
 from ingest.lifecycle.announcement import (
     Announcement,
+    AnnouncementForm,
     Announcements,
-    Form,
     Scope,
     dump_announcements,
     load_announcements,
@@ -32,12 +32,12 @@ def by_text(text: str) -> list[tuple[str, int | None, str | None]]:
     return [
         (item.title, item.number, item.commit_ref)
         for item in announced(announcing.answer(text))
-        if item.form is not Form.BARE
+        if item.form is not AnnouncementForm.BARE
     ]
 
 
 def is_claim(text: str) -> bool:
-    return [item.form for item in announced(announcing.answer(text))] == [Form.BARE]
+    return [item.form for item in announced(announcing.answer(text))] == [AnnouncementForm.BARE]
 
 
 def test_b4_ty_lists_titles_and_commits() -> None:
@@ -50,7 +50,7 @@ def test_b4_ty_lists_titles_and_commits() -> None:
 def test_patchwork_bot_lists_what_has_a_commit() -> None:
     (item,) = announced(announcing.answer(announcing.PATCHWORK))
     assert (item.form, item.title, item.commit_ref) == (
-        Form.PATCHWORK, "fs: step 1", COMMITS[0][:12],
+        AnnouncementForm.PATCHWORK, "fs: step 1", COMMITS[0][:12],
     )  # fmt: skip
 
 
@@ -72,7 +72,7 @@ def test_tip_bot_names_a_commit_and_the_mail() -> None:
 def test_the_stable_queue_names_the_backport_and_not_the_original() -> None:
     subject = 'Patch "fs: step 1" has been added to the 6.6-stable tree'
     (item,) = announced(announcing.answer(announcing.STABLE, to=None, subject=subject))
-    assert (item.form, item.title) == (Form.QUEUE, "fs: step 1")
+    assert (item.form, item.title) == (AnnouncementForm.QUEUE, "fs: step 1")
     assert item.msgids == ("<fs-1@example.org>",)
     assert item.state == "accepted"
 
@@ -174,7 +174,11 @@ def test_what_was_dropped_is_not_applied() -> None:
 )
 def test_a_commit_of_the_answered_patch(text: str) -> None:
     (item,) = announced(announcing.answer(text))
-    assert (item.scope, item.form, item.commit_ref) == (Scope.ANSWERED, Form.APPLIED, HASH)
+    assert (item.scope, item.form, item.commit_ref) == (
+        Scope.ANSWERED,
+        AnnouncementForm.APPLIED,
+        HASH,
+    )
 
 
 @pytest.mark.parametrize(

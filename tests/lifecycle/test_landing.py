@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from ingest.lifecycle.commit import CommitFacts, sample_lines
 from ingest.lifecycle.landing import (
-    Match,
+    CommitMatch,
     MatchKey,
     PatchFacts,
     is_same_person,
@@ -81,7 +81,7 @@ LINK, PATCH_ID, DATE, AUTHOR, TITLE, SAME_LINES = WITHOUT
 
 
 def test_all_keys() -> None:
-    assert match_commit(COMMIT, [PATCH]) == Match("<p@example.org>", tuple(WITHOUT))
+    assert match_commit(COMMIT, [PATCH]) == CommitMatch("<p@example.org>", tuple(WITHOUT))
 
 
 @pytest.mark.parametrize(
@@ -99,7 +99,7 @@ def test_all_keys() -> None:
 )
 def test_enough_to_be_found(keys: tuple[MatchKey, ...]) -> None:
     match = match_commit(COMMIT, [having(*keys)])
-    assert match == Match("<p@example.org>", tuple(key for key in MatchKey if key in keys))
+    assert match == CommitMatch("<p@example.org>", tuple(key for key in MatchKey if key in keys))
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,4 @@
-"""`ingest.patch.diff`: what is diff, what is commentary, and what the mail has broken."""
+"""`ingest.patch.diffs.diff`: what is diff, what is commentary, and what the mail has broken."""
 
 from __future__ import annotations
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from ingest.mail.message import Address, Message, Part
 from ingest.mail.parse import parse_message
 from ingest.patch.classify import find_patch_part
-from ingest.patch.git_mail import Field, split_commit, write_patch_mail, write_text_mail
+from ingest.patch.git_mail import MailField, split_commit, write_patch_mail, write_text_mail
 from ingest.patch.trailer import Trailer
 from ingest.trust.person import find_submitter
 from tests.support.git_mailinfo import Reading, read_mails, split_mbox
@@ -28,7 +28,7 @@ HEADER = (
 
 
 def write(
-    raw: bytes, *, trailers: tuple[Trailer, ...] = (), fields: tuple[Field, ...] = ()
+    raw: bytes, *, trailers: tuple[Trailer, ...] = (), fields: tuple[MailField, ...] = ()
 ) -> bytes:
     """The mail that is handed out for a mail of one part."""
     message = parse_message(raw)
@@ -70,7 +70,9 @@ def test_address_and_date_are_as_the_sender_wrote_them() -> None:
 def test_every_other_header_field_is_kept() -> None:
     more = b"To: a@example.org,\n b@example.org\nCc: c@example.org\nX-Mailer: x\n"
     more += b"Content-Language: de\n"
-    mail = write(HEADER + more + b"\nWhy.\n---\n" + DIFF, fields=(Field("X-Patchwork-Id", "7"),))
+    mail = write(
+        HEADER + more + b"\nWhy.\n---\n" + DIFF, fields=(MailField("X-Patchwork-Id", "7"),)
+    )
     head = message_from_bytes(mail)
     assert head["To"] == "a@example.org,\n b@example.org"
     assert (head["Cc"], head["X-Mailer"], head["X-Patchwork-Id"]) == ("c@example.org", "x", "7")
@@ -79,7 +81,7 @@ def test_every_other_header_field_is_kept() -> None:
 
 def test_fields_of_another_store_are_replaced() -> None:
     raw = HEADER + b"X-Patchwork-Id: 1\nX-Patchwork-Delegate: eve@example.org\n\nWhy.\n---\n" + DIFF
-    head = message_from_bytes(write(raw, fields=(Field("X-Patchwork-Id", "7"),)))
+    head = message_from_bytes(write(raw, fields=(MailField("X-Patchwork-Id", "7"),)))
     assert head.get_all("X-Patchwork-Id") == ["7"]
     assert head["X-Patchwork-Delegate"] is None
 

@@ -8,10 +8,10 @@ from datetime import datetime, timedelta
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.series.evidence import RevisionEvidence
 from ingest.series.facts import Facts, MessageKind
-from ingest.series.posting import Posting, make_posting
-from ingest.series.supersede import find_predecessor
+from ingest.series.links.evidence import RevisionEvidence
+from ingest.series.links.posting import Posting, make_posting
+from ingest.series.links.supersede import find_predecessor
 
 START = datetime(2026, 3, 2, 10, 15)
 ADA, BOB = "ada@example.org", "bob@example.com"

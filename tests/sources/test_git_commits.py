@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.patch.identity import patch_id
+from ingest.patch.diffs.identity import patch_id
 from ingest.sources import git_commits
 from ingest.sources.source import SourceError
 from tests.support import mails

@@ -19,7 +19,7 @@ from ingest.pipeline.store import store_mail
 from ingest.reports.export import export_records
 from ingest.store import schema
 from ingest.store.engine import write_transaction
-from ingest.store.read.announced import MAX_SHARED
+from ingest.store.states.targets import MAX_TARGETS
 from tests.support import announcing, mails
 from tests.support.announcing import (
     B4_TY,
@@ -280,7 +280,7 @@ def test_an_announcement_is_taken_back_with_its_mail(engine: Engine) -> None:
 def test_many_announcements_of_strangers_displace_none_of_a_maintainer(engine: Engine) -> None:
     claims = [
         answer("pw-bot: cr\n", sender=EVE, msgid=f"eve-{number}@example.net")
-        for number in range(MAX_SHARED + 1)
+        for number in range(MAX_TARGETS + 1)
     ]
     last = answer(B4_TY)
     found = states(engine, [*SERIES, *claims, last], at_once=True)

@@ -24,8 +24,8 @@ from ingest.store.activity.states import read_evidence, read_state_sources
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.locks import lock_states
 from ingest.store.read import revisions
+from ingest.store.states.evidence_rows import replace_evidence, sync_states
 from ingest.store.verify.states_audit import audit_states
-from ingest.store.write.states import replace_evidence, sync_states
 from tests.support import mails
 
 DAY = timedelta(days=1)
@@ -297,7 +297,7 @@ def test_a_trace_that_too_many_series_share_tells_nothing(
 ) -> None:
     """Neither before nor after the number of series with one title passes the limit, and back."""
     monkeypatch.setattr(revisions, "MAX_SHARED", 4)
-    monkeypatch.setattr("ingest.store.write.revisions.MAX_SHARED", 4)
+    monkeypatch.setattr("ingest.store.states.links.MAX_SHARED", 4)
     posted = [
         mails.patch(
             f"p{number}@example.org", f"[PATCH v{number}] fs: one title",

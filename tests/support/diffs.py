@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.patch.diff import Split, commentary, find_diff
+from ingest.patch.diffs.diff import Split, commentary, find_diff
 
 
 def split_diff(text: str) -> Split:

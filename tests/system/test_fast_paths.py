@@ -11,7 +11,7 @@ import pytest
 from ingest.config.file import Config
 from ingest.mail import header
 from ingest.model import Delivery
-from ingest.patch import identity
+from ingest.patch.diffs import identity
 from ingest.pipeline.derive import Steps, derive_steps
 from tests.support.hostile_mail import PATCH, mail
 from tests.support.paths import FIXTURES

@@ -25,7 +25,7 @@ import pytest
 import ingest
 from ingest.mail import address, encoded_word, msgid
 from ingest.mail.mime import param
-from ingest.patch import filename
+from ingest.patch.diffs import filename
 
 FOLDER = Path(ingest.__file__).parent
 GUARD = 10  # seconds of processor time: some fifty times what the slowest takes

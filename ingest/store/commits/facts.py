@@ -11,7 +11,12 @@ from sqlalchemy import Connection, bindparam, delete, exists, select, update
 from ingest.lifecycle.commit import CommitFacts
 from ingest.mail.message import Address
 from ingest.store import schema
-from ingest.store.commits.keys import commit_keys, find_overfull_keys, patch_id_key, read_keys
+from ingest.store.commits.keys import (
+    commit_keys,
+    find_overfull_keys,
+    patch_id_key,
+    read_commit_keys,
+)
 from ingest.store.sql import allocate_ids, chunks, insert_missing_pairs, insert_rows, is_any
 
 
@@ -128,7 +133,7 @@ def read_pending(
 # --- which refs contain them ---
 
 
-def read_memberships(
+def read_commit_memberships(
     connection: Connection, repository_id: int, commit_ids: Iterable[int]
 ) -> dict[int, int]:
     """Return the first ref of a repository that contains each commit, by commit."""
@@ -149,7 +154,7 @@ def write_memberships(
 
     Returns the commits for which this has changed.
     """
-    stored = read_memberships(connection, repository_id, wanted)
+    stored = read_commit_memberships(connection, repository_id, wanted)
     changed = {commit_id for commit_id, ref_id in wanted.items() if stored.get(commit_id) != ref_id}
     table = schema.ref_commit
     for chunk in chunks(changed & stored.keys()):
@@ -197,7 +202,7 @@ def delete_commits(connection: Connection, commit_ids: Collection[int]) -> set[i
 
     Returns further commits that can match now, since a key of theirs is no longer overfull.
     """
-    keys = read_keys(connection, schema.commit_key, "commit_id", commit_ids)
+    keys = read_commit_keys(connection, schema.commit_key, "commit_id", commit_ids)
     overfull = find_overfull_keys(connection, schema.commit_key, keys)
     for chunk in chunks(commit_ids):
         for table, column in ((schema.commit_key, "commit_id"), (schema.git_commit, "id")):

@@ -68,7 +68,9 @@ def find_overfull_keys(connection: Connection, table: Table, keys: Collection[in
     return overfull
 
 
-def read_keys(connection: Connection, table: Table, column: str, ids: Iterable[int]) -> set[int]:
+def read_commit_keys(
+    connection: Connection, table: Table, column: str, ids: Iterable[int]
+) -> set[int]:
     """Return the keys that these commits, or patches, have in the table."""
     keys: set[int] = set()
     for chunk in chunks(ids):

@@ -78,7 +78,7 @@ def read_repositories(connection: Connection) -> list[Repository]:
     ]
 
 
-def read_lists(connection: Connection, repository_id: int) -> set[str]:
+def read_repository_lists(connection: Connection, repository_id: int) -> set[str]:
     """Return the ids of the lists whose patches land in a repository."""
     table = schema.repository_list.c
     query = select(table.list_id).where(table.repository_id == repository_id)

@@ -14,7 +14,7 @@ from sqlalchemy import ColumnElement, Connection, func, select
 
 from ingest.frozen import frozen
 from ingest.series.facts import key_of, load_facts
-from ingest.series.posting import change_id_trace
+from ingest.series.links.posting import change_id_trace
 from ingest.store import schema
 from ingest.store.read.messages import resolve_aliases
 from ingest.store.sql import chunks

@@ -1,8 +1,8 @@
 """Read series as their revisions are compared, and find out which supersede which.
 
-`revision_link` has the links, which `store.write.revisions` keeps right. Their evidence is
-determined when it is read, by `series.supersede`. `link_series` determines the links as well, from
-the content of the store at that moment: the audit compares both.
+`revision_link` has the links, which `store.states.links` keeps right. Their evidence is determined
+when it is read, by `series.links.supersede`. `link_series` determines the links as well, from the
+content of the store at that moment: the audit compares both.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ from sqlalchemy import Connection, and_, or_, select, text
 from ingest.frozen import frozen
 from ingest.lifecycle.revisions import Revision
 from ingest.series.facts import Facts, load_facts
-from ingest.series.posting import Posting, make_posting, traces
-from ingest.series.supersede import RevisionLink, find_predecessor
+from ingest.series.links.posting import Posting, make_posting, traces
+from ingest.series.links.supersede import RevisionLink, find_predecessor
 from ingest.store import schema
 from ingest.store.sql import chunks, is_any
 
 # The patches of a series by which it is linked to others, and which others supersede: those with
 # numbers up to this one. A sender may give any number of patches to one series.
-MAX_NUMBER = 500
+MAX_COMPARED_NUMBER = 500
 MAX_MINOR = 9
 
 # A trace that more series share tells nothing: a sender may send any number with one title.
@@ -71,7 +71,7 @@ def read_later(connection: Connection, series_ids: Iterable[int]) -> dict[int, s
     """
     link = schema.revision_link.c
     later: dict[int, set[int]] = defaultdict(set)
-    counts = count_rows(connection, "revision_link", "earlier_id", series_ids, "chosen")
+    counts = count_rows_of(connection, "revision_link", "earlier_id", series_ids, "chosen")
     few = [series_id for series_id, count in counts.items() if 0 < count <= MAX_SHARED]
     for chunk in chunks(few):
         query = select(link.series_id, link.earlier_id).where(
@@ -111,7 +111,8 @@ class _Numbered(Protocol):
 def is_compared_whole(members: Iterable[_Numbered]) -> bool:
     """Tell whether all members of a series are read when it is compared with its revisions."""
     return all(
-        (member.number or 0) <= MAX_NUMBER and member.minor <= MAX_MINOR for member in members
+        (member.number or 0) <= MAX_COMPARED_NUMBER and member.minor <= MAX_MINOR
+        for member in members
     )
 
 
@@ -171,7 +172,7 @@ def read_memberships(
         schema.message, message.id == member.message_id
     )
     if limited:
-        is_within = and_(member.number <= MAX_NUMBER, member.minor <= MAX_MINOR)
+        is_within = and_(member.number <= MAX_COMPARED_NUMBER, member.minor <= MAX_MINOR)
         query = query.where(or_(member.number.is_(None), is_within))
     members: dict[int, list[Membership]] = defaultdict(list)
     for chunk in chunks(series_ids):
@@ -308,10 +309,10 @@ def count_series(
     connection: Connection, trace_keys: Iterable[int], *, more: int = 0
 ) -> dict[int, int]:
     """Count the series of each trace, up to `MAX_SHARED` and one, and `more`."""
-    return count_rows(connection, "trace", "trace", trace_keys, more=more)
+    return count_rows_of(connection, "trace", "trace", trace_keys, more=more)
 
 
-def count_rows(
+def count_rows_of(
     connection: Connection,
     table: str,
     column: str,

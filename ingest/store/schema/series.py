@@ -163,7 +163,7 @@ member = Table(
     UniqueConstraint("series_id", "number", "minor"),
 )
 
-# What a series may share with its earlier and later revisions, as hashes; see series.supersede.
+# What a series may share with its earlier and later revisions, as hashes; see series.links.
 # They find the series between which `revision_link` can have a row.
 trace = Table(
     "trace",
@@ -176,7 +176,7 @@ trace = Table(
 
 # Which series may be an earlier revision of which, and which of them it supersedes. Without foreign
 # keys: a writer that holds the lock of states must not wait for the rows of another one, which
-# waits for that lock and then removes what it finds here. See store.write.revisions.
+# waits for that lock and then removes what it finds here. See store.states.links.
 revision_link = Table(
     "revision_link",
     metadata,

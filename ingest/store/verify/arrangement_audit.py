@@ -15,7 +15,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ingest.series.arrange import Series, SeriesMember
-from ingest.series.posting import traces
+from ingest.series.links.posting import traces
 from ingest.store import schema
 from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.snapshot import read_rows

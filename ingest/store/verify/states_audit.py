@@ -17,9 +17,9 @@ from ingest.store.activity.states import find_wrong_states
 from ingest.store.read.messages import read_message_keys
 from ingest.store.read.revisions import link_series
 from ingest.store.sql import is_any
+from ingest.store.states.evidence_rows import REVISION_KINDS, read_evidence
+from ingest.store.states.superseded import find_superseding_evidence
 from ingest.store.verify.findings import Finding, FindingKind
-from ingest.store.write.states import REVISION_KINDS, read_evidence
-from ingest.store.write.superseded import find_superseding_evidence
 
 _BATCH = 500
 

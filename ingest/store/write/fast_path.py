@@ -22,8 +22,8 @@ from ingest.mail.msgid import original_id
 from ingest.series.arrange import Arrangement, Place, Series, arrange_crowded
 from ingest.series.draft import Rule
 from ingest.series.facts import MessageKind, bucket
+from ingest.series.links.posting import patch_traces
 from ingest.series.outcome import Outcome
-from ingest.series.posting import patch_traces
 from ingest.store import schema
 from ingest.store.reachable import find_reachable, read_unthreaded
 from ingest.store.sql import insert_missing_pairs, insert_rows

@@ -9,7 +9,7 @@ from typing import Any, assert_never
 from sqlalchemy import Connection, Table, bindparam, delete, select, update
 
 from ingest.frozen import frozen
-from ingest.lifecycle.announcement import Announcements, Signature, dump_announcements
+from ingest.lifecycle.announcement import Announcements, AnnouncementSignature, dump_announcements
 from ingest.series.arrange import Place
 from ingest.series.facts import Facts, bucket, dump_facts
 from ingest.series.outcome import Outcome
@@ -301,7 +301,9 @@ def target_rows(
     if len(answered) > _MAX_ANSWERED:
         answered = (*answered[: _MAX_ANSWERED - 1], answered[-1])  # the nearest, and the first
     named = dict.fromkeys(msgid for item in announcements.items for msgid in item.msgids)
-    is_entitled = bool(announcements.entitled) and announcements.signature is not Signature.FAILED
+    is_entitled = (
+        bool(announcements.entitled) and announcements.signature is not AnnouncementSignature.FAILED
+    )
     return [
         {
             "message_id": message_id,

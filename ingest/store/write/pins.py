@@ -10,10 +10,10 @@ from ingest.store import schema
 from ingest.store.activity.events import emit_recorded
 from ingest.store.activity.states import sync_states
 from ingest.store.locks import lock_threads
+from ingest.store.states.superseded import write_revisions
 from ingest.store.write import message_rows
 from ingest.store.write.arrange import arrange_touched
 from ingest.store.write.series_rows import write_series
-from ingest.store.write.superseded import write_revisions
 from ingest.store.write.threads import link_threads
 
 

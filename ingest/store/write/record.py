@@ -20,19 +20,19 @@ from ingest.store.activity.overrides import transfer_overrides
 from ingest.store.activity.states import sync_states
 from ingest.store.locks import lock_sets, lock_states
 from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes
+from ingest.store.states.announced import lock_announced, write_announced
+from ingest.store.states.landing import lock_landings, match_landings
+from ingest.store.states.links import SeriesChanges
+from ingest.store.states.superseded import write_revisions
 from ingest.store.write import message_rows
-from ingest.store.write.announced import lock_announced, write_announced
 from ingest.store.write.arrange import ArrangedSets, Node, arrange_touched
 from ingest.store.write.authentication import write_authentication
 from ingest.store.write.copies import Copy
 from ingest.store.write.fast_path import FastPath, find_fast_path, write_fast_path
 from ingest.store.write.grouping import Grouping, StoredMessage, find_underived, group_mails
-from ingest.store.write.landing import lock_landings, match_patches
 from ingest.store.write.people import upsert_lists, upsert_people
 from ingest.store.write.redirects import add_redirects, find_successors
-from ingest.store.write.revisions import SeriesChanges
 from ingest.store.write.series_rows import write_series
-from ingest.store.write.superseded import write_revisions
 from ingest.store.write.threads import LinkedThreads, link_threads
 
 
@@ -93,14 +93,14 @@ def write_records(
     changes = write_series(connection, arranged, orphaned=orphaned)
     if fast_path.crowded.nodes:
         changes.add(write_series(connection, fast_path.crowded, orphaned=set()))
-    changes.add_joins(connection, fast_path)
+    changes.add_joins(connection, ((join.series_id, join.node.facts) for join in fast_path.joins))
     write_fast_path(connection, fast_path)
     emit_recorded(connection, [*fast_path.arranged.message_ids(), *arranged.message_ids()])
     # After the events of new records: a patch is created before its state changes.
     superseded = write_revisions(connection, changes)
     # Whether a message is a patch does not depend on its place, so that others need no match.
     written = {message.message_id for message in grouping.messages} | grouping.emptied
-    landed = match_patches(connection, written)
+    landed = match_landings(connection, written)
     announced = _write_announced(connection, grouping, changes, copies_before)
     sync_states(connection, superseded | landed | announced | _find_rewritten(grouping))
     return set()

@@ -17,10 +17,11 @@ from ingest.lifecycle.revisions import Revision
 from ingest.series.arrange import Series
 from ingest.series.draft import Rule
 from ingest.series.facts import Facts
-from ingest.series.posting import Posting, make_posting, traces
+from ingest.series.links.posting import Posting, make_posting, traces
 from ingest.store import schema
 from ingest.store.read.revisions import StoredRevision, is_compared_whole
 from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.states.links import SeriesChanges
 from ingest.store.write.arrange import ArrangedSets
 from ingest.store.write.redirects import (
     NumberedSeries,
@@ -28,7 +29,6 @@ from ingest.store.write.redirects import (
     find_successors,
     number_series,
 )
-from ingest.store.write.revisions import SeriesChanges
 
 
 @frozen

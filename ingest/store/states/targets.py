@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select
 
 from ingest.frozen import frozen
 from ingest.lifecycle.announced_targets import (
-    Context,
+    AnnouncementContext,
     TargetPatch,
     TargetSeries,
     announced_evidence,
@@ -25,7 +25,7 @@ from ingest.store.sql import chunks, is_any
 
 # A mail that more announcements answer or name tells nothing of them: anybody may send any number.
 # Those of people who are entitled are counted apart, so that others cannot displace them.
-MAX_SHARED = 100
+MAX_TARGETS = 100
 MAX_SHARED_ENTITLED = 500
 
 
@@ -40,7 +40,7 @@ def find_announced_evidence(
     if not rows:
         return {}
     targets = _read_targets(connection, [row.id for row in rows])
-    crowded = find_crowded(
+    crowded = find_crowded_targets(
         connection, {target.msgid for items in targets.values() for target in items}
     )
     mails = _read_mails(
@@ -59,7 +59,7 @@ def find_announced_evidence(
     return evidence
 
 
-def find_crowded(connection: Connection, msgids: Iterable[str]) -> set[tuple[str, bool]]:
+def find_crowded_targets(connection: Connection, msgids: Iterable[str]) -> set[tuple[str, bool]]:
     """Return the mails that too many announcements share, with whether these are entitled ones."""
     return {
         key
@@ -70,7 +70,7 @@ def find_crowded(connection: Connection, msgids: Iterable[str]) -> set[tuple[str
 
 def max_shared(*, is_entitled: bool) -> int:
     """Return how many announcements may answer or name one mail."""
-    return MAX_SHARED_ENTITLED if is_entitled else MAX_SHARED
+    return MAX_SHARED_ENTITLED if is_entitled else MAX_TARGETS
 
 
 def count_targets(connection: Connection, msgids: Iterable[str]) -> dict[tuple[str, bool], int]:
@@ -231,7 +231,7 @@ def _make_context(
     targets: Iterable[_Target],
     mails: Mapping[str, _Mail],
     series: Mapping[int, _Series],
-) -> Context:
+) -> AnnouncementContext:
     """Return where a message announces something: the mails that it answers, and their series."""
     answered: str | None = None
     is_certain = True
@@ -253,7 +253,7 @@ def _make_context(
         if mail is not None and mail.series_id and own is not None:
             answered = answered or mail.msgid
             nearest.setdefault(mail.series_id, own.series)
-    return Context(
+    return AnnouncementContext(
         key=key_of(row.msgid, row.variant),
         sender=json.loads(row.facts).get("sender", ""),
         date=row.date,

@@ -11,7 +11,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import NamedTuple
 
-from ingest.series.posting import Posting
+from ingest.series.links.posting import Posting
 
 # How long a sender may take for the next version of a patch with another title.
 _NEXT_VERSION = timedelta(days=90)
@@ -40,7 +40,7 @@ class RevisionEvidence(StrEnum):
 
 
 # A kind of evidence, and its value for people to read.
-Evidence = tuple[tuple[RevisionEvidence, str], ...]
+LinkEvidence = tuple[tuple[RevisionEvidence, str], ...]
 
 _EXPLICIT = frozenset(
     (RevisionEvidence.SUPERSEDES, RevisionEvidence.CHANGE_ID, RevisionEvidence.LINK)
@@ -61,7 +61,7 @@ class Strength(NamedTuple):
     similar: bool
 
 
-def find_evidence(posting: Posting, other: Posting) -> Evidence:
+def find_evidence(posting: Posting, other: Posting) -> LinkEvidence:
     """Return all evidence that `other` is an earlier revision of `posting`."""
     evidence: list[tuple[RevisionEvidence, str]] = []
     if stated := posting.superseded & other.messages:
@@ -96,7 +96,7 @@ def find_evidence(posting: Posting, other: Posting) -> Evidence:
     return tuple(evidence)
 
 
-def is_sufficient(posting: Posting, other: Posting, evidence: Evidence) -> bool:
+def is_sufficient(posting: Posting, other: Posting, evidence: LinkEvidence) -> bool:
     """Tell whether the evidence makes a link.
 
     By the same sender a title is enough. People also take over the series of others, but then
@@ -126,7 +126,7 @@ def is_sufficient(posting: Posting, other: Posting, evidence: Evidence) -> bool:
     } <= kinds
 
 
-def weigh(posting: Posting, other: Posting, evidence: Evidence) -> Strength:
+def weigh(posting: Posting, other: Posting, evidence: LinkEvidence) -> Strength:
     """Return how strong the evidence between two postings is."""
     kinds = {kind for kind, _ in evidence}
     return Strength(
@@ -139,7 +139,7 @@ def weigh(posting: Posting, other: Posting, evidence: Evidence) -> Strength:
     )
 
 
-def is_same_work(posting: Posting, other: Posting, evidence: Evidence) -> bool:
+def is_same_work(posting: Posting, other: Posting, evidence: LinkEvidence) -> bool:
     """Tell whether two postings are certainly versions of one work.
 
     They are where they state it or have patches in common, or the same title.

@@ -1,6 +1,6 @@
 """Compute what identifies a patch: Patchwork's hash and git's patch-id.
 
-Input: the diff text of `ingest.patch.diff.Split`. Output: hex digests. Any text has a hash; a
+Input: the diff text of `ingest.patch.diffs.diff.Split`. Output: hex digests. Any text has a hash; a
 text in which git finds no patch has no patch-id. Both are bit for bit what the tool computes, its
 oddities included, because they are compared with its results elsewhere.
 """

@@ -13,8 +13,8 @@ from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta
 
 from ingest.frozen import frozen
-from ingest.series.evidence import (
-    Evidence,
+from ingest.series.links.evidence import (
+    LinkEvidence,
     RevisionEvidence,
     find_evidence,
     has_same_content,
@@ -22,7 +22,7 @@ from ingest.series.evidence import (
     is_sufficient,
     weigh,
 )
-from ingest.series.posting import Posting
+from ingest.series.links.posting import Posting
 
 # How wrong the clock of a sender may be whose numbers tell the order.
 _CLOCK_ERROR = timedelta(minutes=30)
@@ -35,7 +35,7 @@ class RevisionLink:
     """Hold the key of the series superseded, and the evidence, the strongest first."""
 
     key: str
-    evidence: Evidence
+    evidence: LinkEvidence
 
 
 @frozen
@@ -43,7 +43,7 @@ class _Candidate:
     """A posting that may be an earlier revision, with the evidence for it."""
 
     posting: Posting
-    evidence: Evidence
+    evidence: LinkEvidence
 
 
 def find_predecessor(posting: Posting, candidates: Iterable[Posting]) -> RevisionLink | None:
@@ -253,7 +253,7 @@ def _is_listed(other: Posting, posting: Posting) -> bool:
     )
 
 
-def _precedes(other: Posting, posting: Posting, evidence: Evidence) -> bool:
+def _precedes(other: Posting, posting: Posting, evidence: LinkEvidence) -> bool:
     """Tell whether `other` is the earlier version.
 
     An RFC precedes a posting that is none; else the lower version precedes, of an RFC too; and the

@@ -17,7 +17,7 @@ import re
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from ingest.patch import filename, hunk
+from ingest.patch.diffs import filename, hunk
 
 
 class Split(NamedTuple):

@@ -1,7 +1,7 @@
 """Keep the evidence that patches are superseded by later revisions.
 
 Input: the series that a transaction has changed. Their links are written first
-(`store.write.revisions`), and then the evidence for the patches of the series that these links lead
+(`store.states.links`), and then the evidence for the patches of the series that these links lead
 to. See docs/decisions/0011.
 """
 
@@ -23,8 +23,8 @@ from ingest.store.read.revisions import (
     read_later,
     read_patch_ids,
 )
-from ingest.store.write.revisions import RevisionCache, SeriesChanges, write_links
-from ingest.store.write.states import REVISION_KINDS, replace_evidence
+from ingest.store.states.evidence_rows import REVISION_KINDS, replace_evidence
+from ingest.store.states.links import RevisionCache, SeriesChanges, write_links
 
 
 def write_revisions(connection: Connection, changes: SeriesChanges) -> set[int]:

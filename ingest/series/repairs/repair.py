@@ -13,13 +13,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 
 from ingest.frozen import frozen
-from ingest.series.covers import find_covers, join_only_patches
 from ingest.series.draft import SAME_SEND, Rule, SeriesDraft
 from ingest.series.facts import Facts
 from ingest.series.group import RECENT
-from ingest.series.runs import join_runs, prefer_runs
+from ingest.series.repairs.covers import find_covers, join_only_patches
+from ingest.series.repairs.runs import join_runs, prefer_runs
+from ingest.series.repairs.torn import join_torn
 from ingest.series.thread import Thread
-from ingest.series.torn import join_torn
 
 
 def repair_drafts(

@@ -18,7 +18,8 @@ from types import MappingProxyType
 
 from sqlalchemy import Connection, delete, select
 
-from ingest.series.posting import Posting, patch_traces, traces
+from ingest.series.facts import Facts
+from ingest.series.links.posting import Posting, patch_traces, traces
 from ingest.store import schema
 from ingest.store.locks import StateLock, lock_state_keys
 from ingest.store.read.revisions import (
@@ -32,7 +33,6 @@ from ingest.store.read.revisions import (
     read_series_of_traces,
 )
 from ingest.store.sql import chunks, insert_rows, is_any
-from ingest.store.write.fast_path import FastPath
 
 _TraceRow = tuple[int, int]  # trace and series
 
@@ -63,14 +63,14 @@ class SeriesChanges:
         self.revisions = {**self.revisions, **other.revisions}
         self.traces = {**self.traces, **other.traces}
 
-    def add_joins(self, connection: Connection, fast_path: FastPath) -> None:
-        """Add the series that patches join on the fast path. Call it before these are written."""
-        rows = {
-            (trace, join.series_id)
-            for join in fast_path.joins
-            for trace in patch_traces(join.node.facts)
-        }
-        self.changed.update(join.series_id for join in fast_path.joins)
+    def add_joins(self, connection: Connection, joins: Iterable[tuple[int, Facts]]) -> None:
+        """Add the series that patches join. Call it before these are written.
+
+        `joins`: the id of the series and the facts of the patch, of each.
+        """
+        joins = list(joins)
+        rows = {(trace, series_id) for series_id, facts in joins for trace in patch_traces(facts)}
+        self.changed.update(series_id for series_id, _ in joins)
         stored = read_series_of_traces(connection, sorted({trace for trace, _ in rows}))
         self.added |= {row for row in rows if row[1] not in stored.get(row[0], ())}
 

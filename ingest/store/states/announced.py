@@ -17,14 +17,10 @@ from ingest.model import Derived
 from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.locks import StateLock, lock_state_keys, lock_states
-from ingest.store.read.announced import (
-    count_targets,
-    find_announced_evidence,
-    max_shared,
-)
-from ingest.store.read.revisions import MAX_NUMBER
+from ingest.store.read.revisions import MAX_COMPARED_NUMBER
 from ingest.store.sql import chunks, is_any
-from ingest.store.write.states import replace_evidence_of_sources
+from ingest.store.states.evidence_rows import replace_evidence_of_sources
+from ingest.store.states.targets import count_targets, find_announced_evidence, max_shared
 
 _KINDS = (EvidenceKind.ANNOUNCED, EvidenceKind.CLAIMED)
 
@@ -96,7 +92,7 @@ def _find_affected(
             )
             .where(
                 is_any(member.series_id, chunk),
-                or_(member.number.is_(None), member.number <= MAX_NUMBER),
+                or_(member.number.is_(None), member.number <= MAX_COMPARED_NUMBER),
             )
         )
         targets.update(connection.execute(members).scalars())

@@ -1,6 +1,6 @@
 """Find the patches that commits were made from, and write what that shows of their states.
 
-`match_commits` is called for commits whose facts or refs changed, `match_patches` for patches that
+`match_commits` is called for commits whose facts or refs changed, `match_landings` for patches that
 were written. Both end in the same rows, whichever came first: a commit is compared with all patches
 that share a key with it. The first needs `store.locks.lock_states`, the other `lock_landings`.
 """
@@ -29,11 +29,11 @@ from ingest.model import Derived
 from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.commits.facts import find_commits_by_keys, read_facts, set_pending
-from ingest.store.commits.keys import find_overfull_keys, patch_keys, read_keys
+from ingest.store.commits.keys import find_overfull_keys, patch_keys, read_commit_keys
 from ingest.store.commits.repositories import has_repositories
 from ingest.store.locks import lock_states, lock_states_shared
 from ingest.store.sql import chunks, compare_rows, is_any
-from ingest.store.write.states import replace_evidence
+from ingest.store.states.evidence_rows import replace_evidence
 
 
 @frozen
@@ -61,7 +61,7 @@ def lock_landings(
         return
     savepoint = connection.begin_nested()
     lock_states_shared(connection)
-    keys = read_keys(connection, schema.patch_key, "message_id", stored)
+    keys = read_commit_keys(connection, schema.patch_key, "message_id", stored)
     keys.update(*(patch_keys(_make_new_facts(mail)) for mail in mails))
     if find_commits_by_keys(connection, keys):
         savepoint.rollback()
@@ -70,7 +70,7 @@ def lock_landings(
         savepoint.commit()
 
 
-def match_patches(connection: Connection, message_ids: Collection[int]) -> set[int]:
+def match_landings(connection: Connection, message_ids: Collection[int]) -> set[int]:
     """Match patches that were written, or whose lists changed, or that are no patches any more.
 
     Returns the patches whose evidence has changed, for `sync_states`. Costs one query where no
@@ -213,7 +213,7 @@ def _read_matched_commits(connection: Connection, commit_ids: Iterable[int]) -> 
 def _write_patch_keys(connection: Connection, message_ids: Collection[int]) -> set[int]:
     """Write the keys of patches, and return the commits that they may change."""
     table = schema.patch_key
-    before = read_keys(connection, table, "message_id", message_ids)
+    before = read_commit_keys(connection, table, "message_id", message_ids)
     overfull_before = find_overfull_keys(connection, table, before)
     facts = _read_patch_keys(connection, message_ids)
     rows = [
@@ -232,7 +232,7 @@ def _write_patch_keys(connection: Connection, message_ids: Collection[int]) -> s
 
 def _find_crowded_out(connection: Connection, commit_ids: Collection[int]) -> set[int]:
     """Return commits that have matched by a key which has become overfull by these commits."""
-    keys = read_keys(connection, schema.commit_key, "commit_id", commit_ids)
+    keys = read_commit_keys(connection, schema.commit_key, "commit_id", commit_ids)
     overfull = find_overfull_keys(connection, schema.commit_key, keys)
     table, landing = schema.commit_key.c, schema.landing.c
     found: set[int] = set()

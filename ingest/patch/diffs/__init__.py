@@ -1,0 +1,1 @@
+"""Find diffs in text, and compute what identifies them."""

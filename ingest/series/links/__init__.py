@@ -1,0 +1,1 @@
+"""Link a series to the earlier version of it."""

@@ -1,0 +1,1 @@
+"""Repair series that were torn, mixed or sent in part."""
