@@ -14,7 +14,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from functools import partial
 from itertools import pairwise
 from typing import Any
@@ -145,6 +145,10 @@ class _Search:
         self._load(dates)
         threads: set[int] = set()
         for key, own in row_ids.items():
+            if len(self._stored[key]) + len(self._fresh[key]) == 1:  # as most are
+                only = next(iter([*self._stored[key].values(), *self._fresh[key]]))
+                threads.add(only.thread_id)
+                continue
             before = set(group_unthreaded(self._stored[key].values()))
             after = set(self._groups(key))
             for group in before | after:
@@ -154,10 +158,11 @@ class _Search:
 
     def result(self, threads: set[int]) -> ReachableThreads:
         """Return the threads that were found, with how unthreaded pieces connect them."""
-        keys = self._stored.keys() | self._fresh.keys()
+        keys = {*self._stored, *self._fresh}
         groups = [
             group
             for key in keys
+            if len(self._stored[key]) + len(self._fresh[key]) > 1
             for group in self._groups(key)
             if not threads.isdisjoint(group.threads)
         ]
@@ -179,6 +184,10 @@ class _Search:
 
     def _load(self, dates: Mapping[int, Sequence[datetime]]) -> None:
         """Read what is stored around these dates, by bucket."""
+        if sum(map(len, dates.values())) == 1:  # a mail by itself, perhaps one of thousands
+            for key, (date,) in dates.items():
+                self._load_span(key, [date])
+            return
         for keys in chunks(dates):
             # One query for all buckets, as long as it finds little: the exact spans as conditions
             # would take longer to write than it takes to read the rows between their ends.
@@ -209,6 +218,10 @@ class _Search:
 
     def _load_span(self, key: int, dates: Sequence[datetime]) -> None:
         """Read what is stored between these dates, which are sorted, and around them."""
+        if len(dates) == 1:
+            self._load_before(key, dates[0] + timedelta.resolution)
+            self._load_after(key, dates[0])
+            return
         of_bucket = schema.message.c.bucket == key
         between = schema.message.c.date.between(dates[0], dates[-1])
         found = self._read(of_bucket, between, limit=_MAX_BETWEEN)

@@ -75,7 +75,7 @@ def arrange_touched(
     `fresh`: messages that are new or replace their rows. `removed`: rows about to be deleted;
     they are left out, and the sets that they belonged to are arranged.
     """
-    replaced = {node.message_id for node in fresh} | removed
+    replaced = {node.message_id for node in fresh if node.outcome is not None} | removed
     touched = find_reachable(
         connection,
         threads | _read_threads(connection, replaced),

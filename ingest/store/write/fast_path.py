@@ -21,7 +21,7 @@ from ingest.frozen import frozen
 from ingest.mail.msgid import original_id
 from ingest.series.arrange import Arrangement, Place, Series, arrange_crowded
 from ingest.series.draft import Rule
-from ingest.series.facts import MessageKind, bucket
+from ingest.series.facts import Facts, MessageKind, bucket
 from ingest.series.links.posting import patch_traces
 from ingest.series.outcome import Outcome
 from ingest.store import schema
@@ -104,7 +104,7 @@ def find_fast_path(
         for piece in read_unthreaded(connection, schema.message.c.thread_id, nodes_by_thread)
     }
     accepted: dict[int, list[_Placed]] = {}
-    siblings = Siblings(connection)
+    siblings = Siblings(connection, linked.new_ids)
     # Where there is not time for all searches for siblings, the largest threads have precedence.
     for thread in sorted(nodes_by_thread, key=lambda thread: -len(nodes_by_thread[thread])):
         thread_nodes = nodes_by_thread[thread]
@@ -176,9 +176,19 @@ def _find_candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, 
             or original_id(facts.msgid) is not None
             or facts.aliases
             or bucket(facts) is not None
+            or (facts.parents[0] in linked.new_ids and not _may_join(facts, copies))
         ):
             excluded.add(node.thread_id)
     return {thread: nodes for thread, nodes in nodes_by_thread.items() if thread not in excluded}
+
+
+def _may_join(facts: Facts, msgids: Collection[str]) -> bool:
+    """Tell whether a message that replies to a new id, and so has no siblings, can be placed.
+
+    It replies to one of the batch (`msgids`), and is a comment or a patch of a series.
+    """
+    is_patch = facts.kind is MessageKind.PATCH and facts.total is not None and not facts.reply
+    return facts.parents[0] in msgids and (is_patch or not facts.piece)
 
 
 def _place_nodes(

@@ -186,14 +186,18 @@ class Siblings:
     circle of messages that reply to each other, which is cut at one of them.
     """
 
-    def __init__(self, connection: Connection) -> None:
+    def __init__(self, connection: Connection, new_ids: frozenset[str]) -> None:
+        """`new_ids`: ids that no stored message names."""
         self._connection = connection
+        self._new_ids = new_ids
         self._known: dict[tuple[object, ...], Sibling | None] = {}
         self._misses = 0
 
     def find(self, node: Node) -> Sibling | None:
         """Return where two siblings are, or None if there are none or they disagree."""
         facts = node.facts
+        if not self._new_ids.isdisjoint(facts.parents):
+            return None
         number = (node.person_id, facts.number, facts.minor) if facts.piece else None
         key = (node.thread_id, facts.parents, number)
         if key not in self._known:

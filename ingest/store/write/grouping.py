@@ -151,6 +151,8 @@ def _aliases_of(
     group: CopyGroup, message_id: int, stored: _Stored, derived: Mapping[int, Derived]
 ) -> tuple[str, ...]:
     """Return the other ids that the copies of a message have."""
+    if len(group.copies) == 1 and message_id not in stored.rows:
+        return derived[group.copies[0].mail_id].facts.aliases
     own = [
         derived[copy.mail_id].facts.aliases
         if copy.mail_id in derived
