@@ -36,7 +36,13 @@ from ingest.store.write.copies import (
     group_copies,
     join_aliases,
 )
-from ingest.store.write.message_rows import cover_row, message_row, patch_row
+from ingest.store.write.message_rows import (
+    announcement_row,
+    cover_row,
+    message_row,
+    patch_row,
+    target_rows,
+)
 from ingest.trust.signatures.verdict import SignatureKind
 
 # Columns of a message that its place in the thread determines. `id` identifies the row.
@@ -62,6 +68,8 @@ class _Batch:
     bodies: Mapping[int, Any]
     patches: Mapping[int, Any]
     covers: Mapping[int, Any]
+    announcements: Mapping[int, Any]
+    targets: Mapping[int, Mapping[int, _Pair]]  # by message, by position
     trailers: Mapping[int, Mapping[int, _Pair]]  # by message, by position
     dependencies: Mapping[int, Mapping[int, _Pair]]  # by message, by position
     verdicts: Mapping[int, Mapping[int, Any]]  # by mail, by number
@@ -145,12 +153,13 @@ class RowAudit:
         other_copies = snapshot.read_rows(connection, schema.copy, "message_id", ids)
         trailers = snapshot.read_rows(connection, schema.trailer, "message_id", ids)
         dependencies = snapshot.read_rows(connection, schema.dependency, "message_id", ids)
+        targets = snapshot.read_rows(connection, schema.announcement_target, "message_id", ids)
         by_id = {
             table: {
                 row.message_id: row
                 for row in snapshot.read_rows(connection, table, "message_id", ids)
             }
-            for table in (schema.body, schema.patch, schema.cover)
+            for table in (schema.body, schema.patch, schema.cover, schema.announcement)
         }
         return _Batch(
             derived=derived,
@@ -164,6 +173,8 @@ class RowAudit:
             bodies=by_id[schema.body],
             patches=by_id[schema.patch],
             covers=by_id[schema.cover],
+            announcements=by_id[schema.announcement],
+            targets=_by_position((row, _target_pair(row)) for row in targets),
             trailers=_by_position((row, (row.key, row.value)) for row in trailers),
             dependencies=_by_position((row, (row.kind, row.target)) for row in dependencies),
             verdicts=_by_mail(connection, schema.verdict, "number", derived),
@@ -343,6 +354,18 @@ class RowAudit:
         else:
             columns = {"content": mail.content, "diff": mail.diff}
             self._compare_columns(key, "body", body, columns)
+        self._compare_announcement(key, batch.announcements.get(row_id), mail)
+        rows = (
+            target_rows(row_id, mail.facts, mail.announcements)
+            if mail.announcements is not None
+            else []
+        )
+        self._compare_pairs(
+            key,
+            "announcement_target",
+            [(row["target"], _describe_target(**row)) for row in rows],
+            batch.targets.get(row_id, {}),
+        )
         self._compare_pairs(
             key,
             "trailer",
@@ -355,6 +378,16 @@ class RowAudit:
             [(dependency.kind, dependency.target) for dependency in mail.dependencies],
             batch.dependencies.get(row_id, {}),
         )
+
+    def _compare_announcement(self, key: str, row: Any, mail: Derived) -> None:
+        if mail.announcements is None:
+            if row is not None:
+                self._add_finding(key, FindingKind.EXTRA, "announcement")
+        elif row is None:
+            self._add_finding(key, FindingKind.MISSING, "announcement")
+        else:
+            wanted = announcement_row(row.message_id, mail.announcements)
+            self._compare_columns(key, "announcement", row, {"content": wanted["content"]})
 
     def _compare_pairs(
         self, key: str, table: str, expected: Sequence[_Pair], stored: Mapping[int, _Pair]
@@ -425,3 +458,12 @@ def _place(ignored: str | None, row: Any) -> Place:
 def _without_people(row: dict[str, Any]) -> dict[str, Any]:
     """Return a row without the columns that people set."""
     return {name: value for name, value in row.items() if name not in _BY_PEOPLE}
+
+
+def _target_pair(row: Any) -> _Pair:
+    return row.target, _describe_target(is_answered=row.is_answered, is_entitled=row.is_entitled)
+
+
+def _describe_target(*, is_answered: bool, is_entitled: bool, **_: Any) -> str:
+    """Return what is stored of a target besides its Message-ID, as a text to compare."""
+    return f"answered={is_answered} entitled={is_entitled}"
