@@ -12,7 +12,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingest.config.file import ConfiguredList, ServeConfig, TrustConfig, load_config
+from ingest.config.file import (
+    ConfiguredList,
+    ConfiguredRepository,
+    ServeConfig,
+    TrustConfig,
+    load_config,
+)
 from ingest.daemon.monitoring.log import MailLine
 from ingest.daemon.monitoring.metrics import Metrics
 from ingest.daemon.monitoring.outcome import DeriveEvent
@@ -41,9 +47,10 @@ def blocks(kind: str) -> list[str]:
 
 
 def test_every_setting_is_there_and_no_other() -> None:
-    database, lists, serve, trust = ({key for key, _ in one} for one in tables("key"))
+    database, lists, repositories, serve, trust = ({key for key, _ in one} for one in tables("key"))
     assert database == {"database"}
-    assert lists == {one.name for one in fields(ConfiguredList)} - {"link_name"}
+    assert lists == {one.name for one in fields(ConfiguredList)} - {"link_name", "repositories"}
+    assert repositories == {one.name for one in fields(ConfiguredRepository)}
     assert serve == {one.name for one in fields(ServeConfig)}
     assert trust == {one.name for one in fields(TrustConfig)}
 
@@ -51,7 +58,7 @@ def test_every_setting_is_there_and_no_other() -> None:
 def test_the_defaults_are_those_of_the_code(tmp_path: Path) -> None:
     path = tmp_path / "ingest.toml"
     lines = []
-    for name, table in zip(("serve", "trust"), tables("key")[2:], strict=True):
+    for name, table in zip(("serve", "trust"), tables("key")[3:], strict=True):
         given = {key: value.strip("`") for key, value in table if value != "none"}
         lines += [f"[{name}]", *(f"{key} = {one}" for key, one in given.items())]
     path.write_text("\n".join(lines) + "\n")
