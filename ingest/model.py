@@ -74,7 +74,8 @@ class Derived:
     it. `links`: every id that it names. `ignored`: why it is ignored, else None. `rewriting`,
     `person_source`: how its From was rewritten, and where the person was found. `keys`: those
     of the delivery; where they are None, nothing is verified: `verdicts` is empty, `chain` is
-    None. `announcements`: of states of patches, None where it has none.
+    None. `announcements`: of states of patches, None where it has none. `delegate`: the name or
+    address of the account to which a patch is assigned.
     """
 
     sha256: bytes
@@ -104,6 +105,7 @@ class Derived:
     chain: Result | None = None
     auth_results: tuple[AuthResults, ...] = ()
     announcements: Announcements | None = None
+    delegate: str | None = None
 
 
 @frozen

@@ -148,6 +148,7 @@ def patch_row(node: Node) -> dict[str, Any]:
         "patch_id": derived.patch_id,
         "pull_url": derived.pull_url,
         "state": derived.state,
+        "derived_delegate": schema.storable(derived.delegate) if derived.delegate else None,
     }
 
 
