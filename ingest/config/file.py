@@ -56,6 +56,18 @@ KNOWN_BOTS = (
 
 
 @dataclass(frozen=True, slots=True)
+class ConfiguredDelegation:
+    """A rule of `[[lists.LINK-NAME.delegation]]`: who is assigned patches of which files.
+
+    `path` is a shell pattern, `account` the name of an account or its address.
+    """
+
+    path: str
+    account: str
+    priority: int = 0
+
+
+@dataclass(frozen=True, slots=True)
 class ConfiguredList:
     """The settings of a list in `[lists.LINK-NAME]`. The fields are those of Patchwork's project.
 
@@ -78,6 +90,7 @@ class ConfiguredList:
     maintainers: tuple[str, ...] = ()
     bots: tuple[str, ...] = KNOWN_BOTS
     repositories: tuple[ConfiguredRepository, ...] = ()
+    delegation: tuple[ConfiguredDelegation, ...] = ()
 
 
 _DEFAULT_LMTP = UnixAddress("/run/ingest/lmtp.sock")  # also the default of `ingest pipe`
@@ -356,6 +369,8 @@ def _load_lists(path: Path, tables: Any) -> tuple[ConfiguredList, ...]:
         parsed = table.parse(_LIST_PARSERS)
         if "repositories" in parsed:
             parsed["repositories"] = _load_repositories(table, parsed["repositories"])
+        if "delegation" in parsed:
+            parsed["delegation"] = _load_delegation(table, parsed["delegation"])
         if "list_id" not in parsed:
             raise table.error("list_id is missing; it is what List-Id says between <>")
         configured = ConfiguredList(link_name, **parsed)
@@ -366,6 +381,20 @@ def _load_lists(path: Path, tables: Any) -> tuple[ConfiguredList, ...]:
             )
         by_id[configured.list_id] = configured
     return tuple(by_id.values())
+
+
+def _load_delegation(
+    table: _Table, entries: tuple[Mapping[str, Any], ...]
+) -> tuple[ConfiguredDelegation, ...]:
+    rules = []
+    for settings in entries:
+        entry = _Table(table.path, f"{table.name}.delegation", settings)
+        parsed = entry.parse(_DELEGATION_PARSERS)
+        for key, example in (("path", '"fs/ext4/*"'), ("account", '"tina"')):
+            if not parsed.get(key):
+                raise entry.error(f"{key} is missing, as in {key} = {example}")
+        rules.append(ConfiguredDelegation(**parsed))
+    return tuple(rules)
 
 
 def _load_repositories(
@@ -430,6 +459,13 @@ _LIST_PARSERS: dict[str, _Parser] = {
     "maintainers": values.parse_address_patterns,
     "bots": values.parse_address_patterns,
     "repositories": values.parse_tables,
+    "delegation": values.parse_tables,
+}
+
+_DELEGATION_PARSERS: dict[str, _Parser] = {
+    "path": values.parse_text,
+    "account": values.parse_text,
+    "priority": values.parse_integer,
 }
 
 _REPOSITORY_PARSERS: dict[str, _Parser] = {

@@ -310,6 +310,13 @@ def read_mailmap_setting(value: Any) -> str:
         raise InvalidValue("a file that can be read", value, cause=error.strerror) from None
 
 
+def parse_integer(value: Any) -> int:
+    """Parse an integer, which may be negative."""
+    if not isinstance(value, int) or isinstance(value, bool):
+        raise InvalidValue("a whole number", value)
+    return value
+
+
 def parse_count(value: Any) -> int:
     """Parse a number of things or of bytes: an integer of at least 1."""
     if not isinstance(value, int) or isinstance(value, bool) or value < 1:

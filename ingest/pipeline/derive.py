@@ -15,6 +15,7 @@ from ingest.config.file import Config
 from ingest.frozen import frozen
 from ingest.lifecycle.announced import find_announcements
 from ingest.lifecycle.announcement import Announcements
+from ingest.lifecycle.delegation import DelegationRule, find_delegate
 from ingest.lifecycle.entitlement import find_entitled, read_signature
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName, Message
@@ -44,6 +45,7 @@ _ORIGINAL_ID_HEADERS = (
     "X-Google-Original-Message-ID",
 )
 _STATE_HEADER = "X-Patchwork-State"
+_DELEGATE_HEADER = "X-Patchwork-Delegate"
 _HINT_HEADER = "X-Patchwork-Hint"
 _MAX_STATE = 100  # characters: the size of Patchwork's column
 _MAX_REASON = 500  # characters of the reason of a failure
@@ -77,6 +79,8 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
         list_names=[config.link_name(named.list_id) for named in named_lists],
     )
     facts = _facts(message, submitter.person, submission)
+    if delegate := _delegate(message, submission, lists, config):
+        facts = replace(facts, delegate=delegate)
     authentication = _authenticate(delivery, message, config)
     return Steps(
         message,
@@ -196,6 +200,23 @@ def _authenticate(delivery: Delivery, message: Message, config: Config) -> Authe
         replayed=delivery.arrived is None,
         keyrings=config.trust.keyrings,
     )
+
+
+def _delegate(
+    message: Message, submission: Submission, lists: tuple[ListName, ...], config: Config
+) -> str | None:
+    """Return the account to which a patch is assigned, by its header or by its lists' rules."""
+    if not isinstance(submission, Patch | PullRequest):
+        return None
+    configured = [config.find_list(named.list_id) for named in lists] if config.lists else []
+    rules = [
+        DelegationRule(path=rule.path, account=rule.account, priority=rule.priority)
+        for item in configured
+        if item is not None
+        for rule in item.delegation
+    ]
+    files = submission.files if isinstance(submission, Patch) else ()
+    return find_delegate(message.header(_DELEGATE_HEADER), files, rules)
 
 
 def _announcements(

@@ -80,6 +80,7 @@ class Facts:
     patch_id: str | None = None
     pull_url: str | None = None
     state: str = "new"
+    delegate: str | None = None  # the name or address of the account that a patch is assigned to
 
     @property
     def piece(self) -> bool:

@@ -17,6 +17,7 @@ from sqlalchemy import Connection, insert, select, update
 
 from ingest.frozen import frozen
 from ingest.store import schema
+from ingest.store.activity.states import sync_delegate
 from ingest.store.sql import chunks
 
 
@@ -65,6 +66,7 @@ def add_token(
     connection.execute(
         update(table).where(table.c.id == account_id).values(digest=_digest(token), **values)
     )
+    sync_delegate(connection, [name, email])
     return token
 
 

@@ -13,7 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from ingest.frozen import frozen
 from ingest.lifecycle.evidence import (
@@ -29,6 +29,7 @@ from ingest.lifecycle.evidence import (
 )
 from ingest.store import schema
 from ingest.store.activity.events import Category, Event, events_are_recorded, write_events
+from ingest.store.locks import lock_states
 from ingest.store.sql import chunks, is_any
 
 # The columns of a patch that are kept here. `patch.state` is what the mail says, and is not.
@@ -54,11 +55,24 @@ def sync_states(
     events: list[Event] = []
     for chunk in chunks(sorted(set(message_ids))):
         evidence = read_evidence(connection, chunk)
-        for row in _read_rows(connection, chunk):
-            wanted = _state_columns(row, evidence.get(row.message_id, ()))
+        rows = _read_rows(connection, chunk)
+        delegates = _read_delegates(connection, {row.derived_delegate for row in rows} - {None})
+        for row in rows:
+            wanted = _state_columns(row, evidence.get(row.message_id, ()), delegates)
             if all(getattr(row, name) == value for name, value in wanted.items()):
                 continue
             changed.append({"b_id": row.message_id, **wanted})
+            # Where a person sets it, the caller writes the event.
+            if account_id is None and wanted["delegate_id"] != row.delegate_id:
+                events.append(
+                    Event(
+                        category=Category.PATCH_DELEGATED,
+                        message_id=row.message_id,
+                        account_id=None,
+                        previous=_format_id(row.delegate_id),
+                        current=_format_id(wanted["delegate_id"]),
+                    )
+                )
             shown_before = row.current_state or row.state
             shown = wanted["current_state"] or row.state
             if shown != shown_before:
@@ -196,6 +210,7 @@ def _read_rows(connection: Connection, message_ids: list[int]) -> list[Any]:
         select(
             patch.message_id,
             patch.state,
+            patch.derived_delegate,
             *(patch[name] for name in STATE_COLUMNS),
             override.state.label("set_state"),
             override.state_date.label("set_date"),
@@ -216,7 +231,37 @@ def _chosen(row: Any) -> ChosenState:
     return ChosenState(state=row.set_state, commit_ref=row.set_commit_ref, date=row.set_date)
 
 
-def _state_columns(row: Any, evidence: Collection[Evidence]) -> dict[str, Any]:
+def _format_id(number: int | None) -> str | None:
+    return None if number is None else str(number)
+
+
+def _read_delegates(connection: Connection, names: Collection[str]) -> dict[str, int]:
+    """Return the accounts with these names or addresses; of several, the first that was made."""
+    account = schema.account.c
+    found: dict[str, int] = {}
+    if names:
+        query = select(account.id, account.name, account.email).order_by(account.id.desc())
+        rows = list(connection.execute(query))
+        for column in ("email", "name"):
+            ids = {getattr(row, column).lower(): row.id for row in rows}
+            found.update((name, ids[name.lower()]) for name in names if name.lower() in ids)
+    return found
+
+
+def sync_delegate(connection: Connection, names: Collection[str]) -> None:
+    """Assign patches whose delegate is one of these names or addresses, of a new account."""
+    lock_states(connection)
+    patch = schema.patch.c
+    query = select(patch.message_id).where(
+        patch.derived_delegate.is_not(None),
+        func.lower(patch.derived_delegate).in_([name.lower() for name in names]),
+    )
+    sync_states(connection, connection.execute(query).scalars().all())
+
+
+def _state_columns(
+    row: Any, evidence: Collection[Evidence], delegates: Mapping[str, int]
+) -> dict[str, Any]:
     """Return the columns `STATE_COLUMNS` as they should be."""
     derived = derive_state(evidence)
     current = combine_states(row.state, _chosen(row), evidence)
@@ -231,5 +276,9 @@ def _state_columns(row: Any, evidence: Collection[Evidence]) -> dict[str, Any]:
         "current_state": current.state if has_state else None,
         "archived": archived,
         "commit_ref": current.commit_ref,
-        "delegate_id": row.set_delegate_id,
+        "delegate_id": (
+            row.set_delegate_id
+            if row.set_delegate_id is not None
+            else delegates.get(row.derived_delegate)
+        ),
     }

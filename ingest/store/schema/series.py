@@ -47,6 +47,8 @@ patch = _record(
     Column("patch_id", String(40)),  # as `git patch-id --stable` computes it
     Column("pull_url", Text),  # the repository of a pull request
     Column("state", Text, nullable=False),  # as the mail says
+    # To whom mail and rules assign it: the name or address of an account, which may not exist.
+    Column("derived_delegate", Text),
     # What `state_evidence` shows, null where it shows nothing. See store.activity.states.
     Column("derived_state", Text),
     Column("derived_commit_ref", Text),
@@ -71,6 +73,12 @@ partial_index(
     "ix_patch_archived",
     patch.c.message_id,
     where=patch.c.archived.is_(True),
+)
+
+partial_index(
+    "ix_patch_derived_delegate",
+    patch.c.derived_delegate,
+    where=patch.c.derived_delegate.is_not(None),
 )
 
 partial_index(

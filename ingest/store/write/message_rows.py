@@ -146,6 +146,7 @@ def patch_row(node: Node) -> dict[str, Any]:
         "patch_id": facts.patch_id,
         "pull_url": facts.pull_url,
         "state": facts.state,
+        "derived_delegate": schema.storable(facts.delegate) if facts.delegate else None,
     }
 
 

@@ -102,7 +102,13 @@ def write_records(
     written = {message.message_id for message in grouping.messages} | grouping.emptied
     landed = match_landings(connection, written)
     announced = _write_announced(connection, grouping, changes, copies_before)
-    sync_states(connection, superseded | landed | announced | _find_rewritten(grouping))
+    delegated = {
+        message.message_id
+        for message in grouping.messages
+        if message.derived is not None and message.derived.delegate is not None
+    }
+    changed = superseded | landed | announced | delegated
+    sync_states(connection, changed | _find_rewritten(grouping))
     return set()
 
 

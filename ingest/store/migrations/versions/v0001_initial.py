@@ -377,6 +377,7 @@ def upgrade() -> None:
         sa.Column("patch_id", sa.String(length=40), nullable=True),
         sa.Column("pull_url", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
+        sa.Column("derived_delegate", sa.Text(), nullable=True),
         sa.Column("derived_state", sa.Text(), nullable=True),
         sa.Column("derived_commit_ref", sa.Text(), nullable=True),
         sa.Column("current_state", sa.Text(), nullable=True),
@@ -406,6 +407,14 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("delegate_id IS NOT NULL"),
         sqlite_where=sa.text("delegate_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_patch_derived_delegate",
+        "patch",
+        ["derived_delegate"],
+        unique=False,
+        postgresql_where=sa.text("derived_delegate IS NOT NULL"),
+        sqlite_where=sa.text("derived_delegate IS NOT NULL"),
     )
     op.create_index("ix_patch_hash", "patch", ["hash"], unique=False)
     op.create_index("ix_patch_patch_id", "patch", ["patch_id"], unique=False)
