@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from ingest.config.file import (
+    ConfiguredDelegation,
     ConfiguredList,
     ConfiguredRepository,
     ServeConfig,
@@ -47,9 +48,14 @@ def blocks(kind: str) -> list[str]:
 
 
 def test_every_setting_is_there_and_no_other() -> None:
-    database, lists, repositories, serve, trust = ({key for key, _ in one} for one in tables("key"))
+    database, lists, delegation, repositories, serve, trust = (
+        {key for key, _ in one} for one in tables("key")
+    )
     assert database == {"database"}
-    assert lists == {one.name for one in fields(ConfiguredList)} - {"link_name", "repositories"}
+    assert lists == {one.name for one in fields(ConfiguredList)} - {
+        *("link_name", "delegation", "repositories"),
+    }
+    assert delegation == {one.name for one in fields(ConfiguredDelegation)}
     assert repositories == {one.name for one in fields(ConfiguredRepository)}
     assert serve == {one.name for one in fields(ServeConfig)}
     assert trust == {one.name for one in fields(TrustConfig)}
@@ -58,7 +64,7 @@ def test_every_setting_is_there_and_no_other() -> None:
 def test_the_defaults_are_those_of_the_code(tmp_path: Path) -> None:
     path = tmp_path / "ingest.toml"
     lines = []
-    for name, table in zip(("serve", "trust"), tables("key")[3:], strict=True):
+    for name, table in zip(("serve", "trust"), tables("key")[4:], strict=True):
         given = {key: value.strip("`") for key, value in table if value != "none"}
         lines += [f"[{name}]", *(f"{key} = {one}" for key, one in given.items())]
     path.write_text("\n".join(lines) + "\n")

@@ -102,8 +102,10 @@ def find_wrong_states(
     wrong: dict[int, tuple[str, ...]] = {}
     for chunk in chunks(message_ids):
         evidence = read_evidence(connection, chunk)
-        for row in _read_rows(connection, chunk):
-            wanted = _state_columns(row, evidence.get(row.message_id, ()))
+        rows = _read_rows(connection, chunk)
+        delegates = _read_delegates(connection, {row.derived_delegate for row in rows} - {None})
+        for row in rows:
+            wanted = _state_columns(row, evidence.get(row.message_id, ()), delegates)
             columns = tuple(name for name in STATE_COLUMNS if getattr(row, name) != wanted[name])
             if columns:
                 wrong[row.message_id] = columns

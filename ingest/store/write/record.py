@@ -14,6 +14,7 @@ from sqlalchemy import Connection, delete, select, update
 
 from ingest.model import Derived
 from ingest.series.facts import key_of
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.activity.events import emit_recorded
 from ingest.store.activity.overrides import transfer_overrides
@@ -103,9 +104,9 @@ def write_records(
     landed = match_landings(connection, written)
     announced = _write_announced(connection, grouping, changes, copies_before)
     delegated = {
-        message.message_id
-        for message in grouping.messages
-        if message.derived is not None and message.derived.delegate is not None
+        node.message_id
+        for node in (*fast_path.arranged.nodes.values(), *arranged.nodes.values())
+        if node.facts.delegate and (node.derived is not None or node.outcome != Outcome.PATCH)
     }
     changed = superseded | landed | announced | delegated
     sync_states(connection, changed | _find_rewritten(grouping))
