@@ -123,6 +123,11 @@ def decode_text(data: bytes, name: str | None) -> Decoded:
         return Decoded(_make_storable(data.decode(codec, "replace")), _BAD_BYTES)
 
 
+def is_utf7(name: str) -> bool:
+    """Tell whether text in the charset `name` is UTF-7, in which US-ASCII is not itself."""
+    return _find_codec(name[:_MAX_NAME]) == "utf-7"
+
+
 def is_utf8(name: str) -> bool:
     """Tell whether text in the charset `name` is read as UTF-8."""
     return _find_codec(name[:_MAX_NAME]) in {None, _UNDECLARED, "utf-8"}

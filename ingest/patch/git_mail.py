@@ -277,12 +277,13 @@ def _is_plain(value: str) -> bool:
     """Tell whether every program decodes the value in the same way.
 
     Raw bytes beyond ASCII within an encoded word, a character that is split between two words
-    and invalid bytes are decoded by us, but not by git. git refuses a NUL.
+    and invalid bytes are decoded by us, but not by git, nor is UTF-7. git refuses a NUL.
     """
     if "=?" not in value:
         return True
     decoded = decode_words(value)
-    return value.isascii() and not decoded.defects and "\0" not in decoded.text
+    is_known = value.isascii() and "utf-7?" not in value.lower()
+    return is_known and not decoded.defects and "\0" not in decoded.text
 
 
 def _date_value(value: str, date: datetime | None) -> str:

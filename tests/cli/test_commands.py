@@ -585,7 +585,7 @@ CONFIGURATIONS = {
     ),
     "unknown setting of a list": (
         '[lists.a]\nlist_id = "a"\nmail = "b"\n',
-        "known are addresses, commit_",
+        "known are addresses, bots, commit_",
     ),
     "list without id": ('[lists.a]\nemail = "a@example.org"\n', "[lists.a]: list_id is missing"),
 }

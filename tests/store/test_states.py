@@ -378,7 +378,7 @@ def test_the_check_finds_what_is_wrong(engine: Engine) -> None:
 def test_a_long_series_is_compared_up_to_a_number(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(revisions, "MAX_NUMBER", 2)
+    monkeypatch.setattr(revisions, "MAX_COMPARED_NUMBER", 2)
     mails.store(engine, version(1, 4))
     for raw in version(2, 4):
         mails.store(engine, [raw])

@@ -83,9 +83,13 @@ def differences(mail: HandedOut, sent: Reading, ours: Reading) -> list[str]:
     if sent == ours:
         return []
     assert ours != NOTHING, mail.key
-    if sent == NOTHING:
+    if not (sent.subject or sent.date):  # refused, or its header ends early for git
         return ["repaired header"]
+    if b"utf-7" in mail.sent.lower():  # git does not know it
+        return ["repaired charset"]
     message = parse_message(mail.sent)
+    if message.wrapper is not None:
+        return ["wrapped mail"]
     patch = find_patch(mail.sent)
     assert patch is not None
     part = patch.part
@@ -112,7 +116,9 @@ def _of_fields(message: Message, sent: Reading, ours: Reading) -> Iterator[str]:
 def _is_repaired(message: Message, name: str) -> bool:
     """Whether a field occurs twice or holds what git reads in another way than mail programs."""
     values = message.values.get(name, ())
-    return len(values) > 1 or any("=?" in value or value.count("@") > 1 for value in values)
+    return len(values) > 1 or any(
+        "=?" in value or value.count("@") > 1 or not value.isascii() for value in values
+    )
 
 
 def _of_message(part: Part, sent: bytes, ours: bytes) -> Iterator[str]:
@@ -151,7 +157,7 @@ def _of_patch(message: Message, part: Part, sent: bytes, ours: bytes) -> Iterato
         return
     if part.flowed:
         yield "flowed text"
-    elif sum(1 for other in message.parts if other.text) > 1:
+    elif len(message.parts) > 1:
         yield "text of other parts"
     else:
         yield "unexplained patch"
@@ -213,8 +219,10 @@ def test_git_reads_what_was_sent_in_the_situations(tmp_path: Path) -> None:
     """They are odder than real mail, and each difference has a reason too."""
     patches: list[HandedOut] = []
     for number, situation in enumerate(situations()):
-        if situation.name.startswith("hostile/"):
-            continue  # git and we read them in different ways; test_git_mail holds what matters
+        # Those of subjects and series have plain patches. Hostile mail is read in different ways by
+        # git and us; test_git_mail holds what matters.
+        if not situation.name.startswith(("diff/", "kind/", "mail/", "trailer/", "trust/")):
+            continue
         engine = open_store(f"sqlite:///{tmp_path / f'{number}.db'}", create=True)
         mails.store(engine, situation.mails(), Config())
         with engine.connect() as connection:

@@ -251,6 +251,8 @@ class _TreeWalk:
         data = data.removeprefix(codecs.BOM_UTF8)
         if text.count("\n") != data.count(b"\n") or b"\n\0" in data or b"\0\n" in data:
             return _Text(text, None)  # UTF-16 and HZ have line ends of their own
+        if charset_name is not None and charset.is_utf7(charset_name):
+            return _Text(text, None)
         return _Text(text, None if text.encode() == data else data)
 
 

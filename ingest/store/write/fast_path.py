@@ -156,7 +156,7 @@ def _find_candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, 
     before: a reply to it would be linked differently now, and so would a reply to an id that it
     had before, or to that of a mail that it was wrapped in. It must be in no bucket, which connects
     threads. And the batch must not have joined the thread with another. A new message that is
-    ignored takes part in nothing.
+    ignored takes part in nothing, unless another has to give up its id for it.
     """
     copies = Counter(node.facts.msgid for node in fresh if not node.ignored)
     nodes_by_thread: dict[int, list[Node]] = defaultdict(list)
@@ -164,7 +164,8 @@ def _find_candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, 
     for node in fresh:
         nodes_by_thread[node.thread_id].append(node)
         facts = node.facts
-        if node.outcome is None and node.ignored:
+        takes_id = not node.variant and facts.msgid not in linked.new_ids
+        if node.outcome is None and node.ignored and not takes_id:
             continue
         if (
             node.outcome is not None

@@ -88,7 +88,7 @@ def write_series(
     postings = {wanted.ids[key]: series_posting(item, arranged) for key, item in series.items()}
     traces_of = {series_id: traces(posting) for series_id, posting in postings.items()}
     added, deleted = _write_traces(connection, traces_of, wanted, removed)
-    _delete_series(connection, stored, wanted, removed)
+    _delete_series(connection, arranged, stored, wanted, removed)
     return SeriesChanges(
         changed=updated
         | _find_changed(arranged, stored, wanted)
@@ -282,15 +282,26 @@ def _write_traces(
 
 def _delete_series(
     connection: Connection,
+    arranged: ArrangedSets,
     stored: _StoredSeries,
     wanted: _WantedSeries,
     removed: Mapping[int, str],
 ) -> None:
-    """Delete series (keys by row number), each leaving a redirect to where its members are now."""
+    """Delete series (keys by row number), each leaving a redirect to where its members are now.
+
+    A member that is a comment now, since its patch was sent before, is where that patch is.
+    """
     for chunk in chunks(removed):
         connection.execute(delete(schema.series).where(is_any(schema.series.c.id, chunk)))
     now_in = {message_id: row["series_id"] for message_id, row in wanted.members.items()}
-    successors = find_successors(removed, before=stored.series_of_messages(), after=now_in)
+    before = stored.series_of_messages()
+    for key, node in arranged.nodes.items():
+        if node.message_id in before and node.message_id not in now_in:
+            place = arranged.places.get(key)
+            answered = arranged.nodes.get(place.parent or "") if place is not None else None
+            if answered is not None and answered.message_id in now_in:
+                now_in[node.message_id] = now_in[answered.message_id]
+    successors = find_successors(removed, before=before, after=now_in)
     add_redirects(
         connection,
         "series",
