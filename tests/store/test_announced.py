@@ -69,8 +69,9 @@ def in_any_order(
 ) -> dict[str, dict[str, Any]]:
     """What `states` gives, which is the same in every order."""
     orders = list(permutations(given))
-    if len(orders) > 24:
-        orders = random.Random(7).sample(orders, 24)
+    most = 12 if engine.dialect.name == "sqlite" else 4
+    if len(orders) > most:
+        orders = random.Random(7).sample(orders, most)
     wanted = states(engine, given, config, at_once=True)
     for order in orders:
         assert states(engine, order, config) == wanted

@@ -32,7 +32,7 @@ Item = tuple[Delivery, Derived | Failure]
 
 FEW = settings(
     deadline=None,
-    max_examples=20,
+    max_examples=8,
     suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
 )
 MANY = settings(FEW, max_examples=2_000)
@@ -92,7 +92,7 @@ def check_any_order(engine: Engine, deliveries: list[Delivery], seed: int, shuff
 @pytest.mark.parametrize("kind", floods.KINDS)
 def test_a_flood_is_the_same_in_any_order(engine: Engine, kind: str) -> None:
     deliveries = [mails.delivery(raw) for raw in floods.flood(kind, 60)]
-    check_any_order(engine, deliveries, 7, 2)
+    check_any_order(engine, deliveries, 7, 2 if engine.dialect.name == "sqlite" else 1)
 
 
 @FEW
