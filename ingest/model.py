@@ -92,9 +92,6 @@ class Derived:
     defects: tuple[Defect, ...]
     content: str
     diff: str | None
-    patch_id: str | None
-    pull_url: str | None
-    state: str
     dependencies: tuple[Dependency, ...]
     trailers: tuple[Trailer, ...]
     rewriting: MungingStyle | None = None

@@ -1,22 +1,19 @@
 """Match the patches of two revisions: which of the later ones carries which of the earlier ones.
 
-Input: the patches of both, and a reader of patch-ids and diffs, which is used only where nothing
-else tells. Output: a `Match` for each earlier patch that is carried. Pure.
+Input: the patches of both, and a function that reads diffs, which is used only where nothing else
+tells. Output: a `Match` for each earlier patch that is carried. Pure.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict, deque
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ingest.frozen import frozen
 from ingest.patch.diffs.diff import find_diff
+from ingest.patch.diffs.identity import EMPTY_HASH
 from ingest.series.facts import Facts
 from ingest.series.links.posting import normalise_title
-
-# The SHA-1 of nothing: Patchwork's hash of a pure rename.
-_EMPTY_HASH = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 
 # The share of words that two titles must have in common, and that which makes them alike enough by
 # themselves.
@@ -42,16 +39,8 @@ class Match:
     how: str
 
 
-class PatchReader(Protocol):
-    """Reads more of patches, by key. It is used only where their facts do not tell enough."""
-
-    def read_patch_ids(self, keys: Iterable[str]) -> Mapping[str, str | None]:
-        """Return patch-ids, as `git patch-id --stable` computes them."""
-        ...
-
-    def read_diffs(self, keys: Iterable[str]) -> Mapping[str, str | None]:
-        """Return diffs."""
-        ...
+# Returns the diffs of patches, by key.
+ReadDiffs = Callable[[Iterable[str]], Mapping[str, str | None]]
 
 
 def match_patches(
@@ -59,7 +48,7 @@ def match_patches(
     later: Sequence[Facts],
     *,
     is_partial: bool,
-    reader: PatchReader,
+    read_diffs: ReadDiffs,
 ) -> dict[str, Match]:
     """Return which of the later patches carries each of the earlier ones, by key.
 
@@ -73,18 +62,12 @@ def match_patches(
         ("same diff", _identify_diffs),
         ("same change-id", _identify_changes),
         ("same title", _identify_titles),
+        ("same patch-id", _identify_patch_ids),
     ):
         _match_identical(how, identify(olds), identify(news), matches)
         olds, news = _unmatched(olds, news, matches)
     if olds and news:
-        patch_ids = reader.read_patch_ids(patch.key for patch in (*olds, *news))
-        old_ids, new_ids = (
-            [(patch, patch_ids.get(patch.key)) for patch in patches] for patches in (olds, news)
-        )
-        _match_identical("same patch-id", old_ids, new_ids, matches)
-        olds, news = _unmatched(olds, news, matches)
-    if olds and news:
-        matches |= _match_similar(olds, news, is_partial, reader)
+        matches |= _match_similar(olds, news, is_partial, read_diffs)
     return matches
 
 
@@ -133,7 +116,7 @@ def _unmatched(
 
 
 def _identify_diffs(patches: Sequence[Facts]) -> _Identities:
-    return [(patch, patch.hash if patch.hash != _EMPTY_HASH else None) for patch in patches]
+    return [(patch, patch.hash if patch.hash != EMPTY_HASH else None) for patch in patches]
 
 
 def _identify_changes(patches: Sequence[Facts]) -> _Identities:
@@ -146,11 +129,15 @@ def _identify_titles(patches: Sequence[Facts]) -> _Identities:
     return [(patch, normalise_title(patch.title) or None) for patch in patches]
 
 
+def _identify_patch_ids(patches: Sequence[Facts]) -> _Identities:
+    return [(patch, patch.patch_id) for patch in patches]
+
+
 def _match_similar(
     olds: Sequence[Facts],
     news: Sequence[Facts],
     is_partial: bool,
-    reader: PatchReader,
+    read_diffs: ReadDiffs,
 ) -> dict[str, Match]:
     """Match patches with similar titles that change a file alike, the most similar first.
 
@@ -170,7 +157,7 @@ def _match_similar(
     if not pairs:
         return {}
     keys = {patch.key for pair in pairs for patch in (pair.old, pair.new)}
-    diffs = reader.read_diffs(keys)
+    diffs = read_diffs(keys)
     changes = {key: _read_change(diffs.get(key)) for key in keys}
     matches: dict[str, Match] = {}
     taken: set[str] = set()

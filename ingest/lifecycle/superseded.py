@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ingest.lifecycle.evidence import SUPERSEDED, UNDATED, Evidence, EvidenceKind
-from ingest.lifecycle.patch_match import Match, PatchReader, match_patches
+from ingest.lifecycle.patch_match import Match, ReadDiffs, match_patches
 from ingest.lifecycle.revisions import LaterRevision, Revision
 
 
 def superseding_evidence(
-    series: Revision, later: Sequence[LaterRevision], reader: PatchReader
+    series: Revision, later: Sequence[LaterRevision], read_diffs: ReadDiffs
 ) -> dict[str, list[Evidence]]:
     """Return the evidence that later revisions supersede patches of a series, by patch.
 
@@ -28,7 +28,7 @@ def superseding_evidence(
         remaining = [patch for patch in series.patches if patch.key not in evidence]
         if not remaining:
             break
-        matches = match_revisions(series, revision.revision, reader)
+        matches = match_revisions(series, revision.revision, read_diffs)
         for patch in remaining:
             if (match := matches.get(patch.key)) is not None:
                 evidence[patch.key] = [_carried(match, revision.revision)]
@@ -41,14 +41,14 @@ def superseding_evidence(
     return evidence
 
 
-def match_revisions(earlier: Revision, later: Revision, reader: PatchReader) -> dict[str, Match]:
+def match_revisions(earlier: Revision, later: Revision, read_diffs: ReadDiffs) -> dict[str, Match]:
     """Return which patch of a later revision carries each patch of the earlier one, by key.
 
     If both have one patch, it is the same patch, whatever its title and its diff: the revision link
     says so.
     """
     matches = match_patches(
-        earlier.patches, later.patches, is_partial=later.posting.partial, reader=reader
+        earlier.patches, later.patches, is_partial=later.posting.partial, read_diffs=read_diffs
     )
     if not matches and len(earlier.patches) == len(later.patches) == 1:
         (patch,), (other,) = earlier.patches, later.patches

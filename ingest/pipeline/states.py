@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from ingest.frozen import frozen
 from ingest.lifecycle.evidence import Evidence
 from ingest.lifecycle.revisions import KnownRevisions, Revision, find_later
 from ingest.lifecycle.superseded import superseding_evidence
@@ -20,12 +19,16 @@ def find_superseded_patches(
 
     `derived`: what was derived from the mail of each member, by key.
     """
+
+    def read_diffs(keys: Iterable[str]) -> dict[str, str | None]:
+        return {key: derived[key].diff for key in keys}
+
     revisions = [_revision(item, derived) for item in series]
     links = KnownRevisions(revisions)
     evidence: dict[str, list[Evidence]] = {}
     for revision in revisions:
         later = find_later(links, revision.posting.key)
-        evidence |= superseding_evidence(revision, list(later.values()), _Patches(derived))
+        evidence |= superseding_evidence(revision, list(later.values()), read_diffs)
     return evidence
 
 
@@ -48,18 +51,3 @@ def _revision(series: Series, derived: Mapping[str, Derived]) -> Revision:
         total=series.total,
         is_complete=series.received_all,
     )
-
-
-@frozen
-class _Patches:
-    """Reads patches from what was derived. See `lifecycle.patch_match.PatchReader`."""
-
-    derived: Mapping[str, Derived]
-
-    def read_patch_ids(self, keys: Iterable[str]) -> dict[str, str | None]:
-        """Return patch-ids."""
-        return {key: self.derived[key].patch_id for key in keys}
-
-    def read_diffs(self, keys: Iterable[str]) -> dict[str, str | None]:
-        """Return diffs."""
-        return {key: self.derived[key].diff for key in keys}

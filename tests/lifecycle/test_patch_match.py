@@ -33,24 +33,17 @@ def patch(key: str, title: str, **more: object) -> Facts:
     return replace(facts, **more)  # type: ignore[arg-type]
 
 
-class Patches:
-    """Reads what the test has given."""
-
-    def __init__(self, diffs: Mapping[str, str], ids: Mapping[str, str] | None = None) -> None:
-        self._diffs = {f"<{key}>": value for key, value in diffs.items()}
-        self._ids = {f"<{key}>": value for key, value in (ids or {}).items()}
-
-    def read_patch_ids(self, keys: Iterable[str]) -> dict[str, str | None]:
-        return {key: self._ids.get(key) for key in keys}
-
-    def read_diffs(self, keys: Iterable[str]) -> dict[str, str | None]:
-        return {key: self._diffs.get(key) for key in keys}
-
-
 def matched(
-    olds: list[Facts], news: list[Facts], patches: Patches | None = None, *, partial: bool = False
+    olds: list[Facts],
+    news: list[Facts],
+    diffs: Mapping[str, str] | None = None,
+    *,
+    partial: bool = False,
 ) -> dict[str, tuple[str, str]]:
-    found = match_patches(olds, news, is_partial=partial, reader=patches or Patches({}))
+    def read_diffs(keys: Iterable[str]) -> dict[str, str | None]:
+        return {key: (diffs or {}).get(key.strip("<>")) for key in keys}
+
+    found = match_patches(olds, news, is_partial=partial, read_diffs=read_diffs)
     return {
         key.strip("<>"): (match.patch.key.strip("<>"), match.how) for key, match in found.items()
     }
@@ -91,8 +84,9 @@ def test_a_statement_decides_before_all_else() -> None:
 
 
 def test_a_patch_id_is_looked_for_where_nothing_else_matches() -> None:
-    olds, news = [patch("a", "fs: one")], [patch("b", "net: another")]
-    assert matched(olds, news, Patches({}, {"a": "7", "b": "7"})) == {"a": ("b", "same patch-id")}
+    olds = [patch("a", "fs: one", patch_id="7")]
+    news = [patch("b", "net: another", patch_id="7")]
+    assert matched(olds, news) == {"a": ("b", "same patch-id")}
 
 
 def test_similar_titles_need_a_similar_change() -> None:
@@ -101,19 +95,19 @@ def test_similar_titles_need_a_similar_change() -> None:
         [patch("b", "io: add locking to the manager")],
     )
     other = {"a": diff(new="cache();"), "b": diff(old="return zero;", new="lock_it();")}
-    assert not matched(olds, news, Patches(other))
+    assert not matched(olds, news, other)
     alike = {"a": diff(new="cache();"), "b": diff(new="lock_it();")}
-    assert matched(olds, news, Patches(alike)) == {"a": ("b", "similar title, same file")}
+    assert matched(olds, news, alike) == {"a": ("b", "similar title, same file")}
     elsewhere = {"a": diff(new="cache();"), "b": diff("b.c", new="lock_it();")}
-    assert not matched(olds, news, Patches(elsewhere))
+    assert not matched(olds, news, elsewhere)
 
 
 def test_a_part_of_a_patch_does_not_carry_it() -> None:
     lines = "".join(f"-take_{number}();\n" for number in range(20))
     whole = diff().replace("-return one;\n", f"-return one;\n{lines}")
     olds, news = [patch("a", "fs: convert to accessors")], [patch("b", "ext: convert to accessors")]
-    assert not matched(olds, news, Patches({"a": whole, "b": diff()}))
-    assert matched(news, olds, Patches({"a": whole, "b": diff()})) == {
+    assert not matched(olds, news, {"a": whole, "b": diff()})
+    assert matched(news, olds, {"a": whole, "b": diff()}) == {
         "b": ("a", "similar title, same file")
     }
 
@@ -121,7 +115,7 @@ def test_a_part_of_a_patch_does_not_carry_it() -> None:
 def test_a_partial_reroll_is_known_by_number_and_answer() -> None:
     olds = [patch("a", "fs: one", number=2), patch("b", "fs: two", number=3)]
     news = [patch("c", "net: quite another", number=2, parents=("<a>",))]
-    patches = Patches({"a": diff(), "b": diff(), "c": diff(old="x", new="y")})
+    patches = {"a": diff(), "b": diff(), "c": diff(old="x", new="y")}
     assert matched(olds, news, patches, partial=True) == {
         "a": ("c", "same number, in answer to it")
     }
@@ -147,7 +141,7 @@ def test_each_patch_is_in_one_match_at_most(
     olds = [replace(one, key=f"<o{n}>", msgid=f"<o{n}>") for n, one in enumerate(olds)]
     news = [replace(one, key=f"<n{n}>", msgid=f"<n{n}>") for n, one in enumerate(news)]
     keys = [one.key.strip("<>") for one in (*olds, *news)]
-    found = matched(olds, news, Patches({key: diff() for key in keys}), partial=partial)
+    found = matched(olds, news, {key: diff() for key in keys}, partial=partial)
     assert set(found) <= {one.key.strip("<>") for one in olds}
     carriers = [carrier for carrier, _ in found.values()]
     assert len(carriers) == len(set(carriers))

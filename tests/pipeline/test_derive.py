@@ -47,10 +47,10 @@ def test_a_patch() -> None:
     assert facts.tag == "net"
     assert one.lists == (ListName(mails.LIST, "dev@lists.example.org"),)
     assert (one.sender, one.author) == (Address("Ada Byron", "ada@example.org"), None)
-    assert one.state == "under-review"
+    assert one.facts.state == "under-review"
     assert one.diff is not None
     assert one.diff.startswith("diff --git a/f.c b/f.c\n")
-    assert one.patch_id is not None
+    assert one.facts.patch_id is not None
     assert [(each.key, each.value) for each in one.trailers] == [("Signed-off-by", ADA)]
     assert (one.ignored, one.defects) == (None, ())
     assert one.received_at == mails.START
@@ -74,7 +74,7 @@ KINDS = {
 def test_kinds(kind: MessageKind) -> None:
     one = derived(KINDS[kind])
     assert one.facts.kind is kind
-    assert (one.pull_url is not None) == (kind is MessageKind.PULL)
+    assert (one.facts.pull_url is not None) == (kind is MessageKind.PULL)
     assert (one.facts.hash is not None) == (kind is MessageKind.PATCH)
 
 

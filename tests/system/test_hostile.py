@@ -232,7 +232,7 @@ def within_bounds(made: Steps) -> None:
     assert len(one.facts.earlier) <= 200
     assert len(one.subject) <= 1_000
     assert len(one.sender.name) <= address.MAX_DISPLAY_NAME
-    assert len(one.state) <= 100
+    assert len(one.facts.state) <= 100
     keys = [one.facts.msgid, one.facts.sender, one.facts.change_id or "", *one.links]
     keys += [*one.facts.earlier, *(edge.target for edge in one.dependencies)]
     keys += [name.list_id for name in one.lists]

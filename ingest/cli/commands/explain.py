@@ -199,13 +199,13 @@ def _explain_submission(steps: Steps) -> Iterator[str]:
     yield _detail("prefixes", ", ".join(subject.prefixes) or "none")
     if facts.hash is not None:
         yield _detail("hash", facts.hash)
-        yield _detail("patch-id", derived.patch_id or "none")
+        yield _detail("patch-id", facts.patch_id or "none")
     yield from (
         _detail("depends on", f"{item.kind} {item.target}") for item in derived.dependencies
     )
     yield from (_detail("supersedes", msgid) for msgid in facts.supersedes)
-    if derived.pull_url is not None:
-        yield _detail("pull", derived.pull_url)
+    if facts.pull_url is not None:
+        yield _detail("pull", facts.pull_url)
     if isinstance(submission, Patch):
         yield from _explain_parts_of_patch(steps.message, submission)
     if submission.author is not None:

@@ -95,6 +95,10 @@ _SPECIAL = re.compile(
 )
 
 
+# Patchwork's hash of a pure rename: the SHA-1 of nothing.
+EMPTY_HASH = sha1(b"").hexdigest()
+
+
 def patchwork_hash(diff: str) -> str:
     """Return Patchwork's hash of `diff`: 40 hex digits.
 
@@ -102,7 +106,7 @@ def patchwork_hash(diff: str) -> str:
     that follow, each in UTF-8 with a newline. `--- NAME` and `+++ NAME` lose the first part of
     the name and all text after the name, hunk headers lose their line numbers, lines that begin
     with `-`, `+` or a space are kept, all others are left out. Only LF ends a line. The hash of
-    a pure rename is that of nothing, da39a3ee….
+    a pure rename is `EMPTY_HASH`.
     """
     text = "\n" + diff.replace("\r", "").strip()
     text = _SPECIAL.sub(_normalise_line, text)[1:]

@@ -14,6 +14,7 @@ from functools import lru_cache
 
 from ingest.frozen import frozen
 from ingest.mail.git_run import run_of
+from ingest.patch.diffs.identity import EMPTY_HASH
 from ingest.series.draft import Version, branches_of
 from ingest.series.facts import Facts, MessageKind, digest63
 
@@ -22,9 +23,6 @@ _VERSION_WORD = re.compile(r"v\d+")
 _MAX_TITLE = 500  # characters of a title that are compared
 # The subsystems that a title begins with: `ext4: `, `net: dsa: `, `fs/ntfs3: `.
 _SUBSYSTEMS = re.compile(r"(?:[^\s:]{1,60}: ){1,8}")
-
-# The SHA-1 of nothing: Patchwork's hash of a pure rename.
-_EMPTY_HASH = "da39a3ee5e6b4b0d3255bfef95601890afd80709"
 
 
 @frozen(kw_only=True)
@@ -96,7 +94,7 @@ def make_posting(
         retitled=first.reply,
         branches=frozenset(branch for piece in members for branch in branches_of(piece.tag)),
         change_ids=frozenset(piece.change_id for piece in members if piece.change_id),
-        hashes=frozenset(piece.hash for piece in patches if piece.hash) - {_EMPTY_HASH},
+        hashes=frozenset(piece.hash for piece in patches if piece.hash) - {EMPTY_HASH},
         titles=frozenset(normalise_title(piece.title) for piece in patches) - {""},
         files=frozenset(file for piece in patches for file in piece.files),
         lines=frozenset(line for piece in patches for line in piece.lines),
@@ -155,7 +153,7 @@ def patch_traces(facts: Facts) -> frozenset[int]:
         (
             *_message_traces((facts.msgid, *facts.earlier)),
             *((change_id_trace(facts.change_id),) if facts.change_id else ()),
-            *((_hash_trace(facts.hash),) if facts.hash not in (None, _EMPTY_HASH) else ()),
+            *((_hash_trace(facts.hash),) if facts.hash not in (None, EMPTY_HASH) else ()),
             *((_title_trace(title),) if title else ()),
         )
     )

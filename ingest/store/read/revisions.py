@@ -204,16 +204,6 @@ def read_diffs(connection: Connection, message_ids: Iterable[int]) -> dict[int, 
     return diffs
 
 
-def read_patch_ids(connection: Connection, message_ids: Iterable[int]) -> dict[int, str | None]:
-    """Return the patch-ids of these patches, by message."""
-    patch = schema.patch.c
-    patch_ids: dict[int, str | None] = {}
-    for chunk in chunks(message_ids):
-        query = select(patch.message_id, patch.patch_id).where(is_any(patch.message_id, chunk))
-        patch_ids.update((row.message_id, row.patch_id) for row in connection.execute(query))
-    return patch_ids
-
-
 def read_amending(connection: Connection, series_ids: Iterable[int]) -> set[int]:
     """Return the ids of the series that may replace only some patches of one of these.
 

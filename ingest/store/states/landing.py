@@ -415,7 +415,7 @@ def _make_new_facts(mail: Derived) -> PatchFacts:
         title=facts.title,
         authors=(),
         date=facts.date,
-        patch_id=mail.patch_id,
+        patch_id=facts.patch_id,
     )
 
 

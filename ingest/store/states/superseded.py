@@ -8,10 +8,10 @@ to. See docs/decisions/0011.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from functools import partial
 
 from sqlalchemy import Connection
 
-from ingest.frozen import frozen
 from ingest.lifecycle.evidence import Evidence
 from ingest.lifecycle.revisions import MAX_DISTANCE, Revision, find_amended, find_later, replaces
 from ingest.lifecycle.superseded import superseding_evidence
@@ -21,7 +21,6 @@ from ingest.store.read.revisions import (
     read_chosen,
     read_diffs,
     read_later,
-    read_patch_ids,
 )
 from ingest.store.states.evidence_rows import REVISION_KINDS, replace_evidence
 from ingest.store.states.links import RevisionCache, SeriesChanges, write_links
@@ -92,30 +91,19 @@ def _find_evidence(
         for later_id in later:
             if (other := store.get(later_id)) is not None:
                 message_ids |= other.message_ids
-        patches = _StoredPatches(store.connection, message_ids)
-        found = superseding_evidence(item.revision, list(later.values()), patches)
+        read = partial(_read_diffs_by_key, store.connection, message_ids)
+        found = superseding_evidence(item.revision, list(later.values()), read)
         evidence |= {message_ids[key]: pieces for key, pieces in found.items()}
     return evidence
 
 
-@frozen
-class _StoredPatches:
-    """Reads more of patches, by the keys of their messages. See `lifecycle.patch_match`."""
-
-    connection: Connection
-    message_ids: Mapping[str, int]
-
-    def read_patch_ids(self, keys: Iterable[str]) -> dict[str, str | None]:
-        """Return patch-ids."""
-        key_of = {self.message_ids[key]: key for key in keys}
-        patch_ids = read_patch_ids(self.connection, key_of)
-        return {key_of[message_id]: patch_id for message_id, patch_id in patch_ids.items()}
-
-    def read_diffs(self, keys: Iterable[str]) -> dict[str, str | None]:
-        """Return diffs."""
-        key_of = {self.message_ids[key]: key for key in keys}
-        diffs = read_diffs(self.connection, key_of)
-        return {key_of[message_id]: diff for message_id, diff in diffs.items()}
+def _read_diffs_by_key(
+    connection: Connection, message_ids: Mapping[str, int], keys: Iterable[str]
+) -> dict[str, str | None]:
+    """Return the diffs of messages by key. `message_ids`: their row ids, also by key."""
+    key_of = {message_ids[key]: key for key in keys}
+    diffs = read_diffs(connection, key_of)
+    return {key_of[message_id]: diff for message_id, diff in diffs.items()}
 
 
 class _Family:
