@@ -25,7 +25,7 @@ from ingest.model import Derived
 from ingest.series.facts import digest63
 from ingest.store import schema
 from ingest.store.reachable import as_unthreaded, find_reachable
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql import read_values
 
 STRIPES = 128
 
@@ -198,23 +198,12 @@ def _lock_stripes(connection: Connection, stripes: set[int]) -> None:
 
 def _read_threads(connection: Connection, nodes: set[int]) -> set[int]:
     """Read the threads of those nodes that are stored."""
-    threads: set[int] = set()
     node = schema.thread_node.c
-    for chunk in chunks(nodes):
-        query = select(node.thread_id).where(is_any(node.node, chunk))
-        threads.update(connection.execute(query).scalars())
-    return threads
+    return read_values(connection, select(node.thread_id), node.node, nodes)
 
 
 def _read_threads_of_mails(connection: Connection, mail_ids: Iterable[int]) -> set[int]:
     """Read the threads of the messages that these mails are copies of."""
-    threads: set[int] = set()
     message, copy = schema.message.c, schema.copy.c
-    for chunk in chunks(mail_ids):
-        query = (
-            select(message.thread_id)
-            .join(schema.copy, copy.message_id == message.id)
-            .where(is_any(copy.mail_id, chunk))
-        )
-        threads.update(connection.execute(query).scalars())
-    return threads
+    query = select(message.thread_id).join(schema.copy, copy.message_id == message.id)
+    return read_values(connection, query, copy.mail_id, mail_ids)

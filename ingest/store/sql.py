@@ -17,6 +17,7 @@ from sqlalchemy import (
     Connection,
     Dialect,
     Join,
+    Select,
     String,
     Table,
     Text,
@@ -107,6 +108,16 @@ def _compile_is_any(element: is_any, compiler: SQLCompiler, **kwargs: Any) -> st
 def _compile_is_any_postgresql(element: is_any, compiler: SQLCompiler, **kwargs: Any) -> str:
     column, keys = (compiler.process(clause, **kwargs) for clause in element.clauses)
     return f"{column} = ANY ({keys})"
+
+
+def read_values(
+    connection: Connection, query: Select[Any], column: ColumnElement[Any], keys: Iterable[Any]
+) -> set[Any]:
+    """Return what a query of one column selects, where `column` is any of the keys."""
+    values: set[Any] = set()
+    for chunk in chunks(keys):
+        values.update(connection.execute(query.where(is_any(column, chunk))).scalars())
+    return values
 
 
 class InOrder(Join):

@@ -17,7 +17,14 @@ from ingest.store.commits.keys import (
     patch_id_key,
     read_commit_keys,
 )
-from ingest.store.sql import allocate_ids, chunks, insert_missing_pairs, insert_rows, is_any
+from ingest.store.sql import (
+    allocate_ids,
+    chunks,
+    insert_missing_pairs,
+    insert_rows,
+    is_any,
+    read_values,
+)
 
 
 def find_commits(connection: Connection, shas: Iterable[str]) -> dict[str, int]:
@@ -189,12 +196,9 @@ def read_ref_commits(
 
 def find_unreferenced(connection: Connection, commit_ids: Iterable[int]) -> set[int]:
     """Return those of the commits that no ref of any repository contains."""
-    remaining = set(commit_ids)
+    ids = set(commit_ids)
     table = schema.ref_commit.c
-    for chunk in chunks(sorted(remaining)):
-        query = select(table.commit_id).where(is_any(table.commit_id, chunk))
-        remaining.difference_update(connection.execute(query).scalars())
-    return remaining
+    return ids - read_values(connection, select(table.commit_id), table.commit_id, ids)
 
 
 def delete_commits(connection: Connection, commit_ids: Collection[int]) -> set[int]:
@@ -214,11 +218,7 @@ def delete_commits(connection: Connection, commit_ids: Collection[int]) -> set[i
 def find_commits_by_keys(connection: Connection, keys: Collection[int]) -> set[int]:
     """Return the commits that have one of these keys, of which none is overfull."""
     table = schema.commit_key.c
-    commit_ids: set[int] = set()
-    for chunk in chunks(keys):
-        query = select(table.commit_id).where(is_any(table.key, chunk)).distinct()
-        commit_ids.update(connection.execute(query).scalars())
-    return commit_ids
+    return read_values(connection, select(table.commit_id).distinct(), table.key, keys)
 
 
 def _row(number: int, commit: CommitFacts) -> dict[str, Any]:

@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, func, select
 from ingest.lifecycle.commit import CommitFacts
 from ingest.lifecycle.landing import PatchFacts, normalise_commit_title
 from ingest.series.facts import digest63
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql import read_values
 
 # A key that more patches, or more commits, have says nothing about them ("Update ChangeLog"), and
 # is left out: a sender of the same patch a thousand times would make each of them cost a thousand.
@@ -56,24 +56,12 @@ def _msgid_key(msgid: str) -> int:
 
 def find_overfull_keys(connection: Connection, table: Table, keys: Collection[int]) -> set[int]:
     """Return those of the keys that more rows of `commit_key` or `patch_key` have than count."""
-    overfull: set[int] = set()
-    for chunk in chunks(keys):
-        query = (
-            select(table.c.key)
-            .where(is_any(table.c.key, chunk))
-            .group_by(table.c.key)
-            .having(func.count() > MAX_PER_KEY)
-        )
-        overfull.update(connection.execute(query).scalars())
-    return overfull
+    query = select(table.c.key).group_by(table.c.key).having(func.count() > MAX_PER_KEY)
+    return read_values(connection, query, table.c.key, keys)
 
 
 def read_commit_keys(
     connection: Connection, table: Table, column: str, ids: Iterable[int]
 ) -> set[int]:
     """Return the keys that these commits, or patches, have in the table."""
-    keys: set[int] = set()
-    for chunk in chunks(ids):
-        query = select(table.c.key).where(is_any(table.c[column], chunk))
-        keys.update(connection.execute(query).scalars())
-    return keys
+    return read_values(connection, select(table.c.key), table.c[column], ids)

@@ -21,7 +21,14 @@ from ingest.model import REPLAY, Delivery, arrival
 from ingest.store import schema
 from ingest.store.inbox.codec import pack
 from ingest.store.inbox.dns_answers import read_keys
-from ingest.store.sql import allocate_ids, chunks, is_any, prefer_indexes, try_insert_rows
+from ingest.store.sql import (
+    allocate_ids,
+    chunks,
+    is_any,
+    prefer_indexes,
+    read_values,
+    try_insert_rows,
+)
 from ingest.trust.signatures.dns_answer import Keys, TemporaryFailure, sort_answers
 
 # The columns that `build_delivery` reads, and the mail's id.
@@ -132,10 +139,7 @@ def _insert(connection: Connection, fresh: Sequence[Delivery], *, now: datetime)
         inserted = set(ids)
     else:
         connection.execute(postgresql.insert(schema.mail).on_conflict_do_nothing().inline(), rows)
-        inserted = set()
-        for chunk in chunks(ids):
-            query = select(schema.mail.c.id).where(is_any(schema.mail.c.id, chunk))
-            inserted.update(connection.execute(query).scalars())
+        inserted = read_values(connection, select(schema.mail.c.id), schema.mail.c.id, ids)
     return [
         Accepted(mail_id, mail, AcceptState.NEW)
         for mail_id, mail in zip(ids, fresh, strict=True)

@@ -18,7 +18,7 @@ from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.locks import StateLock, lock_state_keys, lock_states
 from ingest.store.read.revisions import MAX_COMPARED_NUMBER
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql import chunks, is_any, read_values
 from ingest.store.states.evidence_rows import replace_evidence_of_sources
 from ingest.store.states.targets import count_targets, find_announced_evidence, max_shared
 
@@ -80,22 +80,17 @@ def _find_affected(
 ) -> set[int]:
     """Return the announcements that may show something else now."""
     table, member, message = schema.announcement_target.c, schema.member.c, schema.message.c
-    targets: set[str] = set()
-    for chunk in chunks(sorted(series_ids)):
-        members = (
-            select(table.target)
-            .distinct()
-            .select_from(
-                schema.member.join(schema.message, message.id == member.message_id).join(
-                    schema.announcement_target, table.target == message.msgid
-                )
-            )
-            .where(
-                is_any(member.series_id, chunk),
-                or_(member.number.is_(None), member.number <= MAX_COMPARED_NUMBER),
+    members = (
+        select(table.target)
+        .distinct()
+        .select_from(
+            schema.member.join(schema.message, message.id == member.message_id).join(
+                schema.announcement_target, table.target == message.msgid
             )
         )
-        targets.update(connection.execute(members).scalars())
+        .where(or_(member.number.is_(None), member.number <= MAX_COMPARED_NUMBER))
+    )
+    targets = read_values(connection, members, member.series_id, sorted(series_ids))
     targets.update(msgids)
     own = _read_own(connection, message_ids)
     added = Counter(target for items in own.values() for target in items)
@@ -109,11 +104,8 @@ def _find_affected(
             has_become_crowded = count > most and count - added[target] <= most
             if has_become_crowded or (target in targets and 0 < count <= most):
                 wanted.append(target)
-        for wanted_chunk in chunks(sorted(wanted)):
-            query = select(table.message_id).where(
-                is_any(table.target, wanted_chunk), table.is_entitled.is_(is_entitled)
-            )
-            found.update(connection.execute(query).scalars())
+        query = select(table.message_id).where(table.is_entitled.is_(is_entitled))
+        found |= read_values(connection, query, table.target, sorted(wanted))
     return found
 
 
@@ -148,19 +140,10 @@ def _read_keys(connection: Connection, message_ids: Collection[int]) -> set[str]
 def _read_patches(connection: Connection, sources: Iterable[str]) -> set[int]:
     """Return the patches for which these sources give evidence."""
     table = schema.state_evidence.c
-    patches: set[int] = set()
-    for chunk in chunks(sorted(sources)):
-        query = select(table.message_id).where(
-            is_any(table.source, chunk), table.kind.in_([str(kind) for kind in _KINDS])
-        )
-        patches.update(connection.execute(query).scalars())
-    return patches
+    query = select(table.message_id).where(table.kind.in_([str(kind) for kind in _KINDS]))
+    return read_values(connection, query, table.source, sorted(sources))
 
 
 def _read_series_of(connection: Connection, message_ids: Collection[int]) -> set[int]:
     member = schema.member.c
-    series: set[int] = set()
-    for chunk in chunks(sorted(message_ids)):
-        query = select(member.series_id).where(is_any(member.message_id, chunk))
-        series.update(connection.execute(query).scalars())
-    return series
+    return read_values(connection, select(member.series_id), member.message_id, message_ids)

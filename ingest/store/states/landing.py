@@ -32,7 +32,8 @@ from ingest.store.commits.facts import find_commits_by_keys, read_facts, set_pen
 from ingest.store.commits.keys import find_overfull_keys, patch_keys, read_commit_keys
 from ingest.store.commits.repositories import has_repositories
 from ingest.store.locks import lock_states, lock_states_shared
-from ingest.store.sql import chunks, compare_rows, is_any
+from ingest.store.read.messages import read_list_names
+from ingest.store.sql import chunks, compare_rows, is_any, read_values
 from ingest.store.states.evidence_rows import replace_evidence
 
 
@@ -79,7 +80,7 @@ def match_landings(connection: Connection, message_ids: Collection[int]) -> set[
     if not message_ids or not has_repositories(connection):
         return set()
     ids = sorted(set(message_ids))
-    commit_ids = _read_landed_commits(connection, ids)
+    commit_ids = _read_landings(connection, "commit_id", "message_id", ids)
     commit_ids |= _write_patch_keys(connection, ids)
     return match_commits(connection, commit_ids)
 
@@ -107,7 +108,7 @@ def match_commits(connection: Connection, commit_ids: Iterable[int]) -> set[int]
     ids |= _find_crowded_out(connection, ids)
     candidates = _read_candidates(connection, ids)
     # Most commits have neither, and their facts need not be read.
-    ordered = sorted(candidates.keys() | _read_matched_commits(connection, ids))
+    ordered = sorted(candidates.keys() | _read_landings(connection, "commit_id", "commit_id", ids))
     set_pending(connection, sorted(ids.difference(ordered)), value=True)
     changed: set[int] = set()
     for start in range(0, len(ordered), _STEP):
@@ -181,33 +182,12 @@ def _evidence_query(message_ids: Collection[int]) -> Any:
     )
 
 
-def _read_landed_messages(connection: Connection, commit_ids: Iterable[int]) -> set[int]:
-    """Return the patches that these commits were made from."""
+def _read_landings(
+    connection: Connection, wanted: str, column: str, ids: Iterable[int]
+) -> set[int]:
+    """Return a column of the landings in which another column has one of these ids."""
     table = schema.landing.c
-    messages: set[int] = set()
-    for chunk in chunks(sorted(commit_ids)):
-        query = select(table.message_id).where(is_any(table.commit_id, chunk))
-        messages.update(connection.execute(query).scalars())
-    return messages
-
-
-def _read_landed_commits(connection: Connection, message_ids: Iterable[int]) -> set[int]:
-    table = schema.landing.c
-    commits: set[int] = set()
-    for chunk in chunks(message_ids):
-        query = select(table.commit_id).where(is_any(table.message_id, chunk))
-        commits.update(connection.execute(query).scalars())
-    return commits
-
-
-def _read_matched_commits(connection: Connection, commit_ids: Iterable[int]) -> set[int]:
-    """Return those of the commits that have matched a patch."""
-    table = schema.landing.c
-    commits: set[int] = set()
-    for chunk in chunks(sorted(commit_ids)):
-        query = select(table.commit_id).where(is_any(table.commit_id, chunk))
-        commits.update(connection.execute(query).scalars())
-    return commits
+    return read_values(connection, select(table[wanted]), table[column], ids)
 
 
 def _write_patch_keys(connection: Connection, message_ids: Collection[int]) -> set[int]:
@@ -235,13 +215,8 @@ def _find_crowded_out(connection: Connection, commit_ids: Collection[int]) -> se
     keys = read_commit_keys(connection, schema.commit_key, "commit_id", commit_ids)
     overfull = find_overfull_keys(connection, schema.commit_key, keys)
     table, landing = schema.commit_key.c, schema.landing.c
-    found: set[int] = set()
-    for chunk in chunks(sorted(overfull)):
-        query = select(landing.commit_id).join(
-            schema.commit_key, table.commit_id == landing.commit_id
-        )
-        found.update(connection.execute(query.where(is_any(table.key, chunk))).scalars())
-    return found
+    query = select(landing.commit_id).join(schema.commit_key, table.commit_id == landing.commit_id)
+    return read_values(connection, query, table.key, overfull)
 
 
 def _match_step(
@@ -253,7 +228,7 @@ def _match_step(
     patch_ids: set[int] = set()
     patch_ids.update(*(candidates.get(commit_id, ()) for commit_id in commit_ids))
     patches = _read_patches(connection, patch_ids)
-    lists_by_patch = _read_lists_of_patches(connection, patch_ids)
+    lists_by_patch = read_list_names(connection, patch_ids)
     rows: list[dict[str, Any]] = []
     pending: set[int] = set()
     for commit_id, commit in commits.items():
@@ -273,7 +248,7 @@ def _match_step(
                         "found_by": ",".join(match.found_by),
                     }
                 )
-    before = _read_landed_messages(connection, commit_ids)
+    before = _read_landings(connection, "message_id", "commit_id", commit_ids)
     compare_rows(connection, schema.landing, "commit_id", commit_ids, rows).write(connection)
     set_pending(connection, sorted(pending), value=True)
     set_pending(connection, sorted(commits.keys() - pending), value=False)
@@ -297,37 +272,12 @@ def _read_lists_of_commits(
     return by_commit
 
 
-def _read_lists_of_patches(
-    connection: Connection, message_ids: Collection[int]
-) -> dict[int, set[str]]:
-    """Return the lists to which each patch was sent, by patch."""
-    posting, lists = schema.posting.c, schema.list_.c
-    by_patch: dict[int, set[str]] = defaultdict(set)
-    for chunk in chunks(message_ids):
-        query = (
-            select(posting.message_id, lists.list_id)
-            .join(schema.list_, lists.id == posting.list_id)
-            .where(is_any(posting.message_id, chunk))
-        )
-        for row in connection.execute(query):
-            by_patch[row.message_id].add(row.list_id)
-    return by_patch
-
-
 def _read_candidates(connection: Connection, commit_ids: Collection[int]) -> dict[int, set[int]]:
     """Return the patches that share a key with each commit, by commit."""
     own, other = schema.commit_key.c, schema.patch_key.c
-    keys: set[int] = set()
-    for chunk in chunks(commit_ids):
-        query = (
-            select(own.key)
-            .where(
-                is_any(own.commit_id, chunk),
-                exists(select(other.key).where(other.key == own.key)),
-            )
-            .distinct()
-        )
-        keys.update(connection.execute(query).scalars())
+    shared = exists(select(other.key).where(other.key == own.key))
+    query = select(own.key).where(shared).distinct()
+    keys = read_values(connection, query, own.commit_id, commit_ids)
     for table in (schema.commit_key, schema.patch_key):
         keys -= find_overfull_keys(connection, table, keys)
     patches_by_key: dict[int, set[int]] = defaultdict(set)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from sqlalchemy import Connection, func, select
@@ -20,6 +21,7 @@ from ingest.lifecycle.announcement import load_announcements
 from ingest.lifecycle.evidence import Evidence
 from ingest.series.facts import MessageKind, key_of
 from ingest.store import schema
+from ingest.store.read.messages import read_list_names
 from ingest.store.read.revisions import Membership, read_memberships
 from ingest.store.sql import chunks, is_any
 
@@ -170,7 +172,7 @@ def _read_series(connection: Connection, series_ids: Collection[int | None]) -> 
     ids = sorted(series_id for series_id in set(series_ids) if series_id is not None)
     members = read_memberships(connection, ids, limited=True)
     message_ids = [member.message_id for items in members.values() for member in items]
-    lists = read_lists_of_patches(connection, message_ids)
+    lists = read_list_names(connection, message_ids)
     found: dict[int, _Series] = {}
     for chunk in chunks(ids):
         query = select(schema.series).where(is_any(schema.series.c.id, chunk))
@@ -192,7 +194,7 @@ def _read_series(connection: Connection, series_ids: Collection[int | None]) -> 
     return found
 
 
-def _make_patch(member: Membership, lists: Mapping[int, set[str]]) -> TargetPatch:
+def _make_patch(member: Membership, lists: Mapping[int, tuple[str, ...]]) -> TargetPatch:
     return TargetPatch(
         key=member.facts.key,
         msgid=member.facts.msgid,
@@ -207,23 +209,6 @@ def _make_patch(member: Membership, lists: Mapping[int, set[str]]) -> TargetPatc
 def _is_pull_request(member: Membership) -> bool:
     reason = member.facts.reason
     return member.facts.kind is MessageKind.PULL or reason == "pull-request-cover"
-
-
-def read_lists_of_patches(
-    connection: Connection, message_ids: Collection[int]
-) -> dict[int, set[str]]:
-    """Return the ids of the lists to which each patch was sent, by patch."""
-    posting, lists = schema.posting.c, schema.list_.c
-    by_patch: dict[int, set[str]] = defaultdict(set)
-    for chunk in chunks(message_ids):
-        query = (
-            select(posting.message_id, lists.list_id)
-            .join(schema.list_, lists.id == posting.list_id)
-            .where(is_any(posting.message_id, chunk))
-        )
-        for row in connection.execute(query):
-            by_patch[row.message_id].add(row.list_id)
-    return by_patch
 
 
 def _make_context(
@@ -243,7 +228,7 @@ def _make_context(
         if not target.is_answered:
             if mail is not None and own is not None:
                 named += [
-                    _rename(patch, target.msgid)
+                    replace(patch, msgid=target.msgid)
                     for patch in own.series.patches
                     if own.ids[patch.key] == mail.message_id
                 ]
@@ -261,17 +246,4 @@ def _make_context(
         series=tuple(nearest.values()),
         is_certain=is_certain,
         named=tuple(named),
-    )
-
-
-def _rename(patch: TargetPatch, msgid: str) -> TargetPatch:
-    """Return a patch under the id by which it was named."""
-    return TargetPatch(
-        key=patch.key,
-        msgid=msgid,
-        title=patch.title,
-        sender=patch.sender,
-        number=patch.number,
-        is_pull_request=patch.is_pull_request,
-        lists=patch.lists,
     )

@@ -25,7 +25,7 @@ from ingest.store.reachable import (
     read_piece,
     unthreaded_columns,
 )
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql import chunks, is_any, read_values
 from ingest.store.write.threads import DisjointSets
 
 # How many sets are loaded and arranged in one step when the whole store is arranged.
@@ -197,11 +197,7 @@ def _read_pins(connection: Connection, keys: Iterable[str]) -> dict[str, str]:
 def _read_threads(connection: Connection, message_ids: Iterable[int]) -> set[int]:
     """Read the threads of messages that change or are removed."""
     message = schema.message.c
-    threads: set[int] = set()
-    for chunk in chunks(message_ids):
-        query = select(message.thread_id).where(is_any(message.id, chunk))
-        threads.update(connection.execute(query).scalars())
-    return threads
+    return read_values(connection, select(message.thread_id), message.id, message_ids)
 
 
 def _load_nodes(

@@ -18,7 +18,7 @@ from ingest.series.draft import Rule, is_cover
 from ingest.series.facts import Facts, MessageKind, load_facts
 from ingest.series.outcome import Outcome
 from ingest.store import schema
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql import chunks, is_any, read_values
 from ingest.store.write.arrange import Node
 
 
@@ -108,11 +108,7 @@ def _has_variants(message: Table) -> ColumnElement[bool]:
 
 def read_pinned(connection: Connection, keys: Iterable[str]) -> set[str]:
     """Read which of these messages an operator has pinned."""
-    pinned: set[str] = set()
-    for chunk in chunks(keys):
-        query = select(schema.pin.c.key).where(is_any(schema.pin.c.key, chunk))
-        pinned.update(connection.execute(query).scalars())
-    return pinned
+    return read_values(connection, select(schema.pin.c.key), schema.pin.c.key, keys)
 
 
 def read_open_series(connection: Connection, ids: Iterable[int | None]) -> dict[int, OpenSeries]:

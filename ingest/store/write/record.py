@@ -20,7 +20,7 @@ from ingest.store.activity.events import emit_recorded
 from ingest.store.activity.overrides import transfer_overrides
 from ingest.store.activity.states import sync_states
 from ingest.store.locks import lock_sets, lock_states
-from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes
+from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes, read_values
 from ingest.store.states.announced import lock_announced, write_announced
 from ingest.store.states.landing import lock_landings, match_landings
 from ingest.store.states.links import SeriesChanges
@@ -133,18 +133,12 @@ def _write_announced(
         connection,
         message_ids={message.message_id for message in grouping.messages},
         series_ids=changes.changed,
-        msgids=msgids | _read_msgids(connection, changes.unplaced),
+        msgids=msgids
+        | read_values(
+            connection, select(schema.message.c.msgid), schema.message.c.id, changes.unplaced
+        ),
         stale_keys=stale,
     )
-
-
-def _read_msgids(connection: Connection, message_ids: Collection[int]) -> set[str]:
-    message = schema.message.c
-    msgids: set[str] = set()
-    for chunk in chunks(message_ids):
-        query = select(message.msgid).where(is_any(message.id, chunk))
-        msgids.update(connection.execute(query).scalars())
-    return msgids
 
 
 def _find_rewritten(grouping: Grouping) -> set[int]:
