@@ -25,13 +25,13 @@ from ingest.frozen import frozen
 from ingest.lifecycle.commit import CommitFacts
 from ingest.sources import git_commits
 from ingest.sources.source import SourceError
+from ingest.store.activity.states import sync_states
 from ingest.store.commits import facts, repositories
 from ingest.store.commits.repositories import Refs, Repository, ScannedRef
 from ingest.store.commits.scan_lock import scan_lock
 from ingest.store.engine import unflushed_transaction, write_transaction
 from ingest.store.locks import lock_states
 from ingest.store.states import landing
-from ingest.store.states.evidence_rows import sync_states
 
 # Commits of one transaction. Mail that is stored at the same time waits for it.
 _BATCH = 500

@@ -9,7 +9,7 @@ calls `sync_states` in the same transaction, after `store.locks.lock_states`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
@@ -54,11 +54,7 @@ def sync_states(
     changed: list[dict[str, Any]] = []
     events: list[Event] = []
     for chunk in chunks(sorted(set(message_ids))):
-        evidence = read_evidence(connection, chunk)
-        rows = _read_rows(connection, chunk)
-        delegates = _read_delegates(connection, {row.derived_delegate for row in rows} - {None})
-        for row in rows:
-            wanted = _state_columns(row, evidence.get(row.message_id, ()), delegates)
+        for row, wanted in _compute_columns(connection, chunk):
             if all(getattr(row, name) == value for name, value in wanted.items()):
                 continue
             changed.append({"b_id": row.message_id, **wanted})
@@ -101,11 +97,7 @@ def find_wrong_states(
     """
     wrong: dict[int, tuple[str, ...]] = {}
     for chunk in chunks(message_ids):
-        evidence = read_evidence(connection, chunk)
-        rows = _read_rows(connection, chunk)
-        delegates = _read_delegates(connection, {row.derived_delegate for row in rows} - {None})
-        for row in rows:
-            wanted = _state_columns(row, evidence.get(row.message_id, ()), delegates)
+        for row, wanted in _compute_columns(connection, chunk):
             columns = tuple(name for name in STATE_COLUMNS if getattr(row, name) != wanted[name])
             if columns:
                 wrong[row.message_id] = columns
@@ -259,6 +251,17 @@ def sync_delegate(connection: Connection, names: Collection[str]) -> None:
         func.lower(patch.derived_delegate).in_([name.lower() for name in names]),
     )
     sync_states(connection, connection.execute(query).scalars().all())
+
+
+def _compute_columns(
+    connection: Connection, message_ids: list[int]
+) -> Iterator[tuple[Any, dict[str, Any]]]:
+    """Yield the row of each of these patches, and its `STATE_COLUMNS` as they should be."""
+    evidence = read_evidence(connection, message_ids)
+    rows = _read_rows(connection, message_ids)
+    delegates = _read_delegates(connection, {row.derived_delegate for row in rows} - {None})
+    for row in rows:
+        yield row, _state_columns(row, evidence.get(row.message_id, ()), delegates)
 
 
 def _state_columns(

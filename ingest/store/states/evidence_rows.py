@@ -1,8 +1,8 @@
 """Write the evidence for the states of patches, and keep the states right.
 
 Each source of evidence (later revisions, commits, announcements) replaces its own kind of evidence
-with `replace_evidence` and then calls `sync_states`, in the transaction that causes the change and
-after `store.locks.lock_states`.
+with `replace_evidence` and then calls `store.activity.states.sync_states`, in the transaction that
+causes the change and after `store.locks.lock_states`.
 """
 
 from __future__ import annotations
@@ -14,16 +14,8 @@ from sqlalchemy import Connection, delete, select
 
 from ingest.lifecycle.evidence import Evidence, EvidenceKind
 from ingest.store import schema
-from ingest.store.activity.states import evidence_rows, read_evidence, sync_states
+from ingest.store.activity.states import evidence_rows
 from ingest.store.sql import chunks, insert_rows, is_any
-
-__all__ = [
-    "REVISION_KINDS",
-    "read_evidence",
-    "replace_evidence",
-    "replace_evidence_of_sources",
-    "sync_states",
-]
 
 # What later revisions show.
 REVISION_KINDS = (EvidenceKind.SUPERSEDED, EvidenceKind.DROPPED)
@@ -42,14 +34,9 @@ def replace_evidence(
     `evidence`: by patch; of patches that it does not have, the evidence is removed. Evidence of
     other kinds remains. Returns the patches whose evidence has changed, for `sync_states`.
     """
-    kinds = {str(kind)} if isinstance(kind, EvidenceKind) else {str(item) for item in kind}
+    kinds = (kind,) if isinstance(kind, EvidenceKind) else kind
     ids = set(message_ids) | evidence.keys()
-    table = schema.state_evidence
-    stored: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for chunk in chunks(sorted(ids)):
-        query = select(table).where(is_any(table.c.message_id, chunk), table.c.kind.in_(kinds))
-        for row in connection.execute(query).mappings():
-            stored[tuple(row[name] for name in _KEY)] = dict(row)
+    stored = _read_rows(connection, "message_id", sorted(ids), kinds)
     return _write_difference(connection, stored, evidence)
 
 
@@ -63,14 +50,23 @@ def replace_evidence_of_sources(
 
     Evidence of other sources remains. Returns the patches whose evidence has changed.
     """
-    table = schema.state_evidence
-    names = {str(kind) for kind in kinds}
-    stored: dict[tuple[Any, ...], dict[str, Any]] = {}
-    for chunk in chunks(sorted({schema.storable(source) for source in sources})):
-        query = select(table).where(is_any(table.c.source, chunk), table.c.kind.in_(names))
-        for row in connection.execute(query).mappings():
-            stored[tuple(row[name] for name in _KEY)] = dict(row)
+    names = sorted({schema.storable(source) for source in sources})
+    stored = _read_rows(connection, "source", names, kinds)
     return _write_difference(connection, stored, evidence)
+
+
+def _read_rows(
+    connection: Connection, column: str, values: Iterable[Any], kinds: Collection[EvidenceKind]
+) -> dict[tuple[Any, ...], dict[str, Any]]:
+    """Return the rows of these kinds with these values in a column, by key."""
+    table = schema.state_evidence
+    of_kinds = select(table).where(table.c.kind.in_({str(kind) for kind in kinds}))
+    rows: dict[tuple[Any, ...], dict[str, Any]] = {}
+    for chunk in chunks(values):
+        query = of_kinds.where(is_any(table.c[column], chunk))
+        for row in connection.execute(query).mappings():
+            rows[tuple(row[name] for name in _KEY)] = dict(row)
+    return rows
 
 
 def _write_difference(

@@ -13,11 +13,11 @@ from sqlalchemy import Connection, select
 
 from ingest.lifecycle.evidence import Evidence
 from ingest.store import schema
-from ingest.store.activity.states import find_wrong_states
+from ingest.store.activity.states import find_wrong_states, read_evidence
 from ingest.store.read.messages import read_message_keys
 from ingest.store.read.revisions import link_series
 from ingest.store.sql import is_any
-from ingest.store.states.evidence_rows import REVISION_KINDS, read_evidence
+from ingest.store.states.evidence_rows import REVISION_KINDS
 from ingest.store.states.superseded import find_superseding_evidence
 from ingest.store.verify.findings import Finding, FindingKind
 
