@@ -69,7 +69,7 @@ class BlobBatch:
 ClassifyChange = Callable[[bytes, bytes], str | None]
 
 
-def _environment() -> dict[str, str]:
+def git_environment() -> dict[str, str]:
     """Return the environment for git, without the caller's GIT_* (GIT_DIR would override ours)."""
     environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
     return environment | {
@@ -116,7 +116,7 @@ def _run(directory: Path, arguments: tuple[str, ...]) -> subprocess.CompletedPro
     with _require_git():
         return subprocess.run(
             _command(directory, arguments),
-            env=_environment(),
+            env=git_environment(),
             stdin=subprocess.DEVNULL,
             capture_output=True,
             check=False,
@@ -328,7 +328,7 @@ def _start_git(
     with _require_git():
         process = subprocess.Popen(
             _command(directory, arguments),
-            env=_environment(),
+            env=git_environment(),
             stdin=subprocess.DEVNULL if stdin is None else stdin,
             stdout=subprocess.PIPE,
             stderr=errors,

@@ -19,7 +19,7 @@ from typing import IO
 
 from ingest.lifecycle.commit import CommitFacts, parse_commit, sample_lines
 from ingest.patch.diffs.identity import patch_id
-from ingest.sources.git import find_git_directory
+from ingest.sources.git import find_git_directory, git_environment
 from ingest.sources.source import SourceError, printable
 
 MAX_REFS = 2_000  # that are scanned in one repository
@@ -237,9 +237,7 @@ def _read_diffs(directory: Path, ids: Sequence[str]) -> Iterator[_Diff]:
 
 def _environment(directory: Path) -> dict[str, str]:
     """Return the environment for git: nothing of the caller's, and nothing of another place."""
-    environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
-    return environment | {
-        "LC_ALL": "C",
+    return git_environment() | {
         "HOME": "/nonexistent",
         "XDG_CONFIG_HOME": "/nonexistent",
         "GIT_CONFIG_NOSYSTEM": "1",
@@ -248,11 +246,7 @@ def _environment(directory: Path) -> dict[str, str]:
         "GIT_COMMON_DIR": str(directory),
         "GIT_OBJECT_DIRECTORY": str(directory / "objects"),
         "GIT_GRAFT_FILE": os.devnull,
-        "GIT_NO_REPLACE_OBJECTS": "1",
-        "GIT_NO_LAZY_FETCH": "1",
-        "GIT_ALLOW_PROTOCOL": "none",  # older gits know only this against a lazy fetch
         "GIT_OPTIONAL_LOCKS": "0",
-        "GIT_TERMINAL_PROMPT": "0",
     }
 
 

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import base64
-import os
-import subprocess
 from collections.abc import Sequence
 from email import message_from_bytes
 from email.header import decode_header, make_header
@@ -19,7 +17,7 @@ from ingest.store.activity.accounts import add_token
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.read import messages
-from tests.support import mails
+from tests.support import git_mailinfo, mails
 from tests.support.mails import ADA, BOB, START
 
 needs_git = pytest.mark.usefixtures("git_program")
@@ -39,15 +37,7 @@ def mbox_of(folder: Path, given: Sequence[bytes], *names: str) -> bytes:
 
 
 def git(folder: Path, *words: str, given: bytes | None = None) -> str:
-    environment = {name: value for name, value in os.environ.items() if name[:4] != "GIT_"}
-    done = subprocess.run(
-        ["git", "-c", "user.name=Maintainer", "-c", "user.email=m@example.org", *words],
-        cwd=folder,
-        env=environment | {"GIT_CONFIG_GLOBAL": os.devnull, "GIT_CONFIG_NOSYSTEM": "1"},
-        input=given,
-        capture_output=True,
-        check=False,
-    )
+    done = git_mailinfo.git(folder, *words, given=given)
     assert done.returncode == 0, (done.stdout.decode(), done.stderr.decode())
     return done.stdout.decode()
 
