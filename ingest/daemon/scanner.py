@@ -15,7 +15,8 @@ import threading
 
 from ingest.config.file import Config
 from ingest.daemon.monitoring.log import log_event
-from ingest.daemon.scanner_main import SCAN_FRAME, Order
+from ingest.daemon.scanner_main import Order
+from ingest.daemon.workers.main import FRAME
 
 _PROGRAM = ("-m", "ingest.daemon.scanner_main")
 _FIRST_DELAY = 1.0  # seconds before a process that has ended is started again, then twice as long
@@ -99,7 +100,7 @@ class Scanner:
     def _send(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
         order = pickle.dumps(Order(self._url, self._config), pickle.HIGHEST_PROTOCOL)
-        process.stdin.write(SCAN_FRAME.pack(len(order)) + order)
+        process.stdin.write(FRAME.pack(len(order)) + order)
         process.stdin.flush()
 
 

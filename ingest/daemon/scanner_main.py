@@ -11,7 +11,6 @@ from __future__ import annotations
 import logging
 import os
 import pickle
-import struct
 import threading
 import time
 from typing import BinaryIO
@@ -21,12 +20,12 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.config.file import Config
 from ingest.daemon.monitoring.log import configure_log, log_event
+from ingest.daemon.workers.main import FRAME
 from ingest.frozen import frozen
 from ingest.scan.scan import ScanResult, scan_repositories
 from ingest.store.commits.repositories import read_requests
 from ingest.store.engine import StoreError, error_line, open_store
 
-SCAN_FRAME = struct.Struct("!Q")
 # Seconds between two looks for a request. A hook of git may wait for the result.
 _POLL = 0.2
 
@@ -60,10 +59,10 @@ class _Orders:
         return self._changed.wait(seconds)
 
     def _read(self) -> None:
-        while header := self._pipe.read(SCAN_FRAME.size):
-            if len(header) < SCAN_FRAME.size:
+        while header := self._pipe.read(FRAME.size):
+            if len(header) < FRAME.size:
                 break
-            self._order = pickle.loads(self._pipe.read(*SCAN_FRAME.unpack(header)))  # noqa: S301 - our own pipe
+            self._order = pickle.loads(self._pipe.read(*FRAME.unpack(header)))  # noqa: S301 - our own pipe
             self._changed.set()
         # The daemon has ended or wants us to. What a scan has stored is right at any time.
         os._exit(0)
