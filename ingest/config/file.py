@@ -72,8 +72,8 @@ class ConfiguredList:
     """The settings of a list in `[lists.LINK-NAME]`. The fields are those of Patchwork's project.
 
     `addresses` are further addresses for mail to the list, in addition to `email`. Mail from
-    `maintainers` and `bots` sets states of the list's patches; one `*` of an address there stands
-    for any characters.
+    `maintainers` and `bots` sets states of the list's patches; one `*` in an address there matches
+    any characters.
     """
 
     link_name: str
@@ -249,7 +249,7 @@ class Config:
         )
 
     def entitled_by_list(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
-        """Return the addresses whose mail sets states, by list id; `*` stands for every list."""
+        """Return the addresses whose mail sets states, by list id; `*` is every list."""
         if not self.lists:
             return (("*", KNOWN_BOTS),)
         return tuple((item.list_id, item.maintainers + item.bots) for item in self.lists)

@@ -206,7 +206,7 @@ def _find_named(item: Announcement, context: AnnouncementContext) -> Sequence[Ta
             return same[:1] if len({patch.key for patch in same}) == 1 else ()
     if item.form is not AnnouncementForm.TREE:
         return ()
-    # Whoever commits to a branch may change the title.
+    # A committer may change the title.
     if own and (not named or own[0].msgid in item.msgids):
         return own
     return named if len(named) == 1 else ()

@@ -71,7 +71,7 @@ class AnnouncementSignature(StrEnum):
 class Announcements:
     """All that one mail announces.
 
-    `entitled`: the ids of lists that its sender may set states of; `EVERY_LIST` stands for all.
+    `entitled`: the ids of lists that its sender may set states of; `EVERY_LIST` means all.
     `version`: that of the subject, None where it has none.
     """
 

@@ -38,7 +38,7 @@ _STATES = frozenset(
 )  # fmt: skip
 
 # What the author of a series may set: states that take it out of the maintainer's queue. NIPA
-# lets him set `accepted` too, which is not for him to decide.
+# lets authors set `accepted` too; here only a maintainer can.
 AUTHOR_STATES = frozenset(
     {"awaiting-upstream", "rejected", "changes-requested", "deferred", "not-applicable"}
 )

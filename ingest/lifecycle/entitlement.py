@@ -17,7 +17,7 @@ _CONCLUSIVE = frozenset({Result.PASS, Result.FAIL, Result.PERMERROR, Result.POLI
 
 
 def is_named(email: str, patterns: Iterable[str]) -> bool:
-    """Tell whether an address is one of `patterns`, in which one `*` stands for any characters."""
+    """Tell whether an address is one of `patterns`, in which one `*` matches any characters."""
     key = person_key(email)
     for pattern in patterns:
         before, star, after = person_key(pattern).partition("*")
@@ -36,7 +36,8 @@ def find_entitled(
 ) -> tuple[str, ...]:
     """Return the ids of the lists whose states a sender may set, sorted.
 
-    `emails`: his addresses; `by_list`: the patterns of addresses that are entitled, by list.
+    `emails`: the addresses of the sender; `by_list`: the patterns of addresses that are entitled,
+    by list.
     """
     return tuple(
         sorted(
@@ -50,8 +51,8 @@ def find_entitled(
 def read_signature(verdicts: Iterable[Verdict], sender: str) -> AnnouncementSignature:
     """Return what the signatures of a mail say of its sender.
 
-    A valid one is of the domain in From (DKIM), or of the sender himself (patatt). ARC seals are of
-    servers, and say nothing of it.
+    A valid one is of the domain in From (DKIM), or by the address in From (patatt). ARC seals are
+    of servers, and say nothing of it.
     """
     result = AnnouncementSignature.NONE
     for verdict in verdicts:

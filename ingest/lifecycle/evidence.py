@@ -73,7 +73,7 @@ class DerivedState:
 class ChosenState:
     """What people set on a patch: None where they did not.
 
-    `date`: when the state was set; None stands for a time later than all evidence.
+    `date`: when the state was set; None means later than all evidence.
     """
 
     state: str | None = None

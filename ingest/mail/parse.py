@@ -116,7 +116,7 @@ def _parse_subject(values: Sequence[str] | None) -> tuple[str, frozenset[Defect]
 def _parse_from(
     from_values: Sequence[str] | None, fields: Mapping[str, Sequence[str]]
 ) -> tuple[Address, frozenset[Defect]]:
-    """Return the author. Of several addresses in From, those of the mail's lists are nobody's.
+    """Return the author. Where From has several addresses, those of the mail's lists are left out.
 
     An address without a name at the host of a recipient is taken for a list, too, where another
     address is left.

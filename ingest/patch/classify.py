@@ -258,8 +258,8 @@ def _patch_reason(
 def _reply_reason(sender: Address, body: str, diff: _LocatedDiff) -> ClassificationReason | None:
     """Return why the diff in a reply is a patch: it is the sender's own, whole, and no review.
 
-    A maintainer who replies point by point and adds what he would change has written a comment,
-    also where he attaches the change. The text below a scissors line (the git list's habit) is
+    A maintainer who replies point by point and adds a change of their own has written a comment,
+    also where the change is attached. The text below a scissors line (the git list's habit) is
     a patch.
     """
     if not _is_own(diff, sender):

@@ -37,8 +37,8 @@ _CLASS = 0x696E67
 _RELATIONS = STRIPES
 _STATES = STRIPES + 1
 
-# How many links one transaction locks by key; for more it locks all. A server has room for a
-# limited number of locks.
+# The most links that one transaction locks by key; for more it locks all, because a PostgreSQL
+# server has a limited number of locks.
 _MAX_LINK_KEYS = 300
 
 

@@ -203,7 +203,7 @@ def _find_behind_relay(
 def _decode_address(message: Message, lists: frozenset[str], *, has_via: bool) -> str | None:
     """Return the person's address from one of the list's that encodes it, or None.
 
-    "=40" stands for nothing else. "=" alone occurs in the addresses of people and robots, so that
+    "=40" has no other meaning. "=" alone occurs in the addresses of people and robots, so that
     the mail must say that it was rewritten: by "via", or by a header of groups.io.
     """
     email = message.sender.email
@@ -276,7 +276,7 @@ def _find_behind_list(
             return copied[0], PersonSource.CC
     if (sender := _find_in_sender(message, name, lists, behalf)) is not None:
         return sender, PersonSource.SENDER
-    # Mailman 3 keeps the envelope's sender. Nobody's mail is sent by a service or by the list.
+    # Mailman 3 keeps the envelope's sender. An address of a service or of the list is no person's.
     envelope = _first_mailbox(message, "X-MailFrom", name)
     if envelope is None or _is_list(envelope.email, lists) or _SERVICE.search(envelope.email):
         return None

@@ -202,7 +202,7 @@ def test_the_latest_command_counts(engine: Engine) -> None:
     assert shown(found) == {"fs-1": "under-review"}
 
 
-def test_the_author_may_withdraw_his_series_and_nothing_else(engine: Engine) -> None:
+def test_the_author_may_withdraw_the_series_and_nothing_else(engine: Engine) -> None:
     found = in_any_order(engine, [*SERIES, answer("pw-bot: rejected\n", sender=mails.ADA)])
     assert shown(found) == {"fs-1": "rejected", "fs-2": "rejected"}
     for text in ("pw-bot: accepted\n", "pw-bot: under-review\n", "pw-bot: cr\npw-bot: rejected\n"):

@@ -53,7 +53,7 @@ class LandingRepository:
         for name, content in files.items():
             data = content.encode()
             stream += b"M 100644 inline %b\ndata %d\n%b\n" % (name.encode(), len(data), data)
-        # A ref without parents is to be begun anew.
+        # Without parents, the ref gets a new root commit.
         if not parents:
             self.run("update-ref", "-d", ref, check=False)
         self.run("fast-import", "--quiet", "--force", given=stream)

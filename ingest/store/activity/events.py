@@ -133,7 +133,7 @@ def lock_event_recording(connection: Connection) -> None:
 def emit_recorded(connection: Connection, message_ids: Collection[int]) -> None:
     """Write the events of these messages and their series, if events are recorded.
 
-    Whoever changes records calls this once for each batch, in the same transaction.
+    Code that changes records calls this once for each batch, in the same transaction.
     """
     if message_ids:
         lock_event_recording(connection)

@@ -2,8 +2,8 @@
 
 `state_evidence` has the evidence and `override` what people set; both are compared by the rules of
 `lifecycle.evidence`. The row of the patch has the results: what the evidence alone shows, which
-is exported, and what is shown, by which patches are found. Whoever changes evidence or an override
-calls `sync_states` in the same transaction, after `store.locks.lock_states`.
+is exported, and what is shown, by which patches are found. Code that changes evidence or an
+override calls `sync_states` in the same transaction, after `store.locks.lock_states`.
 """
 
 from __future__ import annotations

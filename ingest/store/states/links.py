@@ -160,13 +160,12 @@ class _LinkPlan:
         store.load(self._changes.changed)
         traces_of = self._traces_of(self._changes.changed)
         counts = self._count_series(traces_of)
-        # Series that share a trace which began, or ceased, to be shared by too many.
-        retold = self._find_retold(counts)
-        if retold:
-            store.load(retold)
-            traces_of |= self._traces_of(retold - traces_of.keys())
+        recounted = self._find_recounted(counts)
+        if recounted:
+            store.load(recounted)
+            traces_of |= self._traces_of(recounted - traces_of.keys())
             counts = self._count_series(traces_of)
-        touched = self._changes.changed | retold
+        touched = self._changes.changed | recounted
         present = traces_of.keys()
         neighbours = find_neighbours(connection, traces_of, counts)
         store.load({one for found in neighbours.values() for one in found})
@@ -213,7 +212,8 @@ class _LinkPlan:
         more = len(self._changes.changed) + len(self._changes.removed)
         return count_series(self._store.connection, keys, more=more)
 
-    def _find_retold(self, counts: Mapping[int, int]) -> set[int]:
+    def _find_recounted(self, counts: Mapping[int, int]) -> set[int]:
+        """Return the series with a trace that now, or no longer, too many series share."""
         more: Counter[int] = Counter(trace for trace, _ in self._changes.added)
         more.subtract(trace for trace, _ in self._changes.deleted)
         crossing = [
