@@ -104,10 +104,8 @@ def delete_repository(connection: Connection, repository_id: int) -> None:
 def read_refs(connection: Connection, repository_id: int) -> list[ScannedRef]:
     """Return the refs of a repository in their order: by the configuration, then by name."""
     table = schema.scanned_ref.c
-    query = (
-        select(table.id, table.name, table.rank, table.state, table.tip, table.targets)
-        .where(table.repository_id == repository_id)
-        .order_by(table.rank, table.name)
+    query = select(table.id, table.name, table.rank, table.state, table.tip, table.targets).where(
+        table.repository_id == repository_id
     )
     refs = [ScannedRef(*row[:-1], tuple(row.targets.split())) for row in connection.execute(query)]
     return sorted(refs, key=lambda ref: (ref.rank, ref.name))  # not by the database's collation

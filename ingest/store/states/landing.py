@@ -122,7 +122,9 @@ def _write_evidence(connection: Connection, message_ids: Collection[int]) -> set
         return set()
     evidence: dict[int, dict[str, Evidence]] = defaultdict(dict)
     for chunk in chunks(sorted(message_ids)):
-        for row in connection.execute(_evidence_query(chunk)):
+        rows = connection.execute(_evidence_query(chunk)).all()
+        # Sorted here: databases do not agree on the order of text.
+        for row in sorted(rows, key=lambda row: row.list_id):
             source = f"{row.path} {row.name} {row.sha}"
             evidence[row.message_id][source] = Evidence(
                 kind=EvidenceKind.LANDED,
@@ -169,6 +171,7 @@ def _evidence_query(message_ids: Collection[int]) -> Any:
     return (
         select(
             landing.message_id,
+            landing.list_id,
             landing.found_by,
             commit.sha,
             commit.commit_date,
@@ -178,7 +181,6 @@ def _evidence_query(message_ids: Collection[int]) -> Any:
         )
         .select_from(joined)
         .where(is_any(landing.message_id, message_ids))
-        .order_by(landing.list_id)
     )
 
 

@@ -162,9 +162,10 @@ def _read_mails(connection: Connection, msgids: Collection[str]) -> dict[str, _M
         .where(message.variant == "")
     )
     for chunk in chunks(sorted(set(msgids) - mails.keys())):
-        found = others.where(is_any(alias.msgid, chunk)).order_by(message.msgid.desc())
-        for row in connection.execute(found):
-            mails[row.alias] = _Mail(row.msgid, row.id, row.series_id)
+        for row in connection.execute(others.where(is_any(alias.msgid, chunk))):
+            # Compared here: databases do not agree on the order of text.
+            if row.alias not in mails or row.msgid < mails[row.alias].msgid:
+                mails[row.alias] = _Mail(row.msgid, row.id, row.series_id)
     return mails
 
 
