@@ -104,7 +104,7 @@ def run_git(directory: Path, *arguments: str) -> str:
     """
     process = _run(directory, arguments)
     if process.returncode:
-        raise _git_error(process.stderr, directory)
+        raise git_error(process.stderr, directory)
     return _decode(process.stdout)
 
 
@@ -254,7 +254,7 @@ def _wait_for(
     codes = [process.wait() for process in processes]
     if any(codes):
         errors.seek(0)
-        raise _git_error(errors.read(1000), directory)
+        raise git_error(errors.read(1000), directory)
 
 
 _CAT_FILE = ("cat-file", "--buffer", "--batch=%(objectname) %(objecttype) %(objectsize) %(rest)")
@@ -349,6 +349,8 @@ def _require_git() -> Iterator[None]:
         raise SourceError("git is not installed, and this archive needs it: install git") from error
 
 
-def _git_error(errors: bytes, directory: Path) -> SourceError:
-    first_line = _decode(errors).partition("\n")[0]
-    return SourceError(f"{printable(directory)}: {first_line or 'git failed'}")
+def git_error(errors: bytes, directory: Path) -> SourceError:
+    """Return the error that says why git failed: its first line that is not a hint or a warning."""
+    lines = _decode(errors).split("\n")
+    reasons = [line for line in lines if not line.startswith(("hint:", "warning:"))]
+    return SourceError(f"{printable(directory)}: {[*reasons, *lines][0] or 'git failed'}")

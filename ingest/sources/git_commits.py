@@ -19,7 +19,7 @@ from typing import IO
 
 from ingest.lifecycle.commit import CommitFacts, parse_commit, sample_lines
 from ingest.patch.diffs.identity import patch_id
-from ingest.sources.git import find_git_directory, git_environment
+from ingest.sources.git import find_git_directory, git_environment, git_error
 from ingest.sources.source import SourceError, printable
 
 MAX_REFS = 2_000  # that are scanned in one repository
@@ -34,6 +34,7 @@ _SETTINGS = (
     "core.attributesFile=/dev/null",
     "core.fsmonitor=false",
     "core.quotePath=true",
+    "advice.graftFileDeprecated=false",  # the file is set here so that none is read
     "core.bigFileThreshold=16m",  # larger files are compared as binary, in little memory
     "diff.suppressBlankEmpty=false",
     "diff.renameLimit=400",
@@ -321,5 +322,4 @@ class _Git:
                 return
             if self._process.wait():
                 self._errors.seek(0)
-                line = self._errors.read(_MAX_ERROR).decode("utf-8", "replace").partition("\n")[0]
-                raise SourceError(f"{printable(self._directory)}: {line or 'git failed'}")
+                raise git_error(self._errors.read(_MAX_ERROR), self._directory)

@@ -8,6 +8,7 @@ import pytest
 
 from ingest.patch.diffs.identity import patch_id
 from ingest.sources import git_commits
+from ingest.sources.git import git_error
 from ingest.sources.source import SourceError
 from tests.support import mails
 from tests.support.landing import MASTER, LandingRepository, base, changed
@@ -202,6 +203,20 @@ def test_the_callers_environment_has_no_effect(
 def test_what_is_no_repository(tmp_path: Path) -> None:
     with pytest.raises(SourceError, match="is not a git repository"):
         git_commits.open_repository(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("output", "reason"),
+    [
+        (b"fatal: not a git repository: 'x'\n", "fatal: not a git repository: 'x'"),
+        (b"hint: grafts are deprecated\nhint: \nfatal: bad object\n", "fatal: bad object"),
+        (b"warning: no such ref\nerror: object is corrupt\nfatal: x\n", "error: object is corrupt"),
+        (b"hint: only this\n", "hint: only this"),
+        (b"", "git failed"),
+    ],
+)
+def test_an_error_of_git_says_why_and_not_what_git_advises(output: bytes, reason: str) -> None:
+    assert str(git_error(output, Path("/srv/linux.git"))) == f"/srv/linux.git: {reason}"
 
 
 def test_too_many_refs(repository: LandingRepository, monkeypatch: pytest.MonkeyPatch) -> None:
