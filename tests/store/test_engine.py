@@ -207,6 +207,14 @@ def test_the_encoding_of_the_environment_does_not_count(
     engine.dispose()
 
 
+def test_postgresql_does_not_compile_its_short_statements(postgres_url: str) -> None:
+    for url, setting in ((postgres_url, "off"), (f"{postgres_url}&options=-c%20jit%3Don", "on")):
+        engine = open_store(url, create=True)
+        with engine.connect() as connection:
+            assert connection.execute(text("SHOW jit")).scalar() == setting
+        engine.dispose()
+
+
 def test_a_server_that_has_vanished_is_not_waited_for_long(postgres_url: str) -> None:
     found = _parameters(postgres_url)
     assert found["connect_timeout"] == "10"
@@ -231,7 +239,8 @@ def test_what_the_url_says_of_the_connection_counts(postgres_url: str) -> None:
     url = make_url(postgres_url).update_query_dict(own).render_as_string(hide_password=False)
     found = _parameters(url)
     assert {key: found[key] for key in own} == own | {
-        "options": f"{own['options']} -c timezone=UTC"  # times are UTC, whatever is said
+        # Times are UTC, whatever is said.
+        "options": f"-c jit=off {own['options']} -c timezone=UTC"
     }
     assert found["keepalives_interval"] == "10"
 

@@ -28,7 +28,7 @@ from ingest.trust.person import find_submitter
 from tests.support import mails, preimages
 from tests.support.git_mailinfo import NOTHING, PROCESSES, Reading, git, read_mails, split_mbox
 from tests.support.paths import ROOT
-from tests.support.situations import situations
+from tests.support.situations import records, situations
 
 pytestmark = pytest.mark.usefixtures("git_program")
 
@@ -218,16 +218,17 @@ def whole_store(
 def test_git_reads_what_was_sent_in_the_situations(tmp_path: Path) -> None:
     """They are odder than real mail, and each difference has a reason too."""
     patches: list[HandedOut] = []
-    for number, situation in enumerate(situations()):
+    engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
+    for situation in situations():
         # Those of subjects and series have plain patches. Hostile mail is read in different ways by
         # git and us; test_git_mail holds what matters.
         if not situation.name.startswith(("diff/", "kind/", "mail/", "trailer/", "trust/")):
             continue
-        engine = open_store(f"sqlite:///{tmp_path / f'{number}.db'}", create=True)
-        mails.store(engine, situation.mails(), Config())
         with engine.connect() as connection:
+            records(connection, situation.mails(), Config())
             patches += handed_out(connection)
-        engine.dispose()
+            connection.rollback()
+    engine.dispose()
     assert compare(patches).keys() <= documented().keys()
 
 
