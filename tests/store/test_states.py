@@ -410,3 +410,14 @@ def test_patches_are_archived_some_time_after_they_need_no_action(engine: Engine
         archived = connection.execute(query.where(schema.patch.c.archived)).scalars().all()
     assert archived == ["<v2-1@example.org>"]
     assert_right(engine)
+
+
+def test_evidence_names_the_patch_that_supersedes_by_the_id_that_it_has_now(engine: Engine) -> None:
+    """Who used a Message-ID first has it alone; what came before bears a mark from then on."""
+    mails.store(engine, [*version(1), *version(2)])
+    mails.store(engine, [mails.patch("v2-2@example.org", "[PATCH] mm: other", sender=mails.BOB)])
+    with engine.connect() as connection:
+        patch = number_of(connection, "v1-2")
+        (piece,) = read_evidence(connection, [patch])[patch]
+    assert piece.source.startswith("<v2-2@example.org>#")
+    assert_right(engine)

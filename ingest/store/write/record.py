@@ -77,7 +77,7 @@ def write_records(
     )
     people = upsert_people(connection, derived.values())
     lists = upsert_lists(connection, derived.values())
-    _write_variants(connection, grouping.messages)
+    renamed = _write_variants(connection, grouping.messages)
     fresh = [
         _make_node(message, linked.thread_of, people)
         for message in grouping.messages
@@ -96,6 +96,10 @@ def write_records(
         changes.add(write_series(connection, fast_path.crowded, orphaned=set()))
     changes.add_joins(connection, ((join.series_id, join.node.facts) for join in fast_path.joins))
     write_fast_path(connection, fast_path)
+    # The evidence for what they supersede names them.
+    changes.changed |= read_values(
+        connection, select(schema.member.c.series_id), schema.member.c.message_id, renamed
+    )
     emit_recorded(connection, [*fast_path.arranged.message_ids(), *arranged.message_ids()])
     # After the events of new records: a patch is created before its state changes.
     superseded = write_revisions(connection, changes)
@@ -229,8 +233,11 @@ def _redirect_messages(
     add_redirects(connection, "message", removed)
 
 
-def _write_variants(connection: Connection, messages: Sequence[StoredMessage]) -> None:
-    """Update the variants of stored messages, where a copy received earlier has been added."""
+def _write_variants(connection: Connection, messages: Sequence[StoredMessage]) -> set[int]:
+    """Update the variants of stored messages, where a copy received earlier has been added.
+
+    Returns the messages that have another key now.
+    """
     changed = [
         message
         for message in messages
@@ -243,6 +250,7 @@ def _write_variants(connection: Connection, messages: Sequence[StoredMessage]) -
             .where(schema.message.c.id == message.message_id)
             .values(variant=message.group.variant)
         )
+    return {message.message_id for message in changed}
 
 
 def _make_node(
