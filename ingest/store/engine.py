@@ -376,7 +376,8 @@ def _postgres_arguments(url: URL) -> dict[str, str]:
     options = [value] if isinstance(value, str) else [*value]
     # Takes precedence over $PGCLIENTENCODING: another encoding could not carry every character
     # of a mail, and for a database in SQL_ASCII the driver would return bytes instead of text.
-    return defaults | {"options": " ".join([_NO_COMPILER, *options, _UTC]), "client_encoding": "utf8"}
+    settings = " ".join([_NO_COMPILER, *options, _UTC])
+    return defaults | {"options": settings, "client_encoding": "utf8"}
 
 
 def _configure_sqlite(connection: Any, _record: object) -> None:
