@@ -8,7 +8,7 @@ servers (ids, URLs) are those of this store. The command line and the API both b
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Any
+from typing import Any, assert_never
 
 from sqlalchemy import Connection
 
@@ -17,6 +17,7 @@ from ingest.api.urls import UrlBuilder, path_of
 from ingest.config.file import Config
 from ingest.mail.parse import parse_message
 from ingest.reports.export import evidence_json, format_date
+from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account
 from ingest.store.activity.checks import Check
 from ingest.store.read import messages
@@ -50,7 +51,7 @@ def message_detail_json(
 ) -> JsonObject:
     """Return the detail record of a message. `raw` is its mail."""
     match row.outcome:
-        case "patch":
+        case Outcome.PATCH:
             record = {
                 **patch_json(row, prefetched, urls),
                 "headers": headers_json(raw),
@@ -60,14 +61,16 @@ def message_detail_json(
                 "state_evidence": _state_evidence(row, prefetched),
             }
             return urls.trim("patch", record)
-        case "cover":
+        case Outcome.COVER:
             return {
                 **cover_json(row, prefetched, urls),
                 "headers": headers_json(raw),
                 "content": row.content,
             }
-        case _:
+        case Outcome.COMMENT | Outcome.OTHER | Outcome.IGNORED:
             return comment_json(row, prefetched, raw, urls)
+        case _:
+            assert_never(row.outcome)
 
 
 def _state_evidence(row: MessageRow, prefetched: Prefetched) -> list[JsonObject]:
@@ -265,7 +268,7 @@ def check_json(check: Check, account: Account | None, urls: UrlBuilder) -> JsonO
 
 def summary_json(summary: MessageSummary, prefetched: Prefetched, urls: UrlBuilder) -> JsonObject:
     """Return a patch or cover in the form that other records contain."""
-    kind, plural = ("cover", "covers") if summary.outcome == "cover" else ("patch", "patches")
+    kind, plural = ("cover", "covers") if summary.outcome is Outcome.COVER else ("patch", "patches")
     return urls.trim(
         kind,
         {

@@ -17,6 +17,7 @@ from sqlalchemy import Engine, select
 from ingest.config.file import Config
 from ingest.replay import replay as replay_module
 from ingest.replay.replay import Summary, replay
+from ingest.series.outcome import Outcome
 from ingest.sources.detect import open_source
 from ingest.sources.source import SourceError
 from ingest.store import schema
@@ -309,7 +310,7 @@ def test_a_mail_that_public_inbox_withdraws(engine: Engine, tmp_path: Path) -> N
         (row,) = messages.read_messages(
             connection, messages.find_by_name(connection, "s-1@example.org")
         )
-        assert row.outcome == "patch"
+        assert row.outcome is Outcome.PATCH
     repository(path, trees[3:])
     run(engine, path)
     with engine.connect() as connection:

@@ -22,6 +22,7 @@ from ingest.mail.parse import parse_message
 from ingest.patch.classify import PatchPart, find_patch_part
 from ingest.patch.diffs.identity import patch_id
 from ingest.patch.in_body import cut_at_scissors, find_patch_start
+from ingest.series.outcome import Outcome
 from ingest.store.engine import open_store
 from ingest.store.read import messages
 from ingest.trust.person import find_submitter
@@ -48,7 +49,7 @@ class HandedOut:
 
 def handed_out(connection: Connection, limit: int | None = None) -> Iterator[HandedOut]:
     """The patches of a store that have a diff, or a sample of them, evenly spread."""
-    ids = messages.list_message_ids(connection, outcome="patch")
+    ids = messages.list_message_ids(connection, outcome=Outcome.PATCH)
     step = max(1, len(ids) // limit) if limit else 1
     rows = [row for row in messages.read_messages(connection, ids[::step]) if row.diff][:limit]
     raws = messages.read_raw_mails(connection, {row.mail_id for row in rows})

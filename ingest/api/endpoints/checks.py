@@ -22,6 +22,7 @@ from ingest.api.filters import make_check_filter
 from ingest.api.lookup import redirect_to_successor
 from ingest.api.params import ApiError, not_found
 from ingest.api.responses import JsonResponse
+from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import CHECK_STATES, Check, add_check, read_checks
 from ingest.store.read.page_queries import CHECK_ORDERS, find_check_ids, read_outcome
@@ -36,7 +37,7 @@ def list_patch_checks(http_request: Request) -> Response:
     page = request.page(CHECK_ORDERS)
     number = request.path_number()
     with request.read() as connection:
-        if read_outcome(connection, number) != "patch":
+        if read_outcome(connection, number) is not Outcome.PATCH:
             return redirect_to_successor(
                 connection,
                 "message",

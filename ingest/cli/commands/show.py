@@ -19,6 +19,7 @@ from ingest.cli.terminal import (
     write_bytes,
 )
 from ingest.reports.export import format_date, join_minor
+from ingest.series.outcome import Outcome
 from ingest.store.read.series import read_series
 
 if TYPE_CHECKING:
@@ -71,7 +72,7 @@ def _format_record(connection: Connection, row: MessageRow, config: Config) -> I
 
     yield from _format_message(row)
     yield from _format_place(connection, row)
-    if row.outcome == "patch":
+    if row.outcome is Outcome.PATCH:
         yield from _format_state(connection, row)
         yield from _field("Hash", row.hash)
         yield from _field("Patch-id", row.patch_id)
