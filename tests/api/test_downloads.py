@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from ingest.patch.diffs.diff import find_diff
-from ingest.patch.diffs.identity import patchwork_hash
+from ingest.patch.diffs.patchwork_hash import patchwork_hash
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.write import pins
 from tests.support import mails

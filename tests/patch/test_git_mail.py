@@ -1,4 +1,4 @@
-"""`ingest.patch.git_mail`: the mail that is handed out is read by git as it was meant."""
+"""`ingest.patch.git_am.git_mail`: the mail that is handed out is read by git as it was meant."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from ingest.mail.message import Address, Message, Part
 from ingest.mail.parse import parse_message
 from ingest.patch.classify import find_patch_part
-from ingest.patch.git_mail import MailField, split_commit, write_patch_mail, write_text_mail
-from ingest.patch.trailer import Trailer
+from ingest.patch.git_am.commit_text import split_commit
+from ingest.patch.git_am.git_mail import write_patch_mail, write_text_mail
+from ingest.patch.git_am.header_fields import MailField
+from ingest.patch.trailers.trailer import Trailer
 from ingest.trust.person import find_submitter
 from tests.support.git_mailinfo import Reading, read_mails, split_mbox
 

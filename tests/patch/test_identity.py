@@ -1,4 +1,4 @@
-"""`ingest.patch.diffs.identity`: Patchwork's hash and git's patch-id, bit for bit."""
+"""`ingest.patch.diffs`: Patchwork's hash and git's patch-id, bit for bit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.patch.diffs.identity import patch_id, patchwork_hash
+from ingest.patch.diffs.patch_id import patch_id
+from ingest.patch.diffs.patchwork_hash import patchwork_hash
 from tests.patch.test_diff import DAMAGED, GIT, HUNK, NAMES, OTHER, PROSE, WHOLE, texts
 from tests.support.diffs import split_diff
 

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.patch.subject import parse_subject
+from ingest.patch.subjects.subject import parse_subject
 
 # subject, name, number, total, version
 MARKERS = [

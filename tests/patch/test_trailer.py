@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.patch.trailer import Trailer, message_trailers, reply_trailers
+from ingest.patch.trailers.blocks import message_trailers, reply_trailers
+from ingest.patch.trailers.trailer import Trailer
 
 ADA = "Ada Example <ada@example.org>"
 BOB = "Bob Example <bob@example.com>"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.patch.diffs.identity import patch_id
+from ingest.patch.diffs.patch_id import patch_id
 from ingest.sources import git_commits
 from ingest.sources.git import git_error
 from ingest.sources.source import SourceError

@@ -20,7 +20,7 @@ from ingest.config.file import Config
 from ingest.mail.message import Message, Part
 from ingest.mail.parse import parse_message
 from ingest.patch.classify import PatchPart, find_patch_part
-from ingest.patch.diffs.identity import patch_id
+from ingest.patch.diffs.patch_id import patch_id
 from ingest.patch.in_body import cut_at_scissors, find_patch_start
 from ingest.series.outcome import Outcome
 from ingest.store.engine import open_store

@@ -25,7 +25,7 @@ from ingest.mail.mime import container, tree
 from ingest.mail.parse import parse_message
 from ingest.model import Delivery, Derived
 from ingest.patch.submission import ClassificationReason
-from ingest.patch.trailer import MAX_TRAILERS
+from ingest.patch.trailers.blocks import MAX_TRAILERS
 from ingest.pipeline.derive import Steps, derive_steps
 from ingest.pipeline.store import store_mail
 from ingest.reports.export import export_records

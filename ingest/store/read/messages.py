@@ -16,7 +16,7 @@ from sqlalchemy import Connection, Select, exists, literal, null, select
 
 from ingest.frozen import frozen
 from ingest.mail.message import Address
-from ingest.patch.trailer import Trailer
+from ingest.patch.trailers.trailer import Trailer
 from ingest.series.facts import key_of
 from ingest.series.outcome import Outcome
 from ingest.store import schema
