@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sqlalchemy import Connection, Engine, Table, func, select, text
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay.replay import replay
 from ingest.sources.detect import open_source
 from ingest.store import schema

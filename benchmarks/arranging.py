@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
 from ingest.replay.replay import replay

@@ -44,7 +44,7 @@ from benchmarks.replaying import (
     size_of,
     the_archive,
 )
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay.replay import REPLAY_BATCH, replay
 from ingest.sources.detect import open_source
 from ingest.store import schema

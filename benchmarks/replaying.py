@@ -44,7 +44,7 @@ import sqlalchemy
 from sqlalchemy import select
 
 from benchmarks.arranging import timed
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.mail.parse import parse_message
 from ingest.model import REPLAY, Delivery
 from ingest.pipeline.derive import derive_or_fail

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.store.engine import open_store
 from tests.support import mails, postgres, sharing, skips
 from tests.support.paths import ARCHIVE, SEED

@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from ingest.api.authentication import authentication_json, diverging_domains, verified_domains
-from ingest.config.file import Config, TrustConfig
+from ingest.config.settings import Config, TrustConfig
 from ingest.store import schema
 from ingest.store.engine import open_store
 from ingest.store.read import messages

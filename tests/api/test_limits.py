@@ -15,8 +15,8 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from ingest.api.server import ApiServer
-from ingest.config.file import ApiConfig, Config
-from ingest.config.values import InetAddress
+from ingest.config.settings import ApiConfig, Config
+from ingest.config.sockets import InetAddress
 from ingest.store import reader
 from ingest.store.engine import open_store
 from ingest.store.read import directory, page_queries

@@ -20,8 +20,8 @@ from ingest.api.web.html import Html, el, join
 from ingest.api.web.layout import POLICY
 from ingest.api.web.text import MAX_DIFF_LINES, render_diff
 from ingest.clock import utcnow
-from ingest.config.file import ApiConfig, Config
-from ingest.config.values import InetAddress
+from ingest.config.settings import ApiConfig, Config
+from ingest.config.sockets import InetAddress
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token
 from ingest.store.activity.checks import Check, add_check

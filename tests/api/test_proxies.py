@@ -14,8 +14,8 @@ import pytest
 
 from ingest.api.middleware.proxies import Proxies, client_of
 from ingest.api.server import ApiServer
-from ingest.config.file import ApiConfig, Config
-from ingest.config.values import InetAddress
+from ingest.config.settings import ApiConfig, Config
+from ingest.config.sockets import InetAddress
 from ingest.store.engine import open_store
 
 LOOPBACK = ApiConfig().trusted_proxies

@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, event, select
 from starlette.testclient import TestClient
 
-from ingest.config.file import ApiConfig, Config, ConfiguredList
+from ingest.config.settings import ApiConfig, Config, ConfiguredList
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token, revoke_token
 from ingest.store.engine import open_store, write_transaction

@@ -13,7 +13,7 @@ from hypothesis.errors import Unsatisfiable
 
 from ingest.api.app import make_app
 from ingest.api.endpoints.openapi import describe_api
-from ingest.config.file import ApiConfig, Config
+from ingest.config.settings import ApiConfig, Config
 from ingest.store.activity.accounts import add_token
 from ingest.store.engine import open_store, write_transaction
 from tests.support import mails

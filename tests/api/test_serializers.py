@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.api.serializers import message_json
-from ingest.config.file import Config, ConfiguredList
+from ingest.api.records.serializers import message_json
+from ingest.config.settings import Config, ConfiguredList
 from ingest.store.read import messages
 from tests.support import mails
 

@@ -26,8 +26,8 @@ from sqlalchemy import Engine, func, inspect, select
 
 from ingest.api.server import ApiServer
 from ingest.api.webhooks import SIGNATURE, Webhooks
-from ingest.config.file import ApiConfig, Config
-from ingest.config.values import InetAddress, UnixAddress
+from ingest.config.settings import ApiConfig, Config
+from ingest.config.sockets import InetAddress, UnixAddress
 from ingest.net.bind import ListenError
 from ingest.store import schema
 from ingest.store.activity import events

@@ -14,8 +14,8 @@ import httpx
 import pytest
 
 from ingest.api.server import ApiServer
-from ingest.config.file import ApiConfig, Config, ConfiguredList
-from ingest.config.values import InetAddress
+from ingest.config.settings import ApiConfig, Config, ConfiguredList
+from ingest.config.sockets import InetAddress
 from ingest.store.engine import open_store
 from tests.support import mails
 

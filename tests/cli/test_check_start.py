@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from ingest.cli.options import DEFAULT_DATABASE, CommandSettings
-from ingest.config.file import ConfigError
+from ingest.config.settings import ConfigError
 from ingest.daemon.lock_file import lock_store
 from ingest.store.engine import NoStoreError, open_store, parse_url
 from tests.support.command import bound_by_permissions, files, ingest, one_line

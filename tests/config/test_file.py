@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from ingest.config import file as module
-from ingest.config import values
-from ingest.config.file import (
+from ingest.config import sockets
+from ingest.config.file import load_config
+from ingest.config.settings import (
     ApiConfig,
     CatchAll,
     Config,
@@ -25,9 +26,8 @@ from ingest.config.file import (
     ToLists,
     TrustConfig,
     UnknownAddress,
-    load_config,
 )
-from ingest.config.values import InetAddress, UnixAddress
+from ingest.config.sockets import InetAddress, UnixAddress
 from ingest.mail.message import ListName
 from tests.support.paths import ROOT
 
@@ -196,7 +196,7 @@ def test_every_setting_can_be_read() -> None:
     ],
 )
 def test_an_address_is_shown_as_it_is_written(text: str, address: object) -> None:
-    assert values.parse_socket(text) == address
+    assert sockets.parse_socket(text) == address
     assert str(address) == text
 
 

@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, event, func, select, text
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.acceptor import Acceptor, AcceptResult, Capacity
 from ingest.mail.defect import Defect
 from ingest.model import Delivery

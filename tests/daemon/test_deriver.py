@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, event, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.daemon import deriver, recorder
 from ingest.daemon.deriver import Schedule
 from ingest.daemon.monitoring.outcome import DeriveEvent

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ingest.config.file import Config, TrustConfig
+from ingest.config.settings import Config, TrustConfig
 from ingest.daemon.dns import stage
 from ingest.daemon.dns.stage import DnsLimits, DnsStage, make_dns_stage
 from ingest.daemon.workers.pool import WorkerPool, WorkerResult, WorkersStoppedError

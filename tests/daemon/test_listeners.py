@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config.file import Config, ServeConfig
-from ingest.config.values import InetAddress, UnixAddress
+from ingest.config.settings import Config, ServeConfig
+from ingest.config.sockets import InetAddress, UnixAddress
 from ingest.daemon import listeners
 from ingest.daemon.listeners import Listeners
 from ingest.smtp.server import ListenError

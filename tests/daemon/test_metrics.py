@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest.config.values import InetAddress
+from ingest.config.sockets import InetAddress
 from ingest.daemon.monitoring import metrics as module
 from ingest.daemon.monitoring.metrics import Metrics, MetricsServer
 from ingest.net.bind import ListenError

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from ingest.config.file import Config, ConfiguredList, ServeConfig
+from ingest.config.settings import Config, ConfiguredList, ServeConfig
 from ingest.daemon.acceptor import Acceptor
 from ingest.daemon.router import Router
 from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, Reject, TempFail

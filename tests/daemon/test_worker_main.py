@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.daemon.workers import process
 from ingest.daemon.workers.pool import (
     WorkerEnd,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName
 from ingest.mail.parse import parse_message

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay import replay as replay_module
 from ingest.replay.process_pool import ParserError, StepContext, run_batches
 from ingest.replay.replay import reparse, replay

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay import replay as replay_module
 from ingest.replay.replay import Summary, replay
 from ingest.series.outcome import Outcome

@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, delete, insert, select, update
 
 from ingest.cli import cli
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.reports import check
 from ingest.reports.audit import audit_sources
 from ingest.reports.check import check_store

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.reports.quality import IncompleteReason, Quality, series_quality
 from ingest.store.engine import open_store
 from tests.support import mails

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import Engine, func, select
 
-from ingest.config.file import Config, ConfiguredList, ConfiguredRepository, RefState
+from ingest.config.settings import Config, ConfiguredList, ConfiguredRepository, RefState
 from ingest.scan import scan as module
 from ingest.scan.scan import ScanResult, scan_repositories
 from ingest.store import schema

@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config.values import InetAddress, InvalidValue, UnixAddress, parse_networks
+from ingest.config.sockets import InetAddress, UnixAddress, parse_networks
+from ingest.config.values import InvalidValue
 from ingest.net.bind import ListenError
 from ingest.net.networks import LOOPBACK_NETWORKS, Networks
 from ingest.net.systemd_sockets import InheritedSocket, inherited_sockets

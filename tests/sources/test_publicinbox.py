@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ingest.sources.detect import open_source
-from ingest.sources.git import list_blobs, read_blobs
+from ingest.sources.git_blobs import list_blobs, read_blobs
 from ingest.sources.publicinbox import PublicInbox
 from ingest.sources.source import Deletion, NoMail, RawMail, SourceError
 from tests.sources.test_mbox import ONE, THREE, TWO

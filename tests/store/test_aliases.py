@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.store import schema
 from ingest.store.engine import write_transaction
 from ingest.store.read import messages

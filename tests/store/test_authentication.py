@@ -11,7 +11,7 @@ import nacl.signing
 import pytest
 from sqlalchemy import Connection, Engine, delete, event, select, update
 
-from ingest.config.file import Config, TrustConfig
+from ingest.config.settings import Config, TrustConfig
 from ingest.model import REPLAY
 from ingest.replay.replay import reparse
 from ingest.reports.check import check_store

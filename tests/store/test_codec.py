@@ -17,7 +17,7 @@ from sqlalchemy import Engine, update
 from starlette.testclient import TestClient
 
 from ingest.api.app import make_app
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay.replay import reparse
 from ingest.store import schema
 from ingest.store.engine import write_transaction

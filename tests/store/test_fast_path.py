@@ -6,7 +6,7 @@ from __future__ import annotations
 import itertools
 from datetime import timedelta
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.reports.check import check_store
 from ingest.store.engine import open_store
 from tests.support import mails

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.pipeline import derive
 from ingest.replay.replay import reparse
 from ingest.reports.export import export_records

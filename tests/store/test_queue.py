@@ -13,7 +13,7 @@ import pytest
 from alembic.config import Config as AlembicConfig
 from sqlalchemy import Engine, inspect, select, text, update
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import Delivery
 from ingest.reports.check import check_store
 from ingest.store import engine as engine_module

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, event, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.mail.defect import Defect
 from ingest.model import Delivery
 from ingest.replay import replay as replay_module

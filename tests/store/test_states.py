@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Connection, Engine, delete, select, text, update
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.lifecycle.evidence import Evidence, EvidenceKind
 from ingest.replay.replay import reparse
 from ingest.reports.check import check_store

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from tests.support import mails
 
 TINA = "Tina Keeper <tina@example.org>"  # a maintainer

@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.workers import main
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import derive_or_fail

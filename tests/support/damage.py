@@ -10,7 +10,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, delete, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.pipeline.derive import derive
 from ingest.reports.audit import AuditReport
 from ingest.series.facts import digest63, key_of

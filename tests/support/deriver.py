@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.deriver import Deriver, Schedule
 from ingest.daemon.monitoring.outcome import DeriveEvent, DeriveResult
 from ingest.daemon.workers.pool import WorkerPool

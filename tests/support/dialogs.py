@@ -17,7 +17,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingest.config import values
+from ingest.config import sockets
 from ingest.net.networks import LOOPBACK_NETWORKS
 from ingest.smtp.envelope import (
     Accept,
@@ -165,7 +165,7 @@ def config(
 ) -> ListenerConfig:
     return ListenerConfig(
         protocol=protocol,
-        address=None if address is None else values.parse_socket(address),
+        address=None if address is None else sockets.parse_socket(address),
         hostname=HOST,
         tls=tls,
         networks=LOOPBACK_NETWORKS,

@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, func, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import Delivery
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import StoreResult, store_again, store_mail

@@ -21,7 +21,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from ingest.config.values import InetAddress
+from ingest.config.sockets import InetAddress
 from ingest.trust.dns import Servers
 
 Say = Callable[[dns.message.Message], list[dns.message.Message | bytes]]

@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import Delivery
 from ingest.pipeline.derive import derive
 from ingest.pipeline.store import store_mail

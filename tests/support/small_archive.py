@@ -9,7 +9,7 @@ from email.utils import format_datetime
 
 from sqlalchemy import Engine
 
-from ingest.config.file import Config, TrustConfig
+from ingest.config.settings import Config, TrustConfig
 from ingest.replay.replay import replay
 from ingest.sources.source import Deletion, RawMail
 from ingest.store.engine import open_store

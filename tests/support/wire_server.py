@@ -15,7 +15,7 @@ import resource
 import sys
 from collections.abc import Sequence
 
-from ingest.config import values
+from ingest.config import sockets
 from ingest.net import systemd_sockets
 from ingest.smtp.envelope import Accept, Decision, Envelope, MailBody
 from ingest.smtp.limits import SessionLimits
@@ -37,7 +37,7 @@ async def main(protocol: str, address: str, limits: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     config = ListenerConfig(
         protocol=Protocol(protocol),
-        address=None if address == "handed" else values.parse_socket(address),
+        address=None if address == "handed" else sockets.parse_socket(address),
         hostname="mail.example.org",
         limits=SessionLimits(**json.loads(limits)),
     )

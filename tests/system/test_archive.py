@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay.replay import Summary, reparse, replay
 from ingest.sources.detect import open_source
 from ingest.store import schema

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import open_store

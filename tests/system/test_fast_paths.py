@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.mail import header
 from ingest.model import Delivery
 from ingest.patch.diffs import identity

@@ -16,7 +16,7 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from ingest.api.mbox import patch_mbox
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.mail.message import Message, Part
 from ingest.mail.parse import parse_message
 from ingest.patch.classify import PatchPart, find_patch_part

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.mail import address, lists, msgid
 from ingest.mail.defect import Defect
 from ingest.mail.mime import container, tree

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingest.config.file import (
+from ingest.config.file import load_config
+from ingest.config.settings import (
     ConfiguredDelegation,
     ConfiguredList,
     ConfiguredRepository,
     ServeConfig,
     TrustConfig,
-    load_config,
 )
 from ingest.daemon.monitoring.log import MailLine
 from ingest.daemon.monitoring.metrics import Metrics

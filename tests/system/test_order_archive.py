@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail

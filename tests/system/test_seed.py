@@ -9,7 +9,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from ingest.api.serializers import message_json
+from ingest.api.records.serializers import message_json
 from ingest.config.file import load_config
 from ingest.model import Delivery
 from ingest.pipeline.derive import derive_or_fail

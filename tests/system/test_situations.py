@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.store.engine import open_store
 from tests.support import postgres
 from tests.support.paths import FIXTURES

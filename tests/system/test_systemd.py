@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config.file import ServeConfig
-from ingest.config.values import UnixAddress
+from ingest.config.settings import ServeConfig
+from ingest.config.sockets import UnixAddress
 from ingest.daemon.app import MAX_SHUTDOWN_SECONDS
 from ingest.store.engine import open_store
 from ingest.submit.pipe import DEFAULT_SOCKET

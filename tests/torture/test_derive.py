@@ -17,7 +17,7 @@ from random import Random
 import pytest
 from sqlalchemy import func, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.deriver import Deriver, Schedule
 from ingest.daemon.monitoring.outcome import DeriveEvent, DeriveResult
 from ingest.daemon.workers.pool import WorkerEnd, WorkerPool

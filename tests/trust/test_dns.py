@@ -8,7 +8,7 @@ from datetime import datetime
 import dns.rcode
 import pytest
 
-from ingest.config.values import InetAddress
+from ingest.config.sockets import InetAddress
 from ingest.trust.dns import MAX_TXT_RECORD, KeyCache, Resolver, Servers
 from ingest.trust.signatures import dkim_arc
 from ingest.trust.signatures.dns_answer import (

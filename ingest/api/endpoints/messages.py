@@ -9,14 +9,14 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingest.api import serializers
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_message_filter, make_patch_filter
 from ingest.api.lookup import find_by_number, redirect_to_successor
 from ingest.api.params import not_found
-from ingest.api.prefetch import Prefetched, prefetch
+from ingest.api.records import serializers
+from ingest.api.records.prefetch import Prefetched, prefetch
+from ingest.api.records.references import JsonObject
 from ingest.api.responses import JsonResponse
-from ingest.api.serializers import JsonObject
 from ingest.api.urls import UrlBuilder
 from ingest.series.outcome import Outcome
 from ingest.store.read import messages, page_queries

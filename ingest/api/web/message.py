@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.lookup import find_by_number, find_by_path_name, redirect_to_successor
 from ingest.api.params import not_found
-from ingest.api.prefetch import Prefetched, prefetch
+from ingest.api.records.prefetch import Prefetched, prefetch
 from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Html, el, join
 from ingest.api.web.layout import format_time, pairs, person_name, render_page

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ingest.api.authentication import KnownAuthentication
-    from ingest.config.file import Config
+    from ingest.config.settings import Config
     from ingest.store.activity.states import StateSource
     from ingest.store.read.messages import MessageRow
 
@@ -45,7 +45,7 @@ def command(settings: CommandSettings, name: str, as_json: bool, raw: bool) -> N
     after it select one of them.
     """
     from ingest.api.authentication import authentication_json
-    from ingest.api.serializers import message_json
+    from ingest.api.records.serializers import message_json
     from ingest.cli import lookup
     from ingest.store.read import messages
 
