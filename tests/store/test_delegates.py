@@ -1,4 +1,4 @@
-"""Patches that mail and rules assign to accounts."""
+"""Test the assignment of patches to accounts, by mail and by rules."""
 
 from __future__ import annotations
 
