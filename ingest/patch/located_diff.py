@@ -31,7 +31,7 @@ class LocatedDiff:
 
     @property
     def data(self) -> bytes | None:
-        """The diff in the bytes that were sent, None where these are its UTF-8."""
+        """Return the diff in the bytes that were sent, None where these are its UTF-8."""
         if self.part.data is None:
             return None
         text = self.part.text or ""

@@ -55,14 +55,14 @@ def split_commit(patch: PatchPart, others: Sequence[Part] = ()) -> CommitText:
         message = _below_scissors(patch.commit.message)
         return CommitText(_commit_fields(patch.commit), f"{message}\n", data)
     message = _repair_utf8(part, text[:end])
-    beside = _text_beside(part, others)
-    if beside and not message_trailers(message):
-        end = find_patch_start(beside)
-        notes = beside[end:]
+    body = _text_of_body(part, others)
+    if body and not message_trailers(message):
+        end = find_patch_start(body)
+        notes = body[end:]
         if message.strip():
             notes = f"{notes or '---'}\n{message}"
         data = notes.encode() + data
-        message = beside[:end]
+        message = body[:end]
     return CommitText((), _below_scissors(message), data)
 
 
@@ -87,8 +87,8 @@ def _below_scissors(text: str) -> str:
     return text
 
 
-def _text_beside(part: Part, others: Sequence[Part]) -> str:
-    """Return the text of the mail's body where `part` is not all of it."""
+def _text_of_body(part: Part, others: Sequence[Part]) -> str:
+    """Return the text of the other parts of the mail's body."""
     texts = [
         commentary(other.text)
         for other in others
