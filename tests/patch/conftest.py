@@ -1,4 +1,4 @@
-"""What all tests of `ingest.patch` have in common."""
+"""Define fixtures for all tests of `ingest.patch`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from ingest.patch.subjects import markers
 
 @pytest.fixture(autouse=True)
 def _empty_caches() -> None:
-    """Let no test of a mutant find what the original has put into a cache."""
+    """Clear caches, so that no test of a mutant finds values of the original code."""
     if "MUTANT_UNDER_TEST" in os.environ:
         for value in vars(markers).values():
             if hasattr(value, "cache_clear"):

@@ -1,4 +1,4 @@
-"""Which lines of a patch and of a reply are trailers. Input: texts. Output: keys and values."""
+"""Test which lines of patches and of replies are trailers."""
 
 from __future__ import annotations
 
@@ -109,7 +109,7 @@ MESSAGES = [
         [("Signed-off-by", ADA)],
     ),
     (
-        "an unknown key beside a sign-off",
+        "an unknown key next to a sign-off",
         f"Ticket-no: 7\nSigned-off-by: {ADA}\n",
         [("Ticket-no", "7"), ("Signed-off-by", ADA)],
     ),

@@ -1,4 +1,4 @@
-"""Commits of repositories that try to make git run, read or fetch something."""
+"""Test repositories that try to make git run, read or fetch something."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A client of the API without a network, and a store's worth of mail for it."""
+"""Make clients of the API without a network, and mail for their stores."""
 
 from __future__ import annotations
 

@@ -44,8 +44,8 @@ async def main(protocol: str, address: str, limits: str) -> None:
     socks = []
     if address == "handed":
         socks = [
-            systemd_sockets.take_socket(one.descriptor)
-            for one in systemd_sockets.inherited_sockets(os.environ, os.getpid())
+            systemd_sockets.take_socket(listening.descriptor)
+            for listening in systemd_sockets.inherited_sockets(os.environ, os.getpid())
         ]
         assert socks
     listener = await open_listener(config, Counting(), sockets=socks)
