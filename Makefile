@@ -60,7 +60,7 @@ coverage: $(VENV)/.tested
 
 # mutmut works in mutants/, on a copy; pyproject.toml says on which modules, and with which tests.
 # `mutmut show NAME` prints one of what it lists.
-MUTANTS ?= ingest.patch.subject*
+MUTANTS ?= ingest.patch.subjects.*
 mutate: $(VENV)/.tested
 	@$(PIP_INSTALL) 'mutmut==3.8.1'
 	$(BIN)/mutmut run '$(MUTANTS)'

@@ -107,10 +107,10 @@ def _load(path: str, seconds: float, clients: int, beside: Callable[[int], bytes
 
     threads = [threading.Thread(target=client) for _ in range(clients)]
     threads.append(threading.Thread(target=deliver, args=(path, beside, end, PACE)))
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
     return taken
 
 

@@ -70,14 +70,14 @@ def rate(where: Path, sessions: int, seconds: float) -> float:
         connection.close()
 
     threads = [threading.Thread(target=run, args=(number,)) for number in range(sessions)]
-    for one in threads:
-        one.start()
+    for thread in threads:
+        thread.start()
     begin.wait()
     started = time.perf_counter()
     time.sleep(seconds)
     over.set()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.join()
     return sum(counts) / (time.perf_counter() - started)
 
 
@@ -91,8 +91,9 @@ def delays(daemon: mail_server, after: int) -> list[float]:
     accepted = {line["sha256"]: line["time"] for line in daemon.lines("accepted")[after:]}
     derived = {line["sha256"]: line["time"] for line in daemon.lines("derived")}
     return [
-        (datetime.fromisoformat(derived[one]) - datetime.fromisoformat(at)).total_seconds() * 1000
-        for one, at in accepted.items()
+        (datetime.fromisoformat(derived[sha256]) - datetime.fromisoformat(at)).total_seconds()
+        * 1000
+        for sha256, at in accepted.items()
     ]
 
 
@@ -149,8 +150,8 @@ def pipe(found: Found, daemon: mail_server, folder: Path) -> None:
                 env=environment() | {"INGEST": str(program)},
             )  # fmt: skip
             spent[name].append((time.perf_counter() - started) * 1000)
-    for name, some in spent.items():
-        found.add(START, name, statistics.median(some))
+    for name, seconds in spent.items():
+        found.add(START, name, statistics.median(seconds))
 
 
 @contextlib.contextmanager

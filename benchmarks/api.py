@@ -27,7 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from sqlalchemy import Connection, Engine, Table, func, select, text
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay.replay import replay
 from ingest.sources.detect import open_source
 from ingest.store import schema
@@ -87,8 +87,8 @@ def multiply(connection: Connection) -> None:
         for name, own in _OWN.items():
             table: Table = schema.metadata.tables[name]
             columns = [column.name for column in table.columns]
-            values = ", ".join(own.get(one, f'"{one}"') for one in columns)
-            said = ", ".join(f'"{one}"' for one in columns)
+            values = ", ".join(own.get(column, f'"{column}"') for column in columns)
+            said = ", ".join(f'"{column}"' for column in columns)
             limit = {"mail": "id <= :m", "message": "id <= :n", "series": "id <= :s"}.get(
                 name, "series_id <= :s" if name == "member" else "message_id <= :n"
             )

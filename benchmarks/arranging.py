@@ -21,7 +21,7 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
 from ingest.replay.replay import replay
@@ -101,8 +101,8 @@ def per_message(url: str, sizes: Sequence[int]) -> None:
         took: list[float] = []
         for turn in range(max(2, 400 // size)):
             derived = [
-                (one, derive_or_fail(one, config))
-                for one in map(mails.delivery, thread_of(size, f"t{size}.{turn}", turn))
+                (delivery, derive_or_fail(delivery, config))
+                for delivery in map(mails.delivery, thread_of(size, f"t{size}.{turn}", turn))
             ]
             times = []
             for item in derived:

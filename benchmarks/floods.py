@@ -27,7 +27,7 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from benchmarks.replaying import SERVER, machine, new_database, put_between, server_time
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
 from ingest.store.engine import open_store, write_transaction

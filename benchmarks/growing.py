@@ -44,7 +44,7 @@ from benchmarks.replaying import (
     size_of,
     the_archive,
 )
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay.replay import REPLAY_BATCH, replay
 from ingest.sources.detect import open_source
 from ingest.store import schema
@@ -218,7 +218,7 @@ def grow(what: str, archive: Path, count: int, size: int, url: str, server: int 
     most = max(first.most, second.most) / 2**20
     beside = max(first.most_server, second.most_server) / 2**20
     killed = f"{reported:,} reported, {present:,} stored, {second.said['known']:,} read again"
-    print(f"{what}: {' | '.join(f'{one:,.0f}' for one in by_tenths)}", flush=True)
+    print(f"{what}: {' | '.join(f'{tenth:,.0f}' for tenth in by_tenths)}", flush=True)
     return (
         f"| {what} | {by_tenths[0]:,.0f} | {min(by_tenths):,.0f} | {by_tenths[-1]:,.0f} "
         f"| {by_tenths[-1] / by_tenths[0]:.0%} | {most:.0f}"

@@ -44,7 +44,7 @@ import sqlalchemy
 from sqlalchemy import select
 
 from benchmarks.arranging import timed
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.mail.parse import parse_message
 from ingest.model import REPLAY, Delivery
 from ingest.pipeline.derive import derive_or_fail
@@ -111,7 +111,7 @@ def server_time(postmaster: int | None) -> float:
         with contextlib.suppress(OSError):
             fields = stat.read_text(encoding="latin-1").rpartition(")")[2].split()
             if stat.parent.name == str(postmaster):
-                ticks += sum(int(one) for one in fields[11:15])
+                ticks += sum(int(field) for field in fields[11:15])
             elif fields[1] == str(postmaster):
                 ticks += int(fields[11]) + int(fields[12])
     return ticks / os.sysconf("SC_CLK_TCK")
@@ -163,7 +163,7 @@ def stage_parse(clock: Clock, archive: str, _url: str) -> int:
 
 def stage_derive(clock: Clock, archive: str, _url: str) -> int:
     given, config = _deliveries(archive), Config()
-    return clock.run(lambda: sum(bool(derive_or_fail(one, config)) for one in given))
+    return clock.run(lambda: sum(bool(derive_or_fail(delivery, config)) for delivery in given))
 
 
 def stage_pack(clock: Clock, archive: str, _url: str) -> int:
@@ -174,7 +174,7 @@ def stage_pack(clock: Clock, archive: str, _url: str) -> int:
 def stage_store(clock: Clock, archive: str, url: str) -> int:
     """Store mails that were derived in advance, in the batches and transactions of a replay."""
     config, now = Config(), datetime.now(UTC).replace(tzinfo=None)
-    made = [(one, derive_or_fail(one, config)) for one in _deliveries(archive)]
+    made = [(delivery, derive_or_fail(delivery, config)) for delivery in _deliveries(archive)]
     engine = open_store(url, create=True)
 
     def run() -> int:
@@ -195,7 +195,7 @@ def stage_bare(clock: Clock, archive: str, url: str) -> int:
         filled = open_store(f"sqlite:///{folder}/filled.db", create=True)
         count = replay(filled, open_source(archive), Config(), parsers=2).new
         engine = open_store(url, create=True)
-        tables = [one for one in schema.metadata.sorted_tables if one.name != "checkpoint"]
+        tables = [table for table in schema.metadata.sorted_tables if table.name != "checkpoint"]
         with filled.connect() as connection:
             rows = {
                 table: [dict(row._mapping) for row in connection.execute(select(table))]  # noqa: SLF001
@@ -419,9 +419,11 @@ def the_archive(given: str | None) -> Iterator[tuple[str, str]]:
             yield str(path), "a generated archive"
 
 
-def table(results: dict[Line, list[dict[str, Any]]], name: str, octets: int, runs: int) -> str:
+def table(
+    results: dict[Line, list[dict[str, Any]]], name: str, archive_bytes: int, runs: int
+) -> str:
     """Return the table in Markdown, with the machine and the versions."""
-    measured = f"{name}, {octets / 1e6:.0f} MB; medians of {runs}; {machine()}"
+    measured = f"{name}, {archive_bytes / 1e6:.0f} MB; medians of {runs}; {machine()}"
     lines = [
         f"{datetime.now(UTC):%Y-%m-%d}, {measured}.",
         "",
@@ -432,9 +434,9 @@ def table(results: dict[Line, list[dict[str, Any]]], name: str, octets: int, run
         if not found:
             lines.append(f"| {line.what} | not here | | | |")
             continue
-        walls = [one["wall"] for one in found]
+        walls = [result["wall"] for result in found]
         wall = statistics.median(walls)
-        cpu = statistics.median(one["cpu"] + one["server"] for one in found)
+        cpu = statistics.median(result["cpu"] + result["server"] for result in found)
         what = f"*{line.what}*" if line.yardstick else line.what
         lines.append(
             f"| {what} | {found[0]['count'] / wall:,.0f} | {wall:.2f} | {cpu:.2f} "
@@ -443,10 +445,10 @@ def table(results: dict[Line, list[dict[str, Any]]], name: str, octets: int, run
     for line, found in results.items():
         if found and "size" in found[0]:
             lines.append("" if lines[-1].startswith("|") else lines.pop())
-            share = found[0]["size"] / octets
+            share = found[0]["size"] / archive_bytes
             lines.append(f"Size after {line.what}: {share:.2f} times the raw mail.")
         if found and "arranging" in found[0]:
-            spent = statistics.median(one["arranging"] for one in found)
+            spent = statistics.median(result["arranging"] for result in found)
             lines.append("" if lines[-1].startswith("|") else lines.pop())
             lines.append(f"Arranging within {line.what}: {spent:.2f} s.")
     return "\n".join(lines)
@@ -500,7 +502,7 @@ def main() -> None:
     with contextlib.ExitStack() as stack:
         archive, name = stack.enter_context(the_archive(options.archive))
         server = stack.enter_context(postgres.throwaway(binaries, *SERVER)) if binaries else None
-        octets = sum(len(raw) for raw in read_raw_mails(archive))
+        archive_bytes = sum(len(raw) for raw in read_raw_mails(archive))
         for number in range(options.runs):
             for line in chosen:
                 if (found := measure(line, archive, server)) is not None:
@@ -511,7 +513,7 @@ def main() -> None:
                         f"{found['cpu']:.2f} + {found['server']:.2f} s of processors",
                         flush=True,
                     )
-    made = table(results, name, octets, options.runs)
+    made = table(results, name, archive_bytes, options.runs)
     print(f"\n{made}")
     if options.write is not None:
         put_between(options.write, BEGIN, END, made)

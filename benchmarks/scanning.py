@@ -21,7 +21,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ingest.config.file import Config, ConfiguredList, ConfiguredRepository, RefState
+from ingest.config.settings import Config, ConfiguredList, ConfiguredRepository, RefState
 from ingest.scan.scan import scan_repositories
 from ingest.store.engine import open_store
 from tests.support import git_repository, mails

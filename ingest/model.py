@@ -9,7 +9,7 @@ from ingest.frozen import frozen
 from ingest.lifecycle.announcement import Announcements
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName
-from ingest.patch.trailer import Trailer
+from ingest.patch.trailers.trailer import Trailer
 from ingest.series.facts import Facts
 from ingest.trust.authres import AuthResults
 from ingest.trust.from_munging import MungingStyle, PersonSource

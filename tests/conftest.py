@@ -1,4 +1,5 @@
-"""Shared fixtures: stores in both databases, a PostgreSQL for the session, the real archive."""
+"""Define shared fixtures: stores in both databases, a PostgreSQL for the session, the real
+archive."""
 
 from __future__ import annotations
 
@@ -11,13 +12,13 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, make_url
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.store.engine import open_store
 from tests.support import mails, postgres, sharing, skips
 from tests.support.paths import ARCHIVE, SEED
 from tests.support.places import short_folder
 
-REAL = 1_800  # mails of the real archive that the API is tried with
+REAL = 1_800  # mails of the real archive with which the API is tested
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -30,13 +31,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 @pytest.fixture(scope="session")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The folder of what is built once for all workers (`sharing.build_once`)."""
+    """Return the folder for what is built once for all workers (`sharing.build_once`)."""
     return sharing.shared_folder(tmp_path_factory)
 
 
 @pytest.fixture(scope="session")
 def postgres_server(shared: Path) -> Iterator[str]:
-    """URL of a PostgreSQL: $TEST_DATABASE, else system binaries, else the wheel's."""
+    """Return the URL of a PostgreSQL: $TEST_DATABASE, else system binaries, else the wheel's."""
     if url := os.environ.get("TEST_DATABASE"):
         yield url
         return
@@ -53,14 +54,14 @@ def postgres_server(shared: Path) -> Iterator[str]:
 
 @pytest.fixture
 def postgres_url(postgres_server: str) -> Iterator[str]:
-    """A fresh, empty database on that server, dropped afterwards."""
+    """Return a fresh, empty database on that server, and drop it afterwards."""
     with postgres.fresh(postgres_server) as url:
         yield url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
-    """A fresh, empty database, once of each kind; for tests of what makes a store."""
+    """Return a fresh, empty database of each kind, for tests of creating a store."""
     if request.param == "sqlite":
         return f"sqlite:///{tmp_path / 'store.db'}"
     return str(request.getfixturevalue("postgres_url"))
@@ -68,7 +69,8 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
 
 @pytest.fixture(scope="session")
 def sqlite_template(shared: Path) -> Path:
-    """An SQLite store without mail, to be copied: the schema is made once, and not by each test."""
+    """Return an SQLite store without mail, to be copied: the schema is created once, not by each
+    test."""
     return sharing.build_once(shared, "template.db", _make_store)
 
 
@@ -78,7 +80,7 @@ def _make_store(path: Path) -> None:
 
 @pytest.fixture(scope="session")
 def postgres_template(postgres_server: str) -> Iterator[str]:
-    """The name of a database with a store without mail."""
+    """Return the name of a database with a store without mail."""
     with postgres.fresh(postgres_server) as url:
         open_store(url, create=True).dispose()
         yield str(make_url(url).database)
@@ -86,7 +88,7 @@ def postgres_template(postgres_server: str) -> Iterator[str]:
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
-    """A store without mail, once of each kind."""
+    """Return a store without mail of each kind."""
     if request.param == "sqlite":
         shutil.copy(request.getfixturevalue("sqlite_template"), tmp_path / "store.db")
         yield f"sqlite:///{tmp_path / 'store.db'}"
@@ -98,7 +100,7 @@ def store_url(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[str]:
 
 @pytest.fixture
 def engine(store_url: str) -> Iterator[Engine]:
-    """A store without mail, once of each kind. A module that wants mail in it extends this."""
+    """Return a store without mail of each kind. A module that needs mail in it extends this."""
     opened = open_store(store_url)
     yield opened
     opened.dispose()
@@ -106,14 +108,14 @@ def engine(store_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 def folder() -> Iterator[Path]:
-    """A folder with a short path, for Unix sockets."""
+    """Return a folder with a short path, for Unix sockets."""
     with short_folder() as path:
         yield path
 
 
 @pytest.fixture(scope="session")
 def git_program() -> None:
-    """Skips where git is not installed."""
+    """Skip where git is not installed."""
     if shutil.which("git") is None:
         pytest.skip(skips.NO_GIT)
 
@@ -131,7 +133,7 @@ def pytest_runtest_makereport() -> Generator[None, pytest.TestReport, pytest.Tes
 
 @pytest.fixture(scope="session")
 def archive(shared: Path, git_program: None) -> Path:
-    """The real archive as a public-inbox v2 repository, which nobody may change."""
+    """Return the real archive as a public-inbox v2 repository, which no test may change."""
     if not ARCHIVE.exists():
         pytest.skip(skips.NO_SHARED)
     return sharing.build_once(shared, "archive.git", _clone)
@@ -143,7 +145,7 @@ def _clone(target: Path) -> None:
 
 @pytest.fixture(scope="session")
 def corpus(archive: Path) -> list[tuple[str, bytes]]:
-    """Every message of the real archive: (commit, raw bytes), oldest first."""
+    """Return every message of the real archive: (commit, raw bytes), oldest first."""
     commits = subprocess.run(
         ["git", "rev-list", "--reverse", "HEAD"], cwd=archive, check=True, capture_output=True
     ).stdout.split()
@@ -152,7 +154,7 @@ def corpus(archive: Path) -> list[tuple[str, bytes]]:
 
 
 def _read_blobs(repository: Path, names: Sequence[str]) -> Iterator[bytes]:
-    """Give the blobs of these names, read by one process of git."""
+    """Yield the blobs with these names, read by one process of git."""
     stream = subprocess.run(
         ["git", "cat-file", "--batch", "--buffer"],
         cwd=repository,
@@ -170,7 +172,8 @@ def _read_blobs(repository: Path, names: Sequence[str]) -> Iterator[bytes]:
 
 @pytest.fixture(scope="session")
 def real_store(archive: Path, shared: Path) -> str:
-    """The URL of an SQLite store of the real archive's last mails, to be copied before a change."""
+    """Return the URL of an SQLite store of the real archive's last mails; copy it before a
+    change."""
 
     def build(path: Path) -> None:
         raws = list(_read_blobs(archive, [f"HEAD~{back}:m" for back in reversed(range(REAL))]))
@@ -184,7 +187,7 @@ def real_store(archive: Path, shared: Path) -> str:
 
 @pytest.fixture(scope="session")
 def seed() -> Path:
-    """The folder of the real record and the mail behind it; skips where it is not there."""
+    """Return the folder of the real record and its mail; skip where it is missing."""
     if not SEED.exists():
         pytest.skip(skips.NO_SHARED)
     return SEED
@@ -192,7 +195,7 @@ def seed() -> Path:
 
 @pytest.fixture(scope="session")
 def strace() -> None:
-    """Skips where calls cannot be traced."""
+    """Skip where calls cannot be traced."""
     if (
         shutil.which("strace") is None
         or subprocess.run(

@@ -32,8 +32,8 @@ from ingest.api.responses import JsonResponse, error_response
 from ingest.api.web.layout import error_page
 from ingest.api.web.routes import web_routes
 from ingest.clock import utcnow
-from ingest.config.file import ApiConfig, Config
-from ingest.config.values import UnixAddress
+from ingest.config.settings import ApiConfig, Config
+from ingest.config.sockets import UnixAddress
 from ingest.store.activity.statement_timeout import limit_statements
 from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.reader import ClientDisconnected, Reader

@@ -13,7 +13,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.mail.parse import parse_message
 from ingest.reports.export import format_date
 from ingest.store.inbox.codec import DamagedRawError
@@ -60,7 +60,7 @@ def read_authentication(
 
 
 def authentication_json(connection: Connection, row: MessageRow, config: Config) -> dict[str, Any]:
-    """Return the fields that follow those of `api.serializers.message_json`."""
+    """Return the fields that follow those of `api.records.serializers.message_json`."""
     authentication = read_authentication(connection, row, config)
     return {
         "signatures": [_verdict_json(verdict) for verdict in authentication.verdicts],

@@ -18,7 +18,7 @@ from starlette.responses import Response
 from ingest.api.params import ApiError, QueryParams, invalid_page
 from ingest.api.responses import page_response
 from ingest.api.urls import UrlBuilder
-from ingest.config.file import ApiConfig, Config
+from ingest.config.settings import ApiConfig, Config
 from ingest.store.activity.accounts import Account, find_account
 from ingest.store.engine import write_transaction
 from ingest.store.read.filters import Page

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from sqlalchemy import Connection
 
 from ingest.api.params import ApiError, QueryParams, parse_msgid, slug, split_numbers
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.store.activity.events import Category
 from ingest.store.read.directory import read_all_lists
 from ingest.store.read.filters import (

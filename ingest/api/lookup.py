@@ -9,25 +9,26 @@ from starlette.responses import RedirectResponse, Response
 
 from ingest.api.params import not_found
 from ingest.api.urls import msgid_of
+from ingest.series.outcome import Outcome
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.write import redirects
 
 
-def find_by_number(connection: Connection, number: int, outcome: str) -> MessageRow | None:
+def find_by_number(connection: Connection, number: int, outcome: Outcome) -> MessageRow | None:
     """Return the message with this row number, None where it is missing or has another outcome."""
     row = next(messages.read_messages(connection, [number]), None)
-    return row if row is not None and row.outcome == outcome else None
+    return row if row is not None and row.outcome is outcome else None
 
 
-def find_by_path_name(connection: Connection, name: str, outcome: str) -> MessageRow:
+def find_by_path_name(connection: Connection, name: str, outcome: Outcome) -> MessageRow:
     """Return the message whose Message-ID is this part of a path.
 
     Raises `ApiError` where there is none with that outcome.
     """
     ids = messages.find_by_msgid(connection, msgid_of(name))
     for row in messages.read_messages(connection, ids):
-        if row.outcome == outcome:
+        if row.outcome is outcome:
             return row
     raise not_found()
 

@@ -18,15 +18,10 @@ from ingest.frozen import frozen
 from ingest.mail.message import Message
 from ingest.mail.parse import parse_message
 from ingest.patch.classify import find_patch_part
-from ingest.patch.git_mail import (
-    MailField,
-    body_text,
-    format_address,
-    split_commit,
-    write_patch_mail,
-    write_text_mail,
-)
-from ingest.patch.trailer import Trailer
+from ingest.patch.git_am.commit_text import split_commit
+from ingest.patch.git_am.git_mail import body_text, write_patch_mail, write_text_mail
+from ingest.patch.git_am.header_fields import MailField, format_address
+from ingest.patch.trailers.trailer import Trailer
 from ingest.store.activity.accounts import read_accounts
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow

@@ -18,8 +18,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.api.app import STATEMENT_TIMEOUT, make_app
 from ingest.api.webhooks import Webhooks
 from ingest.clock import utcnow
-from ingest.config.file import API_SOCKET_MODE, ApiConfig, Config
-from ingest.config.values import UnixAddress
+from ingest.config.settings import API_SOCKET_MODE, ApiConfig, Config
+from ingest.config.sockets import UnixAddress
 from ingest.net.bind import ListenError, bind_sockets
 from ingest.store.activity.events import is_behind, publish_events, start_recording_events
 from ingest.store.engine import write_transaction

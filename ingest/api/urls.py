@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import quote
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.store.read.messages import ListRow
 
 VERSIONS = ((1, 0), (1, 1), (1, 2), (1, 3), (1, 4))

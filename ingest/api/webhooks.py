@@ -39,11 +39,11 @@ import httpx
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingest.api.event_payloads import event_payloads
-from ingest.api.serializers import JsonObject
+from ingest.api.records.event_payloads import event_payloads
+from ingest.api.records.references import JsonObject
 from ingest.api.urls import UrlBuilder
 from ingest.clock import utcnow
-from ingest.config.file import ApiConfig, Config
+from ingest.config.settings import ApiConfig, Config
 from ingest.store.activity.webhooks import (
     WebhookProgress,
     add_webhook,

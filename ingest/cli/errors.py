@@ -79,7 +79,7 @@ def _format_usage_error(error: click.ClickException) -> str:
 def _describe(error: Exception) -> _Report:
     from sqlalchemy.exc import DBAPIError
 
-    from ingest.config.file import ConfigError
+    from ingest.config.settings import ConfigError
     from ingest.net.bind import ListenError
     from ingest.replay.process_pool import ParserError
     from ingest.sources.source import SourceError

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from sqlalchemy import Connection
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.series import SeriesRow, read_series

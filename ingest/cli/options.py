@@ -12,7 +12,8 @@ import click
 from sqlalchemy import Engine
 
 from ingest.config import values
-from ingest.config.file import Config, ConfigError, TrustConfig, load_config
+from ingest.config.file import load_config
+from ingest.config.settings import Config, ConfigError, TrustConfig
 from ingest.sources.source import printable
 from ingest.store.engine import NoStoreError, StoreError, open_store
 

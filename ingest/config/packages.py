@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from importlib import import_module
 
-from ingest.config.file import Config, ConfigError
+from ingest.config.settings import Config, ConfigError
 
 
 def require_module(module: str, *, extra: str, needed_by: str) -> None:

@@ -26,9 +26,9 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.clock import utcnow
-from ingest.config.file import Config, ConfigError
 from ingest.config.packages import require_configured
-from ingest.config.values import InetAddress
+from ingest.config.settings import Config, ConfigError
+from ingest.config.sockets import InetAddress
 from ingest.daemon.acceptor import Acceptor, Capacity
 from ingest.daemon.deriver import LAST_WAIT, Deriver
 from ingest.daemon.dns.stage import DnsStage, make_dns_stage

@@ -28,7 +28,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.clock import utcnow
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.monitoring.outcome import (
     DeriveEvent,

@@ -15,8 +15,8 @@ import ssl
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from ingest.config.file import Config
-from ingest.config.values import SocketAddress
+from ingest.config.settings import Config
+from ingest.config.sockets import SocketAddress
 from ingest.daemon.monitoring.log import log_event
 from ingest.net import systemd_sockets
 from ingest.net.networks import Networks

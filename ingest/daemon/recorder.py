@@ -20,7 +20,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import DBAPIError, StatementError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import INTERNAL_ERRORS, failure_reason
 from ingest.pipeline.store import record_mails

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Engine
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.recorder import DerivedClaim, record_claims
 from ingest.daemon.workers.pool import WorkerPool
 from ingest.model import Derived

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from ingest.config.file import CatchAll, Config, ToLists, UnknownAddress
+from ingest.config.settings import CatchAll, Config, ToLists, UnknownAddress
 from ingest.daemon.acceptor import Acceptor
 from ingest.model import BY_LIST_ID
 from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, MailBody, Reject

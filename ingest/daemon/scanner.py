@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.scanner_main import Order
 from ingest.daemon.workers.main import FRAME

@@ -18,7 +18,7 @@ from typing import BinaryIO
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.monitoring.log import configure_log, log_event
 from ingest.daemon.workers.main import FRAME
 from ingest.frozen import frozen

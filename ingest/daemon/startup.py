@@ -14,9 +14,9 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
-from ingest.config.file import API_SOCKET_MODE, Config, ConfigError
 from ingest.config.packages import require_configured
-from ingest.config.values import SocketAddress, UnixAddress
+from ingest.config.settings import API_SOCKET_MODE, Config, ConfigError
+from ingest.config.sockets import SocketAddress, UnixAddress
 from ingest.daemon.listeners import tls_context
 from ingest.daemon.lock_file import check_unlocked
 from ingest.daemon.workers.pool import find_start_error

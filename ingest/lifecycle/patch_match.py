@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from ingest.frozen import frozen
 from ingest.patch.diffs.diff import find_diff
-from ingest.patch.diffs.identity import EMPTY_HASH
+from ingest.patch.diffs.patchwork_hash import EMPTY_HASH
 from ingest.series.facts import Facts
 from ingest.series.links.posting import normalise_title
 

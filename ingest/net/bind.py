@@ -1,6 +1,6 @@
 """Bind sockets to the addresses on which SMTP, LMTP, the API and the metrics listen.
 
-Input: an address from `ingest.config.values`. Output: an `Endpoint` with listening sockets. An
+Input: an address from `ingest.config.sockets`. Output: an `Endpoint` with listening sockets. An
 address that cannot be bound raises `ListenError`. The file of a Unix socket is never removed while
 a program listens on it.
 """
@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
-from ingest.config.values import MAX_PATH, InetAddress, SocketAddress, UnixAddress
+from ingest.config.sockets import MAX_PATH, InetAddress, SocketAddress, UnixAddress
 
 BACKLOG = 1024  # connections waiting to be accepted; the kernel may allow fewer
 

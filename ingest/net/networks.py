@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 
-from ingest.config import values
+from ingest.config.sockets import LOOPBACK, Network
 
 
 @dataclass(frozen=True, slots=True)
 class Networks:
     """A set of networks."""
 
-    networks: tuple[values.Network, ...]
+    networks: tuple[Network, ...]
 
     def __contains__(self, address: object) -> bool:
         """Return whether an address, given as text, is in one of the networks.
@@ -30,4 +30,4 @@ class Networks:
         return any(ip in network for network in self.networks)
 
 
-LOOPBACK_NETWORKS = Networks(values.LOOPBACK)
+LOOPBACK_NETWORKS = Networks(LOOPBACK)

@@ -175,13 +175,13 @@ def _read_range(text: str, place: _Place, *, marked: bool) -> PullRequestText | 
 
 def _find_places(text: str) -> Iterator[_Place]:
     """Yield the URLs that end their line, alone or with a ref, with what leads to them."""
-    for found in islice(_find_urls(text), _TRIES):
-        start = found.start()
+    for url in islice(_find_urls(text), _TRIES):
+        start = url.start()
         lead = text[max(0, start - _LEAD) : start].rstrip()
         paragraph = _BLANK_LINE.split(lead)[-1]
         if _is_quoted(text, start) or _QUOTED.match(paragraph.rpartition("\n")[2]):
             continue
-        place = _read_place(text, found, paragraph)
+        place = _read_place(text, url, paragraph)
         if place is not None:
             yield place
 

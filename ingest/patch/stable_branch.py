@@ -11,7 +11,7 @@ import re
 from typing import TYPE_CHECKING
 
 from ingest.mail.git_run import run_of
-from ingest.patch.subject import Subject
+from ingest.patch.subjects.subject import Subject
 
 if TYPE_CHECKING:
     from ingest.mail.message import Message

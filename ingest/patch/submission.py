@@ -13,8 +13,8 @@ from ingest.mail.defect import Defect
 from ingest.mail.message import Address
 from ingest.patch.attached_commit import AttachedCommit
 from ingest.patch.dependency import Dependencies
-from ingest.patch.subject import Subject
-from ingest.patch.trailer import Trailer
+from ingest.patch.subjects.subject import Subject
+from ingest.patch.trailers.trailer import Trailer
 
 
 class ClassificationReason(StrEnum):

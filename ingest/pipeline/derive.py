@@ -11,7 +11,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, assert_never
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.frozen import frozen
 from ingest.lifecycle.announced import find_announcements
 from ingest.lifecycle.announcement import Announcements

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.frozen import frozen
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import derive_or_fail

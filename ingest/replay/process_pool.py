@@ -28,7 +28,7 @@ from typing import TypeVar
 
 from sqlalchemy import Engine
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.store.engine import open_store
 
 T = TypeVar("T")

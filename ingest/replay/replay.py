@@ -18,7 +18,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine
 
 from ingest.clock import utcnow
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import REPLAY, Delivery
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import StoreResult, store_again, store_mail

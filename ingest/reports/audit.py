@@ -16,17 +16,23 @@ from itertools import islice
 
 from sqlalchemy import Connection, Engine
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import Delivery, Derived
 from ingest.pipeline.derive import derive_or_fail
+from ingest.reports.mail_audit import (
+    differing_mail_columns,
+    find_lost_mail,
+    lost_answers,
+    merge_by_digest,
+    merge_stored,
+)
 from ingest.sources.source import Deletion, NoMail, RawMail, Source
 from ingest.store.verify import snapshot
 from ingest.store.verify.arrangement_audit import audit_arrangement
 from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.row_audit import RowAudit
-from ingest.store.verify.snapshot import IdHolder, StoredMail
+from ingest.store.verify.snapshot import StoredMail
 from ingest.store.verify.states_audit import audit_states
-from ingest.trust.signatures.dkim_arc import key_names
 
 AUDIT_BATCH = 500
 
@@ -113,7 +119,7 @@ class _Audit:
 
     def add(self, items: Sequence[RawMail | Deletion]) -> None:
         """Compare a batch of the archive's items with the store."""
-        deliveries = _merge_by_digest(self._delivery(item) for item in items)
+        deliveries = merge_by_digest(self._delivery(item) for item in items)
         stored_mails = {
             mail.sha256: mail for mail in snapshot.read_stored_mails(self._connection, deliveries)
         }
@@ -170,7 +176,7 @@ class _Audit:
         for mail in snapshot.read_stored_mails(self._connection, mail_ids, column="id"):
             if mail.raw is not None:
                 delivery = Delivery(raw=mail.raw, sha256=mail.sha256, source="audit")
-                derived = self._derive(_merge_stored(delivery, mail))
+                derived = self._derive(merge_stored(delivery, mail))
                 if derived is not None:
                     derived_by_id[mail.mail_id] = derived
         return derived_by_id
@@ -183,11 +189,11 @@ class _Audit:
         """
         is_known = mail.mail_id in self._mail_ids
         self._mail_ids.add(mail.mail_id)
-        derived = self._derive(_merge_stored(delivery, mail))
+        derived = self._derive(merge_stored(delivery, mail))
         name = _name(delivery, derived)
-        for column in _differing_columns(delivery, mail):
+        for column in differing_mail_columns(delivery, mail):
             self._add_finding(name, FindingKind.ALTERED, f"mail.{column}")
-        for kind, detail in _lost_answers(delivery, mail):
+        for kind, detail in lost_answers(delivery, mail):
             self._add_finding(name, kind, detail)
             self._unanswered.add(mail.mail_id)
         if is_known:
@@ -215,7 +221,7 @@ class _Audit:
             self._absent.add(delivery.sha256)
             holders = holders_by_msgid.get(derived.facts.msgid, []) if derived is not None else []
             self._message_ids.update(holder.message_id for holder in holders)
-            lost_id = _find_lost_mail(holders, derived)
+            lost_id = find_lost_mail(holders, derived)
             if derived is not None and lost_id is not None:
                 derived_by_id[lost_id] = derived
                 self._unanswered.add(lost_id)
@@ -235,89 +241,12 @@ class _Audit:
         self._findings.add(Finding(name, kind, detail))
 
 
-def _find_lost_mail(holders: Iterable[IdHolder], derived: Derived | None) -> int | None:
-    """Return the id of the missing mail row that `derived` was in, or None.
-
-    A rank ends with the digest of its mail, so it identifies the copy whose mail is lost.
-    """
-    if derived is None:
-        return None
-    return next(
-        (holder.mail_id for holder in holders if holder.is_lost and holder.rank == derived.rank),
-        None,
-    )
-
-
 def _without_keyrings(config: Config) -> Config:
     """Return the configuration without keyrings.
 
     Developers' keys are files of this machine, and may have changed since the mail was derived.
     """
     return replace(config, trust=replace(config.trust, keyrings=()))
-
-
-def _merge_stored(delivery: Delivery, mail: StoredMail) -> Delivery:
-    """Return the delivery with what other deliveries have since added to the stored mail.
-
-    The DNS answers of its arrival cannot be obtained again, so they are taken as stored.
-    """
-    return replace(
-        delivery,
-        route=tuple(sorted({*delivery.route, *mail.route})),
-        container_errors=tuple(
-            sorted({*delivery.container_errors, *(mail.container_errors or ())})
-        ),
-        withdrawn=delivery.withdrawn or mail.withdrawn,
-        arrived=mail.arrived,
-        keys=mail.keys,
-    )
-
-
-def _differing_columns(delivery: Delivery, mail: StoredMail) -> Iterator[str]:
-    """Yield the columns of a mail's row that cannot be right."""
-    if mail.raw != delivery.raw:
-        yield "raw"
-    if mail.size != len(delivery.raw):
-        yield "size"
-    if not set(delivery.route) <= set(mail.route):
-        yield "route"
-    if mail.container_errors is None or not set(delivery.container_errors) <= set(
-        mail.container_errors
-    ):
-        yield "container_errors"
-    if delivery.withdrawn and not mail.withdrawn:
-        yield "withdrawn"
-
-
-def _lost_answers(delivery: Delivery, mail: StoredMail) -> Iterator[tuple[FindingKind, str]]:
-    """Yield a finding for each DNS answer that is lost.
-
-    If DNS was queried for a mail's keys, there must be an answer for each name.
-    """
-    if not mail.has_readable_keys:
-        yield FindingKind.ALTERED, "answer"
-    elif mail.keys is not None:
-        answered = {name for name, _ in mail.keys}
-        for name in key_names(delivery.raw):
-            if name not in answered:
-                yield FindingKind.MISSING, f"answer {name}"
-
-
-def _merge_by_digest(deliveries: Iterable[Delivery]) -> dict[bytes, Delivery]:
-    """Return one delivery for each digest, with what all deliveries of the batch say of it."""
-    merged: dict[bytes, Delivery] = {}
-    for delivery in deliveries:
-        earlier = merged.get(delivery.sha256)
-        if earlier is not None:
-            delivery = replace(
-                earlier,
-                container_errors=tuple(
-                    sorted({*earlier.container_errors, *delivery.container_errors})
-                ),
-                withdrawn=earlier.withdrawn or delivery.withdrawn,
-            )
-        merged[delivery.sha256] = delivery
-    return merged
 
 
 def _name(delivery: Delivery, derived: Derived | None) -> str:

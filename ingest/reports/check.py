@@ -12,7 +12,7 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection, Engine
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.store.verify import consistency, snapshot
 from ingest.store.verify.arrangement_audit import audit_arrangement
 from ingest.store.verify.consistency import ConsistencyFault

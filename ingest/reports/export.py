@@ -15,6 +15,7 @@ from sqlalchemy import Connection
 
 from ingest.lifecycle.evidence import Evidence
 from ingest.mail.message import Address
+from ingest.series.outcome import Outcome
 from ingest.store.activity.overrides import export_overrides
 from ingest.store.activity.states import read_evidence
 from ingest.store.read import messages
@@ -47,19 +48,19 @@ def _format_line(record: dict[str, Any]) -> str:
 
 def _mail_records(connection: Connection) -> Iterator[dict[str, Any]]:
     series = {row.id: row for row in read_all_series(connection)}
-    for ids in _batches(messages.list_message_ids(connection, outcome="comment")):
+    for ids in _batches(messages.list_message_ids(connection, outcome=Outcome.COMMENT)):
         rows = list(messages.read_messages(connection, ids))
         parents = messages.read_message_keys(
             connection, {row.parent_id for row in rows if row.parent_id}
         )
         yield from (_comment(row, parents) for row in rows)
-    for ids in _batches(messages.list_message_ids(connection, outcome="cover")):
+    for ids in _batches(messages.list_message_ids(connection, outcome=Outcome.COVER)):
         edges = read_dependencies(connection, ids)
         for row in messages.read_messages(connection, ids):
             yield _cover(row, series, edges.get(row.id, []))
     yield from _lists(connection)
     yield from _messages(connection)
-    for ids in _batches(messages.list_message_ids(connection, outcome="patch")):
+    for ids in _batches(messages.list_message_ids(connection, outcome=Outcome.PATCH)):
         edges = read_dependencies(connection, ids)
         evidence = read_evidence(connection, ids)
         for row in messages.read_messages(connection, ids):

@@ -20,7 +20,7 @@ from pathlib import Path
 
 from sqlalchemy import Connection, Engine
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.frozen import frozen
 from ingest.lifecycle.commit import CommitFacts
 from ingest.sources import git_commits

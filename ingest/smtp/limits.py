@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from pathlib import Path
 
-from ingest.config.values import SocketAddress
+from ingest.config.sockets import SocketAddress
 from ingest.net.networks import LOOPBACK_NETWORKS, Networks
 
 _MINUTE = 60.0

@@ -552,7 +552,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         assert self.session is not None
         assert self.envelope is not None
         return Envelope(
-            protocol="lmtp" if self._is_lmtp else "smtp",
+            protocol=self._sessions.config.protocol.value,
             peer=self.address,
             helo=self.session.host_name or "",
             sender=self.envelope.mail_from or "",

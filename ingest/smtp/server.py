@@ -15,7 +15,7 @@ import asyncio
 import socket
 from collections.abc import Sequence
 
-from ingest.config.values import SocketAddress
+from ingest.config.sockets import SocketAddress
 from ingest.net import bind
 from ingest.net.bind import ListenError
 from ingest.smtp.envelope import DeliveryHandler

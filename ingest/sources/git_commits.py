@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import IO
 
 from ingest.lifecycle.commit import CommitFacts, parse_commit, sample_lines
-from ingest.patch.diffs.identity import patch_id
+from ingest.patch.diffs.patch_id import patch_id
 from ingest.sources.git import find_git_directory, git_environment, git_error
 from ingest.sources.source import SourceError, printable
 

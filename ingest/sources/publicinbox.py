@@ -21,16 +21,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ingest.sources.entry import screen
-from ingest.sources.git import (
-    Blob,
-    BlobBatch,
-    find_git_directory,
-    find_tip,
-    git_output,
-    list_blobs,
-    read_blobs,
-    run_git,
-)
+from ingest.sources.git import find_git_directory, find_tip, git_output, run_git
+from ingest.sources.git_blobs import Blob, BlobBatch, list_blobs, read_blobs
 from ingest.sources.mbox import is_mail, is_mbox
 from ingest.sources.source import Deletion, Item, Portion, RawMail, SourceError, printable
 

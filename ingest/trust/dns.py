@@ -26,7 +26,7 @@ import dns.rdtypes.ANY.SOA
 import dns.rdtypes.ANY.TXT  # dnspython would otherwise import these on first use
 import dns.resolver
 
-from ingest.config.values import InetAddress
+from ingest.config.sockets import InetAddress
 from ingest.trust.signatures.dns_answer import (
     Answer,
     KeyRecord,

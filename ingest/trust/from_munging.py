@@ -35,7 +35,12 @@ from enum import StrEnum
 from ingest.frozen import frozen
 from ingest.mail.address import parse_addresses
 from ingest.mail.message import Address, Message
-from ingest.trust.domain import organisational_domain
+from ingest.trust.list_address import (
+    belongs_to_lists,
+    is_hosted_list,
+    is_same_organisation,
+    list_addresses,
+)
 
 
 class MungingStyle(StrEnum):
@@ -89,15 +94,7 @@ _REDACTED = re.compile(
 _SUFFIX = re.compile(r"([^@]{1,64}@[^@]{1,253}\.[^@.]{1,63})\.invalid", re.IGNORECASE)
 _LISTSERV = re.compile(r"[0-9a-f]{8,}-dmarc-request@", re.IGNORECASE)
 _SERVICE = re.compile(r"bounces?\b|owner\b|request\b|admin\b|no-?reply\b|devnull\b", re.IGNORECASE)
-_NO_REPLY = "-noreply@"
 _HOSTS = frozenset({"git.sr.ht"})
-# Services that host lists and no mailboxes: an address there is a list's, whatever the mail names.
-_LIST_HOSTS = ("googlegroups.com", "groups.io", "yahoogroups.com")
-_LIST_SUBDOMAINS = tuple(f".{host}" for host in _LIST_HOSTS)
-
-_LIST_WORD = re.compile(
-    r"\s{0,20}(?:mailing )?list ([^\s@;<>]{1,64}@[^\s@;<>]{1,253})", re.IGNORECASE
-)
 _MAX_FROM = 2_000  # characters of From in which a comment is looked for
 
 _BODY_FROM = re.compile(r"\s{0,200}From:[ \t]*([^\n]{1,1000})", re.IGNORECASE)
@@ -108,11 +105,11 @@ def undo_munging(message: Message) -> UnmungedFrom | None:
     sender = message.sender
     via = _VIA.match(sender.name) if "v" in sender.name or "V" in sender.name else None
     name = _person_name(via[1] if via else sender.name)
-    lists = _list_addresses(message)
+    lists = list_addresses(message)
     if (match := _RELAY.match(sender.email)) is not None:
         person_in_mail = _find_behind_relay(message, match[1], name)
         return _make_unmunged(sender, MungingStyle.RELAY, person_in_mail)
-    is_list = _is_list(sender.email, lists) or _is_hosted_list(sender.email)
+    is_list = belongs_to_lists(sender.email, lists) or is_hosted_list(sender.email)
     if via is not None and (original := _first_mailbox(message, "X-Original-From", name)):
         style = MungingStyle.LIST if is_list else MungingStyle.NAME_ONLY
         return UnmungedFrom(original, style, PersonSource.ORIGINAL_FROM)
@@ -161,11 +158,11 @@ def looks_munged(person: Address, lists: Iterable[str]) -> MungingStyle | None:
     known = frozenset(lists)
     if _RELAY.match(person.email):
         return MungingStyle.RELAY
-    if _is_list(person.email, known) or _LISTSERV.match(person.email):
+    if belongs_to_lists(person.email, known) or _LISTSERV.match(person.email):
         return MungingStyle.LIST
     marked = _MARKED.fullmatch(person.email)
     if _ENCODED.fullmatch(person.email) or (
-        marked and (_is_hosted_list(person.email) or _is_same_organisation(marked[3], known))
+        marked and (is_hosted_list(person.email) or is_same_organisation(marked[3], known))
     ):
         return MungingStyle.ENCODED
     if _SUFFIX.fullmatch(person.email):
@@ -211,12 +208,12 @@ def _decode_address(message: Message, lists: frozenset[str], *, has_via: bool) -
         return None
     match = _ENCODED.fullmatch(email)
     if match is not None:
-        is_ours = _is_same_organisation(match[3], lists) or (has_via and _is_hosted_list(email))
+        is_ours = is_same_organisation(match[3], lists) or (has_via and is_hosted_list(email))
         return f"{match[1]}@{match[2]}" if is_ours else None
     match = _MARKED.fullmatch(email)
     if match is None:
         return None
-    if not (_is_hosted_list(email) or _is_same_organisation(match[3], lists)):
+    if not (is_hosted_list(email) or is_same_organisation(match[3], lists)):
         return None
     person = f"{match[1]}@{match[2]}"
     if has_via or message.header("X-Groupsio-MsgNum") is not None:
@@ -228,7 +225,7 @@ def _decode_address(message: Message, lists: frozenset[str], *, has_via: bool) -
 def _find_redacted(message: Message, lists: frozenset[str]) -> str | None:
     """Return the address that FreeLists writes into a comment of From, or None."""
     email = message.sender.email
-    if not email.lower().startswith("dmarc-noreply@") or not _is_same_organisation(email, lists):
+    if not email.lower().startswith("dmarc-noreply@") or not is_same_organisation(email, lists):
         return None
     redacted = _REDACTED.search((message.header("From") or "")[:_MAX_FROM])
     return redacted[1] if redacted is not None else None
@@ -240,7 +237,7 @@ def _find_deputy(message: Message, behalf: re.Match[str], owners: Iterable[str])
     It has to be of the organisation of one of the `owners`, the addresses that From may have.
     """
     sender = _first_mailbox(message, "Sender", "")
-    if sender is None or not _is_same_organisation(sender.email, owners):
+    if sender is None or not is_same_organisation(sender.email, owners):
         return None
     return sender if any(_is_same_name(sender.name, part) for part in behalf.groups()) else None
 
@@ -251,7 +248,7 @@ def _find_behind_list(
     if (original := _first_mailbox(message, "X-Original-From", name)) is not None:
         return original, PersonSource.ORIGINAL_FROM
     original = _first_mailbox(message, "X-Original-Sender", name)
-    if original is not None and not _is_list(original.email, lists):
+    if original is not None and not belongs_to_lists(original.email, lists):
         return original, PersonSource.ORIGINAL_SENDER
     from_email = message.sender.email.lower()
     reply_to = [
@@ -260,7 +257,7 @@ def _find_behind_list(
     people = [
         address
         for address in reply_to
-        if not _is_list(address.email, lists) and address.email.lower() != from_email
+        if not belongs_to_lists(address.email, lists) and address.email.lower() != from_email
     ]
     if (person := _choose_person(people, name)) is not None:
         return Address(person.name or name, person.email), PersonSource.REPLY_TO
@@ -278,7 +275,11 @@ def _find_behind_list(
         return sender, PersonSource.SENDER
     # Mailman 3 keeps the envelope's sender. An address of a service or of the list is no person's.
     envelope = _first_mailbox(message, "X-MailFrom", name)
-    if envelope is None or _is_list(envelope.email, lists) or _SERVICE.search(envelope.email):
+    if (
+        envelope is None
+        or belongs_to_lists(envelope.email, lists)
+        or _SERVICE.search(envelope.email)
+    ):
         return None
     return None if "=" in envelope.email else (envelope, PersonSource.MAIL_FROM)
 
@@ -288,13 +289,13 @@ def _find_in_sender(
 ) -> Address | None:
     """Return the mailbox in Sender, unless a server of the list's own wrote itself into it."""
     sender = _first_mailbox(message, "Sender", "" if behalf is not None else name)
-    if sender is None or _is_list(sender.email, lists) or _SERVICE.search(sender.email):
+    if sender is None or belongs_to_lists(sender.email, lists) or _SERVICE.search(sender.email):
         return None
     if behalf is not None:
         # Either part is the person: "Dev on behalf of Ada", "Ada on behalf of Dev".
         part = next((part for part in behalf.groups() if _is_same_name(sender.name, part)), None)
         return Address(part or sender.name, sender.email)
-    return None if _is_same_organisation(sender.email, lists) else sender
+    return None if is_same_organisation(sender.email, lists) else sender
 
 
 def _choose_person(people: list[Address], name: str) -> Address | None:
@@ -330,60 +331,6 @@ def _mailboxes_in_body(message: Message) -> Iterator[tuple[Address, PersonSource
             for address in parse_addresses(match[1])
             if "@" in address.email
         )
-
-
-def _list_addresses(message: Message) -> frozenset[str]:
-    """Return the addresses and ids of the message's lists.
-
-    From has one of them if a list has rewritten it. A list id has the shape of an address with a
-    dot for the "@".
-    """
-    addresses: set[str] = set()
-    for list_name in message.lists:
-        addresses.update((list_name.list_id, list_name.email.lower()))
-    for header in ("X-Mailinglist", "X-BeenThere"):  # written by mlmmj, and by Mailman
-        value = message.header(header)
-        if value is not None and "@" in value:
-            addresses.update(address.email.lower() for address in parse_addresses(value))
-    # Written by ezmlm and Yahoo Groups, which may give no List-Id: "mailing list dev@…",
-    # "list dev@…; contact dev-owner@…".
-    for header in ("Delivered-To", "Mailing-List"):
-        value = message.header(header)
-        if (
-            value is not None
-            and "list " in value.lower()
-            and (named := _LIST_WORD.match(value)) is not None
-        ):
-            addresses.add(named[1].lower())
-    return frozenset(address for address in addresses if address)
-
-
-def _is_list(email: str, lists: frozenset[str]) -> bool:
-    email = email.lower()
-    if _NO_REPLY in email:
-        email = email.replace(_NO_REPLY, "@")  # as Yahoo Groups writes it
-    return "@" in email and (email in lists or email.replace("@", ".") in lists)
-
-
-def _is_hosted_list(email: str) -> bool:
-    """Return whether an address belongs to a service that hosts lists and no mailboxes."""
-    email = email.lower()
-    if not email.endswith(_LIST_HOSTS):
-        return False
-    host = email.rpartition("@")[2]
-    return host in _LIST_HOSTS or host.endswith(_LIST_SUBDOMAINS)
-
-
-def _is_same_organisation(address: str, lists: Iterable[str]) -> bool:
-    """Return whether an address or domain is of the same organisation as one of the lists."""
-    organisation = _find_organisation(address)
-    return organisation is not None and any(
-        organisation == _find_organisation(list_address) for list_address in lists
-    )
-
-
-def _find_organisation(address: str) -> str | None:
-    return organisational_domain(address.rpartition("@")[2].lower())
 
 
 def _is_same_name(name: str, other: str) -> bool:

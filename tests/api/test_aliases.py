@@ -1,4 +1,4 @@
-"""The id of a mail in which a list wrapped a message leads to the message."""
+"""Test that the id of the mail in which a list wrapped a message leads to the message."""
 
 from __future__ import annotations
 

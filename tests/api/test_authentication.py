@@ -1,4 +1,4 @@
-"""What is known of a sender, as `show` and `series` say it."""
+"""Test how `show` and `series` print the authentication of senders."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine, update
 
 from ingest.api.authentication import authentication_json, diverging_domains, verified_domains
-from ingest.config.file import Config, TrustConfig
+from ingest.config.settings import Config, TrustConfig
 from ingest.store import schema
 from ingest.store.engine import open_store
 from ingest.store.read import messages
@@ -23,7 +23,7 @@ from tests.support.signing import RELAY, RSA, arc, record, sign
 
 CONFIG = Config(trust=TrustConfig(authserv_ids=("mx.example.org",)))
 KEYS: tuple[tuple[str, Answer], ...] = tuple(
-    (one.name, KeyRecord(record(one.key))) for one in (RSA, RELAY)
+    (signer.name, KeyRecord(record(signer.key))) for signer in (RSA, RELAY)
 )
 SIGNED = f"{mails.OURS}\n{mails.OTHERS}\n".encode() + arc(
     sign(mails.patch("rsa@example.org")), instance=1
@@ -65,7 +65,7 @@ def test_a_record_says_what_vouches_for_its_sender(engine: Engine) -> None:
         "aligned": "strict", "key_bits": 2048, "key": record(RSA.key),
         "judged": "2026-06-01T00:00:00",
     }  # fmt: skip
-    assert [(one["kind"], one["instance"]) for one in (seal, message)] == [
+    assert [(signature["kind"], signature["instance"]) for signature in (seal, message)] == [
         ("arc-seal", 1),
         ("arc-message", 1),
     ]
@@ -93,7 +93,7 @@ def test_mail_that_nobody_asked_dns_for_is_not_checked(engine: Engine) -> None:
     mails.clear(engine)
     mails.store(engine, [SIGNED], CONFIG)
     found = said(engine, "<rsa@example.org>")
-    assert {one["result"] for one in found["signatures"]} == {"not-checked"}
+    assert {signature["result"] for signature in found["signatures"]} == {"not-checked"}
     assert found["arc"] == "not-checked"
     assert len(found["authentication_results"]) == 1
 
@@ -110,10 +110,10 @@ def test_a_record_is_shown_though_its_mail_is_damaged(engine: Engine) -> None:
 
 def test_the_domains_that_vouch_for_each_patch(engine: Engine) -> None:
     with engine.connect() as connection:
-        names = [f"<{one}@example.org>" for one in ("rsa", "s-1", "s-2")]
+        names = [f"<{name}@example.org>" for name in ("rsa", "s-1", "s-2")]
         ids = [messages.find_by_name(connection, name)[0] for name in names]
         found = verified_domains(connection, messages.read_messages(connection, ids))
-    assert [found[one] for one in ids] == [{"example.org"}, {"example.org"}, frozenset()]
+    assert [found[id_] for id_ in ids] == [{"example.org"}, {"example.org"}, frozenset()]
 
 
 @pytest.mark.parametrize(
@@ -123,14 +123,14 @@ def test_the_domains_that_vouch_for_each_patch(engine: Engine) -> None:
         ([""], False),
         (["", ""], False),
         (["a", "a"], False),
-        (["a", "ab"], False),  # one domain is verified for all
+        (["a", "ab"], False),  # one domain is verified for all patches
         (["a", ""], True),
         (["a", "b"], True),
         (["ab", "bc", "ca"], True),
     ],
 )
 def test_when_patches_differ(domains: list[str], differ: bool) -> None:
-    assert diverging_domains([frozenset(one) for one in domains]) is differ
+    assert diverging_domains([frozenset(domain) for domain in domains]) is differ
 
 
 @pytest.mark.usefixtures("engine")

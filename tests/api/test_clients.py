@@ -1,4 +1,4 @@
-"""The clients that people have, as they are on PyPI, against a store of real mail."""
+"""Test clients as they are on PyPI, with a store of real mail."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from tests.support.places import free_port
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.usefixtures("git_program")
-STEPS = "s: step"  # what patches of the series are called that applies to our repository
+STEPS = "s: step"  # names of the patches of the series that applies to the repository of the test
 
 
 def has(module: str) -> pytest.MarkDecorator:
@@ -39,14 +39,14 @@ def has(module: str) -> pytest.MarkDecorator:
 
 @dataclass(frozen=True)
 class Site:
-    """A server, and a repository of somebody who uses it."""
+    """A server, and a user's repository."""
 
     url: str
     home: Path
     repository: Path
 
     def run(self, *words: str, status: int = 0, code: str | None = None) -> str:
-        """Run a client in the repository; what it prints."""
+        """Run a client in the repository. Return what it prints."""
         program = [sys.executable, "-c", code] if code else [_program(words[0])]
         done = subprocess.run(
             [*program, *words[1:]],
@@ -70,7 +70,7 @@ class Site:
             return list(json.load(answer))
 
     def fresh(self) -> None:
-        """The repository as it was."""
+        """Reset the repository."""
         self.run("git", "reset", "--quiet", "--hard", "start")
 
     def titles(self) -> list[str]:
@@ -79,13 +79,13 @@ class Site:
 
 
 def _program(name: str) -> str:
-    beside = Path(sys.executable).with_name(name)
-    return str(beside) if beside.exists() else name
+    program = Path(sys.executable).with_name(name)
+    return str(program) if program.exists() else name
 
 
 @pytest.fixture(scope="module")
 def site(real_store: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
-    """`ingest api` over a copy of the real store, with a series that applies beside it."""
+    """Serve `ingest api` for a copy of the store of real mail, with a series that applies."""
     home = tmp_path_factory.mktemp("clients")
     database = f"sqlite:///{home / 'store.db'}"
     shutil.copy(str(make_url(real_store).database), home / "store.db")
@@ -150,22 +150,22 @@ def _csv(text: str) -> list[dict[str, str]]:
 
 @has("git_pw")
 def test_git_pw_lists_patches(site: Site) -> None:
-    """More than two pages of ours; by state, submitter and words."""
+    """There are more than two pages; by state, submitter and words."""
     form = ("--format", "csv", "--limit")
     found = _csv(site.run("git-pw", "patch", "list", *form, "75", "--sort", "-date"))
-    assert len({one["ID"] for one in found}) == 75
+    assert len({patch["ID"] for patch in found}) == 75
     more = _csv(site.run("git-pw", "patch", "list", *form, "300", "--state", "new"))
-    assert len({one["ID"] for one in more}) == 250, "as many as a page may have"
+    assert len({patch["ID"] for patch in more}) == 250, "as many as a page may have"
     who = found[0]["Submitter"].split("(")[1].rstrip(")")
     theirs = _csv(site.run("git-pw", "patch", "list", *form, "20", "--submitter", who, "ext4"))
     assert theirs
-    assert all(who in one["Submitter"] for one in theirs)
-    assert all("ext4" in one["Name"].lower() for one in theirs)
+    assert all(who in patch["Submitter"] for patch in theirs)
+    assert all("ext4" in patch["Name"].lower() for patch in theirs)
 
 
 def _ours(site: Site) -> list[str]:
-    """The numbers of the three patches that apply."""
-    return [str(one["id"]) for one in site.get("/api/patches/?project=dev&order=id")]
+    """Return the numbers of the three patches that apply."""
+    return [str(patch["id"]) for patch in site.get("/api/patches/?project=dev&order=id")]
 
 
 @has("git_pw")
@@ -180,7 +180,7 @@ def test_git_pw_shows_downloads_applies_and_updates_a_patch(site: Site) -> None:
     assert (site.home / "two.diff").read_text().startswith("diff --git")
     site.fresh()
     site.run("git-pw", "patch", "apply", two)
-    assert site.titles() == ["s: step 1", "s: step 2"], "with what comes before it"
+    assert site.titles() == ["s: step 1", "s: step 2"], "with the patches before it"
     assert "Reviewed-by: Bob Tester <bob@example.com>" in site.run("git", "log", "-1")
     site.run("git-pw", "patch", "update", "--state", "accepted", "--archived", "no", one, three)
     site.run("git-pw", "patch", "update", "--delegate", "ci", "--commit-ref", "abc", three)
@@ -194,7 +194,7 @@ def test_git_pw_shows_downloads_applies_and_updates_a_patch(site: Site) -> None:
 def test_git_pw_lists_shows_and_applies_series(site: Site) -> None:
     words = ("--format", "csv", "--limit", "80", "--sort", "-date")
     found = _csv(site.run("git-pw", "series", "list", *words))
-    assert len({one["ID"] for one in found}) == 80
+    assert len({patch["ID"] for patch in found}) == 80
     (ours,) = _csv(site.run("git-pw", "--project", "dev", "series", "list", *words, "improve"))
     shown = site.run("git-pw", "series", "show", ours["ID"])
     assert shown.count(STEPS) == 3
@@ -208,7 +208,7 @@ def test_git_pw_lists_shows_and_applies_series(site: Site) -> None:
 
 @has("pwclient")
 def test_pwclient_lists_and_searches(site: Site) -> None:
-    """Page by page: it follows `Link`, spelt as it is."""
+    """It follows the `Link` header page by page, spelled as it is."""
     listed = site.run("pwclient", "list", "-f", "%{id}|%{name}", "ext4").splitlines()
     found = {line.split("|")[0] for line in listed if re.match(r"\d+\|", line)}
     assert len(found) > 75

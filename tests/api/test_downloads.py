@@ -1,4 +1,4 @@
-"""Downloads: what is saved under which name, and that git takes it."""
+"""Test the names and the content of downloads, and that git accepts them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from ingest.patch.diffs.diff import find_diff
-from ingest.patch.diffs.identity import patchwork_hash
+from ingest.patch.diffs.patchwork_hash import patchwork_hash
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.write import pins
 from tests.support import mails
@@ -63,7 +63,7 @@ def test_a_patch_is_an_attachment_with_its_trailers(client: TestClient) -> None:
     assert answer.headers["content-disposition"] == f"attachment; filename={name}"
     (mail,) = parts(answer.content)
     assert mail.index(b"Reviewed-by: Bob") < mail.index(b"\n---\n")
-    assert b"Acked-by: Bob" in mail, "who speaks to the cover speaks to every patch"
+    assert b"Acked-by: Bob" in mail, "a trailer in reply to the cover applies to every patch"
     for other in (f"/patch/{patch['id']}/mbox/", f"/patch/{patch['id']}/mbox"):
         assert client.get(other).content == answer.content
 
@@ -84,7 +84,7 @@ def test_a_series_is_its_patches_in_order(client: TestClient) -> None:
     answer = client.get(path(series["mbox"]))
     assert answer.headers["content-disposition"] == "attachment; filename=s-improve-all.patch"
     mails_ = parts(answer.content)
-    assert [one.split(b"Subject: ")[1].split(b"\n")[0] for one in mails_] == [
+    assert [raw.split(b"Subject: ")[1].split(b"\n")[0] for raw in mails_] == [
         b"[PATCH 1/3] s: step 1",
         b"[PATCH 2/3] s: step 2",
         b"[PATCH 3/3] s: step 3",
@@ -92,7 +92,7 @@ def test_a_series_is_its_patches_in_order(client: TestClient) -> None:
 
 
 def test_a_patch_with_what_comes_before_it(client: TestClient) -> None:
-    """`git-pw patch apply` asks for it."""
+    """`git-pw patch apply` requests it."""
     patch = one_of(client, "msgid=s-2@example.org")
     number = patch["series"][0]["id"]
     for wanted in ("*", str(number)):
@@ -164,7 +164,7 @@ def test_numbers_of_a_joined_series_lead_to_it(tmp_path: Path) -> None:
 def test_git_finds_the_same_patches_in_the_mboxes_of_real_series(
     real_store: str, tmp_path: Path
 ) -> None:
-    """The patches of fifty series, their changes by hash and their authors by name."""
+    """Compare the patches of fifty series by hash, and their authors by name."""
     engine = open_store(real_store)
     client = client_of(engine)
     seen, page = 0, 1
@@ -185,12 +185,12 @@ def _compare(client: TestClient, series: dict[str, Any], folder: Path) -> None:
         check=True, capture_output=True, text=True,
     )  # fmt: skip
     assert int(done.stdout) == len(series["patches"]) == series["total"]
-    for place, one in enumerate(series["patches"], 1):
+    for place, patch in enumerate(series["patches"], 1):
         info = subprocess.run(
             ["git", "mailinfo", "--encoding=UTF-8", str(folder / "msg"), str(folder / "diff")],
             check=True, capture_output=True, stdin=(folder / f"{place:04}").open("rb"),
         ).stdout.decode()  # fmt: skip
-        detail = client.get(path(one["url"])).json()
+        detail = client.get(path(patch["url"])).json()
         change = (folder / "diff").read_bytes().decode("utf-8", "replace")
         split = find_diff(change)
         assert split is not None
@@ -214,7 +214,7 @@ def test_an_address_beyond_ascii_is_served(tmp_path: Path) -> None:
 
 
 def test_nothing_gets_out_of_the_escaping_of_any_output(tmp_path: Path) -> None:
-    """Of a page, an mbox, a file name, a URL."""
+    """This is so for pages, mboxes, file names and URLs."""
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     mails.store(engine, [(FIXTURES / "hostile" / "140-escapes-of-every-output.eml").read_bytes()])
     client = client_of(engine)

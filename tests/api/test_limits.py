@@ -1,4 +1,5 @@
-"""What a query may take: a limit of time, an end when its client leaves, an index for a page."""
+"""Test the limits of queries: a time limit, an end when the client leaves, an index for each
+page."""
 
 from __future__ import annotations
 
@@ -15,8 +16,8 @@ import pytest
 from sqlalchemy import Connection, Engine, event, text
 
 from ingest.api.server import ApiServer
-from ingest.config.file import ApiConfig, Config
-from ingest.config.values import InetAddress
+from ingest.config.settings import ApiConfig, Config
+from ingest.config.sockets import InetAddress
 from ingest.store import reader
 from ingest.store.engine import open_store
 from ingest.store.read import directory, page_queries
@@ -37,7 +38,7 @@ def engine(engine: Engine) -> Engine:
 
 @pytest.fixture
 def begun(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
-    """Makes lists of patches a query without end; released once for each that begins."""
+    """Make every list of patches an endless query. The semaphore is released when one begins."""
     count = threading.Semaphore(0)
 
     def patches(connection: Connection, *_: object) -> list[int]:
@@ -76,10 +77,10 @@ def test_a_query_that_takes_too_long_is_stopped(engine: Engine, begun: threading
         assert get(f"{address}/api/series/")[0] == 200
 
 
-def test_clients_that_ask_and_leave_take_nothing_along(
+def test_queries_of_clients_that_leave_are_ended(
     engine: Engine, begun: threading.Semaphore
 ) -> None:
-    """No limit of time is reached in this test: what ends the queries is that nobody waits."""
+    """No time limit is reached in this test: the queries end because nobody waits for them."""
     with serving(engine, seconds=3600) as address:
         host, _, port = address.removeprefix("http://").rpartition(":")
         clients = [socket.create_connection((host, int(port))) for _ in range(CLIENTS)]
@@ -95,7 +96,7 @@ def test_clients_that_ask_and_leave_take_nothing_along(
 
 
 def running(engine: Engine) -> int:
-    """Queries that PostgreSQL works at for others than us."""
+    """Return the queries that PostgreSQL runs for other connections."""
     if engine.dialect.name == "sqlite":
         return 0
     query = (
@@ -107,7 +108,8 @@ def running(engine: Engine) -> int:
 
 
 def test_the_series_of_a_list_are_found_by_their_members(tmp_path: object) -> None:
-    """A plan that reads the postings of the list for each series takes seconds at a million."""
+    """A plan that reads the postings of the list for each series takes seconds with a million
+    postings."""
     engine = open_store(f"sqlite:///{tmp_path}/store.db", create=True)
     mails.store(engine, mails.series("s", 2))
     said: list[tuple[str, Any]] = []
@@ -121,7 +123,7 @@ def test_the_series_of_a_list_are_found_by_their_members(tmp_path: object) -> No
         rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
     plan = [row[3] for row in rows]
     assert plan == [
-        "SCAN series",  # in its own order, as far as the page
+        "SCAN series",  # in the order of the index, up to the end of the page
         "CORRELATED SCALAR SUBQUERY 1",
         "SEARCH member USING COVERING INDEX sqlite_autoindex_member_1 (series_id=?)",
         "SEARCH posting USING COVERING INDEX ix_posting_list_id (list_id=? AND message_id=?)",

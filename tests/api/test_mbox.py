@@ -1,4 +1,5 @@
-"""What `ingest mbox` prints, git takes: author, message, trailers and change as they were meant."""
+"""Test that git applies what `ingest mbox` prints: author, message, trailers and change are
+right."""
 
 from __future__ import annotations
 
@@ -24,11 +25,11 @@ needs_git = pytest.mark.usefixtures("git_program")
 
 
 def mbox_of(folder: Path, given: Sequence[bytes], *names: str) -> bytes:
-    """Store these mails; the mbox of those named."""
+    """Store these mails. Return the mbox of those named."""
     engine = open_store(f"sqlite:///{folder / 'store.db'}", create=True)
     mails.store(engine, given)
     with engine.connect() as connection:
-        ids = [one for name in names for one in messages.find_by_name(connection, name)]
+        ids = [id_ for name in names for id_ in messages.find_by_name(connection, name)]
         rows = list(messages.read_messages(connection, ids))
         assert len(rows) == len(names)
         mbox = b"".join(patch_mbox(connection, rows))
@@ -44,7 +45,7 @@ def git(folder: Path, *words: str, given: bytes | None = None) -> str:
 
 @pytest.fixture
 def repository(tmp_path: Path) -> Path:
-    """A repository with the files that the patches change."""
+    """Return a repository with the files that the patches change."""
     folder = tmp_path / "r"
     folder.mkdir()
     git(folder, "init", "--quiet", "--initial-branch=main")
@@ -56,16 +57,16 @@ def repository(tmp_path: Path) -> Path:
 
 
 def log(folder: Path, count: int, form: str = "%an <%ae>|%ad|%B") -> list[str]:
-    """The last commits, oldest first. The date's format is spelled out: of ISO's, git 2.45 and
-    later write `Z` for `+00:00`."""
+    """Return the last commits, oldest first. The format of dates is explicit: in ISO format,
+    git 2.45 and later write `Z` for `+00:00`."""
     date = "--date=format:%Y-%m-%dT%H:%M:%S%z"
     shown = git(folder, "log", "--reverse", date, f"--max-count={count}", f"--format={form}%x00")
-    return [one.strip("\n") for one in shown.split("\0")[:-1]]
+    return [part.strip("\n") for part in shown.split("\0")[:-1]]
 
 
 @needs_git
-def test_git_takes_a_series(tmp_path: Path, repository: Path) -> None:
-    """With what reviewers gave: to one patch, and through the cover to all."""
+def test_git_applies_a_series(tmp_path: Path, repository: Path) -> None:
+    """Trailers of reviewers are added: to one patch, or to all where they are for the cover."""
     given = [
         *mails.series("s", 3),
         mails.reply("r1@example.com", "s-2@example.org", f"Fine.\n\nReviewed-by: {BOB}"),
@@ -87,7 +88,7 @@ def test_git_takes_a_series(tmp_path: Path, repository: Path) -> None:
 
 
 def attached(content_type: str, payload: bytes) -> bytes:
-    """A mail whose patch is an attachment, in base64."""
+    """Return a mail whose patch is an attachment in base64."""
     return (
         mails.mail("a@example.org", "[PATCH] fs: change", "")
         .replace(
@@ -115,7 +116,7 @@ SITUATIONS = {
     "no PATCH prefix": mails.patch("a@example.org", "[2/7] fs: change"),
     "bracket in the title": mails.patch("a@example.org", "[PATCH] fs: change"),
     "attached as text/x-patch": attached("text/x-patch", DIFF),
-    "attached as octets": attached("application/octet-stream", DIFF),
+    "attached as bytes": attached("application/octet-stream", DIFF),
     "attached with CRLF": attached("text/x-patch", DIFF.replace(b"\n", b"\r\n")),
     "base64": mails.patch("a@example.org")
     .replace(b"Transfer-Encoding: 8bit", b"Transfer-Encoding: base64")
@@ -136,8 +137,8 @@ SITUATIONS = {
 
 @needs_git
 @pytest.mark.parametrize("name", SITUATIONS)
-def test_git_takes_a_patch(tmp_path: Path, repository: Path, name: str) -> None:
-    """However it was sent, the commit is the same. Text above a scissors line is cut off."""
+def test_git_applies_a_patch(tmp_path: Path, repository: Path, name: str) -> None:
+    """The commit is the same, however the patch was sent. Text above a scissors line is omitted."""
     text = mbox_of(tmp_path, [SITUATIONS[name]], "a@example.org")
     git(repository, "am", "--quiet", given=text)
     (commit,) = log(repository, 1)
@@ -148,8 +149,8 @@ def test_git_takes_a_patch(tmp_path: Path, repository: Path, name: str) -> None:
 
 
 @needs_git
-def test_git_takes_what_is_not_ascii(tmp_path: Path, repository: Path) -> None:
-    """Names, subjects, messages and the change itself; a long subject is folded."""
+def test_git_applies_text_beyond_ascii(tmp_path: Path, repository: Path) -> None:
+    """That includes names, subjects, messages and the change itself; a long subject is folded."""
     title = "fs: größer, schöner, weiter, und zwar ganz ohne Rücksicht auf die Länge der Zeile ✓"
     raw = mails.patch("a@example.org", f"[PATCH] {title}", sender="Zoë Ünal <z@example.org>",
                       word="ñew")  # fmt: skip
@@ -180,10 +181,10 @@ def test_a_line_of_an_envelope_in_a_message_parts_nothing(tmp_path: Path, reposi
         "From x " + "9.00:00 " * 20 + "1999",
     ],
 )
-def test_what_git_takes_for_an_envelope_in_a_message_parts_nothing(
+def test_a_from_line_in_a_message_does_not_split_the_mbox(
     tmp_path: Path, repository: Path, line: str
 ) -> None:
-    """Git wants less than a date there."""
+    """git recognises such a line even without a date."""
     injected = f"{line}\nFrom: Eve <eve@example.org>\nSubject: [PATCH] injected\n\nx"
     raw = mails.patch("a@example.org").replace(b"Say why.", f"Say:\n\n{injected}".encode(), 1)
     text = mbox_of(tmp_path, [raw], "a@example.org")
@@ -193,7 +194,7 @@ def test_what_git_takes_for_an_envelope_in_a_message_parts_nothing(
 
 
 def test_a_line_of_a_megabyte_costs_no_more_than_its_length(tmp_path: Path) -> None:
-    """Its square would be hours."""
+    """Quadratic time would be hours."""
     line = "From " + "a" * 500_000 + "9.00:00 " * 50_000
     raw = mails.patch("a@example.org").replace(b"Say why.", f"Say:\n\n{line}\nx".encode(), 1)
     text = mbox_of(tmp_path, [raw], "a@example.org")
@@ -203,7 +204,7 @@ def test_a_line_of_a_megabyte_costs_no_more_than_its_length(tmp_path: Path) -> N
 
 
 @needs_git
-def test_git_takes_an_address_beyond_ascii(tmp_path: Path, repository: Path) -> None:
+def test_git_reads_an_address_beyond_ascii(tmp_path: Path, repository: Path) -> None:
     """RFC 6532; the name may need quotes, an encoded word, or be missing."""
     names = {"1": "José Ñandú, Jr", "2": "Jose", "3": ""}
     given = [
@@ -222,10 +223,11 @@ def test_git_takes_an_address_beyond_ascii(tmp_path: Path, repository: Path) -> 
     assert shown[2].endswith(" <josé@example.org>")
 
 
-def test_no_header_gets_out_of_its_line(tmp_path: Path) -> None:
-    """Names, addresses and subjects hold what some reader takes for the end of a line."""
+def test_no_value_of_a_header_ends_its_line(tmp_path: Path) -> None:
+    """Names, addresses and subjects contain characters that some reader takes for the end of a
+    line."""
     breaks = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
-    encoded = "".join(f"={one:02X}" for one in (breaks + "\n").encode())
+    encoded = "".join(f"={byte:02X}" for byte in (breaks + "\n").encode())
     marks = (breaks, f"=?utf-8?q?{encoded}?= ", f"=?utf-8?q?=C3=A4{encoded}?= ")
     given = []
     for number, mark in enumerate(marks):
@@ -288,7 +290,7 @@ def test_it_is_one_mail_for_each_patch(tmp_path: Path) -> None:
 
 
 def test_it_has_the_fields_of_patchwork(tmp_path: Path) -> None:
-    """The delegate's address only where somebody has one."""
+    """The delegate's address is there only if the patch has a delegate."""
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     mails.store(engine, [mails.patch("a@example.org", sender="Zoë Ünal <z@example.org>")])
     with write_transaction(engine) as connection:
@@ -314,7 +316,7 @@ def test_a_series_costs_a_fixed_number_of_queries(tmp_path: Path) -> None:
     for stem, total in (("s", 2), ("t", 9)):
         with engine.connect() as connection:
             names = [f"{stem}-{number}@example.org" for number in range(1, total + 1)]
-            ids = [one for name in names for one in messages.find_by_name(connection, name)]
+            ids = [id_ for name in names for id_ in messages.find_by_name(connection, name)]
             rows = list(messages.read_messages(connection, ids))
             statements: list[str] = []
             event.listen(
@@ -328,15 +330,15 @@ def test_a_series_costs_a_fixed_number_of_queries(tmp_path: Path) -> None:
     assert counts[0] == counts[1]
 
 
-def test_a_damaged_mail_is_not_handed_out(tmp_path: Path) -> None:
-    """Nor are the mails before it: half a series would be applied."""
+def test_a_damaged_mail_is_not_printed(tmp_path: Path) -> None:
+    """The mails before it are not printed either: half a series would be applied."""
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     mails.store(engine, mails.series("s", 2))
     with engine.connect() as connection:
         ids = [
-            one
+            id_
             for number in (1, 2)
-            for one in messages.find_by_name(connection, f"s-{number}@example.org")
+            for id_ in messages.find_by_name(connection, f"s-{number}@example.org")
         ]
         rows = list(messages.read_messages(connection, ids))
     with write_transaction(engine) as connection:

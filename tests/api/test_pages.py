@@ -1,4 +1,4 @@
-"""The pages: what they show, that mail cannot act in them, and how they fare in a browser."""
+"""Test what the pages show, that mail cannot inject code, and that they work in a browser."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from ingest.api.web.html import Html, el, join
 from ingest.api.web.layout import POLICY
 from ingest.api.web.text import MAX_DIFF_LINES, render_diff
 from ingest.clock import utcnow
-from ingest.config.file import ApiConfig, Config
-from ingest.config.values import InetAddress
+from ingest.config.settings import ApiConfig, Config
+from ingest.config.sockets import InetAddress
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token
 from ingest.store.activity.checks import Check, add_check
@@ -60,7 +60,7 @@ MAILS = [
 
 
 def filled(url: str) -> Engine:
-    """A store in which every page has something to show."""
+    """Serve a store that has something to show on every page."""
     engine = open_store(url, create=True)
     mails.store(engine, MAILS)
     with write_transaction(engine) as connection:
@@ -122,7 +122,7 @@ def links(text: str) -> set[str]:
 
 
 def every_page(client: TestClient) -> dict[str, str]:
-    """All that one comes to from the first page."""
+    """Return all pages that links from the first page lead to."""
     found: dict[str, str] = {}
     todo = ["/"]
     while todo:
@@ -177,17 +177,21 @@ def test_a_list_shows_what_has_come(client: TestClient) -> None:
 def test_a_series_shows_what_is_missing_and_its_revisions(client: TestClient) -> None:
     pages = every_page(client)
     (incomplete,) = [
-        one for path, one in pages.items() if "series=" in path and ">1/2</span>" in one
+        page for path, page in pages.items() if "series=" in path and ">1/2</span>" in page
     ]
     assert "; missing: 2" in incomplete
-    first = next(one for path, one in pages.items() if "series=" in path and "Superseded by" in one)
+    first = next(
+        page for path, page in pages.items() if "series=" in path and "Superseded by" in page
+    )
     assert "v2 of" in first
     assert "Acked-by" in first
     assert "accepted" in first
     assert "fail" in first
     assert "Not all patches carry the same verified domain." in first
     assert '<td data-label="Verified:">example.org</td>' in first
-    second = next(one for path, one in pages.items() if "series=" in path and "Supersedes" in one)
+    second = next(
+        page for path, page in pages.items() if "series=" in path and "Supersedes" in page
+    )
     assert "an earlier revision" in second
 
 
@@ -353,15 +357,17 @@ PAGES = {
 def test_pages_in_a_browser(
     window: browsers.Browser, server: str, tmp_path: Path, width: int
 ) -> None:
-    """Nothing runs, nothing is blocked, nothing is wider than the window. Pictures are kept
-    where $PICTURES says."""
+    """No script runs, nothing is blocked, and nothing is wider than the window. Screenshots are
+    written to $PICTURES."""
     folder = Path(os.environ.get("PICTURES", tmp_path))
     window.size(width)
     for name, path in PAGES.items():
         window.open(f"{server}{path}")
         wide = window.run("return document.documentElement.scrollWidth")
         assert wide <= width, (name, wide)
-        complaints = [one for one in window.complaints() if "404 (Not Found)" not in one]
+        complaints = [
+            complaint for complaint in window.complaints() if "404 (Not Found)" not in complaint
+        ]
         assert complaints == [], name
         assert window.run("return document.title") != "x"
         assert window.run("return document.scripts.length") == 0

@@ -1,4 +1,5 @@
-"""Who is limited: the client that trusted proxies name, and nobody whom a client names."""
+"""Test that limits apply to the client that trusted proxies name, not to one that a client
+names."""
 
 from __future__ import annotations
 
@@ -14,8 +15,8 @@ import pytest
 
 from ingest.api.middleware.proxies import Proxies, client_of
 from ingest.api.server import ApiServer
-from ingest.config.file import ApiConfig, Config
-from ingest.config.values import InetAddress
+from ingest.config.settings import ApiConfig, Config
+from ingest.config.sockets import InetAddress
 from ingest.store.engine import open_store
 
 LOOPBACK = ApiConfig().trusted_proxies
@@ -37,7 +38,7 @@ TRUSTED = (*LOOPBACK, ip_network("192.0.2.0/24"), ip_network("2001:db8:1::/48"))
         ("2001:0db8:0002:0000:0000:0000:0000:0001", "2001:db8:2::1"),
         ("::ffff:203.0.113.9", "203.0.113.9"),
         ("203.0.113.9, ::ffff:192.0.2.7", "203.0.113.9"),
-        # What is no address names nobody: the proxy that wrote it stands for its clients.
+        # Text that is no address is ignored: the limit applies to the proxy that wrote it.
         ("203.0.113.9, unknown", "127.0.0.1"),
         ("203.0.113.9, ", "127.0.0.1"),
         ("203.0.113.9, [2001:db8:2::1", "127.0.0.1"),
@@ -51,7 +52,7 @@ TRUSTED = (*LOOPBACK, ip_network("192.0.2.0/24"), ip_network("2001:db8:1::/48"))
 def test_the_rightmost_address_that_is_no_trusted_proxy_is_the_client(
     forwarded: str, client: str
 ) -> None:
-    given = [one.strip() for one in forwarded.split(",")] if forwarded else []
+    given = [address.strip() for address in forwarded.split(",")] if forwarded else []
     assert client_of("127.0.0.1", given, TRUSTED) == client
 
 
@@ -76,8 +77,8 @@ async def _seen(client: tuple[str, int] | None, *, by_unix_socket: bool = False)
 
 
 @pytest.mark.parametrize("peer", [("198.51.100.7", 9), ("localhost", 9), ("::2", 9), None])
-def test_who_is_no_trusted_proxy_is_not_believed(peer: tuple[str, int] | None) -> None:
-    """Nor a peer of TCP that has gone before it was looked at, and has no address."""
+def test_only_trusted_proxies_are_believed(peer: tuple[str, int] | None) -> None:
+    """A TCP peer that has disconnected early has no address, and is not believed either."""
     assert asyncio.run(_seen(peer)) == (peer, "http")
 
 
@@ -89,7 +90,7 @@ def test_a_trusted_proxy_is_believed(peer: tuple[str, int]) -> None:
 
 @contextmanager
 def limited(folder: Path, **settings: Any) -> Iterator[str]:
-    """A server that takes three requests of a client at once."""
+    """Return a server that accepts bursts of three requests."""
     engine = open_store(f"sqlite:///{folder / 'store.db'}", create=True)
     made = ApiConfig(listen=InetAddress("127.0.0.1", 0), rate=1, burst=3, **settings)
     server = ApiServer(engine, lambda: Config(api=made))
@@ -102,8 +103,8 @@ def limited(folder: Path, **settings: Any) -> Iterator[str]:
 def statuses(address: str, *clients: str) -> list[int]:
     with httpx.Client() as client:
         return [
-            client.get(f"{address}/api/", headers={"X-Forwarded-For": one}).status_code
-            for one in clients
+            client.get(f"{address}/api/", headers={"X-Forwarded-For": name}).status_code
+            for name in clients
         ]
 
 

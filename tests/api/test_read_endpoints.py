@@ -1,4 +1,4 @@
-"""What the API answers for what is read: records, filters, pages, errors."""
+"""Test the responses of the API for reading: records, filters, pages, errors."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import pytest
 from sqlalchemy import Engine, event, select
 from starlette.testclient import TestClient
 
-from ingest.config.file import ApiConfig, Config, ConfiguredList
+from ingest.config.settings import ApiConfig, Config, ConfiguredList
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token, revoke_token
 from ingest.store.engine import open_store, write_transaction
@@ -25,7 +25,7 @@ from tests.support.postgres import fresh
 def client(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[TestClient]:
-    """One store of each kind for all that only reads."""
+    """Return a client for a store that tests only read, one for each kind of database."""
     with contextlib.ExitStack() as ending:
         url = f"sqlite:///{tmp_path_factory.mktemp('api') / 'store.db'}"
         if request.param == "postgresql":
@@ -38,7 +38,7 @@ def client(
 
 @pytest.fixture
 def engine(tmp_path: Path) -> Iterator[Engine]:
-    """A store that may be changed."""
+    """Return a store that a test may change."""
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     mails.store(engine, MAILS)
     yield engine
@@ -48,7 +48,7 @@ def engine(tmp_path: Path) -> Iterator[Engine]:
 def names(client: TestClient, query: str, kind: str = "patches") -> list[str]:
     answer = client.get(f"/api/1.2/{kind}/?{query}")
     assert answer.status_code == 200, (query, answer.text)
-    return [one["name"] for one in answer.json()]
+    return [record["name"] for record in answer.json()]
 
 
 @pytest.mark.parametrize(
@@ -66,7 +66,7 @@ def test_every_version_with_and_without_a_slash(
     assert ("related" in one) == (prefix not in ("/api/1.0", "/api/1.1"))
     assert ("web_url" in one) == (prefix != "/api/1.0")
     listed = {name: value for name, value in one.items() if name in found[0]}
-    assert listed == found[0], "a list says what the detail says"
+    assert listed == found[0], "a list and the detail record agree"
 
 
 FILTERS: dict[str, Callable[[str], bool]] = {
@@ -104,7 +104,7 @@ FILTERS: dict[str, Callable[[str], bool]] = {
 def test_filters_of_patches(client: TestClient, query: str) -> None:
     every = names(client, "")
     assert len(every) == 7
-    assert names(client, query) == [one for one in every if FILTERS[query](one)]
+    assert names(client, query) == [name for name in every if FILTERS[query](name)]
 
 
 def test_filters_that_name_rows(client: TestClient) -> None:
@@ -151,7 +151,7 @@ def test_pages_follow_each_other_by_the_link(client: TestClient) -> None:
             (link,) = raw
             assert link.split(", ")[0].endswith('; rel="next"')
             assert link.split(", ")[1].endswith('&page=1>; rel="prev"')
-            assert link.count(",") == 1, "clients part links at commas"
+            assert link.count(",") == 1, "clients split links at commas"
         url = raw[0].split(">")[0][1:] if raw and 'rel="next"' in raw[0] else ""
         assert not url or url.startswith(f"{BASE}/api/1.2/patches?")
     assert (found, pages) == (every, 3)
@@ -236,7 +236,7 @@ _NAMES = (
     ],
 )  # fmt: skip
 def test_no_value_of_any_parameter_is_an_internal_error(client: TestClient, value: str) -> None:
-    """Nor does the database give up, which would be 503."""
+    """Nor does the database fail, which would be 503."""
     paths = [f"/api/{kind}/" for kind in ("patches", "series", "events", "people", "projects")]
     paths += ["/api/patches/1/checks/", "/project/dev/patches/", "/patch/2/mbox/"]
     for path in paths:
@@ -270,7 +270,9 @@ def test_a_series(client: TestClient) -> None:
     assert client.get(f"/api/1.2/series/{one['id']}/").json() == one
     assert (one["total"], one["received_total"], one["received_all"]) == (3, 3, True)
     assert one["cover_letter"]["name"] == "[0/3] s: improve all"
-    assert [each["name"] for each in one["patches"]] == [f"[{n}/3] s: step {n}" for n in (1, 2, 3)]
+    assert [patch["name"] for patch in one["patches"]] == [
+        f"[{n}/3] s: step {n}" for n in (1, 2, 3)
+    ]
     assert one["mbox"] == f"{BASE}/series/{one['id']}/mbox/"
     assert one["web_url"] == f"{BASE}/project/dev/list/?series={one['id']}"
     patch = client.get(one["patches"][0]["url"].removeprefix(BASE)).json()
@@ -296,11 +298,13 @@ def test_comments(client: TestClient) -> None:
 
 def test_projects_and_people(client: TestClient) -> None:
     found = client.get("/api/projects/").json()
-    assert [one["link_name"] for one in found] == ["dev", "other"]
+    assert [record["link_name"] for record in found] == ["dev", "other"]
     for name in (found[0]["id"], "dev", mails.LIST):
         assert client.get(f"/api/projects/{name}/").json() == found[0]
     assert client.get("/api/projects/none/").status_code == 404
-    assert [one["link_name"] for one in client.get("/api/projects/?q=OTH").json()] == ["other"]
+    assert [project["link_name"] for project in client.get("/api/projects/?q=OTH").json()] == [
+        "other"
+    ]
     (bob,) = client.get("/api/people/?q=bob").json()
     assert (bob["name"], bob["email"], bob["user"]) == ("Bob Tester", "bob@example.com", None)
     assert client.get(f"/api/people/{bob['id']}/").json() == bob
@@ -309,7 +313,7 @@ def test_projects_and_people(client: TestClient) -> None:
 
 
 def test_people_and_users_are_shown_to_those_with_a_token(engine: Engine) -> None:
-    """As Patchwork does, in status and words; a token that is revoked or made up is none."""
+    """Status and text are those of Patchwork; a revoked or invented token is refused."""
     mails.store(engine, MAILS)
     with write_transaction(engine) as connection:
         ci, gone = (
@@ -333,13 +337,13 @@ def test_people_and_users_are_shown_to_those_with_a_token(engine: Engine) -> Non
         (one, *_) = client.get(f"/api/{kind}/", headers=known).json()
         assert client.get(f"/api/{kind}/{one['id']}/", headers=known).json() == one
         assert client.get(f"/api/{kind}/99/", headers=known).status_code == 404
-    # A patch names its submitter, whose address is in its mail, as Patchwork's does.
+    # As in Patchwork, a patch names its submitter, whose address is in the mail anyway.
     (patch, *_) = client.get("/api/patches/").json()
     assert patch["submitter"]["email"] == "ada@example.org"
 
 
 def test_pages_list_no_people(engine: Engine) -> None:
-    """They show who sent what they show, and have no page of people."""
+    """They show the sender of each mail, and there is no page of people."""
     mails.store(engine, MAILS)
     client = client_of(engine, Config(api=ApiConfig()))
     for path in ("/people/", "/users/", "/project/dev/people/", "/user/1/"):
@@ -365,10 +369,10 @@ def test_a_cross_posted_patch_is_in_both_projects_as_each_ones(engine: Engine) -
         assert (one["name"], one["project"]["link_name"]) == ("both", name)
 
 
-def test_undated_mail_has_the_time_at_which_it_came(engine: Engine) -> None:
-    """Clients take no null there."""
+def test_undated_mail_has_the_time_of_its_acceptance(engine: Engine) -> None:
+    """Clients do not accept null there."""
     raw = mails.patch("undated@example.org", "[PATCH] undated", name="u")
-    mails.store(engine, [b"\n".join(one for one in raw.split(b"\n") if one[:5] != b"Date:")])
+    mails.store(engine, [b"\n".join(line for line in raw.split(b"\n") if line[:5] != b"Date:")])
     client = client_of(engine)
     (one,) = client.get("/api/patches/?msgid=undated@example.org").json()
     assert one["date"] == one["series"][0]["date"] == mails.NOW.isoformat()
@@ -420,11 +424,11 @@ def test_a_page_costs_the_same_number_of_queries_whatever_is_on_it(database_url:
         mails.store(engine, given)
         with engine.begin() as connection:
             _say(connection, f"<{stem}-1@example.org>", size)
-        client.get("/api/events/")  # publishes
+        client.get("/api/events/")  # publishes events
         (patch,) = client.get(f"/api/patches/?msgid={stem}-1@example.org").json()
         numbers = {"patch": patch["id"], "series": patch["series"][0]["id"]}
-        paths = [f"/api/1.2/{one.format(**numbers)}" for one in LISTS]
-        paths = [f"{one}{'&' if '?' in one else '?'}per_page=100&order=id" for one in paths]
+        paths = [f"/api/1.2/{list_name.format(**numbers)}" for list_name in LISTS]
+        paths = [f"{path}{'&' if '?' in path else '?'}per_page=100&order=id" for path in paths]
         counts.append([_statements(engine, client, path) for path in paths])
     assert counts[0] == counts[1] == counts[2]
     assert max(counts[0]) <= 14, counts[0]
@@ -432,7 +436,7 @@ def test_a_page_costs_the_same_number_of_queries_whatever_is_on_it(database_url:
 
 
 def _say(connection: Any, msgid: str, size: int) -> None:
-    """Delegates, checks and relations of many patches."""
+    """Set delegates, checks and relations of many patches."""
     from ingest.store.activity.accounts import add_token, read_accounts
     from ingest.store.activity.checks import Check, add_check
     from ingest.store.activity.overrides import Override, set_override
@@ -444,12 +448,14 @@ def _say(connection: Any, msgid: str, size: int) -> None:
     query = select(patch.message_id).join(schema.message, message.id == patch.message_id)
     first = connection.execute(query.where(message.msgid == msgid)).scalar_one()
     wanted = list(connection.execute(query.where(patch.message_id >= first)).scalars())[:size]
-    for one in wanted:
-        related = tuple(other for other in wanted if other != one)
+    for number in wanted:
+        related = tuple(other for other in wanted if other != number)
         set_override(
-            connection, one, Override(delegate_id=account, related=related), account_id=account
+            connection, number, Override(delegate_id=account, related=related), account_id=account
         )
-        add_check(connection, one, Check(0, one, account, mails.NOW, "success", "build", "", ""))
+        add_check(
+            connection, number, Check(0, number, account, mails.NOW, "success", "build", "", "")
+        )
 
 
 # --- the seed's record ------------------------------------------------------------------------
@@ -482,26 +488,26 @@ def test_the_seed_mail_is_answered_with_its_record(seed: Path, database_url: str
     engine.dispose()
     assert list(given) == list(wanted)
     assert list(given["headers"].items()) == list(wanted["headers"].items())
-    for one in (given, wanted):
-        # Of this server: numbers, URLs; and the cover, which is not there, names the series.
-        del one["series"][0]["name"], one["series"][0]["date"]
+    for record in (given, wanted):
+        # Numbers and URLs are this server's. The cover, which is missing, names the series.
+        del record["series"][0]["name"], record["series"][0]["date"]
     assert _comparable(given) == _comparable(wanted)
 
 
 def _comparable(value: Any) -> Any:
     own = {"id", "url", "web_url", "mbox", "comments", "checks"}
     if isinstance(value, dict):
-        return {key: _comparable(one) for key, one in value.items() if key not in own}
-    return [_comparable(one) for one in value] if isinstance(value, list) else value
+        return {key: _comparable(item) for key, item in value.items() if key not in own}
+    return [_comparable(item) for item in value] if isinstance(value, list) else value
 
 
 def test_series_depend_on_series(engine: Engine) -> None:
-    """Patchwork has the URLs since version 1.4, and without a version."""
+    """Patchwork has these URLs from version 1.4 on, and without a version."""
     body = mails.patch_body("Why.\n\nDepends-on: <s-2@example.org>", name="on")
     mails.store(engine, [mails.mail("on@example.org", "[PATCH] on: top", body)])
     client = client_of(engine)
     for version in ("/1.4", ""):
-        by_name = {one["name"]: one for one in client.get(f"/api{version}/series/").json()}
+        by_name = {series["name"]: series for series in client.get(f"/api{version}/series/").json()}
         base, top = by_name["s: improve all"], by_name["on: top"]
         assert top["dependencies"] == [base["url"]]
         assert base["dependents"] == [top["url"]]

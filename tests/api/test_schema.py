@@ -1,4 +1,5 @@
-"""Every endpoint's JSON is what the description at `/api/schema` says, in every version."""
+"""Test that the JSON of every endpoint matches the description at `/api/schema`, in every
+version."""
 
 from __future__ import annotations
 
@@ -23,7 +24,8 @@ from tests.support.api_client import MAILS, client_of
 
 @pytest.fixture(scope="module")
 def client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    """A store in which nothing is empty: also what people say, and what has no date."""
+    """Return a client for a store with records of every kind, including overrides and mail
+    without a date."""
     engine = open_store(f"sqlite:///{tmp_path_factory.mktemp('s') / 'store.db'}", create=True)
     undated = b"\n".join(
         line
@@ -53,8 +55,8 @@ def test_the_description_is_openapi(client: TestClient) -> None:
     assert all(
         path.startswith("/api/1.2/") for path in describe_api((1, 2))["paths"] if "api" in path
     )
-    for one in found["components"]["schemas"].values():
-        jsonschema_rs.meta.validate({"components": found["components"], **one})
+    for definition in found["components"]["schemas"].values():
+        jsonschema_rs.meta.validate({"components": found["components"], **definition})
 
 
 @pytest.mark.parametrize("version", [None, *VERSIONS])
@@ -79,17 +81,17 @@ def _under(version: tuple[int, int]) -> str:
 
 
 def _filled(client: TestClient, path: str) -> Iterator[str]:
-    """The path with the numbers of all that there is."""
+    """Return the path with the numbers of existing records."""
     if "{" not in path:
         yield path
         return
     kind = path.split("/{id}", maxsplit=1)[0].rpartition("/")[2]
     rest = path.split("{id}/")[1]
-    for one in client.get(f"/api/{kind}/?per_page=100").json():
-        number = str(one["id"])
+    for record in client.get(f"/api/{kind}/?per_page=100").json():
+        number = str(record["id"])
         if "{" not in rest:
             if rest and not client.get(path.replace("{id}", number)).json():
-                continue  # an empty list shows nothing
+                continue  # an empty list would prove nothing
             yield path.replace("{id}", number)
             continue
         below = rest.split("/")[0]
@@ -103,17 +105,17 @@ def _validate(document: dict[str, Any], said: dict[str, Any], given: Any, asked:
     assert not errors, (asked, errors[0])
 
 
-def test_what_is_answered_is_described(client: TestClient) -> None:
-    """The other way round: no field is answered that the description does not have."""
+def test_every_field_of_a_response_is_described(client: TestClient) -> None:
+    """No response has a field that the description lacks."""
     document = describe_api(None)
     known = document["components"]["schemas"]
     for kind, name in (
         ("patches", "PatchDetail"), ("covers", "CoverDetail"), ("series", "Series"),
         ("people", "Person"), ("projects", "Project"), ("users", "User"),
     ):  # fmt: skip
-        for one in client.get(f"/api/{kind}/").json():
-            assert set(client.get(f"/api/{kind}/{one['id']}/").json()) == set(
+        for record in client.get(f"/api/{kind}/").json():
+            assert set(client.get(f"/api/{kind}/{record['id']}/").json()) == set(
                 known[name]["properties"]
             )
-    for one in client.get("/api/events/").json():
-        assert set(one) == set(known["Event"]["properties"])
+    for event in client.get("/api/events/").json():
+        assert set(event) == set(known["Event"]["properties"])

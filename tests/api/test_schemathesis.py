@@ -1,4 +1,4 @@
-"""Schemathesis reads the description and tries it: whatever is asked, the answer is described."""
+"""Test with Schemathesis that the response to any request matches the description."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from hypothesis.errors import Unsatisfiable
 
 from ingest.api.app import make_app
 from ingest.api.endpoints.openapi import describe_api
-from ingest.config.file import ApiConfig, Config
+from ingest.config.settings import ApiConfig, Config
 from ingest.store.activity.accounts import add_token
 from ingest.store.engine import open_store, write_transaction
 from tests.support import mails
@@ -29,7 +29,7 @@ OPERATIONS = [
 
 @pytest.fixture(scope="module")
 def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, str]]:
-    """The description, tied to the application, and a token."""
+    """Return the description for the application, with a token."""
     engine = open_store(f"sqlite:///{tmp_path_factory.mktemp('t') / 'store.db'}", create=True)
     mails.store(engine, MAILS)
     with write_transaction(engine) as connection:
@@ -41,17 +41,17 @@ def described(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Any, s
 
 @pytest.mark.parametrize("mode", schemathesis.GenerationMode)
 @pytest.mark.parametrize(("path", "method"), OPERATIONS)
-def test_whatever_is_asked_is_answered_as_described(
+def test_every_response_is_as_described(
     described: tuple[Any, str], path: str, method: str, mode: Any
 ) -> None:
-    """Numbers in paths are such that most of them are there."""
+    """Most numbers in paths exist."""
     document, token = described
     allowed = {"Authorization": f"Token {token}"}
-    # That a project, a user or a patch is known cannot be described.
+    # The description cannot say which projects, users and patches exist.
     names_rows = method != "get" or path.count("/") == 4
     excluded = [specs.positive_data_acceptance] if names_rows else []
     if mode is schemathesis.GenerationMode.NEGATIVE:
-        excluded = [specs.negative_data_rejection]  # what is not known is passed over
+        excluded = [specs.negative_data_rejection]  # unknown parameters are ignored
 
     operation = document[path][method]
     if mode is schemathesis.GenerationMode.NEGATIVE and not list(operation.iter_parameters()):
@@ -68,5 +68,5 @@ def test_whatever_is_asked_is_answered_as_described(
         answer = case.call(headers=allowed)
         case.validate_response(answer, headers=allowed, excluded_checks=excluded)
 
-    with contextlib.suppress(Unsatisfiable):  # of some there is nothing that is wrong
+    with contextlib.suppress(Unsatisfiable):  # some have no invalid value
         ask()

@@ -1,4 +1,4 @@
-"""Records in the shape of Patchwork's REST API 1.2."""
+"""Test records in the shape of Patchwork's REST API 1.2."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.api.serializers import message_json
-from ingest.config.file import Config, ConfiguredList
+from ingest.api.records.serializers import message_json
+from ingest.config.settings import Config, ConfiguredList
 from ingest.store.read import messages
 from tests.support import mails
 
 BASE = "https://patches.example.org"
-# Field by field as a Patchwork server answers for a patch and for a cover.
+# The fields of a patch and of a cover, as a Patchwork server returns them.
 PATCH = (
     "id url web_url project msgid list_archive_url date name commit_ref pull_url state archived"
     " hash submitter delegate mbox series comments check checks tags related headers content diff"
@@ -95,8 +95,9 @@ def test_what_the_configuration_says_of_a_list(engine: Engine) -> None:
     assert one["web_url"] == f"{BASE}/project/development/patch/s-1@example.org/"
 
 
-def test_headers_come_as_they_are(engine: Engine) -> None:
-    """In order of first appearance, folding kept, repeats as a list, words not decoded."""
+def test_headers_are_unchanged(engine: Engine) -> None:
+    """They are in order of first appearance, folded as sent, repeated ones as a list, words not
+    decoded."""
     headers = of(engine, "odd@example.org")["headers"]
     assert list(headers)[:4] == ["X-Twice", "X-Once", "X-Empty", "From"]
     assert headers["X-Twice"] == ["one", "two"]

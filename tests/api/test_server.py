@@ -1,4 +1,4 @@
-"""The API as a server: followed while mail comes, and telling webhooks."""
+"""Test the server of the API: followers while mail arrives, and webhooks."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from sqlalchemy import Engine, func, inspect, select
 
 from ingest.api.server import ApiServer
 from ingest.api.webhooks import SIGNATURE, Webhooks
-from ingest.config.file import ApiConfig, Config
-from ingest.config.values import InetAddress, UnixAddress
+from ingest.config.settings import ApiConfig, Config
+from ingest.config.sockets import InetAddress, UnixAddress
 from ingest.net.bind import ListenError
 from ingest.store import schema
 from ingest.store.activity import events
@@ -61,7 +61,8 @@ def count(engine: Engine) -> int:
 def test_a_poller_that_is_killed_misses_nothing_and_sees_nothing_twice(
     database_url: str, tmp_path: Path
 ) -> None:
-    """Meanwhile several write; it is begun in the middle of it, killed and begun again."""
+    """Several processes write meanwhile. The poller is started among them, killed, and started
+    again."""
     engine = open_store(database_url, create=True)
     given = mails.little_archive(24)
     parts = [given[start : start + 6] for start in range(0, len(given), 6)]
@@ -110,7 +111,7 @@ def test_it_answers_at_a_socket_in_a_folder_too(tmp_path: Path) -> None:
 
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     path = str(tmp_path / "s")
-    for _ in range(2):  # the second time a dead one lies there
+    for _ in range(2):  # the second time there is the socket of a dead server
         with serving(engine, ApiConfig(listen=UnixAddress(path), rate=1, burst=3)) as address:
             assert address == f"unix:{path}"
             with pytest.raises(ListenError, match="another program listens there"):
@@ -119,14 +120,15 @@ def test_it_answers_at_a_socket_in_a_folder_too(tmp_path: Path) -> None:
             asked.sock = socket.socket(socket.AF_UNIX)
             asked.sock.connect(path)
             statuses = []
-            # The proxy behind the socket has appended the last address; the rest is the client's.
+            # The proxy behind the socket has appended the last address; the client wrote the
+            # others.
             said = ("192.0.2.1", *(f"198.51.100.{n}, 192.0.2.2" for n in range(4)))
             for who in said:
                 asked.request("GET", "/api/patches/", headers={"X-Forwarded-For": who})
                 answer = asked.getresponse()
                 answer.read()
                 statuses.append(answer.status)
-            assert statuses == [200, 200, 200, 200, 429], "who is in front says who asks"
+            assert statuses == [200, 200, 200, 200, 429], "the proxy names the client"
             asked.close()
     engine.dispose()
 
@@ -160,7 +162,7 @@ def test_words_are_indexed_where_the_database_can(database_url: str) -> None:
     made = create_search_indexes(engine)
     assert create_search_indexes(engine) == made
     with engine.connect() as connection:
-        names = {one["name"] for one in inspect(connection).get_indexes("patch")}
+        names = {index["name"] for index in inspect(connection).get_indexes("patch")}
     assert ("ix_patch_name_words" in names) == made
     open_store(database_url, create=True).dispose()
     engine.dispose()
@@ -172,7 +174,7 @@ SECRET = b"a secret of some length"
 
 
 class Receiver(http.server.BaseHTTPRequestHandler):
-    """Answers with what `statuses` holds, then with 204; keeps what it was told."""
+    """Respond with each of `statuses`, then with 204. Keep the received events."""
 
     statuses: ClassVar[list[int]] = []
     location: ClassVar[str] = "/elsewhere"
@@ -209,7 +211,7 @@ def hooked(receiver: str, tmp_path: Path) -> ApiConfig:
 
 
 class Clock:
-    """A time that is set."""
+    """A clock that a test sets."""
 
     now = mails.NOW
 
@@ -243,7 +245,7 @@ def test_webhooks_are_told_in_order_until_they_hear_it(
     with write_transaction(engine) as connection:
         events.publish_events(connection, now=mails.NOW)
     tell()
-    assert Receiver.received_at == [], "what was before it was configured is not told"
+    assert Receiver.received_at == [], "earlier events are not sent"
     mails.store(engine, mails.series("s", 60))
     with write_transaction(engine) as connection:
         total = events.publish_events(connection, now=mails.NOW)
@@ -253,12 +255,14 @@ def test_webhooks_are_told_in_order_until_they_hear_it(
     tell()
     assert Receiver.statuses == [302], "it waits before it tries again"
     tell(timedelta(seconds=2))
-    assert (Receiver.statuses, Receiver.received_at) == ([], []), "it follows nobody elsewhere"
+    assert (Receiver.statuses, Receiver.received_at) == ([], []), "it follows no redirect"
     tell(timedelta(seconds=60))
     assert len(Receiver.received_at) == 2
-    told = received_at()
-    assert [one["id"] for one in told] == list(range(told[0]["id"], told[0]["id"] + total))
-    assert told[0]["category"] == "cover-created"
+    received = received_at()
+    assert [event["id"] for event in received] == list(
+        range(received[0]["id"], received[0]["id"] + total)
+    )
+    assert received[0]["category"] == "cover-created"
     tell(timedelta(days=1))
     assert len(Receiver.received_at) == 2
     engine.dispose()
@@ -271,7 +275,9 @@ def test_a_server_tells_webhooks_by_itself(receiver: str, tmp_path: Path) -> Non
         mails.store(engine, mails.series("s", 1))
         until(lambda: len(received_at()) == 5)
         with urllib.request.urlopen(f"{address}/api/events/?order=date") as answer:
-            assert [one["id"] for one in json.load(answer)] == [one["id"] for one in received_at()]
+            assert [record["id"] for record in json.load(answer)] == [
+                event["id"] for event in received_at()
+            ]
     engine.dispose()
 
 
@@ -282,8 +288,8 @@ def _receivers(engine: Engine) -> int:
 
 
 class OddReceiver:
-    """Accepts, and sends a byte of an answer that never ends each `pause` seconds; without
-    `pause`, connections wait in the queue of a socket that nobody accepts from."""
+    """Accept, and send one byte of an endless response every `pause` seconds. Without `pause`,
+    connections wait in the queue of a socket from which nobody accepts."""
 
     def __init__(self, pause: float | None) -> None:
         self._pause = pause
@@ -298,7 +304,7 @@ class OddReceiver:
             threading.Thread(target=self._accept, daemon=True).start()
 
     def _fill(self) -> None:
-        """Have the kernel accept no more either."""
+        """Fill the queue, so that the kernel accepts no connection either."""
         full = False
         while not full:
             one = socket.socket()
@@ -326,8 +332,8 @@ class OddReceiver:
         self._ending.set()
         self._socket.shutdown(socket.SHUT_RDWR)
         self._socket.close()
-        for one in self._waiting:
-            one.close()
+        for request in self._waiting:
+            request.close()
 
 
 @pytest.fixture
@@ -346,7 +352,7 @@ def deaf() -> Iterator[OddReceiver]:
 
 @contextlib.contextmanager
 def followed(hooks: Webhooks) -> Iterator[threading.Thread]:
-    """Run the hooks; they have to end when they are told to."""
+    """Run the hooks. They have to end when they are stopped."""
     ending = threading.Event()
     thread = threading.Thread(target=hooks.run, args=(ending,))
     thread.start()
@@ -376,10 +382,10 @@ def _happen(engine: Engine, stem: str) -> None:
         events.publish_events(connection, now=mails.NOW)
 
 
-def test_a_receiver_that_drips_or_never_accepts_stops_no_other(
+def test_a_slow_or_silent_receiver_delays_no_other(
     database_url: str, receiver: str, dripping: OddReceiver, deaf: OddReceiver, tmp_path: Path
 ) -> None:
-    """The first two are given up at the deadline for the whole attempt, and tried again."""
+    """The first two attempts end at the deadline for a whole attempt, and are repeated."""
     engine = open_store(database_url, create=True)
     made = hooked(receiver, tmp_path)
     config = Config(api=replace(made, webhooks=(dripping.url, deaf.url, receiver)))
@@ -387,11 +393,11 @@ def test_a_receiver_that_drips_or_never_accepts_stops_no_other(
         until(lambda: _receivers(engine) == 3)
         _happen(engine, "first")
         until(lambda: len(received_at()) == 5)
-        until(lambda: all(_failures(engine, one.url) >= 1 for one in (dripping, deaf)))
+        until(lambda: all(_failures(engine, hook.url) >= 1 for hook in (dripping, deaf)))
         _happen(engine, "second")
         until(lambda: len(received_at()) == 10)
         until(lambda: dripping.calls >= 2)
-    assert [one["id"] for one in received_at()] == list(range(1, 11))
+    assert [event["id"] for event in received_at()] == list(range(1, 11))
     assert _row(engine, dripping.url).number == _row(engine, deaf.url).number == 0
     engine.dispose()
 
@@ -399,7 +405,7 @@ def test_a_receiver_that_drips_or_never_accepts_stops_no_other(
 def test_a_retry_does_not_wait_for_another_receiver(
     receiver: str, dripping: OddReceiver, tmp_path: Path
 ) -> None:
-    """The attempt at the first never ends by itself within this test."""
+    """The attempt for the first never ends by itself within this test."""
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     config = Config(api=replace(hooked(receiver, tmp_path), webhooks=(dripping.url, receiver)))
     Receiver.statuses = [500]
@@ -422,15 +428,15 @@ def test_shutdown_does_not_wait_for_a_receiver_and_loses_no_event(
         before = _row(engine, dripping.url)
         _happen(engine, "s")
         until(lambda: dripping.calls == 1)
-    # Were the attempt waited for, it would be an hour: `followed` has ended long before.
-    assert _row(engine, dripping.url) == before, "it is made again at the next start"
+    # Waiting for the attempt would take an hour: `followed` has ended long before.
+    assert _row(engine, dripping.url) == before, "it is repeated at the next start"
     engine.dispose()
 
 
-def test_an_attempt_that_another_daemon_makes_is_left_to_it(
+def test_an_attempt_of_another_daemon_is_not_repeated(
     database_url: str, receiver: str, dripping: OddReceiver, tmp_path: Path
 ) -> None:
-    """Until its claim has run out, as after it was killed."""
+    """It is repeated when the claim expires, for example after the daemon was killed."""
     engine = open_store(database_url, create=True)
     config = Config(api=hooked(dripping.url, tmp_path))
     clock = Clock()
@@ -445,7 +451,7 @@ def test_an_attempt_that_another_daemon_makes_is_left_to_it(
     until(lambda: dripping.calls == 1)
     assert other.post_next_events(dripping.url, threading.Event()) is False
     assert dripping.calls == 1
-    # The claim runs out, and the place is another's: the first may not set it back.
+    # The claim expires, and another daemon has the position: the first must not reset it.
     clock.now += timedelta(minutes=1)
     taking = threading.Thread(target=other.post_next_events, args=(dripping.url, stop))
     taking.start()
@@ -492,17 +498,17 @@ def test_a_password_in_a_receivers_url_is_not_logged(
     engine.dispose()
 
 
-def test_a_silent_name_server_delays_no_end(
+def test_a_silent_name_server_delays_no_shutdown(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
-    """The look-up cannot be interrupted; neither the deadline nor the shutdown waits for it."""
+    """The lookup cannot be interrupted; neither the deadline nor the shutdown waits for it."""
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     answered, asked = threading.Event(), threading.Event()
 
     def silent(*_: Any, **__: Any) -> Any:
         asked.set()
         answered.wait(60)
-        raise socket.gaierror("never heard")
+        raise socket.gaierror("no response")
 
     url = "http://receiver.example.org/hook"
     config = Config(api=hooked(url, tmp_path))

@@ -1,4 +1,4 @@
-"""URLs of Message-IDs that senders chose: each leads to its own message and to no other."""
+"""Test that the URL of any Message-ID leads to its own message and to no other."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ import httpx
 import pytest
 
 from ingest.api.server import ApiServer
-from ingest.config.file import ApiConfig, Config, ConfiguredList
-from ingest.config.values import InetAddress
+from ingest.config.settings import ApiConfig, Config, ConfiguredList
+from ingest.config.sockets import InetAddress
 from ingest.store.engine import open_store
 from tests.support import mails
 
 TARGET = "target@example.org"
 
-# Each is what a sender might write to have somebody else's patch fetched instead, or none.
+# With each of these ids a sender might try to make another patch, or none, be fetched.
 STEERING = [
     f"m@x/../{TARGET}",
     f"m@x/../../../../patch/1/{TARGET}",
@@ -58,7 +58,7 @@ STEERING = [
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A server, with a patch for each id, and a cover and a reply for those that are dots."""
+    """Return the address of a server with a patch for each id, and a cover and a reply for dots."""
     engine = open_store(f"sqlite:///{tmp_path_factory.mktemp('u') / 'store.db'}", create=True)
     config = Config(
         api=ApiConfig(listen=InetAddress("127.0.0.1", 0), rate=100_000, burst=100_000),
@@ -92,7 +92,7 @@ def by_httpx(url: str) -> bytes:
 
 
 def by_a_browser(url: str) -> bytes:
-    """Resolve dots as the URL standard has it, quoted ones and backslashes too."""
+    """Resolve dots as the URL standard requires, quoted ones and backslashes too."""
     dot = re.compile(r"%2e", re.IGNORECASE)
     parts = urlsplit(url)
     path = "/".join(
@@ -103,7 +103,7 @@ def by_a_browser(url: str) -> bytes:
 
 
 def raw(url: str) -> bytes:
-    """The path as it is written, by nothing that would touch it."""
+    """Request the path as it is written, with a client that does not normalise it."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc)
     connection.request("GET", parts.path)
@@ -116,7 +116,7 @@ def raw(url: str) -> bytes:
 
 def patches(address: str) -> dict[str, dict[str, Any]]:
     found = httpx.get(f"{address}/api/patches/?per_page=250").json()
-    return {one["msgid"][1:-1]: one for one in found}
+    return {patch["msgid"][1:-1]: patch for patch in found}
 
 
 @pytest.mark.parametrize("get", [by_urllib, by_httpx, by_a_browser, raw])
@@ -133,15 +133,15 @@ def test_every_id_leads_to_its_own_patch(address: str, get: Callable[[str], byte
 
 
 def test_pages_lead_to_each_patch(address: str) -> None:
-    found = {one["name"]: msgid for msgid, one in patches(address).items()}
+    found = {patch["name"]: msgid for msgid, patch in patches(address).items()}
     page = httpx.get(f"{address}/project/dev/patches/").text
     links = re.findall(r'<a href="(/project/dev/patch/[^"]*)">([^<]*)</a>', page)
     assert {name for _, name in links} == set(found)
     for path, name in links:
         assert f"<h1>{name}</h1>" in httpx.get(f"{address}{path.replace('&amp;', '&')}").text
-    for one in patches(address).values():
-        moved = httpx.get(f"{address}/patch/{one['id']}/", follow_redirects=True)
-        assert f"<h1>{one['name']}</h1>" in moved.text
+    for patch in patches(address).values():
+        moved = httpx.get(f"{address}/patch/{patch['id']}/", follow_redirects=True)
+        assert f"<h1>{patch['name']}</h1>" in moved.text
 
 
 def test_covers_replies_and_archives_are_named_as_patches_are(address: str) -> None:
@@ -155,15 +155,15 @@ def test_covers_replies_and_archives_are_named_as_patches_are(address: str) -> N
     assert shown.status_code == 302
     assert shown.headers["location"].startswith("/project/dev/patch/target@example.org/#c")
     archive = "https://lore.example.org/dev/"
-    for msgid, one in patches(address).items():
-        name = one["list_archive_url"].removeprefix(archive).removesuffix("/")
+    for msgid, record in patches(address).items():
+        name = record["list_archive_url"].removeprefix(archive).removesuffix("/")
         assert not re.search(r"[/?#&\\]", name), msgid
         assert name not in (".", ".."), msgid
 
 
 @pytest.mark.parametrize("form", ["", "mbox/", "raw/"])
 def test_a_slash_that_is_not_quoted_is_a_part_of_the_id(address: str, form: str) -> None:
-    """As in URLs of Patchwork's that people have kept; nothing is resolved."""
+    """Old URLs of Patchwork have such slashes; no dots are resolved."""
     number = STEERING.index(f"m@x/../{TARGET}") + 1
     said = raw(f"{address}/project/dev/patch/m@x/../{TARGET}/{form}").decode()
     assert f"n{number}.c" in said
@@ -206,17 +206,17 @@ def test_what_names_nothing_is_not_found(address: str, path: str) -> None:
     assert (answer.status, said) == (404, b'{"detail":"Not found."}'), path
 
 
-def test_a_list_whose_name_is_dots_leads_nowhere_else(tmp_path: Path) -> None:
+def test_a_list_named_with_dots_leads_to_no_other_page(tmp_path: Path) -> None:
     """`/project/../patch/1/` would be the patch with the number 1."""
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     mails.store(engine, [mails.patch("1", list_id=".."), mails.patch("2", list_id="a/../b")])
     config = Config(api=ApiConfig(listen=InetAddress("127.0.0.1", 0)))
     server = ApiServer(engine, lambda: config)
     server.start()
-    for one in httpx.get(f"{server.address}/api/patches/").json():
-        path = urlsplit(one["mbox"]).path
+    for patch in httpx.get(f"{server.address}/api/patches/").json():
+        path = urlsplit(patch["mbox"]).path
         assert re.fullmatch(r"/project/(-|a%2F)/patch/[12]/mbox/", path)
-        assert one["msgid"] in by_a_browser(one["mbox"]).decode()
+        assert patch["msgid"] in by_a_browser(patch["mbox"]).decode()
     assert httpx.get(f"{server.address}/project/a%2F/list/").status_code == 200
     server.stop()
     engine.dispose()

@@ -1,4 +1,4 @@
-"""What is written: who may, what may be set, and that nothing is half done."""
+"""Test who may write, what may be set, and that no request is applied in part."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay.replay import reparse
 from ingest.store.activity.accounts import add_token, revoke_token
 from ingest.store.engine import open_store, write_transaction
@@ -38,7 +38,7 @@ def engine(
 
 @pytest.fixture
 def client(engine: Engine) -> TestClient:
-    """A store with what each test begins with."""
+    """Return a client for a new store with two series."""
     mails.clear(engine)
     mails.store(
         engine,
@@ -65,13 +65,13 @@ def patch_of(client: TestClient, name: str = "s-1") -> str:
 
 def happened(client: TestClient) -> list[dict[str, Any]]:
     found = client.get("/api/events/?order=-date&per_page=4").json()
-    return [one for one in found if one["actor"] is not None]
+    return [record for record in found if record["actor"] is not None]
 
 
 @pytest.mark.parametrize("method", ["PUT", "PATCH"])
 @pytest.mark.parametrize("form", [True, False])
-def test_a_patch_is_changed_and_it_is_told(client: TestClient, method: str, form: bool) -> None:
-    """git-pw and b4 send forms, pwclient JSON."""
+def test_a_change_of_a_patch_is_an_event(client: TestClient, method: str, form: bool) -> None:
+    """git-pw and b4 send forms, pwclient sends JSON."""
     url = patch_of(client)
     number = client.get("/api/users/").json()[0]["id"]
     wanted = {"state": "Under Review", "archived": True, "delegate": number, "commit_ref": "abc"}
@@ -82,7 +82,7 @@ def test_a_patch_is_changed_and_it_is_told(client: TestClient, method: str, form
     assert (made["state"], made["archived"], made["commit_ref"]) == ("under-review", True, "abc")
     assert made["delegate"]["username"] == "ci"
     assert client.get(url).json() == made
-    found = {one["category"]: one for one in happened(client)}
+    found = {event["category"]: event for event in happened(client)}
     assert set(found) == {"patch-state-changed", "patch-delegated"}
     state = found["patch-state-changed"]
     assert state["payload"]["previous_state"] == "new"
@@ -115,7 +115,7 @@ def test_related_patches(client: TestClient) -> None:
     urls = [patch_of(client, f"s-{n}") for n in (1, 2)]
     other = client.get(urls[1]).json()["id"]
     made = client.patch(urls[0], json={"related": [other]}).json()
-    assert [one["id"] for one in made["related"]] == [other]
+    assert [patch["id"] for patch in made["related"]] == [other]
     assert client.get(urls[1]).json()["related"][0]["id"] == made["id"]
     (one,) = happened(client)
     assert one["category"] == "patch-relation-changed"
@@ -127,29 +127,31 @@ def test_related_patches(client: TestClient) -> None:
 def test_relating_patches_needs_the_right_to_write_to_each_of_them(
     client: TestClient, engine: Engine
 ) -> None:
-    """Also to those that one of them is related to already, which join or leave its set."""
+    """This includes patches that are related already, which join or leave the set."""
     ours = [patch_of(client, f"s-{n}") for n in (1, 2)]
     theirs = patch_of(client, "other")
     number = {url: client.get(url).json()["id"] for url in (*ours, theirs)}
     scoped = {"Authorization": f"Token {token(engine, 'scoped', (mails.LIST,))}"}
 
     def relate(url: str, *others: str, who: dict[str, str] | None = None) -> int:
-        body = {"state": "accepted", "related": [number[one] for one in others]}
+        body = {"state": "accepted", "related": [number[patch] for patch in others]}
         return client.patch(url, json=body, headers=who).status_code
 
     def related(url: str) -> list[int]:
-        return [one["id"] for one in client.get(url).json()["related"]]
+        return [patch["id"] for patch in client.get(url).json()["related"]]
 
     assert relate(ours[0], theirs, who=scoped) == 403
     assert relate(ours[0], ours[1], theirs, who=scoped) == 403
-    assert client.get(ours[0]).json()["state"] == "new", "nothing of it is done"
+    assert client.get(ours[0]).json()["state"] == "new", "no part of it is applied"
     assert relate(ours[0], ours[1], who=scoped) == 200
     assert relate(ours[0], who=scoped) == 200
     assert relate(ours[0], theirs) == 200
     before = len(happened(client))
-    assert relate(ours[1], ours[0], who=scoped) == 403, "theirs would be related to another"
+    assert relate(ours[1], ours[0], who=scoped) == 403, (
+        "the other account's patch would be related to another"
+    )
     assert relate(ours[0], ours[1], who=scoped) == 403
-    assert relate(ours[0], who=scoped) == 403, "theirs would be related to none"
+    assert relate(ours[0], who=scoped) == 403, "the other account's patch would be related to none"
     assert related(theirs) == [number[ours[0]]]
     assert len(happened(client)) == before
     assert client.patch(ours[0], json={"state": "rfc"}, headers=scoped).status_code == 200
@@ -172,7 +174,7 @@ def test_checks(client: TestClient) -> None:
     assert client.get(url).json()["check"] == "fail"
     client.post(f"{url}checks", data={"state": "success", "context": "build/x86"})
     assert client.get(url).json()["check"] == "success"
-    assert [one["category"] for one in happened(client)] == ["check-created"] * 2
+    assert [event["category"] for event in happened(client)] == ["check-created"] * 2
     other = patch_of(client, "s-2")
     assert client.get(f"{other}checks/{made['id']}/").status_code == 404
 

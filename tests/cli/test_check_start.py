@@ -1,4 +1,4 @@
-"""`ingest check --start`, and the database's URL from systemd's credentials."""
+"""Test `ingest check --start`, and the database URL from systemd's credentials."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 from sqlalchemy import create_engine, text
 
 from ingest.cli.options import DEFAULT_DATABASE, CommandSettings
-from ingest.config.file import ConfigError
+from ingest.config.settings import ConfigError
 from ingest.daemon.lock_file import lock_store
 from ingest.store.engine import NoStoreError, open_store, parse_url
 from tests.support.command import bound_by_permissions, files, ingest, one_line
@@ -20,7 +20,8 @@ from tests.support.command import bound_by_permissions, files, ingest, one_line
 def configured(
     folder: Path, more: str = "", socket: str | None = None, *, metrics: bool = True
 ) -> tuple[str, ...]:
-    """The words of the command. `metrics`: at a port of its own, so that tests may run at once."""
+    """Return the arguments of the command. `metrics` has its own port, so that tests can run in
+    parallel."""
     (folder / "run").mkdir(exist_ok=True)
     path = folder / "ingest.toml"
     ours = "metrics = '127.0.0.1:0'\n" if metrics else ""
@@ -62,8 +63,8 @@ def test_a_store_that_is_not_there_yet_is_named(tmp_path: Path) -> None:
         ("[api]\nlisten = '127.0.0.1:9424'", None, "127.0.0.1:9424: Address already in use"),
     ],
 )  # fmt: skip
-def test_says_what_is_missing(tmp_path: Path, more: str, socket: str | None, said: str) -> None:
-    """And `serve` fails for the same reason."""
+def test_missing_things_are_named(tmp_path: Path, more: str, socket: str | None, said: str) -> None:
+    """`serve` fails for the same reason."""
     words = configured(tmp_path, more, socket, metrics="metrics" not in more and "9424" not in more)
     assert said in one_line(ingest(*words, cwd=tmp_path))
     assert said in one_line(ingest(*words[:2], "serve", cwd=tmp_path))
@@ -85,7 +86,7 @@ def test_an_address_at_which_another_program_listens(tmp_path: Path) -> None:
         unix.bind(str(tmp_path / "run" / "s"))
         unix.listen()
         one_line(ingest(*words, cwd=tmp_path), "another program listens there")
-    assert ingest(*words, cwd=tmp_path).returncode == 0  # a dead one is replaced
+    assert ingest(*words, cwd=tmp_path).returncode == 0  # the socket of a dead daemon is replaced
 
 
 def test_every_address_of_the_machine_can_be_listened_at(tmp_path: Path) -> None:
@@ -106,7 +107,7 @@ def test_every_address_of_the_machine_can_be_listened_at(tmp_path: Path) -> None
     ],
 )
 def test_a_package_that_is_not_installed(tmp_path: Path, module: str, more: str, said: str) -> None:
-    """`serve` says the same."""
+    """`serve` prints the same."""
     code = f"import sys; sys.modules[{module!r}] = None; from ingest.cli import main; main()"
     words = configured(tmp_path, more)
     one_line(ingest(*words, cwd=tmp_path, code=code), said)
@@ -114,7 +115,7 @@ def test_a_package_that_is_not_installed(tmp_path: Path, module: str, more: str,
 
 
 def test_a_folder_that_systemd_will_make(tmp_path: Path) -> None:
-    """Before its first start: RuntimeDirectory= and StateDirectory= of the unit."""
+    """Before the first start, RuntimeDirectory= and StateDirectory= of the unit do not exist."""
     words = configured(tmp_path, socket="/run/ingest-none/s")
     store = "sqlite:////var/lib/ingest-none/ingest.db"
     done = ingest(*words, "--database", store, cwd=tmp_path)
@@ -130,7 +131,7 @@ def test_a_folder_that_systemd_will_make(tmp_path: Path) -> None:
 
 
 def with_systemctl(folder: Path, script: str) -> dict[str, str]:
-    """An environment in which systemd answers so."""
+    """Return an environment in which systemctl prints this."""
     (folder / "tools").mkdir(exist_ok=True)
     (folder / "tools" / "systemctl").write_text(f"#!/bin/sh\n{script}\n")
     (folder / "tools" / "systemctl").chmod(0o755)
@@ -144,9 +145,9 @@ BY_SYSTEMD = (
 )
 
 
-def test_an_address_that_systemd_holds(tmp_path: Path) -> None:
-    """It is handed over to the daemon alone, so systemd is asked. Nobody connects: that would
-    start the daemon."""
+def test_an_address_whose_socket_systemd_has(tmp_path: Path) -> None:
+    """Only the daemon gets the socket, so systemd is queried. A connection would start the
+    daemon."""
     words = configured(tmp_path, socket=str(tmp_path / "held"))
     units = "printf 'FileDescriptorName=x\\nActiveState=active\\n\\n{}\\n'"
     with socket.socket(socket.AF_UNIX) as unix:
@@ -164,8 +165,9 @@ def test_an_address_that_systemd_holds(tmp_path: Path) -> None:
             one_line(done, "another program listens there")
 
 
-def test_an_address_that_systemd_may_hold_and_cannot_be_asked(tmp_path: Path) -> None:
-    """A server without D-Bus: what systemd starts must not fail for systemd's own socket."""
+def test_an_address_where_systemd_cannot_be_queried(tmp_path: Path) -> None:
+    """On a server without D-Bus, a start by systemd must not fail because of systemd's own
+    socket."""
     words = configured(tmp_path, socket=str(tmp_path / "held"))
     with socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "held"))
@@ -249,8 +251,8 @@ def test_the_database_from_a_credential(tmp_path: Path) -> None:
     assert f"no store at {tmp_path}/given.db yet" in done.stdout.decode()
 
 
-def test_the_file_of_the_credential_where_systemd_does_not_hand_it_over(tmp_path: Path) -> None:
-    """Run by hand, with the unit's configuration: the store is the daemon's."""
+def test_the_file_of_the_credential_without_systemd(tmp_path: Path) -> None:
+    """Run by hand, with the unit's configuration, the command uses the daemon's store."""
     etc = tmp_path / "etc"
     etc.mkdir()
     words = configured(etc)
@@ -271,7 +273,7 @@ def test_a_credential_stands_behind_what_is_said_more_plainly(
     monkeypatch.delenv("INGEST_DATABASE", raising=False)
     monkeypatch.delenv("INGEST_CONFIG", raising=False)
     monkeypatch.setenv("CREDENTIALS_DIRECTORY", str(tmp_path))
-    assert CommandSettings(None, None).url == DEFAULT_DATABASE  # none there
+    assert CommandSettings(None, None).url == DEFAULT_DATABASE  # no such file
     (tmp_path / "database").write_text("sqlite:///credential.db\n")
     assert CommandSettings(None, None).url == "sqlite:///credential.db"
     (tmp_path / "c.toml").write_text('database = "sqlite:///configured.db"\n')

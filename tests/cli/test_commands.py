@@ -1,4 +1,4 @@
-"""The command line: what each command prints, and what is said when something is wrong."""
+"""Test what each command prints, and its errors."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ ARCHIVE = [*mails.little_archive(4), CRLF, HOSTILE]
 
 @pytest.fixture(scope="module")
 def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with an archive and a store of it, for commands that only read."""
+    """Return a folder with an archive and its store, for commands that only read."""
     folder = tmp_path_factory.mktemp("filled")
     (folder / "archive.mbox").write_bytes(mails.mbox(ARCHIVE))
     engine = open_store(f"sqlite:///{folder / 'ingest.db'}", create=True)
@@ -46,7 +46,7 @@ def filled(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def run(folder: Path, *words: str) -> Result:
-    """A command within this process; it must succeed."""
+    """Run a command in this process, which must succeed. Return what it prints."""
     result = CliRunner().invoke(cli, ["--database", f"sqlite:///{folder / 'ingest.db'}", *words])
     assert result.exit_code == 0, (result.output, result.exception)
     return result
@@ -54,8 +54,8 @@ def run(folder: Path, *words: str) -> Result:
 
 @pytest.mark.parametrize("command", ["replay", "audit"])
 @pytest.mark.parametrize("wrong", ["a.example.org,b.example.org", "", "*", "A list <a>"])
-def test_what_is_no_list_id_is_refused(command: str, wrong: str, tmp_path: Path) -> None:
-    """Ids are kept joined with commas: an id with one in it would come back as two."""
+def test_an_invalid_list_id_is_refused(command: str, wrong: str, tmp_path: Path) -> None:
+    """Ids are stored joined with commas: an id with a comma would be read as two."""
     words = ["--database", f"sqlite:///{tmp_path}/i.db", command, "--list", wrong, "a.mbox"]
     result = CliRunner().invoke(cli, words)
     assert result.exit_code == 2
@@ -163,8 +163,8 @@ list_id = "none.lists.example.org"
 """
 
 
-def test_a_list_is_called_as_the_configuration_has_it(filled: Path, tmp_path: Path) -> None:
-    """Also where its link name is not the first label of its id, and wherever --list is given."""
+def test_a_list_has_the_name_of_the_configuration(filled: Path, tmp_path: Path) -> None:
+    """Its link name need not be the first label of its id, and works wherever there is --list."""
     (tmp_path / "c.toml").write_text(RENAMED)
     configured = ["--config", str(tmp_path / "c.toml")]
     every = run(filled, "series", "--json").output
@@ -264,8 +264,8 @@ def test_export_to_a_file(filled: Path, tmp_path: Path) -> None:
     }  # fmt: skip
 
 
-def test_a_reader_that_has_seen_enough(filled: Path) -> None:
-    """`ingest export | head -1` ends without a word."""
+def test_a_reader_that_closes_the_pipe(filled: Path) -> None:
+    """`ingest export | head -1` ends without an error."""
     process = subprocess.Popen(
         arguments("export"), cwd=filled, env=environment(),
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
@@ -296,7 +296,8 @@ def test_other_peoples_text_is_shown_and_not_obeyed(filled: Path, words: Sequenc
 
 
 def test_where_settings_come_from(filled: Path, tmp_path: Path) -> None:
-    """--database of the command, of the program, the environment, the configuration; in turn."""
+    """In this order: --database of the command, of the program, the environment, the
+    configuration."""
     store = f"sqlite:///{filled / 'ingest.db'}"
     (tmp_path / "c.toml").write_text(f'database = "{store}"\n')
     (tmp_path / "wrong.toml").write_text('database = "sqlite:///nothing-here.db"\n')
@@ -406,7 +407,7 @@ SOURCES: dict[str, tuple[Callable[[Path], None], str]] = {
 def test_a_source_that_cannot_be_read(
     tmp_path: Path, name: str, request: pytest.FixtureRequest
 ) -> None:
-    """Also behind one that can be: nothing of that one is stored."""
+    """It may follow a readable one: nothing of that is stored."""
     if "git" in name:
         request.getfixturevalue("git_program")
     make, wanted = SOURCES[name]
@@ -460,9 +461,9 @@ def test_a_store_that_cannot_be_used(tmp_path: Path, name: str) -> None:
     make, url, wanted = STORES[name]
     make(tmp_path)
     (tmp_path / "good.mbox").write_bytes(mails.mbox([mails.patch()]))
-    before = {one: _content(tmp_path / one) for one in files(tmp_path)}
+    before = {path: _content(tmp_path / path) for path in files(tmp_path)}
     one_line(ingest("--database", url, "replay", "good.mbox", cwd=tmp_path), wanted)
-    assert {one: _content(tmp_path / one) for one in files(tmp_path)} == before
+    assert {path: _content(tmp_path / path) for path in files(tmp_path)} == before
 
 
 def test_passwords_are_not_printed(tmp_path: Path) -> None:
@@ -513,14 +514,14 @@ def test_a_store_that_may_not_be_written(tmp_path: Path, name: str) -> None:
     replay = ("--database", "sqlite:///f/s.db", "replay", "-q")
     if name != "folder of a new store":
         ingest_ok(*replay, "a.mbox", cwd=tmp_path)
-    before = {one: _content(folder / one) for one in files(folder)}
+    before = {path: _content(folder / path) for path in files(folder)}
     if name == "file":
         (folder / "s.db").chmod(0o444)
     folder.chmod(0o555)
     done = ingest(*replay, "b.mbox", cwd=tmp_path, prefix=bound_by_permissions())
     folder.chmod(0o755)
     one_line(done, "give this user the permission to write", "f")
-    assert {one: _content(folder / one) for one in files(folder)} == before
+    assert {path: _content(folder / path) for path in files(folder)} == before
 
 
 READERS = [
@@ -531,7 +532,7 @@ READERS = [
     ("quarantine", "list"), ("quarantine", "show", "1"), ("quarantine", "retry", "--all"),
     ("api", "--listen", "127.0.0.1:0"), ("series", "k", "--split", "p@example.org"),
 ]  # fmt: skip
-# What each of them says then, behind where it looked and what named it.
+# The error of each command, after the place and the name of the setting.
 HOW_TO = "name a store with --database, $INGEST_DATABASE or --config; `ingest replay"
 
 
@@ -651,7 +652,7 @@ def test_a_defect_of_ours_is_one_line_too(tmp_path: Path) -> None:
 
 
 def test_a_postgresql_that_goes_away(tmp_path: Path) -> None:
-    """A failure of the database within a command is one line, and what was stored stands."""
+    """A failure of the database within a command is one line, and what was stored remains."""
     code = (
         "import ingest.reports.export\nfrom sqlalchemy import text\nfrom ingest.cli import main\n"
         "def broken(one, **more): return one.execute(text('SELECT x FROM y'))\n"

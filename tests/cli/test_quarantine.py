@@ -1,4 +1,4 @@
-"""`ingest quarantine`: what is set aside is named, shown safely, and tried again."""
+"""Test that `ingest quarantine` lists quarantined mail, shows it safely, and tries it again."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ REASONS = ("parse-failed: worker died (signal 9)", "parse-failed: timeout")
 
 @pytest.fixture
 def store(tmp_path: Path) -> Path:
-    """The folder of a store with three mails: two are set aside, and one waits."""
+    """Return the folder of a store with three mails: two are quarantined, and one waits."""
     engine = open_store(f"sqlite:///{tmp_path / 'ingest.db'}", create=True)
     _set_aside(engine)
     engine.dispose()
@@ -35,24 +35,24 @@ def store(tmp_path: Path) -> Path:
 
 
 def _set_aside(engine: Engine) -> None:
-    for one in GIVEN:
+    for raw in GIVEN:
         with write_transaction(engine) as connection:
-            (queued,) = enqueue(connection, [one], now=NOW)
-            if one is not GIVEN[2]:
+            (queued,) = enqueue(connection, [raw], now=NOW)
+            if raw is not GIVEN[2]:
                 move_to_quarantine(connection, {queued.mail_id: (REASONS[queued.mail_id - 1], 3)})
 
 
 def left(folder: Path) -> list[str]:
     engine = open_store(f"sqlite:///{folder / 'ingest.db'}")
     with engine.connect() as connection:
-        found = [one.reason for one in list_quarantine(connection)]
+        found = [entry.reason for entry in list_quarantine(connection)]
     engine.dispose()
     return found
 
 
 def test_list(store: Path) -> None:
-    digests = [one.sha256.hex() for one in GIVEN]
-    sizes = [len(one.raw) for one in GIVEN]
+    digests = [delivery.sha256.hex() for delivery in GIVEN]
+    sizes = [len(delivery.raw) for delivery in GIVEN]
     assert ingest_ok("quarantine", "list", cwd=store).splitlines() == [
         f"1 {digests[0][:12]} {sizes[0]} 2026-06-01T00:00:00 3 {REASONS[0]}",
         f"2 {digests[1][:12]} {sizes[1]} 2026-06-01T00:00:00 3 {REASONS[1]}",
@@ -67,19 +67,19 @@ def test_list(store: Path) -> None:
         "tries": 3,
         "reason": REASONS[0],
     }
-    assert [one["id"] for one in listed] == [1, 2]
+    assert [entry["id"] for entry in listed] == [1, 2]
 
 
 def test_show(store: Path) -> None:
     digest = GIVEN[1].sha256.hex()
     shown = ingest_ok("quarantine", "show", digest[:10].upper(), cwd=store)
-    for one in (
+    for line in (
         "Mail:        2\n", f"Digest:      {digest}\n", "Lists:       dev.example.org\n",
         'Envelope:    {"peer":"unix"}\n', f"Reason:      {REASONS[1]}\n",
         "Subject: \\x1b[2J\\u202egnp.exe\nX-A: aaa",
         "more bytes of the header; --raw prints the whole mail",
     ):  # fmt: skip
-        assert one in shown, one
+        assert line in shown, line
     assert "\x1b" not in shown
     assert "body" not in shown
     assert len(shown) < 10_000
@@ -112,11 +112,11 @@ def test_digits_that_several_begin_with(tmp_path: Path) -> None:
     given = [delivery(b"%d" % number) for number in range(40)]
     with write_transaction(engine) as connection:
         queued = enqueue(connection, given, now=NOW)
-        move_to_quarantine(connection, {one.mail_id: ("parse-failed: x", 1) for one in queued})
+        move_to_quarantine(connection, {entry.mail_id: ("parse-failed: x", 1) for entry in queued})
     engine.dispose()
-    digests = [one.sha256.hex() for one in given]
-    first = next(d for d in "abcdef" if sum(one.startswith(d) for one in digests) > 1)
-    count = sum(one.startswith(first) for one in digests)
+    digests = [delivery.sha256.hex() for delivery in given]
+    first = next(d for d in "abcdef" if sum(digest.startswith(d) for digest in digests) > 1)
+    count = sum(digest.startswith(first) for digest in digests)
     done = ingest("quarantine", "show", first, cwd=tmp_path)
     one_line(done, f"{count} quarantined mails begin with {first}; give more digits")
 
@@ -143,7 +143,7 @@ def test_what_fails_again_keeps_to_its_new_reason(database_url: str, tmp_path: P
     given = [delivery(bad("kill SIGKILL")), delivery(mails.patch()), delivery(bad("sleep"))]
     with write_transaction(engine) as connection:
         queued = enqueue(connection, given, now=NOW)
-        move_to_quarantine(connection, {one.mail_id: ("parse-failed: x", 3) for one in queued})
+        move_to_quarantine(connection, {entry.mail_id: ("parse-failed: x", 3) for entry in queued})
     done = ingest(
         "--database",
         database_url,
@@ -159,7 +159,7 @@ def test_what_fails_again_keeps_to_its_new_reason(database_url: str, tmp_path: P
     assert " parse-failed: timeout\n" in said
     assert " derived, patch <p@example.org>: diff\n" in said
     with engine.connect() as connection:
-        found = {one.sha256: (one.reason, one.tries) for one in list_quarantine(connection)}
+        found = {entry.sha256: (entry.reason, entry.tries) for entry in list_quarantine(connection)}
     assert found == {
         given[0].sha256: ("parse-failed: worker died (signal 9)", 4),
         given[2].sha256: ("parse-failed: timeout", 4),
@@ -169,6 +169,6 @@ def test_what_fails_again_keeps_to_its_new_reason(database_url: str, tmp_path: P
 
 def test_help_needs_no_database(tmp_path: Path) -> None:
     shown = ingest_ok("quarantine", "--help", cwd=tmp_path)
-    for one in ("list", "show", "retry"):
-        assert one in shown
+    for subcommand in ("list", "show", "retry"):
+        assert subcommand in shown
     assert "quarantine" in ingest_ok("--help", cwd=tmp_path)

@@ -1,5 +1,5 @@
-"""What commands print of other people's mail: escaped on a terminal, the bytes in a pipe; and what
-becomes of a command whose output goes nowhere."""
+"""Test that commands escape mail on a terminal and print its bytes into a pipe, and how they end
+when their output cannot be written."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ OTHER = PATCH.format(msgid="b\x1b]0;x\x07@example.org", place="v2 2/3").encode()
 
 @pytest.fixture(scope="module")
 def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store of mail that is full of what terminals obey, one of them quarantined."""
+    """Return a store of mail full of escape sequences, one of them quarantined."""
     folder = tmp_path_factory.mktemp("hostile")
     (folder / "a.mbox").write_bytes(mails.mbox([MAIL, OTHER]))
     ingest_ok("replay", "-q", "a.mbox", cwd=folder)
@@ -74,7 +74,7 @@ def on_terminal(*words: str, cwd: Path) -> bytes:
         while piece := os.read(leader, 65536):
             pieces.append(piece)
     except OSError:
-        pass  # EIO: the last of those who had it open has closed it
+        pass  # EIO: the last process that had it open has closed it
     finally:
         os.close(leader)
     process.wait(120)
@@ -139,7 +139,7 @@ READING: list[Sequence[str]] = [
 
 
 def _run_into(stdout: int, words: Sequence[str], cwd: Path) -> subprocess.CompletedProcess[bytes]:
-    """Run a command with this standard output, which is closed then."""
+    """Run a command with this standard output, and close that."""
     reading, writing = os.pipe()
     nothing = os.open(os.devnull, os.O_RDONLY)
     process = fork_server.start(
@@ -155,7 +155,7 @@ def _run_into(stdout: int, words: Sequence[str], cwd: Path) -> subprocess.Comple
 def _run_without(
     redirection: str, words: Sequence[str], cwd: Path
 ) -> subprocess.CompletedProcess[bytes]:
-    """Run a command with a standard file closed, which Python meets as it starts."""
+    """Run a command with a standard file descriptor closed, as Python finds at its start."""
     return subprocess.run(
         ["sh", "-c", f'"$@" {redirection}', "sh", *arguments(*words)],
         cwd=cwd, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, check=False,
@@ -229,7 +229,7 @@ PATHS: list[Sequence[str]] = [
 
 
 def _refused(*words: str) -> str:
-    """What is said of a mistake in the command line."""
+    """Return the error message for a mistake in the command line."""
     if words[-2] == "--database" and len(words) == 2:
         words = (*words, "series")
     done = CliRunner().invoke(cli, words)

@@ -1,4 +1,4 @@
-"""The configuration file: what is read, and what is refused."""
+"""Test which configuration files are read, and which are refused."""
 
 from __future__ import annotations
 
@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from ingest.config import file as module
-from ingest.config import values
-from ingest.config.file import (
+from ingest.config import sockets
+from ingest.config.file import load_config
+from ingest.config.settings import (
     ApiConfig,
     CatchAll,
     Config,
@@ -25,9 +26,8 @@ from ingest.config.file import (
     ToLists,
     TrustConfig,
     UnknownAddress,
-    load_config,
 )
-from ingest.config.values import InetAddress, UnixAddress
+from ingest.config.sockets import InetAddress, UnixAddress
 from ingest.mail.message import ListName
 from tests.support.paths import ROOT
 
@@ -117,7 +117,7 @@ def test_every_setting(tmp_path: Path) -> None:
         max_waiting_bytes=100_000_000,
         log="json",
     )
-    assert pickle.loads(pickle.dumps(config)) == config  # it goes to the workers
+    assert pickle.loads(pickle.dumps(config)) == config  # it is sent to the workers
 
 
 REPOSITORIES = """
@@ -182,7 +182,7 @@ def test_every_setting_can_be_read() -> None:
     of_a_list = {field.name for field in fields(ConfiguredList)} - {"link_name"}
     assert set(module._LIST_PARSERS) == of_a_list
     assert set(module._TRUST_PARSERS) == {field.name for field in fields(TrustConfig)}
-    assert set(module._SERVE_PARSERS) == {one.name for one in fields(ServeConfig)}
+    assert set(module._SERVE_PARSERS) == {field.name for field in fields(ServeConfig)}
 
 
 @pytest.mark.parametrize(
@@ -196,7 +196,7 @@ def test_every_setting_can_be_read() -> None:
     ],
 )
 def test_an_address_is_shown_as_it_is_written(text: str, address: object) -> None:
-    assert values.parse_socket(text) == address
+    assert sockets.parse_socket(text) == address
     assert str(address) == text
 
 
@@ -226,7 +226,7 @@ webhook_secret = "/etc/ingest/secret"
         webhooks=("https://ci.example.org/hook",),
         webhook_secret=Path("/etc/ingest/secret"),
     )
-    assert set(module._API_PARSERS) == {one.name for one in fields(ApiConfig)}
+    assert set(module._API_PARSERS) == {field.name for field in fields(ApiConfig)}
 
 
 def test_every_setting_of_the_api_is_in_its_manual() -> None:
@@ -356,7 +356,7 @@ A, BOTH = ToLists(("a.example.org",)), ToLists(("b.example.org", "c.example.org"
 @pytest.mark.parametrize(
     ("address", "route"),
     [
-        ("a@example.org", A),  # a list wins over a catch-all address
+        ("a@example.org", A),  # a list takes precedence over a catch-all address
         ("A@EXAMPLE.ORG", A),
         ("a@old.example.org", A),
         ("b@example.org", ToLists(("b.example.org",))),

@@ -1,4 +1,4 @@
-"""Fixtures of the daemon's tests."""
+"""Define fixtures for the tests of the daemon."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from tests.support.deriver import DeriverHarness, StartDeriver
 
 @pytest.fixture
 def start(store_url: str) -> Iterator[StartDeriver]:
-    """Starts derivers on the store, and ends them."""
+    """Return a function that starts derivers on the store. Stop them at the end."""
     harnesses: list[DeriverHarness] = []
 
     def start(**more: Any) -> DeriverHarness:

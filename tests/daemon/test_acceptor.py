@@ -1,4 +1,4 @@
-"""The acceptor: deliveries share commits, each has its verdict, and `Accept` means committed."""
+"""Test that deliveries share commits, each has its decision, and `Accept` means committed."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, create_engine, event, func, select, text
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.acceptor import Acceptor, AcceptResult, Capacity
 from ingest.mail.defect import Defect
 from ingest.model import Delivery
@@ -38,7 +38,7 @@ ACCEPTED, KNOWN = Accept(DeliveryReason.ACCEPTED), Accept(DeliveryReason.KNOWN)
 
 @dataclass(frozen=True)
 class Bytes:
-    """A body in memory; `fails` is raised when it is read."""
+    """A body in memory. Reading it raises `fails`."""
 
     raw: bytes
     fails: Exception | None = None
@@ -60,7 +60,7 @@ class Bytes:
 
 @dataclass
 class Bench:
-    """An acceptor on a store, and what it tells."""
+    """An acceptor for a store, and what it reports."""
 
     engine: Engine
     acceptor: Acceptor
@@ -68,12 +68,12 @@ class Bench:
     receipts: list[AcceptResult] = field(default_factory=list)
 
     def stored(self) -> list[bytes]:
-        """The bytes of each row, each under its own digest, and each queued."""
+        """Return the bytes of each mail, after a check of its digest and that it is queued."""
         with self.engine.connect() as connection:
             rows = connection.execute(select(schema.mail).order_by(schema.mail.c.id)).all()
             waiting = connection.execute(select(schema.pending.c.mail_id)).scalars().all()
         found = [raw_form.unpack(row.codec, row.raw, row.sha256) for row in rows]
-        assert [hashlib.sha256(one).digest() for one in found] == [row.sha256 for row in rows]
+        assert [hashlib.sha256(raw).digest() for raw in found] == [row.sha256 for row in rows]
         assert sorted(waiting) == [row.id for row in rows]
         return found
 
@@ -104,7 +104,7 @@ def bench(
 
 @contextlib.contextmanager
 def locked(url: str) -> Iterator[None]:
-    """Nobody can write mail meanwhile; who tries waits."""
+    """Lock the table of mails: every writer waits."""
     other = create_engine(url)
     with other.connect() as connection:
         if other.dialect.name == "sqlite":
@@ -134,7 +134,7 @@ async def all_of(bench: Bench, raws: Sequence[bytes]) -> list[Decision]:
 # --- sharing ----------------------------------------------------------------------------------
 
 
-def test_those_that_wait_together_share_a_commit(database_url: str) -> None:
+def test_waiting_deliveries_share_a_commit(database_url: str) -> None:
     async def deliver(one: Bench) -> list[Decision]:
         with locked(database_url):
             first = asyncio.create_task(all_of(one, MAILS[:1]))
@@ -151,7 +151,7 @@ def test_those_that_wait_together_share_a_commit(database_url: str) -> None:
         assert one.commits == [1, len(MAILS) - 1]
         assert sorted(one.stored()) == sorted(MAILS)
         assert one.acceptor.waiting == (0, 0)
-    # Receipts are told behind the answers; once the thread has ended, all are there.
+    # Results are reported after the decisions; when the thread has ended, all are there.
     assert {(receipt.sha256, receipt.decision) for receipt in one.receipts} == {
         (hashlib.sha256(raw).digest(), ACCEPTED) for raw in MAILS
     }
@@ -165,7 +165,7 @@ def test_those_that_wait_together_share_a_commit(database_url: str) -> None:
         (Capacity(batch_bytes=1), [1] * len(MAILS)),
     ],
 )
-def test_a_commit_has_its_bounds(tmp_path: Path, room: Capacity, commits: list[int]) -> None:
+def test_a_commit_is_bounded(tmp_path: Path, room: Capacity, commits: list[int]) -> None:
     async def deliver(one: Bench) -> list[Decision]:
         waiting = asyncio.create_task(all_of(one, MAILS))
         await until(lambda: one.acceptor.waiting[0] == len(MAILS))
@@ -177,7 +177,7 @@ def test_a_commit_has_its_bounds(tmp_path: Path, room: Capacity, commits: list[i
         assert one.commits == commits
 
 
-def test_the_same_mail_within_a_commit_and_again(database_url: str) -> None:
+def test_the_same_mail_in_one_commit_and_later(database_url: str) -> None:
     async def deliver(one: Bench) -> list[Decision]:
         waiting = [
             asyncio.ensure_future(take(one, Bytes(MAILS[0]), route))
@@ -203,12 +203,16 @@ def test_the_same_mail_within_a_commit_and_again(database_url: str) -> None:
     [
         (Capacity(max_mails=3), [10] * 5, 3),
         (Capacity(max_bytes=35), [10] * 5, 3),
-        (Capacity(max_bytes=35), [30, 6, 5], 2),  # one that is too large keeps no smaller one out
-        (Capacity(max_bytes=35), [1000, 1], 1),  # one is always let in
+        (
+            Capacity(max_bytes=35),
+            [30, 6, 5],
+            2,
+        ),  # a mail that is too large does not exclude a smaller one
+        (Capacity(max_bytes=35), [1000, 1], 1),  # one mail is always admitted
         (Capacity(max_mails=1), [1000, 1], 1),
     ],
 )
-def test_no_more_waits_than_there_is_room_for(
+def test_no_more_mail_waits_than_the_capacity(
     tmp_path: Path, room: Capacity, sizes: list[int], let_in: int
 ) -> None:
     async def deliver(one: Bench) -> None:
@@ -224,7 +228,7 @@ def test_no_more_waits_than_there_is_room_for(
         ] * len(refused)
         one.acceptor.start()
         await asyncio.gather(*tasks)
-        for raw in refused:  # what was refused has its turn
+        for raw in refused:  # the refused mail is accepted now
             assert await take(one, Bytes(raw)) == ACCEPTED
         assert sorted(one.stored()) == sorted(raws)
 
@@ -235,8 +239,8 @@ def test_no_more_waits_than_there_is_room_for(
 # --- trouble ----------------------------------------------------------------------------------
 
 
-def test_a_database_that_takes_nothing_and_then_does(database_url: str) -> None:
-    """It is known to be well again without any mail that would try."""
+def test_a_database_that_is_unavailable_for_a_while(database_url: str) -> None:
+    """The acceptor notices the recovery even if no mail arrives."""
 
     async def deliver(one: Bench) -> None:
         with one.engine.begin() as connection:
@@ -244,7 +248,7 @@ def test_a_database_that_takes_nothing_and_then_does(database_url: str) -> None:
             connection.execute(text("ALTER TABLE alembic_version RENAME TO away_too"))
         assert await all_of(one, MAILS[:3]) == [TempFail(DeliveryReason.DATABASE)] * 3
         assert one.acceptor.error is not None
-        await asyncio.sleep(1.2)  # it looks each second
+        await asyncio.sleep(1.2)  # it checks each second
         assert one.acceptor.error is not None
         with one.engine.begin() as connection:
             connection.execute(text("ALTER TABLE away RENAME TO pending"))
@@ -265,14 +269,12 @@ def test_a_database_that_takes_nothing_and_then_does(database_url: str) -> None:
         (b"Subject: a\r\n\r\nb\nc\r\n", True),
         (b"Subject: a\n\r\nb\r\n", True),
         (b"Subject: a\r\n\r\n\n.\r\n", True),
-        (b"Subject: a\r\n\r\nb\rc\r\r\n", False),  # bare CR, which is one wherever it comes from
+        (b"Subject: a\r\n\r\nb\rc\r\r\n", False),  # bare CR, which is a defect in any source
         (b"", False),
     ],
 )
-def test_a_bare_lf_that_came_by_the_wire_is_a_flaw(
-    tmp_path: Path, raw: bytes, flawed: bool
-) -> None:
-    """Said by the delivery, since the same bytes may stand in an archive and be right."""
+def test_a_bare_lf_on_the_wire_is_a_defect(tmp_path: Path, raw: bytes, flawed: bool) -> None:
+    """It is a defect of the delivery: in an archive the same bytes are right."""
     url = f"sqlite:///{tmp_path}/s.db"
 
     async def deliver(one: Bench) -> None:
@@ -292,8 +294,8 @@ def test_a_bare_lf_that_came_by_the_wire_is_a_flaw(
     assert Defect.BARE_LF not in derive(mails.delivery(raw), Config()).defects
 
 
-def test_one_that_is_refused_does_not_fail_the_others(database_url: str) -> None:
-    """By the database (SQLite has no SQLSTATE), by its driver, or before either is asked."""
+def test_a_refused_mail_does_not_fail_the_others(database_url: str) -> None:
+    """It is refused by the database (SQLite has no SQLSTATE), by its driver, or before either."""
     bad = MAILS[7]
     forge = {
         "sqlite": "CREATE TRIGGER no BEFORE INSERT ON mail WHEN new.size = 3"
@@ -336,8 +338,8 @@ def test_one_that_is_refused_does_not_fail_the_others(database_url: str) -> None
         asyncio.run(deliver(one))
 
 
-def test_a_commit_waits_for_the_disk_whatever_the_server_does(postgres_url: str) -> None:
-    """Also on the connection that was open before the acceptor was."""
+def test_a_commit_waits_for_the_disk_whatever_the_servers_default(postgres_url: str) -> None:
+    """This includes the connection that was open before the acceptor was made."""
     seen: list[str] = []
     with bench(postgres_url, start=False) as one:
         with one.engine.connect() as connection:
@@ -356,7 +358,7 @@ def test_a_commit_waits_for_the_disk_whatever_the_server_does(postgres_url: str)
 # --- ends -------------------------------------------------------------------------------------
 
 
-def test_what_was_begun_is_finished_without_its_caller(database_url: str) -> None:
+def test_an_accepted_mail_is_committed_without_its_caller(database_url: str) -> None:
     async def deliver(one: Bench) -> None:
         with locked(database_url):
             task = asyncio.ensure_future(take(one, Bytes(MAILS[0])))
@@ -372,7 +374,7 @@ def test_what_was_begun_is_finished_without_its_caller(database_url: str) -> Non
         asyncio.run(deliver(one))
 
 
-def test_at_the_end_all_that_waits_is_committed(database_url: str) -> None:
+def test_stopping_commits_what_waits(database_url: str) -> None:
     async def deliver(one: Bench) -> None:
         tasks = [asyncio.ensure_future(take(one, Bytes(raw))) for raw in MAILS]
         await until(lambda: one.acceptor.waiting[0] == len(MAILS))
@@ -386,7 +388,7 @@ def test_at_the_end_all_that_waits_is_committed(database_url: str) -> None:
         asyncio.run(deliver(one))
 
 
-def test_an_end_that_the_database_holds_up_is_said(database_url: str) -> None:
+def test_a_stop_that_the_database_delays_is_reported(database_url: str) -> None:
     async def deliver(one: Bench) -> None:
         with locked(database_url):
             task = asyncio.ensure_future(take(one, Bytes(MAILS[0])))
@@ -398,7 +400,7 @@ def test_an_end_that_the_database_holds_up_is_said(database_url: str) -> None:
         asyncio.run(deliver(one))
 
 
-def test_loops_that_have_ended_hold_nobody_up(tmp_path: Path) -> None:
+def test_an_event_loop_that_has_ended_delays_nobody(tmp_path: Path) -> None:
     url = f"sqlite:///{tmp_path}/s.db"
     begun = threading.Event()
 
@@ -421,7 +423,7 @@ def test_loops_that_have_ended_hold_nobody_up(tmp_path: Path) -> None:
 # --- a database that is locked ----------------------------------------------------------------
 
 
-def test_a_locked_database_defers_each_mail_in_its_time_and_is_no_stuck_thread(
+def test_a_locked_database_defers_mail_in_time_and_the_thread_is_alive(
     database_url: str,
 ) -> None:
     async def deliver(one: Bench) -> None:
@@ -443,10 +445,10 @@ def test_a_locked_database_defers_each_mail_in_its_time_and_is_no_stuck_thread(
         assert sorted(one.stored()) == sorted(MAILS[:3])
 
 
-def test_a_commit_that_takes_too_long_is_not_waited_for(
+def test_a_slow_commit_is_not_waited_for(
     database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It goes on; what waits behind it is left to its sender."""
+    """It continues; the senders keep the mail that waits behind it."""
     go = threading.Event()
 
     async def deliver(one: Bench) -> None:

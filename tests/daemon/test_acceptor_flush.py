@@ -1,4 +1,4 @@
-"""Accepting into PostgreSQL: the flush behind a 250."""
+"""Test that PostgreSQL flushes a commit before the 250."""
 
 from __future__ import annotations
 
@@ -14,10 +14,11 @@ SETTING = text("SELECT current_setting('synchronous_commit')")
 @pytest.mark.parametrize(
     ("server", "ours"), [("off", "local"), ("on", "on"), ("remote_apply", "remote_apply")]
 )
-def test_commits_are_flushed_whatever_the_server_does(
+def test_commits_are_flushed_whatever_the_servers_default(
     postgres_url: str, server: str, ours: str
 ) -> None:
-    """On each connection: on those too that opening the store has left in the pool."""
+    """This applies to each connection, including those that opening the store has left in the
+    pool."""
     made = open_store(postgres_url, create=True)
     with made.connect() as connection:
         name = connection.engine.url.database
@@ -29,5 +30,7 @@ def test_commits_are_flushed_whatever_the_server_does(
         assert connection.execute(SETTING).scalar() == server
     Acceptor(engine)
     with engine.connect() as first, engine.connect() as second:
-        assert [one.execute(SETTING).scalar() for one in (first, second)] == [ours] * 2
+        assert [connection.execute(SETTING).scalar() for connection in (first, second)] == [
+            ours
+        ] * 2
     engine.dispose()

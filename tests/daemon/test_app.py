@@ -1,4 +1,4 @@
-"""`ingest serve` as its user and systemd have it: start, reload, health, stop, refusals."""
+"""Test `ingest serve` as its user and systemd run it: start, reload, health, stop, refusals."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def sqlite(folder: Path) -> str:
 
 
 def counts(url: str) -> tuple[int, int]:
-    """Mails that are stored, and those of them that wait for their records."""
+    """Return the number of stored mails, and of those that wait for their records."""
     engine = open_store(url)
     with engine.connect() as connection:
         found = [
@@ -56,7 +56,7 @@ def counts(url: str) -> tuple[int, int]:
 
 
 def stored_container_errors(url: str) -> list[str]:
-    """Of each mail that is stored."""
+    """Return the container errors of each stored mail."""
     engine = open_store(url)
     with engine.connect() as connection:
         found = connection.execute(
@@ -67,8 +67,8 @@ def stored_container_errors(url: str) -> list[str]:
     return said
 
 
-def test_the_api_is_beside_it_where_it_is_configured(database_url: str, folder: Path) -> None:
-    """What was accepted a moment ago is read there, and told of."""
+def test_the_api_is_served_where_it_is_configured(database_url: str, folder: Path) -> None:
+    """The API shows mail that was just accepted, and its events."""
     port = free_port()
     lists = ["[api]", f'listen = "127.0.0.1:{port}"']
 
@@ -80,8 +80,8 @@ def test_the_api_is_beside_it_where_it_is_configured(database_url: str, folder: 
         assert get("patches") == []
         assert daemon.send(mails.patch()) == 250
         until(lambda: get("patches"), "the record")
-        told = {str(one["category"]) for one in get("events")}
-        assert told == {
+        categories = {str(event["category"]) for event in get("events")}
+        assert categories == {
             "patch-created", "series-created", "patch-completed", "series-completed",
         }  # fmt: skip
         assert daemon.health() == (200, "ok\n")
@@ -89,22 +89,22 @@ def test_the_api_is_beside_it_where_it_is_configured(database_url: str, folder: 
         get("patches")
 
 
-def test_many_read_while_mail_comes(database_url: str, folder: Path) -> None:
-    """Eight clients of its API get the same bytes each time while the same process accepts and
-    derives mail, none of which is damaged by it."""
+def test_many_clients_read_while_mail_arrives(database_url: str, folder: Path) -> None:
+    """Eight clients of the API get the same bytes each time while the same process accepts and
+    derives mail. No mail is damaged."""
     port = free_port()
     lists = ["[api]", f'listen = "127.0.0.1:{port}"', "rate = 1000000", "burst = 1000000"]
     answers: list[Counter[str]] = []
     done = threading.Event()
 
     def numbered(prefix: str, count: int) -> list[bytes]:
-        # Large, and hard to compress: threads are to be busy with it at the same time.
+        # Large and incompressible, so that threads are busy with it at the same time.
         chance = random.Random(prefix)
         text = "\n".join(chance.randbytes(36).hex() for _ in range(1_500))
         return [
-            mails.mail(f"{prefix}{one}@example.org", f"[PATCH] {prefix}: change {one}",
-                       mails.patch_body(f"{text}{one}\n", name=f"{prefix}{one}"))
-            for one in range(count)
+            mails.mail(f"{prefix}{number}@example.org", f"[PATCH] {prefix}: change {number}",
+                       mails.patch_body(f"{text}{number}\n", name=f"{prefix}{number}"))
+            for number in range(count)
         ]  # fmt: skip
 
     def get(client: http.client.HTTPConnection, path: str) -> tuple[int, bytes]:
@@ -129,9 +129,9 @@ def test_many_read_while_mail_comes(database_url: str, folder: Path) -> None:
         assert [daemon.send(raw) for raw in first] == [250] * len(first)
         until(lambda: counts(database_url) == (len(first), 0), "the first records")
         client = http.client.HTTPConnection("127.0.0.1", port, timeout=PATIENCE)
-        ids = [one["id"] for one in json.loads(get(client, "/api/patches/?per_page=250")[1])]
+        ids = [patch["id"] for patch in json.loads(get(client, "/api/patches/?per_page=250")[1])]
         assert len(ids) == len(first)
-        paths = [f"/api/patches/{one}/" for one in ids] + [f"/patch/{one}/mbox/" for one in ids]
+        paths = [f"/api/patches/{id_}/" for id_ in ids] + [f"/patch/{id_}/mbox/" for id_ in ids]
         expected = {path: get(client, path)[1] for path in paths}
         client.close()
         readers = [threading.Thread(target=read, args=(seed, expected)) for seed in range(8)]
@@ -146,15 +146,16 @@ def test_many_read_while_mail_comes(database_url: str, folder: Path) -> None:
             for reader in readers:
                 reader.join()
         assert daemon.metric("ingest_quarantine_mails") == 0
-    assert len(answers) == len(readers), "none ended by an exception"
+    assert len(answers) == len(readers), "no thread has ended with an exception"
     assert set(sum(answers, Counter())) == {"same bytes"}
 
 
 # --- a life -----------------------------------------------------------------------------------
 
 
-def test_a_life(database_url: str, folder: Path) -> None:
-    """Ready, fed, healthy, counting; a mail in DATA at SIGTERM is finished; nothing is left."""
+def test_a_daemon_from_start_to_stop(database_url: str, folder: Path) -> None:
+    """It is ready, sends keep-alive messages, is healthy and counts. A mail in DATA at SIGTERM is
+    finished, and nothing is left behind."""
     with served(DaemonProcess(folder, database_url, watchdog=1.0)) as daemon:
         assert daemon.notices()[0].startswith(b"READY=1\nSTATUS=listening at lmtp unix:")
         assert stat.S_IMODE(daemon.unix.stat().st_mode) == 0o660
@@ -193,8 +194,9 @@ def test_a_life(database_url: str, folder: Path) -> None:
         assert [line["reason"] for line in accepted] == ["accepted", "known", "accepted"]
 
 
-def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
-    """What waits to be committed when the time to drain is over is committed whole or not."""
+def test_an_endless_client_delays_nothing_else(folder: Path) -> None:
+    """Mail that waits to be committed when the time to drain is over is committed as a whole or
+    not."""
     url = sqlite(folder)
     with served(DaemonProcess(folder, url, program=programs.SHORT_DRAIN)) as daemon:
         other = create_engine(url)
@@ -207,7 +209,7 @@ def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
             client.rcpt("l@example.org")
             client.docmd("DATA")
             client.send(mails.patch().replace(b"\n", b"\r\n") + b".\r\n")
-            second = daemon.client()  # it waits behind the first, and is not begun
+            second = daemon.client()  # it waits behind the first, and its commit has not begun
             second.ehlo()
             second.mail("a@example.org")
             second.rcpt("l@example.org")
@@ -225,13 +227,13 @@ def test_a_client_that_does_not_end_holds_up_nothing_else(folder: Path) -> None:
     with engine.connect() as connection:
         sizes = connection.execute(select(schema.mail.c.size)).scalars().all()
     engine.dispose()
-    assert 0 not in sizes  # a body that is closed must not be taken for an empty mail
+    assert 0 not in sizes  # a closed body must not be read as an empty mail
     done = ingest("--database", url, "check", "--raw", cwd=folder)
     assert done.returncode == 0, done
 
 
-def test_nothing_is_imported_once_it_is_ready(folder: Path) -> None:
-    """Where descriptors have run out, an import fails, and its thread with it."""
+def test_nothing_is_imported_after_the_start(folder: Path) -> None:
+    """Without free descriptors an import fails, and ends its thread."""
     with served(DaemonProcess(folder, sqlite(folder), program=programs.LATE_IMPORTS)) as daemon:
         archive = mails.little_archive(4)
         assert {daemon.send(raw) for raw in archive} == {250}
@@ -262,7 +264,11 @@ def test_reload(folder: Path) -> None:
             until(lambda shown=shown: shown in daemon.get("/metrics")[1], outcome)  # type: ignore[misc]
         notices = until(
             lambda: (
-                [one for one in daemon.notices() if one.startswith((b"RELOADING", b"READY"))]
+                [
+                    notice
+                    for notice in daemon.notices()
+                    if notice.startswith((b"RELOADING", b"READY"))
+                ]
                 if len(daemon.notices()) >= 3
                 else None
             )
@@ -270,7 +276,7 @@ def test_reload(folder: Path) -> None:
         assert notices[1].startswith(b"RELOADING=1\nMONOTONIC_USEC=")
         assert notices[2].startswith(b"READY=1")
 
-        daemon.config.write_text("[serve]\nlmpt = 3\n")  # what is broken changes nothing
+        daemon.config.write_text("[serve]\nlmpt = 3\n")  # an invalid configuration changes nothing
         daemon.signal(signal.SIGHUP)
         (said,) = until(lambda: daemon.lines("reload-failed"), "the refusal")
         assert said["level"] == "error"
@@ -291,7 +297,7 @@ def test_reload(folder: Path) -> None:
 
 
 def certificate(folder: Path, name: str, *, password: str | None = None) -> list[str]:
-    """Settings for a certificate with that name in it, made for the test."""
+    """Return the settings for a new certificate with this name."""
     if shutil.which("openssl") is None:
         pytest.skip("there is no openssl to make a certificate")
     cert, key = folder / f"{name}.crt", folder / f"{name}.key"
@@ -307,7 +313,7 @@ def certificate(folder: Path, name: str, *, password: str | None = None) -> list
 
 
 def common_name(port: int) -> str:
-    """The name in the certificate that the daemon shows after STARTTLS."""
+    """Return the name in the certificate that the daemon presents after STARTTLS."""
     context = ssl.create_default_context()
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     with smtplib.SMTP("127.0.0.1", port, timeout=PATIENCE) as client:
@@ -340,7 +346,7 @@ def test_a_certificate_and_its_successor(folder: Path) -> None:
 
 
 def backends(url: str) -> list[int]:
-    """The server's processes for our connections; none where it runs elsewhere."""
+    """Return the server's processes for our connections; none for a server elsewhere."""
     server = create_engine(make_url(url).set(database="postgres"))
     with server.connect() as connection:
         found = connection.execute(
@@ -352,8 +358,8 @@ def backends(url: str) -> list[int]:
     return [pid for pid in pids if Path(f"/proc/{pid}/comm").exists()]
 
 
-def test_the_watchdog_starves_while_the_database_hangs(postgres_url: str, folder: Path) -> None:
-    """A server that is stopped answers nothing, and closes nothing: both threads hang in it."""
+def test_no_keep_alive_is_sent_while_the_database_hangs(postgres_url: str, folder: Path) -> None:
+    """A stopped server neither responds nor closes a connection, so both threads hang."""
     with served(
         DaemonProcess(folder, postgres_url, program=programs.SOON_STUCK, watchdog=1.0)
     ) as daemon:
@@ -373,7 +379,7 @@ def test_the_watchdog_starves_while_the_database_hangs(postgres_url: str, folder
             client.send(b"Subject: x\r\n\r\nx\r\n.\r\n")
             until(lambda: daemon.health()[0] == 503, "503")
             assert "makes no progress" in daemon.health()[1]
-            time.sleep(1)  # what was fed before
+            time.sleep(1)  # those sent before
             fed = daemon.notices().count(b"WATCHDOG=1")
             time.sleep(2)
             assert daemon.notices().count(b"WATCHDOG=1") == fed
@@ -387,10 +393,8 @@ def test_the_watchdog_starves_while_the_database_hangs(postgres_url: str, folder
         assert daemon.stop() == 0
 
 
-def test_a_database_that_is_locked_for_longer_does_not_make_the_daemon_stuck(
-    database_url: str, folder: Path
-) -> None:
-    """Its watchdog is fed, and its health says what it waits for."""
+def test_a_locked_database_does_not_make_the_daemon_stuck(database_url: str, folder: Path) -> None:
+    """It sends keep-alive messages, and its health says what it waits for."""
     with served(
         DaemonProcess(folder, database_url, program=programs.SOON_IMPATIENT, watchdog=1.0)
     ) as daemon:
@@ -433,8 +437,8 @@ def test_sigterm_while_the_database_hangs(postgres_url: str, folder: Path) -> No
                 os.kill(pid, signal.SIGCONT)
 
 
-def test_the_watchdog_starves_while_there_is_no_descriptor(folder: Path) -> None:
-    """Mail is taken meanwhile. To start anew helps where the descriptors have leaked."""
+def test_no_keep_alive_is_sent_while_there_is_no_descriptor(folder: Path) -> None:
+    """Mail is accepted meanwhile. A restart helps where descriptors have leaked."""
     url = sqlite(folder)
     with served(DaemonProcess(folder, url, program=programs.BROKEN, watchdog=0.5)) as daemon:
         (folder / "no-descriptor").touch()
@@ -445,7 +449,9 @@ def test_the_watchdog_starves_while_there_is_no_descriptor(folder: Path) -> None
         daemon.notices()
         fed = daemon.notifications.count(b"WATCHDOG=1")
         time.sleep(1.5)
-        assert daemon.notices().count(b"WATCHDOG=1") <= fed + 1  # the last may be on its way
+        assert (
+            daemon.notices().count(b"WATCHDOG=1") <= fed + 1
+        )  # the last one may not have arrived yet
         (folder / "no-descriptor").unlink()
         until(lambda: daemon.notices().count(b"WATCHDOG=1") > fed + 1, "the watchdog")
         until(lambda: counts(url) == (1, 0), "the record")
@@ -454,7 +460,9 @@ def test_the_watchdog_starves_while_there_is_no_descriptor(folder: Path) -> None
         assert daemon.stop() == 0
 
 
-def test_a_daemon_without_workers_takes_mail_and_says_why_none_is_derived(folder: Path) -> None:
+def test_a_daemon_without_workers_accepts_mail_and_reports_why_none_is_derived(
+    folder: Path,
+) -> None:
     url = sqlite(folder)
     unable = DaemonProcess(folder, url, settings=["parse_memory = 20000000"])
     with served(unable) as daemon:
@@ -488,8 +496,8 @@ def test_a_hard_limit_below_parse_memory_is_the_limit_of_the_workers(folder: Pat
         assert daemon.stop() == 0
 
 
-def test_connections_that_no_descriptor_is_left_for_are_one_line(folder: Path) -> None:
-    """Each of them waits, and is served when there is one again."""
+def test_connections_without_a_descriptor_are_one_log_line(folder: Path) -> None:
+    """Each of them waits, and is served when a descriptor is free again."""
     with served(DaemonProcess(folder, sqlite(folder))) as daemon:
         assert daemon.send(mails.patch()) == 250
         limits = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
@@ -512,10 +520,11 @@ def test_connections_that_no_descriptor_is_left_for_are_one_line(folder: Path) -
 @pytest.mark.parametrize(
     ("broken", "thread"), [("claim-broken", "deriver"), ("ask-broken", "worker-0")]
 )
-def test_a_defect_that_ends_a_thread_ends_the_daemon(
+def test_an_internal_error_that_ends_a_thread_ends_the_daemon(
     folder: Path, broken: str, thread: str
 ) -> None:
-    """With a status, so that systemd starts it anew, and not accepting what nobody derives."""
+    """Its exit status makes systemd restart it. It does not continue to accept mail that nobody
+    derives."""
     url = sqlite(folder)
     with served(DaemonProcess(folder, url, program=programs.BROKEN)) as daemon:
         (folder / broken).touch()
@@ -555,12 +564,14 @@ def test_a_mail_that_ends_the_daemon_is_found_among_those_that_do_not(
             )
             deaths += daemon.process.poll() is not None
         with engine.connect() as connection:
-            (aside,) = list_quarantine(connection)
-        assert (aside.reason, aside.tries) == ("parse-failed: daemon died", TRIES)
-        assert aside.sha256 == mails.delivery(culprit).sha256
-        assert deaths <= 1 + 4 + TRIES, "the first, those of 16 halved, and what is counted"
+            (entry,) = list_quarantine(connection)
+        assert (entry.reason, entry.tries) == ("parse-failed: daemon died", TRIES)
+        assert entry.sha256 == mails.delivery(culprit).sha256
+        assert deaths <= 1 + 4 + TRIES, (
+            "the first death, those of halving 16 mails, and the counted tries"
+        )
         (said,) = until(lambda: daemon.lines("quarantined"), "the line")
-        assert said["reason"] == aside.reason
+        assert said["reason"] == entry.reason
     finally:
         daemon.end()
         engine.dispose()
@@ -575,7 +586,7 @@ def lengths_of(engine: Engine) -> QueueLengths:
 
 
 def test_a_socket_from_systemd(folder: Path) -> None:
-    """It replaces those configured, and mail that comes before the daemon waits for it."""
+    """It replaces the configured sockets, and mail that arrives before the daemon waits."""
     with socket.socket() as handed:
         handed.bind(("127.0.0.1", 0))
         handed.listen()
@@ -610,7 +621,7 @@ def test_who_may_connect_to_the_unix_socket(folder: Path, mode: int) -> None:
 
 
 def refused(daemon: DaemonProcess, *wanted: str, prefix: list[str] | None = None) -> None:
-    """`serve` ends with status 1 and one line with these words."""
+    """Check that `serve` ends with status 1 and one line with these words."""
     done = ingest(
         "--database", daemon.url, "--config", str(daemon.config), "serve",
         cwd=daemon.folder, prefix=prefix or [],
@@ -634,7 +645,7 @@ def test_a_second_daemon_on_one_file(folder: Path) -> None:
         assert daemon.stop() == 0
 
 
-def test_what_it_cannot_start_with(folder: Path) -> None:
+def test_configurations_that_prevent_the_start(folder: Path) -> None:
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
@@ -657,7 +668,7 @@ def test_what_it_cannot_start_with(folder: Path) -> None:
     refused(DaemonProcess(folder, url, name="i"), "newer version", "upgrade ingest")
 
 
-def test_a_folder_that_is_not_ours(folder: Path) -> None:
+def test_a_folder_of_another_user(folder: Path) -> None:
     prefix = bound_by_permissions()
     shut = folder / "shut"
     shut.mkdir(mode=0o555)

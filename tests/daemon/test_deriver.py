@@ -1,4 +1,4 @@
-"""The deriver: what was accepted becomes records, whatever happens meanwhile."""
+"""Test that accepted mail becomes records, whatever happens meanwhile."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sqlalchemy import create_engine, event, select, text
 from sqlalchemy.exc import OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.daemon import deriver, recorder
 from ingest.daemon.deriver import Schedule
 from ingest.daemon.monitoring.outcome import DeriveEvent
@@ -41,7 +41,7 @@ ARCHIVE = [delivery(raw) for raw in mails.little_archive(6)]
 
 
 def export_of(tmp_path: Path, given: Sequence[Delivery], config: Config | None = None) -> str:
-    """What a store exports that was given this at once."""
+    """Return the export of a store that receives these deliveries at once."""
     engine = open_store(f"sqlite:///{tmp_path / 'at-once.db'}", create=True)
     mails.store(engine, given, config)
     exported = mails.exported(engine)
@@ -52,7 +52,7 @@ def export_of(tmp_path: Path, given: Sequence[Delivery], config: Config | None =
 # --- the way of most mail ---------------------------------------------------------------------
 
 
-def test_what_is_queued_becomes_what_a_replay_makes(start: StartDeriver, tmp_path: Path) -> None:
+def test_queued_mail_gets_the_records_of_a_replay(start: StartDeriver, tmp_path: Path) -> None:
     config = Config(lists=(ConfiguredList("dev", mails.LIST),))
     daemon = start(config=config)
     daemon.put(ARCHIVE[:1])
@@ -65,7 +65,7 @@ def test_what_is_queued_becomes_what_a_replay_makes(start: StartDeriver, tmp_pat
     assert daemon.deriver.counts == daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)}
 
 
-def test_what_is_told_of_a_mail(start: StartDeriver) -> None:
+def test_the_result_that_is_reported_of_a_mail(start: StartDeriver) -> None:
     daemon = start()
     raw = mails.patch("p@example.org")
     daemon.put([delivery(raw)])
@@ -77,7 +77,7 @@ def test_what_is_told_of_a_mail(start: StartDeriver) -> None:
     assert one.total_seconds > one.derive_seconds > 0
 
 
-def test_what_others_have_queued_is_found(start: StartDeriver) -> None:
+def test_mail_queued_by_others_is_found(start: StartDeriver) -> None:
     daemon = start()
     other = create_engine(daemon.engine.url)
     with write_transaction(other) as connection:
@@ -94,7 +94,7 @@ def test_it_is_alive_when_idle_and_able(start: StartDeriver) -> None:
     assert not daemon.deriver.is_alive(0)
 
 
-def test_one_that_was_never_started_is_stopped(store_url: str) -> None:
+def test_a_deriver_that_was_never_started_is_stopped(store_url: str) -> None:
     daemon = DeriverHarness(store_url)
     assert daemon.end()
     daemon.engine.dispose()
@@ -109,7 +109,7 @@ def test_it_is_not_alive_without_workers(store_url: str) -> None:
     since = time.monotonic()
     time.sleep(0.5)
     assert not daemon.deriver.is_alive(since)
-    assert daemon.end(0.1), "what it has in hand is given back"
+    assert daemon.end(0.1), "claimed mail is returned"
     assert daemon.lengths() == QueueLengths(1, 0)
     daemon.engine.dispose()
 
@@ -117,7 +117,7 @@ def test_it_is_not_alive_without_workers(store_url: str) -> None:
 # --- poison -----------------------------------------------------------------------------------
 
 
-def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(
+def test_a_harmful_mail_is_quarantined_and_the_others_are_derived(
     start: StartDeriver,
 ) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=6, memory=256 << 20))
@@ -131,7 +131,9 @@ def test_poison_is_set_aside_with_its_reason_and_the_others_are_derived(
     daemon.put(list(given.values()))
     daemon.put(ARCHIVE)
     until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == len(ARCHIVE))
-    assert daemon.reasons().keys() < {one.sha256 for one in given.values()}, "not behind them"
+    assert daemon.reasons().keys() < {delivery.sha256 for delivery in given.values()}, (
+        "not behind them"
+    )
     daemon.until_done()
     assert daemon.reasons() == {given[what].sha256: (poison[what], 3) for what in poison}
     until(lambda: daemon.outcomes()[DeriveEvent.QUARANTINED] == len(poison))
@@ -179,10 +181,10 @@ def test_workers_that_are_killed_at_random_lose_nothing(
     assert daemon.outcomes()[DeriveEvent.REQUEUED] == ended[WorkerEnd.SIGNAL]
 
 
-def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
+def test_after_recording_the_store_is_left_to_the_acceptor(
     start: StartDeriver, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What comes meanwhile is then recorded together, which costs much less than one by one."""
+    """Mail that arrives meanwhile is recorded together, which costs much less than one by one."""
     together: list[int] = []
     record = deriver.record_claims
 
@@ -195,8 +197,8 @@ def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
     daemon = start(schedule=Schedule(rest=PATIENCE, max_rest=3))
     daemon.put(ARCHIVE[:1])
     until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == 1)
-    for one in ARCHIVE[1:7]:
-        daemon.put([one])
+    for raw in ARCHIVE[1:7]:
+        daemon.put([raw])
     daemon.until_done()
     assert together == [1, 6]
 
@@ -204,9 +206,7 @@ def test_after_recording_it_leaves_the_store_to_mail_that_comes_in(
 # --- in between -------------------------------------------------------------------------------
 
 
-def test_a_delivery_that_adds_a_list_while_the_mail_is_in_hand(
-    start: StartDeriver, tmp_path: Path
-) -> None:
+def test_a_delivery_that_adds_a_list_to_a_claimed_mail(start: StartDeriver, tmp_path: Path) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     gate = tmp_path / "gate"
     raw = bad(f"wait {gate}")
@@ -220,9 +220,7 @@ def test_a_delivery_that_adds_a_list_while_the_mail_is_in_hand(
     until(lambda: daemon.outcomes() == {DeriveEvent.CHANGED: 1, DeriveEvent.DERIVED: 1})
 
 
-def test_what_somebody_else_records_while_it_is_in_hand(
-    start: StartDeriver, tmp_path: Path
-) -> None:
+def test_a_claimed_mail_that_somebody_else_records(start: StartDeriver, tmp_path: Path) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     gate = tmp_path / "gate"
     one = delivery(bad(f"wait {gate}"))
@@ -234,7 +232,7 @@ def test_what_somebody_else_records_while_it_is_in_hand(
     assert mails.exported(daemon.engine) == export_of(tmp_path, [one])
 
 
-def test_what_cannot_be_finished_in_time_is_given_back(start: StartDeriver) -> None:
+def test_mail_that_cannot_be_finished_in_time_is_returned(start: StartDeriver) -> None:
     daemon = start(obeys=True, limits=WorkerLimits(seconds=PATIENCE))
     daemon.put([delivery(bad("sleep"))])
     until(lambda: bool(daemon.deriver._tasks))
@@ -247,7 +245,7 @@ def test_what_cannot_be_finished_in_time_is_given_back(start: StartDeriver) -> N
     assert tuple(row) == (0, None, None)
 
 
-def test_leases_are_kept_while_mail_is_in_hand(start: StartDeriver, tmp_path: Path) -> None:
+def test_leases_of_claimed_mail_are_extended(start: StartDeriver, tmp_path: Path) -> None:
     daemon = start(
         obeys=True, limits=WorkerLimits(seconds=PATIENCE), schedule=Schedule(poll=0.1, lease=1.5)
     )
@@ -268,8 +266,9 @@ def test_leases_are_kept_while_mail_is_in_hand(start: StartDeriver, tmp_path: Pa
     daemon.until_done()
 
 
-def test_what_another_left_is_taken_up(start: StartDeriver, store_url: str) -> None:
-    """SQLite: at once, since nobody else can have it. PostgreSQL: when its lease is over."""
+def test_the_claims_of_a_dead_daemon_are_taken_over(start: StartDeriver, store_url: str) -> None:
+    """In SQLite at once, since no other daemon can have them; in PostgreSQL when the lease
+    expires."""
     engine = open_store(store_url, create=True)
     with write_transaction(engine) as connection:
         enqueue(connection, ARCHIVE, now=NOW)
@@ -328,7 +327,7 @@ def test_a_database_that_is_locked_is_waited_for(
             connection.execute(text("LOCK TABLE mail, pending IN ACCESS EXCLUSIVE MODE"))
         until(lambda: daemon.deriver.error is not None)
         assert "; another " in (daemon.deriver.error or "")
-        assert daemon.deriver.is_database_error, "the watchdog is fed"
+        assert daemon.deriver.is_database_error, "keep-alive messages are sent"
         if step == "claiming":
             enqueue(connection, [one], now=NOW)
     other.dispose()
@@ -338,7 +337,7 @@ def test_a_database_that_is_locked_is_waited_for(
     assert mails.exported(daemon.engine) == export_of(tmp_path, [one])
 
 
-# The way in which each step calls the system, and what stands for it.
+# The function by which each step calls the system, and the one that replaces it.
 STEPS = {"claiming": (queue, "claim"), "recording": (recorder, "record_mails")}
 
 
@@ -347,14 +346,15 @@ def test_a_system_that_fails_for_a_while(
     start: StartDeriver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture, step: str,
 ) -> None:  # fmt: skip
-    """No descriptor, no space, a broken disk: said once, and tried again, ever more slowly."""
+    """Without a descriptor, space or a working disk: logged once, and tried again after growing
+    pauses."""
     where, name = STEPS[step]
     really = getattr(where, name)
     tried: list[float] = []
     failing = True
 
     def fail(*given: Any, **more: Any) -> Any:
-        done = really(*given, **more)  # its transaction is rolled back with what it did
+        done = really(*given, **more)  # its transaction is rolled back
         if failing:
             tried.append(time.monotonic())
             raise OSError(errno.EMFILE, os.strerror(errno.EMFILE))
@@ -365,8 +365,8 @@ def test_a_system_that_fails_for_a_while(
     daemon.put(ARCHIVE)
     until(lambda: len(tried) >= 4)
     assert daemon.deriver.error == f"[Errno {errno.EMFILE}] Too many open files"
-    assert not daemon.deriver.is_database_error, "the database is there"
-    assert not daemon.deriver.is_alive(tried[0]), "so the watchdog starves in time"
+    assert not daemon.deriver.is_database_error, "the database is available"
+    assert not daemon.deriver.is_alive(tried[0]), "so no keep-alive message is sent in time"
     assert daemon.deriver.is_alive(0)
     assert tried[3] - tried[0] > 0.7, "0.1, 0.2 and 0.5 s"
     failing = False
@@ -376,7 +376,7 @@ def test_a_system_that_fails_for_a_while(
     assert daemon.deriver.error is None
     assert daemon.reasons() == {}
     until(lambda: daemon.outcomes() == {DeriveEvent.DERIVED: len(ARCHIVE)})
-    (said,) = [one for one in caplog.records if one.message == "derive-failed"]
+    (said,) = [record for record in caplog.records if record.message == "derive-failed"]
     assert said.levelname == "WARNING"
 
 
@@ -407,7 +407,7 @@ def test_connections_that_are_cut_off(postgres_url: str, tmp_path: Path) -> None
     daemon.engine.dispose()
 
 
-def test_a_mail_that_no_database_takes_is_found_in_its_batch(postgres_url: str) -> None:
+def test_a_mail_that_no_database_stores_is_found_in_its_batch(postgres_url: str) -> None:
     daemon = DeriverHarness(postgres_url, obeys=True, schedule=Schedule(linger=1))
     daemon.deriver.start()
     one = delivery(bad("nul"))
@@ -432,7 +432,7 @@ def test_a_mail_that_our_own_code_cannot_record(
 
     def record(connection: Any, items: Any, *rest: Any, **more: Any) -> None:
         really(connection, items, *rest, **more)
-        if any(one.facts.msgid == "<s1-r@example.com>" for _, one in items):
+        if any(derived.facts.msgid == "<s1-r@example.com>" for _, derived in items):
             raise KeyError("\ud800")
 
     monkeypatch.setattr(recorder, "record_mails", record)
@@ -449,7 +449,7 @@ def test_a_mail_that_our_own_code_cannot_record(
 
 
 class _DriverError(Exception):
-    """What a driver of PostgreSQL raises."""
+    """An error as a driver of PostgreSQL raises it."""
 
     def __init__(self, sqlstate: str) -> None:
         self.sqlstate = sqlstate
@@ -470,7 +470,7 @@ class _DriverError(Exception):
         ("XX000", recorder.DatabaseFailure.OUTAGE),
     ],
 )
-def test_what_a_failure_calls_for(sqlstate: str, wanted: recorder.DatabaseFailure) -> None:
+def test_failures_are_classified(sqlstate: str, wanted: recorder.DatabaseFailure) -> None:
     assert recorder.classify_failure(OperationalError("", {}, _DriverError(sqlstate))) is wanted
 
 
@@ -511,18 +511,18 @@ def test_two_daemons_on_one_postgresql_agree_with_one_replay(
         daemons[at % 2].put(given[at : at + 9])
         daemons[1 - at % 2].deriver.wake()
     daemons[0].until_done()
-    until(lambda: sum(len(one.results) for one in daemons) >= len(given))
+    until(lambda: sum(len(daemon.results) for daemon in daemons) >= len(given))
     assert all(daemon.end() for daemon in daemons)
     assert mails.exported(daemons[0].engine) == export_of(tmp_path, given)
-    assert all(one.results for one in daemons), "both had a share of it"
-    together = sum((one.outcomes() for one in daemons), Counter())
+    assert all(daemon.results for daemon in daemons), "both have derived some"
+    together = sum((daemon.outcomes() for daemon in daemons), Counter())
     assert together == {DeriveEvent.DERIVED: len(given)}
     for daemon in daemons:
         daemon.engine.dispose()
 
 
 def test_daemons_and_replays_of_the_same_mail(postgres_url: str, tmp_path: Path) -> None:
-    """What is in the queue is replayed at the same time: nobody is in anybody's way."""
+    """The mail of the queue is replayed at the same time, without conflicts."""
     daemon = DeriverHarness(postgres_url, schedule=Schedule(batch=10))
     daemon.deriver.start()
     given = [delivery(raw) for raw in mails.little_archive(16)]

@@ -1,4 +1,4 @@
-"""Keys before the workers: asked once, never in the way of mail that needs none, within bounds."""
+"""Test that keys are queried once, within limits, and never delay mail that needs none."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 import pytest
 
-from ingest.config.file import Config, TrustConfig
+from ingest.config.settings import Config, TrustConfig
 from ingest.daemon.dns import stage
 from ingest.daemon.dns.stage import DnsLimits, DnsStage, make_dns_stage
 from ingest.daemon.workers.pool import WorkerPool, WorkerResult, WorkersStoppedError
@@ -25,12 +25,12 @@ from tests.support.nameserver import Nameserver, Say, nameserver, silent, texts
 from tests.support.signing import ED25519, RSA, Signer, arc, record, sign
 
 PATIENCE = 60
-ZONE = {one.name: texts(record(one.key)) for one in (RSA, ED25519)}
+ZONE = {signer.name: texts(record(signer.key)) for signer in (RSA, ED25519)}
 STALLED = Signer("stalled.example")
 
 
-class Here(WorkerPool):
-    """Workers that derive at once, in the thread that asks; `given` is what they were given."""
+class InlineWorkers(WorkerPool):
+    """Workers that derive at once, in the caller's thread; `given` has the deliveries."""
 
     def __init__(self) -> None:
         super().__init__(1)
@@ -60,10 +60,10 @@ class Here(WorkerPool):
 
 
 @contextmanager
-def vouched(
+def dns_stage(
     zone: Mapping[str, Say], limits: DnsLimits | None = None
-) -> Iterator[tuple[DnsStage, Here, Nameserver]]:
-    workers = Here()
+) -> Iterator[tuple[DnsStage, InlineWorkers, Nameserver]]:
+    workers = InlineWorkers()
     with nameserver(zone) as server:
         made = DnsStage(workers, server.servers, limits=limits, now=lambda: NOW)
         made.start()
@@ -71,7 +71,7 @@ def vouched(
             yield made, workers, server
         finally:
             made.stop()
-            for thread in made._threads:  # with their sockets, which other tests count
+            for thread in made._threads:  # and their sockets, which other tests count
                 thread.join(PATIENCE)
 
 
@@ -94,11 +94,11 @@ def derived(future: Future[WorkerResult]) -> Derived:
 
 
 def results(one: Derived) -> Sequence[tuple[Result, VerdictReason]]:
-    return [(each.result, each.reason) for each in one.verdicts]
+    return [(verdict.result, verdict.reason) for verdict in one.verdicts]
 
 
-def test_a_signed_mail_is_judged_by_what_dns_says() -> None:
-    with vouched(ZONE) as (made, _, server):
+def test_a_signed_mail_is_verified_with_keys_of_dns() -> None:
+    with dns_stage(ZONE) as (made, _, server):
         raw = sign(sign(patch()), ED25519)
         one = derived(made.submit(arrived(raw), Config()))
         assert one.keys == (
@@ -107,24 +107,26 @@ def test_a_signed_mail_is_judged_by_what_dns_says() -> None:
         )
         assert results(one) == [(Result.PASS, VerdictReason.HOLDS)] * 2
         assert made.answer_counts == {"found": 2}
-        assert {each.judged for each in one.verdicts} == {NOW}
+        assert {verdict.judged for verdict in one.verdicts} == {NOW}
         assert sorted(server.names) == sorted(ZONE)
 
 
-def test_a_name_is_asked_once_for_all_mail() -> None:
-    with vouched(ZONE) as (made, _, server):
+def test_a_name_is_queried_once_for_all_mail() -> None:
+    with dns_stage(ZONE) as (made, _, server):
         futures = [
             made.submit(arrived(sign(patch(number))), Config(), first=number == 3)
             for number in range(40)
         ]
-        assert all(results(derived(one)) == [(Result.PASS, VerdictReason.HOLDS)] for one in futures)
+        assert all(
+            results(derived(future)) == [(Result.PASS, VerdictReason.HOLDS)] for future in futures
+        )
         assert server.names == [RSA.name]
 
 
-def test_a_silent_server_holds_up_nobody_else() -> None:
-    """More mail waits for it than there are threads that ask."""
+def test_a_silent_server_delays_no_other_mail() -> None:
+    """More mail waits for it than there are threads that query."""
     zone = ZONE | {f"s{number}._domainkey.stalled.example": silent for number in range(40)}
-    with vouched(zone, DnsLimits(threads=3, seconds_per_mail=4, seconds_per_name=4)) as (
+    with dns_stage(zone, DnsLimits(threads=3, seconds_per_mail=4, seconds_per_name=4)) as (
         made,
         _,
         server,
@@ -138,26 +140,26 @@ def test_a_silent_server_holds_up_nobody_else() -> None:
         ]
         plain = derived(made.submit(arrived(patch(100)), Config()))
         known = derived(made.submit(arrived(sign(patch(101))), Config()))
-        assert not any(one.done() for one in waiting)
+        assert not any(future.done() for future in waiting)
         assert made.waiting_for_dns <= 40
         assert (plain.keys, plain.verdicts) == ((), ())
         assert results(known) == [(Result.PASS, VerdictReason.HOLDS)]
-        for one in waiting:
-            assert results(derived(one)) == [(Result.TEMPERROR, VerdictReason.DNS_FAILED)]
+        for future in waiting:
+            assert results(derived(future)) == [(Result.TEMPERROR, VerdictReason.DNS_FAILED)]
         assert made.waiting_for_dns == 0
-        # What nobody waits for any more is not asked.
+        # Names that nobody waits for any more are not queried.
         assert len(set(server.names)) < 20
 
 
 def test_one_organisations_silence_leaves_threads_for_the_others() -> None:
-    """Neither its mails, nor the hops of a long chain, come before a key that can be had."""
+    """Neither its mails nor the hops of a long chain delay a key of another organisation."""
     zone = ZONE | {f"s{number}._domainkey.stalled.example": silent for number in range(40)}
     hops = [Signer(f"hop{number}.example", "arc", "rsa-1024.pem") for number in range(20)]
-    zone |= {one.name: silent for one in hops}
+    zone |= {hop.name: silent for hop in hops}
     chain = patch(100)
     for instance, hop in enumerate(hops, 1):
         chain = arc(chain, hop, instance=instance)
-    with vouched(zone, DnsLimits(threads=3, seconds_per_mail=30, seconds_per_name=2)) as (
+    with dns_stage(zone, DnsLimits(threads=3, seconds_per_mail=30, seconds_per_name=2)) as (
         made,
         _,
         _server,
@@ -172,22 +174,22 @@ def test_one_organisations_silence_leaves_threads_for_the_others() -> None:
         one = derived(made.submit(arrived(sign(patch(200))), Config()))
         assert results(one) == [(Result.PASS, VerdictReason.HOLDS)]
         assert not long.done()
-        assert not all(one.done() for one in waiting)
+        assert not all(future.done() for future in waiting)
 
 
-def test_no_more_mail_waits_than_there_is_room_for() -> None:
+def test_no_more_mail_waits_than_the_limit() -> None:
     names = [f"s{number}" for number in range(12)]
-    zone = {f"{one}._domainkey.stalled.example": silent for one in names}
-    with vouched(
+    zone = {f"{name}._domainkey.stalled.example": silent for name in names}
+    with dns_stage(
         zone, DnsLimits(threads=1, seconds_per_mail=50, seconds_per_name=10, max_mails=4)
     ) as (made, _, _server):
         futures = [
-            made.submit(arrived(sign(patch(at), replace(STALLED, selector=one))), Config())
-            for at, one in enumerate(names)
+            made.submit(arrived(sign(patch(at), replace(STALLED, selector=name))), Config())
+            for at, name in enumerate(names)
         ]
-        for one in futures[:7]:
-            assert derived(one).keys == ((derived(one).keys[0][0], TemporaryFailure()),)  # type: ignore[index]
-        assert not any(one.done() for one in futures[-4:])
+        for future in futures[:7]:
+            assert derived(future).keys == ((derived(future).keys[0][0], TemporaryFailure()),)  # type: ignore[index]
+        assert not any(future.done() for future in futures[-4:])
 
 
 @pytest.mark.parametrize(
@@ -198,10 +200,10 @@ def test_no_more_mail_waits_than_there_is_room_for() -> None:
         (8, Result.NOT_CHECKED, VerdictReason.NOT_ASKED),
     ],
 )
-def test_a_key_that_is_gone_says_nothing_of_mail_that_came_long_ago(
+def test_a_missing_key_does_not_fail_old_mail(
     days: int, result: Result, reason: VerdictReason
 ) -> None:
-    with vouched(ZONE) as (made, _, _server):
+    with dns_stage(ZONE) as (made, _, _server):
         given = replace(arrived(sign(patch(), Signer("gone.example"))), arrived=days_ago(days))
         assert results(derived(made.submit(given, Config()))) == [(result, reason)]
         given = replace(arrived(sign(patch())), arrived=days_ago(days))
@@ -213,22 +215,22 @@ def test_a_key_that_is_gone_says_nothing_of_mail_that_came_long_ago(
 @pytest.mark.parametrize(
     "given",
     [
-        delivery(sign(patch())),  # out of an archive
+        delivery(sign(patch())),  # from an archive
         delivery(sign(patch()), arrived=NOW, keys=()),
         delivery(sign(patch()), arrived=NOW, keys=((RSA.name, NoSuchKey()),)),
     ],
 )
-def test_what_was_asked_for_or_came_long_ago_is_handed_on_as_it_is(given: Delivery) -> None:
-    with vouched(ZONE) as (made, workers, server):
+def test_mail_with_answers_or_from_an_archive_is_passed_on(given: Delivery) -> None:
+    with dns_stage(ZONE) as (made, workers, server):
         made.submit(given, Config()).result(PATIENCE)
         assert workers.given == [given]
         assert workers.given[0].arrived == given.arrived
         assert server.queries == []
 
 
-def test_what_still_waits_at_the_end_is_given_up() -> None:
+def test_mail_that_waits_at_the_end_is_not_derived() -> None:
     zone = {STALLED.name: silent}
-    with vouched(zone, DnsLimits(seconds_per_name=1)) as (made, _, _server):
+    with dns_stage(zone, DnsLimits(seconds_per_name=1)) as (made, _, _server):
         waiting = made.submit(arrived(sign(patch(), STALLED)), Config())
         deadline = time.monotonic() + PATIENCE
         while not made.waiting_for_dns:
@@ -236,15 +238,15 @@ def test_what_still_waits_at_the_end_is_given_up() -> None:
             time.sleep(0.01)
         made.stop()
         after = made.submit(arrived(patch(1)), Config())
-        for one in (waiting, after):
+        for future in (waiting, after):
             with pytest.raises(WorkersStoppedError):
-                one.result(PATIENCE)
+                future.result(PATIENCE)
 
 
-def test_without_dns_the_workers_stand_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    workers = Here()
+def test_without_dns_there_are_only_workers(monkeypatch: pytest.MonkeyPatch) -> None:
+    workers = InlineWorkers()
     assert make_dns_stage(workers, TrustConfig(dns=False)) is workers
-    assert isinstance(make_dns_stage(workers, TrustConfig()), DnsStage | Here)
+    assert isinstance(make_dns_stage(workers, TrustConfig()), DnsStage | InlineWorkers)
 
     def none(*_: object, **__: object) -> None:
         raise OSError("no resolver is configured on this system")
@@ -253,13 +255,14 @@ def test_without_dns_the_workers_stand_alone(monkeypatch: pytest.MonkeyPatch) ->
     assert make_dns_stage(workers, TrustConfig()) is workers
 
 
-def test_a_defect_of_ours_ends_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What cannot be read or asked for is handed on without; the next mail is served."""
+def test_an_internal_error_ends_no_thread(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mail that cannot be read or queried for is passed on without keys; the next mail is
+    served."""
 
     def broken(*_: object) -> None:
         raise IndexError
 
-    with vouched(ZONE) as (made, _, _server):
+    with dns_stage(ZONE) as (made, _, _server):
         with monkeypatch.context() as patched:
             patched.setattr(stage.dkim_arc, "key_names", broken)
             one = derived(made.submit(arrived(sign(patch())), Config()))

@@ -1,4 +1,5 @@
-"""The daemon's listeners: which there are, what a reload changes, and what they can afford."""
+"""Test which listeners the daemon opens, what a reload changes, and how many connections they
+take."""
 
 from __future__ import annotations
 
@@ -10,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config.file import Config, ServeConfig
-from ingest.config.values import InetAddress, UnixAddress
+from ingest.config.settings import Config, ServeConfig
+from ingest.config.sockets import InetAddress, UnixAddress
 from ingest.daemon import listeners
 from ingest.daemon.listeners import Listeners
 from ingest.smtp.server import ListenError
@@ -36,7 +37,7 @@ async def greeting(port: int) -> bytes:
     return line
 
 
-def test_each_address_has_its_protocol_and_a_reload_its_effect(tmp_path: Path) -> None:
+def test_addresses_protocols_and_a_reload(tmp_path: Path) -> None:
     async def run() -> None:
         made = Listeners(gate())
         await made.open(serving(tmp_path, hostname="one.example.org"), {})
@@ -45,7 +46,7 @@ def test_each_address_has_its_protocol_and_a_reload_its_effect(tmp_path: Path) -
         assert smtp.startswith("smtp 127.0.0.1:")
         port = int(smtp.rpartition(":")[2])
         assert await greeting(port) == b"220 one.example.org ESMTP\r\n"
-        # Where it listens, and as what, stays; names and networks do not.
+        # A reload changes names and networks, but no address and no protocol.
         made.reload(serving(tmp_path, hostname="two.example.org", smtp=(), socket_mode=0o600))
         assert await greeting(port) == b"220 two.example.org ESMTP\r\n"
         nowhere = Path("/nowhere")
@@ -55,7 +56,10 @@ def test_each_address_has_its_protocol_and_a_reload_its_effect(tmp_path: Path) -
         assert await greeting(port) == b"220 two.example.org ESMTP\r\n"
         made.reload(serving(tmp_path, allowed_networks=()))
         assert (await greeting(port)).startswith(b"421 4.7.1")
-        assert {protocol: one.accepted for protocol, one in made.stats()} == {"lmtp": 0, "smtp": 3}
+        assert {protocol: stats.accepted for protocol, stats in made.stats()} == {
+            "lmtp": 0,
+            "smtp": 3,
+        }
         assert await made.drain(10) == 0
         await made.close()
         assert not (tmp_path / "s").exists()
@@ -66,8 +70,8 @@ def test_each_address_has_its_protocol_and_a_reload_its_effect(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("limits", "wanted", "places", "affordable", "raised"),
     [
-        ((1024, 4096), 100, 2, 100, 1024),  # it is enough
-        ((1024, 65536), 2000, 1, 2000, 4128),  # it can be made enough
+        ((1024, 4096), 100, 2, 100, 1024),  # the limit is high enough
+        ((1024, 65536), 2000, 1, 2000, 4128),  # the limit can be raised enough
         ((1024, 1024), 2000, 1, 448, 1024),
         ((1024, 2048), 2000, 3, 320, 2048),
         ((100, 100), 2000, 1, 1, 100),

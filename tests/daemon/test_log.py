@@ -1,4 +1,4 @@
-"""The log: one line an event, whatever is in it."""
+"""Test that the log has one line for each event, whatever the event contains."""
 
 from __future__ import annotations
 
@@ -80,7 +80,7 @@ def test_a_mail_as_json() -> None:
         (logging.CRITICAL, "<2>level=critical "),
     ],
 )
-def test_journald_is_told_the_priority(level: int, front: str) -> None:
+def test_journald_gets_the_priority(level: int, front: str) -> None:
     stream = started(JOURNAL_STREAM="8:1")
     log_event("database-gone", level, waiting=3, sound=False)
     assert stream.getvalue() == f"{front}event=database-gone waiting=3 sound=false\n"
@@ -105,14 +105,14 @@ def test_journald_is_told_the_priority(level: int, front: str) -> None:
         ("x" * 5000, "x" * 4000 + "…"),
     ],
 )
-def test_text_of_other_people_is_shown_and_not_obeyed(value: str, shown: str) -> None:
+def test_text_of_clients_is_escaped(value: str, shown: str) -> None:
     stream = started(JOURNAL_STREAM="8:1")
     log_event("x", reason=value)
     assert stream.getvalue() == f"<6>level=info event=x reason={shown}\n"
 
 
 @given(st.text())
-def test_json_gives_back_what_was_said(value: str) -> None:
+def test_json_restores_the_values(value: str) -> None:
     record = logging.LogRecord("ingest", logging.INFO, "", 0, "x", None, None)
     record.values = {"reason": value}
     line = LineFormatter("json", journald=False).format(record)
@@ -149,7 +149,7 @@ def test_below_the_level_nothing_is_written() -> None:
 
 
 def test_what_a_listener_logs_has_the_same_form() -> None:
-    """It knows nothing of this module; `test_what_is_refused_is_logged` holds its side."""
+    """`smtp` does not import this module; `test_what_is_refused_is_logged` tests its part."""
     out = io.StringIO()
     configure_log("logfmt", stream=out, environ={})
     logging.getLogger("ingest.smtp.protocol").info(
@@ -162,7 +162,7 @@ def test_what_a_listener_logs_has_the_same_form() -> None:
     )
 
 
-def test_what_asyncio_cannot_accept_is_a_line_a_minute() -> None:
+def test_connections_that_asyncio_cannot_accept_are_one_line_a_minute() -> None:
     stream = started("json", JOURNAL_STREAM="8:1")
     now = 100.0
     (handler,) = logging.getLogger().handlers

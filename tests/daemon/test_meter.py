@@ -1,4 +1,4 @@
-"""The meter: totals that parts keep become counters, each increase once."""
+"""Test that totals become counters, and that each increase is counted once."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def value(metrics: Metrics, name: str, **labels: str) -> float | None:
 def test_listeners_of_one_protocol_are_counted_together() -> None:
     metrics, meter = made()
     more = replace(STATS, open=1, accepted=7, terminated={"too-slow": 3, "timeout": 1})
-    for _ in range(2):  # the same totals again add nothing
+    for _ in range(2):  # the same totals add nothing
         meter.add_listeners([("lmtp", STATS), ("lmtp", STATS), ("smtp", STATS)])
         assert value(metrics, "connections_total", protocol="lmtp") == 10
         assert value(metrics, "connections_total", protocol="smtp") == 5
@@ -50,7 +50,7 @@ def test_listeners_of_one_protocol_are_counted_together() -> None:
     assert value(metrics, "open_connections") == 5
 
 
-def test_what_mail_came_to_by_protocol() -> None:
+def test_outcomes_of_mail_by_protocol() -> None:
     metrics, meter = made()
     some = replace(STATS, outcomes={"accepted": 3, "too-big": 1})
     other = replace(STATS, outcomes={"unknown-recipient": 2, "too-big": 4})
@@ -60,9 +60,9 @@ def test_what_mail_came_to_by_protocol() -> None:
         [("lmtp", some), ("lmtp", replace(other, outcomes={"loop": 1})), ("smtp", some)]
     )
     found = {
-        (one.labels["protocol"], one.labels["outcome"]): one.value
-        for one in metrics.recipients.collect()[0].samples
-        if one.name == "ingest_recipients_total"
+        (sample.labels["protocol"], sample.labels["outcome"]): sample.value
+        for sample in metrics.recipients.collect()[0].samples
+        if sample.name == "ingest_recipients_total"
     }
     assert found == {
         ("lmtp", "accepted"): 3,
@@ -74,7 +74,7 @@ def test_what_mail_came_to_by_protocol() -> None:
     }
 
 
-def test_ends_of_workers_that_nobody_ordered() -> None:
+def test_unexpected_ends_of_workers() -> None:
     metrics, meter = made()
     ended = {WorkerEnd.RECYCLED: 4, WorkerEnd.STOPPED: 2, WorkerEnd.TIMEOUT: 1, WorkerEnd.SIGNAL: 3}
     counts = WorkerCounts(started=12, running=2, ended=ended, not_started=0)
@@ -86,7 +86,7 @@ def test_ends_of_workers_that_nobody_ordered() -> None:
         assert value(metrics, "worker_failures_total", cause=end.value) is None
 
 
-def test_what_dns_says_is_added_up() -> None:
+def test_answers_of_dns_are_counted() -> None:
     metrics, meter = made()
     meter.add_dns(waiting=5, answers={"found": 3})
     meter.add_dns(waiting=2, answers={"found": 4, "failure": 1})
@@ -95,7 +95,7 @@ def test_what_dns_says_is_added_up() -> None:
     assert value(metrics, "dns_answers_total", kind="failure") == 1
 
 
-def test_what_waits() -> None:
+def test_waiting_mail_is_measured() -> None:
     metrics, meter = made()
     meter.set_waiting(3, 4000)
     meter.set_queue(QueueLengths(waiting=7, quarantined=2), oldest_seconds=1.5)

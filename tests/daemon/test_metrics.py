@@ -1,4 +1,4 @@
-"""Metrics and health over HTTP: what is asked for, and nothing else."""
+"""Test that metrics and health are served over HTTP, and nothing else."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
-from ingest.config.values import InetAddress
+from ingest.config.sockets import InetAddress
 from ingest.daemon.monitoring import metrics as module
 from ingest.daemon.monitoring.metrics import Metrics, MetricsServer
 from ingest.net.bind import ListenError
@@ -44,7 +44,7 @@ def get(port: int, path: str, method: str = "GET") -> tuple[int, str, str]:
         return error.code, error.headers["Content-Type"], error.read().decode()
 
 
-def test_what_is_counted_is_shown() -> None:
+def test_counters_are_shown() -> None:
     made = metrics()
     made.accepted.inc(3)
     made.outcomes.labels(outcome="patch", reason="diff").inc()
@@ -56,9 +56,9 @@ def test_what_is_counted_is_shown() -> None:
     assert code == 200
     assert content_type.startswith("text/plain; version=")
     samples = {
-        (one.name, tuple(sorted(one.labels.items()))): one.value
+        (sample.name, tuple(sorted(sample.labels.items()))): sample.value
         for family in text_string_to_metric_families(text)
-        for one in family.samples
+        for sample in family.samples
     }
     assert samples["ingest_mails_accepted_total", ()] == 3
     assert samples["ingest_outcomes_total", (("outcome", "patch"), ("reason", "diff"))] == 1
@@ -84,7 +84,7 @@ def test_health() -> None:
         assert get(port, "/healthz", "HEAD")[::2] == (200, "")
 
 
-def test_health_that_cannot_be_told_is_none(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_health_check_that_fails_is_not_healthy(caplog: pytest.LogCaptureFixture) -> None:
     def ill() -> str | None:
         raise RuntimeError("a defect")
 
@@ -116,7 +116,7 @@ def test_nothing_else_is_served(method: str, path: str, code: int) -> None:
     [b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"GET / HTTP/9.9\r\n\r\n", b"GET /" + b"x" * 70_000,
      b"GET / HTTP/1.0\r\n" + b"A: b\r\n" * 200 + b"\r\n", b""],
 )  # fmt: skip
-def test_nonsense_does_not_hurt(request_: bytes) -> None:
+def test_malformed_requests_do_no_harm(request_: bytes) -> None:
     with served(metrics()) as port:
         with socket.create_connection(("127.0.0.1", port), 10) as client:
             client.sendall(request_)
@@ -126,16 +126,16 @@ def test_nonsense_does_not_hurt(request_: bytes) -> None:
         assert get(port, "/healthz")[0] == 200
 
 
-def test_many_at_once_are_turned_away_and_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_many_connections_are_refused_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module._RequestHandler, "timeout", 0.5)
     threads = threading.active_count()
     with served(metrics()) as port:
         idle = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(30)]
         assert threading.active_count() <= threads + 1 + module._MAX_CONNECTIONS
-        for one in idle:  # each is closed in the end, by its time-out or at once
+        for connection in idle:  # each is closed, at once or when its time is over
             with contextlib.suppress(ConnectionResetError):
-                assert one.recv(1) == b""
-            one.close()
+                assert connection.recv(1) == b""
+            connection.close()
         assert get(port, "/healthz")[0] == 200
 
 

@@ -1,4 +1,4 @@
-"""The gate: which lists a recipient means, and one verdict for each."""
+"""Test which lists a recipient means, and that each recipient gets a decision."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import select
 
-from ingest.config.file import Config, ConfiguredList, ServeConfig
+from ingest.config.settings import Config, ConfiguredList, ServeConfig
 from ingest.daemon.acceptor import Acceptor
 from ingest.daemon.router import Router
 from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, Reject, TempFail
@@ -32,15 +32,17 @@ UNKNOWN = Reject(DeliveryReason.UNKNOWN_RECIPIENT)
 def deliver(
     tmp_path: Path, config: Config, recipients: tuple[str, ...], after: Config | None = None
 ) -> tuple[list[Decision], list[Decision], list[str]]:
-    """Verdicts at RCPT and at the end of DATA, and the route of what is stored. `after`: the
-    configuration from DATA on."""
+    """Return the decisions at RCPT and at the end of DATA, and the route of the stored mail.
+    `after`: the configuration from DATA on."""
     now = [config]
     engine = open_store(f"sqlite:///{tmp_path}/s.db", create=True)
     acceptor = Acceptor(engine)
     gate = Router(lambda: now[0], acceptor)
-    asked = [gate.check_recipient(one) for one in recipients]
+    asked = [gate.check_recipient(recipient) for recipient in recipients]
     taken = tuple(
-        one for one, verdict in zip(recipients, asked, strict=True) if isinstance(verdict, Accept)
+        recipient
+        for recipient, verdict in zip(recipients, asked, strict=True)
+        if isinstance(verdict, Accept)
     )
     now[0] = after or config
     acceptor.start()
@@ -89,7 +91,7 @@ def test_where_mail_to_these_recipients_goes(
 @pytest.mark.parametrize(
     ("after", "route"),
     [
-        (Config(lists=LISTS[1:]), f"*,{B}"),  # what RCPT accepted is taken, and List-Id decides
+        (Config(lists=LISTS[1:]), f"*,{B}"),  # mail accepted at RCPT is stored, and List-Id decides
         (OPEN, ""),
         (CONFIG, f"{A},{B}"),
     ],
@@ -102,7 +104,7 @@ def test_a_reload_between_recipient_and_mail(tmp_path: Path, after: Config, rout
     assert routes == [route]
 
 
-def test_a_verdict_that_is_not_good_is_every_recipients(tmp_path: Path) -> None:
+def test_a_refusal_at_the_end_of_data_is_for_every_recipient(tmp_path: Path) -> None:
     engine = open_store(f"sqlite:///{tmp_path}/s.db", create=True)
     acceptor = Acceptor(engine)
     assert acceptor.stop(1)

@@ -1,4 +1,4 @@
-"""The daemon scans repositories: at an interval, and at once when a hook of git requests it."""
+"""Test that the daemon scans repositories at an interval, and when a hook of git requests it."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def repository(tmp_path: Path) -> LandingRepository:
 
 @pytest.fixture
 def stored(database_url: str) -> Iterator[Engine]:
-    """A store with a patch."""
+    """Return a store with a patch."""
     engine = open_store(database_url, create=True)
     mails.store(engine, [mails.patch("p@example.org")])
     yield engine
@@ -113,7 +113,7 @@ def test_a_scanner_that_dies_is_started_again_and_a_reload_adds_repositories(
         until(lambda: commit_of_patch(stored) == commit, "the state of the patch")
         moved = repository.path.with_name("moved")
         repository.path.rename(moved)
-        # The first scan that fails may have begun before the move: its git says something else.
+        # The first scan that fails may have begun before the move, with another error of git.
         until(lambda: "not a git repository" in last_failure(daemon), "the error is logged")
         moved.rename(repository.path)
         (pid,) = scanners(daemon)
@@ -127,7 +127,7 @@ def last_failure(daemon: DaemonProcess) -> str:
 
 
 def scanners(daemon: DaemonProcess) -> list[int]:
-    """The processes of the daemon that scan."""
+    """Return the processes of the daemon that scan."""
     found = []
     for pid in daemon.workers():
         try:
@@ -139,7 +139,7 @@ def scanners(daemon: DaemonProcess) -> list[int]:
     return found
 
 
-def test_the_command_scans_and_says_what_it_found(
+def test_the_command_scans_and_reports_what_it_found(
     stored: Engine, database_url: str, repository: LandingRepository, folder: Path
 ) -> None:
     config = folder / "c.toml"

@@ -1,4 +1,4 @@
-"""What systemd is told, and how."""
+"""Test the notices to systemd."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ SAID: list[tuple[Notice, bytes]] = [
 
 
 @pytest.mark.parametrize(("notice", "said"), SAID)
-def test_what_is_said(notice: Notice, said: bytes) -> None:
+def test_the_text_of_notices(notice: Notice, said: bytes) -> None:
     assert datagram(notice) == said
 
 
 @pytest.mark.parametrize("abstract", [False, True])
-def test_it_is_heard(tmp_path: Path, abstract: bool) -> None:
+def test_a_notice_is_received(tmp_path: Path, abstract: bool) -> None:
     name = f"@ingest-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind("\0" + name[1:] if abstract else name)
@@ -51,20 +51,20 @@ def test_it_is_heard(tmp_path: Path, abstract: bool) -> None:
         assert systemd.recv(100) == b"READY=1\nSTATUS=fine"
 
 
-def test_nobody_hears_it(tmp_path: Path) -> None:
+def test_a_notice_without_a_receiver(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for where in ("", "vsock:2:1234", "x", str(tmp_path / "none"), str(tmp_path / "file")):
         assert not notify(Ready(), {"NOTIFY_SOCKET": where})
     assert not notify(Ready(), {})
 
 
-def test_a_full_socket_does_not_hold_the_daemon_up(tmp_path: Path) -> None:
+def test_a_full_socket_does_not_block_the_daemon(tmp_path: Path) -> None:
     environ = {"NOTIFY_SOCKET": str(tmp_path / "notify")}
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(environ["NOTIFY_SOCKET"])
-        told = [notify(Alive(), environ) for _ in range(10_000)]
-    assert told[0]
-    assert not told[-1]
+        sent = [notify(Alive(), environ) for _ in range(10_000)]
+    assert sent[0]
+    assert not sent[-1]
 
 
 @pytest.mark.parametrize(
@@ -80,7 +80,7 @@ def test_a_full_socket_does_not_hold_the_daemon_up(tmp_path: Path) -> None:
         ({"WATCHDOG_PID": "7"}, None),
     ],
 )
-def test_how_often_the_watchdog_wants_food(environ: dict[str, str], seconds: float | None) -> None:
+def test_the_interval_of_the_watchdog(environ: dict[str, str], seconds: float | None) -> None:
     assert watchdog_seconds(environ, pid=7) == seconds
 
 

@@ -1,4 +1,4 @@
-"""The workers: what a mail can do to one is known, counted, and holds no other mail up."""
+"""Test that whatever a mail does to a worker is known, counted, and delays no other mail."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.daemon.workers import process
 from ingest.daemon.workers.pool import (
     WorkerEnd,
@@ -35,7 +35,7 @@ from tests.support.mails import delivery
 from tests.support.paths import FIXTURES, ROOT
 from tests.support.waiting import until
 
-# Seconds: the limit of one mail here, and how long anything may take before a test gives up.
+# Seconds: the limit for one mail, and how long a test waits at most.
 LIMIT = 8.0
 PATIENCE = 60
 LIMITS = WorkerLimits(seconds=LIMIT, memory=256 << 20)
@@ -44,7 +44,7 @@ GOOD = mails.patch()
 
 @pytest.fixture
 def workers() -> Iterator[WorkerPool]:
-    """Two workers that obey their mail."""
+    """Return two workers that do what their mail says."""
     workers = WorkerPool(2, limits=LIMITS, program=PROGRAM)
     workers.start()
     yield workers
@@ -73,9 +73,9 @@ def test_a_worker_derives_what_the_pipeline_derives(workers: WorkerPool) -> None
     config = Config(lists=(ConfiguredList("dev", mails.LIST),))
     given = [delivery(path.read_bytes()) for path in sorted(FIXTURES.glob("**/*.eml"))]
     given.append(delivery(GOOD, route=("b.example.org",)))
-    answers = [workers.submit(one, config) for one in given]
-    assert [one.result(PATIENCE) for one in answers] == [
-        derive_or_fail(one, config) for one in given
+    answers = [workers.submit(mail, config) for mail in given]
+    assert [answer.result(PATIENCE) for answer in answers] == [
+        derive_or_fail(mail, config) for mail in given
     ]
     assert len(given) > 20
 
@@ -91,24 +91,24 @@ BAD = [
 ]
 
 
-def test_what_befalls_a_worker_has_a_name_and_holds_nothing_up(
+def test_every_end_of_a_worker_has_a_name_and_delays_nothing(
     workers: WorkerPool, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """All kinds of poison at once, with good mail between and behind."""
+    """All kinds of harmful mail at once, with good mail among them and after them."""
     poison = [ask(workers, bad(what)) for what, _, _ in BAD]
     good = [ask(workers, mails.patch(f"{number}@example.org")) for number in range(30)]
-    for one in good:
-        assert isinstance(one.result(PATIENCE), Derived)
-    for one, (what, reason, _) in zip(poison, BAD, strict=True):
-        assert one.result(PATIENCE) == WorkerLost(delivery(bad(what)).sha256, reason)
-    wanted = {end: sum(end is each for _, _, each in BAD) for _, _, end in BAD}
+    for future in good:
+        assert isinstance(future.result(PATIENCE), Derived)
+    for future, (what, reason, _) in zip(poison, BAD, strict=True):
+        assert future.result(PATIENCE) == WorkerLost(delivery(bad(what)).sha256, reason)
+    wanted = {end: sum(end is other for _, _, other in BAD) for _, _, end in BAD}
     assert ends(workers) == wanted
     said = capfd.readouterr().err
     assert "ingest worker: OSError" in said
     assert "the text of the mail" not in said
 
 
-def test_what_a_parser_prints_is_no_answer(workers: WorkerPool) -> None:
+def test_output_of_a_parser_is_no_response(workers: WorkerPool) -> None:
     assert isinstance(ask(workers, bad("print")).result(PATIENCE), Derived)
     assert isinstance(ask(workers, GOOD).result(PATIENCE), Derived)
     assert ends(workers) == {}
@@ -124,8 +124,8 @@ def test_a_mail_of_many_megabytes() -> None:
     workers.stop()
 
 
-def test_one_that_needs_more_memory_than_there_is() -> None:
-    """Before and behind the parser: the request itself is too much."""
+def test_a_mail_that_needs_more_memory_than_the_limit() -> None:
+    """The request itself is too large, before and after the parser."""
     workers = WorkerPool(1, limits=WorkerLimits(memory=128 << 20))
     workers.start()
     large = ask(workers, b"Subject: x\n\n" + b"a\n" * (60 << 20))
@@ -148,7 +148,7 @@ def test_derive_tries_thrice(workers: WorkerPool, tmp_path: Path) -> None:
 # --- what befalls workers ---------------------------------------------------------------------
 
 
-def test_a_worker_that_is_killed_at_rest_is_replaced_and_no_mail_blamed(
+def test_an_idle_worker_that_is_killed_is_replaced_and_no_mail_blamed(
     workers: WorkerPool,
 ) -> None:
     until(lambda: len(workers.pids) == 2)
@@ -162,9 +162,9 @@ def test_a_worker_that_is_killed_at_rest_is_replaced_and_no_mail_blamed(
 
 def test_a_worker_outlives_the_signals_that_are_meant_for_the_daemon(workers: WorkerPool) -> None:
     until(lambda: len(workers.pids) == 2)
-    for one in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
         for pid in workers.pids:
-            os.kill(pid, one)
+            os.kill(pid, number)
     assert isinstance(ask(workers, GOOD).result(PATIENCE), Derived)
     assert ends(workers) == {}
 
@@ -173,14 +173,15 @@ def test_workers_are_replaced_after_so_many_mails() -> None:
     workers = WorkerPool(1, limits=WorkerLimits(mails=3))
     workers.start()
     answers = [ask(workers, mails.patch(f"{number}@example.org")) for number in range(7)]
-    assert all(isinstance(one.result(PATIENCE), Derived) for one in answers)
+    assert all(isinstance(answer.result(PATIENCE), Derived) for answer in answers)
     workers.stop()
     assert ends(workers) == {WorkerEnd.RECYCLED: 2, WorkerEnd.STOPPED: 1}
     assert_all_ended(workers)
 
 
 def test_nothing_is_left_of_workers_but_their_count(capfd: pytest.CaptureFixture[str]) -> None:
-    """No zombies, no files: after all kinds of ends, and after a stop with mail in hand."""
+    """There are no zombies and no open files after all kinds of ends, nor after a stop with
+    claimed mail."""
     files = len(list(Path("/proc/self/fd").iterdir()))
     workers = WorkerPool(2, limits=LIMITS, program=PROGRAM)
     workers.start()
@@ -190,13 +191,13 @@ def test_nothing_is_left_of_workers_but_their_count(capfd: pytest.CaptureFixture
         pids |= {*workers.pids}
     until(lambda: len(workers.pids) == 2)
     pids |= {*workers.pids}
-    in_hand = [ask(workers, bad("sleep")) for _ in range(2)]
-    until(lambda: all(one.running() for one in in_hand))
+    running = [ask(workers, bad("sleep")) for _ in range(2)]
+    until(lambda: all(future.running() for future in running))
     waiting = ask(workers, GOOD)
     workers.stop()
-    for one in (*in_hand, waiting, ask(workers, GOOD)):
+    for future in (*running, waiting, ask(workers, GOOD)):
         with pytest.raises(WorkersStoppedError):
-            one.result(0)
+            future.result(0)
     assert_all_ended(workers)
     assert ends(workers)[WorkerEnd.STOPPED] == 2
     assert not any(Path(f"/proc/{pid}").exists() for pid in pids)
@@ -208,7 +209,7 @@ def test_nothing_is_left_of_workers_but_their_count(capfd: pytest.CaptureFixture
     [("-c", ""), ("-c", "import sys; sys.exit(1)"), ("-m", "tests.no_such_module")],
     ids=["ends", "fails", "is not there"],
 )
-def test_workers_that_do_not_start_are_nobodys_fault(program: tuple[str, ...]) -> None:
+def test_workers_that_do_not_start_count_against_no_mail(program: tuple[str, ...]) -> None:
     workers = WorkerPool(1, program=program)
     workers.start()
     waiting = ask(workers, GOOD)
@@ -235,7 +236,7 @@ WHY_NOT = {
 
 
 @pytest.mark.parametrize(("program", "memory", "why"), WHY_NOT.values(), ids=WHY_NOT)
-def test_why_no_worker_can_start_is_said_in_one_line(
+def test_why_no_worker_can_start_is_one_line(
     program: tuple[str, ...], memory: int, why: str,
     caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
 ) -> None:  # fmt: skip
@@ -251,13 +252,13 @@ def test_why_no_worker_can_start_is_said_in_one_line(
     until(lambda: workers.counts().ended[WorkerEnd.UNREADY] >= 6)
     assert workers.error is not None
     assert why in workers.error
-    (said,) = [one for one in caplog.records if one.message == "worker-start-failed"]
+    (said,) = [record for record in caplog.records if record.message == "worker-start-failed"]
     assert why in said.__dict__["values"]["reason"]
     workers.stop()
-    assert capfd.readouterr().err == "", "no traceback beside the log"
+    assert capfd.readouterr().err == "", "no traceback next to the log"
 
 
-def test_a_program_that_is_not_there_is_said_in_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_program_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "executable", "/nonexistent/python")
     fault = find_start_error(WorkerLimits())
     assert fault == (
@@ -274,10 +275,10 @@ def test_a_program_that_is_not_there_is_said_in_one_line(monkeypatch: pytest.Mon
     assert find_start_error(WorkerLimits()) is None
 
 
-def test_one_worker_that_runs_is_enough_to_have_no_trouble(
+def test_one_running_worker_is_enough(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """As where a limit of processes (RLIMIT_NPROC) lets one start and no other."""
+    """A limit of processes (RLIMIT_NPROC) may allow one and no other."""
     really = subprocess.Popen
     left = [1]
 
@@ -299,7 +300,7 @@ def test_one_worker_that_runs_is_enough_to_have_no_trouble(
     assert_all_ended(workers)
 
 
-def test_workers_start_when_there_are_files_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workers_start_when_descriptors_are_free_again(monkeypatch: pytest.MonkeyPatch) -> None:
     def none_left() -> None:
         raise OSError(24, "Too many open files")
 
@@ -336,7 +337,7 @@ def test_a_child_with_endless_mail_ends_when_the_daemon_is_gone(
 
 
 def test_a_child_that_is_stopped_is_silent() -> None:
-    """Also when it does not even read: the request is larger than the pipe."""
+    """That includes a child that does not read: the request is larger than the pipe."""
     child = WorkerProcess(WorkerLimits())
     os.kill(child.pid, signal.SIGSTOP)
     with pytest.raises(TimeoutError):

@@ -1,4 +1,4 @@
-"""What mails announce of states, by their text: each kind, quoted ones, and what is none."""
+"""Test which states the text of a mail announces, in each form, quoted or not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def announced(raw: bytes) -> tuple[Announcement, ...]:
 
 
 def by_text(text: str) -> list[tuple[str, int | None, str | None]]:
-    """Title, number and commit of what an answer with this text says to be applied."""
+    """Return title, number and commit of what a reply with this text announces as applied."""
     return [
         (item.title, item.number, item.commit_ref)
         for item in announced(announcing.answer(text))

@@ -1,4 +1,4 @@
-"""What is read from a commit object, and samples of changed lines."""
+"""Test parsing of commit objects, and samples of changed lines."""
 
 from __future__ import annotations
 

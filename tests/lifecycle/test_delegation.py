@@ -1,4 +1,4 @@
-"""To whom patches are assigned, by their header and by the files that they change."""
+"""Test the assignment of patches by header and by changed files."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The rule between what people set and what evidence shows: each line of the table in the docs."""
+"""Test precedence between overrides and evidence: each line of the table in the documentation."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def test_the_first_commit_in_the_strongest_state_is_the_commit() -> None:
 @pytest.mark.parametrize(
     ("chosen", "day", "evidence", "state"),
     [
-        # A person set it, and nothing shows another state.
+        # An override, and no evidence of another state.
         ("under-review", 0, [], "under-review"),
         # The later one decides.
         ("under-review", 1, [SUPERSEDED], "superseded"),
@@ -89,7 +89,7 @@ def test_the_first_commit_in_the_strongest_state_is_the_commit() -> None:
         ("changes-requested", 1, [SUPERSEDED], "superseded"),
         ("awaiting-upstream", 1, [LANDED], "accepted"),
         ("new", 6, [LANDED], "new"),
-        # Only what is later than the choice decides.
+        # Only evidence later than the override decides.
         ("new", 6, [LANDED, piece("superseded", "superseded", 7)], "superseded"),
         # What needs no further action remains.
         ("accepted", 1, [SUPERSEDED], "accepted"),

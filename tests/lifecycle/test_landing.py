@@ -1,4 +1,4 @@
-"""Which patch a commit was made from: each key, several, and keys that disagree."""
+"""Test which patch a commit was made from: by one key, by several, and by contradictory keys."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ PATCH = PatchFacts(
     patch_id="1" * 40,
     sample=LINES,
 )
-# What a patch has instead of a key, one by one.
+# For each key, what a patch has that differs.
 WITHOUT = {
     MatchKey.LINK: {"ids": ("<q@example.org>",)},
     MatchKey.PATCH_ID: {"patch_id": "2" * 40},
@@ -61,7 +61,7 @@ WITHOUT = {
 
 
 def having(*keys: MatchKey, key: str = "<p@example.org>") -> PatchFacts:
-    """A patch that has these keys in common with the commit, and no others."""
+    """Return a patch that has only these keys in common with the commit."""
     changes: dict[str, object] = {"key": key}
     for name, change in WITHOUT.items():
         if name not in keys:
@@ -70,7 +70,7 @@ def having(*keys: MatchKey, key: str = "<p@example.org>") -> PatchFacts:
 
 
 def found(*patches: PatchFacts, commit: CommitFacts = COMMIT) -> str | None:
-    """The key of the patch that is found, which is the same in any order."""
+    """Return the key of the patch that is found, which is the same in any order."""
     results = {match_commit(commit, order) for order in permutations(patches)}
     assert len(results) == 1
     match = results.pop()
@@ -141,7 +141,7 @@ def test_the_latest_version_before_the_commit() -> None:
         for days in (1, 3, 9)
     ]
     assert found(*versions) == "<3>"
-    assert found(versions[2]) == "<9>"  # committed first, and sent then
+    assert found(versions[2]) == "<9>"  # committed first, then sent
 
 
 def test_the_version_that_is_most_like_the_commit() -> None:

@@ -1,4 +1,4 @@
-"""Which later patch carries which earlier one."""
+"""Test which later patch carries which earlier one."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def matched(
 def test_the_same_diff_is_the_same_patch_under_another_title() -> None:
     olds = [patch("a", "fs: one", hash="1"), patch("b", "fs: two", hash="2")]
     news = [patch("c", "fs: two", hash="1"), patch("d", "fs: one", hash="3")]
-    assert matched(olds, news) == {"a": ("c", "same diff")}, "and each title is taken"
+    assert matched(olds, news) == {"a": ("c", "same diff")}, "and each title matches once"
     news = [patch("c", "fs: two", hash="1"), patch("d", "fs: two", hash="3")]
     assert matched(olds, news) == {"a": ("c", "same diff"), "b": ("d", "same title")}
 
@@ -138,11 +138,11 @@ _facts = st.builds(
 def test_each_patch_is_in_one_match_at_most(
     olds: list[Facts], news: list[Facts], partial: bool
 ) -> None:
-    olds = [replace(one, key=f"<o{n}>", msgid=f"<o{n}>") for n, one in enumerate(olds)]
-    news = [replace(one, key=f"<n{n}>", msgid=f"<n{n}>") for n, one in enumerate(news)]
-    keys = [one.key.strip("<>") for one in (*olds, *news)]
+    olds = [replace(old, key=f"<o{n}>", msgid=f"<o{n}>") for n, old in enumerate(olds)]
+    news = [replace(new, key=f"<n{n}>", msgid=f"<n{n}>") for n, new in enumerate(news)]
+    keys = [facts.key.strip("<>") for facts in (*olds, *news)]
     found = matched(olds, news, {key: diff() for key in keys}, partial=partial)
-    assert set(found) <= {one.key.strip("<>") for one in olds}
+    assert set(found) <= {old.key.strip("<>") for old in olds}
     carriers = [carrier for carrier, _ in found.values()]
     assert len(carriers) == len(set(carriers))
-    assert set(carriers) <= {one.key.strip("<>") for one in news}
+    assert set(carriers) <= {new.key.strip("<>") for new in news}

@@ -1,4 +1,4 @@
-"""Mailboxes out of From, To and Cc."""
+"""Test parsing of mailboxes in From, To and Cc."""
 
 from __future__ import annotations
 
@@ -75,7 +75,7 @@ def test_sender_with_defects(value: str, name: str, email: str, defects: set[Def
 
 def test_addresses() -> None:
     value = 'a@example.org, "B, C" <b@example.org>,\n Team: c@example.org, D <d@example.org>;, x'
-    assert [(one.name, one.email) for one in parse_addresses(value)] == [
+    assert [(address.name, address.email) for address in parse_addresses(value)] == [
         ("", "a@example.org"),
         ("B, C", "b@example.org"),
         ("", "c@example.org"),

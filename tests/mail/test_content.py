@@ -1,4 +1,4 @@
-"""Parameters, transfer encodings, flowed text."""
+"""Test parameters, transfer encodings and flowed text."""
 
 from __future__ import annotations
 

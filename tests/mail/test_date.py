@@ -1,4 +1,4 @@
-"""Times out of Date and Received fields."""
+"""Test parsing of times in Date and Received fields."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Encoded words and charsets."""
+"""Test encoded words and charsets."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def test_undeclared_is_utf8_else_latin1(name: str | None) -> None:
         (b"J+APY-rg", "J\xf6rg", set()),
         (b"a +- b +AGE-c", "a + b ac", set()),
         (b"+2D3eAA-", "\U0001f600", set()),  # a surrogate pair
-        (b"+2AA-x", "\ufffdx", {Defect.BAD_CHARSET_BYTES}),  # half of one
+        (b"+2AA-x", "\ufffdx", {Defect.BAD_CHARSET_BYTES}),  # a lone surrogate
         (b"+AAA-", "\ufffd", set()),
         (b"\xff+", "\ufffd", {Defect.BAD_CHARSET_BYTES}),
     ],

@@ -1,4 +1,4 @@
-"""The header block: its fields, its end, its bounds."""
+"""Test the header block: its fields, its end, its limits."""
 
 from __future__ import annotations
 
@@ -142,9 +142,9 @@ def test_many_large_fields_are_read_up_to_the_bound() -> None:
     assert sum(len(value) for _, value in block.fields) <= MAX_BYTES
 
 
-@pytest.mark.parametrize("octets", [b" ", b"\n ", b"\x80", b"\xc3", b":", b"a", b"\0"])
-def test_a_large_block_of_anything_is_cut(octets: bytes) -> None:
-    data = b"A: " + octets * 400_000 + b"\n\nbody"
+@pytest.mark.parametrize("repeated", [b" ", b"\n ", b"\x80", b"\xc3", b":", b"a", b"\0"])
+def test_a_large_block_of_anything_is_cut(repeated: bytes) -> None:
+    data = b"A: " + repeated * 400_000 + b"\n\nbody"
     block = split_header(data, 0, len(data))
     assert [name for name, _ in block.fields] == ["A"]
     assert data[block.body :] == b"body"

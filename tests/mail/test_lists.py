@@ -1,4 +1,4 @@
-"""The lists that a message names."""
+"""Test which lists a message names."""
 
 from __future__ import annotations
 
@@ -75,4 +75,4 @@ CASES = {
 @pytest.mark.parametrize("name", CASES)
 def test_lists(name: str) -> None:
     found, expected = CASES[name]
-    assert [(one.list_id, one.email) for one in find_lists(found)] == expected
+    assert [(list_name.list_id, list_name.email) for list_name in find_lists(found)] == expected

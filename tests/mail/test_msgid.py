@@ -1,4 +1,4 @@
-"""Message ids out of header values."""
+"""Test parsing of Message-IDs in header values."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whole messages: what each field says, hostile mail, any bytes, the real archive."""
+"""Test parsing of whole messages: each field, hostile mail, any bytes, the real archive."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def texts(message: Message) -> list[str | None]:
 
 
 def mail(header: bytes, body: bytes = b"body\n") -> bytes:
-    """A mail without defects except what is added."""
+    """Return a mail without defects, with these additions."""
     base = b"From: a@example.org\nDate: 2 Jan 2024 12:00:00 +0000\nMessage-ID: <1@example.org>\n"
     return base + header + b"\n" + body
 
@@ -189,7 +189,7 @@ def test_no_date_at_all_is_none() -> None:
 
 
 def multipart(*parts: bytes, kind: bytes = b"mixed", boundary: bytes = b"xx") -> bytes:
-    """A multipart's header and body; each of `parts` brings its own header."""
+    """Return header and body of a multipart. Each of `parts` has its own header."""
     body = b"".join(b"--" + boundary + b"\n" + part + b"\n" for part in parts)
     return (
         b"Content-Type: multipart/" + kind + b'; boundary="' + boundary + b'"\n\n'
@@ -203,7 +203,7 @@ def typed(kind: bytes, body: bytes = b"x", *more: bytes) -> bytes:
 
 
 def content(raw: bytes) -> Message:
-    """A mail without defects around a header and a body."""
+    """Return a mail without defects, with this header and body."""
     return parse_message(mail(b"")[: -len(b"\nbody\n")] + raw)
 
 
@@ -456,20 +456,20 @@ MAILS = st.lists(st.one_of(FRAGMENTS, st.binary(max_size=8)), max_size=60).map(b
 
 
 def check(message: Message) -> None:
-    """What holds for every message."""
+    """Check what is true of every message."""
     words = [message.msgid, message.subject, message.sender.name, message.sender.email]
     words += [word for field in message.headers for word in field]
     words += [word for part in message.parts for word in (part.text, part.filename) if word]
-    words += [word for one in message.lists for word in (one.list_id, one.email)]
+    words += [word for list_name in message.lists for word in (list_name.list_id, list_name.email)]
     words += [*message.in_reply_to, *message.references]
     for word in words:
         word.encode()
         assert "\0" not in word
-    for one in (message.msgid, *message.in_reply_to, *message.references):
-        assert one[0] == "<"
-        assert one[-1] == ">"
-        assert len(one) <= 250
-        assert one.split() == [one]
+    for msgid in (message.msgid, *message.in_reply_to, *message.references):
+        assert msgid[0] == "<"
+        assert msgid[-1] == ">"
+        assert len(msgid) <= 250
+        assert msgid.split() == [msgid]
     assert message.defects == tuple(sorted(set(message.defects)))
     assert message.parts
 
@@ -497,7 +497,7 @@ def test_mutations_are_messages(raw: bytes, data: st.DataObject) -> None:
 
 # --- the real archive, against the standard library's parser ---
 
-# The library takes its time.
+# Python's library is slow.
 ONE_OF = pytest.mark.parametrize("one_of", [4, pytest.param(1, marks=pytest.mark.torture)])
 SUPERSETS = {"gb2312": "gb18030", "gbk": "gb18030", "us-ascii": "utf-8", "big5": "cp950"}
 
@@ -546,7 +546,7 @@ def test_every_message_of_the_archive_is_sound(corpus: list[tuple[str, bytes]]) 
 
 
 def _text(part: email.message.Message) -> str | None:
-    """The part's text where its charset is declared right and known to both."""
+    """Return the part's text where its charset is declared correctly and known to both parsers."""
     octets = part.get_payload(decode=True)
     name = part.get_content_charset("utf-8")
     assert isinstance(octets, bytes)

@@ -1,4 +1,4 @@
-"""Mail that a list has wrapped whole into one of its own."""
+"""Test mail that a list has wrapped into a mail of its own."""
 
 from __future__ import annotations
 

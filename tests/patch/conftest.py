@@ -1,4 +1,4 @@
-"""What all tests of `ingest.patch` have in common."""
+"""Define fixtures for all tests of `ingest.patch`."""
 
 from __future__ import annotations
 
@@ -6,13 +6,13 @@ import os
 
 import pytest
 
-from ingest.patch import subject
+from ingest.patch.subjects import markers
 
 
 @pytest.fixture(autouse=True)
 def _empty_caches() -> None:
-    """Let no test of a mutant find what the original has put into a cache."""
+    """Clear caches, so that no test of a mutant finds values of the original code."""
     if "MUTANT_UNDER_TEST" in os.environ:
-        for value in vars(subject).values():
+        for value in vars(markers).values():
             if hasattr(value, "cache_clear"):
                 value.cache_clear()

@@ -1,4 +1,4 @@
-"""What attached patches say of their commits. Input: texts. Output: commits, and the rest."""
+"""Test reading the commits in attached patches."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Find what a posting depends on, in every form. Input: texts. Output: ids, commits, links."""
+"""Test which dependencies and earlier postings a text names, in every form."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`ingest.patch.diffs.diff`: what is diff, what is commentary, and what the mail has broken."""
+"""Test the division of texts into commentary and diff, and the recognition of damaged diffs."""
 
 from __future__ import annotations
 
@@ -154,7 +154,7 @@ WHOLE = {
     ),
 }
 
-# Each with its reason to be no diff.
+# Each with the reason why it is no diff.
 PROSE = {
     "diff as a word": "diff between the two is small\n--- a\nand so on\n",
     "diff with names but no change": "diff -u old new\nshows nothing\n",
@@ -170,7 +170,7 @@ PROSE = {
     "huge parents": NAMES + "@" * 40 + " -1" * 39 + " +1 " + "@" * 40 + "\n",
 }
 
-# name: (text behind the names, the lines of it that are the diff's)
+# name: (text after the file names, its lines that belong to the diff)
 WRAPPED = "@@ -1,3 +1,3 @@ main\n one of many\nwords\n-two\n+TWO\n three\n"
 DAMAGED = {
     "wrapped line": (WRAPPED, WRAPPED),
@@ -329,7 +329,7 @@ def test_linear(unit: str) -> None:
 
 
 def texts(raw: bytes):  # type: ignore[no-untyped-def]
-    """The text parts of a mail, read in a way of its own: this room does not parse mail."""
+    """Return the text parts of a mail, read with Python's parser: this package parses no mail."""
     for part in message_from_bytes(raw).walk():
         if part.get_content_type() in ("text/plain", "text/x-patch", "text/x-diff"):
             body = part.get_payload(decode=True) or b""
@@ -345,13 +345,13 @@ def is_patch(mail: Mail) -> bool:
 
 @needs_git
 def test_git_apply_agrees(corpus: list[tuple[str, bytes]], tmp_path: Path) -> None:
-    """What git takes is not called damaged, and has the files that git finds; and vice versa."""
+    """A diff that git applies is not damaged and names the same files as git; and vice versa."""
     other_names = 0
     refused = 0
     patches = [raw for _, raw in corpus if is_patch(message_from_bytes(raw))][::20]
     assert patches
     for raw in patches:
-        found = next((one for one in map(split_diff, texts(raw)) if one.diff), None)
+        found = next((split for split in map(split_diff, texts(raw)) if split.diff), None)
         if found is None:
             continue
         git = subprocess.run(
@@ -366,7 +366,7 @@ def test_git_apply_agrees(corpus: list[tuple[str, bytes]], tmp_path: Path) -> No
         fields = iter(git.stdout.decode("utf-8", "replace").split("\0")[:-1])
         names = [field.split("\t")[2] or (next(fields), next(fields))[1] for field in fields]
         other_names += not found.damaged and tuple(dict.fromkeys(names)) != found.files
-    # Test output pasted into a commit message names `x.out` and `x.out.bad`: git takes the
+    # Test output pasted into a commit message names `x.out` and `x.out.bad`: git uses the
     # shorter name, we the new one.
     assert other_names <= 5
     assert refused <= len(patches) // 100

@@ -1,4 +1,4 @@
-"""`ingest.patch.git_mail`: the mail that is handed out is read by git as it was meant."""
+"""Test that git reads the mails of `ingest.patch.git_am` as their senders meant them."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from ingest.mail.message import Address, Message, Part
 from ingest.mail.parse import parse_message
 from ingest.patch.classify import find_patch_part
-from ingest.patch.git_mail import MailField, split_commit, write_patch_mail, write_text_mail
-from ingest.patch.trailer import Trailer
+from ingest.patch.git_am.commit_text import split_commit
+from ingest.patch.git_am.git_mail import write_patch_mail, write_text_mail
+from ingest.patch.git_am.header_fields import MailField
+from ingest.patch.trailers.trailer import Trailer
 from ingest.trust.person import find_submitter
 from tests.support.git_mailinfo import Reading, read_mails, split_mbox
 
@@ -30,7 +32,7 @@ HEADER = (
 def write(
     raw: bytes, *, trailers: tuple[Trailer, ...] = (), fields: tuple[MailField, ...] = ()
 ) -> bytes:
-    """The mail that is handed out for a mail of one part."""
+    """Return the mail that is written for a mail of one part."""
     message = parse_message(raw)
     sender = find_submitter(message).person
     patch = find_patch_part(message, sender)
@@ -40,7 +42,7 @@ def write(
 
 
 def write_attached(message: Message, attached: Part) -> bytes:
-    """The mail that is handed out for a message with an attachment added."""
+    """Return the mail that is written for a message with an attachment added."""
     message = replace(message, parts=(*message.parts, attached))
     patch = find_patch_part(message, message.sender)
     assert patch is not None
@@ -89,7 +91,7 @@ def test_fields_of_another_store_are_replaced() -> None:
 @needs_git
 @pytest.mark.parametrize("encoding", ["8bit", "quoted-printable"])
 def test_the_diff_has_the_bytes_that_were_sent(encoding: str) -> None:
-    """The message becomes UTF-8, the diff stays as it is."""
+    """The message becomes UTF-8, the diff is unchanged."""
     body = "Für Mira.\n---\n".encode("latin-1") + DIFF.replace(b"two", b"zw\xf6lf")
     sent = quopri.encodestring(body) if encoding == "quoted-printable" else body
     kind = (
@@ -140,7 +142,7 @@ def test_an_attached_commit_gives_author_date_subject_and_message() -> None:
 
 @needs_git
 def test_the_text_of_the_mail_is_the_message_of_a_bare_attached_diff() -> None:
-    """So `git format-patch --attach` sends it: `---` and the diffstat are in the first part."""
+    """`git format-patch --attach` sends `---` and the diffstat in the first part."""
     message = parse_message(
         HEADER + b"\nWhy.\n\nSigned-off-by: Ada <ada@example.org>\n---\n f | 2 +-\n"
     )
@@ -235,7 +237,7 @@ def test_any_patch_mail_is_one_mail_with_the_patch_of_its_part(
 
 
 def _has_fields(message: Message, text: str) -> bool:
-    """Whether git finds header fields in the body, or more than those of `HEADER` above it."""
+    """Tell whether git finds header fields in the body, or others than those of `HEADER`."""
     starts = ("From", ">From", "Subject:", "Date:", "[PATCH]")
     is_odd = message.sender != Address("Ada Byron", "ada@Example.ORG")
     return is_odd or text.lstrip().startswith(starts) or len(message.values.get("subject", ())) > 1

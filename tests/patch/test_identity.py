@@ -1,4 +1,4 @@
-"""`ingest.patch.diffs.identity`: Patchwork's hash and git's patch-id, bit for bit."""
+"""Test Patchwork's hash and git's patch-id, bit for bit."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ingest.patch.diffs.identity import patch_id, patchwork_hash
+from ingest.patch.diffs.patch_id import patch_id
+from ingest.patch.diffs.patchwork_hash import patchwork_hash
 from tests.patch.test_diff import DAMAGED, GIT, HUNK, NAMES, OTHER, PROSE, WHOLE, texts
 from tests.support.diffs import split_diff
 
@@ -132,7 +133,7 @@ def test_patch_id_of_shapes(diff: str) -> None:
 @settings(max_examples=200, deadline=None)
 @given(ANY)
 def test_patch_id_of_anything(diff: str) -> None:
-    diff = diff.replace("\0", "")  # mail's text has none
+    diff = diff.replace("\0", "")  # the text of a mail has none
     assert patch_id(diff) == next(iter(git_patch_ids(diff)), None)
     assert patch_id(diff) == patch_id(diff.encode("utf-8", "replace"))
 
@@ -165,7 +166,7 @@ def test_corpus(corpus: list[tuple[str, bytes]]) -> None:
     diffs: dict[str, str] = {}
     for commit, raw in corpus:
         if b"@@ -" in raw or b"base64" in raw or b"diff" in raw:
-            found = next((one for one in map(split_diff, texts(raw)) if one.diff), None)
+            found = next((split for split in map(split_diff, texts(raw)) if split.diff), None)
             if found:
                 diffs[commit] = found.diff
     ids: dict[str, str] = {}
@@ -179,7 +180,7 @@ def test_corpus(corpus: list[tuple[str, bytes]]) -> None:
         capture_output=True,
     )
     for line in ran.stdout.decode().splitlines():
-        # What follows the first patch of a mail comes out under the null object name.
+        # git prints later patches of a mail with the null object name.
         found_id, commit = line.split()
         current = commit if commit.strip("0") else current
         ids.setdefault(current, found_id)

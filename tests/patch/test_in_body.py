@@ -1,4 +1,4 @@
-"""Read headers and scissors in bodies. Input: texts. Output: the fields, and the rest."""
+"""Test reading of headers and scissors lines in bodies."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Recognise pull requests. Input: texts. Output: URL, ref and commits."""
+"""Test the recognition of pull requests: URL, ref and commits."""
 
 from __future__ import annotations
 

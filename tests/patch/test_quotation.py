@@ -1,4 +1,4 @@
-"""Which texts quote the mail that they answer. Input: texts. Output: yes or no."""
+"""Test which texts quote the mail that they answer."""
 
 from __future__ import annotations
 

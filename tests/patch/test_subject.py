@@ -1,4 +1,4 @@
-"""What a subject says, form by form. Input: subjects. Output: the markers read."""
+"""Test which markers are read from a subject, form by form."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.patch.subject import parse_subject
+from ingest.patch.subjects.subject import parse_subject
 
 # subject, name, number, total, version
 MARKERS = [
@@ -90,7 +90,7 @@ MARKERS = [
     ("[PATCH v1234567890123456789 1/2] x", "[v1234567890123456789,1/2] x", 1, 2, 1),
     ("[PATCH 1/1234567890123456789] x", "[1/1234567890123456789] x", None, None, 1),
     ("[PATCH ２/３] x", "[２/３] x", None, None, 1),
-    # no markers: Patchwork's shape all the same
+    # no markers: prefixes and name as in Patchwork
     ("[BUG] x", "[BUG] x", None, None, 1),
     ("[Bug 417] New: x", "[Bug,417] New: x", None, None, 1),
     ("[robot] [zfoo?] x", "[robot,zfoo?] x", None, None, 1),

@@ -1,4 +1,4 @@
-"""Which lines of a patch and of a reply are trailers. Input: texts. Output: keys and values."""
+"""Test which lines of patches and of replies are trailers."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.patch.trailer import Trailer, message_trailers, reply_trailers
+from ingest.patch.trailers.blocks import message_trailers, reply_trailers
+from ingest.patch.trailers.trailer import Trailer
 
 ADA = "Ada Example <ada@example.org>"
 BOB = "Bob Example <bob@example.com>"
@@ -108,7 +109,7 @@ MESSAGES = [
         [("Signed-off-by", ADA)],
     ),
     (
-        "an unknown key beside a sign-off",
+        "an unknown key next to a sign-off",
         f"Ticket-no: 7\nSigned-off-by: {ADA}\n",
         [("Ticket-no", "7"), ("Signed-off-by", ADA)],
     ),

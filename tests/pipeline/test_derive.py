@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName
 from ingest.mail.parse import parse_message
@@ -51,7 +51,7 @@ def test_a_patch() -> None:
     assert one.diff is not None
     assert one.diff.startswith("diff --git a/f.c b/f.c\n")
     assert one.facts.patch_id is not None
-    assert [(each.key, each.value) for each in one.trailers] == [("Signed-off-by", ADA)]
+    assert [(trailer.key, trailer.value) for trailer in one.trailers] == [("Signed-off-by", ADA)]
     assert (one.ignored, one.defects) == (None, ())
     assert one.received_at == mails.START
 
@@ -242,7 +242,7 @@ def test_ignored_mail_is_stored_with_its_reason(engine: Engine) -> None:
 
 @pytest.fixture
 def broken(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Raise an error in the parser, for mail that asks for it."""
+    """Raise an error in the parser, for mail that requests it."""
 
     def fail(raw: bytes) -> Any:
         if b"[PATCH broken]" in raw:
@@ -267,7 +267,7 @@ BAD = mails.patch("bad@example.org", "[PATCH broken] fs: change")
     ],
     ids=lambda error: type(error).__name__,
 )
-def test_a_defect_of_ours_is_a_failure_with_its_reason(
+def test_an_internal_error_is_a_failure_with_its_reason(
     engine: Engine, monkeypatch: pytest.MonkeyPatch, error: Exception
 ) -> None:
     """Store the reason as one line that every database takes, whatever the error quotes."""
@@ -306,16 +306,16 @@ def test_a_mended_parser_derives_what_was_set_aside(
     request.getfixturevalue("broken")
     mails.store(engine, given)
     again = mails.store(engine, given)
-    assert (again.known, again.failed) == (1, 1), "it is tried again, and set aside again"
+    assert (again.known, again.failed) == (1, 1), "it is tried again, and quarantined again"
     monkeypatch.undo()
     with write_transaction(engine) as connection:
         ids = connection.execute(select(schema.mail.c.id)).scalars().all()
         assert mails.rederive(connection, ids, Config()).failed == 0
     assert mails.row_counts(engine)["pending"] == 0
-    mended = mails.exported(engine)
+    repaired = mails.exported(engine)
     mails.clear(engine)
     mails.store(engine, given)
-    assert mails.exported(engine) == mended
+    assert mails.exported(engine) == repaired
 
 
 def test_what_comes_while_mail_is_derived_again_is_taken_in(engine: Engine) -> None:
@@ -324,11 +324,11 @@ def test_what_comes_while_mail_is_derived_again_is_taken_in(engine: Engine) -> N
     with engine.connect() as connection:
         read = list(read_deliveries(connection, [1]))
     mails.store(engine, [delivery(raw, route=("other.example.org",))])
-    stale = [(mail_id, one, derive_or_fail(one, Config())) for mail_id, one in read]
+    stale = [(mail_id, delivery, derive_or_fail(delivery, Config())) for mail_id, delivery in read]
     with write_transaction(engine) as connection:
         store_again(connection, stale, Config())
         (row,) = read_messages(connection, list_message_ids(connection))
-    assert [one.list_id for one in row.lists] == ["other.example.org"]
+    assert [posting.list_id for posting in row.lists] == ["other.example.org"]
 
 
 def test_the_time_of_arrival_shows_in_no_record(engine: Engine) -> None:
@@ -337,7 +337,7 @@ def test_the_time_of_arrival_shows_in_no_record(engine: Engine) -> None:
     for now in (NOW, datetime(2036, 1, 1)):
         mails.clear(engine)
         with write_transaction(engine) as connection:
-            pairs = [(one, derive_or_fail(one, Config())) for one in given]
+            pairs = [(delivery, derive_or_fail(delivery, Config())) for delivery in given]
             store_mail(connection, pairs, Config(), now=now)
         exports.add(mails.exported(engine))
     assert len(exports) == 1

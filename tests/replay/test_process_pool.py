@@ -1,4 +1,4 @@
-"""Processes that derive side by side: the same records, in any number, and a clear end."""
+"""Test that processes derive in parallel: any number gives the same records, and all end."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay import replay as replay_module
 from ingest.replay.process_pool import ParserError, StepContext, run_batches
 from ingest.replay.replay import reparse, replay
@@ -93,7 +93,7 @@ def test_what_came_before_an_error_comes_before_it(engine: Engine, parsers: int)
     done: list[int] = []
     with pytest.raises(SourceError, match="ends here"):
         done.extend(run_batches(engine, Config(), parsers, double, cut_off([1, 2, 3])))
-    # `extend` keeps what it was given before the error.
+    # `extend` keeps the items from before the error.
     assert done == [2, 4, 6]
     done = []
     with pytest.raises(ValueError, match="three"):
@@ -137,8 +137,8 @@ def test_each_process_reads_its_mail_from_git_by_itself(
     size: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """And stores it in steps where there is much of it; the same as by one process."""
-    path = repository(tmp_path / "a.git", [{"m": one} for one in ARCHIVE])
+    """Each stores its mail in several batches; the records are those of one process."""
+    path = repository(tmp_path / "a.git", [{"m": raw} for raw in ARCHIVE])
     alone = open_store(f"sqlite:///{tmp_path / 'alone.db'}", create=True)
     replay(alone, open_source(str(archive)), Config())
     wanted = mails.exported(alone)
@@ -151,7 +151,7 @@ def test_each_process_reads_its_mail_from_git_by_itself(
     done = replay(engine, source, Config(), parsers=2, progress=steps.append)
     assert (done.read, done.new, done.known) == (len(ARCHIVE), len(ARCHIVE), 0)
     assert sum(steps) == len(ARCHIVE)
-    assert steps[0] == 10, "so that not all want to write at once"
+    assert steps[0] == 10, "so that not all processes write at once"
     assert max(steps) <= 20
     assert mails.exported(engine) == wanted
     assert replay(engine, source, Config(), parsers=2).read == 0
@@ -180,7 +180,7 @@ def test_a_source_that_breaks_off_is_resumed_where_it_broke(
     assert rest.known == 0
 
 
-# A shell starts what runs in its background deaf to SIGINT, and with that all that this starts.
+# A shell starts background processes with SIGINT ignored, and their children inherit that.
 HEARING = """
 import signal
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -206,11 +206,11 @@ def test_interrupted_it_ends_at_once_and_leaves_no_process(tmp_path: Path) -> No
         assert len(children) >= 2
         os.kill(process.pid, number)
         assert process.stdout is not None
-        said = process.stdout.read()  # to the end: until every process has closed it
+        said = process.stdout.read()  # until every process has closed it
         assert process.wait(60) != 0, (number, said)
         assert b"Traceback" not in said
         deadline = time.monotonic() + 10
-        while any(_alive(one) for one in children):
+        while any(_alive(child) for child in children):
             assert time.monotonic() < deadline
             time.sleep(0.02)
 
@@ -223,7 +223,7 @@ def _children(pid: int) -> list[str]:
 
 
 def _alive(pid: str) -> bool:
-    """Running, and not merely waiting for somebody to ask how it ended."""
+    """Tell whether a process is running, and is no zombie."""
     try:
         status = Path(f"/proc/{pid}/stat").read_text(encoding="ascii")
     except OSError:

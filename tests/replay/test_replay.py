@@ -1,4 +1,4 @@
-"""Replaying archives: what is read of each kind, and that a replay may die anywhere."""
+"""Test replays of archives of each kind, and that a replay can be killed anywhere."""
 
 from __future__ import annotations
 
@@ -14,9 +14,10 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay import replay as replay_module
 from ingest.replay.replay import Summary, replay
+from ingest.series.outcome import Outcome
 from ingest.sources.detect import open_source
 from ingest.sources.source import SourceError
 from ingest.store import schema
@@ -31,7 +32,7 @@ ARCHIVE = mails.little_archive(8)
 
 @pytest.fixture
 def sqlite(tmp_path: Path) -> Iterator[Engine]:
-    """For what does not depend on the database."""
+    """Return a URL, for tests that do not depend on the database."""
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     yield engine
     engine.dispose()
@@ -39,7 +40,7 @@ def sqlite(tmp_path: Path) -> Iterator[Engine]:
 
 @pytest.fixture(scope="module")
 def wanted(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """The export of a replay that nothing disturbed."""
+    """Return the export of an undisturbed replay."""
     folder = tmp_path_factory.mktemp("wanted")
     (folder / "a.mbox").write_bytes(mails.mbox(ARCHIVE))
     engine = open_store(f"sqlite:///{folder / 's.db'}", create=True)
@@ -50,7 +51,7 @@ def wanted(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def run(engine: Engine, *paths: Path, again: bool = False) -> Summary:
-    """Replay these; what came of the last."""
+    """Replay these sources. Return the summary of the last."""
     done = Summary()
     for path in paths:
         done = replay(engine, open_source(str(path)), Config(), again=again)
@@ -58,15 +59,15 @@ def run(engine: Engine, *paths: Path, again: bool = False) -> Summary:
 
 
 def raws(engine: Engine) -> list[bytes]:
-    """All mail of the store, sorted."""
+    """Return all mail of the store, sorted."""
     with engine.connect() as connection:
         ids = connection.execute(select(schema.mail.c.id)).scalars().all()
-        return sorted(messages.read_raw_mail(connection, one) for one in ids)
+        return sorted(messages.read_raw_mail(connection, id_) for id_ in ids)
 
 
 # --- killed -----------------------------------------------------------------------------------
 
-# A replay that ends itself with SIGKILL before the statement of that number.
+# A replay that kills itself before the statement with that number.
 KILLED = """
 import os, signal, sys
 from sqlalchemy import Engine, event
@@ -84,11 +85,11 @@ main()
 
 
 @pytest.mark.parametrize("parsers", ["1", "2"])
-def test_a_replay_that_is_killed_goes_on_where_it_was(
+def test_a_killed_replay_continues_at_its_position(
     parsers: str, database_url: str, tmp_path: Path, wanted: str
 ) -> None:
-    """At statements and commits picked by chance, until one comes through. Of several processes
-    each counts its own, and whichever dies, the replay ends with one line."""
+    """It is killed at random statements and commits until it succeeds. Each of several processes
+    counts its own statements, and whichever dies, the replay ends with one line."""
     (tmp_path / "a.mbox").write_bytes(mails.mbox(ARCHIVE))
     chance = random.Random(20260302)
     deaths = 0
@@ -123,7 +124,7 @@ def test_a_replay_that_is_killed_goes_on_where_it_was(
 
 
 def test_a_replay_that_is_killed_from_outside(database_url: str, tmp_path: Path) -> None:
-    """`kill -9` at times picked by chance, of the program as it is."""
+    """`kill -9` ends the program at random times."""
     given = mails.little_archive(300)
     (tmp_path / "a.mbox").write_bytes(mails.mbox(given))
     chance = random.Random(4)
@@ -148,7 +149,7 @@ def test_a_replay_that_is_killed_from_outside(database_url: str, tmp_path: Path)
 def test_a_batch_and_its_checkpoint_are_one(
     engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A source that breaks leaves what came before it, and the position behind that."""
+    """When a source fails, its earlier mail is stored, with the position after it."""
     monkeypatch.setattr(replay_module, "REPLAY_BATCH", 4)
     (tmp_path / "a.mbox").write_bytes(mails.mbox(ARCHIVE))
     source = open_source(str(tmp_path / "a.mbox"))
@@ -193,8 +194,8 @@ def test_an_mbox_that_has_grown(engine: Engine, tmp_path: Path, wanted: str) -> 
     assert mails.exported(engine) == wanted
 
 
-def test_an_mbox_whose_last_mail_is_cut_off(engine: Engine, tmp_path: Path, wanted: str) -> None:
-    """It is kept and flagged; when the rest has come, the whole mail takes its place."""
+def test_an_mbox_whose_last_mail_is_truncated(engine: Engine, tmp_path: Path, wanted: str) -> None:
+    """It is stored with a defect; when the mbox has grown, the whole mail replaces it."""
     path = tmp_path / "a.mbox"
     whole = mails.mbox(ARCHIVE[:1])
     path.write_bytes(whole[:-40])
@@ -252,7 +253,7 @@ def test_files_and_folders_of_mail(sqlite: Engine, tmp_path: Path, wanted: str) 
 
 
 def test_standard_input(database_url: str, tmp_path: Path, wanted: str) -> None:
-    """It is read once, whole, and has no checkpoint."""
+    """It is read once, as a whole, and has no checkpoint."""
     for new in (len(ARCHIVE), 0):
         said = ingest_ok(
             "--database", database_url, "replay", "-", cwd=tmp_path, stdin=mails.mbox(ARCHIVE)
@@ -300,7 +301,8 @@ def test_public_inbox(engine: Engine, tmp_path: Path, wanted: str) -> None:
 
 @pytest.mark.usefixtures("git_program")
 def test_a_mail_that_public_inbox_withdraws(engine: Engine, tmp_path: Path) -> None:
-    """A `d` makes it ignored, and out of its series, whether it comes later or at once."""
+    """A `d` makes the mail ignored and removes it from its series, whether it is read later or at
+    once."""
     first, second, third = mails.series("s", 2)
     trees = [{"m": first}, {"m": second}, {"m": third}, {"d": second}]
     path = repository(tmp_path / "a/0.git", trees[:3])
@@ -309,7 +311,7 @@ def test_a_mail_that_public_inbox_withdraws(engine: Engine, tmp_path: Path) -> N
         (row,) = messages.read_messages(
             connection, messages.find_by_name(connection, "s-1@example.org")
         )
-        assert row.outcome == "patch"
+        assert row.outcome is Outcome.PATCH
     repository(path, trees[3:])
     run(engine, path)
     with engine.connect() as connection:
@@ -337,7 +339,7 @@ def test_epochs(sqlite: Engine, tmp_path: Path, wanted: str) -> None:
 
 
 def test_one_message_through_two_archives(engine: Engine, tmp_path: Path) -> None:
-    """With other List-Id and Received: one message, two postings, whichever comes first."""
+    """List-Id and Received differ: there is one message with two postings, in either order."""
     received = "Received: from mx by {} with SMTP; Mon, 2 Mar 2026 10:15:{:02} +0000"
     exports = set()
     for number, name in enumerate(("one", "two")):
@@ -363,7 +365,7 @@ def test_one_message_through_two_archives(engine: Engine, tmp_path: Path) -> Non
 
 
 def test_archives_without_list_id(database_url: str, tmp_path: Path) -> None:
-    """`--list` files their mail; a second run with another list adds that."""
+    """`--list` names their list; a second run with another list adds that."""
     given = mails.series("s", 2)
     given = [raw.replace(b"List-Id:", b"X-Was:") for raw in given]
     (tmp_path / "a.mbox").write_bytes(mails.mbox(given))
@@ -374,7 +376,7 @@ def test_archives_without_list_id(database_url: str, tmp_path: Path) -> None:
     engine = open_store(database_url)
     with engine.connect() as connection:
         for row in messages.read_messages(connection, messages.list_message_ids(connection)):
-            assert [one.list_id for one in row.lists] == ["a.example.org", "b.example.org"]
+            assert [posting.list_id for posting in row.lists] == ["a.example.org", "b.example.org"]
     assert mails.row_counts(engine)["mail"] == 3
     engine.dispose()
 
@@ -384,12 +386,14 @@ def test_archives_without_list_id(database_url: str, tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("strace")
 @pytest.mark.parametrize("source", ["a.mbox", "-"])
-def test_all_is_on_the_disk_when_it_ends(tmp_path: Path, source: str) -> None:
-    """No batch waits for the disk, the whole does: also where its source has no position."""
+def test_everything_is_on_the_disk_at_the_end(tmp_path: Path, source: str) -> None:
+    """No batch waits for the disk, but the end does, even for a source without a position."""
     traced = ["strace", "-f", "-y", "-e", "trace=pwrite64,fdatasync", "-o", "log"]
     (tmp_path / "a.mbox").write_bytes(mails.mbox(ARCHIVE))
     engine = open_store(f"sqlite:///{tmp_path / 's.db'}", create=True)
-    with engine.connect() as connection:  # the last to leave would have SQLite tidy up
+    with (
+        engine.connect() as connection
+    ):  # closing the last connection would make SQLite write everything
         connection.execute(select(schema.mail.c.id)).all()
         connection.commit()
         ingest_ok(

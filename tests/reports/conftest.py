@@ -1,4 +1,4 @@
-"""Fixtures of the reports' tests."""
+"""Define fixtures for the tests of reports."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.support import sharing, small_archive
 
 @pytest.fixture(scope="session")
 def pristine(shared: Path) -> Path:
-    """An SQLite store of the small archive, to be copied."""
+    """Return an SQLite store of the small archive, to be copied."""
 
     def build(path: Path) -> None:
         url = f"sqlite:///{path}"
@@ -26,7 +26,7 @@ def pristine(shared: Path) -> Path:
 
 @pytest.fixture
 def small_store(pristine: Path, tmp_path: Path) -> Iterator[Engine]:
-    """A store of the small archive that may be damaged."""
+    """Return a store of the small archive that a test may damage."""
     shutil.copy(pristine, tmp_path / "copy.db")
     engine = open_store(f"sqlite:///{tmp_path / 'copy.db'}")
     yield engine

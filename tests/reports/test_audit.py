@@ -1,4 +1,4 @@
-"""An audit names exactly the messages whose rows were touched, whatever was touched."""
+"""Test that an audit names exactly the messages whose rows were changed."""
 
 from __future__ import annotations
 
@@ -36,7 +36,9 @@ def engine(small_store: Engine) -> Engine:
 
 def found(engine: Engine, items: Iterable[bytes | RawMail | Deletion], **how: Any) -> list[str]:
     report = audit_sources(engine, [Mails(items)], how.pop("config", CONFIG), **how)
-    return [" ".join((one.kind, one.name, ", ".join(one.details))).strip() for one in report.lines]
+    return [
+        " ".join((line.kind, line.name, ", ".join(line.details))).strip() for line in report.lines
+    ]
 
 
 ARCHIVE = small_archive.mails()
@@ -60,12 +62,12 @@ def test_deleted_rows_are_named_and_nothing_else(database_url: str, seed: int) -
         for table, row, _ in chosen:
             damage.remove(connection, table, row)
     report = audit_sources(engine, [Mails(ARCHIVE)], CONFIG)
-    assert ledger((one for _, _, one in chosen), report) == []
+    assert ledger((finding for _, _, finding in chosen), report) == []
     engine.dispose()
 
 
 def check_rows_are_missed(engine: Engine, table: Any, *, most: int) -> None:
-    """Rows of a table are deleted and put back, one after the other."""
+    """Delete and restore the rows of a table one by one: each is reported."""
     with engine.connect() as connection:
         names = Names(connection)
         rows = [dict(row) for row in connection.execute(select(table)).mappings()]
@@ -202,8 +204,8 @@ ALTERATIONS: list[tuple[str, Any, str, str]] = [
 
 @pytest.mark.parametrize(
     ("statement", "name", "what"),
-    [one[1:] for one in ALTERATIONS],
-    ids=[one[0] for one in ALTERATIONS],
+    [alteration[1:] for alteration in ALTERATIONS],
+    ids=[alteration[0] for alteration in ALTERATIONS],
 )
 def test_altered_values_are_named_and_nothing_else(
     engine: Engine, statement: Any, name: str, what: str
@@ -219,13 +221,13 @@ def test_a_node_in_another_thread_is_named_by_its_id(engine: Engine) -> None:
     with engine.connect() as connection:
         names = Names(connection)
         nodes = list(connection.execute(select(node.node)).scalars())
-    for one in nodes:
+    for name in nodes:
         with unguarded(engine) as connection:
-            was = connection.execute(select(node.thread_id).where(node.node == one)).scalar_one()
-            move = update(schema.thread_node).where(node.node == one)
+            was = connection.execute(select(node.thread_id).where(node.node == name)).scalar_one()
+            move = update(schema.thread_node).where(node.node == name)
             connection.execute(move.values(thread_id=17))
         report = audit_sources(engine, [Mails(ARCHIVE)], CONFIG)
-        expected = names.expected(schema.thread_node, {"node": one})
+        expected = names.expected(schema.thread_node, {"node": name})
         assert ledger([Expected(expected.name, "altered", "thread_node")], report) == []
         with unguarded(engine) as connection:
             connection.execute(move.values(thread_id=was))
@@ -246,16 +248,16 @@ def test_what_people_decide_is_not_compared(engine: Engine) -> None:
 
 def test_a_mail_that_never_came_is_missing(database_url: str) -> None:
     engine = store_of(database_url, ARCHIVE[:-8], CONFIG)
-    # The cover came through the other list: the message is there, this copy of it is not.
+    # The cover arrived through the other list: the message is stored, this copy of it is not.
     assert found(engine, ARCHIVE) == [
         "altered <s7.0@example.org> mail: other bytes",
-        *(f"missing <s7.{one}@example.org> mail" for one in "23aqrtu"),
+        *(f"missing <s7.{character}@example.org> mail" for character in "23aqrtu"),
     ]
     engine.dispose()
 
 
 def test_other_bytes_under_the_id_are_said_to_be(engine: Engine) -> None:
-    mails = [one.replace(b"Good.", b"Bad.") for one in ARCHIVE]
+    mails = [raw.replace(b"Good.", b"Bad.") for raw in ARCHIVE]
     assert found(engine, mails)[0] == "altered <s0.r@example.org> mail: other bytes"
     assert len(found(engine, mails)) == 8
 
@@ -269,9 +271,9 @@ def test_extra_is_what_came_through_the_archives_lists(database_url: str) -> Non
     engine.dispose()
 
 
-def test_a_second_archive_is_not_in_the_way(database_url: str) -> None:
-    """What another archive adds (a better copy, answers, a newer name) is not a finding."""
-    first = [one for one in ARCHIVE if b"List-Id: <dev." in one]
+def test_a_second_archive_causes_no_findings(database_url: str) -> None:
+    """What another archive adds (a better copy, replies, a newer name) is no finding."""
+    first = [raw for raw in ARCHIVE if b"List-Id: <dev." in raw]
     engine = store_of(database_url, ARCHIVE, CONFIG)
     assert found(engine, first) == []
     engine.dispose()
@@ -281,7 +283,7 @@ def test_withdrawn_mail_is_expected_as_withdrawn(database_url: str) -> None:
     items: list[bytes | RawMail | Deletion] = [*ARCHIVE, Deletion(ARCHIVE[1], "")]
     engine = store_of(database_url, items, CONFIG)
     assert found(engine, items) == []
-    assert found(engine, [one for one in ARCHIVE if one != ARCHIVE[1]]) == []
+    assert found(engine, [raw for raw in ARCHIVE if raw != ARCHIVE[1]]) == []
     with unguarded(engine) as connection:
         connection.execute(update(schema.mail).values(withdrawn=False))
     assert found(engine, items)[0].startswith("altered <s0.1@example.org> ")
@@ -289,7 +291,7 @@ def test_withdrawn_mail_is_expected_as_withdrawn(database_url: str) -> None:
 
 
 def test_mail_filed_under_a_list_that_it_does_not_name(tmp_path: Path) -> None:
-    bare = [one.replace(b"List-Id", b"X-Other") for one in ARCHIVE]
+    bare = [raw.replace(b"List-Id", b"X-Other") for raw in ARCHIVE]
     engine = open_store(f"sqlite:///{tmp_path / 's.db'}", create=True)
     replay(engine, Mails(bare), CONFIG, route=["dev.example.org"])
     assert found(engine, bare) == []
@@ -325,8 +327,8 @@ def test_several_batches_say_the_same(engine: Engine, monkeypatch: pytest.Monkey
 def mbox(tmp_path: Path) -> Path:
     path = tmp_path / "small.mbox"
     with path.open("wb") as file:
-        for one in ARCHIVE:
-            file.write(b"From mboxrd@z Thu Jan  1 00:00:00 1970\n" + one + b"\n")
+        for raw in ARCHIVE:
+            file.write(b"From mboxrd@z Thu Jan  1 00:00:00 1970\n" + raw + b"\n")
     return path
 
 
@@ -361,7 +363,7 @@ def test_command(mbox: Path, tmp_path: Path) -> None:
     }
 
 
-# Only where it was the only one, so the cases below may pass.
+# An error only if it was the only one, so the cases below may pass.
 @pytest.mark.parametrize("table", damage.TABLES, ids=lambda table: table.name)
 def test_replaying_and_reparsing_put_a_lost_row_right(engine: Engine, table: Any) -> None:
     with engine.connect() as connection:
@@ -376,7 +378,8 @@ def test_replaying_and_reparsing_put_a_lost_row_right(engine: Engine, table: Any
 
 @pytest.mark.parametrize("count", [2_000, pytest.param(12_000, marks=pytest.mark.torture)])
 def test_the_real_archive(corpus: list[tuple[str, bytes]], tmp_path: Path, count: int) -> None:
-    """Fifty rows of all tables and five values, in a store of the real archive's beginning."""
+    """Test fifty rows of all tables and five values, in a store of the first part of the real
+    archive."""
     engine = open_store(f"sqlite:///{tmp_path / 's.db'}", create=True)
     source = Mails(raw for _, raw in corpus[:count])
     replay(engine, source, CONFIG)
@@ -385,26 +388,27 @@ def test_the_real_archive(corpus: list[tuple[str, bytes]], tmp_path: Path, count
     with engine.connect() as connection:
         names = Names(connection)
         chosen = damage.pick(connection, names, 50, random.Random(2))
-        taken = {one.name for _, _, one in chosen}
+        taken = {finding.name for _, _, finding in chosen}
         altered = _five(connection, taken, count // 24)
     with unguarded(engine) as connection:
         for table, row, _ in chosen:
             damage.remove(connection, table, row)
         for statement, _ in altered:
             assert connection.execute(statement).rowcount == 1
-    started = time.process_time()  # the machine may have other things to do
+    started = time.process_time()  # the machine may be busy
     report = audit_sources(engine, [source], CONFIG)
     seconds = time.process_time() - started
-    expected = [*(one for _, _, one in chosen), *(one for _, one in altered)]
+    expected = [*(finding for _, _, finding in chosen), *(detail for _, detail in altered)]
     assert len(expected) == 55
     assert ledger(expected, report) == []
     assert report.mails == count
-    assert seconds < 60  # about ten on two slow cores: no more than a guard against a quadratic
+    assert seconds < 60  # about ten on two slow cores: this guards only against quadratic time
     engine.dispose()
 
 
 def _five(connection: Connection, taken: set[str], step: int) -> Sequence[tuple[Any, Expected]]:
-    """Five values to alter, of messages that nothing else is done to, so many ids apart."""
+    """Return five values to alter, of otherwise unchanged messages, with so many ids between
+    them."""
     message, comment, series = schema.message, schema.comment, schema.series
 
     def of_kind(outcome: str, after: int) -> tuple[int, str]:

@@ -1,4 +1,4 @@
-"""A check calls a sound store sound, and names what is wrong with one that is not."""
+"""Test that a check finds no fault in a sound store, and names the faults of others."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from click.testing import CliRunner
 from sqlalchemy import Engine, delete, insert, select, update
 
 from ingest.cli import cli
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.reports import check
 from ingest.reports.audit import audit_sources
 from ingest.reports.check import check_store
@@ -33,7 +33,8 @@ COVER = "<s1.0@example.org>"
 REVIEW = "<s1.r@example.org>"
 OTHER = "<s0.q@example.org>"
 
-# What the mail alone knows, and only an audit can miss: the last of a list, a way it came.
+# These follow from the mail alone, and only an audit finds them: the last posting of a list, a
+# copy.
 UNKNOWN = (
     schema.posting, schema.trailer, schema.dependency, schema.answer, schema.verdict,
     schema.auth_result,
@@ -47,7 +48,7 @@ def engine(small_store: Engine) -> Engine:
 
 def faults(engine: Engine, config: Config | None = None, *, raw: bool | None = None) -> list[str]:
     health = check_store(engine, config or CONFIG, raw=raw)
-    return [f"{one.area} {one.name}: {one.detail}" for one in health.faults]
+    return [f"{fault.area} {fault.name}: {fault.detail}" for fault in health.faults]
 
 
 def test_a_replayed_store_is_sound(database_url: str) -> None:
@@ -60,7 +61,9 @@ def test_a_replayed_store_is_sound(database_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "table", [one for one in damage.TABLES if one not in UNKNOWN], ids=lambda table: table.name
+    "table",
+    [table for table in damage.TABLES if table not in UNKNOWN],
+    ids=lambda table: table.name,
 )
 def test_a_missing_row_is_noticed(engine: Engine, table: Any) -> None:
     with engine.connect() as connection:
@@ -81,10 +84,10 @@ def test_missing_rows_are_noticed_in_both_databases(database_url: str) -> None:
         connection.execute(delete(schema.copy).where(schema.copy.c.mail_id == mail_of(REVIEW)))
         connection.execute(delete(schema.member).where(schema.member.c.message_id == id_of(FIRST)))
     found = faults(engine)
-    assert any(one.startswith(f"reference {COVER[:2]}0.0@example.org>: ") for one in found)
+    assert any(fault.startswith(f"reference {COVER[:2]}0.0@example.org>: ") for fault in found)
     assert f"copy {REVIEW}: message has no copy" in found
     assert f"arrangement {FIRST}: missing member" in found
-    assert any(one.endswith(": mail is neither derived nor pending") for one in found)
+    assert any(fault.endswith(": mail is neither derived nor pending") for fault in found)
     engine.dispose()
 
 
@@ -126,10 +129,12 @@ def test_damage_is_named(engine: Engine, area: str, statement: Any, end: str) ->
     with unguarded(engine) as connection:
         assert connection.execute(statement).rowcount == 1
     found = faults(engine)
-    if area == "series":  # a series under another name is one that was renamed
+    if area == "series":  # a series with another key has been renamed
         assert found == [f"arrangement {COVER}: altered series.key"]
     else:
-        assert [one for one in found if one.startswith(f"{area} ") and one.endswith(end)], found
+        assert [fault for fault in found if fault.startswith(f"{area} ") and fault.endswith(end)], (
+            found
+        )
 
 
 def test_a_series_that_no_message_makes(engine: Engine) -> None:
@@ -176,7 +181,7 @@ def test_configuration(engine: Engine) -> None:
     unused = ConfiguredList("c", "far.lists.example.org")
     config = Config(lists=(twice, ConfiguredList("b", "dev.lists.example.org"), unused))
     health = check_store(engine, config)
-    assert [(one.area, one.name) for one in health.faults] == [
+    assert [(fault.area, fault.name) for fault in health.faults] == [
         ("configuration", "dev.lists.example.org")
     ]
     assert health.notes == (
@@ -230,8 +235,8 @@ def test_the_check_writes_nothing(engine: Engine, pristine: Path) -> None:
     assert Path(str(engine.url.database)).read_bytes() == pristine.read_bytes()
 
 
-def test_mail_that_is_anything(database_url: str) -> None:
-    """What is stored of hostile mail is consistent like the rest."""
+def test_a_store_of_hostile_mail(database_url: str) -> None:
+    """Records of hostile mail are consistent too."""
     chance = random.Random(3)
     mails: list[bytes] = [chance.randbytes(200), b"", b"\n", b"Message-ID: <x@example.org>\n\n"]
     for raw in ARCHIVE[:30]:
@@ -246,7 +251,8 @@ def test_mail_that_is_anything(database_url: str) -> None:
 
 
 def test_submitters_that_still_look_like_a_list(tmp_path: Path) -> None:
-    """One whom a list stands in front of and nothing names, one found behind it, and a person."""
+    """There are a submitter hidden by a list and named nowhere, one found behind a list, and a
+    person."""
     given = [
         mails.patch("a@example.org", sender="Someone via Dev <dev@lists.example.org>"),
         mails.patch(

@@ -1,4 +1,4 @@
-"""The canonical export: its shape, its order, and what it must not tell."""
+"""Test the shape and order of the canonical export, and what it must not contain."""
 
 from __future__ import annotations
 
@@ -47,16 +47,16 @@ def records(engine: Engine) -> list[dict[str, Any]]:
 
 
 def test_each_record_has_its_fields(engine: Engine) -> None:
-    """Those that DESIGN.md names, and the optional marks of a conflict."""
+    """These are the fields of DESIGN.md, and the optional ones of a variant."""
     seen = set()
-    for one in records(engine):
-        seen.add(one["type"])
-        assert SHAPES[one["type"]].split() == sorted(one)
+    for record in records(engine):
+        seen.add(record["type"])
+        assert SHAPES[record["type"]].split() == sorted(record)
     assert seen == SHAPES.keys()
 
 
 def test_lines_are_canonical(engine: Engine) -> None:
-    """One object a line, keys sorted, UTF-8 unescaped, sorted by type and id."""
+    """There is one object per line, with sorted keys and unescaped UTF-8, sorted by type and id."""
     text = mails.exported(engine)
     assert text.endswith("}\n")
     lines = text.split("\n")[:-1]
@@ -68,11 +68,11 @@ def test_lines_are_canonical(engine: Engine) -> None:
     def order(one: dict[str, Any]) -> tuple[str, str]:
         return one["type"], one.get("msgid") or one.get("key") or one["list_id"]
 
-    assert [order(one) for one in records(engine)] == sorted(map(order, records(engine)))
+    assert [order(record) for record in records(engine)] == sorted(map(order, records(engine)))
 
 
-def test_what_it_must_not_tell(engine: Engine) -> None:
-    """Nothing of the database, of the time of arrival, of the source."""
+def test_what_it_must_not_contain(engine: Engine) -> None:
+    """It contains no database id, no time of arrival and no source."""
     text = mails.exported(engine)
     assert not re.search(r'"(id|mail_id|message_id|person_id|thread_id|accepted|source)":', text)
     assert "2026-06-01" not in text
@@ -80,8 +80,8 @@ def test_what_it_must_not_tell(engine: Engine) -> None:
 
 
 def test_a_patch_in_full(engine: Engine) -> None:
-    (one,) = [each for each in records(engine) if each.get("msgid") == "<é-1@example.org>"
-              and each["type"] == "patch"]  # fmt: skip
+    (one,) = [record for record in records(engine) if record.get("msgid") == "<é-1@example.org>"
+              and record["type"] == "patch"]  # fmt: skip
     assert re.fullmatch("[0-9a-f]{40}", one.pop("hash"))
     assert re.fullmatch("[0-9a-f]{40}", one.pop("patch_id"))
     assert one.pop("diff").startswith("diff --git a/é1.c b/é1.c\n")
@@ -106,7 +106,7 @@ def test_a_patch_in_full(engine: Engine) -> None:
 
 
 def test_a_series_and_a_comment_in_full(engine: Engine) -> None:
-    by_type = {one["type"]: one for one in records(engine)}
+    by_type = {record["type"]: record for record in records(engine)}
     assert by_type["series"] == {
         "type": "series",
         "key": "<é-0@example.org>",
@@ -122,7 +122,9 @@ def test_a_series_and_a_comment_in_full(engine: Engine) -> None:
         "patches": ["<é-1@example.org>", "<é-2@example.org>"],
         "supersedes": None,
     }
-    comments = {one["msgid"]: one for one in records(engine) if one["type"] == "comment"}
+    comments = {
+        record["msgid"]: record for record in records(engine) if record["type"] == "comment"
+    }
     assert comments["<q@example.com>"]["parent"] == "<é-1@example.org>", "the patch, not the reply"
     assert comments["<q@example.com>"]["in_reply_to"] == "<r@example.com>"
     assert comments["<r@example.com>"]["trailers"] == [
@@ -131,7 +133,11 @@ def test_a_series_and_a_comment_in_full(engine: Engine) -> None:
 
 
 def test_every_message_is_accounted_for(engine: Engine) -> None:
-    outcomes = {one["msgid"]: one["outcome"] for one in records(engine) if one["type"] == "message"}
+    outcomes = {
+        record["msgid"]: record["outcome"]
+        for record in records(engine)
+        if record["type"] == "message"
+    }
     assert outcomes == {
         "<é-0@example.org>": "cover",
         "<é-1@example.org>": "patch",

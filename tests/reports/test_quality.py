@@ -1,4 +1,4 @@
-"""The report on series names what a provider has torn, and not as mail that is missing."""
+"""Test that series torn by a provider are reported as such, and not as missing mail."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.reports.quality import IncompleteReason, Quality, series_quality
 from ingest.store.engine import open_store
 from tests.support import mails
@@ -26,7 +26,7 @@ def quality_of(path: Path, sent: list[bytes]) -> Quality:
 
 
 def torn(minutes: int) -> list[bytes]:
-    """A cover, and that time later its two patches, which answer the id that it had."""
+    """Return a cover, and its two patches, sent so much later in reply to the id that it had."""
     later = mails.START + timedelta(minutes=minutes)
     return [
         mails.mail("P0@provider.example.com", "[PATCH 0/2] two steps", "Why.\n"),

@@ -1,4 +1,4 @@
-"""Scans of real repositories: which patches have landed, whatever happened first."""
+"""Test scans of real repositories: which patches have landed, in whatever order things happen."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import pytest
 from sqlalchemy import Engine, func, select
 
-from ingest.config.file import Config, ConfiguredList, ConfiguredRepository, RefState
+from ingest.config.settings import Config, ConfiguredList, ConfiguredRepository, RefState
 from ingest.scan import scan as module
 from ingest.scan.scan import ScanResult, scan_repositories
 from ingest.store import schema
@@ -41,7 +41,7 @@ def repository(tmp_path: Path) -> LandingRepository:
 
 
 def states(engine: Engine) -> dict[str, State]:
-    """The state of each patch that has another than the mail says, by Message-ID."""
+    """Return the state of each patch whose state differs from that of the mail, by Message-ID."""
     patch, message = schema.patch.c, schema.message.c
     query = select(message.msgid, patch.current_state, patch.commit_ref).join(
         schema.patch, patch.message_id == message.id
@@ -55,7 +55,7 @@ def states(engine: Engine) -> dict[str, State]:
 
 
 def details(engine: Engine) -> list[str]:
-    """How the patches were found."""
+    """Return how the patches were found."""
     table = schema.state_evidence.c
     query = select(table.detail).where(table.kind == "landed").order_by(table.source)
     with engine.connect() as connection:
@@ -75,7 +75,7 @@ def count(engine: Engine, table: str) -> int:
 
 
 def rows(engine: Engine) -> list[list[tuple[object, ...]]]:
-    """All that landing has written, without row numbers and without what is only a plan."""
+    """Return all rows that landing has written, without ids and without rows of the work to do."""
     message, landed = schema.message.c, schema.landing.c
     evidence, commit = schema.state_evidence, schema.git_commit.c
     queries = (
@@ -467,9 +467,9 @@ def test_a_patch_lands_only_in_repositories_of_its_lists(
     engine: Engine, repository: LandingRepository, tmp_path: Path
 ) -> None:
     other = LandingRepository(tmp_path, "other.git")
-    for each in (repository, other):
-        base(each)
-        each.commit("fs: change\n", {"f.c": changed()})
+    for path in (repository, other):
+        base(path)
+        path.commit("fs: change\n", {"f.c": changed()})
     given = mails.patch("p@example.org", list_id="else.example.org")
     elsewhere = ConfiguredList(
         "else",
@@ -534,7 +534,7 @@ def test_a_repository_that_is_no_longer_configured_is_forgotten(
     assert states(engine) == {}
     for table in ("git_commit", "commit_key", "patch_key", "landing", "repository", "scanned_ref"):
         assert count(engine, table) == 0, table
-    # Later the keys of all patches are there again.
+    # The keys of all patches are stored again later.
     mails.store(engine, [mails.patch("q@example.org", name="g")])
     scan(engine, settings)
     assert set(states(engine)) == {"p@example.org"}
@@ -737,7 +737,7 @@ def test_each_change_of_a_state_is_one_event(engine: Engine, repository: Landing
 
 
 def changes(engine: Engine) -> list[tuple[str, str]]:
-    """The changes of states, as events without an actor."""
+    """Return the changes of states, as events without an actor."""
     event = schema.event.c
     query = (
         select(event.previous, event.current, event.account_id)

@@ -35,7 +35,7 @@ def piece(name: str, number: int | None = None, total: int | None = None, **more
 
 def reply(name: str, *parents: Facts, sender: str = BOB) -> Facts:
     msgid = f"<{name}@example.com>"
-    above = tuple(one.msgid for one in parents)
+    above = tuple(parent.msgid for parent in parents)
     late = parents[0].when + timedelta(minutes=5) if parents else START
     return Facts(
         key=msgid,
@@ -91,28 +91,28 @@ def test_a_thread_of_a_thousand_messages() -> None:
         later = timedelta(days=version)
         made = [
             replace(
-                one,
+                facts,
                 version=version,
                 version_given=version > 1,
-                date=(one.date or START) + later,
-                parents=one.parents + root,
+                date=(facts.date or START) + later,
+                parents=facts.parents + root,
             )
-            for one in posting(9, threaded=True, apart=timedelta(seconds=2), stem=f"v{version}")
+            for facts in posting(9, threaded=True, apart=timedelta(seconds=2), stem=f"v{version}")
         ]
         root = root or (made[0].msgid,)
         sent += made
-        for one in made[1:]:
-            above = [one]
+        for facts in made[1:]:
+            above = [facts]
             for depth in range(10):
-                answer = reply(f"r{version}.{one.number}.{depth}", *above[::-1])
-                speaks_to[answer.key] = one.key
+                answer = reply(f"r{version}.{facts.number}.{depth}", *above[::-1])
+                speaks_to[answer.key] = facts.key
                 above.append(answer)
                 sent.append(answer)
     assert len(sent) == 1_000
     found = any_order(sent)
-    assert sorted((one.version, one.received_total, one.total) for one in found.series) == [
-        (version, 9, 9) for version in range(1, 11)
-    ]
+    assert sorted(
+        (series.version, series.received_total, series.total) for series in found.series
+    ) == [(version, 9, 9) for version in range(1, 11)]
     assert {key: found.places[key].parent for key in speaks_to} == speaks_to
 
 
@@ -124,7 +124,7 @@ def test_mails_that_answer_each_other_in_a_circle() -> None:
         replace(third, parents=(other.msgid,), date=START + timedelta(hours=2)),
     ]
     found = any_order(circle)
-    assert [one.key for one in found.series] == sorted(one.key for one in circle)
+    assert [series.key for series in found.series] == sorted(facts.key for facts in circle)
     assert {place.outcome for place in found.places.values()} == {"patch"}
 
 
@@ -137,15 +137,15 @@ def test_a_set_and_every_part_of_it_have_a_place_for_each() -> None:
         piece("behind", 5, 4, parents=(whole[0].msgid,)),
         piece("theirs", 3, 4, sender=BOB, parents=(whole[0].msgid,)),
         replace(piece("bomb", 0, 9), patchset=True, number=None, total=None, date=START),
-        *(reply(f"r{n}", one) for n, one in enumerate(whole)),
+        *(reply(f"r{n}", facts) for n, facts in enumerate(whole)),
     ]
     for _ in range(500):
         some = chance.sample(whole, chance.randint(1, len(whole)))
         found = arrange(some)
-        assert found.places.keys() == {one.key for one in some}
-        for one in some:
-            if one.kind is MessageKind.PATCH:
-                assert found.places[one.key].outcome == "patch"
+        assert found.places.keys() == {facts.key for facts in some}
+        for facts in some:
+            if facts.kind is MessageKind.PATCH:
+                assert found.places[facts.key].outcome == "patch"
         members = [member.key for series in found.series for member in series.members]
         assert len(members) == len(set(members))
 
@@ -158,7 +158,7 @@ def test_a_pin_moves_a_patch_and_displaces_who_is_there() -> None:
     stray = piece("stray", 2, 2, sender=BOB, date=START + timedelta(days=3))
     found = arrange([*first, stray], {stray.key: first[0].key})
     by_key = {series.key: series for series in found.series}
-    assert [one.key for one in by_key[first[0].key].members] == [
+    assert [member.key for member in by_key[first[0].key].members] == [
         first[0].key,
         first[1].key,
         stray.key,
@@ -170,7 +170,7 @@ def test_a_pin_moves_a_patch_and_displaces_who_is_there() -> None:
 def test_a_pin_lets_a_patch_stand_alone() -> None:
     first = posting(2, threaded=True, apart=timedelta(minutes=1))
     found = arrange(first, {first[1].key: ALONE})
-    assert [(one.key, one.received_total) for one in found.series] == sorted(
+    assert [(series.key, series.received_total) for series in found.series] == sorted(
         [(first[0].key, 1), (first[1].key, 1)]
     )
 

@@ -204,15 +204,15 @@ def histories(draw: st.DrawFn) -> list[Posting]:
 
 @given(histories(), st.randoms(use_true_random=False))
 def test_the_order_of_candidates_has_no_effect(postings: list[Posting], chance: object) -> None:
-    links = [find_predecessor(one, postings) for one in postings]
+    links = [find_predecessor(posting, postings) for posting in postings]
     mixed = list(postings)
     chance.shuffle(mixed)  # type: ignore[attr-defined]
-    assert [find_predecessor(one, mixed) for one in postings] == links
+    assert [find_predecessor(posting, mixed) for posting in postings] == links
 
 
 @given(histories())
 def test_no_chain_of_revisions_is_a_circle(postings: list[Posting]) -> None:
-    links = {one.key: predecessor(one, *postings) for one in postings}
+    links = {posting.key: predecessor(posting, *postings) for posting in postings}
     for key, predecessor_key in links.items():
         seen, following = {key}, predecessor_key
         while following is not None:
@@ -224,6 +224,6 @@ def test_no_chain_of_revisions_is_a_circle(postings: list[Posting]) -> None:
 @given(histories())
 def test_candidates_that_would_not_be_chosen_alone_have_no_effect(postings: list[Posting]) -> None:
     """The store keeps the links that two postings have, and chooses among these."""
-    for one in postings:
-        linked = [other for other in postings if find_predecessor(one, [other]) is not None]
-        assert find_predecessor(one, linked) == find_predecessor(one, postings)
+    for posting in postings:
+        linked = [other for other in postings if find_predecessor(posting, [other]) is not None]
+        assert find_predecessor(posting, linked) == find_predecessor(posting, postings)

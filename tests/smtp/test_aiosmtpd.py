@@ -1,7 +1,7 @@
-"""What aiosmtpd 1.4.6 does not do right, point by point: here it is right.
+"""Test what aiosmtpd 1.4.6 does wrong, point by point: here it is right.
 
-`STOCK` shows that the library still has a fault. Where such a test fails, a new version has mended
-it: look whether `ingest.smtp.protocol` may leave it to the library again.
+`STOCK` shows that the library still has a fault. Where such a test fails, a new version has fixed
+it: `ingest.smtp.protocol` may be able to rely on the library again.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ BEGIN = b"MAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nRCPT TO:<c@x>\r\nDATA\r\n"
 
 
 class Handler:
-    """What a plain user of aiosmtpd writes."""
+    """A handler as users of aiosmtpd write it."""
 
     def __init__(self) -> None:
         self.begun, self.go = asyncio.Event(), asyncio.Event()
@@ -38,7 +38,7 @@ class Handler:
 
 
 def stock(kind: type[SMTP], talk: Talk, path: Path, handler: Handler, **options: float) -> None:
-    """A talk with the library's own server."""
+    """Open a session with the library's own server."""
 
     async def run() -> None:
         loop = asyncio.get_running_loop()
@@ -58,7 +58,7 @@ def stock(kind: type[SMTP], talk: Talk, path: Path, handler: Handler, **options:
 
 
 def ours(protocol: Protocol, talk: Talk, path: Path, gate: FakeGate, **limits: float) -> None:
-    """A talk with ours."""
+    """Open a session with our server."""
 
     async def run() -> None:
         listener = await open_listener(config(protocol, f"unix:{path}", **limits), gate)
@@ -75,7 +75,7 @@ def ours(protocol: Protocol, talk: Talk, path: Path, gate: FakeGate, **limits: f
 
 
 async def until(reader: asyncio.StreamReader, start: bytes) -> bytes:
-    """The replies up to one that begins so."""
+    """Return the replies up to one that begins with this."""
     seen = b""
     while True:
         line = await reader.readline()
@@ -273,7 +273,7 @@ def test_stock_has_one_timer_for_all_of_a_mail(path: Path) -> None:
         writer.write(b"LHLO c\r\n" + BEGIN)
         await until(reader, b"354")
         await _slowly(writer)
-        with pytest.raises(ConnectionError):  # it was cut while it sent
+        with pytest.raises(ConnectionError):  # the connection was cut while it sent
             await reader.read()
 
     stock(LMTP, talk, path, handler, timeout=0.4)

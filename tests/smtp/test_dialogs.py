@@ -1,4 +1,4 @@
-"""What is said on the wire, case by case: `fixtures/dialogs/`."""
+"""Test the dialogs in `fixtures/dialogs/`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.support.dialogs import Case, Runner
 CASES = dialogs.all_cases()
 
 
-@pytest.mark.parametrize("one_at_a_time", [False, True], ids=["whole", "octets"])
+@pytest.mark.parametrize("one_at_a_time", [False, True], ids=["whole", "bytes"])
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_dialog(
     case: Case,

@@ -1,4 +1,4 @@
-"""The end of a mail at every split, and the memory it takes."""
+"""Test the end of a mail at every split of its bytes, and the memory used."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from ingest.smtp.server import open_listener
 from ingest.smtp.spooled_body import Budget, InsufficientStorageError, SpooledBody
 from tests.support.dialogs import FakeGate, config
 
-# What is sent behind DATA, and what the mail then is; NOOP follows in the same packet.
+# What is sent after DATA, and the resulting mail. NOOP follows in the same packet.
 BODIES = {
     "empty": (b".\r\n", b""),
     "empty line": (b"\r\n.\r\n", b"\r\n"),
@@ -35,7 +35,7 @@ BODIES = {
 
 
 def reference(stream: bytes) -> tuple[bytes, bytes] | None:
-    """RFC 5321 4.5.2 one octet at a time, as slow and plain as can be."""
+    """Remove dots as RFC 5321 4.5.2 says, one byte at a time: slow, and simple."""
     content = bytearray()
     at_start, index = True, 0
     while index < len(stream):
@@ -95,7 +95,7 @@ def test_any_octets_at_any_splits_are_as_the_plain_reading_has_them(
 
 
 def test_every_split_over_the_wire(tmp_path: Path) -> None:
-    """The same through a socket: each split is a session, in which the mail is whole."""
+    """The same through a socket: each split is a session, in which the mail is complete."""
 
     async def talk() -> None:
         gate = FakeGate()
@@ -177,7 +177,7 @@ def test_bodies_share_the_memory_and_then_the_disk(tmp_path: Path) -> None:
 
 
 class _FullFile(io.FileIO):
-    """A disk with room for so much, that writes in parts."""
+    """A file on a disk with limited space, which writes in parts."""
 
     room = 250
 
@@ -229,7 +229,7 @@ def test_a_full_disk_puts_the_mail_off_and_the_session_goes_on(
             writer.write(b"line\r\n" * 1000 + b".\r\n")
             assert (await reader.readline()).startswith(b"452 4.3.1")
             assert (await reader.readline()).startswith(b"452 4.3.1")
-        (tmp_path / "gone").mkdir()  # there is room again
+        (tmp_path / "gone").mkdir()  # there is space again
         writer.write(b"MAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nDATA\r\n")
         while not (await reader.readline()).startswith(b"354"):
             pass

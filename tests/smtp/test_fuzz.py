@@ -1,4 +1,4 @@
-"""Any octets: every reply is well formed, and every mail acknowledged is one the gate has."""
+"""Test any bytes: every reply is well formed, and the handler has every acknowledged mail."""
 
 from __future__ import annotations
 
@@ -23,12 +23,12 @@ WORDS = [
     b"RCPT TO:" + b"<" * 50 + b"\r\n", b"\r", b".",
     b"MAIL FROM:<a@x>\r\nRCPT TO:<b@x>\r\nRCPT TO:<c@x>\r\nDATA\r\nx\r\n.\r\n",
 ]  # fmt: skip
-# As a command, such a line ends the session, which is then over before it has tried much.
+# Such a line ends the session early if it is read as a command.
 WEIGHTS = [0.1 if is_forbidden(word) else 1.0 for word in WORDS]
 
 
 async def session(path: Path, protocol: Protocol, seed: int) -> int:
-    """One session; how many mails the gate took."""
+    """Run one session. Return how many mails the handler accepted."""
     choice = random.Random(seed)
     gate = FakeGate(of_recipients={"raises@x": "raises"})
     gate.of_mails["c@x"] = choice.choice(
@@ -63,8 +63,8 @@ async def session(path: Path, protocol: Protocol, seed: int) -> int:
         assert stored == sum(map(len, taken)), seed
     else:
         assert stored == sum(
-            len(some) == len(got.envelope.recipients)
-            for some, got in zip(taken, gate.got, strict=True)
+            len(recipients) == len(got.envelope.recipients)
+            for recipients, got in zip(taken, gate.got, strict=True)
         ), seed
     stats = listener.stats()
     assert (stats.open, stats.deliveries, stats.memory, stats.spool) == (0, 0, 0, 0)
@@ -96,4 +96,4 @@ def fuzz(folder: Path, protocol: Protocol, seeds: range) -> None:
                 mails += await session(folder / "s", protocol, seed)
         return mails
 
-    assert asyncio.run(run()) > len(seeds) // 8  # else this proves little
+    assert asyncio.run(run()) > len(seeds) // 8  # otherwise the test proves little

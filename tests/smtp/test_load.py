@@ -1,6 +1,6 @@
-"""What a listener bears: endless mails, idle and slow peers, peers that never read.
+"""Test a listener under load: endless mails, idle and slow clients, clients that never read.
 
-The listener is a process of its own, so that its memory is seen. Real clients, too.
+The listener is a separate process, so that its memory can be measured. Real clients are tested too.
 """
 
 from __future__ import annotations
@@ -45,12 +45,12 @@ class Server:
         return socket.create_connection((host, int(port)), timeout=60)
 
     def peak(self) -> int:
-        """The most memory that the process has used, in octets."""
+        """The most memory that the process has used, in bytes."""
         status = Path(f"/proc/{self.process.pid}/status").read_text()
         return int(status.partition("VmHWM:")[2].split()[0]) * 1024
 
     def mail(self) -> tuple[int, str]:
-        """The next mail at the gate: its size and digest."""
+        """Return size and digest of the next accepted mail."""
         assert self.process.stdout is not None
         size, digest = self.process.stdout.readline().split()
         return int(size), digest
@@ -92,7 +92,7 @@ def serving(
         process.stdin.close()
         status = process.wait(30)
         errors.seek(0)
-        said = errors.read()  # asyncio says there what nobody has caught
+        said = errors.read()  # asyncio logs uncaught exceptions there
         assert status == 0, said
         assert server.said in said if server.said else said == ""
     finally:
@@ -103,7 +103,7 @@ def serving(
 
 
 def replies_until(sock: socket.socket, start: bytes) -> list[bytes]:
-    """The lines up to one that begins so."""
+    """Return the lines up to one that begins with this."""
     held = b""
     while True:
         lines = held.split(b"\r\n")
@@ -115,13 +115,13 @@ def replies_until(sock: socket.socket, start: bytes) -> list[bytes]:
         held += more
 
 
-def repeated(piece: bytes, octets: int) -> Iterator[bytes]:
+def repeated(piece: bytes, size: int) -> Iterator[bytes]:
     block = piece * (MIB // len(piece))
-    for _ in range(octets // len(block)):
+    for _ in range(size // len(block)):
         yield block
 
 
-SHAPES = {"one endless line": b"x", "lines of two octets": b"x\n", "empty lines": b"\r\n",
+SHAPES = {"one endless line": b"x", "lines of two bytes": b"x\n", "empty lines": b"\r\n",
           "lines of a dot": b"\r\n.."}  # fmt: skip
 
 
@@ -133,41 +133,42 @@ def test_large_mails_of_any_shape_in_little_memory(tmp_path: Path, shape: str) -
 @pytest.mark.torture
 @pytest.mark.parametrize("shape", SHAPES)
 def test_very_large_mails_of_any_shape_in_little_memory(tmp_path: Path, shape: str) -> None:
-    """200 MiB: of two octets, a hundred million lines."""
+    """200 MiB: lines of two bytes, a hundred million lines."""
     take(tmp_path, SHAPES[shape], 200 * MIB)
 
 
-def take(folder: Path, piece: bytes, octets: int) -> None:
-    """Such a mail is taken whole; a larger one is refused, and the session goes on."""
+def take(folder: Path, piece: bytes, size: int) -> None:
+    """Check that such a mail is accepted as a whole, and that a larger one is refused in the same
+    session."""
     whole = hashlib.sha256()
-    for block in repeated(piece, octets):
+    for block in repeated(piece, size):
         whole.update(block.replace(b"\r\n..", b"\r\n."))
     whole.update(b"\r\n")
-    with serving("lmtp", f"unix:{folder}/s", size=octets + 2, spool=str(folder)) as server:
+    with serving("lmtp", f"unix:{folder}/s", size=size + 2, spool=str(folder)) as server:
         with server.connect() as sock:
             sock.sendall(BEGIN)
             replies_until(sock, b"354")
-            for block in repeated(piece, octets):
+            for block in repeated(piece, size):
                 sock.sendall(block)
             sock.sendall(b"\r\n.\r\n")
             assert replies_until(sock, b"250 2.0.0")
             assert server.mail()[1] == whole.hexdigest()
             sock.sendall(BEGIN)
             replies_until(sock, b"354")
-            for block in repeated(piece, octets * 9 // 5):
+            for block in repeated(piece, size * 9 // 5):
                 sock.sendall(block)
             sock.sendall(b"\r\n.\r\nQUIT\r\n")
             assert replies_until(sock, b"221")[0].startswith(b"552 5.3.4")
         assert server.peak() < 150 * MIB
 
 
-@pytest.mark.parametrize("octets", [30 * MIB, pytest.param(200 * MIB, marks=pytest.mark.torture)])
-def test_a_line_without_end_is_cut_at_twice_the_limit(tmp_path: Path, octets: int) -> None:
-    with serving("lmtp", f"unix:{tmp_path}/s", size=octets // 3, spool=str(tmp_path)) as server:
+@pytest.mark.parametrize("size", [30 * MIB, pytest.param(200 * MIB, marks=pytest.mark.torture)])
+def test_a_line_without_end_is_cut_at_twice_the_limit(tmp_path: Path, size: int) -> None:
+    with serving("lmtp", f"unix:{tmp_path}/s", size=size // 3, spool=str(tmp_path)) as server:
         with server.connect() as sock:
             sock.sendall(BEGIN)
             replies_until(sock, b"354")
-            for block in repeated(b"x", octets):
+            for block in repeated(b"x", size):
                 sock.sendall(block)
             assert replies_until(sock, b"421 4.3.4")
         assert server.peak() < 150 * MIB
@@ -190,7 +191,7 @@ def test_many_large_mails_at_a_time_share_the_memory(tmp_path: Path) -> None:
 
 
 def test_a_good_client_among_idle_and_slow_ones(tmp_path: Path) -> None:
-    """1,000 that say nothing, 100 within a mail that send an octet now and then."""
+    """There are 1,000 silent clients, and 100 that send one byte of a mail now and then."""
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if hard < 2500:
         pytest.skip(f"only {hard} open files are allowed here")
@@ -231,7 +232,8 @@ def test_a_good_client_among_idle_and_slow_ones(tmp_path: Path) -> None:
 
 
 def test_clients_that_vanish_in_every_way(tmp_path: Path) -> None:
-    """Closed with replies unread, reset, half closed: no exception, and nobody is left."""
+    """Connections are closed with unread replies, reset, or half closed: no exception, and none
+    is left."""
     ends = [
         b"",
         b"QUIT\r\n",
@@ -336,7 +338,7 @@ def test_the_clients_of_the_standard_library(tmp_path: Path, protocol: str, wher
         kind = smtplib.SMTP if protocol == "smtp" else smtplib.LMTP
         with kind(host, port, local_hostname="c") as client:
             for _ in range(3):
-                # smtplib's LMTP reads one reply behind a mail, however many recipients it has.
+                # smtplib's LMTP reads one reply after a mail, however many recipients it has.
                 to = ["b@x", "c@x", "b@x"] if protocol == "smtp" else ["b@x"]
                 assert client.sendmail("a@x", to, content, ["BODY=8BITMIME"]) == {}
                 assert server.mail() == (len(content), hashlib.sha256(content).hexdigest())
@@ -348,7 +350,7 @@ def test_the_clients_of_the_standard_library(tmp_path: Path, protocol: str, wher
 
 
 def test_sockets_that_are_handed_over(tmp_path: Path) -> None:
-    """As systemd does it: descriptor 3, and who it is for, in the environment."""
+    """As systemd passes them: descriptor 3, and its purpose in the environment."""
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as sock:
         sock.bind(str(path))
@@ -360,4 +362,5 @@ def test_sockets_that_are_handed_over(tmp_path: Path) -> None:
             assert server.address == f"unix:{path}"
             with smtplib.LMTP(str(path), local_hostname="c") as client:
                 assert client.sendmail("a@x", ["b@x"], b"x\r\n") == {}
-        assert path.exists()  # it is systemd's, and so is what waits in it
+        # The socket belongs to systemd, and so do the connections that wait in it.
+        assert path.exists()

@@ -1,4 +1,4 @@
-"""Where a listener listens, whom it lets in, and how it ends."""
+"""Test where a listener listens, which clients may connect, and how it stops."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config.values import InetAddress, InvalidValue, UnixAddress, parse_networks
+from ingest.config.sockets import InetAddress, UnixAddress, parse_networks
+from ingest.config.values import InvalidValue
 from ingest.net.bind import ListenError
 from ingest.net.networks import LOOPBACK_NETWORKS, Networks
 from ingest.net.systemd_sockets import InheritedSocket, inherited_sockets
@@ -164,7 +165,7 @@ def test_what_cannot_be_listened_at(tmp_path: Path) -> None:
     assert "not a socket" in refused(f"unix:{file}")
     assert file.read_text() == "precious"
     assert "No such file" in refused(f"unix:{tmp_path}/none/s")
-    long = UnixAddress(f"{tmp_path}/{'x' * 200}")  # the configuration refuses it before
+    long = UnixAddress(f"{tmp_path}/{'x' * 200}")  # the configuration refuses it earlier
     assert "too long" in refused(f"unix:{tmp_path}/s", address=long)
     assert "nobody-has-this" in refused(f"unix:{tmp_path}/s", group="nobody-has-this")
     assert "nobody-has-this" in refused(f"unix:{tmp_path}/s", owner="nobody-has-this")
@@ -464,7 +465,7 @@ def test_deliveries_whose_clients_are_gone_are_capped_too() -> None:
             client.writer.write(b"LHLO c\r\n" + mail)
             while listener.stats().deliveries < count:
                 await asyncio.sleep(0.005)
-            reset = struct.pack("ii", 1, 0)  # a plain close is half a close to the server
+            reset = struct.pack("ii", 1, 0)  # a close is a half-close for the server
             client.writer.get_extra_info("socket").setsockopt(
                 socket.SOL_SOCKET, socket.SO_LINGER, reset
             )
@@ -574,7 +575,7 @@ def test_every_outcome_has_a_reply() -> None:
 
 
 def test_every_reply_that_is_named_is_there() -> None:
-    """The names in the sources, since a missing one would be 451 on the day that it is needed."""
+    """The names are read from the sources: a missing one would be a 451 when it is needed."""
     named = set()
     for module in ("protocol", "commands", "sessions", "dot_stuffing"):
         text = (Path(replies.__file__).parent / f"{module}.py").read_text()

@@ -1,4 +1,4 @@
-"""Packed archives: known by content, whole, in parts, cut off, damaged."""
+"""Test compressed archives: recognised by content, whole, in members, truncated, damaged."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ SKIPPABLE = struct.pack("<II", 0x184D2A50, 4) + b"skip"
 
 
 def noise(size: int) -> bytes:
-    """Text that does not pack well, so that a cut falls where it is meant to."""
+    """Return incompressible text, so that a cut is where the test wants it."""
     source = random.Random(size)
     return bytes(source.choices(b"abcdefghijklmnopqrstuvwxyz0123456789 \n", k=size)) + b"\n"
 
@@ -70,7 +70,7 @@ def test_one_packed_mail(pack: Pack, tmp_path: Path) -> None:
 
 @packed
 def test_members_in_a_row(pack: Pack, tmp_path: Path) -> None:
-    """As `cat a.gz b.gz`, pigz and pzstd make them; one mail may lie across two."""
+    """`cat a.gz b.gz`, pigz and pzstd make such files; a mail may be in two members."""
     data = mboxrd(ONE, TWO, THREE)
     file = tmp_path / "a"
     file.write_bytes(pack(data[:70]) + pack(b"") + pack(data[70:]))
@@ -122,7 +122,7 @@ def read_until_error(source: Source, after: str | None = None) -> tuple[list[Raw
 def test_a_file_that_is_cut_off_is_refused_before_any_of_it_is_read(
     pack: Pack, tmp_path: Path
 ) -> None:
-    """Nothing half done: whoever wants what is left of it gives it through a pipe."""
+    """Nothing is stored in part: to read the rest of such a file, pass it through a pipe."""
     mails = [b"Subject: %d\n\n" % number + noise(20_000) for number in range(6)]
     file = tmp_path / "cut.gz"
     file.write_bytes(b"".join(pack(mboxrd(mail)) for mail in mails)[:-40])
@@ -134,8 +134,8 @@ def test_a_file_that_is_cut_off_is_refused_before_any_of_it_is_read(
 
 @packed
 def test_cut_off_after_whole_mails(pack: Pack) -> None:
-    """From a pipe the mails known to be whole are handed on; then the error says where the cut
-    is. The mail before the cut is whole only if the next one's envelope line could be unpacked."""
+    """The mails of a pipe that are known to be whole are read; then the error says where the cut
+    is. The mail before the cut is whole only if the next envelope line could be decompressed."""
     mails = [b"Subject: %d\n\n" % number + noise(20_000) for number in range(6)]
     # Members, so that each format has blocks to hand on before the cut.
     whole = b"".join(pack(mboxrd(mail)) for mail in mails)

@@ -1,4 +1,4 @@
-"""What a path names, and the one line that says why it cannot be replayed."""
+"""Test what a path names, and the error for a path that cannot be replayed."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def test_what_may_not_be_read(tmp_path: Path) -> None:
 
 
 def test_what_may_not_be_read_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The same for root, whom the system refuses nothing."""
+    """For root, to whom nothing is refused, the error is the same."""
     file = tmp_path / "a.mbox"
     file.write_bytes(mboxrd(ONE))
 
@@ -106,7 +106,7 @@ def test_an_empty_file_is_an_empty_mbox(tmp_path: Path) -> None:
 
 
 def test_one_mail_in_a_file(tmp_path: Path) -> None:
-    """Neither unquoted nor split: a mail that is saved alone is not quoted."""
+    """It is neither unquoted nor split: a mail that is saved alone is not quoted."""
     mail = ONE + b"\n" + ENVELOPE + b">From here\n"
     file = tmp_path / "a.eml"
     file.write_bytes(mail)
@@ -138,8 +138,8 @@ def test_a_folder_of_mails(tmp_path: Path) -> None:
 
 
 def test_a_folder_of_odd_mails(tmp_path: Path) -> None:
-    """An empty file, a packed one, one of git format-patch, one that is an mbox, and a name
-    that is not text."""
+    """There are an empty file, a compressed one, one of git format-patch, an mbox, and a name that
+    is not text."""
     (tmp_path / "1.eml").touch()
     (tmp_path / "2.eml").write_bytes(PACKERS["gzip"](ONE))
     (tmp_path / "3.eml").write_bytes(ENVELOPE + TWO)
@@ -219,7 +219,7 @@ def test_a_maildir(tmp_path: Path) -> None:
     empty = NoMail("b", f"{folder}/cur/b: is empty, and so no mail")
     items = [RawMail(TWO, "a"), empty, RawMail(ONE, "c")]
     assert list(source.read()) == items
-    # New mail may sort anywhere, so a position leaves nothing out.
+    # The name of new mail may sort anywhere, so a position skips nothing.
     assert list(source.read(after="b")) == items
     assert source.vanished == []
 

@@ -1,4 +1,4 @@
-"""What lies in an archive and is no mail: links, pipes, files of other things."""
+"""Test entries of archives that are no mail: links, pipes, other files."""
 
 from __future__ import annotations
 
@@ -176,7 +176,7 @@ def test_standard_input_that_is_no_mail_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_long_file_that_is_no_mail(tmp_path: Path) -> None:
-    """Its header does not end within what is looked at when it is opened."""
+    """Its header does not end within the part that is read when the source is opened."""
     (tmp_path / "log").write_bytes(b"12:00: x\n" * 200_000)
     source = open_source(str(tmp_path / "log"))
     with pytest.raises(SourceError, match="log: is no mail"):
@@ -184,7 +184,7 @@ def test_a_long_file_that_is_no_mail(tmp_path: Path) -> None:
 
 
 def test_a_link_that_is_named_itself_is_followed(tmp_path: Path) -> None:
-    """Who runs the command chose it; what is found within an archive nobody chose."""
+    """The user has named it, unlike entries that are found in an archive."""
     (tmp_path / "a.eml").write_bytes(mails.patch())
     (tmp_path / "link").symlink_to("a.eml")
     assert ingest_ok("replay", "link", cwd=tmp_path).startswith("1 mail read: 1 new")
@@ -205,8 +205,8 @@ def test_a_folder_of_mails_with_links_and_other_things(tmp_path: Path) -> None:
     ]
 
 
-def test_what_an_mbox_parts_is_mail(tmp_path: Path) -> None:
-    """The envelope line says so, and a tail that is cut off is kept (`hostile.md` 98)."""
+def test_every_entry_of_an_mbox_is_mail(tmp_path: Path) -> None:
+    """The envelope line says so, and a truncated mail at the end is stored (`hostile.md` 98)."""
     cut = mails.mbox([mails.patch()]) + b"From ada@example.org Mon Jan  1 00:00:00 2024\nX-A: b\n"
     (tmp_path / "a.mbox").write_bytes(cut)
     assert ingest_ok("replay", "a.mbox", cwd=tmp_path).startswith("2 mails read: 2 new")

@@ -1,4 +1,4 @@
-"""Commits of repositories that try to make git run, read or fetch something."""
+"""Test repositories that try to make git run, read or fetch something."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from ingest.patch.diffs.identity import patch_id
+from ingest.patch.diffs.patch_id import patch_id
 from ingest.sources import git_commits
 from ingest.sources.git import git_error
 from ingest.sources.source import SourceError

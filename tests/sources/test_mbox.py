@@ -1,4 +1,4 @@
-"""The mbox rule: what parts mails, what is unquoted, and where a later run goes on."""
+"""Test mboxes: where mails begin, which lines are unquoted, and where a later run continues."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ THREE = b"Subject: three\n\nThird,\n\nand an empty line at its end.\n\n"
 
 
 def mboxrd(*mails: bytes) -> bytes:
-    """The writer's side: every line of the mail that begins with >*From is quoted."""
+    """Write an mboxrd: quote every line of the mail that begins with >*From."""
     return b"".join(ENVELOPE + re.sub(rb"(?m)^(>*From )", rb">\1", mail) + b"\n" for mail in mails)
 
 
@@ -84,8 +84,8 @@ def test_prose_that_begins_with_from_is_text(line: bytes) -> None:
         assert parts(ENVELOPE + body + b"\n" + ENVELOPE + TWO + b"\n", chunk) == [body, TWO]
 
 
-def test_an_envelope_line_in_prose_parts_mails_only_before_a_header() -> None:
-    """Without an empty line before it; with one, the format leaves no choice."""
+def test_an_envelope_line_in_prose_splits_mails_only_before_a_header() -> None:
+    """This is so without an empty line before it; with one, the format allows no choice."""
     within = b"Subject: a\n\nIt said\n" + ENVELOPE + b"and stopped.\n"
     assert parts(ENVELOPE + within + b"\n") == [within]
     joined = ENVELOPE + b"Subject: a\n\nIt said\n" + ENVELOPE + b"Subject: b\n\nx\n\n"
@@ -97,10 +97,10 @@ def test_git_format_patch_parts_mails_by_its_own_line() -> None:
     line = b"From 0123456789abcdef0123456789abcdef01234567 Mon Sep 17 00:00:00 2001\n"
     patch = b"From: Ada <ada@example.org>\nSubject: [PATCH] x\n\n---\n x | 1 +\n-- \n2.39.5\n\n"
     assert parts(line + patch + line + patch) == [patch[:-1], patch[:-1]]
-    # An inline patch, unquoted after an empty line, cannot be told from the next mail.
+    # An inline patch, unquoted after an empty line, looks like the next mail.
     carrier = b"Subject: see below\n\nHere it is:\n\n"
     assert parts(ENVELOPE + carrier + line + patch) == [carrier[:-1], patch[:-1]]
-    # Quoted as mboxrd asks, it stays where it was.
+    # Quoted as mboxrd requires, it is part of the mail.
     assert parts(mboxrd(carrier + line + patch)) == [carrier + line + patch]
 
 
@@ -324,7 +324,7 @@ def test_what_a_first_line_says(head: bytes, mbox: bool, mail: bool) -> None:
 
 
 def test_the_real_archive_as_mboxrd(corpus: list[tuple[str, bytes]]) -> None:
-    """The quoting of real patches and quotes of quotes: all comes back."""
+    """Quoting, also of quoted lines, is undone for real patches."""
     mails = [raw for _, raw in corpus]
     assert all(raw.endswith(b"\n") for raw in mails)
     assert parts(mboxrd(*mails)) == mails

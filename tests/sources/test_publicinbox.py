@@ -1,4 +1,4 @@
-"""public-inbox archives made with git: both versions, epochs, withdrawn mail, broken ones."""
+"""Test public-inbox archives made with git: both versions, epochs, withdrawn mail, broken ones."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from ingest.sources.detect import open_source
-from ingest.sources.git import list_blobs, read_blobs
+from ingest.sources.git_blobs import list_blobs, read_blobs
 from ingest.sources.publicinbox import PublicInbox
 from ingest.sources.source import Deletion, NoMail, RawMail, SourceError
 from tests.sources.test_mbox import ONE, THREE, TWO
@@ -51,7 +51,7 @@ def test_version_2(tmp_path: Path) -> None:
 
 def test_any_bytes_behind_a_field_are_a_mail(tmp_path: Path) -> None:
     odd = [b"", b"\n", b"\0\xff\r\n" * 3, b"no newline", b"x" * 5_000_000, b"abc commit 3 mail\n"]
-    mails = [b"Subject: x\n" + one for one in odd]
+    mails = [b"Subject: x\n" + path for path in odd]
     source = open_source(str(repository(tmp_path / "a.git", v2(*mails))))
     assert [raw for _, raw in texts(source)] == mails
 
@@ -352,7 +352,7 @@ def test_nothing_that_the_repository_names_is_run(tmp_path: Path) -> None:
 
 
 def children() -> set[str]:
-    """The processes that this one has started, the unburied included."""
+    """Return the processes that this one has started, zombies included."""
     task = Path(f"/proc/self/task/{threading.get_native_id()}/children")
     return set(task.read_text().split())
 
@@ -386,7 +386,7 @@ def test_a_run_that_is_killed_goes_on(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 100])
-def test_portions_hand_on_what_reading_does(tmp_path: Path, count: int) -> None:
+def test_portions_have_the_items_of_reading(tmp_path: Path, count: int) -> None:
     """From each position, in other processes too: both versions, epochs, withdrawn mail, several
     mails of one commit."""
     paths = sorted(v1_path(name) for name in (b"a", b"b", b"c"))
@@ -400,11 +400,13 @@ def test_portions_hand_on_what_reading_does(tmp_path: Path, count: int) -> None:
     assert len(items) == 4 + 7
     for after in (None, *(item.position for item in items)):
         wanted = list(source.read(after))
-        portions = [pickle.loads(pickle.dumps(one)) for one in source.list_portions(after, count)]
-        read = [list(one.read()) for one in portions]
-        assert [item for some in read for item in some] == wanted
-        assert all(len(some) <= count for some in read)
-        assert [one.position for one in portions] == [some[-1].position for some in read]
+        portions = [
+            pickle.loads(pickle.dumps(portion)) for portion in source.list_portions(after, count)
+        ]
+        read = [list(portion.read()) for portion in portions]
+        assert [item for items in read for item in items] == wanted
+        assert all(len(items) <= count for items in read)
+        assert [portion.position for portion in portions] == [items[-1].position for items in read]
 
 
 def test_portions_of_a_history_that_is_not_there(tmp_path: Path) -> None:
@@ -413,8 +415,8 @@ def test_portions_of_a_history_that_is_not_there(tmp_path: Path) -> None:
         list(list_blobs(path, "0" * 40, lambda *_: "mail", 9))
 
 
-def test_many_questions_do_not_block_the_answers(tmp_path: Path) -> None:
-    """More than all pipes hold, in both directions, with the reader slow to begin."""
+def test_many_requests_do_not_block_the_responses(tmp_path: Path) -> None:
+    """There is more than all pipes can hold in both directions, and the reader begins late."""
     mails = [b"%d: x\n\n" % number + bytes(number % 9) * 4000 for number in range(8_000)]
     path = repository(tmp_path / "a.git", v2(*mails))
     tip = run(path, "rev-parse", "master")

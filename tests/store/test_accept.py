@@ -1,4 +1,4 @@
-"""Accepting mail: every mail is kept once, byte for byte, whatever it holds."""
+"""Test that every mail is accepted and kept once, byte for byte, whatever it contains."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PATCH = mails.patch()
 @pytest.mark.parametrize(
     "raw",
     [b"", b"\0", bytes(range(256)), b"\r\n.\r\n", PATCH.replace(b"\n", b"\r\n"), b"\xff" * 100_000],
-    ids=["empty", "nul", "all octets", "dot", "crlf", "long"],
+    ids=["empty", "nul", "all bytes", "dot", "crlf", "long"],
 )
 def test_any_bytes_are_kept(engine: Engine, raw: bytes) -> None:
     with write_transaction(engine) as connection:
@@ -47,17 +47,17 @@ def test_the_same_bytes_are_one_row(engine: Engine) -> None:
     assert mails.row_counts(engine)["mail"] == 2
 
 
-def test_what_was_accepted_and_not_derived_is_stale_until_it_is(engine: Engine) -> None:
+def test_an_accepted_mail_is_stale_until_it_is_derived(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         accept_mails(connection, [delivery(PATCH)], now=NOW)
-        assert [one.is_stale for one in accept_mails(connection, [delivery(PATCH)], now=NOW)] == [
-            True
-        ]
+        assert [
+            accepted.is_stale for accepted in accept_mails(connection, [delivery(PATCH)], now=NOW)
+        ] == [True]
     assert mails.store(engine, [PATCH]).new == 1
     with write_transaction(engine) as connection:
-        assert [one.is_stale for one in accept_mails(connection, [delivery(PATCH)], now=NOW)] == [
-            False
-        ]
+        assert [
+            accepted.is_stale for accepted in accept_mails(connection, [delivery(PATCH)], now=NOW)
+        ] == [False]
     assert mails.store(engine, [PATCH]).known == 1
 
 
@@ -69,8 +69,8 @@ LOADED = (
 )
 
 
-def test_what_deliveries_say_adds_up_in_any_order(engine: Engine) -> None:
-    """Together, one by one, in any order: one row that has heard all."""
+def test_deliveries_of_one_mail_are_merged_in_any_order(engine: Engine) -> None:
+    """In one batch or one by one, in any order: one row has what all deliveries say."""
     for order in permutations(LOADED):
         for size in (1, 4):
             with write_transaction(engine) as connection:
@@ -85,11 +85,13 @@ def test_what_deliveries_say_adds_up_in_any_order(engine: Engine) -> None:
             )
 
 
-def test_what_adds_nothing_changes_nothing(engine: Engine) -> None:
+def test_a_delivery_that_adds_nothing_changes_nothing(engine: Engine) -> None:
     mails.store(engine, LOADED)
     with write_transaction(engine) as connection:
         before = connection.execute(select(schema.mail)).all()
-        assert [one.is_stale for one in accept_mails(connection, LOADED, now=NOW)] == [False]
+        assert [accepted.is_stale for accepted in accept_mails(connection, LOADED, now=NOW)] == [
+            False
+        ]
         assert connection.execute(select(schema.mail)).all() == before
 
 
@@ -109,18 +111,18 @@ def test_columns_are_read_as_they_were_written() -> None:
 
 
 def _at_once(engine: Engine, batches: list[list[Delivery]]) -> list[BaseException]:
-    """Store each batch in a thread of its own, all begun before any ends."""
+    """Store each batch in its own thread, all at the same time. Return the exceptions."""
     failures: list[BaseException] = []
     ready = threading.Barrier(len(batches))
 
-    def one(batch: list[Delivery]) -> None:
+    def store(batch: list[Delivery]) -> None:
         try:
             ready.wait()
             mails.store(engine, batch)
-        except BaseException as error:  # noqa: BLE001 - told to the test
+        except BaseException as error:  # noqa: BLE001 - the test reports it
             failures.append(error)
 
-    threads = [threading.Thread(target=one, args=(batch,)) for batch in batches]
+    threads = [threading.Thread(target=store, args=(batch,)) for batch in batches]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -137,11 +139,11 @@ def test_the_same_mail_through_several_processes_at_once(engine: Engine) -> None
     assert mails.exported(engine) == wanted
 
 
-def test_what_deliveries_say_at_once_is_not_lost(engine: Engine) -> None:
+def test_simultaneous_deliveries_of_one_mail_lose_nothing(engine: Engine) -> None:
     mails.store(engine, [PATCH])
     lists = [f"l{number}.example.org" for number in range(4)]
-    assert _at_once(engine, [[delivery(PATCH, route=(one,))] for one in lists]) == []
+    assert _at_once(engine, [[delivery(PATCH, route=(list_id,))] for list_id in lists]) == []
     with engine.connect() as connection:
         assert connection.execute(select(schema.mail.c.route)).scalar_one() == ",".join(lists)
         (row,) = messages.read_messages(connection, messages.list_message_ids(connection))
-    assert [one.list_id for one in row.lists] == lists
+    assert [posting.list_id for posting in row.lists] == lists

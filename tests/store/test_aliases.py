@@ -1,4 +1,4 @@
-"""A message that a list has wrapped is found by the id of the wrapper too, in any order."""
+"""Test that a wrapped message is also found by the id of its wrapper, in any order of arrival."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from itertools import permutations
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.store import schema
 from ingest.store.engine import write_transaction
 from ingest.store.read import messages
@@ -16,7 +16,7 @@ from tests.support.mails import BOB
 
 
 def wrapped(raw: bytes, msgid: str, list_id: str) -> bytes:
-    """The mail of a list around a patch of `mails`."""
+    """Return the mail of a list that wraps a patch of `mails`."""
     header = raw.partition(b"\n\n")[0].decode().split("\n")
     kept = [line for line in header if line.startswith(("Subject:", "Date:"))]
     name, _, host = list_id.partition(".")
@@ -51,7 +51,7 @@ def stored_facts(engine: Engine) -> list[tuple[str, str]]:
         return sorted((row.msgid, row.facts) for row in connection.execute(query))
 
 
-def test_any_order_gives_one_message_and_its_comments(engine: Engine) -> None:
+def test_any_order_results_in_one_message_with_its_comments(engine: Engine) -> None:
     mails.store(engine, GIVEN)
     exported, facts = mails.exported(engine), stored_facts(engine)
     assert exported.count('"parent": "<p@example.org>"') == 2
@@ -65,7 +65,7 @@ def test_any_order_gives_one_message_and_its_comments(engine: Engine) -> None:
 
 
 @pytest.mark.parametrize("name", ["w1@lists.example.com", "<w2@lists.example.net>"])
-def test_it_is_found_by_each_id(engine: Engine, name: str) -> None:
+def test_a_message_is_found_by_each_id(engine: Engine, name: str) -> None:
     mails.store(engine, GIVEN)
     with engine.connect() as connection:
         own = messages.find_by_name(connection, "p@example.org")
@@ -79,7 +79,7 @@ def test_it_is_found_by_each_id(engine: Engine, name: str) -> None:
         ]
 
 
-def test_an_id_of_its_own_goes_to_its_owner(engine: Engine) -> None:
+def test_a_message_takes_precedence_over_an_alias(engine: Engine) -> None:
     mails.store(engine, [*GIVEN, mails.patch("w1@lists.example.com", name="g")])
     with engine.connect() as connection:
         (row_id,) = messages.find_by_name(connection, "w1@lists.example.com")

@@ -1,4 +1,4 @@
-"""States that are announced by mail: who may, of which patches, in any order of arrival."""
+"""Test states that mail announces: by whom, for which patches, in any order of arrival."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, select
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.model import Delivery
 from ingest.pipeline.derive import derive
 from ingest.pipeline.store import store_mail
@@ -43,7 +43,7 @@ SERIES = mails.series("fs", 2)
 def states(
     engine: Engine, given: Sequence[bytes], config: Config = CONFIG, *, at_once: bool = False
 ) -> dict[str, dict[str, Any]]:
-    """The patches of a store that receives these mails, by id; it is empty again afterwards."""
+    """Return the patches of a store that receives these mails, by id. Leave it empty."""
     deliveries = [mails.delivery(raw) for raw in given]
     return deliver(engine, deliveries, config, at_once=at_once)
 
@@ -57,17 +57,17 @@ def deliver(
             store_mail(connection, batch, config, now=mails.NOW)
         records = [json.loads(line) for line in export_records(connection)]
         connection.rollback()
-    return {one["msgid"]: one for one in records if one["type"] == "patch"}
+    return {record["msgid"]: record for record in records if record["type"] == "patch"}
 
 
 def shown(found: dict[str, dict[str, Any]]) -> dict[str, str]:
-    return {msgid[1:].partition("@")[0]: one["state"] for msgid, one in found.items()}
+    return {msgid[1:].partition("@")[0]: record["state"] for msgid, record in found.items()}
 
 
 def in_any_order(
     engine: Engine, given: Sequence[bytes], config: Config = CONFIG
 ) -> dict[str, dict[str, Any]]:
-    """What `states` gives, which is the same in every order."""
+    """Return what `states` returns, after a check that every order gives the same."""
     orders = list(permutations(given))
     most = 6 if engine.dialect.name == "sqlite" else 2
     if len(orders) > most:
@@ -80,7 +80,7 @@ def in_any_order(
 
 def kinds(found: dict[str, dict[str, Any]], msgid: str) -> list[tuple[str, str]]:
     pieces = found[f"<{msgid}@example.org>"].get("state_evidence", [])
-    return [(one["kind"], one["state"]) for one in pieces]
+    return [(evidence["kind"], evidence["state"]) for evidence in pieces]
 
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n"])
@@ -88,7 +88,7 @@ def test_b4_ty_of_a_maintainer(engine: Engine, end: bytes) -> None:
     given = [raw.replace(b"\n", end) for raw in (*SERIES, answer(B4_TY))]
     found = in_any_order(engine, given)
     assert shown(found) == {"fs-1": "accepted", "fs-2": "accepted"}
-    assert [one["commit_ref"] for one in found.values()] == [COMMITS[0], COMMITS[1][:12]]
+    assert [record["commit_ref"] for record in found.values()] == [COMMITS[0], COMMITS[1][:12]]
 
 
 def test_a_part_of_a_series(engine: Engine) -> None:
@@ -107,7 +107,7 @@ def test_an_answer_to_a_patch_or_to_a_review_of_it(engine: Engine) -> None:
         assert shown(found) == {"fs-1": "accepted", "fs-2": "accepted"}
 
 
-def test_a_stranger_claims(engine: Engine) -> None:
+def test_an_announcement_of_a_stranger_is_a_claim(engine: Engine) -> None:
     found = in_any_order(engine, [*SERIES, answer(B4_TY, sender=EVE)])
     assert shown(found) == {"fs-1": "new", "fs-2": "new"}
     assert kinds(found, "fs-1") == [("claimed", "accepted")]
@@ -153,7 +153,7 @@ def test_patchwork_bot_without_configured_lists(engine: Engine) -> None:
     assert shown(found) == {"fs-1": "accepted", "fs-2": "new"}
 
 
-def test_tip_bot_names_the_mail_also_if_it_answers_nothing(engine: Engine) -> None:
+def test_tip_bot_names_the_mail_even_without_in_reply_to(engine: Engine) -> None:
     for to in ("fs-1@example.org", None):
         raw = answer(TIP, sender=TIP_BOT, to=to, subject="[tip: fs/urgent] fs: Step 1")
         found = in_any_order(engine, [*SERIES, raw])
@@ -213,7 +213,7 @@ def test_the_author_may_withdraw_the_series_and_nothing_else(engine: Engine) -> 
     assert shown(found) == {"fs-1": "new", "fs-2": "new"}
 
 
-def test_an_announcement_of_one_version_is_none_of_another(engine: Engine) -> None:
+def test_an_announcement_applies_to_one_version_only(engine: Engine) -> None:
     later = mails.series("next", 2, version=2, start=mails.START + mails.timedelta(days=1))
     later = [raw.replace(b"next: ", b"fs: ") for raw in later]
     # The second version was sent below the first, and its cover is not known.
@@ -231,14 +231,14 @@ def test_an_announcement_of_one_version_is_none_of_another(engine: Engine) -> No
     }  # fmt: skip
 
 
-def test_a_title_of_two_patches_is_none(engine: Engine) -> None:
+def test_a_title_that_two_patches_have_names_neither(engine: Engine) -> None:
     twice = [raw.replace(b"fs: step 2", b"fs: step 1") for raw in SERIES]
     text = f"Applied:\n\n  fs: step 1\n  commit {COMMITS[0]}\n"
     assert "accepted" not in shown(states(engine, [*twice, answer(text)])).values()
 
 
 def signed_by(raw: bytes, signer: Signer) -> Delivery:
-    keys = tuple((one.name, zone()(one.name)) for one in SIGNERS)
+    keys = tuple((signer.name, zone()(signer.name)) for signer in SIGNERS)
     return mails.delivery(sign(raw, signer), arrived=mails.NOW, keys=keys)
 
 
@@ -269,7 +269,7 @@ def test_an_unsigned_announcement_is_by_its_sender(engine: Engine) -> None:
         assert shown(deliver(engine, [*given, delivery], CONFIG))["fs-1"] == "accepted"
 
 
-def test_an_announcement_is_taken_back_with_its_mail(engine: Engine) -> None:
+def test_withdrawing_a_mail_withdraws_its_announcement(engine: Engine) -> None:
     config = CONFIG
     delivery = mails.delivery(answer(B4_TY))
     withdrawn = replace(delivery, withdrawn=True)
@@ -278,7 +278,7 @@ def test_an_announcement_is_taken_back_with_its_mail(engine: Engine) -> None:
     assert shown(deliver(engine, [*given, withdrawn], config))["fs-1"] == "new"
 
 
-def test_many_announcements_of_strangers_displace_none_of_a_maintainer(engine: Engine) -> None:
+def test_many_claims_do_not_displace_an_announcement_of_a_maintainer(engine: Engine) -> None:
     claims = [
         answer("pw-bot: cr\n", sender=EVE, msgid=f"eve-{number}@example.net")
         for number in range(MAX_TARGETS + 1)

@@ -1,4 +1,4 @@
-"""What DNS said and what was judged by it: kept beside the mail, and for good."""
+"""Test that DNS answers and verdicts are stored with the mail, permanently."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import nacl.signing
 import pytest
 from sqlalchemy import Connection, Engine, delete, event, select, update
 
-from ingest.config.file import Config, TrustConfig
+from ingest.config.settings import Config, TrustConfig
 from ingest.model import REPLAY
 from ingest.replay.replay import reparse
 from ingest.reports.check import check_store
@@ -43,19 +43,20 @@ ANSWERS: tuple[tuple[str, Answer], ...] = (
 
 
 def mail_id(connection: Connection) -> int:
-    """Of the one mail that there is."""
+    """Return the id of the only mail."""
     return connection.execute(select(schema.mail.c.id)).scalar_one()
 
 
 def kept(engine: Engine) -> StoredAuthentication:
-    """What is stored of the one mail that there is."""
+    """Return the stored authentication of the only mail."""
     with engine.connect() as connection:
         (found,) = read_stored_authentication(connection, [mail_id(connection)]).values()
     return found
 
 
-def test_answers_and_verdicts_come_back(engine: Engine) -> None:
-    """Whatever text a mail or a zone has: a database takes no NUL, and no half of a character."""
+def test_answers_and_verdicts_are_read_as_they_were_stored(engine: Engine) -> None:
+    """The text of a mail or of a zone may be anything, but no database stores NUL or a lone
+    surrogate."""
     answers = (*ANSWERS, ("odd.example", KeyRecord("p=\0\udcff")))
     raw = sign(sign(mails.patch("x@example.org"), tags=["i=\0\xff@example.org"]), ED25519)
     one = delivery(f"{mails.OURS}\n".encode() + raw, arrived=mails.NOW, keys=answers)
@@ -71,8 +72,8 @@ def test_answers_and_verdicts_come_back(engine: Engine) -> None:
     assert kept(engine) == before
 
 
-def test_mail_that_nobody_asked_dns_for_costs_nothing(engine: Engine) -> None:
-    """No row and no statement more, whether it is new or comes again."""
+def test_mail_without_dns_queries_costs_nothing(engine: Engine) -> None:
+    """There is no additional row or statement, whether the mail is new or a duplicate."""
     said: list[str] = []
 
     @event.listens_for(engine, "before_cursor_execute")
@@ -83,11 +84,13 @@ def test_mail_that_nobody_asked_dns_for_costs_nothing(engine: Engine) -> None:
     mails.store(engine, raws)
     mails.store(engine, raws)
     assert len(said) > 10
-    assert [one for one in said if any(table.name in one for table in TABLES)] == []
+    assert [
+        statement for statement in said if any(table.name in statement for table in TABLES)
+    ] == []
 
 
-def test_answers_outlive_damage_to_what_is_made_again(engine: Engine) -> None:
-    """DNS may have forgotten the key by then."""
+def test_answers_survive_damage_to_derived_rows(engine: Engine) -> None:
+    """The key may no longer be in DNS."""
     mails.store(engine, [delivery(sign(mails.patch()), arrived=mails.NOW, keys=ANSWERS)])
     before = kept(engine)
     for make_again in (
@@ -103,7 +106,7 @@ def test_answers_outlive_damage_to_what_is_made_again(engine: Engine) -> None:
         assert check_store(engine, Config()).faults == ()
 
 
-def test_what_is_known_of_a_sender_is_not_in_the_export(engine: Engine) -> None:
+def test_authentication_is_not_in_the_export(engine: Engine) -> None:
     raw = sign(mails.patch("x@example.org"))
     mails.store(engine, [raw])
     before = mails.exported(engine)
@@ -113,26 +116,26 @@ def test_what_is_known_of_a_sender_is_not_in_the_export(engine: Engine) -> None:
     assert mails.exported(engine) == before
 
 
-def test_another_delivery_takes_nothing_away(engine: Engine) -> None:
-    """A replay that files a mail under one more list derives it again, by the keys kept."""
+def test_another_delivery_removes_nothing(engine: Engine) -> None:
+    """A replay that adds a list to a mail derives it again, with the stored keys."""
     raw = sign(mails.patch("x@example.org"))
     mails.store(engine, [delivery(raw, arrived=mails.NOW, keys=ANSWERS)])
     mails.store(engine, [delivery(raw, route=("more.example.org",))])
-    assert [one.result for one in kept(engine).verdicts] == [Result.PASS]
+    assert [verdict.result for verdict in kept(engine).verdicts] == [Result.PASS]
     assert check_store(engine, Config()).faults == ()
 
 
-def test_a_replay_may_ask_again_for_what_dns_did_not_say(engine: Engine) -> None:
-    """And for nothing else: not for what it said, nor for mail that came by itself."""
+def test_a_replay_repeats_only_failed_dns_queries(engine: Engine) -> None:
+    """It does not repeat answered queries, nor query for mail that was delivered directly."""
     raw = sign(sign(mails.patch()), ED25519)
     no, down, yes = NoSuchKey(), TemporaryFailure(), KeyRecord(record(RSA.key))
 
     def replayed(**said: Answer) -> list[Answer]:
-        keys = tuple((f"{name}._domainkey.example.org", one) for name, one in said.items())
+        keys = tuple((f"{name}._domainkey.example.org", answer) for name, answer in said.items())
         mails.store(engine, [replace(delivery(raw, keys=keys), source=REPLAY)])
         with engine.connect() as connection:
             (found,) = read_keys(connection, [mail_id(connection)]).values()
-        return [one for _, one in found]  # by name: ed, s1
+        return [verdict for _, verdict in found]  # by name: ed, s1
 
     mails.store(engine, [replace(delivery(raw), source=REPLAY)])
     assert replayed(ed=down, s1=down) == [down, down]
@@ -140,24 +143,27 @@ def test_a_replay_may_ask_again_for_what_dns_did_not_say(engine: Engine) -> None
     assert replayed(s1=yes) == [no, yes]
     assert replayed(ed=yes, s1=no) == [no, yes]
     assert replayed(ed=down, s1=down) == [no, yes]
-    assert [one.result for one in kept(engine).verdicts] == [Result.NOT_CHECKED, Result.PASS]
+    assert [verdict.result for verdict in kept(engine).verdicts] == [
+        Result.NOT_CHECKED,
+        Result.PASS,
+    ]
     mails.clear(engine)
     mails.store(engine, [delivery(raw, arrived=mails.NOW, keys=(("x.example", down),))])
     assert replayed(ed=yes, s1=yes) == [down]
 
 
-def test_damage_is_seen(engine: Engine) -> None:
+def test_damage_is_reported(engine: Engine) -> None:
     raw = sign(sign(mails.patch("x@example.org")), ED25519)
     mails.store(engine, [delivery(raw, arrived=mails.NOW, keys=ANSWERS)])
     with write_transaction(engine) as connection:
         connection.execute(update(schema.verdict).values(reason="no-reason"))
         connection.execute(schema.verdict.delete().where(schema.verdict.c.number == 0))
-    found = {(one.area, one.detail) for one in check_store(engine, Config()).faults}
+    found = {(fault.area, fault.detail) for fault in check_store(engine, Config()).faults}
     assert ("authentication", "verdict is missing in between") in found
     assert ("authentication", "what is stored cannot be read") in found
     with write_transaction(engine) as connection:
         connection.execute(update(schema.copy).values(asked=False))
-    found = {(one.area, one.detail) for one in check_store(engine, Config()).faults}
+    found = {(fault.area, fault.detail) for fault in check_store(engine, Config()).faults}
     assert ("authentication", "verdict, though DNS was not queried for it") in found
 
 
@@ -175,7 +181,7 @@ def test_a_mailmap_joins_addresses_and_counts_from_the_next_reparse(engine: Engi
         assert set(connection.execute(query).scalars()) == {"ada@example.org"}
 
 
-def test_a_developers_signature_is_judged_where_keyrings_are_configured(
+def test_developer_signatures_are_verified_where_keyrings_are_configured(
     engine: Engine, tmp_path: Path
 ) -> None:
     patatt = pytest.importorskip("patatt")
@@ -199,18 +205,18 @@ def test_a_developers_signature_is_judged_where_keyrings_are_configured(
         assert (one.kind, one.result, one.reason) == (SignatureKind.PATATT, *expected)
 
 
-def test_what_our_servers_found_comes_back(engine: Engine) -> None:
+def test_results_of_our_servers_are_read_as_they_were_stored(engine: Engine) -> None:
     none = "Authentication-Results: mx.example.org; none"
     raw = f"{mails.OURS}\n{mails.OTHERS}\n{none}\n".encode() + mails.patch("x@example.org")
     mails.store(engine, [raw], Config(trust=TrustConfig(authserv_ids=("MX.example.org",))))
     found = kept(engine)
     assert not found.dns_queried
     first, second = found.auth_results
-    assert [(one.method, one.result) for one in first.results] == [
+    assert [(result.method, result.result) for result in first.results] == [
         ("dkim", "pass"),
         ("spf", "fail"),
     ]
-    assert [(one.type, one.name, one.value) for one in first.results[0].properties] == [
+    assert [(prop.type, prop.name, prop.value) for prop in first.results[0].properties] == [
         ("header", "d", "example.org")
     ]
     assert (second.server, second.results) == ("mx.example.org", ())

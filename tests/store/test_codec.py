@@ -1,4 +1,4 @@
-"""Raw mail comes back byte for byte, or not at all."""
+"""Test that raw mail is returned byte for byte, or not at all."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sqlalchemy import Engine, update
 from starlette.testclient import TestClient
 
 from ingest.api.app import make_app
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay.replay import reparse
 from ingest.store import schema
 from ingest.store.engine import write_transaction
@@ -36,16 +36,16 @@ def digest(raw: bytes) -> bytes:
 
 
 @given(st.binary())
-def test_any_bytes_come_back(raw: bytes) -> None:
+def test_any_bytes_are_restored(raw: bytes) -> None:
     assert unpack(*pack(raw), digest(raw)) == raw
 
 
-def test_what_gains_nothing_is_kept_plain() -> None:
+def test_incompressible_bytes_are_stored_uncompressed() -> None:
     assert pack(b"") == (PLAIN, b"")
     assert pack(b"abc") == (PLAIN, b"abc")
 
 
-def test_mail_is_kept_small() -> None:
+def test_mail_is_compressed() -> None:
     raw = mails.patch() * 3
     codec, stored = pack(raw)
     assert codec == ZSTD
@@ -53,7 +53,7 @@ def test_mail_is_kept_small() -> None:
 
 
 def test_a_stored_form_may_be_a_memoryview() -> None:
-    """Drivers hand bytes on in types of their own."""
+    """Drivers return bytes in types of their own."""
     raw = mails.patch()
     codec, stored = pack(raw)
     assert unpack(codec, memoryview(stored), memoryview(digest(raw))) == raw  # type: ignore[arg-type]
@@ -81,12 +81,12 @@ def test_a_stored_form_may_be_a_memoryview() -> None:
         "unknown codec",
     ],
 )
-def test_damage_is_named(codec: int, stored: bytes) -> None:
+def test_damage_is_reported(codec: int, stored: bytes) -> None:
     with pytest.raises(DamagedRawError):
         unpack(codec, stored, digest(b"a" * 1000))
 
 
-def test_what_was_stored_without_a_checksum_is_read() -> None:
+def test_frames_without_a_checksum_are_read() -> None:
     raw = b"a" * 1000
     assert unpack(ZSTD, zstandard.compress(raw), digest(raw)) == raw
 
@@ -96,8 +96,8 @@ def test_a_frame_has_a_checksum() -> None:
     assert zstandard.get_frame_parameters(stored).has_checksum
 
 
-def test_many_threads_may_pack_and_unpack() -> None:
-    """As those of the API do, while the daemon derives and accepts."""
+def test_many_threads_may_compress_and_decompress() -> None:
+    """The API's threads do so while the daemon derives and accepts mail."""
     chance = random.Random(1)
     texts = [
         ("".join(chance.choices("abcdefgh \n", k=200)) * chance.randrange(5, 400)).encode()
@@ -129,10 +129,8 @@ def test_many_threads_may_pack_and_unpack() -> None:
     assert set(sum(found, Counter())) == {"good"}
 
 
-def test_damaged_mail_is_handed_out_by_nothing(
-    engine: Engine, store_url: str, tmp_path: Path
-) -> None:
-    """A reparse sets it aside and goes on; the API and the commands say what is wrong."""
+def test_damaged_mail_is_never_returned(engine: Engine, store_url: str, tmp_path: Path) -> None:
+    """A reparse quarantines it and continues; the API and the commands report the damage."""
     mails.store(engine, [mails.patch("a@example.org"), mails.patch("b@example.org", name="g")])
     with write_transaction(engine) as connection:
         codec, stored = pack(mails.patch("c@example.org"))
@@ -151,4 +149,4 @@ def test_damaged_mail_is_handed_out_by_nothing(
     done = reparse(engine, Config())
     assert (done.read, done.failed) == (2, 1)
     with engine.connect() as connection:
-        assert [one.reason for one in list_quarantine(connection)] == [DAMAGED]
+        assert [entry.reason for entry in list_quarantine(connection)] == [DAMAGED]

@@ -1,4 +1,4 @@
-"""Which message a mail is a copy of depends on the set of its copies alone."""
+"""Test that the message of a mail depends on the set of its copies alone."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def _copy(
 
 
 def _mails(settled: list[CopyGroup]) -> list[list[int]]:
-    return [[copy.mail_id for copy in one.copies] for one in settled]
+    return [[copy.mail_id for copy in group.copies] for group in settled]
 
 
 def test_equal_fingerprints_are_one_message_with_the_best_copy_first() -> None:
@@ -47,20 +47,20 @@ def test_equal_fingerprints_are_one_message_with_the_best_copy_first() -> None:
     assert (one.variant, one.message_id) == ("", None)
 
 
-def test_the_id_belongs_to_what_was_heard_first() -> None:
+def test_the_id_belongs_to_the_mail_received_first() -> None:
     settled = group_copies(
         [_copy(1, "a", received_at=HOURS[2]), _copy(2, "b", received_at=HOURS[1])]
     )
     assert _mails(settled) == [[2], [1]]
-    assert [one.variant for one in settled] == ["", "a" * VARIANT_LENGTH]
+    assert [group.variant for group in settled] == ["", "a" * VARIANT_LENGTH]
 
 
-def test_what_says_not_when_it_was_heard_comes_last() -> None:
+def test_a_mail_without_time_of_receipt_is_last() -> None:
     settled = group_copies([_copy(1, "a", received_at=None), _copy(2, "b", received_at=HOURS[3])])
     assert _mails(settled) == [[2], [1]]
 
 
-def test_any_copy_tells_when_a_message_was_heard() -> None:
+def test_the_earliest_copy_determines_the_time_of_receipt() -> None:
     copies = [
         _copy(1, "a", received_at=HOURS[2], rank="0"),
         _copy(2, "b", received_at=HOURS[1]),
@@ -69,9 +69,9 @@ def test_any_copy_tells_when_a_message_was_heard() -> None:
     assert _mails(group_copies(copies)) == [[1, 3], [2]]
 
 
-def test_of_two_heard_at_once_the_better_copy_has_the_id() -> None:
-    """The archive's last mail was cut off, and the whole of it came later: its rank is better,
-    though both were heard at the same time."""
+def test_of_two_mails_received_at_once_the_better_has_the_id() -> None:
+    """The last mail of an archive was truncated, and the whole mail was stored later. It has the
+    better rank, and both were received at the same time."""
     settled = group_copies([_copy(1, "a", rank="01"), _copy(2, "b", rank="00")])
     assert _mails(settled) == [[2], [1]]
 
@@ -80,16 +80,16 @@ def test_a_row_stays_with_its_message() -> None:
     settled = group_copies(
         [_copy(1, "a", row=7), _copy(2, "a"), _copy(3, "b", received_at=HOURS[2])]
     )
-    assert [one.message_id for one in settled] == [7, None]
+    assert [group.message_id for group in settled] == [7, None]
 
 
-def test_copies_that_part_do_not_share_a_row() -> None:
-    """Another parser's fingerprints: what was one message is two."""
+def test_copies_that_separate_do_not_share_a_row() -> None:
+    """Another parser computes other fingerprints, so that one message becomes two."""
     settled = group_copies([_copy(1, "a", row=7), _copy(2, "b", row=7)])
-    assert sorted(str(one.message_id) for one in settled) == ["7", "None"]
+    assert sorted(str(group.message_id) for group in settled) == ["7", "None"]
 
 
-def test_copies_that_meet_share_the_lesser_row() -> None:
+def test_copies_that_merge_share_the_lesser_row() -> None:
     (one,) = group_copies([_copy(1, "a", row=9), _copy(2, "a", row=7)])
     assert one.message_id == 7
 
@@ -104,11 +104,11 @@ def test_order_makes_no_difference(copies: list[Copy], random: Random) -> None:
 @given(COPIES)
 def test_every_copy_is_of_one_message(copies: list[Copy]) -> None:
     settled = group_copies(copies)
-    assert sorted(copy.mail_id for one in settled for copy in one.copies) == sorted(
+    assert sorted(copy.mail_id for group in settled for copy in group.copies) == sorted(
         copy.mail_id for copy in copies
     )
-    variants = [one.variant for one in settled]
+    variants = [group.variant for group in settled]
     assert variants.count("") == 1
     assert len(set(variants)) == len(variants)
-    rows = [one.message_id for one in settled if one.message_id is not None]
+    rows = [group.message_id for group in settled if group.message_id is not None]
     assert len(set(rows)) == len(rows)

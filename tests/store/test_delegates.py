@@ -1,10 +1,10 @@
-"""Patches that mail and rules assign to accounts."""
+"""Test the assignment of patches to accounts, by mail and by rules."""
 
 from __future__ import annotations
 
 from sqlalchemy import Engine, select
 
-from ingest.config.file import Config, ConfiguredDelegation, ConfiguredList
+from ingest.config.settings import Config, ConfiguredDelegation, ConfiguredList
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token
 from ingest.store.activity.overrides import Override, set_override

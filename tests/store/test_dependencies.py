@@ -1,4 +1,4 @@
-"""Find the series that a series builds on, and those that build on it, in both directions."""
+"""Test that the dependencies and the dependents of a series are found."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Opening databases: what is made, what is refused, and what the schema itself refuses."""
+"""Test which databases are created, opened and refused, and which rows the schema refuses."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from tests.support.command import arguments, environment
 
 @pytest.fixture
 def engine(engine: Engine) -> Engine:
-    """A store with one posting, its review and a chat."""
+    """Return a store with one posting, its review and another mail."""
     mails.store(
         engine,
         [
@@ -63,7 +63,7 @@ def test_urls(url: str, driver: str) -> None:
 
 
 @pytest.mark.parametrize("url", ["", "ingest.db", "mysql://u@h/d", "postgresql+asyncpg://u@h/d"])
-def test_urls_that_are_none(url: str) -> None:
+def test_invalid_urls(url: str) -> None:
     with pytest.raises(StoreError, match=r"sqlite:///FILE"):
         parse_url(url)
 
@@ -142,14 +142,14 @@ def test_several_processes_may_make_the_store_at_once(database_url: str, tmp_pat
     counts = mails.row_counts(engine)
     assert (counts["mail"], counts["message"], counts["series"]) == (15, 15, 4)
     alone = open_store(f"sqlite:///{tmp_path / 'alone.db'}", create=True)
-    mails.store(alone, [one for number in range(3) for one in mails.series(f"s{number}", 3)])
+    mails.store(alone, [raw for number in range(3) for raw in mails.series(f"s{number}", 3)])
     mails.store(alone, mails.series("same", 2))
     assert mails.exported(engine) == mails.exported(alone)
     alone.dispose()
     engine.dispose()
 
 
-def test_a_strangers_sqlite_file_is_not_altered(tmp_path: Path) -> None:
+def test_an_sqlite_file_of_another_program_is_not_altered(tmp_path: Path) -> None:
     path = tmp_path / "theirs.db"
     with sqlite3.connect(path) as connection:
         connection.execute("CREATE TABLE customer (id INTEGER)")
@@ -162,7 +162,8 @@ def test_a_strangers_sqlite_file_is_not_altered(tmp_path: Path) -> None:
 
 
 def test_sqlite_keeps_what_was_committed(tmp_path: Path) -> None:
-    """Write-ahead log, flushed at each commit: 250 is a promise; foreign keys are held."""
+    """The write-ahead log is flushed at each commit, as the 250 promises; foreign keys are
+    enforced."""
     engine = open_store(f"sqlite:///{tmp_path / 's.db'}", create=True)
     with engine.connect() as connection:
         given = {
@@ -174,7 +175,7 @@ def test_sqlite_keeps_what_was_committed(tmp_path: Path) -> None:
 
 
 def _parameters(url: str) -> dict[str, str]:
-    """What libpq was given for a connection."""
+    """Return the parameters that libpq gets for a connection."""
     engine = open_store(url, create=True)
     with engine.connect() as connection:
         driver: Any = connection.connection.dbapi_connection
@@ -215,20 +216,20 @@ def test_postgresql_does_not_compile_its_short_statements(postgres_url: str) -> 
         engine.dispose()
 
 
-def test_a_server_that_has_vanished_is_not_waited_for_long(postgres_url: str) -> None:
+def test_an_unreachable_server_is_not_waited_for_long(postgres_url: str) -> None:
     found = _parameters(postgres_url)
     assert found["connect_timeout"] == "10"
     assert found["tcp_user_timeout"] == "60000"
     assert "keepalives" not in found  # libpq's default is that they are on
     idle, interval, count = (
-        int(found[f"keepalives_{one}"]) for one in ("idle", "interval", "count")
+        int(found[f"keepalives_{setting}"]) for setting in ("idle", "interval", "count")
     )
     assert idle + interval * count <= 60
 
 
-def test_what_the_url_says_of_the_connection_counts(postgres_url: str) -> None:
-    """The zone is one that POSIX spells: Debian 13 has no `EST` but in tzdata-legacy, and
-    PostgreSQL there refuses the connection."""
+def test_connection_parameters_of_the_url_are_used(postgres_url: str) -> None:
+    """The time zone has POSIX syntax: Debian 13 has `EST` in tzdata-legacy only, and PostgreSQL
+    refuses the connection without it."""
     own = {
         "connect_timeout": "3",
         "tcp_user_timeout": "0",
@@ -239,7 +240,7 @@ def test_what_the_url_says_of_the_connection_counts(postgres_url: str) -> None:
     url = make_url(postgres_url).update_query_dict(own).render_as_string(hide_password=False)
     found = _parameters(url)
     assert {key: found[key] for key in own} == own | {
-        # Times are UTC, whatever is said.
+        # Times are UTC, whatever the URL says.
         "options": f"-c jit=off {own['options']} -c timezone=UTC"
     }
     assert found["keepalives_interval"] == "10"
@@ -272,14 +273,15 @@ def test_a_transaction_that_fails_leaves_nothing(engine: Engine) -> None:
     assert mails.row_counts(engine) == counts
 
 
-def test_what_a_driver_says_is_one_line() -> None:
+def test_an_error_of_a_driver_is_one_line() -> None:
     error = OperationalError("SELECT 1", {}, sqlite3.OperationalError("no\n  such\ttable"))
     assert error_line(error) == "no such table"
     assert error_line(ValueError()) == "ValueError"
 
 
-def test_a_wait_for_locks_has_an_end_behind_another_thread_too(database_url: str) -> None:
-    """SQLite: who waits for the file has the turn, and who waits for the turn waits for both."""
+def test_a_wait_for_locks_ends_behind_another_thread_too(database_url: str) -> None:
+    """In SQLite one thread has the turn and waits for the file; another waits for the turn and
+    the file."""
     engine = open_store(database_url, create=True)
     touch = text("UPDATE alembic_version SET version_num = version_num")
     other = open_store(database_url)
@@ -311,7 +313,8 @@ def test_a_wait_for_locks_has_an_end_behind_another_thread_too(database_url: str
 
 
 def test_migrations_make_the_schema(engine: Engine) -> None:
-    """Nothing is left that Alembic would still want to change, on either database."""
+    """Alembic finds no difference between the migrated schema and the tables, on either
+    database."""
     with engine.connect() as connection:
         context = MigrationContext.configure(
             connection, opts={"compare_type": True, "compare_server_default": True}
@@ -327,10 +330,12 @@ def test_migrations_make_the_checks(engine: Engine) -> None:
         for check in inspect(engine).get_check_constraints(table)
     }
     wanted = {
-        f"ck_{table.name}_{one.name}" if not str(one.name).startswith("ck_") else str(one.name)
+        f"ck_{table.name}_{constraint.name}"
+        if not str(constraint.name).startswith("ck_")
+        else str(constraint.name)
         for table in schema.metadata.sorted_tables
-        for one in table.constraints
-        if isinstance(one, CheckConstraint)
+        for constraint in table.constraints
+        if isinstance(constraint, CheckConstraint)
     }
     assert found == wanted
     assert len(found) > 10
@@ -341,7 +346,7 @@ def test_the_stated_revisions_are_the_history() -> None:
     config.set_main_option("script_location", "ingest.store:migrations")
     scripts = ScriptDirectory.from_config(config)
     assert scripts.get_heads() == [REVISIONS[-1]]
-    assert tuple(one.revision for one in scripts.walk_revisions())[::-1] == REVISIONS
+    assert tuple(revision.revision for revision in scripts.walk_revisions())[::-1] == REVISIONS
 
 
 # --- wrong states -----------------------------------------------------------------------------
@@ -436,7 +441,7 @@ def _message_without_mail(connection: Any) -> None:
     connection.execute(update(schema.message).values(mail_id=4711))
 
 
-def _mail_goes_before_its_message(connection: Any) -> None:
+def _delete_mail_of_message(connection: Any) -> None:
     connection.execute(schema.mail.delete())
 
 
@@ -486,14 +491,15 @@ WRONG = [
     _cover_is_a_patch, _cover_calls_itself_a_patch, _patch_turns_into_a_comment, _two_series,
     _two_patches_of_one_number, _no_such_series, _series_of_none, _negative_version,
     _negative_number, _series_key_twice, _derived_twice, _short_digest, _same_bytes_twice,
-    _negative_size, _message_without_mail, _mail_goes_before_its_message, _same_id_twice,
+    _negative_size, _message_without_mail, _delete_mail_of_message, _same_id_twice,
     _unknown_outcome, _comment_on_itself, _comment_on_nothing, _list_twice, _person_twice,
     _posting_twice, _trailer_of_nobody,
 ]  # fmt: skip
 
 
 def test_wrong_states_are_refused(engine: Engine) -> None:
-    """Each by the database itself, on both kinds; and the store is as it was."""
+    """The database itself refuses each state, on both kinds of database, and the store is
+    unchanged."""
     before = mails.exported(engine)
     accepted = []
     for wrong in WRONG:

@@ -1,4 +1,4 @@
-"""Events: what is told, once, in which order, and that none is missed."""
+"""Test which events are written, once and in which order, and that followers miss none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, delete, func, make_url, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay.replay import reparse
 from ingest.store import schema
 from ingest.store.activity import events
@@ -30,8 +30,9 @@ def follow(engine: Engine) -> None:
         events.start_recording_events(connection, now=NOW)
 
 
-def told(engine: Engine) -> list[tuple[str, str]]:
-    """Category and Message-ID, in the order of writing; of a comment its own id."""
+def written_events(engine: Engine) -> list[tuple[str, str]]:
+    """Return category and Message-ID of each event, in the order of writing; for comments, their
+    own id."""
     table, message = schema.event.c, schema.message
     query = select(table.category, table.message_id, table.comment_id).order_by(table.id)
     with engine.connect() as connection:
@@ -44,7 +45,7 @@ def told(engine: Engine) -> list[tuple[str, str]]:
 
 
 def publish(engine: Engine, now: datetime = NOW) -> list[int]:
-    """Publish what waits. Returns the rows in the order of their numbers."""
+    """Publish the waiting events. Return their rows, sorted by number."""
     with write_transaction(engine) as connection:
         events.publish_events(connection, now=now)
     table = schema.event.c
@@ -71,28 +72,28 @@ SERIES = [
 ]
 
 
-def test_nothing_is_written_before_somebody_follows(engine: Engine) -> None:
+def test_no_event_is_written_before_somebody_follows(engine: Engine) -> None:
     mails.store(engine, mails.series("s", 2))
-    assert told(engine) == []
+    assert written_events(engine) == []
     follow(engine)
-    assert sorted(told(engine)) == sorted(SERIES)
+    assert sorted(written_events(engine)) == sorted(SERIES)
     follow(engine)
-    assert len(told(engine)) == len(SERIES)
+    assert len(written_events(engine)) == len(SERIES)
 
 
-def test_a_series_that_comes_at_once(engine: Engine) -> None:
+def test_a_series_stored_at_once(engine: Engine) -> None:
     follow(engine)
     mails.store(engine, mails.series("s", 2))
-    assert sorted(told(engine)) == sorted(SERIES)
-    assert told(engine)[:2] == [("cover-created", "s-0"), ("series-created", "s-0")]
-    assert told(engine)[-1] == ("series-completed", "s-2")
+    assert sorted(written_events(engine)) == sorted(SERIES)
+    assert written_events(engine)[:2] == [("cover-created", "s-0"), ("series-created", "s-0")]
+    assert written_events(engine)[-1] == ("series-completed", "s-2")
     mails.store(engine, mails.series("s", 2))
     reparse(engine, Config())
-    assert len(told(engine)) == len(SERIES)
+    assert len(written_events(engine)) == len(SERIES)
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_a_series_that_comes_one_by_one_in_any_order(engine: Engine, seed: int) -> None:
+def test_a_series_stored_mail_by_mail_in_any_order(engine: Engine, seed: int) -> None:
     follow(engine)
     pieces = mails.series("s", 5)
     random.Random(seed).shuffle(pieces)
@@ -103,49 +104,49 @@ def test_a_series_that_comes_one_by_one_in_any_order(engine: Engine, seed: int) 
         numbers.append(int(raw.split(b"Message-ID: <s-")[1].split(b"@")[0]))
         while complete + 1 in numbers:
             complete += 1
-        found = [name for category, name in told(engine) if category == "patch-completed"]
-        assert found == [f"s-{one}" for one in range(1, complete + 1)]
-        done = [name for category, name in told(engine) if category == "series-completed"]
-        assert len(done) == int(complete == 5), "a cover is none of the patches"
-    assert len([1 for category, _ in told(engine) if category == "series-created"]) == 1
+        found = [name for category, name in written_events(engine) if category == "patch-completed"]
+        assert found == [f"s-{number}" for number in range(1, complete + 1)]
+        done = [name for category, name in written_events(engine) if category == "series-completed"]
+        assert len(done) == int(complete == 5), "a cover does not count as a patch"
+    assert len([1 for category, _ in written_events(engine) if category == "series-created"]) == 1
 
 
-def test_comments_are_told_by_what_they_speak_to(engine: Engine) -> None:
+def test_comment_events_name_the_commented_message(engine: Engine) -> None:
     follow(engine)
     mails.store(engine, mails.series("s", 1))
-    before = len(told(engine))
+    before = len(written_events(engine))
     mails.store(engine, [mails.reply("late@example.com", "unseen@example.com")])
-    assert len(told(engine)) == before, "it speaks to nothing that is known"
+    assert len(written_events(engine)) == before, "it replies to no known message"
     mails.store(engine, [mails.reply("c@example.com", "s-0@example.org")])
     mails.store(engine, [mails.reply("p@example.com", "s-1@example.org")])
     mails.store(engine, [mails.reply("unseen@example.com", "s-1@example.org")])
-    assert told(engine)[before:] == [
+    assert written_events(engine)[before:] == [
         ("cover-comment-created", "c"),
         ("patch-comment-created", "p"),
-        *[("patch-comment-created", one) for one in ("late", "unseen")],
+        *[("patch-comment-created", name) for name in ("late", "unseen")],
     ]
 
 
-def test_following_from_the_start_or_from_now_comes_to_the_same(engine: Engine) -> None:
+def test_following_early_or_late_gives_the_same_events(engine: Engine) -> None:
     follow(engine)
     given = mails.little_archive(8)
     for start in range(0, len(given), 7):
         mails.store(engine, given[start : start + 7])
-    early = sorted(told(engine))
+    early = sorted(written_events(engine))
     mails.clear(engine)
     mails.store(engine, given)
     follow(engine)
-    late = sorted(told(engine))
-    assert [one for one in late if one[0] != "series-created"] == [
-        one for one in early if one[0] != "series-created"
+    late = sorted(written_events(engine))
+    assert [event for event in late if event[0] != "series-created"] == [
+        event for event in early if event[0] != "series-created"
     ]
     assert len(early) == len(late) > 80
 
 
 @pytest.mark.parametrize("seed", range(4))
-def test_what_is_told_bit_by_bit_is_all_there_is(tmp_path: Path, seed: int) -> None:
-    """Histories as people make them, in any order: who tells of everything at the end has
-    nothing to add. And whatever number a series has had leads to one that is there."""
+def test_events_written_step_by_step_are_complete(tmp_path: Path, seed: int) -> None:
+    """In realistic histories, in any order, writing all events at the end adds none. Every number
+    that a series has had leads to an existing series."""
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     follow(engine)
     chance = random.Random(seed)
@@ -158,7 +159,7 @@ def test_what_is_told_bit_by_bit_is_all_there_is(tmp_path: Path, seed: int) -> N
         del given[:size]
         with engine.connect() as connection:
             had.update(connection.execute(select(schema.series.c.id)).scalars())
-    before = len(told(engine))
+    before = len(written_events(engine))
     with write_transaction(engine) as connection:
         events._write_new_events(connection, None)
         there = set(connection.execute(select(schema.series.c.id)).scalars())
@@ -166,12 +167,12 @@ def test_what_is_told_bit_by_bit_is_all_there_is(tmp_path: Path, seed: int) -> N
             assert redirects.resolve_redirect(connection, "series", number) in there
         for number in there:
             assert redirects.resolve_redirect(connection, "series", number) is None
-    assert len(told(engine)) == before
+    assert len(written_events(engine)) == before
     engine.dispose()
 
 
 def test_a_thousand_patches_do_not_cost_a_million_steps(tmp_path: Path) -> None:
-    """What is told of a patch is found from that patch, however many are beside it."""
+    """The events of a patch are found from that patch, however many other patches there are."""
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     follow(engine)
     costs = []
@@ -195,13 +196,13 @@ def test_a_thousand_patches_do_not_cost_a_million_steps(tmp_path: Path) -> None:
     engine.dispose()
 
 
-def test_what_is_published_is_numbered_without_gaps(engine: Engine) -> None:
+def test_published_events_are_numbered_without_gaps(engine: Engine) -> None:
     follow(engine)
     mails.store(engine, mails.series("s", 2))
     first = publish(engine)
     assert len(first) == len(SERIES)
     mails.store(engine, mails.series("t", 2))
-    second = publish(engine, NOW - timedelta(days=1))  # a clock that was set back
+    second = publish(engine, NOW - timedelta(days=1))  # the clock was set back
     assert second[: len(first)] == first
     assert len(second) == 2 * len(SERIES)
     assert publish(engine) == second
@@ -222,17 +223,17 @@ def _store_and_wait(
     return thread
 
 
-def test_what_commits_late_is_numbered_late(postgres_url: str) -> None:
-    """Its rows have lower ids than those of who began later and was done first."""
+def test_events_are_numbered_in_the_order_of_commits(postgres_url: str) -> None:
+    """The first transaction has rows with lower ids, but the second commits first."""
     engine = open_store(postgres_url, create=True)
     follow(engine)
-    # People and lists are known before, or the second would wait for the first.
+    # People and lists are stored already; otherwise the second would wait for the first.
     mails.store(engine, [mails.mail(f"{who[:3]}@x", "Hi", "", sender=who) for who in (ADA, BOB)])
     stored, go_on = threading.Event(), threading.Event()
     thread = _store_and_wait(engine, mails.series("slow", 1), stored, go_on)
     mails.store(engine, mails.series("quick", 1, sender=BOB))
     seen = publish(engine)
-    assert {one for _, one in told(engine)} == {"quick-0", "quick-1"}
+    assert {name for _, name in written_events(engine)} == {"quick-0", "quick-1"}
     go_on.set()
     thread.join()
     every = publish(engine)
@@ -242,18 +243,18 @@ def test_what_commits_late_is_numbered_late(postgres_url: str) -> None:
     engine.dispose()
 
 
-def test_who_begins_to_follow_misses_nothing_that_is_being_written(postgres_url: str) -> None:
+def test_a_new_follower_misses_no_event_of_a_running_transaction(postgres_url: str) -> None:
     engine = open_store(postgres_url, create=True)
     stored, go_on = threading.Event(), threading.Event()
     writer = _store_and_wait(engine, mails.series("s", 2), stored, go_on)
     follower = threading.Thread(target=follow, args=(engine,))
     follower.start()
     follower.join(0.3)
-    assert follower.is_alive(), "it waits for who writes"
+    assert follower.is_alive(), "it waits for the writer"
     go_on.set()
     writer.join()
     follower.join()
-    assert sorted(told(engine)) == sorted(SERIES)
+    assert sorted(written_events(engine)) == sorted(SERIES)
     engine.dispose()
 
 
@@ -274,7 +275,7 @@ def test_listeners_are_notified(postgres_url: str) -> None:
     engine.dispose()
 
 
-def test_what_people_do_may_be_done_again(engine: Engine) -> None:
+def test_events_of_people_may_occur_again(engine: Engine) -> None:
     mails.store(engine, [mails.patch()])
 
     def write(connection: Connection) -> None:
@@ -283,4 +284,4 @@ def test_what_people_do_may_be_done_again(engine: Engine) -> None:
 
     with write_transaction(engine) as connection:
         write(connection)
-    assert len(told(engine)) == 2
+    assert len(written_events(engine)) == 2

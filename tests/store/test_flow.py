@@ -1,4 +1,4 @@
-"""Flows: while much mail waits, its senders take turns."""
+"""Test that senders take turns while much mail waits."""
 
 from __future__ import annotations
 
@@ -55,9 +55,9 @@ def test_a_sender_with_much_mail_leaves_turns_to_others(engine: Engine) -> None:
     with engine.connect() as connection:
         _enqueue(connection, [*["ann"] * 50, "bob", *["ann"] * 10, "cy", "cy"])
         first = _claim(connection, 12)
-        assert {51, 62, 63} < set(first), "those of bob and cy"
+        assert {51, 62, 63} < set(first), "the mails of bob and cy"
         assert set(first) - {51, 62, 63} == set(range(1, 10))
-        assert first[0] == 51, "who has the least has the first turn"
+        assert first[0] == 51, "the sender with the least mail has the first turn"
         assert _claim(connection, 12) == list(range(10, 22))
         connection.rollback()
 

@@ -1,4 +1,4 @@
-"""What people say: kept apart from the mail, whatever becomes of the rows that it is said of."""
+"""Test that overrides are stored apart from the mail, and survive changes of its rows."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.pipeline import derive
 from ingest.replay.replay import reparse
 from ingest.reports.export import export_records
@@ -55,7 +55,7 @@ def categories(engine: Engine) -> list[tuple[str, str | None, str | None]]:
         return [(row.category, row.previous, row.current) for row in connection.execute(query)]
 
 
-def test_what_is_set_stands_and_survives_a_reparse(engine: Engine) -> None:
+def test_overrides_survive_a_reparse(engine: Engine) -> None:
     said = "X-Patchwork-State: RFC"
     mails.store(engine, [mails.patch(headers=[said])])
     before = mails.exported(engine)
@@ -70,15 +70,15 @@ def test_what_is_set_stands_and_survives_a_reparse(engine: Engine) -> None:
         row = row_of(engine, number)
         assert (row.state, row.current_state, row.archived) == ("rfc", "accepted", True)
         assert (row.commit_ref, row.delegate_id) == ("abc", who)
-        assert mails.exported(engine) == before, "the mail's own export does not tell"
+        assert mails.exported(engine) == before, "the export of the mail does not contain it"
         reparse(engine, Config())
     assert categories(engine) == [
         ("patch-state-changed", "rfc", "accepted"),
         ("patch-delegated", None, str(who)),
-    ], "what is as it was has not changed"
+    ], "an equal value is no change"
 
 
-def test_everything_is_exported_where_it_is_asked_for(engine: Engine) -> None:
+def test_overrides_are_exported_on_request(engine: Engine) -> None:
     mails.store(engine, mails.series("s", 2))
     with write_transaction(engine) as connection:
         one, two = patches(connection)
@@ -89,11 +89,14 @@ def test_everything_is_exported_where_it_is_asked_for(engine: Engine) -> None:
         lines = list(export_records(connection, everything=True))
     assert "".join(lines).startswith(mails.exported(engine))
     found = [json.loads(line) for line in lines if '"type": "ch' in line]
-    assert [one["type"] for one in found] == ["check", "choice", "choice"]
+    assert [record["type"] for record in found] == ["check", "choice", "choice"]
     assert found[0]["msgid"] == "<s-2@example.org>"
     assert (found[0]["user"], found[0]["state"], found[0]["context"]) == ("ci", "fail", "build")
     assert (found[1]["state"], found[1]["delegate"]) == ("accepted", "ci")
-    assert [one["related"] for one in found[1:]] == [["<s-2@example.org>"], ["<s-1@example.org>"]]
+    assert [record["related"] for record in found[1:]] == [
+        ["<s-2@example.org>"],
+        ["<s-1@example.org>"],
+    ]
 
 
 def test_relations_are_sets(engine: Engine) -> None:
@@ -108,16 +111,16 @@ def test_relations_are_sets(engine: Engine) -> None:
 
         assert relate(a, b) == {a: (b,), b: (a,)}
         assert relate(c, d) == {a: (b,), b: (a,), c: (d,), d: (c,)}
-        assert relate(b, a, c)[a] == (b, c, d), "who names one of a set names the set"
+        assert relate(b, a, c)[a] == (b, c, d), "naming one patch of a set names the set"
         assert relate(a) == {b: (c, d), c: (b, d), d: (b, c)}
         assert relate(b, c) == {b: (c, d), c: (b, d), d: (b, c)}
         assert relate(a, b)[a] == (b, c, d)
 
 
-def test_what_was_said_of_a_message_that_goes_is_said_of_what_its_mail_is(
+def test_overrides_move_with_the_mail_of_a_deleted_message(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A later parser finds two contents alike that were two messages under one id."""
+    """A later parser finds that two messages with one id have the same content."""
     one = mails.patch("p@example.org", name="a")
     mails.store(engine, [one, one.replace(b"+new", b"+other")])
     with write_transaction(engine) as connection:

@@ -1,4 +1,5 @@
-"""Records are a function of the set of mails: not of order, batches, repetition or interruption."""
+"""Test that records depend on the set of mails, not on order, batches, repetition or
+interruption."""
 
 from __future__ import annotations
 
@@ -16,7 +17,7 @@ from hypothesis import strategies as st
 from sqlalchemy import Engine, create_engine, event, make_url, select, text
 from sqlalchemy.exc import DBAPIError
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.mail.defect import Defect
 from ingest.model import Delivery
 from ingest.replay import replay as replay_module
@@ -31,7 +32,7 @@ RECEIVED = "Received: from a.example.org by lists.example.org; {}"
 
 
 def received_at(hour: int) -> str:
-    """A header that says when the list's server had the mail."""
+    """Return a Received header with the time at which the list's server received the mail."""
     return RECEIVED.format(f"Mon, 2 Mar 2026 {hour:02}:00:00 +0000")
 
 
@@ -40,9 +41,9 @@ def _copy(msgid: str, word: str, hour: int | None, **more: Any) -> bytes:
     return mails.patch(msgid, "[PATCH 1/2] fs: change", word=word, headers=given, **more)
 
 
-# One of each trouble: a threaded posting with its reviews, an unthreaded one whose cover comes
-# late, a re-roll, a conflict of three, copies through two lists, an answer to a conflict, mail
-# without a date and mail that nothing answers.
+# A threaded posting with its reviews, an unthreaded one whose cover is late, a re-roll, three
+# variants of one id, copies through two lists, a reply to a variant, mail without a date, and mail
+# that has no reply.
 POOL: list[bytes | Delivery] = [
     *mails.series("t", 3),
     mails.reply("r1@example.com", "t-2@example.org", f"Yes.\n\nReviewed-by: {BOB}"),
@@ -69,14 +70,14 @@ POOL: list[bytes | Delivery] = [
 
 @pytest.fixture(scope="module")
 def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """One store for all examples of a property."""
+    """Return one store for all examples of a property."""
     engine = open_store(f"sqlite:///{tmp_path_factory.mktemp('record') / 's.db'}", create=True)
     yield engine
     engine.dispose()
 
 
 def stored_in(engine: Engine, given: Sequence[bytes | Delivery], size: int) -> str:
-    """The export of a store that these mails came to in batches of that size."""
+    """Return the export of a store that receives these mails in batches of that size."""
     mails.clear(engine)
     for start in range(0, len(given), size):
         mails.store(engine, given[start : start + size])
@@ -88,11 +89,11 @@ def stored_in(engine: Engine, given: Sequence[bytes | Delivery], size: int) -> s
 
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from(range(len(POOL))), min_size=2, max_size=12), st.integers(1, 6))
-def test_any_order_any_batches_and_repeats_give_the_same_export(
+def test_any_order_batches_and_repeats_give_the_same_export(
     shared_engine: Engine, chosen: list[int], size: int
 ) -> None:
-    wanted = stored_in(shared_engine, [POOL[one] for one in sorted(set(chosen))], 100)
-    assert stored_in(shared_engine, [POOL[one] for one in chosen], size) == wanted
+    wanted = stored_in(shared_engine, [POOL[index] for index in sorted(set(chosen))], 100)
+    assert stored_in(shared_engine, [POOL[index] for index in chosen], size) == wanted
 
 
 @settings(max_examples=12, deadline=None)
@@ -110,7 +111,7 @@ def test_a_thread_in_any_order_one_by_one(shared_engine: Engine, order: list[int
     given = [*mails.series("t", 3), *POOL[4:7]]
     assert len(given) == 7
     wanted = stored_in(shared_engine, given, 100)
-    assert stored_in(shared_engine, [given[one] for one in order], 1) == wanted
+    assert stored_in(shared_engine, [given[index] for index in order], 1) == wanted
 
 
 def test_backwards_and_one_by_one_on_both_databases(engine: Engine) -> None:
@@ -123,12 +124,14 @@ def test_backwards_and_one_by_one_on_both_databases(engine: Engine) -> None:
 def test_storing_again_changes_nothing(engine: Engine) -> None:
     wanted = stored_in(engine, POOL, 100)
     with engine.connect() as connection:
-        before = [connection.execute(select(one)).all() for one in schema.metadata.sorted_tables]
+        before = [
+            connection.execute(select(table)).all() for table in schema.metadata.sorted_tables
+        ]
     done = mails.store(engine, POOL)
     assert (done.new, done.known) == (0, len(POOL))
     assert mails.exported(engine) == wanted
     with engine.connect() as connection:
-        after = [connection.execute(select(one)).all() for one in schema.metadata.sorted_tables]
+        after = [connection.execute(select(table)).all() for table in schema.metadata.sorted_tables]
     assert after == before
 
 
@@ -147,7 +150,7 @@ def test_copies_through_two_lists_are_one_message_with_two_postings(engine: Engi
             with engine.connect() as connection:
                 (row,) = messages.read_messages(connection, messages.list_message_ids(connection))
                 assert messages.read_raw_mail(connection, row.mail_id) == one, (
-                    "the copy heard first"
+                    "the copy received first"
                 )
     (export,) = exports
     records = [json.loads(line) for line in export.splitlines()]
@@ -156,8 +159,9 @@ def test_copies_through_two_lists_are_one_message_with_two_postings(engine: Engi
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-def test_a_conflict_is_kept_and_takes_nobodys_place(engine: Engine, size: int) -> None:
-    """The id belongs to what the list's servers heard first, whichever came first to us."""
+def test_a_variant_is_stored_and_replaces_no_message(engine: Engine, size: int) -> None:
+    """The id belongs to the mail that the list's servers received first, whichever is stored
+    first."""
     copies = [
         _copy("c@example.org", "mine", 9),
         _copy("c@example.org", "forged", 11, sender="Eve <eve@example.net>"),
@@ -169,19 +173,19 @@ def test_a_conflict_is_kept_and_takes_nobodys_place(engine: Engine, size: int) -
     }
     (export,) = exports
     records = [json.loads(line) for line in export.splitlines()]
-    patches = [one for one in records if one["type"] == "patch"]
+    patches = [record for record in records if record["type"] == "patch"]
     assert len(patches) == 3
-    (owner,) = [one for one in patches if "variant" not in one]
+    (owner,) = [patch for patch in patches if "variant" not in patch]
     assert "+mine\n" in owner["diff"]
-    assert {one["diff"].split("+")[-1].split("\n")[0] for one in patches} == {
+    assert {patch["diff"].split("+")[-1].split("\n")[0] for patch in patches} == {
         "mine", "forged", "other",
     }  # fmt: skip
-    messages = [one for one in records if one["type"] == "message"]
-    assert [one.get("conflict", False) for one in messages] == [False, True, True, False]
+    messages = [record for record in records if record["type"] == "message"]
+    assert [message.get("conflict", False) for message in messages] == [False, True, True, False]
 
 
-def test_a_forger_who_comes_first_loses_the_id_to_its_owner(engine: Engine) -> None:
-    """His mail was first in the store; the owner's was first at the list."""
+def test_a_forged_mail_stored_first_loses_the_id_to_its_owner(engine: Engine) -> None:
+    """The forged mail was stored first; the list received the owner's mail first."""
     forged = _copy("c@example.org", "forged", 11, sender="Eve <eve@example.net>")
     mails.store(engine, [forged])
     with engine.connect() as connection:
@@ -190,17 +194,18 @@ def test_a_forger_who_comes_first_loses_the_id_to_its_owner(engine: Engine) -> N
     mails.store(engine, [_copy("c@example.org", "mine", 9)])
     with engine.connect() as connection:
         rows = {
-            one.variant: one
-            for one in messages.read_messages(connection, messages.list_message_ids(connection))
+            message.variant: message
+            for message in messages.read_messages(connection, messages.list_message_ids(connection))
         }
         assert rows[""].submitter.email == "ada@example.org"
         (variant,) = rows.keys() - {""}
-        assert rows[variant].id == before.id, "a row stays with its message"
+        assert rows[variant].id == before.id, "a row belongs to its message for good"
         assert messages.find_by_name(connection, f"c@example.org#{variant}") == [before.id]
 
 
-def test_a_mail_cut_off_gives_way_to_the_whole_one(engine: Engine) -> None:
-    """The last mail of an archive that was still being written, and later the archive."""
+def test_a_truncated_mail_is_replaced_by_the_whole_one(engine: Engine) -> None:
+    """The last mail of an archive that is still being written is truncated; the finished archive
+    has it all."""
     whole = mails.patch("x@example.org", headers=[received_at(8)])
     cut = delivery(whole[: whole.index(b"+new")], container_errors=(Defect.TRUNCATED,))
     orders: list[list[bytes | Delivery]] = [[cut, whole], [whole, cut]]
@@ -214,8 +219,8 @@ def test_a_mail_cut_off_gives_way_to_the_whole_one(engine: Engine) -> None:
         assert row.defects == ()
 
 
-def test_a_copy_that_only_changed_in_form_is_no_conflict(engine: Engine) -> None:
-    """Another encoding, a wrapped subject, a list's footer, CRLF line ends."""
+def test_a_copy_changed_in_form_only_is_no_variant(engine: Engine) -> None:
+    """The copies have another encoding, a wrapped subject, a list's footer, or CRLF line ends."""
     plain = mails.patch("x@example.org", headers=[received_at(8)])
     crlf = plain.replace(b"\n", b"\r\n")
     folded = plain.replace(b"[PATCH] fs: change", b"[PATCH]\n fs: change")
@@ -225,7 +230,7 @@ def test_a_copy_that_only_changed_in_form_is_no_conflict(engine: Engine) -> None
     assert mails.row_counts(engine)["mail"] == 4
 
 
-def test_the_newest_name_of_a_person_is_shown_whatever_came_last(engine: Engine) -> None:
+def test_the_newest_name_of_a_person_is_shown_in_any_order(engine: Engine) -> None:
     old = mails.patch("a@example.org", sender="Ada King <ada@example.org>")
     new = mails.patch(
         "b@example.org", name="g", sender="Ada Byron <ada@example.org>",
@@ -264,7 +269,7 @@ def test_the_address_of_a_list_does_not_depend_on_order(engine: Engine) -> None:
 
 
 def test_withdrawn_mail_is_kept_and_takes_no_part(engine: Engine) -> None:
-    """Before or after the mail itself, alone or with it: the same."""
+    """The withdrawal may arrive before the mail, after it, with it, or alone."""
     given = mails.series("t", 2)
     withdrawn = delivery(given[1], withdrawn=True)
     all_three: list[bytes | Delivery] = [*given, withdrawn]
@@ -273,8 +278,8 @@ def test_withdrawn_mail_is_kept_and_takes_no_part(engine: Engine) -> None:
     }
     (export,) = exports
     records = {
-        (one["type"], one.get("msgid") or one.get("key")): one
-        for one in map(json.loads, export.splitlines())
+        (record["type"], record.get("msgid") or record.get("key")): record
+        for record in map(json.loads, export.splitlines())
     }
     assert records["message", "<t-1@example.org>"]["outcome"] == "ignored"
     assert records["message", "<t-1@example.org>"]["reason"] == "withdrawn"
@@ -293,19 +298,19 @@ def test_deriving_again_changes_nothing(engine: Engine, monkeypatch: pytest.Monk
     counts = mails.row_counts(engine)
     with mails.written(engine) as tables:
         assert reparse(engine, Config()).new == len(POOL)
-    # What flushes writes a checkpoint, and takes it back.
-    assert tables == {"person", "list", "checkpoint"}, "names are forgotten, and said again"
+    # A flush writes a checkpoint, and deletes it.
+    assert tables == {"person", "list", "checkpoint"}, "names are deleted, and written again"
     assert mails.row_counts(engine) == counts
     assert mails.exported(engine) == wanted
     with engine.connect() as connection:
         after = {row.msgid + row.variant: row.id for row in _messages(connection)}
-    assert after == before, "a row keeps its number"
+    assert after == before, "a row keeps its id"
 
 
-def test_deriving_again_mends_what_is_damaged(
+def test_deriving_again_repairs_damaged_rows(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Rows that say something else, are too many or are gone; the others are not touched."""
+    """Altered, additional and missing rows are repaired; the others are not written."""
     monkeypatch.setattr(replay_module, "REPLAY_BATCH", 4)
     wanted = stored_in(engine, POOL, 100)
     counts = mails.row_counts(engine)
@@ -360,11 +365,11 @@ def test_another_configuration_gives_what_a_fresh_store_would_have(
 
 
 class _CutOffError(Exception):
-    """Stands for the end of the process."""
+    """Simulates the end of the process."""
 
 
-def test_cut_off_at_any_statement_and_done_again(engine: Engine) -> None:
-    """Whatever statement is the last: the batches before it stand, the rest comes again."""
+def test_an_interruption_at_any_statement_is_recovered(engine: Engine) -> None:
+    """The batches before the interruption are stored, and the rest is stored again."""
     batches = [POOL[start : start + 8] for start in range(0, len(POOL), 8)]
     wanted = stored_in(engine, POOL, 100)
     left = [0]
@@ -395,7 +400,7 @@ def test_cut_off_at_any_statement_and_done_again(engine: Engine) -> None:
 
 @pytest.fixture
 def postgres_in_english(postgres_server: str) -> Iterator[str]:
-    """A database whose letters are in the order of a language, where `a` comes before `B`."""
+    """Return a database that sorts text as English does: `a` before `B`."""
     server = create_engine(
         make_url(postgres_server).set(drivername="postgresql+psycopg"),
         isolation_level="AUTOCOMMIT",
@@ -421,15 +426,16 @@ def postgres_in_english(postgres_server: str) -> Iterator[str]:
 def test_a_persons_name_does_not_depend_on_the_databases_order_of_letters(
     postgres_in_english: str,
 ) -> None:
-    """Two mails of one second: the greater Message-ID, by code point, says the name."""
+    """Of two mails with the same date, the one with the greater Message-ID (by code point) has
+    the name."""
     engine = open_store(postgres_in_english, create=True)
     named = [
         mails.mail("B@example.org", "hello", "x", sender="Upper <ada@example.org>"),
         mails.mail("a@example.org", "hello", "x", sender="Lower <ada@example.org>"),
     ]
     for order in (named, named[::-1]):
-        for one in order:
-            mails.store(engine, [one])
+        for raw in order:
+            mails.store(engine, [raw])
         with write_transaction(engine) as connection:
             assert connection.execute(select(schema.person.c.name)).scalar_one() == "Lower"
             for table in reversed(schema.metadata.sorted_tables):

@@ -1,4 +1,4 @@
-"""Numbers that clients hold: what becomes of them when series are named anew, joined and parted."""
+"""Test what the numbers that clients know lead to when series are renamed, joined and separated."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sqlalchemy import Engine, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay.replay import reparse
 from ingest.store import schema
 from ingest.store.engine import write_transaction
@@ -15,7 +15,7 @@ from tests.support import mails
 
 
 def series(engine: Engine) -> dict[str, int]:
-    """Numbers by key."""
+    """Return the number of each series by its key."""
     table = schema.series.c
     with engine.connect() as connection:
         return dict(connection.execute(select(table.key, table.id)).all())
@@ -37,7 +37,7 @@ def pin(engine: Engine, key: str, target: str | None) -> None:
         pins.pin_message(connection, key, target, now=mails.NOW)
 
 
-def test_a_late_cover_renames_the_series_and_leaves_its_number(engine: Engine) -> None:
+def test_a_late_cover_renames_the_series_and_keeps_its_number(engine: Engine) -> None:
     cover, *patches = mails.series("s", 2)
     mails.store(engine, patches)
     (number,) = series(engine).values()
@@ -46,8 +46,8 @@ def test_a_late_cover_renames_the_series_and_leaves_its_number(engine: Engine) -
     assert series(engine) == {"<s-0@example.org>": number}
 
 
-def test_a_series_that_is_joined_into_another_leads_to_it(engine: Engine) -> None:
-    """The middle of a thread comes last; hours lie between, so nothing else ties the ends."""
+def test_the_number_of_a_joined_series_leads_to_the_other(engine: Engine) -> None:
+    """The middle of a thread arrives last. Hours apart, its ends are connected by nothing else."""
     one, two, three = mails.series("s", 3, cover=False, threaded=False)
     later = mails.START + timedelta(hours=9)
     two = mails.patch(
@@ -67,7 +67,7 @@ def test_a_series_that_is_joined_into_another_leads_to_it(engine: Engine) -> Non
     assert follow(engine, before["<s-1@example.org>"]) is None
 
 
-def test_a_series_that_is_parted_again_has_its_number_back(engine: Engine) -> None:
+def test_a_separated_series_has_its_number_again(engine: Engine) -> None:
     alone = mails.patch("alone@example.org", "[PATCH 3/3] s: step 3", name="z")
     mails.store(engine, [*mails.series("s", 2), alone])
     before = series(engine)
@@ -79,7 +79,7 @@ def test_a_series_that_is_parted_again_has_its_number_back(engine: Engine) -> No
     assert follow(engine, before["<alone@example.org>"]) is None
 
 
-def test_signposts_lead_on_where_what_they_name_goes_too(engine: Engine) -> None:
+def test_redirects_are_followed_to_the_last(engine: Engine) -> None:
     for n, stem in enumerate(("a", "b", "c"), 1):
         mails.store(
             engine,
@@ -106,8 +106,8 @@ def test_a_number_is_not_used_again(engine: Engine) -> None:
     assert left in before.values()
 
 
-def test_a_number_that_comes_back_is_not_given_to_another_too(engine: Engine) -> None:
-    """The highest number of all comes back at the moment in which a new series is numbered."""
+def test_a_restored_number_is_not_given_to_another_series(engine: Engine) -> None:
+    """The highest number is restored at the moment when a new series gets its number."""
     alone = mails.patch("alone@example.org", "[PATCH 3/3] s: step 3", name="z")
     mails.store(engine, [*mails.series("s", 2)])
     mails.store(engine, [alone])

@@ -1,4 +1,4 @@
-"""Many rows and many keys at once, past SQLAlchemy's way of doing it, give what that gives."""
+"""Test that statements with many rows or keys have the same results as those of SQLAlchemy."""
 
 from __future__ import annotations
 
@@ -39,15 +39,15 @@ def stored(engine: Engine) -> list[dict[str, Any]]:
 
 
 @pytest.mark.parametrize("count", [0, 1, 19, 20, MANY])
-def test_rows_come_back_as_they_were_given(engine: Engine, count: int) -> None:
+def test_rows_are_read_as_they_were_written(engine: Engine, count: int) -> None:
     rows = [mail_row(number) for number in range(1, count + 1)]
     with write_transaction(engine) as connection:
         insert_rows(connection, schema.mail, rows)
     assert stored(engine) == rows
 
 
-def test_a_table_of_one_column_more_than_its_rows_have(engine: Engine) -> None:
-    """What is not given is as the table has it by default."""
+def test_a_table_with_more_columns_than_the_rows(engine: Engine) -> None:
+    """The other columns have the defaults of the table."""
     people = [
         {"id": number, "key": f"{number}@example.org", "email": "", "name": "", "name_rank": ""}
         for number in range(1, MANY)
@@ -64,7 +64,7 @@ def test_a_table_of_one_column_more_than_its_rows_have(engine: Engine) -> None:
     assert found == MANY - 1
 
 
-def test_an_error_is_one_of_sqlalchemy_and_undoes_all(engine: Engine) -> None:
+def test_an_error_is_of_sqlalchemy_and_undoes_all(engine: Engine) -> None:
     rows = [mail_row(number) for number in range(1, MANY)]
     with pytest.raises(IntegrityError), write_transaction(engine) as connection:
         insert_rows(connection, schema.mail, [*rows, rows[0]])
@@ -73,7 +73,7 @@ def test_an_error_is_one_of_sqlalchemy_and_undoes_all(engine: Engine) -> None:
     assert stored(engine) == []
 
 
-def test_what_the_database_cannot_hold_is_an_error_of_data(engine: Engine) -> None:
+def test_an_unstorable_value_is_a_data_error(engine: Engine) -> None:
     people = [
         {"id": number, "key": f"{number}@example.org", "email": "", "name": "", "name_rank": ""}
         for number in range(1, MANY)
@@ -84,12 +84,12 @@ def test_what_the_database_cannot_hold_is_an_error_of_data(engine: Engine) -> No
         insert_rows(connection, schema.person, people)
 
 
-def test_rows_that_somebody_has_inserted_meanwhile_stop_all(engine: Engine) -> None:
+def test_conflicting_rows_of_others_stop_the_statement(engine: Engine) -> None:
     rows = [mail_row(number) for number in range(1, MANY)]
     with write_transaction(engine) as connection:
         insert_rows(connection, schema.mail, rows[:1])
     if engine.dialect.name != "postgresql":
-        return  # one writer: nobody can have
+        return  # SQLite has one writer: nobody can insert meanwhile
     with write_transaction(engine) as connection:
         others = [{**row, "id": row["id"] + 1000} for row in rows]
         assert not try_insert_rows(connection, schema.mail, others)
@@ -127,13 +127,13 @@ def test_a_key_is_not_cut_to_its_column(engine: Engine) -> None:
         insert_rows(
             connection, schema.answer, [{**answer_row(1, "a"), "kind": "x" * 16, "text": None}]
         )
-        for key, found in (("x" * 16, 1), ("x" * 17, 0)):
+        for key, count in (("x" * 16, 1), ("x" * 17, 0)):
             query = select(schema.answer.c.mail_id).where(is_any(schema.answer.c.kind, [key]))
-            assert len(connection.execute(query).all()) == found
+            assert len(connection.execute(query).all()) == count
 
 
 def test_an_index_is_used_for_many_keys(engine: Engine) -> None:
-    """SQLite looks at every row where a condition is written as a truth value."""
+    """SQLite reads every row where a condition is written as a truth value."""
     query = select(schema.message.c.id).where(is_any(schema.message.c.thread_id, [1, 2]))
     said = str(query.compile(engine, compile_kwargs={"render_postcompile": True}))
     assert "= 1" not in said
@@ -145,8 +145,8 @@ def test_an_index_is_used_for_many_keys(engine: Engine) -> None:
 
 @pytest.mark.parametrize("count", [3, MANY])
 def test_a_change_writes_only_the_owners_that_differ(engine: Engine, count: int) -> None:
-    """One that is right, one with a row too few, too many, another; one that has none, and one
-    that is to have none."""
+    """Some owners have the right rows, others lack one, have an additional or another one, have
+    none, or are to have none."""
     table = schema.answer
     right = [answer_row(number, name) for number in range(1, count + 1) for name in "ab"]
     with write_transaction(engine) as connection:

@@ -1,4 +1,4 @@
-"""The states of patches: superseded by what came later, kept right whatever comes and goes."""
+"""Test that patches are superseded by later versions, and that states stay right."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from datetime import datetime, timedelta
 import pytest
 from sqlalchemy import Connection, Engine, delete, select, text, update
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.lifecycle.evidence import Evidence, EvidenceKind
 from ingest.replay.replay import reparse
 from ingest.reports.check import check_store
@@ -35,15 +35,16 @@ V3 = V2 + 7 * DAY
 
 
 def version(number: int, patches: int = 2, *, start: datetime | None = None) -> list[bytes]:
-    """One version of a series whose patches keep their titles and change otherwise."""
+    """Return one version of a series. Its patches keep their titles in all versions, and differ
+    otherwise."""
     posting = mails.series(
         "work", patches, version=number, start=start or V1 + 7 * (number - 1) * DAY
     )
-    return [one.replace(b"<work-", b"<v%d-" % number) for one in posting]
+    return [raw.replace(b"<work-", b"<v%d-" % number) for raw in posting]
 
 
 def states(engine: Engine) -> dict[str, str]:
-    """The state that each patch is shown with, by the local part of its id."""
+    """Return the current state of each patch, by the local part of its id."""
     query = select(schema.message.c.msgid, schema.current_state).join(
         schema.patch, schema.patch.c.message_id == schema.message.c.id
     )
@@ -72,7 +73,7 @@ def choose(engine: Engine, name: str, state: str, when: datetime | None) -> None
 
 
 def changes(engine: Engine) -> list[tuple[str | None, str | None, bool]]:
-    """The changes of states, in order, each with whether somebody made it."""
+    """Return the changes of states, in order, each with whether an account made it."""
     table = schema.event.c
     query = select(table.previous, table.current, table.account_id).where(
         table.category == str(events.Category.PATCH_STATE_CHANGED)
@@ -137,8 +138,8 @@ def test_each_change_is_one_event_without_an_actor(engine: Engine) -> None:
             assert row.message_id in seen, "a patch is created before its state changes"
 
 
-def test_the_state_goes_back_when_the_link_goes(engine: Engine) -> None:
-    """v2 answers nothing and has another title: only a better predecessor takes its link away."""
+def test_a_state_is_withdrawn_with_its_link(engine: Engine) -> None:
+    """v2 is no reply and has another title: only a better predecessor removes its link."""
     with write_transaction(engine) as connection:
         events.start_recording_events(connection, now=mails.NOW)
     first = mails.patch("a@example.org", "[PATCH] fs: take the lock early", word="one")
@@ -155,7 +156,7 @@ def test_the_state_goes_back_when_the_link_goes(engine: Engine) -> None:
     assert_right(engine)
 
 
-def test_a_withdrawn_mail_takes_its_state_with_it(engine: Engine) -> None:
+def test_a_state_is_withdrawn_with_its_mail(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         events.start_recording_events(connection, now=mails.NOW)
     first = mails.patch("a@example.org", "[PATCH] fs: take the lock early", word="one")
@@ -203,10 +204,10 @@ def test_the_order_of_arrival_does_not_matter(engine: Engine) -> None:
         ("new", V2 + DAY, "new"),
     ],
 )
-def test_the_later_of_person_and_mail_decides(
+def test_the_later_of_override_and_mail_decides(
     engine: Engine, state: str, when: datetime, shown: str
 ) -> None:
-    """Whether it is set before the mail arrives or after."""
+    """The override may be set before or after the mail arrives."""
     for before in (True, False):
         mails.clear(engine)
         mails.store(engine, version(1))
@@ -222,14 +223,16 @@ def test_the_later_of_person_and_mail_decides(
         assert_right(engine)
 
 
-def test_the_export_has_what_mail_shows_and_all_has_what_people_set(engine: Engine) -> None:
+def test_the_export_has_derived_states_and_all_has_overrides(engine: Engine) -> None:
     mails.store(engine, [*version(1), *version(2)])
     before = mails.exported(engine)
     choose(engine, "v1-1", "rejected", mails.NOW)
     assert mails.exported(engine) == before
     records = [json.loads(line) for line in before.splitlines()]
     (patch,) = [
-        one for one in records if one["type"] == "patch" and one["msgid"] == "<v1-1@example.org>"
+        record
+        for record in records
+        if record["type"] == "patch" and record["msgid"] == "<v1-1@example.org>"
     ]
     assert (patch["state"], patch["commit_ref"]) == ("superseded", None)
     assert patch["state_evidence"] == [
@@ -240,7 +243,7 @@ def test_the_export_has_what_mail_shows_and_all_has_what_people_set(engine: Engi
     ]  # fmt: skip
     with engine.connect() as connection:
         every = [json.loads(line) for line in export_records(connection, everything=True)]
-    (choice,) = [one for one in every if one["type"] == "choice"]
+    (choice,) = [record for record in every if record["type"] == "choice"]
     assert (choice["state"], choice["state_user"]) == ("rejected", "mia")
     assert choice["state_date"] == mails.NOW.isoformat()
 
@@ -262,7 +265,7 @@ def test_evidence_of_one_kind_is_replaced_and_the_others_remain(engine: Engine) 
         sync_states(connection, changed)
     assert states(engine)["v1-1"] == "accepted"
     reparse(engine, Config())
-    assert states(engine)["v1-1"] == "accepted", "what git shows survives a reparse"
+    assert states(engine)["v1-1"] == "accepted", "evidence of commits survives a reparse"
     with engine.connect() as connection:
         row = connection.execute(
             select(schema.patch).where(schema.patch.c.message_id == number)
@@ -281,7 +284,7 @@ def test_evidence_of_one_kind_is_replaced_and_the_others_remain(engine: Engine) 
     assert_right(engine)
 
 
-def test_who_set_a_state_is_known(engine: Engine) -> None:
+def test_the_account_that_set_a_state_is_known(engine: Engine) -> None:
     mails.store(engine, [*version(1), *version(2)])
     choose(engine, "v1-1", "rejected", V3)
     choose(engine, "v1-2", "under-review", V1)
@@ -292,10 +295,11 @@ def test_who_set_a_state_is_known(engine: Engine) -> None:
     assert not sources[two].is_set, "the later version decides"
 
 
-def test_a_trace_that_too_many_series_share_tells_nothing(
+def test_a_trace_that_too_many_series_share_is_not_used(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Neither before nor after the number of series with one title passes the limit, and back."""
+    """The links are right while the number of series with one title rises above the limit and
+    falls again."""
     monkeypatch.setattr(revisions, "MAX_SHARED", 4)
     monkeypatch.setattr("ingest.store.states.links.MAX_SHARED", 4)
     posted = [
@@ -322,9 +326,11 @@ def test_a_trace_that_too_many_series_share_tells_nothing(
 
 
 def test_two_writers_of_two_versions_do_not_miss_each_other(postgres_url: str) -> None:
-    """Neither sees what the other has not committed: the second waits, and looks again."""
+    """Neither sees uncommitted rows of the other: the second waits, then reads again."""
     engine = open_store(postgres_url, create=True)
-    mails.store(engine, [mails.mail("hi@x", "Hi", "")])  # the person and the list are known
+    mails.store(
+        engine, [mails.mail("hi@x", "Hi", "")]
+    )  # the person and the list are stored already
     stored, go_on = threading.Event(), threading.Event()
 
     def write_first() -> None:
@@ -348,7 +354,7 @@ def test_two_writers_of_two_versions_do_not_miss_each_other(postgres_url: str) -
     engine.dispose()
 
 
-def test_the_check_finds_what_is_wrong(engine: Engine) -> None:
+def test_the_check_finds_wrong_states(engine: Engine) -> None:
     mails.store(engine, [*version(1), *version(2)])
     report = check_store(engine, Config())
     assert report.is_consistent
@@ -375,7 +381,7 @@ def test_the_check_finds_what_is_wrong(engine: Engine) -> None:
     assert check_store(engine, Config()).is_consistent
 
 
-def test_a_long_series_is_compared_up_to_a_number(
+def test_a_long_series_is_compared_up_to_a_limit(
     engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(revisions, "MAX_COMPARED_NUMBER", 2)
@@ -389,7 +395,7 @@ def test_a_long_series_is_compared_up_to_a_number(
     }  # fmt: skip
 
 
-def test_patches_are_archived_some_time_after_they_need_no_action(engine: Engine) -> None:
+def test_finished_patches_are_archived_after_some_time(engine: Engine) -> None:
     mails.store(engine, [*version(1), *version(2)])
     with write_transaction(engine) as connection:
         assert archive_patches(connection, before=V2) == 0

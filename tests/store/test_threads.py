@@ -1,4 +1,4 @@
-"""Threads are connected sets of ids, whatever order the links come in."""
+"""Test that threads are connected sets of ids, in whatever order the links arrive."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ GROUPS = st.lists(st.lists(IDS, min_size=1, max_size=4), max_size=12)
 
 def _partition(thread_of: dict[str, int]) -> set[frozenset[str]]:
     sets: dict[int, set[str]] = defaultdict(set)
-    for one, thread in thread_of.items():
-        sets[thread].add(one)
+    for msgid, thread in thread_of.items():
+        sets[thread].add(msgid)
     return {frozenset(members) for members in sets.values()}
 
 
 def _connected(groups: Iterable[Sequence[str]]) -> set[frozenset[str]]:
-    """The slow and plain way: melt sets that share an id until none do."""
+    """Merge sets that share an id until none do: slow, and simple."""
     sets: list[set[str]] = []
     for group in groups:
-        touched = [one for one in sets if one & set(group)]
-        sets = [one for one in sets if one not in touched]
+        touched = [members for members in sets if members & set(group)]
+        sets = [members for members in sets if members not in touched]
         sets.append(set(group).union(*touched))
-    return {frozenset(one) for one in sets}
+    return {frozenset(members) for members in sets}
 
 
 def _stored(engine: Engine) -> dict[int, int]:
@@ -44,24 +44,24 @@ def _stored(engine: Engine) -> dict[int, int]:
     return {row.node: row.thread_id for row in rows}
 
 
-def test_sets_are_named_by_their_least_member() -> None:
+def test_a_set_is_named_by_its_least_member() -> None:
     sets = DisjointSets()
     sets.join(5, 9)
     sets.join(9, 3)
     sets.join(7, 8)
-    assert [sets.root(one) for one in (3, 5, 9, 7, 8, 1)] == [3, 3, 3, 7, 7, 1]
+    assert [sets.root(number) for number in (3, 5, 9, 7, 8, 1)] == [3, 3, 3, 7, 7, 1]
 
 
 def test_a_long_chain_is_walked_without_recursion() -> None:
     sets = DisjointSets()
-    for one in range(50_000, 0, -1):
-        sets.join(one, one - 1)
+    for number in range(50_000, 0, -1):
+        sets.join(number, number - 1)
     assert sets.root(50_000) == 0
 
 
 @pytest.fixture(scope="module")
 def shared_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
-    """One store for all examples: migrating costs more than an example."""
+    """Return one store for all examples: a migration costs more than an example."""
     engine = open_store(f"sqlite:///{tmp_path_factory.mktemp('threads') / 's.db'}", create=True)
     yield engine
     engine.dispose()
@@ -78,14 +78,14 @@ def test_any_order_and_any_batches_give_the_connected_sets(
         for start in range(0, len(groups), size):
             link_threads(connection, groups[start : start + size])
     stored = _stored(shared_engine)
-    named = {digest63(one): one for group in groups for one in group}
+    named = {digest63(node): node for group in groups for node in group}
     assert _partition({named[node]: thread for node, thread in stored.items()}) == _connected(
         groups
     )
     assert all(thread in stored for thread in stored.values()), "a thread is named by a member"
 
 
-def test_link_tells_the_thread_of_every_id(database_url: str) -> None:
+def test_link_returns_the_thread_of_every_id(database_url: str) -> None:
     engine = open_store(database_url, create=True)
     with write_transaction(engine) as connection:
         first = link_threads(connection, [("<a>", "<b>"), ("<c>",)]).thread_of

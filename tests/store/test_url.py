@@ -1,4 +1,4 @@
-"""A database's URL: what is refused, and that no message ever shows the secrets in it."""
+"""Test which database URLs are refused, and that no message shows the secrets in them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from ingest.store.engine import StoreError, open_store, parse_url, redact_url
 from tests.support.command import ingest, one_line
 
-# Each has a secret in it, "hush", in a place of its own. None can be connected to.
+# Each contains the secret "hush" in another place. None can be connected to.
 SECRETS = [
     "postgresql://ingest:hush@127.0.0.1:1/ingest",
     "postgresql://ingest:hu%40hush@127.0.0.1:1/ingest",
@@ -73,7 +73,7 @@ def test_no_command_shows_a_secret_of_the_url(url: str, command: str, tmp_path: 
             one_line(done, "database")
 
 
-def test_a_port_that_is_no_number_is_a_mistake_in_the_url(tmp_path: Path) -> None:
+def test_a_port_that_is_no_number_is_an_invalid_url(tmp_path: Path) -> None:
     done = ingest("--database", "postgresql://u@127.0.0.1:x/d", "check", cwd=tmp_path)
     one_line(done, "postgresql://***", "port")
     done = ingest("--database", "postgresql://u@127.0.0.1:99999/d", "check", cwd=tmp_path)
@@ -93,7 +93,7 @@ def test_a_port_that_is_no_number_is_a_mistake_in_the_url(tmp_path: Path) -> Non
         ("ingest.db", "ingest.db"),
     ],
 )  # fmt: skip
-def test_what_is_no_secret_is_shown(url: str, shown: str) -> None:
+def test_other_parts_of_the_url_are_shown(url: str, shown: str) -> None:
     assert redact_url(url) == shown
 
 

@@ -1,4 +1,5 @@
-"""`ingest pipe`: the exit status is right whatever the daemon, the mail or the system does."""
+"""Test that the exit status of `ingest pipe` is right whatever the daemon, the mail or the system
+does."""
 
 from __future__ import annotations
 
@@ -37,7 +38,7 @@ from tests.support.paths import ROOT
 MAIL = b"Subject: hello\n\ntext\n"
 ONE = "dev@lists.example.org"
 TWO = "more@lists.example.org"
-# As the console script does it. (`-m` would load more than that.)
+# As the console script does. (`-m` would load more.)
 START = [sys.executable, "-c", "from ingest.__main__ import main; main()", "pipe"]
 WRAPPER = ROOT / "docs" / "postfix" / "ingest-pipe"
 
@@ -45,7 +46,7 @@ WRAPPER = ROOT / "docs" / "postfix" / "ingest-pipe"
 def pipe(
     where: str, *words: str, mail: bytes = MAIL, timeout: str = "30", before: tuple[str, ...] = ()
 ) -> subprocess.CompletedProcess[bytes]:
-    """Hand a mail over. `before`: what is put before the command, which then starts by itself."""
+    """Submit a mail. `before`: a command before this one, which is then a new process."""
     words = ("--socket", where, "--timeout", timeout, *words)
     if before:
         done = subprocess.run(
@@ -61,7 +62,7 @@ def pipe(
 
 
 def one_line(done: subprocess.CompletedProcess[bytes]) -> str:
-    """What it said: one line of printable ASCII, with the code that Postfix reads in front."""
+    """Return its output: one line of printable ASCII that begins with the code for Postfix."""
     text = done.stderr.decode("ascii")
     assert text.count("\n") == 1, text
     assert text.endswith("\n")
@@ -82,7 +83,7 @@ def test_hands_a_mail_over(tmp_path: Path, inet: bool, bytewise: bool) -> None:
         done = pipe(there.where, "-f", "ada@example.org", ONE, TWO)
     assert (done.returncode, done.stderr) == (0, b"")
     assert there.mail == b"Subject: hello\r\n\r\ntext\r\n"
-    assert [one.rstrip() for one in there.commands] == [
+    assert [command.rstrip() for command in there.commands] == [
         b"LHLO ingest-pipe",
         b"MAIL FROM:<ada@example.org> BODY=8BITMIME",
         b"RCPT TO:<dev@lists.example.org>",
@@ -113,8 +114,8 @@ def test_names_sender_and_recipients(
     with fake_lmtp_server(tmp_path) as there:
         assert pipe(there.where, *words).returncode == 0
     assert there.commands[1] == b"MAIL FROM:" + sender + b"\r\n"
-    named = [one for one in there.commands if one.startswith(b"RCPT")]
-    assert named == [f"RCPT TO:<{one}>\r\n".encode() for one in recipients]
+    named = [command for command in there.commands if command.startswith(b"RCPT")]
+    assert named == [f"RCPT TO:<{recipient}>\r\n".encode() for recipient in recipients]
 
 
 def test_uses_only_what_is_offered(tmp_path: Path) -> None:
@@ -164,12 +165,12 @@ def test_bytes_stay_what_they_are(tmp_path: Path, mail: bytes, sent: bytes) -> N
 def test_blocks_do_not_matter(blocks: list[bytes]) -> None:
     whole = b"".join(blocks)
     cut, at_once = DotStuffedWriter(), DotStuffedWriter()
-    sent = b"".join(cut.convert(one) for one in blocks) + cut.finish()
+    sent = b"".join(cut.convert(block) for block in blocks) + cut.finish()
     assert sent == at_once.convert(whole) + at_once.finish()
-    # What a server makes of it: the end is where it ends, and lines are what they were.
+    # What a server reads: the end of the mail is right, and its lines are unchanged.
     assert (b"\r\n" + sent).index(b"\r\n.\r\n") == len(sent) - 3
     lines = sent[: -len(b".\r\n")].split(b"\r\n")
-    unstuffed = b"\n".join(one.removeprefix(b".") for one in lines)
+    unstuffed = b"\n".join(line.removeprefix(b".") for line in lines)
     wanted = whole.replace(b"\r\n", b"\n")
     assert unstuffed == wanted + (b"" if wanted.endswith(b"\n") or not wanted else b"\n")
 
@@ -215,7 +216,7 @@ def test_anything_else_is_75(tmp_path: Path, stage: str, said: bytes | str) -> N
         done = pipe(there.where, ONE, TWO, timeout="0.4" if said == SILENT else "30")
     assert done.returncode == 75
     one_line(done)
-    if said != SILENT:  # a slow machine may spend the time before
+    if said != SILENT:  # a slow machine may use up the time earlier
         assert there.reached[: STAGES.index(stage) + 1] == list(STAGES[: STAGES.index(stage) + 1])
 
 
@@ -234,13 +235,13 @@ def test_a_cut_or_a_reply_too_many_is_75(tmp_path: Path, stage: str, said: bytes
 @pytest.mark.parametrize(
     ("says", "status", "reaches"),
     [
-        # A 550 speaks of a list only where a recipient is judged.
+        # A 550 is about a list only in reply to a recipient.
         ({"greeting": b"550 no\r\n"}, 75, "greeting"),
         ({"LHLO": b"550 no\r\n"}, 75, "LHLO"),
-        ({"MAIL": b"550 no\r\n"}, 75, None),  # it leaves, whatever else was sent
+        ({"MAIL": b"550 no\r\n"}, 75, None),  # it disconnects, whatever else was sent
         ({"DATA": b"550 no\r\n"}, 75, "DATA"),
         ({"RCPT 1": b"550 no\r\n", "RCPT 2": b"550 no\r\n"}, 67, "RCPT 2"),
-        # Postfix returns the mail as a whole: who may have it gets it first.
+        # Postfix returns the mail as a whole, after the accepted recipients have got it.
         ({"RCPT 1": b"550 no\r\n"}, 67, "end 1"),
         ({"RCPT 2": b"550 no\r\n"}, 67, "end 1"),
         ({"RCPT 1": b"550 no\r\n", "end 1": b"451 no\r\n"}, 75, "end 1"),
@@ -444,7 +445,7 @@ def test_closed_and_empty_files(tmp_path: Path, closed: str) -> None:
 
 
 def test_nobody_reads_what_it_says(tmp_path: Path) -> None:
-    """A refusal is one although standard error is a pipe that is closed."""
+    """The status of a refusal is right although standard error is a closed pipe."""
     with fake_lmtp_server(tmp_path, {"RCPT 1": b"550 no\r\n"}) as there:
         read, write = os.pipe()
         os.close(read)
@@ -456,8 +457,8 @@ def test_nobody_reads_what_it_says(tmp_path: Path) -> None:
     assert done.returncode == 67
 
 
-def test_who_gave_the_mail_dies_in_the_middle(tmp_path: Path) -> None:
-    """What it wrote may be half a mail, and ends like a whole one."""
+def test_the_process_that_writes_the_mail_dies(tmp_path: Path) -> None:
+    """What it wrote may be half a mail, but it ends like a whole one."""
     script = (
         "import os, subprocess, sys\n"
         "process = subprocess.Popen(sys.argv[1:], stdin=subprocess.PIPE)\n"
@@ -483,7 +484,7 @@ def test_who_gave_the_mail_dies_in_the_middle(tmp_path: Path) -> None:
 
 
 def zombie(pid: int) -> bool:
-    """Whether it has ended and nobody has asked for its status: there may be no init here."""
+    """Tell whether it has ended and is a zombie: there may be no init here."""
     with contextlib.suppress(OSError):
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
     return True
@@ -502,7 +503,7 @@ def wait_for(true: Callable[[], bool]) -> None:
 
 @contextlib.contextmanager
 def running(there: FakeLmtpServer, mail: bytes | None) -> Iterator[subprocess.Popen[bytes]]:
-    """The program, with a mail given, or with none yet; ready for signals."""
+    """Run the program, with a mail or without one yet, ready for signals."""
     process = subprocess.Popen(
         [*START, "--socket", there.where, ONE, TWO],
         stdin=subprocess.PIPE, stderr=subprocess.PIPE, env=environment(),
@@ -524,7 +525,7 @@ def running(there: FakeLmtpServer, mail: bytes | None) -> Iterator[subprocess.Po
 
 
 def caught(pid: int, number: int) -> bool:
-    """Whether the process keeps this signal for the thread that waits for it."""
+    """Tell whether the process keeps this signal for the thread that waits for it."""
     for line in Path(f"/proc/{pid}/status").read_text().splitlines():
         if line.startswith("SigBlk:"):
             return bool(int(line.split()[1], 16) >> (number - 1) & 1)
@@ -553,7 +554,7 @@ def test_a_signal_at_each_stage_is_75(tmp_path: Path, stage: str) -> None:
 
 @pytest.mark.parametrize("number", TELLING)
 def test_a_signal_while_the_mail_is_sent_is_75(tmp_path: Path, number: signal.Signals) -> None:
-    """Below it blocks on a daemon that does not read; and then on a mail that does not end."""
+    """It blocks on a daemon that does not read, then on a mail that does not end."""
     with fake_lmtp_server(tmp_path, deaf=True) as there, running(there, None) as process:
         assert process.stdin is not None
         os.set_blocking(process.stdin.fileno(), False)
@@ -604,7 +605,7 @@ def test_signals_that_the_parent_keeps_off_do_not_stop_the_clock(
 
 @pytest.mark.parametrize("rounds", [25, pytest.param(1000, marks=pytest.mark.torture)])
 def test_killed_at_any_moment(tmp_path: Path, rounds: int) -> None:
-    """Before it can catch a signal it dies of it, which Postfix takes as it takes 75."""
+    """Before it can catch a signal it dies of it, which Postfix treats like 75."""
     at = random.Random(1)
     for number in range(rounds):
         sent = at.choice([signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
@@ -627,7 +628,7 @@ def test_killed_at_any_moment(tmp_path: Path, rounds: int) -> None:
 
 
 def console_script(folder: Path) -> Path:
-    """What installing makes of `ingest/__main__.py`."""
+    """Return the script that an installation makes of `ingest/__main__.py`."""
     script = folder / "ingest-script"
     first, _, rest = (ROOT / "ingest" / "__main__.py").read_text().partition("\n")
     assert first == "#!python"  # the packaging standards' word for the path of its Python
@@ -689,7 +690,7 @@ def test_the_wrapper_lets_only_0_and_67_through(
 
 
 def test_a_folder_for_a_mail_is_75(tmp_path: Path) -> None:
-    """Python ends with 1 on it before a line of ours is run."""
+    """Python ends with 1 before any line of ours is run."""
     folder = os.open(tmp_path, os.O_RDONLY)
     done = subprocess.run(
         [WRAPPER, "--socket", "/none", ONE], stdin=folder, capture_output=True, check=False,
@@ -701,7 +702,7 @@ def test_a_folder_for_a_mail_is_75(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("megabytes", [6, 10, 14, 18, 22, 30, 60])
 def test_without_memory_it_is_75_or_done(tmp_path: Path, megabytes: int) -> None:
-    """Python may not even start, and ends with 1 then: the wrapper's case."""
+    """Python may not even start, and then ends with 1, which the wrapper handles."""
     limit = megabytes << 20
     with fake_lmtp_server(tmp_path) as there:
         done = subprocess.run(
@@ -729,7 +730,7 @@ def test_loads_next_to_nothing(tmp_path: Path) -> None:
         )  # fmt: skip
     status, *loaded = done.stdout.decode().split()
     assert status == "0"
-    assert [one for one in loaded if not one.startswith("ingest")] == ["_socket"]
+    assert [module for module in loaded if not module.startswith("ingest")] == ["_socket"]
 
 
 def test_the_installed_script_loads_nothing_before_it(tmp_path: Path) -> None:
@@ -745,4 +746,4 @@ def test_the_installed_script_loads_nothing_before_it(tmp_path: Path) -> None:
     loaded = [line.rpartition("|")[2].strip() for line in done.stderr.decode().splitlines()]
     ours = loaded[loaded.index("site") + 1 :]
     assert "ingest.submit.pipe" in ours
-    assert [one for one in ours if not one.startswith("ingest")] == ["_socket"]
+    assert [module for module in ours if not module.startswith("ingest")] == ["_socket"]

@@ -1,7 +1,7 @@
-"""dkimpy's own verdict on a mail, in the words of ours, for comparison.
+"""Get dkimpy's verdict on a mail in our words, for comparison.
 
-dkimpy is given the same bytes, the same answers and the same time; its clock is held by the
-caller (`dkim.time`), since it reads it itself.
+dkimpy gets the same bytes, the same answers and the same time; the caller replaces its clock
+(`dkim.time`).
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ STRICTER = {
 
 
 def dkimpy_says(raw: bytes, position: int, zone: Zone) -> str:
-    """`pass`, `body`, `mismatch` or `error`."""
+    """Return `pass`, `body`, `mismatch` or `error`."""
     try:
         holds = dkim.DKIM(raw).verify(idx=position, dnsfunc=zone.for_dkimpy)
     except dkim.ValidationError as error:
@@ -35,7 +35,7 @@ def dkimpy_says(raw: bytes, position: int, zone: Zone) -> str:
 
 
 def we_say(verdict: Verdict) -> str:
-    """Ours in the same words."""
+    """Return our verdict in the same words."""
     match verdict.result, verdict.reason:
         case Result.PASS, _:
             return "pass"

@@ -1,8 +1,9 @@
-"""Mail that announces states, as programs and people write it, for the series of `mails.series`."""
+"""Build mail that announces states, as programs and people write it, for series of
+`mails.series`."""
 
 from __future__ import annotations
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from tests.support import mails
 
 TINA = "Tina Keeper <tina@example.org>"  # a maintainer
@@ -118,6 +119,6 @@ def answer(
     subject: str = "Re: [PATCH 0/2] fs: improve all",
     minutes: int = 600,
 ) -> bytes:
-    """A mail that announces something, by default in answer to the cover of the series `fs`."""
+    """Return a mail with an announcement, by default in reply to the cover of the series `fs`."""
     date = mails.START + mails.timedelta(minutes=minutes)
     return mails.mail(msgid, subject, body, sender=sender, answers=to, date=date)

@@ -1,4 +1,4 @@
-"""A client of the API without a network, and a store's worth of mail for it."""
+"""Make clients of the API without a network, and mail for their stores."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from starlette.testclient import TestClient
 
 from ingest.api.app import make_app
-from ingest.config.file import ApiConfig, Config, ConfiguredList
+from ingest.config.settings import ApiConfig, Config, ConfiguredList
 from tests.support import mails
 
 BASE = "https://patches.example.org"

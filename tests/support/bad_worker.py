@@ -1,4 +1,4 @@
-"""The daemon's worker with a parser that obeys the mail: a header `X-Do: …` says what befalls it.
+"""Run the daemon's worker with a parser that does what a mail's header `X-Do: …` says.
 
 Run as `python -m tests.support.bad_worker`, in place of `ingest.daemon.workers.main`.
 """
@@ -13,7 +13,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.workers import main
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import derive_or_fail
@@ -22,20 +22,20 @@ PROGRAM = ("-m", "tests.support.bad_worker")
 
 
 def bad(what: str, msgid: str = "bad@example.org") -> bytes:
-    """A patch with that command in it."""
+    """Return a patch with that command."""
     from tests.support.mails import patch  # not in the worker, which is to start quickly
 
     return patch(msgid, headers=[f"X-Do: {what}"])
 
 
 def obey(delivery: Delivery, config: Config) -> Derived | Failure:
-    """Derive a mail, after what it wants."""
+    """Derive a mail, after doing what it says."""
     found = re.search(rb"^X-Do: (\S+) ?(.*)$", delivery.raw, re.MULTILINE)
     if found is not None:
         _do(found[1].decode(), found[2].decode())
     outcome = derive_or_fail(delivery, config)
     if found is not None and found[1] == b"nul" and isinstance(outcome, Derived):
-        return replace(outcome, subject="\0")  # which PostgreSQL does not take
+        return replace(outcome, subject="\0")  # which PostgreSQL does not store
     return outcome
 
 
@@ -60,7 +60,7 @@ def _do(what: str, more: str) -> None:
             sys.exit(int(more))
         case "raise":
             raise OSError(more)
-        case "print":  # where the answers would go
+        case "print":  # where the responses are written
             print("noise")  # noqa: T201
             os.write(1, b"more noise")
         case "nul":
@@ -68,11 +68,11 @@ def _do(what: str, more: str) -> None:
         case "close":
             os.closerange(0, 100)
             time.sleep(600)
-        case "wait":  # until there is a file; it says that it waits by another
+        case "wait":  # wait for a file, and create another one to show it
             Path(f"{more}.waits").touch()
             while not Path(more).exists():
                 time.sleep(0.01)
-        case "die-until":  # there is a file
+        case "die-until":  # the file exists
             if not Path(more).exists():
                 os.kill(os.getpid(), signal.SIGKILL)
         case _:

@@ -1,4 +1,4 @@
-"""A headless Chromium, driven by WebDriver (W3C) over plain HTTP; and axe, from npm."""
+"""Drive a headless Chromium by WebDriver (W3C) over HTTP, and run axe from npm."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from tests.support.places import free_port
 from tests.support.waiting import until
 
 AXE = "axe-core@4.10.3"
-# Without these it asks for updates and the like, which nobody here answers.
+# Without these it requests updates and the like, to which nothing responds here.
 QUIET = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run",
     "--disable-background-networking", "--disable-component-update", "--disable-sync",
@@ -26,7 +26,7 @@ QUIET = (
 
 
 def programs() -> tuple[str, str] | None:
-    """The browser and its driver, where they are there."""
+    """Return the browser and its driver, None where one is missing."""
     browser, driver = shutil.which("chromium"), shutil.which("chromedriver")
     return (browser, driver) if browser and driver else None
 
@@ -41,7 +41,7 @@ class Browser:
         _call(f"{self._session}/url", {"url": url})
 
     def size(self, width: int, height: int = 900) -> None:
-        """Of the page, as a device of that width has it (a window cannot be so narrow)."""
+        """Return the size of the page on a device of that width (a window cannot be so narrow)."""
         command = {
             "cmd": "Emulation.setDeviceMetricsOverride",
             "params": {"width": width, "height": height, "deviceScaleFactor": 1, "mobile": False},
@@ -49,20 +49,20 @@ class Browser:
         _call(f"{self._session}/goog/cdp/execute", command)
 
     def run(self, script: str, *words: Any) -> Any:
-        """Run JavaScript in the page; what it returns."""
+        """Run JavaScript in the page. Return its result."""
         return _call(f"{self._session}/execute/sync", {"script": script, "args": list(words)})
 
     def run_async(self, script: str) -> Any:
-        """The same, of a script that calls its last argument with what it has found."""
+        """Run a script that passes its result to its last argument. Return the result."""
         return _call(f"{self._session}/execute/async", {"script": script, "args": []})
 
     def picture(self, path: Path) -> None:
         path.write_bytes(base64.b64decode(_call(f"{self._session}/screenshot", None)))
 
     def complaints(self) -> list[str]:
-        """What the browser has logged since it was asked last: blocked loads, errors."""
+        """Return what the browser has logged since the last call: blocked loads, errors."""
         found = _call(f"{self._session}/se/log", {"type": "browser"})
-        return [one["message"] for one in found]
+        return [entry["message"] for entry in found]
 
 
 @contextlib.contextmanager
@@ -111,7 +111,7 @@ def _call(url: str, given: dict[str, Any] | None, *, method: str | None = None) 
 
 
 def axe(folder: Path) -> str | None:
-    """The source of axe, or None where npm cannot bring it."""
+    """Return the source of axe, or None where npm cannot get it."""
     npm = shutil.which("npm")
     if npm is None:
         return None

@@ -1,4 +1,4 @@
-"""The program as a person runs it: a process of its own, its output and its status."""
+"""Run the program as a person does: a separate process, its output and its status."""
 
 from __future__ import annotations
 
@@ -16,18 +16,19 @@ from tests.support.paths import ROOT
 
 
 def environment() -> dict[str, str]:
-    """Ours, without what would lead the program elsewhere."""
+    """Return our environment, without variables that would change the program's settings."""
     kept = {key: value for key, value in os.environ.items() if not key.startswith("INGEST_")}
     return kept | {"PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "utf-8"}
 
 
 def arguments(*words: str, program: str = "ingest", code: str | None = None) -> list[str]:
-    """The command line of `ingest WORDS`; with `program`, of that module, with `code`, of that."""
+    """Return the command line of `ingest WORDS`, or of the module `program`, or of Python
+    `code`."""
     return [sys.executable, *(("-c", code) if code else ("-m", program)), *words]
 
 
 def bound_by_permissions() -> list[str]:
-    """What to put before a command so that permissions hold for root too; skips without."""
+    """Return the command prefix with which permissions apply to root too; skip without it."""
     if os.geteuid() != 0:
         return []
     bound = ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]
@@ -71,14 +72,14 @@ def ingest_ok(
     prefix: Sequence[str] = (),
     patience: float = 120,
 ) -> str:
-    """Run `ingest WORDS`, which must succeed and have nothing to complain of; its output."""
+    """Run `ingest WORDS`, which must succeed without errors. Return its output."""
     done = ingest(*words, cwd=cwd, stdin=stdin, program=program, prefix=prefix, patience=patience)
     assert (done.returncode, done.stderr) == (0, b""), done
     return done.stdout.decode()
 
 
 def one_line(done: subprocess.CompletedProcess[bytes], *wanted: str) -> str:
-    """The complaint of a command that failed: one line, no traceback, with these words in it."""
+    """Return the error of a failed command: one line with these words, and no traceback."""
     text = done.stderr.decode()
     assert done.returncode != 0, text
     assert text.startswith("ingest: "), text
@@ -86,11 +87,11 @@ def one_line(done: subprocess.CompletedProcess[bytes], *wanted: str) -> str:
     assert text.endswith("\n"), text
     assert "Traceback" not in text
     assert "internal error" not in text
-    for one in wanted:
-        assert one in text, (one, text)
+    for words in wanted:
+        assert words in text, (words, text)
     return text
 
 
 def files(folder: Path) -> Sequence[str]:
-    """What there is in a folder, by name."""
+    """Return the entries of a folder, sorted by name."""
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*"))

@@ -1,7 +1,7 @@
-"""Crowds: little mail of few senders, ids, numbers and moments, so that much of it collides; and
-bounds that so little mail exceeds.
+"""Draw crowds: few mails that share senders, ids, numbers and times, and limits so low that they
+exceed them.
 
-Where `histories` invents what people do, this invents what a flood looks like to the store.
+`histories` draws what people do; this module draws what a flood looks like to the store.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ STEPS = (0, 1, 70, 700, 7_300)
 
 @contextmanager
 def little_room(*, same: int = 2, group: int = 4, variants: int = 2) -> Iterator[None]:
-    """Make the bounds so low that a dozen mails exceed them."""
+    """Lower the limits, so that a dozen mails exceed them."""
     with ExitStack() as stack:
         for module, name, bound in (
             (crowd, "MAX_SAME_NUMBER", same),
@@ -82,7 +82,7 @@ def _play(acts: list[tuple[int, int, int, tuple[str, ...], int]]) -> list[Delive
         ]
         if parents:
             lines.append(f"In-Reply-To: <{parents[-1]}@example.org>")
-            lines.append("References: " + " ".join(f"<{one}@example.org>" for one in parents))
+            lines.append("References: " + " ".join(f"<{parent}@example.org>" for parent in parents))
         body = mails.patch_body(word=f"w{number}") if "PATCH" in SUBJECTS[subject] else "Text.\n"
         raw = "\n".join((*lines, "", f"Say {number}.", body)).encode()
         made.append(mails.delivery(raw))
@@ -90,7 +90,7 @@ def _play(acts: list[tuple[int, int, int, tuple[str, ...], int]]) -> list[Delive
 
 
 def arrangement(connection: Connection) -> list[str]:
-    """Say how all messages are arranged, without the numbers of rows: what an export leaves out."""
+    """Return how all messages are arranged, without row ids, including what an export omits."""
     message, series, member = schema.message, schema.series, schema.member
     key = {
         row.id: key_of(row.msgid, row.variant)

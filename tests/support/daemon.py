@@ -1,4 +1,4 @@
-"""`ingest serve` as a process: as its clients, systemd, Prometheus and kill(1) see it."""
+"""Run `ingest serve` as a process, as its clients, systemd, Prometheus and kill(1) see it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ os.execv(sys.argv[2], sys.argv[2:])
 
 
 class DaemonProcess:
-    """One daemon on sockets of its own. `start`, `stop` and `kill` as often as wanted.
+    """A daemon with its own sockets. Call `start`, `stop` and `kill` as often as needed.
 
     `settings`: lines of `[serve]`, which replace ours; `lists`: lines of TOML after it; `prefix`:
-    what is put before the command; `program`: what Python runs in place of `-m ingest`;
-    `watchdog`: WatchdogSec. What it logs is kept over all its lives.
+    the command's prefix; `program`: what Python runs instead of `-m ingest`; `watchdog`:
+    WatchdogSec. The log has the lines of all its processes.
     """
 
     def __init__(
@@ -65,7 +65,7 @@ class DaemonProcess:
         self._prefix = list(prefix)
         self._program = program
         self._process: subprocess.Popen[bytes] | None = None
-        self._earlier = 0  # notifications of its earlier lives
+        self._earlier = 0  # notifications of its earlier processes
         self._notify = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._notify.bind(str(folder / f"{name}.notify"))
         self._notify.setblocking(False)
@@ -75,7 +75,7 @@ class DaemonProcess:
         self.configure(settings, lists)
 
     def configure(self, settings: Sequence[str] = (), lists: Sequence[str] = ()) -> None:
-        """Write the configuration; a setting that is given replaces ours."""
+        """Write the configuration. These settings replace ours."""
         values = {
             "lmtp": f'"unix:{self.unix}"',
             "metrics": f'"127.0.0.1:{self.metrics_port}"',
@@ -112,17 +112,17 @@ class DaemonProcess:
     def pid(self) -> int:
         """The id of the daemon itself, also where it runs under something else."""
         if self._prefix[:1] != ["strace"]:
-            return self.process.pid  # what else is put before it becomes it
+            return self.process.pid  # another prefix becomes the daemon by exec
         children = Path(f"/proc/{self.process.pid}/task/{self.process.pid}/children")
         with contextlib.suppress(OSError, IndexError):
             return int(children.read_text().split()[0])
         return self.process.pid
 
     def ready(self) -> bool:
-        """Tell whether it has said to systemd that it is ready. Fails where it has ended."""
+        """Tell whether it has notified systemd that it is ready. Fails where it has ended."""
         status = self.process.poll()
         assert status is None, f"ended by itself with {status}: {self.text()[-2000:]}"
-        return any(one.startswith(b"READY=1") for one in self.notices()[self._earlier :])
+        return any(notice.startswith(b"READY=1") for notice in self.notices()[self._earlier :])
 
     def wait_ready(self) -> None:
         """Wait until it is ready."""
@@ -151,7 +151,7 @@ class DaemonProcess:
         self.wait_ready()
 
     def end(self) -> None:
-        """Leave no process behind, however the test went."""
+        """End all processes, whatever happened in the test."""
         if self._process is not None and self._process.poll() is None:
             with contextlib.suppress(ProcessLookupError):
                 self.signal(signal.SIGKILL)
@@ -180,20 +180,20 @@ class DaemonProcess:
     # --- what it says -----------------------------------------------------------------------------
 
     def notices(self) -> list[bytes]:
-        """Return all notifications that systemd would have had."""
+        """Return all notifications that systemd would have received."""
         with contextlib.suppress(BlockingIOError):
             while True:
                 self.notifications.append(self._notify.recv(4096))
         return self.notifications
 
     def text(self) -> str:
-        """Return what it has logged, in all its lives."""
+        """Return the log of all its processes."""
         return self.log.read_text()
 
     def lines(self, event: str | None = None) -> list[dict[str, Any]]:
         """Return the lines that it has logged, of that event; every line must have its format."""
         text = [line for line in self.text().splitlines() if not line.startswith("import ")]
-        lines = [json.loads(line) for line in text]  # besides those of `programs.late_imports`
+        lines = [json.loads(line) for line in text]  # except those of `programs.late_imports`
         return [line for line in lines if event in (None, line["event"])]
 
     def health(self) -> tuple[int, str]:
@@ -271,7 +271,7 @@ def mail_server(
 
 @contextlib.contextmanager
 def served(*daemons: DaemonProcess) -> Iterator[DaemonProcess]:
-    """Start these, wait until they are ready, give the first, and leave none behind."""
+    """Start these, wait until they are ready, yield the first, and end all."""
     try:
         for daemon in daemons:
             daemon.start()
@@ -284,7 +284,7 @@ def served(*daemons: DaemonProcess) -> Iterator[DaemonProcess]:
 
 
 def code_of(client: smtplib.LMTP, raw: bytes, to: str = "l@example.org") -> int:
-    """Send a mail through an open session; return the code of the reply that decided."""
+    """Send a mail through an open session. Return the code of the decisive reply."""
     client.ehlo_or_helo_if_needed()
     for code, _ in (client.mail("a@example.org"), client.rcpt(to)):
         if code != 250:
@@ -295,7 +295,7 @@ def code_of(client: smtplib.LMTP, raw: bytes, to: str = "l@example.org") -> int:
 
 
 def activated(handed: socket.socket) -> list[str]:
-    """Return what to put before the command, which then has this socket from systemd."""
+    """Return the command's prefix with which it has this socket as if from systemd."""
     return [sys.executable, "-c", ACTIVATED, str(handed.fileno())]
 
 
@@ -305,7 +305,7 @@ def running(pids: set[int]) -> set[int]:
 
 
 def _parents() -> Iterator[tuple[int, int]]:
-    """Give each process that is not dead, and its parent's id: proc(5), "stat"."""
+    """Yield each process that is not dead, and its parent's id: proc(5), "stat"."""
     for name in os.listdir("/proc"):  # noqa: PTH208 - names are enough
         if not name.isdigit():
             continue

@@ -1,4 +1,4 @@
-"""Damage done to a store, and what an audit of its archive should say of it."""
+"""Damage a store, and say what an audit of its archive should report."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, Table, delete, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.pipeline.derive import derive
 from ingest.reports.audit import AuditReport
 from ingest.series.facts import digest63, key_of
 from ingest.store import schema
 from ingest.store.inbox.deliveries import list_mail_ids, read_deliveries
 
-# Rows that mail makes; `pending`, `checkpoint` and `pin` are made by what happens.
+# Tables whose rows follow from mail; those of `pending`, `checkpoint` and `pin` do not.
 TABLES = (
     schema.mail, schema.message, schema.body, schema.copy, schema.posting, schema.patch,
     schema.cover, schema.comment, schema.member, schema.series, schema.trace, schema.trailer,
@@ -28,7 +28,7 @@ TABLES = (
 
 @dataclass(frozen=True, slots=True, order=True)
 class Expected:
-    """One finding: `what` is how it begins."""
+    """An expected finding, which begins with `what`."""
 
     name: str
     verdict: str
@@ -36,7 +36,7 @@ class Expected:
 
 
 class Names:
-    """Which message each row of a store belongs to, read before anything is damaged."""
+    """The message of each row of a store, read before any damage."""
 
     def __init__(self, connection: Connection) -> None:
         message = schema.message.c
@@ -51,11 +51,11 @@ class Names:
         )
         copies = connection.execute(select(schema.copy.c.mail_id, schema.copy.c.message_id))
         self._of_mail = {row.mail_id: self.keys[row.message_id] for row in copies}
-        self._person = {one: min(keys) for one, keys in of_person.items()}
+        self._person = {person: min(keys) for person, keys in of_person.items()}
         of_list: dict[int, set[str]] = defaultdict(set)
         for row in connection.execute(select(schema.posting)):
             of_list[row.list_id].add(self.keys[row.message_id])
-        self._list = {one: min(keys) for one, keys in of_list.items()}
+        self._list = {list_: min(keys) for list_, keys in of_list.items()}
         self._node = self._nodes(connection)
 
     def _nodes(self, connection: Connection) -> dict[int, str]:
@@ -71,7 +71,7 @@ class Names:
         }
 
     def expected(self, table: Table, row: Mapping[str, Any]) -> Expected:
-        """What is said where this row is deleted."""
+        """Return the finding for this row, if it is deleted."""
         match table.name:
             case "mail":
                 name = self._of_mail[row["id"]]
@@ -95,7 +95,7 @@ class Names:
 
 
 def unguarded(engine: Engine) -> Iterator[Connection]:
-    """A connection that foreign keys do not hold, as one that damage comes through."""
+    """Return a connection without foreign keys, with which rows can be damaged."""
     with engine.connect() as connection:
         if engine.dialect.name == "sqlite":
             raw = connection.connection.dbapi_connection
@@ -111,7 +111,7 @@ def unguarded(engine: Engine) -> Iterator[Connection]:
 def pick(
     connection: Connection, names: Names, count: int, chance: random.Random
 ) -> list[tuple[Table, dict[str, Any], Expected]]:
-    """Random rows of all tables by turns, no two of them about the same message."""
+    """Yield random rows of all tables in turn, no two of which are about the same message."""
     pools: list[tuple[Table, list[dict[str, Any]]]] = []
     for table in TABLES:
         rows = [dict(row) for row in connection.execute(select(*_columns(table))).mappings()]
@@ -143,8 +143,8 @@ def remove(connection: Connection, table: Table, row: Mapping[str, Any]) -> None
 
 
 def ledger(expected: Iterable[Expected], report: AuditReport) -> list[str]:
-    """What was done and not named, and what was named and not done; [] where they agree."""
-    wanted = {(one.name, one.verdict): one.what for one in expected}
+    """Return damage that was not reported, and reports without damage; [] where they agree."""
+    wanted = {(finding.name, finding.verdict): finding.what for finding in expected}
     found = {(line.name, str(line.kind)): line.details for line in report.lines}
     lines = []
     for key in sorted(wanted.keys() | found.keys()):
@@ -153,6 +153,6 @@ def ledger(expected: Iterable[Expected], report: AuditReport) -> list[str]:
             lines.append(f"not done, named:  {key[1]} {key[0]} {what}")
         elif what is None:
             lines.append(f"done, not named:  {key[1]} {key[0]} {wanted[key]}")
-        elif not all(one.startswith(wanted[key]) for one in what):
+        elif not all(column.startswith(wanted[key]) for column in what):
             lines.append(f"named otherwise:  {key[1]} {key[0]} {wanted[key]} as {what}")
     return lines

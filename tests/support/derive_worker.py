@@ -1,7 +1,7 @@
-"""Processes that deliver mail into one store at the same time, and are killed while they do.
+"""Deliver mail into one store by several processes, which are killed meanwhile.
 
-A worker says which mails are stored once their transaction is committed; what it has not said
-when it dies, its successor delivers again, as a mail server would.
+A worker reports which mails are stored after the commit of their transaction. When it dies, its
+successor delivers the others again, as a mail server would.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from sqlalchemy import Engine, event
 from sqlalchemy.engine import ExceptionContext
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import Delivery
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
@@ -37,12 +37,12 @@ _PROCESSES.set_forkserver_preload(["tests.support.derive_worker", "psycopg"])
 
 # PostgreSQL's class 40, transaction rollback: deadlock_detected, serialization_failure.
 _ROLLED_BACK = "40"
-_LONGEST = 120  # seconds without news that are too long
+_LONGEST = 120  # seconds without a report that are too long
 
 
 @dataclass(slots=True)
 class _Fuse:
-    """Kills its process after so many steps; 0 for never."""
+    """Kill the process after so many steps; 0 for never."""
 
     left: int
 
@@ -55,8 +55,8 @@ class _Fuse:
 def work(
     url: str, share: Sequence[Delivery], sizes: Sequence[int], fuse: int, says: Channel
 ) -> None:
-    """Deliver a share in batches of these sizes, taken in turn. Sends the number of mails that
-    each transaction stored; a text where something failed."""
+    """Deliver a share in batches of these sizes, in turn. Send the number of mails that each
+    transaction stored, or the text of an error."""
     engine = open_store(url)
     burning = _Fuse(fuse)
     try:
@@ -76,18 +76,18 @@ def _deliver(
     at = turn = 0
     while at < len(share):
         batch = share[at : at + sizes[turn % len(sizes)]]
-        derived = [(one, derive_or_fail(one, config)) for one in batch]
+        derived = [(delivery, derive_or_fail(delivery, config)) for delivery in batch]
         with write_transaction(engine) as connection:
             store_mail(connection, derived, config, now=mails.NOW)
-        fuse.burn()  # here the mail is stored and nobody knows
+        fuse.burn()  # the mail is stored here, and nobody knows
         says.send(len(batch))
         at += len(batch)
         turn += 1
 
 
 def _watch(engine: Engine, fuse: _Fuse, says: Channel) -> None:
-    """Burn the fuse with each statement and commit; tell of deadlocks, even of those after
-    which the store would try again."""
+    """Count each statement and commit, and report deadlocks, even those after which the store would
+    try again."""
 
     def statement(
         connection: Any, cursor: Any, text: str, parameters: Any, context: Any, many: bool
@@ -109,15 +109,15 @@ def _watch(engine: Engine, fuse: _Fuse, says: Channel) -> None:
 
 @dataclass(slots=True)
 class _Worker:
-    """One worker's share, what is left of it, and the process that is at it."""
+    """A worker's share, the rest of it, and its process."""
 
     share: deque[Delivery]
     process: BaseProcess | None = None
-    hears: Channel | None = None
+    reports: Channel | None = None
     troubles: list[str] = field(default_factory=list)
 
     def start(self, url: str, sizes: Sequence[int], fuse: int) -> None:
-        self.hears, says = _PROCESSES.Pipe(duplex=False)
+        self.reports, says = _PROCESSES.Pipe(duplex=False)
         self.process = _PROCESSES.Process(
             target=work, args=(url, list(self.share), sizes, fuse, says)
         )
@@ -129,15 +129,15 @@ class _Worker:
             self.process.kill()
             self.process.join()
 
-    def hear(self) -> bool:
-        """Take one piece of news. False where the process has ended."""
-        assert self.hears is not None
+    def receive_report(self) -> bool:
+        """Receive one report. Return False where the process has ended."""
+        assert self.reports is not None
         assert self.process is not None
         try:
-            news = self.hears.recv()
-        except (EOFError, OSError):  # it died, in the middle of a word perhaps
-            self.hears.close()
-            self.hears = None
+            news = self.reports.recv()
+        except (EOFError, OSError):  # it died, perhaps within a report
+            self.reports.close()
+            self.reports = None
             self.process.join()
             return False
         if isinstance(news, str):
@@ -157,7 +157,7 @@ def deliver_in_parallel(
     most: int = 6,
     pause: float = 0.1,
 ) -> int:
-    """Deliver each share by a process of its own, all at once, in batches of 1 to `most` mails.
+    """Deliver each share by its own process, all at once, in batches of 1 to `most` mails.
 
     `deaths`: so often a worker is killed, half of them by themselves at a certain statement,
     half from outside at any moment, up to `pause` seconds after the last; each is followed by
@@ -177,15 +177,15 @@ def deliver_in_parallel(
         for worker in workers:
             start(worker)
         next_kill = time.monotonic() + chance.uniform(0, pause)
-        while running := [worker for worker in workers if worker.hears is not None]:
+        while running := [worker for worker in workers if worker.reports is not None]:
             patience = max(next_kill - time.monotonic(), 0) if died < deaths else _LONGEST
-            ready = wait([worker.hears for worker in running if worker.hears], patience)
+            ready = wait([worker.reports for worker in running if worker.reports], patience)
             assert ready or died < deaths, f"no news from {len(running)} workers"
             if died < deaths and time.monotonic() >= next_kill:
                 next_kill = time.monotonic() + chance.uniform(0, pause)
                 chance.choice(running).kill()
             for worker in running:
-                if worker.hears not in ready or worker.hear():
+                if worker.reports not in ready or worker.receive_report():
                     continue
                 assert not worker.troubles, worker.troubles[0]
                 if worker.share:

@@ -1,11 +1,11 @@
-"""A `Deriver` with its workers, on a store, and what it reports."""
+"""Run a `Deriver` with its workers on a store, and collect what it reports."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.deriver import Deriver, Schedule
 from ingest.daemon.monitoring.outcome import DeriveEvent, DeriveResult
 from ingest.daemon.workers.pool import WorkerPool
@@ -23,7 +23,8 @@ LIMITS = WorkerLimits(seconds=30, memory=256 << 20)
 
 
 class DeriverHarness:
-    """The half of a daemon that derives. `obeys`: its workers obey their mail (`bad_worker`)."""
+    """The deriving half of a daemon. `obeys`: its workers do what their mail says
+    (`bad_worker`)."""
 
     def __init__(
         self,
@@ -47,7 +48,7 @@ class DeriverHarness:
         )
 
     def put(self, deliveries: Sequence[Delivery]) -> None:
-        """Queue mail, and say so to the deriver."""
+        """Queue mail, and wake the deriver."""
         with write_transaction(self.engine) as connection:
             enqueue(connection, deliveries, now=NOW)
         self.deriver.wake()

@@ -1,8 +1,7 @@
-"""Dialogs with a listener, written down: `fixtures/dialogs/*.txt`, and what runs them.
+"""Read and run the dialogs with a listener in `fixtures/dialogs/*.txt`.
 
-A file holds cases; `fixtures/dialogs/README.md` says how they are written. Each is run twice:
-with the client's octets sent as they stand, and one at a time, so that no reply depends on how
-the network cuts them.
+`fixtures/dialogs/README.md` describes the format. Each case is run twice: with the client's bytes
+sent as written, and one at a time, so that no reply depends on how the network splits them.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from ingest.config import values
+from ingest.config import sockets
 from ingest.net.networks import LOOPBACK_NETWORKS
 from ingest.smtp.envelope import (
     Accept,
@@ -32,7 +31,7 @@ from ingest.smtp.limits import SessionLimits
 from ingest.smtp.server import Listener, ListenerConfig, Protocol, open_listener
 from tests.support.paths import FIXTURES
 
-PATIENCE = 20.0  # seconds until a case is held to hang
+PATIENCE = 20.0  # seconds after which a case hangs
 HOST = "mail.example.org"
 
 
@@ -44,7 +43,7 @@ class Got:
 
 @dataclass
 class FakeGate:
-    """A gate that keeps what it gets, and says what it is told to say."""
+    """A handler that keeps what it gets, and returns the decisions that a test sets."""
 
     of_recipients: dict[str, str] = field(default_factory=dict)
     of_mails: dict[str, str] = field(default_factory=dict)
@@ -58,7 +57,7 @@ class FakeGate:
         return _verdict(self.of_recipients.get(address, "taken"))
 
     def taken(self, address: str) -> bool:
-        """Whether a mail to it is taken."""
+        """Tell whether a mail to this recipient is accepted."""
         return self.of_mails.get(address, "taken").startswith("taken")
 
     async def deliver(self, envelope: Envelope, body: MailBody) -> Sequence[Decision]:
@@ -107,7 +106,7 @@ class Case:
 
 
 def read(path: Path) -> list[Case]:
-    """The cases of a file."""
+    """Return the cases of a file."""
     cases: list[Case] = []
     name, options, steps = "", "", []
 
@@ -142,22 +141,22 @@ _ESCAPE = re.compile(rb"\\(x[0-9a-f]{2}|[rn0\\])")
 _PLAIN = {b"r": b"\r", b"n": b"\n", b"0": b"\0", b"\\": b"\\"}
 
 
-def octets(text: str) -> bytes:
-    r"""Text with `\r`, `\n`, `\0`, `\\` and `\xff` as octets."""
+def unescape(text: str) -> bytes:
+    r"""Return text with `\r`, `\n`, `\0`, `\\` and `\xff` as bytes."""
     return _ESCAPE.sub(
         lambda found: _PLAIN.get(found[1]) or bytes([int(found[1][1:], 16)]), text.encode()
     )
 
 
 def expand(text: str) -> bytes:
-    r"""`{1000*x\r\n}` is that often; the rest as `octets` has it."""
+    r"""Expand `{1000*x\r\n}` to so many repetitions, and escapes as `unescape` does."""
     pieces = b""
     while "{" in text:
         before, _, rest = text.partition("{")
         inner, _, text = rest.partition("}")
         times, _, what = inner.partition("*")
-        pieces += octets(before) + octets(what) * int(times)
-    return pieces + octets(text)
+        pieces += unescape(before) + unescape(what) * int(times)
+    return pieces + unescape(text)
 
 
 def config(
@@ -165,7 +164,7 @@ def config(
 ) -> ListenerConfig:
     return ListenerConfig(
         protocol=protocol,
-        address=None if address is None else values.parse_socket(address),
+        address=None if address is None else sockets.parse_socket(address),
         hostname=HOST,
         tls=tls,
         networks=LOOPBACK_NETWORKS,
@@ -174,7 +173,7 @@ def config(
 
 
 def certificate(folder: Path) -> ssl.SSLContext | None:
-    """A server's context, with a certificate of this run; None where there is no openssl."""
+    """Return a server's context with a new certificate; None where there is no openssl."""
     if shutil.which("openssl") is None:
         return None
     key, chain = folder / "key.pem", folder / "cert.pem"
@@ -187,7 +186,7 @@ def certificate(folder: Path) -> ssl.SSLContext | None:
 
 
 class Runner:
-    """A case against a listener of its own."""
+    """Run a case with its own listener."""
 
     def __init__(
         self, case: Case, folder: Path, *, one_at_a_time: bool, tls: ssl.SSLContext
@@ -315,5 +314,5 @@ class Runner:
         return self.seen[-1]
 
     def _fits(self, expected: str) -> bool:
-        """Whether the last reply begins with the codes expected."""
+        """Tell whether the last reply begins with the expected codes."""
         return self.seen[-1].startswith(expected + " ") and expected[:3].isdigit()

@@ -1,4 +1,4 @@
-"""An LMTP server that replies as a test tells it to, and does to its client whatever servers do."""
+"""Run an LMTP server that replies and fails as a test wants."""
 
 from __future__ import annotations
 
@@ -98,7 +98,7 @@ class FakeLmtpServer:
             connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             raise EOFError
         assert isinstance(reply, bytes)
-        for piece in [bytes([one]) for one in reply] if self.bytewise else [reply]:
+        for piece in [bytes([byte]) for byte in reply] if self.bytewise else [reply]:
             connection.sendall(piece)
         return reply
 

@@ -1,6 +1,6 @@
-"""Floods: mail that one sender can make for nothing, to see what a mail costs at the end.
+"""Build floods: mail that one sender can make for free, to measure the cost of the last mail.
 
-Each kind yields mails that would all have to be compared with each other if nothing were bounded.
+Each kind has mails that would all have to be compared with each other if there were no limits.
 `plain` and `chain` are yardsticks: their mails have nothing, or only their parent, to do with
 each other.
 """
@@ -36,7 +36,9 @@ def _mail(
     ]
     if references:
         lines.append(f"In-Reply-To: <{references[-1]}@example.org>")
-        lines.append("References: " + " ".join(f"<{one}@example.org>" for one in references))
+        lines.append(
+            "References: " + " ".join(f"<{reference}@example.org>" for reference in references)
+        )
     body = f"Text {number}.\n\nSigned-off-by: Ann Author <ann@example.org>\n"
     if "PATCH" in subject:
         body += "---\n" + diff(word=f"new {number}")

@@ -1,4 +1,4 @@
-"""What git reads from mail: `git mailsplit` and `git mailinfo`, many mails at a time."""
+"""Read mail as git does, with `git mailsplit` and `git mailinfo`, many mails at a time."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-PROCESSES = 4  # at a time: each waits for its start more than it works
+PROCESSES = 4  # processes at a time: most of their time is their start
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +44,7 @@ def git(
 
 
 def split_mbox(mbox: bytes) -> list[bytes]:
-    """The mails that git finds in an mbox."""
+    """Return the mails that git finds in an mbox."""
     with tempfile.TemporaryDirectory() as name:
         done = git(Path(name), "mailsplit", "-d8", "-o.", given=mbox)
         assert done.returncode == 0, done.stderr
@@ -54,7 +54,8 @@ def split_mbox(mbox: bytes) -> list[bytes]:
 
 
 def read_mails(raws: Sequence[bytes], scissors: Sequence[bool] = ()) -> list[Reading]:
-    """What git reads from each mail; `scissors`: for which of them it is told to cut."""
+    """Return what git reads from each mail. `scissors`: for which of them it cuts at scissors
+    lines."""
     with tempfile.TemporaryDirectory() as name, ThreadPoolExecutor(PROCESSES) as pool:
         numbers = range(len(raws))
         cuts = scissors or [False] * len(raws)

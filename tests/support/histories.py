@@ -1,4 +1,4 @@
-"""Histories of patch series, as people make them: what is posted, resent, lost, copied and forged.
+"""Draw histories of patch series as people make them: posted, resent, lost, copied and forged.
 
 A history is a list of acts. Each act is a few small numbers, and `play` turns the acts into the
 deliveries that they bring about; so Hypothesis can draw them, shrink them and print them, and a
@@ -47,7 +47,7 @@ class Act:
 
 @dataclass(slots=True)
 class _Turn:
-    """An act as its method sees it. Choices come out of one number: 0 is always the first."""
+    """An act as its method sees it. Choices are made by one number: 0 is always the first."""
 
     who: str
     at: int
@@ -96,7 +96,7 @@ def play(acts: Sequence[Act]) -> list[Delivery]:
         turn = _Turn(PEOPLE[act.who % len(PEOPLE)], act.at, act.shape)
         story.now += turn.pick(*map(_minutes, (10, 0, 100, 130, 5000)))
         getattr(story, act.kind)(turn)
-    return [_delivery(one) for one in story.letters]
+    return [_delivery(letter) for letter in story.letters]
 
 
 def histories(least: int, most: int) -> st.SearchStrategy[list[Act]]:
@@ -110,8 +110,8 @@ def histories(least: int, most: int) -> st.SearchStrategy[list[Act]]:
 
 
 def history(seed: int, mail_count: int, *, crowd: bool = False) -> list[Delivery]:
-    """A long history of that many mails. `crowd`: all of it around a few threads, so that
-    whoever delivers it in parallel is in each other's way."""
+    """Return a history of that many mails. `crowd`: all of it is in a few threads, so that parallel
+    deliveries conflict."""
     chance = random.Random(seed)
     acts: list[Act] = []
     made: list[Delivery] = []
@@ -129,7 +129,7 @@ def _minutes(count: float) -> timedelta:
 
 
 class _Story:
-    """What has been sent so far. Each public method is a kind of act."""
+    """The mail sent so far. Each public method is a kind of act."""
 
     def __init__(self) -> None:
         self.now = START
@@ -395,7 +395,7 @@ class _Story:
         self.letters.append(replace(letter, body=body, received=received_at, date=self.now))
 
     def again(self, turn: _Turn) -> None:
-        """The same bytes, of which another delivery says more: a list, a flaw, a withdrawal."""
+        """Deliver the same bytes again, with more: a list, a defect, a withdrawal."""
         if (letter := self._letter(turn.at)) is None:
             return
         self.letters.append(
@@ -483,7 +483,9 @@ def _delivery(letter: _Letter) -> Delivery:
         lines.append("List-Post: <mailto:fs@lists.example.com>")
     if letter.parents:
         lines.append(f"In-Reply-To: <{letter.parents[0]}>")
-        lines.append("References: " + " ".join(f"<{one}>" for one in reversed(letter.parents)))
+        lines.append(
+            "References: " + " ".join(f"<{parent}>" for parent in reversed(letter.parents))
+        )
     raw = ("\n".join((*lines, "", letter.body)) + "\n").encode()
     return mails.delivery(
         raw,

@@ -1,7 +1,7 @@
-"""Hostile mail that is too large to lie in `fixtures/hostile/`: built to the size asked for.
+"""Build hostile mail that is too large for `fixtures/hostile/`, of any size.
 
-Each function gives the bytes of one mail of `size` octets, more or less. What must come of it
-stands in `tests/system/test_hostile.py`. Ids are random hex from a fixed seed, because PostgreSQL
+Each function returns one mail of about `size` bytes. The expected result is in
+`tests/system/test_hostile.py`. Ids are random hex from a fixed seed, because PostgreSQL
 compresses a key before it says that it is too long.
 """
 
@@ -29,7 +29,7 @@ REQUEST = (
 
 
 def hexadecimal(size: int, seed: int = 1) -> bytes:
-    """`size` hexadecimal digits that nothing compresses by more than half."""
+    """Return `size` hexadecimal digits, which cannot be compressed by more than half."""
     return Random(seed).randbytes(size // 2 + 1).hex()[:size].encode()
 
 
@@ -40,7 +40,7 @@ def mail(
     msgid: bytes = b"<hostile@example.org>",
     subject: bytes = b"[PATCH] fs: change",
 ) -> bytes:
-    """A patch, unless told otherwise. `headers` come first and end with a line end."""
+    """Return a mail, by default a patch. `headers` come first and end with a line end."""
     front = headers + FROM + LIST + SENT + b"Message-ID: " + msgid + b"\nSubject: " + subject
     return front + b"\n\n" + body
 
@@ -50,7 +50,7 @@ def _times(piece: bytes, size: int) -> bytes:
 
 
 def _numbered(form: bytes, size: int) -> bytes:
-    """`form` with one number after the other for its %d."""
+    """Return `form` repeated, with one number after the other for its %d."""
     return b"".join(form % number for number in range(max(1, size // len(form % 1000))))
 
 
@@ -66,7 +66,7 @@ def header_value_long(size: int) -> bytes:
 
 
 def header_behind_the_bound(size: int) -> bytes:
-    """The fields that matter stand behind a header that fills what is read."""
+    """Put the important fields after a header that is as long as what is read."""
     return mail(b"X-Long: " + b"a b " * (size // 4) + b"\n")
 
 
@@ -277,8 +277,8 @@ def boundaries_almost(size: int) -> bytes:
 
 def multiparts_deep(size: int) -> bytes:
     deep = b"".join(
-        b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (one, one)
-        for one in range(size // 60)
+        b"Content-Type: multipart/mixed; boundary=b%d\n\n--b%d\n" % (number, number)
+        for number in range(size // 60)
     )
     return mail(deep.partition(b"\n")[0] + b"\n", deep.partition(b"\n\n")[2] + b"\n" + PATCH)
 

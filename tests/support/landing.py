@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
 
-from ingest.config.file import Config, ConfiguredList, ConfiguredRepository, RefState
+from ingest.config.settings import Config, ConfiguredList, ConfiguredRepository, RefState
 from tests.support import git_repository, mails
 from tests.support.mails import ADA, LIST, START
 

@@ -1,6 +1,6 @@
-"""Mail for the tests of what lies behind the parser: patches, covers and replies, built to order.
+"""Build mail for tests: patches, covers and replies.
 
-The people, lists and changes are invented; each builder gives the raw bytes of one mail.
+The people, lists and changes are invented; each builder returns the raw bytes of one mail.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import Any
 
 from sqlalchemy import Connection, Engine, event, func, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import Delivery
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import StoreResult, store_again, store_mail
@@ -27,11 +27,11 @@ from ingest.store.inbox.deliveries import read_deliveries
 ADA = "Ada Byron <ada@example.org>"
 BOB = "Bob Tester <bob@example.com>"
 LIST = "dev.lists.example.org"
-# What our own mail server says of a mail, and what somebody else's does.
+# Authentication-Results of our own mail server, and of another one.
 OURS = "Authentication-Results: mx.example.org; dkim=pass header.d=example.org; spf=fail"
 OTHERS = "Authentication-Results: mx.example.net; dkim=pass header.d=evil.example"
 START = datetime(2026, 3, 2, 10, 15)
-NOW = datetime(2026, 6, 1)  # the time of arrival, which no record may show
+NOW = datetime(2026, 6, 1)  # the time of arrival, which no record may contain
 
 
 def mail(
@@ -46,7 +46,7 @@ def mail(
     list_id: str | None = LIST,
     headers: Sequence[str] = (),
 ) -> bytes:
-    """One plain mail. `msgid`, `answers` and `references` come without angle brackets."""
+    """Return one mail. `msgid`, `answers` and `references` are without angle brackets."""
     lines = [
         *headers,
         f"From: {sender}",
@@ -59,13 +59,14 @@ def mail(
         lines.append(f"List-Id: The developers <{list_id}>")
     if answers is not None:
         lines.append(f"In-Reply-To: <{answers}>")
-        lines.append(f"References: {' '.join(f'<{one}>' for one in (*references, answers))}")
+        lines.append(f"References: {' '.join(f'<{msgid}>' for msgid in (*references, answers))}")
     lines += ["Content-Type: text/plain; charset=utf-8", "Content-Transfer-Encoding: 8bit"]
     return ("\n".join((*lines, "", body)).rstrip("\n") + "\n").encode()
 
 
 def diff(name: str = "f", word: str = "new") -> str:
-    """A change of one line of the file `name`, as git writes it: it applies to `content()`."""
+    """Return a change of one line of the file `name`, as git writes it: it applies to
+    `content()`."""
     return (
         f" {name}.c | 2 +-\n 1 file changed, 1 insertion(+), 1 deletion(-)\n\n"
         f"diff --git a/{name}.c b/{name}.c\n"
@@ -77,7 +78,7 @@ def diff(name: str = "f", word: str = "new") -> str:
 
 
 def content() -> str:
-    """What the files hold that `diff` changes."""
+    """Return the content of the files that `diff` changes."""
     return "one\ntwo\nthree\n"
 
 
@@ -88,7 +89,7 @@ def patch_body(text: str = "Say why.", *, name: str = "f", word: str = "new") ->
 def patch(
     msgid: str = "p@example.org", subject: str = "[PATCH] fs: change", **more: object
 ) -> bytes:
-    """A patch by itself. `name` and `word` say what its diff changes."""
+    """Return a patch by itself. `name` and `word` determine what its diff changes."""
     name, word = str(more.pop("name", "f")), str(more.pop("word", "new"))
     return mail(msgid, subject, patch_body(name=name, word=word), **more)  # type: ignore[arg-type]
 
@@ -104,7 +105,7 @@ def series(
     sender: str = ADA,
     headers: Sequence[str] = (),
 ) -> list[bytes]:
-    """A posting as `git send-email` makes it: the cover first, the patches in answer to it."""
+    """Return a posting of `git send-email`: the cover first, the patches in reply to it."""
     mark = "PATCH" if version == 1 else f"PATCH v{version}"
     mails = []
     if cover:
@@ -133,7 +134,7 @@ def series(
 def reply(
     msgid: str, to: str, text: str = "Looks good.", *, sender: str = BOB, minutes: int = 60
 ) -> bytes:
-    """An answer to a mail, quoting it."""
+    """Return a reply to a mail, with a quotation."""
     body = f"On Monday Ada Byron wrote:\n> Say why.\n\n{text}\n"
     return mail(
         msgid, "Re: fs: change", body, sender=sender, answers=to,
@@ -142,7 +143,7 @@ def reply(
 
 
 def little_archive(postings: int = 8) -> list[bytes]:
-    """Some postings of several shapes with their reviews."""
+    """Return some postings of several forms with their reviews."""
     mails = []
     for number in range(postings):
         stem = f"s{number}"
@@ -165,7 +166,7 @@ def little_archive(postings: int = 8) -> list[bytes]:
 
 
 def mbox(mails: Sequence[bytes]) -> bytes:
-    """The mails as an mbox, quoted as mboxrd has it."""
+    """Return the mails as an mboxrd."""
     quoted = []
     for raw in mails:
         lines = [
@@ -196,19 +197,19 @@ def store_in(
 ) -> StoreResult:
     """Store these mails in the caller's transaction."""
     config = config or Config()
-    given = [one if isinstance(one, Delivery) else delivery(one) for one in mails]
-    derived = [(one, derive_or_fail(one, config)) for one in given]
+    given = [mail if isinstance(mail, Delivery) else delivery(mail) for mail in mails]
+    derived = [(item, derive_or_fail(item, config)) for item in given]
     return store_mail(connection, derived, config, now=NOW)
 
 
 def exported(engine: Engine) -> str:
-    """The whole canonical export."""
+    """Return the whole canonical export."""
     with engine.connect() as connection:
         return "".join(export_records(connection))
 
 
 def row_counts(engine: Engine) -> dict[str, int]:
-    """The number of rows of every table."""
+    """Return the number of rows of every table."""
     with engine.connect() as connection:
         return {
             table.name: connection.execute(select(func.count()).select_from(table)).scalar_one()
@@ -218,8 +219,8 @@ def row_counts(engine: Engine) -> dict[str, int]:
 
 @contextmanager
 def written(engine: Engine) -> Iterator[set[str]]:
-    """The tables of which rows are written meanwhile; not those of which twenty go in at once,
-    which pass SQLAlchemy by."""
+    """Collect the tables to which rows are written. Bulk statements of twenty rows or more, which
+    bypass SQLAlchemy, are not seen."""
     tables: set[str] = set()
 
     def see(_: object, cursor: Any, statement: str, *__: object) -> None:
@@ -244,5 +245,5 @@ def clear(engine: Engine) -> None:
 def rederive(connection: Connection, mail_ids: Sequence[int], config: Config) -> StoreResult:
     """Derive stored mails again, as a reparse does."""
     read = read_deliveries(connection, mail_ids)
-    made = [(mail_id, one, derive_or_fail(one, config)) for mail_id, one in read]
+    made = [(mail_id, item, derive_or_fail(item, config)) for mail_id, item in read]
     return store_again(connection, made, config)

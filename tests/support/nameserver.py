@@ -1,4 +1,4 @@
-"""A name server of the tests' own on loopback: honest, silent, failing or lying, over UDP and TCP.
+"""Run a name server on loopback that is honest, silent, failing or lying, over UDP and TCP.
 
 with nameserver({"s1._domainkey.example.org": texts("v=DKIM1; p=…")}) as server:
     Resolver(server.servers)
@@ -21,7 +21,7 @@ import dns.rcode
 import dns.rdatatype
 import dns.rrset
 
-from ingest.config.values import InetAddress
+from ingest.config.sockets import InetAddress
 from ingest.trust.dns import Servers
 
 Say = Callable[[dns.message.Message], list[dns.message.Message | bytes]]
@@ -29,7 +29,7 @@ Say = Callable[[dns.message.Message], list[dns.message.Message | bytes]]
 
 @dataclass
 class Nameserver:
-    """Where it listens, and every question it heard, as (protocol, name)."""
+    """Its port, and every query that it has received, as (protocol, name)."""
 
     port: int
     queries: list[tuple[str, str]] = field(default_factory=list)
@@ -44,12 +44,13 @@ class Nameserver:
 
 
 def texts(*records: str | list[str], ttl: int = 300) -> Say:
-    """TXT records; a list is one record of several strings, and long text is parted into them."""
+    """Return TXT records. A list is one record of several strings; long text is split into
+    several."""
 
     def say(question: dns.message.Message) -> list[dns.message.Message | bytes]:
         answer = dns.message.make_response(question)
         name = question.question[0].name
-        data = [_strings([one] if isinstance(one, str) else one) for one in records]
+        data = [_strings([record] if isinstance(record, str) else record) for record in records]
         answer.answer.append(dns.rrset.from_text_list(name, ttl, "IN", "TXT", data))
         return [answer]
 
@@ -57,7 +58,7 @@ def texts(*records: str | list[str], ttl: int = 300) -> Say:
 
 
 def fails(code: int = dns.rcode.SERVFAIL, *, soa_minimum: int | None = None) -> Say:
-    """An error, or NOERROR without an answer."""
+    """Return an error, or NOERROR without an answer."""
 
     def say(question: dns.message.Message) -> list[dns.message.Message | bytes]:
         answer = dns.message.make_response(question)
@@ -75,7 +76,7 @@ def silent(_: dns.message.Message) -> list[dns.message.Message | bytes]:
 
 
 def lies(honest: Say) -> Say:
-    """Before the right answer: another id, another name, and noise."""
+    """Return false answers before the right one: with another id, another name, and noise."""
 
     def say(question: dns.message.Message) -> list[dns.message.Message | bytes]:
         (forged,) = texts("v=DKIM1; p=forged")(question)
@@ -91,27 +92,29 @@ def lies(honest: Say) -> Say:
 
 @contextmanager
 def nameserver(zone: Mapping[str, Say]) -> Iterator[Nameserver]:
-    """Serve the zone until the block is left; names that are not in it do not exist."""
+    """Serve the zone until the block ends. Names that are not in it do not exist."""
     udp, tcp = _listen()
     server = Nameserver(udp.server_address[1])
-    for one in (udp, tcp):
-        one.daemon_threads = True  # type: ignore[attr-defined]
-        one.zone, one.queries = zone, server.queries  # type: ignore[attr-defined]
-    threads = [threading.Thread(target=one.serve_forever, args=(0.05,)) for one in (udp, tcp)]
+    for socket_ in (udp, tcp):
+        socket_.daemon_threads = True  # type: ignore[attr-defined]
+        socket_.zone, socket_.queries = zone, server.queries  # type: ignore[attr-defined]
+    threads = [
+        threading.Thread(target=socket_.serve_forever, args=(0.05,)) for socket_ in (udp, tcp)
+    ]
     for thread in threads:
         thread.start()
     try:
         yield server
     finally:
-        for one in (udp, tcp):
-            one.shutdown()
-            one.server_close()
+        for socket_ in (udp, tcp):
+            socket_.shutdown()
+            socket_.server_close()
         for thread in threads:
             thread.join()
 
 
 def _listen() -> tuple[socketserver.UDPServer, socketserver.TCPServer]:
-    """The same port for both; somebody else may have the one that UDP got."""
+    """Listen at the same port with both. Another process may have the TCP port of the UDP one."""
     for _ in range(100):
         udp = socketserver.ThreadingUDPServer(("127.0.0.1", 0), _Udp)
         try:
@@ -127,8 +130,8 @@ def _answers(server: Any, packet: bytes, protocol: str) -> list[bytes]:
     server.queries.append((protocol, name))
     said = server.zone.get(name, fails(dns.rcode.NXDOMAIN))(question)
     wires = []
-    for one in said:
-        wire = one if isinstance(one, bytes) else one.to_wire(max_size=65_535)
+    for answer in said:
+        wire = answer if isinstance(answer, bytes) else answer.to_wire(max_size=65_535)
         if protocol == "udp" and len(wire) > 1_232:
             cut = dns.message.make_response(question)
             cut.flags |= dns.flags.TC
@@ -154,5 +157,5 @@ class _Tcp(socketserver.BaseRequestHandler):
 
 
 def _strings(pieces: list[str]) -> str:
-    parted = [one[at : at + 255] for one in pieces for at in range(0, max(len(one), 1), 255)]
-    return " ".join('"' + one.replace("\\", "\\\\").replace('"', '\\"') + '"' for one in parted)
+    parted = [piece[at : at + 255] for piece in pieces for at in range(0, max(len(piece), 1), 255)]
+    return " ".join('"' + part.replace("\\", "\\\\").replace('"', '\\"') + '"' for part in parted)

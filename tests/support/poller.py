@@ -1,4 +1,4 @@
-"""A poller of events, as a program: it may be killed at any time, and goes on where it was.
+"""Poll events, as a program that can be killed at any time and continues where it was.
 
     python poller.py URL FILE
 
@@ -29,10 +29,10 @@ def main(url: str, path: str) -> None:
         while True:
             query = {"order": "date", "per_page": "20"} | ({"since": date} if date else {})
             with urllib.request.urlopen(f"{url}?{urllib.parse.urlencode(query)}") as answer:
-                found = [one for one in json.load(answer) if one["id"] > last]
-            for one in found:
-                last, date = one["id"], one["date"]
-                seen.write(f"{last} {one['category']} {date}\n")
+                found = [event for event in json.load(answer) if event["id"] > last]
+            for event in found:
+                last, date = event["id"], event["date"]
+                seen.write(f"{last} {event['category']} {date}\n")
                 seen.flush()
             if not found:
                 time.sleep(0.02)

@@ -1,4 +1,4 @@
-"""A throw-away PostgreSQL for the tests: found, started on a Unix socket, removed afterwards."""
+"""Run a temporary PostgreSQL for the tests on a Unix socket."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ _COPY = "install"  # in the server's folder: the binaries, where its user cannot
 
 
 def find_binaries() -> Path | None:
-    """The folder of initdb and postgres: $PG_BIN, the system's newest, else the wheel's."""
+    """Return the folder of initdb and postgres: $PG_BIN, the system's newest, else the wheel's."""
     if folder := os.environ.get("PG_BIN"):
         return Path(folder)
     if os.environ.get("ONLY_WHEEL") is None:
@@ -99,7 +99,7 @@ def start(binaries: Path, url: str, *options: str) -> None:
 
 
 def stop(binaries: Path, url: str, *, mode: str) -> None:
-    """Stop it. `mode`: `fast` sees its clients off, `immediate` leaves as in a crash."""
+    """Stop it. `mode`: `fast` disconnects its clients, `immediate` is like a crash."""
     root = _folder(url)
     _run(binaries, root, "pg_ctl", "-D", str(root / "d"), "-w", "-m", mode, "stop")
 
@@ -118,7 +118,7 @@ def _runs(binaries: Path, root: Path) -> bool:
 
 
 def _copy(binaries: Path, root: Path) -> None:
-    """Copy the installation, with the libraries that a wheel keeps beside its package."""
+    """Copy the installation, with the libraries that a wheel has next to its package."""
     package = binaries.parents[1]
     shutil.copytree(binaries.parent, _copied(binaries, root).parent, symlinks=True)
     libraries = package.with_name(f"{package.name}.libs")

@@ -1,4 +1,4 @@
-"""A Postfix for a test alone: on a port of 127.0.0.1, everything it has in a folder in /tmp.
+"""Run a Postfix for one test, on a port of 127.0.0.1 and with a folder in /tmp.
 
 It hands mail for DOMAIN to the daemon by LMTP and mail for PIPE_DOMAIN to `ingest pipe`, as
 docs/operation.md says, but for the paths and the users. It needs root, since `master` starts
@@ -26,7 +26,7 @@ DOMAIN = "lists.test"
 PIPE_DOMAIN = "pipe.test"
 HOST = "mx.test"
 
-# As docs/operation.md has it.
+# As in docs/operation.md.
 MAIN = """\
 relay_domains = {domain}, {pipe_domain}
 relay_recipient_maps =
@@ -108,7 +108,7 @@ postlog   unix-dgram n - n - 1 postlogd
 
 
 class Postfix:
-    """A running one. `port`: where it takes mail by SMTP."""
+    """A running Postfix. `port`: where it accepts mail by SMTP."""
 
     def __init__(self, folder: Path, port: int) -> None:
         self.port = port
@@ -119,7 +119,7 @@ class Postfix:
         return self._log.read_text(errors="replace").splitlines() if self._log.exists() else []
 
     def bounced(self) -> list[str]:
-        """Every line about a recipient whose mail came back."""
+        """Return every log line about a recipient whose mail was returned."""
         return [line for line in self.log() if "status=bounced" in line]
 
     def flush(self) -> None:
@@ -131,8 +131,8 @@ class Postfix:
         return self._run("postqueue", "-j").splitlines()
 
     def wait_until_empty(self, seconds: float) -> None:
-        """Until nothing is in the queue. It is told to try again every few seconds, as it does
-        by itself at longer intervals."""
+        """Wait until the queue is empty. Flush it every few seconds; Postfix itself waits
+        longer."""
         deadline = time.monotonic() + seconds
         while left := self.queue():
             assert time.monotonic() < deadline, f"{len(left)} in the queue: {left[:3]}"
@@ -228,8 +228,8 @@ def _program(folder: Path) -> Path:
     installed = text.replace("/opt/ingest/bin/ingest", str(ingest))
     assert installed != text
     script.write_text(installed)
-    for one in (ingest, script):
-        one.chmod(0o755)
+    for path in (ingest, script):
+        path.chmod(0o755)
     return script
 
 

@@ -1,5 +1,5 @@
-"""Senders that behave like a mail server: they keep each mail until they hear that it is stored,
-send the same bytes again where they do not, and keep a ledger of it."""
+"""Run senders that behave like a mail server: they keep each mail until it is acknowledged, send
+the same bytes again otherwise, and record it in a ledger."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ _LONGEST = 300  # seconds with one mail that are too many
 
 @dataclass(frozen=True, slots=True)
 class Letter:
-    """A mail as its sender has it, with LF, and for whom it is."""
+    """A mail as its sender has it, with LF, and its recipients."""
 
     mail: bytes
     recipients: tuple[str, ...]
 
     @property
     def wire(self) -> bytes:
-        """With CRLF, as it is on the wire but for the dots, and as it is stored."""
+        """Return it with CRLF, as it is stored, and sent except for the dots."""
         return self.mail.replace(b"\n", b"\r\n")
 
     @property
@@ -39,17 +39,18 @@ class Letter:
 
 
 class NotTakenError(Exception):
-    """Put off: it is to be sent again."""
+    """The mail was deferred: it must be sent again."""
 
 
 class RefusedError(Exception):
-    """Refused for good: a mail server would return it to its author, which must not be."""
+    """The mail was refused permanently: a mail server would return it to its author, which is an
+    error."""
 
 
 @dataclass(slots=True)
 class Ledger:
-    """What the senders have done and heard. `sent`: the letters that were begun, by digest, each
-    with all its recipients; `acknowledged`: how often each was said to be stored."""
+    """The mails and replies of all senders. `sent`: the letters that were begun, by digest, each
+    with all its recipients; `acknowledged`: how often each was acknowledged."""
 
     sent: dict[bytes, Letter] = field(default_factory=dict)
     acknowledged: Counter[bytes] = field(default_factory=Counter)
@@ -74,7 +75,7 @@ class Ledger:
 
 
 class Connection:
-    """A client's side of SMTP or LMTP, no more of it than is needed."""
+    """The client's side of SMTP or LMTP, as far as it is needed."""
 
     def __init__(self, where: Path | int, *, lmtp: bool) -> None:
         """`where`: a Unix socket's path, or a port of 127.0.0.1."""
@@ -91,11 +92,11 @@ class Connection:
             raise
 
     def send(self, letter: Letter) -> None:
-        """Returns once all recipients have their 250. Raises `NotTakenError`, `RefusedError`,
-        and `OSError` or `EOFError` where the daemon is gone."""
+        """Send a letter until all recipients have their 250. Raises `NotTakenError`,
+        `RefusedError`, and `OSError` or `EOFError` where the daemon is gone."""
         self._ask(b"MAIL FROM:<%b>" % SENDER.encode(), 250)
-        for one in letter.recipients:
-            self._ask(b"RCPT TO:<%b>" % one.encode(), 250)
+        for recipient in letter.recipients:
+            self._ask(b"RCPT TO:<%b>" % recipient.encode(), 250)
         self._ask(b"DATA", 354)
         stuffed = (b"\r\n" + letter.wire).replace(b"\r\n.", b"\r\n..")[2:]
         self._socket.sendall(stuffed + b".\r\n")
@@ -123,8 +124,8 @@ class Connection:
 
 
 class Sender(threading.Thread):
-    """Sends its share, and begins it anew until `halt` is set; every letter that was begun is
-    sent until it is taken. `way`: a hand-over, of which each sender has its own."""
+    """Send a share, and begin it again until `halt` is set. Every letter that was begun is sent
+    until it is accepted. `way`: how it is sent; each sender has its own."""
 
     def __init__(
         self,
@@ -158,7 +159,7 @@ class Sender(threading.Thread):
             self.way.close()
 
     def _letters(self) -> Iterator[Letter]:
-        """All of them once; then again, until it is enough."""
+        """Yield all letters once, then again until `halt` is set."""
         yield from self._share
         while not self._halt.is_set():
             yield self._chance.choice(self._share)
@@ -183,18 +184,18 @@ class Sender(threading.Thread):
 
 
 class Way:
-    """How a sender hands a letter over."""
+    """How a sender sends a letter."""
 
     def send(self, letter: Letter) -> None:
         raise NotImplementedError
 
     def close(self) -> None:
-        """Nothing is kept open, unless a way says otherwise."""
+        """Close connections; by default there are none."""
 
 
 class OverSocket(Way):
-    """SMTP or LMTP, over a connection that is kept while it lasts; a new one goes to whichever
-    daemon `where` names."""
+    """Send by SMTP or LMTP, over one connection while it lasts. A new one goes to the daemon that
+    `where` returns."""
 
     def __init__(self, where: Callable[[], Path | int], *, lmtp: bool) -> None:
         self._where = where
@@ -213,7 +214,7 @@ class OverSocket(Way):
 
 
 class ByPipe(Way):
-    """`ingest pipe`, one process a letter, as Postfix starts it."""
+    """Send by `ingest pipe`, one process for each letter, as Postfix does."""
 
     def __init__(self, where: Callable[[], Path | int], ledger: Ledger) -> None:
         self._where = where
@@ -243,11 +244,11 @@ class ByPipe(Way):
             raise RefusedError(f"status {process.returncode}: {said.decode()}")
 
     def kill(self) -> None:
-        """kill -9, where one runs just now."""
+        """Kill the current process with SIGKILL, if there is one."""
         if self._process is not None:
             self._process.kill()
 
 
 def _named(error: Exception) -> str:
-    """An error by a name that takes few values."""
+    """Return a short name of an error."""
     return str(error)[:9] if isinstance(error, NotTakenError) else type(error).__name__

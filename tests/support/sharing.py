@@ -1,7 +1,8 @@
-"""What the processes of one test run share: things that are built once, and one PostgreSQL.
+"""Share things between the processes of one test run: each is built once, and there is one
+PostgreSQL.
 
 pytest-xdist runs a session in each worker, so that a fixture of the session is built by each. The
-workers' folders lie in one folder; what lies there is built by the first that needs it, under a
+workers' folders are in one folder; things there are built by the first that needs them, under a
 lock, and used by all.
 """
 

@@ -1,7 +1,7 @@
-"""A signer and a zone for the tests: mail signed in every way, honest or not.
+"""Sign mail in every way, honest or not, and make zones with the keys.
 
 It shares no code with `ingest.trust`: fields and canonical forms are dkimpy's, the tags are
-written here, so that they can also be wrong. The keys lie in `fixtures/trust/keys`.
+written here, so that they can also be wrong. The keys are in `fixtures/trust/keys`.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ HEADERS = ("From", "To", "Subject", "Date", "Message-ID", "Content-Type")
 
 @dataclass(frozen=True)
 class Signer:
-    """Who signs. `key`: the name of a file in KEYS."""
+    """A signer. `key`: the name of a file in KEYS."""
 
     domain: str = "example.org"
     selector: str = "s1"
@@ -60,7 +60,7 @@ SIGNERS = (
 
 @dataclass
 class Zone:
-    """Answers, and a count of the questions."""
+    """Answers of DNS, and a count of the queries."""
 
     answers: Mapping[str, Answer]
     asked: list[str] = field(default_factory=list)
@@ -70,18 +70,18 @@ class Zone:
         return self.answers.get(name, NoSuchKey())
 
     def for_dkimpy(self, name: bytes, timeout: int = 5) -> bytes | None:  # noqa: ARG002 - dkimpy's
-        """The same answers in the way that dkimpy asks for them."""
+        """Return the same answers in the form of dkimpy."""
         found = self.answers.get(name.decode().removesuffix(".").lower())
         return found.text.encode() if isinstance(found, KeyRecord) else None
 
 
 def zone(*signers: Signer) -> Zone:
-    return Zone({one.name: KeyRecord(record(one.key)) for one in signers or SIGNERS})
+    return Zone({signer.name: KeyRecord(record(signer.key)) for signer in signers or SIGNERS})
 
 
 @cache
 def record(key: str) -> str:
-    """The key record of a key file."""
+    """Return the key record of a key file."""
     if key.startswith("ed25519"):
         public = base64.b64encode(bytes(_ed25519(key).verify_key)).decode()
         return f"v=DKIM1; k=ed25519; p={public}"
@@ -90,7 +90,7 @@ def record(key: str) -> str:
 
 
 def rsa_record(modulus: int, exponent: int = 65537) -> str:
-    """The record of an RSA key, which need not be one."""
+    """Return the record of an RSA key, which may be invalid."""
     numbers = _der(0x30, _integer(modulus) + _integer(exponent))
     kind = _der(0x30, bytes.fromhex("06092a864886f70d0101010500"))
     whole = _der(0x30, kind + _der(0x03, b"\0" + numbers))
@@ -110,7 +110,7 @@ def sign(
     tags: Sequence[str] = (),
     fold: str = " ",
 ) -> bytes:
-    """`raw` with a DKIM-Signature on top. `tags`: more of them, as written. `fold`: what stands
+    """Return `raw` with a DKIM-Signature on top. `tags`: further ones, as written. `fold`: the text
     between two tags; `\\n` in it becomes the line end of the mail."""
     found, body = dkim.rfc822_parse(raw)
     policy = CanonicalizationPolicy.from_c_value(canon.encode())
@@ -124,7 +124,7 @@ def sign(
         *tags, f"h={':'.join(headers)}", f"bh={body_hash}", "b=",
     ]  # fmt: skip
     value = (" " + f";{fold}".join(said)).replace("\n", "\r\n").encode()
-    chosen = dkim.select_headers(found, [one.strip().lower().encode() for one in headers])
+    chosen = dkim.select_headers(found, [header.strip().lower().encode() for header in headers])
     value += _signature(signer, algorithm, policy, chosen, (b"DKIM-Signature", value))
     return _with_line_ends(b"DKIM-Signature:" + value + b"\r\n", raw) + raw
 
@@ -138,7 +138,7 @@ def arc(
     headers: Sequence[str] = HEADERS,
     spaced: bool = True,
 ) -> bytes:
-    """`raw` with one more ARC set on top."""
+    """Return `raw` with one more ARC set on top."""
     start = " " if spaced else ""
     relaxed = CanonicalizationPolicy.from_c_value(b"relaxed/relaxed")
     found, body = dkim.rfc822_parse(raw)
@@ -148,7 +148,7 @@ def arc(
         f"s={signer.selector}; h={':'.join(headers)}; "
         f"bh={_body_hash(relaxed, body, 'rsa-sha256', None)}; b="
     ).encode()
-    chosen = dkim.select_headers(found, [one.strip().lower().encode() for one in headers])
+    chosen = dkim.select_headers(found, [header.strip().lower().encode() for header in headers])
     message += _signature(
         signer, "rsa-sha256", relaxed, chosen, (b"ARC-Message-Signature", message)
     )

@@ -1,4 +1,4 @@
-"""The situations in `fixtures/`: mail written for this project, its expected record beside it.
+"""Read the situations in `fixtures/`: mail written for this project, each with its expected record.
 
 `fixtures/<topic>/<name>.eml` is one mail, `.mbox` several; `<name>.json` says why the record
 is right and what it is. See fixtures/README.md.
@@ -16,7 +16,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import Delivery
 from ingest.pipeline.derive import derive
 from ingest.pipeline.store import store_mail
@@ -25,12 +25,12 @@ from ingest.sources.detect import open_source
 from ingest.sources.source import RawMail
 from tests.support.paths import FIXTURES
 
-NOW = datetime(2026, 6, 1)  # the time of arrival, which no record may show
+NOW = datetime(2026, 6, 1)  # the time of arrival, which no record may contain
 
 
 @dataclass(frozen=True, slots=True)
 class Situation:
-    """`path`: of the mail. The expectation is read when it is asked for."""
+    """A situation. `path`: of the mail. The expectation is read on demand."""
 
     path: Path
 
@@ -43,7 +43,7 @@ class Situation:
         return self.path.with_suffix(".json")
 
     def mails(self) -> list[bytes]:
-        """The mails, byte for byte. An .eml is not looked at: it may be anything, or empty."""
+        """Return the mails, byte for byte. An .eml is not parsed: it may be anything, or empty."""
         if self.path.suffix == ".eml":
             return [self.path.read_bytes()]
         items = open_source(str(self.path)).read()
@@ -56,7 +56,8 @@ class Situation:
     def write(self, records: list[dict[str, Any]], defects: list[str]) -> None:
         """Rewrite what is expected and keep why.
 
-        What is marked as broken holds what would be right; the mark goes once that comes out.
+        An expectation marked as broken has the right record; the mark is removed when that is the
+        result.
         """
         kept = self.expectation() if self.golden.exists() else {}
         if "broken" in kept and (records, defects) != (kept["records"], kept.get("defects", [])):
@@ -70,13 +71,13 @@ class Situation:
 
 
 def situations(folder: Path = FIXTURES) -> list[Situation]:
-    """All of them, by topic and name."""
+    """Return all situations, sorted by topic and name."""
     found = [*folder.glob("*/*.eml"), *folder.glob("*/*.mbox")]
     return [Situation(path) for path in sorted(found)]
 
 
 def with_line_ends(raw: bytes, line_end: bytes) -> bytes:
-    """The mail with its line ends, of either kind, as `line_end`."""
+    """Return the mail with all its line ends as `line_end`."""
     return raw.replace(b"\r\n", b"\n").replace(b"\n", line_end)
 
 
@@ -90,9 +91,9 @@ def records(
     derived = []
     for raw in mails:
         delivery = Delivery(raw=raw, sha256=hashlib.sha256(raw).digest(), source="test")
-        # Not `derive_or_fail`: what cannot be parsed shall fail here, with its traceback.
+        # Not `derive_or_fail`: an error is raised here, with its traceback.
         derived.append((delivery, derive(delivery, config)))
-    for batch in [derived] if at_once else [[one] for one in derived]:
+    for batch in [derived] if at_once else [[item] for item in derived]:
         store_mail(connection, batch, config, now=NOW)
-    defects = sorted({str(defect) for _, one in derived for defect in one.defects})
+    defects = sorted({str(defect) for _, mail in derived for defect in mail.defects})
     return [json.loads(line) for line in export_records(connection)], defects

@@ -1,5 +1,5 @@
-"""A small archive, written here: series, replies, resends, cross-posts, what is unthreaded; some
-of it signed, and checked by our own mail server."""
+"""Build a small archive: series, replies, resends, cross-posts, unthreaded mail; some of it is
+signed, and checked by our own mail server."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from email.utils import format_datetime
 
 from sqlalchemy import Engine
 
-from ingest.config.file import Config, TrustConfig
+from ingest.config.settings import Config, TrustConfig
 from ingest.replay.replay import replay
 from ingest.sources.source import Deletion, RawMail
 from ingest.store.engine import open_store
@@ -45,65 +45,70 @@ index 1111111..2222222 100644
 
 
 def ask(names: Iterable[str]) -> Mapping[str, Answer]:
-    """What DNS says of the keys; one of them is gone."""
+    """Return the answers of DNS for the keys, one of which is missing."""
     return {name: zone()(name) for name in names}
 
 
 def mails(series: int = 8) -> list[bytes]:
-    """About nine mails for each of `series` series, oldest first."""
+    """Return about nine mails for each of `series` series, oldest first."""
     found: list[bytes] = []
-    for one in range(series):
-        who = _PEOPLE[one % 3]
-        other = _PEOPLE[(one + 1) % 3]
-        at = _START + timedelta(hours=5 * one)
-        cover = f"s{one}.0@example.org"
-        threaded = one % 4 != 3
-        found.append(_mail(cover, who, f"[PATCH v2 0/3] subject {one}", "About it.\n", at, one))
+    for index in range(series):
+        who = _PEOPLE[index % 3]
+        other = _PEOPLE[(index + 1) % 3]
+        at = _START + timedelta(hours=5 * index)
+        cover = f"s{index}.0@example.org"
+        threaded = index % 4 != 3
+        found.append(_mail(cover, who, f"[PATCH v2 0/3] subject {index}", "About it.\n", at, index))
         for number in (1, 2, 3):
             body = (
                 f"Change {number}.\n\nSigned-off-by: {who}\nReviewed-by: {other}\n"
-                + _DIFF.format(name=f"f{one}n{number}")
-                + ("\nbase-commit: " + f"{one:040x}\n" if number == 3 else "")
+                + _DIFF.format(name=f"f{index}n{number}")
+                + ("\nbase-commit: " + f"{index:040x}\n" if number == 3 else "")
             )
             raw = _mail(
-                f"s{one}.{number}@example.org",
+                f"s{index}.{number}@example.org",
                 who,
-                f"[PATCH v2 {number}/3] subject {one}: part {number}",
+                f"[PATCH v2 {number}/3] subject {index}: part {number}",
                 body,
                 at + timedelta(seconds=number),
-                one,
+                index,
                 above=cover if threaded else None,
             )
-            found.append(_vouched(raw, number))
-        review = f"s{one}.r@example.org"
+            found.append(_add_authentication(raw, number))
+        review = f"s{index}.r@example.org"
         body = f"> Change 1.\n\nGood.\n\nAcked-by: {other}\n"
-        subject = f"Re: [PATCH v2 1/3] subject {one}: part 1"
+        subject = f"Re: [PATCH v2 1/3] subject {index}: part 1"
         later = at + timedelta(hours=1)
-        found.append(_mail(review, other, subject, body, later, one, above=f"s{one}.1@example.org"))
         found.append(
-            _mail(f"s{one}.t@example.org", who, subject, "Thanks.\n", later, one, above=review)
+            _mail(review, other, subject, body, later, index, above=f"s{index}.1@example.org")
+        )
+        found.append(
+            _mail(f"s{index}.t@example.org", who, subject, "Thanks.\n", later, index, above=review)
         )
         found.append(
             _mail(
-                f"s{one}.u@example.org", other, "Re: lost", "What?\n", later, one,
-                above=f"unseen{one}@example.org",
+                f"s{index}.u@example.org", other, "Re: lost", "What?\n", later, index,
+                above=f"unseen{index}@example.org",
             )
         )  # fmt: skip
-        found.append(_mail(f"s{one}.q@example.org", other, "A question", "Why?\n", later, one))
+        found.append(_mail(f"s{index}.q@example.org", other, "A question", "Why?\n", later, index))
         found.append(
             _mail(
-                f"s{one}.a@example.org", other, f"[PATCH] alone {one}",
-                f"Text.\n\nSigned-off-by: {other}\n" + _DIFF.format(name=f"alone{one}"), later, one,
+                f"s{index}.a@example.org", other, f"[PATCH] alone {index}",
+                f"Text.\n\nSigned-off-by: {other}\n" + _DIFF.format(name=f"alone{index}"), later,
+                index,
             )
         )  # fmt: skip
         # The same mail through the other list: one message, two postings.
-        found.append(_mail(cover, who, f"[PATCH v2 0/3] subject {one}", "About it.\n", at, one + 1))
+        found.append(
+            _mail(cover, who, f"[PATCH v2 0/3] subject {index}", "About it.\n", at, index + 1)
+        )
     return found
 
 
-def _vouched(raw: bytes, number: int) -> bytes:
-    """The first patch of a series with two signatures, the second by a list and a key that is
-    gone, the third as a developer's tool and our server leave it."""
+def _add_authentication(raw: bytes, number: int) -> bytes:
+    """Return a patch with signatures: the first of a series has two, the second those of a list
+    and of a missing key, the third those of a developer's tool and our server's results."""
     match number:
         case 1:
             return sign(sign(raw), ED25519)
@@ -146,7 +151,7 @@ class Mails:
     resumable = False
 
     def __init__(self, items: Iterable[bytes | RawMail | Deletion]) -> None:
-        self._items = [RawMail(one, "") if isinstance(one, bytes) else one for one in items]
+        self._items = [RawMail(item, "") if isinstance(item, bytes) else item for item in items]
         self.total = len(self._items)
 
     def read(self, after: str | None = None) -> Iterator[RawMail | Deletion]:

@@ -15,7 +15,7 @@ import resource
 import sys
 from collections.abc import Sequence
 
-from ingest.config import values
+from ingest.config import sockets
 from ingest.net import systemd_sockets
 from ingest.smtp.envelope import Accept, Decision, Envelope, MailBody
 from ingest.smtp.limits import SessionLimits
@@ -37,15 +37,15 @@ async def main(protocol: str, address: str, limits: str) -> None:
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
     config = ListenerConfig(
         protocol=Protocol(protocol),
-        address=None if address == "handed" else values.parse_socket(address),
+        address=None if address == "handed" else sockets.parse_socket(address),
         hostname="mail.example.org",
         limits=SessionLimits(**json.loads(limits)),
     )
     socks = []
     if address == "handed":
         socks = [
-            systemd_sockets.take_socket(one.descriptor)
-            for one in systemd_sockets.inherited_sockets(os.environ, os.getpid())
+            systemd_sockets.take_socket(listening.descriptor)
+            for listening in systemd_sockets.inherited_sockets(os.environ, os.getpid())
         ]
         assert socks
     listener = await open_listener(config, Counting(), sockets=socks)

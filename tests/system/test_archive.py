@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.replay.replay import Summary, reparse, replay
 from ingest.sources.detect import open_source
 from ingest.store import schema
@@ -113,5 +113,5 @@ def _compare_with_the_other(folder: Path, dialect: str, export: str) -> None:
     """Each database leaves its export's digest; whichever comes second compares."""
     digest = hashlib.sha256(export.encode()).hexdigest()
     (folder / f"archive-{dialect}.sha256").write_text(digest)
-    for one in folder.glob("archive-*.sha256"):
-        assert one.read_text() == digest, f"{one.name} is of another export than {dialect}'s"
+    for path in folder.glob("archive-*.sha256"):
+        assert path.read_text() == digest, f"{path.name} is of another export than {dialect}'s"

@@ -1,5 +1,5 @@
-"""Who really sent it, from end to end: the same verdicts by LMTP, by pipe and by replay, kept when
-DNS has gone, and shown."""
+"""Test authentication from end to end: LMTP, pipe and replay give the same verdicts, which remain
+without DNS and are shown."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.reports.check import check_store
 from ingest.store import schema
 from ingest.store.engine import open_store
@@ -30,11 +30,11 @@ from tests.support.waiting import until
 HUGE = Signer("huge.example")
 GONE = Signer("gone.example")
 STALLED = Signer("stalled.example")
-ZONE: dict[str, Say] = {one.name: texts(record(one.key)) for one in SIGNERS} | {
+ZONE: dict[str, Say] = {signer.name: texts(record(signer.key)) for signer in SIGNERS} | {
     HUGE.name: texts(rsa_record((1 << 32_767) + 1)),
     STALLED.name: fails(),
 }
-# Long ago enough for a replay: the mail's own time is what counts.
+# Long ago, as in a replay, for which the mail's own time counts.
 RECEIVED = "Received: from a by b; Mon, 02 Mar 2026 10:16:00 +0000"
 
 FOOTER = b"_______\ndev mailing list\n"
@@ -53,7 +53,7 @@ def chain(length: int) -> bytes:
 
 
 def refolded(raw: bytes) -> bytes:
-    """As a relay leaves it that folds header fields its own way."""
+    """Return the mail as a relay sends it that folds header fields in another way."""
     return raw.replace(b"Subject: [PATCH] ", b"Subject: [PATCH]\n\t")
 
 
@@ -64,7 +64,7 @@ def thousandfold(signed: bytes, raw: bytes) -> bytes:
 
 
 def corpus() -> dict[str, bytes]:
-    """One mail for each thing that a signature can be."""
+    """Return one mail for each kind of signature."""
     made = {
         "rsa": sign(patch("rsa")),
         "rsa-simple": sign(patch("rsa-simple"), canon="simple/simple"),
@@ -97,7 +97,7 @@ def corpus() -> dict[str, bytes]:
 
 
 MAILS = corpus()
-# Where a verdict is not that of the arrival: nothing is said against the sender of old mail.
+# Where a verdict differs from that of the arrival: a missing key does not fail old mail.
 REPLAYED = {
     "expired": (Result.NOT_CHECKED, VerdictReason.EXPIRED),
     "gone": (Result.NOT_CHECKED, VerdictReason.NO_KEY),
@@ -107,7 +107,7 @@ REPLAYED = {
 
 @contextlib.contextmanager
 def serving(url: str, zone: Mapping[str, Say] = ZONE) -> Iterator[tuple[DaemonProcess, Nameserver]]:
-    """`ingest serve` with a zone of ours, stopped in the end."""
+    """Run `ingest serve` with a zone of ours, and stop it at the end."""
     with short_folder() as folder, nameserver(zone) as server:
         trust = ["[trust]", nameservers(server), 'authserv_ids = ["mx.example.org"]']
         with served(DaemonProcess(folder, url, lists=trust)) as daemon:
@@ -120,7 +120,8 @@ def nameservers(server: Nameserver) -> str:
 
 
 def asked_once(server: Nameserver) -> bool:
-    """Whether each name was. (By TCP once more, where its answer is too long for UDP.)"""
+    """Tell whether each name was queried once, and again by TCP where the answer is too long for
+    UDP."""
     return max(Counter(server.queries).values()) == 1
 
 
@@ -143,7 +144,7 @@ def until_derived(url: str, count: int) -> None:
 
 
 def stored(url: str) -> dict[str, StoredAuthentication]:
-    """What is stored of each mail, by the name in its Message-ID."""
+    """Return the stored authentication of each mail, by the name in its Message-ID."""
     engine = open_store(url)
     message, copy = schema.message.c, schema.copy.c
     with engine.connect() as connection:
@@ -153,19 +154,22 @@ def stored(url: str) -> dict[str, StoredAuthentication]:
         names = {row.mail_id: row.msgid[1:].split("@")[0] for row in connection.execute(query)}
         found = read_stored_authentication(connection, names)
     engine.dispose()
-    return {names[mail_id]: one for mail_id, one in found.items()}
+    return {names[mail_id]: record for mail_id, record in found.items()}
 
 
 def verdicts(url: str) -> dict[str, list[tuple[str, str, Result, VerdictReason]]]:
     return {
-        name: [(one.kind, one.domain, one.result, one.reason) for one in found.verdicts]
-        for name, found in stored(url).items()
+        name: [
+            (verdict.kind, verdict.domain, verdict.result, verdict.reason)
+            for verdict in authentication.verdicts
+        ]
+        for name, authentication in stored(url).items()
     }
 
 
 @pytest.fixture(scope="module")
 def by_daemon(tmp_path_factory: pytest.TempPathFactory) -> str:
-    """A store that LMTP has filled."""
+    """Return a store filled by LMTP."""
     url = f"sqlite:///{tmp_path_factory.mktemp('lmtp')}/store.db"
     with serving(url) as (daemon, server):
         by_lmtp(daemon, MAILS.values())
@@ -175,9 +179,12 @@ def by_daemon(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_what_lmtp_brings_is_judged(by_daemon: str) -> None:
-    found = {name: [one[2:] for one in some] for name, some in verdicts(by_daemon).items()}
+    found = {
+        name: [verdict[2:] for verdict in mail_verdicts]
+        for name, mail_verdicts in verdicts(by_daemon).items()
+    }
     holds = (Result.PASS, VerdictReason.HOLDS)
-    assert {name: some for name, some in found.items() if not name.startswith("arc")} == {
+    assert {name: record for name, record in found.items() if not name.startswith("arc")} == {
         "rsa": [holds],
         "rsa-simple": [holds],
         "ed25519": [holds],
@@ -228,20 +235,27 @@ def test_a_replay_that_asks_judges_alike(by_daemon: str, tmp_path: Path) -> None
         config.write_text(f"[trust]\n{nameservers(server)}\n")
         url = f"sqlite:///{tmp_path}/r.db"
         words = ("--database", url, "--config", str(config))
-        # First without: nothing is asked, and nothing stored.
+        # First without DNS: nothing is queried, and nothing stored.
         ingest_ok(*words, "replay", "-q", "a.mbox", cwd=tmp_path)
         assert server.queries == []
-        assert not any(one.dns_queried or one.verdicts for one in stored(url).values())
+        assert not any(
+            authentication.dns_queried or authentication.verdicts
+            for authentication in stored(url).values()
+        )
         ingest_ok(*words, "replay", "-q", "--again", "--dns", "a.mbox", cwd=tmp_path)
         assert asked_once(server)
     wanted = {
-        name: [(*one[:2], *REPLAYED.get(name, one[2:])) for one in some]
-        for name, some in verdicts(by_daemon).items()
+        name: [(*verdict[:2], *REPLAYED.get(name, verdict[2:])) for verdict in mail_verdicts]
+        for name, mail_verdicts in verdicts(by_daemon).items()
     }
     assert verdicts(url) == wanted
-    by_time = {one.judged for found in stored(url).values() for one in found.verdicts}
+    by_time = {
+        verdict.judged
+        for authentication in stored(url).values()
+        for verdict in authentication.verdicts
+    }
     assert by_time == {datetime(2026, 3, 2, 10, 16)}
-    # And again, when DNS is gone.
+    # And again, without DNS.
     ingest_ok(*words, "reparse", "-q", cwd=tmp_path)
     assert verdicts(url) == wanted
 
@@ -267,10 +281,12 @@ def test_a_stalled_dns_delays_no_250(tmp_path: Path) -> None:
         ]
         by_lmtp(daemon, [*raws, patch("after")])
         until_derived(url, 1)
-        # What needs no key does not wait; what does, is accepted and waits.
+        # Mail that needs no key does not wait; other mail is accepted and waits.
         assert set(stored(url)) == {"after"}
         until_derived(url, 21)
-        assert {one[2] for some in verdicts(url).values() for one in some} == {Result.TEMPERROR}
+        assert {verdict[2] for of_mail in verdicts(url).values() for verdict in of_mail} == {
+            Result.TEMPERROR
+        }
 
 
 class AnyName(dict[str, Say]):
@@ -284,8 +300,8 @@ class AnyName(dict[str, Say]):
 def test_the_real_archive_asks_for_each_name_once(
     archive: Path, corpus: list[tuple[str, bytes]], tmp_path: Path
 ) -> None:
-    """With the wrong key for each, no signature in it holds; and nothing but a replay that asks
-    makes the answers differ from those of the mail alone."""
+    """With the wrong key for each name, no signature is valid. Only a replay with DNS queries has
+    other verdicts than the mail alone."""
     url = f"sqlite:///{tmp_path}/store.db"
     needed = {name for _, raw in corpus for name in dkim_arc.key_names(raw)}
     with nameserver(AnyName()) as server:

@@ -1,4 +1,4 @@
-"""The documents name files and links that exist."""
+"""Test that the files and links that documents name exist."""
 
 from __future__ import annotations
 

@@ -1,5 +1,5 @@
-"""Where a usual mail takes a shorter way, it gets there: each fast path beside the general one,
-on every fixture and on the archive."""
+"""Test that the fast paths of parsers have the same results as the general code, on every fixture
+and on the archive."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable
 
 import pytest
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.mail import header
 from ingest.model import Delivery
 from ingest.patch.diffs import identity
@@ -31,15 +31,15 @@ GENERAL: tuple[Switch, ...] = (_headers, _identities)
 
 
 def fixtures() -> list[bytes]:
-    """Every mail of the fixtures, with LF and with CRLF, and a few ways to break each."""
+    """Return every mail of the fixtures, with LF and with CRLF, and damaged in a few ways."""
     found = [path.read_bytes() for path in sorted(FIXTURES.rglob("*.eml"))]
     for path in sorted(FIXTURES.rglob("*.mbox")):
-        found += [b"From " + one for one in path.read_bytes().split(b"\nFrom ")]
+        found += [b"From " + part for part in path.read_bytes().split(b"\nFrom ")]
     found.append(mail(body=PATCH))
     lines = [raw.split(b"\n") for raw in found]
     found += [raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") for raw in found]
-    found += [b"\n".join(one[:at] + one[at + 1 :]) for one in lines for at in range(0, 60, 3)]
-    found += [b"\n".join(one[: len(one) - at]) for one in lines for at in range(1, 40, 3)]
+    found += [b"\n".join(line[:at] + line[at + 1 :]) for line in lines for at in range(0, 60, 3)]
+    found += [b"\n".join(line[: len(line) - at]) for line in lines for at in range(1, 40, 3)]
     return found
 
 
@@ -63,6 +63,6 @@ def compare(mails: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
     fast = derived(mails)
     for switch in GENERAL:
         switch(monkeypatch)
-    for raw, one, other in zip(mails, fast, derived(mails), strict=True):
-        assert one == other, raw.decode("latin-1")[:2_000]
-        assert one.message.values == other.message.values
+    for raw, steps, slow_steps in zip(mails, fast, derived(mails), strict=True):
+        assert steps == slow_steps, raw.decode("latin-1")[:2_000]
+        assert steps.message.values == slow_steps.message.values

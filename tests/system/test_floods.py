@@ -1,7 +1,7 @@
-"""Floods: what is bounded depends on the set of mails, not on which came first; and what is placed
-without its thread being loaded is where arranging the whole thread would put it.
+"""Test that limits depend on the set of mails and not on their order, and that the fast path places
+mail as arranging the whole thread would.
 
-The bounds are lowered, so that a dozen mails exceed them, and kept for one flood of each kind.
+The limits are lowered, so that a dozen mails exceed them, except for one flood of each kind.
 `benchmarks/floods.py` measures what a mail costs.
 """
 
@@ -16,7 +16,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
@@ -39,7 +39,7 @@ MANY = settings(FEW, max_examples=2_000)
 
 
 def derived(deliveries: Iterable[Delivery]) -> list[Item]:
-    return [(one, derive_or_fail(one, Config())) for one in deliveries]
+    return [(delivery, derive_or_fail(delivery, Config())) for delivery in deliveries]
 
 
 def batches(items: Sequence[Item], chance: random.Random) -> list[Sequence[Item]]:
@@ -54,7 +54,7 @@ def batches(items: Sequence[Item], chance: random.Random) -> list[Sequence[Item]
 def outcome(
     engine: Engine, given_batches: Iterable[Sequence[Item]], say: Callable[[Connection], list[str]]
 ) -> list[str]:
-    """What a store is made of these batches; nothing of it stays."""
+    """Return the content of a store of these batches, and roll it back."""
     with engine.connect() as connection:
         for batch in given_batches:
             store_mail(connection, batch, Config(), now=mails.NOW)
@@ -70,7 +70,7 @@ def everything(connection: Connection) -> list[str]:
 def differences(ours: Sequence[str], theirs: Sequence[str]) -> str:
     lost, extra = set(theirs) - set(ours), set(ours) - set(theirs)
     return "\n".join(
-        [*(f"- {one}" for one in sorted(lost)), *(f"+ {one}" for one in sorted(extra))]
+        [*(f"- {line}" for line in sorted(lost)), *(f"+ {line}" for line in sorted(extra))]
     )
 
 
@@ -85,7 +85,7 @@ def check_any_order(engine: Engine, deliveries: list[Delivery], seed: int, shuff
         order = [*items, *chance.choices(items, k=len(items) // 4)] if items else []
         chance.shuffle(order)
         found = outcome(engine, batches(order, chance), everything)
-        numbers = " ".join(str(items.index(one)) for one in order)
+        numbers = " ".join(str(items.index(item)) for item in order)
         assert found == wanted, f"{numbers}\n{differences(found, wanted)}"
 
 
@@ -118,7 +118,7 @@ def test_many_crowds_are_the_same_in_any_order(
 
 
 def check_fast_path(engine: Engine, deliveries: list[Delivery], seed: int) -> None:
-    """The same batches, with and without the fast path."""
+    """Compare the results of these batches with and without the fast path."""
     chance = random.Random(seed)
     items = derived(deliveries)
     if chance.random() < 0.5:
@@ -168,7 +168,7 @@ def test_the_fast_path_of_many_histories_is_what_arranging_makes(
 
 
 def test_a_crowd_takes_the_fast_path(engine: Engine) -> None:
-    """The tests above would also pass if nothing took it."""
+    """The tests above would also pass if no mail took it."""
     taken = []
     find = record.find_fast_path
 
@@ -181,7 +181,7 @@ def test_a_crowd_takes_the_fast_path(engine: Engine) -> None:
         taken.clear()
         items = derived(mails.delivery(raw) for raw in floods.flood(kind, 60))
         with mock.patch.object(record, "find_fast_path", see):
-            outcome(engine, [[one] for one in items], lambda _: [])
+            outcome(engine, [[item] for item in items], lambda _: [])
         assert sum(taken) > 15, kind
 
 

@@ -1,7 +1,6 @@
-"""Any bytes are derived: no exception, nothing that a database refuses, no work without bound.
+"""Test that any bytes are derived without an exception, an unstorable value or unbounded work.
 
-The contract is `derive`'s own: `derive_or_fail`, which keeps a defect of ours from harm, stands
-behind it and is not used here.
+The contract is that of `derive`: `derive_or_fail`, which handles internal errors, is not used here.
 """
 
 from __future__ import annotations
@@ -22,7 +21,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from sqlalchemy import select
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.model import Derived
 from ingest.pipeline.derive import derive
 from ingest.store import schema
@@ -32,7 +31,7 @@ from tests.support import mails
 from tests.support.paths import FIXTURES
 
 CONFIG = Config(lists=(ConfiguredList("dev", mails.LIST),))
-# Seconds that no mail needs by far: it stops what would hang, and measures nothing.
+# Far more seconds than any mail needs: this stops a hanging test, and measures nothing.
 LIMIT = 60
 
 
@@ -51,7 +50,7 @@ def hard_limit() -> Iterator[None]:
 
 
 def storable(value: Any, where: str = "derived") -> None:
-    """All text in it can be encoded and has no NUL; all numbers fit a column."""
+    """Check that all text can be encoded and has no NUL, and that all numbers fit a column."""
     if isinstance(value, str):
         assert "\0" not in value, where
         try:
@@ -62,8 +61,8 @@ def storable(value: Any, where: str = "derived") -> None:
         for field in fields(value):
             storable(getattr(value, field.name), f"{where}.{field.name}")
     elif isinstance(value, tuple):
-        for number, one in enumerate(value):
-            storable(one, f"{where}[{number}]")
+        for number, item in enumerate(value):
+            storable(item, f"{where}[{number}]")
     elif isinstance(value, int):
         assert -(2**63) <= value < 2**63, where
     elif isinstance(value, datetime):
@@ -74,7 +73,7 @@ def storable(value: Any, where: str = "derived") -> None:
 
 
 def sound(raw: bytes) -> Derived:
-    """Derive it within the limit and hold the contract."""
+    """Derive a mail within the limit and check the contract."""
     with hard_limit():
         one = derive(mails.delivery(raw), CONFIG)
     storable(one)
@@ -89,7 +88,7 @@ def sound(raw: bytes) -> Derived:
 
 @cache
 def seeds() -> tuple[bytes, ...]:
-    """The mails of the fixtures, and those that the tests build."""
+    """Return the mails of the fixtures, and those that the tests build."""
     found = [path.read_bytes() for path in sorted(FIXTURES.glob("**/*.eml"))]
     built = [
         *mails.series("s", 2), mails.patch(), mails.reply("r@example.com", "p@example.org"),
@@ -98,7 +97,7 @@ def seeds() -> tuple[bytes, ...]:
     return (*found, *built)
 
 
-# Pieces that parsers stumble over, put in anywhere.
+# Pieces that are hard for parsers, inserted anywhere.
 PIECES = (
     b"\0", b"\xff", b"\xed\xa0\x80", b"\r", b"\r\n", b"\n\n", b"\x1b[2J", b"\xe2\x80\xae",
     b"=?utf-8?b?AA==?=", b"=?utf-8?q?=ED=A0=80?=", b"=?x-none?q?a?=", b"=?utf-16?b?2AA=?=", b"=?",
@@ -174,7 +173,7 @@ MUTATIONS: Sequence[Callable[[bytearray, Random], None]] = (
 
 
 def mutated(random: Random) -> bytes:
-    """A mail, hurt one to five times."""
+    """Return a mail, damaged one to five times."""
     raw = bytearray(random.choice(seeds()))
     for _ in range(random.choice((1, 1, 2, 3, 5))):
         random.choice(MUTATIONS)(raw, random)
@@ -215,7 +214,7 @@ def test_hurt_mail_is_derived(raw: bytes) -> None:
 @settings(QUICK, max_examples=200)
 @given(MUTATED)
 def test_line_ends_make_no_difference(raw: bytes) -> None:
-    """LF throughout and CRLF throughout give the same, save the digest of the bytes."""
+    """All LF and all CRLF have the same results, except the digest of the bytes."""
     plain = raw.replace(b"\r", b"")
     one, crlf = sound(plain), sound(plain.replace(b"\n", b"\r\n"))
 
@@ -245,8 +244,8 @@ def _body_of(piece: bytes, before: bytes = b"") -> bytes:
 
 def _nested() -> bytes:
     deep = b"".join(
-        b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (one, one)
-        for one in range(5000)
+        b'Content-Type: multipart/mixed; boundary="b%d"\n\n--b%d\n' % (number, number)
+        for number in range(5000)
     )
     return HEAD + deep + b"Content-Type: text/plain\n\nText.\n"
 
@@ -288,8 +287,8 @@ def test_a_megabyte_of_anything_is_derived(name: str) -> None:
     sound(LARGE[name])
 
 
-def test_hurt_mail_is_stored(database_url: str) -> None:
-    """Nothing that is derived of it is refused by a database, and each mail comes back whole."""
+def test_damaged_mail_is_stored(database_url: str) -> None:
+    """The database stores all that is derived, and returns each mail unchanged."""
     random = Random(20260302)
     given = list(dict.fromkeys(mutated(random) for _ in range(400)))
     engine = open_store(database_url, create=True)
@@ -298,7 +297,7 @@ def test_hurt_mail_is_stored(database_url: str) -> None:
     assert mails.exported(engine).encode("utf-8")
     with engine.connect() as connection:
         ids = connection.execute(select(schema.mail.c.id).order_by(schema.mail.c.id)).scalars()
-        stored = {messages.read_raw_mail(connection, one) for one in ids.all()}
+        stored = {messages.read_raw_mail(connection, mail_id) for mail_id in ids.all()}
     assert stored == set(given)
     counts = mails.row_counts(engine)
     assert counts["copy"] == counts["mail"] == len(given)
@@ -306,8 +305,8 @@ def test_hurt_mail_is_stored(database_url: str) -> None:
     engine.dispose()
 
 
-def test_hurt_mail_in_any_order_is_stored_the_same(tmp_path: Path) -> None:
-    """Ids, dates and links that were hurt make conflicts and circles: the same ones each time."""
+def test_damaged_mail_in_any_order_has_the_same_records(tmp_path: Path) -> None:
+    """Damaged ids, dates and links cause variants and circles: the same ones in each order."""
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     exports = []
     for number in range(3):

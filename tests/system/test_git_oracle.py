@@ -1,4 +1,4 @@
-"""git reads the same from the mail that was sent and from the mail that we hand out.
+"""Test that git reads the same from the original mail and from the mail that we write.
 
 Differences must be of the classes that docs/git-am.md lists, with its counts for the whole archive.
 """
@@ -16,12 +16,13 @@ import pytest
 from sqlalchemy import Connection, Engine
 
 from ingest.api.mbox import patch_mbox
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.mail.message import Message, Part
 from ingest.mail.parse import parse_message
 from ingest.patch.classify import PatchPart, find_patch_part
-from ingest.patch.diffs.identity import patch_id
+from ingest.patch.diffs.patch_id import patch_id
 from ingest.patch.in_body import cut_at_scissors, find_patch_start
+from ingest.series.outcome import Outcome
 from ingest.store.engine import open_store
 from ingest.store.read import messages
 from ingest.trust.person import find_submitter
@@ -38,7 +39,7 @@ TABLE = re.compile(r"^\| ([a-z][a-z -]+) \| ([0-9,]+) \|", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class HandedOut:
-    """A patch: the mail as it was sent, and as it is handed out. `patch_id`: of the record."""
+    """A patch: its original mail, and the one that we write. `patch_id`: of the record."""
 
     key: str
     sent: bytes
@@ -47,8 +48,8 @@ class HandedOut:
 
 
 def handed_out(connection: Connection, limit: int | None = None) -> Iterator[HandedOut]:
-    """The patches of a store that have a diff, or a sample of them, evenly spread."""
-    ids = messages.list_message_ids(connection, outcome="patch")
+    """Return the patches of a store that have a diff, or an evenly spread sample of them."""
+    ids = messages.list_message_ids(connection, outcome=Outcome.PATCH)
     step = max(1, len(ids) // limit) if limit else 1
     rows = [row for row in messages.read_messages(connection, ids[::step]) if row.diff][:limit]
     raws = messages.read_raw_mails(connection, {row.mail_id for row in rows})
@@ -70,7 +71,7 @@ def has_scissors(raw: bytes) -> bool:
 
 
 def without_trailers(message: bytes, of: bytes) -> bytes:
-    """`message` without the trailers at its end that `of` does not have."""
+    """Return `message` without the trailers at its end that `of` does not have."""
     own = set(of.splitlines())
     lines = message.rstrip().split(b"\n")
     while lines and lines[-1] not in own and re.match(rb"[A-Z][a-z]+-by: ", lines[-1]):
@@ -79,7 +80,7 @@ def without_trailers(message: bytes, of: bytes) -> bytes:
 
 
 def differences(mail: HandedOut, sent: Reading, ours: Reading) -> list[str]:
-    """The classes of the differences; `unexplained …` for what no class explains."""
+    """Return the classes of the differences; `unexplained …` for those that no class explains."""
     if sent == ours:
         return []
     assert ours != NOTHING, mail.key
@@ -114,7 +115,8 @@ def _of_fields(message: Message, sent: Reading, ours: Reading) -> Iterator[str]:
 
 
 def _is_repaired(message: Message, name: str) -> bool:
-    """Whether a field occurs twice or holds what git reads in another way than mail programs."""
+    """Tell whether a field occurs twice or has text that git reads differently from mail
+    programs."""
     values = message.values.get(name, ())
     return len(values) > 1 or any(
         "=?" in value or value.count("@") > 1 or not value.isascii() for value in values
@@ -164,7 +166,7 @@ def _of_patch(message: Message, part: Part, sent: bytes, ours: bytes) -> Iterato
 
 
 def compare(patches: Sequence[HandedOut]) -> Counter[str]:
-    """How many patches have differences of each class; fails where none explains one."""
+    """Count the patches with differences of each class. Fail where no class explains one."""
     cuts = [has_scissors(patch.sent) for patch in patches]
     sent = read_mails([patch.sent for patch in patches], cuts)
     ours = read_mails([patch.ours for patch in patches])
@@ -186,7 +188,7 @@ def documented() -> dict[str, int]:
 
 
 def test_git_reads_what_was_sent(real_store: str) -> None:
-    """A sample of the archive's last mails."""
+    """Test a sample of the archive's last mails."""
     engine = open_store(real_store)
     with engine.connect() as connection:
         counts = compare(list(handed_out(connection, SAMPLE)))
@@ -216,12 +218,12 @@ def whole_store(
 
 
 def test_git_reads_what_was_sent_in_the_situations(tmp_path: Path) -> None:
-    """They are odder than real mail, and each difference has a reason too."""
+    """They are more unusual than real mail, and each difference has a reason too."""
     patches: list[HandedOut] = []
     engine = open_store(f"sqlite:///{tmp_path / 'store.db'}", create=True)
     for situation in situations():
         # Those of subjects and series have plain patches. Hostile mail is read in different ways by
-        # git and us; test_git_mail holds what matters.
+        # git and us; test_git_mail tests what matters.
         if not situation.name.startswith(("diff/", "kind/", "mail/", "trailer/", "trust/")):
             continue
         with engine.connect() as connection:
@@ -269,7 +271,7 @@ def check_git_am(engine: Engine, folder: Path, count: int) -> None:
 
 
 def _apply(worktree: Path, number: int, mail: bytes, *options: str) -> str | None:
-    """The tree and the author of the commit, None where the patch does not apply."""
+    """Return the tree and the author of the commit, None where the patch does not apply."""
     git(worktree, "checkout", "--quiet", "--force", "--detach", f"p{number}")
     done = git(worktree, "am", "--quiet", *options, given=_as_mbox(mail))
     if done.returncode:

@@ -1,4 +1,4 @@
-"""Large hostile mail: it is what it should be, with its flaws named, in time linear in its size.
+"""Test that large hostile mail is parsed correctly, with its defects, in time linear in its size.
 
 The small kinds are situations, in `fixtures/hostile/`. Here are those that are hostile by their
 size (`tests/hostile_mail.py`), what all of them together do to a store, and the few that a
@@ -18,14 +18,14 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.mail import address, lists, msgid
 from ingest.mail.defect import Defect
 from ingest.mail.mime import container, tree
 from ingest.mail.parse import parse_message
 from ingest.model import Delivery, Derived
 from ingest.patch.submission import ClassificationReason
-from ingest.patch.trailer import MAX_TRAILERS
+from ingest.patch.trailers.blocks import MAX_TRAILERS
 from ingest.pipeline.derive import Steps, derive_steps
 from ingest.pipeline.store import store_mail
 from ingest.reports.export import export_records
@@ -36,14 +36,14 @@ from tests.support.paths import FIXTURES
 from tests.support.situations import NOW, situations
 
 SIZE = 400_000
-GUARD = 5.0  # seconds of processor for one mail: twenty times what the slowest needs
-RATIO = 12.0  # four times the size may cost this much more
-MEASURABLE = 0.1  # seconds; what four times the size does in less says nothing about growth
-KEY = 2_600  # octets; PostgreSQL's b-tree holds 2,704
+GUARD = 5.0  # seconds of processor time for one mail: twenty times that of the slowest
+RATIO = 12.0  # four times the size may take this much longer
+MEASURABLE = 0.1  # seconds; shorter times say nothing about growth
+KEY = 2_600  # bytes; PostgreSQL's b-tree holds 2,704
 
 D = Defect
 R = ClassificationReason
-# What each mail of SIZE octets is, and all its flaws but the long line that many are made of.
+# The result of each mail of SIZE bytes, and all its defects except the long line that many have.
 EXPECTED: dict[str, tuple[ClassificationReason, set[Defect]]] = {
     "header_name_long": (R.DIFF, {D.BAD_HEADER_LINE, D.HEADERS_CAPPED}),
     "header_value_long": (R.DIFF, {D.HEADERS_CAPPED}),
@@ -163,13 +163,13 @@ EXPECTED: dict[str, tuple[ClassificationReason, set[Defect]]] = {
 
 
 def derived(raw: bytes) -> tuple[Delivery, Steps]:
-    """Not `derive_or_fail`: what cannot be derived shall fail here, with its traceback."""
+    """Derive a mail; unlike `derive_or_fail`, this raises errors with their traceback."""
     delivery = Delivery(raw=raw, sha256=hashlib.sha256(raw).digest(), source="test")
     return delivery, derive_steps(delivery, Config())
 
 
 def cost(raw: bytes) -> float:
-    """Seconds of processor that deriving takes, the better of two."""
+    """Return the seconds of processor time for deriving, the better of two."""
     best = float("inf")
     for _ in range(2):
         start = time.process_time()
@@ -179,14 +179,16 @@ def cost(raw: bytes) -> float:
 
 
 def named(name: str, size: int, number: int = 0) -> bytes:
-    """The mail under an id of its own."""
+    """Return the mail with its own id."""
     ours = f"<{name}.{size}.{number}@example.org>".encode()
     return BUILDERS[name](size).replace(b"<hostile@example.org>", ours)
 
 
 def test_each_kind_has_an_expectation() -> None:
     assert EXPECTED.keys() == BUILDERS.keys()
-    small = [one for one in situations() if one.path.parent == FIXTURES / "hostile"]
+    small = [
+        situation for situation in situations() if situation.path.parent == FIXTURES / "hostile"
+    ]
     assert len(small) + len(EXPECTED) > 200
 
 
@@ -202,7 +204,7 @@ def test_large(name: str) -> None:
 
 @pytest.mark.parametrize("name", BUILDERS)
 def test_cost_is_linear(name: str) -> None:
-    """Where a busy machine spoils a measurement, another one may show it."""
+    """A busy machine may spoil a measurement, so it is repeated."""
     small, large = BUILDERS[name](SIZE // 4), BUILDERS[name](SIZE)
     for _ in range(3):
         spent = cost(large)
@@ -217,12 +219,12 @@ def test_what_is_derived_is_bounded(name: str) -> None:
         raw = BUILDERS[name](size)
         _, made = derived(raw)
         within_bounds(made)
-        # Subject and ids occur in several places; text does not.
+        # Subject and ids occur in several places, unlike text.
         assert _characters(made.derived) < 3 * len(raw) + 100_000
 
 
 def within_bounds(made: Steps) -> None:
-    """Every number of things, and whatever an index holds."""
+    """Check every count, and every indexed value."""
     message, one = made.message, made.derived
     assert len(message.parts) <= tree.MAX_PARTS + tree.MAX_DEPTH
     assert len(one.lists) <= lists.MAX_LISTS
@@ -251,7 +253,7 @@ def _characters(value: Any) -> int:
     return 8
 
 
-# --- where the characters of a key take most octets -------------------------------------------
+# --- where the characters of a key take most bytes -------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -288,7 +290,7 @@ def test_keys_of_four_octets_a_character(raw: bytes, database_url: str) -> None:
 def stored(
     engine: Engine, given: list[tuple[Delivery, Derived]], *, seed: int, batch: int
 ) -> list[str]:
-    """The export of a store that holds these mails alone, in some order."""
+    """Return the export of a store with only these mails, in some order."""
     order = list(given)
     Random(seed).shuffle(order)
     with engine.connect() as connection, connection.begin() as transaction:
@@ -302,7 +304,12 @@ def stored(
 def check_all_are_stored_the_same(tmp_path: Path, postgres_url: str, *, one_of: int) -> None:
     """Each under an id of its own and all under one id, with the small ones between them; and
     one of so many also alone in each store."""
-    raws = [raw for one in situations() if one.path.parent.name == "hostile" for raw in one.mails()]
+    raws = [
+        raw
+        for situation in situations()
+        if situation.path.parent.name == "hostile"
+        for raw in situation.mails()
+    ]
     for size in (600, 20_000):
         raws += [named(name, size) for name in BUILDERS]
     raws += [BUILDERS[name](1_000) for name in list(BUILDERS)[::4]]
@@ -321,7 +328,7 @@ def check_all_are_stored_the_same(tmp_path: Path, postgres_url: str, *, one_of: 
         stored(engines[1], given, seed=3, batch=50),
     ]
     for number, engine in enumerate(engines):
-        # One by one, so that none hides behind another.
+        # One by one, so that none hides another.
         with engine.connect() as connection:
             for one in given[number * one_of // 2 :: one_of]:
                 with connection.begin() as transaction:
@@ -382,7 +389,7 @@ def test_enclosed_mail_is_decoded_within_bounds(monkeypatch: pytest.MonkeyPatch)
 @pytest.mark.torture
 @pytest.mark.parametrize("name", ["plus_signs", "files_many", "hunks_many", "lines_empty"])
 def test_fifty_megabytes(name: str) -> None:
-    """Stored whole, read up to the bound."""
+    """It is stored as a whole, and read up to the limit."""
     start = time.process_time()
     _, made = derived(BUILDERS[name](50_000_000))
     assert time.process_time() - start < 60

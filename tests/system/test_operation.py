@@ -1,4 +1,4 @@
-"""docs/operation.md says what there is: settings, metrics, log fields, and snippets that parse."""
+"""Test that docs/operation.md has all settings, metrics and log fields, and valid snippets."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 from prometheus_client import CollectorRegistry
 
-from ingest.config.file import (
+from ingest.config.file import load_config
+from ingest.config.settings import (
     ConfiguredDelegation,
     ConfiguredList,
     ConfiguredRepository,
     ServeConfig,
     TrustConfig,
-    load_config,
 )
 from ingest.daemon.monitoring.log import MailLine
 from ingest.daemon.monitoring.metrics import Metrics
@@ -28,14 +28,14 @@ from ingest.store import schema
 from tests.support.paths import ROOT
 
 TEXT = (ROOT / "docs" / "operation.md").read_text()
-# Written by the formatter, and not part of a mail's line.
+# Written by the formatter, and no fields of a mail's line.
 ALWAYS = {"time", "level", "logger", "traceback"}
 # Of a mail that a listener refuses by itself: `test_what_is_refused_is_logged`.
 REFUSED = {"helo", "sender", "recipients"}
 
 
 def tables(head: str) -> list[list[tuple[str, str]]]:
-    """First and second column of each table that begins with this heading."""
+    """Return the first and second column of each table that begins with this heading."""
     found = []
     for part in TEXT.split(f"\n| {head} |")[1:]:
         rows = re.findall(r"^\| `([^`]+)` \| (.*?) \|", part.partition("\n\n")[0], re.MULTILINE)
@@ -49,16 +49,16 @@ def blocks(kind: str) -> list[str]:
 
 def test_every_setting_is_there_and_no_other() -> None:
     database, lists, delegation, repositories, serve, trust = (
-        {key for key, _ in one} for one in tables("key")
+        {key for key, _ in table} for table in tables("key")
     )
     assert database == {"database"}
-    assert lists == {one.name for one in fields(ConfiguredList)} - {
+    assert lists == {field.name for field in fields(ConfiguredList)} - {
         *("link_name", "delegation", "repositories"),
     }
-    assert delegation == {one.name for one in fields(ConfiguredDelegation)}
-    assert repositories == {one.name for one in fields(ConfiguredRepository)}
-    assert serve == {one.name for one in fields(ServeConfig)}
-    assert trust == {one.name for one in fields(TrustConfig)}
+    assert delegation == {field.name for field in fields(ConfiguredDelegation)}
+    assert repositories == {field.name for field in fields(ConfiguredRepository)}
+    assert serve == {field.name for field in fields(ServeConfig)}
+    assert trust == {field.name for field in fields(TrustConfig)}
 
 
 def test_the_defaults_are_those_of_the_code(tmp_path: Path) -> None:
@@ -66,14 +66,14 @@ def test_the_defaults_are_those_of_the_code(tmp_path: Path) -> None:
     lines = []
     for name, table in zip(("serve", "trust"), tables("key")[4:], strict=True):
         given = {key: value.strip("`") for key, value in table if value != "none"}
-        lines += [f"[{name}]", *(f"{key} = {one}" for key, one in given.items())]
+        lines += [f"[{name}]", *(f"{key} = {setting}" for key, setting in given.items())]
     path.write_text("\n".join(lines) + "\n")
     assert load_config(path).serve == ServeConfig()
     assert load_config(path).trust == TrustConfig()
-    for one in fields(ConfiguredList):
-        value = dict(tables("key")[1]).get(one.name)
+    for field in fields(ConfiguredList):
+        value = dict(tables("key")[1]).get(field.name)
         if value is not None and not value.startswith("none"):
-            assert tuple(ast.literal_eval(value.strip("`"))) == tuple(one.default)
+            assert tuple(ast.literal_eval(value.strip("`"))) == tuple(field.default)
 
 
 @pytest.mark.parametrize("block", blocks("toml"))
@@ -87,14 +87,15 @@ def test_every_metric_is_there_and_no_other() -> None:
     registry = CollectorRegistry()
     Metrics(registry)
     there = {
-        (one.name + "_total" * (one.type == "counter"), one.type) for one in registry.collect()
+        (family.name + "_total" * (family.type == "counter"), family.type)
+        for family in registry.collect()
     }
     assert set(tables("metric")[0]) == there
 
 
 def test_every_field_of_the_log_is_there_and_no_other() -> None:
     assert {key for key, _ in tables("field")[0]} == {
-        *(one.name for one in fields(MailLine)),
+        *(field.name for field in fields(MailLine)),
         *ALWAYS,
         *REFUSED,
     }
@@ -121,7 +122,7 @@ def test_postfix_understands_the_snippets(tmp_path: Path) -> None:
             ["postconf", "-c", str(tmp_path), option],
             capture_output=True, text=True, check=False, timeout=30,
         )  # fmt: skip
-        # It warns of parameters that nothing uses, such as misspelt ones.
+        # It warns of unused parameters, such as misspelt ones.
         assert (done.returncode, done.stderr) == (0, "")
         return done.stdout
 
@@ -142,7 +143,8 @@ def test_the_limits_of_the_snippets_are_within_the_daemons() -> None:
 
 
 def test_the_backups_section_decides_on_every_table() -> None:
-    """Each is named once: as one that `ingest reparse` makes again, or as one that nothing does."""
+    """Each is named once: as one that `ingest reparse` writes again, or as one that cannot be
+    restored."""
     section = TEXT.partition("\n## Backups\n")[2].partition("\n## ")[0]
     derived, _, kept = section.partition("Nothing can derive these again:")
     again = re.findall(r"`([a-z_]+)`", derived.partition("from `mail`:")[2])
@@ -157,4 +159,4 @@ def test_the_limit_of_recipients_is_what_the_documents_say() -> None:
     limit = ServeConfig().max_recipients
     assert SessionLimits().recipients == limit
     said = re.findall(r"more recipients than `max_recipients`, ([0-9,]+) unless", wire)
-    assert [int(one.replace(",", "")) for one in said] == [limit]
+    assert [int(line.replace(",", "")) for line in said] == [limit]

@@ -1,5 +1,5 @@
-"""Records are a function of the mail, not of its arrival: any order, any number of processes,
-once or twice, with kills in between, `ingest export` gives the same bytes.
+"""Test that records depend on the mail, not on its arrival: `ingest export` writes the same bytes
+for any order, any number of processes, repetitions and kills.
 
 The histories are random (`tests.support.histories`). Each is first stored at once, in one batch in
 the order in which it was sent, and then otherwise.
@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, given, note, settings
 from hypothesis import strategies as st
 from sqlalchemy import Connection, Engine, text
 
-from ingest.config.file import Config, ConfiguredList
+from ingest.config.settings import Config, ConfiguredList
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
@@ -49,7 +49,7 @@ larger = given(histories.histories(4, 20), st.sampled_from(CONFIGS), st.integers
 
 
 def derived(deliveries: Iterable[Delivery], config: Config) -> list[Item]:
-    return [(one, derive_or_fail(one, config)) for one in deliveries]
+    return [(delivery, derive_or_fail(delivery, config)) for delivery in deliveries]
 
 
 def lines_of(connection: Connection) -> list[str]:
@@ -57,7 +57,7 @@ def lines_of(connection: Connection) -> list[str]:
 
 
 def come_to(engine: Engine, batches: Iterable[Sequence[Item]], config: Config) -> list[str]:
-    """The export of a store that was given these batches; nothing of it stays."""
+    """Return the export of a store of these batches, and roll it back."""
     with engine.connect() as connection:
         for batch in batches:
             store_mail(connection, batch, config, now=mails.NOW)
@@ -67,7 +67,7 @@ def come_to(engine: Engine, batches: Iterable[Sequence[Item]], config: Config) -
 
 
 def cut(items: Sequence[Item], chance: random.Random) -> Iterator[Sequence[Item]]:
-    """Batches of random sizes, mostly small ones."""
+    """Yield batches of random sizes, mostly small ones."""
     at = 0
     while at < len(items):
         size = chance.choice((1, 1, 2, 3, 8))
@@ -76,7 +76,7 @@ def cut(items: Sequence[Item], chance: random.Random) -> Iterator[Sequence[Item]
 
 
 def assert_same(found: list[str], wanted: list[str], how: str) -> None:
-    """The same bytes; says which lines are not."""
+    """Fail with the differing lines if two exports differ."""
     if found != wanted:
         ours, theirs = Counter(found), Counter(wanted)
         lost, extra = theirs - ours, ours - theirs
@@ -85,10 +85,10 @@ def assert_same(found: list[str], wanted: list[str], how: str) -> None:
 
 
 def subjects(items: Iterable[Item]) -> list[str]:
-    """For reports: what came, in order."""
+    """Return the subjects in order, for reports."""
     return [
-        f"{one.facts.key} {one.subject}" if isinstance(one, Derived) else "failed"
-        for _, one in items
+        f"{derived.facts.key} {derived.subject}" if isinstance(derived, Derived) else "failed"
+        for _, derived in items
     ]
 
 
@@ -98,7 +98,7 @@ def subjects(items: Iterable[Item]) -> list[str]:
 def check_every_order(
     engine: Engine, acts: list[Act], config: Config, chance: random.Random, *, most: int
 ) -> None:
-    """Orders of up to four mails of a history, one by one: all of them, or `most`."""
+    """Check orders of up to four mails of a history, one by one: all of them, or `most`."""
     made = play(acts)
     items = derived(chance.sample(made, min(4, len(made))), config)
     wanted = come_to(engine, [items], config)
@@ -106,14 +106,14 @@ def check_every_order(
     if len(orders) > most:
         orders = chance.sample(orders, most)
     for order in orders:
-        found = come_to(engine, ([one] for one in order), config)
+        found = come_to(engine, ([delivery] for delivery in order), config)
         assert_same(found, wanted, f"one by one: {subjects(order)}")
 
 
 def check_any_order(
     engine: Engine, acts: list[Act], config: Config, seed: int, *, shuffles: int
 ) -> None:
-    """Shuffles of a larger history, in random batches, some of it twice."""
+    """Check shuffles of a larger history, in random batches, some of it twice."""
     items = derived(play(acts), config)
     note(str(subjects(items)))
     wanted = come_to(engine, [items], config)
@@ -177,7 +177,7 @@ class Overlap:
         self.waited = 0
 
     def store(self, first: Sequence[Item], second: Sequence[Item], config: Config) -> list[str]:
-        """The export after both; then the store is empty again."""
+        """Return the export after both, and empty the store."""
         pid: list[int] = []
 
         def follow() -> None:
@@ -216,7 +216,7 @@ def overlap(postgres_url: str) -> Iterator[Overlap]:
 
 
 def check_overlap(overlap: Overlap, acts: list[Act], config: Config, chance: random.Random) -> None:
-    """What two transactions store while neither sees the other is what one would have."""
+    """Check that two transactions that do not see each other store what one would."""
     items = derived(play(acts)[:12], config)
     note(str(subjects(items)))
     wanted = overlap.store(items, [], config)
@@ -248,11 +248,11 @@ def test_two_transactions_at_once_with_many_histories(
 def shares(
     deliveries: Sequence[Delivery], workers: int, chance: random.Random
 ) -> list[list[Delivery]]:
-    """What each worker delivers: all of it together, much of it more than once, shuffled."""
+    """Return what each worker delivers, shuffled: together everything, much of it repeatedly."""
     dealt: list[list[Delivery]] = [[] for _ in range(workers)]
-    for one in deliveries:
+    for delivery in deliveries:
         for _ in range(chance.choice((1, 1, 1, 2, 3))):
-            chance.choice(dealt).append(one)
+            chance.choice(dealt).append(delivery)
     for share in dealt:
         chance.shuffle(share)
     return dealt
@@ -261,7 +261,7 @@ def shares(
 def check_parallel(
     url: str, workers: int, *, seed: int, count: int, deaths: int, most: int = 6
 ) -> int:
-    """Returns how many workers died."""
+    """Return how many workers died."""
     engine = open_store(url, create=True)
     config = Config()
     deliveries = histories.history(seed, count, crowd=seed % 2 == 1)
@@ -280,7 +280,7 @@ def check_parallel(
 @pytest.mark.parametrize(("workers", "seed"), [(1, 2), (8, 3)])
 def test_parallel_workers_that_are_killed(database_url: str, workers: int, seed: int) -> None:
     died = check_parallel(database_url, workers, seed=seed, count=300, deaths=12)
-    assert died >= 6, "too few died for this to show anything"
+    assert died >= 6, "too few died to prove anything"
 
 
 @pytest.mark.torture
@@ -296,18 +296,18 @@ def test_many_parallel_workers_that_are_killed(database_url: str, workers: int, 
 
 
 def test_a_history_has_what_it_should_have() -> None:
-    """A generator that had lost half of its kinds would still pass above."""
+    """The tests above would pass even if the generator had lost half of its kinds."""
     items = derived(histories.history(3, 600), Config())
-    assert not [one for _, one in items if isinstance(one, Failure)]
-    made = [one for _, one in items if isinstance(one, Derived)]
-    keys = Counter(one.facts.msgid for one in made)
-    assert {one.facts.kind for one in made} == {"patch", "cover", "pull", "reply", "other"}
-    assert {one.facts.version for one in made} >= {1, 2, 3}
+    assert not [derived for _, derived in items if isinstance(derived, Failure)]
+    made = [derived for _, derived in items if isinstance(derived, Derived)]
+    keys = Counter(record.facts.msgid for record in made)
+    assert {record.facts.kind for record in made} == {"patch", "cover", "pull", "reply", "other"}
+    assert {record.facts.version for record in made} >= {1, 2, 3}
     assert sum(count > 1 for count in keys.values()) > 30
-    assert any(one.facts.date is None for one in made)
-    assert any("message-id.invalid" in one.facts.msgid for one in made)
-    assert any(one.facts.change_id for one in made)
-    assert {kind.kind for one in made for kind in one.dependencies} == {
+    assert any(record.facts.date is None for record in made)
+    assert any("message-id.invalid" in record.facts.msgid for record in made)
+    assert any(record.facts.change_id for record in made)
+    assert {kind.kind for record in made for kind in record.dependencies} == {
         "base-commit", "patch-id", "change-id", "message",
     }  # fmt: skip
-    assert len({one.facts.sender for one in made}) > 3
+    assert len({record.facts.sender for record in made}) > 3

@@ -1,7 +1,6 @@
-"""The real archive in other orders and by several processes: the same bytes as in its own.
+"""Test the real archive in other orders and by several processes: the export is the same.
 
-What it is in its own order is held in test_archive.py. Here `make test` takes its beginning, and
-`make torture` all of it.
+test_archive.py tests its own order. `make test` uses its beginning here, `make torture` all of it.
 """
 
 from __future__ import annotations
@@ -17,7 +16,7 @@ from typing import Any
 
 import pytest
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
@@ -29,13 +28,13 @@ from tests.support.derive_worker import deliver_in_parallel
 
 Item = tuple[Delivery, Derived | Failure]
 
-# As many as the comparison with Patchwork took.
+# As many as in the comparison with Patchwork.
 COMPARED = 2_000
 
 
 @pytest.fixture(scope="module")
 def beginning(corpus: list[tuple[str, bytes]]) -> list[Item]:
-    """The first mails of the archive, derived."""
+    """Return the first mails of the archive, derived."""
     return derived(corpus[:COMPARED])
 
 
@@ -63,7 +62,7 @@ def forwards(items: list[Item], tmp_path_factory: pytest.TempPathFactory) -> str
 
 def derived(messages: Iterable[tuple[str, bytes]]) -> list[Item]:
     deliveries = [mails.delivery(raw) for _, raw in messages]
-    return [(one, derive_or_fail(one, Config())) for one in deliveries]
+    return [(delivery, derive_or_fail(delivery, Config())) for delivery in deliveries]
 
 
 def store(url: str, items: Sequence[Item]) -> None:
@@ -78,9 +77,9 @@ def store(url: str, items: Sequence[Item]) -> None:
 def store_in_parallel(
     url: str, items: Sequence[Item], workers: int, *, deaths: int = 0, pause: float = 3
 ) -> int:
-    """Store them by so many processes at once, dealt out like cards."""
+    """Store them by so many processes at once, each mail by the next process."""
     open_store(url, create=True).dispose()
-    shares = [[one for one, _ in items[start::workers]] for start in range(workers)]
+    shares = [[delivery for delivery, _ in items[start::workers]] for start in range(workers)]
     return deliver_in_parallel(url, shares, seed=len(items), deaths=deaths, most=200, pause=pause)
 
 
@@ -114,7 +113,7 @@ def test_its_beginning_in_another_order(beginning: list[Item], begun: str, tmp_p
 def test_its_beginning_by_four_processes(
     beginning: list[Item], begun: str, postgres_url: str
 ) -> None:
-    """In a shuffled order, and some of the processes are killed and begin where they were."""
+    """In a shuffled order, where some processes are killed and continue."""
     died = store_in_parallel(postgres_url, shuffled(beginning, 2), 4, deaths=4, pause=1)
     assert died
     assert digest(postgres_url) == digest(begun)
@@ -163,20 +162,24 @@ def test_the_archive_by_processes_that_are_killed(
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """What came of mail, against what comes of it in order."""
+    """The differences between the records of two orders."""
 
     comments: int
-    lost: int  # comments that are gone, or speak to nothing or to another patch
+    lost: int  # comments that are gone, or apply to nothing or to another patch
     series: int
     wrong: int  # series that are gone, or are not the same in any field, and those too many
 
 
 def ledger(wanted: Iterable[str], found: Iterable[str]) -> Ledger:
     before, after = _records(wanted), _records(found)
-    comments = {key: one for key, one in before.items() if key[0] == "comment" and one["parent"]}
-    series = {key: one for key, one in before.items() if key[0] == "series"}
-    lost = sum(after.get(key, {}).get("parent") != one["parent"] for key, one in comments.items())
-    wrong = sum(after.get(key) != one for key, one in series.items())
+    comments = {
+        key: record for key, record in before.items() if key[0] == "comment" and record["parent"]
+    }
+    series = {key: record for key, record in before.items() if key[0] == "series"}
+    lost = sum(
+        after.get(key, {}).get("parent") != record["parent"] for key, record in comments.items()
+    )
+    wrong = sum(after.get(key) != record for key, record in series.items())
     wrong += sum(key[0] == "series" and key not in series for key in after)
     return Ledger(len(comments), lost, len(series), wrong)
 
@@ -184,9 +187,13 @@ def ledger(wanted: Iterable[str], found: Iterable[str]) -> Ledger:
 def _records(export_lines: Iterable[str]) -> dict[tuple[str, ...], dict[str, Any]]:
     loaded = [json.loads(line) for line in export_lines]
     return {
-        (one["type"], one.get("key") or one.get("msgid"), one.get("variant", "")): one
-        for one in loaded
-        if one["type"] in ("comment", "series")
+        (
+            record["type"],
+            record.get("key") or record.get("msgid"),
+            record.get("variant", ""),
+        ): record
+        for record in loaded
+        if record["type"] in ("comment", "series")
     }
 
 
@@ -218,10 +225,10 @@ def test_what_patchwork_loses_is_kept(
 
 
 def test_the_ledger_counts() -> None:
-    """A comment that has lost its patch, one that is gone; a series that differs, one too many."""
+    """A comment has lost its patch, one is gone; a series differs, and one is too many."""
 
     def lines_of(*records: dict[str, Any]) -> list[str]:
-        return [json.dumps(one) for one in records]
+        return [json.dumps(record) for record in records]
 
     comment = {"type": "comment", "msgid": "<c@x>", "parent": "<p@x>"}
     other = {"type": "comment", "msgid": "<d@x>", "parent": "<p@x>"}

@@ -1,4 +1,4 @@
-"""Every regular expression of the daemon matches the same on each Python it supports.
+"""Test that every regular expression matches the same on each supported Python.
 
 The `re` of Python 3.11.0 to 3.11.4, which Debian 12 has, matches a possessive quantifier over a
 group wrongly (CPython gh-100061 and gh-106052), and up to 3.13.0 one with captures in it raises

@@ -1,4 +1,4 @@
-"""A real record of Patchwork's REST API comes out again from the mail behind it."""
+"""Test that a real record of Patchwork's REST API is reproduced from its mail."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 from datetime import datetime
 from pathlib import Path
 
-from ingest.api.serializers import message_json
+from ingest.api.records.serializers import message_json
 from ingest.config.file import load_config
 from ingest.model import Delivery
 from ingest.pipeline.derive import derive_or_fail
@@ -23,15 +23,15 @@ list_id = "linux-ext4.vger.kernel.org"
 email = "linux-ext4@vger.kernel.org"
 name = "Linux ext4 filesystem development"
 """
-# What names that server's own ids, URLs and people.
+# Fields with that server's own ids, URLs and people.
 SERVERS_OWN = {"id", "url", "web_url", "mbox", "comments", "checks"}
 
 
 def _comparable(value: object) -> object:
     if isinstance(value, dict):
-        return {key: _comparable(one) for key, one in value.items() if key not in SERVERS_OWN}
+        return {key: _comparable(item) for key, item in value.items() if key not in SERVERS_OWN}
     if isinstance(value, list):
-        return [_comparable(one) for one in value]
+        return [_comparable(item) for item in value]
     return value
 
 
@@ -63,7 +63,7 @@ def test_the_seed_mail_gives_the_seed_record(seed: Path, tmp_path: Path, databas
 
     assert list(given) == list(wanted), "the same fields in the same order"
     assert list(given["headers"].items()) == list(wanted["headers"].items())
-    # The cover, which is not there, gives the series its name and its date.
-    for one in (*given["series"], *wanted["series"]):
-        del one["name"], one["date"]
+    # The cover, which is missing, gives the series its name and its date.
+    for series in (*given["series"], *wanted["series"]):
+        del series["name"], series["date"]
     assert _comparable(given) == _comparable(wanted)

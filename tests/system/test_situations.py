@@ -1,7 +1,7 @@
-"""Every situation in fixtures/ gives the record that its sender meant, in both databases.
+"""Test that every situation in fixtures/ has the record that its sender meant, in both databases.
 
 Each is also read with LF and with CRLF line ends, and those of several mails in the reverse
-order and in a shuffled one, one by one: none of it may show in the records (DESIGN, promise 2).
+order and in a shuffled one, one by one: the records must be the same (DESIGN, promise 2).
 PostgreSQL gets each situation once, several mails in the reverse order; the other ways are left
 to `make torture`.
 """
@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 from sqlalchemy import Engine
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.store.engine import open_store
 from tests.support import postgres
 from tests.support.paths import FIXTURES
@@ -89,7 +89,7 @@ def test_situation(
         transaction.rollback()
 
     if request.config.getoption("--update-golden"):
-        # One variant writes; that the others agree is for the next run to say.
+        # One variant writes the golden file; the next run checks the others.
         if way == "lf" and engine.dialect.name == "sqlite":
             situation.write(given, defects)
         return
@@ -102,9 +102,13 @@ def test_situation(
 
 
 def test_every_expectation_belongs_to_a_mail_and_says_why() -> None:
-    goldens = {path for one in SITUATIONS for path in one.path.parent.glob("*.json")}
-    assert goldens == {one.golden for one in SITUATIONS}, "each mail has one .json, and no more"
-    silent = [one.name for one in SITUATIONS if "TODO" in one.expectation()["why"]]
+    goldens = {path for situation in SITUATIONS for path in situation.path.parent.glob("*.json")}
+    assert goldens == {situation.golden for situation in SITUATIONS}, (
+        "each mail has one .json, and no more"
+    )
+    silent = [
+        situation.name for situation in SITUATIONS if "TODO" in situation.expectation()["why"]
+    ]
     assert not silent
 
 
@@ -116,15 +120,17 @@ def test_the_sample_has_something_of_everything(tmp_path: Path) -> None:
     store.dispose()
     assert len(mails) == 40
     assert not defects
-    series = [one for one in given if one["type"] == "series"]
-    assert all(one["received_all"] for one in series)
-    assert sorted(one["total"] for one in series) == [1, 1, 1, 1, 1, 1, 1, 2, 3, 3]
-    reasons = {one["reason"] for one in given if one["type"] == "message"}
+    series = [record for record in given if record["type"] == "series"]
+    assert all(record["received_all"] for record in series)
+    assert sorted(record["total"] for record in series) == [1, 1, 1, 1, 1, 1, 1, 2, 3, 3]
+    reasons = {record["reason"] for record in given if record["type"] == "message"}
     assert reasons >= {"diff", "diff-attached", "diff-in-reply", "number-zero", "pull-request"}
-    assert sum(len(one["trailers"]) for one in given if one["type"] == "comment") == 9
+    assert sum(len(record["trailers"]) for record in given if record["type"] == "comment") == 9
 
 
 def _by_identity(given: list[dict[str, Any]]) -> dict[str, dict[str, Any]]:
-    """Records by what they are, so that a difference is shown where it lies."""
+    """Return records by identity, so that a difference is shown at its record."""
     names = ("type", "msgid", "variant", "key", "list_id", "sha256")
-    return {" ".join(str(one[name]) for name in names if name in one): one for one in given}
+    return {
+        " ".join(str(record[name]) for name in names if name in record): record for record in given
+    }

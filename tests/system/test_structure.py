@@ -1,4 +1,4 @@
-"""The rules of the layout that neither import-linter nor Ruff holds."""
+"""Test the rules of the layout that neither import-linter nor Ruff checks."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def name_of(path: Path) -> str:
 
 
 def imports_of_sqlalchemy(path: Path) -> Iterator[str]:
-    """Every name of SQLAlchemy that a module imports, wherever in it."""
+    """Yield every name of SQLAlchemy that a module imports anywhere."""
     for node in ast.walk(ast.parse(path.read_bytes())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names if alias.name.startswith("sqlalchemy"))

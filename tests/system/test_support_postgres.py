@@ -1,4 +1,4 @@
-"""The throw-away PostgreSQL that the tests start."""
+"""Test the temporary PostgreSQL that the tests start."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The unit files: systemd understands them, and they leave a service little to do harm with."""
+"""Test that systemd accepts the unit files, and that they restrict the services."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ingest.config.file import ServeConfig
-from ingest.config.values import UnixAddress
+from ingest.config.settings import ServeConfig
+from ingest.config.sockets import UnixAddress
 from ingest.daemon.app import MAX_SHUTDOWN_SECONDS
 from ingest.store.engine import open_store
 from ingest.submit.pipe import DEFAULT_SOCKET
@@ -19,7 +19,7 @@ from tests.support.command import ingest
 from tests.support.paths import ROOT
 
 UNITS = sorted((ROOT / "systemd").iterdir())
-SERVICES = [one for one in UNITS if one.suffix == ".service"]
+SERVICES = [unit for unit in UNITS if unit.suffix == ".service"]
 needs_systemd = pytest.mark.skipif(
     shutil.which("systemd-analyze") is None, reason="no systemd-analyze: apt install systemd"
 )
@@ -38,7 +38,7 @@ def test_systemd_understands_them(tmp_path: Path) -> None:
         text = unit.read_text().replace("/opt/ingest/bin/ingest", "/bin/true")
         (tmp_path / unit.name.replace("@", "@linux-ext4")).write_text(text)
     done = subprocess.run(
-        ["systemd-analyze", "verify", "--man=no", *(str(one) for one in tmp_path.iterdir())],
+        ["systemd-analyze", "verify", "--man=no", *(str(path) for path in tmp_path.iterdir())],
         capture_output=True, text=True, check=False, timeout=60,
     )  # fmt: skip
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
@@ -75,21 +75,23 @@ def test_what_the_daemon_relies_on() -> None:
 
 
 def test_the_daemon_is_not_killed_while_it_ends_by_itself() -> None:
-    """What is cut off at the end of a drain is cut off in order; SIGKILL is for what hangs."""
+    """The daemon itself ends what exceeds the time to drain; SIGKILL is for hanging processes."""
     unit = dict(settings(ROOT / "systemd" / "ingest.service"))
     assert unit["TimeoutStopSec"].isdigit(), "seconds"
     assert MAX_SHUTDOWN_SECONDS == 75
-    # A margin for what has no time of its own: processes to reap, connections to close.
+    # A margin for reaping processes and closing connections.
     assert int(unit["TimeoutStopSec"]) >= MAX_SHUTDOWN_SECONDS + 15
 
 
 def test_a_replay_has_the_configuration_and_the_credential_of_the_daemon(tmp_path: Path) -> None:
-    """As the unit runs it: what is not configured does not get in, and the mailmap counts."""
+    """As the unit runs it, unconfigured lists are ignored, and the mailmap is used."""
     daemon, replay = (
-        settings(ROOT / "systemd" / f"ingest{one}.service") for one in ("", "-replay@")
+        settings(ROOT / "systemd" / f"ingest{suffix}.service") for suffix in ("", "-replay@")
     )
-    shared = [one for one in daemon if one[0] in ("Environment", "LoadCredential", "User")]
-    assert [one for one in replay if one[0] in ("Environment", "LoadCredential", "User")] == shared
+    shared = [line for line in daemon if line[0] in ("Environment", "LoadCredential", "User")]
+    assert [
+        line for line in replay if line[0] in ("Environment", "LoadCredential", "User")
+    ] == shared
     assert "INGEST_DATABASE" not in (ROOT / "systemd" / "ingest-replay@.service").read_text()
 
     (tmp_path / "mailmap").write_text("Ada Renamed <ada@example.org> <ada@example.com>\n")

@@ -1,8 +1,8 @@
-"""Hurt mail by the thousands through accepting and deriving: a ledger of what became of it.
+"""Test accepting and deriving of thousands of damaged mails, with a ledger of the results.
 
-The mails are mutations of the fixtures, the same ones each time. Some are poison: their worker
-is killed, runs out of memory or never ends, as our own parser should not, but might. None may
-be lost, each must be told of once, and each worker's end must have a cause that is known.
+The mails are mutations of the fixtures, the same ones each time. Some are harmful: their worker
+is killed, runs out of memory or never ends, as our own parser might, but should not. None may be
+lost, each must be reported once, and each worker's end must have a known cause.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from random import Random
 import pytest
 from sqlalchemy import func, select
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.deriver import Deriver, Schedule
 from ingest.daemon.monitoring.outcome import DeriveEvent, DeriveResult
 from ingest.daemon.workers.pool import WorkerEnd, WorkerPool
@@ -41,7 +41,7 @@ GROUP = 50
 AHEAD = 1_000
 PATIENCE = 300
 
-# Which poison, and how its worker ends.
+# The kinds of harmful mail, and how their workers end.
 POISON = {
     b"kill SIGKILL": ("parse-failed: worker died (signal 9)", WorkerEnd.SIGNAL),
     b"kill SIGSEGV": ("parse-failed: worker died (signal 11)", WorkerEnd.SIGNAL),
@@ -54,14 +54,14 @@ _ADDRESS = re.compile(rb"([A-Za-z0-9.+_-])@([A-Za-z0-9])")
 
 
 def hurt_mail(count: int) -> Iterator[bytes]:
-    """So many mails, hurt, each epoch with addresses and ids of its own."""
+    """Return so many damaged mails; each epoch has its own addresses and ids."""
     for number in range(count):
         raw = mutated(Random(number))
         yield _ADDRESS.sub(rb"\g<1>.e%d@\g<2>" % (number // EPOCH), raw)
 
 
 def poisoned(count: int, every: int) -> Iterator[tuple[bytes, bytes | None]]:
-    """Hurt mail, and with each `every`-th one what it does to its worker."""
+    """Yield damaged mail, and with each `every`-th one what it does to its worker."""
     kinds = list(POISON)
     for number, raw in enumerate(hurt_mail(count)):
         if number % every == every // 2:
@@ -73,29 +73,31 @@ def poisoned(count: int, every: int) -> Iterator[tuple[bytes, bytes | None]]:
 
 @dataclass(slots=True)
 class Ledger:
-    """What went in, and what was told of it."""
+    """The mails, and the reported results."""
 
     given: set[bytes] = field(default_factory=set)
     poison: dict[bytes, bytes] = field(default_factory=dict)
-    told: dict[bytes, list[DeriveResult]] = field(default_factory=dict)
+    results: dict[bytes, list[DeriveResult]] = field(default_factory=dict)
 
-    def hear(self, outcome: DeriveResult) -> None:
-        self.told.setdefault(outcome.sha256, []).append(outcome)
+    def observe(self, outcome: DeriveResult) -> None:
+        self.results.setdefault(outcome.sha256, []).append(outcome)
 
     def lines(self, workers: WorkerPool, seconds: float) -> Iterator[str]:
-        last = Counter(some[-1].event for some in self.told.values())
+        last = Counter(replies[-1].event for replies in self.results.values())
         counts = workers.counts()
         yield f"accepted      {len(self.given)} in {seconds:.0f} s"
         for what in DeriveEvent:
             yield f"{what:<13} {last[what]}"
         reasons = Counter(
-            some[-1].reason
-            for some in self.told.values()
-            if some[-1].event is DeriveEvent.QUARANTINED
+            replies[-1].reason
+            for replies in self.results.values()
+            if replies[-1].event is DeriveEvent.QUARANTINED
         )
         yield from (f"  {count:>6} {reason}" for reason, count in sorted(reasons.items()))
         tries = sum(
-            one.event is DeriveEvent.REQUEUED for some in self.told.values() for one in some
+            reply.event is DeriveEvent.REQUEUED
+            for replies in self.results.values()
+            for reply in replies
         )
         yield f"tries in vain {tries}"
         yield f"workers       {counts.started} started, {counts.running} running"
@@ -103,13 +105,13 @@ class Ledger:
 
 
 def run(url: str, count: int, every: int, seconds: float) -> None:
-    """So many mails, each `every`-th of them poison, with so many seconds for one mail."""
+    """Derive so many mails, each `every`-th of them harmful, with so many seconds for one mail."""
     engine = open_store(url, create=True)
     ledger = Ledger()
     workers = WorkerPool(
         2, limits=WorkerLimits(seconds=seconds, memory=256 << 20, mails=500), program=PROGRAM
     )
-    deriver = Deriver(engine, Config, workers, observe=ledger.hear, schedule=Schedule(poll=0.5))
+    deriver = Deriver(engine, Config, workers, observe=ledger.observe, schedule=Schedule(poll=0.5))
     deriver.start()
     started = time.monotonic()
 
@@ -126,7 +128,7 @@ def run(url: str, count: int, every: int, seconds: float) -> None:
         if len(group) == GROUP:
             with write_transaction(engine) as connection:
                 enqueue(connection, group, now=NOW)
-            ledger.given.update(one.sha256 for one in group)
+            ledger.given.update(delivered.sha256 for delivered in group)
             deriver.wake()
             group = []
             until(lambda: len(ledger.given) - finished() < AHEAD)
@@ -136,25 +138,25 @@ def run(url: str, count: int, every: int, seconds: float) -> None:
     assert deriver.stop(PATIENCE)
     print("", *ledger.lines(workers, took), sep="\n")  # noqa: T201 - the ledger is the result
 
-    # None lost: each has its bytes, and its records or its reason.
+    # None is lost: each has its bytes, and its records or its reason.
     with engine.connect() as connection:
         kept = connection.execute(select(schema.mail.c.sha256)).scalars()
-        assert {bytes(one) for one in kept} == ledger.given
+        assert {bytes(sha256) for sha256 in kept} == ledger.given
         left = queue_lengths(connection)
-        aside = {one.sha256: one for one in list_quarantine(connection)}
+        quarantined = {entry.sha256: entry for entry in list_quarantine(connection)}
         copies = connection.execute(select(func.count()).select_from(schema.copy)).scalar_one()
     assert left.waiting == 0
-    assert copies + len(aside) == len(ledger.given)
-    # None untold, and none told of twice.
+    assert copies + len(quarantined) == len(ledger.given)
+    # Each is reported once.
     for sha256 in ledger.given:
-        whats = [one.event for one in ledger.told[sha256]]
+        whats = [reply.event for reply in ledger.results[sha256]]
         assert whats[-1] in (DeriveEvent.DERIVED, DeriveEvent.QUARANTINED)
         assert set(whats[:-1]) <= {DeriveEvent.REQUEUED}
-    # Poison, and nothing else, is set aside, for its own reason and after so many tries.
-    assert {key: (one.reason, one.tries) for key, one in aside.items()} == {
+    # Only harmful mail is quarantined, for its own reason and after so many tries.
+    assert {key: (entry.reason, entry.tries) for key, entry in quarantined.items()} == {
         key: (POISON[what][0], TRIES) for key, what in ledger.poison.items()
     }
-    # Each worker's end is known, and those that a mail was the cause of are that mail's tries.
+    # Each worker's end is known; those caused by a mail are that mail's tries.
     counts = workers.counts()
     assert counts.running == 0
     assert counts.started == sum(counts.ended.values())
@@ -165,7 +167,9 @@ def run(url: str, count: int, every: int, seconds: float) -> None:
         counts.ended[WorkerEnd.IDLE] == counts.ended[WorkerEnd.UNREADY] == counts.not_started == 0
     )
     if count <= 10_000:
-        shown = [one for one in check_store(engine, Config()).faults if one.area != "quarantine"]
+        shown = [
+            fault for fault in check_store(engine, Config()).faults if fault.area != "quarantine"
+        ]
         assert shown == []
     engine.dispose()
 

@@ -1,4 +1,4 @@
-"""Faults under load: whatever fails, a 250 is a row, nothing is there twice, and it gets over it.
+"""Test faults under load: each 250 is one row, and the daemon recovers.
 
 Senders keep a ledger of each reply while calls of the daemon or of PostgreSQL fail (injected with
 strace), disks are full, descriptors run out, and the server restarts. The order of flush and 250
@@ -35,13 +35,13 @@ from tests.support.command import ingest
 from tests.support.daemon import DaemonProcess, served
 from tests.support.waiting import until
 
-MEMORY = 400 << 20  # octets that a daemon under any of this stays below
+MEMORY = 400 << 20  # bytes; a daemon stays below this under any fault
 LARGE = b"Subject: large\r\n\r\n" + b"x" * 70 + b"\r\n"
 
 
 @pytest.fixture(scope="module")
 def server() -> Iterator[str]:
-    """A PostgreSQL of our own, which may be hurt; it flushes, but by default does not wait."""
+    """Return a PostgreSQL that may be damaged; it flushes, but by default does not wait."""
     binaries = postgres.find_binaries()
     if binaries is None:
         pytest.skip("there is no PostgreSQL to be hurt")
@@ -51,14 +51,14 @@ def server() -> Iterator[str]:
 
 @pytest.fixture
 def url(request: pytest.FixtureRequest, folder: Path) -> str:
-    """A store of the kind that `request.param` says."""
+    """Return a store of the kind `request.param`."""
     if request.param == "sqlite":
         return f"sqlite:///{folder}/store.db"
     return fresh(str(request.getfixturevalue("server")))
 
 
 def fresh(server: str) -> str:
-    """A new database there."""
+    """Return a new database there."""
     name = f"f_{time.monotonic_ns()}"
     engine = create_engine(server, isolation_level="AUTOCOMMIT")
     with engine.connect() as connection:
@@ -72,7 +72,7 @@ def fresh(server: str) -> str:
 
 @dataclass
 class Load:
-    """Senders that try each mail until it is taken. `codes`: of all replies, 0 for none."""
+    """Senders that try each mail until it is accepted. `codes`: of all replies, 0 for none."""
 
     daemon: DaemonProcess
     codes: Counter[int] = field(default_factory=Counter)
@@ -83,7 +83,8 @@ class Load:
     def send(self, sender: int, large: bool) -> None:
         for number in count():
             raw = mails.patch(f"{sender}.{number}@example.org", word=f"w{sender}.{number}")
-            # Each keeps to its kind: one that waits with a small mail would never try a large one.
+            # Each sends one kind: a sender that waits with a small mail would never try a large
+            # one.
             if large and sender:
                 raw += LARGE * (1_500_000 // len(LARGE))
             raw = raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")
@@ -104,7 +105,7 @@ class Load:
         return sum(self.codes.values()) - self.codes[250]
 
     def goes_on(self) -> None:
-        """Wait until more has been taken than now."""
+        """Wait until more mail has been accepted."""
         now = len(self.taken)
         until(lambda: len(self.taken) >= now + 6, "more mail", shown=self.codes)
 
@@ -115,21 +116,21 @@ def load(daemon: DaemonProcess, *, senders: int = 3, large: bool = False) -> Ite
     threads = [
         threading.Thread(target=made.send, args=(number, large)) for number in range(senders)
     ]
-    for one in threads:
-        one.start()
+    for thread in threads:
+        thread.start()
     try:
         made.goes_on()
         yield made
         made.goes_on()
     finally:
         made.over.set()
-        for one in threads:
-            one.join()
+        for thread in threads:
+            thread.join()
 
 
 def settle(made: Load, what: str) -> None:
-    """The ledger: replies are such as keep the mail with its sender, what was acknowledged is
-    there, nothing else is, all of it has its record, and the store is sound."""
+    """Check the ledger: all failures are temporary, exactly the acknowledged mail is stored, all
+    of it has its record, and the store is sound."""
     daemon = made.daemon
     until(lambda: daemon.health()[0] == 200, "health")
     engine = open_store(daemon.url)
@@ -159,12 +160,12 @@ def settle(made: Load, what: str) -> None:
 
 
 def say(line: str) -> None:
-    """For who runs pytest with -s or reads what it keeps of a failure."""
+    """Print text, for pytest -s or the report of a failure."""
     print(line)  # noqa: T201
 
 
 def memory(pid: int) -> int:
-    """The most that the process has had in memory."""
+    """Return the peak memory of the process."""
     said = re.search(r"VmHWM:\s+(\d+) kB", Path(f"/proc/{pid}/status").read_text())
     assert said is not None
     return int(said[1]) << 10
@@ -175,7 +176,7 @@ def memory(pid: int) -> int:
 
 @contextlib.contextmanager
 def tracing(words: Sequence[str], find: Callable[[], Sequence[int]], log: Path) -> Iterator[None]:
-    """strace on the processes that `find` names, from here to there.
+    """Run strace on the processes that `find` names, until the block ends.
 
     Of a process that starts while strace attaches to its parent nothing is seen: begin again.
     """
@@ -204,7 +205,7 @@ def detach(process: subprocess.Popen[bytes]) -> None:
 
 
 def traced(pid: int) -> bool:
-    """Whether all its threads are; one that has ended counts as well."""
+    """Tell whether all its threads are traced; one that has ended counts as well."""
     with contextlib.suppress(OSError):
         return all(
             "TracerPid:\t0" not in task.joinpath("status").read_text()
@@ -227,7 +228,7 @@ SHORT = [("pwrite64", "ENOSPC"), ("fdatasync", "EIO"), ("openat", "EMFILE")]
 
 
 def hurt_daemon(daemon: DaemonProcess, made: Load, call: str, error: str) -> None:
-    """Calls of the daemon fail until a reply has said so, and for a while."""
+    """Make calls of the daemon fail until a reply is a failure, and for a while longer."""
     words = ["-f", "-qq", "-e", f"trace={call}", "-e", f"inject={call}:error={error}"]
     before = made.failures
     with tracing(words, lambda: [daemon.pid], daemon.folder / "trace"):
@@ -278,8 +279,8 @@ def backends(url: str) -> list[int]:
 
 
 def hurt_server(url: str, made: Load, call: str, error: str) -> None:
-    """Calls of the backends fail, each backend's first. For its log that is a PANIC: the server
-    ends all connections and starts anew by itself."""
+    """Make the first call of each backend fail. A failed write of the log is a PANIC: the server
+    ends all connections and restarts by itself."""
     words = ["-qq", "-e", f"trace={call}", "-e", f"inject={call}:error={error}:when=1"]
     before = made.failures
     log = made.daemon.folder / "trace"
@@ -319,7 +320,7 @@ def test_calls_of_the_server_fail_again_and_again(server: str, folder: Path) -> 
 
 @contextlib.contextmanager
 def small_disk(at: Path, mebibytes: int) -> Iterator[None]:
-    """A file system of that size; skips where none can be mounted."""
+    """Mount a file system of that size; skip where none can be mounted."""
     at.mkdir()
     done = subprocess.run(
         ["mount", "-t", "tmpfs", "-o", f"size={mebibytes}m", "tmpfs", str(at)],
@@ -334,7 +335,7 @@ def small_disk(at: Path, mebibytes: int) -> Iterator[None]:
 
 
 def fill(path: Path) -> None:
-    """Leave no octet free around this file, which grows."""
+    """Fill the disk of this file, which grows."""
     with path.open("ab", buffering=0) as file, contextlib.suppress(OSError):
         for size in (1 << 16, 1 << 12, 1):
             with contextlib.suppress(OSError):
@@ -352,7 +353,7 @@ def test_a_full_disk(folder: Path) -> None:
                 before = made.failures
 
                 def refused() -> bool:
-                    fill(disk / "filler")  # again: mails in progress had room, and give it back
+                    fill(disk / "filler")  # again: mails in progress had space, and free it
                     return bool(made.codes[451] and made.codes[452])
 
                 until(refused, "refusals", shown=made.codes)
@@ -365,7 +366,7 @@ def test_a_full_disk(folder: Path) -> None:
 
 
 def test_descriptors_run_out(folder: Path) -> None:
-    """More idle clients than there are descriptors: they hear 421, and mail goes on."""
+    """There are more idle clients than descriptors: they get 421, and mail is still accepted."""
     if shutil.which("prlimit") is None:
         pytest.skip("there is no prlimit")
     url = f"sqlite:///{folder}/store.db"
@@ -378,7 +379,7 @@ def test_descriptors_run_out(folder: Path) -> None:
                 one.settimeout(60)
                 one.connect(str(daemon.unix))
                 idle.append(one)
-            greetings = Counter(one.recv(3) for one in idle)
+            greetings = Counter(connection.recv(3) for connection in idle)
             assert greetings == {b"220": 63, b"421": 237}
             good.ehlo()
             for number in range(20):
@@ -389,8 +390,8 @@ def test_descriptors_run_out(folder: Path) -> None:
             good.rcpt("l@example.org")
             assert good.data(LARGE * 30_000)[0] == 250
             assert daemon.health()[0] == 200
-        for one in idle:
-            one.close()
+        for connection in idle:
+            connection.close()
         with load(daemon) as made:
             pass
         assert made.failures == 0
@@ -432,7 +433,7 @@ def away_for_a_while(url: str, made: Load) -> None:
 
 
 def cut_connections(url: str) -> None:
-    """Each backend is ended, wherever it is in a transaction."""
+    """End each backend, wherever it is in a transaction."""
     for _ in range(10):
         for pid in backends(url):
             with contextlib.suppress(ProcessLookupError):
@@ -468,14 +469,14 @@ def test_the_server_comes_and_goes_again_and_again(server: str, folder: Path) ->
 # `12 recvfrom(9<socket:[1]>, "...", ...) = 5`, or its two halves where another came between.
 _BEGUN = re.compile(r"(\d+) +(\w+)\((\d+)<([^>]*)>(.*)")
 _RESUMED = re.compile(r"(\d+) +<\.\.\. (\w+) resumed>.*= (-?\d+)")
-# It stands twice in its address: a log is written in pages, and where one begins in the midst of
-# it, it cannot be read. The same page does not part both.
+# Its address contains it twice: a log is written in pages, and a page may begin in the middle of
+# it, but not of both.
 _TOKEN = re.compile(r"token-\d+-\d+(?=[@.])")
 _UNFINISHED = "<unfinished ...>"
 
 
 class Trace:
-    """Reads a trace in order, and holds each 250 against the flushes that ended before it."""
+    """Read a trace in order, and compare each 250 with the flushes that ended before it."""
 
     def __init__(self, log: str) -> None:
         self._log = log  # what the log's file is called
@@ -507,7 +508,7 @@ class Trace:
             ended()
 
     def _came(self, process: str, call: str, line: str) -> None:
-        """What was read by a call that took its time stands in its second half."""
+        """Return what a call has read; for an interrupted line, this is in its second half."""
         if call == "recvfrom" and (file := self._reading.pop(process, None)):
             self._call(call, file, line)
 
@@ -535,7 +536,7 @@ class Trace:
 
 
 def traced_load(daemon: DaemonProcess, sessions: int, each: int) -> None:
-    """Concurrent sessions, whose mails have each a sender that is nowhere else."""
+    """Send mail in concurrent sessions, each mail with its own sender."""
 
     def run(session: int) -> None:
         with daemon.client() as client:
@@ -548,10 +549,10 @@ def traced_load(daemon: DaemonProcess, sessions: int, each: int) -> None:
                 assert client.data(raw)[0] == 250
 
     threads = [threading.Thread(target=run, args=(session,)) for session in range(sessions)]
-    for one in threads:
-        one.start()
-    for one in threads:
-        one.join()
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def flush_before_reply(url: str, folder: Path, *, sessions: int, each: int) -> None:
@@ -580,7 +581,7 @@ def flush_before_reply(url: str, folder: Path, *, sessions: int, each: int) -> N
 
 
 def postgres_processes(url: str) -> list[int]:
-    """The server and all that it has started: any of them may flush the log for another."""
+    """Return the server and all its processes: any of them may flush the log for another."""
     root = Path(str(make_url(url).query["host"]))
     first = int((root / "d" / "postmaster.pid").read_text().split()[0])
     children = Path(f"/proc/{first}/task/{first}/children").read_text().split()

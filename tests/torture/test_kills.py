@@ -1,6 +1,5 @@
-"""kill -9 of the daemon, of its workers and of `ingest pipe`, at random and under load: what was
-acknowledged is stored, once, byte for byte, and the records are those that the same mail gives
-when nothing happens.
+"""Test kill -9 of the daemon, of its workers and of `ingest pipe`, at random and under load:
+acknowledged mail is stored once, byte for byte, and its records are those of an undisturbed run.
 
 Eight senders keep a ledger (`tests.support.senders`). It is printed, and its sums are what is
 asserted.
@@ -42,21 +41,21 @@ _PATIENCE = 240  # seconds, for what is to come about by itself
 
 
 def letters(seed: int, count: int) -> list[Letter]:
-    """A history of patches and reviews, each mail for one to three addresses. Some have lines
-    that begin with a dot."""
+    """Return a history of patches and reviews, each mail for one to three addresses. Some have
+    lines that begin with a dot."""
     chance = random.Random(seed)
-    addresses = [CATCH_ALL, *(one for many in LISTS.values() for one in many)]
+    addresses = [CATCH_ALL, *(address for many in LISTS.values() for address in many)]
     found = []
-    for one in histories.history(seed, count):
+    for letter in histories.history(seed, count):
         dots = b".\n..\n.and so on\n" if chance.random() < 0.2 else b""
         to = chance.sample(addresses, chance.choice((1, 1, 2, 3)))
-        found.append(Letter(one.raw + dots, tuple(to)))
+        found.append(Letter(letter.raw + dots, tuple(to)))
     return found
 
 
 def shares(all_letters: Sequence[Letter], chance: random.Random) -> list[list[Letter]]:
-    """All of it among the senders. One letter in eight goes to two of them, who send it for
-    different recipients, at the same time perhaps."""
+    """Return the share of each sender. Two senders get one letter in eight, and send it for
+    different recipients, perhaps at the same time."""
     dealt: list[list[Letter]] = [[] for _ in range(SENDERS)]
     for number, letter in enumerate(all_letters):
         dealt[number % SENDERS].append(letter)
@@ -66,7 +65,7 @@ def shares(all_letters: Sequence[Letter], chance: random.Random) -> list[list[Le
 
 
 def ways(daemons: Sequence[DaemonProcess], ledger: Ledger, chance: random.Random) -> list[Way]:
-    """How each sender hands over; with several daemons, each connection to any of them."""
+    """Return how each sender sends; with several daemons, each connection may be to any of them."""
 
     def to(attribute: str) -> Callable[[], Path | int]:
         return lambda: getattr(chance.choice(daemons), attribute)
@@ -88,7 +87,7 @@ def ways(daemons: Sequence[DaemonProcess], ledger: Ledger, chance: random.Random
 
 @dataclass(slots=True)
 class Killer:
-    """Kills at random until every kind has had its share of `kills`."""
+    """Kill at random until every kind of process has had its share of `kills`."""
 
     daemons: Sequence[DaemonProcess]
     pipes: Sequence[ByPipe]
@@ -105,8 +104,8 @@ class Killer:
         while not self._enough():
             assert time.monotonic() < deadline, self.done
             assert not self.ledger.troubles, self.ledger.troubles
-            for one in self.daemons:
-                self._daemon(one)
+            for daemon in self.daemons:
+                self._daemon(daemon)
             if self.chance.random() < 0.3:
                 self.done["worker"] += self.chance.choice(self.daemons).kill_worker(self.chance)
             if self.chance.random() < 0.3:
@@ -122,7 +121,7 @@ class Killer:
         )
 
     def _daemon(self, one: DaemonProcess) -> None:
-        """Kill it when its life is over, which begins once it answers; now and then before."""
+        """Kill it some time after it is ready, sometimes earlier."""
         if one.name not in self._end:
             if one.ready():
                 now = time.monotonic()
@@ -143,7 +142,7 @@ class Killer:
 
 @dataclass(frozen=True, slots=True)
 class Found:
-    """The store beside the ledger, in numbers."""
+    """The comparison of the store with the ledger, in numbers."""
 
     stored: int
     lost: int
@@ -165,7 +164,7 @@ def look(engine: Engine, ledger: Ledger) -> Found:
             letter = ledger.sent.get(sha256)
             altered += letter is None or codec.unpack(row.codec, row.raw, sha256) != letter.wire
         reasons = connection.execute(select(pending.reason)).scalars().all()
-    set_aside = sum(one is not None for one in reasons)
+    set_aside = sum(reason is not None for reason in reasons)
     return Found(
         stored=stored.total(),
         lost=len(ledger.acknowledged.keys() - stored.keys()),
@@ -178,7 +177,7 @@ def look(engine: Engine, ledger: Ledger) -> Found:
 
 
 def wait_until_sent(sender: Sender) -> None:
-    """However long it takes, as long as its letters are taken one after another."""
+    """Wait as long as the sender's letters are accepted one after another."""
     delivered, deadline = -1, 0.0
     while sender.is_alive():
         if sender.delivered != delivered:
@@ -204,7 +203,7 @@ def wait_until_derived(engine: Engine) -> None:
 
 
 def at_once(ledger: Ledger, config: Path, folder: Path) -> str:
-    """The export of a store into which all that was sent is put in one transaction."""
+    """Return the export of a store that receives all sent mail in one transaction."""
     by_address = {address: list_id for list_id, many in LISTS.items() for address in many}
     engine = open_store(f"sqlite:///{folder / 'at-once.db'}", create=True)
     deliveries = [
@@ -220,7 +219,7 @@ def at_once(ledger: Ledger, config: Path, folder: Path) -> str:
     return exported
 
 
-def told(ledger: Ledger, kills: Counter[str], found: Found, seconds: float) -> str:
+def summarize(ledger: Ledger, kills: Counter[str], found: Found, seconds: float) -> str:
     retries = ", ".join(f"{count} {why}" for why, count in ledger.retries.most_common())
     return (
         f"{len(ledger.sent)} mails from {SENDERS} senders in {seconds:.0f} s: "
@@ -273,26 +272,28 @@ def check_kills(
                 )
             )
         ]
-        for one in senders:
-            one.start()
-        pipes = [one.way for one in senders if isinstance(one.way, ByPipe)]
+        for sender in senders:
+            sender.start()
+        pipes = [sender.way for sender in senders if isinstance(sender.way, ByPipe)]
         killer = Killer(daemons, pipes, ledger, kills, chance, longest=1.0 if short else 2.0)
         killer.run()
-        for one in daemons:
-            one.wait_ready()
+        for daemon in daemons:
+            daemon.wait_ready()
         halt.set()
-        for one in senders:
-            wait_until_sent(one)
+        for sender in senders:
+            wait_until_sent(sender)
         engine = open_store(url)
         wait_until_derived(engine)
         unlucky = retry_unlucky(engine, url, folder)
-        shared = [Counter(line["event"] for line in one.lines())["derived"] for one in daemons]
-        assert [one.stop() for one in daemons] == [0] * daemon_count
+        shared = [
+            Counter(line["event"] for line in daemon.lines())["derived"] for daemon in daemons
+        ]
+        assert [daemon.stop() for daemon in daemons] == [0] * daemon_count
     seconds = time.monotonic() - begun
     found = look(engine, ledger)
     with capsys.disabled():
         print(  # noqa: T201
-            f"\n{engine.dialect.name}: {told(ledger, killer.done, found, seconds)}, "
+            f"\n{engine.dialect.name}: {summarize(ledger, killer.done, found, seconds)}, "
             f"{unlucky} before a retry"
         )
         if daemon_count > 1:
@@ -306,15 +307,15 @@ def check_kills(
     assert mails.exported(engine) == at_once(ledger, daemons[0].config, folder)
     engine.dispose()
     ingest_ok("check", "--database", url, cwd=folder)
-    seen = set().union(*(one.workers_seen for one in daemons))
+    seen = set().union(*(daemon.workers_seen for daemon in daemons))
     assert len(seen) >= killer.done["worker"]
     assert not running(seen), "a worker has outlived its daemon"
     assert all(shared), f"one daemon has derived nothing: {shared}"
 
 
 def retry_unlucky(engine: Engine, url: str, folder: Path) -> int:
-    """Try mail again whose workers were killed as often as it has tries: nobody can tell that
-    from mail that kills them. It must be set aside for that, and for nothing else."""
+    """Try mail again whose workers were killed as often as it has tries: this cannot
+    be distinguished from mail that kills them. It must be quarantined for that reason only."""
     with engine.connect() as connection:
         query = select(schema.pending.c.reason).where(schema.pending.c.reason.is_not(None))
         reasons = connection.execute(query).scalars().all()

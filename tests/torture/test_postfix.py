@@ -1,6 +1,6 @@
-"""A real Postfix in front of the daemon, over LMTP and by pipe(8), while the database goes away
-and the daemon is restarted: no mail comes back to its author, none is lost, none is there twice,
-and each is, byte for byte, what was sent.
+"""Test Postfix in front of the daemon, over LMTP and by pipe(8), while the database is
+unavailable and the daemon is restarted: no mail is returned to its author, lost or stored twice,
+and each is stored byte for byte.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tests.torture.test_kills import wait_until_derived
 LISTS = [f"l{number}" for number in range(50)]
 SENDERS = 4
 
-# What Postfix puts in front of a mail that it hands on, and no more.
+# The header field that Postfix adds to a mail, and no more.
 RECEIVED = re.compile(rb"Received: from [^\r\n]*\r\n(?:[\t ][^\r\n]*\r\n)*")
 
 
@@ -42,17 +42,17 @@ RECEIVED = re.compile(rb"Received: from [^\r\n]*\r\n(?:[\t ][^\r\n]*\r\n)*")
 
 
 def letters(count: int, domain: str, most: int, chance: random.Random) -> list[Letter]:
-    """Series and reviews, each for one to `most` lists."""
+    """Return series and reviews, each for one to `most` lists."""
     made = mails.little_archive(postings=count // 5 + 2)[:count]
     assert len(made) == count
     found = []
     for number, mail in enumerate(made):
-        # Ids of their own for each way, and for the first ones what is hard to carry.
+        # Each way has its own ids, and the first mails have content that is hard to transport.
         mail = mail.replace(b"@example.", f"@{domain}.example.".encode())
         if number < len(HARD):
             mail += HARD[number]
         to = chance.sample(LISTS, chance.choice((1, 2, chance.randint(1, most), most)))
-        found.append(Letter(mail, tuple(f"{one}@{domain}" for one in to)))
+        found.append(Letter(mail, tuple(f"{address}@{domain}" for address in to)))
     return found
 
 
@@ -68,7 +68,7 @@ HARD = (
 def hand_in(
     port: int, all_letters: Sequence[Letter], outage: threading.Event | None = None
 ) -> None:
-    """Give them to Postfix by SMTP, over some connections, the last third in an outage."""
+    """Send them to Postfix by SMTP, over some connections, the last third during an outage."""
 
     def some(share: Sequence[Letter]) -> None:
         connection = Connection(port, lmtp=False)
@@ -97,9 +97,9 @@ class Found:
 
 
 def look(engine: Engine, sent: Sequence[Letter]) -> Found:
-    """The store beside what was sent, by Message-ID, since Postfix adds a header."""
+    """Compare the store with what was sent, by Message-ID, since Postfix adds a header field."""
     mail = schema.mail.c
-    expected = {_message_id(one.wire): one for one in sent}
+    expected = {_message_id(letter.wire): letter for letter in sent}
     assert len(expected) == len(sent)
     rows: Counter[str] = Counter()
     altered = misrouted = 0
@@ -154,8 +154,10 @@ def setting() -> Iterator[Setting]:
             folder,
             url,
             lists={
-                f"{one}.{DOMAIN}": [f"{one}@{domain}" for domain in (DOMAIN, PIPE_DOMAIN)]
-                for one in LISTS
+                f"{list_name}.{DOMAIN}": [
+                    f"{list_name}@{domain}" for domain in (DOMAIN, PIPE_DOMAIN)
+                ]
+                for list_name in LISTS
             },
             settings=["socket_mode = 0o666"],  # Postfix and nobody are no group of ours
             program=programs.SHORT_LEASE,
@@ -201,7 +203,7 @@ def check_nothing_lost(
     with capsys.disabled():
         print(  # noqa: T201
             f"\n{by_lmtp} mails by LMTP and {by_pipe} by pipe(8), "
-            f"{sum(len(one.recipients) for one in sent)} recipients, in "
+            f"{sum(len(letter.recipients) for letter in sent)} recipients, in "
             f"{time.monotonic() - begun:.0f} s; Postfix: "
             + ", ".join(f"{how} {count} {what}" for (how, what), count in sorted(statuses.items()))
             + f"; {found}"
@@ -211,7 +213,7 @@ def check_nothing_lost(
     ), found  # fmt: skip
     assert setting.postfix.bounced() == []
     assert not [line for line in log if "non-delivery notification" in line]
-    assert statuses["lmtp", "deferred"], "the outage has touched nothing"
+    assert statuses["lmtp", "deferred"], "the outage has affected no mail"
     assert {what for _, what in statuses} == {"sent", "deferred"}
 
 

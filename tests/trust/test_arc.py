@@ -1,4 +1,4 @@
-"""ARC chains: whole, long, broken, and beyond the bounds."""
+"""Test ARC chains: whole, long, broken, and beyond the limits."""
 
 from __future__ import annotations
 
@@ -47,14 +47,14 @@ def test_a_whole_chain_passes(length: int, spaced: bool, line_end: bytes) -> Non
     asked = zone()
     found = verify(raw, asked)
     assert (found.result, found.reason, found.length) == (Result.PASS, VerdictReason.HOLDS, length)
-    assert [(one.instance, one.kind) for one in found.verdicts] == [
+    assert [(verdict.instance, verdict.kind) for verdict in found.verdicts] == [
         (number, kind)
         for number in range(length, 0, -1)
         for kind in (SignatureKind.ARC_SEAL, SignatureKind.ARC_MESSAGE)
     ]
-    assert {one.result for one in found.verdicts} == {Result.PASS}
+    assert {verdict.result for verdict in found.verdicts} == {Result.PASS}
     assert asked.asked == [RSA.name, RELAY.name]
-    if spaced:  # dkimpy raises IndexError where `i=` stands right behind the colon
+    if spaced:  # dkimpy raises IndexError where `i=` follows the colon directly
         assert dkim.arc_verify(raw, dnsfunc=zone().for_dkimpy)[0] == dkim.CV_Pass
 
 
@@ -72,7 +72,9 @@ def test_a_list_that_changes_the_mail_and_seals_it_keeps_the_chain() -> None:
     )
     found = verify(raw)
     assert (found.result, found.reason) == (Result.PASS, VerdictReason.HOLDS)
-    assert [(one.instance, one.kind.value, one.result.value) for one in found.verdicts] == [
+    assert [
+        (verdict.instance, verdict.kind.value, verdict.result.value) for verdict in found.verdicts
+    ] == [
         (2, "arc-seal", "pass"),
         (2, "arc-message", "pass"),
         (1, "arc-seal", "pass"),
@@ -103,7 +105,9 @@ def without(name: bytes, number: int) -> Callable[[bytes], bytes]:
 
 def twice(name: bytes, number: int) -> Callable[[bytes], bytes]:
     def change(raw: bytes) -> bytes:
-        (line,) = (one for one in raw.split(b"\n") if one.startswith(b"%b: i=%d;" % (name, number)))
+        (line,) = (
+            line for line in raw.split(b"\n") if line.startswith(b"%b: i=%d;" % (name, number))
+        )
         return line + b"\n" + raw
 
     return change
@@ -155,7 +159,7 @@ def test_a_changed_chain(
     found = verify(raw)
     assert (found.result, found.reason) == (result, reason)
     if result is not Result.PASS:
-        assert any(one.result is not Result.PASS for one in found.verdicts) or reason in (
+        assert any(verdict.result is not Result.PASS for verdict in found.verdicts) or reason in (
             VerdictReason.ARC_STATUS,
             VerdictReason.ARC_FAILED_BEFORE,
         )
@@ -163,7 +167,7 @@ def test_a_changed_chain(
 
 @pytest.mark.parametrize("order", [1, -1])
 def test_the_order_of_the_fields_is_that_of_their_numbers(order: int) -> None:
-    """A host may write its fields anywhere; `i=` says where they belong."""
+    """A host may write its fields anywhere; `i=` determines their order."""
     lines = THREE.split(b"\n")
     chained = sorted((line for line in lines if line.startswith(b"ARC-")), reverse=order < 0)
     others = [line for line in lines if not line.startswith(b"ARC-")]
@@ -192,8 +196,8 @@ def test_fifty_hosts_are_looked_up_within_a_budget() -> None:
     assert asked.asked == list(dkim_arc.key_names(raw))
     assert len(asked.asked) == 1 + 20
     assert (found.result, found.reason) == (Result.NOT_CHECKED, VerdictReason.NOT_ASKED)
-    assert [one.result for one in found.verdicts[:40]] == [Result.PASS] * 40
-    assert {one.result for one in found.verdicts[40:]} == {Result.NOT_CHECKED}
+    assert [verdict.result for verdict in found.verdicts[:40]] == [Result.PASS] * 40
+    assert {verdict.result for verdict in found.verdicts[40:]} == {Result.NOT_CHECKED}
 
 
 @pytest.mark.parametrize(

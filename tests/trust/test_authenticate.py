@@ -1,4 +1,4 @@
-"""DKIM, ARC and developers' signatures of one mail in one answer, and whom they authenticate."""
+"""Test DKIM, ARC and developer signatures of one mail together, and whom they authenticate."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ from tests.support import mails
 from tests.support.signing import ED25519, RELAY, RSA, SIGNERS, Signer, arc, record, sign
 
 AT = datetime(2026, 3, 2, 10, 16)
-ANSWERS: dict[str, Answer] = {one.name: KeyRecord(record(one.key)) for one in SIGNERS}
+ANSWERS: dict[str, Answer] = {signer.name: KeyRecord(record(signer.key)) for signer in SIGNERS}
 DEVELOPER = b"X-Developer-Signature: v=1; a=ed25519-sha256; t=1; h=from; bh=x; b=y\n"
 
 
 def test_all_that_there_is_in_one_answer() -> None:
     raw = arc(sign(DEVELOPER + mails.patch()), instance=1)
     found = authenticate(raw, ANSWERS, AT, replayed=False)
-    assert [(one.kind, one.result) for one in found.verdicts] == [
+    assert [(verdict.kind, verdict.result) for verdict in found.verdicts] == [
         (SignatureKind.DKIM, Result.PASS),
         (SignatureKind.ARC_SEAL, Result.PASS),
         (SignatureKind.ARC_MESSAGE, Result.PASS),
@@ -37,7 +37,7 @@ def test_a_mail_without_signatures_has_none() -> None:
 
 def test_without_answers_nothing_is_said_against_anybody() -> None:
     found = authenticate(arc(sign(mails.patch()), instance=1), {}, AT, replayed=True)
-    assert {one.result for one in found.verdicts} == {Result.NOT_CHECKED}
+    assert {verdict.result for verdict in found.verdicts} == {Result.NOT_CHECKED}
     assert found.chain is Result.NOT_CHECKED
 
 

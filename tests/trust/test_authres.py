@@ -1,4 +1,4 @@
-"""Authentication-Results: ours are read, everybody else's are air."""
+"""Test that Authentication-Results are read from our servers only."""
 
 from __future__ import annotations
 
@@ -90,8 +90,8 @@ def test_only_ours_and_in_their_order() -> None:
     )
     headers = parse_message(raw).headers
     assert [
-        (one.server, one.results[0].method)
-        for one in find_auth_results(headers, ["MX.example.org", "inner.example.org"])
+        (result.server, result.results[0].method)
+        for result in find_auth_results(headers, ["MX.example.org", "inner.example.org"])
     ] == [("mx.example.org", "spf"), ("inner.example.org", "dkim")]
     assert find_auth_results(headers, ()) == ()
 

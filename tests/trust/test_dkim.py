@@ -1,4 +1,4 @@
-"""DKIM verdicts: every way to sign, every way to change what was signed, and what is hostile."""
+"""Test DKIM verdicts: ways to sign, changes of signed text, and hostile signatures."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_each_signature_is_verified_by_itself() -> None:
     raw = sign(sign(sign(PATCH), SIGNERS[7]), ED25519)
     raw = raw.replace(b"d=example.net", b"d=example.com")
     answers = {**zone().answers, "s1._domainkey.example.com": NoSuchKey()}
-    found = [(one.domain, one.result, one.position) for one in verify(raw, answers)]
+    found = [(verdict.domain, verdict.result, verdict.position) for verdict in verify(raw, answers)]
     assert found == [
         ("example.org", Result.PASS, 0),
         ("example.com", Result.PERMERROR, 1),
@@ -114,8 +114,8 @@ def test_alignment_with_from(signer: Signer, aligned: Alignment) -> None:
     assert (one.result, one.aligned) == (Result.PASS, aligned)
 
 
-# What lies between signer and us may fold, re-fold and respell a field that was signed relaxed,
-# and may end the mail in more empty lines; and anybody may add a field that nobody signed.
+# Servers between signer and us may refold a field that was signed relaxed, and change the case of
+# its name; they may add empty lines at the end. Anybody may add an unsigned field.
 BODY, FIELDS, ANY, NEVER = "relaxed body", "relaxed header", "any", "never"
 
 
@@ -128,7 +128,7 @@ def replaced(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
 
 
 def flipped(tag: bytes) -> Callable[[bytes], bytes]:
-    """The first letter of a base64 tag becomes another one."""
+    """Change the first letter of a base64 tag."""
 
     def change(raw: bytes) -> bytes:
         match = re.search(rb"[ ;]" + tag + rb"=(.)", raw)
@@ -256,7 +256,10 @@ def test_what_a_signature_says(raw: bytes, expected: tuple[Result, VerdictReason
     if found:
         assert (found[0].result, found[0].reason) == expected
     else:
-        assert expected == (Result.PERMERROR, VerdictReason.TOO_LARGE)  # beyond what is read at all
+        assert expected == (
+            Result.PERMERROR,
+            VerdictReason.TOO_LARGE,
+        )  # beyond the part that is read
 
 
 @pytest.mark.parametrize(
@@ -402,10 +405,10 @@ def test_a_signature_of_another_key_fails() -> None:
     assert outcome(raw) == (Result.FAIL, VerdictReason.SIGNATURE_MISMATCH)
 
 
-@pytest.mark.parametrize("octets", [b"", b"AAAA", b"A" * 4_000])
+@pytest.mark.parametrize("value", [b"", b"AAAA", b"A" * 4_000])
 @pytest.mark.parametrize("signer", [RSA, ED25519], ids=lambda one: one.key)
-def test_signatures_of_odd_sizes(signer: Signer, octets: bytes) -> None:
-    raw = re.sub(rb" b=[^\n]*", b" b=" + octets, sign(PATCH, signer), count=1)
+def test_signatures_of_odd_sizes(signer: Signer, value: bytes) -> None:
+    raw = re.sub(rb" b=[^\n]*", b" b=" + value, sign(PATCH, signer), count=1)
     assert outcome(raw)[0] in (Result.FAIL, Result.PERMERROR)
 
 

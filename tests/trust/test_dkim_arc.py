@@ -1,4 +1,5 @@
-"""All verdicts on one mail: total on any bytes, and the same as dkimpy's on real mail."""
+"""Test all verdicts on one mail: any bytes have some, and those on real mail are the same as
+dkimpy's."""
 
 from __future__ import annotations
 
@@ -47,7 +48,7 @@ class OneKey(dict[str, Answer]):
 
 
 def verify(raw: bytes, asked: Zone, at: datetime | None) -> SignatureVerdicts:
-    """Judge, and hold that every name is asked for once, and was announced."""
+    """Verify a mail, and check that every name is looked up once and was announced."""
     found = dkim_arc.verify_signatures(raw, asked, at)
     assert len(asked.asked) == len(set(asked.asked))
     assert set(asked.asked) <= set(dkim_arc.key_names(raw))
@@ -65,16 +66,17 @@ def test_any_bytes_are_verified(raw: bytes) -> None:
 @given(st.data())
 @settings(max_examples=300, deadline=None)
 def test_damaged_signatures_are_verified(data: st.DataObject) -> None:
-    """Pieces cut out, doubled or overwritten: a verdict each time, and `pass` as dkimpy says."""
+    """Pieces are removed, doubled or overwritten: each signature has a verdict, `pass` only as
+    dkimpy's."""
     raw = data.draw(st.sampled_from(SEEDS))
     for _ in range(data.draw(st.integers(1, 3))):
         at = data.draw(st.integers(0, len(raw)))
         gone = data.draw(st.integers(0, 20))
         raw = raw[:at] + data.draw(st.binary(max_size=10)) + raw[at + gone :]
     asked = zone()
-    for one in verify(raw, asked, AT).dkim:
-        if one.result is Result.PASS:
-            assert dkimpy_says(raw, one.position, asked) == "pass"
+    for verdict in verify(raw, asked, AT).dkim:
+        if verdict.result is Result.PASS:
+            assert dkimpy_says(raw, verdict.position, asked) == "pass"
 
 
 @given(st.text(max_size=200))
@@ -88,7 +90,7 @@ def test_any_key_record_is_verified(text: str) -> None:
 def test_domains_that_authenticate() -> None:
     raw = sign(sign(sign(PATCH, SIGNERS[7]), ED25519), SIGNERS[4])
     found = dkim_arc.verify_signatures(raw, zone(), AT)
-    domains = {one.domain for one in found.dkim if one.result is Result.PASS}
+    domains = {verdict.domain for verdict in found.dkim if verdict.result is Result.PASS}
     assert domains == {"example.org", "example.net"}
     assert len(found.verdicts) == 3
 
@@ -101,8 +103,8 @@ def test_answers_and_verdicts_go_to_another_process_and_back() -> None:
 
 
 def _compare(raws: Sequence[tuple[str, bytes]]) -> Counter[str]:
-    """Our verdicts beside dkimpy's: on the mail as it is, by keys that are not its own, and on
-    a copy that the tests' keys have signed."""
+    """Compare our verdicts with dkimpy's: on the mail as it is, with wrong keys, and on a copy
+    signed with keys of the tests."""
     clock = SimpleNamespace(time=lambda: 0.0)
     seen: Counter[str] = Counter()
     with pytest.MonkeyPatch.context() as patched:
@@ -118,9 +120,9 @@ def _compare(raws: Sequence[tuple[str, bytes]]) -> Counter[str]:
 def _as_it_is(name: str, raw: bytes, at: datetime) -> Iterator[str]:
     foreign = Zone(OneKey(KeyRecord(record(RSA.key))))
     found = verify(raw, foreign, at)
-    for one in found.dkim[:5]:
-        theirs, ours = dkimpy_says(raw, one.position, foreign), we_say(one)
-        assert theirs == ours or one.reason in STRICTER, (name, theirs, one)
+    for verdict in found.dkim[:5]:
+        theirs, ours = dkimpy_says(raw, verdict.position, foreign), we_say(verdict)
+        assert theirs == ours or verdict.reason in STRICTER, (name, theirs, verdict)
         yield ours
     if found.arc.result is not None:
         theirs = dkim.arc_verify(_spaced(raw), dnsfunc=foreign.for_dkimpy)[0]
@@ -188,9 +190,9 @@ def test_real_mail_without_keys_never_fails(corpus: list[tuple[str, bytes]]) -> 
     for _, raw in corpus[::40]:
         for answer in (NoSuchKey(), TemporaryFailure()):
             found = dkim_arc.verify_signatures(raw, Zone(OneKey(answer)), AT, replayed=True)
-            for one in found.verdicts:
-                assert one.result in (Result.NOT_CHECKED, Result.PERMERROR)
-                assert (one.result is Result.NOT_CHECKED) == (
-                    one.reason
+            for verdict in found.verdicts:
+                assert verdict.result in (Result.NOT_CHECKED, Result.PERMERROR)
+                assert (verdict.result is Result.NOT_CHECKED) == (
+                    verdict.reason
                     in (VerdictReason.NO_KEY, VerdictReason.DNS_FAILED, VerdictReason.TOO_MANY)
                 )

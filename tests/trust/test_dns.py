@@ -1,4 +1,4 @@
-"""DNS, by a server of the tests' own: honest, slow, silent, failing and lying."""
+"""Test DNS queries to a name server that is honest, slow, silent, failing or lying."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from datetime import datetime
 import dns.rcode
 import pytest
 
-from ingest.config.values import InetAddress
+from ingest.config.sockets import InetAddress
 from ingest.trust.dns import MAX_TXT_RECORD, KeyCache, Resolver, Servers
 from ingest.trust.signatures import dkim_arc
 from ingest.trust.signatures.dns_answer import (
@@ -53,7 +53,7 @@ KEY = "v=DKIM1; p=AAAA"
     ],
 )
 def test_what_dns_says(say: Say, expected: Answer) -> None:
-    # Long enough for a busy machine where there is an answer to wait for.
+    # Long enough for an answer on a busy machine.
     patience = 0.7 if expected == TemporaryFailure() else 20.0
     with nameserver({NAME: say}) as server:
         found = Resolver(server.servers, per_name=patience).resolve([NAME])
@@ -162,13 +162,13 @@ def test_servers_that_are_none() -> None:
 
 
 def test_from_names_to_verdicts() -> None:
-    """The whole way: collect the names, resolve them, verify by the answers."""
+    """Collect the names, resolve them, and verify with the answers."""
     raw = sign(sign(mails.patch("a@example.org", "[PATCH] x")), ED25519)
     zone = {RSA.name: texts(record(RSA.key)), ED25519.name: fails()}
     with nameserver(zone) as server:
         answers = Resolver(server.servers).resolve(dkim_arc.key_names(raw))
         found = dkim_arc.verify_signatures(raw, make_lookup(answers), datetime(2026, 3, 2)).dkim
-    assert [(one.result, one.reason) for one in found] == [
+    assert [(answer.result, answer.reason) for answer in found] == [
         (Result.TEMPERROR, VerdictReason.DNS_FAILED),
         (Result.PASS, VerdictReason.HOLDS),
     ]

@@ -1,4 +1,4 @@
-"""Domain names: one spelling each, and which belong together."""
+"""Test domain names: their normal form, and which belong to one organisation."""
 
 from __future__ import annotations
 

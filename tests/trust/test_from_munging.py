@@ -1,4 +1,4 @@
-"""Each habit of rewriting From, and who was behind it; and what must not be taken for one."""
+"""Test each habit of rewriting From, who is behind it, and mail that was not rewritten."""
 
 from __future__ import annotations
 
@@ -260,7 +260,7 @@ def test_sourcehut() -> None:
 @pytest.mark.parametrize(
     ("sender", "headers", "body"),
     [
-        # Nobody becomes somebody else by a name, or by what he writes into his own mail.
+        # Nobody becomes another person by a name, or by the text of the mail.
         ("Ada Byron <eve@example.net>", ["Reply-To: Ada Byron <ada@example.org>"], "y"),
         ("Ada Byron <eve@example.net>", ["Sender: ada@example.org"], "y"),
         ("Ada Byron <eve@example.net>", ["X-Original-From: ada@example.org"], "y"),
@@ -270,7 +270,7 @@ def test_sourcehut() -> None:
         ("ada <ada@git.sr.ht>", ["Reply-To: ada@example.org"], "y"),
         ("~ada <eve@git.sr.ht>", ["Reply-To: ada@example.org"], "y"),
         ("~ada <ada@example.net>", ["Reply-To: ada@example.org"], "y"),
-        # An address that encodes another, at a house that has nothing to do with the list.
+        # An address that encodes another, at an organisation without a relation to the list.
         ("Ada <ada=40example.org@evil.example.net>", [], "y"),
         ("Ada <ada=40example@dmarc.example.org>", [], "y"),
         # Addresses of people and robots, with signs in them.

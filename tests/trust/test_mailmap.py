@@ -1,4 +1,4 @@
-"""Joining a person's addresses: the same as `git check-mailmap`, and nobody by a name alone."""
+"""Test that addresses are mapped as by `git check-mailmap`, and never by a name alone."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ PEOPLE = [
 
 def test_people_are_joined() -> None:
     found = parse_mailmap(TEXT)
-    assert [found.resolve(one) for one in PEOPLE] == [
+    assert [found.resolve(person) for person in PEOPLE] == [
         Address("Ada Byron", "ada@example.org"),
         Address("Ada Byron", "ADA@example.org"),
         Address("lady", "ada@example.org"),
@@ -57,7 +57,9 @@ def test_people_are_joined() -> None:
 
 
 @pytest.mark.usefixtures("git_program")
-@pytest.mark.parametrize("who", [one for one in PEOPLE if "  " not in one.name and one.name])
+@pytest.mark.parametrize(
+    "who", [person for person in PEOPLE if "  " not in person.name and person.name]
+)
 def test_git_joins_the_same(who: Address, tmp_path: Path) -> None:
     subprocess.run(["git", "init", "-q", str(tmp_path)], check=True)
     (tmp_path / ".mailmap").write_text(TEXT)
@@ -82,6 +84,6 @@ def test_an_empty_file_joins_nobody() -> None:
 @given(st.text(max_size=200))
 @settings(deadline=None)
 def test_nobody_changes_by_a_name(text: str) -> None:
-    """Whatever the file says: an address that it does not name stays what it is."""
+    """An address that the file does not name is unchanged, whatever else the file says."""
     found = parse_mailmap(text.replace("@", ""))
     assert found.resolve(Address(text, "eve@example.net")) == Address(text, "eve@example.net")

@@ -1,4 +1,5 @@
-"""Developer signatures: good, changed, of an unknown key, of another identity; as patatt says."""
+"""Test developer signatures: good, altered, of an unknown key, of another identity; as in
+patatt."""
 
 from __future__ import annotations
 
@@ -56,7 +57,7 @@ def sign(
 
 @pytest.fixture(scope="module")
 def keyring(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Ada's two keys, and Bob's."""
+    """Return a keyring with Ada's two keys, and Bob's."""
     folder = tmp_path_factory.mktemp("keys")
     for who, selector, key in (
         ("example.org/ada", "default", "ed25519.key"),
@@ -72,7 +73,7 @@ def keyring(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def gpg_home(tmp_path_factory: pytest.TempPathFactory, keyring: Path) -> Iterator[Path]:
-    """A home of gpg's with Ada's secret key; her public one goes into the keyring."""
+    """Return a GnuPG home with Ada's secret key, and put the public key into the keyring."""
     home = Path("/tmp") / f"gpg-{os.getpid()}"  # a socket's path must be short
     home.mkdir(mode=0o700)
     gpg = ["gpg", "--homedir", str(home), "--batch", "--quiet"]
@@ -87,9 +88,9 @@ def gpg_home(tmp_path_factory: pytest.TempPathFactory, keyring: Path) -> Iterato
 
 
 def program(raw: bytes, keyring: Path, folder: Path) -> list[str]:
-    """What `patatt validate` says of a mail, one word for each signature."""
+    """Return what `patatt validate` prints for a mail, one word for each signature."""
     (folder / "gitconfig").write_text(f'[patatt]\n\tkeyringsrc = "{keyring}"\n')
-    for number in (1, 2):  # of one file alone it would make an mbox
+    for number in (1, 2):  # it would read a single file as an mbox
         (folder / f"{number}.eml").write_bytes(raw)
     done = subprocess.run(
         [str(Path(sys.executable).parent / "patatt"), "validate", "1.eml", "2.eml"],
@@ -218,8 +219,8 @@ def test_signatures_and_the_program_says_the_same(
     raw: bytes, result: Result, reason: VerdictReason, keyring: Path, tmp_path: Path
 ) -> None:
     found = ours.verify_developer_signatures(raw, [str(keyring)], AT)
-    assert [(one.result, one.reason) for one in found] == [(result, reason)]
-    assert [word(one) for one in found] == program(raw, keyring, tmp_path)
+    assert [(verdict.result, verdict.reason) for verdict in found] == [(result, reason)]
+    assert [word(verdict) for verdict in found] == program(raw, keyring, tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -258,11 +259,11 @@ def test_each_signature_is_verified_by_itself(keyring: Path) -> None:
     field = second[second.index(b"X-Developer-Signature") : second.index(b"X-Developer-Key")]
     raw = first + field + b"\n" + PATCH.partition(b"\n\n")[2]
     found = ours.verify_developer_signatures(raw, [str(keyring)], AT)
-    assert [one.result for one in found] == [Result.FAIL, Result.PASS]
+    assert [verdict.result for verdict in found] == [Result.FAIL, Result.PASS]
     many = first + field * 60 + b"\n" + PATCH.partition(b"\n\n")[2]
     found = ours.verify_developer_signatures(many, [str(keyring)], AT)
-    assert [one.result for one in found[1:5]] == [Result.PASS] * 4
-    assert {one.reason for one in found[5:]} == {VerdictReason.TOO_MANY}
+    assert [verdict.result for verdict in found[1:5]] == [Result.PASS] * 4
+    assert {verdict.reason for verdict in found[5:]} == {VerdictReason.TOO_MANY}
     assert len(found) == 50
 
 
@@ -287,7 +288,7 @@ def test_openpgp(
     (one,) = ours.verify_developer_signatures(good, [str(keyring)], AT)
     assert one.key is not None
     assert one.key.startswith("-----BEGIN PGP PUBLIC KEY")
-    # Without a key in the keyrings, the default keyring of whoever runs us is not asked.
+    # Without a key in the keyrings, the default keyring of the user is not used.
     monkeypatch.setenv("GNUPGHOME", str(gpg_home))
     (one,) = ours.verify_developer_signatures(good, [str(tmp_path)], AT)
     assert (one.result, one.reason) == (Result.NOT_CHECKED, VerdictReason.NO_KEY)
@@ -310,8 +311,8 @@ def test_without_patatt_nothing_is_checked(keyring: Path, monkeypatch: pytest.Mo
     ],
 )
 def test_what_is_hostile_is_verified(raw: bytes, keyring: Path) -> None:
-    for one in ours.verify_developer_signatures(raw, [str(keyring)], AT):
-        assert one.result in (Result.PERMERROR, Result.FAIL)
+    for verdict in ours.verify_developer_signatures(raw, [str(keyring)], AT):
+        assert verdict.result in (Result.PERMERROR, Result.FAIL)
 
 
 @given(data=st.data())

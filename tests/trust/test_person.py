@@ -1,4 +1,4 @@
-"""Who submitted a message, where From was rewritten and where somebody only says so."""
+"""Test who submitted a message, where From was rewritten and where the mail only claims so."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Key records: what is a key, what is none, and what is refused unread."""
+"""Test which key records are keys, and which are refused unread."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ ED25519 = record("ed25519.key")
 
 
 def bare(modulus: int, exponent: int) -> str:
-    """An RSAPublicKey without the envelope, as some hosts publish it (RFC 6376 3.6.1)."""
+    """Return an RSAPublicKey without its envelope, as some hosts publish it (RFC 6376 3.6.1)."""
     whole = base64.b64decode(rsa_record(modulus, exponent).partition("p=")[2])
     at = whole.index(b"\x05\x00\x03\x81") + 6  # NULL; a bit string, its size, unused bits
     return "p=" + base64.b64encode(whole[at:]).decode()
@@ -93,6 +93,6 @@ def test_what_is_no_key(text: str, reason: VerdictReason) -> None:
 
 @given(st.binary(max_size=80))
 @settings(deadline=None)
-def test_any_octets_are_read(octets: bytes) -> None:
+def test_any_bytes_are_read(data: bytes) -> None:
     for prefix in (b"", b"\x30\x0d", b"\x30\x82", base64.b64decode(RSA.partition("p=")[2])[:30]):
-        parse_public_key("p=" + base64.b64encode(prefix + octets).decode())
+        parse_public_key("p=" + base64.b64encode(prefix + data).decode())

@@ -9,7 +9,6 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingest.api import serializers
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.endpoints.request_body import (
     RequestBody,
@@ -21,7 +20,9 @@ from ingest.api.endpoints.request_body import (
 from ingest.api.filters import make_check_filter
 from ingest.api.lookup import redirect_to_successor
 from ingest.api.params import ApiError, not_found
+from ingest.api.records import references
 from ingest.api.responses import JsonResponse
+from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import CHECK_STATES, Check, add_check, read_checks
 from ingest.store.read.page_queries import CHECK_ORDERS, find_check_ids, read_outcome
@@ -36,7 +37,7 @@ def list_patch_checks(http_request: Request) -> Response:
     page = request.page(CHECK_ORDERS)
     number = request.path_number()
     with request.read() as connection:
-        if read_outcome(connection, number) != "patch":
+        if read_outcome(connection, number) is not Outcome.PATCH:
             return redirect_to_successor(
                 connection,
                 "message",
@@ -47,7 +48,7 @@ def list_patch_checks(http_request: Request) -> Response:
         checks = read_checks(connection, ids[: page.size])
         accounts = read_accounts(connection, {check.account_id for check in checks.values()})
     records = [
-        serializers.check_json(checks[id_], accounts.get(checks[id_].account_id), request.urls)
+        references.check_json(checks[id_], accounts.get(checks[id_].account_id), request.urls)
         for id_ in ids[: page.size]
         if id_ in checks
     ]
@@ -63,7 +64,7 @@ def get_patch_check(http_request: Request) -> Response:
         if check is None or check.message_id != request.path_number():
             raise not_found()
         accounts = read_accounts(connection, [check.account_id])
-    return JsonResponse(serializers.check_json(check, accounts.get(check.account_id), request.urls))
+    return JsonResponse(references.check_json(check, accounts.get(check.account_id), request.urls))
 
 
 def add_patch_check(http_request: Request, raw: bytes) -> Response:
@@ -75,7 +76,7 @@ def add_patch_check(http_request: Request, raw: bytes) -> Response:
         patch = writable_patch(connection, request, account)
         check_id = add_check(connection, patch.id, _parse_check(body, request, patch.id, account))
         check = read_checks(connection, [check_id])[check_id]
-        return JsonResponse(serializers.check_json(check, account, request.urls), status_code=201)
+        return JsonResponse(references.check_json(check, account, request.urls), status_code=201)
 
 
 def _parse_check(

@@ -11,6 +11,7 @@ from ingest.api.lookup import find_by_number, find_by_path_name, redirect_to_suc
 from ingest.api.mbox import cover_mbox, file_name, patch_mbox, patch_raw
 from ingest.api.params import is_number, not_found
 from ingest.api.responses import download_response
+from ingest.series.outcome import Outcome
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.series import SeriesRow, read_members, read_series
@@ -24,7 +25,7 @@ def download_patch(http_request: Request) -> Response:
     form = request.path_text("form")
     number = request.path_number()
     with request.read() as connection:
-        row = find_by_number(connection, number, "patch")
+        row = find_by_number(connection, number, Outcome.PATCH)
         if row is None:
             base = request.urls.base
             return redirect_to_successor(
@@ -38,7 +39,7 @@ def download_cover(http_request: Request) -> Response:
     request = parse_request(http_request)
     number = request.path_number()
     with request.read() as connection:
-        row = find_by_number(connection, number, "cover")
+        row = find_by_number(connection, number, Outcome.COVER)
         if row is None:
             base = request.urls.base
             return redirect_to_successor(
@@ -51,7 +52,7 @@ def download_patch_by_msgid(http_request: Request) -> Response:
     """Return a patch, by its Message-ID."""
     request = parse_request(http_request)
     with request.read() as connection:
-        row = find_by_path_name(connection, request.path_text("msgid"), "patch")
+        row = find_by_path_name(connection, request.path_text("msgid"), Outcome.PATCH)
         return _patch_response(connection, row, request.path_text("form"), request)
 
 
@@ -59,7 +60,7 @@ def download_cover_by_msgid(http_request: Request) -> Response:
     """Return a cover, by its Message-ID."""
     request = parse_request(http_request)
     with request.read() as connection:
-        row = find_by_path_name(connection, request.path_text("msgid"), "cover")
+        row = find_by_path_name(connection, request.path_text("msgid"), Outcome.COVER)
         return _cover_response(connection, row)
 
 

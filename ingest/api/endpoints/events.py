@@ -6,8 +6,8 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.api.context import parse_request
-from ingest.api.event_payloads import event_payloads
 from ingest.api.filters import make_event_filter
+from ingest.api.records.event_payloads import event_payloads
 from ingest.store.activity.events import is_behind, publish_events, start_recording_events
 from ingest.store.read.event_rows import find_event_numbers
 

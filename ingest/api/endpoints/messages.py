@@ -9,21 +9,22 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingest.api import serializers
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_message_filter, make_patch_filter
 from ingest.api.lookup import find_by_number, redirect_to_successor
 from ingest.api.params import not_found
-from ingest.api.prefetch import Prefetched, prefetch
+from ingest.api.records import serializers
+from ingest.api.records.prefetch import Prefetched, prefetch
+from ingest.api.records.references import JsonObject
 from ingest.api.responses import JsonResponse
-from ingest.api.serializers import JsonObject
 from ingest.api.urls import UrlBuilder
+from ingest.series.outcome import Outcome
 from ingest.store.read import messages, page_queries
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.page_queries import COMMENT_ORDERS, COVER_ORDERS, PATCH_ORDERS
 
 # The part of the path of each outcome.
-_PATHS = {"patch": "patches", "cover": "covers"}
+_PATHS = {Outcome.PATCH: "patches", Outcome.COVER: "covers"}
 
 Serializer = Callable[[MessageRow, Prefetched, UrlBuilder], JsonObject]
 
@@ -80,15 +81,15 @@ def _with_lists_first(row: MessageRow, list_ids: Collection[int]) -> MessageRow:
 
 def get_patch(http_request: Request) -> Response:
     """Return one patch."""
-    return _get_message(http_request, "patch")
+    return _get_message(http_request, Outcome.PATCH)
 
 
 def get_cover(http_request: Request) -> Response:
     """Return one cover."""
-    return _get_message(http_request, "cover")
+    return _get_message(http_request, Outcome.COVER)
 
 
-def _get_message(http_request: Request, outcome: str) -> Response:
+def _get_message(http_request: Request, outcome: Outcome) -> Response:
     request = parse_request(http_request)
     number = request.path_number()
     with request.read() as connection:
@@ -112,21 +113,21 @@ def message_detail(connection: Connection, row: MessageRow, request: ApiRequest)
 
 def list_patch_comments(http_request: Request) -> Response:
     """Return a page of the comments on a patch."""
-    return _list_comments(http_request, "patch")
+    return _list_comments(http_request, Outcome.PATCH)
 
 
 def list_cover_comments(http_request: Request) -> Response:
     """Return a page of the comments on a cover."""
-    return _list_comments(http_request, "cover")
+    return _list_comments(http_request, Outcome.COVER)
 
 
-def _list_comments(http_request: Request, parent_outcome: str) -> Response:
+def _list_comments(http_request: Request, parent_outcome: Outcome) -> Response:
     request = parse_request(http_request)
     page = request.page(COMMENT_ORDERS)
     number = request.path_number()
     parent_kind = _PATHS[parent_outcome]
     with request.read() as connection:
-        if page_queries.read_outcome(connection, number) != parent_outcome:
+        if page_queries.read_outcome(connection, number) is not parent_outcome:
             return redirect_to_successor(
                 connection,
                 "message",
@@ -148,15 +149,15 @@ def _list_comments(http_request: Request, parent_outcome: str) -> Response:
 
 def get_patch_comment(http_request: Request) -> Response:
     """Return one comment on a patch."""
-    return _get_comment(http_request, "patch")
+    return _get_comment(http_request, Outcome.PATCH)
 
 
 def get_cover_comment(http_request: Request) -> Response:
     """Return one comment on a cover."""
-    return _get_comment(http_request, "cover")
+    return _get_comment(http_request, Outcome.COVER)
 
 
-def _get_comment(http_request: Request, parent_outcome: str) -> Response:
+def _get_comment(http_request: Request, parent_outcome: Outcome) -> Response:
     request = parse_request(http_request)
     number = request.path_number()
     with request.read() as connection:
@@ -164,7 +165,7 @@ def _get_comment(http_request: Request, parent_outcome: str) -> Response:
         if (
             row is None
             or row.parent_id != number
-            or page_queries.read_outcome(connection, number) != parent_outcome
+            or page_queries.read_outcome(connection, number) is not parent_outcome
         ):
             raise not_found()
         prefetched = prefetch(connection, [row], date_all=True)

@@ -5,18 +5,14 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingest.api import serializers
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.params import not_found
+from ingest.api.records import references
+from ingest.api.records.references import JsonObject
 from ingest.api.responses import JsonResponse
-from ingest.api.serializers import JsonObject
 from ingest.store.activity.accounts import read_accounts
 from ingest.store.read.directory import PersonRow, read_people
-from ingest.store.read.page_queries import (
-    DIRECTORY_ORDERS,
-    find_account_page,
-    find_people_page,
-)
+from ingest.store.read.page_queries import DIRECTORY_ORDERS, find_account_page, find_people_page
 
 
 def list_people(http_request: Request) -> Response:
@@ -62,7 +58,7 @@ def list_users(http_request: Request) -> Response:
         ids = find_account_page(connection, request.params.last("q"), page)
         accounts = read_accounts(connection, ids[: page.size])
     records = [
-        serializers.user_json(accounts[id_], request.urls)
+        references.user_json(accounts[id_], request.urls)
         for id_ in ids[: page.size]
         if id_ in accounts
     ]
@@ -78,4 +74,4 @@ def get_user(http_request: Request) -> Response:
         account = read_accounts(connection, [number]).get(number)
     if account is None:
         raise not_found()
-    return JsonResponse(serializers.user_json(account, request.urls))
+    return JsonResponse(references.user_json(account, request.urls))

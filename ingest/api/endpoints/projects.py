@@ -5,11 +5,11 @@ from __future__ import annotations
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingest.api import serializers
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.params import not_found
+from ingest.api.records import references
+from ingest.api.records.references import JsonObject
 from ingest.api.responses import JsonResponse
-from ingest.api.serializers import JsonObject
 from ingest.store.read.directory import read_all_lists
 from ingest.store.read.messages import ListRow
 from ingest.store.read.page_queries import DIRECTORY_ORDERS
@@ -53,6 +53,6 @@ def get_project(http_request: Request) -> Response:
 
 
 def _project_json(row: ListRow, request: ApiRequest) -> JsonObject:
-    record = serializers.project_json(row, request.urls)
+    record = references.project_json(row, request.urls)
     details = {"maintainers": [], "subject_match": "", "show_dependencies": True}
     return request.urls.trim("project", {**record, **details})

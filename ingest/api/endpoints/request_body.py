@@ -15,6 +15,7 @@ from starlette.requests import Request
 from ingest.api.context import ApiRequest
 from ingest.api.lookup import find_by_number
 from ingest.api.params import ApiError, not_found, text_fields
+from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account
 from ingest.store.read.messages import MessageRow
 from ingest.store.schema import storable
@@ -42,11 +43,11 @@ def writable_patch(connection: Connection, request: ApiRequest, account: Account
     Raises `ApiError` where there is none, or where the account may not write to its lists.
     """
     number = request.path_number()
-    row = find_by_number(connection, number, "patch")
+    row = find_by_number(connection, number, Outcome.PATCH)
     if row is None:
         successor = redirects.resolve_redirect(connection, "message", number)
         if successor is not None:
-            row = find_by_number(connection, successor, "patch")
+            row = find_by_number(connection, successor, Outcome.PATCH)
     if row is None:
         raise not_found()
     if not account.may_write([list_.list_id for list_ in row.lists]):

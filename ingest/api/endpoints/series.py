@@ -8,13 +8,13 @@ from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingest.api import serializers
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_series_filter
 from ingest.api.lookup import redirect_to_successor
-from ingest.api.prefetch import Prefetched
+from ingest.api.records import serializers
+from ingest.api.records.prefetch import Prefetched
+from ingest.api.records.references import JsonObject
 from ingest.api.responses import JsonResponse
-from ingest.api.serializers import JsonObject
 from ingest.store.read.dependencies import SeriesDependencies, read_series_dependencies
 from ingest.store.read.page_queries import SERIES_ORDERS, find_series_ids
 from ingest.store.read.series import SeriesRow, read_members, read_series

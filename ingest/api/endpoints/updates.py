@@ -25,6 +25,7 @@ from ingest.api.endpoints.request_body import (
 from ingest.api.lookup import find_by_number
 from ingest.api.params import ApiError, is_number, not_found, parse_flag, slug
 from ingest.api.responses import JsonResponse
+from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account
 from ingest.store.activity.overrides import UNSET, Override, lock_related_patches, set_override
 from ingest.store.read import messages
@@ -48,7 +49,7 @@ def update_patch(http_request: Request, raw: bytes) -> Response:
         now = request.context.now()
         if not set_override(connection, patch.id, override, account_id=account.id, now=now):
             raise not_found()
-        updated = find_by_number(connection, patch.id, "patch")
+        updated = find_by_number(connection, patch.id, Outcome.PATCH)
         assert updated is not None, "its thread is locked"
         return JsonResponse(message_detail(connection, updated, request))
 

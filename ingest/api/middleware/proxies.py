@@ -15,7 +15,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ingest.config.values import Network
+from ingest.config.sockets import Network
 
 _MAX_HOPS = 20
 _MAX_ADDRESS = 64  # characters: IPv6 with a zone, brackets and a port

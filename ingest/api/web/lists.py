@@ -8,7 +8,7 @@ from starlette.responses import RedirectResponse, Response
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_patch_filter, make_series_filter
 from ingest.api.params import QueryParams
-from ingest.api.prefetch import Prefetched, prefetch
+from ingest.api.records.prefetch import Prefetched, prefetch
 from ingest.api.urls import name_of, path_of
 from ingest.api.web import series as series_page
 from ingest.api.web.html import Html, el

@@ -13,12 +13,13 @@ from starlette.responses import RedirectResponse, Response
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.lookup import find_by_number, find_by_path_name, redirect_to_successor
 from ingest.api.params import not_found
-from ingest.api.prefetch import Prefetched, prefetch
+from ingest.api.records.prefetch import Prefetched, prefetch
 from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Html, el, join
 from ingest.api.web.layout import format_time, pairs, person_name, render_page
 from ingest.api.web.text import MAX_DIFF_LINES, render_diff, render_text
 from ingest.lifecycle.evidence import format_evidence
+from ingest.series.outcome import Outcome
 from ingest.store.read import messages
 from ingest.store.read.authentication import read_stored_authentication
 from ingest.store.read.messages import MessageRow
@@ -32,19 +33,19 @@ _MAX_DEPTH = 4
 
 def patch_page(http_request: Request) -> Response:
     """Return the page of a patch, by its Message-ID."""
-    return _page_by_msgid(http_request, "patch")
+    return _page_by_msgid(http_request, Outcome.PATCH)
 
 
 def cover_page(http_request: Request) -> Response:
     """Return the page of a cover, by its Message-ID."""
-    return _page_by_msgid(http_request, "cover")
+    return _page_by_msgid(http_request, Outcome.COVER)
 
 
 def comment_redirect(http_request: Request) -> Response:
     """Redirect to a reply on the page of the patch or cover that it applies to."""
     request = parse_request(http_request)
     with request.read() as connection:
-        row = find_by_path_name(connection, request.path_text("msgid"), "comment")
+        row = find_by_path_name(connection, request.path_text("msgid"), Outcome.COMMENT)
         parent_ids = [row.parent_id] if row.parent_id else []
         parent = next(messages.read_messages(connection, parent_ids, brief=True), None)
     if parent is None:
@@ -55,15 +56,15 @@ def comment_redirect(http_request: Request) -> Response:
 
 def patch_number_redirect(http_request: Request) -> Response:
     """Redirect from the number of a patch to its page."""
-    return _redirect_by_number(http_request, "patch")
+    return _redirect_by_number(http_request, Outcome.PATCH)
 
 
 def cover_number_redirect(http_request: Request) -> Response:
     """Redirect from the number of a cover to its page."""
-    return _redirect_by_number(http_request, "cover")
+    return _redirect_by_number(http_request, Outcome.COVER)
 
 
-def _redirect_by_number(http_request: Request, outcome: str) -> Response:
+def _redirect_by_number(http_request: Request, outcome: Outcome) -> Response:
     request = parse_request(http_request)
     number = request.path_number()
     with request.read() as connection:
@@ -79,7 +80,7 @@ def _redirect_by_number(http_request: Request, outcome: str) -> Response:
         return _message_page(connection, row, request)
 
 
-def _page_by_msgid(http_request: Request, outcome: str) -> Response:
+def _page_by_msgid(http_request: Request, outcome: Outcome) -> Response:
     request = parse_request(http_request)
     with request.read() as connection:
         row = find_by_path_name(connection, request.path_text("msgid"), outcome)
@@ -128,7 +129,7 @@ def _facts(row: MessageRow, prefetched: Prefetched, path: str) -> Iterator[tuple
     series = prefetched.series.get(row.series_id or 0)
     if series is not None:
         yield "Series", el("a", series.name or "(no name)", href=f"{path}?series={series.id}")
-    if row.outcome == "patch":
+    if row.outcome is Outcome.PATCH:
         yield "State", f"{row.current_state}, archived" if row.archived else row.current_state or ""
         source = prefetched.state_sources.get(row.id)
         for evidence in source.evidence if source is not None else ():

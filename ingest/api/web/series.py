@@ -14,7 +14,7 @@ from ingest.api.authentication import diverging_domains, verified_domains
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.lookup import redirect_to_successor
 from ingest.api.params import not_found
-from ingest.api.prefetch import Prefetched, prefetch
+from ingest.api.records.prefetch import Prefetched, prefetch
 from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Content, Html, el, join
 from ingest.api.web.layout import format_time, pairs, person_name, render_page, table

@@ -11,7 +11,7 @@ import click
 
 from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
-from ingest.config.file import ApiConfig, Config
+from ingest.config.settings import ApiConfig, Config
 
 
 @click.command(name="api", epilog=examples("ingest api --listen 127.0.0.1:8080"))
@@ -50,7 +50,8 @@ def command(settings: CommandSettings, listen: str | None) -> None:
 
 def _with_address(config: Config, listen: str | None) -> Config:
     """Return the configuration with an API section, at the address of the option if given."""
-    from ingest.config.values import InvalidValue, parse_socket
+    from ingest.config.sockets import parse_socket
+    from ingest.config.values import InvalidValue
 
     api = config.api or ApiConfig()
     if listen is not None:

@@ -16,7 +16,7 @@ from ingest.cli.terminal import escape_line, format_person, format_signature
 from ingest.lifecycle.evidence import Evidence, format_evidence
 from ingest.mail.message import Message, Part
 from ingest.model import Delivery, Derived
-from ingest.patch.subject import Subject
+from ingest.patch.subjects.subject import Subject
 from ingest.patch.submission import Patch
 from ingest.pipeline.derive import Steps, derive_steps
 from ingest.pipeline.states import find_superseded_patches

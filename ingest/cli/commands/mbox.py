@@ -10,6 +10,7 @@ from ingest.cli.errors import print_error
 from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
 from ingest.cli.terminal import write_bytes
+from ingest.series.outcome import Outcome
 from ingest.store.read.series import read_members
 
 if TYPE_CHECKING:
@@ -45,9 +46,9 @@ def _lookup_patches(connection: Connection, key: str) -> list[MessageRow]:
 
     if not key.isdecimal():
         row = lookup.lookup_message(connection, key)
-        if row.outcome == "patch":
+        if row.outcome is Outcome.PATCH:
             return [row]
-        if row.outcome != "cover":
+        if row.outcome is not Outcome.COVER:
             raise click.ClickException(f"{row.key} is not a patch but a {row.outcome}")
     series = lookup.lookup_series(connection, key)
     ids = read_members(connection, [series.id]).get(series.id, [])

@@ -16,7 +16,7 @@ from ingest.cli.terminal import escape_line, json_text, plural
 if TYPE_CHECKING:
     from sqlalchemy import Engine
 
-    from ingest.config.file import Config
+    from ingest.config.settings import Config
     from ingest.scan.scan import ScanResult
 
 

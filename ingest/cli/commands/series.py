@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,14 +12,22 @@ from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
 from ingest.cli.terminal import escape_line, format_dependency, format_person, json_text
 from ingest.reports.export import dependency_json, format_date, join_minor
-from ingest.store.read.series import find_newest_series, read_members, read_series
+from ingest.store.read.series import find_newest_series, read_series
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection, Engine
 
-    from ingest.store.read.dependencies import DependencyEdge
-    from ingest.store.read.messages import MessageRow
     from ingest.store.read.series import SeriesRow
+from ingest.cli.series_data import (
+    list_series_messages,
+    members_json,
+    read_dependent_ids,
+    read_series_edges,
+    series_overview_json,
+    trailers_json,
+    verified_json,
+    verify_patches,
+)
 
 _MAX_MISSING = 20  # numbers to print
 
@@ -37,13 +45,6 @@ class _PinRequest:
     def count(self) -> int:
         requests = (self.move, self.join, self.split, self.unpin)
         return sum(request is not None for request in requests)
-
-
-class _VerifiedPatch(NamedTuple):
-    """A patch and the domains that authenticate its author."""
-
-    patch: MessageRow
-    domains: frozenset[str]
 
 
 @click.command(
@@ -114,7 +115,7 @@ def _print_list(
     connection: Connection, rows: list[SeriesRow], list_id: str | None, *, as_json: bool
 ) -> None:
     if as_json:
-        click.echo(json_text([_series_json(connection, row) for row in rows], indent=1))
+        click.echo(json_text([series_overview_json(connection, row) for row in rows], indent=1))
         return
     for row in rows:
         click.echo(_format_line(row))
@@ -127,14 +128,14 @@ def _print_one(connection: Connection, row: SeriesRow, *, why: bool, as_json: bo
         click.echo("\n".join(_format_series(connection, row, why=why)))
         return
     series = {
-        **_series_json(connection, row),
-        "depends_on": [dependency_json(edge) for edge in _read_edges(connection, row)],
+        **series_overview_json(connection, row),
+        "depends_on": [dependency_json(edge) for edge in read_series_edges(connection, row)],
         "needed_by": [
-            later.key for later in read_series(connection, _dependent_ids(connection, row))
+            later.key for later in read_series(connection, read_dependent_ids(connection, row))
         ],
-        "members": list(_members_json(connection, row)),
-        "trailers": _trailers_json(connection, row),
-        "verified": _verified_json(connection, row),
+        "members": list(members_json(connection, row)),
+        "trailers": trailers_json(connection, row),
+        "verified": verified_json(connection, row),
     }
     click.echo(json_text(series, indent=1))
 
@@ -155,7 +156,7 @@ def _pin(engine: Engine, key: str, request: _PinRequest) -> str:
         target = lookup.lookup_series(connection, key)
         if request.join is not None:
             source = lookup.lookup_series(connection, request.join)
-            ids = _message_ids(connection, source)
+            ids = list_series_messages(connection, source)
             read_message_keys = list(messages.read_message_keys(connection, ids).values())
         else:
             name = request.move or request.split or request.unpin or ""
@@ -193,7 +194,7 @@ def _format_series(connection: Connection, row: SeriesRow, *, why: bool) -> Iter
     yield escape_line(f"  {format_person(row.submitter)}, {format_date(row.date) or 'no date'} UTC")
     yield escape_line(f"  number {row.id}, key {row.key}")
     yield from _format_revisions(connection, row, why=why)
-    members = list(_members_json(connection, row))
+    members = list(members_json(connection, row))
     yield _format_completeness(row, {member["number"] for member in members})
     yield from _format_diverging(connection, row)
     yield from _format_dependencies(connection, row)
@@ -208,7 +209,7 @@ def _format_series(connection: Connection, row: SeriesRow, *, why: bool) -> Iter
             yield escape_line(f"           {member['rule']}: {evidence}")
             for item in member["state_evidence"]:
                 yield escape_line(f"           {item}")
-    trailers = _trailers_json(connection, row)
+    trailers = trailers_json(connection, row)
     if trailers:
         yield ""
         yield "  Trailers from replies:"
@@ -234,7 +235,7 @@ def _format_diverging(connection: Connection, row: SeriesRow) -> Iterator[str]:
     """Return a warning where the patches do not all have the same verified domain."""
     from ingest.api.authentication import diverging_domains
 
-    patches = _verify_patches(connection, row)
+    patches = verify_patches(connection, row)
     if diverging_domains(domains for _, domains in patches):
         yield "  NOT all patches have the same verified domain:"
         for patch, domains in patches:
@@ -257,115 +258,7 @@ def _format_revisions(connection: Connection, row: SeriesRow, *, why: bool) -> I
 
 def _format_dependencies(connection: Connection, row: SeriesRow) -> Iterator[str]:
     """Return what the series says that it builds on, and the series that build on it."""
-    for edge in _read_edges(connection, row):
+    for edge in read_series_edges(connection, row):
         yield escape_line(f"  depends on {format_dependency(edge)}")
-    for later in read_series(connection, _dependent_ids(connection, row)):
+    for later in read_series(connection, read_dependent_ids(connection, row)):
         yield escape_line(f"  needed by {later.name or '(no name)'}: {later.key}")
-
-
-# --- data -------------------------------------------------------------------------------------
-
-
-def _message_ids(connection: Connection, row: SeriesRow) -> list[int]:
-    """Return the rows of the cover letter, if any, and of the patches in order."""
-    ids = [row.cover_id] if row.cover_id is not None else []
-    return ids + read_members(connection, [row.id]).get(row.id, [])
-
-
-def _series_json(connection: Connection, row: SeriesRow) -> dict[str, Any]:
-    from ingest.store.read.revisions import find_superseded
-
-    link = find_superseded(connection, [row.id]).get(row.id)
-    evidence = link.evidence if link is not None else ()
-    return {
-        "id": row.id,
-        "key": row.key,
-        "name": row.name,
-        "version": join_minor(row.version, row.version_minor),
-        "total": row.total,
-        "received_total": row.received_total,
-        "received_all": row.received_all,
-        "date": format_date(row.date),
-        "submitter": {"name": row.submitter.name, "email": row.submitter.email},
-        "partial": row.partial,
-        "supersedes": link.key if link is not None else None,
-        "evidence": [{"sign": sign, "what": detail} for sign, detail in evidence],
-    }
-
-
-def _read_edges(connection: Connection, row: SeriesRow) -> list[DependencyEdge]:
-    """Return what the cover and the patches say that they depend on, each once."""
-    from ingest.store.read.dependencies import read_dependencies
-
-    ids = _message_ids(connection, row)
-    edges = read_dependencies(connection, ids)
-    return list(dict.fromkeys(edge for id_ in ids for edge in edges.get(id_, [])))
-
-
-def _dependent_ids(connection: Connection, row: SeriesRow) -> tuple[int, ...]:
-    from ingest.store.read.dependencies import SeriesDependencies, read_series_dependencies
-
-    related = read_series_dependencies(connection, [row.id])
-    return related.get(row.id, SeriesDependencies()).dependents
-
-
-def _members_json(connection: Connection, row: SeriesRow) -> Iterator[dict[str, Any]]:
-    from ingest.lifecycle.evidence import format_evidence, label_state
-    from ingest.store.activity.states import read_evidence
-    from ingest.store.read import messages
-
-    ids = _message_ids(connection, row)
-    evidence = read_evidence(connection, ids)
-    for message in messages.read_messages(connection, ids):
-        yield {
-            "number": join_minor(message.number, message.minor),
-            "msgid": message.key,
-            "name": message.name,
-            "rule": message.rule,
-            "evidence": message.evidence,
-            "state": message.current_state,
-            "label": label_state(message.current_state or "", evidence.get(message.id, ())),
-            "state_evidence": [
-                f"{item.state}: {format_evidence(item)}" for item in evidence.get(message.id, ())
-            ],
-        }
-
-
-def _verify_patches(connection: Connection, row: SeriesRow) -> list[_VerifiedPatch]:
-    """Return the patches, each with the domains that authenticate its author."""
-    from ingest.api.authentication import verified_domains
-    from ingest.store.read import messages
-
-    ids = read_members(connection, [row.id]).get(row.id, [])
-    patches = list(messages.read_messages(connection, ids, brief=True))
-    domains = verified_domains(connection, patches)
-    return [_VerifiedPatch(patch, domains[patch.id]) for patch in patches]
-
-
-def _verified_json(connection: Connection, row: SeriesRow) -> dict[str, Any]:
-    """Return the verified domains of each patch, and whether they differ."""
-    from ingest.api.authentication import diverging_domains
-
-    patches = _verify_patches(connection, row)
-    return {
-        "differing": diverging_domains(domains for _, domains in patches),
-        "domains": {patch.key: sorted(domains) for patch, domains in patches},
-    }
-
-
-def _trailers_json(connection: Connection, row: SeriesRow) -> list[dict[str, Any]]:
-    """Return the trailers from replies: for which patch (None: the series), and in which reply."""
-    from ingest.store.read import messages
-    from ingest.store.read.review_trailers import read_review_trailers
-
-    patch_ids = read_members(connection, [row.id]).get(row.id, [])
-    keys = messages.read_message_keys(connection, patch_ids)
-    ids = [*patch_ids, row.cover_id] if row.cover_id is not None else patch_ids
-    return [
-        {
-            "trailer": f"{reply.trailer.key}: {reply.trailer.value}",
-            "to": keys.get(reply.parent_id),
-            "where": reply.reply_key,
-        }
-        for reply in read_review_trailers(connection, ids)
-    ]

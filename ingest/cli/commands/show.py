@@ -19,13 +19,14 @@ from ingest.cli.terminal import (
     write_bytes,
 )
 from ingest.reports.export import format_date, join_minor
+from ingest.series.outcome import Outcome
 from ingest.store.read.series import read_series
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ingest.api.authentication import KnownAuthentication
-    from ingest.config.file import Config
+    from ingest.config.settings import Config
     from ingest.store.activity.states import StateSource
     from ingest.store.read.messages import MessageRow
 
@@ -44,7 +45,7 @@ def command(settings: CommandSettings, name: str, as_json: bool, raw: bool) -> N
     after it select one of them.
     """
     from ingest.api.authentication import authentication_json
-    from ingest.api.serializers import message_json
+    from ingest.api.records.serializers import message_json
     from ingest.cli import lookup
     from ingest.store.read import messages
 
@@ -71,7 +72,7 @@ def _format_record(connection: Connection, row: MessageRow, config: Config) -> I
 
     yield from _format_message(row)
     yield from _format_place(connection, row)
-    if row.outcome == "patch":
+    if row.outcome is Outcome.PATCH:
         yield from _format_state(connection, row)
         yield from _field("Hash", row.hash)
         yield from _field("Patch-id", row.patch_id)

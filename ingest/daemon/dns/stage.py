@@ -26,7 +26,7 @@ from datetime import datetime, timedelta
 from functools import partial
 
 from ingest.clock import utcnow
-from ingest.config.file import Config, TrustConfig
+from ingest.config.settings import Config, TrustConfig
 from ingest.daemon.dns.queue import PRIORITY_NAMES, DnsQueue
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.workers.pool import WorkerCounts, WorkerPool, WorkerResult, WorkersStoppedError

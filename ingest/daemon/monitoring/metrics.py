@@ -19,7 +19,7 @@ from typing import Any
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
-from ingest.config.values import InetAddress
+from ingest.config.sockets import InetAddress
 from ingest.daemon.monitoring.log import LOG
 from ingest.net.bind import ListenError, bind_sockets
 

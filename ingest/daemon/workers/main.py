@@ -24,7 +24,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import derive_or_fail
 

@@ -19,7 +19,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from ingest.config.file import Config
+from ingest.config.settings import Config
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.workers.main import MEMORY_STATUS
 from ingest.daemon.workers.process import PROGRAM, WorkerEndedError, WorkerLimits, WorkerProcess

@@ -14,7 +14,7 @@ from functools import lru_cache
 
 from ingest.frozen import frozen
 from ingest.mail.git_run import run_of
-from ingest.patch.diffs.identity import EMPTY_HASH
+from ingest.patch.diffs.patchwork_hash import EMPTY_HASH
 from ingest.series.draft import Version, branches_of
 from ingest.series.facts import Facts, MessageKind, digest63
 

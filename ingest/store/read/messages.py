@@ -16,8 +16,9 @@ from sqlalchemy import Connection, Select, exists, literal, null, select
 
 from ingest.frozen import frozen
 from ingest.mail.message import Address
-from ingest.patch.trailer import Trailer
+from ingest.patch.trailers.trailer import Trailer
 from ingest.series.facts import key_of
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.inbox import codec
 from ingest.store.sql import chunks, is_any
@@ -52,7 +53,7 @@ class MessageRow:
     author: Address | None
     in_reply_to: str | None
     kind: str
-    outcome: str
+    outcome: Outcome
     reason: str
     defects: tuple[str, ...]
     thread_id: int
@@ -105,7 +106,7 @@ def read_messages(
             yield from (rows[message_id] for message_id in batch if message_id in rows)
 
 
-def list_message_ids(connection: Connection, *, outcome: str | None = None) -> list[int]:
+def list_message_ids(connection: Connection, *, outcome: Outcome | None = None) -> list[int]:
     """Return the ids of all messages, or of those with an outcome.
 
     They are sorted by Message-ID and variant.
@@ -247,7 +248,7 @@ def _message_rows(connection: Connection, ids: list[int], *, brief: bool) -> Ite
             author=Address(row.author_name or "", author) if author else None,
             in_reply_to=row.in_reply_to,
             kind=row.kind,
-            outcome=row.outcome,
+            outcome=Outcome(row.outcome),
             reason=row.reason,
             defects=tuple(row.defects.split(",")) if row.defects else (),
             thread_id=row.thread_id,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, select
 
 from ingest.frozen import frozen
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 
 
@@ -14,7 +15,7 @@ class OutcomeRow:
 
     msgid: str
     variant: str
-    outcome: str
+    outcome: Outcome
     reason: str
 
 
@@ -30,7 +31,10 @@ def read_outcomes(connection: Connection) -> list[OutcomeRow]:
     """Return the outcomes of all messages, sorted by Message-ID and variant."""
     message = schema.message.c
     query = select(message.msgid, message.variant, message.outcome, message.reason)
-    rows = [OutcomeRow(*row) for row in connection.execute(query)]
+    rows = [
+        OutcomeRow(row.msgid, row.variant, Outcome(row.outcome), row.reason)
+        for row in connection.execute(query)
+    ]
     # Sorted here: databases do not agree on the order of text.
     return sorted(rows, key=lambda row: (row.msgid, row.variant))
 

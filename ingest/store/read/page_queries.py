@@ -12,6 +12,7 @@ from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, false, or_, select
 
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.read.directory import find_account_ids, find_person_ids
 from ingest.store.read.filters import (
@@ -156,10 +157,11 @@ def find_account_page(connection: Connection, text: str | None, page: Page) -> l
     return _find_by_name_or_email(connection, schema.account, text, page)
 
 
-def read_outcome(connection: Connection, message_id: int) -> str | None:
+def read_outcome(connection: Connection, message_id: int) -> Outcome | None:
     """Return the outcome of a message, None where there is no message with that id."""
     query = select(_message.outcome).where(_message.id == message_id)
-    return connection.execute(query).scalar_one_or_none()
+    outcome = connection.execute(query).scalar_one_or_none()
+    return Outcome(outcome) if outcome is not None else None
 
 
 def find_existing_patches(connection: Connection, message_ids: Collection[int]) -> set[int]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, select
 
 from ingest.mail.message import Address
-from ingest.patch.trailer import Trailer
+from ingest.patch.trailers.trailer import Trailer
 from ingest.store import schema
 from ingest.store.read import messages
 from ingest.store.sql import is_any

@@ -11,6 +11,7 @@ from datetime import datetime
 from sqlalchemy import Connection, func, select
 
 from ingest.frozen import frozen
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.read import messages
 from ingest.store.read.messages import ListRow
@@ -26,7 +27,7 @@ class MessageSummary:
     variant: str
     date: datetime | None
     mail_id: int
-    outcome: str
+    outcome: Outcome
     name: str | None
     lists: tuple[ListRow, ...]
 
@@ -51,7 +52,16 @@ def read_summaries(connection: Connection, ids: Iterable[int]) -> dict[int, Mess
     for chunk in chunks(set(ids)):
         lists = messages.read_lists(connection, chunk)
         for row in connection.execute(query.where(message.id.in_(chunk))):
-            summaries[row.id] = MessageSummary(*row, tuple(lists.get(row.id, ())))
+            summaries[row.id] = MessageSummary(
+                id=row.id,
+                msgid=row.msgid,
+                variant=row.variant,
+                date=row.date,
+                mail_id=row.mail_id,
+                outcome=Outcome(row.outcome),
+                name=row.name,
+                lists=tuple(lists.get(row.id, ())),
+            )
     return summaries
 
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     UniqueConstraint,
 )
 
+from ingest.series.outcome import Outcome
 from ingest.store.schema.base import Id, metadata, partial_index
 
 # A mailing list.
@@ -40,6 +41,8 @@ person = Table(
     Column("name", Text, nullable=False),  # on the newest message
     Column("name_rank", Text, nullable=False),  # see store.write.people.name_rank
 )
+
+_OUTCOMES = ", ".join(f"'{outcome}'" for outcome in Outcome)
 
 # A message, whatever it is. Its other columns are those of its best copy.
 message = Table(
@@ -71,7 +74,7 @@ message = Table(
     Column("person_source", String(20)),  # where the person was found
     UniqueConstraint("msgid", "variant"),
     UniqueConstraint("id", "outcome"),
-    CheckConstraint("outcome IN ('patch', 'cover', 'comment', 'other', 'ignored')", name="outcome"),
+    CheckConstraint(f"outcome IN ({_OUTCOMES})", name="outcome"),
     Index("ix_message_thread_id", "thread_id"),
     Index("ix_message_date", "date"),
     Index("ix_message_person_id", "person_id", "id"),

@@ -21,16 +21,17 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
+from ingest.series.outcome import Outcome
 from ingest.store.schema.base import Id, metadata, partial_index
 
 
-def _record(name: str, outcome: str, *columns: SchemaItem) -> Table:
+def _record(outcome: Outcome, *columns: SchemaItem) -> Table:
     """Define the table of a record, whose foreign key enforces that its message is one."""
     return Table(
-        name,
+        outcome.value,
         metadata,
         Column("message_id", Id, primary_key=True, autoincrement=False),
-        Column("outcome", String(8), nullable=False, server_default=outcome),
+        Column("outcome", String(8), nullable=False, server_default=outcome.value),
         *columns,
         ForeignKeyConstraint(["message_id", "outcome"], ["message.id", "message.outcome"]),
         CheckConstraint(f"outcome = '{outcome}'", name="outcome"),
@@ -39,8 +40,7 @@ def _record(name: str, outcome: str, *columns: SchemaItem) -> Table:
 
 # A message that is a patch.
 patch = _record(
-    "patch",
-    "patch",
+    Outcome.PATCH,
     Column("name", Text, nullable=False),  # the subject without its prefixes
     Column("prefixes", Text, nullable=False),  # of the subject: JSON list
     Column("hash", String(40)),  # Patchwork's hash of the diff
@@ -111,8 +111,7 @@ partial_index(
 
 # A message that is the cover letter of a series.
 cover = _record(
-    "cover",
-    "cover",
+    Outcome.COVER,
     Column("name", Text, nullable=False),
     Column("prefixes", Text, nullable=False),
     Column("pull_url", Text),
@@ -120,8 +119,7 @@ cover = _record(
 
 # A message that is a comment on a patch or cover.
 comment = _record(
-    "comment",
-    "comment",
+    Outcome.COMMENT,
     Column("parent_id", Id, ForeignKey("message.id")),  # what it applies to, null if unknown
     CheckConstraint("parent_id <> message_id", name="parent"),
 )

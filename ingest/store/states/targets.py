@@ -19,7 +19,9 @@ from ingest.lifecycle.announced_targets import (
 )
 from ingest.lifecycle.announcement import load_announcements
 from ingest.lifecycle.evidence import Evidence
+from ingest.patch.submission import ClassificationReason
 from ingest.series.facts import MessageKind, key_of
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.read.messages import read_list_names
 from ingest.store.read.revisions import Membership, read_memberships
@@ -130,7 +132,7 @@ def _read_announcements(connection: Connection, message_ids: Iterable[int]) -> l
     rows: list[Any] = []
     for chunk in chunks(sorted(message_ids)):
         rows += connection.execute(query.where(is_any(message.id, chunk)))
-    return [row for row in rows if row.outcome != "ignored"]
+    return [row for row in rows if row.outcome != Outcome.IGNORED]
 
 
 def _read_targets(connection: Connection, message_ids: Collection[int]) -> dict[int, list[_Target]]:
@@ -208,8 +210,9 @@ def _make_patch(member: Membership, lists: Mapping[int, tuple[str, ...]]) -> Tar
 
 
 def _is_pull_request(member: Membership) -> bool:
-    reason = member.facts.reason
-    return member.facts.kind is MessageKind.PULL or reason == "pull-request-cover"
+    facts = member.facts
+    is_cover = facts.reason == ClassificationReason.PULL_REQUEST_COVER
+    return is_cover or facts.kind is MessageKind.PULL
 
 
 def _make_context(

@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from ingest.series.arrange import Series, SeriesMember
 from ingest.series.links.posting import traces
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.snapshot import read_rows
@@ -78,13 +79,13 @@ def _expected_columns(table: str, node: Node, parent: int | None, row: Any) -> d
 
     `row_audit` compares the others.
     """
-    if table == "comment":
+    if table == Outcome.COMMENT:
         # If the row of the parent is missing, its id cannot be compared.
         is_lost = parent is not None and parent < 0 and row.parent_id is not None
         return {} if is_lost else {"parent_id": parent}
     cover = cover_row(node)
     columns = {"name": cover["name"], "prefixes": cover["prefixes"]}
-    return columns | {"hash": node.facts.hash} if table == "patch" else columns
+    return columns | {"hash": node.facts.hash} if table == Outcome.PATCH else columns
 
 
 def _differing_columns(

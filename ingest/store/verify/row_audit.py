@@ -342,7 +342,7 @@ class RowAudit:
 
         This is whether the message is ignored. Returns whether it agrees.
         """
-        if is_ignored == (row.outcome == "ignored"):
+        if is_ignored == (row.outcome == Outcome.IGNORED):
             return True
         self._add_finding(key, FindingKind.ALTERED, "message.outcome")
         return False

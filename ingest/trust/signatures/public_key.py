@@ -75,10 +75,10 @@ def parse_public_key(text: str) -> PublicKey | InvalidKey:
         return InvalidKey(VerdictReason.KEY_MALFORMED)
     hashes = frozenset(_split_list(tags["h"])) if tags.get("h") else frozenset[str]()
     strict = "s" in _split_list(tags.get("t", ""))
-    match tags.get("k", "rsa"):
-        case "rsa":
+    match tags.get("k", KeyType.RSA):
+        case KeyType.RSA:
             return _parse_rsa(data, hashes, strict=strict)
-        case "ed25519":
+        case KeyType.ED25519:
             if len(data) != _ED25519_BYTES:
                 return InvalidKey(VerdictReason.KEY_MALFORMED)
             return PublicKey(KeyType.ED25519, 256, data=data, hashes=hashes, strict=strict)

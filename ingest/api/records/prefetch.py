@@ -11,6 +11,7 @@ from datetime import datetime
 
 from sqlalchemy import Connection
 
+from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import combine_checks
 from ingest.store.activity.overrides import read_related_patches
@@ -44,7 +45,7 @@ def prefetch(
     accept null for a date. Records that are compared must not depend on the time of arrival.
     `evidence`: read the evidence for the states of patches, which only their detail records have.
     """
-    patch_ids = [row.id for row in rows if row.outcome == "patch"]
+    patch_ids = [row.id for row in rows if row.outcome is Outcome.PATCH]
     related_ids = read_related_patches(connection, patch_ids)
     summaries = read_summaries(connection, {id_ for ids in related_ids.values() for id_ in ids})
     undated = [row.mail_id for row in rows if row.date is None]

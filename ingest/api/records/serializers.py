@@ -7,25 +7,31 @@ servers (ids, URLs) are those of this store. The command line and the API both b
 
 from __future__ import annotations
 
-from datetime import datetime
-from typing import Any
+from typing import assert_never
 
 from sqlalchemy import Connection
 
-from ingest.api.prefetch import Prefetched, prefetch
-from ingest.api.urls import UrlBuilder, path_of
-from ingest.config.file import Config
+from ingest.api.records.prefetch import Prefetched, prefetch
+from ingest.api.records.references import (
+    JsonObject,
+    message_date,
+    project_json,
+    series_page_url,
+    series_summary_json,
+    submitter_json,
+    summary_json,
+    user_json,
+)
+from ingest.api.urls import UrlBuilder
+from ingest.config.settings import Config
 from ingest.mail.parse import parse_message
 from ingest.reports.export import evidence_json, format_date
-from ingest.store.activity.accounts import Account
-from ingest.store.activity.checks import Check
+from ingest.series.outcome import Outcome
 from ingest.store.read import messages
 from ingest.store.read.dependencies import SeriesDependencies
 from ingest.store.read.messages import ListRow, MessageRow
 from ingest.store.read.series import SeriesRow
 from ingest.store.read.summaries import MessageSummary
-
-JsonObject = dict[str, Any]
 
 
 def message_json(
@@ -50,7 +56,7 @@ def message_detail_json(
 ) -> JsonObject:
     """Return the detail record of a message. `raw` is its mail."""
     match row.outcome:
-        case "patch":
+        case Outcome.PATCH:
             record = {
                 **patch_json(row, prefetched, urls),
                 "headers": headers_json(raw),
@@ -60,14 +66,16 @@ def message_detail_json(
                 "state_evidence": _state_evidence(row, prefetched),
             }
             return urls.trim("patch", record)
-        case "cover":
+        case Outcome.COVER:
             return {
                 **cover_json(row, prefetched, urls),
                 "headers": headers_json(raw),
                 "content": row.content,
             }
-        case _:
+        case Outcome.COMMENT | Outcome.OTHER | Outcome.IGNORED:
             return comment_json(row, prefetched, raw, urls)
+        case _:
+            assert_never(row.outcome)
 
 
 def _state_evidence(row: MessageRow, prefetched: Prefetched) -> list[JsonObject]:
@@ -101,7 +109,7 @@ def patch_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> Jso
             "project": _project(row.lists, urls),
             "msgid": row.msgid,
             "list_archive_url": urls.archive(row.lists, row.msgid),
-            "date": _date(row.date, row.mail_id, prefetched),
+            "date": message_date(row.date, row.mail_id, prefetched),
             "name": row.name,
             "commit_ref": row.commit_ref,
             "pull_url": row.pull_url,
@@ -135,7 +143,7 @@ def cover_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> Jso
             "project": _project(row.lists, urls),
             "msgid": row.msgid,
             "list_archive_url": urls.archive(row.lists, row.msgid),
-            "date": _date(row.date, row.mail_id, prefetched),
+            "date": message_date(row.date, row.mail_id, prefetched),
             "name": row.name,
             "submitter": submitter_json(row, urls),
             "mbox": urls.mbox("cover", row.lists, row.msgid, row.variant, row.id),
@@ -163,7 +171,7 @@ def comment_json(
         "web_url": urls.message_page("comment", row.lists, row.msgid),
         "msgid": row.msgid,
         "list_archive_url": urls.archive(row.lists, row.msgid),
-        "date": _date(row.date, row.mail_id, prefetched),
+        "date": message_date(row.date, row.mail_id, prefetched),
         "subject": row.subject,
         "submitter": submitter_json(row, urls),
         "content": row.content,
@@ -201,7 +209,7 @@ def series_json(
         {
             "id": row.id,
             "url": urls.url("series", row.id),
-            "web_url": _series_page(row, lists, urls),
+            "web_url": series_page_url(row, lists, urls),
             "project": _project(lists, urls),
             "name": row.name,
             "date": format_date(date),
@@ -224,103 +232,6 @@ def series_json(
     )
 
 
-def project_json(row: ListRow, urls: UrlBuilder) -> JsonObject:
-    """Return a list as Patchwork's project, in the form that other records contain."""
-    configured = urls.config.find_list(row.list_id)
-    return urls.trim(
-        "project",
-        {
-            "id": row.id,
-            "url": urls.url("projects", row.id),
-            "name": (configured.name if configured else "") or row.link_name,
-            "link_name": configured.link_name if configured else row.link_name,
-            "list_id": row.list_id,
-            "list_email": (configured.email if configured else "") or row.email,
-            "web_url": configured.web_url if configured else None,
-            "scm_url": configured.scm_url if configured else None,
-            "webscm_url": configured.webscm_url if configured else None,
-            "list_archive_url": configured.list_archive_url if configured else "",
-            "list_archive_url_format": configured.list_archive_url_format if configured else "",
-            "commit_url_format": configured.commit_url_format if configured else "",
-        },
-    )
-
-
-def check_json(check: Check, account: Account | None, urls: UrlBuilder) -> JsonObject:
-    """Return a check, with the account that added it."""
-    return {
-        "id": check.id,
-        "url": urls.url("patches", check.message_id, "checks", check.id),
-        "user": user_json(account, urls),
-        "date": check.date.isoformat(),
-        "state": check.state,
-        "target_url": check.target_url or None,
-        "context": check.context,
-        "description": check.description or None,
-    }
-
-
-# --- records within others ------------------------------------------------------------------
-
-
-def summary_json(summary: MessageSummary, prefetched: Prefetched, urls: UrlBuilder) -> JsonObject:
-    """Return a patch or cover in the form that other records contain."""
-    kind, plural = ("cover", "covers") if summary.outcome == "cover" else ("patch", "patches")
-    return urls.trim(
-        kind,
-        {
-            "id": summary.id,
-            "url": urls.url(plural, summary.id),
-            "web_url": urls.message_page(kind, summary.lists, summary.msgid),
-            "msgid": summary.msgid,
-            "list_archive_url": urls.archive(summary.lists, summary.msgid),
-            "date": _date(summary.date, summary.mail_id, prefetched),
-            "name": summary.name,
-            "mbox": urls.mbox(kind, summary.lists, summary.msgid, summary.variant, summary.id),
-        },
-    )
-
-
-def series_summary_json(row: SeriesRow, lists: tuple[ListRow, ...], urls: UrlBuilder) -> JsonObject:
-    """Return a series in the form that other records contain."""
-    return urls.trim(
-        "series",
-        {
-            "id": row.id,
-            "url": urls.url("series", row.id),
-            "web_url": _series_page(row, lists, urls),
-            "date": format_date(row.date),
-            "name": row.name,
-            "version": row.version,
-            "mbox": f"{urls.base}/series/{row.id}/mbox/",
-        },
-    )
-
-
-def submitter_json(row: MessageRow, urls: UrlBuilder) -> JsonObject:
-    """Return a message's submitter as Patchwork's person."""
-    return {
-        "id": row.person_id,
-        "url": urls.url("people", row.person_id),
-        "name": row.submitter.name,
-        "email": row.submitter.email,
-    }
-
-
-def user_json(account: Account | None, urls: UrlBuilder) -> JsonObject | None:
-    """Return an account as Patchwork's user, None for none."""
-    if account is None:
-        return None
-    return {
-        "id": account.id,
-        "url": urls.url("users", account.id),
-        "username": account.name,
-        "first_name": "",
-        "last_name": "",
-        "email": account.email,
-    }
-
-
 def _project(lists: tuple[ListRow, ...], urls: UrlBuilder) -> JsonObject | None:
     """Return the first of a message's lists; None for mail that names none."""
     return project_json(lists[0], urls) if lists else None
@@ -332,13 +243,4 @@ def _series(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> list[J
     if series is None:
         return []
     record = series_summary_json(series, row.lists, urls)
-    return [{**record, "date": record["date"] or _date(row.date, row.mail_id, prefetched)}]
-
-
-def _series_page(row: SeriesRow, lists: tuple[ListRow, ...], urls: UrlBuilder) -> str:
-    link = urls.link_name(lists[0]) if lists else "-"
-    return f"{urls.base}{path_of('project', link, 'list')}?series={row.id}"
-
-
-def _date(date: datetime | None, mail_id: int, prefetched: Prefetched) -> str | None:
-    return format_date(date or prefetched.accepted_times.get(mail_id))
+    return [{**record, "date": record["date"] or message_date(row.date, row.mail_id, prefetched)}]

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 
-from ingest.api import serializers
-from ingest.api.prefetch import Prefetched
-from ingest.api.serializers import JsonObject
+from ingest.api.records import references, serializers
+from ingest.api.records.prefetch import Prefetched
+from ingest.api.records.references import JsonObject
 from ingest.api.urls import UrlBuilder
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import Check, read_checks
@@ -91,9 +91,9 @@ def _event_json(row: EventRow, subjects: _Subjects, urls: UrlBuilder) -> JsonObj
         {
             "id": row.number,
             "category": row.category,
-            "project": serializers.project_json(lists[0], urls) if lists else None,
+            "project": references.project_json(lists[0], urls) if lists else None,
             "date": row.date.isoformat(timespec="microseconds"),
-            "actor": serializers.user_json(subjects.accounts.get(row.account_id or 0), urls),
+            "actor": references.user_json(subjects.accounts.get(row.account_id or 0), urls),
             "payload": _payload(row, message, lists, subjects, urls),
         },
     )
@@ -108,13 +108,11 @@ def _payload(
 ) -> JsonObject:
     """Return the subject of an event. A row that no longer exists is null."""
     subject = (
-        serializers.summary_json(message, subjects.prefetched, urls)
-        if message is not None
-        else None
+        references.summary_json(message, subjects.prefetched, urls) if message is not None else None
     )
     series_row = subjects.series.get(row.series_id or 0)
     series = (
-        serializers.series_summary_json(series_row, lists, urls) if series_row is not None else None
+        references.series_summary_json(series_row, lists, urls) if series_row is not None else None
     )
     if series is not None and series["date"] is None and subject is not None:
         series["date"] = subject["date"]
@@ -167,11 +165,11 @@ def _check_json(row: EventRow, subjects: _Subjects, urls: UrlBuilder) -> JsonObj
     check = subjects.checks.get(row.check_id or 0)
     if check is None:
         return None
-    return serializers.check_json(check, subjects.accounts.get(check.account_id), urls)
+    return references.check_json(check, subjects.accounts.get(check.account_id), urls)
 
 
 def _user_json(number: str | None, subjects: _Subjects, urls: UrlBuilder) -> JsonObject | None:
-    return serializers.user_json(subjects.accounts.get(int(number)), urls) if number else None
+    return references.user_json(subjects.accounts.get(int(number)), urls) if number else None
 
 
 def _relation_json(
@@ -181,7 +179,7 @@ def _relation_json(
         return None
     summaries = (subjects.summaries.get(int(number)) for number in numbers.split(","))
     return [
-        serializers.summary_json(summary, subjects.prefetched, urls)
+        references.summary_json(summary, subjects.prefetched, urls)
         for summary in summaries
         if summary is not None
     ]

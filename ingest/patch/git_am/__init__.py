@@ -1,0 +1,1 @@
+"""Write the mails of patches for `git am`."""

@@ -1,0 +1,1 @@
+"""Parse subjects: leading brackets, their markers, and what they mean."""

@@ -1,0 +1,1 @@
+"""Find trailers in the text of patches, covers and replies."""
