@@ -83,7 +83,7 @@ class Scanner:
     def _start_process(self) -> subprocess.Popen[bytes] | None:
         """Start the process and return it, None where there is nothing to scan or no process."""
         with self._lock:
-            if self._stopping.is_set() or not _has_repositories(self._config):
+            if self._stopping.is_set() or not _has_sources(self._config):
                 return None
             # -P: do not import from the current directory of the daemon.
             process = subprocess.Popen(
@@ -104,8 +104,10 @@ class Scanner:
         process.stdin.flush()
 
 
-def _has_repositories(config: Config) -> bool:
-    return any(configured.repositories for configured in config.lists)
+def _has_sources(config: Config) -> bool:
+    return any(
+        configured.repositories or configured.maintainers_file for configured in config.lists
+    )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

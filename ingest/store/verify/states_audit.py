@@ -18,6 +18,7 @@ from ingest.store.read.messages import read_message_keys
 from ingest.store.read.revisions import link_series
 from ingest.store.sql import is_any
 from ingest.store.states.evidence_rows import REVISION_KINDS
+from ingest.store.states.maintainers import find_wrong_maintainers
 from ingest.store.states.superseded import find_superseding_evidence
 from ingest.store.verify.findings import Finding, FindingKind
 
@@ -43,7 +44,11 @@ def audit_states(
     patch_ids = list(connection.execute(select(schema.patch.c.message_id)).scalars())
     for batch in _batches(patch_ids):
         wrong = find_wrong_states(connection, batch)
-        keys = read_message_keys(connection, wrong)
+        unassigned = find_wrong_maintainers(connection, batch)
+        keys = read_message_keys(connection, wrong.keys() | unassigned)
+        for message_id in sorted(unassigned):
+            if not derived_only and (message_ids is None or message_id in message_ids):
+                yield Finding(keys[message_id], FindingKind.ALTERED, "patch.maintainers")
         for message_id, columns in wrong.items():
             if message_ids is None or message_id in message_ids:
                 for column in columns:

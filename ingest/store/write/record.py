@@ -24,6 +24,7 @@ from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes, read_
 from ingest.store.states.announced import lock_announced, write_announced
 from ingest.store.states.landing import lock_landings, match_landings
 from ingest.store.states.links import SeriesChanges
+from ingest.store.states.maintainers import assign_maintainers, lock_maintainers
 from ingest.store.states.superseded import write_revisions
 from ingest.store.write import message_rows
 from ingest.store.write.arrange import ArrangedSets, Node, arrange_touched
@@ -70,7 +71,8 @@ def write_records(
         lock_states(connection)  # rows of existing patches are replaced
     else:
         stored = [message.message_id for message in grouping.messages if message.stored_best]
-        if not lock_announced(connection, derived.values()):
+        is_locked = lock_announced(connection, derived.values())
+        if not is_locked and not lock_maintainers(connection, stored):
             lock_landings(connection, derived.values(), stored)
     linked = link_threads(
         connection, [(mail.facts.msgid, *mail.links) for mail in derived.values()]
@@ -108,6 +110,7 @@ def write_records(
         for node in (*fast_path.arranged.nodes.values(), *arranged.nodes.values())
         if node.facts.delegate and (node.derived is not None or node.outcome != Outcome.PATCH)
     }
+    delegated |= assign_maintainers(connection, written)
     changed = superseded | landed | announced | delegated
     sync_states(connection, changed | _find_rewritten(grouping))
     return set()
