@@ -14,6 +14,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
+from ingest.daemon.scanner import compute_delay
 from ingest.store import schema
 from ingest.store.engine import open_store
 from tests.support import mails
@@ -119,6 +120,14 @@ def test_a_scanner_that_dies_is_started_again_and_a_reload_adds_repositories(
         (pid,) = scanners(daemon)
         assert daemon.stop() == 0
         assert not Path(f"/proc/{pid}").exists()
+
+
+def test_the_delay_grows_while_the_scanner_dies_and_is_short_again_after_it_has_worked() -> None:
+    delays, delay = [], 0.0
+    for lived in (0.1, 0.1, 59.0, 0.1, 0.1, 0.1, 0.1, 0.1, 60.0, 0.1, 90_000.0):
+        delay = compute_delay(delay, lived)
+        delays.append(delay)
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60, 1, 2, 1]
 
 
 def last_failure(daemon: DaemonProcess) -> str:
