@@ -171,6 +171,17 @@ def parent_id(place: Place, arranged: ArrangedSets) -> int | None:
     return arranged.nodes[place.parent].message_id if place.parent is not None else None
 
 
+def find_moved_comments(arranged: ArrangedSets) -> set[str]:
+    """Return the Message-IDs of stored comments that apply to another message than before."""
+    return {
+        node.facts.msgid
+        for key, node in arranged.nodes.items()
+        if node.derived is None
+        and node.outcome == Outcome.COMMENT
+        and node.parent_id != parent_id(arranged.places[key], arranged)
+    }
+
+
 def _sort_nodes(arranged: ArrangedSets) -> _SortedNodes:
     nodes = _SortedNodes([], [], [])
     for key, node in arranged.nodes.items():

@@ -104,7 +104,8 @@ def write_records(
     # Whether a message is a patch does not depend on its place, so that others need no match.
     written = {message.message_id for message in grouping.messages} | grouping.emptied
     landed = match_landings(connection, written)
-    announced = _write_announced(connection, grouping, changes, copies_before)
+    moved = message_rows.find_moved_comments(arranged)
+    announced = _write_announced(connection, grouping, changes, copies_before, moved)
     delegated = {
         node.message_id
         for node in (*fast_path.arranged.nodes.values(), *arranged.nodes.values())
@@ -121,8 +122,12 @@ def _write_announced(
     grouping: Grouping,
     changes: SeriesChanges,
     copies_before: Mapping[int, _EmptiedMessage],
+    moved: Collection[str],
 ) -> set[int]:
-    """Write what announcements show, those of this batch and those that apply to its messages."""
+    """Write what announcements show, those of this batch and those that apply to its messages.
+
+    `moved`: Message-IDs of comments that apply to another message now.
+    """
     msgids = {message.msgid for message in grouping.messages}
     msgids.update(alias for message in grouping.messages for alias in message.aliases)
     stale = {message.key for message in copies_before.values()}
@@ -136,7 +141,7 @@ def _write_announced(
         connection,
         message_ids={message.message_id for message in grouping.messages},
         series_ids=changes.changed,
-        msgids=msgids
+        msgids=msgids.union(moved)
         | read_values(
             connection, select(schema.message.c.msgid), schema.message.c.id, changes.unplaced
         ),
