@@ -64,6 +64,8 @@ def match_patches(
         ("same title", _identify_titles),
         ("same patch-id", _identify_patch_ids),
     ):
+        if not olds or not news:
+            return matches
         _match_identical(how, identify(olds), identify(news), matches)
         olds, news = _unmatched(olds, news, matches)
     if olds and news:

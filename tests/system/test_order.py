@@ -311,3 +311,10 @@ def test_a_history_has_what_it_should_have() -> None:
         "base-commit", "patch-id", "change-id", "message",
     }  # fmt: skip
     assert len({one.facts.sender for one in made}) > 3
+    forms = Counter(
+        str(announcement.form.name).lower()
+        for one in made
+        if one.announcements is not None and one.announcements.entitled
+        for announcement in one.announcements.items
+    )
+    assert set(forms) >= {"applied", "command", "tree"}

@@ -271,7 +271,12 @@ def _compute_columns(
     """Yield the row of each of these patches, and its `STATE_COLUMNS` as they should be."""
     evidence = read_evidence(connection, message_ids)
     rows = _read_rows(connection, message_ids)
-    names = {name for row in rows for name in list_delegates(row.derived_delegate, row.maintainers)}
+    names = {
+        name
+        for row in rows
+        if row.derived_delegate or row.maintainers
+        for name in list_delegates(row.derived_delegate, row.maintainers)
+    }
     delegates = _read_delegates(connection, names)
     for row in rows:
         yield row, _state_columns(row, evidence.get(row.message_id, ()), delegates)
