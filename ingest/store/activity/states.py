@@ -129,7 +129,8 @@ def read_evidence(connection: Connection, message_ids: Iterable[int]) -> dict[in
     table = schema.state_evidence
     evidence: dict[int, list[Evidence]] = defaultdict(list)
     for chunk in chunks(message_ids):
-        for row in connection.execute(select(table).where(is_any(table.c.message_id, chunk))):
+        query = select(table).where(is_any(table.c.message_id, chunk))
+        for row in connection.execute(query).all():
             evidence[row.message_id].append(
                 Evidence(
                     kind=EvidenceKind(row.kind),
