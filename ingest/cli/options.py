@@ -9,15 +9,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-from sqlalchemy import Engine
 
 from ingest.config import values
 from ingest.config.file import load_config
 from ingest.config.settings import Config, ConfigError, TrustConfig
 from ingest.sources.source import printable
-from ingest.store.engine import NoStoreError, StoreError, open_store
 
 if TYPE_CHECKING:
+    from sqlalchemy import Engine
+
     from ingest.replay.replay import DnsLookup
 
 DEFAULT_DATABASE = "sqlite:///ingest.db"
@@ -101,6 +101,8 @@ class CommandSettings:
 
         Raises `StoreError`, which says where the store was expected and how to name another.
         """
+        from ingest.store.engine import NoStoreError, StoreError, open_store
+
         try:
             return open_store(self.url, create=create, migrate=migrate)
         except NoStoreError as error:

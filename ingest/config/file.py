@@ -22,6 +22,7 @@ from ingest.config.settings import (
     ConfigError,
     ConfiguredDelegation,
     ConfiguredList,
+    ConfiguredMaintainersFile,
     ConfiguredRepository,
     RefState,
     ServeConfig,
@@ -115,6 +116,10 @@ def _load_lists(path: Path, tables: Any) -> tuple[ConfiguredList, ...]:
             parsed["repositories"] = _load_repositories(table, parsed["repositories"])
         if "delegation" in parsed:
             parsed["delegation"] = _load_delegation(table, parsed["delegation"])
+        if "maintainers_file" in parsed:
+            parsed["maintainers_file"] = _load_maintainers_file(
+                table, parsed["maintainers_file"], parsed.get("repositories", ())
+            )
         if "list_id" not in parsed:
             raise table.error("list_id is missing; it is what List-Id says between <>")
         configured = ConfiguredList(link_name, **parsed)
@@ -139,6 +144,36 @@ def _load_delegation(
                 raise entry.error(f"{key} is missing, as in {key} = {example}")
         rules.append(ConfiguredDelegation(**parsed))
     return tuple(rules)
+
+
+def _load_maintainers_file(
+    table: _Table,
+    settings: Mapping[str, Any],
+    repositories: tuple[ConfiguredRepository, ...],
+) -> ConfiguredMaintainersFile:
+    entry = _Table(table.path, f"{table.name}.maintainers_file", settings)
+    parsed = entry.parse(_MAINTAINERS_FILE_PARSERS)
+    if "repository" not in parsed:
+        if "ref" in parsed:
+            raise entry.error("ref is set, but repository is not; set both or neither")
+        if "path" not in parsed:
+            raise entry.error('path is missing, as in path = "/srv/linux/MAINTAINERS"')
+        try:
+            values.check_maintainers_file(parsed["path"])
+        except values.InvalidValue as error:
+            raise entry.error(f"path must be {error}") from None
+        return ConfiguredMaintainersFile(parsed["path"])
+    if "ref" not in parsed:
+        raise entry.error('ref is missing, as in ref = "refs/heads/master"')
+    if parsed["repository"] not in {repository.path for repository in repositories}:
+        raise entry.error(
+            f"repository {str(parsed['repository'])!r} is not one of the list's repositories; "
+            f"add it to [[{table.name}.repositories]]"
+        )
+    path = parsed.get("path", "MAINTAINERS")
+    if path.startswith("/"):
+        raise entry.error("path must be that of a file in the repository, without / at its start")
+    return ConfiguredMaintainersFile(path, parsed["repository"], parsed["ref"])
 
 
 def _load_repositories(
@@ -204,12 +239,19 @@ _LIST_PARSERS: dict[str, _Parser] = {
     "bots": values.parse_address_patterns,
     "repositories": values.parse_tables,
     "delegation": values.parse_tables,
+    "maintainers_file": values.parse_table,
 }
 
 _DELEGATION_PARSERS: dict[str, _Parser] = {
     "path": values.parse_text,
     "account": values.parse_text,
     "priority": values.parse_integer,
+}
+
+_MAINTAINERS_FILE_PARSERS: dict[str, _Parser] = {
+    "path": values.parse_file_name,
+    "repository": values.parse_directory,
+    "ref": values.parse_ref,
 }
 
 _REPOSITORY_PARSERS: dict[str, _Parser] = {

@@ -62,6 +62,18 @@ class ConfiguredDelegation:
 
 
 @dataclass(frozen=True, slots=True)
+class ConfiguredMaintainersFile:
+    """The file of `[lists.LINK-NAME.maintainers_file]`, which names who maintains which files.
+
+    With `repository`, `path` is that of the file in the ref `ref` of it; else it is absolute.
+    """
+
+    path: str
+    repository: Path | None = None
+    ref: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class ConfiguredList:
     """The settings of a list in `[lists.LINK-NAME]`. The fields are those of Patchwork's project.
 
@@ -85,6 +97,7 @@ class ConfiguredList:
     bots: tuple[str, ...] = KNOWN_BOTS
     repositories: tuple[ConfiguredRepository, ...] = ()
     delegation: tuple[ConfiguredDelegation, ...] = ()
+    maintainers_file: ConfiguredMaintainersFile | None = None
 
 
 _DEFAULT_LMTP = UnixAddress("/run/ingest/lmtp.sock")  # also the default of `ingest pipe`

@@ -135,6 +135,13 @@ def parse_directory(value: Any) -> Path:
     return Path(value)
 
 
+def parse_table(value: Any) -> Mapping[str, Any]:
+    """Parse a table."""
+    if not isinstance(value, dict):
+        raise InvalidValue("a table", value)
+    return value
+
+
 def parse_tables(value: Any) -> tuple[Mapping[str, Any], ...]:
     """Parse a list of tables, `[[…]]`; it may be empty."""
     if not isinstance(value, list) or not all(isinstance(item, dict) for item in value):
@@ -166,6 +173,30 @@ def parse_refs(value: Any) -> tuple[tuple[str, str], ...]:
         if not isinstance(state, str) or not _STATE.fullmatch(state):
             raise InvalidValue(f"states in lower case, as in {example}", state, is_item=True)
     return tuple(value.items())
+
+
+def parse_ref(value: Any) -> str:
+    """Parse the full name of a ref."""
+    is_ref = isinstance(value, str) and _REF.fullmatch(value) and not value.endswith("*")
+    if not is_ref or ".." in value or "@{" in value:
+        raise InvalidValue('the full name of a ref, as in "refs/heads/master"', value)
+    return str(value)
+
+
+def parse_file_name(value: Any) -> str:
+    """Parse the path of a file, absolute or not."""
+    if not isinstance(value, str) or not value or not value.isprintable():
+        raise InvalidValue("the path of a file", value)
+    return value
+
+
+def check_maintainers_file(path: str) -> None:
+    """Raise `InvalidValue` if this is no absolute path, or its file cannot be read."""
+    try:
+        with parse_file(path).open("rb") as file:
+            file.read(1)
+    except OSError as error:
+        raise InvalidValue("a file that can be read", path, cause=error.strerror) from None
 
 
 def parse_keyrings(value: Any) -> tuple[str, ...]:

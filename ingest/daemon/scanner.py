@@ -12,6 +12,7 @@ import pickle
 import subprocess
 import sys
 import threading
+import time
 
 from ingest.config.settings import Config
 from ingest.daemon.monitoring.log import log_event
@@ -64,26 +65,27 @@ class Scanner:
             self._thread.join(_EXIT_SECONDS)
 
     def _supervise(self) -> None:
-        delay = _FIRST_DELAY
+        delay = 0.0
         while not self._stopping.is_set():
             process = self._start_process()
             if process is None:
                 self._wake.wait()
                 self._wake.clear()
                 continue
+            started = time.monotonic()
             status = process.wait()
             with self._lock:
                 self._process = None
             if self._stopping.is_set():
                 return
             log_event("scanner-ended", logging.ERROR, status=status)
+            delay = compute_delay(delay, time.monotonic() - started)
             self._stopping.wait(delay)
-            delay = min(2 * delay, _LAST_DELAY)
 
     def _start_process(self) -> subprocess.Popen[bytes] | None:
         """Start the process and return it, None where there is nothing to scan or no process."""
         with self._lock:
-            if self._stopping.is_set() or not _has_repositories(self._config):
+            if self._stopping.is_set() or not _has_sources(self._config):
                 return None
             # -P: do not import from the current directory of the daemon.
             process = subprocess.Popen(
@@ -104,8 +106,21 @@ class Scanner:
         process.stdin.flush()
 
 
-def _has_repositories(config: Config) -> bool:
-    return any(configured.repositories for configured in config.lists)
+def compute_delay(before: float, lived: float) -> float:
+    """Return the seconds to wait before the process is started again.
+
+    `before`: how long was waited before it was started last; `lived`: how long it has run since. A
+    process that has run for longer than the longest delay worked, and what has ended it is new.
+    """
+    if before == 0 or lived >= _LAST_DELAY:
+        return _FIRST_DELAY
+    return min(2 * before, _LAST_DELAY)
+
+
+def _has_sources(config: Config) -> bool:
+    return any(
+        configured.repositories or configured.maintainers_file for configured in config.lists
+    )
 
 
 def _end(process: subprocess.Popen[bytes]) -> None:

@@ -45,3 +45,12 @@ def find_delegate(
         if any(fnmatchcase(name, rule.path) for name in compared):
             return rule.account
     return None
+
+
+def list_delegates(named: str | None, maintainers: str | None) -> tuple[str, ...]:
+    """Return who may be assigned a patch, in order: the first who has an account is.
+
+    `named`: by its header or a rule; `maintainers`: of its files, one a line.
+    """
+    names = [named] if named else []
+    return (*names, *(maintainers.split("\n") if maintainers else ()))

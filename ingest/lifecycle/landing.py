@@ -94,6 +94,28 @@ def match_commit(commit: CommitFacts, patches: Iterable[PatchFacts]) -> CommitMa
     return match or _choose(commit, compared, title_alone=True)
 
 
+@frozen
+class Disagreement:
+    """Patches, by key, of which one has the date of a commit and the other its patch-id."""
+
+    dated: str
+    same_content: str
+
+
+def find_disagreement(commit: CommitFacts, patches: Iterable[PatchFacts]) -> Disagreement | None:
+    """Return the patches if the author's date of a commit and its patch-id name different ones.
+
+    Of several with one key, the first by its own key is named.
+    """
+    candidates = [patch for patch in patches if _same_originals(commit, patch)]
+    compared = _compare_all(commit, candidates, (commit.patch_id,), MatchKey.PATCH_ID)
+    dated = {item.patch.key for item in compared if MatchKey.DATE in item.keys}
+    same_content = {item.patch.key for item in compared if MatchKey.PATCH_ID in item.keys}
+    if not dated or not same_content or dated & same_content:
+        return None
+    return Disagreement(min(dated), min(same_content))
+
+
 def needs_other_patch_ids(match: CommitMatch | None) -> bool:
     """Tell whether the ids by other diff algorithms count for a commit with this match."""
     return match is None or match.found_by[0] in _WEAK_KEYS

@@ -64,6 +64,8 @@ def match_patches(
         ("same title", _identify_titles),
         ("same patch-id", _identify_patch_ids),
     ):
+        if not olds or not news:
+            return matches
         _match_identical(how, identify(olds), identify(news), matches)
         olds, news = _unmatched(olds, news, matches)
     if olds and news:
@@ -158,12 +160,20 @@ def _match_similar(
         return {}
     keys = {patch.key for pair in pairs for patch in (pair.old, pair.new)}
     diffs = read_diffs(keys)
-    changes = {key: _read_change(diffs.get(key)) for key in keys}
+    changes: dict[str, _Change] = {}
+
+    def change_of(key: str) -> _Change:
+        if key not in changes:
+            changes[key] = _read_change(diffs.get(key))
+        return changes[key]
+
     matches: dict[str, Match] = {}
     taken: set[str] = set()
     for pair in sorted(pairs, key=_most_similar_first):
-        change, other = changes[pair.old.key], changes[pair.new.key]
-        if pair.old.key in matches or pair.new.key in taken or not change.files & other.files:
+        if pair.old.key in matches or pair.new.key in taken:
+            continue
+        change, other = change_of(pair.old.key), change_of(pair.new.key)
+        if not change.files & other.files:
             continue
         if pair.is_amended:
             how = "same number, in answer to it"

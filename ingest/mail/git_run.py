@@ -7,6 +7,7 @@ In-Reply-To as it was, so that the parts of the series answer a mail that nobody
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from ingest.mail.msgid import original_id
 
@@ -16,6 +17,8 @@ _RUN = re.compile(r"<(\d{14}\.\d+)-\d+-[^>]*>|<(?:cover|[0-9a-f]{40})(\.\d{10}\.
 _MAX_ID = 200  # characters of a Message-ID that are matched
 
 
+# Shared by threads: the cache has a lock of its own. An id is looked at several times.
+@lru_cache(maxsize=4096)
 def run_of(msgid: str) -> str | None:
     """Return what the mails of one run of git have in common, or None for other ids."""
     match = _RUN.match((original_id(msgid) or msgid)[:_MAX_ID])

@@ -37,12 +37,13 @@ if TYPE_CHECKING:
 # then in a series of its own.
 MAX_NUMBER = 99_999
 
-# Where providers keep the Message-ID that they replace: QQ, Outlook, Gmail, Google Workspace.
+# Where providers keep the Message-ID that they replace: QQ, Outlook, Gmail, Google Workspace. In
+# lower case, as the names of the fields are kept.
 _ORIGINAL_ID_HEADERS = (
-    "X-OQ-MSGID",
-    "X-Microsoft-Original-Message-ID",
-    "X-Gmail-Original-Message-ID",
-    "X-Google-Original-Message-ID",
+    "x-oq-msgid",
+    "x-microsoft-original-message-id",
+    "x-gmail-original-message-id",
+    "x-google-original-message-id",
 )
 _STATE_HEADER = "X-Patchwork-State"
 _DELEGATE_HEADER = "X-Patchwork-Delegate"
@@ -256,7 +257,7 @@ def _aliases(message: Message) -> tuple[str, ...]:
     """
     named = set(message.wrapper.msgids) if message.wrapper is not None else set()
     for header in _ORIGINAL_ID_HEADERS:
-        if (value := message.header(header)) is not None:
+        for value in message.values.get(header, ())[:1]:
             named.update(bound_id(msgid) for msgid in parse_ids(value)[:1])
     named.discard(message.msgid)
     return tuple(sorted(named))

@@ -145,6 +145,8 @@ def _patch(
         "depends_on": [dependency_json(edge) for edge in edges],
         "state": row.derived_state or row.state,
     }
+    if row.derived_delegates:
+        record["delegates"] = list(row.derived_delegates)
     if evidence:
         record["state_evidence"] = [evidence_json(item) for item in evidence]
     return record

@@ -15,6 +15,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from sqlalchemy import Connection, Engine
 from ingest.config.settings import Config
 from ingest.frozen import frozen
 from ingest.lifecycle.commit import CommitFacts
+from ingest.scan.maintainers import scan_maintainers
 from ingest.sources import git_commits
 from ingest.sources.source import SourceError
 from ingest.store.activity.states import sync_states
@@ -60,10 +62,12 @@ def scan_repositories(
 
     With all lists, repositories that are no longer configured are forgotten. `report` is called
     with what was done so far. A repository that cannot be read does not keep others from being
-    scanned, and the states that it has shown remain.
+    scanned, and the states that it has shown remain. The MAINTAINERS files of the lists are read
+    too, before the commits.
     """
     configured = _group_repositories(config)
     with scan_lock(engine):
+        errors = scan_maintainers(engine, config, list_ids=list_ids)
         _register(engine, configured)
         results = []
         for repository in _read_configured(engine, configured):
@@ -77,7 +81,17 @@ def scan_repositories(
                 results.append(ScanResult(repository.path, scan.new, scan.gone, str(error)))
         if list_ids is None:
             results += _forget_others(engine, configured, report)
-    return results
+    return _add_errors(results, errors)
+
+
+def _add_errors(results: list[ScanResult], errors: Mapping[str, str]) -> list[ScanResult]:
+    """Return the results with the errors of MAINTAINERS files, by path, where there is none yet."""
+    combined = [
+        replace(result, error=result.error or errors.get(result.path)) for result in results
+    ]
+    paths = {result.path for result in results}
+    others = sorted(errors.keys() - paths)
+    return combined + [ScanResult(path, error=errors[path]) for path in others]
 
 
 _Configured = Mapping[tuple[str, Refs], set[str]]

@@ -11,6 +11,7 @@ import re
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
+from functools import lru_cache
 
 from ingest.series.facts import BUCKET_GAP, Facts, MessageKind
 
@@ -273,6 +274,8 @@ def may_be_cover(facts: Facts, sender: str) -> bool:
     )
 
 
+# Shared by threads: the cache has a lock of its own.
+@lru_cache(maxsize=1024)
 def branches_of(tag: str) -> frozenset[str]:
     """Return the branches that prefixes name: `6.12` for `autosel 6.12`, or `6.18-6.12`.
 

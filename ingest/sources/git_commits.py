@@ -143,6 +143,19 @@ def find_existing(directory: Path, ids: Iterable[str]) -> set[str]:
     }
 
 
+def read_ref_file(directory: Path, ref: str, name: str, *, limit: int) -> bytes:
+    """Return the content of a file in the commit that a ref points to, of at most `limit` bytes."""
+    shown = f"{printable(directory)}: {printable(name)} in {printable(ref)}"
+    with _Git(directory, "cat-file", "--batch", given=[f"{ref}:{name}"]) as git:
+        # "HASH blob SIZE", or "REF:NAME missing"
+        fields = git.output.readline().split()
+        if len(fields) != 3 or fields[1] != b"blob":
+            raise SourceError(f"{shown}: there is no such file")
+        if int(fields[2]) > limit:
+            raise SourceError(f"{shown}: has more than {limit} bytes")
+        return git.output.read(int(fields[2]))
+
+
 def list_commits(
     directory: Path, included: Collection[str], excluded: Iterable[str]
 ) -> Iterator[str]:

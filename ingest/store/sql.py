@@ -116,7 +116,8 @@ def read_values(
     """Return what a query of one column selects, where `column` is any of the keys."""
     values: set[Any] = set()
     for chunk in chunks(keys):
-        values.update(connection.execute(query.where(is_any(column, chunk))).scalars())
+        # All at once: to iterate over a result fetches each row by itself.
+        values.update(connection.execute(query.where(is_any(column, chunk))).scalars().all())
     return values
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import pickle
 import re
 from dataclasses import fields
@@ -19,6 +20,7 @@ from ingest.config.settings import (
     Config,
     ConfigError,
     ConfiguredList,
+    ConfiguredMaintainersFile,
     ConfiguredRepository,
     RefState,
     Route,
@@ -175,6 +177,47 @@ def test_an_unusable_repository_is_refused(tmp_path: Path, settings: str) -> Non
 def test_repositories_that_are_no_tables_are_refused(tmp_path: Path) -> None:
     text = '[lists.a]\nlist_id = "a.example.org"\nrepositories = "/a.git"\n'
     with pytest.raises(ConfigError, match="repositories must be tables, each in double brackets"):
+        load_config(written(tmp_path, text))
+
+
+MAINTAINERS_FILE = """
+[lists.a.maintainers_file]
+repository = "/srv/git/a.git"
+ref = "refs/heads/master"
+"""
+
+
+def test_a_maintainers_file_is_a_path_or_in_a_ref(tmp_path: Path) -> None:
+    (configured,) = load_config(written(tmp_path, REPOSITORIES + MAINTAINERS_FILE)).lists
+    assert configured.maintainers_file == ConfiguredMaintainersFile(
+        "MAINTAINERS", Path("/srv/git/a.git"), "refs/heads/master"
+    )
+    file = tmp_path / "MAINTAINERS"
+    file.touch()
+    text = f"{REPOSITORIES}\n[lists.a.maintainers_file]\npath = {json.dumps(str(file))}"
+    (configured,) = load_config(written(tmp_path, text)).lists
+    assert configured.maintainers_file == ConfiguredMaintainersFile(str(file))
+
+
+REFUSED_MAINTAINERS_FILES = {
+    "": r"\[lists.a.maintainers_file\]: path is missing",
+    'path = "MAINTAINERS"': "path must be the absolute path of a file",
+    'path = "/nonexistent/x"': "can be read, not '/nonexistent/x': No such",
+    'path = "/"': "path must be a file that can be read, not '/': Is a directory",
+    'path = "/x"\nref = "refs/heads/a"': "ref is set, but repository is not",
+    'repository = "/srv/git/a.git"': "ref is missing",
+    'repository = "/srv/git/a.git"\nref = "master"': "ref must be the full name of a ref",
+    'repository = "/srv/git/a.git"\nref = "refs/heads/*"': "ref must be the full name of a ref",
+    'repository = "/srv/git/c.git"\nref = "refs/heads/a"': "is not one of the list's repositories",
+    'repository = "/srv/git/a.git"\nref = "refs/heads/a"\npath = "/M"': "without / at its start",
+    "file = 1": "unknown setting 'file'",
+}
+
+
+@pytest.mark.parametrize("settings", REFUSED_MAINTAINERS_FILES)
+def test_an_unusable_maintainers_file_is_refused(tmp_path: Path, settings: str) -> None:
+    text = f"{REPOSITORIES}\n[lists.a.maintainers_file]\n{settings}\n"
+    with pytest.raises(ConfigError, match=REFUSED_MAINTAINERS_FILES[settings]):
         load_config(written(tmp_path, text))
 
 

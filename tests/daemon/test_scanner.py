@@ -14,8 +14,11 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
+from ingest.daemon.scanner import compute_delay
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.commits.notify import request_scan_quickly
+from ingest.store.commits.repositories import read_requests, request_scan
+from ingest.store.engine import open_store, write_transaction
 from tests.support import mails
 from tests.support.command import environment, ingest_ok
 from tests.support.daemon import DaemonProcess, served
@@ -119,6 +122,35 @@ def test_a_scanner_that_dies_is_started_again_and_a_reload_adds_repositories(
         (pid,) = scanners(daemon)
         assert daemon.stop() == 0
         assert not Path(f"/proc/{pid}").exists()
+
+
+def test_a_request_by_the_driver_alone(stored: Engine, database_url: str, folder: Path) -> None:
+    def requests() -> int:
+        with stored.connect() as connection:
+            return read_requests(connection)
+
+    # The first one of a store is left to SQLAlchemy, and so is what cannot work.
+    assert not request_scan_quickly(database_url)
+    with write_transaction(stored) as connection:
+        request_scan(connection)
+    assert request_scan_quickly(database_url)
+    assert requests() == 2
+    for url in (f"sqlite:///{folder}/none.db", "sqlite:///", "nonsense", "mysql://x/y"):
+        assert not request_scan_quickly(url)
+    assert not (folder / "none.db").exists()
+    (folder / "empty.db").touch()
+    assert not request_scan_quickly(f"sqlite:///{folder}/empty.db")
+    said = ingest_ok("--database", database_url, "scan-commits", "--notify", cwd=folder)
+    assert said == ""
+    assert requests() == 3
+
+
+def test_the_delay_grows_while_the_scanner_dies_and_is_short_again_after_it_has_worked() -> None:
+    delays, delay = [], 0.0
+    for lived in (0.1, 0.1, 59.0, 0.1, 0.1, 0.1, 0.1, 0.1, 60.0, 0.1, 90_000.0):
+        delay = compute_delay(delay, lived)
+        delays.append(delay)
+    assert delays == [1, 2, 4, 8, 16, 32, 60, 60, 1, 2, 1]
 
 
 def last_failure(daemon: DaemonProcess) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import re
 from collections.abc import Sequence
 from dataclasses import replace
 from itertools import permutations
@@ -105,6 +106,50 @@ def test_an_answer_to_a_patch_or_to_a_review_of_it(engine: Engine) -> None:
         raw = answer(B4_TY, to=to).replace(b"References: ", b"References: <fs-2@example.org> ")
         found = in_any_order(engine, [*SERIES, review, raw])
         assert shown(found) == {"fs-1": "accepted", "fs-2": "accepted"}
+
+
+def answer_review(text: str, **more: Any) -> bytes:
+    """An announcement that names nothing but a review: it has no References."""
+    raw = answer(text, to="review@example.org", **more)
+    return re.sub(rb"(?m)^References: .*\n", b"", raw)
+
+
+@pytest.mark.parametrize(
+    ("text", "reviewed", "wanted"),
+    [
+        (B4_TY, "fs-2", {"fs-1": "accepted", "fs-2": "accepted"}),
+        (B4_TY, "fs-0", {"fs-1": "accepted", "fs-2": "accepted"}),
+        (f"Applied as {COMMITS[0][:12]}, thanks.\n", "fs-2", {"fs-1": "new", "fs-2": "accepted"}),
+        ("pw-bot: under-review\n", "fs-1", {"fs-1": "under-review", "fs-2": "under-review"}),
+    ],
+)
+def test_an_answer_to_nothing_but_a_review_reaches_the_patch(
+    engine: Engine, text: str, reviewed: str, wanted: dict[str, str]
+) -> None:
+    review = mails.reply("review@example.org", f"{reviewed}@example.org")
+    found = in_any_order(engine, [*SERIES, review, answer_review(text)])
+    assert shown(found) == wanted
+
+
+def test_an_answer_to_an_answer_to_a_review_reaches_the_patch(engine: Engine) -> None:
+    first = mails.reply("first@example.org", "fs-2@example.org")
+    review = mails.reply("review@example.org", "first@example.org")
+    review = re.sub(rb"(?m)^References: .*\n", b"", review)
+    text = f"Applied as {COMMITS[0][:12]}, thanks.\n"
+    found = in_any_order(engine, [*SERIES, first, review, answer_review(text)])
+    assert shown(found) == {"fs-1": "new", "fs-2": "accepted"}
+    # Without the mail between them, nothing says which patch the review is of.
+    found = in_any_order(engine, [*SERIES, review, answer_review(text)])
+    assert shown(found) == {"fs-1": "new", "fs-2": "new"}
+
+
+def test_a_review_that_is_withdrawn_leads_nowhere(engine: Engine) -> None:
+    review = mails.delivery(mails.reply("review@example.org", "fs-2@example.org"))
+    announcement = mails.delivery(answer_review(B4_TY))
+    given = [*map(mails.delivery, SERIES), review, announcement]
+    assert shown(deliver(engine, given, CONFIG))["fs-1"] == "accepted"
+    withdrawn = [*given, replace(review, withdrawn=True)]
+    assert shown(deliver(engine, withdrawn, CONFIG))["fs-1"] == "new"
 
 
 def test_an_announcement_of_a_stranger_is_a_claim(engine: Engine) -> None:

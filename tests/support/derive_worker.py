@@ -53,7 +53,12 @@ class _Fuse:
 
 
 def work(
-    url: str, share: Sequence[Delivery], sizes: Sequence[int], fuse: int, says: Channel
+    url: str,
+    share: Sequence[Delivery],
+    sizes: Sequence[int],
+    fuse: int,
+    says: Channel,
+    config: Config,
 ) -> None:
     """Deliver a share in batches of these sizes, in turn. Send the number of mails that each
     transaction stored, or the text of an error."""
@@ -61,7 +66,7 @@ def work(
     burning = _Fuse(fuse)
     try:
         _watch(engine, burning, says)
-        _deliver(engine, share, sizes, burning, says)
+        _deliver(engine, share, sizes, burning, says, config)
     except BaseException:
         says.send(traceback.format_exc())
         raise
@@ -70,9 +75,13 @@ def work(
 
 
 def _deliver(
-    engine: Engine, share: Sequence[Delivery], sizes: Sequence[int], fuse: _Fuse, says: Channel
+    engine: Engine,
+    share: Sequence[Delivery],
+    sizes: Sequence[int],
+    fuse: _Fuse,
+    says: Channel,
+    config: Config,
 ) -> None:
-    config = Config()
     at = turn = 0
     while at < len(share):
         batch = share[at : at + sizes[turn % len(sizes)]]
@@ -116,10 +125,10 @@ class _Worker:
     reports: Channel | None = None
     troubles: list[str] = field(default_factory=list)
 
-    def start(self, url: str, sizes: Sequence[int], fuse: int) -> None:
+    def start(self, url: str, sizes: Sequence[int], fuse: int, config: Config) -> None:
         self.reports, says = _PROCESSES.Pipe(duplex=False)
         self.process = _PROCESSES.Process(
-            target=work, args=(url, list(self.share), sizes, fuse, says)
+            target=work, args=(url, list(self.share), sizes, fuse, says, config)
         )
         self.process.start()
         says.close()
@@ -156,6 +165,7 @@ def deliver_in_parallel(
     deaths: int = 0,
     most: int = 6,
     pause: float = 0.1,
+    config: Config | None = None,
 ) -> int:
     """Deliver each share by its own process, all at once, in batches of 1 to `most` mails.
 
@@ -171,7 +181,7 @@ def deliver_in_parallel(
     def start(worker: _Worker) -> None:
         sizes = [chance.randint(1, most) for _ in range(7)]
         fused = died < deaths and chance.random() < 0.5
-        worker.start(url, sizes, chance.randint(1, 150) if fused else 0)
+        worker.start(url, sizes, chance.randint(1, 150) if fused else 0, config or Config())
 
     try:
         for worker in workers:

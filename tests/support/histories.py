@@ -31,6 +31,8 @@ PEOPLE = (
     "Augusta Ada Byron <ada@EXAMPLE.org>",
     "undisclosed",
 )
+# Whose announcements set states where no list is configured.
+BOT = "patchwork-bot+fs@kernel.org"
 LISTS = ("dev.lists.example.org", "fs.lists.example.com")
 TITLES = ("fs: tidy the cache", "net: speed up", "fs: tidy the cache again")
 
@@ -339,6 +341,27 @@ class _Story:
         self._add("Re: first", "One.\n", turn.who, (other,), msgid=one)
         subject = turn.pick("Re: second", "[PATCH 1/2] second")
         self._add(subject, mails.patch_body(word="c"), turn.who, (one,), msgid=other)
+
+    def announce(self, turn: _Turn) -> None:
+        """What became of a patch, by a bot that may say so everywhere, or by anybody."""
+        if (above := self._letter(turn.at)) is None:
+            return
+        sender = turn.pick(BOT, turn.who)
+        title = above.subject.rpartition("] ")[2]
+        commit = f"{self._count % 10}" * 12
+        parents = self._below(above)
+        parents = turn.pick(parents, parents[:1], ())
+        text = turn.pick(
+            f"Applied, thanks!\n\n[1/1] {title}\n      commit: {commit}\n",
+            "pw-bot: under-review\n",
+            f"Applied as {commit}, thanks.\n",
+            "pw-bot: changes-requested\n\nPlease split it.\n",
+            "Applied, thanks.\n",
+            f"The following commit has been merged into the fs branch of tip:\n\n"
+            f"Commit-ID:     {commit * 3}\n\n{title}\n\nSay why.\n\n"
+            f"Link: https://lore.example.org/r/{above.msgid}\n",
+        )
+        self._add(f"Re: {above.subject}", text, sender, parents)
 
     # --- what becomes of mail ---
 

@@ -311,3 +311,10 @@ def test_a_history_has_what_it_should_have() -> None:
         "base-commit", "patch-id", "change-id", "message",
     }  # fmt: skip
     assert len({record.facts.sender for record in made}) > 3
+    forms = Counter(
+        str(announcement.form.name).lower()
+        for record in made
+        if record.announcements is not None and record.announcements.entitled
+        for announcement in record.announcements.items
+    )
+    assert set(forms) >= {"applied", "command", "tree"}

@@ -114,7 +114,7 @@ def _check_series(engine: Engine, *, as_json: bool) -> None:
 def _count_states(engine: Engine, *, as_json: bool) -> None:
     """Print how many patches have each state, by evidence, and evidence that is contradicted."""
     from ingest.clock import utcnow
-    from ingest.store.activity.state_counts import count_states, find_contradictions
+    from ingest.store.states.state_counts import count_states, find_contradictions
 
     with engine.connect() as connection:
         counts = count_states(connection)

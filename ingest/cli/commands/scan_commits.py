@@ -14,8 +14,6 @@ from ingest.cli.options import CommandSettings, store_options
 from ingest.cli.terminal import escape_line, json_text, plural
 
 if TYPE_CHECKING:
-    from sqlalchemy import Engine
-
     from ingest.config.settings import Config
     from ingest.scan.scan import ScanResult
 
@@ -43,11 +41,10 @@ def command(
     A repository that cannot be read is named on standard error, and the status is 1.
     """
     list_ids = _find_lists(settings.config, list_name)
-    engine = settings.open()
     if notify:
-        _request_scan(engine)
-        engine.dispose()
+        _request_scan(settings)
         return
+    engine = settings.open()
     from ingest.scan.scan import scan_repositories
 
     with _show_progress(quiet=quiet or as_json) as report:
@@ -67,13 +64,19 @@ def command(
         sys.exit(1)
 
 
-def _request_scan(engine: Engine) -> None:
+def _request_scan(settings: CommandSettings) -> None:
     """Request a scan of the daemon. A hook waits for this: no more is imported than it needs."""
+    from ingest.store.commits.notify import request_scan_quickly
+
+    if request_scan_quickly(settings.url):
+        return
     from ingest.store.commits.repositories import request_scan
     from ingest.store.engine import write_transaction
 
+    engine = settings.open()
     with write_transaction(engine) as connection:
         request_scan(connection)
+    engine.dispose()
 
 
 def _find_lists(config: Config, name: str | None) -> tuple[str, ...] | None:

@@ -76,10 +76,27 @@ def make_posting(
 ) -> Posting:
     """Make a posting from the facts of its members: the cover first, then patches by number."""
     first = members[0]
+    messages: set[str] = set()
+    linked: set[str] = set()
+    labelled: set[str] = set()
+    superseded: set[str] = set()
+    titles: set[str] = set()
+    files: set[int] = set()
+    lines: set[int] = set()
+    # One loop that fills all sets: every series is made into a posting, again and again.
+    for piece in members:
+        messages.add(piece.msgid)
+        messages.update(piece.aliases)
+        linked.update(piece.earlier)
+        if piece.sender == first.sender:
+            labelled.update({*piece.earlier} - {*piece.mentioned} if piece.earlier else ())
+            superseded.update(piece.supersedes)
+        if piece.kind is MessageKind.PATCH:
+            titles.add(normalise_title(piece.title))
+            files.update(piece.files)
+            lines.update(piece.lines)
     patches = [piece for piece in members if piece.kind is MessageKind.PATCH]
     answered = {*first.parents[:3], *([parent_series.partition("#")[0]] if parent_series else ())}
-    own = [piece for piece in members if piece.sender == first.sender]
-    messages = frozenset(msgid for piece in members for msgid in (piece.msgid, *piece.aliases))
     return Posting(
         key=key,
         sender=first.sender,
@@ -92,22 +109,19 @@ def make_posting(
         rfc=any(piece.rfc for piece in members),
         partial=partial,
         retitled=first.reply,
-        branches=frozenset(branch for piece in members for branch in branches_of(piece.tag)),
+        branches=frozenset().union(*map(branches_of, {piece.tag for piece in members})),
         change_ids=frozenset(piece.change_id for piece in members if piece.change_id),
         hashes=frozenset(piece.hash for piece in patches if piece.hash) - {EMPTY_HASH},
-        titles=frozenset(normalise_title(piece.title) for piece in patches) - {""},
-        files=frozenset(file for piece in patches for file in piece.files),
-        lines=frozenset(line for piece in patches for line in piece.lines),
-        messages=messages,
+        titles=frozenset(titles - {""}),
+        files=frozenset(files),
+        lines=frozenset(lines),
+        messages=frozenset(messages),
         runs=frozenset(run for piece in members if (run := run_of(piece.msgid)) is not None),
-        linked=frozenset(msgid for piece in members for msgid in piece.earlier) - messages,
-        answered=frozenset(answered) - messages,
-        labelled=frozenset(
-            msgid for piece in own for msgid in {*piece.earlier} - {*piece.mentioned}
-        )
-        - messages,
-        superseded=frozenset(msgid for piece in own for msgid in piece.supersedes) - messages,
-        replaced=frozenset(first.supersedes) - messages,
+        linked=frozenset(linked - messages),
+        answered=frozenset(answered - messages),
+        labelled=frozenset(labelled - messages),
+        superseded=frozenset(superseded - messages),
+        replaced=frozenset({*first.supersedes} - messages),
     )
 
 

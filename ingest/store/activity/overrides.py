@@ -54,7 +54,10 @@ class Override:
             "commit_ref": self.commit_ref,
             "delegate_id": self.delegate_id,
         }
-        return {name: value for name, value in values.items() if not isinstance(value, Unset)}
+        columns = {name: value for name, value in values.items() if not isinstance(value, Unset)}
+        if "delegate_id" in columns:
+            columns["no_delegate"] = columns["delegate_id"] is None
+        return columns
 
 
 def set_override(
@@ -270,6 +273,7 @@ def export_overrides(connection: Connection) -> Iterator[dict[str, Any]]:
             "archived": row.archived if row is not None else None,
             "commit_ref": row.commit_ref if row is not None else None,
             "delegate": names.get(row.delegate_id) if row is not None else None,
+            "no_delegate": bool(row is not None and row.no_delegate),
             "related": related.get(key, []),
         }
 

@@ -13,9 +13,10 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, func, select, update
+from sqlalchemy import Connection, bindparam, exists, func, select, update
 
 from ingest.frozen import frozen
+from ingest.lifecycle.delegation import list_delegates
 from ingest.lifecycle.evidence import (
     ChosenState,
     CurrentState,
@@ -41,6 +42,8 @@ STATE_COLUMNS = (
     "commit_ref",
     "delegate_id",
 )
+# What a row of `patch` keeps when it is replaced: nothing of it comes from the mail alone.
+KEPT_COLUMNS = (*STATE_COLUMNS, "maintainers")
 
 
 def sync_states(
@@ -126,7 +129,8 @@ def read_evidence(connection: Connection, message_ids: Iterable[int]) -> dict[in
     table = schema.state_evidence
     evidence: dict[int, list[Evidence]] = defaultdict(list)
     for chunk in chunks(message_ids):
-        for row in connection.execute(select(table).where(is_any(table.c.message_id, chunk))):
+        query = select(table).where(is_any(table.c.message_id, chunk))
+        for row in connection.execute(query).all():
             evidence[row.message_id].append(
                 Evidence(
                     kind=EvidenceKind(row.kind),
@@ -205,12 +209,14 @@ def _read_rows(connection: Connection, message_ids: list[int]) -> list[Any]:
             patch.message_id,
             patch.state,
             patch.derived_delegate,
+            patch.maintainers,
             *(patch[name] for name in STATE_COLUMNS),
             override.state.label("set_state"),
             override.state_date.label("set_date"),
             override.archived.label("set_archived"),
             override.commit_ref.label("set_commit_ref"),
             override.delegate_id.label("set_delegate_id"),
+            override.no_delegate.label("set_no_delegate"),
         )
         .select_from(
             schema.patch.outerjoin(schema.override, override.message_id == patch.message_id)
@@ -243,14 +249,21 @@ def _read_delegates(connection: Connection, names: Collection[str]) -> dict[str,
 
 
 def sync_delegate(connection: Connection, names: Collection[str]) -> None:
-    """Assign patches whose delegate is one of these names or addresses, of a new account."""
+    """Assign patches whose delegate may be one of these names or addresses, of a new account."""
     lock_states(connection)
     patch = schema.patch.c
+    lower = [name.lower() for name in names]
     query = select(patch.message_id).where(
-        patch.derived_delegate.is_not(None),
-        func.lower(patch.derived_delegate).in_([name.lower() for name in names]),
+        patch.derived_delegate.is_not(None), func.lower(patch.derived_delegate).in_(lower)
     )
-    sync_states(connection, connection.execute(query).scalars().all())
+    ids = set(connection.execute(query).scalars())
+    if connection.execute(select(exists(select(schema.maintainers_file.c.list_id)))).scalar_one():
+        # Rare enough to read all patches, and an index would be read by nothing else.
+        lines = "\n" + patch.maintainers + "\n"
+        for name in lower:
+            names_it = lines.contains(f"\n{name}\n", autoescape=True)
+            ids.update(connection.execute(select(patch.message_id).where(names_it)).scalars())
+    sync_states(connection, ids)
 
 
 def _compute_columns(
@@ -259,9 +272,31 @@ def _compute_columns(
     """Yield the row of each of these patches, and its `STATE_COLUMNS` as they should be."""
     evidence = read_evidence(connection, message_ids)
     rows = _read_rows(connection, message_ids)
-    delegates = _read_delegates(connection, {row.derived_delegate for row in rows} - {None})
+    names = {
+        name
+        for row in rows
+        if row.derived_delegate or row.maintainers
+        for name in list_delegates(row.derived_delegate, row.maintainers)
+    }
+    delegates = _read_delegates(connection, names)
     for row in rows:
         yield row, _state_columns(row, evidence.get(row.message_id, ()), delegates)
+
+
+def _choose_delegate(row: Any, delegates: Mapping[str, int]) -> int | None:
+    """Return the account that a patch is assigned to. What a person set takes precedence."""
+    if row.set_delegate_id is not None:
+        return int(row.set_delegate_id)
+    if row.set_no_delegate:
+        return None
+    return next(
+        (
+            delegates[name]
+            for name in list_delegates(row.derived_delegate, row.maintainers)
+            if name in delegates
+        ),
+        None,
+    )
 
 
 def _state_columns(
@@ -281,9 +316,5 @@ def _state_columns(
         "current_state": current.state if has_state else None,
         "archived": archived,
         "commit_ref": current.commit_ref,
-        "delegate_id": (
-            row.set_delegate_id
-            if row.set_delegate_id is not None
-            else delegates.get(row.derived_delegate)
-        ),
+        "delegate_id": _choose_delegate(row, delegates),
     }

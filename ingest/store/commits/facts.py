@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, exists, select, update
@@ -135,6 +135,18 @@ def read_pending(
         .limit(count)
     )
     return list(connection.execute(query))
+
+
+def iter_commits(connection: Connection, count: int) -> Iterator[list[int]]:
+    """Yield the ids of all commits, at most `count` at a time."""
+    table, last = schema.git_commit.c, 0
+    while True:
+        query = select(table.id).where(table.id > last).order_by(table.id).limit(count)
+        ids = list(connection.execute(query).scalars())
+        if not ids:
+            return
+        yield ids
+        last = ids[-1]
 
 
 # --- which refs contain them ---

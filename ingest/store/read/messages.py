@@ -15,6 +15,7 @@ from typing import Any
 from sqlalchemy import Connection, Select, exists, literal, null, select
 
 from ingest.frozen import frozen
+from ingest.lifecycle.delegation import list_delegates
 from ingest.mail.message import Address
 from ingest.patch.trailers.trailer import Trailer
 from ingest.series.facts import key_of
@@ -39,7 +40,8 @@ class MessageRow:
     """A message with its record.
 
     Fields of records that the message does not have are None or empty. `state` is the state that
-    the mail shows, `derived_state` and `derived_commit_ref` are what later mail and commits show.
+    the mail shows, `derived_state` and `derived_commit_ref` are what later mail and commits show,
+    `derived_delegates` whom mail and rules name, in their order.
     `current_state`, `archived`, `commit_ref` and `delegate_id` include what people set.
     """
 
@@ -70,6 +72,7 @@ class MessageRow:
     state: str | None = None
     derived_state: str | None = None
     derived_commit_ref: str | None = None
+    derived_delegates: tuple[str, ...] = ()
     current_state: str | None = None
     archived: bool = False
     commit_ref: str | None = None
@@ -265,6 +268,7 @@ def _message_rows(connection: Connection, ids: list[int], *, brief: bool) -> Ite
             state=row.state,
             derived_state=row.derived_state,
             derived_commit_ref=row.derived_commit_ref,
+            derived_delegates=list_delegates(row.derived_delegate, row.maintainers),
             current_state=row.current_state,
             delegate_id=row.delegate_id,
             archived=bool(row.archived),
@@ -305,6 +309,8 @@ def _message_query(*, brief: bool) -> Select[Any]:
         patch.c.state,
         patch.c.derived_state,
         patch.c.derived_commit_ref,
+        patch.c.derived_delegate,
+        patch.c.maintainers,
         schema.current_state.label("current_state"),
         patch.c.delegate_id,
         patch.c.archived,

@@ -176,7 +176,7 @@ def read_memberships(
         query = query.where(or_(member.number.is_(None), is_within))
     members: dict[int, list[Membership]] = defaultdict(list)
     for chunk in chunks(series_ids):
-        for row in connection.execute(query.where(is_any(member.series_id, chunk))):
+        for row in connection.execute(query.where(is_any(member.series_id, chunk))).all():
             members[row.series_id].append(
                 Membership(
                     load_facts(row.facts, msgid=row.msgid, variant=row.variant, date=row.date),
@@ -332,7 +332,7 @@ def count_rows_of(
             "keys": chunk if is_postgresql else json.dumps(chunk),
             "most": MAX_SHARED + 1 + more,
         }
-        counts.update((row.key, row.number) for row in connection.execute(query, arguments))
+        counts.update((row.key, row.number) for row in connection.execute(query, arguments).all())
     return counts
 
 
@@ -342,6 +342,6 @@ def read_series_of_traces(connection: Connection, trace_keys: Sequence[int]) -> 
     series: dict[int, set[int]] = defaultdict(set)
     for chunk in chunks(trace_keys):
         query = select(trace.trace, trace.series_id).where(is_any(trace.trace, chunk))
-        for row in connection.execute(query):
-            series[row.trace].add(row.series_id)
+        for trace_key, series_id in connection.execute(query).all():
+            series[trace_key].add(series_id)
     return series

@@ -15,6 +15,7 @@ from sqlalchemy import (
     String,
     Table,
     Text,
+    false,
 )
 
 from ingest.store.schema.base import Id, metadata
@@ -44,6 +45,7 @@ override = Table(
     Column("archived", Boolean),
     Column("commit_ref", Text),
     Column("delegate_id", Id, ForeignKey("account.id")),  # the maintainer it is assigned to
+    Column("no_delegate", Boolean, nullable=False, server_default=false()),  # it was cleared
 )
 
 # Patches that people have marked as the same change: they share a number.

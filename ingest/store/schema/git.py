@@ -42,6 +42,16 @@ repository_list = Table(
     PrimaryKeyConstraint("repository_id", "list_id"),
 )
 
+# The MAINTAINERS file of a list, as it was read last.
+maintainers_file = Table(
+    "maintainers_file",
+    metadata,
+    Column("list_id", Text, primary_key=True),  # as in list.list_id, which may not exist yet
+    Column("digest", String(64), nullable=False),  # of the sections, '' where there are none
+    Column("sections", Text, nullable=False),  # JSON, see lifecycle.maintainers
+    Column("assigned", Boolean, nullable=False),  # all patches have its maintainers
+)
+
 # A ref, and how far it was scanned.
 scanned_ref = Table(
     "scanned_ref",

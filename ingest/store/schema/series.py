@@ -49,6 +49,8 @@ patch = _record(
     Column("state", Text, nullable=False),  # as the mail says
     # To whom mail and rules assign it: the name or address of an account, which may not exist.
     Column("derived_delegate", Text),
+    # Whom a MAINTAINERS file names for its files: addresses, one a line.
+    Column("maintainers", Text),
     # What `state_evidence` shows, null where it shows nothing. See store.activity.states.
     Column("derived_state", Text),
     Column("derived_commit_ref", Text),

@@ -91,6 +91,19 @@ def _find_affected(
         .where(or_(member.number.is_(None), member.number <= MAX_COMPARED_NUMBER))
     )
     targets = read_values(connection, members, member.series_id, sorted(series_ids))
+    # Who answers a comment on a patch answers the patch.
+    comment = schema.comment.c
+    comments = (
+        select(table.target)
+        .distinct()
+        .select_from(
+            schema.member.join(schema.comment, comment.parent_id == member.message_id)
+            .join(schema.message, message.id == comment.message_id)
+            .join(schema.announcement_target, table.target == message.msgid)
+        )
+        .where(table.is_answered.is_(True))
+    )
+    targets |= read_values(connection, comments, member.series_id, sorted(series_ids))
     targets.update(msgids)
     own = _read_own(connection, message_ids)
     added = Counter(target for items in own.values() for target in items)

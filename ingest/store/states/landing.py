@@ -7,26 +7,21 @@ that share a key with it. The first needs `store.locks.lock_states`, the other `
 
 from __future__ import annotations
 
-import json
 from collections import defaultdict
-from collections.abc import Collection, Iterable, Mapping
-from dataclasses import replace
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from typing import Any
 
 from sqlalchemy import Connection, delete, exists, select
 
 from ingest.frozen import frozen
-from ingest.lifecycle.commit import find_link, find_originals, sample_lines
+from ingest.lifecycle.commit import CommitFacts
 from ingest.lifecycle.evidence import UNDATED, Evidence, EvidenceKind
 from ingest.lifecycle.landing import (
     MatchKey,
-    PatchFacts,
     match_commit,
     needs_other_patch_ids,
 )
-from ingest.mail.message import Address
 from ingest.model import Derived
-from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.commits.facts import find_commits_by_keys, read_facts, set_pending
 from ingest.store.commits.keys import find_overfull_keys, patch_keys, read_commit_keys
@@ -35,15 +30,12 @@ from ingest.store.locks import lock_states, lock_states_shared
 from ingest.store.read.messages import read_list_names
 from ingest.store.sql import chunks, compare_rows, is_any, read_values
 from ingest.store.states.evidence_rows import replace_evidence
-
-
-@frozen
-class _Patch:
-    """A patch that may have landed, with the id of its message."""
-
-    message_id: int
-    facts: PatchFacts
-
+from ingest.store.states.landing_patches import (
+    LandingPatch,
+    make_new_facts,
+    read_patch_keys,
+    read_patches,
+)
 
 # Commits whose candidates are loaded at the same time, with their diffs.
 _STEP = 200
@@ -63,7 +55,7 @@ def lock_landings(
     savepoint = connection.begin_nested()
     lock_states_shared(connection)
     keys = read_commit_keys(connection, schema.patch_key, "message_id", stored)
-    keys.update(*(patch_keys(_make_new_facts(mail)) for mail in mails))
+    keys.update(*(patch_keys(make_new_facts(mail)) for mail in mails))
     if find_commits_by_keys(connection, keys):
         savepoint.rollback()
         lock_states(connection)
@@ -106,7 +98,7 @@ def match_commits(connection: Connection, commit_ids: Iterable[int]) -> set[int]
     """
     ids = set(commit_ids)
     ids |= _find_crowded_out(connection, ids)
-    candidates = _read_candidates(connection, ids)
+    candidates = find_candidates(connection, ids)
     # Most commits have neither, and their facts need not be read.
     ordered = sorted(candidates.keys() | _read_landings(connection, "commit_id", "commit_id", ids))
     set_pending(connection, sorted(ids.difference(ordered)), value=True)
@@ -120,6 +112,14 @@ def _write_evidence(connection: Connection, message_ids: Collection[int]) -> set
     """Make the evidence of these patches what the commits show that were made from them."""
     if not message_ids:
         return set()
+    evidence = find_landed_evidence(connection, message_ids)
+    return replace_evidence(connection, EvidenceKind.LANDED, message_ids, evidence)
+
+
+def find_landed_evidence(
+    connection: Connection, message_ids: Collection[int]
+) -> dict[int, list[Evidence]]:
+    """Return what the commits show that were made from these patches, by patch."""
     evidence: dict[int, dict[str, Evidence]] = defaultdict(dict)
     for chunk in chunks(sorted(message_ids)):
         rows = connection.execute(_evidence_query(chunk)).all()
@@ -134,8 +134,7 @@ def _write_evidence(connection: Connection, message_ids: Collection[int]) -> set
                 commit_ref=row.sha,
                 detail=f"commit {row.sha[:12]} in {row.name} ({describe_keys(row.found_by)})",
             )
-    pieces = {message_id: list(items.values()) for message_id, items in evidence.items()}
-    return replace_evidence(connection, EvidenceKind.LANDED, message_ids, pieces)
+    return {message_id: list(items.values()) for message_id, items in evidence.items()}
 
 
 _DESCRIPTIONS = {
@@ -197,7 +196,7 @@ def _write_patch_keys(connection: Connection, message_ids: Collection[int]) -> s
     table = schema.patch_key
     before = read_commit_keys(connection, table, "message_id", message_ids)
     overfull_before = find_overfull_keys(connection, table, before)
-    facts = _read_patch_keys(connection, message_ids)
+    facts = read_patch_keys(connection, message_ids)
     rows = [
         {"key": key, "message_id": message_id}
         for message_id, keys in facts.items()
@@ -225,36 +224,72 @@ def _match_step(
     connection: Connection, commit_ids: list[int], candidates: Mapping[int, set[int]]
 ) -> set[int]:
     """Match some commits, and return the patches whose evidence may change."""
+    landings = compute_landings(connection, commit_ids, candidates)
+    before = _read_landings(connection, "message_id", "commit_id", commit_ids)
+    compare_rows(connection, schema.landing, "commit_id", commit_ids, landings.rows).write(
+        connection
+    )
+    set_pending(connection, sorted(landings.pending), value=True)
+    set_pending(connection, sorted(set(commit_ids) - landings.pending), value=False)
+    return before | {row["message_id"] for row in landings.rows}
+
+
+@frozen
+class Landings:
+    """The rows of `landing` for some commits, and those of them that need other patch-ids."""
+
+    rows: list[dict[str, Any]]
+    pending: set[int]
+
+
+def compute_landings(
+    connection: Connection, commit_ids: list[int], candidates: Mapping[int, set[int]]
+) -> Landings:
+    """Return which patches commits were made from. `candidates`: by commit, as found for it."""
+    rows: list[dict[str, Any]] = []
+    pending: set[int] = set()
+    for compared in read_compared(connection, commit_ids, candidates):
+        match = match_commit(compared.commit, [patch.facts for patch in compared.patches])
+        if needs_other_patch_ids(match):
+            pending.add(compared.commit_id)
+        if match is not None:
+            numbers = {patch.facts.key: patch.message_id for patch in compared.patches}
+            rows.append(
+                {
+                    "commit_id": compared.commit_id,
+                    "list_id": compared.list_id,
+                    "message_id": numbers[match.key],
+                    "found_by": ",".join(match.found_by),
+                }
+            )
+    return Landings(rows, pending)
+
+
+@frozen
+class Compared:
+    """A commit, a list in whose repository it is, and the list's patches that may be it."""
+
+    commit_id: int
+    commit: CommitFacts
+    list_id: str
+    patches: list[LandingPatch]
+
+
+def read_compared(
+    connection: Connection, commit_ids: list[int], candidates: Mapping[int, set[int]]
+) -> Iterator[Compared]:
+    """Yield each commit for each of its lists, with the candidates of that list."""
     commits = read_facts(connection, commit_ids)
     lists_by_commit = _read_lists_of_commits(connection, commit_ids)
     patch_ids: set[int] = set()
     patch_ids.update(*(candidates.get(commit_id, ()) for commit_id in commit_ids))
-    patches = _read_patches(connection, patch_ids)
+    patches = read_patches(connection, patch_ids)
     lists_by_patch = read_list_names(connection, patch_ids)
-    rows: list[dict[str, Any]] = []
-    pending: set[int] = set()
     for commit_id, commit in commits.items():
         own = [patches[number] for number in candidates.get(commit_id, ()) if number in patches]
         for list_id in sorted(lists_by_commit.get(commit_id, ())):
             posted = [patch for patch in own if list_id in lists_by_patch.get(patch.message_id, ())]
-            match = match_commit(commit, [patch.facts for patch in posted])
-            if needs_other_patch_ids(match):
-                pending.add(commit_id)
-            if match is not None:
-                numbers = {patch.facts.key: patch.message_id for patch in posted}
-                rows.append(
-                    {
-                        "commit_id": commit_id,
-                        "list_id": list_id,
-                        "message_id": numbers[match.key],
-                        "found_by": ",".join(match.found_by),
-                    }
-                )
-    before = _read_landings(connection, "message_id", "commit_id", commit_ids)
-    compare_rows(connection, schema.landing, "commit_id", commit_ids, rows).write(connection)
-    set_pending(connection, sorted(pending), value=True)
-    set_pending(connection, sorted(commits.keys() - pending), value=False)
-    return before | {row["message_id"] for row in rows}
+            yield Compared(commit_id, commit, list_id, posted)
 
 
 def _read_lists_of_commits(
@@ -274,7 +309,7 @@ def _read_lists_of_commits(
     return by_commit
 
 
-def _read_candidates(connection: Connection, commit_ids: Collection[int]) -> dict[int, set[int]]:
+def find_candidates(connection: Connection, commit_ids: Collection[int]) -> dict[int, set[int]]:
     """Return the patches that share a key with each commit, by commit."""
     own, other = schema.commit_key.c, schema.patch_key.c
     shared = exists(select(other.key).where(other.key == own.key))
@@ -294,94 +329,3 @@ def _read_candidates(connection: Connection, commit_ids: Collection[int]) -> dic
             if row.key in keys:
                 candidates[row.commit_id] |= patches_by_key[row.key]
     return candidates
-
-
-def _patch_query() -> Any:
-    message, patch = schema.message.c, schema.patch.c
-    return select(
-        message.id,
-        message.msgid,
-        message.variant,
-        message.date,
-        message.facts,
-        message.sender_name,
-        message.sender_email,
-        message.author_name,
-        message.author_email,
-        patch.patch_id,
-    ).join(schema.patch, patch.message_id == message.id)
-
-
-def _read_patch_keys(connection: Connection, message_ids: Collection[int]) -> dict[int, set[int]]:
-    """Return the keys of those of the messages that are patches, by message."""
-    keys: dict[int, set[int]] = {}
-    for chunk in chunks(message_ids):
-        query = _patch_query().where(is_any(schema.message.c.id, chunk))
-        keys.update((row.id, patch_keys(_make_facts(row))) for row in connection.execute(query))
-    return keys
-
-
-def _read_patches(connection: Connection, message_ids: Collection[int]) -> dict[int, _Patch]:
-    """Return what landing needs to know of patches, by message."""
-    patches: dict[int, _Patch] = {}
-    links = _read_links(connection, message_ids)
-    body = schema.body.c
-    query = (
-        _patch_query()
-        .add_columns(body.content, body.diff)
-        .join(schema.body, body.message_id == schema.message.c.id)
-    )
-    for chunk in chunks(message_ids):
-        for row in connection.execute(query.where(is_any(schema.message.c.id, chunk))):
-            lines = (row.diff or "").encode("utf-8", "replace").split(b"\n")
-            facts = replace(
-                _make_facts(row),
-                links=tuple(links.get(row.id, ())),
-                originals=find_originals(row.content),
-                sample=sample_lines(lines),
-            )
-            patches[row.id] = _Patch(row.id, facts)
-    return patches
-
-
-def _read_links(connection: Connection, message_ids: Collection[int]) -> dict[int, list[str]]:
-    """Return the mails that trailers in the patches name, by patch."""
-    trailer = schema.trailer.c
-    links: dict[int, list[str]] = defaultdict(list)
-    for chunk in chunks(message_ids):
-        query = select(trailer.message_id, trailer.value).where(
-            is_any(trailer.message_id, chunk), trailer.key.in_(("Link", "Message-ID"))
-        )
-        for row in connection.execute(query.order_by(trailer.message_id, trailer.position)):
-            if link := find_link(row.value):
-                links[row.message_id].append(link)
-    return links
-
-
-def _make_new_facts(mail: Derived) -> PatchFacts:
-    """Return of a patch that is not stored what its keys are made of."""
-    facts = mail.facts
-    return PatchFacts(
-        key=facts.key,
-        ids=(facts.msgid, *facts.aliases),
-        title=facts.title,
-        authors=(),
-        date=facts.date,
-        patch_id=facts.patch_id,
-    )
-
-
-def _make_facts(row: Any) -> PatchFacts:
-    """Return the facts of a patch, without those that its text has."""
-    facts: dict[str, Any] = json.loads(row.facts)
-    authors = [Address(row.sender_name, row.sender_email)]
-    if row.author_email:
-        authors.append(Address(row.author_name or "", row.author_email))
-    return PatchFacts(
-        key=key_of(row.msgid, row.variant),
-        ids=(row.msgid, *facts.get("aliases", ())),
-        title=facts.get("title", ""),
-        authors=tuple(authors),
-        date=row.date,
-        patch_id=row.patch_id,
-    )

@@ -232,7 +232,7 @@ def _read_links(connection: Connection, series_ids: Iterable[int], *, to: bool =
     for chunk in chunks(series_ids):
         for column in (link.series_id, link.earlier_id) if to else (link.series_id,):
             query = select(schema.revision_link).where(is_any(column, chunk))
-            for row in connection.execute(query):
+            for row in connection.execute(query).all():
                 links[row.series_id, row.earlier_id] = row.chosen
     return links
 

@@ -80,9 +80,11 @@ def find_superseding_evidence(
 def _find_evidence(
     store: RevisionCache, family: _Family, series_ids: set[int]
 ) -> dict[int, list[Evidence]]:
-    family.load_later(series_ids)
+    # Most series have neither an earlier nor a later revision.
+    linked = family.find_linked(series_ids)
+    family.load_later(linked)
     evidence: dict[int, list[Evidence]] = {}
-    for series_id in sorted(series_ids):
+    for series_id in sorted(linked):
         item = store.get(series_id)
         later = find_later(family, series_id)
         if item is None or not later:
@@ -134,6 +136,16 @@ class _Family:
             self._store.load(front | self._find_earlier(front))
             front = {series_id for series_id in front if not self._is_final(series_id)}
         return affected
+
+    def find_linked(self, series_ids: set[int]) -> set[int]:
+        """Return those of the series that supersede another one or are superseded."""
+        self._find_earlier(series_ids)
+        self._read_later(series_ids)
+        return {
+            series_id
+            for series_id in series_ids
+            if self._later[series_id] or self._earlier[series_id] is not None
+        }
 
     def load_later(self, series_ids: set[int]) -> None:
         """Read the later revisions of these series, and what these were linked to."""

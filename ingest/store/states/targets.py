@@ -50,13 +50,16 @@ def find_announced_evidence(
     mails = _read_mails(
         connection, {target.msgid for items in targets.values() for target in items}
     )
-    series = _read_series(connection, {mail.series_id for mail in mails.values()})
+    parents = _read_parents(connection, mails.values())
+    series = _read_series(
+        connection, {mail.series_id for mail in (*mails.values(), *parents.values())}
+    )
     evidence: dict[int, list[Evidence]] = defaultdict(list)
     for row in rows:
         own = targets.get(row.id, [])
         if any((target.msgid, target.is_entitled) in crowded for target in own):
             continue
-        context = _make_context(row, own, mails, series)
+        context = _make_context(row, own, _Mails(mails, parents), series)
         ids = {key: message_id for item in series.values() for key, message_id in item.ids.items()}
         for key, pieces in announced_evidence(load_announcements(row.content), context).items():
             evidence[ids[key]] += pieces
@@ -103,11 +106,30 @@ class _Target:
 
 @frozen
 class _Mail:
-    """A mail that is known: its message, and the series of that, None where it is in none."""
+    """A mail that is known: its message, and the series of that, None where it is in none.
+
+    `parent_id`: of a comment, the message of the patch or cover that it applies to.
+    """
 
     msgid: str
     message_id: int
     series_id: int | None
+    parent_id: int | None = None
+
+
+@frozen
+class _Mails:
+    """The mails that announcements depend on, by id, and what those that are comments are of."""
+
+    by_msgid: Mapping[str, _Mail]
+    parents: Mapping[int, _Mail]
+
+    def find(self, target: _Target) -> _Mail | None:
+        """Return the mail of a target: in place of a comment that is answered, its parent."""
+        mail = self.by_msgid.get(target.msgid)
+        if mail is None or not target.is_answered or mail.parent_id is None:
+            return mail
+        return self.parents.get(mail.parent_id, mail)
 
 
 @frozen
@@ -147,15 +169,17 @@ def _read_targets(connection: Connection, message_ids: Collection[int]) -> dict[
 
 def _read_mails(connection: Connection, msgids: Collection[str]) -> dict[str, _Mail]:
     """Return the messages with these ids, or that are known by them."""
-    message, member = schema.message.c, schema.member.c
-    query = select(message.id, message.msgid, member.series_id).outerjoin(
-        schema.member, member.message_id == message.id
+    message, member, comment = schema.message.c, schema.member.c, schema.comment.c
+    query = (
+        select(message.id, message.msgid, member.series_id, comment.parent_id)
+        .outerjoin(schema.member, member.message_id == message.id)
+        .outerjoin(schema.comment, comment.message_id == message.id)
     )
     mails: dict[str, _Mail] = {}
     for chunk in chunks(sorted(msgids)):
         plain = query.where(is_any(message.msgid, chunk), message.variant == "")
         for row in connection.execute(plain):
-            mails[row.msgid] = _Mail(row.msgid, row.id, row.series_id)
+            mails[row.msgid] = _Mail(row.msgid, row.id, row.series_id, row.parent_id)
     alias, copy = schema.alias.c, schema.copy.c
     others = (
         query.add_columns(alias.msgid.label("alias"))
@@ -167,8 +191,25 @@ def _read_mails(connection: Connection, msgids: Collection[str]) -> dict[str, _M
         for row in connection.execute(others.where(is_any(alias.msgid, chunk))):
             # Compared here: databases do not agree on the order of text.
             if row.alias not in mails or row.msgid < mails[row.alias].msgid:
-                mails[row.alias] = _Mail(row.msgid, row.id, row.series_id)
+                mails[row.alias] = _Mail(row.msgid, row.id, row.series_id, row.parent_id)
     return mails
+
+
+def _read_parents(connection: Connection, mails: Iterable[_Mail]) -> dict[int, _Mail]:
+    """Return the patches and covers that comments apply to, by their messages.
+
+    Which one that is was decided when the thread was arranged, from all mail between both.
+    """
+    message, member = schema.message.c, schema.member.c
+    query = select(message.id, message.msgid, member.series_id).outerjoin(
+        schema.member, member.message_id == message.id
+    )
+    ids = {mail.parent_id for mail in mails if mail.parent_id is not None}
+    parents: dict[int, _Mail] = {}
+    for chunk in chunks(sorted(ids)):
+        for row in connection.execute(query.where(is_any(message.id, chunk))):
+            parents[row.id] = _Mail(row.msgid, row.id, row.series_id)
+    return parents
 
 
 def _read_series(connection: Connection, series_ids: Collection[int | None]) -> dict[int, _Series]:
@@ -218,16 +259,19 @@ def _is_pull_request(member: Membership) -> bool:
 def _make_context(
     row: Any,
     targets: Iterable[_Target],
-    mails: Mapping[str, _Mail],
+    mails: _Mails,
     series: Mapping[int, _Series],
 ) -> AnnouncementContext:
-    """Return where a message announces something: the mails that it answers, and their series."""
+    """Return where a message announces something: the mails that it answers, and their series.
+
+    Who answers a review answers the patch that the review is of.
+    """
     answered: str | None = None
     is_certain = True
     nearest: dict[int, TargetSeries] = {}
     named: list[TargetPatch] = []
     for target in targets:
-        mail = mails.get(target.msgid)
+        mail = mails.find(target)
         own = series.get(mail.series_id) if mail is not None and mail.series_id else None
         if not target.is_answered:
             if mail is not None and own is not None:

@@ -47,8 +47,15 @@ from ingest.trust.signatures.verdict import SignatureKind
 
 # Columns of a message that its place in the thread determines. `id` identifies the row.
 _BY_PLACE = {"id", "person_id", "outcome"}
-# Columns of a record that people set. `message_id` identifies the row.
-_BY_PEOPLE = {"message_id", "current_state", "archived", "commit_ref", "delegate_id"}
+# Columns of a record that people set, or that follow from files. `message_id` identifies the row.
+_BY_PEOPLE = {
+    "message_id",
+    "current_state",
+    "archived",
+    "commit_ref",
+    "delegate_id",
+    "maintainers",
+}
 
 DeriveStored = Callable[[Collection[int]], Mapping[int, Derived]]
 

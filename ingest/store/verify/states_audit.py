@@ -11,15 +11,16 @@ from collections.abc import Container, Iterator, Sequence
 
 from sqlalchemy import Connection, select
 
-from ingest.lifecycle.evidence import Evidence
 from ingest.store import schema
 from ingest.store.activity.states import find_wrong_states, read_evidence
 from ingest.store.read.messages import read_message_keys
 from ingest.store.read.revisions import link_series
 from ingest.store.sql import is_any
 from ingest.store.states.evidence_rows import REVISION_KINDS
+from ingest.store.states.maintainers import find_wrong_maintainers, read_unassigned_lists
 from ingest.store.states.superseded import find_superseding_evidence
 from ingest.store.verify.findings import Finding, FindingKind
+from ingest.store.verify.landing_audit import audit_announced, audit_landings, compare_evidence
 
 _BATCH = 500
 
@@ -40,10 +41,17 @@ def audit_states(
         yield from _audit_links(connection, batch, message_ids)
         yield from _audit_evidence(connection, batch, message_ids)
     yield from _audit_stale(connection, set(series_ids), message_ids)
+    yield from audit_announced(connection, message_ids=message_ids)
+    yield from audit_landings(connection, message_ids=message_ids)
+    is_assigning = bool(read_unassigned_lists(connection))  # by a scan in progress
     patch_ids = list(connection.execute(select(schema.patch.c.message_id)).scalars())
     for batch in _batches(patch_ids):
         wrong = find_wrong_states(connection, batch)
-        keys = read_message_keys(connection, wrong)
+        unassigned = set() if is_assigning else find_wrong_maintainers(connection, batch)
+        keys = read_message_keys(connection, wrong.keys() | unassigned)
+        for message_id in sorted(unassigned):
+            if message_ids is None or message_id in message_ids:
+                yield Finding(keys[message_id], FindingKind.ALTERED, "patch.maintainers")
         for message_id, columns in wrong.items():
             if message_ids is None or message_id in message_ids:
                 for column in columns:
@@ -101,18 +109,9 @@ def _audit_evidence(
     for message_id in ids:
         if message_ids is not None and message_id not in message_ids:
             continue
-        yield from _compare_evidence(
+        yield from compare_evidence(
             keys[message_id], expected.get(message_id, []), stored.get(message_id, [])
         )
-
-
-def _compare_evidence(
-    key: str, expected: Sequence[Evidence], stored: Sequence[Evidence]
-) -> Iterator[Finding]:
-    if len(expected) > len(stored):
-        yield Finding(key, FindingKind.MISSING, "state_evidence")
-    elif sorted(map(repr, expected)) != sorted(map(repr, stored)):
-        yield Finding(key, FindingKind.ALTERED, "state_evidence")
 
 
 def _audit_stale(

@@ -14,7 +14,7 @@ from ingest.series.arrange import Place
 from ingest.series.facts import Facts, bucket, dump_facts
 from ingest.series.outcome import Outcome
 from ingest.store import schema
-from ingest.store.activity.states import STATE_COLUMNS
+from ingest.store.activity.states import KEPT_COLUMNS
 from ingest.store.sql import RowChanges, chunks, compare_rows, insert_rows, is_any
 from ingest.store.write.arrange import ArrangedSets, Node
 
@@ -171,6 +171,17 @@ def parent_id(place: Place, arranged: ArrangedSets) -> int | None:
     return arranged.nodes[place.parent].message_id if place.parent is not None else None
 
 
+def find_moved_comments(arranged: ArrangedSets) -> set[str]:
+    """Return the Message-IDs of stored comments that apply to another message than before."""
+    return {
+        node.facts.msgid
+        for key, node in arranged.nodes.items()
+        if node.derived is None
+        and node.outcome == Outcome.COMMENT
+        and node.parent_id != parent_id(arranged.places[key], arranged)
+    }
+
+
 def _sort_nodes(arranged: ArrangedSets) -> _SortedNodes:
     nodes = _SortedNodes([], [], [])
     for key, node in arranged.nodes.items():
@@ -207,7 +218,7 @@ def _compare_other_rows(
 
 
 # What a patch has when nobody has set its state and nothing shows one.
-_NO_STATE = dict.fromkeys(STATE_COLUMNS) | {"archived": False}
+_NO_STATE = dict.fromkeys(KEPT_COLUMNS) | {"archived": False}
 
 
 def _keep_states(
@@ -219,7 +230,7 @@ def _keep_states(
     """
     columns = schema.patch.c
     stored: dict[int, Any] = {}
-    query = select(columns.message_id, *(columns[name] for name in STATE_COLUMNS))
+    query = select(columns.message_id, *(columns[name] for name in KEPT_COLUMNS))
     for chunk in chunks(replaced):
         for row in connection.execute(query.where(is_any(columns.message_id, chunk))).mappings():
             stored[row["message_id"]] = dict(row)

@@ -24,6 +24,7 @@ from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes, read_
 from ingest.store.states.announced import lock_announced, write_announced
 from ingest.store.states.landing import lock_landings, match_landings
 from ingest.store.states.links import SeriesChanges
+from ingest.store.states.maintainers import assign_maintainers, lock_maintainers
 from ingest.store.states.superseded import write_revisions
 from ingest.store.write import message_rows
 from ingest.store.write.arrange import ArrangedSets, Node, arrange_touched
@@ -70,7 +71,8 @@ def write_records(
         lock_states(connection)  # rows of existing patches are replaced
     else:
         stored = [message.message_id for message in grouping.messages if message.stored_best]
-        if not lock_announced(connection, derived.values()):
+        is_locked = lock_announced(connection, derived.values())
+        if not is_locked and not lock_maintainers(connection, stored):
             lock_landings(connection, derived.values(), stored)
     linked = link_threads(
         connection, [(mail.facts.msgid, *mail.links) for mail in derived.values()]
@@ -106,12 +108,14 @@ def write_records(
     # Whether a message is a patch does not depend on its place, so that others need no match.
     written = {message.message_id for message in grouping.messages} | grouping.emptied
     landed = match_landings(connection, written)
-    announced = _write_announced(connection, grouping, changes, copies_before)
+    moved = message_rows.find_moved_comments(arranged)
+    announced = _write_announced(connection, grouping, changes, copies_before, moved)
     delegated = {
         node.message_id
         for node in (*fast_path.arranged.nodes.values(), *arranged.nodes.values())
         if node.facts.delegate and (node.derived is not None or node.outcome != Outcome.PATCH)
     }
+    delegated |= assign_maintainers(connection, written)
     changed = superseded | landed | announced | delegated
     sync_states(connection, changed | _find_rewritten(grouping))
     return set()
@@ -122,8 +126,12 @@ def _write_announced(
     grouping: Grouping,
     changes: SeriesChanges,
     copies_before: Mapping[int, _EmptiedMessage],
+    moved: Collection[str],
 ) -> set[int]:
-    """Write what announcements show, those of this batch and those that apply to its messages."""
+    """Write what announcements show, those of this batch and those that apply to its messages.
+
+    `moved`: Message-IDs of comments that apply to another message now.
+    """
     msgids = {message.msgid for message in grouping.messages}
     msgids.update(alias for message in grouping.messages for alias in message.aliases)
     stale = {message.key for message in copies_before.values()}
@@ -137,7 +145,7 @@ def _write_announced(
         connection,
         message_ids={message.message_id for message in grouping.messages},
         series_ids=changes.changed,
-        msgids=msgids
+        msgids=msgids.union(moved)
         | read_values(
             connection, select(schema.message.c.msgid), schema.message.c.id, changes.unplaced
         ),

@@ -356,6 +356,7 @@ def upgrade() -> None:
         sa.Column("archived", sa.Boolean(), nullable=True),
         sa.Column("commit_ref", sa.Text(), nullable=True),
         sa.Column("delegate_id", ID, nullable=True),
+        sa.Column("no_delegate", sa.Boolean(), server_default=sa.false(), nullable=False),
         sa.ForeignKeyConstraint(
             ["delegate_id"], ["account.id"], name=op.f("fk_override_delegate_id")
         ),
@@ -378,6 +379,7 @@ def upgrade() -> None:
         sa.Column("pull_url", sa.Text(), nullable=True),
         sa.Column("state", sa.Text(), nullable=False),
         sa.Column("derived_delegate", sa.Text(), nullable=True),
+        sa.Column("maintainers", sa.Text(), nullable=True),
         sa.Column("derived_state", sa.Text(), nullable=True),
         sa.Column("derived_commit_ref", sa.Text(), nullable=True),
         sa.Column("current_state", sa.Text(), nullable=True),
@@ -570,6 +572,14 @@ def upgrade() -> None:
         sa.Column("refs", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_repository")),
         sa.UniqueConstraint("path", "refs", name=op.f("uq_repository_path_refs")),
+    )
+    op.create_table(
+        "maintainers_file",
+        sa.Column("list_id", sa.Text(), nullable=False),
+        sa.Column("digest", sa.String(length=64), nullable=False),
+        sa.Column("sections", sa.Text(), nullable=False),
+        sa.Column("assigned", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("list_id", name=op.f("pk_maintainers_file")),
     )
     op.create_table(
         "repository_list",

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from datetime import datetime
 
 from sqlalchemy import Connection, func, select
 
 from ingest.frozen import frozen
 from ingest.lifecycle.evidence import ACCEPTED, EvidenceKind
+from ingest.lifecycle.landing import find_disagreement
 from ingest.store import schema
+from ingest.store.commits.facts import iter_commits
+from ingest.store.states.landing import find_candidates, read_compared
 
 
 @frozen(order=True)
@@ -49,11 +53,33 @@ def find_contradictions(
 ) -> list[Contradiction]:
     """Return the evidence that contradicts other evidence, sorted.
 
-    These are commits that several patches are said to be, and patches that were announced as
-    accepted before a time and that no repository has. The latter are not looked for where no commit
-    of any repository is known.
+    These are commits that several patches are said to be, commits whose date names another patch
+    than their patch-id, and patches that were announced as accepted before a time and that no
+    repository has. The latter are not looked for where no commit of any repository is known.
     """
-    return sorted([*_find_shared_commits(connection), *_find_missing(connection, announced_before)])
+    return sorted(
+        {
+            *_find_shared_commits(connection),
+            *_find_disagreements(connection),
+            *_find_missing(connection, announced_before),
+        }
+    )
+
+
+_BATCH = 500
+
+
+def _find_disagreements(connection: Connection) -> Iterator[Contradiction]:
+    for commit_ids in iter_commits(connection, _BATCH):
+        candidates = find_candidates(connection, commit_ids)
+        for compared in read_compared(connection, sorted(candidates), candidates):
+            facts = [patch.facts for patch in compared.patches]
+            if wrong := find_disagreement(compared.commit, facts):
+                yield Contradiction(
+                    wrong.same_content,
+                    f"has the patch-id of commit {compared.commit.id}, "
+                    f"whose author and date are those of {wrong.dated}",
+                )
 
 
 def _find_shared_commits(connection: Connection) -> list[Contradiction]:
