@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 import uvicorn
@@ -21,7 +22,12 @@ from ingest.clock import utcnow
 from ingest.config.file import API_SOCKET_MODE, ApiConfig, Config
 from ingest.config.values import UnixAddress
 from ingest.net.bind import ListenError, bind_sockets
-from ingest.store.activity.events import is_behind, publish_events, start_recording_events
+from ingest.store.activity.events import (
+    is_behind,
+    publish_events,
+    record_existing_events,
+    start_recording_events,
+)
 from ingest.store.engine import write_transaction
 from ingest.store.read.text_search import create_search_indexes
 
@@ -123,9 +129,15 @@ class ApiServer:
         if has_more:
             with write_transaction(self._engine) as connection:
                 start_recording_events(connection, now=utcnow())
-        while has_more and not self._stop_event.is_set():
+        while has_more:
+            begun = time.monotonic()
             with write_transaction(self._engine) as connection:
-                has_more = publish_events(connection, now=utcnow()) > 0
+                is_recording = record_existing_events(connection)
+            with write_transaction(self._engine) as connection:
+                has_more = publish_events(connection, now=utcnow()) > 0 or is_recording
+            # Other writers have their turn: at the first start there may be a million events.
+            if has_more and self._stop_event.wait(time.monotonic() - begun):
+                break
 
     def _post_webhooks(self) -> None:
         Webhooks(self._engine, self._get_config).run(self._stop_event)

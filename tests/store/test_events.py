@@ -142,6 +142,36 @@ def test_following_from_the_start_or_from_now_comes_to_the_same(engine: Engine) 
     assert len(early) == len(late) > 80
 
 
+def test_events_of_existing_records_are_written_in_batches(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is the same, and what arrives meanwhile is neither lost nor told twice."""
+    given = mails.little_archive(8)
+    mails.store(engine, given)
+    follow(engine)
+    at_once = told(engine)
+    mails.clear(engine)
+    mails.store(engine, given)
+    monkeypatch.setattr(events, "_BATCH", 3)
+    follow(engine)
+    assert len(told(engine)) < len(at_once)
+    with engine.connect() as connection:
+        assert events.is_behind(connection)
+    late = mails.series("late", 3)
+    mails.store(engine, late[:2])
+    has_more, batches = True, 0
+    while has_more:
+        with write_transaction(engine) as connection:
+            has_more = events.record_existing_events(connection)
+        batches += 1
+    mails.store(engine, late[2:])
+    assert batches > 5
+    written = told(engine)
+    own = {name for _, name in written} - {name for _, name in at_once}
+    assert [one for one in written if one[1] not in own] == at_once
+    assert len([one for one in written if one[1] in own]) == len(own) + 5
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_what_is_told_bit_by_bit_is_all_there_is(tmp_path: Path, seed: int) -> None:
     """Histories as people make them, in any order: who tells of everything at the end has
@@ -160,7 +190,8 @@ def test_what_is_told_bit_by_bit_is_all_there_is(tmp_path: Path, seed: int) -> N
             had.update(connection.execute(select(schema.series.c.id)).scalars())
     before = len(told(engine))
     with write_transaction(engine) as connection:
-        events._write_new_events(connection, None)
+        last = connection.execute(select(func.max(schema.message.c.id))).scalar_one()
+        events._write_new_events(connection, events._Existing(0, last, last))
         there = set(connection.execute(select(schema.series.c.id)).scalars())
         for number in had - there:
             assert redirects.resolve_redirect(connection, "series", number) in there

@@ -11,7 +11,6 @@ from sqlalchemy import ColumnElement, Connection, select
 from ingest.store import schema
 from ingest.store.read.directory import find_account_ids
 from ingest.store.read.filters import EventFilter, Page
-from ingest.store.read.page_queries import date_conditions
 
 # Events of a series. Their `message_id` names the message that caused them, not their subject.
 _SERIES_CATEGORIES = ("series-created", "series-completed")
@@ -41,7 +40,8 @@ class EventRow:
 def find_event_numbers(connection: Connection, filters: EventFilter, page: Page) -> list[int]:
     """Return the numbers of a page of events, and one more where there is a next page.
 
-    The order is that of the numbers whatever field the page names: dates rise with numbers.
+    The order is that of the numbers whatever field the page names: dates rise with numbers. So a
+    range of dates is looked up first, as one of numbers.
     """
     event = schema.event.c
     conditions: list[ColumnElement[bool]] = [event.number.is_not(None)]
@@ -61,10 +61,24 @@ def find_event_numbers(connection: Connection, filters: EventFilter, page: Page)
             conditions.append(event.category.not_in(_SERIES_CATEGORIES))
     if filters.actors is not None:
         conditions.append(event.account_id.in_(find_account_ids(connection, filters.actors)))
-    conditions += date_conditions(filters, event.date)
+    if filters.since is not None:
+        conditions.append(event.number >= _first_number_since(connection, filters.since))
+    if filters.before is not None:
+        conditions.append(event.number < _first_number_since(connection, filters.before))
     order = event.number.desc() if page.descending else event.number.asc()
     query = select(event.number).where(*conditions).order_by(order)
     return list(connection.execute(query.limit(page.size + 1).offset(page.start)).scalars())
+
+
+_AFTER_ALL = 2**63 - 1
+
+
+def _first_number_since(connection: Connection, date: datetime) -> int:
+    """Return the number of the first event from a date on."""
+    event = schema.event.c
+    query = select(event.number).where(event.date >= date).order_by(event.date).limit(1)
+    number: int | None = connection.execute(query).scalar()
+    return _AFTER_ALL if number is None else number
 
 
 def read_events(connection: Connection, numbers: Collection[int]) -> dict[int, EventRow]:

@@ -62,6 +62,8 @@ def upgrade() -> None:
     op.create_table(
         "following",
         sa.Column("since", sa.DateTime(), nullable=False),
+        sa.Column("next_id", sa.BigInteger(), nullable=True),
+        sa.Column("last_id", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("since", name=op.f("pk_following")),
     )
     op.create_table(
@@ -224,6 +226,14 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("reason IS NULL AND claimed_by IS NULL AND tries = 0"),
         sqlite_where=sa.text("reason IS NULL AND claimed_by IS NULL AND tries = 0"),
+    )
+    op.create_index(
+        "ix_pending_quarantined",
+        "pending",
+        ["mail_id"],
+        unique=False,
+        postgresql_where=sa.text("reason IS NOT NULL"),
+        sqlite_where=sa.text("reason IS NOT NULL"),
     )
     op.create_index(
         "ix_pending_waiting",
