@@ -131,7 +131,7 @@ def test_orders(client: TestClient) -> None:
     for field, key in (
         ("id", lambda one: one["id"]),
         ("date", lambda one: (one["date"], one["id"])),
-        ("submitter", lambda one: (one["submitter"]["id"], one["id"])),
+        ("submitter", lambda one: (one["submitter"]["id"], one["date"], one["id"])),
     ):
         for sign in ("", "-"):
             found = client.get(f"/api/patches/?order={sign}{field}").json()

@@ -34,6 +34,7 @@ from ingest.store.schema.git import (
     scan_status,
     scanned_ref,
 )
+from ingest.store.schema.listing import listing
 from ingest.store.schema.mail import (
     alias,
     answer,
@@ -90,6 +91,7 @@ __all__ = [
     "git_commit",
     "landing",
     "list_",
+    "listing",
     "mail",
     "member",
     "message",

@@ -21,7 +21,7 @@ from sqlalchemy import (
 )
 from sqlalchemy.schema import SchemaItem
 
-from ingest.store.schema.base import Id, metadata, partial_index
+from ingest.store.schema.base import Id, SearchedTime, metadata, partial_index
 
 
 def _record(name: str, outcome: str, *columns: SchemaItem) -> Table:
@@ -52,7 +52,7 @@ patch = _record(
     # What `state_evidence` shows, null where it shows nothing. See store.activity.states.
     Column("derived_state", Text),
     Column("derived_commit_ref", Text),
-    # What is shown, of `override` and of the evidence, so that patches are found by it.
+    # What is shown, of `override` and of the evidence. `listing` has it again, to find patches by.
     Column("current_state", Text),  # null where neither has a state
     Column("archived", Boolean, nullable=False),
     Column("commit_ref", Text),
@@ -66,26 +66,11 @@ Index("ix_patch_hash", patch.c.hash)
 
 Index("ix_patch_patch_id", patch.c.patch_id)
 
-Index("ix_patch_current_state", current_state, patch.c.message_id)
-
-# Few patches have these, so that the indexes cost new mail nothing.
-partial_index(
-    "ix_patch_archived",
-    patch.c.message_id,
-    where=patch.c.archived.is_(True),
-)
-
+# Few patches have one, so that the index costs new mail nothing.
 partial_index(
     "ix_patch_derived_delegate",
     patch.c.derived_delegate,
     where=patch.c.derived_delegate.is_not(None),
-)
-
-partial_index(
-    "ix_patch_delegate_id",
-    patch.c.delegate_id,
-    patch.c.message_id,
-    where=patch.c.delegate_id.is_not(None),
 )
 
 # What shows the state of a patch: one row for each piece of evidence. See lifecycle.evidence.
@@ -140,7 +125,7 @@ series = Table(
     Column("total", BigInteger, nullable=False),  # how many patches it should have
     Column("received_total", Integer, nullable=False),  # how many of them were received
     Column("received_all", Boolean, nullable=False),
-    Column("date", DateTime),
+    Column("date", SearchedTime),
     Column("person_id", Id, ForeignKey("person.id"), nullable=False),
     Column("cover_id", Id, ForeignKey("message.id")),
     Column("partial", Boolean, nullable=False),  # it replaces patches of another series
@@ -150,8 +135,6 @@ series = Table(
     CheckConstraint("version >= 0", name="version"),
     CheckConstraint("total >= 1", name="total"),
     CheckConstraint("received_total >= 0", name="received_total"),
-    Index("ix_series_date", "date"),
-    Index("ix_series_person_id", "person_id"),
     Index("ix_series_cover_id", "cover_id"),
     Index("ix_series_thread_id", "thread_id"),
 )

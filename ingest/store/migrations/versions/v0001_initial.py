@@ -76,6 +76,51 @@ def upgrade() -> None:
         sa.UniqueConstraint("list_id", name=op.f("uq_list_list_id")),
     )
     op.create_table(
+        "listing",
+        sa.Column("kind", sa.SmallInteger(), nullable=False),
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("list_id", sa.BigInteger(), nullable=False),
+        sa.Column("date", sa.DateTime(), nullable=False),
+        sa.Column("person_id", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=True),
+        sa.Column("archived", sa.Boolean(), nullable=False),
+        sa.Column("delegate_id", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("kind", "id", "list_id", name=op.f("pk_listing")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_listing_id", "listing", ["kind", "list_id", "id"], unique=False)
+    op.create_index("ix_listing_date", "listing", ["kind", "list_id", "date", "id"], unique=False)
+    op.create_index(
+        "ix_listing_person",
+        "listing",
+        ["kind", "list_id", "person_id", "date", "id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_listing_state_id",
+        "listing",
+        ["kind", "list_id", "state", "archived", "id"],
+        unique=False,
+        postgresql_where=sa.text("state IS NOT NULL"),
+        sqlite_where=sa.text("state IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_listing_state_date",
+        "listing",
+        ["kind", "list_id", "state", "archived", "date", "id"],
+        unique=False,
+        postgresql_where=sa.text("state IS NOT NULL"),
+        sqlite_where=sa.text("state IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_listing_delegate",
+        "listing",
+        ["kind", "list_id", "delegate_id", "date", "id"],
+        unique=False,
+        postgresql_where=sa.text("delegate_id IS NOT NULL"),
+        sqlite_where=sa.text("delegate_id IS NOT NULL"),
+    )
+    op.create_table(
         "mail",
         sa.Column("id", ID, nullable=False),
         sa.Column("sha256", sa.LargeBinary(length=32), nullable=False),
@@ -204,7 +249,6 @@ def upgrade() -> None:
         postgresql_where=sa.text("bucket IS NOT NULL"),
         sqlite_where=sa.text("bucket IS NOT NULL"),
     )
-    op.create_index("ix_message_date", "message", ["date"], unique=False)
     op.create_index("ix_message_mail_id", "message", ["mail_id"], unique=False)
     op.create_index("ix_message_person_id", "message", ["person_id", "id"], unique=False)
     op.create_index("ix_message_thread_id", "message", ["thread_id"], unique=False)
@@ -403,22 +447,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_patch")),
     )
     op.create_index(
-        "ix_patch_archived",
-        "patch",
-        ["message_id"],
-        unique=False,
-        postgresql_where=sa.text("archived IS true"),
-        sqlite_where=sa.text("archived IS 1"),
-    )
-    op.create_index(
-        "ix_patch_delegate_id",
-        "patch",
-        ["delegate_id", "message_id"],
-        unique=False,
-        postgresql_where=sa.text("delegate_id IS NOT NULL"),
-        sqlite_where=sa.text("delegate_id IS NOT NULL"),
-    )
-    op.create_index(
         "ix_patch_derived_delegate",
         "patch",
         ["derived_delegate"],
@@ -484,8 +512,6 @@ def upgrade() -> None:
         sa.UniqueConstraint("key", name=op.f("uq_series_key")),
     )
     op.create_index("ix_series_cover_id", "series", ["cover_id"], unique=False)
-    op.create_index("ix_series_date", "series", ["date"], unique=False)
-    op.create_index("ix_series_person_id", "series", ["person_id"], unique=False)
     op.create_index("ix_series_thread_id", "series", ["thread_id"], unique=False)
     op.create_table(
         "state_evidence",
@@ -570,9 +596,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("trace", "series_id", name=op.f("pk_trace")),
     )
     op.create_index("ix_trace_series_id", "trace", ["series_id"], unique=False)
-    op.create_index(
-        "ix_patch_current_state", "patch", [sa.text("coalesce(current_state, state)"), "message_id"]
-    )
     op.create_table(
         "repository",
         sa.Column("id", ID, nullable=False),
