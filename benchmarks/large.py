@@ -9,6 +9,10 @@ a few hundred authors who send for years; series in several versions whose title
 replies. It is stored by `ingest replay`. Then some patches get a delegate and a rare state, and
 events are recorded.
 
+A line has the time of the clock, and the processor time of the API's process, which other work on
+the machine changes less; that of PostgreSQL is not in it. Commands have seconds of the clock and of
+the processor, and the most memory.
+
 Every line is measured on the store as it is, and again after ANALYZE, which an operator or a tool
 may run at any time: no plan may depend on it. `--analyze` and `--no-analyze` select one of the two.
 """
@@ -424,7 +428,8 @@ class Measurement:
 
 
 @contextlib.contextmanager
-def served(url: str) -> Iterator[int]:
+def served(url: str) -> Iterator[tuple[int, int]]:
+    """Run the API, and give its port and process."""
     port = free_port()
     with tempfile.TemporaryDirectory() as folder:
         config = Path(folder, "ingest.toml")
@@ -448,7 +453,7 @@ def served(url: str) -> Iterator[int]:
                     connection.getresponse().read()
                     break
                 time.sleep(0.2)
-            yield port
+            yield port, process.pid
         finally:
             process.terminate()
             process.wait()
@@ -476,14 +481,45 @@ def commands(engine: Engine) -> dict[str, tuple[list[str], bool]]:
     }
 
 
-def time_command(url: str, words: list[str], *, first_line: bool) -> tuple[float, float, int]:
-    """Run a command, and return seconds, the most memory in MB, and its status."""
+def processor_seconds(pid: int) -> float:
+    """Return the processor time that the threads of a process have used."""
+    total = 0
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        with contextlib.suppress(OSError):
+            total += int((task / "schedstat").read_text().split()[0])
+    return total / 1e9
+
+
+class MemoryWatch(threading.Thread):
+    """Watch the most memory that a process has used, in MB: `ru_maxrss` includes its parent's."""
+
+    def __init__(self, pid: int) -> None:
+        super().__init__(daemon=True)
+        self._pid = pid
+        self.most = 0.0
+
+    def run(self) -> None:
+        with contextlib.suppress(OSError):
+            while True:
+                status = Path(f"/proc/{self._pid}/status").read_text()
+                for line in status.splitlines():
+                    if line.startswith("VmHWM:"):
+                        self.most = max(self.most, int(line.split()[1]) / 1000)
+                time.sleep(0.02)
+
+
+def time_command(
+    url: str, words: list[str], *, first_line: bool
+) -> tuple[float, float, float, int]:
+    """Run a command, and return seconds, those of the processor, memory in MB, and its status."""
     started = time.perf_counter()
     process = subprocess.Popen(
         arguments("--database", url, *words), env=environment(),
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     assert process.stdout is not None
+    watch = MemoryWatch(process.pid)
+    watch.start()
     alarm = threading.Timer(600, process.send_signal, (signal.SIGTERM,))
     alarm.start()
     if first_line:
@@ -495,33 +531,37 @@ def time_command(url: str, words: list[str], *, first_line: bool) -> tuple[float
     _, status, usage = os.wait4(process.pid, 0)
     alarm.cancel()
     process.returncode = status
-    return time.perf_counter() - started, usage.ru_maxrss / 1000, os.waitstatus_to_exitcode(status)
+    used = usage.ru_utime + usage.ru_stime
+    code = os.waitstatus_to_exitcode(status)
+    return time.perf_counter() - started, used, watch.most, code
 
 
 def measure(engine: Engine, url: str, options: argparse.Namespace, *, label: str) -> None:
     print(f"\n{url.split(':', maxsplit=1)[0]}, {label}\n")
-    print(f"| {'':28} | median | p95 | most |\n|---|---:|---:|---:|", flush=True)
-    with served(url) as port:
+    print(f"| {'':28} | median | p95 | most | processor |\n|---|---:|---:|---:|---:|", flush=True)
+    with served(url) as (port, pid):
         measurement = Measurement(port, options.rounds)
         for name, path in requests_of(engine).items():
             if options.only and options.only not in name:
                 continue
             measurement.get(path())
+            before = processor_seconds(pid)
             times, statuses = measurement.time(path)
+            used = 1000 * (processor_seconds(pid) - before) / len(times)
             p95 = sorted(times)[max(int(len(times) * 0.95) - 1, 0)]
             note = "" if statuses == {200} else f" {sorted(statuses)}"
             print(
                 f"| {name + note:28} | {statistics.median(times):.1f} | {p95:.1f}"
-                f" | {max(times):.1f} |",
+                f" | {max(times):.1f} | {used:.1f} |",
                 flush=True,
             )
-    print("\n| command | s | MB |\n|---|---:|---:|")
+    print("\n| command | s | processor, s | MB |\n|---|---:|---:|---:|")
     for name, (words, first_line) in commands(engine).items():
         if options.only and options.only not in name:
             continue
-        seconds, memory, status = time_command(url, words, first_line=first_line)
+        seconds, used, memory, status = time_command(url, words, first_line=first_line)
         note = f" ({status})" if status > 1 else ""
-        print(f"| {name + note} | {seconds:.2f} | {memory:.0f} |", flush=True)
+        print(f"| {name + note} | {seconds:.2f} | {used:.2f} | {memory:.0f} |", flush=True)
 
 
 def main() -> None:
