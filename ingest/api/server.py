@@ -6,7 +6,6 @@ It listens on the loopback interface unless it is configured otherwise; a proxy 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
 import time
@@ -29,11 +28,12 @@ from ingest.store.activity.events import (
     start_recording_events,
 )
 from ingest.store.engine import write_transaction
-from ingest.store.read.text_search import create_search_indexes
+from ingest.store.read.text_search import extend_search_indexes
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0  # between two looks for events that are not published
+_TURN_SECONDS = 0.05  # between two batches of names that are indexed, for other writers
 _STOP_SECONDS = 10.0  # for requests and webhook attempts in progress
 
 
@@ -114,11 +114,11 @@ class ApiServer:
         self._server.run(sockets=list(self._bound.sockets))
 
     def _publish_events(self) -> None:
-        with contextlib.suppress(SQLAlchemyError):  # the next start tries again
-            create_search_indexes(self._engine)
-        while not self._stop_event.wait(_POLL_SECONDS):
+        is_indexing = True
+        while not self._stop_event.wait(_TURN_SECONDS if is_indexing else _POLL_SECONDS):
             try:
                 self._publish_all()
+                is_indexing = is_indexing and extend_search_indexes(self._engine)
             except SQLAlchemyError as error:
                 # The database does not answer: the events are stored there, and can wait.
                 log.warning("events wait: %s", error.__class__.__name__)

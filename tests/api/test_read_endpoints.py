@@ -427,7 +427,7 @@ def test_a_page_costs_the_same_number_of_queries_whatever_is_on_it(database_url:
         paths = [f"{one}{'&' if '?' in one else '?'}per_page=100&order=id" for one in paths]
         counts.append([_statements(engine, client, path) for path in paths])
     assert counts[0] == counts[1] == counts[2]
-    assert max(counts[0]) <= 14, counts[0]
+    assert max(counts[0]) <= 16, counts[0]  # two of them find out whether a filter allows few rows
     engine.dispose()
 
 

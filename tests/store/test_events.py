@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from ingest.replay.replay import reparse
 from ingest.store import schema
 from ingest.store.activity import events
 from ingest.store.engine import open_store, write_transaction
+from ingest.store.read import event_rows
+from ingest.store.read.filters import EventFilter, Page, RowSelector
 from ingest.store.write import redirects
 from tests.support import mails
 from tests.support.histories import history
@@ -315,3 +318,56 @@ def test_what_people_do_may_be_done_again(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         write(connection)
     assert len(told(engine)) == 2
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_every_filter_finds_its_events(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """Whether the events of a list are found by its messages, or among those of a short time."""
+    monkeypatch.setattr(event_rows, "_FEW_EVENTS", few)
+    given = [
+        replace(delivery, route=(*delivery.route, "second.example.org"))
+        if number % 3 == 0
+        else delivery
+        for number, delivery in enumerate(history(2, 60))
+    ]
+    mails.store(engine, given)
+    follow(engine)
+    publish(engine)
+    with engine.connect() as connection:
+        rows = connection.execute(select(schema.event).order_by(schema.event.c.number)).all()
+        posted: dict[int, set[int]] = {}
+        for row in connection.execute(select(schema.posting)):
+            posted.setdefault(row.message_id, set()).add(row.list_id)
+        lists = sorted(connection.execute(select(schema.list_.c.id)).scalars())
+        middle, patch = rows[len(rows) // 2].date, rows[len(rows) // 2].message_id
+        choices: dict[str, tuple[Any, ...]] = {
+            "list_ids": (None, (lists[0],), (lists[1],), tuple(lists), ()),
+            "categories": (None, ("series-created",), ("patch-created", "cover-created")),
+            "since": (None, middle),
+            "before": (None, middle + timedelta(microseconds=40)),
+            "patch_ids": (None, (patch,)),
+            "actors": (None, RowSelector((), ("nobody",))),
+        }
+        total = 0
+        for values in itertools.product(*choices.values()):
+            filters = EventFilter(**dict(zip(choices, values, strict=True)))
+            expected = [
+                row.number
+                for row in rows
+                if (filters.list_ids is None or posted[row.message_id] & set(filters.list_ids))
+                and (filters.categories is None or row.category in filters.categories)
+                and (filters.since is None or row.date >= filters.since)
+                and (filters.before is None or row.date < filters.before)
+                and (filters.patch_ids is None
+                     or (row.message_id == patch and "series" not in row.category))
+                and filters.actors is None
+            ]  # fmt: skip
+            for descending in (False, True):
+                page = Page(2, 5, "date", descending)
+                wanted = expected[::-1] if descending else expected
+                numbers = event_rows.find_event_numbers(connection, filters, page)
+                assert numbers == wanted[5:11], f"{filters} {page}"
+                total += len(numbers)
+    assert total > 100

@@ -19,9 +19,11 @@ from itertools import product
 from typing import Any
 
 from sqlalchemy import (
+    Column,
     ColumnElement,
     Connection,
     Select,
+    and_,
     func,
     select,
     union,
@@ -32,7 +34,7 @@ from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.read.filters import Page
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
-from ingest.store.sql import IndexedBy, is_any
+from ingest.store.sql import IndexedBy, InOrder, is_any
 
 _Condition = ColumnElement[bool]
 _Column = ColumnElement[Any]
@@ -112,18 +114,32 @@ class _Ranges:
         ]
 
 
+@frozen
+class OtherOrder:
+    """An order by a value of another table, which has the id and an index with both."""
+
+    value: _Column
+    id_column: Column[Any]
+    index: str
+
+    def of_listing(self) -> _Column:
+        """Return the value for a row of `listing`."""
+        query = select(self.value).where(self.id_column == _listing.id)
+        return query.correlate(schema.listing).scalar_subquery()
+
+
 def find_ids(
     connection: Connection,
     kind: ListingKind,
     filters: ListingFilter,
     page: Page,
     *,
-    order: _Column | None = None,
+    order: OtherOrder | None = None,
 ) -> list[int]:
     """Return the ids of a page, and one more where there is a next page.
 
-    `page.field` is one of id, date, submitter, state, archived and delegate. Any other field is
-    ordered by `order`, which is correlated with `listing`: then all rows are sorted.
+    `page.field` is one of id, date, submitter, state, archived and delegate. `order` is the order
+    of any other field.
     """
     choices = (filters.list_ids, filters.states, filters.people, filters.delegates)
     if any(choice is not None and not choice for choice in choices):
@@ -140,12 +156,13 @@ class _Search:
         kind: ListingKind,
         filters: ListingFilter,
         page: Page,
-        order: _Column | None,
+        order: OtherOrder | None,
     ) -> None:
         self._connection = connection
         self._kind = int(kind)
         self._filters = filters
         self._page = page
+        self._order = order
         self._columns = self._order_columns(order)
         self._lists: Sequence[int] = filters.list_ids
         self._selections = list(filters.selections)
@@ -155,6 +172,8 @@ class _Search:
 
     def find(self) -> list[int]:
         """Return the ids."""
+        if self._order is not None:
+            return self._find_by_other(self._order)
         if self._page.field == "delegate" and self._filters.delegates is None:
             return self._find_by_delegate()
         return self._find(self._ordered_ranges(), ())
@@ -165,6 +184,30 @@ class _Search:
         if few is not None:
             return self._sort(few, more)
         return self._merge(ranges, [*self._conditions(missing), *more], self._page.start)
+
+    def _find_by_other(self, order: OtherOrder) -> list[int]:
+        """Find rows by the order of another table: each of its rows is looked up in the listing."""
+        columns = self._filtered_columns()
+        few = self._find_few({*columns, "list_id"})
+        if few is not None:
+            return self._sort(few, ())
+        conditions = self._conditions(columns)
+        if tuple(self._lists) != (ALL_LISTS,):
+            conditions.append(self._select_lists().condition)
+        is_own = and_(
+            _listing.kind == self._kind,
+            _listing.id == order.id_column,
+            _listing.list_id == ALL_LISTS,
+        )
+        ordered = IndexedBy(order.id_column.table, order.index)
+        query = (
+            select(order.id_column)
+            .select_from(InOrder(ordered, schema.listing, is_own))
+            .where(*conditions)
+            .order_by(self._directed(order.value), self._directed(order.id_column))
+        )
+        query = query.limit(self._page.size + 1).offset(self._page.start)
+        return list(self._connection.execute(query).scalars())
 
     def _find_by_delegate(self) -> list[int]:
         """Find patches by their delegates: those that have one, and those that have none.
@@ -199,7 +242,7 @@ class _Search:
 
     # --- the order ---
 
-    def _order_columns(self, order: _Column | None) -> tuple[_Column, ...]:
+    def _order_columns(self, order: OtherOrder | None) -> tuple[_Column, ...]:
         """Return the columns by which the page is ordered. No two rows have the same values."""
         columns: dict[str, tuple[_Column, ...]] = {
             "id": (_listing.id,),
@@ -210,7 +253,7 @@ class _Search:
             "delegate": (_listing.delegate_id, _listing.date, _listing.id),
         }
         if order is not None:
-            return (order.label("value"), _listing.id)
+            return (order.of_listing().label("value"), _listing.id)
         return columns[self._page.field]
 
     def _ordered_ranges(self) -> _Ranges:
@@ -324,8 +367,8 @@ class _Search:
     def _select_lists(self) -> Selection:
         other = schema.listing.alias("posted").c
         is_posted = (other.kind == self._kind, other.list_id.in_(self._filters.list_ids))
-        exists = select(other.id).where(*is_posted, other.id == _listing.id).exists()
-        return Selection(select(other.id).where(*is_posted), exists)
+        own = select(other.id).where(*is_posted, other.id == _listing.id)
+        return Selection(select(other.id).where(*is_posted), own.correlate(schema.listing).exists())
 
     # --- few rows ---
 
@@ -338,6 +381,8 @@ class _Search:
         candidates = self._dated_ranges()
         if self._of_dates():
             candidates.append(_Ranges("ix_listing_date", self._of_lists(), has_date=True))
+        if tuple(self._lists) != (ALL_LISTS,):
+            candidates.append(_Ranges("ix_listing_id", self._of_lists(), has_date=False))
         for ranges in candidates:
             if missing & ranges.covered:
                 ids = self._read_few(self._ids(ranges), FEW)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, Table, or_, select
 
 from ingest.store import schema
 from ingest.store.listing import INCOMPLETE
@@ -24,8 +24,9 @@ from ingest.store.read.filters import (
     PatchFilter,
     SeriesFilter,
 )
-from ingest.store.read.listing_pages import ListingFilter, Selection, find_ids
+from ingest.store.read.listing_pages import ListingFilter, OtherOrder, Selection, find_ids
 from ingest.store.read.messages import resolve_aliases
+from ingest.store.read.text_search import match_names
 from ingest.store.schema.listing import ALL_LISTS, ListingKind
 
 Condition = ColumnElement[bool]
@@ -56,8 +57,11 @@ def find_patch_ids(connection: Connection, filters: PatchFilter, page: Page) -> 
         archived=filters.archived,
         delegates=None if delegates is None else find_account_ids(connection, delegates),
     )
-    orders = {"name": _patch.name, "hash": _patch.hash}
-    order = _order(_patch.message_id, orders.get(page.field))
+    orders = {
+        "name": OtherOrder(schema.name_order(_patch.name), _patch.message_id, "ix_patch_name"),
+        "hash": OtherOrder(_patch.hash, _patch.message_id, "ix_patch_hash"),
+    }
+    order = orders.get(page.field)
     return find_ids(connection, ListingKind.PATCH, listing_filter, page, order=order)
 
 
@@ -65,7 +69,8 @@ def find_cover_ids(connection: Connection, filters: MessageFilter, page: Page) -
     """Return the ids of a page of covers, and one more where there is a next page."""
     selections = _message_selections(connection, filters, schema.cover)
     listing_filter = _listing_filter(connection, filters, selections)
-    order = _order(_cover.message_id, _cover.name if page.field == "name" else None)
+    by_name = OtherOrder(schema.name_order(_cover.name), _cover.message_id, "ix_cover_name")
+    order = by_name if page.field == "name" else None
     return find_ids(connection, ListingKind.COVER, listing_filter, page, order=order)
 
 
@@ -73,11 +78,12 @@ def find_series_ids(connection: Connection, filters: SeriesFilter, page: Page) -
     """Return the ids of a page of series, and one more where there is a next page."""
     selections = []
     if filters.text is not None:
-        selections.append(_select_names(_series.id, _series.name, filters.text))
+        selections.append(_select_names(connection, _series.id, _series.name, filters.text))
     listing_filter = _listing_filter(connection, filters, selections)
     if page.field == "received_all":
         page = replace(page, field="state")
-    order = _order(_series.id, _series.name if page.field == "name" else None)
+    by_name = OtherOrder(schema.name_order(_series.name), _series.id, "ix_series_name")
+    order = by_name if page.field == "name" else None
     return find_ids(connection, ListingKind.SERIES, listing_filter, page, order=order)
 
 
@@ -198,27 +204,23 @@ def _message_selections(
         aliased = resolve_aliases(connection, filters.msgids).values()
         selections.append(_select(_message.id, _message.msgid.in_({*filters.msgids, *aliased})))
     if filters.text is not None:
-        selections.append(_select_names(table.c.message_id, table.c.name, filters.text))
+        selections.append(_select_names(connection, table.c.message_id, table.c.name, filters.text))
     return selections
 
 
 def _select(id_column: ColumnElement[int], condition: Condition) -> Selection:
-    exists = select(id_column).where(id_column == schema.listing.c.id, condition).exists()
-    return Selection(select(id_column).where(condition), exists)
+    own = select(id_column).where(id_column == schema.listing.c.id, condition)
+    return Selection(select(id_column).where(condition), own.correlate(schema.listing).exists())
 
 
-def _select_names(id_column: ColumnElement[int], name: ColumnElement[Any], text: str) -> Selection:
+def _select_names(
+    connection: Connection, id_column: Column[Any], name: ColumnElement[Any], text: str
+) -> Selection:
     selection = _select(id_column, name.icontains(text, autoescape=True))
+    matches = match_names(connection, id_column, text)
+    if matches is not None:
+        return replace(selection, ids=matches)
     return replace(selection, few=_FEW_NAMES)
-
-
-def _order(
-    id_column: ColumnElement[int], column: ColumnElement[Any] | None
-) -> ColumnElement[Any] | None:
-    """Return a column of another table, for the order of a list."""
-    if column is None:
-        return None
-    return select(column).where(id_column == schema.listing.c.id).scalar_subquery()
 
 
 def _find_by_name_or_email(

@@ -34,7 +34,7 @@ from ingest.store.schema.git import (
     scan_status,
     scanned_ref,
 )
-from ingest.store.schema.listing import listing
+from ingest.store.schema.listing import listing, search_progress
 from ingest.store.schema.mail import (
     alias,
     answer,
@@ -62,6 +62,7 @@ from ingest.store.schema.series import (
     cover,
     current_state,
     member,
+    name_order,
     patch,
     pin,
     revision_link,
@@ -96,6 +97,7 @@ __all__ = [
     "member",
     "message",
     "metadata",
+    "name_order",
     "override",
     "patch",
     "patch_key",
@@ -111,6 +113,7 @@ __all__ = [
     "revision_link",
     "scan_status",
     "scanned_ref",
+    "search_progress",
     "series",
     "state_evidence",
     "storable",

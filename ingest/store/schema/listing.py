@@ -88,3 +88,12 @@ partial_index(
     listing.c.id,
     where=listing.c.delegate_id.is_not(None),
 )
+
+# How far the names of a table have been added to the index for parts of names, which exists where
+# the API has started. See store.read.text_search.
+search_progress = Table(
+    "search_progress",
+    metadata,
+    Column("name", Text, primary_key=True),  # of the table
+    Column("next_id", BigInteger),  # the next one to be added, null where all are
+)

@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -18,10 +19,16 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    literal_column,
 )
 from sqlalchemy.schema import SchemaItem
 
 from ingest.store.schema.base import Id, SearchedTime, metadata, partial_index
+
+
+def name_order(name: ColumnElement[str]) -> ColumnElement[str]:
+    """Return that by which names are ordered: their beginning, which fits into an index."""
+    return func.substr(name, literal_column("1"), literal_column("100"))
 
 
 def _record(name: str, outcome: str, *columns: SchemaItem) -> Table:
@@ -62,7 +69,9 @@ patch = _record(
 # The state of a patch: as it was set or derived, else as the mail says.
 current_state = func.coalesce(patch.c.current_state, patch.c.state)
 
-Index("ix_patch_hash", patch.c.hash)
+Index("ix_patch_hash", patch.c.hash, patch.c.message_id)
+
+Index("ix_patch_name", name_order(patch.c.name), patch.c.message_id)
 
 Index("ix_patch_patch_id", patch.c.patch_id)
 
@@ -103,6 +112,8 @@ cover = _record(
     Column("pull_url", Text),
 )
 
+Index("ix_cover_name", name_order(cover.c.name), cover.c.message_id)
+
 # A message that is a comment on a patch or cover.
 comment = _record(
     "comment",
@@ -138,6 +149,8 @@ series = Table(
     Index("ix_series_cover_id", "cover_id"),
     Index("ix_series_thread_id", "thread_id"),
 )
+
+Index("ix_series_name", name_order(series.c.name), series.c.id)
 
 # A patch or cover of a series.
 member = Table(

@@ -121,6 +121,12 @@ def upgrade() -> None:
         sqlite_where=sa.text("delegate_id IS NOT NULL"),
     )
     op.create_table(
+        "search_progress",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("next_id", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_search_progress")),
+    )
+    op.create_table(
         "mail",
         sa.Column("id", ID, nullable=False),
         sa.Column("sha256", sa.LargeBinary(length=32), nullable=False),
@@ -389,6 +395,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_cover")),
     )
+    op.create_index("ix_cover_name", "cover", [sa.text("substr(name, 1, 100)"), "message_id"])
     op.create_table(
         "dependency",
         sa.Column("message_id", ID, nullable=False),
@@ -454,7 +461,8 @@ def upgrade() -> None:
         postgresql_where=sa.text("derived_delegate IS NOT NULL"),
         sqlite_where=sa.text("derived_delegate IS NOT NULL"),
     )
-    op.create_index("ix_patch_hash", "patch", ["hash"], unique=False)
+    op.create_index("ix_patch_hash", "patch", ["hash", "message_id"], unique=False)
+    op.create_index("ix_patch_name", "patch", [sa.text("substr(name, 1, 100)"), "message_id"])
     op.create_index("ix_patch_patch_id", "patch", ["patch_id"], unique=False)
     op.create_table(
         "posting",
@@ -511,6 +519,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_series")),
         sa.UniqueConstraint("key", name=op.f("uq_series_key")),
     )
+    op.create_index("ix_series_name", "series", [sa.text("substr(name, 1, 100)"), "id"])
     op.create_index("ix_series_cover_id", "series", ["cover_id"], unique=False)
     op.create_index("ix_series_thread_id", "series", ["thread_id"], unique=False)
     op.create_table(
