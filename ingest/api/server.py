@@ -6,9 +6,9 @@ It listens on the loopback interface unless it is configured otherwise; a proxy 
 
 from __future__ import annotations
 
-import contextlib
 import logging
 import threading
+import time
 from collections.abc import Callable
 
 import uvicorn
@@ -21,13 +21,19 @@ from ingest.clock import utcnow
 from ingest.config.settings import API_SOCKET_MODE, ApiConfig, Config
 from ingest.config.sockets import UnixAddress
 from ingest.net.bind import ListenError, bind_sockets
-from ingest.store.activity.events import is_behind, publish_events, start_recording_events
+from ingest.store.activity.events import (
+    is_behind,
+    publish_events,
+    record_existing_events,
+    start_recording_events,
+)
 from ingest.store.engine import write_transaction
-from ingest.store.read.text_search import create_search_indexes
+from ingest.store.read.text_search import extend_search_indexes
 
 log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0  # between two looks for events that are not published
+_TURN_SECONDS = 0.05  # between two batches of names that are indexed, for other writers
 _STOP_SECONDS = 10.0  # for requests and webhook attempts in progress
 
 
@@ -108,11 +114,11 @@ class ApiServer:
         self._server.run(sockets=list(self._bound.sockets))
 
     def _publish_events(self) -> None:
-        with contextlib.suppress(SQLAlchemyError):  # the next start tries again
-            create_search_indexes(self._engine)
-        while not self._stop_event.wait(_POLL_SECONDS):
+        is_indexing = True
+        while not self._stop_event.wait(_TURN_SECONDS if is_indexing else _POLL_SECONDS):
             try:
                 self._publish_all()
+                is_indexing = is_indexing and extend_search_indexes(self._engine)
             except SQLAlchemyError as error:
                 # The database does not answer: the events are stored there, and can wait.
                 log.warning("events wait: %s", error.__class__.__name__)
@@ -123,9 +129,15 @@ class ApiServer:
         if has_more:
             with write_transaction(self._engine) as connection:
                 start_recording_events(connection, now=utcnow())
-        while has_more and not self._stop_event.is_set():
+        while has_more:
+            begun = time.monotonic()
             with write_transaction(self._engine) as connection:
-                has_more = publish_events(connection, now=utcnow()) > 0
+                is_recording = record_existing_events(connection)
+            with write_transaction(self._engine) as connection:
+                has_more = publish_events(connection, now=utcnow()) > 0 or is_recording
+            # Other writers have their turn: at the first start there may be a million events.
+            if has_more and self._stop_event.wait(time.monotonic() - begun):
+                break
 
     def _post_webhooks(self) -> None:
         Webhooks(self._engine, self._get_config).run(self._stop_event)

@@ -44,6 +44,7 @@ from ingest.store.inbox.checkpoint import (
 from ingest.store.inbox.codec import pack
 from ingest.store.inbox.deliveries import list_mail_ids, quarantine_mails, read_undamaged
 from ingest.store.inbox.queue import DAMAGED
+from ingest.store.listing import delete_orphans
 from ingest.store.write.people import reset_ranks
 from ingest.trust.signatures.dns_answer import Answer, Keys, sort_answers
 
@@ -236,8 +237,9 @@ def reparse(
     """Derive every record again from the stored raw mail.
 
     The result is that of a replay of the same mail into an empty store. A reparse that was
-    interrupted must be run again. Transactions begin here, to list the mails; in `_reparse_batch`,
-    for each batch; and in `flush_to_disk`. Raises `ParserError`.
+    interrupted must be run again. Transactions begin here, to list the mails and to delete rows of
+    the read model that belong to nothing; in `_reparse_batch`, for each batch; and in
+    `flush_to_disk`. Raises `ParserError`.
     """
     with write_transaction(engine) as connection:
         reset_ranks(connection)
@@ -248,6 +250,8 @@ def reparse(
         count = result.new + result.failed
         summary = summary.plus(result, count)
         progress(count)
+    with write_transaction(engine) as connection:
+        delete_orphans(connection)
     flush_to_disk(engine)
     return summary
 

@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Engine
 
 from ingest.config.settings import Config
+from ingest.store.listing import find_differences
 from ingest.store.verify import consistency, snapshot
 from ingest.store.verify.arrangement_audit import audit_arrangement
 from ingest.store.verify.consistency import ConsistencyFault
@@ -64,6 +65,13 @@ def check_store(engine: Engine, config: Config, *, raw: bool | None = None) -> C
             faults.update(
                 ConsistencyFault("state", finding.name, f"{finding.kind} {finding.detail}")
                 for finding in audit_states(connection)
+            )
+        if not faults:  # of rows that lists repeat
+            faults.update(
+                ConsistencyFault(
+                    "listing", f"{kind.name.lower()} {row_id}", "rows of listing differ"
+                )
+                for kind, row_id in find_differences(connection)
             )
         return CheckReport(tuple(sorted(faults)), tuple(notes), counts)
 

@@ -1,13 +1,14 @@
 """Write the canonical export: what the mail says, and nothing of when or how it arrived.
 
 JSON Lines in UTF-8, keys sorted, lines sorted by type and id. Two stores with the same mail export
-the same bytes: there are no database ids, no times of arrival, no sources.
+the same bytes: there are no database ids, no times of arrival, no sources. It reads in batches, so
+that memory does not depend on the size of the store.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -21,11 +22,9 @@ from ingest.store.activity.states import read_evidence
 from ingest.store.read import messages
 from ingest.store.read.dependencies import DependencyEdge, read_dependencies
 from ingest.store.read.messages import MessageRow
-from ingest.store.read.outcomes import read_outcomes, read_underived
+from ingest.store.read.outcomes import read_underived, stream_outcomes
 from ingest.store.read.revisions import find_superseded
-from ingest.store.read.series import SeriesRow, read_all_series, read_members
-
-_BATCH = 500
+from ingest.store.read.series import SeriesRow, read_members, read_series, stream_series
 
 
 def export_records(connection: Connection, *, everything: bool = False) -> Iterator[str]:
@@ -47,25 +46,34 @@ def _format_line(record: dict[str, Any]) -> str:
 
 
 def _mail_records(connection: Connection) -> Iterator[dict[str, Any]]:
-    series = {row.id: row for row in read_all_series(connection)}
-    for ids in _batches(messages.list_message_ids(connection, outcome=Outcome.COMMENT)):
+    for ids in messages.stream_message_ids(connection, outcome=Outcome.COMMENT):
         rows = list(messages.read_messages(connection, ids))
         parents = messages.read_message_keys(
             connection, {row.parent_id for row in rows if row.parent_id}
         )
         yield from (_comment(row, parents) for row in rows)
-    for ids in _batches(messages.list_message_ids(connection, outcome=Outcome.COVER)):
+    for ids in messages.stream_message_ids(connection, outcome=Outcome.COVER):
         edges = read_dependencies(connection, ids)
-        for row in messages.read_messages(connection, ids):
-            yield _cover(row, series, edges.get(row.id, []))
+        rows = list(messages.read_messages(connection, ids))
+        series = _series_of(connection, rows)
+        yield from (_cover(row, series, edges.get(row.id, [])) for row in rows)
     yield from _lists(connection)
     yield from _messages(connection)
-    for ids in _batches(messages.list_message_ids(connection, outcome=Outcome.PATCH)):
+    for ids in messages.stream_message_ids(connection, outcome=Outcome.PATCH):
         edges = read_dependencies(connection, ids)
         evidence = read_evidence(connection, ids)
-        for row in messages.read_messages(connection, ids):
+        rows = list(messages.read_messages(connection, ids))
+        series = _series_of(connection, rows)
+        for row in rows:
             yield _patch(row, series, edges.get(row.id, []), evidence.get(row.id, []))
-    yield from _series(connection, series)
+    for batch in stream_series(connection):
+        yield from _series(connection, batch)
+
+
+def _series_of(connection: Connection, rows: Iterable[MessageRow]) -> dict[int, SeriesRow]:
+    """Return the series of these messages, by number."""
+    ids = {row.series_id for row in rows if row.series_id is not None}
+    return {row.id: row for row in read_series(connection, ids)}
 
 
 def format_date(date: datetime | None) -> str | None:
@@ -93,11 +101,6 @@ def evidence_json(evidence: Evidence) -> dict[str, str | None]:
         "commit_ref": evidence.commit_ref,
         "detail": evidence.detail,
     }
-
-
-def _batches(ids: list[int]) -> Iterator[list[int]]:
-    for start in range(0, len(ids), _BATCH):
-        yield ids[start : start + _BATCH]
 
 
 def _person(address: Address) -> dict[str, str]:
@@ -197,7 +200,7 @@ def _messages(connection: Connection) -> Iterator[dict[str, Any]]:
             "outcome": "failed" if mail.reason else "pending",
             "reason": mail.reason,
         }
-    for row in read_outcomes(connection):
+    for row in stream_outcomes(connection):
         record: dict[str, Any] = {
             "type": "message",
             "msgid": row.msgid,
@@ -209,14 +212,15 @@ def _messages(connection: Connection) -> Iterator[dict[str, Any]]:
         yield record
 
 
-def _series(connection: Connection, series: dict[int, SeriesRow]) -> Iterator[dict[str, Any]]:
-    members = read_members(connection, series)
+def _series(connection: Connection, series: Sequence[SeriesRow]) -> Iterator[dict[str, Any]]:
+    series_ids = [row.id for row in series]
+    members = read_members(connection, series_ids)
     ids = {message_id for patch_ids in members.values() for message_id in patch_ids}
-    ids |= {row.cover_id for row in series.values() if row.cover_id is not None}
+    ids |= {row.cover_id for row in series if row.cover_id is not None}
     keys = messages.read_message_keys(connection, ids)
     lists = messages.read_list_names(connection, ids)
-    links = find_superseded(connection, series)
-    for row in sorted(series.values(), key=lambda row: row.key):
+    links = find_superseded(connection, series_ids)
+    for row in series:
         patch_ids = members.get(row.id, [])
         all_ids = [*patch_ids, row.cover_id] if row.cover_id is not None else patch_ids
         list_ids = {list_id for message_id in all_ids for list_id in lists.get(message_id, ())}

@@ -7,7 +7,7 @@ which were assembled by other than plain evidence, by Message-ID. Only reads.
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from enum import StrEnum
@@ -19,7 +19,7 @@ from ingest.mail.git_run import may_be_torn
 from ingest.series.draft import Rule
 from ingest.series.facts import Facts
 from ingest.store.read.revisions import Membership, find_superseded, read_memberships
-from ingest.store.read.series import SeriesRow, read_all_series
+from ingest.store.read.series import SeriesRow, stream_series
 
 # A series whose members were sent over a longer time than this is worth a look.
 _SPREAD = timedelta(days=2)
@@ -81,31 +81,39 @@ class Quality:
 
 
 def series_quality(connection: Connection) -> Quality:
-    """Assess every series of the store. Needs memory in proportion to their number."""
-    rows = read_all_series(connection)
-    members = read_memberships(connection, {row.id for row in rows})
-    links = find_superseded(connection, [row.id for row in rows])
-    later = [row for row in rows if row.version > 1]
-    numbered = _index_numbered(rows, members)
+    """Assess every series of the store, in batches.
+
+    Needs memory in proportion to the number of series that are incomplete or deserve a look.
+    """
+    total = complete = partial = later = linked = 0
+    rules: Counter[str] = Counter()
+    lacking: list[tuple[SeriesRow, list[Membership]]] = []
+    doubtful: list[DoubtfulSeries] = []
+    for rows in stream_series(connection):
+        members = read_memberships(connection, {row.id for row in rows})
+        links = find_superseded(connection, [row.id for row in rows])
+        total += len(rows)
+        for row in rows:
+            own = members[row.id]
+            complete += row.received_all and not row.partial
+            partial += row.partial
+            later += row.version > 1
+            linked += row.version > 1 and row.id in links
+            rules.update(member.rule for member in own)
+            if not row.received_all:
+                lacking.append((row, own))
+            if signs := tuple(_signs(row, own)):
+                doubtful.append(DoubtfulSeries(row, signs))
+    numbered = _find_numbered(connection, lacking)
     return Quality(
-        total=len(rows),
-        complete=sum(row.received_all and not row.partial for row in rows),
-        partial=sum(row.partial for row in rows),
-        rules=dict(
-            Counter(member.rule for memberships in members.values() for member in memberships)
-        ),
-        incomplete=tuple(
-            _explain_incomplete(row, members[row.id], numbered)
-            for row in rows
-            if not row.received_all
-        ),
-        doubtful=tuple(
-            DoubtfulSeries(row, signs)
-            for row in rows
-            if (signs := tuple(_signs(row, members[row.id])))
-        ),
-        later=len(later),
-        linked=sum(row.id in links for row in later),
+        total=total,
+        complete=complete,
+        partial=partial,
+        rules=dict(rules),
+        incomplete=tuple(_explain_incomplete(row, own, numbered) for row, own in lacking),
+        doubtful=tuple(doubtful),
+        later=later,
+        linked=linked,
     )
 
 
@@ -120,15 +128,22 @@ class _PatchNumber(NamedTuple):
 NumberedPatches = dict[_PatchNumber, list[tuple[SeriesRow, Membership]]]
 
 
-def _index_numbered(rows: list[SeriesRow], members: dict[int, list[Membership]]) -> NumberedPatches:
-    """Return the numbered patches of all series by sender, total and number."""
+def _find_numbered(
+    connection: Connection, lacking: Sequence[tuple[SeriesRow, list[Membership]]]
+) -> NumberedPatches:
+    """Return the patches that may be missing in these series, by sender, total and number."""
+    wanted = {(members[0].facts.sender, row.total) for row, members in lacking}
     numbered: NumberedPatches = defaultdict(list)
-    for row in rows:
-        for member in members[row.id]:
-            facts = member.facts
-            if facts.number and facts.total:
-                key = _PatchNumber(facts.sender, facts.total, facts.number)
-                numbered[key].append((row, member))
+    if not wanted:
+        return numbered
+    for rows in stream_series(connection):
+        members = read_memberships(connection, {row.id for row in rows})
+        for row in rows:
+            for member in members[row.id]:
+                facts = member.facts
+                if facts.number and facts.total and (facts.sender, facts.total) in wanted:
+                    key = _PatchNumber(facts.sender, facts.total, facts.number)
+                    numbered[key].append((row, member))
     return numbered
 
 

@@ -20,6 +20,7 @@ from sqlalchemy import (
     Select,
     String,
     Table,
+    TableClause,
     Text,
     TypeDecorator,
     bindparam,
@@ -27,7 +28,9 @@ from sqlalchemy import (
     func,
     insert,
     select,
+    table,
     text,
+    true,
 )
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
@@ -141,6 +144,66 @@ def _compile_in_order_sqlite(element: InOrder, compiler: SQLCompiler, **kwargs: 
     left, right = (compiler.process(side, **sides) for side in (element.left, element.right))
     on = compiler.process(element.onclause, **{**kwargs, "asfrom": False})
     return f"{left} CROSS JOIN {right} ON {on}"
+
+
+# Rows that a stream has in memory.
+_STREAMED = 500
+
+# Locales in which PostgreSQL orders text by code points.
+_CODE_POINT_LOCALES = ("C", "POSIX", "C.UTF-8", "C.utf8")
+
+
+def stream_sorted(
+    connection: Connection, query: Select[Any], *columns: ColumnElement[str]
+) -> Iterator[Sequence[Any]]:
+    """Yield the rows of a query in batches, in the order of these columns by code points.
+
+    Databases do not agree on the order of text. SQLite's is that of code points, and so is that of
+    PostgreSQL in some locales: there an index has the order. In others PostgreSQL sorts all rows,
+    on disk if they are many. The caller must read to the end, or end the transaction.
+    """
+    order = list(columns)
+    if connection.dialect.name == "postgresql" and not _orders_by_code_points(connection):
+        order = [column.collate("C") for column in columns]
+    rows = connection.execute(
+        query.order_by(*order), execution_options={"yield_per": _STREAMED, "stream_results": True}
+    )
+    yield from rows.partitions()
+
+
+def _orders_by_code_points(connection: Connection) -> bool:
+    query = text(
+        "SELECT datcollate, to_jsonb(d) ->> 'datlocprovider' AS provider"
+        " FROM pg_database AS d WHERE datname = current_database()"
+    )
+    row = connection.execute(query).one()
+    return row.datcollate in _CODE_POINT_LOCALES and row.provider in (None, "c", "b")
+
+
+class IndexedBy(Join):
+    """A table of which SQLite must use a certain index. PostgreSQL chooses by itself.
+
+    It is a join only so that columns of the table can be selected from it. The name of the index is
+    that of its right side, which is part of the key under which SQLAlchemy keeps a statement.
+    """
+
+    inherit_cache = True
+
+    def __init__(self, indexed: Table, index: str) -> None:
+        super().__init__(indexed, table(index), true())
+
+
+@compiles(IndexedBy)
+def _compile_indexed_by(element: IndexedBy, compiler: SQLCompiler, **kwargs: Any) -> str:
+    sql: str = compiler.process(element.left, **{**kwargs, "asfrom": True})
+    return sql
+
+
+@compiles(IndexedBy, "sqlite")
+def _compile_indexed_by_sqlite(element: IndexedBy, compiler: SQLCompiler, **kwargs: Any) -> str:
+    left = compiler.process(element.left, **{**kwargs, "asfrom": True})
+    assert isinstance(element.right, TableClause)
+    return f"{left} INDEXED BY {element.right.name}"
 
 
 def prefer_indexes(connection: Connection) -> None:

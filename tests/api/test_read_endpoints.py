@@ -131,7 +131,7 @@ def test_orders(client: TestClient) -> None:
     for field, key in (
         ("id", lambda one: one["id"]),
         ("date", lambda one: (one["date"], one["id"])),
-        ("submitter", lambda one: (one["submitter"]["id"], one["id"])),
+        ("submitter", lambda one: (one["submitter"]["id"], one["date"], one["id"])),
     ):
         for sign in ("", "-"):
             found = client.get(f"/api/patches/?order={sign}{field}").json()
@@ -431,7 +431,7 @@ def test_a_page_costs_the_same_number_of_queries_whatever_is_on_it(database_url:
         paths = [f"{path}{'&' if '?' in path else '?'}per_page=100&order=id" for path in paths]
         counts.append([_statements(engine, client, path) for path in paths])
     assert counts[0] == counts[1] == counts[2]
-    assert max(counts[0]) <= 14, counts[0]
+    assert max(counts[0]) <= 16, counts[0]  # two of them find out whether a filter allows few rows
     engine.dispose()
 
 

@@ -202,7 +202,7 @@ def test_a_damaged_file_is_said_to_be_damaged(pristine: Path, tmp_path: Path) ->
     shutil.copy(pristine, path)
     with sqlite3.connect(path) as connection:
         connection.execute("PRAGMA writable_schema=ON")
-        connection.execute("DELETE FROM sqlite_master WHERE name = 'ix_message_date'")
+        connection.execute("DELETE FROM sqlite_master WHERE name = 'ix_message_mail_id'")
     connection.close()
     result = CliRunner().invoke(cli, ["--database", f"sqlite:///{path}", "check"])
     assert result.exit_code == 1

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine
 
-from ingest.reports.export import format_date, join_minor
+from ingest.reports.export import export_records, format_date, join_minor
+from ingest.reports.quality import series_quality
+from ingest.store import sql
+from ingest.store.read import messages
+from ingest.store.read.messages import MessageRow
 from tests.support import mails
+from tests.support.histories import history
 from tests.support.mails import START, delivery
 
 PERSON = {"name": "Ada Byron", "email": "ada@example.org"}
@@ -159,3 +165,42 @@ def test_times_and_numbers() -> None:
         None,
         1.1,
     ]
+
+
+@pytest.mark.parametrize("has_order", [True, False])
+def test_it_is_the_same_in_small_batches(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, has_order: bool
+) -> None:
+    """And where the database's order of text is another one, so that it must be asked for."""
+    mails.store(engine, history(5, 60))
+    at_once = mails.exported(engine)
+    with engine.connect() as connection:
+        quality = series_quality(connection)
+    monkeypatch.setattr(sql, "_STREAMED", 3)
+    if not has_order:
+        monkeypatch.setattr(sql, "_orders_by_code_points", lambda _: False)
+    assert mails.exported(engine) == at_once
+    with engine.connect() as connection:
+        assert series_quality(connection) == quality
+
+
+def test_the_first_line_needs_few_rows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sql, "_STREAMED", 3)
+    mails.store(engine, history(5, 60))
+    read: list[int] = []
+    monkeypatch.setattr(messages, "read_messages", _counting(messages.read_messages, read))
+    with engine.connect() as connection:
+        lines = export_records(connection)
+        assert json.loads(next(lines))["type"] == "comment"
+        lines.close()
+    assert sum(read) <= 3
+
+
+def _counting(
+    read_messages: Callable[..., Iterator[MessageRow]], read: list[int]
+) -> Callable[..., Iterator[MessageRow]]:
+    def count(connection: Connection, ids: Sequence[int], **more: Any) -> Iterator[MessageRow]:
+        read.append(len(ids))
+        return read_messages(connection, ids, **more)
+
+    return count

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 import threading
+from dataclasses import replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -17,6 +18,8 @@ from ingest.replay.replay import reparse
 from ingest.store import schema
 from ingest.store.activity import events
 from ingest.store.engine import open_store, write_transaction
+from ingest.store.read import event_rows
+from ingest.store.read.filters import EventFilter, Page, RowSelector
 from ingest.store.write import redirects
 from tests.support import mails
 from tests.support.histories import history
@@ -143,6 +146,36 @@ def test_following_early_or_late_gives_the_same_events(engine: Engine) -> None:
     assert len(early) == len(late) > 80
 
 
+def test_events_of_existing_records_are_written_in_batches(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The result is the same, and what arrives meanwhile is neither lost nor told twice."""
+    given = mails.little_archive(8)
+    mails.store(engine, given)
+    follow(engine)
+    at_once = written_events(engine)
+    mails.clear(engine)
+    mails.store(engine, given)
+    monkeypatch.setattr(events, "_BATCH", 3)
+    follow(engine)
+    assert len(written_events(engine)) < len(at_once)
+    with engine.connect() as connection:
+        assert events.is_behind(connection)
+    late = mails.series("late", 3)
+    mails.store(engine, late[:2])
+    has_more, batches = True, 0
+    while has_more:
+        with write_transaction(engine) as connection:
+            has_more = events.record_existing_events(connection)
+        batches += 1
+    mails.store(engine, late[2:])
+    assert batches > 5
+    written = written_events(engine)
+    own = {name for _, name in written} - {name for _, name in at_once}
+    assert [one for one in written if one[1] not in own] == at_once
+    assert len([one for one in written if one[1] in own]) == len(own) + 5
+
+
 @pytest.mark.parametrize("seed", range(4))
 def test_events_written_step_by_step_are_complete(tmp_path: Path, seed: int) -> None:
     """In realistic histories, in any order, writing all events at the end adds none. Every number
@@ -161,7 +194,8 @@ def test_events_written_step_by_step_are_complete(tmp_path: Path, seed: int) -> 
             had.update(connection.execute(select(schema.series.c.id)).scalars())
     before = len(written_events(engine))
     with write_transaction(engine) as connection:
-        events._write_new_events(connection, None)
+        last = connection.execute(select(func.max(schema.message.c.id))).scalar_one()
+        events._write_new_events(connection, events._Existing(0, last, last))
         there = set(connection.execute(select(schema.series.c.id)).scalars())
         for number in had - there:
             assert redirects.resolve_redirect(connection, "series", number) in there
@@ -285,3 +319,56 @@ def test_events_of_people_may_occur_again(engine: Engine) -> None:
     with write_transaction(engine) as connection:
         write(connection)
     assert len(written_events(engine)) == 2
+
+
+@pytest.mark.parametrize("few", [0, 10_000])
+def test_every_filter_finds_its_events(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, few: int
+) -> None:
+    """Whether the events of a list are found by its messages, or among those of a short time."""
+    monkeypatch.setattr(event_rows, "_FEW_EVENTS", few)
+    given = [
+        replace(delivery, route=(*delivery.route, "second.example.org"))
+        if number % 3 == 0
+        else delivery
+        for number, delivery in enumerate(history(2, 60))
+    ]
+    mails.store(engine, given)
+    follow(engine)
+    publish(engine)
+    with engine.connect() as connection:
+        rows = connection.execute(select(schema.event).order_by(schema.event.c.number)).all()
+        posted: dict[int, set[int]] = {}
+        for row in connection.execute(select(schema.posting)):
+            posted.setdefault(row.message_id, set()).add(row.list_id)
+        lists = sorted(connection.execute(select(schema.list_.c.id)).scalars())
+        middle, patch = rows[len(rows) // 2].date, rows[len(rows) // 2].message_id
+        choices: dict[str, tuple[Any, ...]] = {
+            "list_ids": (None, (lists[0],), (lists[1],), tuple(lists), ()),
+            "categories": (None, ("series-created",), ("patch-created", "cover-created")),
+            "since": (None, middle),
+            "before": (None, middle + timedelta(microseconds=40)),
+            "patch_ids": (None, (patch,)),
+            "actors": (None, RowSelector((), ("nobody",))),
+        }
+        total = 0
+        for values in itertools.product(*choices.values()):
+            filters = EventFilter(**dict(zip(choices, values, strict=True)))
+            expected = [
+                row.number
+                for row in rows
+                if (filters.list_ids is None or posted[row.message_id] & set(filters.list_ids))
+                and (filters.categories is None or row.category in filters.categories)
+                and (filters.since is None or row.date >= filters.since)
+                and (filters.before is None or row.date < filters.before)
+                and (filters.patch_ids is None
+                     or (row.message_id == patch and "series" not in row.category))
+                and filters.actors is None
+            ]  # fmt: skip
+            for descending in (False, True):
+                page = Page(2, 5, "date", descending)
+                wanted = expected[::-1] if descending else expected
+                numbers = event_rows.find_event_numbers(connection, filters, page)
+                assert numbers == wanted[5:11], f"{filters} {page}"
+                total += len(numbers)
+    assert total > 100

@@ -8,7 +8,12 @@ from starlette.responses import Response
 from ingest.api.context import parse_request
 from ingest.api.filters import make_event_filter
 from ingest.api.records.event_payloads import event_payloads
-from ingest.store.activity.events import is_behind, publish_events, start_recording_events
+from ingest.store.activity.events import (
+    is_behind,
+    publish_events,
+    record_existing_events,
+    start_recording_events,
+)
 from ingest.store.read.event_rows import find_event_numbers
 
 EVENT_ORDERS = ("date", "id")
@@ -27,6 +32,8 @@ def list_events(http_request: Request) -> Response:
     if has_unpublished:
         with request.write() as connection:
             start_recording_events(connection, now=request.context.now())
+        with request.write() as connection:
+            record_existing_events(connection)
         with request.write() as connection:
             publish_events(connection, now=request.context.now())
     with request.read() as connection:

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, select, update
 from ingest.lifecycle.evidence import OPEN_STATES
 from ingest.store import schema
 from ingest.store.activity.states import read_current_states
+from ingest.store.listing import update_archived
 from ingest.store.locks import lock_states
 from ingest.store.sql import chunks, is_any
 
@@ -46,6 +47,7 @@ def archive_patches(connection: Connection, *, before: datetime) -> int:
         for message_id, state in read_current_states(connection, dates).items()
         if (since := state.since or dates[message_id]) is not None and since < before
     ]
+    update_archived(connection, archived)
     for chunk in chunks(archived):
         connection.execute(
             update(schema.patch).where(is_any(patch.message_id, chunk)).values(archived=True)

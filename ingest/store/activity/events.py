@@ -1,10 +1,11 @@
 """Write events once, together with what causes them, and publish them in a stable order.
 
-Events cost nothing until somebody reads them. `start_recording_events` begins the recording: it
-writes the events of the records that exist. From then on every transaction that changes records
-also writes its events (`emit`), so that neither exists without the other. Both use one statement
-over the tables, for all messages or for those of a batch. An event that can occur only once for a
-row (a patch is created once, however often it is derived) is identified by its category and
+Events cost nothing until somebody reads them. `start_recording_events` begins the recording. From
+then on every transaction that changes records also writes its events (`emit`), so that neither
+exists without the other. The events of the records that exist already are written by
+`record_existing_events`, in batches, so that no writer waits for long. Both use one statement over
+the tables, for a range of messages or for those of a transaction. An event that can occur only once
+for a row (a patch is created once, however often it is derived) is identified by its category and
 subject, which are unique.
 
 Clients read events by number or by date, and must not miss an event that appears later with a lower
@@ -28,9 +29,11 @@ from typing import Any
 from sqlalchemy import (
     CTE,
     BigInteger,
+    ColumnElement,
     Connection,
     Select,
     String,
+    Subquery,
     bindparam,
     cast,
     func,
@@ -51,8 +54,9 @@ from ingest.store.sql import chunks, insert_rows
 
 CHANNEL = "ingest_events"
 
-# The most events of one publication, so that the lock is not held for long.
-_BATCH = 5_000
+# The most events of one publication, and the most messages whose events are written at once, so
+# that no lock is held for long.
+_BATCH = 1_000
 _LOCK = 0x696E6765766E74  # of PostgreSQL's advisory locks, used by this program only
 _STEP = timedelta(microseconds=1)
 
@@ -98,22 +102,54 @@ class Event:
 
 
 def start_recording_events(connection: Connection, *, now: datetime) -> None:
-    """Record events from now on, and write those of the existing records.
+    """Record events from now on, and write the first of those of the existing records.
 
     Needs a transaction of its own. Does nothing if events are already recorded.
     """
     if events_are_recorded(connection):
         return
     if connection.dialect.name == "postgresql":
-        connection.execute(text("SET LOCAL statement_timeout TO 0"))
         # Transactions that change records hold the table (see `lock_event_recording`). Those that
         # have begun end first, and their records are visible here. Later ones see the row that is
         # inserted here.
         connection.execute(text("LOCK TABLE message IN SHARE ROW EXCLUSIVE MODE"))
         if events_are_recorded(connection):  # another process began while we waited
             return
-    connection.execute(insert(schema.following).values(since=now))
-    _write_new_events(connection, None)
+    last = select(func.coalesce(func.max(schema.message.c.id), 0)).scalar_subquery()
+    connection.execute(insert(schema.following).values(since=now, next_id=0, last_id=last))
+    record_existing_events(connection)
+
+
+def record_existing_events(connection: Connection) -> bool:
+    """Write events of the next records that existed when the recording began.
+
+    Needs a transaction of its own. Returns whether there are more of them.
+    """
+    following = schema.following
+    is_unfinished = following.c.next_id.is_not(None)
+    if connection.execute(select(following.c.since).where(is_unfinished)).first() is None:
+        return False
+    if connection.dialect.name == "postgresql":
+        # Others write events of the same series in the order of their own messages.
+        connection.execute(text("LOCK TABLE message IN SHARE ROW EXCLUSIVE MODE"))
+    query = select(following.c.next_id, following.c.last_id).where(is_unfinished)
+    row = connection.execute(query).first()
+    if row is None:  # another process has written the last ones
+        return False
+    message = schema.message.c
+    batch = (
+        select(message.id)
+        .where(message.id >= row.next_id, message.id <= row.last_id)
+        .order_by(message.id)
+        .limit(_BATCH)
+        .subquery()
+    )
+    first, last = connection.execute(select(func.min(batch.c.id), func.max(batch.c.id))).one()
+    if last is not None:
+        _write_new_events(connection, _Existing(first, last, row.last_id))
+    next_id = last + 1 if last is not None and last < row.last_id else None
+    connection.execute(update(following).values(next_id=next_id))
+    return next_id is not None
 
 
 def events_are_recorded(connection: Connection) -> bool:
@@ -167,8 +203,25 @@ def write_events(connection: Connection, events: Iterable[Event]) -> None:
     insert_rows(connection, schema.event, rows)
 
 
-def _write_new_events(connection: Connection, ids: Collection[int] | None) -> None:
-    """Write the events of these messages that are not written yet; None stands for all messages."""
+@frozen
+class _Existing:
+    """Messages that existed when the recording began, from `first` to `last`.
+
+    `last_existing`: the last one that did.
+    """
+
+    first: int
+    last: int
+    last_existing: int
+
+    def has(self, column: Any) -> ColumnElement[bool]:
+        """Return the condition that a message is one of these."""
+        condition: ColumnElement[bool] = column.between(self.first, self.last)
+        return condition
+
+
+def _write_new_events(connection: Connection, ids: Collection[int] | _Existing) -> None:
+    """Write the events that these messages have caused and that are not written yet."""
     candidates = union_all(*_message_events(ids), *_series_events(ids)).subquery("candidates")
     stored = schema.event.alias("stored")
     is_stored = (stored.c.category == candidates.c.category) & (
@@ -213,7 +266,15 @@ def _event_query(
     )
 
 
-def _message_events(ids: Collection[int] | None) -> Sequence[Select[Any]]:
+def _is_one(column: Any, ids: Collection[int] | _Existing) -> ColumnElement[bool]:
+    """Return the condition that a column has one of these messages."""
+    condition: ColumnElement[bool] = (
+        ids.has(column) if isinstance(ids, _Existing) else column.in_(ids)
+    )
+    return condition
+
+
+def _message_events(ids: Collection[int] | _Existing) -> Sequence[Select[Any]]:
     """Return queries for the creation of patches, covers and comments."""
     comment = schema.comment
     queries = []
@@ -226,26 +287,18 @@ def _message_events(ids: Collection[int] | None) -> Sequence[Select[Any]]:
         commented = _event_query(
             commented_category, comment_id, message=own_id, comment=comment_id, cause=comment_id
         ).select_from(comment.join(table, own_id == comment.c.parent_id))
-        queries += [
-            created if ids is None else created.where(own_id.in_(ids)),
-            commented if ids is None else commented.where(comment_id.in_(ids)),
-        ]
+        queries += [created.where(_is_one(own_id, ids)), commented.where(_is_one(comment_id, ids))]
     return queries
 
 
-def _series_events(ids: Collection[int] | None) -> Sequence[Select[Any]]:
+def _series_events(ids: Collection[int] | _Existing) -> Sequence[Select[Any]]:
     """Return queries for the creation and completion of series, and for complete patches.
 
     A patch is complete when all patches before it in its series have been received. The queries
     read only the rows of the changed messages, and what follows from them: a thousand patches that
     arrive one by one must not cost a million steps.
     """
-    series, member = schema.series.c, schema.member.c
-    own_id = member.message_id
-    extent = select(
-        member.series_id, func.min(own_id).label("first"), func.max(own_id).label("last")
-    ).group_by(member.series_id)
-    span = (extent if ids is None else extent.where(own_id.in_(ids))).subquery("span")
+    series, span = schema.series.c, _spans(ids)
     queries = []
     for category, cause in (
         (Category.SERIES_CREATED, span.c.first),
@@ -253,10 +306,10 @@ def _series_events(ids: Collection[int] | None) -> Sequence[Select[Any]]:
     ):
         query = _event_query(category, series.id, message=cause, series=series.id, cause=cause)
         query = query.select_from(schema.series.join(span, span.c.series_id == series.id))
-        queries.append(
-            query.where(series.received_all) if category is Category.SERIES_COMPLETED else query
-        )
-    run = _complete_patches(ids)
+        if category is Category.SERIES_COMPLETED:
+            query = query.where(series.received_all)
+        queries.append(query.where(ids.has(cause)) if isinstance(ids, _Existing) else query)
+    run = _complete_patches(ids, span)
     completed = _event_query(
         Category.PATCH_COMPLETED,
         run.c.message_id,
@@ -269,7 +322,27 @@ def _series_events(ids: Collection[int] | None) -> Sequence[Select[Any]]:
     return queries
 
 
-def _complete_patches(ids: Collection[int] | None) -> CTE:
+def _spans(ids: Collection[int] | _Existing) -> Subquery:
+    """Return a query for the first and the last of the messages in each series that they are in.
+
+    Of messages that existed before, all members count that did, so that a series is created with
+    the first of them and completed with the last, whatever the batches are.
+    """
+    member = schema.member.c
+    extent = select(
+        member.series_id,
+        func.min(member.message_id).label("first"),
+        func.max(member.message_id).label("last"),
+    ).group_by(member.series_id)
+    is_own = _is_one(member.message_id, ids)
+    if isinstance(ids, _Existing):
+        own = schema.member.alias("own").c
+        touched = select(own.series_id).where(_is_one(own.message_id, ids))
+        is_own = member.series_id.in_(touched) & (member.message_id <= ids.last_existing)
+    return extent.where(is_own).subquery("span")
+
+
+def _complete_patches(ids: Collection[int] | _Existing, span: Subquery) -> CTE:
     """Return a query for the patches whose predecessors in the series are all in the store.
 
     These are the first patch of a series, those whose direct predecessor has a completion event,
@@ -289,12 +362,14 @@ def _complete_patches(ids: Collection[int] | None) -> CTE:
         )
         .exists()
     )
-    columns = (own.series_id, own.number, own.message_id)
-    start = select(*columns).where(own.minor == 0, own.number >= 1)
-    if ids is None:
-        start = start.where(own.number == 1)
+    start = select(own.series_id, own.number, own.message_id).where(own.minor == 0)
+    if isinstance(ids, _Existing):
+        ended = select(span.c.series_id).where(_is_one(span.c.last, ids))
+        start = start.where(own.number == 1, own.series_id.in_(ended))
     else:
-        start = start.where(own.message_id.in_(ids), or_(own.number == 1, is_continued))
+        start = start.where(
+            own.number >= 1, own.message_id.in_(ids), or_(own.number == 1, is_continued)
+        )
     run = start.cte("run", recursive=True)
     successor = schema.member.alias("successor").c
     step = select(successor.series_id, successor.number, successor.message_id).where(
@@ -310,9 +385,14 @@ def _complete_patches(ids: Collection[int] | None) -> CTE:
 
 
 def is_behind(connection: Connection) -> bool:
-    """Tell whether there are events that are not published, or not recorded at all."""
+    """Tell whether there are events that are not published, or not recorded yet."""
     query = select(schema.event.c.id).where(schema.event.c.number.is_(None)).limit(1)
-    return not events_are_recorded(connection) or connection.execute(query).first() is not None
+    following = connection.execute(select(schema.following.c.next_id)).first()
+    return (
+        following is None
+        or following.next_id is not None
+        or connection.execute(query).first() is not None
+    )
 
 
 def publish_events(connection: Connection, *, now: datetime) -> int:

@@ -30,6 +30,7 @@ from ingest.lifecycle.evidence import (
 )
 from ingest.store import schema
 from ingest.store.activity.events import Category, Event, events_are_recorded, write_events
+from ingest.store.listing import update_states
 from ingest.store.locks import lock_states
 from ingest.store.sql import chunks, is_any
 
@@ -55,12 +56,21 @@ def sync_states(
     where mail or git does. Without an account, events are written only where they are recorded.
     """
     changed: list[dict[str, Any]] = []
+    listed: list[dict[str, Any]] = []
     events: list[Event] = []
     for chunk in chunks(sorted(set(message_ids))):
         for row, wanted in _compute_columns(connection, chunk):
             if all(getattr(row, name) == value for name, value in wanted.items()):
                 continue
             changed.append({"b_id": row.message_id, **wanted})
+            listed.append(
+                {
+                    "b_id": row.message_id,
+                    "state": wanted["current_state"] or row.state,
+                    "archived": wanted["archived"],
+                    "delegate_id": wanted["delegate_id"],
+                }
+            )
             # Where a person sets it, the caller writes the event.
             if account_id is None and wanted["delegate_id"] != row.delegate_id:
                 events.append(
@@ -87,6 +97,7 @@ def sync_states(
     if changed:
         is_own = schema.patch.c.message_id == bindparam("b_id")
         connection.execute(update(schema.patch).where(is_own), changed)
+        update_states(connection, listed)
     if events and (account_id is not None or events_are_recorded(connection)):
         write_events(connection, events)
 

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from ingest.frozen import frozen
 from ingest.store import schema
-from ingest.store.sql import chunks
+from ingest.store.sql import InOrder, chunks
 
 
 @frozen
@@ -53,16 +53,17 @@ def list_quarantine(
             mail.id, mail.sha256, mail.size, mail.accepted, mail.source,
             pending.tries, pending.reason,
         )
-        .join(schema.pending, pending.mail_id == mail.id)
+        # Mail is read by its key: there may be a million, and none in the quarantine.
+        .select_from(InOrder(schema.pending, schema.mail, mail.id == pending.mail_id))
         .where(pending.reason.is_not(None))
-        .order_by(mail.id)
+        .order_by(pending.mail_id)
     )  # fmt: skip
     if mail_ids is None:
         rows = list(connection.execute(query))
     else:
         rows = []
         for chunk in chunks(sorted(mail_ids)):
-            rows += connection.execute(query.where(mail.id.in_(chunk)))
+            rows += connection.execute(query.where(pending.mail_id.in_(chunk)))
     return [QuarantinedMail(row[0], bytes(row[1]), *row[2:]) for row in rows]
 
 

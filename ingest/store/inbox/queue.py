@@ -43,7 +43,7 @@ from ingest.store.inbox.deliveries import unpack_delivery
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.inbox.flow import flow_of, pick_fairly
 from ingest.store.inbox.quarantine import QuarantinedMail, list_quarantine, move_to_quarantine
-from ingest.store.sql import chunks, insert_missing, insert_rows
+from ingest.store.sql import InOrder, chunks, insert_missing, insert_rows
 
 TRIES = 3
 _TOGETHER = " (suspects)"
@@ -407,11 +407,17 @@ def lock_claims(connection: Connection, claims: Sequence[Claim]) -> LockedClaims
 
 
 def oldest_waiting(connection: Connection) -> datetime | None:
-    """Return when the oldest mail that waits for its records was accepted, None if none waits."""
+    """Return when the oldest mail that waits for its records was accepted, None if none waits.
+
+    Mails have numbers in the order in which they were accepted, so that one row is read, however
+    many wait.
+    """
     mail, pending = schema.mail.c, schema.pending.c
     query = (
-        select(func.min(mail.accepted))
-        .select_from(schema.pending.join(schema.mail, mail.id == pending.mail_id))
+        select(mail.accepted)
+        .select_from(InOrder(schema.pending, schema.mail, mail.id == pending.mail_id))
         .where(pending.reason.is_(None))
+        .order_by(pending.mail_id)
+        .limit(1)
     )
     return connection.execute(query).scalar()

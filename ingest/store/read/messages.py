@@ -22,7 +22,7 @@ from ingest.series.facts import key_of
 from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.inbox import codec
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql import chunks, is_any, stream_sorted
 
 
 @frozen
@@ -109,18 +109,24 @@ def read_messages(
             yield from (rows[message_id] for message_id in batch if message_id in rows)
 
 
-def list_message_ids(connection: Connection, *, outcome: Outcome | None = None) -> list[int]:
-    """Return the ids of all messages, or of those with an outcome.
+def stream_message_ids(
+    connection: Connection, *, outcome: Outcome | None = None
+) -> Iterator[list[int]]:
+    """Yield the ids of all messages, or of those with an outcome, in batches.
 
     They are sorted by Message-ID and variant.
     """
     message = schema.message.c
-    query = select(message.id, message.msgid, message.variant)
+    query = select(message.id)
     if outcome is not None:
         query = query.where(message.outcome == outcome)
-    rows = connection.execute(query).all()
-    # Sorted here: databases do not agree on the order of text.
-    return [row.id for row in sorted(rows, key=lambda row: (row.msgid, row.variant))]
+    for rows in stream_sorted(connection, query, message.msgid, message.variant):
+        yield [row.id for row in rows]
+
+
+def list_message_ids(connection: Connection, *, outcome: Outcome | None = None) -> list[int]:
+    """Return all ids that `stream_message_ids` yields."""
+    return [row_id for ids in stream_message_ids(connection, outcome=outcome) for row_id in ids]
 
 
 def find_by_name(connection: Connection, name: str) -> list[int]:

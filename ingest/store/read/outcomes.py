@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 from sqlalchemy import Connection, select
 
 from ingest.frozen import frozen
 from ingest.series.outcome import Outcome
 from ingest.store import schema
+from ingest.store.sql import stream_sorted
 
 
 @frozen
@@ -27,16 +30,13 @@ class UnderivedMail:
     reason: str | None
 
 
-def read_outcomes(connection: Connection) -> list[OutcomeRow]:
-    """Return the outcomes of all messages, sorted by Message-ID and variant."""
+def stream_outcomes(connection: Connection) -> Iterator[OutcomeRow]:
+    """Yield the outcomes of all messages, sorted by Message-ID and variant."""
     message = schema.message.c
     query = select(message.msgid, message.variant, message.outcome, message.reason)
-    rows = [
-        OutcomeRow(row.msgid, row.variant, Outcome(row.outcome), row.reason)
-        for row in connection.execute(query)
-    ]
-    # Sorted here: databases do not agree on the order of text.
-    return sorted(rows, key=lambda row: (row.msgid, row.variant))
+    for rows in stream_sorted(connection, query, message.msgid, message.variant):
+        for row in rows:
+            yield OutcomeRow(row.msgid, row.variant, Outcome(row.outcome), row.reason)
 
 
 def read_underived(connection: Connection) -> list[UnderivedMail]:

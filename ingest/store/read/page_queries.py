@@ -1,19 +1,21 @@
 """Find the rows of one page of a list, by filters and order.
 
 Ids are read first, and one more than the page has, which shows whether there is a next page: no
-row is counted, and what a page shows is read for its own rows only. Every filter is a condition on
-an indexed column, or on a set of ids that was looked up before, so that the planner can choose.
+row is counted, and what a page shows is read for its own rows only. Patches, covers and series are
+found in the read model; see `listing_pages`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, false, or_, select
+from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, Table, or_, select
 
 from ingest.series.outcome import Outcome
 from ingest.store import schema
+from ingest.store.listing import INCOMPLETE
 from ingest.store.read.directory import find_account_ids, find_person_ids
 from ingest.store.read.filters import (
     CheckFilter,
@@ -23,89 +25,85 @@ from ingest.store.read.filters import (
     PatchFilter,
     SeriesFilter,
 )
+from ingest.store.read.listing_pages import ListingFilter, OtherOrder, Selection, find_ids
 from ingest.store.read.messages import resolve_aliases
-from ingest.store.sql import InOrder
+from ingest.store.read.text_search import match_names
+from ingest.store.schema.listing import ALL_LISTS, ListingKind
 
 Condition = ColumnElement[bool]
 Orders = Mapping[str, ColumnElement[Any]]
 
-_message, _posting, _member = schema.message.c, schema.posting.c, schema.member.c
+_message, _member = schema.message.c, schema.member.c
 _patch, _cover, _series = schema.patch.c, schema.cover.c, schema.series.c
 
-# The fields that each list can be ordered by.
-_PATCH_ORDERS: Orders = {
-    "id": _patch.message_id,
-    "name": _patch.name,
-    "date": _message.date,
-    "submitter": _message.person_id,
-    "state": schema.current_state,
-    "archived": _patch.archived,
-    "delegate": _patch.delegate_id,
-    "hash": _patch.hash,
-}
-_COVER_ORDERS: Orders = {
-    "id": _cover.message_id,
-    "name": _cover.name,
-    "date": _message.date,
-    "submitter": _message.person_id,
-}
-_SERIES_ORDERS: Orders = {
-    "id": _series.id,
-    "name": _series.name,
-    "date": _series.date,
-    "submitter": _series.person_id,
-    "received_all": _series.received_all,
-}
-PATCH_ORDERS = tuple(_PATCH_ORDERS)
-COVER_ORDERS = tuple(_COVER_ORDERS)
-SERIES_ORDERS = tuple(_SERIES_ORDERS)
+PATCH_ORDERS = ("id", "name", "date", "submitter", "state", "archived", "delegate", "hash")
+COVER_ORDERS = ("id", "name", "date", "submitter")
+SERIES_ORDERS = ("id", "name", "date", "submitter", "received_all")
 COMMENT_ORDERS = CHECK_ORDERS = ("id", "date")
 DIRECTORY_ORDERS = ("id", "name")
+
+# Of so many names that contain a text, the rows are read; of more, a page is soon found.
+_FEW_NAMES = 1_000
 
 
 def find_patch_ids(connection: Connection, filters: PatchFilter, page: Page) -> list[int]:
     """Return the ids of a page of patches, and one more where there is a next page."""
-    conditions = _message_conditions(connection, filters, _patch.message_id, _patch.name)
-    if filters.states is not None:
-        conditions.append(schema.current_state.in_(filters.states))
-    if filters.archived is not None:
-        conditions.append(_patch.archived.is_(filters.archived))
+    selections = _message_selections(connection, filters, schema.patch)
     if filters.hashes is not None:
-        conditions.append(_patch.hash.in_(filters.hashes))
-    if filters.delegates is not None:
-        accounts = find_account_ids(connection, filters.delegates)
-        conditions.append(_patch.delegate_id.in_(accounts))
-    source = _join_message(schema.patch, _patch.message_id, filters, page)
-    return _find_ids(connection, source, _patch.message_id, conditions, _PATCH_ORDERS, page)
+        selections.append(_select(_patch.message_id, _patch.hash.in_(filters.hashes)))
+    delegates = filters.delegates
+    listing_filter = replace(
+        _listing_filter(connection, filters, selections),
+        states=filters.states,
+        archived=filters.archived,
+        delegates=None if delegates is None else find_account_ids(connection, delegates),
+    )
+    orders = {
+        "name": OtherOrder(schema.name_order(_patch.name), _patch.message_id, "ix_patch_name"),
+        "hash": OtherOrder(_patch.hash, _patch.message_id, "ix_patch_hash"),
+    }
+    order = orders.get(page.field)
+    return find_ids(connection, ListingKind.PATCH, listing_filter, page, order=order)
 
 
 def find_cover_ids(connection: Connection, filters: MessageFilter, page: Page) -> list[int]:
     """Return the ids of a page of covers, and one more where there is a next page."""
-    conditions = _message_conditions(connection, filters, _cover.message_id, _cover.name)
-    source = _join_message(schema.cover, _cover.message_id, filters, page)
-    return _find_ids(connection, source, _cover.message_id, conditions, _COVER_ORDERS, page)
+    selections = _message_selections(connection, filters, schema.cover)
+    listing_filter = _listing_filter(connection, filters, selections)
+    by_name = OtherOrder(schema.name_order(_cover.name), _cover.message_id, "ix_cover_name")
+    order = by_name if page.field == "name" else None
+    return find_ids(connection, ListingKind.COVER, listing_filter, page, order=order)
 
 
 def find_series_ids(connection: Connection, filters: SeriesFilter, page: Page) -> list[int]:
     """Return the ids of a page of series, and one more where there is a next page."""
-    conditions: list[Condition] = []
-    if filters.list_ids is not None:
-        # Read from the members, of which there are few: the planner, which has no statistics,
-        # would go through all postings of the list for each series.
-        postings = InOrder(schema.member, schema.posting, _posting.message_id == _member.message_id)
-        posted = (
-            select(_member.message_id)
-            .select_from(postings)
-            .where(_member.series_id == _series.id, _posting.list_id.in_(filters.list_ids))
-        )
-        conditions.append(posted.exists())
-    if filters.submitters is not None:
-        people = find_person_ids(connection, filters.submitters)
-        conditions.append(_series.person_id.in_(people))
+    selections = []
     if filters.text is not None:
-        conditions.append(_series.name.icontains(filters.text, autoescape=True))
-    conditions += date_conditions(filters, _series.date)
-    return _find_ids(connection, schema.series, _series.id, conditions, _SERIES_ORDERS, page)
+        selections.append(_select_names(connection, _series.id, _series.name, filters.text))
+    listing_filter = _listing_filter(connection, filters, selections)
+    if page.field == "received_all":
+        page = replace(page, field="state")
+    by_name = OtherOrder(schema.name_order(_series.name), _series.id, "ix_series_name")
+    order = by_name if page.field == "name" else None
+    return find_ids(connection, ListingKind.SERIES, listing_filter, page, order=order)
+
+
+def find_newest_series(
+    connection: Connection, *, list_ids: Collection[str] | None, incomplete: bool, limit: int
+) -> list[int]:
+    """Return the ids of at most `limit` series, the newest first.
+
+    `list_ids` restricts them to series of these lists, unless it is None. `incomplete` restricts
+    them to series of which patches are missing.
+    """
+    lists: Sequence[int] = (ALL_LISTS,)
+    if list_ids is not None:
+        list_ = schema.list_.c
+        query = select(list_.id).where(list_.list_id.in_(list_ids))
+        lists = connection.execute(query).scalars().all()
+    listing_filter = ListingFilter(list_ids=lists, states=(INCOMPLETE,) if incomplete else None)
+    page = Page(1, limit, "date", descending=True)
+    return find_ids(connection, ListingKind.SERIES, listing_filter, page)[:limit]
 
 
 def find_comment_ids(connection: Connection, parent_id: int, page: Page) -> list[int]:
@@ -183,44 +181,48 @@ def date_conditions(filters: DateFilter, column: ColumnElement[Any]) -> list[Con
     return conditions
 
 
-def _message_conditions(
-    connection: Connection,
-    filters: MessageFilter,
-    id_column: ColumnElement[int],
-    name_column: ColumnElement[str],
-) -> list[Condition]:
-    conditions: list[Condition] = []
-    if filters.list_ids is not None:
-        posted = select(_posting.mail_id).where(
-            _posting.message_id == id_column, _posting.list_id.in_(filters.list_ids)
-        )
-        conditions.append(posted.exists() if filters.list_ids else false())
+def _listing_filter(
+    connection: Connection, filters: MessageFilter | SeriesFilter, selections: Sequence[Selection]
+) -> ListingFilter:
+    """Return what the filters of all lists are in the read model."""
+    people = filters.submitters
+    return ListingFilter(
+        list_ids=(ALL_LISTS,) if filters.list_ids is None else sorted(set(filters.list_ids)),
+        people=None if people is None else sorted(set(find_person_ids(connection, people))),
+        since=filters.since,
+        before=filters.before,
+        selections=selections,
+    )
+
+
+def _message_selections(
+    connection: Connection, filters: MessageFilter, table: Table
+) -> list[Selection]:
+    """Return the conditions on patches or covers that are found by other tables."""
+    selections = []
     if filters.series_ids is not None:
-        members = select(_member.message_id).where(_member.series_id.in_(filters.series_ids))
-        conditions.append(id_column.in_(members))
-    if filters.submitters is not None:
-        people = find_person_ids(connection, filters.submitters)
-        conditions.append(_message.person_id.in_(people))
+        selections.append(_select(_member.message_id, _member.series_id.in_(filters.series_ids)))
     if filters.msgids is not None:
         aliased = resolve_aliases(connection, filters.msgids).values()
-        conditions.append(_message.msgid.in_({*filters.msgids, *aliased}))
+        selections.append(_select(_message.id, _message.msgid.in_({*filters.msgids, *aliased})))
     if filters.text is not None:
-        conditions.append(name_column.icontains(filters.text, autoescape=True))
-    return conditions + date_conditions(filters, _message.date)
+        selections.append(_select_names(connection, table.c.message_id, table.c.name, filters.text))
+    return selections
 
 
-def _join_message(
-    table: Table, id_column: ColumnElement[int], filters: MessageFilter, page: Page
-) -> FromClause:
-    """Return the table, joined with `message` only where a filter or the order needs it.
+def _select(id_column: ColumnElement[int], condition: Condition) -> Selection:
+    own = select(id_column).where(id_column == schema.listing.c.id, condition)
+    return Selection(select(id_column).where(condition), own.correlate(schema.listing).exists())
 
-    Later pages of a plain list would otherwise look up each message that they skip.
-    """
-    is_needed = page.field in ("date", "submitter") or any(
-        condition is not None
-        for condition in (filters.submitters, filters.msgids, filters.since, filters.before)
-    )
-    return table.join(schema.message, _message.id == id_column) if is_needed else table
+
+def _select_names(
+    connection: Connection, id_column: Column[Any], name: ColumnElement[Any], text: str
+) -> Selection:
+    selection = _select(id_column, name.icontains(text, autoescape=True))
+    matches = match_names(connection, id_column, text)
+    if matches is not None:
+        return replace(selection, ids=matches)
+    return replace(selection, few=_FEW_NAMES)
 
 
 def _find_by_name_or_email(

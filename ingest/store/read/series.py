@@ -1,9 +1,9 @@
-"""Read series, their members, and the newest series."""
+"""Read series and their members."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any
 
@@ -12,7 +12,7 @@ from sqlalchemy import Connection, select
 from ingest.frozen import frozen
 from ingest.mail.message import Address
 from ingest.store import schema
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql import chunks, is_any, stream_sorted
 
 
 @frozen(kw_only=True)
@@ -35,9 +35,16 @@ class SeriesRow:
     parent_series: str | None
 
 
+def stream_series(connection: Connection) -> Iterator[list[SeriesRow]]:
+    """Yield all series in batches, sorted by key."""
+    series = schema.series.c
+    for rows in stream_sorted(connection, select(series.id, series.key), series.key):
+        yield read_series(connection, [row.id for row in rows])
+
+
 def read_all_series(connection: Connection) -> list[SeriesRow]:
     """Return all series, sorted by key."""
-    return _select_series(connection)
+    return [row for rows in stream_series(connection) for row in rows]
 
 
 def read_series(connection: Connection, ids: Iterable[int]) -> list[SeriesRow]:
@@ -94,27 +101,3 @@ def read_members(connection: Connection, series_ids: Iterable[int]) -> dict[int,
         ]
         for series_id, rows in members.items()
     }
-
-
-def find_newest_series(
-    connection: Connection, *, list_ids: Collection[str] | None, incomplete: bool, limit: int
-) -> list[int]:
-    """Return the ids of at most `limit` series, the newest first.
-
-    `list_ids` restricts them to series of these lists, unless it is None. `incomplete` restricts
-    them to series of which patches are missing.
-    """
-    series, member, posting = schema.series.c, schema.member.c, schema.posting.c
-    query = select(series.id).order_by(series.date.desc().nulls_last(), series.id.desc())
-    if incomplete:
-        query = query.where(series.received_all.is_(False))
-    if list_ids is not None:
-        list_ = schema.list_.c
-        in_lists = (
-            select(member.series_id)
-            .join(schema.posting, posting.message_id == member.message_id)
-            .join(schema.list_, list_.id == posting.list_id)
-            .where(list_.list_id.in_(list_ids))
-        )
-        query = query.where(series.id.in_(in_lists))
-    return list(connection.execute(query.limit(limit)).scalars())

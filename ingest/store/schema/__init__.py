@@ -35,6 +35,7 @@ from ingest.store.schema.git import (
     scan_status,
     scanned_ref,
 )
+from ingest.store.schema.listing import listing, search_progress
 from ingest.store.schema.mail import (
     alias,
     answer,
@@ -62,6 +63,7 @@ from ingest.store.schema.series import (
     cover,
     current_state,
     member,
+    name_order,
     patch,
     pin,
     revision_link,
@@ -91,11 +93,13 @@ __all__ = [
     "git_commit",
     "landing",
     "list_",
+    "listing",
     "mail",
     "maintainers_file",
     "member",
     "message",
     "metadata",
+    "name_order",
     "override",
     "patch",
     "patch_key",
@@ -111,6 +115,7 @@ __all__ = [
     "revision_link",
     "scan_status",
     "scanned_ref",
+    "search_progress",
     "series",
     "state_evidence",
     "storable",

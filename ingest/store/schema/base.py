@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, Index, Integer, MetaData
+from sqlalchemy import BigInteger, ColumnElement, DateTime, Dialect, Index, Integer, MetaData
+from sqlalchemy.dialects import sqlite
 
 
 def partial_index(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]) -> None:
@@ -24,6 +26,28 @@ metadata = MetaData(
 
 # SQLite assigns row numbers only in a column that is declared INTEGER PRIMARY KEY.
 Id = BigInteger().with_variant(Integer, "sqlite")
+
+
+class _IsoDateTime(sqlite.DATETIME):
+    """A time in SQLite, written as the driver writes one in bulk: without an empty fraction.
+
+    SQLAlchemy always writes a fraction, and would find no row that is equal.
+    """
+
+    def bind_processor(self, dialect: Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy passes it
+        """Return the function that formats a time."""
+
+        def process(value: datetime | None) -> str | None:
+            return None if value is None else value.isoformat(" ")
+
+        return process
+
+
+# A time by which rows are found. Their text sorts as the times do.
+SearchedTime = DateTime().with_variant(
+    _IsoDateTime(),  # type: ignore[no-untyped-call]
+    "sqlite",
+)
 
 
 def storable(text: str) -> str:

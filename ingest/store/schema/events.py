@@ -21,6 +21,10 @@ following = Table(
     "following",
     metadata,
     Column("since", DateTime, primary_key=True),  # when the events begin
+    # The next message that existed then and whose events are not written yet, null if none is left,
+    # and the last one that existed.
+    Column("next_id", BigInteger),
+    Column("last_id", BigInteger),
 )
 
 # What has happened. The ids have no foreign keys: their rows may have been deleted by the time

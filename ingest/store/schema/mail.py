@@ -67,6 +67,13 @@ partial_index(
     where=pending.c.reason.is_(None),
 )
 
+# So that the quarantine is found without reading a long queue.
+partial_index(
+    "ix_pending_quarantined",
+    pending.c.mail_id,
+    where=pending.c.reason.is_not(None),
+)
+
 # So that the senders of mail that nobody has claimed are found one by one.
 partial_index(
     "ix_pending_flow",

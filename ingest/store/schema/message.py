@@ -7,7 +7,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    DateTime,
     ForeignKey,
     Index,
     Integer,
@@ -19,7 +18,7 @@ from sqlalchemy import (
 )
 
 from ingest.series.outcome import Outcome
-from ingest.store.schema.base import Id, metadata, partial_index
+from ingest.store.schema.base import Id, SearchedTime, metadata, partial_index
 
 # A mailing list.
 list_ = Table(
@@ -57,7 +56,7 @@ message = Table(
     Column("mail_id", Id, ForeignKey("mail.id"), nullable=False),  # the best copy
     Column("thread_id", BigInteger, nullable=False),  # as in thread_node
     Column("bucket", BigInteger),  # shared by unthreaded pieces of one posting; see series.facts
-    Column("date", DateTime),
+    Column("date", SearchedTime),
     Column("subject", Text, nullable=False),
     Column("person_id", Id, ForeignKey("person.id"), nullable=False),
     Column("sender_name", Text, nullable=False),  # the name of the person on this message
@@ -76,7 +75,6 @@ message = Table(
     UniqueConstraint("id", "outcome"),
     CheckConstraint(f"outcome IN ({_OUTCOMES})", name="outcome"),
     Index("ix_message_thread_id", "thread_id"),
-    Index("ix_message_date", "date"),
     Index("ix_message_person_id", "person_id", "id"),
     Index("ix_message_mail_id", "mail_id"),
 )

@@ -7,6 +7,7 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
+    ColumnElement,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -18,11 +19,17 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
+    literal_column,
 )
 from sqlalchemy.schema import SchemaItem
 
 from ingest.series.outcome import Outcome
-from ingest.store.schema.base import Id, metadata, partial_index
+from ingest.store.schema.base import Id, SearchedTime, metadata, partial_index
+
+
+def name_order(name: ColumnElement[str]) -> ColumnElement[str]:
+    """Return that by which names are ordered: their beginning, which fits into an index."""
+    return func.substr(name, literal_column("1"), literal_column("100"))
 
 
 def _record(outcome: Outcome, *columns: SchemaItem) -> Table:
@@ -54,7 +61,7 @@ patch = _record(
     # What `state_evidence` shows, null where it shows nothing. See store.activity.states.
     Column("derived_state", Text),
     Column("derived_commit_ref", Text),
-    # What is shown, of `override` and of the evidence, so that patches are found by it.
+    # What is shown, of `override` and of the evidence. `listing` has it again, to find patches by.
     Column("current_state", Text),  # null where neither has a state
     Column("archived", Boolean, nullable=False),
     Column("commit_ref", Text),
@@ -64,30 +71,17 @@ patch = _record(
 # The state of a patch: as it was set or derived, else as the mail says.
 current_state = func.coalesce(patch.c.current_state, patch.c.state)
 
-Index("ix_patch_hash", patch.c.hash)
+Index("ix_patch_hash", patch.c.hash, patch.c.message_id)
+
+Index("ix_patch_name", name_order(patch.c.name), patch.c.message_id)
 
 Index("ix_patch_patch_id", patch.c.patch_id)
 
-Index("ix_patch_current_state", current_state, patch.c.message_id)
-
-# Few patches have these, so that the indexes cost new mail nothing.
-partial_index(
-    "ix_patch_archived",
-    patch.c.message_id,
-    where=patch.c.archived.is_(True),
-)
-
+# Few patches have one, so that the index costs new mail nothing.
 partial_index(
     "ix_patch_derived_delegate",
     patch.c.derived_delegate,
     where=patch.c.derived_delegate.is_not(None),
-)
-
-partial_index(
-    "ix_patch_delegate_id",
-    patch.c.delegate_id,
-    patch.c.message_id,
-    where=patch.c.delegate_id.is_not(None),
 )
 
 # What shows the state of a patch: one row for each piece of evidence. See lifecycle.evidence.
@@ -119,6 +113,8 @@ cover = _record(
     Column("pull_url", Text),
 )
 
+Index("ix_cover_name", name_order(cover.c.name), cover.c.message_id)
+
 # A message that is a comment on a patch or cover.
 comment = _record(
     Outcome.COMMENT,
@@ -140,7 +136,7 @@ series = Table(
     Column("total", BigInteger, nullable=False),  # how many patches it should have
     Column("received_total", Integer, nullable=False),  # how many of them were received
     Column("received_all", Boolean, nullable=False),
-    Column("date", DateTime),
+    Column("date", SearchedTime),
     Column("person_id", Id, ForeignKey("person.id"), nullable=False),
     Column("cover_id", Id, ForeignKey("message.id")),
     Column("partial", Boolean, nullable=False),  # it replaces patches of another series
@@ -150,11 +146,11 @@ series = Table(
     CheckConstraint("version >= 0", name="version"),
     CheckConstraint("total >= 1", name="total"),
     CheckConstraint("received_total >= 0", name="received_total"),
-    Index("ix_series_date", "date"),
-    Index("ix_series_person_id", "person_id"),
     Index("ix_series_cover_id", "cover_id"),
     Index("ix_series_thread_id", "thread_id"),
 )
+
+Index("ix_series_name", name_order(series.c.name), series.c.id)
 
 # A patch or cover of a series.
 member = Table(

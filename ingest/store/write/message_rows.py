@@ -47,8 +47,10 @@ class _SortedNodes:
     moved: list[Node]
 
 
-def write_messages(connection: Connection, arranged: ArrangedSets) -> None:
+def write_messages(connection: Connection, arranged: ArrangedSets) -> set[int]:
     """Insert new messages, replace changed ones, and give each the record of its place.
+
+    Returns the ids of all these.
 
     Rows of messages that have not changed, row and place, are not read. Of messages that are
     derived again, only the differences are written.
@@ -77,6 +79,7 @@ def write_messages(connection: Connection, arranged: ArrangedSets) -> None:
     )
     for change in changes:
         change.insert(connection)
+    return {*_ids(nodes.new), *_ids(nodes.replaced), *_ids(nodes.moved)}
 
 
 def delete_messages(connection: Connection, message_ids: set[int]) -> set[int]:

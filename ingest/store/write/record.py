@@ -19,6 +19,7 @@ from ingest.store import schema
 from ingest.store.activity.events import emit_recorded
 from ingest.store.activity.overrides import transfer_overrides
 from ingest.store.activity.states import sync_states
+from ingest.store.listing import sync_listing
 from ingest.store.locks import lock_sets, lock_states
 from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes, read_values
 from ingest.store.states.announced import lock_announced, write_announced
@@ -86,8 +87,8 @@ def write_records(
         if message.derived is not None
     ]
     fast_path, arranged = _arrange(connection, fresh, linked, grouping.emptied)
-    message_rows.write_messages(connection, fast_path.arranged)
-    message_rows.write_messages(connection, arranged)
+    written_ids = message_rows.write_messages(connection, fast_path.arranged)
+    written_ids |= message_rows.write_messages(connection, arranged)
     copies_before = _read_copies(connection, grouping.emptied)
     _write_copies(connection, grouping.messages, derived, lists)
     write_authentication(connection, derived, known=grouping.known_mails)
@@ -118,6 +119,11 @@ def write_records(
     delegated |= assign_maintainers(connection, written)
     changed = superseded | landed | announced | delegated
     sync_states(connection, changed | _find_rewritten(grouping))
+    sync_listing(
+        connection,
+        message_ids=written_ids | written,
+        series_ids=changes.changed | changes.removed,
+    )
     return set()
 
 

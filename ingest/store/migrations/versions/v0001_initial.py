@@ -62,6 +62,8 @@ def upgrade() -> None:
     op.create_table(
         "following",
         sa.Column("since", sa.DateTime(), nullable=False),
+        sa.Column("next_id", sa.BigInteger(), nullable=True),
+        sa.Column("last_id", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("since", name=op.f("pk_following")),
     )
     op.create_table(
@@ -72,6 +74,57 @@ def upgrade() -> None:
         sa.Column("email", sa.Text(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_list")),
         sa.UniqueConstraint("list_id", name=op.f("uq_list_list_id")),
+    )
+    op.create_table(
+        "listing",
+        sa.Column("kind", sa.SmallInteger(), nullable=False),
+        sa.Column("id", sa.BigInteger(), nullable=False),
+        sa.Column("list_id", sa.BigInteger(), nullable=False),
+        sa.Column("date", sa.DateTime(), nullable=False),
+        sa.Column("person_id", sa.BigInteger(), nullable=False),
+        sa.Column("state", sa.Text(), nullable=True),
+        sa.Column("archived", sa.Boolean(), nullable=False),
+        sa.Column("delegate_id", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("kind", "id", "list_id", name=op.f("pk_listing")),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("ix_listing_id", "listing", ["kind", "list_id", "id"], unique=False)
+    op.create_index("ix_listing_date", "listing", ["kind", "list_id", "date", "id"], unique=False)
+    op.create_index(
+        "ix_listing_person",
+        "listing",
+        ["kind", "list_id", "person_id", "date", "id"],
+        unique=False,
+    )
+    op.create_index(
+        "ix_listing_state_id",
+        "listing",
+        ["kind", "list_id", "state", "archived", "id"],
+        unique=False,
+        postgresql_where=sa.text("state IS NOT NULL"),
+        sqlite_where=sa.text("state IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_listing_state_date",
+        "listing",
+        ["kind", "list_id", "state", "archived", "date", "id"],
+        unique=False,
+        postgresql_where=sa.text("state IS NOT NULL"),
+        sqlite_where=sa.text("state IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_listing_delegate",
+        "listing",
+        ["kind", "list_id", "delegate_id", "date", "id"],
+        unique=False,
+        postgresql_where=sa.text("delegate_id IS NOT NULL"),
+        sqlite_where=sa.text("delegate_id IS NOT NULL"),
+    )
+    op.create_table(
+        "search_progress",
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("next_id", sa.BigInteger(), nullable=True),
+        sa.PrimaryKeyConstraint("name", name=op.f("pk_search_progress")),
     )
     op.create_table(
         "mail",
@@ -202,7 +255,6 @@ def upgrade() -> None:
         postgresql_where=sa.text("bucket IS NOT NULL"),
         sqlite_where=sa.text("bucket IS NOT NULL"),
     )
-    op.create_index("ix_message_date", "message", ["date"], unique=False)
     op.create_index("ix_message_mail_id", "message", ["mail_id"], unique=False)
     op.create_index("ix_message_person_id", "message", ["person_id", "id"], unique=False)
     op.create_index("ix_message_thread_id", "message", ["thread_id"], unique=False)
@@ -224,6 +276,14 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("reason IS NULL AND claimed_by IS NULL AND tries = 0"),
         sqlite_where=sa.text("reason IS NULL AND claimed_by IS NULL AND tries = 0"),
+    )
+    op.create_index(
+        "ix_pending_quarantined",
+        "pending",
+        ["mail_id"],
+        unique=False,
+        postgresql_where=sa.text("reason IS NOT NULL"),
+        sqlite_where=sa.text("reason IS NOT NULL"),
     )
     op.create_index(
         "ix_pending_waiting",
@@ -335,6 +395,7 @@ def upgrade() -> None:
         ),
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_cover")),
     )
+    op.create_index("ix_cover_name", "cover", [sa.text("substr(name, 1, 100)"), "message_id"])
     op.create_table(
         "dependency",
         sa.Column("message_id", ID, nullable=False),
@@ -395,22 +456,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("message_id", name=op.f("pk_patch")),
     )
     op.create_index(
-        "ix_patch_archived",
-        "patch",
-        ["message_id"],
-        unique=False,
-        postgresql_where=sa.text("archived IS true"),
-        sqlite_where=sa.text("archived IS 1"),
-    )
-    op.create_index(
-        "ix_patch_delegate_id",
-        "patch",
-        ["delegate_id", "message_id"],
-        unique=False,
-        postgresql_where=sa.text("delegate_id IS NOT NULL"),
-        sqlite_where=sa.text("delegate_id IS NOT NULL"),
-    )
-    op.create_index(
         "ix_patch_derived_delegate",
         "patch",
         ["derived_delegate"],
@@ -418,7 +463,8 @@ def upgrade() -> None:
         postgresql_where=sa.text("derived_delegate IS NOT NULL"),
         sqlite_where=sa.text("derived_delegate IS NOT NULL"),
     )
-    op.create_index("ix_patch_hash", "patch", ["hash"], unique=False)
+    op.create_index("ix_patch_hash", "patch", ["hash", "message_id"], unique=False)
+    op.create_index("ix_patch_name", "patch", [sa.text("substr(name, 1, 100)"), "message_id"])
     op.create_index("ix_patch_patch_id", "patch", ["patch_id"], unique=False)
     op.create_table(
         "posting",
@@ -475,9 +521,8 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_series")),
         sa.UniqueConstraint("key", name=op.f("uq_series_key")),
     )
+    op.create_index("ix_series_name", "series", [sa.text("substr(name, 1, 100)"), "id"])
     op.create_index("ix_series_cover_id", "series", ["cover_id"], unique=False)
-    op.create_index("ix_series_date", "series", ["date"], unique=False)
-    op.create_index("ix_series_person_id", "series", ["person_id"], unique=False)
     op.create_index("ix_series_thread_id", "series", ["thread_id"], unique=False)
     op.create_table(
         "state_evidence",
@@ -562,9 +607,6 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("trace", "series_id", name=op.f("pk_trace")),
     )
     op.create_index("ix_trace_series_id", "trace", ["series_id"], unique=False)
-    op.create_index(
-        "ix_patch_current_state", "patch", [sa.text("coalesce(current_state, state)"), "message_id"]
-    )
     op.create_table(
         "repository",
         sa.Column("id", ID, nullable=False),

@@ -1,0 +1,474 @@
+"""Find the rows of one page of patches, covers or series in the read model.
+
+No plan depends on statistics, nor on how common a state, a person or a list is:
+
+- What the filters allow is a number of ranges of one index of `listing`, each in the order of the
+  list. The database merges them, and stops at the end of the page.
+- A filter that the ranges lack is a condition on each row that is read. If rows that satisfy it
+  were rare, most of a list would be read for one page. So the rows that each such filter allows are
+  counted before, up to a bound: where they are few, these are read and sorted.
+
+SQLite is told which index to use. PostgreSQL chooses the only one that has the order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from itertools import product
+from typing import Any
+
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    func,
+    select,
+    union,
+    union_all,
+)
+
+from ingest.frozen import frozen
+from ingest.store import schema
+from ingest.store.read.filters import Page
+from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
+from ingest.store.sql import IndexedBy, InOrder, is_any
+
+_Condition = ColumnElement[bool]
+_Column = ColumnElement[Any]
+
+_listing = schema.listing.c
+
+# So many rows are sorted rather than found in order.
+FEW = 10_000
+
+# So many ranges of an index are merged.
+_MAX_RANGES = 64
+
+
+@frozen
+class Selection:
+    """A condition on rows that columns of `listing` do not have.
+
+    `ids`: a query for the ids of the rows that satisfy it. `condition`: the same for one row of
+    `listing`. `few`: of so many rows, and no more, the ids are read.
+    """
+
+    ids: Select[Any]
+    condition: _Condition
+    few: int = FEW
+
+
+@frozen(kw_only=True)
+class ListingFilter:
+    """What the rows of a page must be; None means "no condition"."""
+
+    list_ids: Sequence[int] = (ALL_LISTS,)
+    states: Sequence[str] | None = None
+    archived: bool | None = None
+    people: Sequence[int] | None = None
+    delegates: Sequence[int] | None = None
+    since: datetime | None = None
+    before: datetime | None = None
+    selections: Sequence[Selection] = ()
+
+
+@frozen
+class _Ranges:
+    """Ranges of an index: the values of its columns after the kind.
+
+    `covered`: the filters that the ranges satisfy, by the names of their columns.
+    """
+
+    index: str
+    values: Sequence[tuple[_Column, Sequence[Any]]]
+    has_date: bool
+
+    @property
+    def covered(self) -> set[str]:
+        """Return the names of the columns whose filters the ranges satisfy."""
+        names = {column.key for column, _ in self.values if column.key is not None}
+        return names | ({"date"} if self.has_date else set())
+
+    @property
+    def count(self) -> int:
+        """Return the number of ranges."""
+        count = 1
+        for _, values in self.values:
+            count *= len(values)
+        return count
+
+    def each(self) -> Iterator[list[_Condition]]:
+        """Yield the conditions of each range."""
+        columns = [column for column, _ in self.values]
+        for values in product(*(values for _, values in self.values)):
+            yield [column == value for column, value in zip(columns, values, strict=True)]
+
+    def all(self) -> list[_Condition]:
+        """Return the conditions of all ranges together."""
+        return [
+            column == values[0] if len(values) == 1 else column.in_(values)
+            for column, values in self.values
+        ]
+
+
+@frozen
+class OtherOrder:
+    """An order by a value of another table, which has the id and an index with both."""
+
+    value: _Column
+    id_column: Column[Any]
+    index: str
+
+    def of_listing(self) -> _Column:
+        """Return the value for a row of `listing`."""
+        query = select(self.value).where(self.id_column == _listing.id)
+        return query.correlate(schema.listing).scalar_subquery()
+
+
+def find_ids(
+    connection: Connection,
+    kind: ListingKind,
+    filters: ListingFilter,
+    page: Page,
+    *,
+    order: OtherOrder | None = None,
+) -> list[int]:
+    """Return the ids of a page, and one more where there is a next page.
+
+    `page.field` is one of id, date, submitter, state, archived and delegate. `order` is the order
+    of any other field.
+    """
+    choices = (filters.list_ids, filters.states, filters.people, filters.delegates)
+    if any(choice is not None and not choice for choice in choices):
+        return []
+    return _Search(connection, kind, filters, page, order).find()
+
+
+class _Search:
+    """The search for one page."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        kind: ListingKind,
+        filters: ListingFilter,
+        page: Page,
+        order: OtherOrder | None,
+    ) -> None:
+        self._connection = connection
+        self._kind = int(kind)
+        self._filters = filters
+        self._page = page
+        self._order = order
+        self._columns = self._order_columns(order)
+        self._lists: Sequence[int] = filters.list_ids
+        self._selections = list(filters.selections)
+        if len(self._lists) > _MAX_RANGES:
+            self._selections.append(self._select_lists())
+            self._lists = (ALL_LISTS,)
+
+    def find(self) -> list[int]:
+        """Return the ids."""
+        if self._order is not None:
+            return self._find_by_other(self._order)
+        if self._page.field == "delegate" and self._filters.delegates is None:
+            return self._find_by_delegate()
+        return self._find(self._ordered_ranges(), ())
+
+    def _find(self, ranges: _Ranges, more: Sequence[_Condition]) -> list[int]:
+        missing = self._filtered_columns() - ranges.covered
+        few = self._find_few(missing)
+        if few is not None:
+            return self._sort(few, more)
+        return self._merge(ranges, [*self._conditions(missing), *more], self._page.start)
+
+    def _find_by_other(self, order: OtherOrder) -> list[int]:
+        """Find rows by the order of another table: each of its rows is looked up in the listing."""
+        columns = self._filtered_columns()
+        few = self._find_few({*columns, "list_id"})
+        if few is not None:
+            return self._sort(few, ())
+        conditions = self._conditions(columns)
+        if tuple(self._lists) != (ALL_LISTS,):
+            conditions.append(self._select_lists().condition)
+        is_own = and_(
+            _listing.kind == self._kind,
+            _listing.id == order.id_column,
+            _listing.list_id == ALL_LISTS,
+        )
+        ordered = IndexedBy(order.id_column.table, order.index)
+        query = (
+            select(order.id_column)
+            .select_from(InOrder(ordered, schema.listing, is_own))
+            .where(*conditions)
+            .order_by(self._directed(order.value), self._directed(order.id_column))
+        )
+        query = query.limit(self._page.size + 1).offset(self._page.start)
+        return list(self._connection.execute(query).scalars())
+
+    def _find_by_delegate(self) -> list[int]:
+        """Find patches by their delegates: those that have one, and those that have none.
+
+        The index has only the former, which are few.
+        """
+        assigned = _Ranges("ix_listing_delegate", self._of_lists(), has_date=True)
+        others = _Ranges("ix_listing_date", self._of_lists(), has_date=True)
+        parts = [
+            (assigned, (_listing.delegate_id, _listing.date, _listing.id), None),
+            (others, (_listing.date, _listing.id), _listing.delegate_id.is_(None)),
+        ]
+        found: list[int] = []
+        start, needed = self._page.start, self._page.size + 1
+        for ranges, columns, condition in reversed(parts) if self._page.descending else parts:
+            self._columns = columns
+            conditions = self._conditions(self._filtered_columns() - ranges.covered)
+            if condition is None:
+                conditions.append(_listing.delegate_id.is_not(None))
+            else:
+                conditions.append(condition)
+            some = self._merge(ranges, conditions, start, limit=needed)
+            found += some
+            needed -= len(some)
+            if needed == 0:
+                break
+            if not some and start:
+                start -= self._count(ranges, conditions)
+            else:
+                start = 0
+        return found
+
+    # --- the order ---
+
+    def _order_columns(self, order: OtherOrder | None) -> tuple[_Column, ...]:
+        """Return the columns by which the page is ordered. No two rows have the same values."""
+        columns: dict[str, tuple[_Column, ...]] = {
+            "id": (_listing.id,),
+            "date": (_listing.date, _listing.id),
+            "submitter": (_listing.person_id, _listing.date, _listing.id),
+            "state": (_listing.state, _listing.archived, _listing.id),
+            "archived": (_listing.archived, _listing.id),
+            "delegate": (_listing.delegate_id, _listing.date, _listing.id),
+        }
+        if order is not None:
+            return (order.of_listing().label("value"), _listing.id)
+        return columns[self._page.field]
+
+    def _ordered_ranges(self) -> _Ranges:
+        """Return the ranges that have the order of the page, and as many filters as possible."""
+        filters, lists = self._filters, self._of_lists()
+        candidates: list[_Ranges] = []
+        field = self._page.field
+        is_dated = filters.since is not None or filters.before is not None
+        if field in ("state", "archived"):
+            values = lists
+            if filters.archived is not None:
+                values = [*lists, *self._of_states(), *self._of_archived()]
+            elif field == "archived" or filters.states is not None:
+                values = [*lists, *self._of_states()]
+            return _Ranges("ix_listing_state_id", values, has_date=False)
+        if field == "submitter":
+            people = [] if filters.people is None else [(_listing.person_id, filters.people)]
+            candidates.append(_Ranges("ix_listing_person", [*lists, *people], has_date=False))
+        elif field == "id" and not is_dated:
+            if filters.states is not None or filters.archived is not None:
+                values = [*lists, *self._of_states(), *self._of_archived()]
+                candidates.append(_Ranges("ix_listing_state_id", values, has_date=False))
+        else:
+            candidates += self._dated_ranges()
+        for ranges in candidates:
+            if ranges.count <= _MAX_RANGES:
+                return ranges
+        if field == "submitter":
+            return _Ranges("ix_listing_person", lists, has_date=False)
+        if field == "id" and not is_dated:
+            return _Ranges("ix_listing_id", lists, has_date=False)
+        return _Ranges("ix_listing_date", lists, has_date=True)
+
+    def _dated_ranges(self) -> list[_Ranges]:
+        """Return the ranges that are in the order of dates, the narrowest first."""
+        filters, lists = self._filters, self._of_lists()
+        ranges: list[_Ranges] = []
+        if filters.people is not None:
+            values = [*lists, (_listing.person_id, filters.people)]
+            ranges.append(_Ranges("ix_listing_person", values, has_date=True))
+        if filters.delegates is not None:
+            values = [*lists, (_listing.delegate_id, filters.delegates)]
+            ranges.append(_Ranges("ix_listing_delegate", values, has_date=True))
+        if filters.states is not None or filters.archived is not None:
+            values = [*lists, *self._of_states(), *self._of_archived()]
+            ranges.append(_Ranges("ix_listing_state_date", values, has_date=True))
+        return ranges
+
+    def _of_lists(self) -> list[tuple[_Column, Sequence[Any]]]:
+        return [(_listing.list_id, self._lists)]
+
+    def _of_states(self) -> list[tuple[_Column, Sequence[Any]]]:
+        states = self._filters.states
+        return [(_listing.state, self._read_states() if states is None else states)]
+
+    def _of_archived(self) -> list[tuple[_Column, Sequence[Any]]]:
+        archived = self._filters.archived
+        return [(_listing.archived, (False, True) if archived is None else (archived,))]
+
+    def _read_states(self) -> Sequence[str]:
+        """Return the states that there are, each found from the one before."""
+        states: list[str] = []
+        of_kind = (_listing.kind == self._kind, _listing.list_id == ALL_LISTS)
+        query = self._use("ix_listing_state_id", select(_listing.state)).where(*of_kind)
+        query = query.order_by(_listing.state).limit(1)
+        while True:
+            is_next = _listing.state > states[-1] if states else _listing.state.is_not(None)
+            state = self._connection.execute(query.where(is_next)).scalar()
+            if state is None:
+                return states
+            states.append(state)
+
+    # --- filters ---
+
+    def _filtered_columns(self) -> set[str]:
+        filters = self._filters
+        given = {
+            "state": filters.states,
+            "archived": filters.archived,
+            "person_id": filters.people,
+            "delegate_id": filters.delegates,
+            "date": filters.since or filters.before,
+        }
+        return {name for name, value in given.items() if value is not None}
+
+    def _conditions(self, columns: set[str]) -> list[_Condition]:
+        """Return the conditions of the filters on these columns, and of all selections."""
+        filters = self._filters
+        conditions = [selection.condition for selection in self._selections]
+        if "state" in columns and filters.states is not None:
+            conditions.append(_listing.state.in_(filters.states))
+        if "archived" in columns and filters.archived is not None:
+            conditions.append(_listing.archived == filters.archived)
+        if "person_id" in columns and filters.people is not None:
+            conditions.append(is_any(_listing.person_id, filters.people))
+        if "delegate_id" in columns and filters.delegates is not None:
+            conditions.append(_listing.delegate_id.in_(filters.delegates))
+        return conditions + (self._of_dates() if "date" in columns else [])
+
+    def _of_dates(self) -> list[_Condition]:
+        filters = self._filters
+        conditions: list[_Condition] = []
+        if filters.since is not None:
+            conditions.append(_listing.date >= filters.since)
+        elif filters.before is not None:
+            conditions.append(_listing.date > NO_DATE)  # what has no date is not before any
+        if filters.before is not None:
+            conditions.append(_listing.date < filters.before)
+        return conditions
+
+    def _select_lists(self) -> Selection:
+        other = schema.listing.alias("posted").c
+        is_posted = (other.kind == self._kind, other.list_id.in_(self._filters.list_ids))
+        own = select(other.id).where(*is_posted, other.id == _listing.id)
+        return Selection(select(other.id).where(*is_posted), own.correlate(schema.listing).exists())
+
+    # --- few rows ---
+
+    def _find_few(self, missing: set[str]) -> list[int] | None:
+        """Return the ids of the rows that one filter allows, if they are few; else None."""
+        for selection in self._selections:
+            ids = self._read_few(selection.ids, selection.few)
+            if ids is not None:
+                return ids
+        candidates = self._dated_ranges()
+        if self._of_dates():
+            candidates.append(_Ranges("ix_listing_date", self._of_lists(), has_date=True))
+        if tuple(self._lists) != (ALL_LISTS,):
+            candidates.append(_Ranges("ix_listing_id", self._of_lists(), has_date=False))
+        for ranges in candidates:
+            if missing & ranges.covered:
+                ids = self._read_few(self._ids(ranges), FEW)
+                if ids is not None:
+                    return ids
+        return None
+
+    def _read_few(self, ids: Select[Any], few: int) -> list[int] | None:
+        counted = ids.limit(few + 1).subquery()
+        count = self._connection.execute(select(func.count()).select_from(counted)).scalar_one()
+        return list(self._connection.execute(ids).scalars()) if count <= few else None
+
+    def _ids(self, ranges: _Ranges) -> Select[Any]:
+        """Return a query for the ids in ranges, in no order."""
+        dates = self._of_dates() if ranges.has_date else []
+        query = select(_listing.id).where(_listing.kind == self._kind, *ranges.all(), *dates)
+        return self._use(ranges.index, query)
+
+    def _sort(self, ids: Sequence[int], more: Sequence[_Condition]) -> list[int]:
+        query = select(_listing.id, *(column for column in self._columns[:-1])).where(
+            _listing.kind == self._kind,
+            _listing.list_id.in_(self._lists),
+            is_any(_listing.id, ids),
+            *self._conditions(self._filtered_columns()),
+            *more,
+        )
+        if len(self._lists) > 1:
+            query = query.distinct()
+        query = query.order_by(*(self._directed(column) for column in self._columns))
+        query = query.limit(self._page.size + 1).offset(self._page.start)
+        return list(self._connection.execute(query).scalars())
+
+    # --- many rows ---
+
+    def _count(self, ranges: _Ranges, conditions: Sequence[_Condition]) -> int:
+        query = self._ids(ranges).where(*conditions).distinct().subquery()
+        count: int = self._connection.execute(select(func.count()).select_from(query)).scalar_one()
+        return count
+
+    def _merge(
+        self,
+        ranges: _Ranges,
+        conditions: Sequence[_Condition],
+        start: int,
+        *,
+        limit: int | None = None,
+    ) -> list[int]:
+        """Return the ids of the page, of all rows in these ranges that satisfy the conditions."""
+        conditions = [*conditions, *(self._of_dates() if ranges.has_date else ())]
+        if "state" in ranges.index and "state" not in ranges.covered:
+            conditions.append(_listing.state.is_not(None))  # as the index has it
+        limit = self._page.size + 1 if limit is None else limit
+        names = [f"value{place}" for place in range(len(self._columns))]
+        columns = [column.label(name) for column, name in zip(self._columns, names, strict=True)]
+        branches = [
+            self._use(ranges.index, select(*columns)).where(
+                _listing.kind == self._kind, *of_range, *conditions
+            )
+            for of_range in ranges.each()
+        ]
+        query: Any
+        if not self._is_sqlite:
+            # PostgreSQL plans each branch by itself, and merges them if they are sorted.
+            order = [self._directed(column) for column in columns]
+            branches = [branch.order_by(*order).limit(start + limit) for branch in branches]
+        if len(branches) == 1:
+            query = branches[0].order_by(None)
+        elif len(self._lists) == 1:
+            query = union_all(*branches)
+        elif self._is_sqlite:
+            query = union(*branches)  # SQLite merges these as well
+        else:
+            merged = union_all(*branches).subquery()
+            query = select(*(merged.c[name] for name in names)).distinct()
+        labels = [query.selected_columns[name] for name in names]
+        query = query.order_by(*(self._directed(label) for label in labels))
+        rows = self._connection.execute(query.limit(limit).offset(start))
+        return [row[-1] for row in rows]
+
+    def _directed(self, column: _Column) -> _Column:
+        return column.desc() if self._page.descending else column.asc()
+
+    @property
+    def _is_sqlite(self) -> bool:
+        return self._connection.dialect.name == "sqlite"
+
+    @staticmethod
+    def _use(index: str, query: Select[Any]) -> Select[Any]:
+        return query.select_from(IndexedBy(schema.listing, index))
