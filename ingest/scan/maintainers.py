@@ -12,7 +12,7 @@ from pathlib import Path
 from sqlalchemy import Engine
 
 from ingest.config.settings import Config, ConfiguredMaintainersFile
-from ingest.lifecycle.maintainers import (
+from ingest.lifecycle.delegation import (
     MAX_MAINTAINERS_FILE,
     MaintainersError,
     dump_sections,

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ingest.lifecycle.maintainers import (
+from ingest.lifecycle.delegation import (
     Maintainers,
     MaintainersError,
     dump_sections,

@@ -48,7 +48,7 @@ maintainers_file = Table(
     metadata,
     Column("list_id", Text, primary_key=True),  # as in list.list_id, which may not exist yet
     Column("digest", String(64), nullable=False),  # of the sections, '' where there are none
-    Column("sections", Text, nullable=False),  # JSON, see lifecycle.maintainers
+    Column("sections", Text, nullable=False),  # JSON, see lifecycle.delegation
     Column("assigned", Boolean, nullable=False),  # all patches have its maintainers
 )
 

@@ -101,7 +101,6 @@ def _find_affected(
             .join(schema.message, message.id == comment.message_id)
             .join(schema.announcement_target, table.target == message.msgid)
         )
-        .where(table.is_answered.is_(True))
     )
     targets |= read_values(connection, comments, member.series_id, sorted(series_ids))
     targets.update(msgids)

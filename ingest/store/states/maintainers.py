@@ -12,7 +12,7 @@ from typing import Any
 
 from sqlalchemy import Connection, bindparam, delete, select, text, update
 
-from ingest.lifecycle.maintainers import Maintainers, load_sections
+from ingest.lifecycle.delegation import Maintainers, load_sections
 from ingest.patch.diffs.diff import find_diff
 from ingest.store import schema
 from ingest.store.locks import lock_states
