@@ -42,7 +42,12 @@ from sqlalchemy import Engine, create_engine, func, select, text
 from ingest.clock import utcnow
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token
-from ingest.store.activity.events import is_behind, publish_events, start_recording_events
+from ingest.store.activity.events import (
+    is_behind,
+    publish_events,
+    record_existing_events,
+    start_recording_events,
+)
 from ingest.store.activity.overrides import Override, set_override
 from ingest.store.engine import open_store, write_transaction
 from tests.support import postgres
@@ -272,6 +277,8 @@ def publish(engine: Engine) -> None:
         start_recording_events(connection, now=utcnow())
     has_more = True
     while has_more:
+        with write_transaction(engine) as connection:
+            record_existing_events(connection)
         with write_transaction(engine) as connection:
             publish_events(connection, now=utcnow())
         with engine.connect() as connection:

@@ -311,19 +311,32 @@ def _check_sqlite_writable(path: Path) -> None:
         )
 
 
+# PostgreSQL's settings for readers. Plans that it avoids have a high cost, at which it would
+# compile them if `jit` were on.
+_FEW_ROWS = {
+    "enable_seqscan": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "max_parallel_workers_per_gather": 0,
+    "jit": "off",
+}
+
+
 def create_reading_engine(engine: Engine, *, connections: int, seconds: float) -> Engine:
     """Create another engine on the same store, for readers, of which there may be many.
 
     It has at most `connections` connections, each with a small cache. A reader that waits for one
     for longer than `seconds` gets an error. PostgreSQL ends statements that take longer than that
-    by itself.
+    by itself, and finds rows by their indexes, whatever it believes of a table without statistics:
+    a reader needs few rows of each.
     """
     pool = {"pool_size": connections, "max_overflow": 0, "pool_timeout": seconds}
     readers = _create_engine(engine.url, **pool)
     if readers.dialect.name == "sqlite":
         setting = f"PRAGMA cache_size=-{_READING_CACHE}"
     else:
-        setting = f"SET statement_timeout = {int(seconds * 1000)}"
+        settings = {"statement_timeout": int(seconds * 1000), **_FEW_ROWS}
+        setting = "; ".join(f"SET {name} = {value}" for name, value in settings.items())
 
     def apply_setting(connection: Any, _record: object) -> None:
         connection.cursor().execute(setting).close()

@@ -171,9 +171,13 @@ def test_every_filter_with_every_order(
         middle = dates[len(dates) // 2]
         choices: dict[str, tuple[Any, ...]] = {
             "list_ids": (None, (lists[0],), tuple(lists), ()),
-            "states": (None, ("new",), ("new", "superseded"), ("absent",)),
+            "states": (None, ("new", "new"), ("new", "superseded"), ("absent",)),
             "archived": (None, False, True),
-            "submitters": (None, RowSelector((people[0],), ()), RowSelector(tuple(people), ())),
+            "submitters": (
+                None,
+                RowSelector((people[0],), ()),
+                RowSelector((*people, *range(1_000, 1_100)), ()),  # too many ranges to merge
+            ),
             "delegates": (None, RowSelector((accounts[0],), ())),
             "since": (None, middle),
             "before": (None, middle + timedelta(days=1)),
@@ -215,3 +219,16 @@ def test_series_of_a_list_and_incomplete_ones(engine: Engine) -> None:
             connection, list_ids=names, incomplete=False, limit=1000
         )
         assert both == [row.id for row in by_date]
+
+
+def test_an_empty_store_has_empty_pages(engine: Engine) -> None:
+    filters = (
+        PatchFilter(),
+        PatchFilter(archived=False),
+        PatchFilter(states=("new",)),
+        PatchFilter(submitters=RowSelector((1,), ()), text="x"),
+    )
+    with engine.connect() as connection:
+        for field, one in itertools.product(page_queries.PATCH_ORDERS, filters):
+            page = Page(1, 7, field, descending=True)
+            assert page_queries.find_patch_ids(connection, one, page) == []

@@ -63,6 +63,7 @@ MAY_SORT = {
     "dependencies._read_edges": "what the messages of the series of a page depend on",
     "review_trailers.read_review_trailers": "the comments on the patches of a series",
     "statistics.count_queue": "the reasons of the quarantine",
+    "statistics.count_accepted_by_day": "the days of a bounded number of mails",
     "directory.read_all_lists": "every list is shown",
 }
 # These are sorted as a whole: a range of dates has no order but its own. Known clients order by

@@ -15,7 +15,7 @@ from ingest.api.web.html import el, join
 from ingest.api.web.layout import pairs, render_page, table
 from ingest.api.web.plot import bar_chart
 from ingest.store.inbox.queue import oldest_waiting
-from ingest.store.read.statistics import count_accepted, count_queue
+from ingest.store.read.statistics import count_accepted_by_day, count_queue
 
 _DAYS = 30
 _MAX_REASONS = 20
@@ -54,10 +54,9 @@ def status_page(http_request: Request) -> Response:
 def _count_days(connection: Connection, now: datetime) -> list[tuple[str, int]]:
     """Return the last days, each with the number of mails, the oldest first."""
     first = (now - timedelta(days=_DAYS - 1)).replace(hour=0, minute=0, second=0, microsecond=0)
-    days = [first + timedelta(days=offset) for offset in range(_DAYS)]
+    counts = count_accepted_by_day(connection, first, _DAYS)
     return [
-        (f"{day:%Y-%m-%d}", count_accepted(connection, day, day + timedelta(days=1)))
-        for day in days
+        (f"{first + timedelta(days=offset):%Y-%m-%d}", count) for offset, count in enumerate(counts)
     ]
 
 

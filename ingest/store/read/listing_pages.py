@@ -14,9 +14,10 @@ SQLite is told which index to use. PostgreSQL chooses the only one that has the 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import datetime
 from itertools import product
-from typing import Any
+from typing import Any, TypeVar, overload
 
 from sqlalchemy import (
     Column,
@@ -36,6 +37,7 @@ from ingest.store.read.filters import Page
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
 from ingest.store.sql import IndexedBy, InOrder, is_any
 
+_T = TypeVar("_T")
 _Condition = ColumnElement[bool]
 _Column = ColumnElement[Any]
 
@@ -77,9 +79,9 @@ class ListingFilter:
 
 @frozen
 class _Ranges:
-    """Ranges of an index: the values of its columns after the kind.
+    """Ranges of an index: the values of its first columns after the kind.
 
-    `covered`: the filters that the ranges satisfy, by the names of their columns.
+    `has_date`: whether the column after them is the date.
     """
 
     index: str
@@ -109,7 +111,7 @@ class _Ranges:
     def all(self) -> list[_Condition]:
         """Return the conditions of all ranges together."""
         return [
-            column == values[0] if len(values) == 1 else column.in_(values)
+            is_any(column, values) if len(values) > _MAX_RANGES else column.in_(values)
             for column, values in self.values
         ]
 
@@ -147,6 +149,14 @@ def find_ids(
     return _Search(connection, kind, filters, page, order).find()
 
 
+@overload
+def _distinct(values: None) -> None: ...
+@overload
+def _distinct(values: Sequence[_T]) -> Sequence[_T]: ...
+def _distinct(values: Sequence[_T] | None) -> Sequence[_T] | None:
+    return None if values is None else list(dict.fromkeys(values))
+
+
 class _Search:
     """The search for one page."""
 
@@ -160,11 +170,19 @@ class _Search:
     ) -> None:
         self._connection = connection
         self._kind = int(kind)
-        self._filters = filters
+        # Two equal ranges would give each row twice.
+        self._filters = replace(
+            filters,
+            list_ids=_distinct(filters.list_ids),
+            states=_distinct(filters.states),
+            people=_distinct(filters.people),
+            delegates=_distinct(filters.delegates),
+        )
         self._page = page
+        self._known_states: list[str] | None = None
         self._order = order
         self._columns = self._order_columns(order)
-        self._lists: Sequence[int] = filters.list_ids
+        self._lists: Sequence[int] = self._filters.list_ids
         self._selections = list(filters.selections)
         if len(self._lists) > _MAX_RANGES:
             self._selections.append(self._select_lists())
@@ -315,6 +333,8 @@ class _Search:
 
     def _read_states(self) -> Sequence[str]:
         """Return the states that there are, each found from the one before."""
+        if self._known_states is not None:
+            return self._known_states
         states: list[str] = []
         of_kind = (_listing.kind == self._kind, _listing.list_id == ALL_LISTS)
         query = self._use("ix_listing_state_id", select(_listing.state)).where(*of_kind)
@@ -323,6 +343,7 @@ class _Search:
             is_next = _listing.state > states[-1] if states else _listing.state.is_not(None)
             state = self._connection.execute(query.where(is_next)).scalar()
             if state is None:
+                self._known_states = states
                 return states
             states.append(state)
 
@@ -443,6 +464,8 @@ class _Search:
             )
             for of_range in ranges.each()
         ]
+        if not branches:  # there are no states, and so no patches
+            return []
         query: Any
         if not self._is_sqlite:
             # PostgreSQL plans each branch by itself, and merges them if they are sorted.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from itertools import pairwise
 
 from sqlalchemy import Connection, func, select
 
@@ -23,13 +24,30 @@ class QueueCounts:
 _MAX_COUNTED = 20_000
 
 
-def count_accepted(connection: Connection, since: datetime, before: datetime) -> int:
-    """Return how many mails were accepted from `since` on and before `before`.
+def count_accepted_by_day(connection: Connection, first: datetime, days: int) -> list[int]:
+    """Return how many mails were accepted on each of these days, which begin at `first`.
 
     A replay may store a million on one day. So many are not counted one by one: row numbers rise
     with the time of acceptance, and the difference of the first and the last is at most a little
     more than the number of rows.
     """
+    mail = schema.mail.c
+    starts = [first + timedelta(days=offset) for offset in range(days + 1)]
+    few = (
+        select(mail.accepted)
+        .where(mail.accepted >= starts[0], mail.accepted < starts[-1])
+        .limit(_MAX_COUNTED + 1)
+        .subquery()
+    )
+    day = func.date(few.c.accepted)
+    query = select(day.label("day"), func.count()).group_by(day)
+    counts = {str(row[0]): row[1] for row in connection.execute(query)}
+    if sum(counts.values()) <= _MAX_COUNTED:
+        return [counts.get(f"{start:%Y-%m-%d}", 0) for start in starts[:-1]]
+    return [_count_accepted(connection, *span) for span in pairwise(starts)]
+
+
+def _count_accepted(connection: Connection, since: datetime, before: datetime) -> int:
     mail = schema.mail.c
     is_within = (mail.accepted >= since, mail.accepted < before)
     few = select(mail.accepted).where(*is_within).limit(_MAX_COUNTED + 1).subquery()
