@@ -33,20 +33,28 @@ SUBJECTS = (
     "[PATCH v2 1/2] one",
     "about something",
     "Re: [PATCH 1/2] one",
+    "[PATCH v3] alone",
+    "[PATCH v2 0/2] cover",
+    "[PATCH 0/2] cover",
 )
 PARENTS = (
     (), (), ("gone",), ("gone",), ("top", "gone"), ("m0",), ("m1", "gone"), ("m0", "m1"), ("m2",),
+    ("m3",), ("m4", "gone"), ("gone", "m1"),
 )  # fmt: skip
 # Seconds between the mails: at once, within a minute, ten minutes, two hours, more.
 STEPS = (0, 1, 70, 700, 7_300)
 
 
 @contextmanager
-def little_room(*, same: int = 2, group: int = 4, variants: int = 2) -> Iterator[None]:
+def little_room(
+    *, same: int = 2, loose: int = 3, all_loose: int = 6, group: int = 4, variants: int = 2
+) -> Iterator[None]:
     """Make the bounds so low that a dozen mails exceed them."""
     with ExitStack() as stack:
         for module, name, bound in (
             (crowd, "MAX_SAME_NUMBER", same),
+            (crowd, "MAX_LOOSE_NUMBER", loose),
+            (crowd, "MAX_LOOSE", all_loose),
             (unthreaded, "MAX_SAME_NUMBER", same),
             (unthreaded, "MAX_GROUP", group),
             (reachable, "MAX_GROUP", group),

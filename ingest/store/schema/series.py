@@ -153,7 +153,7 @@ series = Table(
     Index("ix_series_date", "date"),
     Index("ix_series_person_id", "person_id"),
     Index("ix_series_cover_id", "cover_id"),
-    Index("ix_series_thread_id", "thread_id"),
+    Index("ix_series_thread_id", "thread_id", "id"),
 )
 
 # A patch or cover of a series.

@@ -20,6 +20,7 @@ from sqlalchemy import Connection, bindparam, update
 from ingest.frozen import frozen
 from ingest.mail.msgid import original_id
 from ingest.series.arrange import Arrangement, Place, Series, arrange_crowded
+from ingest.series.crowd import crowd_of
 from ingest.series.draft import Rule
 from ingest.series.facts import Facts, MessageKind, bucket
 from ingest.series.links.posting import patch_traces
@@ -29,6 +30,7 @@ from ingest.store.reachable import find_reachable, read_unthreaded
 from ingest.store.sql import insert_missing_pairs, insert_rows
 from ingest.store.write.arrange import ArrangedSets, Node
 from ingest.store.write.fast_path_rows import (
+    LooseCrowds,
     MessageRef,
     OpenSeries,
     Parent,
@@ -38,6 +40,7 @@ from ingest.store.write.fast_path_rows import (
     read_pinned,
     read_taken_slots,
 )
+from ingest.store.write.patchless_threads import PatchlessThreads, place_in_patchless_threads
 from ingest.store.write.threads import LinkedThreads
 
 
@@ -90,8 +93,15 @@ def find_fast_path(
 ) -> FastPath:
     """Find the threads in which every new message can take the fast path."""
     nodes_by_thread = _find_candidates(fresh, linked)
-    if not nodes_by_thread:
-        return FastPath.empty()
+    accepted = _place_threads(connection, nodes_by_thread, linked) if nodes_by_thread else {}
+    patchless = place_in_patchless_threads(connection, fresh, linked, accepted)
+    return _build_fast_path(accepted, patchless)
+
+
+def _place_threads(
+    connection: Connection, nodes_by_thread: Mapping[int, Sequence[Node]], linked: LinkedThreads
+) -> dict[int, list[_Placed]]:
+    """Place the messages of those of these threads in which every one can take the fast path."""
     nodes = [node for thread_nodes in nodes_by_thread.values() for node in thread_nodes]
     parents = read_parents(connection, {msgid for node in nodes for msgid in node.facts.parents})
     pinned = read_pinned(connection, [node.facts.key for node in nodes])
@@ -104,11 +114,11 @@ def find_fast_path(
         for piece in read_unthreaded(connection, schema.message.c.thread_id, nodes_by_thread)
     }
     accepted: dict[int, list[_Placed]] = {}
-    siblings = Siblings(connection, linked.new_ids)
+    siblings, crowds = Siblings(connection, linked.new_ids), LooseCrowds(connection)
     # Where there is not time for all searches for siblings, the largest threads have precedence.
     for thread in sorted(nodes_by_thread, key=lambda thread: -len(nodes_by_thread[thread])):
         thread_nodes = nodes_by_thread[thread]
-        placed = _place_nodes(thread_nodes, dict(parents), series, pinned, siblings)
+        placed = _place_nodes(thread_nodes, dict(parents), series, pinned, siblings, crowds)
         # Unthreaded pieces may connect the thread with others, which must be arranged with it.
         if placed is not None and (
             thread not in reaching
@@ -116,13 +126,15 @@ def find_fast_path(
             or find_reachable(connection, {thread}).threads == {thread}
         ):
             accepted[thread] = placed
-    return _build_fast_path(accepted)
+    return accepted
 
 
-def _build_fast_path(accepted: Mapping[int, Sequence[_Placed]]) -> FastPath:
+def _build_fast_path(
+    accepted: Mapping[int, Sequence[_Placed]], patchless: PatchlessThreads
+) -> FastPath:
     """Combine the threads' messages, with a summary of each stored message that they apply to."""
-    nodes: dict[str, Node] = {}
-    places: dict[str, Place] = {}
+    nodes: dict[str, Node] = dict(patchless.nodes)
+    places: dict[str, Place] = dict(patchless.places)
     joins: list[SeriesJoin] = []
     crowded: dict[str, Node] = {}
     all_series: list[Series] = []
@@ -142,7 +154,7 @@ def _build_fast_path(accepted: Mapping[int, Sequence[_Placed]]) -> FastPath:
     for key in summaries.keys() - nodes.keys():
         places[key] = Place(Outcome.OTHER, summaries[key].reason)
     return FastPath(
-        frozenset(accepted),
+        frozenset(accepted) | patchless.threads,
         ArrangedSets({**summaries, **nodes}, places, ()),
         tuple(joins),
         ArrangedSets(crowded, places, (Arrangement(tuple(all_series), places),)),
@@ -198,6 +210,7 @@ def _place_nodes(
     series: Mapping[int, OpenSeries],
     pinned: Collection[str],
     siblings: Siblings,
+    crowds: LooseCrowds,
 ) -> list[_Placed] | None:
     """Place the new messages of a thread, parents first.
 
@@ -221,6 +234,8 @@ def _place_nodes(
             placed = _place_below(node, parents, waiting, series)
             if placed is None:
                 placed = _place_like_siblings(node, parents, siblings)
+            if placed is None and facts.piece:
+                placed = _place_in_crowd(node, parents, waiting, crowds)
             if placed is None:
                 return None
             result.append(placed)
@@ -241,12 +256,7 @@ def _place_below(
     """Place one message below its parent, None if that is unknown or it cannot simply join."""
     facts = node.facts
     parent = parents.get(facts.parents[0])
-    # An unseen id between two others tells where that unseen mail is in the thread, which may move
-    # others. (The topmost id has none above it, and tells nothing.)
-    names_unseen = any(
-        parents.get(msgid) is None and msgid not in waiting for msgid in facts.parents[:-1]
-    )
-    if parent is None or names_unseen:
+    if parent is None or _names_unseen(facts, parents, waiting):
         return None
     if facts.piece:
         if not _take_slot(node, parent, series):
@@ -260,6 +270,40 @@ def _place_below(
     return _Placed(node, Place(Outcome.COMMENT, "below-patch", key), row_id)
 
 
+def _names_unseen(
+    facts: Facts, parents: Mapping[str, Parent | None], waiting: Collection[str]
+) -> bool:
+    """Tell whether a message tells where an unseen mail is in the thread, which may move others.
+
+    An unseen id between two others does. The topmost id has none above it, and tells nothing.
+    """
+    return any(parents.get(msgid) is None and msgid not in waiting for msgid in facts.parents[:-1])
+
+
+def _place_in_crowd(
+    node: Node,
+    parents: Mapping[str, Parent | None],
+    waiting: Collection[str],
+    crowds: LooseCrowds,
+) -> _Placed | None:
+    """Place a loose piece where its sender has sent too many; None where that is not certain."""
+    facts = node.facts
+    parent = parents.get(facts.parents[0])
+    is_shared = parent is None and facts.parents[0] in parents
+    if is_shared or crowd_of(facts) is None or _names_unseen(facts, parents, waiting):
+        return None
+    if parent is not None and parent.is_piece and not parent.is_loose:
+        is_fresh = parent.series_id is None  # of the same batch: it cannot be read
+        if is_fresh or not crowds.is_loose(facts):
+            return None
+    evidence = crowds.find(node)
+    if evidence is None:
+        return None
+    series = arrange_crowded(facts, evidence, None)
+    outcome = Outcome.COVER if series.cover is not None else Outcome.PATCH
+    return _Placed(node, Place(outcome, None), series=series)
+
+
 def _place_like_siblings(
     node: Node, parents: Mapping[str, Parent | None], siblings: Siblings
 ) -> _Placed | None:
@@ -271,13 +315,8 @@ def _place_like_siblings(
     known = [parents[msgid] for msgid in facts.parents if msgid in parents]
     if None in known or (sibling := siblings.find(node)) is None:
         return None
-    # Where the place comes from what other mails say of an unseen one, the message above may be
-    # one of several under one id, of which each reply means its own.
-    is_unseen = sibling.reason == "parent-unseen" or (facts.piece and not sibling.parent_series)
-    if not known and not is_unseen:
-        return None
     if facts.piece:
-        series = arrange_crowded(facts, sibling.parent_series)
+        series = arrange_crowded(facts, facts.parents[0], sibling.parent_series)
         outcome = Outcome.COVER if series.cover is not None else Outcome.PATCH
         return _Placed(node, Place(outcome, None), series=series)
     if sibling.applies_to is None:
@@ -295,7 +334,8 @@ def _as_parent(placed: _Placed) -> Parent:
     elif placed.place.parent is not None and placed.comments_on is not None:
         applies_to = MessageRef(placed.place.parent, placed.comments_on)
     series_id = placed.join.series_id if placed.join else None
-    return Parent(facts.key, facts.piece, applies_to, series_id)
+    is_loose = placed.series is not None and (placed.series.members[0].evidence != facts.parents[0])
+    return Parent(facts.key, facts.piece, applies_to, series_id, is_loose)
 
 
 def _take_slot(node: Node, parent: Parent, series: Mapping[int, OpenSeries]) -> bool:
