@@ -10,7 +10,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from email.utils import format_datetime
+from functools import cache
 
+from ingest.series.facts import digest63
 from tests.support.mails import diff
 
 START = datetime(2024, 1, 1)
@@ -134,6 +136,21 @@ def _joined_around(number: int) -> bytes:
     return _mail(number, "Re: about something", references=above)
 
 
+@cache
+def _ids_by_node() -> list[str]:
+    """Return ids in the descending order of their nodes (`store.schema.thread_node`)."""
+    ids = [f"d{number}" for number in range(20_000)]
+    return sorted(ids, key=lambda name: -digest63(f"<{name}@example.org>"))
+
+
+def _joined_downwards(number: int) -> bytes:
+    """Every other mail joins a thread to a large one, all whose nodes are greater."""
+    hub, before, name = (_ids_by_node()[index] for index in (0, number, number + 1))
+    if number % 2 == 0:
+        return _mail(number, "about something", msgid=name)
+    return _mail(number, "Re: about something", msgid=name, references=(before, hub))
+
+
 def _numbered(number: int) -> bytes:
     return _mail(number, f"[PATCH {number + 1}/5000] part {number}", references=("cover",))
 
@@ -238,6 +255,7 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     "joined": _joined,
     "joined-in-turn": _joined_in_turn,
     "joined-around": _joined_around,
+    "joined-downwards": _joined_downwards,
     "numbered": _numbered,
     "numbered-downwards": _numbered_downwards,
     "numbered-unthreaded": _numbered_unthreaded,

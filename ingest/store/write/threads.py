@@ -7,9 +7,10 @@ same.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from ingest.frozen import frozen
 from ingest.series.facts import digest63
@@ -33,8 +34,9 @@ class LinkedThreads:
 def link_threads(connection: Connection, id_groups: Iterable[Sequence[str]]) -> LinkedThreads:
     """Join the ids of each group into one thread: a message's own id and those that it names.
 
-    Threads that are joined take the least number among them; the messages and series in them
-    are given the new number too.
+    Threads that are joined take the number of the largest; the messages and series of the others
+    are given that number too. So a message changes its number a few times at most, whatever ids a
+    sender invents. The number of a thread is one of its nodes.
     """
     node_of: dict[str, int] = {}
     node_groups: list[list[int]] = []
@@ -51,10 +53,14 @@ def link_threads(connection: Connection, id_groups: Iterable[Sequence[str]]) -> 
         for node in group:
             # A stored node represents its whole thread.
             sets.join(stored.get(group[0], group[0]), stored.get(node, node))
-    thread_of = {node: sets.root(stored.get(node, node)) for node in nodes}
+    numbers = _choose_numbers(connection, sets, set(stored.values()))
+    roots = {node: sets.root(stored.get(node, node)) for node in nodes}
+    thread_of = {node: numbers.get(root, root) for node, root in roots.items()}
 
     moves = [
-        {"old": old, "new": new} for old in set(stored.values()) if (new := sets.root(old)) != old
+        {"old": old, "new": new}
+        for old in sorted(set(stored.values()))
+        if (new := numbers[sets.root(old)]) != old
     ]
     _renumber_threads(connection, moves)
     insert_rows(
@@ -71,6 +77,41 @@ def link_threads(connection: Connection, id_groups: Iterable[Sequence[str]]) -> 
         frozenset(msgid for msgid, node in node_of.items() if node not in stored),
         frozenset(move["new"] for move in moves),
     )
+
+
+def _choose_numbers(
+    connection: Connection, sets: DisjointSets, threads: set[int]
+) -> dict[int, int]:
+    """Return the number of each set that has stored threads, by its root: that of the largest."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for thread in sorted(threads):
+        members[sets.root(thread)].append(thread)
+    return {
+        root: own[0] if len(own) == 1 else _find_largest(connection, own)
+        for root, own in members.items()
+    }
+
+
+def _find_largest(connection: Connection, threads: Sequence[int]) -> int:
+    """Return the thread with most nodes, the first of equals.
+
+    Counts a few nodes of each, and more only of those that have more: as many as are renumbered.
+    """
+    columns = schema.thread_node.c
+    limit = _FEW_NODES
+    while True:
+        counts = {}
+        for thread in threads:
+            nodes = select(columns.node).where(columns.thread_id == thread).limit(limit)
+            query = select(func.count()).select_from(nodes.subquery())
+            counts[thread] = connection.execute(query).scalar_one()
+        largest = [thread for thread in threads if counts[thread] == limit]
+        if len(largest) < 2:
+            return largest[0] if largest else max(threads, key=lambda thread: counts[thread])
+        threads, limit = largest, limit * _FEW_NODES
+
+
+_FEW_NODES = 16
 
 
 def _read_threads(connection: Connection, nodes: set[int]) -> dict[int, int]:
