@@ -40,6 +40,7 @@ SUBJECTS = (
 PARENTS = (
     (), (), ("gone",), ("gone",), ("top", "gone"), ("m0",), ("m1", "gone"), ("m0", "m1"), ("m2",),
     ("m3",), ("m4", "gone"), ("gone", "m1"),
+    ("m1", "NEW"), ("NEW", "m0"), ("m3", "gone", "NEW"), ("NEW", "m2", "m4"), ("gone", "NEW"),
 )  # fmt: skip
 # Seconds between the mails: at once, within a minute, ten minutes, two hours, more.
 STEPS = (0, 1, 70, 700, 7_300)
@@ -88,6 +89,7 @@ def _play(acts: list[tuple[int, int, int, tuple[str, ...], int]]) -> list[Delive
             "List-Id: <flood.example.org>",
             f"Date: {format_datetime(date)[:-5]}+0000",
         ]
+        parents = tuple(f"x{number}" if name == "NEW" else name for name in parents)
         if parents:
             lines.append(f"In-Reply-To: <{parents[-1]}@example.org>")
             lines.append("References: " + " ".join(f"<{one}@example.org>" for one in parents))

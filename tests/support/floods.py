@@ -130,6 +130,20 @@ def _joined_in_turn(number: int) -> bytes:
     return _mail(number, "Re: lost", references=(f"other{number}", "hub"))
 
 
+def _joined_to_patch(number: int) -> bytes:
+    """Every other mail joins the thread of the one before with that of a patch."""
+    if number == 0:
+        return _mail(number, "[PATCH] part", msgid="hub")
+    return _joined(number)
+
+
+def _joined_by_unseen(number: int) -> bytes:
+    """Each names another unseen mail between itself and a patch."""
+    if number == 0:
+        return _mail(number, "[PATCH] part", msgid="hub")
+    return _mail(number, "Re: part", references=("hub", f"other{number}"))
+
+
 def _joined_around(number: int) -> bytes:
     """Each names earlier mails of the thread in another order, one of them unseen."""
     above = (f"m{number // 2}", f"x{number % 97}", f"m{number // 3}") if number else ()
@@ -254,6 +268,8 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     "patch-chain": _patch_chain,
     "joined": _joined,
     "joined-in-turn": _joined_in_turn,
+    "joined-to-patch": _joined_to_patch,
+    "joined-by-unseen": _joined_by_unseen,
     "joined-around": _joined_around,
     "joined-downwards": _joined_downwards,
     "numbered": _numbered,

@@ -6,6 +6,7 @@ here but which rows qualify; each condition says why.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
@@ -158,8 +159,11 @@ def read_open_series(connection: Connection, ids: Iterable[int | None]) -> dict[
 def read_taken_slots(
     connection: Connection, series: Mapping[int, OpenSeries], nodes: Sequence[Node]
 ) -> None:
-    """Note, in `series`, which of the slots that these patches need are taken."""
-    member = schema.member.c
+    """Note, in `series`, which of the slots that these patches need cannot be taken.
+
+    They are taken already, or too many patches of the thread have that number.
+    """
+    member, in_thread = schema.member.c, schema.series.c
     numbers = {node.facts.number for node in nodes if node.facts.number is not None}
     for series_chunk in chunks(series):
         for number_chunk in chunks(numbers):
@@ -168,6 +172,18 @@ def read_taken_slots(
             )
             for row in connection.execute(query):
                 series[row.series_id].taken_slots.add((row.number, row.minor))
+    crowded_numbers: dict[int, set[tuple[int, int]]] = defaultdict(set)
+    for thread_chunk in chunks({item.thread_id for item in series.values()}):
+        crowded_query = (
+            select(in_thread.thread_id, member.number, member.minor)
+            .join(schema.member, member.series_id == in_thread.id)
+            .where(is_any(in_thread.thread_id, thread_chunk), member.rule == Rule.CROWDED)
+            .distinct()
+        )
+        for row in connection.execute(crowded_query):
+            crowded_numbers[row.thread_id].add((row.number, row.minor))
+    for item in series.values():
+        item.taken_slots |= crowded_numbers.get(item.thread_id, set())
 
 
 @frozen

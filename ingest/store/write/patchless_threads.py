@@ -23,10 +23,9 @@ from ingest.series.facts import load_facts
 from ingest.series.outcome import Outcome
 from ingest.series.thread import nearest_named
 from ingest.store import schema
-from ingest.store.read.revisions import count_rows_of
 from ingest.store.sql import chunks, is_any, read_values
 from ingest.store.write.arrange import Node
-from ingest.store.write.threads import LinkedThreads
+from ingest.store.write.threads import LinkedThreads, read_threads_with_patches
 
 
 @frozen
@@ -53,7 +52,7 @@ def place_in_patchless_threads(
     # An id may be that of a stored message, or one of several that it has: its replies would be
     # linked in another way now.
     unclear = _read_used(connection, known) | _read_aliases(connection, known | answered)
-    excluded = _read_threads_with_patches(connection, candidates)
+    excluded = read_threads_with_patches(connection, candidates)
     excluded |= {
         node.thread_id
         for node in nodes
@@ -111,13 +110,6 @@ def _read_aliases(connection: Connection, msgids: Iterable[str]) -> set[str]:
     """Read which of these ids are other ids of messages."""
     alias = schema.alias.c
     return read_values(connection, select(alias.msgid), alias.msgid, msgids)
-
-
-def _read_threads_with_patches(connection: Connection, threads: Iterable[int]) -> set[int]:
-    """Read which of these threads have a patch or a cover."""
-    is_piece = f"outcome IN ('{Outcome.PATCH}', '{Outcome.COVER}')"
-    counts = count_rows_of(connection, "message", "thread_id", threads, is_piece)
-    return {thread for thread, count in counts.items() if count}
 
 
 def _read_replies(

@@ -7,14 +7,16 @@ same.
 
 from __future__ import annotations
 
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from ingest.frozen import frozen
 from ingest.series.facts import digest63
+from ingest.series.outcome import Outcome
 from ingest.store import schema
+from ingest.store.read.revisions import count_rows_of
 from ingest.store.sql import chunks, insert_rows, is_any
 
 
@@ -23,7 +25,7 @@ class LinkedThreads:
     """The threads of some ids, after they have been linked.
 
     `thread_of`: the thread of each id; `new_ids`: the ids that nothing had named before;
-    `joined`: the threads that were two or more until now.
+    `joined`: the threads that were two or more until now, of which two had a patch or a cover.
     """
 
     thread_of: Mapping[str, int]
@@ -62,6 +64,7 @@ def link_threads(connection: Connection, id_groups: Iterable[Sequence[str]]) -> 
         for old in sorted(set(stored.values()))
         if (new := numbers[sets.root(old)]) != old
     ]
+    joined = _find_with_patches(connection, moves)
     _renumber_threads(connection, moves)
     insert_rows(
         connection,
@@ -75,8 +78,23 @@ def link_threads(connection: Connection, id_groups: Iterable[Sequence[str]]) -> 
     return LinkedThreads(
         {msgid: thread_of[node] for msgid, node in node_of.items()},
         frozenset(msgid for msgid, node in node_of.items() if node not in stored),
-        frozenset(move["new"] for move in moves),
+        frozenset(joined),
     )
+
+
+def _find_with_patches(connection: Connection, moves: Sequence[dict[str, int]]) -> set[int]:
+    """Return the new numbers of threads of which two or more have a patch or a cover."""
+    new_of = {move["old"]: move["new"] for move in moves}
+    new_of |= {new: new for new in new_of.values()}
+    with_patches = Counter(new_of[old] for old in read_threads_with_patches(connection, new_of))
+    return {new for new, count in with_patches.items() if count > 1}
+
+
+def read_threads_with_patches(connection: Connection, threads: Iterable[int]) -> set[int]:
+    """Read which of these threads have a patch or a cover."""
+    is_piece = f"outcome IN ('{Outcome.PATCH}', '{Outcome.COVER}')"
+    counts = count_rows_of(connection, "message", "thread_id", threads, is_piece)
+    return {thread for thread, count in counts.items() if count}
 
 
 def _choose_numbers(
