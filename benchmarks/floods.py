@@ -1,13 +1,15 @@
 """Measure what one mail costs after thousands by the same sender that look like it.
 
     python benchmarks/floods.py [--mails N] [--kind KIND]... [--only sqlite|postgresql]
-                                [--shuffle] [--write FILE]
+                                [--shuffle] [--fill] [--write FILE]
 
 Each kind of `tests/support/floods.py` is stored in a store of its own, one mail per transaction,
 as a daemon does. It prints the processor time per mail, that of PostgreSQL's processes included
 (median of twenty mails, for which the server counts in steps of 10 ms, so of all twenty at once
 there), around the 30th and at the end, and the most that one transaction of the whole flood took
-of the processor, without the server's part. With --write the table is written into FILE, between
+of the processor, without the server's part. With --fill the mails between the two are stored a
+thousand at a time, which takes a fraction of the time; the longest transaction is then one of the
+mails that are stored alone. With --write the table is written into FILE, between
 its two markers.
 """
 
@@ -26,6 +28,8 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+from sqlalchemy import Engine
+
 from benchmarks.replaying import SERVER, machine, new_database, put_between, server_time
 from ingest.config.settings import Config
 from ingest.pipeline.derive import derive_or_fail
@@ -35,6 +39,7 @@ from tests.support import floods, mails, postgres
 
 BEGIN, END = "<!-- begin of floods -->", "<!-- end of floods -->"
 WINDOW = 20
+ALONE = 70  # so many are stored one by one before the others are filled in
 
 
 @dataclass
@@ -51,7 +56,9 @@ class Cost:
         return self.late / self.early
 
 
-def cost(kind: str, url: str, count: int, postmaster: int | None, *, shuffle: bool) -> Cost:
+def cost(
+    kind: str, url: str, count: int, postmaster: int | None, *, shuffle: bool, fill: bool
+) -> Cost:
     engine = open_store(url, create=True)
     config = Config()
     raws = floods.flood(kind, count)
@@ -64,6 +71,11 @@ def cost(kind: str, url: str, count: int, postmaster: int | None, *, shuffle: bo
     gc.collect()
     name, server = None, 0.0
     for number, raw in enumerate(raws):
+        if fill and ALONE <= number < count - WINDOW:
+            if number % 1_000 == 0 or number == ALONE:
+                last = min(number - number % 1_000 + 1_000, count - WINDOW)
+                _store_together(engine, raws[number:last], config)
+            continue
         if number in windows:
             name, spent, server = windows[number], [], server_time(postmaster)
         began = time.process_time()
@@ -80,6 +92,13 @@ def cost(kind: str, url: str, count: int, postmaster: int | None, *, shuffle: bo
             name = None
     engine.dispose()
     return Cost(found["early"], found["late"], statistics.median(writes), max(writes[5:]))
+
+
+def _store_together(engine: Engine, raws: list[bytes], config: Config) -> None:
+    deliveries = [mails.delivery(raw) for raw in raws]
+    items = [(delivery, derive_or_fail(delivery, config)) for delivery in deliveries]
+    with write_transaction(engine) as connection:
+        store_mail(connection, items, config, now=mails.NOW)
 
 
 def table(results: dict[tuple[str, str], Cost], databases: list[str]) -> str:
@@ -100,6 +119,7 @@ def main() -> None:
     words.add_argument("--kind", action="append", choices=sorted(floods.KINDS))
     words.add_argument("--only", choices=("sqlite", "postgresql"))
     words.add_argument("--shuffle", action="store_true", help="store the mails in another order")
+    words.add_argument("--fill", action="store_true", help="store most mails together")
     words.add_argument("--write", type=Path)
     options = words.parse_args()
     kinds = options.kind or list(floods.KINDS)
@@ -122,7 +142,9 @@ def main() -> None:
                     url = new_database(server)
                     root = Path(server.partition("host=")[2])
                     postmaster = int((root / "d" / "postmaster.pid").read_text().split()[0])
-                made = cost(kind, url, count, postmaster, shuffle=options.shuffle)
+                made = cost(
+                    kind, url, count, postmaster, shuffle=options.shuffle, fill=options.fill
+                )
                 results[kind, name] = made
                 print(
                     f"{kind:24} {name:12} 30th {made.early:7.2f} last {made.late:7.2f} "

@@ -119,12 +119,12 @@ def arrange(
     return Arrangement(tuple(series), places)
 
 
-def arrange_crowded(facts: Facts, parent_series: str | None) -> Series:
+def arrange_crowded(facts: Facts, evidence: str, parent_series: str | None) -> Series:
     """Return the series of one of too many pieces (`find_crowded`), which is by itself.
 
     `parent_series`: the key of that in whose thread it was sent.
     """
-    return replace(_series(make_crowded_draft(facts, None)), parent_series=parent_series)
+    return replace(_series(make_crowded_draft(facts, evidence)), parent_series=parent_series)
 
 
 def _make_drafts(by_key: Mapping[str, Facts], links: Thread) -> list[SeriesDraft]:
@@ -139,10 +139,11 @@ def _make_drafts(by_key: Mapping[str, Facts], links: Thread) -> list[SeriesDraft
     drafts = repair_drafts(grouped.drafts, compared, links, grouped.above)
     if too_many:
         draft_of = {piece.key: draft for draft in drafts for piece in draft.members()}
-        drafts += [
-            make_crowded_draft(by_key[key], draft_of.get(grouped.above[key] or ""))
-            for key in sorted(too_many)
-        ]
+        for key in sorted(too_many):
+            facts, evidence = by_key[key], too_many[key]
+            is_below_one = evidence == facts.parents[0]
+            above = draft_of.get(grouped.above[key] or "") if is_below_one else None
+            drafts.append(make_crowded_draft(facts, evidence, above))
     return drafts
 
 
@@ -293,12 +294,21 @@ def _places(
             nearest[key] = key
             continue
         nearest[key] = parent
-        if facts.kind is MessageKind.OTHER and above is None and key not in links.unseen:
-            places[key] = Place(Outcome.OTHER, None)
-        elif parent is not None:
+        if parent is not None:
             places[key] = Place(Outcome.COMMENT, "below-patch", parent)
-        elif key in links.unseen:
-            places[key] = Place(Outcome.COMMENT, "parent-unseen")
         else:
-            places[key] = Place(Outcome.COMMENT, "no-patch-above")
+            places[key] = place_without_patch(facts, links.answered.get(key))
     return places
+
+
+def place_without_patch(facts: Facts, is_answered_seen: bool | None) -> Place:
+    """Return the place of a message that is no piece, and has none above it.
+
+    `is_answered_seen`: whether the mail that it answers was received, None if it answers none. This
+    is all that its place depends on.
+    """
+    if is_answered_seen is None and facts.kind is MessageKind.OTHER:
+        return Place(Outcome.OTHER, None)
+    if is_answered_seen is False:
+        return Place(Outcome.COMMENT, "parent-unseen")
+    return Place(Outcome.COMMENT, "no-patch-above")

@@ -29,11 +29,13 @@ class Thread:
     """Hold the links of a set of messages.
 
     `parent`: from key to key or None. `unseen`: for roots that answer unseen mail, the topmost
-    id of that. `order`: all keys, parents before children, siblings by date.
+    id of that. `answered`: for those that answer a mail, whether the nearest that they name is
+    seen. `order`: all keys, parents before children, siblings by date.
     """
 
     parent: Mapping[str, str | None]
     unseen: Mapping[str, str]
+    answered: Mapping[str, bool]
     order: tuple[str, ...]
 
 
@@ -49,34 +51,46 @@ def build_thread(submissions: Mapping[str, Facts]) -> Thread:
     by_msgid: dict[str, list[Facts]] = defaultdict(list)
     for key in sorted(submissions):
         by_msgid[submissions[key].msgid].append(submissions[key])
-    _add_aliases(by_msgid)
+    prefixed = _add_aliases(by_msgid)
     ancestors = _find_ancestors(_parents_of_unseen(submissions.values(), by_msgid), by_msgid)
     parent: dict[str, str | None] = {}
     unseen: dict[str, str] = {}
+    answered: dict[str, bool] = {}
     for key, facts in submissions.items():
         nearest, top = _nearest(facts, by_msgid, ancestors)
         parent[key] = nearest.key if nearest else None
         if nearest is None and top is not None:
             unseen[key] = top
+        if (named := nearest_named(facts)) is not None:
+            answered[key] = named in by_msgid and named not in prefixed
     _cut_cycles(parent, submissions)
-    return Thread(parent, unseen, _order(parent, submissions))
+    return Thread(parent, unseen, answered, _order(parent, submissions))
 
 
-def _add_aliases(by_msgid: dict[str, list[Facts]]) -> None:
+def nearest_named(facts: Facts) -> str | None:
+    """Return the id of the mail that a message answers, None if it answers none."""
+    own = (facts.msgid, *facts.aliases)
+    return next((msgid for msgid in facts.parents if msgid not in own), None)
+
+
+def _add_aliases(by_msgid: dict[str, list[Facts]]) -> set[str]:
     """Index each mail also by its other ids, unless these are used.
 
     They are the id that it had before a relay's stamp or before a provider replaced it, and those
-    of mails that lists wrapped it in.
+    of mails that lists wrapped it in. Returns those from before a relay's stamp.
     """
     named: dict[str, list[Facts]] = defaultdict(list)
+    prefixed: set[str] = set()
     for msgid, copies in by_msgid.items():
         before = original_id(msgid)
         if before is not None and before not in by_msgid:
             named[before] += copies
+            prefixed.add(before)
         for alias in dict.fromkeys(alias for copy in copies for alias in copy.aliases):
             if alias not in by_msgid and alias != before:
                 named[alias] += copies
     by_msgid.update(named)
+    return prefixed
 
 
 def _parents_of_unseen(
@@ -140,7 +154,8 @@ def _nearest(
     ancestor = ancestors.get(parents[0], _Ancestor(None, parents[0]))
     if ancestor.seen is None or ancestor.seen in own:
         return None, ancestor.top
-    return _choose_copy(facts, seen[ancestor.seen]), None
+    # Not the one that fits best: what answers the same unseen mail is below the same message.
+    return seen[ancestor.seen][0], None
 
 
 def _choose_copy(child: Facts, copies: list[Facts]) -> Facts:

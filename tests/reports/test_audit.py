@@ -22,7 +22,7 @@ from ingest.reports.audit import AuditReport, audit_sources
 from ingest.sources.source import Deletion, RawMail
 from ingest.store import schema
 from ingest.store.engine import StoreError, open_store
-from tests.support import damage, small_archive
+from tests.support import damage, floods, small_archive
 from tests.support.damage import Expected, Names, ledger
 from tests.support.small_archive import Mails, store_of
 
@@ -435,3 +435,30 @@ def _five(connection: Connection, taken: set[str], step: int) -> Sequence[tuple[
         (update(series).where(series.c.key == key).values(version=99),
          Expected(key, "altered", "series.version")),
     ]  # fmt: skip
+
+
+def test_each_variant_of_an_id_is_derived_a_few_times(
+    database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many batches there are: else 20,000 variants are derived 800,000 times."""
+    raws = floods.flood("same-id", 120)
+    engine = store_of(database_url, raws, CONFIG)
+    monkeypatch.setattr(audit, "AUDIT_BATCH", 10)
+    derived = []
+    derive = audit.derive_or_fail
+    monkeypatch.setattr(
+        audit, "derive_or_fail", lambda *given: derived.append(given) or derive(*given)
+    )
+    assert found(engine, raws) == []
+    assert len(derived) <= 2 * len(raws)
+    with unguarded(engine) as connection:
+        name = schema.message.c
+        last = select(func.max(name.id)).where(name.reason == "too-many-variants")
+        row_id = connection.execute(last).scalar_one()
+        mail_id = connection.execute(select(name.mail_id).where(name.id == row_id)).scalar_one()
+        key = connection.execute(select(name.msgid + "#" + name.variant).where(name.id == row_id))
+        expected = f"altered {key.scalar_one()} copy.rank"
+        copy = schema.copy
+        connection.execute(update(copy).where(copy.c.mail_id == mail_id).values(rank="9"))
+    assert found(engine, raws) == [expected]
+    engine.dispose()

@@ -91,9 +91,24 @@ def test_link_returns_the_thread_of_every_id(database_url: str) -> None:
         first = link_threads(connection, [("<a>", "<b>"), ("<c>",)]).thread_of
         assert first["<a>"] == first["<b>"] != first["<c>"]
         second = link_threads(connection, [("<c>", "<b>")]).thread_of
-        assert set(second.values()) == {min(first.values())}
-    assert set(_stored(engine).values()) == {min(first.values())}
+        assert set(second.values()) == {first["<a>"]}
+    assert set(_stored(engine).values()) == {first["<a>"]}
     engine.dispose()
+
+
+def test_the_largest_of_joined_threads_keeps_its_number(engine: Engine) -> None:
+    """Else a sender could invent ids that renumber a thread of thousands with each mail."""
+    with write_transaction(engine) as connection:
+        large = link_threads(connection, [[f"<l{n}>" for n in range(40)]]).thread_of["<l0>"]
+        middle = link_threads(connection, [[f"<m{n}>" for n in range(20)]]).thread_of["<m0>"]
+        assert large != middle
+        for number in range(20):
+            linked = link_threads(connection, [(f"<n{number}>",)])
+            linked = link_threads(connection, [(f"<n{number}>", "<l1>")])
+            assert set(linked.thread_of.values()) == linked.joined == {large}
+        linked = link_threads(connection, [("<new>", "<m3>", "<l3>")])
+        assert set(linked.thread_of.values()) == {large}
+    assert set(_stored(engine).values()) == {large}
 
 
 def test_a_message_that_joins_threads_moves_their_messages(database_url: str) -> None:

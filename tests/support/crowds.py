@@ -33,20 +33,29 @@ SUBJECTS = (
     "[PATCH v2 1/2] one",
     "about something",
     "Re: [PATCH 1/2] one",
+    "[PATCH v3] alone",
+    "[PATCH v2 0/2] cover",
+    "[PATCH 0/2] cover",
 )
 PARENTS = (
     (), (), ("gone",), ("gone",), ("top", "gone"), ("m0",), ("m1", "gone"), ("m0", "m1"), ("m2",),
+    ("m3",), ("m4", "gone"), ("gone", "m1"),
+    ("m1", "NEW"), ("NEW", "m0"), ("m3", "gone", "NEW"), ("NEW", "m2", "m4"), ("gone", "NEW"),
 )  # fmt: skip
 # Seconds between the mails: at once, within a minute, ten minutes, two hours, more.
 STEPS = (0, 1, 70, 700, 7_300)
 
 
 @contextmanager
-def little_room(*, same: int = 2, group: int = 4, variants: int = 2) -> Iterator[None]:
+def little_room(
+    *, same: int = 2, loose: int = 3, all_loose: int = 6, group: int = 4, variants: int = 2
+) -> Iterator[None]:
     """Lower the limits, so that a dozen mails exceed them."""
     with ExitStack() as stack:
         for module, name, bound in (
             (crowd, "MAX_SAME_NUMBER", same),
+            (crowd, "MAX_LOOSE_NUMBER", loose),
+            (crowd, "MAX_LOOSE", all_loose),
             (unthreaded, "MAX_SAME_NUMBER", same),
             (unthreaded, "MAX_GROUP", group),
             (reachable, "MAX_GROUP", group),
@@ -80,6 +89,7 @@ def _play(acts: list[tuple[int, int, int, tuple[str, ...], int]]) -> list[Delive
             "List-Id: <flood.example.org>",
             f"Date: {format_datetime(date)[:-5]}+0000",
         ]
+        parents = tuple(f"x{number}" if name == "NEW" else name for name in parents)
         if parents:
             lines.append(f"In-Reply-To: <{parents[-1]}@example.org>")
             lines.append("References: " + " ".join(f"<{parent}@example.org>" for parent in parents))

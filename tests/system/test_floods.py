@@ -167,6 +167,14 @@ def test_the_fast_path_of_many_histories_is_what_arranging_makes(
     check_fast_path(engine, play(acts), seed)
 
 
+# Few of these mails are crowded before there are hundreds; or none replies to anything.
+NOT_ALL_FAST = (
+    "plain", "unnumbered-pairs", "pairs", "slow-pairs", "reversed-patches", "numbered",
+    "numbered-downwards", "numbered-unthreaded", "versions-of-series", "versions-with-diff",
+    "linked", "dependent", "change-id", "same-diff",
+)  # fmt: skip
+
+
 def test_a_crowd_takes_the_fast_path(engine: Engine) -> None:
     """The tests above would also pass if no mail took it."""
     taken = []
@@ -177,7 +185,8 @@ def test_a_crowd_takes_the_fast_path(engine: Engine) -> None:
         taken.append(bool(made.threads))
         return made
 
-    for kind in ("unseen-parent", "unseen-parents", "unseen-patches", "one-number", "same-id"):
+    kinds = [kind for kind in floods.KINDS if kind not in NOT_ALL_FAST]
+    for kind in kinds:
         taken.clear()
         items = derived(mails.delivery(raw) for raw in floods.flood(kind, 60))
         with mock.patch.object(record, "find_fast_path", see):

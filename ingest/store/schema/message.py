@@ -74,7 +74,7 @@ message = Table(
     UniqueConstraint("msgid", "variant"),
     UniqueConstraint("id", "outcome"),
     CheckConstraint(f"outcome IN ({_OUTCOMES})", name="outcome"),
-    Index("ix_message_thread_id", "thread_id"),
+    Index("ix_message_thread_id", "thread_id", "outcome", "in_reply_to"),
     Index("ix_message_person_id", "person_id", "id"),
     Index("ix_message_mail_id", "mail_id"),
 )

@@ -147,7 +147,7 @@ series = Table(
     CheckConstraint("total >= 1", name="total"),
     CheckConstraint("received_total >= 0", name="received_total"),
     Index("ix_series_cover_id", "cover_id"),
-    Index("ix_series_thread_id", "thread_id"),
+    Index("ix_series_thread_id", "thread_id", "id"),
 )
 
 Index("ix_series_name", name_order(series.c.name), series.c.id)

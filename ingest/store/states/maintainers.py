@@ -63,7 +63,7 @@ def finish_file(connection: Connection, list_id: str) -> None:
     connection.execute(update(table).where(is_own).values(assigned=True))
 
 
-def list_patches(connection: Connection, list_id: str, *, after: int, count: int) -> list[int]:
+def list_patches_of(connection: Connection, list_id: str, *, after: int, count: int) -> list[int]:
     """Return the next patches of a list by id."""
     patch, posting, list_ = schema.patch.c, schema.posting.c, schema.list_.c
     query = (

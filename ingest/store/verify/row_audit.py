@@ -24,6 +24,7 @@ from ingest.series.facts import key_of
 from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.verify import snapshot
+from ingest.store.verify.crowded_ids import CrowdedIds
 from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.shared_rows import SharedRows
 from ingest.store.verify.thread_nodes import ThreadNodes
@@ -82,6 +83,7 @@ class _Batch:
     verdicts: Mapping[int, Mapping[int, Any]]  # by mail, by number
     auth_results: Mapping[int, Mapping[int, Any]]  # by mail, by position
     threads: ThreadNodes
+    crowded: Collection[str]  # ids whose messages are not all read
 
 
 class _Group(NamedTuple):
@@ -112,6 +114,7 @@ class RowAudit:
         self.message_ids: set[int] = set()
         self.threads: set[int] = set()
         self.shared = SharedRows()
+        self._crowded = CrowdedIds(connection)
 
     def compare(self, derived: Mapping[int, Derived], *, unanswered: Collection[int] = ()) -> None:
         """Compare the rows of these mails, by mail id, with what was derived from them.
@@ -151,7 +154,8 @@ class RowAudit:
 
     def _load(self, derived: Mapping[int, Derived], unanswered: Collection[int]) -> _Batch:
         connection = self._connection
-        msgids = {mail.facts.msgid for mail in derived.values()}
+        crowded = self._crowded.find(derived)
+        msgids = {mail.facts.msgid for mail in derived.values()} - crowded
         own_copies = snapshot.read_rows(connection, schema.copy, "mail_id", derived)
         rows = snapshot.read_message_rows(
             connection, msgids, {copy.message_id for copy in own_copies}
@@ -189,19 +193,30 @@ class RowAudit:
             threads=ThreadNodes(
                 connection, [(mail.facts.msgid, *mail.links) for mail in derived.values()]
             ),
+            crowded=crowded,
         )
 
     def _group_copies(self, batch: _Batch) -> Iterator[_Group]:
         """Yield the messages that the mails are copies of, with their ids.
 
         They are grouped as `write.record` groups them. Copies that are neither in the batch nor
-        derivable are taken as they are stored.
+        derivable are taken as they are stored, as are all copies of a crowded id.
         """
         row_of = {(row.msgid, row.fingerprint): row.id for row in batch.messages.values()}
         elsewhere = batch.copies.keys() - batch.derived.keys()
         derived = {**self._derive(elsewhere), **batch.derived} if elsewhere else batch.derived
         copies: dict[str, list[Copy]] = defaultdict(list)
+        prints = {
+            (mail.facts.msgid, mail.fingerprint)
+            for mail in batch.derived.values()
+            if mail.facts.msgid in batch.crowded
+        }
+        for msgid, fingerprint in sorted(prints):
+            group = self._crowded.group(msgid, fingerprint)
+            yield _Group(msgid, group, _join_aliases(batch, derived, group))
         for mail_id, mail in derived.items():
+            if mail.facts.msgid in batch.crowded:
+                continue
             stored = batch.copies.get(mail_id)
             row_id = row_of.get(
                 (mail.facts.msgid, mail.fingerprint), stored.message_id if stored else None
@@ -212,20 +227,14 @@ class RowAudit:
         for mail_id in elsewhere - derived.keys():
             stored = batch.copies[mail_id]
             row = batch.messages.get(stored.message_id)
-            if row is not None:
+            if row is not None and row.msgid not in batch.crowded:
                 copies[row.msgid].append(
                     Copy(mail_id, row.fingerprint, stored.rank, stored.received_at, row.id)
                 )
         for msgid, same_id in copies.items():
             for group in group_copies(same_id):
                 if any(copy.mail_id in batch.derived for copy in group.copies):
-                    aliases = join_aliases(
-                        derived[copy.mail_id].facts.aliases
-                        if copy.mail_id in derived
-                        else batch.aliases.get(copy.mail_id, ())
-                        for copy in group.copies
-                    )
-                    yield _Group(msgid, group, aliases)
+                    yield _Group(msgid, group, _join_aliases(batch, derived, group))
 
     # --- comparing ---
 
@@ -446,6 +455,18 @@ def _differs(expected: Mapping[str, Any], row: Any) -> bool:
     is_developer = expected.get("kind") == SignatureKind.PATATT.value
     columns = ("kind",) if is_developer else tuple(expected)
     return any(getattr(row, column) != expected[column] for column in columns)
+
+
+def _join_aliases(
+    batch: _Batch, derived: Mapping[int, Derived], group: CopyGroup
+) -> tuple[str, ...]:
+    """Return the other ids of a message."""
+    return join_aliases(
+        derived[copy.mail_id].facts.aliases
+        if copy.mail_id in derived
+        else batch.aliases.get(copy.mail_id, ())
+        for copy in group.copies
+    )
 
 
 def _by_position(rows: Iterable[tuple[Any, _Pair]]) -> Mapping[int, Mapping[int, _Pair]]:

@@ -60,7 +60,7 @@ class ThreadNodes:
     def _choose_thread(self, votes: Counter[int], ids: Sequence[str]) -> int:
         """Return the thread with the most votes; of equals, one that is the number of a thread.
 
-        The number of a thread is the least of its nodes.
+        The number of a thread is one of its nodes.
         """
         own_nodes = {self._node_of[msgid] for msgid in ids}
         threads = self._read(votes)

@@ -19,7 +19,14 @@ from sqlalchemy import Connection, bindparam, update
 
 from ingest.frozen import frozen
 from ingest.mail.msgid import original_id
-from ingest.series.arrange import Arrangement, Place, Series, arrange_crowded
+from ingest.series.arrange import (
+    Arrangement,
+    Place,
+    Series,
+    arrange_crowded,
+    place_without_patch,
+)
+from ingest.series.crowd import crowd_of
 from ingest.series.draft import Rule
 from ingest.series.facts import Facts, MessageKind, bucket
 from ingest.series.links.posting import patch_traces
@@ -29,6 +36,7 @@ from ingest.store.reachable import find_reachable, read_unthreaded
 from ingest.store.sql import insert_missing_pairs, insert_rows
 from ingest.store.write.arrange import ArrangedSets, Node
 from ingest.store.write.fast_path_rows import (
+    LooseCrowds,
     MessageRef,
     OpenSeries,
     Parent,
@@ -38,6 +46,7 @@ from ingest.store.write.fast_path_rows import (
     read_pinned,
     read_taken_slots,
 )
+from ingest.store.write.patchless_threads import PatchlessThreads, place_in_patchless_threads
 from ingest.store.write.threads import LinkedThreads
 
 
@@ -89,9 +98,21 @@ def find_fast_path(
     connection: Connection, fresh: Sequence[Node], linked: LinkedThreads
 ) -> FastPath:
     """Find the threads in which every new message can take the fast path."""
-    nodes_by_thread = _find_candidates(fresh, linked)
-    if not nodes_by_thread:
-        return FastPath.empty()
+    named = Counter(msgid for node in fresh for msgid in {node.facts.msgid, *node.facts.parents})
+    sole = frozenset(msgid for msgid in linked.new_ids if named[msgid] == 1)
+    nodes_by_thread = _find_candidates(fresh, linked, sole)
+    accepted = _place_threads(connection, nodes_by_thread, linked, sole) if nodes_by_thread else {}
+    patchless = place_in_patchless_threads(connection, fresh, linked, accepted)
+    return _build_fast_path(accepted, patchless)
+
+
+def _place_threads(
+    connection: Connection,
+    nodes_by_thread: Mapping[int, Sequence[Node]],
+    linked: LinkedThreads,
+    sole: frozenset[str],
+) -> dict[int, list[_Placed]]:
+    """Place the messages of those of these threads in which every one can take the fast path."""
     nodes = [node for thread_nodes in nodes_by_thread.values() for node in thread_nodes]
     parents = read_parents(connection, {msgid for node in nodes for msgid in node.facts.parents})
     pinned = read_pinned(connection, [node.facts.key for node in nodes])
@@ -104,11 +125,11 @@ def find_fast_path(
         for piece in read_unthreaded(connection, schema.message.c.thread_id, nodes_by_thread)
     }
     accepted: dict[int, list[_Placed]] = {}
-    siblings = Siblings(connection, linked.new_ids)
+    siblings, crowds = Siblings(connection, linked.new_ids), LooseCrowds(connection)
     # Where there is not time for all searches for siblings, the largest threads have precedence.
     for thread in sorted(nodes_by_thread, key=lambda thread: -len(nodes_by_thread[thread])):
         thread_nodes = nodes_by_thread[thread]
-        placed = _place_nodes(thread_nodes, dict(parents), series, pinned, siblings)
+        placed = _place_nodes(thread_nodes, dict(parents), series, pinned, siblings, crowds, sole)
         # Unthreaded pieces may connect the thread with others, which must be arranged with it.
         if placed is not None and (
             thread not in reaching
@@ -116,13 +137,15 @@ def find_fast_path(
             or find_reachable(connection, {thread}).threads == {thread}
         ):
             accepted[thread] = placed
-    return _build_fast_path(accepted)
+    return accepted
 
 
-def _build_fast_path(accepted: Mapping[int, Sequence[_Placed]]) -> FastPath:
+def _build_fast_path(
+    accepted: Mapping[int, Sequence[_Placed]], patchless: PatchlessThreads
+) -> FastPath:
     """Combine the threads' messages, with a summary of each stored message that they apply to."""
-    nodes: dict[str, Node] = {}
-    places: dict[str, Place] = {}
+    nodes: dict[str, Node] = dict(patchless.nodes)
+    places: dict[str, Place] = dict(patchless.places)
     joins: list[SeriesJoin] = []
     crowded: dict[str, Node] = {}
     all_series: list[Series] = []
@@ -142,21 +165,23 @@ def _build_fast_path(accepted: Mapping[int, Sequence[_Placed]]) -> FastPath:
     for key in summaries.keys() - nodes.keys():
         places[key] = Place(Outcome.OTHER, summaries[key].reason)
     return FastPath(
-        frozenset(accepted),
+        frozenset(accepted) | patchless.threads,
         ArrangedSets({**summaries, **nodes}, places, ()),
         tuple(joins),
         ArrangedSets(crowded, places, (Arrangement(tuple(all_series), places),)),
     )
 
 
-def _find_candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, list[Node]]:
+def _find_candidates(
+    fresh: Sequence[Node], linked: LinkedThreads, sole: frozenset[str]
+) -> dict[int, list[Node]]:
     """Find the threads whose new messages are all simple enough, with these messages.
 
     Each message must be new (no row, no other copy, no variant). No message may have named it
     before: a reply to it would be linked differently now, and so would a reply to an id that it
     had before, or to that of a mail that it was wrapped in. It must be in no bucket, which connects
-    threads. And the batch must not have joined the thread with another. A new message that is
-    ignored takes part in nothing, unless another has to give up its id for it.
+    threads. And the batch must not have joined threads that both have patches. A new message that
+    is ignored takes part in nothing, unless another has to give up its id for it.
     """
     copies = Counter(node.facts.msgid for node in fresh if not node.ignored)
     nodes_by_thread: dict[int, list[Node]] = defaultdict(list)
@@ -177,17 +202,20 @@ def _find_candidates(fresh: Sequence[Node], linked: LinkedThreads) -> dict[int, 
             or original_id(facts.msgid) is not None
             or facts.aliases
             or bucket(facts) is not None
-            or (facts.parents[0] in linked.new_ids and not _may_join(facts, copies))
+            or (facts.parents[0] in linked.new_ids and not _may_join(facts, copies, sole))
         ):
             excluded.add(node.thread_id)
     return {thread: nodes for thread, nodes in nodes_by_thread.items() if thread not in excluded}
 
 
-def _may_join(facts: Facts, msgids: Collection[str]) -> bool:
+def _may_join(facts: Facts, msgids: Collection[str], sole: frozenset[str]) -> bool:
     """Tell whether a message that replies to a new id, and so has no siblings, can be placed.
 
-    It replies to one of the batch (`msgids`), and is a comment or a patch of a series.
+    It replies to one of the batch (`msgids`), and is a comment or a patch of a series. Or it is a
+    comment that also names others than the new ones that nothing else names.
     """
+    if not facts.piece and facts.parents[0] in sole:
+        return not sole.issuperset(facts.parents)
     is_patch = facts.kind is MessageKind.PATCH and facts.total is not None and not facts.reply
     return facts.parents[0] in msgids and (is_patch or not facts.piece)
 
@@ -198,6 +226,8 @@ def _place_nodes(
     series: Mapping[int, OpenSeries],
     pinned: Collection[str],
     siblings: Siblings,
+    crowds: LooseCrowds,
+    sole: frozenset[str],
 ) -> list[_Placed] | None:
     """Place the new messages of a thread, parents first.
 
@@ -218,9 +248,11 @@ def _place_nodes(
                 continue
             if facts.key in pinned:
                 return None
-            placed = _place_below(node, parents, waiting, series)
+            placed = _place_below(node, parents, waiting, series, sole)
             if placed is None:
                 placed = _place_like_siblings(node, parents, siblings)
+            if placed is None and facts.piece:
+                placed = _place_in_crowd(node, parents, waiting, crowds)
             if placed is None:
                 return None
             result.append(placed)
@@ -237,27 +269,62 @@ def _place_below(
     parents: Mapping[str, Parent | None],
     waiting: Collection[str],
     series: Mapping[int, OpenSeries],
+    sole: frozenset[str],
 ) -> _Placed | None:
-    """Place one message below its parent, None if that is unknown or it cannot simply join."""
+    """Place one message below its parent, None if that is unknown or it cannot simply join.
+
+    What it says of unseen mails that nothing else names (`sole`) changes nothing for others.
+    """
     facts = node.facts
-    parent = parents.get(facts.parents[0])
-    # An unseen id between two others tells where that unseen mail is in the thread, which may move
-    # others. (The topmost id has none above it, and tells nothing.)
-    names_unseen = any(
-        parents.get(msgid) is None and msgid not in waiting for msgid in facts.parents[:-1]
-    )
-    if parent is None or names_unseen:
+    seen = [msgid for msgid in facts.parents if msgid not in sole] if sole else [*facts.parents]
+    parent = parents.get(seen[0]) if seen else None
+    if parent is None or _names_unseen(seen, parents, waiting):
         return None
+    is_below_unseen = seen[0] != facts.parents[0]
     if facts.piece:
-        if not _take_slot(node, parent, series):
+        if is_below_unseen or not _take_slot(node, parent, series):
             return None
         assert parent.series_id is not None
         join = SeriesJoin(node, parent.series_id, parent.key)
         return _Placed(node, Place(Outcome.PATCH, None), join=join)
     if parent.applies_to is None:
-        return _Placed(node, Place(Outcome.COMMENT, "no-patch-above"))
+        return _Placed(node, place_without_patch(facts, not is_below_unseen))
     key, row_id = parent.applies_to
     return _Placed(node, Place(Outcome.COMMENT, "below-patch", key), row_id)
+
+
+def _names_unseen(
+    named: Sequence[str], parents: Mapping[str, Parent | None], waiting: Collection[str]
+) -> bool:
+    """Tell whether a message that names these moves others: it tells where an unseen mail is.
+
+    An unseen id between two others does. The topmost id has none above it, and tells nothing.
+    """
+    return any(parents.get(msgid) is None and msgid not in waiting for msgid in named[:-1])
+
+
+def _place_in_crowd(
+    node: Node,
+    parents: Mapping[str, Parent | None],
+    waiting: Collection[str],
+    crowds: LooseCrowds,
+) -> _Placed | None:
+    """Place a loose piece where its sender has sent too many; None where that is not certain."""
+    facts = node.facts
+    parent = parents.get(facts.parents[0])
+    is_shared = parent is None and facts.parents[0] in parents
+    if is_shared or crowd_of(facts) is None or _names_unseen(facts.parents, parents, waiting):
+        return None
+    if parent is not None and parent.is_piece and not parent.is_loose:
+        is_fresh = parent.series_id is None  # of the same batch: it cannot be read
+        if is_fresh or not crowds.is_loose(facts):
+            return None
+    evidence = crowds.find(node)
+    if evidence is None:
+        return None
+    series = arrange_crowded(facts, evidence, None)
+    outcome = Outcome.COVER if series.cover is not None else Outcome.PATCH
+    return _Placed(node, Place(outcome, None), series=series)
 
 
 def _place_like_siblings(
@@ -271,13 +338,8 @@ def _place_like_siblings(
     known = [parents[msgid] for msgid in facts.parents if msgid in parents]
     if None in known or (sibling := siblings.find(node)) is None:
         return None
-    # Where the place comes from what other mails say of an unseen one, the message above may be
-    # one of several under one id, of which each reply means its own.
-    is_unseen = sibling.reason == "parent-unseen" or (facts.piece and not sibling.parent_series)
-    if not known and not is_unseen:
-        return None
     if facts.piece:
-        series = arrange_crowded(facts, sibling.parent_series)
+        series = arrange_crowded(facts, facts.parents[0], sibling.parent_series)
         outcome = Outcome.COVER if series.cover is not None else Outcome.PATCH
         return _Placed(node, Place(outcome, None), series=series)
     if sibling.applies_to is None:
@@ -295,7 +357,8 @@ def _as_parent(placed: _Placed) -> Parent:
     elif placed.place.parent is not None and placed.comments_on is not None:
         applies_to = MessageRef(placed.place.parent, placed.comments_on)
     series_id = placed.join.series_id if placed.join else None
-    return Parent(facts.key, facts.piece, applies_to, series_id)
+    is_loose = placed.series is not None and (placed.series.members[0].evidence != facts.parents[0])
+    return Parent(facts.key, facts.piece, applies_to, series_id, is_loose)
 
 
 def _take_slot(node: Node, parent: Parent, series: Mapping[int, OpenSeries]) -> bool:

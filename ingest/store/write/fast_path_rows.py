@@ -6,14 +6,15 @@ here but which rows qualify; each condition says why.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, null, select
+from sqlalchemy import ColumnElement, Connection, Select, Table, and_, null, or_, select
 
 from ingest.frozen import frozen
-from ingest.series.crowd import crowd_of
+from ingest.series.crowd import crowd_of, loose_evidence, may_be_housed
 from ingest.series.draft import Rule, is_cover
 from ingest.series.facts import Facts, MessageKind, load_facts
 from ingest.series.outcome import Outcome
@@ -34,13 +35,14 @@ class Parent:
     """A message that is replied to.
 
     `applies_to`: the message itself if it is a patch or cover, else the one that it is a comment
-    on, None where there is none.
+    on, None where there is none. `is_loose`: it is one of too many loose pieces.
     """
 
     key: str
     is_piece: bool
     applies_to: MessageRef | None
     series_id: int | None
+    is_loose: bool = False
 
 
 @dataclass(slots=True)
@@ -72,6 +74,13 @@ def read_parents(connection: Connection, msgids: Iterable[str]) -> dict[str, Par
         parent.c.msgid.label("parent_msgid"),
         parent.c.variant.label("parent_variant"),
         member.c.series_id,
+        # Else it is one of too many in reply to one mail, or to none. Below covers of which there
+        # are too many, whatever the reason, patches are loose.
+        and_(
+            member.c.rule == Rule.CROWDED,
+            message.c.in_reply_to.is_not(None),
+            or_(message.c.outcome == Outcome.COVER, member.c.evidence != message.c.in_reply_to),
+        ).label("is_loose"),
     ).select_from(
         message.outerjoin(comment, comment.c.message_id == message.c.id)
         .outerjoin(parent, parent.c.id == comment.c.parent_id)
@@ -94,6 +103,7 @@ def read_parents(connection: Connection, msgids: Iterable[str]) -> dict[str, Par
                 row.kind in (MessageKind.PATCH, MessageKind.COVER, MessageKind.PULL),
                 applies_to,
                 row.series_id,
+                bool(row.is_loose),
             )
     return parents
 
@@ -149,8 +159,11 @@ def read_open_series(connection: Connection, ids: Iterable[int | None]) -> dict[
 def read_taken_slots(
     connection: Connection, series: Mapping[int, OpenSeries], nodes: Sequence[Node]
 ) -> None:
-    """Note, in `series`, which of the slots that these patches need are taken."""
-    member = schema.member.c
+    """Note, in `series`, which of the slots that these patches need cannot be taken.
+
+    They are taken already, or too many patches of the thread have that number.
+    """
+    member, in_thread = schema.member.c, schema.series.c
     numbers = {node.facts.number for node in nodes if node.facts.number is not None}
     for series_chunk in chunks(series):
         for number_chunk in chunks(numbers):
@@ -159,6 +172,18 @@ def read_taken_slots(
             )
             for row in connection.execute(query):
                 series[row.series_id].taken_slots.add((row.number, row.minor))
+    crowded_numbers: dict[int, set[tuple[int, int]]] = defaultdict(set)
+    for thread_chunk in chunks({item.thread_id for item in series.values()}):
+        crowded_query = (
+            select(in_thread.thread_id, member.number, member.minor)
+            .join(schema.member, member.series_id == in_thread.id)
+            .where(is_any(in_thread.thread_id, thread_chunk), member.rule == Rule.CROWDED)
+            .distinct()
+        )
+        for row in connection.execute(crowded_query):
+            crowded_numbers[row.thread_id].add((row.number, row.minor))
+    for item in series.values():
+        item.taken_slots |= crowded_numbers.get(item.thread_id, set())
 
 
 @frozen
@@ -261,8 +286,10 @@ def _sibling_query(node: Node) -> Select[Any]:
     )
     return query.where(
         *conditions,
+        message.c.outcome.in_((Outcome.PATCH, Outcome.COVER)),
         message.c.person_id == node.person_id,
         member.c.rule == Rule.CROWDED,
+        member.c.evidence == facts.parents[0],
         _number_in_series(facts),
         member.c.minor == facts.minor,
     ).limit(_MAX_SIBLINGS)
@@ -285,4 +312,71 @@ def _has_same_parents(row: Any, facts: Facts) -> bool:
         and stored.msgid not in stored.parents
         and facts.msgid not in facts.parents
         and (not facts.piece or crowd_of(stored) == crowd_of(facts))
+    )
+
+
+class LooseCrowds:
+    """Find out whether a loose piece is one of too many of its sender in its thread."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._known: dict[tuple[int, int, str], str | None] = {}
+
+    def find(self, node: Node) -> str | None:
+        """Return the evidence that a loose piece has like those before it, None where it has none.
+
+        Where too many of a sender are loose, that is the evidence of all of them, whatever their
+        number, so that any of those with its number tells.
+        """
+        evidence = loose_evidence(node.facts)
+        key = (node.thread_id, node.person_id, evidence)
+        if key not in self._known:
+            query = _crowd_query(node, (node.facts.sender, evidence))
+            self._known[key] = self._connection.execute(query).scalar()
+        return self._known[key]
+
+    def is_loose(self, facts: Facts) -> bool:
+        """Tell whether a patch is certainly loose, from the few pieces above it."""
+        for _ in range(_MAX_STEPS):
+            above = self._read_piece(facts.parents[0]) if facts.parents else None
+            if above is None or not may_be_housed(facts, above):
+                return True
+            if is_cover(above):
+                return False
+            facts = above
+        return False
+
+    def _read_piece(self, msgid: str) -> Facts | None:
+        """Return the stored piece that owns an id, None where there is none."""
+        message = schema.message.c
+        query = select(message.facts).where(
+            message.msgid == msgid, message.variant == "", message.outcome != Outcome.IGNORED
+        )
+        stored = self._connection.execute(query).scalar()
+        facts = None if stored is None else load_facts(stored, msgid=msgid, variant="", date=None)
+        return facts if facts is not None and facts.piece else None
+
+
+# How many pieces above a patch are looked at.
+_MAX_STEPS = 4
+
+# How many series of a sender in a thread are looked at, the latest.
+_MAX_LATEST = 50
+
+
+def _crowd_query(node: Node, evidence: Sequence[str]) -> Select[Any]:
+    """Return the query for the evidence of a crowd that the sender of a piece has made."""
+    series, member = schema.series.c, schema.member.c
+    latest = (
+        select(series.id)
+        .where(series.thread_id == node.thread_id, series.person_id == node.person_id)
+        .order_by(series.id.desc())
+        .limit(_MAX_LATEST)
+        .subquery()
+    )
+    return (
+        select(member.evidence)
+        .join(latest, latest.c.id == member.series_id)
+        .where(member.rule == Rule.CROWDED, member.evidence.in_(evidence))
+        .limit(1)
     )

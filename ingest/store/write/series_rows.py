@@ -350,11 +350,14 @@ _REGULAR_RULES = (Rule.FIRST, Rule.BELOW, Rule.SIBLING, Rule.UNTHREADED, Rule.CR
 def _is_regular(series: Series, members: Sequence[Facts]) -> bool:
     """Tell whether a series is a cover and patches that agree in all, grouped without a repair.
 
-    None of them may say "v1": a patch that joins could not know whether the others do.
+    None of them may say "v1": a patch that joins could not know whether the others do. Nothing
+    joins a cover that is one of too many in a thread.
     """
     first = members[0]
+    is_bystander = series.members[0].rule is Rule.CROWDED and first.parents
     return (
         series.cover is not None
+        and not is_bystander
         and first.piece
         and first.version_given == ((series.version, series.version_minor) != (1, 0))
         and not series.partial

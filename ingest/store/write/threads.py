@@ -7,13 +7,16 @@ same.
 
 from __future__ import annotations
 
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping, Sequence
 
-from sqlalchemy import Connection, bindparam, select, update
+from sqlalchemy import Connection, bindparam, func, select, update
 
 from ingest.frozen import frozen
 from ingest.series.facts import digest63
+from ingest.series.outcome import Outcome
 from ingest.store import schema
+from ingest.store.read.revisions import count_rows_of
 from ingest.store.sql import chunks, insert_rows, is_any
 
 
@@ -22,7 +25,7 @@ class LinkedThreads:
     """The threads of some ids, after they have been linked.
 
     `thread_of`: the thread of each id; `new_ids`: the ids that nothing had named before;
-    `joined`: the threads that were two or more until now.
+    `joined`: the threads that were two or more until now, of which two had a patch or a cover.
     """
 
     thread_of: Mapping[str, int]
@@ -33,8 +36,9 @@ class LinkedThreads:
 def link_threads(connection: Connection, id_groups: Iterable[Sequence[str]]) -> LinkedThreads:
     """Join the ids of each group into one thread: a message's own id and those that it names.
 
-    Threads that are joined take the least number among them; the messages and series in them
-    are given the new number too.
+    Threads that are joined take the number of the largest; the messages and series of the others
+    are given that number too. So a message changes its number a few times at most, whatever ids a
+    sender invents. The number of a thread is one of its nodes.
     """
     node_of: dict[str, int] = {}
     node_groups: list[list[int]] = []
@@ -51,11 +55,16 @@ def link_threads(connection: Connection, id_groups: Iterable[Sequence[str]]) -> 
         for node in group:
             # A stored node represents its whole thread.
             sets.join(stored.get(group[0], group[0]), stored.get(node, node))
-    thread_of = {node: sets.root(stored.get(node, node)) for node in nodes}
+    numbers = _choose_numbers(connection, sets, set(stored.values()))
+    roots = {node: sets.root(stored.get(node, node)) for node in nodes}
+    thread_of = {node: numbers.get(root, root) for node, root in roots.items()}
 
     moves = [
-        {"old": old, "new": new} for old in set(stored.values()) if (new := sets.root(old)) != old
+        {"old": old, "new": new}
+        for old in sorted(set(stored.values()))
+        if (new := numbers[sets.root(old)]) != old
     ]
+    joined = _find_with_patches(connection, moves)
     _renumber_threads(connection, moves)
     insert_rows(
         connection,
@@ -69,8 +78,58 @@ def link_threads(connection: Connection, id_groups: Iterable[Sequence[str]]) -> 
     return LinkedThreads(
         {msgid: thread_of[node] for msgid, node in node_of.items()},
         frozenset(msgid for msgid, node in node_of.items() if node not in stored),
-        frozenset(move["new"] for move in moves),
+        frozenset(joined),
     )
+
+
+def _find_with_patches(connection: Connection, moves: Sequence[dict[str, int]]) -> set[int]:
+    """Return the new numbers of threads of which two or more have a patch or a cover."""
+    new_of = {move["old"]: move["new"] for move in moves}
+    new_of |= {new: new for new in new_of.values()}
+    with_patches = Counter(new_of[old] for old in read_threads_with_patches(connection, new_of))
+    return {new for new, count in with_patches.items() if count > 1}
+
+
+def read_threads_with_patches(connection: Connection, threads: Iterable[int]) -> set[int]:
+    """Read which of these threads have a patch or a cover."""
+    is_piece = f"outcome IN ('{Outcome.PATCH}', '{Outcome.COVER}')"
+    counts = count_rows_of(connection, "message", "thread_id", threads, is_piece)
+    return {thread for thread, count in counts.items() if count}
+
+
+def _choose_numbers(
+    connection: Connection, sets: DisjointSets, threads: set[int]
+) -> dict[int, int]:
+    """Return the number of each set that has stored threads, by its root: that of the largest."""
+    members: dict[int, list[int]] = defaultdict(list)
+    for thread in sorted(threads):
+        members[sets.root(thread)].append(thread)
+    return {
+        root: own[0] if len(own) == 1 else _find_largest(connection, own)
+        for root, own in members.items()
+    }
+
+
+def _find_largest(connection: Connection, threads: Sequence[int]) -> int:
+    """Return the thread with most nodes, the first of equals.
+
+    Counts a few nodes of each, and more only of those that have more: as many as are renumbered.
+    """
+    columns = schema.thread_node.c
+    limit = _FEW_NODES
+    while True:
+        counts = {}
+        for thread in threads:
+            nodes = select(columns.node).where(columns.thread_id == thread).limit(limit)
+            query = select(func.count()).select_from(nodes.subquery())
+            counts[thread] = connection.execute(query).scalar_one()
+        largest = [thread for thread in threads if counts[thread] == limit]
+        if len(largest) < 2:
+            return largest[0] if largest else max(threads, key=lambda thread: counts[thread])
+        threads, limit = largest, limit * _FEW_NODES
+
+
+_FEW_NODES = 16
 
 
 def _read_threads(connection: Connection, nodes: set[int]) -> dict[int, int]:

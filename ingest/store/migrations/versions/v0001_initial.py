@@ -257,7 +257,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_message_mail_id", "message", ["mail_id"], unique=False)
     op.create_index("ix_message_person_id", "message", ["person_id", "id"], unique=False)
-    op.create_index("ix_message_thread_id", "message", ["thread_id"], unique=False)
+    op.create_index(
+        "ix_message_thread_id", "message", ["thread_id", "outcome", "in_reply_to"], unique=False
+    )
     op.create_table(
         "pending",
         sa.Column("mail_id", ID, autoincrement=False, nullable=False),
@@ -523,7 +525,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_series_name", "series", [sa.text("substr(name, 1, 100)"), "id"])
     op.create_index("ix_series_cover_id", "series", ["cover_id"], unique=False)
-    op.create_index("ix_series_thread_id", "series", ["thread_id"], unique=False)
+    op.create_index("ix_series_thread_id", "series", ["thread_id", "id"], unique=False)
     op.create_table(
         "state_evidence",
         sa.Column("message_id", ID, autoincrement=False, nullable=False),
