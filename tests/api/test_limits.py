@@ -12,15 +12,13 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, event, text
+from sqlalchemy import Connection, Engine, text
 
 from ingest.api.server import ApiServer
 from ingest.config.file import ApiConfig, Config
 from ingest.config.values import InetAddress
 from ingest.store import reader
-from ingest.store.engine import open_store
-from ingest.store.read import directory, page_queries
-from ingest.store.read.filters import Page, SeriesFilter
+from ingest.store.read import page_queries
 from tests.support import mails
 from tests.support.waiting import until
 
@@ -104,26 +102,3 @@ def running(engine: Engine) -> int:
     )
     with engine.connect() as connection:
         return int(connection.execute(text(query)).scalar_one())
-
-
-def test_the_series_of_a_list_are_found_by_their_members(tmp_path: object) -> None:
-    """A plan that reads the postings of the list for each series takes seconds at a million."""
-    engine = open_store(f"sqlite:///{tmp_path}/store.db", create=True)
-    mails.store(engine, mails.series("s", 2))
-    said: list[tuple[str, Any]] = []
-    event.listen(engine, "before_cursor_execute", lambda *all_: said.append(all_[2:4]))
-    with engine.connect() as connection:
-        (list_,) = directory.read_all_lists(connection)
-        filters = SeriesFilter(list_ids=(list_.id,))
-        page = Page(1, 30, "id", descending=True)
-        assert page_queries.find_series_ids(connection, filters, page)
-        statement, values = said[-1]
-        rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {statement}", values).all()
-    plan = [row[3] for row in rows]
-    assert plan == [
-        "SCAN series",  # in its own order, as far as the page
-        "CORRELATED SCALAR SUBQUERY 1",
-        "SEARCH member USING COVERING INDEX sqlite_autoindex_member_1 (series_id=?)",
-        "SEARCH posting USING COVERING INDEX ix_posting_list_id (list_id=? AND message_id=?)",
-    ]
-    engine.dispose()
