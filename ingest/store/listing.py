@@ -24,13 +24,13 @@ from sqlalchemy import (
     delete,
     false,
     func,
+    insert,
     literal,
     null,
     select,
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ingest.frozen import frozen
 from ingest.store import schema
@@ -116,8 +116,7 @@ def _insert_new(connection: Connection, kind: ListingKind, ids: Sequence[int]) -
     """Insert the rows of messages or series that have none, all in the database: most are new."""
     listing, posting, member = schema.listing, schema.posting.c, schema.member.c
     names = _Row._fields
-    insert_for = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert_for(listing).inline()
+    statement = insert(listing).inline()
     connection.execute(statement.from_select(names, _base_query(kind, ids), include_defaults=False))
     own = listing.c
     source: Any = listing
@@ -129,9 +128,10 @@ def _insert_new(connection: Connection, kind: ListingKind, ids: Sequence[int]) -
         .select_from(InOrder(source, schema.posting, is_own))
         .where(own.kind == int(kind), own.list_id == ALL_LISTS, is_any(own.id, ids))
     )
-    # A message may have been received more than once through a list.
-    copied = statement.from_select(names, posted, include_defaults=False)
-    connection.execute(copied.on_conflict_do_nothing())
+    # A message may have been received more than once through a list. (SQLAlchemy would compile a
+    # statement with ON CONFLICT each time.)
+    rows = posted.distinct()
+    connection.execute(statement.from_select(names, rows, include_defaults=False))
 
 
 def update_states(connection: Connection, states: Sequence[dict[str, Any]]) -> None:
