@@ -24,13 +24,13 @@ from sqlalchemy import (
     delete,
     false,
     func,
+    insert,
     literal,
     null,
     select,
     tuple_,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ingest.frozen import frozen
 from ingest.store import schema
@@ -46,7 +46,8 @@ _SOURCES = {
     ListingKind.COVER: schema.cover.c.message_id,
     ListingKind.SERIES: schema.series.c.id,
 }
-_MESSAGE_KINDS = (ListingKind.PATCH, ListingKind.COVER)
+# What messages are, by their kind.
+_OUTCOMES = {ListingKind.PATCH: "patch", ListingKind.COVER: "cover"}
 
 # How many rows of a kind are compared at once, when all are.
 _BATCH = 2_000
@@ -72,35 +73,50 @@ def sync_listing(
 
     Ids of rows that do not exist any more are allowed: their rows are deleted.
     """
-    messages = sorted(set(message_ids))
     series = set(series_ids)
-    member = schema.member.c
-    for chunk in chunks(messages):
-        query = select(member.series_id).where(is_any(member.message_id, chunk))
-        series.update(connection.execute(query).scalars())
-    for kind in _MESSAGE_KINDS:
-        _sync(connection, kind, messages)
-    _sync(connection, ListingKind.SERIES, sorted(series))
+    message, member, listing = schema.message.c, schema.member.c, schema.listing.c
+    for chunk in chunks(sorted(set(message_ids))):
+        query = (
+            select(message.id, message.outcome, member.series_id)
+            .outerjoin(schema.member, member.message_id == message.id)
+            .where(is_any(message.id, chunk))
+        )
+        rows = connection.execute(query).all()
+        series.update(row.series_id for row in rows if row.series_id is not None)
+        listed = select(listing.kind, listing.id).where(
+            listing.kind.in_([int(kind) for kind in _OUTCOMES]),
+            is_any(listing.id, chunk),
+            listing.list_id == ALL_LISTS,
+        )
+        known: dict[int, set[int]] = defaultdict(set)
+        for kind, row_id in connection.execute(listed):
+            known[kind].add(row_id)
+        for kind, outcome in _OUTCOMES.items():
+            ids = {row.id for row in rows if row.outcome == outcome}
+            _sync(connection, kind, known=known[kind], new=ids - known[kind])
+    for chunk in chunks(sorted(series)):
+        query = select(listing.id).where(
+            listing.kind == int(ListingKind.SERIES),
+            is_any(listing.id, chunk),
+            listing.list_id == ALL_LISTS,
+        )
+        stored = set(connection.execute(query).scalars())
+        _sync(connection, ListingKind.SERIES, known=stored, new=set(chunk) - stored)
 
 
-def _sync(connection: Connection, kind: ListingKind, ids: Sequence[int]) -> None:
-    listing = schema.listing.c
-    for chunk in chunks(ids):
-        has_rows = (listing.kind == int(kind), is_any(listing.id, chunk))
-        query = select(listing.id).where(*has_rows, listing.list_id == ALL_LISTS)
-        known = set(connection.execute(query).scalars())
-        if known:
-            _write(connection, _compare(connection, kind, sorted(known)))
-        if len(known) < len(chunk):
-            _insert_new(connection, kind, [row_id for row_id in chunk if row_id not in known])
+def _sync(connection: Connection, kind: ListingKind, *, known: set[int], new: set[int]) -> None:
+    """Compare what has rows, and insert the rows of what has none."""
+    if known:
+        _write(connection, _compare(connection, kind, sorted(known)))
+    if new:
+        _insert_new(connection, kind, sorted(new))
 
 
 def _insert_new(connection: Connection, kind: ListingKind, ids: Sequence[int]) -> None:
     """Insert the rows of messages or series that have none, all in the database: most are new."""
     listing, posting, member = schema.listing, schema.posting.c, schema.member.c
     names = _Row._fields
-    insert_for = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert_for(listing).inline()
+    statement = insert(listing).inline()
     connection.execute(statement.from_select(names, _base_query(kind, ids), include_defaults=False))
     own = listing.c
     source: Any = listing
@@ -112,9 +128,10 @@ def _insert_new(connection: Connection, kind: ListingKind, ids: Sequence[int]) -
         .select_from(InOrder(source, schema.posting, is_own))
         .where(own.kind == int(kind), own.list_id == ALL_LISTS, is_any(own.id, ids))
     )
-    # A message may have been received more than once through a list.
-    copied = statement.from_select(names, posted, include_defaults=False)
-    connection.execute(copied.on_conflict_do_nothing())
+    # A message may have been received more than once through a list. (SQLAlchemy would compile a
+    # statement with ON CONFLICT each time.)
+    rows = posted.distinct()
+    connection.execute(statement.from_select(names, rows, include_defaults=False))
 
 
 def update_states(connection: Connection, states: Sequence[dict[str, Any]]) -> None:

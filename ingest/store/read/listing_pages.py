@@ -24,7 +24,6 @@ from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
-    and_,
     func,
     select,
     union,
@@ -35,7 +34,7 @@ from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.read.filters import Page
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
-from ingest.store.sql import IndexedBy, InOrder, is_any
+from ingest.store.sql import IndexedBy, is_any
 
 _T = TypeVar("_T")
 _Condition = ColumnElement[bool]
@@ -212,16 +211,22 @@ class _Search:
         conditions = self._conditions(columns)
         if tuple(self._lists) != (ALL_LISTS,):
             conditions.append(self._select_lists().condition)
-        is_own = and_(
-            _listing.kind == self._kind,
-            _listing.id == order.id_column,
-            _listing.list_id == ALL_LISTS,
+        # OFFSET keeps PostgreSQL from making a join of it, which it would begin with the listing.
+        listed = (
+            select(_listing.id)
+            .where(
+                _listing.kind == self._kind,
+                _listing.id == order.id_column,
+                _listing.list_id == ALL_LISTS,
+                *conditions,
+            )
+            .offset(0)
+            .correlate(order.id_column.table)
         )
-        ordered = IndexedBy(order.id_column.table, order.index)
         query = (
             select(order.id_column)
-            .select_from(InOrder(ordered, schema.listing, is_own))
-            .where(*conditions)
+            .select_from(IndexedBy(order.id_column.table, order.index))
+            .where(listed.exists())
             .order_by(self._directed(order.value), self._directed(order.id_column))
         )
         query = query.limit(self._page.size + 1).offset(self._page.start)
