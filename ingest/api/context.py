@@ -21,7 +21,7 @@ from ingest.api.urls import UrlBuilder
 from ingest.config.settings import ApiConfig, Config
 from ingest.store.activity.accounts import Account, find_account
 from ingest.store.engine import write_transaction
-from ingest.store.read.filters import Page
+from ingest.store.read.pages.filters import Page
 from ingest.store.reader import ReadSession
 
 

@@ -10,7 +10,7 @@ from ingest.api.params import ApiError, QueryParams, parse_msgid, slug, split_nu
 from ingest.config.settings import Config
 from ingest.store.activity.events import Category
 from ingest.store.read.directory import read_all_lists
-from ingest.store.read.filters import (
+from ingest.store.read.pages.filters import (
     CheckFilter,
     EventFilter,
     MessageFilter,

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import parse_qsl
 
-from ingest.store.read.filters import Page, RowSelector
+from ingest.store.read.pages.filters import Page, RowSelector
 
 # Row numbers are signed and have 64 bits.
 _MAX_NUMBER = 2**63 - 1

@@ -10,7 +10,7 @@ from urllib.parse import urlencode
 from starlette.responses import Response
 
 from ingest.api.params import ApiError, QueryParams
-from ingest.store.read.filters import Page
+from ingest.store.read.pages.filters import Page
 
 # Downloads are mail from strangers: a browser must not show them as a page.
 _NO_SNIFF = {"X-Content-Type-Options": "nosniff"}

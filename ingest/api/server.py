@@ -28,7 +28,7 @@ from ingest.store.activity.events import (
     start_recording_events,
 )
 from ingest.store.engine import write_transaction
-from ingest.store.read.text_search import extend_search_indexes
+from ingest.store.read.pages.text_search import extend_search_indexes
 
 log = logging.getLogger(__name__)
 

@@ -19,7 +19,7 @@ from ingest.api.server import ApiServer
 from ingest.config.settings import ApiConfig, Config
 from ingest.config.sockets import InetAddress
 from ingest.store import reader
-from ingest.store.read import page_queries
+from ingest.store.read.pages import page_queries
 from tests.support import mails
 from tests.support.waiting import until
 

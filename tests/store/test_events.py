@@ -19,7 +19,7 @@ from ingest.store import schema
 from ingest.store.activity import events
 from ingest.store.engine import open_store, write_transaction
 from ingest.store.read import event_rows
-from ingest.store.read.filters import EventFilter, Page, RowSelector
+from ingest.store.read.pages.filters import EventFilter, Page, RowSelector
 from ingest.store.write import redirects
 from tests.support import mails
 from tests.support.histories import history

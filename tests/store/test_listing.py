@@ -21,8 +21,8 @@ from ingest.store.activity.archive import archive_patches
 from ingest.store.activity.overrides import Override, set_override
 from ingest.store.engine import write_transaction
 from ingest.store.listing import find_differences
-from ingest.store.read import listing_pages, page_queries
-from ingest.store.read.filters import Page, PatchFilter, RowSelector, SeriesFilter
+from ingest.store.read.pages import listing_pages, page_queries
+from ingest.store.read.pages.filters import Page, PatchFilter, RowSelector, SeriesFilter
 from ingest.store.schema.listing import NO_DATE
 from tests.support import mails
 from tests.support.histories import history

@@ -27,7 +27,7 @@ from ingest.store.activity.overrides import Override, set_override
 from ingest.store.engine import write_transaction
 from ingest.store.inbox.quarantine import list_quarantine
 from ingest.store.inbox.queue import oldest_waiting
-from ingest.store.read import event_rows, listing_pages, page_queries
+from ingest.store.read.pages import event_rows, listing_pages, page_queries
 from tests.support import mails
 from tests.support.api_client import CONFIG, client_of
 from tests.support.histories import history
@@ -41,7 +41,7 @@ MAY_SCAN = {
     "accounts.read_accounts": "a few dozen accounts",
     "messages.read_posted_lists": "every list is shown",
     "statistics.count_queue": "the queue and the quarantine, not the mail",
-    "listing_pages._Search._read_few": "a part of a name: see store.read.text_search",
+    "listing_pages._Search._read_few": "a part of a name: see store.read.pages.text_search",
     "events.events_are_recorded": "a table of one row",
     "events.is_behind": "a table of one row",
     "quarantine.list_quarantine": "the quarantine is shown whole",

@@ -7,9 +7,9 @@ from sqlalchemy import Engine, delete, select, text, update
 
 from ingest.store import schema
 from ingest.store.engine import write_transaction
-from ingest.store.read import page_queries, text_search
-from ingest.store.read.filters import Page, PatchFilter, SeriesFilter
-from ingest.store.read.text_search import extend_search_indexes, match_names
+from ingest.store.read.pages import page_queries, text_search
+from ingest.store.read.pages.filters import Page, PatchFilter, SeriesFilter
+from ingest.store.read.pages.text_search import extend_search_indexes, match_names
 from tests.support import mails
 
 TITLES = (

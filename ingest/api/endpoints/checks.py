@@ -25,7 +25,7 @@ from ingest.api.responses import JsonResponse
 from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import CHECK_STATES, Check, add_check, read_checks
-from ingest.store.read.page_queries import CHECK_ORDERS, find_check_ids, read_outcome
+from ingest.store.read.pages.page_queries import CHECK_ORDERS, find_check_ids, read_outcome
 
 _MAX_TEXT = 1_000  # characters of a description or a URL
 _CONTEXT = re.compile(r"[\w.:/+-]{1,255}", re.ASCII)

@@ -14,7 +14,7 @@ from ingest.store.activity.events import (
     record_existing_events,
     start_recording_events,
 )
-from ingest.store.read.event_rows import find_event_numbers
+from ingest.store.read.pages.event_rows import find_event_numbers
 
 EVENT_ORDERS = ("date", "id")
 

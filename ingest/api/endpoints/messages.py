@@ -19,9 +19,10 @@ from ingest.api.records.references import JsonObject
 from ingest.api.responses import JsonResponse
 from ingest.api.urls import UrlBuilder
 from ingest.series.outcome import Outcome
-from ingest.store.read import messages, page_queries
+from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
-from ingest.store.read.page_queries import COMMENT_ORDERS, COVER_ORDERS, PATCH_ORDERS
+from ingest.store.read.pages import page_queries
+from ingest.store.read.pages.page_queries import COMMENT_ORDERS, COVER_ORDERS, PATCH_ORDERS
 
 # The part of the path of each outcome.
 _PATHS = {Outcome.PATCH: "patches", Outcome.COVER: "covers"}

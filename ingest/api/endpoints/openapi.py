@@ -14,7 +14,7 @@ from ingest.lifecycle.evidence import EvidenceKind
 from ingest.store.activity.checks import CHECK_STATES
 from ingest.store.activity.events import Category
 from ingest.store.read.dependencies import MAX_RELATED
-from ingest.store.read.page_queries import COVER_ORDERS, PATCH_ORDERS, SERIES_ORDERS
+from ingest.store.read.pages.page_queries import COVER_ORDERS, PATCH_ORDERS, SERIES_ORDERS
 
 Schema = dict[str, Any]
 

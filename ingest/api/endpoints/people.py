@@ -12,7 +12,11 @@ from ingest.api.records.references import JsonObject
 from ingest.api.responses import JsonResponse
 from ingest.store.activity.accounts import read_accounts
 from ingest.store.read.directory import PersonRow, read_people
-from ingest.store.read.page_queries import DIRECTORY_ORDERS, find_account_page, find_people_page
+from ingest.store.read.pages.page_queries import (
+    DIRECTORY_ORDERS,
+    find_account_page,
+    find_people_page,
+)
 
 
 def list_people(http_request: Request) -> Response:

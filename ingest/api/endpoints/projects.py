@@ -12,7 +12,7 @@ from ingest.api.records.references import JsonObject
 from ingest.api.responses import JsonResponse
 from ingest.store.read.directory import read_all_lists
 from ingest.store.read.messages import ListRow
-from ingest.store.read.page_queries import DIRECTORY_ORDERS
+from ingest.store.read.pages.page_queries import DIRECTORY_ORDERS
 
 _SEARCHED_FIELDS = ("name", "link_name", "list_id")
 

@@ -16,7 +16,7 @@ from ingest.api.records.prefetch import Prefetched
 from ingest.api.records.references import JsonObject
 from ingest.api.responses import JsonResponse
 from ingest.store.read.dependencies import SeriesDependencies, read_series_dependencies
-from ingest.store.read.page_queries import SERIES_ORDERS, find_series_ids
+from ingest.store.read.pages.page_queries import SERIES_ORDERS, find_series_ids
 from ingest.store.read.series import SeriesRow, read_members, read_series
 from ingest.store.read.summaries import read_accepted_times, read_summaries
 

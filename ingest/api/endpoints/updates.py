@@ -31,7 +31,7 @@ from ingest.store.activity.overrides import UNSET, Override, lock_related_patche
 from ingest.store.read import messages
 from ingest.store.read.directory import find_account_named, has_account
 from ingest.store.read.messages import MessageRow
-from ingest.store.read.page_queries import find_existing_patches
+from ingest.store.read.pages.page_queries import find_existing_patches
 from ingest.store.schema import storable
 
 _MAX_RELATED = 250

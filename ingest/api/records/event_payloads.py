@@ -20,8 +20,8 @@ from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import Check, read_checks
 from ingest.store.activity.events import Category
 from ingest.store.read import messages
-from ingest.store.read.event_rows import EventRow, read_events
 from ingest.store.read.messages import ListRow, MessageRow
+from ingest.store.read.pages.event_rows import EventRow, read_events
 from ingest.store.read.series import SeriesRow, read_series
 from ingest.store.read.summaries import MessageSummary, read_accepted_times, read_summaries
 

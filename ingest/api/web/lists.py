@@ -23,9 +23,9 @@ from ingest.api.web.layout import (
 from ingest.api.web.style import STYLE
 from ingest.store.read import messages
 from ingest.store.read.directory import read_all_lists
-from ingest.store.read.filters import Page
 from ingest.store.read.messages import MessageRow
-from ingest.store.read.page_queries import find_patch_ids, find_series_ids
+from ingest.store.read.pages.filters import Page
+from ingest.store.read.pages.page_queries import find_patch_ids, find_series_ids
 from ingest.store.read.series import SeriesRow, read_series
 
 _PAGE_SIZE = 50

@@ -23,7 +23,7 @@ from ingest.series.outcome import Outcome
 from ingest.store.read import messages
 from ingest.store.read.authentication import read_stored_authentication
 from ingest.store.read.messages import MessageRow
-from ingest.store.read.page_queries import find_reply_ids
+from ingest.store.read.pages.page_queries import find_reply_ids
 from ingest.trust.signatures.verdict import Result, Verdict
 
 # Replies on one page; a thread may have thousands.

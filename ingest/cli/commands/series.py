@@ -12,7 +12,7 @@ from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
 from ingest.cli.terminal import escape_line, format_dependency, format_person, json_text
 from ingest.reports.export import dependency_json, format_date, join_minor
-from ingest.store.read.page_queries import find_newest_series
+from ingest.store.read.pages.page_queries import find_newest_series
 from ingest.store.read.series import read_series
 
 if TYPE_CHECKING:

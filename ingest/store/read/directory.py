@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, or_, select
 
 from ingest.store import schema
-from ingest.store.read.filters import RowSelector
 from ingest.store.read.messages import ListRow
+from ingest.store.read.pages.filters import RowSelector
 from ingest.store.sql import chunks
 from ingest.trust.person import person_key
 

@@ -90,7 +90,7 @@ partial_index(
 )
 
 # How far the names of a table have been added to the index for parts of names, which exists where
-# the API has started. See store.read.text_search.
+# the API has started. See store.read.pages.text_search.
 search_progress = Table(
     "search_progress",
     metadata,

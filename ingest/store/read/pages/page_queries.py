@@ -17,7 +17,8 @@ from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.listing import INCOMPLETE
 from ingest.store.read.directory import find_account_ids, find_person_ids
-from ingest.store.read.filters import (
+from ingest.store.read.messages import resolve_aliases
+from ingest.store.read.pages.filters import (
     CheckFilter,
     DateFilter,
     MessageFilter,
@@ -25,9 +26,8 @@ from ingest.store.read.filters import (
     PatchFilter,
     SeriesFilter,
 )
-from ingest.store.read.listing_pages import ListingFilter, OtherOrder, Selection, find_ids
-from ingest.store.read.messages import resolve_aliases
-from ingest.store.read.text_search import match_names
+from ingest.store.read.pages.listing_pages import ListingFilter, OtherOrder, Selection, find_ids
+from ingest.store.read.pages.text_search import match_names
 from ingest.store.schema.listing import ALL_LISTS, ListingKind
 
 Condition = ColumnElement[bool]

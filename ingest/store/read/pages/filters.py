@@ -1,7 +1,7 @@
 """Filters and pages of lists: what a list may hold, in which order, and how much of it.
 
-The API parses a request into these values, and `store.read.page_queries` and
-`store.read.event_rows` turn them into SQL. Every field that is None means "no condition".
+The API parses a request into these values, and `store.read.pages.page_queries` and
+`store.read.pages.event_rows` turn them into SQL. Every field that is None means "no condition".
 """
 
 from __future__ import annotations

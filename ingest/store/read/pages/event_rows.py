@@ -19,7 +19,7 @@ from sqlalchemy import (
 
 from ingest.store import schema
 from ingest.store.read.directory import find_account_ids
-from ingest.store.read.filters import EventFilter, Page
+from ingest.store.read.pages.filters import EventFilter, Page
 from ingest.store.sql import IndexedBy
 
 # Events of a series. Their `message_id` names the message that caused them, not their subject.

@@ -32,7 +32,7 @@ from sqlalchemy import (
 
 from ingest.frozen import frozen
 from ingest.store import schema
-from ingest.store.read.filters import Page
+from ingest.store.read.pages.filters import Page
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
 from ingest.store.sql import IndexedBy, is_any
 
