@@ -16,6 +16,7 @@ from ingest.config.file import load_config
 from ingest.config.settings import (
     ConfiguredDelegation,
     ConfiguredList,
+    ConfiguredMaintainersFile,
     ConfiguredRepository,
     ServeConfig,
     TrustConfig,
@@ -48,14 +49,15 @@ def blocks(kind: str) -> list[str]:
 
 
 def test_every_setting_is_there_and_no_other() -> None:
-    database, lists, delegation, repositories, serve, trust = (
+    database, lists, delegation, maintainers_file, repositories, serve, trust = (
         {key for key, _ in table} for table in tables("key")
     )
     assert database == {"database"}
     assert lists == {field.name for field in fields(ConfiguredList)} - {
-        *("link_name", "delegation", "repositories"),
+        *("link_name", "delegation", "maintainers_file", "repositories"),
     }
     assert delegation == {field.name for field in fields(ConfiguredDelegation)}
+    assert maintainers_file == {field.name for field in fields(ConfiguredMaintainersFile)}
     assert repositories == {field.name for field in fields(ConfiguredRepository)}
     assert serve == {field.name for field in fields(ServeConfig)}
     assert trust == {field.name for field in fields(TrustConfig)}
@@ -64,7 +66,7 @@ def test_every_setting_is_there_and_no_other() -> None:
 def test_the_defaults_are_those_of_the_code(tmp_path: Path) -> None:
     path = tmp_path / "ingest.toml"
     lines = []
-    for name, table in zip(("serve", "trust"), tables("key")[4:], strict=True):
+    for name, table in zip(("serve", "trust"), tables("key")[5:], strict=True):
         given = {key: value.strip("`") for key, value in table if value != "none"}
         lines += [f"[{name}]", *(f"{key} = {setting}" for key, setting in given.items())]
     path.write_text("\n".join(lines) + "\n")
