@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from itertools import permutations
 
 import pytest
@@ -56,7 +57,8 @@ def test_any_order_results_in_one_message_with_its_comments(engine: Engine) -> N
     exported, facts = mails.exported(engine), stored_facts(engine)
     assert exported.count('"parent": "<p@example.org>"') == 2
     assert exported.count('"type": "patch"') == 1
-    for order in permutations(GIVEN) if engine.dialect.name == "sqlite" else [GIVEN[::-1]]:
+    orders = random.Random(5).sample(list(permutations(GIVEN)), 24)
+    for order in orders if engine.dialect.name == "sqlite" else [GIVEN[::-1]]:
         mails.clear(engine)
         for raw in order:
             mails.store(engine, [raw])

@@ -1,6 +1,6 @@
 """The real archive, whole, into both databases: nothing lost, nothing changed, twice the same.
 
-That a second time changes nothing is left to `make torture` for PostgreSQL.
+That a second time changes nothing is left to `make torture`.
 
 Diff identities of the same archive are held in patch/test_identity.py.
 """
@@ -68,15 +68,15 @@ def test_the_archive_replays_and_nothing_is_lost(
     database_url: str,
     tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
-    together, sqlite = _together(tmp_path_factory), database_url.startswith("sqlite")
-    check_nothing_is_lost(archive, corpus, database_url, together, twice=sqlite)
+    together = _together(tmp_path_factory)
+    check_nothing_is_lost(archive, corpus, database_url, together, twice=False)
 
 
 @pytest.mark.torture
-def test_the_archive_replays_twice_in_postgresql(
-    archive: Path, corpus: list[tuple[str, bytes]], postgres_url: str, tmp_path: Path
+def test_the_archive_replays_twice(
+    archive: Path, corpus: list[tuple[str, bytes]], database_url: str, tmp_path: Path
 ) -> None:
-    check_nothing_is_lost(archive, corpus, postgres_url, tmp_path, twice=True)
+    check_nothing_is_lost(archive, corpus, database_url, tmp_path, twice=True)
 
 
 def _check_again(

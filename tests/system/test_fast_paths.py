@@ -38,8 +38,8 @@ def fixtures() -> list[bytes]:
     found.append(mail(body=PATCH))
     lines = [raw.split(b"\n") for raw in found]
     found += [raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") for raw in found]
-    found += [b"\n".join(line[:at] + line[at + 1 :]) for line in lines for at in range(0, 60, 3)]
-    found += [b"\n".join(line[: len(line) - at]) for line in lines for at in range(1, 40, 3)]
+    found += [b"\n".join(line[:at] + line[at + 1 :]) for line in lines for at in range(0, 60, 7)]
+    found += [b"\n".join(line[: len(line) - at]) for line in lines for at in range(1, 40, 7)]
     return found
 
 
@@ -56,7 +56,7 @@ def test_on_the_fixtures(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_on_the_archive(corpus: list[tuple[str, bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
-    compare([raw for _, raw in corpus], monkeypatch)
+    compare([raw for _, raw in corpus[::2]], monkeypatch)
 
 
 def compare(mails: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:

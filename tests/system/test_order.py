@@ -132,7 +132,7 @@ def test_every_order_of_few_mails(
     engine: Engine, acts: list[Act], config: Config, chance: random.Random
 ) -> None:
     check_every_order(
-        engine, acts, config, chance, most=24 if engine.dialect.name == "sqlite" else 8
+        engine, acts, config, chance, most=12 if engine.dialect.name == "sqlite" else 5
     )
 
 
