@@ -1,5 +1,5 @@
 """Test that the fast paths of parsers have the same results as the general code, on every fixture
-and on the archive."""
+and on half of the archive."""
 
 from __future__ import annotations
 
