@@ -33,6 +33,7 @@ from sqlalchemy import (
 )
 
 from ingest.frozen import frozen
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
 from ingest.store.sql import InOrder, chunks, insert_rows, is_any
@@ -47,7 +48,7 @@ _SOURCES = {
     ListingKind.SERIES: schema.series.c.id,
 }
 # What messages are, by their kind.
-_OUTCOMES = {ListingKind.PATCH: "patch", ListingKind.COVER: "cover"}
+_OUTCOMES = {ListingKind.PATCH: Outcome.PATCH, ListingKind.COVER: Outcome.COVER}
 
 # How many rows of a kind are compared at once, when all are.
 _BATCH = 2_000
