@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from datetime import datetime
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -15,6 +16,7 @@ from sqlalchemy import (
     Boolean,
     ColumnElement,
     Connection,
+    DateTime,
     Dialect,
     Join,
     Select,
@@ -315,13 +317,23 @@ def _insert_prepared(
     connection: Connection, table: Table, names: Sequence[str], rows: Iterable[tuple[Any, ...]]
 ) -> None:
     marks = ", ".join("?" * len(names))
-    processors = [table.c[name].type.bind_processor(connection.dialect) for name in names]
-    for index, process in enumerate(processors):
+    for index, name in enumerate(names):
+        column_type = table.c[name].type
+        # As sqlite3 writes times by itself, which Python 3.12 has deprecated.
+        process = (
+            _format_time
+            if isinstance(column_type, DateTime)
+            else column_type.bind_processor(connection.dialect)
+        )
         if process is not None:
             rows = _processed(rows, index, process)
     statement = f"INSERT INTO {_columns(table, names)} VALUES ({marks})"  # noqa: S608 - our names
     cursor: Any = connection.connection.cursor()  # takes any iterable, whatever its type says
     cursor.executemany(statement, rows)
+
+
+def _format_time(time: datetime | None) -> str | None:
+    return None if time is None else time.isoformat(" ")
 
 
 def _processed(
