@@ -85,7 +85,7 @@ def arrange_touched(
     nodes = list(fresh)
     # What is ignored takes no part, and there may be thousands of them.
     is_arranged = schema.message.c.outcome != Outcome.IGNORED
-    nodes += _load_nodes(connection, touched.threads, is_arranged, exclude=replaced)
+    nodes += load_nodes(connection, touched.threads, is_arranged, exclude=replaced)
     sets = DisjointSets()
     for joined in touched.joined:
         sets.join_all(joined)
@@ -125,7 +125,7 @@ def arrange_stored(
     for start in range(0, len(roots), _SETS_PER_STEP):
         step_roots = roots[start : start + _SETS_PER_STEP]
         step_threads = [thread for root in step_roots for thread in threads_by_root[root]]
-        nodes = _load_nodes(connection, step_threads, exclude=repaired)
+        nodes = load_nodes(connection, step_threads, exclude=repaired)
         nodes += [node for thread in step_threads for node in nodes_by_thread.get(thread, ())]
         yield _arrange_sets(connection, nodes, sets, crowded)
 
@@ -200,7 +200,7 @@ def _read_threads(connection: Connection, message_ids: Iterable[int]) -> set[int
     return read_values(connection, select(message.thread_id), message.id, message_ids)
 
 
-def _load_nodes(
+def load_nodes(
     connection: Connection,
     threads: Iterable[int],
     *conditions: ColumnElement[bool],

@@ -19,12 +19,11 @@ from sqlalchemy import Connection, select
 from ingest.frozen import frozen
 from ingest.mail.msgid import original_id
 from ingest.series.arrange import Place, place_without_patch
-from ingest.series.facts import load_facts
 from ingest.series.outcome import Outcome
 from ingest.series.thread import nearest_named
 from ingest.store import schema
 from ingest.store.sql import chunks, is_any, read_values
-from ingest.store.write.arrange import Node
+from ingest.store.write.arrange import Node, load_nodes
 from ingest.store.write.threads import LinkedThreads, read_threads_with_patches
 
 
@@ -113,36 +112,13 @@ def _read_aliases(connection: Connection, msgids: Iterable[str]) -> set[str]:
 
 
 def _read_replies(
-    connection: Connection, threads: Iterable[int], msgids: Collection[str]
+    connection: Connection, threads: Collection[int], msgids: Collection[str]
 ) -> list[Node]:
     """Read the messages of these threads that answer one of these ids, which was unseen."""
-    if not msgids:
-        return []
     message = schema.message.c
-    query = select(
-        message.id,
-        message.thread_id,
-        message.msgid,
-        message.variant,
-        message.date,
-        message.facts,
-        message.person_id,
-        message.outcome,
-        message.reason,
-    ).where(message.outcome == Outcome.COMMENT, message.reason == "parent-unseen")
+    is_reply = (message.outcome == Outcome.COMMENT, message.reason == "parent-unseen")
     return [
-        Node(
-            message_id=row.id,
-            thread_id=row.thread_id,
-            variant=row.variant,
-            facts=load_facts(row.facts, msgid=row.msgid, variant=row.variant, date=row.date),
-            person_id=row.person_id,
-            outcome=row.outcome,
-            reason=row.reason,
-        )
-        for thread_chunk in chunks(threads)
+        node
         for chunk in chunks(msgids)
-        for row in connection.execute(
-            query.where(is_any(message.thread_id, thread_chunk), is_any(message.in_reply_to, chunk))
-        )
+        for node in load_nodes(connection, threads, *is_reply, is_any(message.in_reply_to, chunk))
     ]
