@@ -21,6 +21,8 @@ from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_u
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
+from ingest.store.libpq import POSTGRESQL_DEFAULTS
+
 # The revisions in `migrations/versions`, oldest first. They are listed here, and compared by a
 # test, so that opening a database that is up to date does not cost the import of Alembic.
 REVISIONS = ("0001",)
@@ -311,8 +313,8 @@ def _check_sqlite_writable(path: Path) -> None:
         )
 
 
-# PostgreSQL's settings for readers. Plans that it avoids have a high cost, at which it would
-# compile them if `jit` were on.
+# PostgreSQL's settings for readers. It gives the plans that it should avoid a high cost, so that it
+# would compile each statement for which there is no other plan, if the URL turns `jit` on.
 _FEW_ROWS = {
     "enable_seqscan": "off",
     "enable_hashjoin": "off",
@@ -363,28 +365,15 @@ def _create_engine(url: URL, **pool: Any) -> Engine:
         raise StoreError(f"cannot load the PostgreSQL driver: {error}") from None
 
 
-# libpq's parameters, unless the URL sets them. Without them, a server that has vanished from the
-# network is waited for until TCP gives up: a quarter of an hour, or hours when waiting for a
-# response. With them it takes a minute, so that the daemon does not count as stuck. A server that
-# is only slow acknowledges what it receives and is waited for. None of this applies to Unix
-# sockets.
-_POSTGRES_DEFAULTS = {
-    "connect_timeout": "10",  # seconds, for each address of the server
-    "tcp_user_timeout": "60000",  # milliseconds for what was sent to be acknowledged
-    "keepalives_idle": "30",  # seconds of silence
-    "keepalives_interval": "10",
-    "keepalives_count": "3",
-}
-# Most statements take less than a millisecond, but some have many parts, and from the cost that
-# PostgreSQL expects of them in a database without statistics it would compile them first: half of
-# the server's time went into that.
+# Without statistics, PostgreSQL overestimates the cost of statements that have many parts, and
+# compiles them first. That took half of its time: most statements take less than a millisecond.
 _NO_COMPILER = "-c jit=off"
 _UTC = "-c timezone=UTC"
 
 
 def _postgres_arguments(url: URL) -> dict[str, str]:
     """Return arguments for the driver that SQLAlchemy would let a URL override."""
-    defaults = {key: value for key, value in _POSTGRES_DEFAULTS.items() if key not in url.query}
+    defaults = {key: value for key, value in POSTGRESQL_DEFAULTS.items() if key not in url.query}
     value = url.query.get("options", ())
     options = [value] if isinstance(value, str) else [*value]
     # Takes precedence over $PGCLIENTENCODING: another encoding could not carry every character

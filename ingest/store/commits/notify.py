@@ -1,14 +1,16 @@
 """Request a scan with the database's own driver.
 
-A hook of git waits for this, and so does whoever pushes. To import SQLAlchemy takes several times
-as long as everything else that is needed. Where anything is unusual, the caller does the same by
-`store.commits.repositories.request_scan`, which also says what is wrong.
+A git hook waits for this, and so does the person who pushes. Importing SQLAlchemy takes several
+times as long as everything else. If anything is unusual, the caller uses
+`store.commits.repositories.request_scan` instead, which also reports what is wrong.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from pathlib import Path
+
+from ingest.store.libpq import POSTGRESQL_DEFAULTS
 
 _REQUEST = "UPDATE scan_status SET requests = requests + 1 WHERE id = 1"
 _SQLITE = "sqlite:///"
@@ -47,7 +49,9 @@ def _request_postgresql(url: str) -> bool:
     except ImportError:
         return False
     try:
-        with psycopg.connect(url) as connection:
+        given = psycopg.conninfo.conninfo_to_dict(url)
+        defaults = {key: value for key, value in POSTGRESQL_DEFAULTS.items() if key not in given}
+        with psycopg.connect(psycopg.conninfo.make_conninfo(url, **defaults)) as connection:
             return connection.execute(_REQUEST).rowcount == 1
     except psycopg.Error:
         return False
