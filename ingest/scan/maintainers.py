@@ -102,7 +102,7 @@ def _assign_all(engine: Engine, list_id: str) -> None:
     last = 0
     while True:
         with engine.connect() as connection:
-            ids = maintainers.list_patches_of(connection, list_id, after=last, count=_BATCH)
+            ids = maintainers.find_next_patches(connection, list_id, after=last, count=_BATCH)
         if not ids:
             break
         with unflushed_transaction(engine) as connection:

@@ -63,8 +63,8 @@ def finish_file(connection: Connection, list_id: str) -> None:
     connection.execute(update(table).where(is_own).values(assigned=True))
 
 
-def list_patches_of(connection: Connection, list_id: str, *, after: int, count: int) -> list[int]:
-    """Return the next patches of a list by id."""
+def find_next_patches(connection: Connection, list_id: str, *, after: int, count: int) -> list[int]:
+    """Return the next patches of a mailing list, by id, after the patch with the id `after`."""
     patch, posting, list_ = schema.patch.c, schema.posting.c, schema.list_.c
     query = (
         select(patch.message_id)
@@ -163,12 +163,14 @@ _MAX_LOADED = 20
 
 
 def _load(connection: Connection, list_id: str, digest: str) -> Maintainers:
-    """Return the file of a list with that digest."""
-    if digest not in _loaded:
+    """Return the file of a list, which had that digest."""
+    loaded = _loaded.get(digest)  # another thread may clear the cache
+    if loaded is None:
         table = schema.maintainers_file.c
         query = select(table.sections).where(table.list_id == list_id)
         sections = connection.execute(query).scalar_one()
+        loaded = Maintainers(load_sections(sections))
         if len(_loaded) >= _MAX_LOADED:
             _loaded.clear()
-        _loaded[compute_digest(sections)] = Maintainers(load_sections(sections))
-    return _loaded[digest]
+        _loaded[compute_digest(sections)] = loaded
+    return loaded
