@@ -8,7 +8,6 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from datetime import datetime
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -42,6 +41,7 @@ from sqlalchemy.sql.functions import FunctionElement
 from sqlalchemy.types import TypeEngine
 
 from ingest.frozen import frozen
+from ingest.store.schema.base import format_sqlite_time
 
 # Both databases limit the parameters of a statement (SQLite: 32,766; PostgreSQL: 65,535).
 _CHUNK = 5_000
@@ -319,9 +319,9 @@ def _insert_prepared(
     marks = ", ".join("?" * len(names))
     for index, name in enumerate(names):
         column_type = table.c[name].type
-        # As sqlite3 writes times by itself, which Python 3.12 has deprecated.
+        # sqlite3 would do so too, but Python 3.12 has deprecated that.
         process = (
-            _format_time
+            format_sqlite_time
             if isinstance(column_type, DateTime)
             else column_type.bind_processor(connection.dialect)
         )
@@ -330,10 +330,6 @@ def _insert_prepared(
     statement = f"INSERT INTO {_columns(table, names)} VALUES ({marks})"  # noqa: S608 - our names
     cursor: Any = connection.connection.cursor()  # takes any iterable, whatever its type says
     cursor.executemany(statement, rows)
-
-
-def _format_time(time: datetime | None) -> str | None:
-    return None if time is None else time.isoformat(" ")
 
 
 def _processed(

@@ -28,19 +28,20 @@ metadata = MetaData(
 Id = BigInteger().with_variant(Integer, "sqlite")
 
 
+def format_sqlite_time(time: datetime | None) -> str | None:
+    """Return a time as SQLite stores it: as sqlite3 writes one, without an empty fraction."""
+    return None if time is None else time.isoformat(" ")
+
+
 class _IsoDateTime(sqlite.DATETIME):
-    """A time in SQLite, written as the driver writes one in bulk: without an empty fraction.
+    """A time in SQLite, written as in bulk (`store.sql.insert_rows`).
 
     SQLAlchemy always writes a fraction, and would find no row that is equal.
     """
 
     def bind_processor(self, dialect: Dialect) -> Any:  # noqa: ARG002 - SQLAlchemy passes it
         """Return the function that formats a time."""
-
-        def process(value: datetime | None) -> str | None:
-            return None if value is None else value.isoformat(" ")
-
-        return process
+        return format_sqlite_time
 
 
 # A time by which rows are found. Their text sorts as the times do.
