@@ -14,7 +14,6 @@ from publicsuffixlist import PublicSuffixList
 from ingest.trust.signatures.verdict import Alignment
 
 MAX_DOMAIN = 253  # characters as text, RFC 1035 2.3.4
-MAX_LABEL = 63
 
 # The labels of DNS queries: letters, digits, "-", and the "_" of `_domainkey` (RFC 8552).
 _LABEL = re.compile(r"[a-z0-9_](?:[a-z0-9_-]{0,61}[a-z0-9_])?")

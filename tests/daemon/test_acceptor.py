@@ -80,13 +80,13 @@ class Bench:
 
 @contextlib.contextmanager
 def bench(
-    url: str, room: Capacity | None = None, *, start: bool = True, patience: float = PATIENCE
+    url: str, capacity: Capacity | None = None, *, start: bool = True, patience: float = PATIENCE
 ) -> Iterator[Bench]:
     engine, own = open_store(url, create=True), open_store(url)
     made = Bench(engine, None)  # type: ignore[arg-type]
     made.acceptor = Acceptor(
         own,
-        capacity=room,
+        capacity=capacity,
         clock=lambda: mails.NOW,
         on_commit=made.commits.append,
         observe=made.receipts.append,
@@ -158,21 +158,21 @@ def test_waiting_deliveries_share_a_commit(database_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("room", "commits"),
+    ("capacity", "commits"),
     [
         (Capacity(batch_mails=15), [15, 15, 10]),
         (Capacity(batch_bytes=10 * len(MAILS[0]) + 50), [10, 10, 10, 10]),
         (Capacity(batch_bytes=1), [1] * len(MAILS)),
     ],
 )
-def test_a_commit_is_bounded(tmp_path: Path, room: Capacity, commits: list[int]) -> None:
+def test_a_commit_is_bounded(tmp_path: Path, capacity: Capacity, commits: list[int]) -> None:
     async def deliver(one: Bench) -> list[Decision]:
         waiting = asyncio.create_task(all_of(one, MAILS))
         await until(lambda: one.acceptor.waiting[0] == len(MAILS))
         one.acceptor.start()
         return await waiting
 
-    with bench(f"sqlite:///{tmp_path}/s.db", room, start=False) as one:
+    with bench(f"sqlite:///{tmp_path}/s.db", capacity, start=False) as one:
         assert asyncio.run(deliver(one)) == [ACCEPTED] * len(MAILS)
         assert one.commits == commits
 
@@ -199,7 +199,7 @@ def test_the_same_mail_in_one_commit_and_later(database_url: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("room", "sizes", "let_in"),
+    ("capacity", "sizes", "let_in"),
     [
         (Capacity(max_mails=3), [10] * 5, 3),
         (Capacity(max_bytes=35), [10] * 5, 3),
@@ -213,7 +213,7 @@ def test_the_same_mail_in_one_commit_and_later(database_url: str) -> None:
     ],
 )
 def test_no_more_mail_waits_than_the_capacity(
-    tmp_path: Path, room: Capacity, sizes: list[int], let_in: int
+    tmp_path: Path, capacity: Capacity, sizes: list[int], let_in: int
 ) -> None:
     async def deliver(one: Bench) -> None:
         raws = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
@@ -232,7 +232,7 @@ def test_no_more_mail_waits_than_the_capacity(
             assert await take(one, Bytes(raw)) == ACCEPTED
         assert sorted(one.stored()) == sorted(raws)
 
-    with bench(f"sqlite:///{tmp_path}/s.db", room, start=False) as one:
+    with bench(f"sqlite:///{tmp_path}/s.db", capacity, start=False) as one:
         asyncio.run(deliver(one))
 
 

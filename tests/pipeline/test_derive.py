@@ -21,7 +21,7 @@ from ingest.series.facts import MessageKind
 from ingest.store import schema
 from ingest.store.engine import write_transaction
 from ingest.store.inbox.deliveries import read_deliveries
-from ingest.store.read.messages import list_message_ids, read_messages
+from ingest.store.read.messages import read_messages
 from tests.support import mails
 from tests.support.mails import ADA, NOW, delivery
 
@@ -327,7 +327,7 @@ def test_what_comes_while_mail_is_derived_again_is_taken_in(engine: Engine) -> N
     stale = [(mail_id, delivery, derive_or_fail(delivery, Config())) for mail_id, delivery in read]
     with write_transaction(engine) as connection:
         store_again(connection, stale, Config())
-        (row,) = read_messages(connection, list_message_ids(connection))
+        (row,) = read_messages(connection, mails.list_message_ids(connection))
     assert [posting.list_id for posting in row.lists] == ["other.example.org"]
 
 

@@ -201,7 +201,7 @@ def test_an_mbox_whose_last_mail_is_truncated(engine: Engine, tmp_path: Path, wa
     path.write_bytes(whole[:-40])
     assert run(engine, path) == Summary(1, 1, 0, 0)
     with engine.connect() as connection:
-        (row,) = messages.read_messages(connection, messages.list_message_ids(connection))
+        (row,) = messages.read_messages(connection, mails.list_message_ids(connection))
         assert row.defects == ("truncated",)
         assert messages.read_raw_mail(connection, row.mail_id) == ARCHIVE[0][: -40 + 1]
     path.write_bytes(mails.mbox(ARCHIVE))
@@ -375,7 +375,7 @@ def test_archives_without_list_id(database_url: str, tmp_path: Path) -> None:
     ingest_ok(*replay_it, cwd=tmp_path)
     engine = open_store(database_url)
     with engine.connect() as connection:
-        for row in messages.read_messages(connection, messages.list_message_ids(connection)):
+        for row in messages.read_messages(connection, mails.list_message_ids(connection)):
             assert [posting.list_id for posting in row.lists] == ["a.example.org", "b.example.org"]
     assert mails.row_counts(engine)["mail"] == 3
     engine.dispose()

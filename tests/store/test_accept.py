@@ -145,5 +145,5 @@ def test_simultaneous_deliveries_of_one_mail_lose_nothing(engine: Engine) -> Non
     assert _at_once(engine, [[delivery(PATCH, route=(list_id,))] for list_id in lists]) == []
     with engine.connect() as connection:
         assert connection.execute(select(schema.mail.c.route)).scalar_one() == ",".join(lists)
-        (row,) = messages.read_messages(connection, messages.list_message_ids(connection))
+        (row,) = messages.read_messages(connection, mails.list_message_ids(connection))
     assert [posting.list_id for posting in row.lists] == lists

@@ -7,14 +7,14 @@ from sqlalchemy import Engine
 
 from ingest.store.read import dependencies
 from ingest.store.read.dependencies import SeriesDependencies, read_series_dependencies
-from ingest.store.read.series import read_all_series
+from ingest.store.read.series import stream_series
 from tests.support import mails
 
 
 def related(engine: Engine) -> dict[str, tuple[list[str], list[str]]]:
     """Return the dependencies and dependents of every series, by key."""
     with engine.connect() as connection:
-        rows = read_all_series(connection)
+        rows = [row for batch in stream_series(connection) for row in batch]
         found = read_series_dependencies(connection, [row.id for row in rows])
         alone = {row.id: read_series_dependencies(connection, [row.id]) for row in rows}
     key_of = {row.id: row.key.strip("<>").partition("@")[0] for row in rows}

@@ -148,7 +148,7 @@ def test_copies_through_two_lists_are_one_message_with_two_postings(engine: Engi
             counts = mails.row_counts(engine)
             assert (counts["mail"], counts["message"], counts["posting"]) == (2, 1, 2)
             with engine.connect() as connection:
-                (row,) = messages.read_messages(connection, messages.list_message_ids(connection))
+                (row,) = messages.read_messages(connection, mails.list_message_ids(connection))
                 assert messages.read_raw_mail(connection, row.mail_id) == one, (
                     "the copy received first"
                 )
@@ -189,13 +189,13 @@ def test_a_forged_mail_stored_first_loses_the_id_to_its_owner(engine: Engine) ->
     forged = _copy("c@example.org", "forged", 11, sender="Eve <eve@example.net>")
     mails.store(engine, [forged])
     with engine.connect() as connection:
-        (before,) = messages.read_messages(connection, messages.list_message_ids(connection))
+        (before,) = messages.read_messages(connection, mails.list_message_ids(connection))
     assert before.variant == ""
     mails.store(engine, [_copy("c@example.org", "mine", 9)])
     with engine.connect() as connection:
         rows = {
             message.variant: message
-            for message in messages.read_messages(connection, messages.list_message_ids(connection))
+            for message in messages.read_messages(connection, mails.list_message_ids(connection))
         }
         assert rows[""].submitter.email == "ada@example.org"
         (variant,) = rows.keys() - {""}

@@ -690,7 +690,7 @@ def test_the_wrapper_lets_only_0_and_67_through(
 
 
 def test_a_folder_for_a_mail_is_75(tmp_path: Path) -> None:
-    """Python ends with 1 before any line of ours is run."""
+    """Python ends with 1 before it runs any code of the program."""
     folder = os.open(tmp_path, os.O_RDONLY)
     done = subprocess.run(
         [WRAPPER, "--socket", "/none", ONE], stdin=folder, capture_output=True, check=False,

@@ -20,9 +20,11 @@ from ingest.model import Delivery
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import StoreResult, store_again, store_mail
 from ingest.reports.export import export_records
+from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.engine import write_transaction
 from ingest.store.inbox.deliveries import read_deliveries
+from ingest.store.read.messages import stream_message_ids
 
 ADA = "Ada Byron <ada@example.org>"
 BOB = "Bob Tester <bob@example.com>"
@@ -233,6 +235,12 @@ def written(engine: Engine) -> Iterator[set[str]]:
         yield tables
     finally:
         event.remove(engine, "after_cursor_execute", see)
+
+
+def list_message_ids(connection: Connection, outcome: Outcome | None = None) -> list[int]:
+    """Return the ids of all messages, or of those with an outcome, sorted by Message-ID."""
+    batches = stream_message_ids(connection, outcome=outcome)
+    return [message_id for batch in batches for message_id in batch]
 
 
 def clear(engine: Engine) -> None:

@@ -107,7 +107,7 @@ REPLAYED = {
 
 @contextlib.contextmanager
 def serving(url: str, zone: Mapping[str, Say] = ZONE) -> Iterator[tuple[DaemonProcess, Nameserver]]:
-    """Run `ingest serve` with a zone of ours, and stop it at the end."""
+    """Run `ingest serve` with a test zone, and stop it at the end."""
     with short_folder() as folder, nameserver(zone) as server:
         trust = ["[trust]", nameservers(server), 'authserv_ids = ["mx.example.org"]']
         with served(DaemonProcess(folder, url, lists=trust)) as daemon:

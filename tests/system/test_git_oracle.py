@@ -49,7 +49,7 @@ class HandedOut:
 
 def handed_out(connection: Connection, limit: int | None = None) -> Iterator[HandedOut]:
     """Return the patches of a store that have a diff, or an evenly spread sample of them."""
-    ids = messages.list_message_ids(connection, outcome=Outcome.PATCH)
+    ids = mails.list_message_ids(connection, Outcome.PATCH)
     step = max(1, len(ids) // limit) if limit else 1
     rows = [row for row in messages.read_messages(connection, ids[::step]) if row.diff][:limit]
     raws = messages.read_raw_mails(connection, {row.mail_id for row in rows})

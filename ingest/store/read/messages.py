@@ -124,11 +124,6 @@ def stream_message_ids(
         yield [row.id for row in rows]
 
 
-def list_message_ids(connection: Connection, *, outcome: Outcome | None = None) -> list[int]:
-    """Return all ids that `stream_message_ids` yields."""
-    return [row_id for ids in stream_message_ids(connection, outcome=outcome) for row_id in ids]
-
-
 def find_by_name(connection: Connection, name: str) -> list[int]:
     """Return the ids of the messages that a person means by `name`.
 

@@ -42,11 +42,6 @@ def stream_series(connection: Connection) -> Iterator[list[SeriesRow]]:
         yield read_series(connection, [row.id for row in rows])
 
 
-def read_all_series(connection: Connection) -> list[SeriesRow]:
-    """Return all series, sorted by key."""
-    return [row for rows in stream_series(connection) for row in rows]
-
-
 def read_series(connection: Connection, ids: Iterable[int]) -> list[SeriesRow]:
     """Return the series with these ids, sorted by key within each chunk of ids."""
     rows: list[SeriesRow] = []
