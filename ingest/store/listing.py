@@ -11,12 +11,14 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     FromClause,
+    Insert,
     Select,
     bindparam,
     case,
@@ -35,8 +37,9 @@ from sqlalchemy import (
 from ingest.frozen import frozen
 from ingest.series.outcome import Outcome
 from ingest.store import schema
+from ingest.store.keyed import KeyedQuery
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
-from ingest.store.sql import InOrder, chunks, insert_rows, is_any
+from ingest.store.sql import InOrder, any_key, chunks, insert_rows, is_any
 
 # The states of series.
 RECEIVED = "received"
@@ -75,34 +78,39 @@ def sync_listing(
     Ids of rows that do not exist any more are allowed: their rows are deleted.
     """
     series = set(series_ids)
-    message, member, listing = schema.message.c, schema.member.c, schema.listing.c
     for chunk in chunks(sorted(set(message_ids))):
-        query = (
-            select(message.id, message.outcome, member.series_id)
-            .outerjoin(schema.member, member.message_id == message.id)
-            .where(is_any(message.id, chunk))
-        )
-        rows = connection.execute(query).all()
+        rows = list(_PLACES.rows(connection, chunk))
         series.update(row.series_id for row in rows if row.series_id is not None)
-        listed = select(listing.kind, listing.id).where(
-            listing.kind.in_([int(kind) for kind in _OUTCOMES]),
-            is_any(listing.id, chunk),
-            listing.list_id == ALL_LISTS,
-        )
         known: dict[int, set[int]] = defaultdict(set)
-        for kind, row_id in connection.execute(listed):
+        for kind, row_id in _LISTED_MESSAGES.rows(connection, chunk):
             known[kind].add(row_id)
         for kind, outcome in _OUTCOMES.items():
             ids = {row.id for row in rows if row.outcome == outcome}
             _sync(connection, kind, known=known[kind], new=ids - known[kind])
     for chunk in chunks(sorted(series)):
-        query = select(listing.id).where(
-            listing.kind == int(ListingKind.SERIES),
-            is_any(listing.id, chunk),
-            listing.list_id == ALL_LISTS,
-        )
-        stored = set(connection.execute(query).scalars())
+        stored = _LISTED_SERIES.values(connection, chunk)
         _sync(connection, ListingKind.SERIES, known=stored, new=set(chunk) - stored)
+
+
+_LISTING = schema.listing.c
+_PLACES = KeyedQuery(
+    select(schema.message.c.id, schema.message.c.outcome, schema.member.c.series_id).outerjoin(
+        schema.member, schema.member.c.message_id == schema.message.c.id
+    ),
+    schema.message.c.id,
+)
+_LISTED_MESSAGES = KeyedQuery(
+    select(_LISTING.kind, _LISTING.id).where(
+        _LISTING.kind.in_([int(kind) for kind in _OUTCOMES]), _LISTING.list_id == ALL_LISTS
+    ),
+    _LISTING.id,
+)
+_LISTED_SERIES = KeyedQuery(
+    select(_LISTING.id).where(
+        _LISTING.kind == int(ListingKind.SERIES), _LISTING.list_id == ALL_LISTS
+    ),
+    _LISTING.id,
+)
 
 
 def _sync(connection: Connection, kind: ListingKind, *, known: set[int], new: set[int]) -> None:
@@ -115,10 +123,17 @@ def _sync(connection: Connection, kind: ListingKind, *, known: set[int], new: se
 
 def _insert_new(connection: Connection, kind: ListingKind, ids: Sequence[int]) -> None:
     """Insert the rows of messages or series that have none, all in the database: most are new."""
+    parameters = {"keys": list(ids)}
+    for statement in _insertions(kind):
+        connection.execute(statement, parameters)
+
+
+@cache
+def _insertions(kind: ListingKind) -> tuple[Insert, Insert]:
+    """Return the statements that insert the rows of `keys`: of all lists, and of each list."""
     listing, posting, member = schema.listing, schema.posting.c, schema.member.c
     names = _Row._fields
     statement = insert(listing).inline()
-    connection.execute(statement.from_select(names, _base_query(kind, ids), include_defaults=False))
     own = listing.c
     source: Any = listing
     if kind is ListingKind.SERIES:
@@ -127,12 +142,14 @@ def _insert_new(connection: Connection, kind: ListingKind, ids: Sequence[int]) -
     posted = (
         select(*(posting.list_id if name == "list_id" else own[name] for name in names))
         .select_from(InOrder(source, schema.posting, is_own))
-        .where(own.kind == int(kind), own.list_id == ALL_LISTS, is_any(own.id, ids))
+        .where(own.kind == int(kind), own.list_id == ALL_LISTS, any_key(own.id))
     )
     # A message may have been received more than once through a list. (SQLAlchemy would compile a
     # statement with ON CONFLICT each time.)
-    rows = posted.distinct()
-    connection.execute(statement.from_select(names, rows, include_defaults=False))
+    return (
+        statement.from_select(names, _base_query(kind), include_defaults=False),
+        statement.from_select(names, posted.distinct(), include_defaults=False),
+    )
 
 
 def update_states(connection: Connection, states: Sequence[dict[str, Any]]) -> None:
@@ -197,7 +214,7 @@ def _write(connection: Connection, difference: _Difference) -> None:
 
 def _wanted_rows(connection: Connection, kind: ListingKind, ids: Sequence[int]) -> Iterator[_Row]:
     """Yield the rows that these messages or series should have."""
-    rows = [_Row(*row) for row in connection.execute(_base_query(kind, ids))]
+    rows = [_Row(*row) for row in connection.execute(_base_query(kind), {"keys": list(ids)})]
     lists = _read_lists(connection, kind, [row.id for row in rows])
     for row in rows:
         yield row
@@ -205,8 +222,9 @@ def _wanted_rows(connection: Connection, kind: ListingKind, ids: Sequence[int]) 
             yield row._replace(list_id=list_id)
 
 
-def _base_query(kind: ListingKind, ids: Sequence[int]) -> Select[Any]:
-    """Return a query for the rows that are not limited to a mailing list."""
+@cache
+def _base_query(kind: ListingKind) -> Select[Any]:
+    """Return a query for the rows of `keys` that are not limited to a mailing list."""
     message, patch, series = schema.message.c, schema.patch.c, schema.series.c
     listing = schema.listing.c
     source: FromClause = schema.series
@@ -236,7 +254,7 @@ def _base_query(kind: ListingKind, ids: Sequence[int]) -> Select[Any]:
             delegate_id,
         )
         .select_from(source)
-        .where(is_any(_SOURCES[kind], ids))
+        .where(any_key(_SOURCES[kind]))
     )
 
 

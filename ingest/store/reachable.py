@@ -31,6 +31,7 @@ from ingest.series.unthreaded import (
     group_unthreaded,
 )
 from ingest.store import schema
+from ingest.store.keyed import KeyedQuery
 from ingest.store.sql import chunks, is_any
 
 # The most rows that are read of the time between two pieces: beyond that, around each of them.
@@ -93,30 +94,30 @@ def find_reachable(
     search = _Search(connection, fresh, replaced)
     seen: set[int] = set()
     unseen = set(threads)
-    pieces = [*fresh, *read_unthreaded(connection, schema.message.c.id, replaced)]
+    pieces = [*fresh, *read_unthreaded(connection, UNTHREADED_BY_ID, replaced)]
     while unseen or pieces:
         seen |= unseen
-        pieces += read_unthreaded(connection, schema.message.c.thread_id, unseen)
+        pieces += read_unthreaded(connection, UNTHREADED_OF_THREADS, unseen)
         unseen = search.threads_near(pieces) - seen if pieces else set()
         pieces = []
     return search.result(seen)
 
 
 def read_unthreaded(
-    connection: Connection, column: ColumnElement[int], keys: Iterable[int]
+    connection: Connection, query: KeyedQuery, keys: Iterable[int]
 ) -> list[UnthreadedPiece]:
-    """Read the unthreaded pieces whose `column` (row id or thread) is one of `keys`."""
-    message = schema.message.c
-    pieces: list[UnthreadedPiece] = []
-    for chunk in chunks(keys):
-        query = select(*unthreaded_columns()).where(
-            is_any(column, chunk),
-            message.bucket.is_not(None),
-            message.date.is_not(None),
-            message.outcome != Outcome.IGNORED,
-        )
-        pieces += [read_piece(row) for row in connection.execute(query)]
-    return pieces
+    """Read the unthreaded pieces with these keys, which are row ids or threads."""
+    return [read_piece(row) for row in query.rows(connection, keys)]
+
+
+_MESSAGE = schema.message.c
+_UNTHREADED = select(*unthreaded_columns()).where(
+    _MESSAGE.bucket.is_not(None),
+    _MESSAGE.date.is_not(None),
+    _MESSAGE.outcome != Outcome.IGNORED,
+)
+UNTHREADED_BY_ID = KeyedQuery(_UNTHREADED, _MESSAGE.id)
+UNTHREADED_OF_THREADS = KeyedQuery(_UNTHREADED, _MESSAGE.thread_id)
 
 
 class _Search:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import cache
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -17,12 +18,14 @@ from sqlalchemy import (
     Connection,
     DateTime,
     Dialect,
+    Insert,
     Join,
     Select,
     String,
     Table,
     TableClause,
     Text,
+    TextClause,
     TypeDecorator,
     bindparam,
     delete,
@@ -33,7 +36,7 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import postgresql
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -69,8 +72,12 @@ class is_any(FunctionElement[bool]):  # noqa: N801 - it is written as SQLAlchemy
     inherit_cache = True
     type = Boolean()
 
-    def __init__(self, column: ColumnElement[Any], keys: Iterable[Any]) -> None:
-        super().__init__(column, bindparam(None, list(keys), type_=_Keys(column.type)))
+    def __init__(self, column: ColumnElement[Any], keys: Iterable[Any] | None) -> None:
+        list_type = _list_type(column.type)
+        if keys is None:
+            super().__init__(column, bindparam("keys", type_=list_type))
+        else:
+            super().__init__(column, bindparam(None, list(keys), type_=list_type))
 
     def self_group(self, against: Any = None) -> Any:  # noqa: ARG002 - SQLAlchemy passes it
         """Return the element itself.
@@ -101,6 +108,20 @@ class _Keys(TypeDecorator[list[Any]]):
         # (As text with a cast, an array would cost half as much to send, but PostgreSQL would
         # parse it again for each row that it compares: a cast of text is not a constant.)
         return value if dialect.name == "postgresql" else json.dumps(value, ensure_ascii=False)
+
+
+def any_key(column: ColumnElement[Any]) -> is_any:
+    """Compare a column with the list that is the parameter `keys` when the statement is run."""
+    return is_any(column, None)
+
+
+@cache
+def _list_type(item: TypeEngine[Any]) -> _Keys:
+    """Return the type of a list of such items.
+
+    It is one object for each type of a column: SQLAlchemy keeps on it what a statement's key needs.
+    """
+    return _Keys(item)
 
 
 @compiles(is_any)
@@ -252,7 +273,7 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
     """
     if len(rows) < _BULK:
         if rows:
-            connection.execute(insert(table).inline(), rows)
+            connection.execute(_insertion(table), rows)
         return
     names = tuple(rows[0])
     values: Iterable[tuple[Any, ...]] = map(itemgetter(*names), rows)
@@ -263,6 +284,11 @@ def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, A
             _copy(connection, table, names, values)
         else:
             _insert_prepared(connection, table, names, values)
+
+
+@cache
+def _insertion(table: Table) -> Insert:
+    return insert(table).inline()
 
 
 @contextmanager
@@ -392,9 +418,9 @@ def compare_rows(
     names = tuple(wanted[0]) if wanted else (owner,)
     owner_index = names.index(owner)
     stored_rows: dict[int, set[tuple[Any, ...]]] = {}
-    query = select(*(table.c[name] for name in names))
+    query = _rows_query(table, owner, names)
     for chunk in chunks(owners):
-        for row in connection.execute(query.where(is_any(table.c[owner], chunk))).all():
+        for row in connection.execute(query, {"keys": chunk}).all():
             stored_rows.setdefault(row[owner_index], set()).add(tuple(row))
     wanted_rows: dict[int, set[tuple[Any, ...]]] = {}
     for values in wanted:
@@ -403,6 +429,11 @@ def compare_rows(
     stale = [key for key, rows in stored_rows.items() if rows != wanted_rows.get(key)]
     kept = stored_rows.keys() - set(stale)
     return RowChanges(table, owner, stale, [row for row in wanted if row[owner] not in kept])
+
+
+@cache
+def _rows_query(table: Table, owner: str, names: tuple[str, ...]) -> Select[Any]:
+    return select(*(table.c[name] for name in names)).where(any_key(table.c[owner]))
 
 
 def insert_missing(
@@ -414,10 +445,25 @@ def insert_missing(
     with the same rows wait for each other in one direction only, and cannot deadlock.
     """
     if rows:
-        dialect = connection.dialect.name
-        dialect_insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-        statement = dialect_insert(table).on_conflict_do_nothing(index_elements=[unique]).inline()
+        statement = _missing_insertion(table, tuple(rows[0]), unique)
         connection.execute(statement, sorted(rows, key=lambda row: row[unique]))
+
+
+@cache
+def _missing_insertion(table: Table, names: tuple[str, ...], unique: str = "") -> TextClause:
+    """Return the statement that inserts a row unless another one conflicts with it.
+
+    It is a text, which both databases understand: SQLAlchemy would compile it each time.
+    """
+    values = ", ".join(f":{name}" for name in names)
+    target = f" ({unique})" if unique else ""
+    statement = (
+        f"INSERT INTO {_columns(table, names)} VALUES ({values})"  # noqa: S608 - our names
+        f" ON CONFLICT{target} DO NOTHING"
+    )
+    return text(statement).bindparams(
+        *(bindparam(name, type_=table.c[name].type) for name in names)
+    )
 
 
 def insert_missing_pairs(
@@ -426,9 +472,7 @@ def insert_missing_pairs(
     """Insert rows into a table of two columns that are its key, except those that it has."""
     if pairs:
         first, second = (column.name for column in table.columns)
-        dialect = connection.dialect.name
-        dialect_insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
         connection.execute(
-            dialect_insert(table).on_conflict_do_nothing().inline(),
+            _missing_insertion(table, (first, second)),
             [{first: key, second: other_key} for key, other_key in pairs],
         )

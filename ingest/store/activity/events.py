@@ -154,7 +154,10 @@ def record_existing_events(connection: Connection) -> bool:
 
 def events_are_recorded(connection: Connection) -> bool:
     """Tell whether the recording of events has begun."""
-    return connection.execute(select(schema.following.c.since)).first() is not None
+    return connection.execute(_RECORDED_SINCE).first() is not None
+
+
+_RECORDED_SINCE = select(schema.following.c.since)
 
 
 def lock_event_recording(connection: Connection) -> None:

@@ -43,7 +43,10 @@ class ScannedRef:
 
 def has_repositories(connection: Connection) -> bool:
     """Tell whether any repository is scanned."""
-    return bool(connection.execute(select(exists(select(schema.repository.c.id)))).scalar_one())
+    return bool(connection.execute(_HAS_REPOSITORIES).scalar_one())
+
+
+_HAS_REPOSITORIES = select(exists(select(schema.repository.c.id)))
 
 
 def register_repositories(

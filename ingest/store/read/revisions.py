@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Protocol
 
-from sqlalchemy import Connection, and_, or_, select, text
+from sqlalchemy import Connection, TextClause, and_, bindparam, or_, select, text
 
 from ingest.frozen import frozen
 from ingest.lifecycle.revisions import Revision
@@ -20,6 +21,7 @@ from ingest.series.facts import Facts, load_facts
 from ingest.series.links.posting import Posting, make_posting, traces
 from ingest.series.links.supersede import RevisionLink, find_predecessor
 from ingest.store import schema
+from ingest.store.keyed import KeyedQuery
 from ingest.store.sql import chunks, is_any
 
 # The patches of a series by which it is linked to others, and which others supersede: those with
@@ -121,31 +123,31 @@ def read_revisions(connection: Connection, series_ids: Iterable[int]) -> dict[in
     ids = set(series_ids)
     members = read_memberships(connection, ids, limited=True)
     revisions: dict[int, StoredRevision] = {}
-    for chunk in chunks(ids):
-        for row in connection.execute(
-            select(schema.series).where(is_any(schema.series.c.id, chunk))
-        ):
-            if not members[row.id]:
-                continue
-            posting = make_posting(
-                row.key,
-                version=(row.version, row.version_minor),
-                date=row.date,
-                partial=row.partial,
-                parent_series=row.parent_series,
-                members=[member.facts for member in members[row.id]],
-            )
-            patches = [member for member in members[row.id] if member.number is not None]
-            revisions[row.id] = StoredRevision(
-                Revision(
-                    posting=posting,
-                    patches=tuple(member.facts for member in patches),
-                    total=row.total,
-                    is_complete=row.received_all,
-                ),
-                {member.facts.key: member.message_id for member in patches},
-            )
+    for row in _SERIES.rows(connection, ids):
+        if not members[row.id]:
+            continue
+        posting = make_posting(
+            row.key,
+            version=(row.version, row.version_minor),
+            date=row.date,
+            partial=row.partial,
+            parent_series=row.parent_series,
+            members=[member.facts for member in members[row.id]],
+        )
+        patches = [member for member in members[row.id] if member.number is not None]
+        revisions[row.id] = StoredRevision(
+            Revision(
+                posting=posting,
+                patches=tuple(member.facts for member in patches),
+                total=row.total,
+                is_complete=row.received_all,
+            ),
+            {member.facts.key: member.message_id for member in patches},
+        )
     return revisions
+
+
+_SERIES = KeyedQuery(select(schema.series), schema.series.c.id)
 
 
 @frozen
@@ -167,31 +169,45 @@ def read_memberships(
 
     `limited`: without the patches by which series are not linked.
     """
-    message, member = schema.message.c, schema.member.c
-    query = select(schema.member, message.msgid, message.variant, message.date, message.facts).join(
-        schema.message, message.id == member.message_id
-    )
+    rows = _MEMBERS.rows(connection, series_ids)
     if limited:
-        is_within = and_(member.number <= MAX_COMPARED_NUMBER, member.minor <= MAX_MINOR)
-        query = query.where(or_(member.number.is_(None), is_within))
+        limits = {"highest": MAX_COMPARED_NUMBER, "highest_minor": MAX_MINOR}
+        rows = _COMPARED_MEMBERS.rows(connection, series_ids, **limits)
     members: dict[int, list[Membership]] = defaultdict(list)
-    for chunk in chunks(series_ids):
-        for row in connection.execute(query.where(is_any(member.series_id, chunk))).all():
-            members[row.series_id].append(
-                Membership(
-                    load_facts(row.facts, msgid=row.msgid, variant=row.variant, date=row.date),
-                    row.number,
-                    row.minor,
-                    row.rule,
-                    row.evidence,
-                    row.message_id,
-                )
+    for row in rows:
+        members[row.series_id].append(
+            Membership(
+                load_facts(row.facts, msgid=row.msgid, variant=row.variant, date=row.date),
+                row.number,
+                row.minor,
+                row.rule,
+                row.evidence,
+                row.message_id,
             )
+        )
     for memberships in members.values():
         memberships.sort(
             key=lambda member: (-1 if member.number is None else member.number, member.minor)
         )
     return members
+
+
+_MEMBER, _MESSAGE = schema.member.c, schema.message.c
+_MEMBER_ROWS = select(
+    schema.member, _MESSAGE.msgid, _MESSAGE.variant, _MESSAGE.date, _MESSAGE.facts
+).join(schema.message, _MESSAGE.id == _MEMBER.message_id)
+_MEMBERS = KeyedQuery(_MEMBER_ROWS, _MEMBER.series_id)
+_COMPARED_MEMBERS = KeyedQuery(
+    _MEMBER_ROWS.where(
+        or_(
+            _MEMBER.number.is_(None),
+            and_(
+                _MEMBER.number <= bindparam("highest"), _MEMBER.minor <= bindparam("highest_minor")
+            ),
+        )
+    ),
+    _MEMBER.series_id,
+)
 
 
 def read_diffs(connection: Connection, message_ids: Iterable[int]) -> dict[int, str | None]:
@@ -316,16 +332,7 @@ def count_rows_of(
     However many there are, no more of them are read.
     """
     is_postgresql = connection.dialect.name == "postgresql"
-    rows = f"SELECT 1 FROM {table} WHERE {table}.{column} = key.value"  # noqa: S608 - our names
-    if condition:
-        rows += f" AND {condition}"
-    source = "unnest(CAST(:keys AS bigint[])) AS key(value)"
-    if not is_postgresql:
-        source = "json_each(:keys) AS key"
-    query = text(
-        f"SELECT key.value AS key, (SELECT count(*) FROM ({rows} LIMIT :most) AS few) AS number"  # noqa: S608
-        f" FROM {source}"
-    )
+    query = _count_query(table, column, condition, is_postgresql=is_postgresql)
     counts: dict[int, int] = {}
     for chunk in chunks(keys):
         arguments = {
@@ -334,6 +341,20 @@ def count_rows_of(
         }
         counts.update((row.key, row.number) for row in connection.execute(query, arguments).all())
     return counts
+
+
+@cache
+def _count_query(table: str, column: str, condition: str, *, is_postgresql: bool) -> TextClause:
+    rows = f"SELECT 1 FROM {table} WHERE {table}.{column} = key.value"  # noqa: S608 - our names
+    if condition:
+        rows += f" AND {condition}"
+    source = "unnest(CAST(:keys AS bigint[])) AS key(value)"
+    if not is_postgresql:
+        source = "json_each(:keys) AS key"
+    return text(
+        f"SELECT key.value AS key, (SELECT count(*) FROM ({rows} LIMIT :most) AS few) AS number"  # noqa: S608
+        f" FROM {source}"
+    )
 
 
 def read_series_of_traces(connection: Connection, trace_keys: Sequence[int]) -> dict[int, set[int]]:

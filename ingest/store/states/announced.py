@@ -10,12 +10,13 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, bindparam, or_, select
 
 from ingest.lifecycle.evidence import Evidence, EvidenceKind
 from ingest.model import Derived
 from ingest.series.facts import key_of
 from ingest.store import schema
+from ingest.store.keyed import KeyedQuery
 from ingest.store.locks import StateLock, lock_state_keys, lock_states
 from ingest.store.read.revisions import MAX_COMPARED_NUMBER
 from ingest.store.sql import chunks, is_any, read_values
@@ -79,30 +80,9 @@ def _find_affected(
     msgids: Collection[str],
 ) -> set[int]:
     """Return the announcements that may show something else now."""
-    table, member, message = schema.announcement_target.c, schema.member.c, schema.message.c
-    members = (
-        select(table.target)
-        .distinct()
-        .select_from(
-            schema.member.join(schema.message, message.id == member.message_id).join(
-                schema.announcement_target, table.target == message.msgid
-            )
-        )
-        .where(or_(member.number.is_(None), member.number <= MAX_COMPARED_NUMBER))
-    )
-    targets = read_values(connection, members, member.series_id, sorted(series_ids))
+    targets = _TARGETS_OF_MEMBERS.values(connection, sorted(series_ids))
     # Who answers a comment on a patch answers the patch.
-    comment = schema.comment.c
-    comments = (
-        select(table.target)
-        .distinct()
-        .select_from(
-            schema.member.join(schema.comment, comment.parent_id == member.message_id)
-            .join(schema.message, message.id == comment.message_id)
-            .join(schema.announcement_target, table.target == message.msgid)
-        )
-    )
-    targets |= read_values(connection, comments, member.series_id, sorted(series_ids))
+    targets |= _TARGETS_OF_COMMENTS.values(connection, sorted(series_ids))
     targets.update(msgids)
     own = _read_own(connection, message_ids)
     added = Counter(target for items in own.values() for target in items)
@@ -116,28 +96,56 @@ def _find_affected(
             has_become_crowded = count > most and count - added[target] <= most
             if has_become_crowded or (target in targets and 0 < count <= most):
                 wanted.append(target)
-        query = select(table.message_id).where(table.is_entitled.is_(is_entitled))
-        found |= read_values(connection, query, table.target, sorted(wanted))
+        found |= _ANNOUNCEMENTS.values(connection, sorted(wanted), is_entitled=is_entitled)
     return found
+
+
+_ANNOUNCEMENT, _TARGET = schema.announcement.c, schema.announcement_target.c
+_MEMBER, _MESSAGE, _COMMENT = schema.member.c, schema.message.c, schema.comment.c
+# What announcements answer or name: patches and covers of series, and comments on these.
+_TARGETS_OF_MEMBERS = KeyedQuery(
+    select(_TARGET.target)
+    .distinct()
+    .select_from(
+        schema.member.join(schema.message, _MESSAGE.id == _MEMBER.message_id).join(
+            schema.announcement_target, _TARGET.target == _MESSAGE.msgid
+        )
+    )
+    .where(or_(_MEMBER.number.is_(None), _MEMBER.number <= MAX_COMPARED_NUMBER)),
+    _MEMBER.series_id,
+)
+_TARGETS_OF_COMMENTS = KeyedQuery(
+    select(_TARGET.target)
+    .distinct()
+    .select_from(
+        schema.member.join(schema.comment, _COMMENT.parent_id == _MEMBER.message_id)
+        .join(schema.message, _MESSAGE.id == _COMMENT.message_id)
+        .join(schema.announcement_target, _TARGET.target == _MESSAGE.msgid)
+    ),
+    _MEMBER.series_id,
+)
+_ANNOUNCEMENTS = KeyedQuery(
+    select(_TARGET.message_id).where(_TARGET.is_entitled == bindparam("is_entitled")),
+    _TARGET.target,
+)
 
 
 def _read_own(connection: Connection, message_ids: Collection[int]) -> dict[int, set[str]]:
     """Return those of the messages that announce something, with their targets."""
-    table, target = schema.announcement.c, schema.announcement_target.c
     own: dict[int, set[str]] = {}
-    for chunk in chunks(sorted(message_ids)):
-        query = (
-            select(table.message_id, target.target)
-            .select_from(
-                schema.announcement.outerjoin(
-                    schema.announcement_target, target.message_id == table.message_id
-                )
-            )
-            .where(is_any(table.message_id, chunk))
-        )
-        for row in connection.execute(query):
-            own.setdefault(row.message_id, set()).add(row.target or "")
+    for row in _OWN_TARGETS.rows(connection, sorted(message_ids)):
+        own.setdefault(row.message_id, set()).add(row.target or "")
     return own
+
+
+_OWN_TARGETS = KeyedQuery(
+    select(_ANNOUNCEMENT.message_id, _TARGET.target).select_from(
+        schema.announcement.outerjoin(
+            schema.announcement_target, _TARGET.message_id == _ANNOUNCEMENT.message_id
+        )
+    ),
+    _ANNOUNCEMENT.message_id,
+)
 
 
 def _read_keys(connection: Connection, message_ids: Collection[int]) -> set[str]:

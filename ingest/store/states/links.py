@@ -21,6 +21,7 @@ from sqlalchemy import Connection, delete, select
 from ingest.series.facts import Facts
 from ingest.series.links.posting import Posting, patch_traces, traces
 from ingest.store import schema
+from ingest.store.keyed import KeyedQuery
 from ingest.store.locks import StateLock, lock_state_keys
 from ingest.store.read.revisions import (
     MAX_SHARED,
@@ -32,7 +33,7 @@ from ingest.store.read.revisions import (
     read_revisions,
     read_series_of_traces,
 )
-from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.sql import insert_rows
 
 _TraceRow = tuple[int, int]  # trace and series
 
@@ -227,14 +228,16 @@ class _LinkPlan:
 
 def _read_links(connection: Connection, series_ids: Iterable[int], *, to: bool = True) -> _Links:
     """Read the links of these series and, with `to`, those to them."""
-    link = schema.revision_link.c
+    ids = list(series_ids)
     links: _Links = {}
-    for chunk in chunks(series_ids):
-        for column in (link.series_id, link.earlier_id) if to else (link.series_id,):
-            query = select(schema.revision_link).where(is_any(column, chunk))
-            for row in connection.execute(query).all():
-                links[row.series_id, row.earlier_id] = row.chosen
+    for query in (_LINKS_OF, _LINKS_TO) if to else (_LINKS_OF,):
+        for row in query.rows(connection, ids):
+            links[row.series_id, row.earlier_id] = row.chosen
     return links
+
+
+_LINKS_OF = KeyedQuery(select(schema.revision_link), schema.revision_link.c.series_id)
+_LINKS_TO = KeyedQuery(select(schema.revision_link), schema.revision_link.c.earlier_id)
 
 
 def _replace_links(connection: Connection, before: _Links, after: _Links) -> None:

@@ -22,9 +22,10 @@ from ingest.store.sql import chunks, insert_rows, is_any
 
 def read_digests(connection: Connection) -> dict[str, str]:
     """Return the digest of what is stored of each list's file, '' where it has none any more."""
-    table = schema.maintainers_file.c
-    query = select(table.list_id, table.digest)
-    return {row.list_id: row.digest for row in connection.execute(query)}
+    return {row.list_id: row.digest for row in connection.execute(_DIGESTS)}
+
+
+_DIGESTS = select(schema.maintainers_file.c.list_id, schema.maintainers_file.c.digest)
 
 
 def compute_digest(sections: str) -> str:

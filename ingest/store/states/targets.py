@@ -23,6 +23,7 @@ from ingest.patch.submission import ClassificationReason
 from ingest.series.facts import MessageKind, key_of
 from ingest.series.outcome import Outcome
 from ingest.store import schema
+from ingest.store.keyed import KeyedQuery
 from ingest.store.read.messages import read_list_names
 from ingest.store.read.revisions import Membership, read_memberships
 from ingest.store.sql import chunks, is_any
@@ -82,17 +83,19 @@ def max_shared(*, is_entitled: bool) -> int:
 
 def count_targets(connection: Connection, msgids: Iterable[str]) -> dict[tuple[str, bool], int]:
     """Return how many announcements answer or name each mail, entitled ones apart."""
-    table = schema.announcement_target.c
-    counts: dict[tuple[str, bool], int] = {}
-    for chunk in chunks(sorted(msgids)):
-        query = (
-            select(table.target, table.is_entitled, func.count().label("number"))
-            .where(is_any(table.target, chunk))
-            .group_by(table.target, table.is_entitled)
-        )
-        for row in connection.execute(query):
-            counts[row.target, row.is_entitled] = row.number
-    return counts
+    return {
+        (row.target, row.is_entitled): row.number
+        for row in _TARGET_COUNTS.rows(connection, sorted(msgids))
+    }
+
+
+_TARGET = schema.announcement_target.c
+_TARGET_COUNTS = KeyedQuery(
+    select(_TARGET.target, _TARGET.is_entitled, func.count().label("number")).group_by(
+        _TARGET.target, _TARGET.is_entitled
+    ),
+    _TARGET.target,
+)
 
 
 @frozen

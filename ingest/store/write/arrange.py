@@ -19,6 +19,7 @@ from ingest.series.facts import Facts, load_facts
 from ingest.series.outcome import Outcome
 from ingest.series.unthreaded import UnthreadedPiece, group_unthreaded
 from ingest.store import schema
+from ingest.store.keyed import KeyedQuery
 from ingest.store.reachable import (
     as_unthreaded,
     find_reachable,
@@ -187,17 +188,31 @@ def _arrange_sets(
 
 def _read_pins(connection: Connection, keys: Iterable[str]) -> dict[str, str]:
     """Read where operators have put these messages: the key of another message, or ''."""
-    pins: dict[str, str] = {}
-    for chunk in chunks(keys):
-        query = select(schema.pin.c.key, schema.pin.c.target).where(is_any(schema.pin.c.key, chunk))
-        pins.update((row.key, row.target) for row in connection.execute(query))
-    return pins
+    return {row.key: row.target for row in _PINS.rows(connection, keys)}
+
+
+_PINS = KeyedQuery(select(schema.pin.c.key, schema.pin.c.target), schema.pin.c.key)
 
 
 def _read_threads(connection: Connection, message_ids: Iterable[int]) -> set[int]:
     """Read the threads of messages that change or are removed."""
     message = schema.message.c
     return read_values(connection, select(message.thread_id), message.id, message_ids)
+
+
+_MESSAGE = schema.message.c
+_NODES = select(
+    _MESSAGE.id,
+    _MESSAGE.thread_id,
+    _MESSAGE.msgid,
+    _MESSAGE.variant,
+    _MESSAGE.date,
+    _MESSAGE.facts,
+    _MESSAGE.person_id,
+    _MESSAGE.outcome,
+    _MESSAGE.reason,
+    schema.comment.c.parent_id,
+).select_from(schema.message.outerjoin(schema.comment, schema.comment.c.message_id == _MESSAGE.id))
 
 
 def load_nodes(
@@ -207,22 +222,9 @@ def load_nodes(
     exclude: Collection[int] = (),
 ) -> list[Node]:
     """Load the messages of these threads that meet the conditions, except those in `exclude`."""
-    message, comment = schema.message.c, schema.comment.c
-    query = select(
-        message.id,
-        message.thread_id,
-        message.msgid,
-        message.variant,
-        message.date,
-        message.facts,
-        message.person_id,
-        message.outcome,
-        message.reason,
-        comment.parent_id,
-    ).select_from(schema.message.outerjoin(schema.comment, comment.message_id == message.id))
     nodes = []
     for chunk in chunks(threads):
-        chosen = query.where(is_any(message.thread_id, chunk), *conditions)
+        chosen = _NODES.where(is_any(_MESSAGE.thread_id, chunk), *conditions)
         for row in connection.execute(chosen).all():
             if row.id in exclude:
                 continue

@@ -32,7 +32,7 @@ from ingest.series.facts import Facts, MessageKind, bucket
 from ingest.series.links.posting import patch_traces
 from ingest.series.outcome import Outcome
 from ingest.store import schema
-from ingest.store.reachable import find_reachable, read_unthreaded
+from ingest.store.reachable import UNTHREADED_OF_THREADS, find_reachable, read_unthreaded
 from ingest.store.sql import insert_missing_pairs, insert_rows
 from ingest.store.write.arrange import ArrangedSets, Node
 from ingest.store.write.fast_path_rows import (
@@ -122,7 +122,7 @@ def _place_threads(
     read_taken_slots(connection, series, nodes)
     reaching = {
         piece.thread_id
-        for piece in read_unthreaded(connection, schema.message.c.thread_id, nodes_by_thread)
+        for piece in read_unthreaded(connection, UNTHREADED_OF_THREADS, nodes_by_thread)
     }
     accepted: dict[int, list[_Placed]] = {}
     siblings, crowds = Siblings(connection, linked.new_ids), LooseCrowds(connection)

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, Table, and_, null, or_, select
+from sqlalchemy import ColumnElement, Connection, Select, and_, null, or_, select
 
 from ingest.frozen import frozen
 from ingest.series.crowd import crowd_of, loose_evidence, may_be_housed
@@ -19,7 +19,8 @@ from ingest.series.draft import Rule, is_cover
 from ingest.series.facts import Facts, MessageKind, load_facts
 from ingest.series.outcome import Outcome
 from ingest.store import schema
-from ingest.store.sql import chunks, is_any, read_values
+from ingest.store.keyed import KeyedQuery
+from ingest.store.sql import chunks, is_any
 from ingest.store.write.arrange import Node
 
 
@@ -61,64 +62,69 @@ class OpenSeries:
 
 def read_parents(connection: Connection, msgids: Iterable[str]) -> dict[str, Parent | None]:
     """Read the stored messages with these ids; None for an id that several messages share."""
-    message, comment, member = schema.message, schema.comment, schema.member
-    parent = schema.message.alias("parent")
-    query = select(
-        message.c.id,
-        message.c.msgid,
-        message.c.outcome,
-        message.c.kind,
-        comment.c.parent_id,
-        # Not all messages of the id are read: a sender may have made thousands.
-        _has_variants(message).label("is_shared"),
-        parent.c.msgid.label("parent_msgid"),
-        parent.c.variant.label("parent_variant"),
-        member.c.series_id,
-        # Else it is one of too many in reply to one mail, or to none. Below covers of which there
-        # are too many, whatever the reason, patches are loose.
-        and_(
-            member.c.rule == Rule.CROWDED,
-            message.c.in_reply_to.is_not(None),
-            or_(message.c.outcome == Outcome.COVER, member.c.evidence != message.c.in_reply_to),
-        ).label("is_loose"),
-    ).select_from(
-        message.outerjoin(comment, comment.c.message_id == message.c.id)
-        .outerjoin(parent, parent.c.id == comment.c.parent_id)
-        .outerjoin(member, member.c.message_id == message.c.id)
-    )
     parents: dict[str, Parent | None] = {}
-    for chunk in chunks(msgids):
-        owners = query.where(is_any(message.c.msgid, chunk), message.c.variant == "")
-        for row in connection.execute(owners):
-            if row.is_shared or row.parent_variant or row.outcome == Outcome.IGNORED:
-                parents[row.msgid] = None
-                continue
-            applies_to = None
-            if row.outcome in (Outcome.PATCH, Outcome.COVER):
-                applies_to = MessageRef(row.msgid, row.id)
-            elif row.parent_id is not None:
-                applies_to = MessageRef(row.parent_msgid, row.parent_id)
-            parents[row.msgid] = Parent(
-                row.msgid,
-                row.kind in (MessageKind.PATCH, MessageKind.COVER, MessageKind.PULL),
-                applies_to,
-                row.series_id,
-                bool(row.is_loose),
-            )
+    for row in _PARENTS.rows(connection, msgids):
+        if row.is_shared or row.parent_variant or row.outcome == Outcome.IGNORED:
+            parents[row.msgid] = None
+            continue
+        applies_to = None
+        if row.outcome in (Outcome.PATCH, Outcome.COVER):
+            applies_to = MessageRef(row.msgid, row.id)
+        elif row.parent_id is not None:
+            applies_to = MessageRef(row.parent_msgid, row.parent_id)
+        parents[row.msgid] = Parent(
+            row.msgid,
+            row.kind in (MessageKind.PATCH, MessageKind.COVER, MessageKind.PULL),
+            applies_to,
+            row.series_id,
+            bool(row.is_loose),
+        )
     return parents
 
 
-def _has_variants(message: Table) -> ColumnElement[bool]:
-    """Return the condition that other messages have the id of a message."""
-    other = schema.message.alias("variant")
-    return (
-        select(other.c.id).where(other.c.msgid == message.c.msgid, other.c.variant != "").exists()
+_MESSAGE, _COMMENT = schema.message.c, schema.comment.c
+_MEMBER, _SERIES = schema.member.c, schema.series.c
+_PARENT = schema.message.alias("parent")
+_VARIANT = schema.message.alias("variant")
+_WITH_PARENT = schema.message.outerjoin(
+    schema.comment, _COMMENT.message_id == _MESSAGE.id
+).outerjoin(_PARENT, _PARENT.c.id == _COMMENT.parent_id)
+
+_PARENTS = KeyedQuery(
+    select(
+        _MESSAGE.id,
+        _MESSAGE.msgid,
+        _MESSAGE.outcome,
+        _MESSAGE.kind,
+        _COMMENT.parent_id,
+        # Not all messages of the id are read: a sender may have made thousands.
+        select(_VARIANT.c.id)
+        .where(_VARIANT.c.msgid == _MESSAGE.msgid, _VARIANT.c.variant != "")
+        .exists()
+        .label("is_shared"),
+        _PARENT.c.msgid.label("parent_msgid"),
+        _PARENT.c.variant.label("parent_variant"),
+        _MEMBER.series_id,
+        # Else it is one of too many in reply to one mail, or to none. Below covers of which there
+        # are too many, whatever the reason, patches are loose.
+        and_(
+            _MEMBER.rule == Rule.CROWDED,
+            _MESSAGE.in_reply_to.is_not(None),
+            or_(_MESSAGE.outcome == Outcome.COVER, _MEMBER.evidence != _MESSAGE.in_reply_to),
+        ).label("is_loose"),
     )
+    .select_from(_WITH_PARENT.outerjoin(schema.member, _MEMBER.message_id == _MESSAGE.id))
+    .where(_MESSAGE.variant == ""),
+    _MESSAGE.msgid,
+)
 
 
 def read_pinned(connection: Connection, keys: Iterable[str]) -> set[str]:
     """Read which of these messages an operator has pinned."""
-    return read_values(connection, select(schema.pin.c.key), schema.pin.c.key, keys)
+    return _PINNED.values(connection, keys)
+
+
+_PINNED = KeyedQuery(select(schema.pin.c.key), schema.pin.c.key)
 
 
 def read_open_series(connection: Connection, ids: Iterable[int | None]) -> dict[int, OpenSeries]:
@@ -129,31 +135,31 @@ def read_open_series(connection: Connection, ids: Iterable[int | None]) -> dict[
     thread has no series without a cover, but those of crowded pieces: only such a series could be
     joined with this one, or take its cover, when it grows.
     """
-    series = schema.series
-    other = series.alias("other")
-    member = schema.member.c
-    has_coverless = (
-        select(other.c.id)
-        .join(schema.member, member.series_id == other.c.id)
-        .where(
-            other.c.thread_id == series.c.thread_id,
-            other.c.id != series.c.id,
-            other.c.cover_id.is_(None),
-            other.c.total > 1,
-            member.rule != Rule.CROWDED,  # which takes part in nothing
+    wanted = {series_id for series_id in ids if series_id is not None}
+    return {
+        row.id: OpenSeries(
+            row.person_id, row.total, (row.version, row.version_minor), row.thread_id
         )
-        .exists()
+        for row in _OPEN_SERIES.rows(connection, wanted)
+    }
+
+
+_OTHER = schema.series.alias("other")
+_HAS_COVERLESS = (
+    select(_OTHER.c.id)
+    .join(schema.member, _MEMBER.series_id == _OTHER.c.id)
+    .where(
+        _OTHER.c.thread_id == _SERIES.thread_id,
+        _OTHER.c.id != _SERIES.id,
+        _OTHER.c.cover_id.is_(None),
+        _OTHER.c.total > 1,
+        _MEMBER.rule != Rule.CROWDED,  # which takes part in nothing
     )
-    open_series: dict[int, OpenSeries] = {}
-    for chunk in chunks({series_id for series_id in ids if series_id is not None}):
-        query = select(series).where(
-            is_any(series.c.id, chunk), series.c.fast_path_ok, ~has_coverless
-        )
-        for row in connection.execute(query):
-            open_series[row.id] = OpenSeries(
-                row.person_id, row.total, (row.version, row.version_minor), row.thread_id
-            )
-    return open_series
+    .exists()
+)
+_OPEN_SERIES = KeyedQuery(
+    select(schema.series).where(_SERIES.fast_path_ok, ~_HAS_COVERLESS), _SERIES.id
+)
 
 
 def read_taken_slots(
@@ -163,27 +169,28 @@ def read_taken_slots(
 
     They are taken already, or too many patches of the thread have that number.
     """
-    member, in_thread = schema.member.c, schema.series.c
     numbers = {node.facts.number for node in nodes if node.facts.number is not None}
     for series_chunk in chunks(series):
         for number_chunk in chunks(numbers):
-            query = select(member.series_id, member.number, member.minor).where(
-                is_any(member.series_id, series_chunk), is_any(member.number, number_chunk)
+            query = select(_MEMBER.series_id, _MEMBER.number, _MEMBER.minor).where(
+                is_any(_MEMBER.series_id, series_chunk), is_any(_MEMBER.number, number_chunk)
             )
             for row in connection.execute(query):
                 series[row.series_id].taken_slots.add((row.number, row.minor))
     crowded_numbers: dict[int, set[tuple[int, int]]] = defaultdict(set)
-    for thread_chunk in chunks({item.thread_id for item in series.values()}):
-        crowded_query = (
-            select(in_thread.thread_id, member.number, member.minor)
-            .join(schema.member, member.series_id == in_thread.id)
-            .where(is_any(in_thread.thread_id, thread_chunk), member.rule == Rule.CROWDED)
-            .distinct()
-        )
-        for row in connection.execute(crowded_query):
-            crowded_numbers[row.thread_id].add((row.number, row.minor))
+    for row in _CROWDED_SLOTS.rows(connection, {item.thread_id for item in series.values()}):
+        crowded_numbers[row.thread_id].add((row.number, row.minor))
     for item in series.values():
         item.taken_slots |= crowded_numbers.get(item.thread_id, set())
+
+
+_CROWDED_SLOTS = KeyedQuery(
+    select(_SERIES.thread_id, _MEMBER.number, _MEMBER.minor)
+    .join(schema.member, _MEMBER.series_id == _SERIES.id)
+    .where(_MEMBER.rule == Rule.CROWDED)
+    .distinct(),
+    _SERIES.thread_id,
+)
 
 
 @frozen
@@ -255,44 +262,46 @@ _MAX_SIBLINGS = 20
 def _sibling_query(node: Node) -> Select[Any]:
     """Return the query for messages that may be siblings of a new one."""
     facts = node.facts
-    message, comment, member, series = schema.message, schema.comment, schema.member, schema.series
-    parent = schema.message.alias("parent")
-    joined = message.outerjoin(comment, comment.c.message_id == message.c.id).outerjoin(
-        parent, parent.c.id == comment.c.parent_id
-    )
-    columns = (
-        message.c.msgid,
-        message.c.facts,
-        message.c.reason,
-        comment.c.parent_id,
-        parent.c.msgid.label("parent_msgid"),
-        parent.c.variant.label("parent_variant"),
-    )
     conditions = (
-        message.c.thread_id == node.thread_id,
-        message.c.in_reply_to == facts.parents[0],
-        message.c.variant == "",
+        _MESSAGE.thread_id == node.thread_id,
+        _MESSAGE.in_reply_to == facts.parents[0],
+        _MESSAGE.variant == "",
     )
     if not facts.piece:
-        query = select(*columns, null().label("parent_series")).select_from(joined)
-        is_placed = message.c.reason.in_(_PLACED)
-        return query.where(*conditions, message.c.outcome == Outcome.COMMENT, is_placed).limit(
-            _MAX_SIBLINGS
-        )
-    query = select(*columns, series.c.parent_series).select_from(
-        joined.join(member, member.c.message_id == message.c.id).join(
-            series, series.c.id == member.c.series_id
+        return _COMMENT_SIBLINGS.where(*conditions)
+    return _PATCH_SIBLINGS.where(
+        *conditions,
+        _MESSAGE.person_id == node.person_id,
+        _MEMBER.evidence == facts.parents[0],
+        _number_in_series(facts),
+        _MEMBER.minor == facts.minor,
+    )
+
+
+_SIBLING_COLUMNS = (
+    _MESSAGE.msgid,
+    _MESSAGE.facts,
+    _MESSAGE.reason,
+    _COMMENT.parent_id,
+    _PARENT.c.msgid.label("parent_msgid"),
+    _PARENT.c.variant.label("parent_variant"),
+)
+_COMMENT_SIBLINGS = (
+    select(*_SIBLING_COLUMNS, null().label("parent_series"))
+    .select_from(_WITH_PARENT)
+    .where(_MESSAGE.outcome == Outcome.COMMENT, _MESSAGE.reason.in_(_PLACED))
+    .limit(_MAX_SIBLINGS)
+)
+_PATCH_SIBLINGS = (
+    select(*_SIBLING_COLUMNS, _SERIES.parent_series)
+    .select_from(
+        _WITH_PARENT.join(schema.member, _MEMBER.message_id == _MESSAGE.id).join(
+            schema.series, _SERIES.id == _MEMBER.series_id
         )
     )
-    return query.where(
-        *conditions,
-        message.c.outcome.in_((Outcome.PATCH, Outcome.COVER)),
-        message.c.person_id == node.person_id,
-        member.c.rule == Rule.CROWDED,
-        member.c.evidence == facts.parents[0],
-        _number_in_series(facts),
-        member.c.minor == facts.minor,
-    ).limit(_MAX_SIBLINGS)
+    .where(_MESSAGE.outcome.in_((Outcome.PATCH, Outcome.COVER)), _MEMBER.rule == Rule.CROWDED)
+    .limit(_MAX_SIBLINGS)
+)
 
 
 def _number_in_series(facts: Facts) -> ColumnElement[bool]:

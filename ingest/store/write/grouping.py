@@ -13,13 +13,14 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, select
+from sqlalchemy import Connection, Select, and_, select
 
 from ingest.frozen import frozen
 from ingest.model import Derived
 from ingest.series.outcome import Outcome
 from ingest.store import schema
-from ingest.store.sql import chunks, is_any
+from ingest.store.keyed import KeyedQuery
+from ingest.store.sql import is_any
 from ingest.store.write.copies import (
     MAX_VARIANTS,
     TOO_MANY_VARIANTS,
@@ -220,13 +221,13 @@ def _read_stored(
     `whole_ids`: read all messages of each id, however many.
     """
     known = _read_messages_of(connection, [*derived, *failed])
-    former = _read_rows(connection, schema.message.c.id, set(known.values()))
+    former = _read_rows(connection, _ROWS_BY_ID, set(known.values()))
     changed = set(former)  # not those whose rows are lost
     prints: dict[str, set[str]] = defaultdict(set)
     for mail in derived.values():
         prints[mail.facts.msgid].add(mail.fingerprint)
     msgids = {*prints, *(row.msgid for row in former.values())}
-    owners = _read_rows(connection, schema.message.c.msgid, msgids, schema.message.c.variant == "")
+    owners = _read_rows(connection, _ROWS_OF_OWNERS, msgids)
     rows = former | owners
     least: set[int] = set()
     for owner in owners.values():
@@ -245,10 +246,10 @@ def _read_stored(
     # Of a message that is the only one of its id, the best copy says all that matters.
     whole = changed | {row.row_id for row in rows.values() if len(prints[row.msgid]) > 1}
     single = {row.best: row.row_id for row in rows.values() if row.row_id not in whole}
-    copies = _read_copies(connection, schema.copy.c.mail_id, single)
+    copies = _read_copies(connection, _COPIES, single)
     damaged = set(single.values()) - {copy.row_id for copy in copies}
     whole |= damaged
-    copies += _read_copies(connection, schema.copy.c.message_id, whole)
+    copies += _read_copies(connection, _COPIES_OF_MESSAGES, whole)
     mail_aliases = _read_aliases(connection, [copy.mail_id for copy in copies])
     with_copies = {copy.row_id for copy in copies}
     rows = {row_id: row for row_id, row in rows.items() if row_id in with_copies}
@@ -266,26 +267,11 @@ def _read_stored(
 
 def _read_messages_of(connection: Connection, mail_ids: Iterable[int]) -> dict[int, int]:
     """Read which messages these mails are copies of."""
-    copy = schema.copy.c
-    messages: dict[int, int] = {}
-    for chunk in chunks(mail_ids):
-        query = select(copy.mail_id, copy.message_id).where(is_any(copy.mail_id, chunk))
-        messages.update((row.mail_id, row.message_id) for row in connection.execute(query))
-    return messages
+    return {row.mail_id: row.message_id for row in _MESSAGES_OF.rows(connection, mail_ids)}
 
 
-def _read_rows(
-    connection: Connection,
-    column: ColumnElement[Any],
-    keys: Iterable[Any],
-    *conditions: ColumnElement[bool],
-) -> dict[int, _Row]:
-    """Read the messages whose `column` is one of `keys`."""
-    rows: dict[int, _Row] = {}
-    for chunk in chunks(keys):
-        query = _row_query().where(is_any(column, chunk), *conditions)
-        rows.update((row.id, _Row(*row)) for row in connection.execute(query))
-    return rows
+def _read_rows(connection: Connection, query: KeyedQuery, keys: Iterable[Any]) -> dict[int, _Row]:
+    return {row.id: _Row(*row) for row in query.rows(connection, keys)}
 
 
 def _read_variants(
@@ -297,7 +283,7 @@ def _read_variants(
 ) -> dict[int, _Row]:
     """Read the variants of an id: those with the least digits, or with these, else all."""
     message = schema.message.c
-    query = _row_query().where(message.msgid == msgid, message.variant != "")
+    query = _ROWS.where(message.msgid == msgid, message.variant != "")
     if digits is not None:
         query = query.where(is_any(message.variant, digits))
     if limit is not None:
@@ -305,7 +291,7 @@ def _read_variants(
     return {row.id: _Row(*row) for row in connection.execute(query)}
 
 
-def _row_query() -> Select[Any]:
+def _make_row_query() -> Select[Any]:
     message, variant = schema.message.c, schema.message.alias("variant").c
     has_variants = select(variant.id).where(variant.msgid == message.msgid, variant.variant != "")
     return select(
@@ -320,28 +306,34 @@ def _row_query() -> Select[Any]:
     )
 
 
+_ROWS = _make_row_query()
+_ROWS_BY_ID = KeyedQuery(_ROWS, schema.message.c.id)
+# Of those that have the plain id; variants of it are read apart, if there are any.
+_ROWS_OF_OWNERS = KeyedQuery(_ROWS.where(schema.message.c.variant == ""), schema.message.c.msgid)
+
+_COPY = schema.copy.c
+_MESSAGES_OF = KeyedQuery(select(_COPY.mail_id, _COPY.message_id), _COPY.mail_id)
+_COPY_ROWS = select(_COPY.mail_id, _COPY.message_id, _COPY.rank, _COPY.received_at)
+_COPIES = KeyedQuery(_COPY_ROWS, _COPY.mail_id)
+_COPIES_OF_MESSAGES = KeyedQuery(_COPY_ROWS, _COPY.message_id)
+
+
 def _read_copies(
-    connection: Connection, column: ColumnElement[int], keys: Iterable[int]
+    connection: Connection, query: KeyedQuery, keys: Iterable[int]
 ) -> list[_StoredCopy]:
-    """Read the copies whose `column` is one of `keys`."""
-    copy = schema.copy.c
-    query = select(copy.mail_id, copy.message_id, copy.rank, copy.received_at)
-    return [
-        _StoredCopy(*row)
-        for chunk in chunks(keys)
-        for row in connection.execute(query.where(is_any(column, chunk)))
-    ]
+    return [_StoredCopy(*row) for row in query.rows(connection, keys)]
 
 
 def _read_aliases(connection: Connection, mail_ids: Iterable[int]) -> dict[int, tuple[str, ...]]:
     """Read the other ids that these copies have, by mail."""
-    alias = schema.alias.c
     aliases: dict[int, tuple[str, ...]] = {}
-    for chunk in chunks(mail_ids):
-        query = select(alias.mail_id, alias.msgid).where(is_any(alias.mail_id, chunk))
-        for row in connection.execute(query):
-            aliases[row.mail_id] = tuple(sorted((*aliases.get(row.mail_id, ()), row.msgid)))
+    for row in _ALIASES.rows(connection, mail_ids):
+        aliases[row.mail_id] = tuple(sorted((*aliases.get(row.mail_id, ()), row.msgid)))
     return aliases
+
+
+_ALIAS = schema.alias.c
+_ALIASES = KeyedQuery(select(_ALIAS.mail_id, _ALIAS.msgid), _ALIAS.mail_id)
 
 
 def _stored_aliases(facts: str) -> tuple[str, ...]:

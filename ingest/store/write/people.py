@@ -7,6 +7,7 @@ that message arrived, so that the order of arrival has no effect.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from functools import cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -24,7 +25,8 @@ from ingest.frozen import frozen
 from ingest.mail.message import Address, ListName
 from ingest.model import Derived
 from ingest.store import schema
-from ingest.store.sql import allocate_ids, chunks, insert_missing, is_any
+from ingest.store.keyed import KeyedQuery
+from ingest.store.sql import allocate_ids, insert_missing
 from ingest.trust.from_munging import MungingStyle, looks_munged
 
 
@@ -208,7 +210,11 @@ def _read_rows(
 ) -> dict[str, Any]:
     """Read the rows whose `column` is one of `keys`, by that column."""
     rows: dict[str, Any] = {}
-    for chunk in chunks(keys):
-        for row in connection.execute(select(table).where(is_any(column, chunk))):
-            rows[row._mapping[column]] = row  # noqa: SLF001 - SQLAlchemy's public name for it
+    for row in _whole_rows(table, column).rows(connection, keys):
+        rows[row._mapping[column]] = row  # noqa: SLF001 - SQLAlchemy's public name for it
     return rows
+
+
+@cache
+def _whole_rows(table: Table, column: Any) -> KeyedQuery:
+    return KeyedQuery(select(table), column)

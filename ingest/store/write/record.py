@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import Connection, select, update
 
 from ingest.model import Derived
 from ingest.series.facts import key_of
@@ -19,6 +19,7 @@ from ingest.store import schema
 from ingest.store.activity.events import emit_recorded
 from ingest.store.activity.overrides import transfer_overrides
 from ingest.store.activity.states import sync_states
+from ingest.store.keyed import delete_by_key
 from ingest.store.listing import sync_listing
 from ingest.store.locks import lock_sets, lock_states
 from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes, read_values
@@ -295,8 +296,7 @@ def _write_copies(
     lists: Mapping[str, int],
 ) -> None:
     """Write the copies and postings of the mails, and remove the mails from the queue."""
-    for chunk in chunks(derived):
-        connection.execute(delete(schema.pending).where(is_any(schema.pending.c.mail_id, chunk)))
+    delete_by_key(connection, schema.pending.c.mail_id, derived)
     copies: list[dict[str, Any]] = []
     postings: list[dict[str, Any]] = []
     for message in messages:

@@ -13,11 +13,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
+from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
 
 from ingest.frozen import frozen
 from ingest.store import schema
+from ingest.store.keyed import KeyedQuery
 from ingest.store.sql import allocate_ids, chunks, is_any
 
 
@@ -102,18 +105,22 @@ def allocate_unused_ids(connection: Connection, table: Table, count: int) -> Seq
     """
     if count == 0 or connection.dialect.name == "postgresql":
         return allocate_ids(connection, table, count)
-    redirect = schema.redirect.c
-    highest = connection.execute(
-        select(
-            func.max(
-                select(func.coalesce(func.max(table.c.id), 0)).scalar_subquery(),
-                select(func.coalesce(func.max(redirect.id), 0))
-                .where(redirect.kind == table.name)
-                .scalar_subquery(),
-            )
-        )
-    ).scalar_one()
+    highest = connection.execute(_highest_id(table)).scalar_one()
     return range(highest + 1, highest + 1 + count)
+
+
+@cache
+def _highest_id(table: Table) -> Select[Any]:
+    """Return the query for the highest id that a row of a table has or had, in SQLite."""
+    redirect = schema.redirect.c
+    return select(
+        func.max(
+            select(func.coalesce(func.max(table.c.id), 0)).scalar_subquery(),
+            select(func.coalesce(func.max(redirect.id), 0))
+            .where(redirect.kind == table.name)
+            .scalar_subquery(),
+        )
+    )
 
 
 def find_successors(
@@ -137,14 +144,16 @@ def find_successors(
 
 def _find_former_numbers(connection: Connection, keys: Sequence[str]) -> dict[str, int]:
     """Find the numbers that series with these keys had before they were deleted."""
-    table = schema.redirect.c
-    numbers: dict[str, int] = {}
-    for chunk in chunks(keys):
-        query = select(table.key, func.min(table.id).label("id")).where(
-            table.kind == "series", is_any(table.key, chunk)
-        )
-        numbers |= {row.key: row.id for row in connection.execute(query.group_by(table.key))}
-    return numbers
+    return {row.key: row.id for row in _FORMER_NUMBERS.rows(connection, keys)}
+
+
+_REDIRECT = schema.redirect.c
+_FORMER_NUMBERS = KeyedQuery(
+    select(_REDIRECT.key, func.min(_REDIRECT.id).label("id"))
+    .where(_REDIRECT.kind == "series")
+    .group_by(_REDIRECT.key),
+    _REDIRECT.key,
+)
 
 
 def _delete_redirects(connection: Connection, numbers: Iterable[int]) -> None:

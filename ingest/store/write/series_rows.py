@@ -19,6 +19,7 @@ from ingest.series.draft import Rule
 from ingest.series.facts import Facts
 from ingest.series.links.posting import Posting, make_posting, traces
 from ingest.store import schema
+from ingest.store.keyed import KeyedQuery, delete_by_key
 from ingest.store.read.revisions import StoredRevision, is_compared_whole
 from ingest.store.sql import chunks, insert_rows, is_any
 from ingest.store.states.links import SeriesChanges
@@ -141,20 +142,20 @@ def _read_stored(
 ) -> _StoredSeries:
     """Read the member rows of the arranged messages, and the series that these or `series` name."""
     members: dict[int, dict[str, Any]] = {}
-    member = schema.member
-    for chunk in chunks(node.message_id for node in arranged.nodes.values() if node.outcome):
-        for row in connection.execute(select(member).where(is_any(member.c.message_id, chunk))):
-            members[row.message_id] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
-    by_key: dict[str, Any] = {}
-    columns = schema.series.c
-    for id_chunk in chunks({row["series_id"] for row in members.values()} | orphaned):
-        query = select(schema.series).where(is_any(columns.id, id_chunk))
-        by_key.update((row.key, row) for row in connection.execute(query))
+    stored = [node.message_id for node in arranged.nodes.values() if node.outcome]
+    for row in _MEMBERS.rows(connection, stored):
+        members[row.message_id] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
+    ids = {row["series_id"] for row in members.values()} | orphaned
+    by_key: dict[str, Any] = {row.key: row for row in _SERIES.rows(connection, ids)}
     # A row that has lost its members still belongs to the series with its key.
-    for key_chunk in chunks(set(series) - by_key.keys()):
-        query = select(schema.series).where(is_any(columns.key, key_chunk))
-        by_key.update((row.key, row) for row in connection.execute(query))
+    for row in _SERIES_BY_KEY.rows(connection, set(series) - by_key.keys()):
+        by_key[row.key] = row
     return _StoredSeries(members, by_key)
+
+
+_MEMBERS = KeyedQuery(select(schema.member), schema.member.c.message_id)
+_SERIES = KeyedQuery(select(schema.series), schema.series.c.id)
+_SERIES_BY_KEY = KeyedQuery(select(schema.series), schema.series.c.key)
 
 
 def _number_wanted(
@@ -249,6 +250,11 @@ def _insert_members(connection: Connection, stored: _StoredSeries, wanted: _Want
     )
 
 
+_TRACES = KeyedQuery(
+    select(schema.trace.c.trace, schema.trace.c.series_id), schema.trace.c.series_id
+)
+
+
 def _write_traces(
     connection: Connection,
     traces_of: Mapping[int, Iterable[int]],
@@ -263,14 +269,12 @@ def _write_traces(
     rows = {
         (trace, series_id) for series_id, own_traces in traces_of.items() for trace in own_traces
     }
-    stored: set[tuple[int, int]] = set()
     table = schema.trace
-    for chunk in chunks([*wanted.ids.values()]):
-        query = select(table.c.trace, table.c.series_id).where(is_any(table.c.series_id, chunk))
-        stored.update((row.trace, row.series_id) for row in connection.execute(query))
+    stored = {
+        (row.trace, row.series_id) for row in _TRACES.rows(connection, [*wanted.ids.values()])
+    }
     stale = {series_id for _, series_id in stored - rows} | set(removed)
-    for chunk in chunks(stale):
-        connection.execute(delete(table).where(is_any(table.c.series_id, chunk)))
+    delete_by_key(connection, table.c.series_id, stale)
     kept = {row for row in stored if row[1] not in stale}
     insert_rows(
         connection,

@@ -16,8 +16,9 @@ from ingest.frozen import frozen
 from ingest.series.facts import digest63
 from ingest.series.outcome import Outcome
 from ingest.store import schema
+from ingest.store.keyed import KeyedQuery
 from ingest.store.read.revisions import count_rows_of
-from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.sql import insert_rows
 
 
 @frozen
@@ -134,12 +135,11 @@ _FEW_NODES = 16
 
 def _read_threads(connection: Connection, nodes: set[int]) -> dict[int, int]:
     """Read the threads of those nodes that are stored."""
-    threads: dict[int, int] = {}
-    columns = schema.thread_node.c
-    for chunk in chunks(sorted(nodes)):
-        query = select(columns.node, columns.thread_id).where(is_any(columns.node, chunk))
-        threads.update({row.node: row.thread_id for row in connection.execute(query)})
-    return threads
+    return {row.node: row.thread_id for row in _THREADS.rows(connection, sorted(nodes))}
+
+
+_NODE = schema.thread_node.c
+_THREADS = KeyedQuery(select(_NODE.node, _NODE.thread_id), _NODE.node)
 
 
 def _renumber_threads(connection: Connection, moves: Sequence[dict[str, int]]) -> None:
