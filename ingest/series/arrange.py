@@ -20,7 +20,7 @@ from ingest.series.crowd import as_bystander, find_crowded, make_crowded_draft
 from ingest.series.draft import Rule, SeriesDraft, is_cover
 from ingest.series.facts import Facts, MessageKind
 from ingest.series.group import group_pieces
-from ingest.series.outcome import Outcome
+from ingest.series.outcome import Outcome, PlaceReason
 from ingest.series.repairs.repair import repair_drafts
 from ingest.series.repairs.sent_again import find_sent_again
 from ingest.series.thread import Thread, build_thread
@@ -115,7 +115,7 @@ def arrange(
     series = sorted((_series(draft) for draft in drafts), key=lambda posting: posting.key)
     places = _places(series, by_key, links)
     for key, first in again.items():
-        places[key] = Place(Outcome.COMMENT, "sent-again", first)
+        places[key] = Place(Outcome.COMMENT, PlaceReason.SENT_AGAIN, first)
     return Arrangement(tuple(series), places)
 
 
@@ -289,13 +289,13 @@ def _places(
         parent = nearest[above] if above is not None else None
         facts = by_key[key]
         if key not in places and facts.piece:
-            places[key] = Place(Outcome.COVER, "cover-of-covers")
+            places[key] = Place(Outcome.COVER, PlaceReason.COVER_OF_COVERS)
         if key in places:
             nearest[key] = key
             continue
         nearest[key] = parent
         if parent is not None:
-            places[key] = Place(Outcome.COMMENT, "below-patch", parent)
+            places[key] = Place(Outcome.COMMENT, PlaceReason.BELOW_PATCH, parent)
         else:
             places[key] = place_without_patch(facts, links.answered.get(key))
     return places
@@ -310,5 +310,5 @@ def place_without_patch(facts: Facts, is_answered_seen: bool | None) -> Place:
     if is_answered_seen is None and facts.kind is MessageKind.OTHER:
         return Place(Outcome.OTHER, None)
     if is_answered_seen is False:
-        return Place(Outcome.COMMENT, "parent-unseen")
-    return Place(Outcome.COMMENT, "no-patch-above")
+        return Place(Outcome.COMMENT, PlaceReason.PARENT_UNSEEN)
+    return Place(Outcome.COMMENT, PlaceReason.NO_PATCH_ABOVE)

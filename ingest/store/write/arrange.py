@@ -37,9 +37,9 @@ _SETS_PER_STEP = 500
 class Node:
     """A message in its thread.
 
-    `outcome`: as stored, None for a message without a row. `ignored`: why it takes no part in
-    arranging, else None. `derived`: what its row is to be written from, None where the row is
-    right already.
+    `is_stored`: whether it has a row. `outcome`: as stored, of those whose row is right. `ignored`:
+    why it takes no part in arranging, else None. `derived`: what its row is to be written from,
+    None where the row is right already.
     """
 
     message_id: int
@@ -47,7 +47,8 @@ class Node:
     variant: str
     facts: Facts
     person_id: int
-    outcome: str | None
+    is_stored: bool
+    outcome: Outcome | None = None
     reason: str = ""
     parent_id: int | None = None
     ignored: str | None = None
@@ -76,7 +77,7 @@ def arrange_touched(
     `fresh`: messages that are new or replace their rows. `removed`: rows about to be deleted;
     they are left out, and the sets that they belonged to are arranged.
     """
-    replaced = {node.message_id for node in fresh if node.outcome is not None} | removed
+    replaced = {node.message_id for node in fresh if node.is_stored} | removed
     touched = find_reachable(
         connection,
         threads | _read_threads(connection, replaced),
@@ -237,7 +238,8 @@ def load_nodes(
                         row.facts, msgid=row.msgid, variant=row.variant, date=row.date
                     ),
                     person_id=row.person_id,
-                    outcome=row.outcome,
+                    is_stored=True,
+                    outcome=Outcome(row.outcome),
                     reason=row.reason,
                     parent_id=row.parent_id,
                     ignored=row.reason if row.outcome == Outcome.IGNORED else None,

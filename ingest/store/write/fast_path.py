@@ -30,7 +30,7 @@ from ingest.series.crowd import crowd_of
 from ingest.series.draft import Rule
 from ingest.series.facts import Facts, MessageKind, bucket
 from ingest.series.links.posting import patch_traces
-from ingest.series.outcome import Outcome
+from ingest.series.outcome import Outcome, PlaceReason
 from ingest.store import schema
 from ingest.store.reachable import UNTHREADED_OF_THREADS, find_reachable, read_unthreaded
 from ingest.store.sql import insert_missing_pairs, insert_rows
@@ -190,10 +190,10 @@ def _find_candidates(
         nodes_by_thread[node.thread_id].append(node)
         facts = node.facts
         takes_id = not node.variant and facts.msgid not in linked.new_ids
-        if node.outcome is None and node.ignored and not takes_id:
+        if not node.is_stored and node.ignored and not takes_id:
             continue
         if (
-            node.outcome is not None
+            node.is_stored
             or node.variant
             or node.ignored
             or copies[facts.msgid] > 1
@@ -290,7 +290,7 @@ def _place_below(
     if parent.applies_to is None:
         return _Placed(node, place_without_patch(facts, not is_below_unseen))
     key, row_id = parent.applies_to
-    return _Placed(node, Place(Outcome.COMMENT, "below-patch", key), row_id)
+    return _Placed(node, Place(Outcome.COMMENT, PlaceReason.BELOW_PATCH, key), row_id)
 
 
 def _names_unseen(
@@ -399,6 +399,7 @@ def _summarise(comment: Node, row_id: int) -> Node:
         variant="",
         facts=comment.facts,
         person_id=comment.person_id,
+        is_stored=True,
         outcome=Outcome.OTHER,
         reason=_UNCHANGED,
     )

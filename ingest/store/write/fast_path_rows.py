@@ -17,7 +17,7 @@ from ingest.frozen import frozen
 from ingest.series.crowd import crowd_of, loose_evidence, may_be_housed
 from ingest.series.draft import Rule, is_cover
 from ingest.series.facts import Facts, MessageKind, load_facts
-from ingest.series.outcome import Outcome
+from ingest.series.outcome import Outcome, PlaceReason
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
 from ingest.store.sql import chunks, is_any
@@ -253,7 +253,7 @@ class Siblings:
 _MAX_MISSES = 5
 
 # The reasons of comments that are where they are because of what they reply to.
-_PLACED = ("below-patch", "no-patch-above", "parent-unseen")
+_PLACED = (PlaceReason.BELOW_PATCH, PlaceReason.NO_PATCH_ABOVE, PlaceReason.PARENT_UNSEEN)
 
 # How many candidates are read.
 _MAX_SIBLINGS = 20

@@ -190,7 +190,7 @@ def _sort_nodes(arranged: ArrangedSets) -> _SortedNodes:
     for key, node in arranged.nodes.items():
         place = arranged.places[key]
         if node.derived is not None:
-            (nodes.new if node.outcome is None else nodes.replaced).append(node)
+            (nodes.replaced if node.is_stored else nodes.new).append(node)
         elif (node.outcome, node.reason, node.parent_id) != (
             place.outcome,
             outcome_reason(node, place),

@@ -19,7 +19,7 @@ from sqlalchemy import Connection, select
 from ingest.frozen import frozen
 from ingest.mail.msgid import original_id
 from ingest.series.arrange import Place, place_without_patch
-from ingest.series.outcome import Outcome
+from ingest.series.outcome import Outcome, PlaceReason
 from ingest.series.thread import nearest_named
 from ingest.store import schema
 from ingest.store.sql import chunks, is_any, read_values
@@ -80,7 +80,7 @@ def _find_candidates(fresh: Sequence[Node], done: Collection[int]) -> dict[int, 
         facts = node.facts
         nodes_by_thread[node.thread_id].append(node)
         if (
-            node.outcome is not None
+            node.is_stored
             or node.variant
             or node.ignored
             or facts.piece
@@ -116,7 +116,7 @@ def _read_replies(
 ) -> list[Node]:
     """Read the messages of these threads that answer one of these ids, which was unseen."""
     message = schema.message.c
-    is_reply = (message.outcome == Outcome.COMMENT, message.reason == "parent-unseen")
+    is_reply = (message.outcome == Outcome.COMMENT, message.reason == PlaceReason.PARENT_UNSEEN)
     return [
         node
         for chunk in chunks(msgids)

@@ -282,7 +282,7 @@ def _make_node(
         variant=variant,
         facts=facts,
         person_id=people[facts.sender],
-        outcome=None if message.stored_best is None else "stored",
+        is_stored=message.stored_best is not None,
         ignored=message.ignored,
         derived=message.derived,
         mail_id=message.best,

@@ -142,7 +142,7 @@ def _read_stored(
 ) -> _StoredSeries:
     """Read the member rows of the arranged messages, and the series that these or `series` name."""
     members: dict[int, dict[str, Any]] = {}
-    stored = [node.message_id for node in arranged.nodes.values() if node.outcome]
+    stored = [node.message_id for node in arranged.nodes.values() if node.is_stored]
     for row in _MEMBERS.rows(connection, stored):
         members[row.message_id] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
     ids = {row["series_id"] for row in members.values()} | orphaned
