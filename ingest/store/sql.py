@@ -52,11 +52,11 @@ _BULK = 20
 T = TypeVar("T")
 
 
-def chunks(keys: Iterable[T]) -> Iterator[list[T]]:
+def chunks(keys: Iterable[T], *, size: int = _CHUNK) -> Iterator[list[T]]:
     """Split keys into lists that one `IN (…)` may hold. Yields nothing if there are none."""
     all_keys = list(keys)
-    for start in range(0, len(all_keys), _CHUNK):
-        yield all_keys[start : start + _CHUNK]
+    for start in range(0, len(all_keys), size):
+        yield all_keys[start : start + size]
 
 
 class is_any(FunctionElement[bool]):  # noqa: N801 - it is written as SQLAlchemy's functions are
