@@ -64,13 +64,20 @@ class is_any(FunctionElement[bool]):  # noqa: N801 - it is written as SQLAlchemy
 
     It means `column IN (…)`, but all keys are one parameter. With thousands of parameters,
     SQLAlchemy and the driver take longer over each than the database takes to find it.
+
+    Where there are no keys, they are a parameter of the statement, called `name`. Such a statement
+    can be kept: SQLAlchemy takes longer to make a statement and its cache key than to execute it.
     """
 
     inherit_cache = True
     type = Boolean()
 
-    def __init__(self, column: ColumnElement[Any], keys: Iterable[Any]) -> None:
-        super().__init__(column, bindparam(None, list(keys), type_=_Keys(column.type)))
+    def __init__(
+        self, column: ColumnElement[Any], keys: Iterable[Any] | None = None, *, name: str = "keys"
+    ) -> None:
+        kind = _Keys(column.type)
+        given = bindparam(name, type_=kind) if keys is None else bindparam(None, list(keys), kind)
+        super().__init__(column, given)
 
     def self_group(self, against: Any = None) -> Any:  # noqa: ARG002 - SQLAlchemy passes it
         """Return the element itself.
