@@ -10,9 +10,10 @@ from __future__ import annotations
 import json
 from collections import defaultdict
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Protocol
+from functools import lru_cache
+from typing import Any, Protocol
 
-from sqlalchemy import Connection, and_, or_, select, text
+from sqlalchemy import Connection, Select, TextClause, and_, or_, select, text
 
 from ingest.frozen import frozen
 from ingest.lifecycle.revisions import Revision
@@ -167,16 +168,9 @@ def read_memberships(
 
     `limited`: without the patches by which series are not linked.
     """
-    message, member = schema.message.c, schema.member.c
-    query = select(schema.member, message.msgid, message.variant, message.date, message.facts).join(
-        schema.message, message.id == member.message_id
-    )
-    if limited:
-        is_within = and_(member.number <= MAX_COMPARED_NUMBER, member.minor <= MAX_MINOR)
-        query = query.where(or_(member.number.is_(None), is_within))
     members: dict[int, list[Membership]] = defaultdict(list)
     for chunk in chunks(series_ids):
-        for row in connection.execute(query.where(is_any(member.series_id, chunk))).all():
+        for row in connection.execute(_membership_query(limited), {"keys": chunk}).all():
             members[row.series_id].append(
                 Membership(
                     load_facts(row.facts, msgid=row.msgid, variant=row.variant, date=row.date),
@@ -192,6 +186,18 @@ def read_memberships(
             key=lambda member: (-1 if member.number is None else member.number, member.minor)
         )
     return members
+
+
+@lru_cache
+def _membership_query(limited: bool) -> Select[Any]:
+    message, member = schema.message.c, schema.member.c
+    query = select(schema.member, message.msgid, message.variant, message.date, message.facts).join(
+        schema.message, message.id == member.message_id
+    )
+    if limited:
+        is_within = and_(member.number <= MAX_COMPARED_NUMBER, member.minor <= MAX_MINOR)
+        query = query.where(or_(member.number.is_(None), is_within))
+    return query.where(is_any(member.series_id))
 
 
 def read_diffs(connection: Connection, message_ids: Iterable[int]) -> dict[int, str | None]:
@@ -316,16 +322,7 @@ def count_rows_of(
     However many there are, no more of them are read.
     """
     is_postgresql = connection.dialect.name == "postgresql"
-    rows = f"SELECT 1 FROM {table} WHERE {table}.{column} = key.value"  # noqa: S608 - our names
-    if condition:
-        rows += f" AND {condition}"
-    source = "unnest(CAST(:keys AS bigint[])) AS key(value)"
-    if not is_postgresql:
-        source = "json_each(:keys) AS key"
-    query = text(
-        f"SELECT key.value AS key, (SELECT count(*) FROM ({rows} LIMIT :most) AS few) AS number"  # noqa: S608
-        f" FROM {source}"
-    )
+    query = _count_query(table, column, condition, is_postgresql)
     counts: dict[int, int] = {}
     for chunk in chunks(keys):
         arguments = {
@@ -334,6 +331,20 @@ def count_rows_of(
         }
         counts.update((row.key, row.number) for row in connection.execute(query, arguments).all())
     return counts
+
+
+@lru_cache
+def _count_query(table: str, column: str, condition: str, is_postgresql: bool) -> TextClause:
+    rows = f"SELECT 1 FROM {table} WHERE {table}.{column} = key.value"  # noqa: S608 - our names
+    if condition:
+        rows += f" AND {condition}"
+    source = "unnest(CAST(:keys AS bigint[])) AS key(value)"
+    if not is_postgresql:
+        source = "json_each(:keys) AS key"
+    return text(
+        f"SELECT key.value AS key, (SELECT count(*) FROM ({rows} LIMIT :most) AS few) AS number"  # noqa: S608
+        f" FROM {source}"
+    )
 
 
 def read_series_of_traces(connection: Connection, trace_keys: Sequence[int]) -> dict[int, set[int]]:

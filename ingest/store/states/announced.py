@@ -9,8 +9,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Collection, Iterable
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import CompoundSelect, Connection, Select, or_, select, union
 
 from ingest.lifecycle.evidence import Evidence, EvidenceKind
 from ingest.model import Derived
@@ -79,30 +81,11 @@ def _find_affected(
     msgids: Collection[str],
 ) -> set[int]:
     """Return the announcements that may show something else now."""
-    table, member, message = schema.announcement_target.c, schema.member.c, schema.message.c
-    members = (
-        select(table.target)
-        .distinct()
-        .select_from(
-            schema.member.join(schema.message, message.id == member.message_id).join(
-                schema.announcement_target, table.target == message.msgid
-            )
-        )
-        .where(or_(member.number.is_(None), member.number <= MAX_COMPARED_NUMBER))
-    )
-    targets = read_values(connection, members, member.series_id, sorted(series_ids))
-    # Who answers a comment on a patch answers the patch.
-    comment = schema.comment.c
-    comments = (
-        select(table.target)
-        .distinct()
-        .select_from(
-            schema.member.join(schema.comment, comment.parent_id == member.message_id)
-            .join(schema.message, message.id == comment.message_id)
-            .join(schema.announcement_target, table.target == message.msgid)
-        )
-    )
-    targets |= read_values(connection, comments, member.series_id, sorted(series_ids))
+    table = schema.announcement_target.c
+    targets: set[str] = set()
+    for chunk in chunks(sorted(series_ids)):
+        found_targets = connection.execute(_target_query(), {"keys": chunk})
+        targets.update(found_targets.scalars().all())
     targets.update(msgids)
     own = _read_own(connection, message_ids)
     added = Counter(target for items in own.values() for target in items)
@@ -121,23 +104,47 @@ def _find_affected(
     return found
 
 
+@lru_cache
+def _target_query() -> CompoundSelect[Any]:
+    """Return a query for what is announced of the members of series, and of comments on these."""
+    table, member, message = schema.announcement_target.c, schema.member.c, schema.message.c
+    members = (
+        select(table.target)
+        .select_from(
+            schema.member.join(schema.message, message.id == member.message_id).join(
+                schema.announcement_target, table.target == message.msgid
+            )
+        )
+        .where(or_(member.number.is_(None), member.number <= MAX_COMPARED_NUMBER))
+    )
+    # Who answers a comment on a patch answers the patch.
+    comment = schema.comment.c
+    comments = select(table.target).select_from(
+        schema.member.join(schema.comment, comment.parent_id == member.message_id)
+        .join(schema.message, message.id == comment.message_id)
+        .join(schema.announcement_target, table.target == message.msgid)
+    )
+    of_series = is_any(member.series_id)
+    return union(members.where(of_series), comments.where(of_series))
+
+
 def _read_own(connection: Connection, message_ids: Collection[int]) -> dict[int, set[str]]:
     """Return those of the messages that announce something, with their targets."""
-    table, target = schema.announcement.c, schema.announcement_target.c
     own: dict[int, set[str]] = {}
     for chunk in chunks(sorted(message_ids)):
-        query = (
-            select(table.message_id, target.target)
-            .select_from(
-                schema.announcement.outerjoin(
-                    schema.announcement_target, target.message_id == table.message_id
-                )
-            )
-            .where(is_any(table.message_id, chunk))
-        )
-        for row in connection.execute(query):
+        for row in connection.execute(_own_query(), {"keys": chunk}).all():
             own.setdefault(row.message_id, set()).add(row.target or "")
     return own
+
+
+@lru_cache
+def _own_query() -> Select[Any]:
+    table, target = schema.announcement.c, schema.announcement_target.c
+    with_targets = schema.announcement.outerjoin(
+        schema.announcement_target, target.message_id == table.message_id
+    )
+    query = select(table.message_id, target.target).select_from(with_targets)
+    return query.where(is_any(table.message_id))
 
 
 def _read_keys(connection: Connection, message_ids: Collection[int]) -> set[str]:

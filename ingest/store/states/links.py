@@ -14,9 +14,11 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
+from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, delete, select, union
 
 from ingest.series.facts import Facts
 from ingest.series.links.posting import Posting, patch_traces, traces
@@ -227,14 +229,19 @@ class _LinkPlan:
 
 def _read_links(connection: Connection, series_ids: Iterable[int], *, to: bool = True) -> _Links:
     """Read the links of these series and, with `to`, those to them."""
-    link = schema.revision_link.c
     links: _Links = {}
     for chunk in chunks(series_ids):
-        for column in (link.series_id, link.earlier_id) if to else (link.series_id,):
-            query = select(schema.revision_link).where(is_any(column, chunk))
-            for row in connection.execute(query).all():
-                links[row.series_id, row.earlier_id] = row.chosen
+        for row in connection.execute(_link_query(to), {"keys": chunk}).all():
+            links[row.series_id, row.earlier_id] = row.chosen
     return links
+
+
+@lru_cache
+def _link_query(to: bool) -> Any:
+    link = schema.revision_link.c
+    query = select(schema.revision_link)
+    own = query.where(is_any(link.series_id))
+    return union(own, query.where(is_any(link.earlier_id))) if to else own
 
 
 def _replace_links(connection: Connection, before: _Links, after: _Links) -> None:

@@ -6,9 +6,10 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any
 
-from sqlalchemy import Connection, func, select
+from sqlalchemy import Connection, Select, func, select
 
 from ingest.frozen import frozen
 from ingest.lifecycle.announced_targets import (
@@ -82,17 +83,21 @@ def max_shared(*, is_entitled: bool) -> int:
 
 def count_targets(connection: Connection, msgids: Iterable[str]) -> dict[tuple[str, bool], int]:
     """Return how many announcements answer or name each mail, entitled ones apart."""
-    table = schema.announcement_target.c
     counts: dict[tuple[str, bool], int] = {}
     for chunk in chunks(sorted(msgids)):
-        query = (
-            select(table.target, table.is_entitled, func.count().label("number"))
-            .where(is_any(table.target, chunk))
-            .group_by(table.target, table.is_entitled)
-        )
-        for row in connection.execute(query):
+        for row in connection.execute(_target_count_query(), {"keys": chunk}).all():
             counts[row.target, row.is_entitled] = row.number
     return counts
+
+
+@lru_cache
+def _target_count_query() -> Select[Any]:
+    table = schema.announcement_target.c
+    return (
+        select(table.target, table.is_entitled, func.count().label("number"))
+        .where(is_any(table.target))
+        .group_by(table.target, table.is_entitled)
+    )
 
 
 @frozen

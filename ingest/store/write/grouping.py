@@ -11,6 +11,7 @@ import json
 from collections import defaultdict
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from sqlalchemy import ColumnElement, Connection, Select, and_, select
@@ -226,7 +227,7 @@ def _read_stored(
     for mail in derived.values():
         prints[mail.facts.msgid].add(mail.fingerprint)
     msgids = {*prints, *(row.msgid for row in former.values())}
-    owners = _read_rows(connection, schema.message.c.msgid, msgids, schema.message.c.variant == "")
+    owners = _read_rows(connection, schema.message.c.msgid, msgids, is_owner=True)
     rows = former | owners
     least: set[int] = set()
     for owner in owners.values():
@@ -278,13 +279,14 @@ def _read_rows(
     connection: Connection,
     column: ColumnElement[Any],
     keys: Iterable[Any],
-    *conditions: ColumnElement[bool],
+    *,
+    is_owner: bool = False,
 ) -> dict[int, _Row]:
-    """Read the messages whose `column` is one of `keys`."""
+    """Read the messages whose `column` is one of `keys`; `is_owner`: those that own their ids."""
     rows: dict[int, _Row] = {}
     for chunk in chunks(keys):
-        query = _row_query().where(is_any(column, chunk), *conditions)
-        rows.update((row.id, _Row(*row)) for row in connection.execute(query))
+        found = connection.execute(_row_query_of(column, is_owner), {"keys": chunk})
+        rows.update((row.id, _Row(*row)) for row in found)
     return rows
 
 
@@ -303,6 +305,12 @@ def _read_variants(
     if limit is not None:
         query = query.order_by(message.variant).limit(limit)
     return {row.id: _Row(*row) for row in connection.execute(query)}
+
+
+@lru_cache
+def _row_query_of(column: ColumnElement[Any], is_owner: bool) -> Select[Any]:
+    query = _row_query().where(is_any(column))
+    return query.where(schema.message.c.variant == "") if is_owner else query
 
 
 def _row_query() -> Select[Any]:

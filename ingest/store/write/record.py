@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, delete, select, update
+from sqlalchemy import CompoundSelect, Connection, delete, select, union, update
 
 from ingest.model import Derived
 from ingest.series.facts import key_of
@@ -312,13 +313,23 @@ def _write_copies(
         for mail_id, mail in derived.items()
         for msgid in mail.facts.aliases
     ]
+    # Mails without a copy are compared too: if damage has destroyed it, postings may exist.
+    stored: set[int] = set()
+    for chunk in chunks(derived):
+        stored.update(connection.execute(_stored_query(), {"keys": chunk}).scalars().all())
     for table, rows in (
         (schema.copy, copies),
         (schema.posting, postings),
         (schema.alias, aliases),
     ):
-        # Mails without a copy are compared too: if damage has destroyed it, postings may exist.
-        compare_rows(connection, table, "mail_id", derived, rows).write(connection)
+        compare_rows(connection, table, "mail_id", stored, rows).write(connection)
+
+
+@lru_cache
+def _stored_query() -> CompoundSelect[Any]:
+    """Return a query for the mails of which something is stored already. Most are new."""
+    columns = (table.c.mail_id for table in (schema.copy, schema.posting, schema.alias))
+    return union(*(select(column).where(is_any(column)) for column in columns))
 
 
 def _copy_row(copy: Copy, message_id: int, mail: Derived) -> dict[str, Any]:

@@ -13,8 +13,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from functools import lru_cache
+from typing import Any
 
-from sqlalchemy import Connection, Table, delete, func, insert, select, update
+from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
 
 from ingest.frozen import frozen
 from ingest.store import schema
@@ -102,18 +104,21 @@ def allocate_unused_ids(connection: Connection, table: Table, count: int) -> Seq
     """
     if count == 0 or connection.dialect.name == "postgresql":
         return allocate_ids(connection, table, count)
-    redirect = schema.redirect.c
-    highest = connection.execute(
-        select(
-            func.max(
-                select(func.coalesce(func.max(table.c.id), 0)).scalar_subquery(),
-                select(func.coalesce(func.max(redirect.id), 0))
-                .where(redirect.kind == table.name)
-                .scalar_subquery(),
-            )
-        )
-    ).scalar_one()
+    highest = connection.execute(_highest_query(table)).scalar_one()
     return range(highest + 1, highest + 1 + count)
+
+
+@lru_cache
+def _highest_query(table: Table) -> Select[Any]:
+    redirect = schema.redirect.c
+    return select(
+        func.max(
+            select(func.coalesce(func.max(table.c.id), 0)).scalar_subquery(),
+            select(func.coalesce(func.max(redirect.id), 0))
+            .where(redirect.kind == table.name)
+            .scalar_subquery(),
+        )
+    )
 
 
 def find_successors(
