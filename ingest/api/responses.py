@@ -31,9 +31,17 @@ class JsonResponse(Response):
 
 
 def page_response(
-    records: Sequence[Any], params: QueryParams, page: Page, url: str, *, has_next: bool
+    records: Sequence[Any],
+    params: QueryParams,
+    page: Page,
+    url: str,
+    *,
+    has_next: bool,
+    last: int | None,
 ) -> Response:
-    """Return a page of a list, with links to the next and the previous one.
+    """Return a page of a list, with links to the next, the previous, the first and the last one.
+
+    `last`: the number of the last page, None if it is unknown.
 
     pwclient finds the header by its spelling, `Link`, and takes `rel="next"` only where it comes
     first; Starlette would write the name in lower case.
@@ -43,6 +51,9 @@ def page_response(
     if page.number > 1:
         links.append(_format_link(params, page.number - 1, url, "prev"))
     if links:
+        links.append(_format_link(params, 1, url, "first"))
+        if last is not None:
+            links.append(_format_link(params, last, url, "last"))
         response.raw_headers.append((b"Link", ", ".join(links).encode("ascii", "replace")))
     return response
 
