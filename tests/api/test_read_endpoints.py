@@ -182,6 +182,22 @@ PAGED = [
 ]
 
 
+def test_patches_are_found_by_the_files_that_they_touch(client: TestClient) -> None:
+    """In lists and on pages; words apart from those are part of the name."""
+    every = names(client, "q=")
+    assert names(client, "q=file:s2.c") == ["[2/3] s: step 2"]
+    assert names(client, "q=dfn:S2.C") == ["[2/3] s: step 2"]
+    assert names(client, "q=step++file:s2.c++2") == ["[2/3] s: step 2"]
+    assert names(client, "q=file:s2.c+nothing") == []
+    assert names(client, "q=file:") == [], "the word alone is part of a name"
+    assert len(names(client, "q=file:.c")) == len(every)
+    assert [name.startswith("s") for name in names(client, "q=file:s2.c", "series")] == [True]
+    patch = client.get("/api/1.2/patches/?q=file:t1.c").json()[0]
+    page = client.get("/project/1/list/?q=file:t1.c").text
+    assert patch["series"][0]["name"] in page
+    assert "s: improve all" not in page
+
+
 @pytest.mark.parametrize("few", [1, 10_000])
 @pytest.mark.parametrize("counts", [False, True])
 def test_the_last_page_is_the_last(
@@ -238,6 +254,9 @@ def test_a_page_is_not_larger_than_is_configured(engine: Engine) -> None:
         ("/api/patches/?page=99999999", 404, "detail"),
         ("/api/patches/?per_page=0", 400, "per_page"),
         ("/api/patches/?order=size", 400, "order"),
+        ("/api/patches/?q=patchid:abc", 400, "q"),
+        ("/api/series/?q=patchid:0123456z", 400, "q"),
+        ("/api/covers/?q=" + "+".join(f"file:{number}" for number in range(11)), 400, "q"),
         ("/api/patches/?since=soon", 400, "since"),
         ("/api/patches/?since=0001-01-01T00:00:00%2B14:00", 400, "since"),
         ("/api/patches/?before=9999-12-31T23:59:59-14:00", 400, "before"),

@@ -170,7 +170,8 @@ def read_memberships(
     """
     members: dict[int, list[Membership]] = defaultdict(list)
     for chunk in chunks(series_ids):
-        for row in connection.execute(_membership_query(limited), {"keys": chunk}).all():
+        query = _membership_query((MAX_COMPARED_NUMBER, MAX_MINOR) if limited else None)
+        for row in connection.execute(query, {"keys": chunk}).all():
             members[row.series_id].append(
                 Membership(
                     load_facts(row.facts, msgid=row.msgid, variant=row.variant, date=row.date),
@@ -189,13 +190,14 @@ def read_memberships(
 
 
 @lru_cache
-def _membership_query(limited: bool) -> Select[Any]:
+def _membership_query(limits: tuple[int, int] | None) -> Select[Any]:
+    """Return a query for members of series; `limits`: the greatest number, and part of a number."""
     message, member = schema.message.c, schema.member.c
     query = select(schema.member, message.msgid, message.variant, message.date, message.facts).join(
         schema.message, message.id == member.message_id
     )
-    if limited:
-        is_within = and_(member.number <= MAX_COMPARED_NUMBER, member.minor <= MAX_MINOR)
+    if limits is not None:
+        is_within = and_(member.number <= limits[0], member.minor <= limits[1])
         query = query.where(or_(member.number.is_(None), is_within))
     return query.where(is_any(member.series_id))
 

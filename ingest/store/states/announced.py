@@ -84,7 +84,7 @@ def _find_affected(
     table = schema.announcement_target.c
     targets: set[str] = set()
     for chunk in chunks(sorted(series_ids)):
-        found_targets = connection.execute(_target_query(), {"keys": chunk})
+        found_targets = connection.execute(_target_query(MAX_COMPARED_NUMBER), {"keys": chunk})
         targets.update(found_targets.scalars().all())
     targets.update(msgids)
     own = _read_own(connection, message_ids)
@@ -105,7 +105,7 @@ def _find_affected(
 
 
 @lru_cache
-def _target_query() -> CompoundSelect[Any]:
+def _target_query(most: int) -> CompoundSelect[Any]:
     """Return a query for what is announced of the members of series, and of comments on these."""
     table, member, message = schema.announcement_target.c, schema.member.c, schema.message.c
     members = (
@@ -115,7 +115,7 @@ def _target_query() -> CompoundSelect[Any]:
                 schema.announcement_target, table.target == message.msgid
             )
         )
-        .where(or_(member.number.is_(None), member.number <= MAX_COMPARED_NUMBER))
+        .where(or_(member.number.is_(None), member.number <= most))
     )
     # Who answers a comment on a patch answers the patch.
     comment = schema.comment.c

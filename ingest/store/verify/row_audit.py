@@ -369,7 +369,7 @@ class RowAudit:
         if body is None:
             self._add_finding(key, FindingKind.MISSING, "body")
         else:
-            columns = {"content": mail.content, "diff": mail.diff}
+            columns = {"files": mail.files, "content": mail.content, "diff": mail.diff}
             self._compare_columns(key, "body", body, columns)
         self._compare_announcement(key, batch.announcements.get(row_id), mail)
         rows = (
