@@ -71,7 +71,8 @@ class Derived:
 
     `fingerprint`: equal for copies of one message that lists or relays changed in form only.
     `rank`: among copies the least is the best. `received_at`: when the list's server received
-    it. `links`: every id that it names. `ignored`: why it is ignored, else None. `rewriting`,
+    it. `links`: every id that it names. `files`: the names of the files that a patch
+    touches, one a line. `ignored`: why it is ignored, else None. `rewriting`,
     `person_source`: how its From was rewritten, and where the person was found. `keys`: those
     of the delivery; where they are None, nothing is verified: `verdicts` is empty, `chain` is
     None. `announcements`: of states of patches, None where it has none.
@@ -92,6 +93,7 @@ class Derived:
     defects: tuple[Defect, ...]
     content: str
     diff: str | None
+    files: str | None
     dependencies: tuple[Dependency, ...]
     trailers: tuple[Trailer, ...]
     rewriting: MungingStyle | None = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 
 from sqlalchemy import Connection
@@ -15,6 +16,7 @@ from ingest.store.read.pages.filters import (
     EventFilter,
     MessageFilter,
     PatchFilter,
+    SearchText,
     SeriesFilter,
 )
 
@@ -52,7 +54,7 @@ def make_message_filter(
         series_ids=params.numbers("series"),
         submitters=params.selector("submitter"),
         msgids=_present(parse_msgid(value) for value in params.all("msgid")),
-        text=params.last("q"),
+        text=parse_search(params.last("q")),
         since=params.time("since"),
         before=params.time("before"),
     )
@@ -65,7 +67,7 @@ def make_patch_filter(connection: Connection, params: QueryParams, config: Confi
         series_ids=params.numbers("series"),
         submitters=params.selector("submitter"),
         msgids=_present(parse_msgid(value) for value in params.all("msgid")),
-        text=params.last("q"),
+        text=parse_search(params.last("q")),
         since=params.time("since"),
         before=params.time("before"),
         states=_present(slug(value) for value in params.all("state")),
@@ -80,10 +82,43 @@ def make_series_filter(connection: Connection, params: QueryParams, config: Conf
     return SeriesFilter(
         list_ids=find_list_ids(connection, params, config),
         submitters=params.selector("submitter"),
-        text=params.last("q"),
+        text=parse_search(params.last("q")),
         since=params.time("since"),
         before=params.time("before"),
     )
+
+
+# Words of a search that are not parts of the name. `dfn:` is public-inbox's.
+_FILE_PREFIXES = ("file:", "dfn:")
+_PATCH_ID_PREFIX = "patchid:"
+_PATCH_ID = re.compile(r"[0-9a-f]{8,40}")
+_MAX_TERMS = 10
+
+
+def parse_search(text: str | None) -> SearchText:
+    """Return what a text searches for: `file:NAME` and `patchid:DIGITS`, and a part of the name.
+
+    Raises `ApiError` for a patch-id that is none, and for too many of them.
+    """
+    files: list[str] = []
+    patch_ids: list[str] = []
+    words: list[str] = []
+    for word in (text or "").split():
+        prefix = next((prefix for prefix in _FILE_PREFIXES if word.startswith(prefix)), None)
+        if prefix is not None and word != prefix:
+            files.append(word.removeprefix(prefix))
+        elif word.startswith(_PATCH_ID_PREFIX):
+            digits = word.removeprefix(_PATCH_ID_PREFIX).lower()
+            if not _PATCH_ID.fullmatch(digits):
+                raise ApiError(400, {"q": [f"A patch-id has 8 to 40 hex digits: {digits!r}."]})
+            patch_ids.append(digits)
+        else:
+            words.append(word)
+    if not files and not patch_ids:
+        return SearchText(text)
+    if len(files) + len(patch_ids) > _MAX_TERMS:
+        raise ApiError(400, {"q": [f"More than {_MAX_TERMS} files and patch-ids."]})
+    return SearchText(" ".join(words) or None, tuple(files), tuple(patch_ids))
 
 
 def make_check_filter(params: QueryParams) -> CheckFilter:

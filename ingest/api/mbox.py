@@ -32,6 +32,9 @@ from ingest.trust.person import find_submitter
 # The trailers that Patchwork collects from replies.
 REPLY_TRAILERS = ("Acked-by", "Reviewed-by", "Tested-by")
 
+# So many patches of a series are in memory.
+_PORTION = 100
+
 
 @frozen
 class _Addition:
@@ -41,11 +44,30 @@ class _Addition:
     trailers: tuple[Trailer, ...]
 
 
+def portions(connection: Connection, ids: Sequence[int]) -> list[Sequence[int]]:
+    """Divide the patches of a series into portions that are in memory at once.
+
+    Raises `DamagedRawError`, as half a series must not be written.
+    """
+    if len(ids) > _PORTION:
+        messages.verify_raw_mails(connection, ids)
+    return [ids[start : start + _PORTION] for start in range(0, len(ids), _PORTION)]
+
+
+def series_mbox(connection: Connection, ids: Sequence[int]) -> Iterator[bytes]:
+    """Yield one mail of an mbox for each of these patches, in the given order.
+
+    Holds a portion of them. Raises `DamagedRawError` before the first mail.
+    """
+    for portion in portions(connection, ids):
+        yield from patch_mbox(connection, messages.read_messages(connection, portion))
+
+
 def patch_mbox(connection: Connection, rows: Iterable[MessageRow]) -> Iterator[bytes]:
     """Yield one mail of an mbox for each patch, in the given order.
 
-    The number of queries does not depend on the number of patches. Raises `DamagedRawError` before
-    the first mail.
+    The number of queries does not depend on the number of patches. All of them are in memory:
+    `series_mbox` is for many. Raises `DamagedRawError` before the first mail.
     """
     patches = list(rows)
     raw_by_id = messages.read_raw_mails(connection, {row.mail_id for row in patches})

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from typing import Any
 from urllib.parse import urlencode
 
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
 
 from ingest.api.params import ApiError, QueryParams
 from ingest.store.read.pages.filters import Page
+from ingest.store.reader import ClientDisconnected
 
 # Downloads are mail from strangers: a browser must not show them as a page.
 _NO_SNIFF = {"X-Content-Type-Options": "nosniff"}
@@ -27,9 +31,17 @@ class JsonResponse(Response):
 
 
 def page_response(
-    records: Sequence[Any], params: QueryParams, page: Page, url: str, *, has_next: bool
+    records: Sequence[Any],
+    params: QueryParams,
+    page: Page,
+    url: str,
+    *,
+    has_next: bool,
+    last: int | None,
 ) -> Response:
-    """Return a page of a list, with links to the next and the previous one.
+    """Return a page of a list, with links to the next, the previous, the first and the last one.
+
+    `last`: the number of the last page, None if it is unknown.
 
     pwclient finds the header by its spelling, `Link`, and takes `rel="next"` only where it comes
     first; Starlette would write the name in lower case.
@@ -39,6 +51,9 @@ def page_response(
     if page.number > 1:
         links.append(_format_link(params, page.number - 1, url, "prev"))
     if links:
+        links.append(_format_link(params, 1, url, "first"))
+        if last is not None:
+            links.append(_format_link(params, last, url, "last"))
         response.raw_headers.append((b"Link", ", ".join(links).encode("ascii", "replace")))
     return response
 
@@ -56,6 +71,30 @@ def download_response(content: bytes, name: str, *, media_type: str = "text/plai
         media_type=media_type,
         headers={**_NO_SNIFF, "Content-Disposition": f"attachment; filename={name}"},
     )
+
+
+class StreamedDownload(Response):
+    """A file whose pieces are made one after the other, in threads, as the client takes them.
+
+    (Starlette's own would ask for the rest of the request, which `RequestReading` answers for it.)
+    """
+
+    def __init__(self, pieces: Iterator[bytes], name: str, *, media_type: str) -> None:
+        """Take the pieces, each of which may raise `ClientDisconnected`."""
+        self.status_code = 200
+        self.media_type = media_type
+        self.background = None
+        self._pieces = pieces
+        self.init_headers({**_NO_SNIFF, "Content-Disposition": f"attachment; filename={name}"})
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG002
+        """Send the pieces."""
+        start = {"type": "http.response.start", "status": 200, "headers": self.raw_headers}
+        await send(start)
+        with suppress(ClientDisconnected):
+            while (piece := await run_in_threadpool(next, self._pieces, None)) is not None:
+                await send({"type": "http.response.body", "body": piece, "more_body": True})
+            await send({"type": "http.response.body", "body": b"", "more_body": False})
 
 
 def error_response(error: ApiError) -> Response:

@@ -51,6 +51,9 @@ _HINT_HEADER = "X-Patchwork-Hint"
 _MAX_STATE = 100  # characters: the size of Patchwork's column
 _MAX_REASON = 500  # characters of the reason of a failure
 _MAX_FOOTER_LINES = 5
+# Of a patch to more files, the first are found by their names.
+_MAX_FILES = 1_000
+_MAX_NAMES = 50_000  # characters
 
 
 @frozen
@@ -105,6 +108,7 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
             ),
             content=submission.content,
             diff=_diff(submission),
+            files=_files(submission),
             dependencies=_dependencies(submission),
             trailers=submission.trailers,
             rewriting=submitter.rewriting,
@@ -373,6 +377,19 @@ def _diff(submission: Submission) -> str | None:
             return None
         case _:
             assert_never(submission)
+
+
+def _files(submission: Submission) -> str | None:
+    """Return the names of the files that a patch touches, one a line; None for any other mail."""
+    if not isinstance(submission, Patch):
+        return None
+    names = dict.fromkeys(
+        name for files in (submission.files, *(other.files for other in submission.others))
+        for name in files
+    )  # fmt: skip
+    text = "\n".join(list(names)[:_MAX_FILES])[:_MAX_NAMES]
+    # A quoted name may have any byte.
+    return text.replace("\0", "\ufffd").encode("utf-8", "replace").decode() or None
 
 
 def _dependencies(submission: Submission) -> tuple[Dependency, ...]:

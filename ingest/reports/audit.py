@@ -2,7 +2,8 @@
 
 Every mail of the archive is read and derived again. Then the rows that it should have are looked
 up: the bytes themselves, the message of which it is a copy, the message's record, and its place.
-Memory holds the digests and row ids of the archive's mails, and one batch.
+Memory holds a few bits and the number of the thread for each mail of the archive, the digests of
+those that the store lacks, and one batch.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from ingest.reports.mail_audit import (
     merge_stored,
 )
 from ingest.sources.source import Deletion, NoMail, RawMail, Source
+from ingest.store.batches import IdSet
 from ingest.store.verify import snapshot
 from ingest.store.verify.arrangement_audit import audit_arrangement
 from ingest.store.verify.findings import Finding, FindingKind
@@ -107,10 +109,10 @@ class _Audit:
         self._config = _without_keyrings(config)
         self._route = route
         self._row_audit = RowAudit(connection, self._derive_stored)
-        self._mail_ids: set[int] = set()
+        self._mail_ids = IdSet()
         self._unanswered: set[int] = set()  # mails whose DNS answers are lost
         self._absent: set[bytes] = set()
-        self._message_ids: set[int] = set()
+        self._message_ids = IdSet()
         self._findings: set[Finding] = set()
 
     @property
@@ -137,7 +139,8 @@ class _Audit:
 
     def findings(self, *, extra: bool) -> Iterator[Finding]:
         row_audit = self._row_audit
-        message_ids = row_audit.message_ids | self._message_ids
+        message_ids = row_audit.message_ids
+        message_ids.update(self._message_ids)
         findings = {
             *self._findings,
             *row_audit.findings(self._mail_ids),

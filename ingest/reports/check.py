@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from sqlalchemy import Connection, Engine
 
 from ingest.config.settings import Config
+from ingest.store.batches import IdSet
 from ingest.store.listing import find_differences
 from ingest.store.verify import consistency, snapshot
 from ingest.store.verify.arrangement_audit import audit_arrangement
@@ -87,7 +88,7 @@ def _check_rows(connection: Connection) -> Iterator[ConsistencyFault]:
         yield fault
         if message_id is not None:
             unreadable.add(message_id)
-    expected_series: set[int] = set()
+    expected_series = IdSet()
     for finding in audit_arrangement(
         connection, repaired=dict.fromkeys(unreadable), expected_series=expected_series
     ):

@@ -10,9 +10,9 @@ from collections.abc import Iterable, Iterator
 from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Select, delete
+from sqlalchemy import ColumnElement, Connection, Executable, Select, delete, union
 
-from ingest.store.sql import any_key, chunks
+from ingest.store.sql import chunks, is_any
 
 
 class KeyedQuery:
@@ -20,8 +20,16 @@ class KeyedQuery:
 
     __slots__ = ("_statement",)
 
-    def __init__(self, query: Select[Any], column: ColumnElement[Any]) -> None:
-        self._statement = query.where(any_key(column))
+    def __init__(
+        self,
+        query: Select[Any],
+        column: ColumnElement[Any],
+        *others: tuple[Select[Any], ColumnElement[Any]],
+    ) -> None:
+        """`others`: further queries, each with its own column, whose distinct rows are added."""
+        own = query.where(is_any(column))
+        united = (other.where(is_any(other_column)) for other, other_column in others)
+        self._statement: Executable = union(own, *united) if others else own
 
     def rows(self, connection: Connection, keys: Iterable[Any], **parameters: Any) -> Iterator[Any]:
         """Yield the rows, those of each chunk of keys read at once.
@@ -48,4 +56,4 @@ def delete_by_key(connection: Connection, column: ColumnElement[Any], keys: Iter
 
 @cache
 def _deletion(column: Any) -> Any:
-    return delete(column.table).where(any_key(column))
+    return delete(column.table).where(is_any(column))

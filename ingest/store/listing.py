@@ -10,7 +10,7 @@ should be, for `check`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import cache
 from typing import Any, NamedTuple
 
@@ -31,6 +31,7 @@ from sqlalchemy import (
     null,
     select,
     tuple_,
+    union_all,
     update,
 )
 
@@ -39,7 +40,7 @@ from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
-from ingest.store.sql import InOrder, any_key, chunks, insert_rows, is_any
+from ingest.store.sql import InOrder, chunks, insert_rows, is_any
 
 # The states of series.
 RECEIVED = "received"
@@ -78,77 +79,94 @@ def sync_listing(
     Ids of rows that do not exist any more are allowed: their rows are deleted.
     """
     series = set(series_ids)
+    known: dict[ListingKind, set[int]] = {kind: set() for kind in ListingKind}
+    new: dict[ListingKind, set[int]] = {kind: set() for kind in ListingKind}
     for chunk in chunks(sorted(set(message_ids))):
-        rows = list(_PLACES.rows(connection, chunk))
-        series.update(row.series_id for row in rows if row.series_id is not None)
-        known: dict[int, set[int]] = defaultdict(set)
-        for kind, row_id in _LISTED_MESSAGES.rows(connection, chunk):
-            known[kind].add(row_id)
-        for kind, outcome in _OUTCOMES.items():
-            ids = {row.id for row in rows if row.outcome == outcome}
-            _sync(connection, kind, known=known[kind], new=ids - known[kind])
-    for chunk in chunks(sorted(series)):
-        stored = _LISTED_SERIES.values(connection, chunk)
-        _sync(connection, ListingKind.SERIES, known=stored, new=set(chunk) - stored)
+        rows = list(_MESSAGES.rows(connection, chunk))
+        for row in rows:
+            for kind, outcome in _OUTCOMES.items():
+                if getattr(row, outcome):  # it is listed as one
+                    known[kind].add(row.id)
+                elif row.outcome == outcome:
+                    new[kind].add(row.id)
+            if row.series_id is not None:
+                series.discard(row.series_id)
+                (known if row.series else new)[ListingKind.SERIES].add(row.series_id)
+        deleted = sorted(set(chunk) - {row.id for row in rows})
+        for kind in _OUTCOMES:
+            known[kind] |= _find_listed(connection, kind, deleted)
+    listed = _find_listed(connection, ListingKind.SERIES, sorted(series))
+    known[ListingKind.SERIES] |= listed
+    new[ListingKind.SERIES] |= series - listed
+    for kind, ids in known.items():
+        for chunk in chunks(sorted(ids)):
+            _write(connection, _compare(connection, kind, chunk))
+    _insert_new(connection, {kind: sorted(ids) for kind, ids in new.items() if ids})
+
+
+def _find_listed(connection: Connection, kind: ListingKind, ids: Sequence[int]) -> set[int]:
+    """Return those of these messages or series that have rows."""
+    return _LISTED[kind].values(connection, ids)
 
 
 _LISTING = schema.listing.c
-_PLACES = KeyedQuery(
-    select(schema.message.c.id, schema.message.c.outcome, schema.member.c.series_id).outerjoin(
-        schema.member, schema.member.c.message_id == schema.message.c.id
-    ),
-    schema.message.c.id,
-)
-_LISTED_MESSAGES = KeyedQuery(
-    select(_LISTING.kind, _LISTING.id).where(
-        _LISTING.kind.in_([int(kind) for kind in _OUTCOMES]), _LISTING.list_id == ALL_LISTS
-    ),
-    _LISTING.id,
-)
-_LISTED_SERIES = KeyedQuery(
-    select(_LISTING.id).where(
-        _LISTING.kind == int(ListingKind.SERIES), _LISTING.list_id == ALL_LISTS
-    ),
-    _LISTING.id,
-)
+_LISTED = {
+    kind: KeyedQuery(
+        select(_LISTING.id).where(_LISTING.kind == int(kind), _LISTING.list_id == ALL_LISTS),
+        _LISTING.id,
+    )
+    for kind in ListingKind
+}
 
 
-def _sync(connection: Connection, kind: ListingKind, *, known: set[int], new: set[int]) -> None:
-    """Compare what has rows, and insert the rows of what has none."""
-    if known:
-        _write(connection, _compare(connection, kind, sorted(known)))
-    if new:
-        _insert_new(connection, kind, sorted(new))
+def _make_message_query() -> Select[Any]:
+    """Return a query for what messages are, their series, and whether these have rows."""
+    message, member, listing = schema.message.c, schema.member.c, schema.listing.c
+
+    def is_listed(kind: ListingKind, row_id: ColumnElement[int]) -> ColumnElement[bool]:
+        of_kind = (listing.kind == int(kind), listing.list_id == ALL_LISTS)
+        return select(listing.id).where(*of_kind, listing.id == row_id).exists()
+
+    return select(
+        message.id,
+        message.outcome,
+        member.series_id,
+        *(is_listed(kind, message.id).label(name) for kind, name in _OUTCOMES.items()),
+        is_listed(ListingKind.SERIES, member.series_id).label("series"),
+    ).outerjoin(schema.member, member.message_id == message.id)
 
 
-def _insert_new(connection: Connection, kind: ListingKind, ids: Sequence[int]) -> None:
+_MESSAGES = KeyedQuery(_make_message_query(), schema.message.c.id)
+
+
+def _insert_new(connection: Connection, new: Mapping[ListingKind, Sequence[int]]) -> None:
     """Insert the rows of messages or series that have none, all in the database: most are new."""
-    parameters = {"keys": list(ids)}
-    for statement in _insertions(kind):
-        connection.execute(statement, parameters)
+    if any(len(ids) > _BATCH for ids in new.values()):
+        for kind, ids in new.items():
+            for start in range(0, len(ids), _BATCH):
+                _insert_new(connection, {kind: ids[start : start + _BATCH]})
+    elif new:
+        keys = {kind.name: ids for kind, ids in new.items()}
+        connection.execute(_insertion(tuple(new)), keys)
 
 
 @cache
-def _insertions(kind: ListingKind) -> tuple[Insert, Insert]:
-    """Return the statements that insert the rows of `keys`: of all lists, and of each list."""
-    listing, posting, member = schema.listing, schema.posting.c, schema.member.c
+def _insertion(kinds: Sequence[ListingKind]) -> Insert:
+    """Return a statement that inserts the rows of these kinds.
+
+    Its parameters are the ids of each kind, by the kind's name. It is kept, as SQLAlchemy takes
+    longer to compile and to identify such a statement than SQLite to execute it.
+    """
+    parts = [
+        _row_query(kind, is_any(_SOURCES[kind], name=kind.name), posted=posted)
+        for kind in kinds
+        for posted in (False, True)
+    ]
     names = _Row._fields
-    statement = insert(listing).inline()
-    own = listing.c
-    source: Any = listing
-    if kind is ListingKind.SERIES:
-        source = InOrder(listing, schema.member, member.series_id == own.id)
-    is_own = posting.message_id == (member.message_id if kind is ListingKind.SERIES else own.id)
-    posted = (
-        select(*(posting.list_id if name == "list_id" else own[name] for name in names))
-        .select_from(InOrder(source, schema.posting, is_own))
-        .where(own.kind == int(kind), own.list_id == ALL_LISTS, any_key(own.id))
-    )
-    # A message may have been received more than once through a list. (SQLAlchemy would compile a
-    # statement with ON CONFLICT each time.)
     return (
-        statement.from_select(names, _base_query(kind), include_defaults=False),
-        statement.from_select(names, posted.distinct(), include_defaults=False),
+        insert(schema.listing)
+        .inline()
+        .from_select(names, union_all(*parts), include_defaults=False)
     )
 
 
@@ -214,7 +232,8 @@ def _write(connection: Connection, difference: _Difference) -> None:
 
 def _wanted_rows(connection: Connection, kind: ListingKind, ids: Sequence[int]) -> Iterator[_Row]:
     """Yield the rows that these messages or series should have."""
-    rows = [_Row(*row) for row in connection.execute(_base_query(kind), {"keys": list(ids)})]
+    condition = is_any(_SOURCES[kind], ids)
+    rows = [_Row(*row) for row in connection.execute(_row_query(kind, condition, posted=False))]
     lists = _read_lists(connection, kind, [row.id for row in rows])
     for row in rows:
         yield row
@@ -222,40 +241,49 @@ def _wanted_rows(connection: Connection, kind: ListingKind, ids: Sequence[int]) 
             yield row._replace(list_id=list_id)
 
 
-@cache
-def _base_query(kind: ListingKind) -> Select[Any]:
-    """Return a query for the rows of `keys` that are not limited to a mailing list."""
+def _row_query(kind: ListingKind, condition: ColumnElement[bool], *, posted: bool) -> Select[Any]:
+    """Return a query for the rows that are not limited to a mailing list, or for the others.
+
+    `condition`: which messages or series. `posted`: the rows of mailing lists.
+    """
     message, patch, series = schema.message.c, schema.patch.c, schema.series.c
-    listing = schema.listing.c
+    listing, posting, member = schema.listing.c, schema.posting.c, schema.member.c
     source: FromClause = schema.series
     own_id, date, person_id = message.id, message.date, message.person_id
+    posted_id = message.id
     state: ColumnElement[Any] = cast(null(), listing.state.type)
     archived: ColumnElement[Any] = false()
     delegate_id: ColumnElement[Any] = cast(null(), listing.delegate_id.type)
+    list_id: ColumnElement[Any] = literal(ALL_LISTS, listing.list_id.type)
     if kind is ListingKind.SERIES:
         own_id, date, person_id = series.id, series.date, series.person_id
         state = case((series.received_all, RECEIVED), else_=INCOMPLETE)
+        posted_id = member.message_id
+        if posted:
+            source = InOrder(schema.series, schema.member, member.series_id == series.id)
     elif kind is ListingKind.COVER:
         source = schema.cover.join(schema.message, message.id == schema.cover.c.message_id)
     else:
         source = schema.patch.join(schema.message, message.id == patch.message_id)
         state, archived = schema.current_state, patch.archived
         delegate_id = patch.delegate_id
+    if posted:
+        list_id = posting.list_id
+        source = InOrder(source, schema.posting, posting.message_id == posted_id)
     no_date = literal(NO_DATE, listing.date.type)
-    return (
-        select(
-            literal(int(kind), listing.kind.type).label("kind"),
-            own_id,
-            literal(ALL_LISTS, listing.list_id.type).label("list_id"),
-            func.coalesce(date, no_date).label("date"),
-            person_id,
-            state,
-            archived,
-            delegate_id,
-        )
-        .select_from(source)
-        .where(any_key(_SOURCES[kind]))
+    query = select(
+        literal(int(kind), listing.kind.type).label("kind"),
+        own_id,
+        list_id.label("list_id"),
+        func.coalesce(date, no_date).label("date"),
+        person_id,
+        state,
+        archived,
+        delegate_id,
     )
+    query = query.select_from(source).where(condition)
+    # A message may have been received more than once through a list.
+    return query.distinct() if posted else query
 
 
 def _read_lists(

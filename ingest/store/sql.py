@@ -55,11 +55,11 @@ _BULK = 20
 T = TypeVar("T")
 
 
-def chunks(keys: Iterable[T]) -> Iterator[list[T]]:
+def chunks(keys: Iterable[T], *, size: int = _CHUNK) -> Iterator[list[T]]:
     """Split keys into lists that one `IN (…)` may hold. Yields nothing if there are none."""
     all_keys = list(keys)
-    for start in range(0, len(all_keys), _CHUNK):
-        yield all_keys[start : start + _CHUNK]
+    for start in range(0, len(all_keys), size):
+        yield all_keys[start : start + size]
 
 
 class is_any(FunctionElement[bool]):  # noqa: N801 - it is written as SQLAlchemy's functions are
@@ -67,17 +67,20 @@ class is_any(FunctionElement[bool]):  # noqa: N801 - it is written as SQLAlchemy
 
     It means `column IN (…)`, but all keys are one parameter. With thousands of parameters,
     SQLAlchemy and the driver take longer over each than the database takes to find it.
+
+    Where there are no keys, they are a parameter of the statement, called `name`. Such a statement
+    can be kept: SQLAlchemy takes longer to make a statement and its cache key than to execute it.
     """
 
     inherit_cache = True
     type = Boolean()
 
-    def __init__(self, column: ColumnElement[Any], keys: Iterable[Any] | None) -> None:
-        list_type = _list_type(column.type)
-        if keys is None:
-            super().__init__(column, bindparam("keys", type_=list_type))
-        else:
-            super().__init__(column, bindparam(None, list(keys), type_=list_type))
+    def __init__(
+        self, column: ColumnElement[Any], keys: Iterable[Any] | None = None, *, name: str = "keys"
+    ) -> None:
+        kind = _list_type(column.type)
+        given = bindparam(name, type_=kind) if keys is None else bindparam(None, list(keys), kind)
+        super().__init__(column, given)
 
     def self_group(self, against: Any = None) -> Any:  # noqa: ARG002 - SQLAlchemy passes it
         """Return the element itself.
@@ -108,11 +111,6 @@ class _Keys(TypeDecorator[list[Any]]):
         # (As text with a cast, an array would cost half as much to send, but PostgreSQL would
         # parse it again for each row that it compares: a cast of text is not a constant.)
         return value if dialect.name == "postgresql" else json.dumps(value, ensure_ascii=False)
-
-
-def any_key(column: ColumnElement[Any]) -> is_any:
-    """Compare a column with the list that is the parameter `keys` when the statement is run."""
-    return is_any(column, None)
 
 
 @cache
@@ -433,7 +431,7 @@ def compare_rows(
 
 @cache
 def _rows_query(table: Table, owner: str, names: tuple[str, ...]) -> Select[Any]:
-    return select(*(table.c[name] for name in names)).where(any_key(table.c[owner]))
+    return select(*(table.c[name] for name in names)).where(is_any(table.c[owner]))
 
 
 def insert_missing(

@@ -10,8 +10,9 @@ from email.header import decode_header, make_header
 from pathlib import Path
 
 import pytest
-from sqlalchemy import event, select, update
+from sqlalchemy import Engine, event, select, update
 
+from ingest.api import mbox as mbox_module
 from ingest.api.mbox import patch_mbox
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token
@@ -19,6 +20,7 @@ from ingest.store.engine import open_store, write_transaction
 from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.read import messages
 from tests.support import git_mailinfo, mails
+from tests.support.api_client import client_of
 from tests.support.mails import ADA, BOB, START
 
 needs_git = pytest.mark.usefixtures("git_program")
@@ -347,3 +349,33 @@ def test_a_damaged_mail_is_not_printed(tmp_path: Path) -> None:
     with engine.connect() as connection, pytest.raises(DamagedRawError):
         patch_mbox(connection, rows)
     engine.dispose()
+
+
+@pytest.mark.parametrize("form", ["mbox", "raw"])
+def test_a_large_series_is_written_in_portions(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, form: str
+) -> None:
+    """What a client gets does not depend on how much of it is in memory."""
+    mails.store(engine, [*mails.series("s", 9), mails.reply("r@example.org", "s-0@example.org")])
+    client = client_of(engine)
+    series_id = client.get("/api/1.2/series/").json()[0]["id"]
+    patch_id = client.get("/api/1.2/patches/?order=-id").json()[0]["id"]
+    paths = [f"/series/{series_id}/{form}/", f"/patch/{patch_id}/{form}/?series=*"]
+    whole = [client.get(path) for path in paths]
+    monkeypatch.setattr(mbox_module, "_PORTION", 2)
+    with engine.connect() as connection:
+        ids = messages.find_by_name(connection, "s-1@example.org")
+        (row,) = messages.read_messages(connection, ids)
+    for path, expected in zip(paths, whole, strict=True):
+        answer = client.get(path)
+        assert answer.content == expected.content
+        assert len(answer.content) > 100
+        names = ("content-type", "content-disposition", "x-content-type-options")
+        assert [answer.headers[name] for name in names] == [
+            expected.headers[name] for name in names
+        ]
+    with write_transaction(engine) as connection:
+        broken = schema.mail.c.id == row.mail_id
+        connection.execute(update(schema.mail).where(broken).values(codec=0, raw=b"x"))
+    answers = {client.get(path).status_code for path in paths if "?" not in path or form == "mbox"}
+    assert answers == {500}

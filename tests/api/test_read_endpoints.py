@@ -12,10 +12,13 @@ import pytest
 from sqlalchemy import Engine, event, select
 from starlette.testclient import TestClient
 
+from ingest.api.app import make_app
 from ingest.config.settings import ApiConfig, Config, ConfiguredList
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token, revoke_token
 from ingest.store.engine import open_store, write_transaction
+from ingest.store.read.pages import list_totals, listing_pages
+from ingest.store.read.pages.list_totals import ListTotals
 from tests.support import mails
 from tests.support.api_client import BASE, CONFIG, GIVEN, MAILS, client_of
 from tests.support.postgres import fresh
@@ -151,12 +154,90 @@ def test_pages_follow_each_other_by_the_link(client: TestClient) -> None:
             (link,) = raw
             assert link.split(", ")[0].endswith('; rel="next"')
             assert link.split(", ")[1].endswith('&page=1>; rel="prev"')
-            assert link.count(",") == 1, "clients split links at commas"
+            assert link.split(", ")[2].endswith('&page=1>; rel="first"')
+            assert link.split(", ")[3].endswith('&page=3>; rel="last"')
+            assert link.count(",") == 3, "clients split links at commas"
         url = raw[0].split(">")[0][1:] if raw and 'rel="next"' in raw[0] else ""
         assert not url or url.startswith(f"{BASE}/api/1.2/patches?")
     assert (found, pages) == (every, 3)
     assert client.get("/api/patches/?per_page=3&page=4").status_code == 404
     assert "Link" not in client.get("/api/patches/").headers
+
+
+PAGED = [
+    ("patches", ""),
+    ("covers", ""),
+    ("series", ""),
+    ("patches", "state=new&archived=false"),
+    ("patches", "state=new&state=accepted"),
+    ("patches", "project=dev&archived=false"),
+    ("patches", "project=1&project=2"),
+    ("patches", "submitter=ada"),
+    ("patches", "since=2026-01-01&before=2099-01-01"),
+    ("patches", "q=change"),
+    ("patches", "q=zzz"),
+    ("patches", "delegate=nobody"),
+    ("series", "project=dev"),
+    ("series", "q=s"),
+]
+
+
+def test_patches_are_found_by_the_files_that_they_touch(client: TestClient) -> None:
+    """In lists and on pages; words apart from those are part of the name."""
+    every = names(client, "q=")
+    assert names(client, "q=file:s2.c") == ["[2/3] s: step 2"]
+    assert names(client, "q=dfn:S2.C") == ["[2/3] s: step 2"]
+    assert names(client, "q=step++file:s2.c++2") == ["[2/3] s: step 2"]
+    assert names(client, "q=file:s2.c+nothing") == []
+    assert names(client, "q=file:") == [], "the word alone is part of a name"
+    assert len(names(client, "q=file:.c")) == len(every)
+    assert [name.startswith("s") for name in names(client, "q=file:s2.c", "series")] == [True]
+    patch = client.get("/api/1.2/patches/?q=file:t1.c").json()[0]
+    page = client.get("/project/1/list/?q=file:t1.c").text
+    assert patch["series"][0]["name"] in page
+    assert "s: improve all" not in page
+
+
+@pytest.mark.parametrize("few", [1, 10_000])
+@pytest.mark.parametrize("counts", [False, True])
+def test_the_last_page_is_the_last(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, few: int, counts: bool
+) -> None:
+    """Where there is a link to it: a short list is counted, and a long one was counted before."""
+    totals = ListTotals()
+    assert totals.is_due
+    if counts:
+        with engine.connect() as connection:
+            totals.refresh(connection)
+        assert not totals.is_due
+    monkeypatch.setattr(listing_pages, "MAX_COUNTED", few)
+    monkeypatch.setattr(list_totals, "MAX_COUNTED", few)
+    client = TestClient(make_app(engine, lambda: CONFIG, totals=totals), follow_redirects=False)
+    linked = []
+    for kind, filters in PAGED:
+        path = f"/api/{kind}/?{filters}&per_page=1"
+        number = len(client.get(f"/api/{kind}/?{filters}&per_page=250").json())
+        links = _links(client.get(path))
+        if number < 2:
+            assert links == {}
+            continue
+        assert links["first"].endswith("&page=1")
+        linked += [(kind, filters)] if "last" in links else []
+        if "last" in links:
+            assert links["last"].endswith(f"&page={number}")
+        end = _links(client.get(f"{path}&page={number}"))
+        assert end["last"].endswith(f"&page={number}")
+        assert "next" not in end
+    if few == 10_000:
+        assert len(linked) > 8
+    else:
+        assert bool(linked) == counts
+
+
+def _links(answer: Any) -> dict[str, str]:
+    raw = [value.decode() for name, value in answer.headers.raw if name == b"Link"]
+    parts = [link.split(">; rel=") for value in raw for link in value.split(", ")]
+    return {rel.strip('"'): url for url, rel in parts}
 
 
 def test_a_page_is_not_larger_than_is_configured(engine: Engine) -> None:
@@ -173,6 +254,9 @@ def test_a_page_is_not_larger_than_is_configured(engine: Engine) -> None:
         ("/api/patches/?page=99999999", 404, "detail"),
         ("/api/patches/?per_page=0", 400, "per_page"),
         ("/api/patches/?order=size", 400, "order"),
+        ("/api/patches/?q=patchid:abc", 400, "q"),
+        ("/api/series/?q=patchid:0123456z", 400, "q"),
+        ("/api/covers/?q=" + "+".join(f"file:{number}" for number in range(11)), 400, "q"),
         ("/api/patches/?since=soon", 400, "since"),
         ("/api/patches/?since=0001-01-01T00:00:00%2B14:00", 400, "since"),
         ("/api/patches/?before=9999-12-31T23:59:59-14:00", 400, "before"),

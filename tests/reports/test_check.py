@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from sqlalchemy import Engine, delete, insert, select, update
+from sqlalchemy import Engine, delete, event, insert, select, update
 
 from ingest.cli import cli
 from ingest.config.settings import Config, ConfiguredList
@@ -273,3 +273,21 @@ def test_submitters_that_still_look_like_a_list(tmp_path: Path) -> None:
         {"name": "Someone via Dev", "email": "dev@lists.example.org",
          "looks_like": "list", "messages": 1}
     ]  # fmt: skip
+
+
+def test_a_check_reads_no_table_at_once(engine: Engine) -> None:
+    """Its memory does not depend on how much there is: every statement has a bound."""
+    statements: set[str] = set()
+
+    def note(_conn: Any, _cursor: Any, sql: str, *_: Any) -> None:
+        statements.add(sql)
+
+    event.listen(engine, "before_cursor_execute", note)
+    assert check_store(engine, CONFIG).is_consistent
+    of_keys = ("LIMIT", "json_each", " = ANY (", " IN (", "count(*)", "PRAGMA", "BEGIN")
+    # What is damaged, and tables with a row for each list or repository, or one row at all.
+    of_few = ("NOT (EXISTS", "NOT GLOB", "IS NULL OR", "max(", "FROM list")
+    of_few += ("FROM repository", "FROM maintainers_file", "FROM scan_status")
+    unbounded = [sql for sql in statements if not any(mark in sql for mark in of_keys + of_few)]
+    assert not unbounded
+    assert len(statements) > 50

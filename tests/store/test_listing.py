@@ -21,8 +21,8 @@ from ingest.store.activity.archive import archive_patches
 from ingest.store.activity.overrides import Override, set_override
 from ingest.store.engine import write_transaction
 from ingest.store.listing import find_differences
-from ingest.store.read.pages import listing_pages, page_queries
-from ingest.store.read.pages.filters import Page, PatchFilter, RowSelector, SeriesFilter
+from ingest.store.read.pages import listing_pages, page_queries, selections
+from ingest.store.read.pages.filters import Page, PatchFilter, RowSelector, SearchText, SeriesFilter
 from ingest.store.schema.listing import NO_DATE
 from tests.support import mails
 from tests.support.histories import history
@@ -147,7 +147,7 @@ def expected_patches(connection: Connection, filters: PatchFilter, page: Page) -
             and (
                 filters.before is None or (row["date"] is not None and row["date"] < filters.before)
             )
-            and (filters.text is None or filters.text.lower() in row["name"].lower())
+            and (filters.text.name or "").lower() in row["name"].lower()
         )
 
     wanted = sorted(filter(is_wanted, rows), key=value, reverse=page.descending)
@@ -160,7 +160,7 @@ def test_every_filter_with_every_order(
 ) -> None:
     """Whether rows are found in order, or read and sorted because they are few."""
     monkeypatch.setattr(listing_pages, "FEW", few)
-    monkeypatch.setattr(page_queries, "_FEW_NAMES", few)
+    monkeypatch.setattr(selections, "FEW_NAMES", few)
     crowded_store(engine)
     chance = random.Random(9)
     with engine.connect() as connection:
@@ -181,7 +181,7 @@ def test_every_filter_with_every_order(
             "delegates": (None, RowSelector((accounts[0],), ())),
             "since": (None, middle),
             "before": (None, middle + timedelta(days=1)),
-            "text": (None, "cache"),
+            "text": (SearchText(), SearchText("cache")),
         }
         combinations = list(itertools.product(*choices.values()))
         found = 0
@@ -226,7 +226,7 @@ def test_an_empty_store_has_empty_pages(engine: Engine) -> None:
         PatchFilter(),
         PatchFilter(archived=False),
         PatchFilter(states=("new",)),
-        PatchFilter(submitters=RowSelector((1,), ()), text="x"),
+        PatchFilter(submitters=RowSelector((1,), ()), text=SearchText("x")),
     )
     with engine.connect() as connection:
         for field, one in itertools.product(page_queries.PATCH_ORDERS, filters):

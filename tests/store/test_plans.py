@@ -27,7 +27,8 @@ from ingest.store.activity.overrides import Override, set_override
 from ingest.store.engine import write_transaction
 from ingest.store.inbox.quarantine import list_quarantine
 from ingest.store.inbox.queue import oldest_waiting
-from ingest.store.read.pages import event_rows, listing_pages, page_queries
+from ingest.store.read.pages import event_rows, list_totals, listing_pages, page_queries, selections
+from ingest.store.read.pages.text_search import extend_search_indexes
 from tests.support import mails
 from tests.support.api_client import CONFIG, client_of
 from tests.support.histories import history
@@ -45,6 +46,7 @@ MAY_SCAN = {
     "events.events_are_recorded": "a table of one row",
     "events.is_behind": "a table of one row",
     "quarantine.list_quarantine": "the quarantine is shown whole",
+    "list_totals.ListTotals.refresh": "counted every few minutes, and not for a request",
 }
 MAY_SORT = {
     "listing_pages._Search._sort": "the rows that a filter allows, at most FEW",
@@ -138,7 +140,7 @@ def paths(engine: Engine) -> Iterator[str]:
     since = f"since={date - timedelta(days=1):%Y-%m-%dT%H:%M:%S}"
     common = ["", f"project={list_row.id}", f"submitter={person}", since, "before=2026-03-05"]
     own = ["state=new", "state=new&state=under-review", "archived=false", "delegate=ann"]
-    words = ["q=cache", "q=zzz"]
+    words = ["q=cache", "q=zzz", "q=file:cache.c", "q=patchid:01234567+cache"]
     selected = [f"msgid={msgid[1:-1]}", f"series={series}"]
     api = "/api/1.4"
     for order, (one, other) in itertools.product(
@@ -164,6 +166,7 @@ def paths(engine: Engine) -> Iterator[str]:
         yield f"{api}/{kind}/{number}/"
     yield f"{api}/patches/{patch}/comments/?order=-date"
     yield f"{api}/patches/{patch}/checks/"
+    yield f"{api}/patches/?submitter=ada&order=-date"
     for path in ("people/?q=ada", "people/?order=name", f"people/{person}/", "users/", "projects/"):
         yield f"{api}/{path}"
     yield from (
@@ -192,6 +195,7 @@ def statements_of(engine: Engine) -> list[Statement]:
         with engine.connect() as connection:
             list_quarantine(connection)
             oldest_waiting(connection)
+            list_totals.ListTotals().refresh(connection)
             for incomplete in (False, True):
                 page_queries.find_newest_series(
                     connection, list_ids=None, incomplete=incomplete, limit=30
@@ -270,7 +274,7 @@ def test_no_query_reads_or_sorts_a_table(
 ) -> None:
     """Whether rows are found in order, or read and sorted because they are few."""
     monkeypatch.setattr(listing_pages, "FEW", few)
-    monkeypatch.setattr(page_queries, "_FEW_NAMES", few)
+    monkeypatch.setattr(selections, "FEW_NAMES", few)
     monkeypatch.setattr(event_rows, "_FEW_EVENTS", few)
     fill(engine)
     statements = statements_of(engine)
@@ -284,3 +288,48 @@ def test_no_query_reads_or_sorts_a_table(
     assert not list(sqlite_faults(engine, statements))
     pretend_to_be_large(engine)
     assert not list(sqlite_faults(engine, statements))
+
+
+SEARCHES = (
+    "patches/?q=cache",
+    "patches/?q=file:cache.c",
+    "patches/?q=patchid:01234567&order=-date",
+    "series/?q=cache",
+    "series/?q=file:cache.c&order=-date",
+    "covers/?q=file:cache.c",
+    "covers/?q=cache&order=-date",
+    "patches/?submitter=love",
+    "people/?q=love",
+)
+
+
+def test_a_search_uses_the_index_for_parts_of_names(engine: Engine) -> None:
+    fill(engine)
+    while extend_search_indexes(engine):
+        pass
+    client = client_of(engine, Config(lists=CONFIG.lists, api=CONFIG.api))
+    statements: list[Statement] = []
+    request = [""]
+    with recorded(statements, request):
+        for path in SEARCHES:
+            request[0] = path
+            assert client.get(f"/api/1.4/{path}").status_code == 200
+    searching = {
+        "listing_pages._Search._read_few",
+        "directory.find_person_ids",
+        "page_queries._find_ids",
+    }
+    statements = [one for one in statements if one.function in searching]
+    assert {one.request for one in statements} == set(SEARCHES)
+    with engine.connect() as connection:
+        for one in statements:
+            if engine.dialect.name == "sqlite":
+                rows = connection.exec_driver_sql(f"EXPLAIN QUERY PLAN {one.sql}", one.parameters)
+                scans = [scan for row in rows if (scan := _SCAN.match(row[3]))]
+                assert not [scan for scan in scans if scan[1] in TABLES], one
+            else:
+                connection.execute(text("SET enable_seqscan = off"))
+                connection.execute(text("SET enable_indexscan = off"))
+                rows = connection.exec_driver_sql(f"EXPLAIN {one.sql}", one.parameters)
+                plan = "\n".join(row[0] for row in rows)
+                assert "_words" in plan or "ix_patch_patch_id" in plan, (one, plan)

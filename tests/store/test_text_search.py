@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from sqlalchemy import Engine, delete, select, text, update
 
 from ingest.store import schema
 from ingest.store.engine import write_transaction
+from ingest.store.read.directory import find_person_ids
 from ingest.store.read.pages import page_queries, text_search
-from ingest.store.read.pages.filters import Page, PatchFilter, SeriesFilter
-from ingest.store.read.pages.text_search import extend_search_indexes, match_names
+from ingest.store.read.pages.filters import (
+    MessageFilter,
+    Page,
+    PatchFilter,
+    RowSelector,
+    SearchText,
+    SeriesFilter,
+)
+from ingest.store.read.pages.text_search import extend_search_indexes, match_text
 from tests.support import mails
 
 TITLES = (
@@ -29,8 +39,8 @@ def found(engine: Engine, part: str) -> list[list[int]]:
     page = Page(1, 100, "id", descending=False)
     with engine.connect() as connection:
         return [
-            page_queries.find_patch_ids(connection, PatchFilter(text=part), page),
-            page_queries.find_series_ids(connection, SeriesFilter(text=part), page),
+            page_queries.find_patch_ids(connection, PatchFilter(text=SearchText(part)), page),
+            page_queries.find_series_ids(connection, SeriesFilter(text=SearchText(part)), page),
         ]
 
 
@@ -94,15 +104,93 @@ def test_sqlite_uses_the_index_when_it_is_complete(engine: Engine) -> None:
     if engine.dialect.name != "sqlite":
         pytest.skip("PostgreSQL decides by itself")
     store_titles(engine, "a")
-    key = schema.patch.c.message_id
     with engine.connect() as connection:
-        assert match_names(connection, key, "cache") is None
+        assert match_text(connection, schema.patch, "cache") is None
     while extend_search_indexes(engine):
         pass
     with engine.connect() as connection:
-        query = match_names(connection, key, "cache")
+        query = match_text(connection, schema.patch, "cache")
         assert query is not None
         assert len(connection.execute(query).all()) == 2
-        assert match_names(connection, key, "ab") is None, "a trigram has three characters"
+        assert match_text(connection, schema.patch, "ab") is None, "a trigram has three characters"
         integrity = text("INSERT INTO patch_words (patch_words) VALUES ('integrity-check')")
         connection.execute(integrity)
+
+
+def test_series_and_patches_are_found_by_files_and_patch_ids(engine: Engine) -> None:
+    """With an index and without one."""
+    series = mails.series("s", 3)
+    alone = mails.patch("a@example.org", "[PATCH] net: drop it", name="Net_Core")
+    mails.store(engine, [*series, alone, mails.reply("r@example.org", "a@example.org")])
+    patch, member = schema.patch.c, schema.member.c
+    with engine.connect() as connection:
+        query = select(schema.message.c.msgid, schema.message.c.id)
+        ids = {row.msgid[1:].split("@")[0]: row.id for row in connection.execute(query)}
+        whole = connection.execute(
+            select(patch.patch_id).where(patch.message_id == ids["s-2"])
+        ).scalar_one()
+        of_patch = dict(connection.execute(select(member.message_id, member.series_id)).all())
+    expected = {
+        SearchText(files=("s2.c",)): ["s-2"],
+        SearchText(files=("S2.",)): ["s-2"],
+        SearchText(files=(".c",)): ["s-1", "s-2", "s-3", "a"],
+        SearchText(files=("net_core",)): ["a"],
+        SearchText(files=("r_c",)): [],
+        SearchText(files=("s1.c", "s2.c")): [],
+        SearchText("drop", files=("Net_Core.c",)): ["a"],
+        SearchText("keep", files=("Net_Core.c",)): [],
+        SearchText(patch_ids=(whole,)): ["s-2"],
+        SearchText(patch_ids=(whole[:8],)): ["s-2"],
+        SearchText(files=("s2.c",), patch_ids=(whole[:8],)): ["s-2"],
+        SearchText(patch_ids=("0" * 40,)): [],
+    }
+
+    def check() -> None:
+        page = Page(1, 100, "id", descending=False)
+        with engine.connect() as connection:
+            for text_, names in expected.items():
+                patches = [ids[name] for name in names]
+                found = page_queries.find_patch_ids(connection, PatchFilter(text=text_), page)
+                assert found == sorted(patches), text_
+                found = page_queries.find_series_ids(connection, SeriesFilter(text=text_), page)
+                is_split = text_.files == ("s1.c", "s2.c")  # two patches of one series
+                wanted = {of_patch[ids["s-1"]]} if is_split else {of_patch[one] for one in patches}
+                assert found == sorted(wanted), text_
+                covers = page_queries.find_cover_ids(connection, MessageFilter(text=text_), page)
+                has_cover = of_patch[ids["s-0"]] in wanted and text_.name is None
+                assert covers == ([ids["s-0"]] if has_cover else []), text_
+
+    check()
+    while extend_search_indexes(engine):
+        pass
+    check()
+
+
+def test_people_are_found_by_a_part_of_a_name(engine: Engine) -> None:
+    """Those who came before the index was made, and later."""
+    first = ["Ada Lovelace <ada@example.org>", "Bob <bob@lovely.example.org>"]
+    later = ["Love Ada <love@example.org>", "Nobody <n@example.org>"]
+    page = Page(1, 100, "id", descending=False)
+
+    def check(text_: str, listed: int, submitters: int) -> None:
+        with engine.connect() as connection:
+            assert len(page_queries.find_people_page(connection, text_, page)) == listed
+            assert len(find_person_ids(connection, RowSelector((), (text_,)))) == submitters
+
+    def store(senders: list[str]) -> None:
+        given = [mails.patch(f"{len(who)}@x.org", sender=who, name=who[:3]) for who in senders]
+        mails.store(engine, given)
+
+    store(first)
+    check("LOVE", 2, 1)
+    while extend_search_indexes(engine):
+        pass
+    check("LOVE", 2, 1)
+    store(later)
+    check("love", 3, 2)
+    check("lovel", 2, 1)
+    check("zzz", 0, 0)
+    mails.store(engine, [mails.patch("new@x.org", sender="Ada King <ada@example.org>", name="k",
+                                     date=mails.START + timedelta(days=9))])  # fmt: skip
+    check("lovelace", 0, 0)
+    check("king", 1, 1)

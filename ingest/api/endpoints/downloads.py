@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.lookup import find_by_number, find_by_path_name, redirect_to_successor
-from ingest.api.mbox import cover_mbox, file_name, patch_mbox, patch_raw
+from ingest.api.mbox import cover_mbox, file_name, patch_mbox, patch_raw, portions
 from ingest.api.params import is_number, not_found
-from ingest.api.responses import download_response
+from ingest.api.responses import StreamedDownload, download_response
 from ingest.series.outcome import Outcome
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.series import SeriesRow, read_members, read_series
 
 _DIFF_TYPE = "text/x-patch"
+_MBOX_TYPE = "text/plain"
 
 
 def download_patch(http_request: Request) -> Response:
@@ -78,15 +81,37 @@ def download_series(http_request: Request) -> Response:
             )
         series = rows[0]
         ids = read_members(connection, [series.id]).get(series.id, [])
-        patches = list(messages.read_messages(connection, ids))
-        if not patches:
+        if not ids:
             raise not_found()
-        name = _series_file_name(series)
-        if form == "raw":
-            diff = b"".join(patch_raw(connection, patches))
-            return download_response(diff, f"{name}.diff", media_type=_DIFF_TYPE)
-        mbox = b"".join(patch_mbox(connection, patches))
-    return download_response(mbox, f"{name}.patch")
+        return _download(connection, ids, _series_file_name(series), form, request)
+
+
+def _download(
+    connection: Connection, ids: Sequence[int], name: str, form: str, request: ApiRequest
+) -> Response:
+    """Return patches in the given order. Those of a large series are read as the client takes them.
+
+    These are read by other connections: a slow client must not keep one.
+    """
+    parts = portions(connection, ids)
+    is_raw = form == "raw"
+    file, media_type = (f"{name}.diff", _DIFF_TYPE) if is_raw else (f"{name}.patch", _MBOX_TYPE)
+    if len(parts) == 1:
+        content = _write_patches(connection, parts[0], form)
+        return download_response(content, file, media_type=media_type)
+
+    def write_pieces() -> Iterator[bytes]:
+        for part in parts:
+            with request.read() as reading:
+                content = _write_patches(reading, part, form)
+            yield content
+
+    return StreamedDownload(write_pieces(), file, media_type=media_type)
+
+
+def _write_patches(connection: Connection, ids: Sequence[int], form: str) -> bytes:
+    rows = messages.read_messages(connection, ids)
+    return b"".join((patch_raw if form == "raw" else patch_mbox)(connection, rows))
 
 
 def _series_file_name(series: SeriesRow) -> str:
@@ -100,17 +125,12 @@ def _cover_response(connection: Connection, row: MessageRow) -> Response:
 def _patch_response(
     connection: Connection, row: MessageRow, form: str, request: ApiRequest
 ) -> Response:
-    name = file_name(row.name or "")
-    if form == "raw":
-        diff = b"".join(patch_raw(connection, [row]))
-        return download_response(diff, f"{name}.diff", media_type=_DIFF_TYPE)
-    rows = [row]
+    ids = [row.id]
     # git-pw applies a patch with its predecessors in the series: `*`, or the number of the series.
-    series = request.params.last("series")
+    series = request.params.last("series") if form == "mbox" else None
     if series is not None and row.series_id is not None:
         if series != "*" and not (is_number(series) and int(series) == row.series_id):
             raise not_found()
-        ids = read_members(connection, [row.series_id]).get(row.series_id, [])
-        predecessors = ids[: ids.index(row.id)] if row.id in ids else []
-        rows = [*messages.read_messages(connection, predecessors), row]
-    return download_response(b"".join(patch_mbox(connection, rows)), f"{name}.patch")
+        members = read_members(connection, [row.series_id]).get(row.series_id, [])
+        ids = [*(members[: members.index(row.id)] if row.id in members else []), row.id]
+    return _download(connection, ids, file_name(row.name or ""), form, request)

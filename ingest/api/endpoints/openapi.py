@@ -75,13 +75,15 @@ def describe_api(version: tuple[int, int] | None) -> Schema:
 
 def _paths() -> dict[str, Schema]:
     date_params = [_query("since", _MOMENT), _query("before", _MOMENT)]
+    hint = "A part of the name; `file:PART` of the name of a file; `patchid:DIGITS` of a patch-id."
+    search = _query("q", _VALUE) | {"description": hint}
     project_params = [_query("project", _VALUE, repeated=True)]
     message_params = [
         *project_params,
         _query("series", _ID, repeated=True),
         _query("submitter", _VALUE, repeated=True),
         _query("msgid", _VALUE),
-        _query("q", _VALUE),
+        search,
         *date_params,
     ]
     patch_params = [
@@ -176,7 +178,7 @@ def _paths() -> dict[str, Schema]:
                 [
                     *project_params,
                     _query("submitter", _VALUE, repeated=True),
-                    _query("q", _VALUE),
+                    search,
                     *date_params,
                 ],
             )
@@ -288,7 +290,10 @@ def _list(
     errors = ("403",) if needs_token else ()
     responses = _responses({"type": "array", "items": schema}, errors=errors, can_move=can_move)
     responses["200"]["headers"] = {
-        "Link": {"description": 'rel="next" and rel="prev".', "schema": _TEXT}
+        "Link": {
+            "description": 'rel="next", "prev", "first", and "last" where it is known.',
+            "schema": _TEXT,
+        }
     }
     return {
         "summary": summary,

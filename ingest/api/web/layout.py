@@ -65,11 +65,14 @@ def pairs(facts: Iterable[tuple[str, Content]]) -> Html:
     return el("dl", (join(el("dt", name), el("dd", value)) for name, value in facts))
 
 
+SEARCH_HINT = "Part of a name, file:PART of the name of a file, patchid:DIGITS"
+
+
 def search_form(path: str, text: str | None, *fields: Content) -> Html:
     """Return a form that searches a list. `fields` come after the text."""
     return el(
         "form",
-        el("label", "Search", el("input", name="q", value=text or "")),
+        el("label", "Search", el("input", name="q", value=text or "", title=SEARCH_HINT)),
         *fields,
         el("button", "Search", type="submit"),
         action=path,

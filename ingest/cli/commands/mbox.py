@@ -16,8 +16,6 @@ from ingest.store.read.series import read_members
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-    from ingest.store.read.messages import MessageRow
-
 
 @click.command(
     name="mbox", epilog=examples("ingest mbox 42 | git am", "ingest mbox patch-1@example.org")
@@ -31,30 +29,27 @@ def command(settings: CommandSettings, key: str) -> None:
     number of a series (for all its patches in order). Trailers from replies are added. On a
     terminal, control characters are escaped; in a pipe or a file the bytes are unchanged.
     """
-    from ingest.api.mbox import patch_mbox
+    from ingest.api.mbox import series_mbox
 
     engine = settings.open()
     with engine.connect() as connection:
-        patches = _lookup_patches(connection, key)
-        write_bytes(patch_mbox(connection, patches))
+        write_bytes(series_mbox(connection, _lookup_patches(connection, key)))
     engine.dispose()
 
 
-def _lookup_patches(connection: Connection, key: str) -> list[MessageRow]:
+def _lookup_patches(connection: Connection, key: str) -> list[int]:
     from ingest.cli import lookup
-    from ingest.store.read import messages
 
     if not key.isdecimal():
         row = lookup.lookup_message(connection, key)
         if row.outcome is Outcome.PATCH:
-            return [row]
+            return [row.id]
         if row.outcome is not Outcome.COVER:
             raise click.ClickException(f"{row.key} is not a patch but a {row.outcome}")
     series = lookup.lookup_series(connection, key)
     ids = read_members(connection, [series.id]).get(series.id, [])
-    patches = list(messages.read_messages(connection, ids))
-    if not patches:
+    if not ids:
         raise click.ClickException(f"no patch of {series.key} has been received")
     if not series.received_all:
         print_error(f"{series.key} is incomplete: {series.received_total} of {series.total}")
-    return patches
+    return ids

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import ColumnElement, Connection, select
 
 from ingest.store import schema
 from ingest.store.read.messages import ListRow
 from ingest.store.read.pages.filters import RowSelector
+from ingest.store.read.pages.text_search import match_text
 from ingest.store.sql import chunks
 from ingest.trust.person import person_key
 
@@ -44,16 +45,18 @@ def read_people(connection: Connection, ids: Iterable[int]) -> dict[int, PersonR
 def find_person_ids(connection: Connection, selector: RowSelector) -> list[int]:
     """Return the ids of people, selected by id, by whole address or by part of a name."""
     person = schema.person.c
-    conditions = [
-        person.key == person_key(name)
-        if "@" in name
-        else person.name.icontains(name, autoescape=True)
-        for name in selector.names
-    ]
-    if not conditions:
-        return list(selector.ids)
-    query = select(person.id).where(or_(*conditions))
-    return [*selector.ids, *connection.execute(query).scalars()]
+    found: dict[int, None] = dict.fromkeys(selector.ids)
+    for name in selector.names:
+        if "@" in name:
+            condition: ColumnElement[bool] = person.key == person_key(name)
+        else:
+            condition = person.name.icontains(name, autoescape=True)
+            matches = match_text(connection, schema.person, name, column_name=person.name.name)
+            if matches is not None:
+                condition &= person.id.in_(matches)
+        query = select(person.id).where(condition)
+        found |= dict.fromkeys(connection.execute(query).scalars().all())
+    return list(found)
 
 
 def find_account_ids(connection: Connection, selector: RowSelector) -> list[int]:

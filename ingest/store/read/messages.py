@@ -94,6 +94,9 @@ class MessageRow:
 
 _BATCH = 500
 
+# So many mails are in memory to verify them.
+_RAW_BATCH = 100
+
 
 def read_messages(
     connection: Connection, ids: Iterable[int], *, brief: bool = False
@@ -221,6 +224,14 @@ def read_raw_mails(connection: Connection, mail_ids: Iterable[int]) -> dict[int,
         for row in connection.execute(query):
             raw_by_id[row.id] = codec.unpack(row.codec, row.raw, row.sha256)
     return raw_by_id
+
+
+def verify_raw_mails(connection: Connection, message_ids: Iterable[int]) -> None:
+    """Raise `DamagedRawError` if the mail of one of these messages is damaged."""
+    message = schema.message.c
+    for chunk in chunks(message_ids, size=_RAW_BATCH):
+        query = select(message.mail_id).where(is_any(message.id, chunk))
+        read_raw_mails(connection, connection.execute(query).scalars().all())
 
 
 def _read_trailers(connection: Connection, ids: list[int]) -> dict[int, list[Trailer]]:

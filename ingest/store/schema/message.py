@@ -92,6 +92,8 @@ body = Table(
     "body",
     metadata,
     Column("message_id", Id, ForeignKey("message.id"), primary_key=True),
+    # The files that a patch touches, one a line. Before what is long, to be read without that.
+    Column("files", Text),
     Column("content", Text, nullable=False),  # without the diff
     Column("diff", Text),  # null where there is none
 )

@@ -80,9 +80,7 @@ def _find_affected(
     msgids: Collection[str],
 ) -> set[int]:
     """Return the announcements that may show something else now."""
-    targets = _TARGETS_OF_MEMBERS.values(connection, sorted(series_ids))
-    # Who answers a comment on a patch answers the patch.
-    targets |= _TARGETS_OF_COMMENTS.values(connection, sorted(series_ids))
+    targets = _TARGETS.values(connection, sorted(series_ids))
     targets.update(msgids)
     own = _read_own(connection, message_ids)
     added = Counter(target for items in own.values() for target in items)
@@ -102,27 +100,24 @@ def _find_affected(
 
 _ANNOUNCEMENT, _TARGET = schema.announcement.c, schema.announcement_target.c
 _MEMBER, _MESSAGE, _COMMENT = schema.member.c, schema.message.c, schema.comment.c
-# What announcements answer or name: patches and covers of series, and comments on these.
-_TARGETS_OF_MEMBERS = KeyedQuery(
+_TARGETS_OF_MEMBERS = (
     select(_TARGET.target)
-    .distinct()
     .select_from(
         schema.member.join(schema.message, _MESSAGE.id == _MEMBER.message_id).join(
             schema.announcement_target, _TARGET.target == _MESSAGE.msgid
         )
     )
-    .where(or_(_MEMBER.number.is_(None), _MEMBER.number <= MAX_COMPARED_NUMBER)),
-    _MEMBER.series_id,
+    .where(or_(_MEMBER.number.is_(None), _MEMBER.number <= MAX_COMPARED_NUMBER))
 )
-_TARGETS_OF_COMMENTS = KeyedQuery(
-    select(_TARGET.target)
-    .distinct()
-    .select_from(
-        schema.member.join(schema.comment, _COMMENT.parent_id == _MEMBER.message_id)
-        .join(schema.message, _MESSAGE.id == _COMMENT.message_id)
-        .join(schema.announcement_target, _TARGET.target == _MESSAGE.msgid)
-    ),
-    _MEMBER.series_id,
+# Who answers a comment on a patch answers the patch.
+_TARGETS_OF_COMMENTS = select(_TARGET.target).select_from(
+    schema.member.join(schema.comment, _COMMENT.parent_id == _MEMBER.message_id)
+    .join(schema.message, _MESSAGE.id == _COMMENT.message_id)
+    .join(schema.announcement_target, _TARGET.target == _MESSAGE.msgid)
+)
+# What is announced of the members of series, and of comments on these.
+_TARGETS = KeyedQuery(
+    _TARGETS_OF_MEMBERS, _MEMBER.series_id, (_TARGETS_OF_COMMENTS, _MEMBER.series_id)
 )
 _ANNOUNCEMENTS = KeyedQuery(
     select(_TARGET.message_id).where(_TARGET.is_entitled == bindparam("is_entitled")),

@@ -228,16 +228,17 @@ class _LinkPlan:
 
 def _read_links(connection: Connection, series_ids: Iterable[int], *, to: bool = True) -> _Links:
     """Read the links of these series and, with `to`, those to them."""
-    ids = list(series_ids)
-    links: _Links = {}
-    for query in (_LINKS_OF, _LINKS_TO) if to else (_LINKS_OF,):
-        for row in query.rows(connection, ids):
-            links[row.series_id, row.earlier_id] = row.chosen
-    return links
+    query = _LINKS if to else _LINKS_OF
+    return {
+        (row.series_id, row.earlier_id): row.chosen for row in query.rows(connection, series_ids)
+    }
 
 
-_LINKS_OF = KeyedQuery(select(schema.revision_link), schema.revision_link.c.series_id)
-_LINKS_TO = KeyedQuery(select(schema.revision_link), schema.revision_link.c.earlier_id)
+_LINK_ROWS = select(schema.revision_link)
+_LINKS_OF = KeyedQuery(_LINK_ROWS, schema.revision_link.c.series_id)
+_LINKS = KeyedQuery(
+    _LINK_ROWS, schema.revision_link.c.series_id, (_LINK_ROWS, schema.revision_link.c.earlier_id)
+)
 
 
 def _replace_links(connection: Connection, before: _Links, after: _Links) -> None:

@@ -18,6 +18,7 @@ from ingest.series.arrange import Series, SeriesMember
 from ingest.series.links.posting import traces
 from ingest.series.outcome import Outcome
 from ingest.store import schema
+from ingest.store.batches import IdSet
 from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.snapshot import read_rows
 from ingest.store.write.arrange import ArrangedSets, Node, arrange_stored
@@ -31,7 +32,7 @@ def audit_arrangement(
     threads: set[int] | None = None,
     repaired: Mapping[int, Node | None] = MappingProxyType({}),
     message_ids: Container[int] | None = None,
-    expected_series: set[int] | None = None,
+    expected_series: IdSet | None = None,
 ) -> Iterator[Finding]:
     """Yield the differences between the store and a fresh arrangement of the stored facts.
 
@@ -100,10 +101,10 @@ class _SeriesAudit:
     """The comparison of the stored series and members of connected sets."""
 
     def __init__(
-        self, connection: Connection, arranged: ArrangedSets, expected_series: set[int] | None
+        self, connection: Connection, arranged: ArrangedSets, expected_series: IdSet | None
     ) -> None:
         self._arranged = arranged
-        self._expected_ids = expected_series if expected_series is not None else set()
+        self._expected_ids = expected_series if expected_series is not None else IdSet()
         self._expected = {
             series.key: series
             for arrangement in arranged.arrangements

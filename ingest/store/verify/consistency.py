@@ -8,7 +8,8 @@ arranged: `store.verify.arrangement_audit` does that.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
+from itertools import chain
 from typing import Any
 
 from sqlalchemy import (
@@ -24,14 +25,17 @@ from sqlalchemy import (
 from ingest.frozen import frozen
 from ingest.series.facts import Facts, bucket, key_of, load_facts
 from ingest.store import schema
+from ingest.store.batches import iter_keys, merge_keys
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.read import messages
 from ingest.store.read.authentication import read_stored_authentication
+from ingest.store.sql import chunks, is_any
 from ingest.store.verify import snapshot
 from ingest.store.verify.thread_nodes import ThreadNodes
 from ingest.store.write.copies import Copy, group_copies
 
-_BATCH = 2_000
+# So many ids that several messages share are checked together.
+_IDS = 500
 
 
 @frozen(order=True)
@@ -131,7 +135,7 @@ def _digest_name(sha256: bytes) -> str:
 def check_raw(connection: Connection) -> Iterator[ConsistencyFault]:
     """Yield mails whose bytes cannot be read, or differ in size or digest from what was stored."""
     mail = schema.mail.c
-    for ids in _batches(connection.execute(select(mail.id)).scalars().all()):
+    for ids in iter_keys(connection, mail.id):
         for stored in snapshot.read_stored_mails(connection, ids, column="id"):
             name = _digest_name(stored.sha256)
             if stored.damage is not None:
@@ -149,12 +153,12 @@ def check_copies(connection: Connection) -> Iterator[ConsistencyFault]:
     message = schema.message.c
     repeated = select(message.msgid).group_by(message.msgid).having(func.count() > 1)
     msgids = set(connection.execute(repeated).scalars())
-    ids = connection.execute(select(message.id).where(message.msgid.not_in(repeated))).scalars()
-    for batch in _batches(ids.all()):
+    for batch in iter_keys(connection, message.id):
         rows = snapshot.read_rows(connection, schema.message, "id", batch)
+        yield from _check_copies(connection, [row for row in rows if row.msgid not in msgids])
+    for some in chunks(sorted(msgids), size=_IDS):
+        rows = snapshot.read_rows(connection, schema.message, "msgid", some)
         yield from _check_copies(connection, rows)
-    rows = snapshot.read_rows(connection, schema.message, "msgid", msgids)
-    yield from _check_copies(connection, rows)
 
 
 def _check_copies(connection: Connection, rows: Sequence[Any]) -> Iterator[ConsistencyFault]:
@@ -223,10 +227,15 @@ def check_authentication(connection: Connection) -> Iterator[ConsistencyFault]:
     was queried.
     """
     copy = schema.copy.c
-    queried = set(connection.execute(select(copy.mail_id).where(copy.asked)).scalars())
     for table in (schema.answer, schema.verdict):
-        ids = connection.execute(select(table.c.mail_id).distinct()).scalars()
-        for mail_id in sorted(set(ids) - queried):
+        of_mail = copy.mail_id == table.c.mail_id
+        ids = iter_keys(
+            connection,
+            table.c.mail_id,
+            or_(copy.mail_id.is_(None), copy.asked.is_(False)),
+            source=table.outerjoin(schema.copy, of_mail),
+        )
+        for mail_id in chain.from_iterable(ids):
             yield _authentication_fault(mail_id, f"{table.name}, though DNS was not queried for it")
     for table, number in (
         (schema.verdict, schema.verdict.c.number),
@@ -239,8 +248,8 @@ def check_authentication(connection: Connection) -> Iterator[ConsistencyFault]:
         )
         for mail_id in connection.execute(query_gaps).scalars():
             yield _authentication_fault(mail_id, f"{table.name} is missing in between")
-    query = select(schema.auth_result.c.mail_id).distinct()
-    for batch in _batches(sorted(queried | set(connection.execute(query).scalars()))):
+    queried = iter_keys(connection, copy.mail_id, copy.asked)
+    for batch in merge_keys(queried, iter_keys(connection, schema.auth_result.c.mail_id)):
         if not _is_readable(connection, batch):
             for mail_id in batch:
                 if not _is_readable(connection, [mail_id]):
@@ -266,8 +275,7 @@ def check_messages(connection: Connection) -> Iterator[tuple[ConsistencyFault, i
     The columns of a message must agree with its facts, it must have a body, and its ids must be
     nodes of its thread. If the facts cannot be read, the fault is accompanied by the row's id.
     """
-    message_ids = connection.execute(select(schema.message.c.id)).scalars().all()
-    for batch in _batches(message_ids):
+    for batch in iter_keys(connection, schema.message.c.id):
         query = select(schema.body.c.message_id).where(schema.body.c.message_id.in_(batch))
         with_body = set(connection.execute(query).scalars())
         readable: list[tuple[Any, Facts]] = []
@@ -317,13 +325,14 @@ def _check_nodes(
 
 
 def check_needless_series(
-    connection: Connection, expected: Collection[int]
+    connection: Connection, expected: Container[int]
 ) -> Iterator[ConsistencyFault]:
     """Yield the series that no arrangement has. `expected` are the ids of those that one has."""
     series = schema.series.c
-    for row in connection.execute(select(series.id, series.key)):
-        if row.id not in expected:
-            yield ConsistencyFault("series", row.key, "series that no message makes")
+    for ids in iter_keys(connection, series.id):
+        needless = [row_id for row_id in ids if row_id not in expected]
+        for key in connection.execute(select(series.key).where(is_any(series.id, needless))):
+            yield ConsistencyFault("series", key[0], "series that no message makes")
 
 
 def count_rows(connection: Connection) -> dict[str, int]:
@@ -341,8 +350,3 @@ def count_rows(connection: Connection) -> dict[str, int]:
 def read_list_ids(connection: Connection) -> set[str]:
     """Return the List-Ids that have a row."""
     return set(connection.execute(select(schema.list_.c.list_id)).scalars())
-
-
-def _batches(ids: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(ids), _BATCH):
-        yield list(ids[start : start + _BATCH])

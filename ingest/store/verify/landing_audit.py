@@ -9,16 +9,18 @@ from __future__ import annotations
 from collections.abc import Collection, Container, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, Table, select
+from sqlalchemy import Connection, Table, select
 
 from ingest.lifecycle.evidence import Evidence, EvidenceKind
+from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.activity.states import read_evidence
+from ingest.store.batches import iter_keys, merge_keys
 from ingest.store.commits.facts import iter_commits, read_facts
 from ingest.store.commits.keys import commit_keys
 from ingest.store.commits.repositories import has_patch_keys, has_repositories
 from ingest.store.read.messages import read_message_keys
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql import chunks, is_any, read_values
 from ingest.store.states.landing import compute_landings, find_candidates, find_landed_evidence
 from ingest.store.states.landing_patches import read_patch_keys
 from ingest.store.states.targets import find_announced_evidence
@@ -26,6 +28,7 @@ from ingest.store.verify.findings import Finding, FindingKind
 
 _BATCH = 500
 _ANNOUNCED = (EvidenceKind.ANNOUNCED, EvidenceKind.CLAIMED)
+_ANNOUNCED_KINDS = [str(kind) for kind in _ANNOUNCED]
 
 
 def audit_landings(
@@ -44,47 +47,82 @@ def audit_landings(
                 name = read_facts(connection, [number])[number].id
                 yield Finding(f"commit {name}", FindingKind.ALTERED, "commit_key")
         yield from _audit_commits(connection, commit_ids, message_ids)
-    ids = _list_ids(connection, schema.patch.c.message_id)
     landed = schema.state_evidence.c
-    ids |= _list_ids(connection, landed.message_id, landed.kind == str(EvidenceKind.LANDED))
-    for batch in chunks(sorted(ids)):
-        expected = find_landed_evidence(connection, batch) if has_repositories(connection) else {}
+    stored = iter_keys(connection, landed.message_id, landed.kind == str(EvidenceKind.LANDED))
+    has_any = has_repositories(connection)
+    patches = iter_keys(connection, schema.patch.c.message_id)
+    for batch in merge_keys(patches, stored) if has_any else stored:
+        expected = find_landed_evidence(connection, batch) if has_any else {}
         yield from _compare(connection, batch, expected, (EvidenceKind.LANDED,), message_ids)
 
 
 def audit_announced(
     connection: Connection, *, message_ids: Container[int] | None = None
 ) -> Iterator[Finding]:
-    """Yield the patches whose evidence is not what announcements show."""
-    expected: dict[int, list[Evidence]] = {}
-    announcements = _list_ids(connection, schema.announcement.c.message_id)
-    for batch in chunks(sorted(announcements)):
-        for message_id, pieces in find_announced_evidence(connection, batch).items():
-            expected.setdefault(message_id, []).extend(pieces)
+    """Yield the patches whose evidence is not what announcements show.
+
+    The evidence that each announcement gives is compared with what is stored of it, so that memory
+    holds that of a batch of announcements.
+    """
+    for batch in iter_keys(connection, schema.announcement.c.message_id, size=_BATCH):
+        expected = find_announced_evidence(connection, batch)
+        stored = _read_announced(connection, read_message_keys(connection, batch).values())
+        ids = sorted(expected.keys() | stored.keys())
+        keys = read_message_keys(connection, ids)
+        for message_id in ids:
+            if message_ids is None or message_id in message_ids:
+                name = keys.get(message_id, f"message {message_id}")
+                wanted = expected.get(message_id, ())
+                yield from compare_evidence(name, wanted, stored.get(message_id, ()))
+    yield from _audit_sources(connection, message_ids)
+
+
+def _read_announced(connection: Connection, sources: Iterable[str]) -> dict[int, list[Evidence]]:
+    """Return what is stored of the evidence of these announcements, by patch."""
     table = schema.state_evidence.c
-    kinds = table.kind.in_([str(kind) for kind in _ANNOUNCED])
-    ids = expected.keys() | _list_ids(connection, table.message_id, kinds)
-    for batch in chunks(sorted(ids)):
-        yield from _compare(connection, batch, expected, _ANNOUNCED, message_ids)
+    query = select(table.message_id).where(table.kind.in_(_ANNOUNCED_KINDS))
+    wanted = set(sources)
+    ids = read_values(connection, query, table.source, wanted)
+    evidence = {
+        message_id: [item for item in items if item.kind in _ANNOUNCED and item.source in wanted]
+        for message_id, items in read_evidence(connection, sorted(ids)).items()
+    }
+    return {message_id: items for message_id, items in evidence.items() if items}
+
+
+def _audit_sources(connection: Connection, message_ids: Container[int] | None) -> Iterator[Finding]:
+    """Yield the patches with evidence of announcements that do not exist."""
+    table, message = schema.state_evidence.c, schema.message.c
+    is_announced = table.kind.in_(_ANNOUNCED_KINDS)
+    announcements = schema.announcement.join(
+        schema.message, message.id == schema.announcement.c.message_id
+    )
+    for batch in iter_keys(connection, table.message_id, is_announced, size=_BATCH):
+        query = select(table.message_id, table.source).where(is_announced)
+        rows = connection.execute(query.where(is_any(table.message_id, batch))).all()
+        sources = {row.source for row in rows}
+        msgids = sources | {source.rpartition("#")[0] for source in sources}
+        of_sources = select(message.msgid, message.variant).select_from(announcements)
+        found = connection.execute(of_sources.where(is_any(message.msgid, msgids)))
+        known = {key_of(row.msgid, row.variant) for row in found}
+        wrong = {row.message_id for row in rows if row.source not in known}
+        keys = read_message_keys(connection, wrong)
+        for message_id in sorted(wrong):
+            if message_ids is None or message_id in message_ids:
+                name = keys.get(message_id, f"message {message_id}")
+                yield Finding(name, FindingKind.ALTERED, "state_evidence")
 
 
 def _read_facts(connection: Connection, commit_ids: Sequence[int]) -> Iterable[tuple[int, Any]]:
     return read_facts(connection, commit_ids).items()
 
 
-def _list_ids(
-    connection: Connection, column: ColumnElement[int], condition: Any = None
-) -> set[int]:
-    query = select(column).distinct()
-    return set(connection.execute(query if condition is None else query.where(condition)).scalars())
-
-
 def _audit_patch_keys(
     connection: Connection, message_ids: Container[int] | None
 ) -> Iterator[Finding]:
-    ids = _list_ids(connection, schema.patch.c.message_id)
-    ids |= _list_ids(connection, schema.patch_key.c.message_id)
-    for batch in chunks(sorted(ids)):
+    patches = iter_keys(connection, schema.patch.c.message_id)
+    with_keys = iter_keys(connection, schema.patch_key.c.message_id)
+    for batch in merge_keys(patches, with_keys):
         wanted = {number: set[int]() for number in batch} | read_patch_keys(connection, batch)
         wrong = _find_other_keys(connection, schema.patch_key, "message_id", wanted)
         keys = read_message_keys(connection, wrong)

@@ -23,6 +23,7 @@ from ingest.series.arrange import Place
 from ingest.series.facts import key_of
 from ingest.series.outcome import Outcome
 from ingest.store import schema
+from ingest.store.batches import IdSet
 from ingest.store.verify import snapshot
 from ingest.store.verify.crowded_ids import CrowdedIds
 from ingest.store.verify.findings import Finding, FindingKind
@@ -111,7 +112,7 @@ class RowAudit:
         self._lost = 0  # messages without a row have the ids -1, -2, …
         self._findings: set[Finding] = set()
         self.repaired: dict[int, Node | None] = {}
-        self.message_ids: set[int] = set()
+        self.message_ids = IdSet()
         self.threads: set[int] = set()
         self.shared = SharedRows()
         self._crowded = CrowdedIds(connection)
@@ -145,7 +146,7 @@ class RowAudit:
                 columns = {"variant": group.variant, "mail_id": best}
                 self._compare_columns(key, "message", row, columns)
 
-    def findings(self, mail_ids: set[int]) -> Iterator[Finding]:
+    def findings(self, mail_ids: Collection[int]) -> Iterator[Finding]:
         """Yield all findings. `mail_ids` are the mails that were compared."""
         yield from self._findings
         yield from self.shared.findings(self._connection, mail_ids)
@@ -369,7 +370,7 @@ class RowAudit:
         if body is None:
             self._add_finding(key, FindingKind.MISSING, "body")
         else:
-            columns = {"content": mail.content, "diff": mail.diff}
+            columns = {"files": mail.files, "content": mail.content, "diff": mail.diff}
             self._compare_columns(key, "body", body, columns)
         self._compare_announcement(key, batch.announcements.get(row_id), mail)
         rows = (

@@ -27,10 +27,11 @@ from ingest.mail.defect import Defect
 from ingest.model import arrival
 from ingest.series.facts import key_of
 from ingest.store import schema
+from ingest.store.batches import iter_keys
 from ingest.store.engine import StoreError
 from ingest.store.inbox import codec
 from ingest.store.inbox.dns_answers import read_keys
-from ingest.store.sql import chunks
+from ingest.store.sql import chunks, is_any
 from ingest.trust.signatures.dns_answer import Keys
 
 
@@ -260,16 +261,17 @@ def find_lists_elsewhere(
     connection: Connection, list_ids: Collection[str], mail_ids: Collection[int]
 ) -> set[str]:
     """Return those of the lists through which mail other than `mail_ids` arrived."""
-    posting, list_ = schema.posting, schema.list_
-    query = select(posting.c.mail_id, list_.c.list_id).select_from(
-        posting.join(list_, list_.c.id == posting.c.list_id)
-    )
-    elsewhere: set[str] = set()
-    for chunk in chunks(list_ids):
-        for row in connection.execute(query.where(list_.c.list_id.in_(chunk))):
-            if row.mail_id not in mail_ids:
-                elsewhere.add(row.list_id)
-    return elsewhere
+    posting = schema.posting.c
+    rows = read_rows(connection, schema.list_, "list_id", list_ids)
+    return {
+        row.list_id
+        for row in rows
+        if any(
+            mail_id not in mail_ids
+            for batch in iter_keys(connection, posting.mail_id, posting.list_id == row.id)
+            for mail_id in batch
+        )
+    }
 
 
 def find_people_elsewhere(
@@ -277,14 +279,15 @@ def find_people_elsewhere(
 ) -> set[int]:
     """Return those of the people who sent mail other than `mail_ids`."""
     message, copy = schema.message, schema.copy
-    query = select(message.c.person_id, copy.c.mail_id).select_from(
-        message.join(copy, copy.c.message_id == message.c.id)
-    )
+    copies = message.join(copy, copy.c.message_id == message.c.id)
     elsewhere: set[int] = set()
-    for chunk in chunks(person_ids):
-        for row in connection.execute(query.where(message.c.person_id.in_(chunk))):
-            if row.mail_id not in mail_ids:
-                elsewhere.add(row.person_id)
+    for person_id in person_ids:
+        of_person = message.c.person_id == person_id
+        for ids in iter_keys(connection, message.c.id, of_person):
+            query = select(copy.c.mail_id).select_from(copies).where(is_any(message.c.id, ids))
+            if not all(mail_id in mail_ids for mail_id in connection.execute(query).scalars()):
+                elsewhere.add(person_id)
+                break
     return elsewhere
 
 
@@ -296,18 +299,17 @@ def find_other_messages(
     Mail that an archive has withdrawn is left out: it is marked so because the archive no longer
     has it.
     """
-    message, posting, list_, mail = schema.message, schema.posting, schema.list_, schema.mail
-    query = (
-        select(message.c.id, message.c.msgid, message.c.variant)
-        .distinct()
-        .select_from(
-            message.join(posting, posting.c.message_id == message.c.id)
-            .join(list_, list_.c.id == posting.c.list_id)
-            .join(mail, mail.c.id == posting.c.mail_id)
+    message, posting, mail = schema.message.c, schema.posting.c, schema.mail
+    for row in read_rows(connection, schema.list_, "list_id", list_ids):
+        received = iter_keys(
+            connection,
+            posting.message_id,
+            posting.list_id == row.id,
+            mail.c.withdrawn.is_(False),
+            source=schema.posting.join(mail, mail.c.id == posting.mail_id),
         )
-        .where(mail.c.withdrawn.is_(False))
-    )
-    for chunk in chunks(list_ids):
-        for row in connection.execute(query.where(list_.c.list_id.in_(chunk))):
-            if row.id not in message_ids:
-                yield key_of(row.msgid, row.variant)
+        for ids in received:
+            others = [message_id for message_id in ids if message_id not in message_ids]
+            query = select(message.msgid, message.variant).where(is_any(message.id, others))
+            for other in connection.execute(query).all():
+                yield key_of(other.msgid, other.variant)

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Container, Iterator, Sequence
+from itertools import chain
 
 from sqlalchemy import Connection, select
 
 from ingest.store import schema
 from ingest.store.activity.states import find_wrong_states, read_evidence
+from ingest.store.batches import iter_keys
 from ingest.store.read.messages import read_message_keys
 from ingest.store.read.revisions import link_series
 from ingest.store.sql import is_any
@@ -22,7 +24,7 @@ from ingest.store.states.superseded import find_superseding_evidence
 from ingest.store.verify.findings import Finding, FindingKind
 from ingest.store.verify.landing_audit import audit_announced, audit_landings, compare_evidence
 
-_BATCH = 500
+_BATCH = 200
 
 
 def audit_states(
@@ -36,16 +38,14 @@ def audit_states(
     `message_ids` restricts the findings to these messages. `derived_only`: without what people
     set, of which an archive tells nothing.
     """
-    series_ids = list(connection.execute(select(schema.series.c.id)).scalars())
-    for batch in _batches(series_ids):
+    for batch in iter_keys(connection, schema.series.c.id, size=_BATCH):
         yield from _audit_links(connection, batch, message_ids)
         yield from _audit_evidence(connection, batch, message_ids)
-    yield from _audit_stale(connection, set(series_ids), message_ids)
+    yield from _audit_stale(connection, message_ids)
     yield from audit_announced(connection, message_ids=message_ids)
     yield from audit_landings(connection, message_ids=message_ids)
     is_assigning = bool(read_unassigned_lists(connection))  # by a scan in progress
-    patch_ids = list(connection.execute(select(schema.patch.c.message_id)).scalars())
-    for batch in _batches(patch_ids):
+    for batch in iter_keys(connection, schema.patch.c.message_id, size=_BATCH):
         wrong = find_wrong_states(connection, batch)
         unassigned = set() if is_assigning else find_wrong_maintainers(connection, batch)
         keys = read_message_keys(connection, wrong.keys() | unassigned)
@@ -58,11 +58,6 @@ def audit_states(
                     if derived_only and not column.startswith("derived_"):
                         continue
                     yield Finding(keys[message_id], FindingKind.ALTERED, f"patch.{column}")
-
-
-def _batches(ids: Sequence[int]) -> Iterator[Sequence[int]]:
-    for start in range(0, len(ids), _BATCH):
-        yield ids[start : start + _BATCH]
 
 
 def _audit_links(
@@ -114,16 +109,20 @@ def _audit_evidence(
         )
 
 
-def _audit_stale(
-    connection: Connection, series_ids: set[int], message_ids: Container[int] | None
-) -> Iterator[Finding]:
+def _audit_stale(connection: Connection, message_ids: Container[int] | None) -> Iterator[Finding]:
     """Yield links of series that do not exist, and evidence for messages that are no patches."""
     link, evidence, patch = schema.revision_link.c, schema.state_evidence.c, schema.patch.c
     if message_ids is None:
-        for row in connection.execute(select(link.series_id, link.earlier_id)):
-            if row.series_id not in series_ids:
-                name = f"series {row.series_id}"
-                yield Finding(name, FindingKind.ALTERED, "revision_link of no series")
+        is_own = schema.series.c.id == link.series_id
+        of_none = iter_keys(
+            connection,
+            link.series_id,
+            schema.series.c.id.is_(None),
+            source=schema.revision_link.outerjoin(schema.series, is_own),
+        )
+        for series_id in chain.from_iterable(of_none):
+            name = f"series {series_id}"
+            yield Finding(name, FindingKind.ALTERED, "revision_link of no series")
     query = (
         select(evidence.message_id)
         .distinct()

@@ -17,8 +17,9 @@ from ingest.model import Derived
 from ingest.series.arrange import Arrangement, Place, arrange
 from ingest.series.facts import Facts, load_facts
 from ingest.series.outcome import Outcome
-from ingest.series.unthreaded import UnthreadedPiece, group_unthreaded
+from ingest.series.unthreaded import UnthreadedGroup, UnthreadedPiece, group_unthreaded
 from ingest.store import schema
+from ingest.store.batches import iter_keys, merge_keys
 from ingest.store.keyed import KeyedQuery
 from ingest.store.reachable import (
     as_unthreaded,
@@ -29,8 +30,9 @@ from ingest.store.reachable import (
 from ingest.store.sql import chunks, is_any, read_values
 from ingest.store.write.threads import DisjointSets
 
-# How many sets are loaded and arranged in one step when the whole store is arranged.
-_SETS_PER_STEP = 500
+# How much is loaded in one step when the whole store is arranged.
+_THREADS_PER_STEP = 500
+_BUCKETS_PER_STEP = 500
 
 
 @frozen(kw_only=True)
@@ -104,32 +106,48 @@ def arrange_stored(
 
     `threads`: arrange only the sets that these are in. `repaired`: messages (by id) as they
     should be where their rows are damaged or missing, None for one that is to be left out. Takes
-    memory for the ids of the threads and for the messages of one step, and time in proportion to
-    the messages.
+    memory for the messages of one step and for the threads that unthreaded pieces join, and time in
+    proportion to the messages.
     """
     repaired_nodes = [node for node in repaired.values() if node is not None]
     sets = DisjointSets()
     crowded: set[int] = set()
-    for pieces in _read_buckets(connection, repaired, repaired_nodes).values():
-        for group in group_unthreaded(pieces):
-            sets.join_all(group.threads)
-            if group.is_crowded:
-                crowded |= group.row_ids
+    for group in _group_stored(connection, repaired, repaired_nodes):
+        sets.join_all(group.threads)
+        if group.is_crowded:
+            crowded |= group.row_ids
     nodes_by_thread: dict[int, list[Node]] = defaultdict(list)
     for node in repaired_nodes:
         nodes_by_thread[node.thread_id].append(node)
-    stored = set(connection.execute(select(schema.message.c.thread_id).distinct()).scalars())
-    threads_by_root: dict[int, list[int]] = defaultdict(list)
-    for thread in stored | nodes_by_thread.keys():
-        threads_by_root[sets.root(thread)].append(thread)
-    wanted_roots = None if threads is None else {sets.root(thread) for thread in threads}
-    roots = [root for root in threads_by_root if wanted_roots is None or root in wanted_roots]
-    for start in range(0, len(roots), _SETS_PER_STEP):
-        step_roots = roots[start : start + _SETS_PER_STEP]
-        step_threads = [thread for root in step_roots for thread in threads_by_root[root]]
-        nodes = load_nodes(connection, step_threads, exclude=repaired)
-        nodes += [node for thread in step_threads for node in nodes_by_thread.get(thread, ())]
+    for step in _divide_threads(connection, sets, nodes_by_thread, threads):
+        nodes = load_nodes(connection, step, exclude=repaired)
+        nodes += [node for thread in step for node in nodes_by_thread.get(thread, ())]
         yield _arrange_sets(connection, nodes, sets, crowded)
+
+
+def _divide_threads(
+    connection: Connection, sets: DisjointSets, more: Iterable[int], wanted: set[int] | None
+) -> Iterator[list[int]]:
+    """Yield the threads of a step, with all threads of a set in one.
+
+    `more`: threads that may have no stored messages. `wanted`: only sets with one of these.
+    """
+    joined: set[int] = set()
+    step: list[int] = []
+    for group in sets.groups():
+        joined.update(group)
+        if wanted is None or not wanted.isdisjoint(group):
+            step += group
+        if len(step) >= _THREADS_PER_STEP:
+            yield step
+            step = []
+    yield step
+    own: Iterable[list[int]] = chunks(sorted(wanted or ()), size=_THREADS_PER_STEP)
+    if wanted is None:
+        column = schema.message.c.thread_id
+        own = merge_keys(iter_keys(connection, column), [sorted(more)], size=_THREADS_PER_STEP)
+    for threads in own:
+        yield [thread for thread in threads if thread not in joined]
 
 
 def _unthreaded(node: Node) -> UnthreadedPiece | None:
@@ -139,22 +157,25 @@ def _unthreaded(node: Node) -> UnthreadedPiece | None:
     return as_unthreaded(node.facts, node.message_id, node.thread_id)
 
 
-def _read_buckets(
+def _group_stored(
     connection: Connection, repaired: Collection[int], repaired_nodes: Iterable[Node]
-) -> Mapping[int, list[UnthreadedPiece]]:
-    """Read the unthreaded pieces of the whole store, with the repaired messages in their place."""
-    buckets: dict[int, list[UnthreadedPiece]] = defaultdict(list)
-    message = schema.message.c
-    query = select(*unthreaded_columns()).where(
-        message.bucket.is_not(None), message.date.is_not(None), message.outcome != Outcome.IGNORED
-    )
-    for row in connection.execute(query):
-        if row.id not in repaired:
-            buckets[row.bucket].append(read_piece(row))
+) -> Iterator[UnthreadedGroup]:
+    """Group the unthreaded pieces of the whole store, with the repaired messages in their place."""
+    fresh: dict[int, list[UnthreadedPiece]] = defaultdict(list)
     for node in repaired_nodes:
         if (piece := _unthreaded(node)) is not None:
-            buckets[piece.bucket].append(piece)
-    return buckets
+            fresh[piece.bucket].append(piece)
+    message = schema.message.c
+    is_piece = (message.date.is_not(None), message.outcome != Outcome.IGNORED)
+    buckets = iter_keys(connection, message.bucket, message.bucket.is_not(None))
+    for some in merge_keys(buckets, [sorted(fresh)], size=_BUCKETS_PER_STEP):
+        pieces = {bucket: fresh.get(bucket, []) for bucket in some}
+        query = select(*unthreaded_columns()).where(is_any(message.bucket, some), *is_piece)
+        for row in connection.execute(query):
+            if row.id not in repaired:
+                pieces[row.bucket].append(read_piece(row))
+        for of_bucket in pieces.values():
+            yield from group_unthreaded(of_bucket)
 
 
 def _arrange_sets(

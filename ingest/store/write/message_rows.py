@@ -270,7 +270,12 @@ def _content_rows(nodes: Iterable[Node]) -> dict[Table, list[dict[str, Any]]]:
         derived = node.derived
         assert derived is not None
         bodies.append(
-            {"message_id": node.message_id, "content": derived.content, "diff": derived.diff}
+            {
+                "message_id": node.message_id,
+                "files": derived.files,
+                "content": derived.content,
+                "diff": derived.diff,
+            }
         )
         trailers += [
             {

@@ -19,7 +19,7 @@ from ingest.store import schema
 from ingest.store.activity.events import emit_recorded
 from ingest.store.activity.overrides import transfer_overrides
 from ingest.store.activity.states import sync_states
-from ingest.store.keyed import delete_by_key
+from ingest.store.keyed import KeyedQuery, delete_by_key
 from ingest.store.listing import sync_listing
 from ingest.store.locks import lock_sets, lock_states
 from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes, read_values
@@ -312,13 +312,22 @@ def _write_copies(
         for mail_id, mail in derived.items()
         for msgid in mail.facts.aliases
     ]
+    # Mails without a copy are compared too: if damage has destroyed it, postings may exist.
+    stored = _STORED_MAILS.values(connection, derived)
     for table, rows in (
         (schema.copy, copies),
         (schema.posting, postings),
         (schema.alias, aliases),
     ):
-        # Mails without a copy are compared too: if damage has destroyed it, postings may exist.
-        compare_rows(connection, table, "mail_id", derived, rows).write(connection)
+        compare_rows(connection, table, "mail_id", stored, rows).write(connection)
+
+
+# Mails of which something is stored already. Most are new.
+_STORED_MAILS = KeyedQuery(
+    select(schema.copy.c.mail_id),
+    schema.copy.c.mail_id,
+    *((select(table.c.mail_id), table.c.mail_id) for table in (schema.posting, schema.alias)),
+)
 
 
 def _copy_row(copy: Copy, message_id: int, mail: Derived) -> dict[str, Any]:

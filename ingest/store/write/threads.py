@@ -179,3 +179,10 @@ class DisjointSets:
         for thread in members:
             assert first is not None
             self.join(first, thread)
+
+    def groups(self) -> list[list[int]]:
+        """Return the sets that were joined of more than one thread."""
+        members: dict[int, list[int]] = defaultdict(list)
+        for thread in {*self._parents, *self._parents.values()}:
+            members[self.root(thread)].append(thread)
+        return [threads for threads in members.values() if len(threads) > 1]

@@ -322,6 +322,7 @@ def upgrade() -> None:
     op.create_table(
         "body",
         sa.Column("message_id", ID, nullable=False),
+        sa.Column("files", sa.Text(), nullable=True),
         sa.Column("content", sa.Text(), nullable=False),
         sa.Column("diff", sa.Text(), nullable=True),
         sa.ForeignKeyConstraint(["message_id"], ["message.id"], name=op.f("fk_body_message_id")),

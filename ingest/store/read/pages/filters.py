@@ -29,6 +29,19 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class SearchText:
+    """What is searched for: all of it must be found.
+
+    `name`: a part of the name. `files`: parts of names of files; `patch_ids`: patch-ids, or their
+    first digits. A series or cover is found by those of its patches.
+    """
+
+    name: str | None = None
+    files: tuple[str, ...] = ()
+    patch_ids: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class RowSelector:
     """Rows of people or accounts, some selected by number, the others by name or address."""
 
@@ -48,14 +61,14 @@ class DateFilter:
 class MessageFilter(DateFilter):
     """Conditions that patches and covers share.
 
-    `list_ids` are row numbers of lists; `msgids` have angle brackets; `text` is a part of the name.
+    `list_ids` are row numbers of lists; `msgids` have angle brackets.
     """
 
     list_ids: tuple[int, ...] | None = None
     series_ids: tuple[int, ...] | None = None
     submitters: RowSelector | None = None
     msgids: tuple[str, ...] | None = None
-    text: str | None = None
+    text: SearchText = SearchText()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,11 +83,11 @@ class PatchFilter(MessageFilter):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesFilter(DateFilter):
-    """Conditions on series. `text` is a part of the name."""
+    """Conditions on series."""
 
     list_ids: tuple[int, ...] | None = None
     submitters: RowSelector | None = None
-    text: str | None = None
+    text: SearchText = SearchText()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

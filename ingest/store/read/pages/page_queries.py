@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, Table, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, or_, select
 
 from ingest.series.outcome import Outcome
 from ingest.store import schema
@@ -26,8 +26,10 @@ from ingest.store.read.pages.filters import (
     PatchFilter,
     SeriesFilter,
 )
+from ingest.store.read.pages.list_totals import ListTotals, count_list
 from ingest.store.read.pages.listing_pages import ListingFilter, OtherOrder, Selection, find_ids
-from ingest.store.read.pages.text_search import match_names
+from ingest.store.read.pages.selections import search, select_rows
+from ingest.store.read.pages.text_search import match_text
 from ingest.store.schema.listing import ALL_LISTS, ListingKind
 
 Condition = ColumnElement[bool]
@@ -42,22 +44,10 @@ SERIES_ORDERS = ("id", "name", "date", "submitter", "received_all")
 COMMENT_ORDERS = CHECK_ORDERS = ("id", "date")
 DIRECTORY_ORDERS = ("id", "name")
 
-# Of so many names that contain a text, the rows are read; of more, a page is soon found.
-_FEW_NAMES = 1_000
-
 
 def find_patch_ids(connection: Connection, filters: PatchFilter, page: Page) -> list[int]:
     """Return the ids of a page of patches, and one more where there is a next page."""
-    selections = _message_selections(connection, filters, schema.patch)
-    if filters.hashes is not None:
-        selections.append(_select(_patch.message_id, _patch.hash.in_(filters.hashes)))
-    delegates = filters.delegates
-    listing_filter = replace(
-        _listing_filter(connection, filters, selections),
-        states=filters.states,
-        archived=filters.archived,
-        delegates=None if delegates is None else find_account_ids(connection, delegates),
-    )
+    listing_filter = _filter_patches(connection, filters)
     orders = {
         "name": OtherOrder(schema.name_order(_patch.name), _patch.message_id, "ix_patch_name"),
         "hash": OtherOrder(_patch.hash, _patch.message_id, "ix_patch_hash"),
@@ -68,8 +58,7 @@ def find_patch_ids(connection: Connection, filters: PatchFilter, page: Page) -> 
 
 def find_cover_ids(connection: Connection, filters: MessageFilter, page: Page) -> list[int]:
     """Return the ids of a page of covers, and one more where there is a next page."""
-    selections = _message_selections(connection, filters, schema.cover)
-    listing_filter = _listing_filter(connection, filters, selections)
+    listing_filter = _filter_covers(connection, filters)
     by_name = OtherOrder(schema.name_order(_cover.name), _cover.message_id, "ix_cover_name")
     order = by_name if page.field == "name" else None
     return find_ids(connection, ListingKind.COVER, listing_filter, page, order=order)
@@ -77,15 +66,30 @@ def find_cover_ids(connection: Connection, filters: MessageFilter, page: Page) -
 
 def find_series_ids(connection: Connection, filters: SeriesFilter, page: Page) -> list[int]:
     """Return the ids of a page of series, and one more where there is a next page."""
-    selections = []
-    if filters.text is not None:
-        selections.append(_select_names(connection, _series.id, _series.name, filters.text))
-    listing_filter = _listing_filter(connection, filters, selections)
+    listing_filter = _filter_series(connection, filters)
     if page.field == "received_all":
         page = replace(page, field="state")
     by_name = OtherOrder(schema.name_order(_series.name), _series.id, "ix_series_name")
     order = by_name if page.field == "name" else None
     return find_ids(connection, ListingKind.SERIES, listing_filter, page, order=order)
+
+
+def count_patches(connection: Connection, filters: PatchFilter, totals: ListTotals) -> int | None:
+    """Return how many patches a list has, None where that is unknown."""
+    listing_filter = _filter_patches(connection, filters)
+    return count_list(connection, ListingKind.PATCH, listing_filter, totals)
+
+
+def count_covers(connection: Connection, filters: MessageFilter, totals: ListTotals) -> int | None:
+    """Return how many covers a list has, None where that is unknown."""
+    listing_filter = _filter_covers(connection, filters)
+    return count_list(connection, ListingKind.COVER, listing_filter, totals)
+
+
+def count_series(connection: Connection, filters: SeriesFilter, totals: ListTotals) -> int | None:
+    """Return how many series a list has, None where that is unknown."""
+    listing_filter = _filter_series(connection, filters)
+    return count_list(connection, ListingKind.SERIES, listing_filter, totals)
 
 
 def find_newest_series(
@@ -181,6 +185,29 @@ def date_conditions(filters: DateFilter, column: ColumnElement[Any]) -> list[Con
     return conditions
 
 
+def _filter_patches(connection: Connection, filters: PatchFilter) -> ListingFilter:
+    selections = _message_selections(connection, filters, ListingKind.PATCH)
+    if filters.hashes is not None:
+        selections.append(select_rows(_patch.message_id, _patch.hash.in_(filters.hashes)))
+    delegates = filters.delegates
+    return replace(
+        _listing_filter(connection, filters, selections),
+        states=filters.states,
+        archived=filters.archived,
+        delegates=None if delegates is None else find_account_ids(connection, delegates),
+    )
+
+
+def _filter_covers(connection: Connection, filters: MessageFilter) -> ListingFilter:
+    selections = _message_selections(connection, filters, ListingKind.COVER)
+    return _listing_filter(connection, filters, selections)
+
+
+def _filter_series(connection: Connection, filters: SeriesFilter) -> ListingFilter:
+    selections = search(connection, ListingKind.SERIES, filters.text)
+    return _listing_filter(connection, filters, selections)
+
+
 def _listing_filter(
     connection: Connection, filters: MessageFilter | SeriesFilter, selections: Sequence[Selection]
 ) -> ListingFilter:
@@ -196,33 +223,18 @@ def _listing_filter(
 
 
 def _message_selections(
-    connection: Connection, filters: MessageFilter, table: Table
+    connection: Connection, filters: MessageFilter, kind: ListingKind
 ) -> list[Selection]:
     """Return the conditions on patches or covers that are found by other tables."""
-    selections = []
+    selections = search(connection, kind, filters.text)
     if filters.series_ids is not None:
-        selections.append(_select(_member.message_id, _member.series_id.in_(filters.series_ids)))
+        selections.append(
+            select_rows(_member.message_id, _member.series_id.in_(filters.series_ids))
+        )
     if filters.msgids is not None:
         aliased = resolve_aliases(connection, filters.msgids).values()
-        selections.append(_select(_message.id, _message.msgid.in_({*filters.msgids, *aliased})))
-    if filters.text is not None:
-        selections.append(_select_names(connection, table.c.message_id, table.c.name, filters.text))
+        selections.append(select_rows(_message.id, _message.msgid.in_({*filters.msgids, *aliased})))
     return selections
-
-
-def _select(id_column: ColumnElement[int], condition: Condition) -> Selection:
-    own = select(id_column).where(id_column == schema.listing.c.id, condition)
-    return Selection(select(id_column).where(condition), own.correlate(schema.listing).exists())
-
-
-def _select_names(
-    connection: Connection, id_column: Column[Any], name: ColumnElement[Any], text: str
-) -> Selection:
-    selection = _select(id_column, name.icontains(text, autoescape=True))
-    matches = match_names(connection, id_column, text)
-    if matches is not None:
-        return replace(selection, ids=matches)
-    return replace(selection, few=_FEW_NAMES)
 
 
 def _find_by_name_or_email(
@@ -231,12 +243,11 @@ def _find_by_name_or_email(
     columns = table.c
     conditions: list[Condition] = []
     if text is not None:
-        conditions.append(
-            or_(
-                columns.name.icontains(text, autoescape=True),
-                columns.email.icontains(text, autoescape=True),
-            )
-        )
+        is_in_name = columns.name.icontains(text, autoescape=True)
+        conditions.append(or_(is_in_name, columns.email.icontains(text, autoescape=True)))
+        matches = match_text(connection, table, text)
+        if matches is not None:
+            conditions.append(columns.id.in_(matches))
     orders: Orders = {"id": columns.id, "name": columns.name}
     return _find_ids(connection, table, columns.id, conditions, orders, page)
 

@@ -1,10 +1,10 @@
-"""Index the names of patches, covers and series, to find a part of a name without reading them all.
+"""Index the names of patches, covers, series, files and people, to find a part of one.
 
 The indexes are made when the API first starts, so that a store without an API does not pay for
 them. Each kind of database finds any text of three characters or more by the trigrams in it:
 
-- SQLite by a table of its module FTS5 beside each table. Triggers keep it. The names that exist are
-  added in batches, between which other writers have their turn; until all are, it is not used.
+- SQLite by a table of its module FTS5 beside each table. Triggers keep it. What exists is
+  added in batches, between which other writers have their turn; until all is, it is not used.
 - PostgreSQL by indexes of its extension pg_trgm, which it makes without blocking writers.
 
 Without the module or the extension, or the permission to create it, a search reads every name.
@@ -20,6 +20,7 @@ from sqlalchemy import (
     Connection,
     Engine,
     Select,
+    Table,
     column,
     insert,
     literal_column,
@@ -30,17 +31,38 @@ from sqlalchemy import (
 )
 from sqlalchemy.exc import DBAPIError
 
+from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.engine import write_transaction
 
-# The tables with names, and the columns with their ids.
-_KEYS: dict[str, Column[Any]] = {
-    "patch": schema.patch.c.message_id,
-    "cover": schema.cover.c.message_id,
-    "series": schema.series.c.id,
-}
 
-# Names that are added to an index in one transaction.
+@frozen
+class _Indexed:
+    """The columns of a table that are searched, and the one with its ids."""
+
+    key: Column[Any]
+    columns: tuple[Column[Any], ...]
+
+    @property
+    def table(self) -> Table:
+        """Return the table."""
+        return self.key.table
+
+    @property
+    def name(self) -> str:
+        """Return the name of the table."""
+        return self.table.name
+
+
+_INDEXED = (
+    _Indexed(schema.patch.c.message_id, (schema.patch.c.name,)),
+    _Indexed(schema.cover.c.message_id, (schema.cover.c.name,)),
+    _Indexed(schema.series.c.id, (schema.series.c.name,)),
+    _Indexed(schema.body.c.message_id, (schema.body.c.files,)),
+    _Indexed(schema.person.c.id, (schema.person.c.name, schema.person.c.email)),
+)
+
+# Rows that are added to an index in one transaction.
 _BATCH = 1_000
 
 _MIN_LENGTH = 3
@@ -56,39 +78,45 @@ def extend_search_indexes(engine: Engine) -> bool:
             _create_postgresql_indexes(engine)
             return False
         with write_transaction(engine) as connection:
-            for name, key in _KEYS.items():
-                if _extend_sqlite_index(connection, name, key):
+            for indexed in _INDEXED:
+                if _extend_sqlite_index(connection, indexed):
                     return True
     except DBAPIError:  # no such module or extension, or this user may not create it
         return False
     return False
 
 
-def match_names(connection: Connection, key: Column[Any], part: str) -> Select[Any] | None:
-    """Return a query for the ids of the names that may contain a text, by index.
+def match_text(
+    connection: Connection, searched: Table, part: str, *, column_name: str | None = None
+) -> Select[Any] | None:
+    """Return a query for the ids of the rows that may contain a text, by index.
 
-    Returns None where it would read every name. `key`: the column with the ids. The caller must
-    compare the names too: case is ignored in more alphabets than the database does elsewhere.
+    Returns None where it would read every row. `column_name`: only there; else in any of the
+    columns that are searched. The caller must compare them too: case is ignored in more alphabets
+    than the database does elsewhere.
     """
     if connection.dialect.name != "sqlite" or len(part) < _MIN_LENGTH:
         return None
-    name = key.table.name
+    name = searched.name
     progress = schema.search_progress.c
     query = select(progress.name).where(progress.name == name, progress.next_id.is_(None))
     if connection.execute(query).first() is None:
         return None
     words = table(f"{name}_words", column("rowid"))
     phrase = '"{}"'.format(part.replace('"', '""'))
+    if column_name is not None:
+        phrase = f"{column_name} : {phrase}"
     matches: ColumnElement[bool] = literal_column(words.name).op("MATCH")(phrase)
     return select(words.c.rowid).where(matches)
 
 
-def _extend_sqlite_index(connection: Connection, name: str, key: Column[Any]) -> bool:
+def _extend_sqlite_index(connection: Connection, indexed: _Indexed) -> bool:
     """Create the index of a table, or add its next names. Returns whether it did anything."""
     table_, progress = schema.search_progress, schema.search_progress.c
+    name, key = indexed.name, indexed.key
     row = connection.execute(select(progress.next_id).where(progress.name == name)).first()
     if row is None:
-        _create_sqlite_index(connection, name, key.name)
+        _create_sqlite_index(connection, indexed)
         connection.execute(insert(table_).values(name=name, next_id=0))
         return True
     if row.next_id is None:
@@ -96,10 +124,11 @@ def _extend_sqlite_index(connection: Connection, name: str, key: Column[Any]) ->
     query = select(key).where(key >= row.next_id).order_by(key).limit(_BATCH)
     ids = connection.execute(query).scalars().all()
     if ids:
+        names = ", ".join(column.name for column in indexed.columns)
         statement = text(
-            f"INSERT OR REPLACE INTO {name}_words (rowid, name)"  # noqa: S608 - our names
-            f" SELECT {key.name}, coalesce(name, '') FROM {name}"
-            f" WHERE {key.name} BETWEEN :first AND :last"
+            f"INSERT OR REPLACE INTO {name}_words (rowid, {names})"  # noqa: S608 - our names
+            f" SELECT {key.name}, {names} FROM {name} WHERE {key.name} BETWEEN :first AND :last"
+            f" AND {_has_text('', indexed)}"
         )
         connection.execute(statement, {"first": ids[0], "last": ids[-1]})
     next_id = ids[-1] + 1 if len(ids) == _BATCH else None
@@ -107,12 +136,25 @@ def _extend_sqlite_index(connection: Connection, name: str, key: Column[Any]) ->
     return True
 
 
-def _create_sqlite_index(connection: Connection, name: str, key: str) -> None:
-    add = f"INSERT INTO {name}_words (rowid, name) VALUES (new.{key}, coalesce(new.name, ''));"  # noqa: S608
+def _has_text(row: str, indexed: _Indexed) -> str:
+    """Return the condition that a row has something to search."""
+    names = ", ".join(f"{row}{column.name}" for column in indexed.columns)
+    return f"coalesce({names}, NULL) IS NOT NULL"
+
+
+def _create_sqlite_index(connection: Connection, indexed: _Indexed) -> None:
+    name, key = indexed.name, indexed.key.name
+    names = [column.name for column in indexed.columns]
+    columns, new = ", ".join(names), ", ".join(f"new.{column}" for column in names)
+    add = (
+        f"INSERT INTO {name}_words (rowid, {columns}) SELECT new.{key}, {new}"
+        f" WHERE {_has_text('new.', indexed)};"
+    )
     remove = f"DELETE FROM {name}_words WHERE rowid = old.{key};"  # noqa: S608 - our names
-    on_update = f"AFTER UPDATE OF name ON {name} WHEN new.name IS NOT old.name"
+    differs = " OR ".join(f"new.{column} IS NOT old.{column}" for column in names)
+    on_update = f"AFTER UPDATE OF {columns} ON {name} WHEN {differs}"
     for statement in (
-        f"CREATE VIRTUAL TABLE {name}_words USING fts5 (name, tokenize = 'trigram')",
+        f"CREATE VIRTUAL TABLE {name}_words USING fts5 ({columns}, tokenize = 'trigram')",
         f"CREATE TRIGGER {name}_words_insert AFTER INSERT ON {name} BEGIN {add} END",
         f"CREATE TRIGGER {name}_words_delete AFTER DELETE ON {name} BEGIN {remove} END",
         f"CREATE TRIGGER {name}_words_update {on_update} BEGIN {remove} {add} END",
@@ -125,20 +167,25 @@ def _create_postgresql_indexes(engine: Engine) -> None:
     with engine.connect().execution_options(isolation_level="AUTOCOMMIT") as connection:
         connection.execute(text("SET statement_timeout TO 0"))
         try:
-            query = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
-            for name in _KEYS:
-                index = f"ix_{name}_name_words"
-                is_valid = connection.execute(query, {"name": index}).scalar()
-                if is_valid:
-                    continue
-                connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
-                if is_valid is False:
-                    connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {index}"))
-                connection.execute(
-                    text(
-                        f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {name}"
-                        " USING gin (name gin_trgm_ops)"
-                    )
-                )
+            for indexed in _INDEXED:
+                for searched in indexed.columns:
+                    _create_postgresql_index(connection, indexed.name, searched.name)
         finally:
             connection.execute(text("RESET statement_timeout"))
+
+
+def _create_postgresql_index(connection: Connection, name: str, searched: str) -> None:
+    index = f"ix_{name}_{searched}_words"
+    query = text("SELECT indisvalid FROM pg_index WHERE indexrelid = to_regclass(:name)")
+    is_valid = connection.execute(query, {"name": index}).scalar()
+    if is_valid:
+        return
+    connection.execute(text("CREATE EXTENSION IF NOT EXISTS pg_trgm"))
+    if is_valid is False:
+        connection.execute(text(f"DROP INDEX CONCURRENTLY IF EXISTS {index}"))
+    connection.execute(
+        text(
+            f"CREATE INDEX CONCURRENTLY IF NOT EXISTS {index} ON {name}"
+            f" USING gin ({searched} gin_trgm_ops) WHERE {searched} IS NOT NULL"
+        )
+    )
