@@ -124,7 +124,7 @@ def replay(
         # Closing ends what the source has started for its reading, also after an exception.
         with closing(read_batches()) as batches:
             for result in run_batches(engine, config, parsers, _store_batch, batches):
-                reached = result.position
+                reached = result.position or reached
                 summary = summary.plus(result.summary, result.summary.read)
                 progress(result.summary.read + len(result.summary.skipped))
                 for line in result.summary.skipped:
@@ -162,9 +162,9 @@ class _Batch(NamedTuple):
 
 
 class _BatchResult(NamedTuple):
-    """The position of the last item of a batch, and the summary of the batch."""
+    """The position of the last item of a batch, None if it had none, and its summary."""
 
-    position: str
+    position: str | None
     summary: Summary
 
 

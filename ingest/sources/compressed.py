@@ -9,10 +9,12 @@ everything that could be decompressed.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from ingest.sources.source import SourceError
+from ingest.sources.source import SourceError, printable
 
 # The number of compressed bytes that are decompressed in one step. Of these decompressors only
 # zlib can bound its output. Bounding the input works for all of them: the worst (zstd, 128 KiB from
@@ -171,6 +173,24 @@ def open_stream(file: BinaryIO, label: str, *, seekable: bool = False) -> Stream
         if start.startswith(magic):
             return Stream(_DecompressingReader(plain.read, format_name, label).read, packed=True)
     return plain
+
+
+@contextmanager
+def open_path(path: Path) -> Iterator[Stream]:
+    """Open a file and yield its decompressed bytes. Raises `SourceError`."""
+    try:
+        file = path.open("rb", buffering=1 << 18)
+    except PermissionError:
+        raise SourceError(permission_message(printable(path))) from None
+    except OSError as error:
+        raise SourceError(f"{printable(path)}: {error.strerror}") from error
+    with file:
+        yield open_stream(file, printable(path), seekable=True)
+
+
+def permission_message(name: str) -> str:
+    """Return the text of the error for a file that this user may not read."""
+    return f"{name}: may not be read: give this user the permission"
 
 
 def _new_decompressor(format_name: str, label: str) -> _Decompressor:

@@ -10,16 +10,23 @@ from __future__ import annotations
 import hashlib
 import stat
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
 from typing import BinaryIO
 
-from ingest.sources.compressed import BrokenStreamError, Stream, open_stream
+from ingest.sources.compressed import (
+    BrokenStreamError,
+    Stream,
+    open_path,
+    open_stream,
+    permission_message,
+)
 from ingest.sources.eml import EmlFile, EmlFolder
 from ingest.sources.entry import is_mail_content, no_mail_reason
 from ingest.sources.maildir import Maildir, is_maildir
 from ingest.sources.mbox import Mbox, is_mail, is_mbox
+from ingest.sources.mbox_file import MboxFile
 from ingest.sources.publicinbox import PublicInbox, find_epochs
 from ingest.sources.source import Source, SourceError, printable
 
@@ -51,14 +58,10 @@ def open_source(where: str, *, stdin: BinaryIO | None = None) -> Source:
         raise SourceError(f"{label}: no such file or folder") from None
     except PermissionError as error:
         name = printable(error.filename) if error.filename else label
-        raise SourceError(_permission_message(name)) from None
+        raise SourceError(permission_message(name)) from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise SourceError(f"{label}: {getattr(error, 'strerror', None) or error}") from None
     raise SourceError(f"{label}: is neither a file nor a folder")
-
-
-def _permission_message(name: str) -> str:
-    return f"{name}: may not be read: give this user the permission"
 
 
 def _from_folder(path: Path, label: str) -> Source:
@@ -84,18 +87,20 @@ def _from_folder(path: Path, label: str) -> Source:
 
 
 def _from_file(path: Path, label: str) -> Source:
-    def open_path() -> AbstractContextManager[Stream]:
-        return _open_path(path)
+    def opener() -> AbstractContextManager[Stream]:
+        return open_path(path)
 
-    with open_path() as stream:
+    with opener() as stream:
         head = _head(stream)
         if stream.packed:
             _verify(stream, path, label)
     if _is_single_mail(head):
-        with open_path() as stream:
+        with opener() as stream:
             _require_mail(stream, label)
     name = f"{printable(path.resolve())}:{hashlib.sha256(head).hexdigest()}"
-    return _select_reader(head, open_path, name, label, resumable=True)
+    if is_mbox(head) and not stream.packed:
+        return MboxFile(path, key=f"mbox:{name}", label=label)
+    return _select_reader(head, opener, name, label, resumable=True)
 
 
 def _verify(stream: Stream, path: Path, label: str) -> None:
@@ -174,16 +179,3 @@ def _select_reader(
         f"{label}: is neither an mbox nor a mail: its first line is neither an envelope "
         "(`From sender date`) nor a header (`Name: value`)"
     )
-
-
-@contextmanager
-def _open_path(path: Path) -> Iterator[Stream]:
-    """Open a file and yield its decompressed bytes. Raises `SourceError`."""
-    try:
-        file = path.open("rb", buffering=1 << 18)
-    except PermissionError:
-        raise SourceError(_permission_message(printable(path))) from None
-    except OSError as error:
-        raise SourceError(f"{printable(path)}: {error.strerror}") from error
-    with file:
-        yield open_stream(file, printable(path), seekable=True)

@@ -27,11 +27,13 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from itertools import chain
 
+from ingest.frozen import frozen
 from ingest.mail.defect import Defect
 from ingest.sources.compressed import BrokenStreamError, Stream
 from ingest.sources.source import MAX_MAIL, RawMail, SourceError
 
 CHUNK = 1 << 18
+CONTEXT = 3  # bytes before a line that tell whether it is a separator
 
 _ENVELOPE_LENGTH = 512  # bytes of an envelope line; the longest seen has an SRS address
 _DAY = rb"(?:Mon|Tue|Wed|Thu|Fri|Sat|Sun)"
@@ -88,9 +90,11 @@ def _leading_length(head: bytes) -> int:
 
 
 def split_mbox(
-    read: Callable[[int], bytes], *, base: int = 0, chunk: int = CHUNK
+    read: Callable[[int], bytes], *, base: int = 0, stop: int | None = None, chunk: int = CHUNK
 ) -> Iterator[RawMail]:
     """Yield the mails of an mbox that begins with an envelope line, in order.
+
+    With `stop`, only those whose envelope lines begin before that offset in the file.
 
     `read(size)` returns the next bytes, or b"" at the end; `base` is the offset of the first byte
     in the file. A position is the offset of the mail's envelope line. The position of the last mail
@@ -122,6 +126,8 @@ def split_mbox(
                 break
             if text != _NO:
                 yield RawMail(_extract_mail(buffer, body, line, quoted=quoted), str(base + start))
+                if stop is not None and base + line >= stop:
+                    return
                 start, body, scan, quoted = line, text, text, False
         else:
             scan = max(scan, len(buffer) - 4)  # the next chunk may continue an incomplete "From "
@@ -134,6 +140,39 @@ def split_mbox(
             )
     if buffer:
         yield _last_mail(buffer, body or len(buffer), base, quoted=quoted)
+
+
+def find_envelope(
+    read: Callable[[int], bytes], *, base: int, first: int, stop: int, chunk: int = CHUNK
+) -> int | None:
+    """Find the first separator whose offset is at least `first` and below `stop`.
+
+    `base` is the offset of the first byte that `read` returns, at least `CONTEXT` before `first`.
+    Whether a line is a separator depends on the bytes next to it alone, so it is the same one that
+    `split_mbox` finds, wherever that began.
+    """
+    buffer = bytearray()
+    scan, ended = first - base, False
+    while not ended and base + scan < stop:
+        piece = read(chunk)
+        ended = not piece
+        buffer += piece
+        while (line := buffer.find(b"From ", scan)) >= 0 and base + line < stop:
+            scan = line + 5
+            if buffer[line - 1] != _LF:
+                continue
+            text = _find_text(buffer, line, ended=ended)
+            if text == _MORE:
+                scan = line
+                break
+            if text != _NO:
+                return base + line
+        else:
+            scan = max(scan, len(buffer) - 4)  # the next chunk may continue an incomplete "From "
+        done = max(scan - CONTEXT, 0)
+        del buffer[:done]
+        base, scan = base + done, scan - done
+    return None
 
 
 def _find_text(buffer: bytearray, start: int, *, ended: bool) -> int:
@@ -185,6 +224,18 @@ def _last_mail(buffer: bytearray, body: int, base: int, *, quoted: bool) -> RawM
     )
 
 
+@frozen
+class Start:
+    """Where reading begins: at the offset of an envelope line.
+
+    `known_end`: where the mail that begins there ended when it was read, "" if other mails followed
+    it; None if it was not read yet.
+    """
+
+    offset: int
+    known_end: str | None = None
+
+
 class Mbox:
     """An mbox as a `Source`.
 
@@ -214,18 +265,22 @@ class Mbox:
 
     def read(self, after: str | None = None) -> Iterator[RawMail]:
         """Yield the mails, from the start or after a position. Raises `SourceError`."""
+        start = self.find_start(after)
+        with self._opener() as stream:
+            stream.skip(start.offset)
+            mails = split_mbox(stream.read, base=start.offset, chunk=self._chunk)
+            yield from _count_in_errors(skip_known(mails, start))
+
+    def find_start(self, after: str | None) -> Start:
+        """Find where reading begins, from the start of the file or after a position."""
         if after is not None:
             offset, _, end = after.partition("-")
             if offset.isdecimal() and offset.isascii():
                 with self._opener() as stream:
                     if _skip_to_envelope(stream, int(offset)):
-                        mails = split_mbox(stream.read, base=int(offset), chunk=self._chunk)
-                        yield from _count_in_errors(_skip_known(mails, end))
-                        return
+                        return Start(int(offset), end)
         with self._opener() as stream:
-            leading = _leading_length(stream.peek(4096))
-            stream.skip(leading)
-            yield from _count_in_errors(split_mbox(stream.read, base=leading, chunk=self._chunk))
+            return Start(_leading_length(stream.peek(4096)))
 
 
 def _count_in_errors(mails: Iterator[RawMail]) -> Iterator[RawMail]:
@@ -249,8 +304,12 @@ def _skip_to_envelope(stream: Stream, offset: int) -> bool:
     return is_mbox(stream.peek(4096))
 
 
-def _skip_known(mails: Iterator[RawMail], end: str) -> Iterator[RawMail]:
-    """Skip the first mail, unless it no longer ends at `end`."""
+def skip_known(mails: Iterator[RawMail], start: Start) -> Iterator[RawMail]:
+    """Skip the first mail if it is known, unless it no longer ends where it did."""
+    end = start.known_end
+    if end is None:
+        yield from mails
+        return
     first = next(mails, None)
     if first is None:
         return

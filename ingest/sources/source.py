@@ -100,8 +100,8 @@ class Portion(Protocol):
     """Consecutive items in a form that is small to send to the process that reads them."""
 
     @property
-    def position(self) -> str:
-        """Return the position of the last item."""
+    def position(self) -> str | None:
+        """Return the position of the last item, known when all are read; None if there is none."""
         ...
 
     def read(self) -> Iterator[Item]:
@@ -114,7 +114,7 @@ class DivisibleSource(Protocol):
     """A source that can list its items without reading their content."""
 
     def list_portions(self, after: str | None, count: int) -> Iterator[Portion]:
-        """Yield the items of `Source.read` in portions of at most `count` items."""
+        """Yield the items of `Source.read` in portions of about `count` items."""
         ...
 
 

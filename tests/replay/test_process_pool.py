@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import os
 import signal
 import subprocess
@@ -16,6 +17,7 @@ from ingest.config.settings import Config
 from ingest.replay import replay as replay_module
 from ingest.replay.process_pool import ParserError, StepContext, run_batches
 from ingest.replay.replay import reparse, replay
+from ingest.sources import mbox, mbox_file
 from ingest.sources.detect import open_source
 from ingest.sources.publicinbox import PublicInbox
 from ingest.sources.source import SourceError
@@ -119,6 +121,7 @@ def test_any_number_of_parsers_makes_the_same_records(
     alone.dispose()
 
     monkeypatch.setattr(replay_module, "REPLAY_BATCH", 5)
+    monkeypatch.setattr(mbox_file, "_MIN_BYTES", 64)  # the archive is divided into many ranges
     done = replay(engine, open_source(str(archive)), Config(), parsers=parsers)
     assert (done.read, done.new, done.failed) == (len(ARCHIVE), len(ARCHIVE), 0)
     assert mails.exported(engine) == wanted
@@ -159,10 +162,31 @@ def test_each_process_reads_its_mail_from_git_by_itself(
     assert (again.read, again.new, again.known) == (len(ARCHIVE), 0, len(ARCHIVE))
 
 
+def test_a_mail_too_large_for_an_mbox_stops_at_it_and_loses_nothing(
+    engine: Engine, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(mbox_file, "_MIN_BYTES", 3_000)
+    monkeypatch.setattr(mbox_file, "_MAX_BYTES", 3_000)
+    monkeypatch.setattr(mbox, "MAX_MAIL", 1 << 20)
+    large = b"Subject: no mail\n\n" + b"x" * (2 << 20) + b"\n"
+    path = tmp_path / "large.mbox"
+    path.write_bytes(mails.mbox([*ARCHIVE[:9], large, *ARCHIVE[9:]]))
+    with pytest.raises(SourceError, match="this is no mbox"):
+        replay(engine, open_source(str(path)), Config(), parsers=2)
+    monkeypatch.setattr(mbox, "MAX_MAIL", 4 << 20)
+    rest = replay(engine, open_source(str(path)), Config(), parsers=2)
+    assert rest.new + rest.known < len(ARCHIVE) + 1, "it continued where it stopped"
+    alone = open_store(f"sqlite:///{tmp_path / 'alone.db'}", create=True)
+    replay(alone, open_source(str(path)), Config())
+    assert mails.exported(engine) == mails.exported(alone)
+    alone.dispose()
+
+
 def test_a_source_that_breaks_off_is_resumed_where_it_broke(
     engine: Engine, archive: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(replay_module, "REPLAY_BATCH", 5)
+    archive.write_bytes(gzip.compress(archive.read_bytes()))  # which is not divided
     source = open_source(str(archive))
     whole = source.read
 
