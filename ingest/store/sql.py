@@ -13,6 +13,7 @@ from operator import itemgetter
 from typing import Any, TypeVar
 
 from sqlalchemy import (
+    ARRAY,
     Boolean,
     ColumnElement,
     Connection,
@@ -36,7 +37,7 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects import postgresql
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -103,7 +104,7 @@ class _Keys(TypeDecorator[list[Any]]):
 
     def load_dialect_impl(self, dialect: Dialect) -> TypeEngine[Any]:
         """Return the type that the dialect has for a list of keys."""
-        dialect_type = postgresql.ARRAY(self.item) if dialect.name == "postgresql" else Text()
+        dialect_type = ARRAY(self.item) if dialect.name == "postgresql" else Text()
         return dialect.type_descriptor(dialect_type)
 
     def process_bind_param(self, value: list[Any] | None, dialect: Dialect) -> Any:
@@ -432,6 +433,13 @@ def compare_rows(
 @cache
 def _rows_query(table: Table, owner: str, names: tuple[str, ...]) -> Select[Any]:
     return select(*(table.c[name] for name in names)).where(is_any(table.c[owner]))
+
+
+def dialect_insert(connection: Connection, table: Table) -> Any:
+    """Return an INSERT to which ON CONFLICT can be added: each database has its own."""
+    if connection.dialect.name == "postgresql":
+        return postgresql.insert(table)
+    return sqlite.insert(table)
 
 
 def insert_missing(

@@ -46,11 +46,10 @@ from sqlalchemy import (
     union_all,
     update,
 )
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ingest.frozen import frozen
 from ingest.store import schema
-from ingest.store.sql import chunks, insert_rows
+from ingest.store.sql import chunks, dialect_insert, insert_rows
 
 CHANNEL = "ingest_events"
 
@@ -236,8 +235,9 @@ def _write_new_events(connection: Connection, ids: Collection[int] | _Existing) 
         .where(~select(stored.c.id).where(is_stored).exists())
         .order_by(candidates.c.cause, candidates.c.rank, candidates.c.place)
     )
-    insert_for = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert
-    statement = insert_for(schema.event).from_select(names, new, include_defaults=False)
+    statement = dialect_insert(connection, schema.event).from_select(
+        names, new, include_defaults=False
+    )
     connection.execute(statement.on_conflict_do_nothing())
 
 

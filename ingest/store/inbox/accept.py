@@ -13,7 +13,6 @@ from enum import Enum, auto
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, bindparam, select, update
-from sqlalchemy.dialects import postgresql
 
 from ingest.frozen import frozen
 from ingest.mail.defect import Defect
@@ -24,6 +23,7 @@ from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.sql import (
     allocate_ids,
     chunks,
+    dialect_insert,
     is_any,
     prefer_indexes,
     read_values,
@@ -138,7 +138,8 @@ def _insert(connection: Connection, fresh: Sequence[Delivery], *, now: datetime)
     if not rows or try_insert_rows(connection, schema.mail, rows):
         inserted = set(ids)
     else:
-        connection.execute(postgresql.insert(schema.mail).on_conflict_do_nothing().inline(), rows)
+        statement = dialect_insert(connection, schema.mail).on_conflict_do_nothing().inline()
+        connection.execute(statement, rows)
         inserted = read_values(connection, select(schema.mail.c.id), schema.mail.c.id, ids)
     return [
         Accepted(mail_id, mail, AcceptState.NEW)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from sqlalchemy import Connection, Engine, delete, select
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ingest.store import schema
 from ingest.store.engine import write_transaction
+from ingest.store.sql import dialect_insert
 
 _source, _position = schema.checkpoint.c.source, schema.checkpoint.c.position
 _NO_SOURCE = ""  # no source has this key
@@ -20,9 +20,8 @@ def read_position(connection: Connection, source: str) -> str | None:
 
 def save_position(connection: Connection, source: str, position: str) -> None:
     """Set the position of a source, in the transaction that stores the items up to it."""
-    insert = (postgresql if connection.dialect.name == "postgresql" else sqlite).insert
     connection.execute(
-        insert(schema.checkpoint)
+        dialect_insert(connection, schema.checkpoint)
         .values(source=source, position=position)
         .on_conflict_do_update(index_elements=["source"], set_={"position": position})
     )

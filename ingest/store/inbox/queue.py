@@ -27,7 +27,6 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from sqlalchemy import ColumnElement, Connection, and_, bindparam, func, or_, select, update
-from sqlalchemy.dialects import postgresql, sqlite
 
 from ingest.frozen import frozen
 from ingest.model import Delivery
@@ -43,7 +42,7 @@ from ingest.store.inbox.deliveries import unpack_delivery
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.inbox.flow import flow_of, pick_fairly
 from ingest.store.inbox.quarantine import QuarantinedMail, list_quarantine, move_to_quarantine
-from ingest.store.sql import InOrder, chunks, insert_missing, insert_rows
+from ingest.store.sql import InOrder, chunks, dialect_insert, insert_missing, insert_rows
 
 TRIES = 3
 _TOGETHER = " (suspects)"
@@ -91,9 +90,7 @@ def enqueue(
 def _requeue(connection: Connection, rows: Sequence[dict[str, Any]]) -> None:
     """Queue mail that has changed. A claim on it stays: the claimant will see the change."""
     if rows:
-        dialect = connection.dialect.name
-        dialect_insert = postgresql.insert if dialect == "postgresql" else sqlite.insert
-        statement = dialect_insert(schema.pending).on_conflict_do_update(
+        statement = dialect_insert(connection, schema.pending).on_conflict_do_update(
             index_elements=["mail_id"], set_={"tries": 0, "reason": None}
         )
         connection.execute(statement.inline(), sorted(rows, key=lambda row: row["mail_id"]))
