@@ -55,7 +55,7 @@ CHANNEL = "ingest_events"
 
 # The most events of one publication, and the most messages whose events are written at once, so
 # that no lock is held for long.
-_BATCH = 1_000
+_BATCH = 500
 _LOCK = 0x696E6765766E74  # of PostgreSQL's advisory locks, used by this program only
 _STEP = timedelta(microseconds=1)
 

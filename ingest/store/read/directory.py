@@ -51,7 +51,7 @@ def find_person_ids(connection: Connection, selector: RowSelector) -> list[int]:
             condition: ColumnElement[bool] = person.key == person_key(name)
         else:
             condition = person.name.icontains(name, autoescape=True)
-            matches = match_text(connection, schema.person, name, column_name=person.name.name)
+            matches = match_text(connection, schema.person, name)
             if matches is not None:
                 condition &= person.id.in_(matches)
         query = select(person.id).where(condition)
