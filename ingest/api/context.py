@@ -112,9 +112,13 @@ class ApiRequest:
         header = self.http.headers.get("authorization")
         if header is None:
             return None
+        known: Account | None = getattr(self.http.state, "account", None)
+        if known is not None:
+            return known
         account = find_account(connection, _parse_token(header))
         if account is None:
             raise ApiError(403, {"detail": "Invalid token."})
+        self.http.state.account = account
         return account
 
     def require_account(self, connection: Connection) -> Account:

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from ingest.api.params import ApiError, QueryParams, parse_msgid, slug, split_numbers
+from ingest.api.params import QueryParams, parse_msgid, slug, split_numbers
 from ingest.config.settings import Config
-from ingest.store.activity.events import Category
+from ingest.store.activity.events import COMMENT_CATEGORIES, Category
 from ingest.store.read.directory import read_all_lists
 from ingest.store.read.pages.filters import (
     CheckFilter,
@@ -24,21 +24,14 @@ def find_list_ids(
 ) -> tuple[int, ...] | None:
     """Return the rows of the lists that `project` names, by number or link name; None for all.
 
-    A name that neither the store nor the configuration has is refused: an empty list would hide a
-    mistyped name.
+    What neither the store nor the configuration has is left out, as in Patchwork.
     """
     values = params.all("project")
     if not values:
         return None
     selector = split_numbers(values)
     rows = {row.list_id: row.id for row in read_all_lists(connection)}
-    list_ids_by_name = {name: config.match_list_ids(name, rows) for name in selector.names}
-    known_numbers = set(rows.values())
-    unknown = [name for name, list_ids in list_ids_by_name.items() if not list_ids]
-    unknown += [str(number) for number in selector.ids if number not in known_numbers]
-    if unknown:
-        raise ApiError(400, {"project": [f"There is no project {unknown[0]!r}."]})
-    named = (list_id for list_ids in list_ids_by_name.values() for list_id in list_ids)
+    named = (list_id for name in selector.names for list_id in config.match_list_ids(name, rows))
     # A configured list has no row before its first mail.
     return (*selector.ids, *(rows[list_id] for list_id in named if list_id in rows))
 
@@ -53,8 +46,8 @@ def make_message_filter(
         submitters=params.selector("submitter"),
         msgids=_present(parse_msgid(value) for value in params.all("msgid")),
         text=params.last("q"),
-        since=params.time("since"),
-        before=params.time("before"),
+        since=params.since(),
+        before=params.before(),
     )
 
 
@@ -66,8 +59,8 @@ def make_patch_filter(connection: Connection, params: QueryParams, config: Confi
         submitters=params.selector("submitter"),
         msgids=_present(parse_msgid(value) for value in params.all("msgid")),
         text=params.last("q"),
-        since=params.time("since"),
-        before=params.time("before"),
+        since=params.since(),
+        before=params.before(),
         states=_present(slug(value) for value in params.all("state")),
         archived=params.flag("archived"),
         hashes=_present(value.lower() for value in params.all("hash")),
@@ -81,8 +74,8 @@ def make_series_filter(connection: Connection, params: QueryParams, config: Conf
         list_ids=find_list_ids(connection, params, config),
         submitters=params.selector("submitter"),
         text=params.last("q"),
-        since=params.time("since"),
-        before=params.time("before"),
+        since=params.since(),
+        before=params.before(),
     )
 
 
@@ -92,26 +85,37 @@ def make_check_filter(params: QueryParams) -> CheckFilter:
         accounts=params.selector("user"),
         states=_present(value.lower() for value in params.all("state")),
         contexts=_present(params.all("context")),
-        since=params.time("since"),
-        before=params.time("before"),
+        since=params.since(),
+        before=params.before(),
     )
 
 
-def make_event_filter(connection: Connection, params: QueryParams, config: Config) -> EventFilter:
-    """Return the filter for a list of events."""
-    categories = params.all("category")
-    for category in categories:
-        if category not in set(Category):
-            raise ApiError(400, {"category": [f"There is no category {category!r}."]})
+def make_event_filter(
+    connection: Connection,
+    params: QueryParams,
+    config: Config,
+    *,
+    version: tuple[int, int] | None,
+) -> EventFilter:
+    """Return the filter for a list of events.
+
+    `version`: that of the API, whose clients know no later categories.
+    """
+    unknown = set() if version is None or version >= (1, 3) else set(COMMENT_CATEGORIES)
+    wanted = params.all("category")
+    known = tuple(category for category in Category if category not in unknown)
+    categories: tuple[str, ...] | None = tuple(name for name in known if name in wanted)
+    if not wanted:
+        categories = known if unknown else None
     return EventFilter(
         list_ids=find_list_ids(connection, params, config),
-        categories=_present(categories),
+        categories=categories,
         series_ids=params.numbers("series"),
         patch_ids=params.numbers("patch"),
         cover_ids=params.numbers("cover"),
         actors=params.selector("actor"),
-        since=params.time("since"),
-        before=params.time("before"),
+        since=params.since(),
+        before=params.before(),
     )
 
 

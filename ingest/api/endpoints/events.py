@@ -37,7 +37,9 @@ def list_events(http_request: Request) -> Response:
         with request.write() as connection:
             publish_events(connection, now=request.context.now())
     with request.read() as connection:
-        filters = make_event_filter(connection, request.params, request.config)
+        filters = make_event_filter(
+            connection, request.params, request.config, version=request.urls.version
+        )
         numbers = find_event_numbers(connection, filters, page)
         records = event_payloads(connection, numbers[: page.size], request.urls)
     return request.respond_with_page(records, numbers, page)

@@ -46,8 +46,8 @@ _ID: Schema = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 def describe_api(version: tuple[int, int] | None) -> Schema:
     """Return the description for a version of the API, None for the newest.
 
-    It also has the fields and paths of later versions. Records list the fields that every version
-    has as required.
+    It also has the fields of later versions. Records list the fields that every version has as
+    required.
     """
     prefix = f"/api/{version[0]}.{version[1]}" if version in VERSIONS and version else "/api"
     return {
@@ -58,7 +58,12 @@ def describe_api(version: tuple[int, int] | None) -> Schema:
             "description": "Patchwork's REST API over the records of this store.",
             "license": {"name": "MIT"},
         },
-        "paths": {f"{prefix}{path}": item for path, item in _paths().items()} | _files(),
+        "paths": {
+            f"{prefix}{path}": item
+            for path, item in _paths().items()
+            if version is None or version >= _first_version(path)
+        }
+        | _files(),
         "components": {
             "schemas": _records(),
             "securitySchemes": {
@@ -71,6 +76,13 @@ def describe_api(version: tuple[int, int] | None) -> Schema:
             },
         },
     }
+
+
+def _first_version(path: str) -> tuple[int, int]:
+    """Return the first version of the API that has a path."""
+    if "{comment_id}" in path:
+        return (1, 3)
+    return (1, 1) if path.endswith("/comments/") else (1, 0)
 
 
 def _paths() -> dict[str, Schema]:

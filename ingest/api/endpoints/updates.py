@@ -6,7 +6,7 @@ Nothing is written unless every field of the body is valid.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from sqlalchemy import Connection
@@ -15,16 +15,16 @@ from starlette.responses import Response
 
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.endpoints.messages import message_detail
-from ingest.api.endpoints.request_body import (
+from ingest.api.lookup import find_by_number
+from ingest.api.params import ApiError, is_number, not_found, parse_flag, slug
+from ingest.api.responses import JsonResponse
+from ingest.api.rest.request_body import (
     RequestBody,
     authenticate_writer,
     parse_body,
     require_storable,
     writable_patch,
 )
-from ingest.api.lookup import find_by_number
-from ingest.api.params import ApiError, is_number, not_found, parse_flag, slug
-from ingest.api.responses import JsonResponse
 from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account
 from ingest.store.activity.overrides import UNSET, Override, lock_related_patches, set_override
@@ -38,11 +38,27 @@ _MAX_RELATED = 250
 _COMMIT = re.compile(r"[^\s\x00-\x1f]{1,255}")
 
 
+# The fields that PUT must have, as in Patchwork.
+_REQUIRED = ("state", "delegate")
+
+
 def update_patch(http_request: Request, raw: bytes) -> Response:
-    """Change the fields of a patch that the body names, for PUT and PATCH alike."""
+    """Change the fields of a patch that the body names."""
+    return _change_patch(http_request, raw, required=())
+
+
+def replace_patch(http_request: Request, raw: bytes) -> Response:
+    """Change a patch like `update_patch`, if the body has all fields that must be there."""
+    return _change_patch(http_request, raw, required=_REQUIRED)
+
+
+def _change_patch(http_request: Request, raw: bytes, *, required: Collection[str]) -> Response:
     request = parse_request(http_request)
     account = authenticate_writer(request)
     body = parse_body(http_request, raw)
+    missing = [name for name in required if name not in body]
+    if missing:
+        raise ApiError(400, {name: ["This field is required."] for name in missing})
     with request.write() as connection:
         patch = writable_patch(connection, request, account)
         override = _parse_override(connection, body, request, patch, account)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_patch_filter, make_series_filter
-from ingest.api.params import QueryParams
+from ingest.api.params import QueryParams, not_found
 from ingest.api.records.prefetch import Prefetched, prefetch
 from ingest.api.urls import name_of, path_of
 from ingest.api.web import series as series_page
@@ -61,6 +62,7 @@ def project_page(http_request: Request) -> Response:
         return series_page.series_page(request, link, series_numbers[-1])
     page = _newest_first(request)
     with request.read() as connection:
+        _require_list(connection, request, link)
         filters = make_series_filter(connection, _list_params(request, link), request.config)
         ids = find_series_ids(connection, filters, page)
         rows = {row.id: row for row in read_series(connection, ids[: page.size])}
@@ -101,6 +103,7 @@ def patches_page(http_request: Request) -> Response:
     link = request.path_text("link")
     page = _newest_first(request)
     with request.read() as connection:
+        _require_list(connection, request, link)
         filters = make_patch_filter(connection, _list_params(request, link), request.config)
         ids = find_patch_ids(connection, filters, page)
         patches = list(messages.read_messages(connection, ids[: page.size], brief=True))
@@ -147,6 +150,13 @@ def stylesheet(_http_request: Request) -> Response:
 def project_redirect(http_request: Request) -> Response:
     """Redirect to the page of a list's series."""
     return RedirectResponse(path_of("project", http_request.path_params["link"], "list"), 302)
+
+
+def _require_list(connection: Connection, request: ApiRequest, link: str) -> None:
+    """Raise `ApiError` where neither the store nor the configuration has a list of that name."""
+    known = (row.list_id for row in read_all_lists(connection))
+    if not request.config.match_list_ids(link, known):
+        raise not_found()
 
 
 def _list_params(request: ApiRequest, link: str) -> QueryParams:

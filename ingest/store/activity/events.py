@@ -80,6 +80,9 @@ class Category(StrEnum):
     CHECK_CREATED = "check-created"
 
 
+# These are in the API from version 1.3 on.
+COMMENT_CATEGORIES = (Category.COVER_COMMENT_CREATED, Category.PATCH_COMMENT_CREATED)
+
 _RANK = {category: rank for rank, category in enumerate(Category)}
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, or_, select
+from sqlalchemy import Connection, func, or_, select
 
 from ingest.store import schema
 from ingest.store.read.messages import ListRow
@@ -57,10 +57,14 @@ def find_person_ids(connection: Connection, selector: RowSelector) -> list[int]:
 
 
 def find_account_ids(connection: Connection, selector: RowSelector) -> list[int]:
-    """Return the ids of accounts, selected by id, by name or by address."""
+    """Return the ids of accounts, selected by id, by name or by address, case-insensitive."""
     account = schema.account.c
-    names = selector.names
-    query = select(account.id).where(account.name.in_(names) | account.email.in_(names))
+    names = [name.lower() for name in selector.names]
+    if not names:
+        return list(selector.ids)
+    query = select(account.id).where(
+        func.lower(account.name).in_(names) | func.lower(account.email).in_(names)
+    )
     return [*selector.ids, *connection.execute(query).scalars()]
 
 

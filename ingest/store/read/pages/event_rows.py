@@ -63,7 +63,7 @@ def find_event_numbers(connection: Connection, filters: EventFilter, page: Page)
     accounts = None
     if filters.actors is not None:
         accounts = find_account_ids(connection, filters.actors)
-    if filters.list_ids == () or accounts == []:
+    if filters.list_ids == () or filters.categories == () or accounts == []:
         return []
     event = schema.event.c
     range_ = _number_range(connection, filters)
