@@ -17,15 +17,17 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from ingest.api.context import Context
 from ingest.api.endpoints.routes import api_routes
+from ingest.api.middleware.conditional import Conditional
 from ingest.api.middleware.paths import Paths
 from ingest.api.middleware.proxies import Proxies
-from ingest.api.middleware.rate_limit import RateLimit, RateLimiter
+from ingest.api.middleware.rate_limit import KnownTokens, RateLimit, RateLimiter
 from ingest.api.middleware.request_reading import RequestReading
 from ingest.api.params import ApiError
 from ingest.api.responses import JsonResponse, error_response
@@ -42,6 +44,8 @@ log = logging.getLogger(__name__)
 
 # Seconds that a query may take. It bounds the cost of a search without an index on a large store.
 STATEMENT_TIMEOUT = 10.0
+# Of gzip: higher levels take much more time and save little.
+_COMPRESSION = 4
 
 
 def make_app(
@@ -70,9 +74,16 @@ def make_app(
         },
     )
     app.router.redirect_slashes = False
-    app.state.context = Context(engine, get_config, now)
+    tokens = KnownTokens()
+    app.state.context = Context(engine, get_config, now, tokens)
     with_reading = RequestReading(app, Reader(engine, seconds=seconds))
-    with_limit = RateLimit(with_reading, RateLimiter(settings.rate, settings.burst))
+    compressed = GZipMiddleware(Conditional(with_reading), compresslevel=_COMPRESSION)
+    with_limit = RateLimit(
+        compressed,
+        RateLimiter(settings.rate, settings.burst),
+        RateLimiter(settings.token_rate, settings.token_burst),
+        tokens,
+    )
     behind_proxies = Proxies(
         with_limit,
         lambda: (get_config().api or ApiConfig()).trusted_proxies,

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ingest.api.middleware.rate_limit import KnownTokens
 from ingest.api.params import ApiError, QueryParams, invalid_page
 from ingest.api.responses import page_response
 from ingest.api.urls import UrlBuilder
@@ -31,12 +32,13 @@ class Context:
 
     `engine`: for transactions that write. `get_config`: called for each request, because a daemon
     may reload the configuration. `now`: the time, as naive UTC. The API's threads share it: it is
-    frozen, and an engine is thread-safe.
+    frozen, an engine is thread-safe, and `tokens` (those that were valid before) has a lock.
     """
 
     engine: Engine
     get_config: Callable[[], Config]
     now: Callable[[], datetime]
+    tokens: KnownTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,6 +118,7 @@ class ApiRequest:
         if known is not None:
             return known
         account = find_account(connection, _parse_token(header))
+        self.context.tokens.set(header, None if account is None else account.id)
         if account is None:
             raise ApiError(403, {"detail": "Invalid token."})
         self.http.state.account = account
