@@ -25,6 +25,7 @@ from ingest.store.locks import (
     lock_state_keys,
     lock_threads,
 )
+from ingest.store.site.bundles import replace_in_bundles
 from ingest.store.sql import chunks, is_any
 
 
@@ -220,7 +221,7 @@ def transfer_overrides(connection: Connection, message_id: int, to: int | None) 
     The evidence for its state moves too. An override, relation or evidence that `to` already has
     takes precedence. With None, everything is deleted.
     """
-    for table in (schema.override, schema.relation, schema.state_evidence):
+    for table in (schema.override, schema.relation, schema.state_evidence, schema.comment_mark):
         is_dropped = (
             to is None
             or connection.execute(
@@ -238,6 +239,7 @@ def transfer_overrides(connection: Connection, message_id: int, to: int | None) 
         connection.execute(delete(schema.check).where(is_own_check))
     else:
         connection.execute(update(schema.check).where(is_own_check).values(message_id=to))
+    replace_in_bundles(connection, message_id, to)
 
 
 def export_overrides(connection: Connection) -> Iterator[dict[str, Any]]:

@@ -24,7 +24,8 @@ from ingest.frozen import frozen
 from ingest.mail.message import Address, ListName
 from ingest.model import Derived
 from ingest.store import schema
-from ingest.store.sql import allocate_ids, chunks, insert_missing, is_any
+from ingest.store.sql import chunks, insert_missing, is_any
+from ingest.store.write.redirects import allocate_unused_ids
 from ingest.trust.from_munging import MungingStyle, looks_munged
 
 
@@ -46,7 +47,9 @@ def upsert_people(connection: Connection, mails: Iterable[Derived]) -> Mapping[s
             names[key] = ranked
     rows = _read_rows(connection, schema.person, schema.person.c.key, names)
     missing = [key for key in names if key not in rows]
-    new_ids = dict(zip(missing, allocate_ids(connection, schema.person, len(missing)), strict=True))
+    new_ids = dict(
+        zip(missing, allocate_unused_ids(connection, schema.person, len(missing)), strict=True)
+    )
     insert_missing(
         connection,
         schema.person,
@@ -113,7 +116,9 @@ def upsert_lists(connection: Connection, mails: Iterable[Derived]) -> Mapping[st
                 names[name.list_id] = name
     rows = _read_rows(connection, schema.list_, schema.list_.c.list_id, names)
     missing = [key for key in names if key not in rows]
-    new_ids = dict(zip(missing, allocate_ids(connection, schema.list_, len(missing)), strict=True))
+    new_ids = dict(
+        zip(missing, allocate_unused_ids(connection, schema.list_, len(missing)), strict=True)
+    )
     insert_missing(
         connection,
         schema.list_,

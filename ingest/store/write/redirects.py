@@ -96,19 +96,22 @@ def resolve_redirect(connection: Connection, kind: str, number: int) -> int | No
 
 
 def allocate_unused_ids(connection: Connection, table: Table, count: int) -> Sequence[int]:
-    """Allocate ids as `sql.allocate_ids` does, and none that a deleted row had.
+    """Allocate ids as `sql.allocate_ids` does, and none that a deleted row had or that is reserved.
 
     SQLite would otherwise allocate the highest number again.
     """
     if count == 0 or connection.dialect.name == "postgresql":
         return allocate_ids(connection, table, count)
-    redirect = schema.redirect.c
+    redirect, reserved = schema.redirect.c, schema.reserved_number.c
     highest = connection.execute(
         select(
             func.max(
                 select(func.coalesce(func.max(table.c.id), 0)).scalar_subquery(),
                 select(func.coalesce(func.max(redirect.id), 0))
                 .where(redirect.kind == table.name)
+                .scalar_subquery(),
+                select(func.coalesce(func.max(reserved.highest), 0))
+                .where(reserved.kind == table.name)
                 .scalar_subquery(),
             )
         )
