@@ -31,6 +31,7 @@ from ingest.api.middleware.rate_limit import KnownTokens, RateLimit, RateLimiter
 from ingest.api.middleware.request_reading import RequestReading
 from ingest.api.params import ApiError
 from ingest.api.responses import JsonResponse, error_response
+from ingest.api.site import SiteCache
 from ingest.api.web.layout import error_page
 from ingest.api.web.routes import web_routes
 from ingest.clock import utcnow
@@ -75,7 +76,7 @@ def make_app(
     )
     app.router.redirect_slashes = False
     tokens = KnownTokens()
-    app.state.context = Context(engine, get_config, now, tokens)
+    app.state.context = Context(engine, get_config, now, tokens, SiteCache())
     with_reading = RequestReading(app, Reader(engine, seconds=seconds))
     compressed = GZipMiddleware(Conditional(with_reading), compresslevel=_COMPRESSION)
     with_limit = RateLimit(

@@ -6,7 +6,7 @@ import base64
 import binascii
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote
@@ -18,12 +18,14 @@ from starlette.responses import Response
 from ingest.api.middleware.rate_limit import KnownTokens
 from ingest.api.params import ApiError, QueryParams, invalid_page
 from ingest.api.responses import page_response
+from ingest.api.site import Site, SiteCache
 from ingest.api.urls import UrlBuilder
 from ingest.config.settings import ApiConfig, Config
 from ingest.store.activity.accounts import Account, find_account
 from ingest.store.engine import write_transaction
 from ingest.store.read.pages.filters import Page
 from ingest.store.reader import ReadSession
+from ingest.store.site.numbers import NumberKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,13 +34,15 @@ class Context:
 
     `engine`: for transactions that write. `get_config`: called for each request, because a daemon
     may reload the configuration. `now`: the time, as naive UTC. The API's threads share it: it is
-    frozen, an engine is thread-safe, and `tokens` (those that were valid before) has a lock.
+    frozen, an engine is thread-safe, and `tokens` (those that were valid before) and `sites` have
+    locks.
     """
 
     engine: Engine
     get_config: Callable[[], Config]
     now: Callable[[], datetime]
     tokens: KnownTokens
+    sites: SiteCache
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,11 +53,16 @@ class ApiRequest:
     params: QueryParams
     urls: UrlBuilder
     context: Context
+    site: Site
+
+    def with_site(self, site: Site) -> ApiRequest:
+        """Return the same request for a site that it has changed."""
+        return replace(self, site=site, urls=replace(self.urls, config=site.config))
 
     @property
     def config(self) -> Config:
-        """Return the configuration as it was when the request began."""
-        return self.urls.config
+        """Return the configuration, with the settings of projects, when the request began."""
+        return self.site.config
 
     @property
     def settings(self) -> ApiConfig:
@@ -84,6 +93,10 @@ class ApiRequest:
         if number > 2**63 - 1:
             raise ApiError(404, {"detail": "Not found."})
         return number
+
+    def message_row(self, kind: NumberKind, name: str = "id") -> int:
+        """Return the row of the message that a number in the path is of."""
+        return self.site.numbers.message_row(kind, self.path_number(name))
 
     @property
     def url(self) -> str:
@@ -147,12 +160,13 @@ class ApiRequest:
 def parse_request(http_request: Request) -> ApiRequest:
     """Parse the query of a request, and prepare the URLs of its response."""
     context: Context = http_request.app.state.context
-    config = context.get_config()
-    settings = config.api or ApiConfig()
+    reading: ReadSession = http_request.scope["reading"]
+    site = context.sites.read(reading.connect, context.get_config())
+    settings = site.config.api or ApiConfig()
     base = settings.url or f"{http_request.url.scheme}://{http_request.url.netloc}"
-    urls = UrlBuilder(base.rstrip("/"), config, http_request.scope.get("api_version"))
+    urls = UrlBuilder(base.rstrip("/"), site.config, http_request.scope.get("api_version"))
     params = QueryParams.parse(http_request.scope["query_string"])
-    return ApiRequest(http_request, params, urls, context)
+    return ApiRequest(http_request, params, urls, context, site)
 
 
 def _parse_token(header: str) -> str:

@@ -6,10 +6,12 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from ingest.api.params import QueryParams, parse_msgid, slug, split_numbers
-from ingest.config.settings import Config
+from ingest.api.params import QueryParams, parse_msgid, split_numbers
+from ingest.api.site import Site
+from ingest.store.activity.accounts import Account
 from ingest.store.activity.events import COMMENT_CATEGORIES, Category
 from ingest.store.read.directory import read_all_lists
+from ingest.store.read.pages.bundle_pages import BundleFilter
 from ingest.store.read.pages.filters import (
     CheckFilter,
     EventFilter,
@@ -17,10 +19,11 @@ from ingest.store.read.pages.filters import (
     PatchFilter,
     SeriesFilter,
 )
+from ingest.store.site.numbers import NumberKind
 
 
 def find_list_ids(
-    connection: Connection, params: QueryParams, config: Config
+    connection: Connection, params: QueryParams, site: Site
 ) -> tuple[int, ...] | None:
     """Return the rows of the lists that `project` names, by number or link name; None for all.
 
@@ -31,17 +34,17 @@ def find_list_ids(
         return None
     selector = split_numbers(values)
     rows = {row.list_id: row.id for row in read_all_lists(connection)}
-    named = (list_id for name in selector.names for list_id in config.match_list_ids(name, rows))
+    named = (
+        list_id for name in selector.names for list_id in site.config.match_list_ids(name, rows)
+    )
     # A configured list has no row before its first mail.
     return (*selector.ids, *(rows[list_id] for list_id in named if list_id in rows))
 
 
-def make_message_filter(
-    connection: Connection, params: QueryParams, config: Config
-) -> MessageFilter:
+def make_message_filter(connection: Connection, params: QueryParams, site: Site) -> MessageFilter:
     """Return the filter for a list of covers."""
     return MessageFilter(
-        list_ids=find_list_ids(connection, params, config),
+        list_ids=find_list_ids(connection, params, site),
         series_ids=params.numbers("series"),
         submitters=params.selector("submitter"),
         msgids=_present(parse_msgid(value) for value in params.all("msgid")),
@@ -51,27 +54,27 @@ def make_message_filter(
     )
 
 
-def make_patch_filter(connection: Connection, params: QueryParams, config: Config) -> PatchFilter:
+def make_patch_filter(connection: Connection, params: QueryParams, site: Site) -> PatchFilter:
     """Return the filter for a list of patches."""
     return PatchFilter(
-        list_ids=find_list_ids(connection, params, config),
+        list_ids=find_list_ids(connection, params, site),
         series_ids=params.numbers("series"),
         submitters=params.selector("submitter"),
         msgids=_present(parse_msgid(value) for value in params.all("msgid")),
         text=params.last("q"),
         since=params.since(),
         before=params.before(),
-        states=_present(slug(value) for value in params.all("state")),
+        states=_states(params, site),
         archived=params.flag("archived"),
         hashes=_present(value.lower() for value in params.all("hash")),
         delegates=params.selector("delegate"),
     )
 
 
-def make_series_filter(connection: Connection, params: QueryParams, config: Config) -> SeriesFilter:
+def make_series_filter(connection: Connection, params: QueryParams, site: Site) -> SeriesFilter:
     """Return the filter for a list of series."""
     return SeriesFilter(
-        list_ids=find_list_ids(connection, params, config),
+        list_ids=find_list_ids(connection, params, site),
         submitters=params.selector("submitter"),
         text=params.last("q"),
         since=params.since(),
@@ -93,7 +96,7 @@ def make_check_filter(params: QueryParams) -> CheckFilter:
 def make_event_filter(
     connection: Connection,
     params: QueryParams,
-    config: Config,
+    site: Site,
     *,
     version: tuple[int, int] | None,
 ) -> EventFilter:
@@ -108,15 +111,44 @@ def make_event_filter(
     if not wanted:
         categories = known if unknown else None
     return EventFilter(
-        list_ids=find_list_ids(connection, params, config),
+        list_ids=find_list_ids(connection, params, site),
         categories=categories,
         series_ids=params.numbers("series"),
-        patch_ids=params.numbers("patch"),
-        cover_ids=params.numbers("cover"),
+        patch_ids=_message_rows(params, site, "patch", NumberKind.PATCH),
+        cover_ids=_message_rows(params, site, "cover", NumberKind.COVER),
         actors=params.selector("actor"),
         since=params.since(),
         before=params.before(),
     )
+
+
+def make_bundle_filter(
+    connection: Connection, params: QueryParams, site: Site, *, viewer: Account | None
+) -> BundleFilter:
+    """Return the filter for the bundles that an account may see, None for a stranger."""
+    return BundleFilter(
+        viewer_id=viewer.id if viewer is not None else None,
+        list_ids=find_list_ids(connection, params, site),
+        owners=params.selector("owner"),
+        public=params.flag("public"),
+        text=params.last("q"),
+    )
+
+
+def _states(params: QueryParams, site: Site) -> tuple[str, ...] | None:
+    """Return the slugs of the states that are named. Unknown ones are left out."""
+    values = params.all("state")
+    slugs = (site.find_state(value) for value in values)
+    return tuple(slug for slug in slugs if slug is not None) if values else None
+
+
+def _message_rows(
+    params: QueryParams, site: Site, name: str, kind: NumberKind
+) -> tuple[int, ...] | None:
+    numbers = params.numbers(name)
+    if numbers is None:
+        return None
+    return tuple(site.numbers.message_row(kind, number) for number in numbers)
 
 
 def _present(values: Iterable[str]) -> tuple[str, ...] | None:

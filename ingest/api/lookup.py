@@ -7,17 +7,26 @@ from collections.abc import Callable
 from sqlalchemy import Connection
 from starlette.responses import RedirectResponse, Response
 
+from ingest.api.context import ApiRequest
 from ingest.api.params import not_found
 from ingest.api.urls import msgid_of
 from ingest.series.outcome import Outcome
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
+from ingest.store.site.numbers import NumberKind, find_imported
 from ingest.store.write import redirects
 
+# What clients name by number, and of which outcome it is.
+KINDS = {Outcome.PATCH: NumberKind.PATCH, Outcome.COVER: NumberKind.COVER}
+COMMENT_KINDS = {
+    Outcome.PATCH: NumberKind.PATCH_COMMENT,
+    Outcome.COVER: NumberKind.COVER_COMMENT,
+}
 
-def find_by_number(connection: Connection, number: int, outcome: Outcome) -> MessageRow | None:
-    """Return the message with this row number, None where it is missing or has another outcome."""
-    row = next(messages.read_messages(connection, [number]), None)
+
+def find_by_row(connection: Connection, row_id: int, outcome: Outcome) -> MessageRow | None:
+    """Return the message of this row, None where it is missing or has another outcome."""
+    row = next(messages.read_messages(connection, [row_id]), None)
     return row if row is not None and row.outcome is outcome else None
 
 
@@ -33,15 +42,47 @@ def find_by_path_name(connection: Connection, name: str, outcome: Outcome) -> Me
     raise not_found()
 
 
-def redirect_to_successor(
-    connection: Connection, kind: str, number: int, make_url: Callable[[int], str]
-) -> Response:
-    """Return a redirect to the row that has taken the place of this number.
+def find_message_successor(connection: Connection, request: ApiRequest, kind: NumberKind) -> int:
+    """Return the row that has taken the place of the message that the number in the path named.
 
-    `kind` is that of `store.write.redirects`; `make_url` returns the URL for a number. Raises
-    `ApiError` where no row has taken its place.
+    Raises `ApiError` where none has.
     """
-    successor = redirects.resolve_redirect(connection, kind, number)
+    row_id = request.message_row(kind)
+    successor = redirects.resolve_redirect(connection, "message", row_id)
     if successor is None:
-        raise not_found()
+        successor = find_imported(connection, kind, request.path_number())
+    if successor is None or successor == row_id:
+        raise not_found(kind.title())
+    return successor
+
+
+def find_series_successor(connection: Connection, number: int) -> int:
+    """Return the series that has taken the place of the one with this number, as above."""
+    successor = redirects.resolve_redirect(connection, "series", number)
+    if successor is None:
+        successor = find_imported(connection, NumberKind.SERIES, number)
+    if successor is None or successor == number:
+        raise not_found("Series")
+    return successor
+
+
+def redirect_message(
+    connection: Connection,
+    request: ApiRequest,
+    outcome: Outcome,
+    make_url: Callable[[int], str],
+) -> Response:
+    """Redirect to the message that has taken the place of the one that the path names.
+
+    `make_url` returns the URL for a number. Raises `ApiError` where no patch or cover has.
+    """
+    successor = find_message_successor(connection, request, KINDS[outcome])
+    return RedirectResponse(make_url(request.urls.number(successor, outcome)), status_code=301)
+
+
+def redirect_series(
+    connection: Connection, request: ApiRequest, make_url: Callable[[int], str]
+) -> Response:
+    """Redirect to the series that has taken the place of the one that the path names, as above."""
+    successor = find_series_successor(connection, request.path_number())
     return RedirectResponse(make_url(successor), status_code=301)

@@ -63,9 +63,10 @@ def text_fields(encoded: bytes, *, max_fields: int) -> list[tuple[str, str]]:
     return fields
 
 
-def not_found() -> ApiError:
-    """Return the error for a resource that does not exist."""
-    return ApiError(404, {"detail": "Not found."})
+def not_found(kind: str = "") -> ApiError:
+    """Return the error for a resource that does not exist. `kind`: what was looked for."""
+    detail = f"No {kind} matches the given query." if kind else "Not found."
+    return ApiError(404, {"detail": detail})
 
 
 def invalid_page() -> ApiError:
@@ -180,11 +181,6 @@ def parse_msgid(value: str) -> str:
 def is_number(value: str) -> bool:
     """Return whether a text is a decimal number in the range of row numbers."""
     return value.isascii() and value.isdigit() and len(value) < 20 and int(value) <= _MAX_NUMBER
-
-
-def slug(value: str) -> str:
-    """Return the slug of a state: `Under Review` is `under-review`."""
-    return re.sub(r"[\s_]+", "-", value.strip().lower())
 
 
 def split_numbers(values: Sequence[str]) -> RowSelector:

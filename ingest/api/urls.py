@@ -10,7 +10,9 @@ from typing import Any
 from urllib.parse import quote
 
 from ingest.config.settings import Config
+from ingest.series.outcome import Outcome
 from ingest.store.read.messages import ListRow
+from ingest.store.site.numbers import shown_number
 
 VERSIONS = ((1, 0), (1, 1), (1, 2), (1, 3), (1, 4))
 
@@ -45,7 +47,9 @@ _SINCE: dict[str, dict[str, tuple[int, int]]] = {
         "list_archive_url": (1, 2),
         "addressed": (1, 3),
     },
-    "event": {"actor": (1, 2)},
+    "event": {},
+    "user": {"settings": (1, 2)},
+    "bundle": {"web_url": (1, 1)},
 }
 
 
@@ -90,6 +94,10 @@ class UrlBuilder:
         version = f"/{self.version[0]}.{self.version[1]}" if self.version else ""
         return f"{self.base}/api{version}/{'/'.join(str(part) for part in parts)}/"
 
+    def number(self, message_id: int, outcome: Outcome) -> int:
+        """Return the number of a patch, cover or comment that clients see."""
+        return shown_number(message_id, outcome)
+
     def unversioned(self, *parts: object) -> str:
         """Return the URL of a resource without a version, as Patchwork links comments."""
         return f"{self.base}/api/{'/'.join(str(part) for part in parts)}/"
@@ -109,6 +117,10 @@ class UrlBuilder:
         if variant:
             return f"{self.base}/{kind}/{id_}/mbox/"
         return f"{self.message_page(kind, lists, msgid)}mbox/"
+
+    def bundle_page(self, owner: str, name: str) -> str:
+        """Return the URL of a bundle's page."""
+        return f"{self.base}{path_of('bundle', owner, name)}"
 
     def archive(self, lists: tuple[ListRow, ...], msgid: str) -> str | None:
         """Return the URL of a message in its list's archive, None where none is configured."""

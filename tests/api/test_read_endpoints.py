@@ -402,7 +402,8 @@ def test_people_and_users_are_shown_to_those_with_a_token(engine: Engine) -> Non
                 assert (answer.status_code, answer.json()) == (403, {"detail": "Invalid token."})
         known = {"Authorization": f"Token {ci}"}
         (one, *_) = client.get(f"/api/{kind}/", headers=known).json()
-        assert client.get(f"/api/{kind}/{one['id']}/", headers=known).json() == one
+        detail = client.get(f"/api/{kind}/{one['id']}/", headers=known).json()
+        assert {name: detail[name] for name in one} == one
         assert client.get(f"/api/{kind}/99/", headers=known).status_code == 404
     # As in Patchwork, a patch names its submitter, whose address is in the mail anyway.
     (patch, *_) = client.get("/api/patches/").json()
@@ -466,6 +467,7 @@ LISTS = (
 
 def _statements(engine: Engine, client: TestClient, path: str) -> int:
     said: list[str] = []
+    client.get("/api/")  # what the site defines is read, and kept for a second
 
     def executed(_c: Any, _cursor: Any, statement: str, *_more: Any) -> None:
         said.append(statement)

@@ -9,23 +9,19 @@ from urllib.parse import urlsplit
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ingest.api.changes.rights import authenticate_writer, writable_patch
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_check_filter
-from ingest.api.lookup import redirect_to_successor
+from ingest.api.lookup import redirect_message
 from ingest.api.params import ApiError, is_number, not_found
 from ingest.api.records import references
 from ingest.api.responses import JsonResponse
-from ingest.api.rest.request_body import (
-    RequestBody,
-    authenticate_writer,
-    parse_body,
-    require_storable,
-    writable_patch,
-)
+from ingest.api.rest.request_body import RequestBody, parse_body, require_storable
 from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import CHECK_STATES, Check, add_check, read_checks
 from ingest.store.read.pages.page_queries import CHECK_ORDERS, find_check_ids, read_outcome
+from ingest.store.site.numbers import NumberKind
 
 _MAX_URL = 200  # characters
 _MAX_TEXT = 20_000  # characters of a description
@@ -80,16 +76,16 @@ def list_patch_checks(http_request: Request) -> Response:
     """Return a page of the checks of a patch."""
     request = parse_request(http_request)
     page = request.page(CHECK_ORDERS)
-    number = request.path_number()
+    patch_id = request.message_row(NumberKind.PATCH)
     with request.read() as connection:
-        if read_outcome(connection, number) is not Outcome.PATCH:
-            return redirect_to_successor(
+        if read_outcome(connection, patch_id) is not Outcome.PATCH:
+            return redirect_message(
                 connection,
-                "message",
-                number,
+                request,
+                Outcome.PATCH,
                 lambda id_: request.urls.url("patches", id_, "checks"),
             )
-        ids = find_check_ids(connection, number, make_check_filter(request.params), page)
+        ids = find_check_ids(connection, patch_id, make_check_filter(request.params), page)
         checks = read_checks(connection, ids[: page.size])
         accounts = read_accounts(connection, {check.account_id for check in checks.values()})
     records = [
@@ -106,8 +102,8 @@ def get_patch_check(http_request: Request) -> Response:
     number = request.path_number("check_id")
     with request.read() as connection:
         check = read_checks(connection, [number]).get(number)
-        if check is None or check.message_id != request.path_number():
-            raise not_found()
+        if check is None or check.message_id != request.message_row(NumberKind.PATCH):
+            raise not_found("Check")
         accounts = read_accounts(connection, [check.account_id])
     return JsonResponse(references.check_json(check, accounts.get(check.account_id), request.urls))
 
@@ -169,9 +165,9 @@ def _is_web_url(value: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
-def _parse_text(name: str, value: Any, limit: int) -> str:
+def _parse_text(name: str, value: Any, limit: int) -> str | None:
     if value is None:
-        return ""
+        return None
     if not isinstance(value, str) or len(value) > limit:
         raise ApiError(400, {name: [f"This must be text of at most {limit} characters."]})
     return require_storable(name, value)

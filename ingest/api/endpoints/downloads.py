@@ -7,7 +7,12 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.api.context import ApiRequest, parse_request
-from ingest.api.lookup import find_by_number, find_by_path_name, redirect_to_successor
+from ingest.api.lookup import (
+    find_by_path_name,
+    find_by_row,
+    redirect_message,
+    redirect_series,
+)
 from ingest.api.mbox import cover_mbox, file_name, patch_mbox, patch_raw
 from ingest.api.params import is_number, not_found
 from ingest.api.responses import download_response
@@ -15,6 +20,7 @@ from ingest.series.outcome import Outcome
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.series import SeriesRow, read_members, read_series
+from ingest.store.site.numbers import NumberKind
 
 _DIFF_TYPE = "text/x-patch"
 
@@ -23,13 +29,12 @@ def download_patch(http_request: Request) -> Response:
     """Return a patch, by its number."""
     request = parse_request(http_request)
     form = request.path_text("form")
-    number = request.path_number()
     with request.read() as connection:
-        row = find_by_number(connection, number, Outcome.PATCH)
+        row = find_by_row(connection, request.message_row(NumberKind.PATCH), Outcome.PATCH)
         if row is None:
             base = request.urls.base
-            return redirect_to_successor(
-                connection, "message", number, lambda id_: f"{base}/patch/{id_}/{form}/"
+            return redirect_message(
+                connection, request, Outcome.PATCH, lambda id_: f"{base}/patch/{id_}/{form}/"
             )
         return _patch_response(connection, row, form, request)
 
@@ -37,13 +42,12 @@ def download_patch(http_request: Request) -> Response:
 def download_cover(http_request: Request) -> Response:
     """Return a cover, by its number."""
     request = parse_request(http_request)
-    number = request.path_number()
     with request.read() as connection:
-        row = find_by_number(connection, number, Outcome.COVER)
+        row = find_by_row(connection, request.message_row(NumberKind.COVER), Outcome.COVER)
         if row is None:
             base = request.urls.base
-            return redirect_to_successor(
-                connection, "message", number, lambda id_: f"{base}/cover/{id_}/mbox/"
+            return redirect_message(
+                connection, request, Outcome.COVER, lambda id_: f"{base}/cover/{id_}/mbox/"
             )
         return _cover_response(connection, row)
 
@@ -73,9 +77,7 @@ def download_series(http_request: Request) -> Response:
         rows = read_series(connection, [number])
         if not rows:
             base = request.urls.base
-            return redirect_to_successor(
-                connection, "series", number, lambda id_: f"{base}/series/{id_}/{form}/"
-            )
+            return redirect_series(connection, request, lambda id_: f"{base}/series/{id_}/{form}/")
         series = rows[0]
         ids = read_members(connection, [series.id]).get(series.id, [])
         patches = list(messages.read_messages(connection, ids))

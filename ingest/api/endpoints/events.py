@@ -38,7 +38,7 @@ def list_events(http_request: Request) -> Response:
             publish_events(connection, now=request.context.now())
     with request.read() as connection:
         filters = make_event_filter(
-            connection, request.params, request.config, version=request.urls.version
+            connection, request.params, request.site, version=request.urls.version
         )
         numbers = find_event_numbers(connection, filters, page)
         records = event_payloads(connection, numbers[: page.size], request.urls)

@@ -7,8 +7,9 @@ from urllib.parse import quote, unquote
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.routing import BaseRoute, Route
 
+from ingest.api.changes import bundles, comments, patches, users
+from ingest.api.changes import projects as project_changes
 from ingest.api.endpoints import (
-    bundles,
     checks,
     downloads,
     events,
@@ -17,7 +18,6 @@ from ingest.api.endpoints import (
     people,
     projects,
     series,
-    updates,
 )
 from ingest.api.rest.resource import Resource
 
@@ -27,6 +27,10 @@ _GET = ["GET"]
 def api_routes() -> list[BaseRoute]:
     """Return the routes of the API and of downloads."""
     return [*(resource.route() for resource in RESOURCES), *_download_routes()]
+
+
+def _describe_update(what: str) -> str:
+    return f"get:\nShow {what}.\n\npatch:\nUpdate {what}.\n\nput:\nUpdate {what}."
 
 
 RESOURCES = (
@@ -42,12 +46,21 @@ RESOURCES = (
         name="Bundle List",
         description="List or create bundles.",
         get=bundles.list_bundles,
+        post=bundles.create_bundle,
+        fields=("name", "public", "patches"),
     ),
     Resource(
         path="/api/bundles/{id:row}",
         name="Bundle Detail",
-        description="get:\nShow a bundle.",
+        description=(
+            "get:\nShow a bundle.\n\npatch:\nUpdate a bundle.\n\nput:\nUpdate a bundle.\n\n"
+            "delete:\nDelete a bundle."
+        ),
         get=bundles.get_bundle,
+        put=bundles.replace_bundle,
+        patch=bundles.change_bundle,
+        delete=bundles.remove_bundle,
+        fields=("name", "public"),
     ),
     Resource(
         path="/api/covers",
@@ -71,8 +84,11 @@ RESOURCES = (
     Resource(
         path="/api/covers/{id:row}/comments/{comment_id:row}",
         name="Cover Comment Detail",
-        description="get:\nShow a cover comment.",
+        description=_describe_update("a cover comment"),
         get=messages.get_cover_comment,
+        put=comments.update_cover_comment,
+        patch=comments.update_cover_comment,
+        fields=("addressed",),
         since=(1, 3),
     ),
     Resource(
@@ -87,10 +103,10 @@ RESOURCES = (
     Resource(
         path="/api/patches/{id:row}",
         name="Patch Detail",
-        description="get:\nShow a patch.\n\npatch:\nUpdate a patch.\n\nput:\nUpdate a patch.",
+        description=_describe_update("a patch"),
         get=messages.get_patch,
-        put=updates.replace_patch,
-        patch=updates.update_patch,
+        put=patches.replace_patch,
+        patch=patches.update_patch,
         fields=("state", "archived", "delegate", "commit_ref"),
     ),
     Resource(
@@ -103,8 +119,11 @@ RESOURCES = (
     Resource(
         path="/api/patches/{id:row}/comments/{comment_id:row}",
         name="Patch Comment Detail",
-        description="get:\nShow a patch comment.",
+        description=_describe_update("a patch comment"),
         get=messages.get_patch_comment,
+        put=comments.update_patch_comment,
+        patch=comments.update_patch_comment,
+        fields=("addressed",),
         since=(1, 3),
     ),
     Resource(
@@ -140,8 +159,11 @@ RESOURCES = (
     Resource(
         path="/api/projects/{id:part}",
         name="Project Detail",
-        description="get:\nShow a project.",
+        description=_describe_update("a project"),
         get=projects.get_project,
+        put=project_changes.update_project,
+        patch=project_changes.update_project,
+        fields=("web_url", "scm_url", "webscm_url", "list_archive_url", "commit_url_format"),
     ),
     Resource(
         path="/api/series", name="Series List", description="List series.", get=series.list_series
@@ -156,8 +178,11 @@ RESOURCES = (
     Resource(
         path="/api/users/{id:row}",
         name="User Detail",
-        description="get:\nShow a user.",
+        description=_describe_update("a user"),
         get=people.get_user,
+        put=users.update_user,
+        patch=users.update_user,
+        fields=("first_name", "last_name", "email"),
     ),
 )
 

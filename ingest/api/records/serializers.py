@@ -100,11 +100,12 @@ def headers_json(raw: bytes) -> dict[str, str | list[str]]:
 
 def patch_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> JsonObject:
     """Return a patch as lists have it."""
+    number = urls.number(row.id, row.outcome)
     return urls.trim(
         "patch",
         {
-            "id": row.id,
-            "url": urls.url("patches", row.id),
+            "id": number,
+            "url": urls.url("patches", number),
             "web_url": urls.message_page("patch", row.lists, row.msgid),
             "project": _project(row.lists, urls),
             "msgid": row.msgid,
@@ -118,11 +119,11 @@ def patch_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> Jso
             "hash": row.hash,
             "submitter": submitter_json(row, urls),
             "delegate": user_json(prefetched.delegates.get(row.delegate_id or 0), urls),
-            "mbox": urls.mbox("patch", row.lists, row.msgid, row.variant, row.id),
+            "mbox": urls.mbox("patch", row.lists, row.msgid, row.variant, number),
             "series": _series(row, prefetched, urls),
-            "comments": urls.unversioned("patches", row.id, "comments"),
+            "comments": urls.unversioned("patches", number, "comments"),
             "check": prefetched.checks.get(row.id, "pending"),
-            "checks": urls.unversioned("patches", row.id, "checks"),
+            "checks": urls.unversioned("patches", number, "checks"),
             "tags": {},
             "related": [
                 summary_json(summary, prefetched, urls)
@@ -134,11 +135,12 @@ def patch_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> Jso
 
 def cover_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> JsonObject:
     """Return a cover as lists have it."""
+    number = urls.number(row.id, row.outcome)
     return urls.trim(
         "cover",
         {
-            "id": row.id,
-            "url": urls.url("covers", row.id),
+            "id": number,
+            "url": urls.url("covers", number),
             "web_url": urls.message_page("cover", row.lists, row.msgid),
             "project": _project(row.lists, urls),
             "msgid": row.msgid,
@@ -146,9 +148,9 @@ def cover_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> Jso
             "date": message_date(row.date, row.mail_id, prefetched),
             "name": row.name,
             "submitter": submitter_json(row, urls),
-            "mbox": urls.mbox("cover", row.lists, row.msgid, row.variant, row.id),
+            "mbox": urls.mbox("cover", row.lists, row.msgid, row.variant, number),
             "series": _series(row, prefetched, urls),
-            "comments": urls.unversioned("covers", row.id, "comments"),
+            "comments": urls.unversioned("covers", number, "comments"),
         },
     )
 
@@ -166,9 +168,10 @@ def comment_json(
     `raw` is its mail. `parent_kind` is `patches` or `covers`, the part of the path above the
     comment, None where the record has no parent.
     """
+    number = urls.number(row.id, row.outcome)
     record: JsonObject = {
-        "id": row.id,
-        "web_url": urls.message_page("comment", row.lists, row.msgid),
+        "id": number,
+        "web_url": f"{urls.base}/comment/{number}/",
         "msgid": row.msgid,
         "list_archive_url": urls.archive(row.lists, row.msgid),
         "date": message_date(row.date, row.mail_id, prefetched),
@@ -178,11 +181,13 @@ def comment_json(
         "headers": headers_json(raw),
     }
     if parent_kind is not None and urls.since((1, 3)):
+        parent_outcome = Outcome.COVER if parent_kind == "covers" else Outcome.PATCH
+        parent_number = urls.number(row.parent_id or 0, parent_outcome)
         record = {
-            "id": row.id,
-            "url": urls.url(parent_kind, row.parent_id, "comments", row.id),
+            "id": number,
+            "url": urls.url(parent_kind, parent_number, "comments", number),
             **record,
-            "addressed": None,
+            "addressed": prefetched.addressed.get(row.id),
         }
     return urls.trim("comment", record)
 

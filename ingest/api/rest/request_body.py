@@ -1,4 +1,4 @@
-"""Requests that write: who sends them, which patch they change, and their body.
+"""Parse the bodies of requests that write.
 
 The body is JSON or a form, of either type: git-pw and b4 send one, with `True` for a flag and text
 for numbers.
@@ -12,51 +12,16 @@ from email import message_from_bytes
 from email.policy import HTTP
 from typing import Any
 
-from sqlalchemy import Connection
 from starlette.requests import Request
 
-from ingest.api.context import ApiRequest
-from ingest.api.lookup import find_by_number
-from ingest.api.params import ApiError, not_found, text_fields
-from ingest.series.outcome import Outcome
-from ingest.store.activity.accounts import Account
-from ingest.store.read.messages import MessageRow
+from ingest.api.params import ApiError, text_fields
 from ingest.store.schema import storable
-from ingest.store.write import redirects
 
 MAX_REQUEST_BODY = 65_536  # bytes
 _MAX_FIELDS = 1_000
 _LISTS = frozenset({"related", "patches"})  # fields that a form repeats
 
 RequestBody = Mapping[str, Any]
-
-
-def authenticate_writer(request: ApiRequest) -> Account:
-    """Return the account of the request's token.
-
-    It is read before the writing transaction begins, so that clients without a token cannot block
-    other writers.
-    """
-    with request.read() as connection:
-        return request.require_account(connection)
-
-
-def writable_patch(connection: Connection, request: ApiRequest, account: Account) -> MessageRow:
-    """Return the patch that the path names, or the one that has taken its place.
-
-    Raises `ApiError` where there is none, or where the account may not write to its lists.
-    """
-    number = request.path_number()
-    row = find_by_number(connection, number, Outcome.PATCH)
-    if row is None:
-        successor = redirects.resolve_redirect(connection, "message", number)
-        if successor is not None:
-            row = find_by_number(connection, successor, Outcome.PATCH)
-    if row is None:
-        raise not_found()
-    if not account.may_write([list_.list_id for list_ in row.lists]):
-        raise ApiError(403, {"detail": f"{account.name} may not write to this project."})
-    return row
 
 
 def parse_body(http_request: Request, raw: bytes) -> RequestBody:
@@ -68,7 +33,8 @@ def parse_body(http_request: Request, raw: bytes) -> RequestBody:
         except (ValueError, RecursionError):
             raise ApiError(400, {"detail": "The body is not JSON."}) from None
         if not isinstance(value, dict):
-            raise ApiError(400, {"detail": "The body is not an object."})
+            message = f"Invalid data. Expected a dictionary, but got {type(value).__name__}."
+            raise ApiError(400, {"detail": [message]})
         return value
     if media_type == "application/x-www-form-urlencoded":
         return _collect_fields(text_fields(raw, max_fields=_MAX_FIELDS))

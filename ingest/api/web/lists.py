@@ -63,7 +63,7 @@ def project_page(http_request: Request) -> Response:
     page = _newest_first(request)
     with request.read() as connection:
         _require_list(connection, request, link)
-        filters = make_series_filter(connection, _list_params(request, link), request.config)
+        filters = make_series_filter(connection, _list_params(request, link), request.site)
         ids = find_series_ids(connection, filters, page)
         rows = {row.id: row for row in read_series(connection, ids[: page.size])}
     series = [rows[id_] for id_ in ids[: page.size] if id_ in rows]
@@ -104,7 +104,7 @@ def patches_page(http_request: Request) -> Response:
     page = _newest_first(request)
     with request.read() as connection:
         _require_list(connection, request, link)
-        filters = make_patch_filter(connection, _list_params(request, link), request.config)
+        filters = make_patch_filter(connection, _list_params(request, link), request.site)
         ids = find_patch_ids(connection, filters, page)
         patches = list(messages.read_messages(connection, ids[: page.size], brief=True))
         prefetched = prefetch(connection, patches, date_all=False)
@@ -112,7 +112,7 @@ def patches_page(http_request: Request) -> Response:
     selected = request.params.last("state")
     states = [
         el("option", state, value=state, selected="" if state == selected else None)
-        for state in ("", *request.settings.states)
+        for state in ("", *(state.slug for state in request.site.states))
     ]
     heads = ("Date", "Patch", "Submitter", "State", "Check")
     return render_page(

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from ingest.api.context import ApiRequest, parse_request
-from ingest.api.lookup import find_by_number, find_by_path_name, redirect_to_successor
+from ingest.api.lookup import COMMENT_KINDS, KINDS, find_by_path_name, find_by_row, redirect_message
 from ingest.api.params import not_found
 from ingest.api.records.prefetch import Prefetched, prefetch
 from ingest.api.urls import name_of, path_of
@@ -24,6 +24,7 @@ from ingest.store.read import messages
 from ingest.store.read.authentication import read_stored_authentication
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.pages.page_queries import find_reply_ids
+from ingest.store.site.numbers import find_imported, shown_number
 from ingest.trust.signatures.verdict import Result, Verdict
 
 # Replies on one page; a thread may have thousands.
@@ -46,12 +47,40 @@ def comment_redirect(http_request: Request) -> Response:
     request = parse_request(http_request)
     with request.read() as connection:
         row = find_by_path_name(connection, request.path_text("msgid"), Outcome.COMMENT)
-        parent_ids = [row.parent_id] if row.parent_id else []
-        parent = next(messages.read_messages(connection, parent_ids, brief=True), None)
-    if parent is None:
+        path = _find_comment_path(connection, row, request)
+    if path is None:
         raise not_found()
-    path = path_of("project", request.path_text("link"), parent.outcome, name_of(parent.msgid))
-    return RedirectResponse(f"{path}#c{row.id}", 302)
+    return RedirectResponse(path, 302)
+
+
+def comment_number_redirect(http_request: Request) -> Response:
+    """Redirect from the number of a comment to its place on the page of its patch or cover.
+
+    Comments on patches and those on covers may have the same number: as in Patchwork, the former
+    are looked for first.
+    """
+    request = parse_request(http_request)
+    with request.read() as connection:
+        for kind in COMMENT_KINDS.values():
+            row = find_by_row(connection, request.message_row(kind), Outcome.COMMENT)
+            if row is None:
+                successor = find_imported(connection, kind, request.path_number())
+                row = find_by_row(connection, successor or 0, Outcome.COMMENT)
+            path = _find_comment_path(connection, row, request) if row is not None else None
+            if path is not None:
+                return RedirectResponse(path, 302)
+    raise not_found()
+
+
+def _find_comment_path(connection: Connection, row: MessageRow, request: ApiRequest) -> str | None:
+    """Return the path of a comment on the page of its patch or cover, None where it has none."""
+    parent_ids = [row.parent_id] if row.parent_id else []
+    parent = next(messages.read_messages(connection, parent_ids, brief=True), None)
+    if parent is None:
+        return None
+    link = _link_name(parent, request)
+    path = path_of("project", link, parent.outcome, name_of(parent.msgid))
+    return f"{path}#{request.urls.number(row.id, row.outcome)}"
 
 
 def patch_number_redirect(http_request: Request) -> Response:
@@ -66,13 +95,10 @@ def cover_number_redirect(http_request: Request) -> Response:
 
 def _redirect_by_number(http_request: Request, outcome: Outcome) -> Response:
     request = parse_request(http_request)
-    number = request.path_number()
     with request.read() as connection:
-        row = find_by_number(connection, number, outcome)
+        row = find_by_row(connection, request.message_row(KINDS[outcome]), outcome)
         if row is None:
-            return redirect_to_successor(
-                connection, "message", number, lambda id_: f"/{outcome}/{id_}/"
-            )
+            return redirect_message(connection, request, outcome, lambda id_: f"/{outcome}/{id_}/")
         if not row.variant:
             path = path_of("project", _link_name(row, request), outcome, name_of(row.msgid))
             return RedirectResponse(path, 302)
@@ -157,9 +183,10 @@ def _signature_fact(verdict: Verdict) -> tuple[str, Html]:
 
 
 def _download_links(row: MessageRow, request: ApiRequest) -> Html:
-    links = [el("a", "Download for git am", href=f"/{row.outcome}/{row.id}/mbox/")]
+    number = request.urls.number(row.id, row.outcome)
+    links = [el("a", "Download for git am", href=f"/{row.outcome}/{number}/mbox/")]
     if row.diff:
-        links.append(el("a", "Download the diff", href=f"/patch/{row.id}/raw/"))
+        links.append(el("a", "Download the diff", href=f"/patch/{number}/raw/"))
     archive = request.urls.archive(row.lists, row.msgid)
     if archive is not None:
         links.append(el("a", "List archive", href=archive))
@@ -202,6 +229,6 @@ def _reply_article(row: MessageRow, depth: int) -> Html:
         "article",
         el("h3", person_name(row.submitter), ", ", format_time(row.date)),
         render_text(row.content),
-        id=f"c{row.id}",
+        id=shown_number(row.id, row.outcome),
         class_=f"d{min(depth, _MAX_DEPTH)}" if depth else None,
     )

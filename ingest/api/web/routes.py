@@ -17,6 +17,7 @@ def web_routes() -> list[BaseRoute]:
         Route("/state", status.status_page, methods=_GET),
         Route("/patch/{id:row}", message.patch_number_redirect, methods=_GET),
         Route("/cover/{id:row}", message.cover_number_redirect, methods=_GET),
+        Route("/comment/{id:row}", message.comment_number_redirect, methods=_GET),
         Route("/series/{id:row}", series.series_redirect, methods=_GET),
         Route("/project/{link:part}", lists.project_redirect, methods=_GET),
         Route("/project/{link:part}/list", lists.project_page, methods=_GET),

@@ -12,7 +12,7 @@ from starlette.responses import RedirectResponse, Response
 
 from ingest.api.authentication import diverging_domains, verified_domains
 from ingest.api.context import ApiRequest, parse_request
-from ingest.api.lookup import redirect_to_successor
+from ingest.api.lookup import find_series_successor, redirect_series
 from ingest.api.params import not_found
 from ingest.api.records.prefetch import Prefetched, prefetch
 from ingest.api.urls import name_of, path_of
@@ -54,9 +54,7 @@ def series_redirect(http_request: Request) -> Response:
     with request.read() as connection:
         rows = read_series(connection, [number])
         if not rows:
-            return redirect_to_successor(
-                connection, "series", number, lambda id_: f"/series/{id_}/"
-            )
+            return redirect_series(connection, request, lambda id_: f"/series/{id_}/")
         link = _find_link_name(connection, rows[0], request)
     return RedirectResponse(f"{path_of('project', link, 'list')}?series={rows[0].id}", 302)
 
@@ -84,9 +82,8 @@ def series_page(request: ApiRequest, link: str, number: int) -> Response:
     with request.read() as connection:
         rows = read_series(connection, [number])
         if not rows:
-            return redirect_to_successor(
-                connection, "series", number, lambda id_: f"{path}?series={id_}"
-            )
+            successor = find_series_successor(connection, number)
+            return RedirectResponse(f"{path}?series={successor}", status_code=301)
         view = _read_series(connection, rows[0])
     row = view.row
     version = f", v{row.version}" if row.version > 1 else ""

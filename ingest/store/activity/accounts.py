@@ -130,6 +130,15 @@ def read_accounts(connection: Connection, ids: Iterable[int] | None = None) -> d
     return accounts
 
 
+def update_account(connection: Connection, account_id: int, **values: Any) -> None:
+    """Set these of `first_name`, `last_name`, `email` and `settings` of an account."""
+    if "settings" in values:
+        values["settings"] = json.dumps(values["settings"], sort_keys=True)
+    if values:
+        table = schema.account
+        connection.execute(update(table).where(table.c.id == account_id).values(**values))
+
+
 def digest_token(token: str) -> bytes:
     """Return the digest of a token, by which its account is found."""
     return sha256(token.encode("utf-8", "surrogatepass")).digest()

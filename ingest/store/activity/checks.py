@@ -29,8 +29,8 @@ class Check:
     date: datetime
     state: str
     context: str
-    target_url: str
-    description: str
+    target_url: str | None
+    description: str | None
 
 
 def add_check(connection: Connection, message_id: int, check: Check) -> int:

@@ -16,11 +16,12 @@ from ingest.trust.person import person_key
 
 @dataclass(frozen=True, slots=True)
 class PersonRow:
-    """A person, with the name of the newest message."""
+    """A person, with the name of the newest message, and the account that has this address."""
 
     id: int
     name: str
     email: str
+    account_id: int | None = None
 
 
 def read_all_lists(connection: Connection) -> list[ListRow]:
@@ -35,9 +36,9 @@ def read_people(connection: Connection, ids: Iterable[int]) -> dict[int, PersonR
     person = schema.person.c
     people: dict[int, PersonRow] = {}
     for chunk in chunks(ids):
-        query = select(person.id, person.name, person.email).where(person.id.in_(chunk))
-        for row in connection.execute(query):
-            people[row.id] = PersonRow(row.id, row.name, row.email)
+        query = select(person.id, person.name, person.email, person.account_id)
+        for row in connection.execute(query.where(person.id.in_(chunk))):
+            people[row.id] = PersonRow(row.id, row.name, row.email, row.account_id)
     return people
 
 

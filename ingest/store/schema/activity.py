@@ -77,8 +77,8 @@ check = Table(
     Column("date", DateTime, nullable=False),  # when it was reported
     Column("state", String(8), nullable=False),
     Column("context", Text, nullable=False),  # the name of the test
-    Column("target_url", Text, nullable=False),
-    Column("description", Text, nullable=False),
+    Column("target_url", Text),
+    Column("description", Text),
     CheckConstraint("state IN ('pending', 'success', 'warning', 'fail')", name="state"),
     Index("ix_check_message_id", "message_id"),
 )

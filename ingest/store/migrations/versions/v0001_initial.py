@@ -350,8 +350,8 @@ def upgrade() -> None:
         sa.Column("date", sa.DateTime(), nullable=False),
         sa.Column("state", sa.String(length=8), nullable=False),
         sa.Column("context", sa.Text(), nullable=False),
-        sa.Column("target_url", sa.Text(), nullable=False),
-        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("target_url", sa.Text(), nullable=True),
+        sa.Column("description", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "state IN ('pending', 'success', 'warning', 'fail')", name=op.f("ck_check_state")
         ),

@@ -40,7 +40,7 @@ PATCH_ORDERS = ("id", "name", "date", "submitter", "state", "archived", "delegat
 COVER_ORDERS = ("id", "name", "date", "submitter")
 SERIES_ORDERS = ("id", "name", "date", "submitter", "received_all")
 COMMENT_ORDERS = CHECK_ORDERS = ("id", "date")
-DIRECTORY_ORDERS = ("id", "name")
+DIRECTORY_ORDERS = ("id", "name", "email")
 
 # Of so many names that contain a text, the rows are read; of more, a page is soon found.
 _FEW_NAMES = 1_000
@@ -237,7 +237,7 @@ def _find_by_name_or_email(
                 columns.email.icontains(text, autoescape=True),
             )
         )
-    orders: Orders = {"id": columns.id, "name": columns.name}
+    orders: Orders = {"id": columns.id, "name": columns.name, "email": columns.email}
     return _find_ids(connection, table, columns.id, conditions, orders, page)
 
 
