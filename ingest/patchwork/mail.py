@@ -43,7 +43,7 @@ def make_mail(content: MessageContent) -> bytes:
         _MARK,
     ]
     text = "\n".join(fields) + "\n\n" + _join_body(content)
-    return text.encode("utf-8", "surrogateescape")
+    return text.encode("utf-8", "replace")
 
 
 def _split_fields(headers: str) -> list[str]:

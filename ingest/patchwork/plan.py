@@ -170,5 +170,5 @@ def _name_series(
     covers = {message.main.number for message in messages if message.main.kind is NumberKind.COVER}
     for row in series:
         if row.cover in covers:
-            names[row.number] = msgid_of[NumberKind.COVER, row.cover]  # type: ignore[index]
+            names[row.number] = msgid_of[NumberKind.COVER, row.cover]
     return names

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from typing import Any
 
-from sqlalchemy import select
+from sqlalchemy import func, select
 
 from ingest.store.patchwork.database import PatchworkDatabase
 from ingest.store.patchwork.rows import BundleRow, CheckRow, EventRow
@@ -86,3 +86,15 @@ def _comment(values: Any) -> tuple[NumberKind, int] | None:
         if number is not None:
             return kind, number
     return None
+
+
+def read_highest(database: PatchworkDatabase, name: str) -> int:
+    """Return the highest number in a table."""
+    table = database.table(name)
+    return database.connection.execute(select(func.max(table.c.id))).scalar_one() or 0
+
+
+def count_rows(database: PatchworkDatabase, name: str) -> int:
+    """Return the number of rows of a table."""
+    query = select(func.count()).select_from(database.table(name))
+    return database.connection.execute(query).scalar_one()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from typing import Any
@@ -92,22 +92,27 @@ def open_patchwork(address: str, *, zone: str | None = None) -> Iterator[Patchwo
         engine = _create_engine(url)
     except (ArgumentError, NoSuchModuleError) as error:
         raise PatchworkError(f"{shown}: {error}") from None
-    try:
-        with engine.connect() as connection, connection.begin():
-            _check_tables(connection, shown)
-            tables = MetaData()
-            tables.reflect(connection, only=_is_wanted, resolve_fks=False)
-            database = PatchworkDatabase(connection, tables, None)
-            if connection.dialect.name == "postgresql":
-                found = _parse_zone(zone) if zone is not None else _find_zone(database)
-                database = PatchworkDatabase(connection, tables, found)
-            yield database
-    except DBAPIError as error:
-        if error.connection_invalidated or not isinstance(error.orig, Exception):
+    with ExitStack() as stack:
+        stack.callback(engine.dispose)
+        try:
+            connection = stack.enter_context(engine.connect())
+            stack.enter_context(connection.begin())
+            database = _inspect(connection, shown, zone)
+        except DBAPIError as error:
             raise PatchworkError(f"{shown}: {error_line(error)}") from None
-        raise PatchworkError(f"{shown}: {error_line(error)}") from None
-    finally:
-        engine.dispose()
+        yield database
+
+
+def _inspect(connection: Connection, shown: str, zone: str | None) -> PatchworkDatabase:
+    """Read which tables there are, and in which time zone the site is."""
+    _check_tables(connection, shown)
+    tables = MetaData()
+    tables.reflect(connection, only=_is_wanted, resolve_fks=False)
+    database = PatchworkDatabase(connection, tables, None)
+    if connection.dialect.name != "postgresql":
+        return database
+    found = _parse_zone(zone) if zone is not None else _find_zone(database)
+    return PatchworkDatabase(connection, tables, found)
 
 
 def _parse_url(address: str) -> URL:
