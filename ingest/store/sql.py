@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -57,6 +58,13 @@ def chunks(keys: Iterable[T]) -> Iterator[list[T]]:
     all_keys = list(keys)
     for start in range(0, len(all_keys), _CHUNK):
         yield all_keys[start : start + _CHUNK]
+
+
+def batches(rows: Iterable[T]) -> Iterator[list[T]]:
+    """Split rows that arrive one by one into lists as `chunks` does, with one in memory."""
+    source = iter(rows)
+    while batch := list(islice(source, _CHUNK)):
+        yield batch
 
 
 class is_any(FunctionElement[bool]):  # noqa: N801 - it is written as SQLAlchemy's functions are

@@ -41,6 +41,7 @@ class NumberKind(StrEnum):
     PERSON = "person"
     ACCOUNT = "account"
     LIST = "list"
+    RELATION = "relation"
 
 
 MESSAGE_KINDS = (

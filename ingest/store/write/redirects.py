@@ -17,7 +17,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import Connection, Table, delete, func, insert, select, update
 
 from ingest.frozen import frozen
+from ingest.series.facts import MessageKind
 from ingest.store import schema
+from ingest.store.site.numbers import NumberKind, imported_kind
 from ingest.store.sql import allocate_ids, chunks, is_any
 
 
@@ -117,6 +119,43 @@ def allocate_unused_ids(connection: Connection, table: Table, count: int) -> Seq
         )
     ).scalar_one()
     return range(highest + 1, highest + 1 + count)
+
+
+def find_reserved_rows(connection: Connection, kinds: Mapping[str, MessageKind]) -> dict[str, int]:
+    """Return the rows that are reserved for messages, by key.
+
+    `kinds`: what new messages are by their mail, by key. One that is not what it was in Patchwork
+    does not get its number, which another message may have here.
+    """
+    table = schema.redirect.c
+    rows: dict[str, int] = {}
+    for chunk in chunks(kinds):
+        query = select(table.key, table.id).where(
+            table.kind == "message", table.to_id.is_(None), is_any(table.key, chunk)
+        )
+        for row in connection.execute(query):
+            imported = imported_kind(row.id)
+            if imported is None or kinds[row.key] in _KINDS[imported]:
+                rows[row.key] = row.id
+    return rows
+
+
+_REPLIES = (MessageKind.REPLY, MessageKind.OTHER)
+_PATCHES = (MessageKind.PATCH, MessageKind.PULL)
+_KINDS = {
+    NumberKind.PATCH: _PATCHES,
+    NumberKind.COVER: (MessageKind.COVER,),
+    NumberKind.PATCH_COMMENT: _REPLIES,
+    NumberKind.COVER_COMMENT: _REPLIES,
+}
+
+
+def delete_reservations(connection: Connection, message_ids: Iterable[int]) -> None:
+    """Delete the reservations of rows that have their messages now."""
+    table = schema.redirect
+    for chunk in chunks(message_ids):
+        is_own = (table.c.kind == "message", is_any(table.c.id, chunk))
+        connection.execute(delete(table).where(*is_own))
 
 
 def find_successors(
