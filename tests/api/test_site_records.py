@@ -67,7 +67,7 @@ def patches(client: TestClient, *msgids: str) -> list[int]:
     return [records[0]["id"] for records in found]
 
 
-def test_a_bundle_is_made_changed_and_deleted(users: Users) -> None:
+def test_a_bundle_is_made_changed_and_deleted(users: Users, engine: Engine) -> None:
     one, two = patches(users.nobody, "s-1", "s-2")
     made = users.maintainer.post(
         "/api/1.3/bundles/", json={"name": "for next", "public": True, "patches": [two, one]}
@@ -93,6 +93,8 @@ def test_a_bundle_is_made_changed_and_deleted(users: Users) -> None:
     assert users.nobody.delete(path).status_code == 403
     assert users.maintainer.delete(path).status_code == 204
     assert users.maintainer.get(path).status_code == 404
+    fresh = client_of(engine)  # it has read nothing yet
+    assert fresh.get(f"/api/patches/{one}/").status_code == 200
     again = users.maintainer.post("/api/bundles/", json={"name": "release", "patches": [one]})
     assert again.json()["id"] > record["id"], "no number is used twice"
 

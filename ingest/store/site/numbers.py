@@ -88,7 +88,7 @@ def shown_number(message_id: int, outcome: Outcome | None = None) -> int:
 
 @frozen
 class Numbers:
-    """The highest number of each kind that was imported. It is empty where nothing was."""
+    """The highest number of each kind that was imported. Without messages, nothing was."""
 
     highest: Mapping[str, int]
 
@@ -97,7 +97,7 @@ class Numbers:
 
         There may be no such row: `find_imported` knows what has become of it.
         """
-        if not self.highest or number >= _RANGE:
+        if _MESSAGE not in self.highest or number >= _RANGE:
             return number
         if number <= self.highest.get(kind, 0):
             return imported_row(kind, number)
