@@ -4,7 +4,8 @@ In Patchwork a mail that was sent to two lists is two patches. The message, of w
 copies, is the record of one list. For the other list a message of its own was imported, with the
 number, state, checks and comments that the patch had there. It has the text of the first one and
 no mail: a variant of the id that `variant_of` names, in a thread of its own. Arranging and deriving
-pass it over. Only its mailing list is taken from the mails: a posting to that list names it.
+pass it over: its thread has a negative number, which no thread of mails has. Only its mailing list
+is taken from the mails: a posting to that list names it.
 """
 
 from __future__ import annotations
@@ -32,6 +33,11 @@ def is_list_record(variant: ColumnElement[str]) -> ColumnElement[bool]:
         func.substr(variant, literal_column("1"), literal_column("1")) == _MARK
     )
     return condition
+
+
+def names_list_record(variant: str) -> bool:
+    """Tell whether this is the variant of a record on a further list."""
+    return variant.startswith(_MARK)
 
 
 def read_list_records(

@@ -27,6 +27,7 @@ from ingest.store import schema
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.read import messages
 from ingest.store.read.authentication import read_stored_authentication
+from ingest.store.site.list_records import is_list_record, names_list_record
 from ingest.store.verify import snapshot
 from ingest.store.verify.thread_nodes import ThreadNodes
 from ingest.store.write.copies import Copy, group_copies
@@ -147,14 +148,18 @@ def check_raw(connection: Connection) -> Iterator[ConsistencyFault]:
 def check_copies(connection: Connection) -> Iterator[ConsistencyFault]:
     """Yield messages that are not what grouping their copies makes: best copy, and variant."""
     message = schema.message.c
-    repeated = select(message.msgid).group_by(message.msgid).having(func.count() > 1)
+    has_mail = ~is_list_record(message.variant)
+    repeated = select(message.msgid).where(has_mail).group_by(message.msgid)
+    repeated = repeated.having(func.count() > 1)
     msgids = set(connection.execute(repeated).scalars())
-    ids = connection.execute(select(message.id).where(message.msgid.not_in(repeated))).scalars()
+    single = select(message.id).where(has_mail, message.msgid.not_in(repeated))
+    ids = connection.execute(single).scalars()
     for batch in _batches(ids.all()):
         rows = snapshot.read_rows(connection, schema.message, "id", batch)
         yield from _check_copies(connection, rows)
     rows = snapshot.read_rows(connection, schema.message, "msgid", msgids)
-    yield from _check_copies(connection, rows)
+    variants = [row for row in rows if not names_list_record(row.variant)]
+    yield from _check_copies(connection, variants)
 
 
 def _check_copies(connection: Connection, rows: Sequence[Any]) -> Iterator[ConsistencyFault]:
@@ -191,12 +196,24 @@ def _check_copies(connection: Connection, rows: Sequence[Any]) -> Iterator[Consi
 
 
 def check_postings(connection: Connection) -> Iterator[ConsistencyFault]:
-    """Yield postings of other messages than their mail is a copy of, and gaps in lists of rows."""
-    posting, copy = schema.posting.c, schema.copy.c
+    """Yield postings of other messages than their mail is a copy of, and gaps in lists of rows.
+
+    A posting to a list on which a message has another record is of that one.
+    """
+    posting, copy, record = schema.posting.c, schema.copy.c, schema.list_record.c
+    is_of_record = (
+        select(record.message_id)
+        .where(
+            record.message_id == posting.message_id,
+            record.list_id == posting.list_id,
+            record.original_id == copy.message_id,
+        )
+        .exists()
+    )
     query = (
         select(posting.message_id, posting.mail_id)
         .select_from(schema.posting.outerjoin(schema.copy, copy.mail_id == posting.mail_id))
-        .where(or_(copy.message_id.is_(None), copy.message_id != posting.message_id))
+        .where(or_(copy.message_id.is_(None), copy.message_id != posting.message_id), ~is_of_record)
     )
     rows = connection.execute(query).all()
     keys = messages.read_message_keys(connection, {row.message_id for row in rows})
@@ -266,7 +283,8 @@ def check_messages(connection: Connection) -> Iterator[tuple[ConsistencyFault, i
     The columns of a message must agree with its facts, it must have a body, and its ids must be
     nodes of its thread. If the facts cannot be read, the fault is accompanied by the row's id.
     """
-    message_ids = connection.execute(select(schema.message.c.id)).scalars().all()
+    has_mail = ~is_list_record(schema.message.c.variant)
+    message_ids = connection.execute(select(schema.message.c.id).where(has_mail)).scalars().all()
     for batch in _batches(message_ids):
         query = select(schema.body.c.message_id).where(schema.body.c.message_id.in_(batch))
         with_body = set(connection.execute(query).scalars())
@@ -321,7 +339,8 @@ def check_needless_series(
 ) -> Iterator[ConsistencyFault]:
     """Yield the series that no arrangement has. `expected` are the ids of those that one has."""
     series = schema.series.c
-    for row in connection.execute(select(series.id, series.key)):
+    # Those of records on further lists are made by an import.
+    for row in connection.execute(select(series.id, series.key).where(series.thread_id >= 0)):
         if row.id not in expected:
             yield ConsistencyFault("series", row.key, "series that no message makes")
 

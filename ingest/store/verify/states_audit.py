@@ -36,7 +36,9 @@ def audit_states(
     `message_ids` restricts the findings to these messages. `derived_only`: without what people
     set, of which an archive tells nothing.
     """
-    series_ids = list(connection.execute(select(schema.series.c.id)).scalars())
+    # Without those of records on further lists, which are not linked.
+    query = select(schema.series.c.id).where(schema.series.c.thread_id >= 0)
+    series_ids = list(connection.execute(query).scalars())
     for batch in _batches(series_ids):
         yield from _audit_links(connection, batch, message_ids)
         yield from _audit_evidence(connection, batch, message_ids)

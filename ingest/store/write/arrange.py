@@ -116,7 +116,10 @@ def arrange_stored(
     nodes_by_thread: dict[int, list[Node]] = defaultdict(list)
     for node in repaired_nodes:
         nodes_by_thread[node.thread_id].append(node)
-    stored = set(connection.execute(select(schema.message.c.thread_id).distinct()).scalars())
+    # Negative ones are of records on further lists, which are not arranged.
+    thread_id = schema.message.c.thread_id
+    query = select(thread_id).where(thread_id >= 0).distinct()
+    stored = set(connection.execute(query).scalars())
     threads_by_root: dict[int, list[int]] = defaultdict(list)
     for thread in stored | nodes_by_thread.keys():
         threads_by_root[sets.root(thread)].append(thread)

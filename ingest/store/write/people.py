@@ -188,10 +188,13 @@ def reset_ranks(connection: Connection) -> None:
     """Let the mail that is derived next set the names of people and the addresses of lists again.
 
     Ranks only ever rise, and another parser or configuration may find a lower one. Until then
-    people keep their names.
+    people keep their names. Names of accounts, and addresses that were imported, are not of mail.
     """
-    connection.execute(update(schema.person).values(name_rank=""))
-    connection.execute(update(schema.list_).values(email=""))
+    person, project = schema.person, schema.project.c
+    connection.execute(update(person).where(person.c.account_id.is_(None)).values(name_rank=""))
+    imported = select(project.list_email).where(project.list_id == schema.list_.c.id)
+    email = func.coalesce(imported.scalar_subquery(), "")
+    connection.execute(update(schema.list_).values(email=email))
 
 
 def link_name(list_id: str) -> str:
