@@ -39,6 +39,7 @@ from ingest.config.settings import ApiConfig, Config
 from ingest.config.sockets import UnixAddress
 from ingest.store.activity.statement_timeout import limit_statements
 from ingest.store.inbox.codec import DamagedRawError
+from ingest.store.read.pages.list_totals import ListTotals
 from ingest.store.reader import ClientDisconnected, Reader
 
 log = logging.getLogger(__name__)
@@ -55,10 +56,12 @@ def make_app(
     *,
     now: Callable[[], datetime] = utcnow,
     seconds: float = STATEMENT_TIMEOUT,
+    totals: ListTotals | None = None,
 ) -> ASGIApp:
     """Return the application.
 
-    `get_config` returns the configuration as it is now; `seconds` is the limit of a query.
+    `get_config` returns the configuration as it is now; `seconds` is the limit of a query. `totals`
+    are refreshed by the caller.
     """
     limit_statements(engine, seconds=seconds)
     settings = get_config().api or ApiConfig()
@@ -76,7 +79,9 @@ def make_app(
     )
     app.router.redirect_slashes = False
     tokens = KnownTokens()
-    app.state.context = Context(engine, get_config, now, tokens, SiteCache())
+    app.state.context = Context(
+        engine, get_config, now, tokens, SiteCache(), totals or ListTotals()
+    )
     with_reading = RequestReading(app, Reader(engine, seconds=seconds))
     compressed = GZipMiddleware(Conditional(with_reading), compresslevel=_COMPRESSION)
     with_limit = RateLimit(

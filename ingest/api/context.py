@@ -24,6 +24,7 @@ from ingest.config.settings import ApiConfig, Config
 from ingest.store.activity.accounts import Account, find_account
 from ingest.store.engine import write_transaction
 from ingest.store.read.pages.filters import Page
+from ingest.store.read.pages.list_totals import ListTotals
 from ingest.store.reader import ReadSession
 from ingest.store.site.numbers import NumberKind
 
@@ -33,9 +34,9 @@ class Context:
     """What the application was made with.
 
     `engine`: for transactions that write. `get_config`: called for each request, because a daemon
-    may reload the configuration. `now`: the time, as naive UTC. The API's threads share it: it is
-    frozen, an engine is thread-safe, and `tokens` (those that were valid before) and `sites` have
-    locks.
+    may reload the configuration. `now`: the time, as naive UTC. `tokens`: those that were valid
+    before. `totals`: how long lists are. The API's threads share it: it is frozen, an engine is
+    thread-safe, and the others have locks.
     """
 
     engine: Engine
@@ -43,6 +44,7 @@ class Context:
     now: Callable[[], datetime]
     tokens: KnownTokens
     sites: SiteCache
+    totals: ListTotals
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,15 +111,25 @@ class ApiRequest:
         return self.params.page(orders, default=default, max_size=self.settings.max_page)
 
     def respond_with_page(
-        self, records: Sequence[Any], found: Sequence[Any], page: Page
+        self,
+        records: Sequence[Any],
+        found: Sequence[Any],
+        page: Page,
+        *,
+        count: int | None = None,
     ) -> Response:
         """Return the response with a page of records.
 
-        `found` has one item more than the page where there is a next page.
+        `found` has one item more than the page where there is a next page. `count`: how many
+        records there are on all pages, as far as that is known.
         """
         if not found and page.number > 1:
             raise invalid_page()
-        return page_response(records, self.params, page, self.url, has_next=len(found) > page.size)
+        has_next = len(found) > page.size
+        last: int | None = page.number
+        if has_next:  # a count of some minutes ago may be too small
+            last = None if count is None else max(-(-count // page.size), page.number + 1)
+        return page_response(records, self.params, page, self.url, has_next=has_next, last=last)
 
     def find_account(self, connection: Connection) -> Account | None:
         """Return the account of the request's token, None where the request has no token.

@@ -28,6 +28,7 @@ from ingest.store.activity.events import (
     start_recording_events,
 )
 from ingest.store.engine import write_transaction
+from ingest.store.read.pages.list_totals import ListTotals
 from ingest.store.read.pages.text_search import extend_search_indexes
 
 log = logging.getLogger(__name__)
@@ -40,7 +41,8 @@ _STOP_SECONDS = 10.0  # for requests and webhook attempts in progress
 class ApiServer:
     """Runs the API in threads of its own.
 
-    One thread serves requests, one publishes events, and one posts them to webhooks. `engine` is
+    One thread serves requests, one publishes events and counts lists, and one posts events to
+    webhooks. `engine` is
     that of a store whose schema is up to date. `get_config` returns the configuration as it is now.
     `seconds` is the limit of a query. The constructor binds the sockets, and raises `ListenError`;
     `start` begins to respond.
@@ -60,9 +62,10 @@ class ApiServer:
             self._bound = bind_sockets(settings.listen, mode=API_SOCKET_MODE)
         except ListenError as error:
             raise ListenError(f"cannot serve the API at {error}") from None
+        self._totals = ListTotals()
         self._server = uvicorn.Server(
             uvicorn.Config(
-                make_app(engine, get_config, seconds=seconds),
+                make_app(engine, get_config, seconds=seconds, totals=self._totals),
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -118,6 +121,7 @@ class ApiServer:
         while not self._stop_event.wait(_TURN_SECONDS if is_indexing else _POLL_SECONDS):
             try:
                 self._publish_all()
+                self._count_lists()
                 is_indexing = is_indexing and extend_search_indexes(self._engine)
             except SQLAlchemyError as error:
                 # The database does not answer: the events are stored there, and can wait.
@@ -138,6 +142,11 @@ class ApiServer:
             # Other writers have their turn: at the first start there may be a million events.
             if has_more and self._stop_event.wait(time.monotonic() - begun):
                 break
+
+    def _count_lists(self) -> None:
+        if self._totals.is_due:
+            with self._engine.connect() as connection:
+                self._totals.refresh(connection)
 
     def _post_webhooks(self) -> None:
         Webhooks(self._engine, self._get_config).run(self._stop_event)

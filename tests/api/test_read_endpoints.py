@@ -12,10 +12,13 @@ import pytest
 from sqlalchemy import Engine, event, select
 from starlette.testclient import TestClient
 
+from ingest.api.app import make_app
 from ingest.config.settings import ApiConfig, Config, ConfiguredList
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token, revoke_token
 from ingest.store.engine import open_store, write_transaction
+from ingest.store.read.pages import list_totals, listing_pages
+from ingest.store.read.pages.list_totals import ListTotals
 from tests.support import mails
 from tests.support.api_client import BASE, CONFIG, GIVEN, MAILS, client_of
 from tests.support.postgres import fresh
@@ -154,14 +157,79 @@ def test_pages_follow_each_other_by_the_link(client: TestClient) -> None:
                 f'<{BASE}/api/1.2/patches?order=-date&per_page=3&state=new&state=a%2Cb>; rel="prev"'
             )
             assert link.split(", ")[2].endswith('; rel="first"')
-            assert link.count(",") == 2, "clients split links at commas"
+            assert (
+                link.split(", ")[3]
+                .split(">")[0]
+                .endswith("page=3&per_page=3&state=new&state=a%2Cb")
+            )
+            assert link.count(",") == 3, "clients split links at commas"
         url = raw[0].split(">")[0][1:] if raw and 'rel="next"' in raw[0] else ""
         assert not url or url.startswith(f"{BASE}/api/1.2/patches?")
     assert (found, pages) == (every, 3)
     assert client.get("/api/patches/?per_page=3&page=4").status_code == 404
     assert client.get("/api/patches/").headers["Link"] == (
-        f'<{BASE}/api/patches/?page=1>; rel="first"'
+        f'<{BASE}/api/patches/?page=1>; rel="first", <{BASE}/api/patches/?page=1>; rel="last"'
     )
+
+
+PAGED = [
+    ("patches", ""),
+    ("covers", ""),
+    ("series", ""),
+    ("patches", "state=new&archived=false"),
+    ("patches", "state=new&state=accepted"),
+    ("patches", "project=dev&archived=false"),
+    ("patches", "project=1&project=2"),
+    ("patches", "submitter=ada"),
+    ("patches", "since=2026-01-01&before=2099-01-01"),
+    ("patches", "q=change"),
+    ("patches", "q=zzz"),
+    ("patches", "delegate=nobody"),
+    ("series", "project=dev"),
+    ("series", "q=s"),
+]
+
+
+@pytest.mark.parametrize("few", [1, 10_000])
+@pytest.mark.parametrize("counts", [False, True])
+def test_the_last_page_is_the_last(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, few: int, counts: bool
+) -> None:
+    """Where there is a link to it: a short list is counted, and a long one was counted before."""
+    totals = ListTotals()
+    assert totals.is_due
+    if counts:
+        with engine.connect() as connection:
+            totals.refresh(connection)
+        assert not totals.is_due
+    monkeypatch.setattr(listing_pages, "MAX_COUNTED", few)
+    monkeypatch.setattr(list_totals, "MAX_COUNTED", few)
+    client = TestClient(make_app(engine, lambda: CONFIG, totals=totals), follow_redirects=False)
+    linked = []
+    for kind, filters in PAGED:
+        path = f"/api/{kind}/?{filters}&per_page=1"
+        number = len(client.get(f"/api/{kind}/?{filters}&per_page=250").json())
+        links = _links(client.get(path))
+        if number < 2:
+            assert set(links) == {"first", "last"}
+            continue
+        assert "page=1&" in links["first"]
+        linked += [(kind, filters)] if "last" in links else []
+        if "last" in links:
+            assert f"page={number}&" in links["last"]
+        end = _links(client.get(f"{path}&page={number}"))
+        assert f"page={number}&" in end["last"]
+        assert "next" not in end
+    if few == 10_000:
+        assert len(linked) > 8
+    else:
+        assert bool(linked) == counts
+
+
+def _links(answer: Any) -> dict[str, str]:
+    raw = [value.decode() for name, value in answer.headers.raw if name == b"Link"]
+    parts = [link.split(">; rel=") for value in raw for link in value.split(", ")]
+    return {rel.strip('"'): url for url, rel in parts}
 
 
 def test_a_page_is_not_larger_than_is_configured(engine: Engine) -> None:

@@ -40,10 +40,13 @@ def list_patches(http_request: Request) -> Response:
     with request.read() as connection:
         filters = make_patch_filter(connection, request.params, request.site)
         ids = page_queries.find_patch_ids(connection, filters, page)
+        has_next = len(ids) > page.size
+        totals = request.context.totals
+        count = page_queries.count_patches(connection, filters, totals) if has_next else None
         records = _message_records(
             connection, ids[: page.size], filters.list_ids, request, serializers.patch_json
         )
-    return request.respond_with_page(records, ids, page)
+    return request.respond_with_page(records, ids, page, count=count)
 
 
 def list_covers(http_request: Request) -> Response:
@@ -53,10 +56,13 @@ def list_covers(http_request: Request) -> Response:
     with request.read() as connection:
         filters = make_message_filter(connection, request.params, request.site)
         ids = page_queries.find_cover_ids(connection, filters, page)
+        has_next = len(ids) > page.size
+        totals = request.context.totals
+        count = page_queries.count_covers(connection, filters, totals) if has_next else None
         records = _message_records(
             connection, ids[: page.size], filters.list_ids, request, serializers.cover_json
         )
-    return request.respond_with_page(records, ids, page)
+    return request.respond_with_page(records, ids, page, count=count)
 
 
 def _message_records(

@@ -300,7 +300,10 @@ def _list(
     errors = ("403",) if needs_token else ()
     responses = _responses({"type": "array", "items": schema}, errors=errors, can_move=can_move)
     responses["200"]["headers"] = {
-        "Link": {"description": 'rel="next" and rel="prev".', "schema": _TEXT}
+        "Link": {
+            "description": 'rel="next", "prev", "first", and "last" where it is known.',
+            "schema": _TEXT,
+        }
     }
     return {
         "summary": summary,

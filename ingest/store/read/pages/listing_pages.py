@@ -45,6 +45,9 @@ _listing = schema.listing.c
 # So many rows are sorted rather than found in order.
 FEW = 10_000
 
+# So many rows are counted, by an index, to find the last page.
+MAX_COUNTED = 10_000
+
 # So many ranges of an index are merged.
 _MAX_RANGES = 64
 
@@ -148,6 +151,18 @@ def find_ids(
     return _Search(connection, kind, filters, page, order).find()
 
 
+def count_ids(connection: Connection, kind: ListingKind, filters: ListingFilter) -> int | None:
+    """Return how many rows a list has.
+
+    Returns None if they are more than `MAX_COUNTED`, or if no index has what they must be.
+    """
+    choices = (filters.list_ids, filters.states, filters.people, filters.delegates)
+    if any(choice is not None and not choice for choice in choices):
+        return 0
+    page = Page(1, 1, "id", descending=False)
+    return _Search(connection, kind, filters, page, None).count()
+
+
 @overload
 def _distinct(values: None) -> None: ...
 @overload
@@ -194,6 +209,30 @@ class _Search:
         if self._page.field == "delegate" and self._filters.delegates is None:
             return self._find_by_delegate()
         return self._find(self._ordered_ranges(), ())
+
+    def count(self) -> int | None:
+        """Return how many rows there are on all pages: see `count_ids`."""
+        columns = self._filtered_columns()
+        lists = self._of_lists()
+        by_date = _Ranges("ix_listing_date", lists, has_date=True)
+        by_id = _Ranges("ix_listing_id", lists, has_date=False)
+        if not self._selections:
+            for ranges in (by_id, *self._dated_ranges(), by_date):
+                if columns <= ranges.covered:
+                    return self._count_few(self._ids(ranges))
+        few = self._find_few(columns)
+        if few is None:
+            return None
+        in_lists = (_listing.kind == self._kind, _listing.list_id.in_(self._lists))
+        rows = select(_listing.id).where(*in_lists, is_any(_listing.id, few))
+        return self._count_few(rows.where(*self._conditions(columns)))
+
+    def _count_few(self, rows: Select[Any]) -> int | None:
+        if len(self._lists) > 1:
+            rows = rows.distinct()
+        counted = select(func.count()).select_from(rows.limit(MAX_COUNTED + 1).subquery())
+        count: int = self._connection.execute(counted).scalar_one()
+        return count if count <= MAX_COUNTED else None
 
     def _find(self, ranges: _Ranges, more: Sequence[_Condition]) -> list[int]:
         missing = self._filtered_columns() - ranges.covered

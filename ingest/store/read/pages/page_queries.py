@@ -26,6 +26,7 @@ from ingest.store.read.pages.filters import (
     PatchFilter,
     SeriesFilter,
 )
+from ingest.store.read.pages.list_totals import ListTotals, count_list
 from ingest.store.read.pages.listing_pages import ListingFilter, OtherOrder, Selection, find_ids
 from ingest.store.read.pages.text_search import match_names
 from ingest.store.schema.listing import ALL_LISTS, ListingKind
@@ -48,16 +49,7 @@ _FEW_NAMES = 1_000
 
 def find_patch_ids(connection: Connection, filters: PatchFilter, page: Page) -> list[int]:
     """Return the ids of a page of patches, and one more where there is a next page."""
-    selections = _message_selections(connection, filters, schema.patch)
-    if filters.hashes is not None:
-        selections.append(_select(_patch.message_id, _patch.hash.in_(filters.hashes)))
-    delegates = filters.delegates
-    listing_filter = replace(
-        _listing_filter(connection, filters, selections),
-        states=filters.states,
-        archived=filters.archived,
-        delegates=None if delegates is None else find_account_ids(connection, delegates),
-    )
+    listing_filter = _filter_patches(connection, filters)
     orders = {
         "name": OtherOrder(schema.name_order(_patch.name), _patch.message_id, "ix_patch_name"),
         "hash": OtherOrder(_patch.hash, _patch.message_id, "ix_patch_hash"),
@@ -68,8 +60,7 @@ def find_patch_ids(connection: Connection, filters: PatchFilter, page: Page) -> 
 
 def find_cover_ids(connection: Connection, filters: MessageFilter, page: Page) -> list[int]:
     """Return the ids of a page of covers, and one more where there is a next page."""
-    selections = _message_selections(connection, filters, schema.cover)
-    listing_filter = _listing_filter(connection, filters, selections)
+    listing_filter = _filter_covers(connection, filters)
     by_name = OtherOrder(schema.name_order(_cover.name), _cover.message_id, "ix_cover_name")
     order = by_name if page.field == "name" else None
     return find_ids(connection, ListingKind.COVER, listing_filter, page, order=order)
@@ -77,15 +68,30 @@ def find_cover_ids(connection: Connection, filters: MessageFilter, page: Page) -
 
 def find_series_ids(connection: Connection, filters: SeriesFilter, page: Page) -> list[int]:
     """Return the ids of a page of series, and one more where there is a next page."""
-    selections = []
-    if filters.text is not None:
-        selections.append(_select_names(connection, _series.id, _series.name, filters.text))
-    listing_filter = _listing_filter(connection, filters, selections)
+    listing_filter = _filter_series(connection, filters)
     if page.field == "received_all":
         page = replace(page, field="state")
     by_name = OtherOrder(schema.name_order(_series.name), _series.id, "ix_series_name")
     order = by_name if page.field == "name" else None
     return find_ids(connection, ListingKind.SERIES, listing_filter, page, order=order)
+
+
+def count_patches(connection: Connection, filters: PatchFilter, totals: ListTotals) -> int | None:
+    """Return how many patches a list has, None where that is unknown."""
+    listing_filter = _filter_patches(connection, filters)
+    return count_list(connection, ListingKind.PATCH, listing_filter, totals)
+
+
+def count_covers(connection: Connection, filters: MessageFilter, totals: ListTotals) -> int | None:
+    """Return how many covers a list has, None where that is unknown."""
+    listing_filter = _filter_covers(connection, filters)
+    return count_list(connection, ListingKind.COVER, listing_filter, totals)
+
+
+def count_series(connection: Connection, filters: SeriesFilter, totals: ListTotals) -> int | None:
+    """Return how many series a list has, None where that is unknown."""
+    listing_filter = _filter_series(connection, filters)
+    return count_list(connection, ListingKind.SERIES, listing_filter, totals)
 
 
 def find_newest_series(
@@ -179,6 +185,31 @@ def date_conditions(filters: DateFilter, column: ColumnElement[Any]) -> list[Con
     if filters.before is not None:
         conditions.append(column < filters.before)
     return conditions
+
+
+def _filter_patches(connection: Connection, filters: PatchFilter) -> ListingFilter:
+    selections = _message_selections(connection, filters, schema.patch)
+    if filters.hashes is not None:
+        selections.append(_select(_patch.message_id, _patch.hash.in_(filters.hashes)))
+    delegates = filters.delegates
+    return replace(
+        _listing_filter(connection, filters, selections),
+        states=filters.states,
+        archived=filters.archived,
+        delegates=None if delegates is None else find_account_ids(connection, delegates),
+    )
+
+
+def _filter_covers(connection: Connection, filters: MessageFilter) -> ListingFilter:
+    selections = _message_selections(connection, filters, schema.cover)
+    return _listing_filter(connection, filters, selections)
+
+
+def _filter_series(connection: Connection, filters: SeriesFilter) -> ListingFilter:
+    selections = []
+    if filters.text is not None:
+        selections.append(_select_names(connection, _series.id, _series.name, filters.text))
+    return _listing_filter(connection, filters, selections)
 
 
 def _listing_filter(
