@@ -123,10 +123,10 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
 
 
 def _wants_page(request: Request) -> bool:
-    """Return whether the request comes from a browser, and not for the API."""
+    """Return whether an error is shown as a page: outside of the API, unless JSON is wanted."""
     path: str = request.scope["path"]
     accepts = request.headers.get("accept", "")
-    return not (path == "/api" or path.startswith("/api/")) and "text/html" in accepts
+    return not (path == "/api" or path.startswith("/api/")) and "json" not in accepts
 
 
 def _error_page(status: int) -> Response:

@@ -25,6 +25,7 @@ from ingest.store.activity.accounts import Account, find_account
 from ingest.store.engine import write_transaction
 from ingest.store.read.pages.filters import Page
 from ingest.store.read.pages.list_totals import ListTotals
+from ingest.store.read.pages.listing_pages import MAX_COUNTED
 from ingest.store.reader import ReadSession
 from ingest.store.site.numbers import NumberKind
 
@@ -130,6 +131,23 @@ class ApiRequest:
         if has_next:  # a count of some minutes ago may be too small
             last = None if count is None else max(-(-count // page.size), page.number + 1)
         return page_response(records, self.params, page, self.url, has_next=has_next, last=last)
+
+    def respond_with_short_list(
+        self,
+        records: Sequence[Any],
+        found: Sequence[int],
+        page: Page,
+        find_ids: Callable[[Page], Sequence[int]],
+    ) -> Response:
+        """Return the response with a page of a list that is mostly short, and is counted.
+
+        `find_ids` finds the ids of another page of the list.
+        """
+        count = None
+        if len(found) > page.size:
+            number = len(find_ids(replace(page, number=1, size=MAX_COUNTED)))
+            count = number if number <= MAX_COUNTED else None
+        return self.respond_with_page(records, found, page, count=count)
 
     def find_account(self, connection: Connection) -> Account | None:
         """Return the account of the request's token, None where the request has no token.

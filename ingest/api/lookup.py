@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 
 from sqlalchemy import Connection
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from ingest.api.context import ApiRequest
 from ingest.api.params import not_found
+from ingest.api.responses import redirect
 from ingest.api.urls import msgid_of
 from ingest.series.outcome import Outcome
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
+from ingest.store.site.list_records import is_list_variant
 from ingest.store.site.numbers import NumberKind, find_imported
 from ingest.store.write import redirects
 
@@ -30,16 +32,24 @@ def find_by_row(connection: Connection, row_id: int, outcome: Outcome) -> Messag
     return row if row is not None and row.outcome is outcome else None
 
 
-def find_by_path_name(connection: Connection, name: str, outcome: Outcome) -> MessageRow:
-    """Return the message whose Message-ID is this part of a path.
+def find_by_path(
+    connection: Connection, request: ApiRequest, outcomes: Collection[Outcome]
+) -> MessageRow:
+    """Return the message whose list and Message-ID are in the path, with one of these outcomes.
 
-    Raises `ApiError` where there is none with that outcome.
+    Of an imported site, each list may have a record of its own. The others have any list's. Raises
+    `ApiError` where there is none.
     """
-    ids = messages.find_by_msgid(connection, msgid_of(name))
-    for row in messages.read_messages(connection, ids):
-        if row.outcome is outcome:
+    ids = messages.find_by_msgid(connection, msgid_of(request.path_text("msgid")))
+    rows = [row for row in messages.read_messages(connection, ids) if row.outcome in outcomes]
+    link = request.path_text("link").lower()
+    for row in rows:
+        names = {request.config.link_name(list_.list_id).lower() for list_ in row.lists}
+        if link in names and not (row.variant and not is_list_variant(row.variant)):
             return row
-    raise not_found()
+    if not rows:
+        raise not_found()
+    return rows[0]
 
 
 def find_message_successor(connection: Connection, request: ApiRequest, kind: NumberKind) -> int:
@@ -77,7 +87,7 @@ def redirect_message(
     `make_url` returns the URL for a number. Raises `ApiError` where no patch or cover has.
     """
     successor = find_message_successor(connection, request, KINDS[outcome])
-    return RedirectResponse(make_url(request.urls.number(successor, outcome)), status_code=301)
+    return redirect(make_url(request.urls.number(successor, outcome)), 301)
 
 
 def redirect_series(
@@ -85,4 +95,4 @@ def redirect_series(
 ) -> Response:
     """Redirect to the series that has taken the place of the one that the path names, as above."""
     successor = find_series_successor(connection, request.path_number())
-    return RedirectResponse(make_url(successor), status_code=301)
+    return redirect(make_url(successor), 301)

@@ -77,8 +77,8 @@ def _find_diff(message: Message) -> bytes:
 
 def file_name(name: str) -> str:
     """Return the file name, without its suffix, for a download of a patch or series."""
-    words = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
-    return re.sub(r"-{2,}", "-", words)[:100].strip("-") or "patch"
+    words = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+    return words.strip("-.")[:200].strip("-.") or "patch"
 
 
 def _read_additions(connection: Connection, patches: Sequence[MessageRow]) -> dict[int, _Addition]:

@@ -8,7 +8,7 @@ from operator import itemgetter
 from typing import Any
 from urllib.parse import urlencode
 
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 
 from ingest.api.params import ApiError, QueryParams
 from ingest.store.read.pages.filters import Page
@@ -68,6 +68,11 @@ def _format_link(params: QueryParams, number: int, url: str, rel: str) -> str:
         pairs.append(("page", str(number)))
     query = urlencode(sorted(pairs, key=itemgetter(0)))
     return f'<{url}{"?" if query else ""}{query}>; rel="{rel}"'
+
+
+def redirect(url: str, status: int = 302) -> Response:
+    """Return a redirect. It has a media type, as Patchwork's do."""
+    return RedirectResponse(url, status, headers={"Content-Type": "text/html; charset=utf-8"})
 
 
 def download_response(content: bytes, name: str, *, media_type: str = "text/plain") -> Response:

@@ -12,6 +12,7 @@ from urllib.parse import quote
 from ingest.config.settings import Config
 from ingest.series.outcome import Outcome
 from ingest.store.read.messages import ListRow
+from ingest.store.site.list_records import is_list_variant
 from ingest.store.site.numbers import shown_number
 
 VERSIONS = ((1, 0), (1, 1), (1, 2), (1, 3), (1, 4))
@@ -114,7 +115,7 @@ class UrlBuilder:
 
         A conflicting copy is named by its number, because it shares its Message-ID.
         """
-        if variant:
+        if variant and not is_list_variant(variant):
             return f"{self.base}/{kind}/{id_}/mbox/"
         return f"{self.message_page(kind, lists, msgid)}mbox/"
 

@@ -49,7 +49,9 @@ def list_bundles(http_request: Request) -> Response:
         bundles = read_bundles(connection, ids[: page.size])
         ordered = [bundles[id_] for id_ in ids[: page.size] if id_ in bundles]
         records = bundle_records(connection, ordered, request)
-    return request.respond_with_page(records, ids, page)
+        return request.respond_with_short_list(
+            records, ids, page, lambda whole: find_bundle_ids(connection, filters, whole)
+        )
 
 
 def get_bundle(http_request: Request) -> Response:

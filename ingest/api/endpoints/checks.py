@@ -85,15 +85,18 @@ def list_patch_checks(http_request: Request) -> Response:
                 Outcome.PATCH,
                 lambda id_: request.urls.url("patches", id_, "checks"),
             )
-        ids = find_check_ids(connection, patch_id, make_check_filter(request.params), page)
+        filters = make_check_filter(request.params)
+        ids = find_check_ids(connection, patch_id, filters, page)
         checks = read_checks(connection, ids[: page.size])
         accounts = read_accounts(connection, {check.account_id for check in checks.values()})
-    records = [
-        references.check_json(checks[id_], accounts.get(checks[id_].account_id), request.urls)
-        for id_ in ids[: page.size]
-        if id_ in checks
-    ]
-    return request.respond_with_page(records, ids, page)
+        records = [
+            references.check_json(checks[id_], accounts.get(checks[id_].account_id), request.urls)
+            for id_ in ids[: page.size]
+            if id_ in checks
+        ]
+        return request.respond_with_short_list(
+            records, ids, page, lambda whole: find_check_ids(connection, patch_id, filters, whole)
+        )
 
 
 def get_patch_check(http_request: Request) -> Response:

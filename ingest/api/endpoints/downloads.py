@@ -8,7 +8,7 @@ from starlette.responses import Response
 
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.lookup import (
-    find_by_path_name,
+    find_by_path,
     find_by_row,
     redirect_message,
     redirect_series,
@@ -56,7 +56,7 @@ def download_patch_by_msgid(http_request: Request) -> Response:
     """Return a patch, by its Message-ID."""
     request = parse_request(http_request)
     with request.read() as connection:
-        row = find_by_path_name(connection, request.path_text("msgid"), Outcome.PATCH)
+        row = find_by_path(connection, request, (Outcome.PATCH,))
         return _patch_response(connection, row, request.path_text("form"), request)
 
 
@@ -64,7 +64,7 @@ def download_cover_by_msgid(http_request: Request) -> Response:
     """Return a cover, by its Message-ID."""
     request = parse_request(http_request)
     with request.read() as connection:
-        row = find_by_path_name(connection, request.path_text("msgid"), Outcome.COVER)
+        row = find_by_path(connection, request, (Outcome.COVER,))
         return _cover_response(connection, row)
 
 

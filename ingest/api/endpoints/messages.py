@@ -144,13 +144,18 @@ def _list_comments(http_request: Request, parent_outcome: Outcome) -> Response:
         rows = list(messages.read_messages(connection, ids[: page.size]))
         prefetched = prefetch(connection, rows, date_all=True)
         raw = messages.read_raw_mails(connection, {row.mail_id for row in rows})
-    records = [
-        serializers.comment_json(
-            row, prefetched, raw[row.mail_id], request.urls, parent_kind=parent_kind
+        records = [
+            serializers.comment_json(
+                row, prefetched, raw[row.mail_id], request.urls, parent_kind=parent_kind
+            )
+            for row in rows
+        ]
+        return request.respond_with_short_list(
+            records,
+            ids,
+            page,
+            lambda whole: page_queries.find_comment_ids(connection, parent_id, whole),
         )
-        for row in rows
-    ]
-    return request.respond_with_page(records, ids, page)
 
 
 def get_patch_comment(http_request: Request) -> Response:

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.params import not_found
 from ingest.api.records import references
 from ingest.api.records.references import JsonObject
-from ingest.api.responses import JsonResponse
+from ingest.api.responses import JsonResponse, redirect
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.read.directory import PersonRow, read_people
 from ingest.store.read.pages.page_queries import (
@@ -32,11 +32,14 @@ def list_people(http_request: Request) -> Response:
     page = request.page(DIRECTORY_ORDERS)
     with request.read() as connection:
         request.require_people_access(connection)
-        ids = find_people_page(connection, request.params.last("q"), page)
+        text = request.params.last("q")
+        ids = find_people_page(connection, text, page)
         people = read_people(connection, ids[: page.size])
         rows = [people[id_] for id_ in ids[: page.size] if id_ in people]
         records = _person_records(connection, rows, request)
-    return request.respond_with_page(records, ids, page)
+        return request.respond_with_short_list(
+            records, ids, page, lambda whole: find_people_page(connection, text, whole)
+        )
 
 
 def get_person(http_request: Request) -> Response:
@@ -50,7 +53,7 @@ def get_person(http_request: Request) -> Response:
             successor = resolve_redirect(connection, "person", number)
             if successor is None:
                 raise not_found("Person")
-            return RedirectResponse(request.urls.url("people", successor), status_code=301)
+            return redirect(request.urls.url("people", successor), 301)
         (record,) = _person_records(connection, [person], request)
     return JsonResponse(record)
 
@@ -78,14 +81,17 @@ def list_users(http_request: Request) -> Response:
     page = request.page(DIRECTORY_ORDERS)
     with request.read() as connection:
         request.require_people_access(connection)
-        ids = find_account_page(connection, request.params.last("q"), page)
+        text = request.params.last("q")
+        ids = find_account_page(connection, text, page)
         accounts = read_accounts(connection, ids[: page.size])
-    records = [
-        references.user_json(accounts[id_], request.urls)
-        for id_ in ids[: page.size]
-        if id_ in accounts
-    ]
-    return request.respond_with_page(records, ids, page)
+        records = [
+            references.user_json(accounts[id_], request.urls)
+            for id_ in ids[: page.size]
+            if id_ in accounts
+        ]
+        return request.respond_with_short_list(
+            records, ids, page, lambda whole: find_account_page(connection, text, whole)
+        )
 
 
 def get_user(http_request: Request) -> Response:

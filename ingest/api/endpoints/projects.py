@@ -41,7 +41,7 @@ def list_projects(http_request: Request) -> Response:
         ]
     records.sort(key=lambda record: (record[page.field], record["id"]), reverse=page.descending)
     found = records[page.start : page.start + page.size + 1]
-    return request.respond_with_page(found[: page.size], found, page)
+    return request.respond_with_page(found[: page.size], found, page, count=len(records))
 
 
 def get_project(http_request: Request) -> Response:

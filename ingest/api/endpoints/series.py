@@ -60,12 +60,19 @@ def _series_json(
     related = {}
     if request.urls.since((1, 4)):
         related = read_series_dependencies(connection, [row.id for row in rows])
+    hidden = {
+        list_id
+        for list_id, project in request.site.projects.items()
+        if project.show_dependencies is False
+    }
     records = []
     for row in rows:
         member_ids = [row.cover_id, *patch_ids.get(row.id, ())]
         members = [summaries[id_] for id_ in member_ids if id_ is not None and id_ in summaries]
         series_related = related.get(row.id, SeriesDependencies())
-        records.append(
-            serializers.series_json(row, members, series_related, prefetched, request.urls)
-        )
+        record = serializers.series_json(row, members, series_related, prefetched, request.urls)
+        if record["project"] is not None and record["project"]["id"] in hidden:
+            record.pop("dependencies", None)
+            record.pop("dependents", None)
+        records.append(record)
     return records

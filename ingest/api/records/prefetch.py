@@ -16,6 +16,7 @@ from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import combine_checks
 from ingest.store.activity.overrides import read_related_patches
 from ingest.store.activity.states import StateSource, read_state_sources
+from ingest.store.read.directory import read_user_names
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.series import SeriesRow, read_series
 from ingest.store.read.summaries import MessageSummary, read_accepted_times, read_summaries
@@ -26,8 +27,8 @@ from ingest.store.site.comment_marks import read_comment_marks
 class Prefetched:
     """Rows that records refer to, by the row number that refers to them.
 
-    `checks`, `related` and `state_sources` are by patch, `addressed` by comment, and
-    `accepted_times` by mail.
+    `checks`, `related` and `state_sources` are by patch, `addressed` by comment,
+    `accepted_times` by mail, and `user_names` by person.
     """
 
     series: Mapping[int, SeriesRow] = field(default_factory=dict)
@@ -37,6 +38,7 @@ class Prefetched:
     accepted_times: Mapping[int, datetime] = field(default_factory=dict)
     state_sources: Mapping[int, StateSource] = field(default_factory=dict)
     addressed: Mapping[int, bool] = field(default_factory=dict)
+    user_names: Mapping[int, str] = field(default_factory=dict)
 
 
 def prefetch(
@@ -66,4 +68,5 @@ def prefetch(
         accepted_times=read_accepted_times(connection, undated) if date_all else {},
         state_sources=read_state_sources(connection, patch_ids) if evidence else {},
         addressed=read_comment_marks(connection, comment_ids),
+        user_names=read_user_names(connection, {row.person_id for row in rows}),
     )

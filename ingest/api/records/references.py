@@ -97,12 +97,12 @@ def series_summary_json(row: SeriesRow, lists: tuple[ListRow, ...], urls: UrlBui
     )
 
 
-def submitter_json(row: MessageRow, urls: UrlBuilder) -> JsonObject:
-    """Return a message's submitter as Patchwork's person."""
+def submitter_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> JsonObject:
+    """Return a message's submitter as Patchwork's person: a user by the name of the account."""
     return {
         "id": row.person_id,
         "url": urls.url("people", row.person_id),
-        "name": row.submitter.name,
+        "name": prefetched.user_names.get(row.person_id, row.submitter.name),
         "email": row.submitter.email,
     }
 

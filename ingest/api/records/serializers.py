@@ -25,6 +25,7 @@ from ingest.api.records.references import (
 from ingest.api.urls import UrlBuilder
 from ingest.config.settings import Config
 from ingest.mail.parse import parse_message
+from ingest.patchwork.mail import restore_headers
 from ingest.reports.export import evidence_json, format_date
 from ingest.series.outcome import Outcome
 from ingest.store.read import messages
@@ -63,8 +64,10 @@ def message_detail_json(
                 "content": row.content,
                 "diff": row.diff,
                 "prefixes": list(row.prefixes),
-                "state_evidence": _state_evidence(row, prefetched),
             }
+            evidence = _state_evidence(row, prefetched)
+            if evidence or urls.version is None:
+                record["state_evidence"] = evidence
             return urls.trim("patch", record)
         case Outcome.COVER:
             return {
@@ -90,7 +93,7 @@ def headers_json(raw: bytes) -> dict[str, str | list[str]]:
     Names that differ only in case are one header, under the spelling that appears first.
     """
     headers: dict[str, tuple[str, list[str]]] = {}
-    for name, value in parse_message(raw).headers:
+    for name, value in restore_headers(parse_message(raw).headers):
         headers.setdefault(name.lower(), (name, []))[1].append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in headers.values()}
 
@@ -117,7 +120,7 @@ def patch_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> Jso
             "state": row.current_state,
             "archived": row.archived,
             "hash": row.hash,
-            "submitter": submitter_json(row, urls),
+            "submitter": submitter_json(row, prefetched, urls),
             "delegate": user_json(prefetched.delegates.get(row.delegate_id or 0), urls),
             "mbox": urls.mbox("patch", row.lists, row.msgid, row.variant, number),
             "series": _series(row, prefetched, urls),
@@ -147,7 +150,7 @@ def cover_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> Jso
             "list_archive_url": urls.archive(row.lists, row.msgid),
             "date": message_date(row.date, row.mail_id, prefetched),
             "name": row.name,
-            "submitter": submitter_json(row, urls),
+            "submitter": submitter_json(row, prefetched, urls),
             "mbox": urls.mbox("cover", row.lists, row.msgid, row.variant, number),
             "series": _series(row, prefetched, urls),
             "comments": urls.unversioned("covers", number, "comments"),
@@ -176,7 +179,7 @@ def comment_json(
         "list_archive_url": urls.archive(row.lists, row.msgid),
         "date": message_date(row.date, row.mail_id, prefetched),
         "subject": row.subject,
-        "submitter": submitter_json(row, urls),
+        "submitter": submitter_json(row, prefetched, urls),
         "content": row.content,
         "headers": headers_json(raw),
     }
@@ -189,6 +192,9 @@ def comment_json(
             **record,
             "addressed": prefetched.addressed.get(row.id),
         }
+    subject = record["headers"].get("Subject")
+    if parent_kind is not None and isinstance(subject, str) and "=?" not in subject:
+        record["subject"] = subject  # as Patchwork has it, with its folding
     return urls.trim("comment", record)
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_patch_filter, make_series_filter
 from ingest.api.params import QueryParams, not_found
 from ingest.api.records.prefetch import Prefetched, prefetch
+from ingest.api.responses import redirect
 from ingest.api.urls import name_of, path_of
 from ingest.api.web import series as series_page
 from ingest.api.web.html import Html, el
@@ -149,7 +150,7 @@ def stylesheet(_http_request: Request) -> Response:
 
 def project_redirect(http_request: Request) -> Response:
     """Redirect to the page of a list's series."""
-    return RedirectResponse(path_of("project", http_request.path_params["link"], "list"), 302)
+    return redirect(path_of("project", http_request.path_params["link"], "list"), 302)
 
 
 def _require_list(connection: Connection, request: ApiRequest, link: str) -> None:

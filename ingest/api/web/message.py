@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from ingest.api.context import ApiRequest, parse_request
-from ingest.api.lookup import COMMENT_KINDS, KINDS, find_by_path_name, find_by_row, redirect_message
+from ingest.api.lookup import COMMENT_KINDS, KINDS, find_by_path, find_by_row, redirect_message
 from ingest.api.params import not_found
 from ingest.api.records.prefetch import Prefetched, prefetch
+from ingest.api.responses import redirect
 from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Html, el, join
 from ingest.api.web.layout import format_time, pairs, person_name, render_page
@@ -24,6 +25,7 @@ from ingest.store.read import messages
 from ingest.store.read.authentication import read_stored_authentication
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.pages.page_queries import find_reply_ids
+from ingest.store.site.list_records import is_list_variant
 from ingest.store.site.numbers import find_imported, shown_number
 from ingest.trust.signatures.verdict import Result, Verdict
 
@@ -46,11 +48,11 @@ def comment_redirect(http_request: Request) -> Response:
     """Redirect to a reply on the page of the patch or cover that it applies to."""
     request = parse_request(http_request)
     with request.read() as connection:
-        row = find_by_path_name(connection, request.path_text("msgid"), Outcome.COMMENT)
+        row = find_by_path(connection, request, (Outcome.COMMENT,))
         path = _find_comment_path(connection, row, request)
     if path is None:
         raise not_found()
-    return RedirectResponse(path, 302)
+    return redirect(path, 302)
 
 
 def comment_number_redirect(http_request: Request) -> Response:
@@ -68,7 +70,7 @@ def comment_number_redirect(http_request: Request) -> Response:
                 row = find_by_row(connection, successor or 0, Outcome.COMMENT)
             path = _find_comment_path(connection, row, request) if row is not None else None
             if path is not None:
-                return RedirectResponse(path, 302)
+                return redirect(path, 302)
     raise not_found()
 
 
@@ -99,9 +101,9 @@ def _redirect_by_number(http_request: Request, outcome: Outcome) -> Response:
         row = find_by_row(connection, request.message_row(KINDS[outcome]), outcome)
         if row is None:
             return redirect_message(connection, request, outcome, lambda id_: f"/{outcome}/{id_}/")
-        if not row.variant:
+        if not row.variant or is_list_variant(row.variant):
             path = path_of("project", _link_name(row, request), outcome, name_of(row.msgid))
-            return RedirectResponse(path, 302)
+            return redirect(path, 302)
         # The Message-ID names another message, so a conflicting copy has no other page.
         return _message_page(connection, row, request)
 
@@ -109,7 +111,10 @@ def _redirect_by_number(http_request: Request, outcome: Outcome) -> Response:
 def _page_by_msgid(http_request: Request, outcome: Outcome) -> Response:
     request = parse_request(http_request)
     with request.read() as connection:
-        row = find_by_path_name(connection, request.path_text("msgid"), outcome)
+        row = find_by_path(connection, request, KINDS)
+        if row.outcome is not outcome:  # a patch under the path of covers, or the other way
+            link = request.path_text("link")
+            return redirect(path_of("project", link, row.outcome, name_of(row.msgid)))
         return _message_page(connection, row, request)
 
 

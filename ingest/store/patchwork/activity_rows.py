@@ -25,8 +25,8 @@ def read_checks(database: PatchworkDatabase) -> Iterator[CheckRow]:
             user=row.user_id,
             date=database.shown_time(row.date),
             state=_CHECK_STATES[row.state],
-            target_url=row.target_url or "",
-            description=row.description or "",
+            target_url=row.target_url,
+            description=row.description,
             context=row.context or "",
         )
 

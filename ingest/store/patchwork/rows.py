@@ -165,8 +165,8 @@ class CheckRow:
     user: int
     date: datetime
     state: str
-    target_url: str
-    description: str
+    target_url: str | None
+    description: str | None
     context: str
 
 

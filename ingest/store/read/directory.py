@@ -42,6 +42,16 @@ def read_people(connection: Connection, ids: Iterable[int]) -> dict[int, PersonR
     return people
 
 
+def read_user_names(connection: Connection, person_ids: Iterable[int]) -> dict[int, str]:
+    """Return the names of those of these people who have an account, by person."""
+    person = schema.person.c
+    query = select(person.id, person.name).where(person.account_id.is_not(None))
+    names: dict[int, str] = {}
+    for chunk in chunks(person_ids):
+        names |= {row.id: row.name for row in connection.execute(query.where(person.id.in_(chunk)))}
+    return names
+
+
 def find_person_ids(connection: Connection, selector: RowSelector) -> list[int]:
     """Return the ids of people, selected by id, by whole address or by part of a name."""
     person = schema.person.c

@@ -27,6 +27,11 @@ def variant_of(list_id: int) -> str:
     return f"{_MARK}{list_id}"
 
 
+def is_list_variant(variant: str) -> bool:
+    """Return whether a message with this variant is a record on a further list."""
+    return variant.startswith(_MARK)
+
+
 def is_list_record(variant: ColumnElement[str]) -> ColumnElement[bool]:
     """Return the condition that a message is a record on a further list, by its variant."""
     condition: ColumnElement[bool] = (

@@ -11,7 +11,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, Table, or_, select
+from sqlalchemy import (
+    Column,
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    case,
+    or_,
+    select,
+)
 
 from ingest.series.outcome import Outcome
 from ingest.store import schema
@@ -42,6 +52,9 @@ COVER_ORDERS = ("id", "name", "date", "submitter")
 SERIES_ORDERS = ("id", "name", "date", "submitter", "received_all")
 COMMENT_ORDERS = CHECK_ORDERS = ("id", "date")
 DIRECTORY_ORDERS = ("id", "name", "email")
+
+# It is after every name, in the order of code points.
+_LAST_NAME = "\U0010ffff"
 
 # Of so many names that contain a text, the rows are read; of more, a page is soon found.
 _FEW_NAMES = 1_000
@@ -268,7 +281,9 @@ def _find_by_name_or_email(
                 columns.email.icontains(text, autoescape=True),
             )
         )
-    orders: Orders = {"id": columns.id, "name": columns.name, "email": columns.email}
+    # As in Patchwork, who has no name comes after the others.
+    name = case((columns.name == "", _LAST_NAME), else_=columns.name)
+    orders: Orders = {"id": columns.id, "name": name, "email": columns.email}
     return _find_ids(connection, table, columns.id, conditions, orders, page)
 
 
