@@ -123,10 +123,14 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
 
 
 def _wants_page(request: Request) -> bool:
-    """Return whether an error is shown as a page: outside of the API, unless JSON is wanted."""
+    """Return whether an error is shown as a page: unless JSON is wanted.
+
+    Resources of the API respond by themselves, so this is also for paths that it does not have.
+    """
     path: str = request.scope["path"]
     accepts = request.headers.get("accept", "")
-    return not (path == "/api" or path.startswith("/api/")) and "json" not in accepts
+    is_of_api = path == "/api" or path.startswith("/api/")
+    return "text/html" in accepts or (not is_of_api and "json" not in accepts)
 
 
 def _error_page(status: int) -> Response:

@@ -9,14 +9,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from sqlalchemy import Connection, Engine
 from starlette.requests import Request
 from starlette.responses import Response
 
 from ingest.api.middleware.rate_limit import KnownTokens
-from ingest.api.params import ApiError, QueryParams, invalid_page
+from ingest.api.params import FORMATS, ApiError, QueryParams, invalid_page
 from ingest.api.responses import page_response
 from ingest.api.site import Site, SiteCache
 from ingest.api.urls import UrlBuilder
@@ -194,8 +194,15 @@ def parse_request(http_request: Request) -> ApiRequest:
     site = context.sites.read(reading.connect, context.get_config())
     settings = site.config.api or ApiConfig()
     base = settings.url or f"{http_request.url.scheme}://{http_request.url.netloc}"
-    urls = UrlBuilder(base.rstrip("/"), site.config, http_request.scope.get("api_version"))
     params = QueryParams.parse(http_request.scope["query_string"])
+    form = params.last("format")
+    urls = UrlBuilder(
+        base.rstrip("/"),
+        site.config,
+        http_request.scope.get("api_version"),
+        f"?{urlencode({'format': form})}" if form in FORMATS else "",
+        site.numbers.is_imported,
+    )
     return ApiRequest(http_request, params, urls, context, site)
 
 

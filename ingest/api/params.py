@@ -30,6 +30,9 @@ MAX_VALUE = 1_000
 _MAX_FIELDS = 200
 _MAX_NAME = 100
 
+# The values of `format`: JSON, and a page for browsers.
+FORMATS = ("json", "api")
+
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
 

@@ -82,6 +82,9 @@ def msgid_of(name: str) -> str:
 class UrlBuilder:
     """Builds the URLs of one server for one version of the API.
 
+    `query` is added to those of resources: a client that wants a `format` gets it from them too.
+    `is_imported`: the site was Patchwork's, and its versions have Patchwork's fields only.
+
     `base` is the server's URL without a slash at its end. `version` is None where the client
     requested none, which is the newest.
     """
@@ -89,11 +92,14 @@ class UrlBuilder:
     base: str
     config: Config
     version: tuple[int, int] | None = (1, 2)
+    query: str = ""
+    is_imported: bool = False
 
     def url(self, *parts: object) -> str:
         """Return the URL of a resource of the API."""
         version = f"/{self.version[0]}.{self.version[1]}" if self.version else ""
-        return f"{self.base}/api{version}/{'/'.join(str(part) for part in parts)}/"
+        path = "/".join(str(part) for part in parts)
+        return f"{self.base}/api{version}/{path}/{self.query}"
 
     def number(self, message_id: int, outcome: Outcome) -> int:
         """Return the number of a patch, cover or comment that clients see."""
@@ -146,6 +152,11 @@ class UrlBuilder:
             for name, value in record.items()
             if name not in since or since[name] <= self.version
         }
+
+    @property
+    def has_own_fields(self) -> bool:
+        """Return whether records have fields that Patchwork's do not have."""
+        return self.version is None or (not self.is_imported and self.version >= (1, 4))
 
     def since(self, version: tuple[int, int]) -> bool:
         """Return whether the requested version is this one or a later one."""

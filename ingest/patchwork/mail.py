@@ -2,15 +2,15 @@
 
 Patchwork keeps the header fields, and of the body the text without its encoding, with the diff
 apart. The mail that is made of them has the header fields as they are, and the text and the diff as
-its body. The fields that described the body get another name, which `restore_name` undoes. The mail
+its body. The fields that described the body get another name, see `ingest.mail.imported`. The mail
 says in a field of its own what it is.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 
+from ingest.mail.imported import MARK_NAME, RENAMED
 from ingest.store.patchwork.rows import MessageContent
 
 # What describes the encoding and the parts of the body, which is one text now.
@@ -29,17 +29,14 @@ _REPLACED = frozenset(
         "x-imported-from",
     }
 )
-_RENAMED = "X-Imported-"
 _FIELD = re.compile(r"[!-9;-~]+[ \t]*:")
-# The fields at the end of the header that describe the new body and the mail.
-_ADDED = 4
-_MARK = "X-Imported-From: Patchwork; the raw mail was not available"
+_MARK = f"{MARK_NAME}: Patchwork; the raw mail was not available"
 
 
 def make_mail(content: MessageContent) -> bytes:
     """Return the mail of a patch, cover or comment of Patchwork."""
     fields = [
-        f"{_RENAMED}{field}" if _name(field) in _REPLACED else field
+        f"{RENAMED}{field}" if _name(field) in _REPLACED else field
         for field in _split_fields(content.headers)
     ]
     if not any(_name(field) == "message-id" for field in fields):
@@ -52,13 +49,6 @@ def make_mail(content: MessageContent) -> bytes:
     ]
     text = "\n".join(fields) + "\n\n" + _join_body(content)
     return text.encode("utf-8", "replace")
-
-
-def restore_headers(headers: Sequence[tuple[str, str]]) -> Sequence[tuple[str, str]]:
-    """Return the header fields as Patchwork has them, if `make_mail` made the mail."""
-    if not headers or headers[-1][0] != "X-Imported-From":
-        return headers
-    return [(name.removeprefix(_RENAMED), value) for name, value in headers[:-_ADDED]]
 
 
 def _split_fields(headers: str) -> list[str]:

@@ -20,15 +20,17 @@ from ingest.api.responses import JsonResponse
 from ingest.api.rest.request_body import RequestBody, parse_body
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.read import messages
-from ingest.store.read.directory import read_all_lists
+from ingest.store.read.directory import find_account_named, read_all_lists
 from ingest.store.read.pages.bundle_pages import BUNDLE_ORDERS, find_bundle_ids
 from ingest.store.read.pages.page_queries import find_existing_patches
 from ingest.store.read.summaries import read_accepted_times, read_summaries
+from ingest.store.schema import storable
 from ingest.store.site.bundles import (
     Bundle,
     BundleError,
     add_bundle,
     delete_bundle,
+    find_bundle,
     read_bundles,
     update_bundle,
 )
@@ -58,7 +60,7 @@ def get_bundle(http_request: Request) -> Response:
     """Return one bundle."""
     request = parse_request(http_request)
     with request.read() as connection:
-        bundle = _find_visible(connection, request, request.find_account(connection))
+        bundle = _find_visible(connection, request.path_number(), request.find_account(connection))
         (record,) = bundle_records(connection, [bundle], request)
     return JsonResponse(record)
 
@@ -164,9 +166,19 @@ def bundle_records(
     return records
 
 
-def _find_visible(connection: Connection, request: ApiRequest, account: Account | None) -> Bundle:
-    """Return the bundle that the path names. Raises `ApiError` where the client sees none."""
-    number = request.path_number()
+def find_bundle_by_path(connection: Connection, request: ApiRequest) -> Bundle:
+    """Return the bundle whose owner and name are in the path.
+
+    Raises `ApiError` where the client sees none.
+    """
+    owner = find_account_named(connection, storable(request.path_text("owner")))
+    name = storable(request.path_text("name"))
+    number = find_bundle(connection, owner, name) if owner is not None else None
+    return _find_visible(connection, number or 0, request.find_account(connection))
+
+
+def _find_visible(connection: Connection, number: int, account: Account | None) -> Bundle:
+    """Return the bundle with this number. Raises `ApiError` where the client sees none."""
     bundle = read_bundles(connection, [number]).get(number)
     is_own = bundle is not None and account is not None and bundle.account_id == account.id
     if bundle is None or not (bundle.public or is_own):
@@ -175,7 +187,7 @@ def _find_visible(connection: Connection, request: ApiRequest, account: Account 
 
 
 def _find_own(connection: Connection, request: ApiRequest, account: Account) -> Bundle:
-    bundle = _find_visible(connection, request, account)
+    bundle = _find_visible(connection, request.path_number(), account)
     if bundle.account_id != account.id:
         raise permission_denied()
     return bundle

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 from sqlalchemy import Connection
 from starlette.requests import Request
 from starlette.responses import Response
 
+from ingest.api.changes.bundles import find_bundle_by_path
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.lookup import (
     find_by_path,
@@ -15,11 +18,12 @@ from ingest.api.lookup import (
 )
 from ingest.api.mbox import cover_mbox, file_name, patch_mbox, patch_raw
 from ingest.api.params import is_number, not_found
-from ingest.api.responses import download_response
+from ingest.api.responses import download_response, redirect
 from ingest.series.outcome import Outcome
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.series import SeriesRow, read_members, read_series
+from ingest.store.site.list_records import is_list_variant
 from ingest.store.site.numbers import NumberKind
 
 _DIFF_TYPE = "text/x-patch"
@@ -36,6 +40,9 @@ def download_patch(http_request: Request) -> Response:
             return redirect_message(
                 connection, request, Outcome.PATCH, lambda id_: f"{base}/patch/{id_}/{form}/"
             )
+        if is_redirected(row, request):
+            page = request.urls.message_page("patch", row.lists, row.msgid)
+            return redirect(f"{page.removeprefix(request.urls.base)}{form}/")
         return _patch_response(connection, row, form, request)
 
 
@@ -49,7 +56,19 @@ def download_cover(http_request: Request) -> Response:
             return redirect_message(
                 connection, request, Outcome.COVER, lambda id_: f"{base}/cover/{id_}/mbox/"
             )
+        if is_redirected(row, request):
+            page = request.urls.message_page("cover", row.lists, row.msgid)
+            return redirect(f"{page.removeprefix(request.urls.base)}mbox/")
         return _cover_response(connection, row)
+
+
+def is_redirected(row: MessageRow, request: ApiRequest) -> bool:
+    """Return whether a download by number redirects to that by Message-ID, as in Patchwork.
+
+    A site that was not imported saves clients the second request.
+    """
+    is_named = not row.variant or is_list_variant(row.variant)
+    return request.site.numbers.is_imported and is_named and bool(row.lists)
 
 
 def download_patch_by_msgid(http_request: Request) -> Response:
@@ -96,7 +115,7 @@ def _series_file_name(series: SeriesRow) -> str:
 
 
 def _cover_response(connection: Connection, row: MessageRow) -> Response:
-    return download_response(cover_mbox(connection, row), f"{file_name(row.name or '')}.patch")
+    return download_response(cover_mbox(connection, row), f"{file_name(row.name or '')}.mbox")
 
 
 def _patch_response(
@@ -116,3 +135,14 @@ def _patch_response(
         predecessors = ids[: ids.index(row.id)] if row.id in ids else []
         rows = [*messages.read_messages(connection, predecessors), row]
     return download_response(b"".join(patch_mbox(connection, rows)), f"{name}.patch")
+
+
+def download_bundle(http_request: Request) -> Response:
+    """Return the patches of a bundle in its order, by its owner and name."""
+    request = parse_request(http_request)
+    with request.read() as connection:
+        bundle = find_bundle_by_path(connection, request)
+        patches = list(messages.read_messages(connection, bundle.patches))
+        mbox = b"".join(patch_mbox(connection, patches))
+    name = re.sub(r"[^\w .-]", "-", bundle.name, flags=re.ASCII)
+    return download_response(mbox, f"bundle-{bundle.id}-{name}.mbox")

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from ingest import __version__
+from ingest.api.endpoints.messages import API_PATCH_ORDERS
 from ingest.api.params import MAX_VALUE, MAX_VALUES
 from ingest.api.urls import VERSIONS
 from ingest.lifecycle.evidence import EvidenceKind
 from ingest.store.activity.checks import CHECK_STATES
 from ingest.store.activity.events import Category
 from ingest.store.read.dependencies import MAX_RELATED
-from ingest.store.read.pages.page_queries import COVER_ORDERS, PATCH_ORDERS, SERIES_ORDERS
+from ingest.store.read.pages.page_queries import COVER_ORDERS, SERIES_ORDERS
 
 Schema = dict[str, Any]
 
@@ -133,7 +134,7 @@ def _paths() -> dict[str, Schema]:
                 ],
             )
         },
-        "/patches/": {"get": _list("Patches.", _ref("Patch"), PATCH_ORDERS, patch_params)},
+        "/patches/": {"get": _list("Patches.", _ref("Patch"), API_PATCH_ORDERS, patch_params)},
         "/patches/{id}/": {
             **_detail("A patch.", "PatchDetail", can_move=True),
             "put": update,

@@ -189,6 +189,7 @@ RESOURCES = (
 
 def _download_routes() -> list[BaseRoute]:
     return [
+        Route("/bundle/{owner:part}/{name:part}/mbox", downloads.download_bundle, methods=_GET),
         Route("/patch/{id:row}/{form:form}", downloads.download_patch, methods=_GET),
         Route("/cover/{id:row}/mbox", downloads.download_cover, methods=_GET),
         Route("/series/{id:row}/{form:form}", downloads.download_series, methods=_GET),

@@ -24,8 +24,8 @@ from ingest.api.records.references import (
 )
 from ingest.api.urls import UrlBuilder
 from ingest.config.settings import Config
+from ingest.mail.imported import restore_headers
 from ingest.mail.parse import parse_message
-from ingest.patchwork.mail import restore_headers
 from ingest.reports.export import evidence_json, format_date
 from ingest.series.outcome import Outcome
 from ingest.store.read import messages
@@ -65,9 +65,8 @@ def message_detail_json(
                 "diff": row.diff,
                 "prefixes": list(row.prefixes),
             }
-            evidence = _state_evidence(row, prefetched)
-            if evidence or urls.version is None:
-                record["state_evidence"] = evidence
+            if urls.has_own_fields:
+                record["state_evidence"] = _state_evidence(row, prefetched)
             return urls.trim("patch", record)
         case Outcome.COVER:
             return {

@@ -19,7 +19,7 @@ from starlette.types import Receive, Scope, Send
 
 from ingest.api.context import parse_request
 from ingest.api.params import ApiError, not_found
-from ingest.api.responses import JsonResponse, error_response
+from ingest.api.responses import JsonResponse, error_response, redirect
 from ingest.api.rest.browsable import BrowsablePage, browsable_response
 from ingest.api.rest.negotiation import MediaType, choose_media_type
 from ingest.api.rest.request_body import MAX_REQUEST_BODY
@@ -167,7 +167,16 @@ class ResourceApp:
 
 
 def _run_endpoint(http_request: Request, endpoint: Endpoint) -> Response:
-    """Run an endpoint for a client whose token, if it sent one, is valid."""
+    """Run an endpoint for a client whose token, if it sent one, is valid.
+
+    Where a site was imported, a path without the slash at its end is redirected, as in Patchwork.
+    """
+    path: str = http_request.scope.get("original_path", "/")
+    if not path.endswith("/") and http_request.method in ("GET", "HEAD"):
+        request = parse_request(http_request)
+        if request.site.numbers.is_imported:
+            query = http_request.url.query
+            return redirect(f"{path}/{'?' if query else ''}{query}", 301)
     if "authorization" in http_request.headers:
         request = parse_request(http_request)
         with request.read() as connection:

@@ -92,12 +92,17 @@ class Numbers:
 
     highest: Mapping[str, int]
 
+    @property
+    def is_imported(self) -> bool:
+        """Return whether the store has an imported site."""
+        return _MESSAGE in self.highest
+
     def message_row(self, kind: NumberKind, number: int) -> int:
         """Return the row that a patch, cover or comment with this number has.
 
         There may be no such row: `find_imported` knows what has become of it.
         """
-        if _MESSAGE not in self.highest or number >= _RANGE:
+        if not self.is_imported or number >= _RANGE:
             return number
         if number <= self.highest.get(kind, 0):
             return imported_row(kind, number)

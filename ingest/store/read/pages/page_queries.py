@@ -204,6 +204,8 @@ def _filter_patches(connection: Connection, filters: PatchFilter) -> ListingFilt
     selections = _message_selections(connection, filters, schema.patch)
     if filters.hashes is not None:
         selections.append(_select(_patch.message_id, _patch.hash.in_(filters.hashes)))
+    if filters.is_unassigned:
+        selections.append(_select(_patch.message_id, _patch.delegate_id.is_(None)))
     delegates = filters.delegates
     return replace(
         _listing_filter(connection, filters, selections),
