@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Engine
 
     from ingest.patchwork.run import ImportPreview, ImportSummary
+    from ingest.patchwork.verify.difference import Difference
     from ingest.sources.source import Source
     from ingest.store.patchwork.database import PatchworkDatabase
 
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
               help="Say what would be done, print the configuration, write nothing.")  # fmt: skip
 @click.option("--verify", is_flag=True,
               help="Compare the store with Patchwork, field by field. Write nothing.")  # fmt: skip
+@click.option("--report", metavar="FILE", type=ANY_PATH,
+              help="With --verify: write all differences to FILE, as JSON Lines.")  # fmt: skip
 @click.option("--time-zone", metavar="ZONE",
               help="Patchwork's TIME_ZONE. Default: found by the dates of its mail.")  # fmt: skip
 @parsers_option
@@ -47,6 +50,7 @@ def command(
     sources: tuple[str, ...],
     dry_run: bool,
     verify: bool,
+    report: str | None,
     time_zone: str | None,
     parsers: int,
     quiet: bool,
@@ -70,12 +74,14 @@ def command(
 
     if dry_run and verify:
         raise click.UsageError("--dry-run and --verify exclude each other")
+    if report is not None and not verify:
+        raise click.UsageError("--report is for --verify")
     opened = [open_source(name) for name in sources]
     with open_patchwork(url, zone=time_zone) as database:
         if dry_run:
             _preview(settings, database, opened)
         elif verify:
-            _verify(settings, database)
+            _verify(settings, database, report)
         else:
             _import(settings, database, opened, parsers=parsers, quiet=quiet)
 
@@ -196,5 +202,57 @@ def _print_preview(preview: ImportPreview) -> None:
     click.echo(f"# mail to be made of Patchwork's rows: {preview.made}")
 
 
-def _verify(settings: CommandSettings, database: PatchworkDatabase) -> None:
-    raise click.ClickException("not yet")
+# How many differences of a class are shown. All are in the report.
+_SHOWN = 5
+_SHOWN_LENGTH = 60
+
+
+def _verify(settings: CommandSettings, database: PatchworkDatabase, report: str | None) -> None:
+    """Print what differs; the status is 1 if anything does."""
+    import sys
+
+    from ingest.patchwork.run import read_site
+    from ingest.patchwork.verify.compare import compare_stores
+
+    engine = settings.open()
+    try:
+        with engine.connect() as connection:
+            result = compare_stores(connection, database, read_site(database))
+    finally:
+        engine.dispose()
+    if report is not None:
+        _write_report(report, result.differences)
+    for kind, count in result.counts.items():
+        differing = len({item.number for item in result.differences if item.kind == kind})
+        click.echo(f"{kind}: {count} compared, {differing} differ")
+    for name, found in result.by_class().items():
+        click.echo(f"\n{name}: {plural(len(found), 'difference')}")
+        for item in found[:_SHOWN]:
+            reason = f" ({item.reason})" if item.reason else ""
+            click.echo(
+                escape_line(
+                    f"  {item.number}: {_shorten(item.theirs)} in Patchwork,"
+                    f" {_shorten(item.ours)} here{reason}"
+                )
+            )
+        if len(found) > _SHOWN:
+            click.echo(f"  and {len(found) - _SHOWN} more")
+    if result.differences:
+        sys.exit(1)
+
+
+def _shorten(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= _SHOWN_LENGTH else f"{text[: _SHOWN_LENGTH - 1]}…"
+
+
+def _write_report(path: str, differences: Sequence[Difference]) -> None:
+    """Write all differences as JSON Lines."""
+    import json
+    from dataclasses import asdict
+    from pathlib import Path
+
+    with Path(path).open("w", encoding="utf-8") as file:
+        for item in differences:
+            line = json.dumps(asdict(item), ensure_ascii=False, default=str)
+            file.write(f"{line}\n")

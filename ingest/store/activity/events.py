@@ -39,6 +39,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    not_,
     null,
     or_,
     select,
@@ -50,6 +51,7 @@ from sqlalchemy.dialects import postgresql, sqlite
 
 from ingest.frozen import frozen
 from ingest.store import schema
+from ingest.store.site.numbers import is_imported_row
 from ingest.store.sql import chunks, insert_rows
 
 CHANNEL = "ingest_events"
@@ -233,7 +235,11 @@ def _write_new_events(connection: Connection, ids: Collection[int] | _Existing) 
     names = ("category", "subject", "message_id", "comment_id", "series_id")
     new = (
         select(*(candidates.c[name] for name in names))
-        .where(~select(stored.c.id).where(is_stored).exists())
+        .where(
+            ~select(stored.c.id).where(is_stored).exists(),
+            # An imported site has brought its own events of what it had.
+            not_(is_imported_row(candidates.c.cause)),
+        )
         .order_by(candidates.c.cause, candidates.c.rank, candidates.c.place)
     )
     insert_for = postgresql.insert if connection.dialect.name == "postgresql" else sqlite.insert

@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from enum import StrEnum
 
-from sqlalchemy import Connection, bindparam, cast, func, insert, select, update
+from sqlalchemy import ColumnElement, Connection, bindparam, cast, func, insert, select, update
 from sqlalchemy.dialects.postgresql import REGCLASS
 
 from ingest.frozen import frozen
@@ -72,6 +72,11 @@ def imported_kind(message_id: int) -> NumberKind | None:
     """Return what the message of this row was in Patchwork, None if it was not imported."""
     place = message_id // _RANGE
     return MESSAGE_KINDS[place - 1] if 0 < place <= len(MESSAGE_KINDS) else None
+
+
+def is_imported_row(column: ColumnElement[int]) -> ColumnElement[bool]:
+    """Return the condition that a message was imported, by its row."""
+    return column.between(_RANGE, _NEW_RANGE * _RANGE - 1)
 
 
 def shown_number(message_id: int, outcome: Outcome | None = None) -> int:
