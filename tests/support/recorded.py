@@ -85,6 +85,24 @@ def compare(theirs: Exchange, ours: Response) -> list[Difference]:
     return list(_differences(theirs, ours))
 
 
+def is_same_order(theirs: Exchange, ours: Response) -> bool:
+    """Return whether two pages differ only in the order of what the wanted order leaves equal.
+
+    Patchwork's database returns that in no defined order.
+    """
+    match = re.search(r"[?&]order=-?(\w+)", theirs.path)
+    if match is None or not isinstance(theirs.json, list) or ours.status_code != theirs.status:
+        return False
+    keys = [
+        [_order_key(record.get(match[1])) for record in page] for page in (theirs.json, ours.json())
+    ]
+    return keys[0] == keys[1] and theirs.headers.get("Link") == ours.headers.get("Link")
+
+
+def _order_key(value: Any) -> Any:
+    return value.get("link_name", value.get("id")) if isinstance(value, dict) else value
+
+
 def _differences(theirs: Exchange, ours: Response) -> Iterator[Difference]:
     if theirs.status != ours.status_code:
         yield Difference("status", theirs.status, ours.status_code)

@@ -65,8 +65,9 @@ def message_detail_json(
                 "diff": row.diff,
                 "prefixes": list(row.prefixes),
             }
-            if urls.has_own_fields:
-                record["state_evidence"] = _state_evidence(row, prefetched)
+            evidence = _state_evidence(row, prefetched)
+            if urls.has_own_fields and (evidence or not urls.is_imported):
+                record["state_evidence"] = evidence
             return urls.trim("patch", record)
         case Outcome.COVER:
             return {
