@@ -19,6 +19,10 @@ from ingest.trust.signatures.verdict import Result, Verdict
 # The source of mail from an archive, which other servers received long before it was replayed.
 REPLAY = "replay"
 
+# The source of a mail that was made from a row of Patchwork, which does not keep the mail itself.
+# It is used instead of the mail until that is received: see `is_substitute`.
+PATCHWORK = "patchwork"
+
 # In a route, the lists that the mail's own headers name: the recipient is an address at which
 # List-Id decides. It is written as a list since routes of repeated deliveries add up.
 BY_LIST_ID = "*"
@@ -50,7 +54,20 @@ class Delivery:
 
 def arrival(source: str, accepted: datetime) -> datetime | None:
     """Return `Delivery.arrived` for a stored mail."""
-    return None if source == REPLAY else accepted
+    return None if source in (REPLAY, PATCHWORK) else accepted
+
+
+# How the ranks begin of mails that were made from rows of Patchwork, after all others.
+SUBSTITUTE_RANK = "2"
+
+
+def is_substitute(rank: str) -> bool:
+    """Tell by its rank whether a mail was made from a row of Patchwork.
+
+    Its text is not that of the mail in every byte. So it is a copy of whatever message has the id,
+    and never a variant of it.
+    """
+    return rank.startswith(SUBSTITUTE_RANK)
 
 
 @frozen

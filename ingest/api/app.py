@@ -17,18 +17,21 @@ from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
+from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import ASGIApp
 
 from ingest.api.context import Context
 from ingest.api.endpoints.routes import api_routes
+from ingest.api.middleware.conditional import Conditional
 from ingest.api.middleware.paths import Paths
 from ingest.api.middleware.proxies import Proxies
-from ingest.api.middleware.rate_limit import RateLimit, RateLimiter
+from ingest.api.middleware.rate_limit import KnownTokens, RateLimit, RateLimiter
 from ingest.api.middleware.request_reading import RequestReading
 from ingest.api.params import ApiError
 from ingest.api.responses import JsonResponse, error_response
+from ingest.api.site import SiteCache
 from ingest.api.web.layout import error_page
 from ingest.api.web.routes import web_routes
 from ingest.clock import utcnow
@@ -43,6 +46,8 @@ log = logging.getLogger(__name__)
 
 # Seconds that a query may take. It bounds the cost of a search without an index on a large store.
 STATEMENT_TIMEOUT = 10.0
+# Of gzip: higher levels take much more time and save little.
+_COMPRESSION = 4
 
 
 def make_app(
@@ -73,9 +78,18 @@ def make_app(
         },
     )
     app.router.redirect_slashes = False
-    app.state.context = Context(engine, get_config, now, totals or ListTotals())
+    tokens = KnownTokens()
+    app.state.context = Context(
+        engine, get_config, now, tokens, SiteCache(), totals or ListTotals()
+    )
     with_reading = RequestReading(app, Reader(engine, seconds=seconds))
-    with_limit = RateLimit(with_reading, RateLimiter(settings.rate, settings.burst))
+    compressed = GZipMiddleware(Conditional(with_reading), compresslevel=_COMPRESSION)
+    with_limit = RateLimit(
+        compressed,
+        RateLimiter(settings.rate, settings.burst),
+        RateLimiter(settings.token_rate, settings.token_burst),
+        tokens,
+    )
     behind_proxies = Proxies(
         with_limit,
         lambda: (get_config().api or ApiConfig()).trusted_proxies,
@@ -109,10 +123,14 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
 
 
 def _wants_page(request: Request) -> bool:
-    """Return whether the request comes from a browser, and not for the API."""
+    """Return whether an error is shown as a page: unless JSON is wanted.
+
+    Resources of the API respond by themselves, so this is also for paths that it does not have.
+    """
     path: str = request.scope["path"]
     accepts = request.headers.get("accept", "")
-    return not (path == "/api" or path.startswith("/api/")) and "text/html" in accepts
+    is_of_api = path == "/api" or path.startswith("/api/")
+    return "text/html" in accepts or (not is_of_api and "json" not in accepts)
 
 
 def _error_page(status: int) -> Response:

@@ -6,24 +6,28 @@ import base64
 import binascii
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
-from urllib.parse import quote
+from urllib.parse import quote, urlencode
 
 from sqlalchemy import Connection, Engine
 from starlette.requests import Request
 from starlette.responses import Response
 
-from ingest.api.params import ApiError, QueryParams, invalid_page
+from ingest.api.middleware.rate_limit import KnownTokens
+from ingest.api.params import FORMATS, ApiError, QueryParams, invalid_page
 from ingest.api.responses import page_response
+from ingest.api.site import Site, SiteCache
 from ingest.api.urls import UrlBuilder
 from ingest.config.settings import ApiConfig, Config
 from ingest.store.activity.accounts import Account, find_account
 from ingest.store.engine import write_transaction
 from ingest.store.read.pages.filters import Page
 from ingest.store.read.pages.list_totals import ListTotals
+from ingest.store.read.pages.listing_pages import MAX_COUNTED
 from ingest.store.reader import ReadSession
+from ingest.store.site.numbers import NumberKind
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +35,16 @@ class Context:
     """What the application was made with.
 
     `engine`: for transactions that write. `get_config`: called for each request, because a daemon
-    may reload the configuration. `now`: the time, as naive UTC. `totals`: how long lists are. The
-    API's threads share it: it is frozen, and an engine and totals are thread-safe.
+    may reload the configuration. `now`: the time, as naive UTC. `tokens`: those that were valid
+    before. `totals`: how long lists are. The API's threads share it: it is frozen, an engine is
+    thread-safe, and the others have locks.
     """
 
     engine: Engine
     get_config: Callable[[], Config]
     now: Callable[[], datetime]
+    tokens: KnownTokens
+    sites: SiteCache
     totals: ListTotals
 
 
@@ -49,11 +56,16 @@ class ApiRequest:
     params: QueryParams
     urls: UrlBuilder
     context: Context
+    site: Site
+
+    def with_site(self, site: Site) -> ApiRequest:
+        """Return the same request for a site that it has changed."""
+        return replace(self, site=site, urls=replace(self.urls, config=site.config))
 
     @property
     def config(self) -> Config:
-        """Return the configuration as it was when the request began."""
-        return self.urls.config
+        """Return the configuration, with the settings of projects, when the request began."""
+        return self.site.config
 
     @property
     def settings(self) -> ApiConfig:
@@ -84,6 +96,10 @@ class ApiRequest:
         if number > 2**63 - 1:
             raise ApiError(404, {"detail": "Not found."})
         return number
+
+    def message_row(self, kind: NumberKind, name: str = "id") -> int:
+        """Return the row of the message that a number in the path is of."""
+        return self.site.numbers.message_row(kind, self.path_number(name))
 
     @property
     def url(self) -> str:
@@ -116,6 +132,23 @@ class ApiRequest:
             last = None if count is None else max(-(-count // page.size), page.number + 1)
         return page_response(records, self.params, page, self.url, has_next=has_next, last=last)
 
+    def respond_with_short_list(
+        self,
+        records: Sequence[Any],
+        found: Sequence[int],
+        page: Page,
+        find_ids: Callable[[Page], Sequence[int]],
+    ) -> Response:
+        """Return the response with a page of a list that is mostly short, and is counted.
+
+        `find_ids` finds the ids of another page of the list.
+        """
+        count = None
+        if len(found) > page.size:
+            number = len(find_ids(replace(page, number=1, size=MAX_COUNTED)))
+            count = number if number <= MAX_COUNTED else None
+        return self.respond_with_page(records, found, page, count=count)
+
     def find_account(self, connection: Connection) -> Account | None:
         """Return the account of the request's token, None where the request has no token.
 
@@ -124,9 +157,14 @@ class ApiRequest:
         header = self.http.headers.get("authorization")
         if header is None:
             return None
+        known: Account | None = getattr(self.http.state, "account", None)
+        if known is not None:
+            return known
         account = find_account(connection, _parse_token(header))
+        self.context.tokens.set(header, None if account is None else account.id)
         if account is None:
             raise ApiError(403, {"detail": "Invalid token."})
+        self.http.state.account = account
         return account
 
     def require_account(self, connection: Connection) -> Account:
@@ -152,12 +190,20 @@ class ApiRequest:
 def parse_request(http_request: Request) -> ApiRequest:
     """Parse the query of a request, and prepare the URLs of its response."""
     context: Context = http_request.app.state.context
-    config = context.get_config()
-    settings = config.api or ApiConfig()
+    reading: ReadSession = http_request.scope["reading"]
+    site = context.sites.read(reading.connect, context.get_config())
+    settings = site.config.api or ApiConfig()
     base = settings.url or f"{http_request.url.scheme}://{http_request.url.netloc}"
-    urls = UrlBuilder(base.rstrip("/"), config, http_request.scope.get("api_version"))
     params = QueryParams.parse(http_request.scope["query_string"])
-    return ApiRequest(http_request, params, urls, context)
+    form = params.last("format")
+    urls = UrlBuilder(
+        base.rstrip("/"),
+        site.config,
+        http_request.scope.get("api_version"),
+        f"?{urlencode({'format': form})}" if form in FORMATS else "",
+        site.numbers.is_imported,
+    )
+    return ApiRequest(http_request, params, urls, context, site)
 
 
 def _parse_token(header: str) -> str:

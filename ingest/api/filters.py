@@ -7,10 +7,12 @@ from collections.abc import Iterable
 
 from sqlalchemy import Connection
 
-from ingest.api.params import ApiError, QueryParams, parse_msgid, slug, split_numbers
-from ingest.config.settings import Config
-from ingest.store.activity.events import Category
+from ingest.api.params import ApiError, QueryParams, parse_msgid, split_numbers
+from ingest.api.site import Site
+from ingest.store.activity.accounts import Account
+from ingest.store.activity.events import COMMENT_CATEGORIES, Category
 from ingest.store.read.directory import read_all_lists
+from ingest.store.read.pages.bundle_pages import BundleFilter
 from ingest.store.read.pages.filters import (
     CheckFilter,
     EventFilter,
@@ -19,72 +21,66 @@ from ingest.store.read.pages.filters import (
     SearchText,
     SeriesFilter,
 )
+from ingest.store.site.numbers import NumberKind
 
 
 def find_list_ids(
-    connection: Connection, params: QueryParams, config: Config
+    connection: Connection, params: QueryParams, site: Site
 ) -> tuple[int, ...] | None:
     """Return the rows of the lists that `project` names, by number or link name; None for all.
 
-    A name that neither the store nor the configuration has is refused: an empty list would hide a
-    mistyped name.
+    What neither the store nor the configuration has is left out, as in Patchwork.
     """
     values = params.all("project")
     if not values:
         return None
     selector = split_numbers(values)
     rows = {row.list_id: row.id for row in read_all_lists(connection)}
-    list_ids_by_name = {name: config.match_list_ids(name, rows) for name in selector.names}
-    known_numbers = set(rows.values())
-    unknown = [name for name, list_ids in list_ids_by_name.items() if not list_ids]
-    unknown += [str(number) for number in selector.ids if number not in known_numbers]
-    if unknown:
-        raise ApiError(400, {"project": [f"There is no project {unknown[0]!r}."]})
-    named = (list_id for list_ids in list_ids_by_name.values() for list_id in list_ids)
+    named = (
+        list_id for name in selector.names for list_id in site.config.match_list_ids(name, rows)
+    )
     # A configured list has no row before its first mail.
     return (*selector.ids, *(rows[list_id] for list_id in named if list_id in rows))
 
 
-def make_message_filter(
-    connection: Connection, params: QueryParams, config: Config
-) -> MessageFilter:
+def make_message_filter(connection: Connection, params: QueryParams, site: Site) -> MessageFilter:
     """Return the filter for a list of covers."""
     return MessageFilter(
-        list_ids=find_list_ids(connection, params, config),
+        list_ids=find_list_ids(connection, params, site),
         series_ids=params.numbers("series"),
         submitters=params.selector("submitter"),
         msgids=_present(parse_msgid(value) for value in params.all("msgid")),
         text=parse_search(params.last("q")),
-        since=params.time("since"),
-        before=params.time("before"),
+        since=params.since(),
+        before=params.before(),
     )
 
 
-def make_patch_filter(connection: Connection, params: QueryParams, config: Config) -> PatchFilter:
+def make_patch_filter(connection: Connection, params: QueryParams, site: Site) -> PatchFilter:
     """Return the filter for a list of patches."""
     return PatchFilter(
-        list_ids=find_list_ids(connection, params, config),
+        list_ids=find_list_ids(connection, params, site),
         series_ids=params.numbers("series"),
         submitters=params.selector("submitter"),
         msgids=_present(parse_msgid(value) for value in params.all("msgid")),
         text=parse_search(params.last("q")),
-        since=params.time("since"),
-        before=params.time("before"),
-        states=_present(slug(value) for value in params.all("state")),
+        since=params.since(),
+        before=params.before(),
+        states=_states(params, site),
         archived=params.flag("archived"),
         hashes=_present(value.lower() for value in params.all("hash")),
         delegates=params.selector("delegate"),
     )
 
 
-def make_series_filter(connection: Connection, params: QueryParams, config: Config) -> SeriesFilter:
+def make_series_filter(connection: Connection, params: QueryParams, site: Site) -> SeriesFilter:
     """Return the filter for a list of series."""
     return SeriesFilter(
-        list_ids=find_list_ids(connection, params, config),
+        list_ids=find_list_ids(connection, params, site),
         submitters=params.selector("submitter"),
         text=parse_search(params.last("q")),
-        since=params.time("since"),
-        before=params.time("before"),
+        since=params.since(),
+        before=params.before(),
     )
 
 
@@ -127,27 +123,67 @@ def make_check_filter(params: QueryParams) -> CheckFilter:
         accounts=params.selector("user"),
         states=_present(value.lower() for value in params.all("state")),
         contexts=_present(params.all("context")),
-        since=params.time("since"),
-        before=params.time("before"),
+        since=params.since(),
+        before=params.before(),
     )
 
 
-def make_event_filter(connection: Connection, params: QueryParams, config: Config) -> EventFilter:
-    """Return the filter for a list of events."""
-    categories = params.all("category")
-    for category in categories:
-        if category not in set(Category):
-            raise ApiError(400, {"category": [f"There is no category {category!r}."]})
+def make_event_filter(
+    connection: Connection,
+    params: QueryParams,
+    site: Site,
+    *,
+    version: tuple[int, int] | None,
+) -> EventFilter:
+    """Return the filter for a list of events.
+
+    `version`: that of the API, whose clients know no later categories.
+    """
+    unknown = set() if version is None or version >= (1, 3) else set(COMMENT_CATEGORIES)
+    wanted = params.all("category")
+    known = tuple(category for category in Category if category not in unknown)
+    categories: tuple[str, ...] | None = tuple(name for name in known if name in wanted)
+    if not wanted:
+        categories = known if unknown else None
     return EventFilter(
-        list_ids=find_list_ids(connection, params, config),
-        categories=_present(categories),
+        list_ids=find_list_ids(connection, params, site),
+        categories=categories,
         series_ids=params.numbers("series"),
-        patch_ids=params.numbers("patch"),
-        cover_ids=params.numbers("cover"),
+        patch_ids=_message_rows(params, site, "patch", NumberKind.PATCH),
+        cover_ids=_message_rows(params, site, "cover", NumberKind.COVER),
         actors=params.selector("actor"),
-        since=params.time("since"),
-        before=params.time("before"),
+        since=params.since(),
+        before=params.before(),
     )
+
+
+def make_bundle_filter(
+    connection: Connection, params: QueryParams, site: Site, *, viewer: Account | None
+) -> BundleFilter:
+    """Return the filter for the bundles that an account may see, None for a stranger."""
+    return BundleFilter(
+        viewer_id=viewer.id if viewer is not None else None,
+        list_ids=find_list_ids(connection, params, site),
+        owners=params.selector("owner"),
+        public=params.flag("public"),
+        text=params.last("q"),
+    )
+
+
+def _states(params: QueryParams, site: Site) -> tuple[str, ...] | None:
+    """Return the slugs of the states that are named. Unknown ones are left out."""
+    values = params.all("state")
+    slugs = (site.find_state(value) for value in values)
+    return tuple(slug for slug in slugs if slug is not None) if values else None
+
+
+def _message_rows(
+    params: QueryParams, site: Site, name: str, kind: NumberKind
+) -> tuple[int, ...] | None:
+    numbers = params.numbers(name)
+    if numbers is None:
+        return None
+    return tuple(site.numbers.message_row(kind, number) for number in numbers)
 
 
 def _present(values: Iterable[str]) -> tuple[str, ...] | None:

@@ -27,6 +27,7 @@ from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.review_trailers import read_review_trailers
 from ingest.store.read.series import read_series
+from ingest.store.site.numbers import shown_number
 from ingest.trust.person import find_submitter
 
 # The trailers that Patchwork collects from replies.
@@ -98,8 +99,8 @@ def _find_diff(message: Message) -> bytes:
 
 def file_name(name: str) -> str:
     """Return the file name, without its suffix, for a download of a patch or series."""
-    words = re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-")
-    return re.sub(r"-{2,}", "-", words)[:100].strip("-") or "patch"
+    words = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+    return words.strip("-.")[:200].strip("-.") or "patch"
 
 
 def _read_additions(connection: Connection, patches: Sequence[MessageRow]) -> dict[int, _Addition]:
@@ -135,7 +136,7 @@ def _read_cover_ids(connection: Connection, rows: Iterable[MessageRow]) -> dict[
 def _patchwork_fields(row: MessageRow, *, delegate: str | None) -> tuple[MailField, ...]:
     """Return the header fields that Patchwork adds. `delegate`: the email address of one."""
     fields = (
-        MailField("X-Patchwork-Id", str(row.id)),
+        MailField("X-Patchwork-Id", str(shown_number(row.id, row.outcome))),
         MailField("X-Patchwork-Submitter", format_address(row.submitter)),
     )
     return (*fields, MailField("X-Patchwork-Delegate", delegate)) if delegate else fields

@@ -1,7 +1,8 @@
 """Parse the query of a request: filters, order and page.
 
-Each function takes values as text, and returns what the store's filters take. A value that makes
-no sense raises `ApiError` with the name of the parameter, as Patchwork answers it.
+Each function takes values as text, and returns what the store's filters take. As in Patchwork, a
+filter whose value makes no sense finds nothing, and an unknown order or size of a page is the
+default one. What no server should read (too long, too many, no text) raises `ApiError`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,8 @@ from ingest.store.read.pages.filters import Page, RowSelector
 _MAX_NUMBER = 2**63 - 1
 # Later rows are refused: the database reads every row that it skips.
 _MAX_OFFSET = 5_000_000
+# Rows of a page where the request names no size.
+_DEFAULT_SIZE = 30
 
 # Values of one parameter that is repeated.
 MAX_VALUES = 50
@@ -26,6 +29,9 @@ MAX_VALUES = 50
 MAX_VALUE = 1_000
 _MAX_FIELDS = 200
 _MAX_NAME = 100
+
+# The values of `format`: JSON, and a page for browsers.
+FORMATS = ("json", "api")
 
 _BARE_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 
@@ -60,9 +66,10 @@ def text_fields(encoded: bytes, *, max_fields: int) -> list[tuple[str, str]]:
     return fields
 
 
-def not_found() -> ApiError:
-    """Return the error for a resource that does not exist."""
-    return ApiError(404, {"detail": "Not found."})
+def not_found(kind: str = "") -> ApiError:
+    """Return the error for a resource that does not exist. `kind`: what was looked for."""
+    detail = f"No {kind} matches the given query." if kind else "Not found."
+    return ApiError(404, {"detail": detail})
 
 
 def invalid_page() -> ApiError:
@@ -110,9 +117,13 @@ class QueryParams:
     # --- types of values ---
 
     def numbers(self, name: str) -> tuple[int, ...] | None:
-        """Return the row numbers in a parameter, None where it is absent."""
-        values = self.all(name)
-        return tuple(_parse_number(name, value) for value in values) if values else None
+        """Return the row numbers in a parameter, None where it is absent.
+
+        What is no number is left out.
+        """
+        values = [value.strip() for value in self.all(name)]
+        numbers = tuple(int(value) for value in values if is_number(value))
+        return numbers if values else None
 
     def selector(self, name: str) -> RowSelector | None:
         """Return the rows that a parameter selects by number or name, None where it is absent."""
@@ -120,14 +131,19 @@ class QueryParams:
         return split_numbers(values) if values else None
 
     def flag(self, name: str) -> bool | None:
-        """Return the truth value of a parameter, None where it is absent."""
+        """Return the truth value of a parameter, None where it is absent or no truth value."""
         value = self.last(name)
-        return None if value is None else parse_flag(name, value)
+        return None if value is None else _truth(value)
 
-    def time(self, name: str) -> datetime | None:
-        """Return the time in a parameter as naive UTC, None where it is absent."""
-        value = self.last(name)
-        return None if value is None else _parse_time(name, value)
+    def since(self) -> datetime | None:
+        """Return the time from which on rows are wanted, as naive UTC, None for all."""
+        value = self.last("since")
+        return None if value is None else _parse_time(value) or datetime.max
+
+    def before(self) -> datetime | None:
+        """Return the time before which rows are wanted, as naive UTC, None for all."""
+        value = self.last("before")
+        return None if value is None else _parse_time(value) or datetime.min
 
     def page(self, orders: Collection[str], *, default: str, max_size: int) -> Page:
         """Return the page.
@@ -136,28 +152,28 @@ class QueryParams:
         request names none, with a hyphen in front for descending.
         """
         order = self.last("order") or default
-        field = order.removeprefix("-")
-        if field not in orders:
-            allowed = ", ".join(sorted(orders))
-            raise ApiError(400, {"order": [f"{order!r} is not one of {allowed}."]})
-        number = _parse_number("page", self.last("page") or "1")
-        size = min(_parse_number("per_page", self.last("per_page") or "30"), max_size)
-        if number < 1 or size < 1:
-            name = "page" if number < 1 else "per_page"
-            raise ApiError(400, {name: ["This must be 1 or more."]})
-        if number * size > _MAX_OFFSET:
+        if order.removeprefix("-") not in orders:
+            order = default
+        number = _count(self.last("page") or "1")
+        size = min(_count(self.last("per_page") or "") or _DEFAULT_SIZE, max_size)
+        if number is None or number * size > _MAX_OFFSET:
             raise invalid_page()
-        return Page(number, size, field, order.startswith("-"))
+        return Page(number, size, order.removeprefix("-"), order.startswith("-"))
 
 
 def parse_flag(name: str, value: str) -> bool:
     """Parse a truth value in the spellings of clients: pwclient sends `yes`."""
+    truth = _truth(value)
+    if truth is None:
+        raise ApiError(400, {name: [f"{value!r} is neither true nor false."]})
+    return truth
+
+
+def _truth(value: str) -> bool | None:
     word = value.strip().lower()
     if word in ("true", "1", "yes", "on", "y", "t"):
         return True
-    if word in ("false", "0", "no", "off", "n", "f"):
-        return False
-    raise ApiError(400, {name: [f"{value!r} is neither true nor false."]})
+    return False if word in ("false", "0", "no", "off", "n", "f") else None
 
 
 def parse_msgid(value: str) -> str:
@@ -170,11 +186,6 @@ def is_number(value: str) -> bool:
     return value.isascii() and value.isdigit() and len(value) < 20 and int(value) <= _MAX_NUMBER
 
 
-def slug(value: str) -> str:
-    """Return the slug of a state: `Under Review` is `under-review`."""
-    return re.sub(r"[\s_]+", "-", value.strip().lower())
-
-
 def split_numbers(values: Sequence[str]) -> RowSelector:
     """Split values into row numbers and names."""
     return RowSelector(
@@ -183,22 +194,25 @@ def split_numbers(values: Sequence[str]) -> RowSelector:
     )
 
 
-def _parse_number(name: str, value: str) -> int:
-    if not is_number(value.strip()):
-        raise ApiError(400, {name: [f"{value!r} is not a number."]})
-    return int(value)
+def _count(value: str) -> int | None:
+    """Return a number that is 1 or more, None for anything else."""
+    value = value.strip()
+    return int(value) if is_number(value) and int(value) > 0 else None
 
 
 # A plus sign that is not percent-encoded is a space in a query: `…T10:00:00 00:00`.
 _ZONE = re.compile(r" (\d\d:?\d\d)$")
 
 
-def _parse_time(name: str, value: str) -> datetime:
-    """Parse a time in ISO 8601, with an offset or in UTC, and return it as naive UTC."""
+def _parse_time(value: str) -> datetime | None:
+    """Parse a time in ISO 8601, with an offset or in UTC, and return it as naive UTC.
+
+    None for anything else.
+    """
     try:
         time = datetime.fromisoformat(value if "T" not in value else _ZONE.sub(r"+\1", value))
         if time.tzinfo is not None:
             time = time.astimezone(UTC).replace(tzinfo=None)
     except (ValueError, OverflowError):
-        raise ApiError(400, {name: [f"{value!r} is not a date or time in ISO 8601."]}) from None
+        return None
     return time

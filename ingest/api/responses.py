@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
+from operator import itemgetter
 from typing import Any
 from urllib.parse import urlencode
 
 from starlette.concurrency import run_in_threadpool
-from starlette.responses import Response
+from starlette.responses import RedirectResponse, Response
 from starlette.types import Receive, Scope, Send
 
 from ingest.api.params import ApiError, QueryParams
@@ -37,31 +38,45 @@ def page_response(
     url: str,
     *,
     has_next: bool,
-    last: int | None,
+    last: int | None = None,
 ) -> Response:
     """Return a page of a list, with links to the next, the previous, the first and the last one.
 
-    `last`: the number of the last page, None if it is unknown.
-
-    pwclient finds the header by its spelling, `Link`, and takes `rel="next"` only where it comes
-    first; Starlette would write the name in lower case.
+    `last`: the number of the last page, None where it is not known. pwclient finds the header by
+    its spelling, `Link`, and takes `rel="next"` only where it comes first; Starlette would write
+    the name in lower case.
     """
     response = JsonResponse(records, headers=_NO_SNIFF)
-    links = [_format_link(params, page.number + 1, url, "next")] if has_next else []
-    if page.number > 1:
-        links.append(_format_link(params, page.number - 1, url, "prev"))
-    if links:
-        links.append(_format_link(params, 1, url, "first"))
-        if last is not None:
-            links.append(_format_link(params, last, url, "last"))
-        response.raw_headers.append((b"Link", ", ".join(links).encode("ascii", "replace")))
+    numbers = {
+        "next": page.number + 1 if has_next else None,
+        "prev": page.number - 1 if page.number > 1 else None,
+        "first": 1,
+        "last": last,
+    }
+    links = [
+        _format_link(params, number, url, rel)
+        for rel, number in numbers.items()
+        if number is not None
+    ]
+    response.raw_headers.append((b"Link", ", ".join(links).encode("ascii", "replace")))
     return response
 
 
 def _format_link(params: QueryParams, number: int, url: str, rel: str) -> str:
-    # Every value is percent-encoded: a comma would separate links.
+    """Return one link. As in Patchwork, the parameters are sorted by name.
+
+    Every value is percent-encoded: a comma would separate links.
+    """
     pairs = [pair for pair in params.pairs if pair[0] != "page"]
-    return f'<{url}?{urlencode([*pairs, ("page", str(number))])}>; rel="{rel}"'
+    if (number, rel) != (1, "prev"):
+        pairs.append(("page", str(number)))
+    query = urlencode(sorted(pairs, key=itemgetter(0)))
+    return f'<{url}{"?" if query else ""}{query}>; rel="{rel}"'
+
+
+def redirect(url: str, status: int = 302) -> Response:
+    """Return a redirect. It has a media type, as Patchwork's do."""
+    return RedirectResponse(url, status, headers={"Content-Type": "text/html; charset=utf-8"})
 
 
 def download_response(content: bytes, name: str, *, media_type: str = "text/plain") -> Response:

@@ -10,7 +10,10 @@ from typing import Any
 from urllib.parse import quote
 
 from ingest.config.settings import Config
+from ingest.series.outcome import Outcome
 from ingest.store.read.messages import ListRow
+from ingest.store.site.list_records import is_list_variant
+from ingest.store.site.numbers import shown_number
 
 VERSIONS = ((1, 0), (1, 1), (1, 2), (1, 3), (1, 4))
 
@@ -45,7 +48,9 @@ _SINCE: dict[str, dict[str, tuple[int, int]]] = {
         "list_archive_url": (1, 2),
         "addressed": (1, 3),
     },
-    "event": {"actor": (1, 2)},
+    "event": {},
+    "user": {"settings": (1, 2)},
+    "bundle": {"web_url": (1, 1)},
 }
 
 
@@ -77,6 +82,9 @@ def msgid_of(name: str) -> str:
 class UrlBuilder:
     """Builds the URLs of one server for one version of the API.
 
+    `query` is added to those of resources: a client that wants a `format` gets it from them too.
+    `is_imported`: the site was Patchwork's, and its versions have Patchwork's fields only.
+
     `base` is the server's URL without a slash at its end. `version` is None where the client
     requested none, which is the newest.
     """
@@ -84,11 +92,18 @@ class UrlBuilder:
     base: str
     config: Config
     version: tuple[int, int] | None = (1, 2)
+    query: str = ""
+    is_imported: bool = False
 
     def url(self, *parts: object) -> str:
         """Return the URL of a resource of the API."""
         version = f"/{self.version[0]}.{self.version[1]}" if self.version else ""
-        return f"{self.base}/api{version}/{'/'.join(str(part) for part in parts)}/"
+        path = "/".join(str(part) for part in parts)
+        return f"{self.base}/api{version}/{path}/{self.query}"
+
+    def number(self, message_id: int, outcome: Outcome) -> int:
+        """Return the number of a patch, cover or comment that clients see."""
+        return shown_number(message_id, outcome)
 
     def unversioned(self, *parts: object) -> str:
         """Return the URL of a resource without a version, as Patchwork links comments."""
@@ -106,9 +121,13 @@ class UrlBuilder:
 
         A conflicting copy is named by its number, because it shares its Message-ID.
         """
-        if variant:
+        if variant and not is_list_variant(variant):
             return f"{self.base}/{kind}/{id_}/mbox/"
         return f"{self.message_page(kind, lists, msgid)}mbox/"
+
+    def bundle_page(self, owner: str, name: str) -> str:
+        """Return the URL of a bundle's page."""
+        return f"{self.base}{path_of('bundle', owner, name)}"
 
     def archive(self, lists: tuple[ListRow, ...], msgid: str) -> str | None:
         """Return the URL of a message in its list's archive, None where none is configured."""
@@ -133,6 +152,11 @@ class UrlBuilder:
             for name, value in record.items()
             if name not in since or since[name] <= self.version
         }
+
+    @property
+    def has_own_fields(self) -> bool:
+        """Return whether records have fields that Patchwork's do not have."""
+        return self.version is None or (not self.is_imported and self.version >= (1, 4))
 
     def since(self, version: tuple[int, int]) -> bool:
         """Return whether the requested version is this one or a later one."""

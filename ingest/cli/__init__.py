@@ -25,6 +25,7 @@ COMMANDS = {
     "explain": "Explain what each stage makes of a mail. Stores nothing.",
     "export": "Print the canonical export, JSON Lines.",
     "scan-commits": "Look for landed patches in the configured repositories.",
+    "import-patchwork": "Take over a Patchwork site: numbers, states, users and the rest.",
     "reparse": "Derive all records again from the stored mail.",
     "audit": "Compare an archive with the store.",
     "quarantine": "List, show and retry mail that could not be derived.",

@@ -84,10 +84,14 @@ def _describe(error: Exception) -> _Report:
     from ingest.replay.process_pool import ParserError
     from ingest.sources.source import SourceError
     from ingest.store.engine import StoreError, error_line
+    from ingest.store.imports.site import NumberTakenError
     from ingest.store.inbox.codec import DamagedRawError
+    from ingest.store.patchwork.database import PatchworkError
 
     match error:
         case ConfigError() | ListenError() | ParserError() | SourceError() | StoreError():
+            return _Report(" ".join(str(error).split()), 1)
+        case PatchworkError() | NumberTakenError():
             return _Report(" ".join(str(error).split()), 1)
         case DamagedRawError():
             return _Report(str(error), 1)

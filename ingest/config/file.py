@@ -297,6 +297,8 @@ _API_PARSERS: dict[str, _Parser] = {
     "max_page": values.parse_count,
     "rate": values.parse_count,
     "burst": values.parse_count,
+    "token_rate": values.parse_count,
+    "token_burst": values.parse_count,
     "trusted_proxies": sockets.parse_networks,
     "public_people": values.parse_bool,
     "states": values.parse_texts,

@@ -167,7 +167,8 @@ class ApiConfig:
 
     `url` is the address for clients; '' means that of the request. `max_page` is the largest number
     of items on a page. `rate` is the number of requests per second from one address; `burst` of
-    them may arrive at once. The `X-Forwarded-For` of `trusted_proxies` is used. `public_people`
+    them may arrive at once. `token_rate` and `token_burst` are those of an account whose token is
+    sent. The `X-Forwarded-For` of `trusted_proxies` is used. `public_people`
     says whether people and users are shown without a token. `states` are the allowed states of a
     patch. Events are posted to `webhooks`, signed with the content of the file `webhook_secret`.
     """
@@ -175,8 +176,10 @@ class ApiConfig:
     listen: SocketAddress = _DEFAULT_API
     url: str = ""
     max_page: int = 250
-    rate: int = 50
-    burst: int = 500
+    rate: int = 100
+    burst: int = 3_000
+    token_rate: int = 1_000
+    token_burst: int = 20_000
     trusted_proxies: tuple[Network, ...] = LOOPBACK
     public_people: bool = False
     states: tuple[str, ...] = DEFAULT_STATES

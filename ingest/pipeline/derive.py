@@ -21,7 +21,15 @@ from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName, Message
 from ingest.mail.msgid import bound_id, original_id, parse_ids
 from ingest.mail.parse import parse_message
-from ingest.model import BY_LIST_ID, Delivery, Dependency, Derived, Failure
+from ingest.model import (
+    BY_LIST_ID,
+    PATCHWORK,
+    SUBSTITUTE_RANK,
+    Delivery,
+    Dependency,
+    Derived,
+    Failure,
+)
 from ingest.patch.classify import classify
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
 from ingest.series.facts import Facts, MessageKind
@@ -451,13 +459,13 @@ def _without_footer(content: str) -> str:
 def _rank(message: Message, submitter: Submitter, delivery: Delivery) -> str:
     """Return a text by which copies of a message compare; the least is the best copy.
 
-    That is one that is whole, with its From not rewritten, with few defects, and received
-    early. The digest decides between equals.
+    That is one that is the mail itself and not made from a row of Patchwork, that is whole, with
+    its From not rewritten, with few defects, and received early. The digest decides between equals.
     """
     received_at = message.received or message.date
     return "".join(
         (
-            str(int(delivery.withdrawn)),
+            SUBSTITUTE_RANK if delivery.source == PATCHWORK else str(int(delivery.withdrawn)),
             str(int(Defect.TRUNCATED in delivery.container_errors)),
             str(int(submitter.person_source is not None)),
             f"{min(len(message.defects), 99):02}",

@@ -178,7 +178,8 @@ class _Audit:
         derived_by_id: dict[int, Derived] = {}
         for mail in snapshot.read_stored_mails(self._connection, mail_ids, column="id"):
             if mail.raw is not None:
-                delivery = Delivery(raw=mail.raw, sha256=mail.sha256, source="audit")
+                # Of a mail that was made of a row of Patchwork, the rank says so.
+                delivery = Delivery(raw=mail.raw, sha256=mail.sha256, source=mail.source)
                 derived = self._derive(merge_stored(delivery, mail))
                 if derived is not None:
                     derived_by_id[mail.mail_id] = derived

@@ -9,6 +9,7 @@ import json
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cache
+from itertools import islice
 from operator import itemgetter
 from typing import Any, TypeVar
 
@@ -61,6 +62,13 @@ def chunks(keys: Iterable[T], *, size: int = _CHUNK) -> Iterator[list[T]]:
     all_keys = list(keys)
     for start in range(0, len(all_keys), size):
         yield all_keys[start : start + size]
+
+
+def batches(rows: Iterable[T]) -> Iterator[list[T]]:
+    """Split rows that arrive one by one into lists as `chunks` does, with one in memory."""
+    source = iter(rows)
+    while batch := list(islice(source, _CHUNK)):
+        yield batch
 
 
 class is_any(FunctionElement[bool]):  # noqa: N801 - it is written as SQLAlchemy's functions are

@@ -10,6 +10,7 @@ import unicodedata
 from dataclasses import field
 
 from ingest.frozen import frozen
+from ingest.mail.imported import is_imported
 from ingest.mail.message import Address, Message
 from ingest.trust.domain import ascii_domain
 from ingest.trust.from_munging import MungingStyle, PersonSource, undo_munging
@@ -37,9 +38,12 @@ def find_submitter(message: Message) -> Submitter:
     their own. It is used only if From itself shows that it was replaced, by "via" in the name or
     by its address; otherwise anybody could use it to impersonate somebody else. See
     `trust.from_munging` for the other habits. If a list has wrapped the mail (`mail.wrapping`),
-    the person is in the From of the wrapped mail.
+    the person is in the From of the wrapped mail. A mail that was made of a row of Patchwork, until
+    the real one is received, has the submitter that Patchwork has.
     """
     unmunged = undo_munging(message)
+    if unmunged is not None and is_imported(message.headers):
+        return Submitter(message.sender)
     if unmunged is None and message.wrapper is not None:
         return Submitter(message.sender, PersonSource.WRAPPED, MungingStyle.LIST)
     if unmunged is None:

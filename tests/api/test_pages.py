@@ -159,6 +159,30 @@ def test_mail_cannot_act_in_a_page(client: TestClient) -> None:
     assert seen >= 5
 
 
+@pytest.mark.parametrize(
+    ("path", "status"),
+    [
+        ("/api/", 200), ("/api/patches/?per_page=2", 200), ("/api/1.1/covers/", 200),
+        ("/api/events/", 200), ("/api/patches/99999/", 404), ("/api/projects/", 200),
+        ("/api/patches/?q=" + "a" * 2_000, 400),
+    ],
+)  # fmt: skip
+def test_a_response_of_the_api_is_a_page_in_a_browser(
+    client: TestClient, path: str, status: int
+) -> None:
+    answer = client.get(path)
+    assert (answer.status_code, answer.headers["content-security-policy"]) == (status, POLICY)
+    assert f"HTTP {status} " in answer.text
+    assert "Allow: GET" in answer.text
+    assert "Vary: Accept, Cookie" in answer.text
+    assert "<script" not in answer.text
+    assert "<img" not in answer.text
+    if status == 200:
+        assert 'href="https://patches.example.org/api/' in answer.text
+    assert '">next</a>' in answer.text or "per_page=2" not in path
+    assert client.get(f"{path}{'&' if '?' in path else '?'}format=json").json()
+
+
 def test_a_list_shows_what_has_come(client: TestClient) -> None:
     assert 'href="/project/dev/list/">dev</a>' in text_of(client, "/")
     text = text_of(client, "/project/dev/list/")
@@ -204,7 +228,7 @@ def test_a_patch_shows_its_changes_and_its_replies_in_order(client: TestClient) 
     assert '<span class="quiet">dkim: fail, body-changed</span> by &lt;script&gt;' in text
     places = [text.index(word) for word in ("First.", "Second.", "Third.")]
     assert places == sorted(places)
-    assert re.search(r'<article id="c\d+" class="d1">', text)
+    assert re.search(r'<article id="\d+" class="d1">', text)
     assert '<span class="quote">&gt; Say why.</span>' in text
     cover = text_of(client, "/project/dev/cover/s-0@example.org/")
     assert "What this is about." in cover
@@ -212,12 +236,12 @@ def test_a_patch_shows_its_changes_and_its_replies_in_order(client: TestClient) 
 
 
 def test_short_paths_lead_to_the_long_ones(client: TestClient) -> None:
-    (one,) = client.get("/api/patches/?msgid=s-2@example.org").json()
+    (one,) = client.get("/api/patches/?msgid=s-2@example.org&format=json").json()
     for path, to in (
         (f"/patch/{one['id']}/", "/project/dev/patch/s-2@example.org/"),
         (f"/series/{one['series'][0]['id']}/", f"?series={one['series'][0]['id']}"),
         ("/project/dev/", "/project/dev/list/"),
-        ("/project/dev/comment/r2@example.com/", "/project/dev/patch/s-2@example.org/#c"),
+        ("/project/dev/comment/r2@example.com/", "/project/dev/patch/s-2@example.org/#"),
     ):
         answer = client.get(path)
         assert answer.status_code == 302

@@ -108,7 +108,7 @@ def test_headers_are_unchanged(engine: Engine) -> None:
 
 def test_mail_of_no_list_has_no_project(engine: Engine) -> None:
     one = of(engine, "odd@example.org")
-    assert one["web_url"] == f"{BASE}/project/-/comment/odd@example.org/"
+    assert one["web_url"] == f"{BASE}/comment/{one['id']}/"
     mails.store(engine, [mails.patch("alone@example.org", list_id=None)])
     patch = of(engine, "alone@example.org")
     assert patch["project"] is None

@@ -94,10 +94,36 @@ def test_a_change_of_a_patch_is_an_event(client: TestClient, method: str, form: 
         ("archived=false&state=under-review", 0), (f"delegate={number}&order=-delegate", 1),
     ):  # fmt: skip
         assert len(client.get(f"/api/patches/?{query}").json()) == length, query
-    client.request(method, url, json={"delegate": None, "archived": "no", "commit_ref": ""})
+    client.patch(url, json={"delegate": None, "archived": "no", "commit_ref": ""})
     left = client.get(url).json()
-    assert (left["delegate"], left["archived"], left["commit_ref"]) == (None, False, None)
+    assert (left["delegate"], left["archived"], left["commit_ref"]) == (None, False, "")
+    client.patch(url, json={"commit_ref": None})
+    assert client.get(url).json()["commit_ref"] is None
     assert left["state"] == "under-review"
+
+
+def test_a_form_of_several_parts(client: TestClient) -> None:
+    url = patch_of(client)
+    answer = client.patch(url, files={"state": (None, "rfc"), "archived": (None, "True")})
+    assert answer.status_code == 200, answer.text
+    assert (answer.json()["state"], answer.json()["archived"]) == ("rfc", True)
+    broken = {"Content-Type": "multipart/form-data"}
+    assert client.patch(url, content=b"--b\r\n", headers=broken).status_code == 400
+
+
+def test_put_needs_every_field(client: TestClient) -> None:
+    url = patch_of(client)
+    answer = client.put(url, json={"archived": True})
+    assert (answer.status_code, set(answer.json())) == (400, {"state", "delegate"})
+    assert client.get(url).json()["archived"] is False
+
+
+def test_states_of_checks_by_number(client: TestClient) -> None:
+    url = f"{patch_of(client)}checks/"
+    for state in (2, "2"):
+        answer = client.post(url, json={"state": state, "context": "n"})
+        assert (answer.status_code, answer.json()["state"]) == (201, "warning")
+        assert answer.headers["location"] == answer.json()["url"]
 
 
 def test_what_was_set_survives_a_reparse(client: TestClient, engine: Engine) -> None:
@@ -183,7 +209,9 @@ def test_checks(client: TestClient) -> None:
     ("body", "says"),
     [
         ({"state": "eaten"}, "state"),
-        ({"state": 7}, "state"),
+        ({"state": 99}, "state"),
+        ({"state": None}, "state"),
+        ({"archived": 7}, "archived"),
         ({"archived": "perhaps"}, "archived"),
         ({"archived": {}}, "archived"),
         ({"delegate": 99}, "delegate"),
@@ -227,7 +255,11 @@ def test_what_makes_no_sense_changes_nothing(client: TestClient, body: Any, says
         ({"state": "fail", "context": "c", "target_url": "javascript:alert(1)"}, "target_url"),
         ({"state": "fail", "context": "c", "target_url": "http://["}, "target_url"),
         ({"state": "fail", "context": "c", "target_url": 5}, "target_url"),
-        ({"state": "fail", "context": "c", "description": "d" * 1001}, "description"),
+        ({"context": "c"}, "state"),
+        ({"state": 4, "context": "c"}, "state"),
+        ({"state": "fail", "context": "a.b"}, "context"),
+        ({"state": "fail", "context": "c", "target_url": "http://a/" + "b" * 200}, "target_url"),
+        ({"state": "fail", "context": "c", "description": "d" * 20_001}, "description"),
         ({"state": "fail", "context": "c", "description": "a\0"}, "description"),
         ({"state": "fail", "context": "c", "target_url": "http://a/\0"}, "target_url"),
         ({"state": "fail", "context": "c\0"}, "context"),
@@ -299,9 +331,8 @@ def test_what_is_not_there_or_not_to_be_written(client: TestClient) -> None:
     assert client.post("/api/patches/99999/checks/", json={"state": "fail"}).status_code == 404
     cover = client.get("/api/covers/").json()[0]["id"]
     assert client.patch(f"/api/patches/{cover}/", json={}).status_code == 404
-    for path in ("/api/series/1/", "/api/covers/1/", "/api/projects/1/", "/api/people/1/"):
+    for path in ("/api/1.3/series/1/", "/api/covers/1/", "/api/people/1/", "/api/bundles/"):
         assert client.patch(path, json={}).status_code == 405
-    assert client.post("/api/bundles/", json={}).status_code == 405
 
 
 def test_tokens_of_the_command_line(tmp_path: Path) -> None:

@@ -21,7 +21,12 @@ from ingest.store.activity.accounts import (
     revoke_token,
 )
 from ingest.store.activity.checks import Check, add_check, combine_checks
-from ingest.store.activity.overrides import Override, read_related_patches, set_override
+from ingest.store.activity.overrides import (
+    Override,
+    RelationConflictError,
+    read_related_patches,
+    set_override,
+)
 from ingest.store.engine import write_transaction
 from ingest.store.read import messages
 from ingest.store.write import redirects
@@ -111,8 +116,16 @@ def test_relations_are_sets(engine: Engine) -> None:
 
         assert relate(a, b) == {a: (b,), b: (a,)}
         assert relate(c, d) == {a: (b,), b: (a,), c: (d,), d: (c,)}
-        assert relate(b, a, c)[a] == (b, c, d), "naming one patch of a set names the set"
+        with pytest.raises(RelationConflictError):
+            relate(b, a, c)
+        assert relate(c) == {a: (b,), b: (a,)}
+        relate(b, a, c)
+        assert relate(d, c)[a] == (b, c, d), "naming one patch of a set names the set"
         assert relate(a) == {b: (c, d), c: (b, d), d: (b, c)}
+        assert relate(a, a) == {b: (c, d), c: (b, d), d: (b, c)}
+        with pytest.raises(RelationConflictError):
+            relate(a, b)
+        relate(a)
         assert relate(b, c) == {b: (c, d), c: (b, d), d: (b, c)}
         assert relate(a, b)[a] == (b, c, d)
 

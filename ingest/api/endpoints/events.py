@@ -14,7 +14,7 @@ from ingest.store.activity.events import (
     record_existing_events,
     start_recording_events,
 )
-from ingest.store.read.pages.event_rows import find_event_numbers
+from ingest.store.read.pages.event_rows import are_few, find_event_numbers
 
 EVENT_ORDERS = ("date", "id")
 
@@ -37,7 +37,16 @@ def list_events(http_request: Request) -> Response:
         with request.write() as connection:
             publish_events(connection, now=request.context.now())
     with request.read() as connection:
-        filters = make_event_filter(connection, request.params, request.config)
+        filters = make_event_filter(
+            connection, request.params, request.site, version=request.urls.version
+        )
         numbers = find_event_numbers(connection, filters, page)
         records = event_payloads(connection, numbers[: page.size], request.urls)
+        if are_few(connection):
+            return request.respond_with_short_list(
+                records,
+                numbers,
+                page,
+                lambda whole: find_event_numbers(connection, filters, whole),
+            )
     return request.respond_with_page(records, numbers, page)

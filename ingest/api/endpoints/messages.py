@@ -11,7 +11,7 @@ from starlette.responses import Response
 
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_message_filter, make_patch_filter
-from ingest.api.lookup import find_by_number, redirect_to_successor
+from ingest.api.lookup import COMMENT_KINDS, KINDS, find_by_row, redirect_message
 from ingest.api.params import not_found
 from ingest.api.records import serializers
 from ingest.api.records.prefetch import Prefetched, prefetch
@@ -23,6 +23,9 @@ from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.pages import page_queries
 from ingest.store.read.pages.page_queries import COMMENT_ORDERS, COVER_ORDERS, PATCH_ORDERS
+
+# The keys that Patchwork's API knows; it ignores others. Pages sort by more.
+API_PATCH_ORDERS = tuple(name for name in PATCH_ORDERS if name not in ("delegate", "hash"))
 
 # The part of the path of each outcome.
 _PATHS = {Outcome.PATCH: "patches", Outcome.COVER: "covers"}
@@ -36,9 +39,9 @@ Serializer = Callable[[MessageRow, Prefetched, UrlBuilder], JsonObject]
 def list_patches(http_request: Request) -> Response:
     """Return a page of patches."""
     request = parse_request(http_request)
-    page = request.page(PATCH_ORDERS)
+    page = request.page(API_PATCH_ORDERS)
     with request.read() as connection:
-        filters = make_patch_filter(connection, request.params, request.config)
+        filters = make_patch_filter(connection, request.params, request.site)
         ids = page_queries.find_patch_ids(connection, filters, page)
         has_next = len(ids) > page.size
         totals = request.context.totals
@@ -54,7 +57,7 @@ def list_covers(http_request: Request) -> Response:
     request = parse_request(http_request)
     page = request.page(COVER_ORDERS)
     with request.read() as connection:
-        filters = make_message_filter(connection, request.params, request.config)
+        filters = make_message_filter(connection, request.params, request.site)
         ids = page_queries.find_cover_ids(connection, filters, page)
         has_next = len(ids) > page.size
         totals = request.context.totals
@@ -98,12 +101,11 @@ def get_cover(http_request: Request) -> Response:
 
 def _get_message(http_request: Request, outcome: Outcome) -> Response:
     request = parse_request(http_request)
-    number = request.path_number()
     with request.read() as connection:
-        row = find_by_number(connection, number, outcome)
+        row = find_by_row(connection, request.message_row(KINDS[outcome]), outcome)
         if row is None:
-            return redirect_to_successor(
-                connection, "message", number, lambda id_: request.urls.url(_PATHS[outcome], id_)
+            return redirect_message(
+                connection, request, outcome, lambda id_: request.urls.url(_PATHS[outcome], id_)
             )
         return JsonResponse(message_detail(connection, row, request))
 
@@ -131,27 +133,32 @@ def list_cover_comments(http_request: Request) -> Response:
 def _list_comments(http_request: Request, parent_outcome: Outcome) -> Response:
     request = parse_request(http_request)
     page = request.page(COMMENT_ORDERS)
-    number = request.path_number()
+    parent_id = request.message_row(KINDS[parent_outcome])
     parent_kind = _PATHS[parent_outcome]
     with request.read() as connection:
-        if page_queries.read_outcome(connection, number) is not parent_outcome:
-            return redirect_to_successor(
+        if page_queries.read_outcome(connection, parent_id) is not parent_outcome:
+            return redirect_message(
                 connection,
-                "message",
-                number,
+                request,
+                parent_outcome,
                 lambda id_: request.urls.url(parent_kind, id_, "comments"),
             )
-        ids = page_queries.find_comment_ids(connection, number, page)
+        ids = page_queries.find_comment_ids(connection, parent_id, page)
         rows = list(messages.read_messages(connection, ids[: page.size]))
         prefetched = prefetch(connection, rows, date_all=True)
         raw = messages.read_raw_mails(connection, {row.mail_id for row in rows})
-    records = [
-        serializers.comment_json(
-            row, prefetched, raw[row.mail_id], request.urls, parent_kind=parent_kind
+        records = [
+            serializers.comment_json(
+                row, prefetched, raw[row.mail_id], request.urls, parent_kind=parent_kind
+            )
+            for row in rows
+        ]
+        return request.respond_with_short_list(
+            records,
+            ids,
+            page,
+            lambda whole: page_queries.find_comment_ids(connection, parent_id, whole),
         )
-        for row in rows
-    ]
-    return request.respond_with_page(records, ids, page)
 
 
 def get_patch_comment(http_request: Request) -> Response:
@@ -166,19 +173,32 @@ def get_cover_comment(http_request: Request) -> Response:
 
 def _get_comment(http_request: Request, parent_outcome: Outcome) -> Response:
     request = parse_request(http_request)
-    number = request.path_number()
     with request.read() as connection:
-        row = next(messages.read_messages(connection, [request.path_number("comment_id")]), None)
-        if (
-            row is None
-            or row.parent_id != number
-            or page_queries.read_outcome(connection, number) is not parent_outcome
-        ):
-            raise not_found()
-        prefetched = prefetch(connection, [row], date_all=True)
-        raw = messages.read_raw_mail(connection, row.mail_id)
-    return JsonResponse(
-        serializers.comment_json(
-            row, prefetched, raw, request.urls, parent_kind=_PATHS[parent_outcome]
-        )
-    )
+        row = find_comment(connection, request, parent_outcome)
+        return JsonResponse(comment_record(connection, row, request, parent_outcome))
+
+
+def find_comment(
+    connection: Connection, request: ApiRequest, parent_outcome: Outcome
+) -> MessageRow:
+    """Return the comment that the path names. Raises `ApiError` where there is none.
+
+    One that applied to a patch in Patchwork may apply to a cover here, or the other way.
+    """
+    parent_id = request.message_row(KINDS[parent_outcome])
+    row_ids = {request.message_row(kind, "comment_id") for kind in COMMENT_KINDS.values()}
+    for row in messages.read_messages(connection, sorted(row_ids)):
+        is_own = row.outcome is Outcome.COMMENT and row.parent_id == parent_id
+        if is_own and page_queries.read_outcome(connection, parent_id) is parent_outcome:
+            return row
+    raise not_found()
+
+
+def comment_record(
+    connection: Connection, row: MessageRow, request: ApiRequest, parent_outcome: Outcome
+) -> JsonObject:
+    """Return the record of a comment on a patch or cover."""
+    prefetched = prefetch(connection, [row], date_all=True)
+    raw = messages.read_raw_mail(connection, row.mail_id)
+    parent_kind = _PATHS[parent_outcome]
+    return serializers.comment_json(row, prefetched, raw, request.urls, parent_kind=parent_kind)

@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 from ingest import __version__
+from ingest.api.endpoints.messages import API_PATCH_ORDERS
 from ingest.api.params import MAX_VALUE, MAX_VALUES
 from ingest.api.urls import VERSIONS
 from ingest.lifecycle.evidence import EvidenceKind
 from ingest.store.activity.checks import CHECK_STATES
 from ingest.store.activity.events import Category
 from ingest.store.read.dependencies import MAX_RELATED
-from ingest.store.read.pages.page_queries import COVER_ORDERS, PATCH_ORDERS, SERIES_ORDERS
+from ingest.store.read.pages.page_queries import COVER_ORDERS, SERIES_ORDERS
 
 Schema = dict[str, Any]
 
@@ -46,8 +47,8 @@ _ID: Schema = {"type": "integer", "minimum": 0, "maximum": 2**63 - 1}
 def describe_api(version: tuple[int, int] | None) -> Schema:
     """Return the description for a version of the API, None for the newest.
 
-    It also has the fields and paths of later versions. Records list the fields that every version
-    has as required.
+    It also has the fields of later versions. Records list the fields that every version has as
+    required.
     """
     prefix = f"/api/{version[0]}.{version[1]}" if version in VERSIONS and version else "/api"
     return {
@@ -58,7 +59,12 @@ def describe_api(version: tuple[int, int] | None) -> Schema:
             "description": "Patchwork's REST API over the records of this store.",
             "license": {"name": "MIT"},
         },
-        "paths": {f"{prefix}{path}": item for path, item in _paths().items()} | _files(),
+        "paths": {
+            f"{prefix}{path}": item
+            for path, item in _paths().items()
+            if version is None or version >= _first_version(path)
+        }
+        | _files(),
         "components": {
             "schemas": _records(),
             "securitySchemes": {
@@ -71,6 +77,13 @@ def describe_api(version: tuple[int, int] | None) -> Schema:
             },
         },
     }
+
+
+def _first_version(path: str) -> tuple[int, int]:
+    """Return the first version of the API that has a path."""
+    if "{comment_id}" in path:
+        return (1, 3)
+    return (1, 1) if path.endswith("/comments/") else (1, 0)
 
 
 def _paths() -> dict[str, Schema]:
@@ -123,7 +136,7 @@ def _paths() -> dict[str, Schema]:
                 ],
             )
         },
-        "/patches/": {"get": _list("Patches.", _ref("Patch"), PATCH_ORDERS, patch_params)},
+        "/patches/": {"get": _list("Patches.", _ref("Patch"), API_PATCH_ORDERS, patch_params)},
         "/patches/{id}/": {
             **_detail("A patch.", "PatchDetail", can_move=True),
             "put": update,

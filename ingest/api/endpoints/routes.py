@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
 from urllib.parse import quote, unquote
 
-from starlette.concurrency import run_in_threadpool
 from starlette.convertors import Convertor, register_url_convertor
-from starlette.requests import ClientDisconnect, Request
-from starlette.responses import Response
 from starlette.routing import BaseRoute, Route
 
+from ingest.api.changes import bundles, comments, patches, users
+from ingest.api.changes import projects as project_changes
 from ingest.api.endpoints import (
-    bundles,
     checks,
     downloads,
     events,
@@ -21,54 +18,178 @@ from ingest.api.endpoints import (
     people,
     projects,
     series,
-    updates,
 )
-from ingest.api.endpoints.request_body import MAX_REQUEST_BODY
-from ingest.api.params import ApiError
-
-BodyEndpoint = Callable[[Request, bytes], Response]
+from ingest.api.rest.resource import Resource
 
 _GET = ["GET"]
-_POST = ["POST"]
-_UPDATE = ["PUT", "PATCH"]
 
 
 def api_routes() -> list[BaseRoute]:
     """Return the routes of the API and of downloads."""
+    return [*(resource.route() for resource in RESOURCES), *_download_routes()]
+
+
+def _describe_update(what: str) -> str:
+    return f"get:\nShow {what}.\n\npatch:\nUpdate {what}.\n\nput:\nUpdate {what}."
+
+
+RESOURCES = (
+    Resource(path="/api", name="Index", description="Show the resources.", get=index.get_index),
+    Resource(
+        path="/api/schema",
+        name="Schema",
+        description="Show the description of the API in OpenAPI.",
+        get=index.get_schema,
+    ),
+    Resource(
+        path="/api/bundles",
+        name="Bundle List",
+        description="List or create bundles.",
+        get=bundles.list_bundles,
+        post=bundles.create_bundle,
+        fields=("name", "public", "patches"),
+    ),
+    Resource(
+        path="/api/bundles/{id:row}",
+        name="Bundle Detail",
+        description=(
+            "get:\nShow a bundle.\n\npatch:\nUpdate a bundle.\n\nput:\nUpdate a bundle.\n\n"
+            "delete:\nDelete a bundle."
+        ),
+        get=bundles.get_bundle,
+        put=bundles.replace_bundle,
+        patch=bundles.change_bundle,
+        delete=bundles.remove_bundle,
+        fields=("name", "public"),
+    ),
+    Resource(
+        path="/api/covers",
+        name="Cover List",
+        description="List cover letters.",
+        get=messages.list_covers,
+    ),
+    Resource(
+        path="/api/covers/{id:row}",
+        name="Cover Detail",
+        description="Show a cover letter.",
+        get=messages.get_cover,
+    ),
+    Resource(
+        path="/api/covers/{id:row}/comments",
+        name="Cover Comment List",
+        description="List cover comments.",
+        get=messages.list_cover_comments,
+        since=(1, 1),
+    ),
+    Resource(
+        path="/api/covers/{id:row}/comments/{comment_id:row}",
+        name="Cover Comment Detail",
+        description=_describe_update("a cover comment"),
+        get=messages.get_cover_comment,
+        put=comments.update_cover_comment,
+        patch=comments.update_cover_comment,
+        fields=("addressed",),
+        since=(1, 3),
+    ),
+    Resource(
+        path="/api/events", name="Event List", description="List events.", get=events.list_events
+    ),
+    Resource(
+        path="/api/patches",
+        name="Patch List",
+        description="List patches.",
+        get=messages.list_patches,
+    ),
+    Resource(
+        path="/api/patches/{id:row}",
+        name="Patch Detail",
+        description=_describe_update("a patch"),
+        get=messages.get_patch,
+        put=patches.replace_patch,
+        patch=patches.update_patch,
+        fields=("state", "archived", "delegate", "commit_ref"),
+    ),
+    Resource(
+        path="/api/patches/{id:row}/comments",
+        name="Patch Comment List",
+        description="List patch comments.",
+        get=messages.list_patch_comments,
+        since=(1, 1),
+    ),
+    Resource(
+        path="/api/patches/{id:row}/comments/{comment_id:row}",
+        name="Patch Comment Detail",
+        description=_describe_update("a patch comment"),
+        get=messages.get_patch_comment,
+        put=comments.update_patch_comment,
+        patch=comments.update_patch_comment,
+        fields=("addressed",),
+        since=(1, 3),
+    ),
+    Resource(
+        path="/api/patches/{id:row}/checks",
+        name="Check List Create",
+        description="get:\nList checks.\n\npost:\nCreate a check.",
+        get=checks.list_patch_checks,
+        post=checks.add_patch_check,
+        actions=checks.ACTIONS,
+        fields=("state", "context", "target_url", "description"),
+    ),
+    Resource(
+        path="/api/patches/{id:row}/checks/{check_id:row}",
+        name="Check Detail",
+        description="Show a check.",
+        get=checks.get_patch_check,
+    ),
+    Resource(
+        path="/api/people", name="Person List", description="List people.", get=people.list_people
+    ),
+    Resource(
+        path="/api/people/{id:row}",
+        name="Person Detail",
+        description="Show a person.",
+        get=people.get_person,
+    ),
+    Resource(
+        path="/api/projects",
+        name="Project List",
+        description="List projects.",
+        get=projects.list_projects,
+    ),
+    Resource(
+        path="/api/projects/{id:part}",
+        name="Project Detail",
+        description=_describe_update("a project"),
+        get=projects.get_project,
+        put=project_changes.update_project,
+        patch=project_changes.update_project,
+        fields=("web_url", "scm_url", "webscm_url", "list_archive_url", "commit_url_format"),
+    ),
+    Resource(
+        path="/api/series", name="Series List", description="List series.", get=series.list_series
+    ),
+    Resource(
+        path="/api/series/{id:row}",
+        name="Series Detail",
+        description="Show a series.",
+        get=series.get_series,
+    ),
+    Resource(path="/api/users", name="User List", description="List users.", get=people.list_users),
+    Resource(
+        path="/api/users/{id:row}",
+        name="User Detail",
+        description=_describe_update("a user"),
+        get=people.get_user,
+        put=users.update_user,
+        patch=users.update_user,
+        fields=("first_name", "last_name", "email"),
+    ),
+)
+
+
+def _download_routes() -> list[BaseRoute]:
     return [
-        Route("/api", index.get_index, methods=_GET),
-        Route("/api/schema", index.get_schema, methods=_GET),
-        Route("/api/bundles", bundles.list_bundles, methods=_GET),
-        Route("/api/bundles/{id:row}", bundles.get_bundle, methods=_GET),
-        Route("/api/covers", messages.list_covers, methods=_GET),
-        Route("/api/covers/{id:row}", messages.get_cover, methods=_GET),
-        Route("/api/covers/{id:row}/comments", messages.list_cover_comments, methods=_GET),
-        Route(
-            "/api/covers/{id:row}/comments/{comment_id:row}",
-            messages.get_cover_comment,
-            methods=_GET,
-        ),
-        Route("/api/events", events.list_events, methods=_GET),
-        Route("/api/patches", messages.list_patches, methods=_GET),
-        Route("/api/patches/{id:row}", messages.get_patch, methods=_GET),
-        Route("/api/patches/{id:row}", _with_body(updates.update_patch), methods=_UPDATE),
-        Route("/api/patches/{id:row}/comments", messages.list_patch_comments, methods=_GET),
-        Route(
-            "/api/patches/{id:row}/comments/{comment_id:row}",
-            messages.get_patch_comment,
-            methods=_GET,
-        ),
-        Route("/api/patches/{id:row}/checks", checks.list_patch_checks, methods=_GET),
-        Route("/api/patches/{id:row}/checks", _with_body(checks.add_patch_check), methods=_POST),
-        Route("/api/patches/{id:row}/checks/{check_id:row}", checks.get_patch_check, methods=_GET),
-        Route("/api/people", people.list_people, methods=_GET),
-        Route("/api/people/{id:row}", people.get_person, methods=_GET),
-        Route("/api/projects", projects.list_projects, methods=_GET),
-        Route("/api/projects/{id:part}", projects.get_project, methods=_GET),
-        Route("/api/series", series.list_series, methods=_GET),
-        Route("/api/series/{id:row}", series.get_series, methods=_GET),
-        Route("/api/users", people.list_users, methods=_GET),
-        Route("/api/users/{id:row}", people.get_user, methods=_GET),
+        Route("/bundle/{owner:part}/{name:part}/mbox", downloads.download_bundle, methods=_GET),
         Route("/patch/{id:row}/{form:form}", downloads.download_patch, methods=_GET),
         Route("/cover/{id:row}/mbox", downloads.download_cover, methods=_GET),
         Route("/series/{id:row}/{form:form}", downloads.download_series, methods=_GET),
@@ -83,23 +204,6 @@ def api_routes() -> list[BaseRoute]:
             methods=_GET,
         ),
     ]
-
-
-def _with_body(endpoint: BodyEndpoint) -> Callable[[Request], Awaitable[Response]]:
-    """Return an endpoint that reads the body in bounded memory, then runs this one in a thread."""
-
-    async def read_body_and_run(http_request: Request) -> Response:
-        body = bytearray()
-        try:
-            async for chunk in http_request.stream():
-                body += chunk
-                if len(body) > MAX_REQUEST_BODY:
-                    raise ApiError(413, {"detail": "The body is too large."})
-        except ClientDisconnect:
-            return Response(status_code=400)
-        return await run_in_threadpool(endpoint, http_request, bytes(body))
-
-    return read_body_and_run
 
 
 class _FormConvertor(Convertor[str]):

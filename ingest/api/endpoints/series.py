@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_series_filter
-from ingest.api.lookup import redirect_to_successor
+from ingest.api.lookup import redirect_series
 from ingest.api.records import serializers
 from ingest.api.records.prefetch import Prefetched
 from ingest.api.records.references import JsonObject
@@ -26,7 +26,7 @@ def list_series(http_request: Request) -> Response:
     request = parse_request(http_request)
     page = request.page(SERIES_ORDERS)
     with request.read() as connection:
-        filters = make_series_filter(connection, request.params, request.config)
+        filters = make_series_filter(connection, request.params, request.site)
         ids = find_series_ids(connection, filters, page)
         rows = {row.id: row for row in read_series(connection, ids[: page.size])}
         ordered = [rows[id_] for id_ in ids[: page.size] if id_ in rows]
@@ -44,9 +44,7 @@ def get_series(http_request: Request) -> Response:
     with request.read() as connection:
         rows = read_series(connection, [number])
         if not rows:
-            return redirect_to_successor(
-                connection, "series", number, lambda id_: request.urls.url("series", id_)
-            )
+            return redirect_series(connection, request, lambda id_: request.urls.url("series", id_))
         return JsonResponse(_series_json(connection, rows, request)[0])
 
 
@@ -62,12 +60,19 @@ def _series_json(
     related = {}
     if request.urls.since((1, 4)):
         related = read_series_dependencies(connection, [row.id for row in rows])
+    hidden = {
+        list_id
+        for list_id, project in request.site.projects.items()
+        if project.show_dependencies is False
+    }
     records = []
     for row in rows:
         member_ids = [row.cover_id, *patch_ids.get(row.id, ())]
         members = [summaries[id_] for id_ in member_ids if id_ is not None and id_ in summaries]
         series_related = related.get(row.id, SeriesDependencies())
-        records.append(
-            serializers.series_json(row, members, series_related, prefetched, request.urls)
-        )
+        record = serializers.series_json(row, members, series_related, prefetched, request.urls)
+        if record["project"] is not None and record["project"]["id"] in hidden:
+            record.pop("dependencies", None)
+            record.pop("dependents", None)
+        records.append(record)
     return records

@@ -25,6 +25,9 @@ from ingest.store.read.pages.event_rows import EventRow, read_events
 from ingest.store.read.series import SeriesRow, read_series
 from ingest.store.read.summaries import MessageSummary, read_accepted_times, read_summaries
 
+# What an event has of a comment.
+_COMMENT_FIELDS = ("id", "url", "web_url", "msgid", "list_archive_url", "date")
+
 
 def event_payloads(
     connection: Connection, numbers: Sequence[int], urls: UrlBuilder
@@ -158,14 +161,15 @@ def _comment_json(
     record = serializers.comment_json(
         comment, subjects.prefetched, b"", urls, parent_kind=parent_kind
     )
-    return {name: value for name, value in record.items() if name not in ("headers", "content")}
+    return {name: record[name] for name in _COMMENT_FIELDS if name in record}
 
 
 def _check_json(row: EventRow, subjects: _Subjects, urls: UrlBuilder) -> JsonObject | None:
     check = subjects.checks.get(row.check_id or 0)
     if check is None:
         return None
-    return references.check_json(check, subjects.accounts.get(check.account_id), urls)
+    record = references.check_json(check, None, urls)
+    return {name: value for name, value in record.items() if name not in ("user", "description")}
 
 
 def _user_json(number: str | None, subjects: _Subjects, urls: UrlBuilder) -> JsonObject | None:

@@ -16,16 +16,19 @@ from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import combine_checks
 from ingest.store.activity.overrides import read_related_patches
 from ingest.store.activity.states import StateSource, read_state_sources
+from ingest.store.read.directory import read_user_names
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.series import SeriesRow, read_series
 from ingest.store.read.summaries import MessageSummary, read_accepted_times, read_summaries
+from ingest.store.site.comment_marks import read_comment_marks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Prefetched:
     """Rows that records refer to, by the row number that refers to them.
 
-    `checks`, `related` and `state_sources` are by patch, `accepted_times` by mail.
+    `checks`, `related` and `state_sources` are by patch, `addressed` by comment,
+    `accepted_times` by mail, and `user_names` by person.
     """
 
     series: Mapping[int, SeriesRow] = field(default_factory=dict)
@@ -34,6 +37,8 @@ class Prefetched:
     related: Mapping[int, tuple[MessageSummary, ...]] = field(default_factory=dict)
     accepted_times: Mapping[int, datetime] = field(default_factory=dict)
     state_sources: Mapping[int, StateSource] = field(default_factory=dict)
+    addressed: Mapping[int, bool] = field(default_factory=dict)
+    user_names: Mapping[int, str] = field(default_factory=dict)
 
 
 def prefetch(
@@ -48,6 +53,7 @@ def prefetch(
     patch_ids = [row.id for row in rows if row.outcome is Outcome.PATCH]
     related_ids = read_related_patches(connection, patch_ids)
     summaries = read_summaries(connection, {id_ for ids in related_ids.values() for id_ in ids})
+    comment_ids = [row.id for row in rows if row.outcome is Outcome.COMMENT]
     undated = [row.mail_id for row in rows if row.date is None]
     undated += [summary.mail_id for summary in summaries.values() if summary.date is None]
     series_ids = {row.series_id for row in rows if row.series_id is not None}
@@ -61,4 +67,6 @@ def prefetch(
         },
         accepted_times=read_accepted_times(connection, undated) if date_all else {},
         state_sources=read_state_sources(connection, patch_ids) if evidence else {},
+        addressed=read_comment_marks(connection, comment_ids),
+        user_names=read_user_names(connection, {row.person_id for row in rows}),
     )

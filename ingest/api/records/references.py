@@ -47,13 +47,15 @@ def check_json(check: Check, account: Account | None, urls: UrlBuilder) -> JsonO
     """Return a check, with the account that added it."""
     return {
         "id": check.id,
-        "url": urls.url("patches", check.message_id, "checks", check.id),
+        "url": urls.url(
+            "patches", urls.number(check.message_id, Outcome.PATCH), "checks", check.id
+        ),
         "user": user_json(account, urls),
         "date": check.date.isoformat(),
         "state": check.state,
-        "target_url": check.target_url or None,
+        "target_url": check.target_url,
         "context": check.context,
-        "description": check.description or None,
+        "description": check.description,
     }
 
 
@@ -63,17 +65,18 @@ def check_json(check: Check, account: Account | None, urls: UrlBuilder) -> JsonO
 def summary_json(summary: MessageSummary, prefetched: Prefetched, urls: UrlBuilder) -> JsonObject:
     """Return a patch or cover in the form that other records contain."""
     kind, plural = ("cover", "covers") if summary.outcome is Outcome.COVER else ("patch", "patches")
+    number = urls.number(summary.id, summary.outcome)
     return urls.trim(
         kind,
         {
-            "id": summary.id,
-            "url": urls.url(plural, summary.id),
+            "id": number,
+            "url": urls.url(plural, number),
             "web_url": urls.message_page(kind, summary.lists, summary.msgid),
             "msgid": summary.msgid,
             "list_archive_url": urls.archive(summary.lists, summary.msgid),
             "date": message_date(summary.date, summary.mail_id, prefetched),
             "name": summary.name,
-            "mbox": urls.mbox(kind, summary.lists, summary.msgid, summary.variant, summary.id),
+            "mbox": urls.mbox(kind, summary.lists, summary.msgid, summary.variant, number),
         },
     )
 
@@ -94,12 +97,12 @@ def series_summary_json(row: SeriesRow, lists: tuple[ListRow, ...], urls: UrlBui
     )
 
 
-def submitter_json(row: MessageRow, urls: UrlBuilder) -> JsonObject:
-    """Return a message's submitter as Patchwork's person."""
+def submitter_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> JsonObject:
+    """Return a message's submitter as Patchwork's person: a user by the name of the account."""
     return {
         "id": row.person_id,
         "url": urls.url("people", row.person_id),
-        "name": row.submitter.name,
+        "name": prefetched.user_names.get(row.person_id, row.submitter.name),
         "email": row.submitter.email,
     }
 
@@ -112,8 +115,8 @@ def user_json(account: Account | None, urls: UrlBuilder) -> JsonObject | None:
         "id": account.id,
         "url": urls.url("users", account.id),
         "username": account.name,
-        "first_name": "",
-        "last_name": "",
+        "first_name": account.first_name,
+        "last_name": account.last_name,
         "email": account.email,
     }
 

@@ -24,6 +24,7 @@ from ingest.api.records.references import (
 )
 from ingest.api.urls import UrlBuilder
 from ingest.config.settings import Config
+from ingest.mail.imported import restore_headers
 from ingest.mail.parse import parse_message
 from ingest.reports.export import evidence_json, format_date
 from ingest.series.outcome import Outcome
@@ -63,8 +64,10 @@ def message_detail_json(
                 "content": row.content,
                 "diff": row.diff,
                 "prefixes": list(row.prefixes),
-                "state_evidence": _state_evidence(row, prefetched),
             }
+            evidence = _state_evidence(row, prefetched)
+            if urls.has_own_fields and (evidence or not urls.is_imported):
+                record["state_evidence"] = evidence
             return urls.trim("patch", record)
         case Outcome.COVER:
             return {
@@ -90,7 +93,7 @@ def headers_json(raw: bytes) -> dict[str, str | list[str]]:
     Names that differ only in case are one header, under the spelling that appears first.
     """
     headers: dict[str, tuple[str, list[str]]] = {}
-    for name, value in parse_message(raw).headers:
+    for name, value in restore_headers(parse_message(raw).headers):
         headers.setdefault(name.lower(), (name, []))[1].append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in headers.values()}
 
@@ -100,11 +103,12 @@ def headers_json(raw: bytes) -> dict[str, str | list[str]]:
 
 def patch_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> JsonObject:
     """Return a patch as lists have it."""
+    number = urls.number(row.id, row.outcome)
     return urls.trim(
         "patch",
         {
-            "id": row.id,
-            "url": urls.url("patches", row.id),
+            "id": number,
+            "url": urls.url("patches", number),
             "web_url": urls.message_page("patch", row.lists, row.msgid),
             "project": _project(row.lists, urls),
             "msgid": row.msgid,
@@ -116,13 +120,13 @@ def patch_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> Jso
             "state": row.current_state,
             "archived": row.archived,
             "hash": row.hash,
-            "submitter": submitter_json(row, urls),
+            "submitter": submitter_json(row, prefetched, urls),
             "delegate": user_json(prefetched.delegates.get(row.delegate_id or 0), urls),
-            "mbox": urls.mbox("patch", row.lists, row.msgid, row.variant, row.id),
+            "mbox": urls.mbox("patch", row.lists, row.msgid, row.variant, number),
             "series": _series(row, prefetched, urls),
-            "comments": urls.unversioned("patches", row.id, "comments"),
+            "comments": urls.unversioned("patches", number, "comments"),
             "check": prefetched.checks.get(row.id, "pending"),
-            "checks": urls.unversioned("patches", row.id, "checks"),
+            "checks": urls.unversioned("patches", number, "checks"),
             "tags": {},
             "related": [
                 summary_json(summary, prefetched, urls)
@@ -134,21 +138,22 @@ def patch_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> Jso
 
 def cover_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> JsonObject:
     """Return a cover as lists have it."""
+    number = urls.number(row.id, row.outcome)
     return urls.trim(
         "cover",
         {
-            "id": row.id,
-            "url": urls.url("covers", row.id),
+            "id": number,
+            "url": urls.url("covers", number),
             "web_url": urls.message_page("cover", row.lists, row.msgid),
             "project": _project(row.lists, urls),
             "msgid": row.msgid,
             "list_archive_url": urls.archive(row.lists, row.msgid),
             "date": message_date(row.date, row.mail_id, prefetched),
             "name": row.name,
-            "submitter": submitter_json(row, urls),
-            "mbox": urls.mbox("cover", row.lists, row.msgid, row.variant, row.id),
+            "submitter": submitter_json(row, prefetched, urls),
+            "mbox": urls.mbox("cover", row.lists, row.msgid, row.variant, number),
             "series": _series(row, prefetched, urls),
-            "comments": urls.unversioned("covers", row.id, "comments"),
+            "comments": urls.unversioned("covers", number, "comments"),
         },
     )
 
@@ -166,24 +171,30 @@ def comment_json(
     `raw` is its mail. `parent_kind` is `patches` or `covers`, the part of the path above the
     comment, None where the record has no parent.
     """
+    number = urls.number(row.id, row.outcome)
     record: JsonObject = {
-        "id": row.id,
-        "web_url": urls.message_page("comment", row.lists, row.msgid),
+        "id": number,
+        "web_url": f"{urls.base}/comment/{number}/",
         "msgid": row.msgid,
         "list_archive_url": urls.archive(row.lists, row.msgid),
         "date": message_date(row.date, row.mail_id, prefetched),
         "subject": row.subject,
-        "submitter": submitter_json(row, urls),
+        "submitter": submitter_json(row, prefetched, urls),
         "content": row.content,
         "headers": headers_json(raw),
     }
     if parent_kind is not None and urls.since((1, 3)):
+        parent_outcome = Outcome.COVER if parent_kind == "covers" else Outcome.PATCH
+        parent_number = urls.number(row.parent_id or 0, parent_outcome)
         record = {
-            "id": row.id,
-            "url": urls.url(parent_kind, row.parent_id, "comments", row.id),
+            "id": number,
+            "url": urls.url(parent_kind, parent_number, "comments", number),
             **record,
-            "addressed": None,
+            "addressed": prefetched.addressed.get(row.id),
         }
+    subject = record["headers"].get("Subject")
+    if parent_kind is not None and isinstance(subject, str) and "=?" not in subject:
+        record["subject"] = subject  # as Patchwork has it, with its folding
     return urls.trim("comment", record)
 
 

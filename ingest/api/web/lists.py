@@ -1,15 +1,16 @@
-"""The index of mailing lists, and the series and patches of one list."""
+"""The index of mailing lists, and the series of one list."""
 
 from __future__ import annotations
 
+from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from ingest.api.context import ApiRequest, parse_request
-from ingest.api.filters import make_patch_filter, make_series_filter
-from ingest.api.params import QueryParams
-from ingest.api.records.prefetch import Prefetched, prefetch
-from ingest.api.urls import name_of, path_of
+from ingest.api.filters import make_series_filter
+from ingest.api.params import QueryParams, not_found
+from ingest.api.responses import redirect
+from ingest.api.urls import path_of
 from ingest.api.web import series as series_page
 from ingest.api.web.html import Html, el
 from ingest.api.web.layout import (
@@ -21,11 +22,9 @@ from ingest.api.web.layout import (
     table,
 )
 from ingest.api.web.style import STYLE
-from ingest.store.read import messages
 from ingest.store.read.directory import read_all_lists
-from ingest.store.read.messages import MessageRow
 from ingest.store.read.pages.filters import Page
-from ingest.store.read.pages.page_queries import find_patch_ids, find_series_ids
+from ingest.store.read.pages.page_queries import find_series_ids
 from ingest.store.read.series import SeriesRow, read_series
 
 _PAGE_SIZE = 50
@@ -44,42 +43,38 @@ def index_page(http_request: Request) -> Response:
             el(
                 "tr",
                 el("td", el("a", link, href=path_of("project", link, "list"))),
+                el("td", el("a", "series", href=path_of("project", link, "series"))),
                 el("td", (configured.name if configured else "") or list_.list_id),
             )
         )
     if not rows:
         return render_page("Lists", el("p", "No mail received yet."))
-    return render_page("Lists", table(("List", "Name"), rows))
+    return render_page("Lists", table(("List", "Series", "Name"), rows))
 
 
-def project_page(http_request: Request) -> Response:
-    """Return the page of a list's series, the newest first, or of one series for `?series=`."""
+def series_list_page(http_request: Request) -> Response:
+    """Return the page of a list's series, the newest first."""
     request = parse_request(http_request)
     link = request.path_text("link")
-    series_numbers = request.params.numbers("series")
-    if series_numbers:
-        return series_page.series_page(request, link, series_numbers[-1])
     page = _newest_first(request)
     with request.read() as connection:
-        filters = make_series_filter(connection, _list_params(request, link), request.config)
+        require_list(connection, request, link)
+        filters = make_series_filter(connection, _list_params(request, link), request.site)
         ids = find_series_ids(connection, filters, page)
         rows = {row.id: row for row in read_series(connection, ids[: page.size])}
     series = [rows[id_] for id_ in ids[: page.size] if id_ in rows]
-    path = path_of("project", link, "list")
+    patches = path_of("project", link, "list")
+    path = path_of("project", link, "series")
     heads = ("Date", "Series", "Submitter", "Received")
     return render_page(
-        link,
-        el(
-            "p",
-            el("a", "Patches by state", href=path_of("project", link, "patches")),
-            class_="actions",
-        ),
+        f"{link}: series",
+        el("p", el("a", "Patches", href=patches), class_="actions"),
         search_form(path, request.params.last("q")),
-        table(heads, [_series_row(row, path) for row in series])
+        table(heads, [_series_row(row, patches) for row in series])
         if series
         else el("p", "No series."),
         page_links(request, path, page.number, has_next=len(ids) > page.size),
-        trail=((link, path),),
+        trail=((link, patches),),
     )
 
 
@@ -95,58 +90,21 @@ def _series_row(row: SeriesRow, path: str) -> Html:
     )
 
 
-def patches_page(http_request: Request) -> Response:
-    """Return the page of a list's patches, the newest first, for a state or for all."""
-    request = parse_request(http_request)
-    link = request.path_text("link")
-    page = _newest_first(request)
-    with request.read() as connection:
-        filters = make_patch_filter(connection, _list_params(request, link), request.config)
-        ids = find_patch_ids(connection, filters, page)
-        patches = list(messages.read_messages(connection, ids[: page.size], brief=True))
-        prefetched = prefetch(connection, patches, date_all=False)
-    path = path_of("project", link, "patches")
-    selected = request.params.last("state")
-    states = [
-        el("option", state, value=state, selected="" if state == selected else None)
-        for state in ("", *request.settings.states)
-    ]
-    heads = ("Date", "Patch", "Submitter", "State", "Check")
-    return render_page(
-        f"{link}: patches",
-        search_form(
-            path,
-            request.params.last("q"),
-            el("label", "State", el("select", states, name="state")),
-        ),
-        table(heads, [_patch_row(patch, link, prefetched) for patch in patches])
-        if patches
-        else el("p", "No patches."),
-        page_links(request, path, page.number, has_next=len(ids) > page.size),
-        trail=((link, path_of("project", link, "list")),),
-    )
-
-
-def _patch_row(row: MessageRow, link: str, prefetched: Prefetched) -> Html:
-    path = path_of("project", link, "patch", name_of(row.msgid))
-    return el(
-        "tr",
-        el("td", format_time(row.date), class_="narrow"),
-        el("td", el("a", row.name, href=path)),
-        el("td", person_name(row.submitter)),
-        el("td", row.current_state, class_="narrow", data_label="State:"),
-        el("td", prefetched.checks.get(row.id, ""), class_="narrow", data_label="Check:"),
-    )
-
-
 def stylesheet(_http_request: Request) -> Response:
     """Return the stylesheet of all pages."""
     return Response(STYLE, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
 
 def project_redirect(http_request: Request) -> Response:
-    """Redirect to the page of a list's series."""
-    return RedirectResponse(path_of("project", http_request.path_params["link"], "list"), 302)
+    """Redirect to the patch list."""
+    return redirect(path_of("project", http_request.path_params["link"], "list"), 302)
+
+
+def require_list(connection: Connection, request: ApiRequest, link: str) -> None:
+    """Raise `ApiError` where neither the store nor the configuration has a list of that name."""
+    known = (row.list_id for row in read_all_lists(connection))
+    if not request.config.match_list_ids(link, known):
+        raise not_found()
 
 
 def _list_params(request: ApiRequest, link: str) -> QueryParams:

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from ingest.api.context import ApiRequest, parse_request
-from ingest.api.lookup import find_by_number, find_by_path_name, redirect_to_successor
+from ingest.api.lookup import COMMENT_KINDS, KINDS, find_by_path, find_by_row, redirect_message
 from ingest.api.params import not_found
 from ingest.api.records.prefetch import Prefetched, prefetch
+from ingest.api.responses import redirect
 from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Html, el, join
 from ingest.api.web.layout import format_time, pairs, person_name, render_page
@@ -24,6 +25,8 @@ from ingest.store.read import messages
 from ingest.store.read.authentication import read_stored_authentication
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.pages.page_queries import find_reply_ids
+from ingest.store.site.list_records import is_list_variant
+from ingest.store.site.numbers import find_imported, shown_number
 from ingest.trust.signatures.verdict import Result, Verdict
 
 # Replies on one page; a thread may have thousands.
@@ -45,13 +48,41 @@ def comment_redirect(http_request: Request) -> Response:
     """Redirect to a reply on the page of the patch or cover that it applies to."""
     request = parse_request(http_request)
     with request.read() as connection:
-        row = find_by_path_name(connection, request.path_text("msgid"), Outcome.COMMENT)
-        parent_ids = [row.parent_id] if row.parent_id else []
-        parent = next(messages.read_messages(connection, parent_ids, brief=True), None)
-    if parent is None:
+        row = find_by_path(connection, request, (Outcome.COMMENT,))
+        path = _find_comment_path(connection, row, request)
+    if path is None:
         raise not_found()
-    path = path_of("project", request.path_text("link"), parent.outcome, name_of(parent.msgid))
-    return RedirectResponse(f"{path}#c{row.id}", 302)
+    return redirect(path, 302)
+
+
+def comment_number_redirect(http_request: Request) -> Response:
+    """Redirect from the number of a comment to its place on the page of its patch or cover.
+
+    Comments on patches and those on covers may have the same number: as in Patchwork, the former
+    are looked for first.
+    """
+    request = parse_request(http_request)
+    with request.read() as connection:
+        for kind in COMMENT_KINDS.values():
+            row = find_by_row(connection, request.message_row(kind), Outcome.COMMENT)
+            if row is None:
+                successor = find_imported(connection, kind, request.path_number())
+                row = find_by_row(connection, successor or 0, Outcome.COMMENT)
+            path = _find_comment_path(connection, row, request) if row is not None else None
+            if path is not None:
+                return redirect(path, 302)
+    raise not_found()
+
+
+def _find_comment_path(connection: Connection, row: MessageRow, request: ApiRequest) -> str | None:
+    """Return the path of a comment on the page of its patch or cover, None where it has none."""
+    parent_ids = [row.parent_id] if row.parent_id else []
+    parent = next(messages.read_messages(connection, parent_ids, brief=True), None)
+    if parent is None:
+        return None
+    link = _link_name(parent, request)
+    path = path_of("project", link, parent.outcome, name_of(parent.msgid))
+    return f"{path}#{request.urls.number(row.id, row.outcome)}"
 
 
 def patch_number_redirect(http_request: Request) -> Response:
@@ -66,16 +97,13 @@ def cover_number_redirect(http_request: Request) -> Response:
 
 def _redirect_by_number(http_request: Request, outcome: Outcome) -> Response:
     request = parse_request(http_request)
-    number = request.path_number()
     with request.read() as connection:
-        row = find_by_number(connection, number, outcome)
+        row = find_by_row(connection, request.message_row(KINDS[outcome]), outcome)
         if row is None:
-            return redirect_to_successor(
-                connection, "message", number, lambda id_: f"/{outcome}/{id_}/"
-            )
-        if not row.variant:
+            return redirect_message(connection, request, outcome, lambda id_: f"/{outcome}/{id_}/")
+        if not row.variant or is_list_variant(row.variant):
             path = path_of("project", _link_name(row, request), outcome, name_of(row.msgid))
-            return RedirectResponse(path, 302)
+            return redirect(path, 302)
         # The Message-ID names another message, so a conflicting copy has no other page.
         return _message_page(connection, row, request)
 
@@ -83,7 +111,10 @@ def _redirect_by_number(http_request: Request, outcome: Outcome) -> Response:
 def _page_by_msgid(http_request: Request, outcome: Outcome) -> Response:
     request = parse_request(http_request)
     with request.read() as connection:
-        row = find_by_path_name(connection, request.path_text("msgid"), outcome)
+        row = find_by_path(connection, request, KINDS)
+        if row.outcome is not outcome:  # a patch under the path of covers, or the other way
+            link = request.path_text("link")
+            return redirect(path_of("project", link, row.outcome, name_of(row.msgid)))
         return _message_page(connection, row, request)
 
 
@@ -157,9 +188,10 @@ def _signature_fact(verdict: Verdict) -> tuple[str, Html]:
 
 
 def _download_links(row: MessageRow, request: ApiRequest) -> Html:
-    links = [el("a", "Download for git am", href=f"/{row.outcome}/{row.id}/mbox/")]
+    number = request.urls.number(row.id, row.outcome)
+    links = [el("a", "Download for git am", href=f"/{row.outcome}/{number}/mbox/")]
     if row.diff:
-        links.append(el("a", "Download the diff", href=f"/patch/{row.id}/raw/"))
+        links.append(el("a", "Download the diff", href=f"/patch/{number}/raw/"))
     archive = request.urls.archive(row.lists, row.msgid)
     if archive is not None:
         links.append(el("a", "List archive", href=archive))
@@ -202,6 +234,6 @@ def _reply_article(row: MessageRow, depth: int) -> Html:
         "article",
         el("h3", person_name(row.submitter), ", ", format_time(row.date)),
         render_text(row.content),
-        id=f"c{row.id}",
+        id=shown_number(row.id, row.outcome),
         class_=f"d{min(depth, _MAX_DEPTH)}" if depth else None,
     )

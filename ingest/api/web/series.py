@@ -8,13 +8,14 @@ from dataclasses import dataclass
 
 from sqlalchemy import Connection
 from starlette.requests import Request
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from ingest.api.authentication import diverging_domains, verified_domains
 from ingest.api.context import ApiRequest, parse_request
-from ingest.api.lookup import redirect_to_successor
+from ingest.api.lookup import find_series_successor, redirect_series
 from ingest.api.params import not_found
 from ingest.api.records.prefetch import Prefetched, prefetch
+from ingest.api.responses import redirect
 from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Content, Html, el, join
 from ingest.api.web.layout import format_time, pairs, person_name, render_page, table
@@ -54,11 +55,9 @@ def series_redirect(http_request: Request) -> Response:
     with request.read() as connection:
         rows = read_series(connection, [number])
         if not rows:
-            return redirect_to_successor(
-                connection, "series", number, lambda id_: f"/series/{id_}/"
-            )
+            return redirect_series(connection, request, lambda id_: f"/series/{id_}/")
         link = _find_link_name(connection, rows[0], request)
-    return RedirectResponse(f"{path_of('project', link, 'list')}?series={rows[0].id}", 302)
+    return redirect(f"{path_of('project', link, 'list')}?series={rows[0].id}", 302)
 
 
 def _find_link_name(connection: Connection, row: SeriesRow, request: ApiRequest) -> str:
@@ -84,9 +83,8 @@ def series_page(request: ApiRequest, link: str, number: int) -> Response:
     with request.read() as connection:
         rows = read_series(connection, [number])
         if not rows:
-            return redirect_to_successor(
-                connection, "series", number, lambda id_: f"{path}?series={id_}"
-            )
+            successor = find_series_successor(connection, number)
+            return redirect(f"{path}?series={successor}", 301)
         view = _read_series(connection, rows[0])
     row = view.row
     version = f", v{row.version}" if row.version > 1 else ""

@@ -64,7 +64,8 @@ def list_tokens(settings: CommandSettings) -> None:
     with engine.connect() as connection:
         for account in read_accounts(connection).values():
             if account.active:
-                lists = ", ".join(account.lists) or "all lists"
+                is_for_all = account.all_lists or account.is_superuser
+                lists = "all lists" if is_for_all else ", ".join(account.lists) or "no list"
                 click.echo(escape_line(f"{account.name}  {lists}  {account.created:%Y-%m-%d}"))
     engine.dispose()
 

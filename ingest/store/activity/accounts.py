@@ -6,9 +6,10 @@ plain SHA-256 of it reveals nothing; slow hashes are for passwords that people c
 
 from __future__ import annotations
 
-import hmac
+import json
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -25,8 +26,11 @@ from ingest.store.sql import chunks
 class Account:
     """An account of the API.
 
-    `lists` are the ids of the lists that it may write to; none means all. `active` tells whether it
-    has a token. `created` is the time of its latest token.
+    `lists` are the ids of the lists that it maintains, and may therefore write to; with `all_lists`
+    it maintains all. A superuser may write to all, and need not maintain any. `active` tells
+    whether it has a token that it may use: an account of Patchwork may be switched off
+    (`is_active`). `settings` are those of its owner, as Patchwork has them. `created` is the time
+    of its latest token.
     """
 
     id: int
@@ -35,10 +39,20 @@ class Account:
     lists: tuple[str, ...]
     active: bool
     created: datetime
+    all_lists: bool = True
+    is_superuser: bool = False
+    is_active: bool = True
+    first_name: str = ""
+    last_name: str = ""
+    settings: Mapping[str, Any] = field(default_factory=dict, hash=False)
+
+    def maintains(self, list_ids: Iterable[str]) -> bool:
+        """Tell whether the account is a maintainer of one of these lists."""
+        return self.all_lists or not set(self.lists).isdisjoint(list_ids)
 
     def may_write(self, list_ids: Iterable[str]) -> bool:
         """Tell whether the account may write to a patch that was sent to these lists."""
-        return self.active and (not self.lists or not set(self.lists).isdisjoint(list_ids))
+        return self.active and (self.is_superuser or self.maintains(list_ids))
 
 
 class AccountError(Exception):
@@ -56,15 +70,25 @@ def add_token(
     row = connection.execute(select(table).where(table.c.name == name)).first()
     if row is not None and row.digest is not None:
         raise AccountError(f"{name} has a token; `ingest token revoke {name}` takes it back first")
-    values = {"email": email, "lists": ",".join(sorted(set(lists))), "made": now}
+    values = {
+        "email": email,
+        "lists": ",".join(sorted(set(lists))),
+        "all_lists": not lists,
+        "made": now,
+    }
     if row is None:
-        statement = insert(table).values(name=name, digest=None, **values).returning(table.c.id)
+        new = {
+            "first_name": "", "last_name": "", "is_superuser": False, "is_active": True,
+            "settings": "{}",
+        }  # fmt: skip
+        statement = insert(table).values(name=name, digest=None, **new, **values)
+        statement = statement.returning(table.c.id)
         account_id = connection.execute(statement).scalar_one()
     else:
         account_id = row.id
     token = f"{account_id}-{secrets.token_urlsafe(32)}"
     connection.execute(
-        update(table).where(table.c.id == account_id).values(digest=_digest(token), **values)
+        update(table).where(table.c.id == account_id).values(digest=digest_token(token), **values)
     )
     sync_delegate(connection, [name, email])
     return token
@@ -86,17 +110,12 @@ def revoke_token(connection: Connection, name: str) -> None:
 def find_account(connection: Connection, token: str) -> Account | None:
     """Return the account of a token, or None.
 
-    The row is found by the number at the start of the token, which is not secret. The secret part
-    is compared in constant time, even if there is no such row.
+    It is found by the digest. How long that takes reveals parts of a digest at most, which help
+    nobody to find the token: it has at least 160 random bits.
     """
-    number, _, _ = token.partition("-")
     table = schema.account
-    row = None
-    if number.isascii() and number.isdigit() and len(number) < 19:
-        row = connection.execute(select(table).where(table.c.id == int(number))).first()
-    stored = bytes(row.digest) if row is not None and row.digest is not None else bytes(32)
-    is_equal = hmac.compare_digest(_digest(token), stored)
-    return _account(row) if is_equal and row is not None else None
+    row = connection.execute(select(table).where(table.c.digest == digest_token(token))).first()
+    return _account(row) if row is not None and row.is_active else None
 
 
 def read_accounts(connection: Connection, ids: Iterable[int] | None = None) -> dict[int, Account]:
@@ -111,7 +130,17 @@ def read_accounts(connection: Connection, ids: Iterable[int] | None = None) -> d
     return accounts
 
 
-def _digest(token: str) -> bytes:
+def update_account(connection: Connection, account_id: int, **values: Any) -> None:
+    """Set these of `first_name`, `last_name`, `email` and `settings` of an account."""
+    if "settings" in values:
+        values["settings"] = json.dumps(values["settings"], sort_keys=True)
+    if values:
+        table = schema.account
+        connection.execute(update(table).where(table.c.id == account_id).values(**values))
+
+
+def digest_token(token: str) -> bytes:
+    """Return the digest of a token, by which its account is found."""
     return sha256(token.encode("utf-8", "surrogatepass")).digest()
 
 
@@ -121,6 +150,12 @@ def _account(row: Any) -> Account:
         row.name,
         row.email,
         tuple(row.lists.split(",")) if row.lists else (),
-        row.digest is not None,
+        row.digest is not None and row.is_active,
         row.made,
+        row.all_lists,
+        row.is_superuser,
+        row.is_active,
+        row.first_name,
+        row.last_name,
+        json.loads(row.settings),
     )

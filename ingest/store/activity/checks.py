@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable
 from datetime import datetime
 
@@ -29,8 +30,8 @@ class Check:
     date: datetime
     state: str
     context: str
-    target_url: str
-    description: str
+    target_url: str | None
+    description: str | None
 
 
 def add_check(connection: Connection, message_id: int, check: Check) -> int:
@@ -76,13 +77,18 @@ def combine_checks(connection: Connection, message_ids: Iterable[int]) -> dict[i
 
     Patches without checks are missing from the result.
     """
+    return {
+        message_id: max(states, key=_FROM_BEST_TO_WORST.index)
+        for message_id, states in count_checks(connection, message_ids).items()
+    }
+
+
+def count_checks(connection: Connection, message_ids: Iterable[int]) -> dict[int, Counter[str]]:
+    """Return how many of the newest checks of each context and account have a state, by patch."""
     table = schema.check.c
     newest: dict[int, dict[tuple[int, str], str]] = {}
     for chunk in chunks(message_ids):
         query = select(table.message_id, table.account_id, table.context, table.state)
         for row in connection.execute(query.where(table.message_id.in_(chunk)).order_by(table.id)):
             newest.setdefault(row.message_id, {})[row.account_id, row.context] = row.state
-    return {
-        message_id: max(states.values(), key=_FROM_BEST_TO_WORST.index)
-        for message_id, states in newest.items()
-    }
+    return {message_id: Counter(states.values()) for message_id, states in newest.items()}

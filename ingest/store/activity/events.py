@@ -39,6 +39,7 @@ from sqlalchemy import (
     func,
     insert,
     literal,
+    not_,
     null,
     or_,
     select,
@@ -49,6 +50,7 @@ from sqlalchemy import (
 
 from ingest.frozen import frozen
 from ingest.store import schema
+from ingest.store.site.numbers import is_imported_row
 from ingest.store.sql import chunks, dialect_insert, insert_rows
 
 CHANNEL = "ingest_events"
@@ -78,6 +80,9 @@ class Category(StrEnum):
     PATCH_RELATION_CHANGED = "patch-relation-changed"
     CHECK_CREATED = "check-created"
 
+
+# These are in the API from version 1.3 on.
+COMMENT_CATEGORIES = (Category.COVER_COMMENT_CREATED, Category.PATCH_COMMENT_CREATED)
 
 _RANK = {category: rank for rank, category in enumerate(Category)}
 
@@ -232,7 +237,11 @@ def _write_new_events(connection: Connection, ids: Collection[int] | _Existing) 
     names = ("category", "subject", "message_id", "comment_id", "series_id")
     new = (
         select(*(candidates.c[name] for name in names))
-        .where(~select(stored.c.id).where(is_stored).exists())
+        .where(
+            ~select(stored.c.id).where(is_stored).exists(),
+            # An imported site has brought its own events of what it had.
+            not_(is_imported_row(candidates.c.cause)),
+        )
         .order_by(candidates.c.cause, candidates.c.rank, candidates.c.place)
     )
     statement = dialect_insert(connection, schema.event).from_select(

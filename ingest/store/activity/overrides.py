@@ -25,6 +25,7 @@ from ingest.store.locks import (
     lock_state_keys,
     lock_threads,
 )
+from ingest.store.site.bundles import replace_in_bundles
 from ingest.store.sql import chunks, is_any
 
 
@@ -34,6 +35,16 @@ class Unset:
 
 
 UNSET = Unset()
+
+
+class RelationConflictError(Exception):
+    """Patches of two sets were to be related. The text is one line."""
+
+    def __init__(self) -> None:
+        super().__init__(
+            "At least one patch is already part of another relation. You have to explicitly remove "
+            "a patch from its existing relation before moving it to this one."
+        )
 
 
 @frozen(kw_only=True)
@@ -134,17 +145,19 @@ def _format_number(number: int | None) -> str | None:
 def _set_relations(
     connection: Connection, message_id: int, others: Sequence[int], account_id: int
 ) -> list[Event]:
-    """Combine these patches, and those that they are related to, into one set.
+    """Add these patches to the set of the patch, or the patch to theirs.
 
     Without others, remove the patch from its set. Naming only a part of its set does not change the
-    set, as in Patchwork.
+    set, as in Patchwork, and a patch that is related to itself has a set of its own. Raises
+    `RelationConflictError` where there is more than one set.
     """
     table = schema.relation
     related_ids = lock_related_patches(connection, message_id, others)
     before = read_related_patches(connection, [message_id]).get(message_id, ())
     after = tuple(sorted(related_ids - {message_id})) if others else ()
-    if after == before:
-        return []
+    query = select(table.c.number).where(table.c.message_id.in_(related_ids)).distinct()
+    if others and len(connection.execute(query).all()) > 1:
+        raise RelationConflictError
     if not others:
         _remove_from_set(connection, message_id)
     else:
@@ -154,6 +167,8 @@ def _set_relations(
             insert(table),
             [{"message_id": related_id, "number": number} for related_id in sorted(related_ids)],
         )
+    if after == before:
+        return []
     return [
         Event(
             category=Category.PATCH_RELATION_CHANGED,
@@ -186,7 +201,7 @@ def _remove_from_set(connection: Connection, message_id: int) -> None:
     """Remove a patch from its set of relations. A set of one patch is removed entirely."""
     table = schema.relation
     rest = read_related_patches(connection, [message_id]).get(message_id, ())
-    removed = [message_id, *rest] if len(rest) == 1 else [message_id]
+    removed = [message_id, *rest] if len(rest) <= 1 else [message_id]
     connection.execute(delete(table).where(table.c.message_id.in_(removed)))
     # The number of a set is its least member. The old number must become free for another set.
     if len(rest) > 1:
@@ -220,7 +235,7 @@ def transfer_overrides(connection: Connection, message_id: int, to: int | None) 
     The evidence for its state moves too. An override, relation or evidence that `to` already has
     takes precedence. With None, everything is deleted.
     """
-    for table in (schema.override, schema.relation, schema.state_evidence):
+    for table in (schema.override, schema.relation, schema.state_evidence, schema.comment_mark):
         is_dropped = (
             to is None
             or connection.execute(
@@ -238,6 +253,7 @@ def transfer_overrides(connection: Connection, message_id: int, to: int | None) 
         connection.execute(delete(schema.check).where(is_own_check))
     else:
         connection.execute(update(schema.check).where(is_own_check).values(message_id=to))
+    replace_in_bundles(connection, message_id, to)
 
 
 def export_overrides(connection: Connection) -> Iterator[dict[str, Any]]:

@@ -48,16 +48,21 @@ KEPT_COLUMNS = (*STATE_COLUMNS, "maintainers")
 
 
 def sync_states(
-    connection: Connection, message_ids: Iterable[int], *, account_id: int | None = None
+    connection: Connection,
+    message_ids: Iterable[int],
+    *,
+    account_id: int | None = None,
+    events: bool = True,
 ) -> None:
     """Derive the states of these patches again, and write what differs, with an event for each.
 
     Ids of messages that are no patches are passed over. `account_id`: who causes the changes, None
-    where mail or git does. Without an account, events are written only where they are recorded.
+    where mail or git does. Without an account, events are written only where they are recorded, and
+    without `events` none is.
     """
     changed: list[dict[str, Any]] = []
     listed: list[dict[str, Any]] = []
-    events: list[Event] = []
+    caused: list[Event] = []
     for chunk in chunks(sorted(set(message_ids))):
         for row, wanted in _compute_columns(connection, chunk):
             if all(getattr(row, name) == value for name, value in wanted.items()):
@@ -73,7 +78,7 @@ def sync_states(
             )
             # Where a person sets it, the caller writes the event.
             if account_id is None and wanted["delegate_id"] != row.delegate_id:
-                events.append(
+                caused.append(
                     Event(
                         category=Category.PATCH_DELEGATED,
                         message_id=row.message_id,
@@ -85,7 +90,7 @@ def sync_states(
             shown_before = row.current_state or row.state
             shown = wanted["current_state"] or row.state
             if shown != shown_before:
-                events.append(
+                caused.append(
                     Event(
                         category=Category.PATCH_STATE_CHANGED,
                         message_id=row.message_id,
@@ -98,8 +103,8 @@ def sync_states(
         is_own = schema.patch.c.message_id == bindparam("b_id")
         connection.execute(update(schema.patch).where(is_own), changed)
         update_states(connection, listed)
-    if events and (account_id is not None or events_are_recorded(connection)):
-        write_events(connection, events)
+    if caused and events and (account_id is not None or events_are_recorded(connection)):
+        write_events(connection, caused)
 
 
 def find_wrong_states(

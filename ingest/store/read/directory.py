@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from sqlalchemy import ColumnElement, Connection, select
+from sqlalchemy import ColumnElement, Connection, func, select
 
 from ingest.store import schema
 from ingest.store.read.messages import ListRow
@@ -17,11 +17,12 @@ from ingest.trust.person import person_key
 
 @dataclass(frozen=True, slots=True)
 class PersonRow:
-    """A person, with the name of the newest message."""
+    """A person, with the name of the newest message, and the account that has this address."""
 
     id: int
     name: str
     email: str
+    account_id: int | None = None
 
 
 def read_all_lists(connection: Connection) -> list[ListRow]:
@@ -36,10 +37,20 @@ def read_people(connection: Connection, ids: Iterable[int]) -> dict[int, PersonR
     person = schema.person.c
     people: dict[int, PersonRow] = {}
     for chunk in chunks(ids):
-        query = select(person.id, person.name, person.email).where(person.id.in_(chunk))
-        for row in connection.execute(query):
-            people[row.id] = PersonRow(row.id, row.name, row.email)
+        query = select(person.id, person.name, person.email, person.account_id)
+        for row in connection.execute(query.where(person.id.in_(chunk))):
+            people[row.id] = PersonRow(row.id, row.name, row.email, row.account_id)
     return people
+
+
+def read_user_names(connection: Connection, person_ids: Iterable[int]) -> dict[int, str]:
+    """Return the names of those of these people who have an account, by person."""
+    person = schema.person.c
+    query = select(person.id, person.name).where(person.account_id.is_not(None))
+    names: dict[int, str] = {}
+    for chunk in chunks(person_ids):
+        names |= {row.id: row.name for row in connection.execute(query.where(person.id.in_(chunk)))}
+    return names
 
 
 def find_person_ids(connection: Connection, selector: RowSelector) -> list[int]:
@@ -60,10 +71,14 @@ def find_person_ids(connection: Connection, selector: RowSelector) -> list[int]:
 
 
 def find_account_ids(connection: Connection, selector: RowSelector) -> list[int]:
-    """Return the ids of accounts, selected by id, by name or by address."""
+    """Return the ids of accounts, selected by id, by name or by address, case-insensitive."""
     account = schema.account.c
-    names = selector.names
-    query = select(account.id).where(account.name.in_(names) | account.email.in_(names))
+    names = [name.lower() for name in selector.names]
+    if not names:
+        return list(selector.ids)
+    query = select(account.id).where(
+        func.lower(account.name).in_(names) | func.lower(account.email).in_(names)
+    )
     return [*selector.ids, *connection.execute(query).scalars()]
 
 

@@ -22,6 +22,7 @@ from ingest.series.facts import key_of
 from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.inbox import codec
+from ingest.store.site.list_records import is_list_record
 from ingest.store.sql import chunks, is_any, stream_sorted
 
 
@@ -117,10 +118,10 @@ def stream_message_ids(
 ) -> Iterator[list[int]]:
     """Yield the ids of all messages, or of those with an outcome, in batches.
 
-    They are sorted by Message-ID and variant.
+    They are sorted by Message-ID and variant. Records of a message on further lists are left out.
     """
     message = schema.message.c
-    query = select(message.id)
+    query = select(message.id).where(~is_list_record(message.variant))
     if outcome is not None:
         query = query.where(message.outcome == outcome)
     for rows in stream_sorted(connection, query, message.msgid, message.variant):

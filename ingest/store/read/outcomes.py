@@ -9,6 +9,7 @@ from sqlalchemy import Connection, select
 from ingest.frozen import frozen
 from ingest.series.outcome import Outcome
 from ingest.store import schema
+from ingest.store.site.list_records import is_list_record
 from ingest.store.sql import stream_sorted
 
 
@@ -34,6 +35,7 @@ def stream_outcomes(connection: Connection) -> Iterator[OutcomeRow]:
     """Yield the outcomes of all messages, sorted by Message-ID and variant."""
     message = schema.message.c
     query = select(message.msgid, message.variant, message.outcome, message.reason)
+    query = query.where(~is_list_record(message.variant))
     for rows in stream_sorted(connection, query, message.msgid, message.variant):
         for row in rows:
             yield OutcomeRow(row.msgid, row.variant, Outcome(row.outcome), row.reason)

@@ -36,9 +36,10 @@ class SeriesRow:
 
 
 def stream_series(connection: Connection) -> Iterator[list[SeriesRow]]:
-    """Yield all series in batches, sorted by key."""
+    """Yield all series in batches, sorted by key, without those of records on further lists."""
     series = schema.series.c
-    for rows in stream_sorted(connection, select(series.id, series.key), series.key):
+    query = select(series.id, series.key).where(series.thread_id >= 0)
+    for rows in stream_sorted(connection, query, series.key):
         yield read_series(connection, [row.id for row in rows])
 
 

@@ -13,7 +13,8 @@ There are three layers, from bytes to meaning:
   group patches and covers.
 
 Apart from these, `override`, `check` and `relation` hold what people and programs set through the
-API, by `account`, and `event` holds what has happened. `repository`, `git_commit` and what belongs
+API, by `account`, and `event` holds what has happened. `site` has the tables of what an imported
+Patchwork site has beside its mail. `repository`, `git_commit` and what belongs
 to them hold the commits of configured repositories, and `landing` the patches that these were made
 from.
 
@@ -71,6 +72,18 @@ from ingest.store.schema.series import (
     state_evidence,
     trace,
 )
+from ingest.store.schema.site import (
+    bundle,
+    bundle_patch,
+    comment_mark,
+    imported,
+    list_record,
+    project,
+    reserved_number,
+    series_metadata,
+    state,
+    tag,
+)
 
 __all__ = [
     "account",
@@ -80,9 +93,12 @@ __all__ = [
     "answer",
     "auth_result",
     "body",
+    "bundle",
+    "bundle_patch",
     "check",
     "checkpoint",
     "comment",
+    "comment_mark",
     "commit_key",
     "copy",
     "cover",
@@ -91,8 +107,10 @@ __all__ = [
     "event",
     "following",
     "git_commit",
+    "imported",
     "landing",
     "list_",
+    "list_record",
     "listing",
     "mail",
     "maintainers_file",
@@ -107,18 +125,23 @@ __all__ = [
     "person",
     "pin",
     "posting",
+    "project",
     "redirect",
     "ref_commit",
     "relation",
     "repository",
     "repository_list",
+    "reserved_number",
     "revision_link",
     "scan_status",
     "scanned_ref",
     "search_progress",
     "series",
+    "series_metadata",
+    "state",
     "state_evidence",
     "storable",
+    "tag",
     "thread_node",
     "trace",
     "trailer",

@@ -18,7 +18,7 @@ from sqlalchemy import (
     false,
 )
 
-from ingest.store.schema.base import Id, metadata
+from ingest.store.schema.base import Id, metadata, partial_index
 
 # Who may write through the API, by token. After a token is removed, what was set with it remains.
 account = Table(
@@ -26,12 +26,22 @@ account = Table(
     metadata,
     Column("id", Id, primary_key=True),
     Column("name", Text, nullable=False, unique=True),
+    Column("first_name", Text, nullable=False),
+    Column("last_name", Text, nullable=False),
     Column("email", Text, nullable=False),
     Column("digest", LargeBinary(32)),  # SHA-256 of the token, null after it was removed
-    Column(
-        "lists", Text, nullable=False
-    ),  # list ids that it may write to, comma-joined; '' for all
+    Column("lists", Text, nullable=False),  # list ids that it maintains, comma-joined
+    Column("all_lists", Boolean, nullable=False),  # it may write to all lists, and maintains them
+    Column("is_superuser", Boolean, nullable=False),  # it may write to all
+    Column("is_active", Boolean, nullable=False),
+    Column("settings", Text, nullable=False),  # of its owner: JSON object
     Column("made", DateTime, nullable=False),  # when its token was created
+)
+
+partial_index(
+    "ix_account_digest",
+    account.c.digest,
+    where=account.c.digest.is_not(None),
 )
 
 # What was set on a patch through the API; null columns were not set.
@@ -67,8 +77,8 @@ check = Table(
     Column("date", DateTime, nullable=False),  # when it was reported
     Column("state", String(8), nullable=False),
     Column("context", Text, nullable=False),  # the name of the test
-    Column("target_url", Text, nullable=False),
-    Column("description", Text, nullable=False),
+    Column("target_url", Text),
+    Column("description", Text),
     CheckConstraint("state IN ('pending', 'success', 'warning', 'fail')", name="state"),
     Index("ix_check_message_id", "message_id"),
 )
@@ -77,7 +87,7 @@ check = Table(
 redirect = Table(
     "redirect",
     metadata,
-    Column("kind", String(8), nullable=False),  # 'series' or 'message'
+    Column("kind", String(8), nullable=False),  # 'series', 'message' or 'person'
     Column("id", BigInteger, nullable=False),  # the number
     Column("key", Text, nullable=False),  # the row's key; a new row with it takes the number back
     Column("to_id", BigInteger),  # the row that took its place, null where there is none

@@ -39,6 +39,7 @@ person = Table(
     Column("email", Text, nullable=False),  # as the newest message writes it
     Column("name", Text, nullable=False),  # on the newest message
     Column("name_rank", Text, nullable=False),  # see store.write.people.name_rank
+    Column("account_id", BigInteger),  # the account whose address this is
 )
 
 _OUTCOMES = ", ".join(f"'{outcome}'" for outcome in Outcome)

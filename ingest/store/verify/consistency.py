@@ -29,6 +29,7 @@ from ingest.store.batches import iter_keys, merge_keys
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.read import messages
 from ingest.store.read.authentication import read_stored_authentication
+from ingest.store.site.list_records import is_list_record, is_list_variant
 from ingest.store.sql import chunks, is_any
 from ingest.store.verify import snapshot
 from ingest.store.verify.thread_nodes import ThreadNodes
@@ -151,14 +152,18 @@ def check_raw(connection: Connection) -> Iterator[ConsistencyFault]:
 def check_copies(connection: Connection) -> Iterator[ConsistencyFault]:
     """Yield messages that are not what grouping their copies makes: best copy, and variant."""
     message = schema.message.c
-    repeated = select(message.msgid).group_by(message.msgid).having(func.count() > 1)
+    has_mail = ~is_list_record(message.variant)
+    repeated = select(message.msgid).where(has_mail).group_by(message.msgid)
+    repeated = repeated.having(func.count() > 1)
     msgids = set(connection.execute(repeated).scalars())
-    for batch in iter_keys(connection, message.id):
+    for batch in iter_keys(connection, message.id, has_mail):
         rows = snapshot.read_rows(connection, schema.message, "id", batch)
         yield from _check_copies(connection, [row for row in rows if row.msgid not in msgids])
     for some in chunks(sorted(msgids), size=_IDS):
         rows = snapshot.read_rows(connection, schema.message, "msgid", some)
-        yield from _check_copies(connection, rows)
+        yield from _check_copies(
+            connection, [row for row in rows if not is_list_variant(row.variant)]
+        )
 
 
 def _check_copies(connection: Connection, rows: Sequence[Any]) -> Iterator[ConsistencyFault]:
@@ -195,12 +200,24 @@ def _check_copies(connection: Connection, rows: Sequence[Any]) -> Iterator[Consi
 
 
 def check_postings(connection: Connection) -> Iterator[ConsistencyFault]:
-    """Yield postings of other messages than their mail is a copy of, and gaps in lists of rows."""
-    posting, copy = schema.posting.c, schema.copy.c
+    """Yield postings of other messages than their mail is a copy of, and gaps in lists of rows.
+
+    A posting to a list on which a message has another record is of that one.
+    """
+    posting, copy, record = schema.posting.c, schema.copy.c, schema.list_record.c
+    is_of_record = (
+        select(record.message_id)
+        .where(
+            record.message_id == posting.message_id,
+            record.list_id == posting.list_id,
+            record.original_id == copy.message_id,
+        )
+        .exists()
+    )
     query = (
         select(posting.message_id, posting.mail_id)
         .select_from(schema.posting.outerjoin(schema.copy, copy.mail_id == posting.mail_id))
-        .where(or_(copy.message_id.is_(None), copy.message_id != posting.message_id))
+        .where(or_(copy.message_id.is_(None), copy.message_id != posting.message_id), ~is_of_record)
     )
     rows = connection.execute(query).all()
     keys = messages.read_message_keys(connection, {row.message_id for row in rows})
@@ -275,7 +292,8 @@ def check_messages(connection: Connection) -> Iterator[tuple[ConsistencyFault, i
     The columns of a message must agree with its facts, it must have a body, and its ids must be
     nodes of its thread. If the facts cannot be read, the fault is accompanied by the row's id.
     """
-    for batch in iter_keys(connection, schema.message.c.id):
+    has_mail = ~is_list_record(schema.message.c.variant)
+    for batch in iter_keys(connection, schema.message.c.id, has_mail):
         query = select(schema.body.c.message_id).where(schema.body.c.message_id.in_(batch))
         with_body = set(connection.execute(query).scalars())
         readable: list[tuple[Any, Facts]] = []
@@ -329,7 +347,8 @@ def check_needless_series(
 ) -> Iterator[ConsistencyFault]:
     """Yield the series that no arrangement has. `expected` are the ids of those that one has."""
     series = schema.series.c
-    for ids in iter_keys(connection, series.id):
+    # Those of records on further lists are made by an import.
+    for ids in iter_keys(connection, series.id, series.thread_id >= 0):
         needless = [row_id for row_id in ids if row_id not in expected]
         for key in connection.execute(select(series.key).where(is_any(series.id, needless))):
             yield ConsistencyFault("series", key[0], "series that no message makes")

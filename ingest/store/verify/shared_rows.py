@@ -52,6 +52,7 @@ class SharedRows:
         self._misnamed: set[str] = set()
         self._served: dict[str, _Served] = {}
         self._list_emails: dict[str, str] = {}  # the greatest of each list
+        self._imported: set[int] = set()  # lists whose names and addresses are not of mail
 
     @property
     def list_ids(self) -> Collection[str]:
@@ -64,8 +65,10 @@ class SharedRows:
         rows = snapshot.read_rows(connection, schema.person, "key", keys)
         self._people = {row.key: row for row in rows}
         list_ids = {name.list_id for mail in mails for name in mail.lists} - self._lists.keys()
-        for row in snapshot.read_rows(connection, schema.list_, "list_id", list_ids):
-            self._lists[row.list_id] = row
+        rows = snapshot.read_rows(connection, schema.list_, "list_id", list_ids)
+        self._lists.update((row.list_id, row) for row in rows)
+        projects = snapshot.read_rows(connection, schema.project, "list_id", [r.id for r in rows])
+        self._imported |= {row.list_id for row in projects}
 
     def add_finding(self, table: str, row: str, kind: FindingKind, name: str) -> None:
         """Add a finding about a row that serves the message `name`."""
@@ -97,6 +100,9 @@ class SharedRows:
         if row is None:
             kind = FindingKind.MISSING if stored_key is None else FindingKind.ALTERED
             self.add_finding("person", key, kind, name)
+            return
+        if row.account_id is not None:  # the name is that of the account
+            self._serve(key, name)
             return
         rank = name_rank(mail)
         known = self._ranks.get(key)
@@ -156,7 +162,7 @@ class SharedRows:
         explained = snapshot.find_lists_elsewhere(connection, above, mail_ids) if above else set()
         for list_id, greatest in self._list_emails.items():
             row = self._lists.get(list_id)
-            if row is None:
+            if row is None or row.id in self._imported:
                 continue
             if row.email < greatest or (row.email > greatest and list_id not in explained):
                 detail = f"list {list_id} (email)"

@@ -31,6 +31,7 @@ from ingest.store.batches import iter_keys
 from ingest.store.engine import StoreError
 from ingest.store.inbox import codec
 from ingest.store.inbox.dns_answers import read_keys
+from ingest.store.site.list_records import is_list_record
 from ingest.store.sql import chunks, is_any
 from ingest.trust.signatures.dns_answer import Keys
 
@@ -88,6 +89,7 @@ class StoredMail:
 
     mail_id: int
     sha256: bytes
+    source: str
     size: int
     raw: bytes | None
     damage: str | None
@@ -125,6 +127,7 @@ def read_stored_mails(
             yield StoredMail(
                 mail_id=row.id,
                 sha256=bytes(row.sha256),
+                source=row.source,
                 size=row.size,
                 raw=raw,
                 damage=damage,
@@ -192,6 +195,7 @@ class IdHolder:
 def read_id_holders(connection: Connection, msgids: Iterable[str]) -> dict[str, list[IdHolder]]:
     """Return the messages with these Message-IDs, whatever their bytes are, by Message-ID."""
     message, copy, mail = schema.message, schema.copy, schema.mail
+    has_mail = ~is_list_record(message.c.variant)
     query = select(
         message.c.msgid, message.c.id, copy.c.mail_id, copy.c.rank, mail.c.id.label("mail")
     ).select_from(
@@ -201,7 +205,7 @@ def read_id_holders(connection: Connection, msgids: Iterable[str]) -> dict[str, 
     )
     holders: dict[str, list[IdHolder]] = defaultdict(list)
     for chunk in chunks(msgids):
-        for row in connection.execute(query.where(message.c.msgid.in_(chunk))):
+        for row in connection.execute(query.where(message.c.msgid.in_(chunk), has_mail)):
             is_lost = row.mail_id is not None and row.mail is None
             holders[row.msgid].append(IdHolder(row.id, row.mail_id, row.rank, is_lost))
     return holders
@@ -226,6 +230,7 @@ def read_message_rows(
     query = select(message, person.c.key.label("person_key")).select_from(
         message.outerjoin(person, person.c.id == message.c.person_id)
     )
+    query = query.where(~is_list_record(message.c.variant))
     rows: dict[int, Any] = {}
     for column, keys in ((message.c.msgid, msgids), (message.c.id, ids)):
         for chunk in chunks(keys):
@@ -242,7 +247,7 @@ def read_aliases(connection: Connection, mail_ids: Iterable[int]) -> dict[int, t
 
 
 def read_posting_rows(connection: Connection, mail_ids: Iterable[int]) -> dict[int, list[Any]]:
-    """Return the postings of mails, by mail id.
+    """Return the postings of mails, by mail id, without those to lists with a record of their own.
 
     Each row has a `list_name`, the List-Id of its list, or None if the list's row is missing.
     """
@@ -250,6 +255,9 @@ def read_posting_rows(connection: Connection, mail_ids: Iterable[int]) -> dict[i
     query = select(
         posting.c.mail_id, posting.c.message_id, list_.c.list_id.label("list_name")
     ).select_from(posting.outerjoin(list_, list_.c.id == posting.c.list_id))
+    record = schema.list_record.c
+    is_of_record = select(record.message_id).where(record.message_id == posting.c.message_id)
+    query = query.where(~is_of_record.exists())
     postings: dict[int, list[Any]] = defaultdict(list)
     for chunk in chunks(mail_ids):
         for row in connection.execute(query.where(posting.c.mail_id.in_(chunk))):
@@ -310,6 +318,8 @@ def find_other_messages(
         )
         for ids in received:
             others = [message_id for message_id in ids if message_id not in message_ids]
-            query = select(message.msgid, message.variant).where(is_any(message.id, others))
+            query = select(message.msgid, message.variant).where(
+                is_any(message.id, others), ~is_list_record(message.variant)
+            )
             for other in connection.execute(query).all():
                 yield key_of(other.msgid, other.variant)

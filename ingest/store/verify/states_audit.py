@@ -38,7 +38,9 @@ def audit_states(
     `message_ids` restricts the findings to these messages. `derived_only`: without what people
     set, of which an archive tells nothing.
     """
-    for batch in iter_keys(connection, schema.series.c.id, size=_BATCH):
+    # Without those of records on further lists, which are not linked.
+    is_linked = schema.series.c.thread_id >= 0
+    for batch in iter_keys(connection, schema.series.c.id, is_linked, size=_BATCH):
         yield from _audit_links(connection, batch, message_ids)
         yield from _audit_evidence(connection, batch, message_ids)
     yield from _audit_stale(connection, message_ids)

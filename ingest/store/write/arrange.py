@@ -145,7 +145,9 @@ def _divide_threads(
     own: Iterable[list[int]] = chunks(sorted(wanted or ()), size=_THREADS_PER_STEP)
     if wanted is None:
         column = schema.message.c.thread_id
-        own = merge_keys(iter_keys(connection, column), [sorted(more)], size=_THREADS_PER_STEP)
+        # Negative ones are of records on further lists, which are not arranged.
+        stored = iter_keys(connection, column, column >= 0)
+        own = merge_keys(stored, [sorted(more)], size=_THREADS_PER_STEP)
     for threads in own:
         yield [thread for thread in threads if thread not in joined]
 

@@ -12,6 +12,7 @@ from datetime import datetime
 from itertools import chain
 
 from ingest.frozen import frozen
+from ingest.model import is_substitute
 
 # Digits of the fingerprint that distinguish the message of a conflicting copy.
 VARIANT_LENGTH = 12
@@ -65,11 +66,19 @@ def group_copies(copies: Iterable[Copy]) -> list[CopyGroup]:
     the id belongs to the message that the list's servers received first by their own Received
     headers (a forger who sends later cannot antedate these); the others are variants of it. If
     two were received at the same time, the one with the better copy owns the id: the last mail
-    of an archive that was cut off does not keep the id from the whole mail.
+    of an archive that was cut off does not keep the id from the whole mail. A mail that was made
+    from a row of Patchwork is a copy of the message that owns the id.
     """
     by_fingerprint: dict[str, list[Copy]] = defaultdict(list)
+    substitutes = []
     for copy in copies:
-        by_fingerprint[copy.fingerprint].append(copy)
+        if is_substitute(copy.rank):
+            substitutes.append(copy)
+        else:
+            by_fingerprint[copy.fingerprint].append(copy)
+    if not by_fingerprint:
+        by_fingerprint[min(copy.fingerprint for copy in substitutes)] = substitutes
+        substitutes = []
 
     def first_received(fingerprint: str) -> tuple[datetime, str, str]:
         group = by_fingerprint[fingerprint]
@@ -81,7 +90,8 @@ def group_copies(copies: Iterable[Copy]) -> list[CopyGroup]:
     in_order = sorted(by_fingerprint, key=first_received)
     excess = set(sorted(in_order[1:])[MAX_VARIANTS:])
     for index, fingerprint in enumerate(in_order):
-        group = sorted(by_fingerprint[fingerprint], key=lambda copy: (copy.rank, copy.mail_id))
+        own = by_fingerprint[fingerprint] + ([] if index else substitutes)
+        group = sorted(own, key=lambda copy: (copy.rank, copy.mail_id))
         row_ids = {copy.message_id for copy in group if copy.message_id is not None} - used_rows
         row_id = min(row_ids, default=None)
         if row_id is not None:

@@ -30,7 +30,7 @@ from ingest.store.write.copies import (
     group_copies,
     join_aliases,
 )
-from ingest.store.write.redirects import allocate_unused_ids
+from ingest.store.write.redirects import allocate_unused_ids, find_reserved_rows
 
 
 @frozen
@@ -72,12 +72,13 @@ class Grouping:
 
     `emptied`: ids of message rows that no mail is a copy of any more, which only happens when
     another version of the parser computes other fingerprints. `known_mails`: the mails of the
-    batch that were copies of a message before.
+    batch that were copies of a message before. `reserved`: new rows that were reserved.
     """
 
     messages: Sequence[StoredMessage]
     emptied: set[int]
     known_mails: set[int]
+    reserved: set[int]
 
 
 def group_mails(
@@ -91,11 +92,24 @@ def group_mails(
         # One of the variants with the least digits is no message any more: others follow.
         stored = _read_stored(connection, derived, failed, whole_ids=True)
         groups = _group(stored, derived, failed)
-    missing = sum(group.message_id is None for _, group in groups)
-    new_ids = iter(allocate_unused_ids(connection, schema.message, missing))
+    missing = [(msgid, group) for msgid, group in groups if group.message_id is None]
+    reserved = find_reserved_rows(
+        connection,
+        {
+            msgid: derived[group.copies[0].mail_id].facts.kind
+            for msgid, group in missing
+            if not group.variant and group.copies[0].mail_id in derived
+        },
+    )
+    new_ids = iter(allocate_unused_ids(connection, schema.message, len(missing) - len(reserved)))
     messages = []
     for msgid, group in groups:
-        message_id = next(new_ids) if group.message_id is None else group.message_id
+        if group.message_id is not None:
+            message_id = group.message_id
+        elif not group.variant and msgid in reserved:
+            message_id = reserved[msgid]
+        else:
+            message_id = next(new_ids)
         row = stored.rows.get(message_id)
         messages.append(
             StoredMessage(
@@ -111,7 +125,7 @@ def group_mails(
             )
         )
     emptied = stored.rows.keys() - {message.message_id for message in messages}
-    return Grouping(messages, emptied, stored.known_mails)
+    return Grouping(messages, emptied, stored.known_mails, set(reserved.values()))
 
 
 def find_underived(messages: Iterable[StoredMessage]) -> set[int]:

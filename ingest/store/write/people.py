@@ -26,7 +26,8 @@ from ingest.mail.message import Address, ListName
 from ingest.model import Derived
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
-from ingest.store.sql import allocate_ids, insert_missing
+from ingest.store.sql import insert_missing
+from ingest.store.write.redirects import allocate_unused_ids
 from ingest.trust.from_munging import MungingStyle, looks_munged
 
 
@@ -48,7 +49,9 @@ def upsert_people(connection: Connection, mails: Iterable[Derived]) -> Mapping[s
             names[key] = ranked
     rows = _read_rows(connection, schema.person, schema.person.c.key, names)
     missing = [key for key in names if key not in rows]
-    new_ids = dict(zip(missing, allocate_ids(connection, schema.person, len(missing)), strict=True))
+    new_ids = dict(
+        zip(missing, allocate_unused_ids(connection, schema.person, len(missing)), strict=True)
+    )
     insert_missing(
         connection,
         schema.person,
@@ -115,7 +118,9 @@ def upsert_lists(connection: Connection, mails: Iterable[Derived]) -> Mapping[st
                 names[name.list_id] = name
     rows = _read_rows(connection, schema.list_, schema.list_.c.list_id, names)
     missing = [key for key in names if key not in rows]
-    new_ids = dict(zip(missing, allocate_ids(connection, schema.list_, len(missing)), strict=True))
+    new_ids = dict(
+        zip(missing, allocate_unused_ids(connection, schema.list_, len(missing)), strict=True)
+    )
     insert_missing(
         connection,
         schema.list_,
@@ -185,10 +190,13 @@ def reset_ranks(connection: Connection) -> None:
     """Let the mail that is derived next set the names of people and the addresses of lists again.
 
     Ranks only ever rise, and another parser or configuration may find a lower one. Until then
-    people keep their names.
+    people keep their names. Names of accounts, and addresses that were imported, are not of mail.
     """
-    connection.execute(update(schema.person).values(name_rank=""))
-    connection.execute(update(schema.list_).values(email=""))
+    person, project = schema.person, schema.project.c
+    connection.execute(update(person).where(person.c.account_id.is_(None)).values(name_rank=""))
+    imported = select(project.list_email).where(project.list_id == schema.list_.c.id)
+    email = func.coalesce(imported.scalar_subquery(), "")
+    connection.execute(update(schema.list_).values(email=email))
 
 
 def link_name(list_id: str) -> str:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, select, update
+from sqlalchemy import Connection, delete, select, update
 
 from ingest.model import Derived
 from ingest.series.facts import key_of
@@ -22,7 +22,19 @@ from ingest.store.activity.states import sync_states
 from ingest.store.keyed import KeyedQuery, delete_by_key
 from ingest.store.listing import sync_listing
 from ingest.store.locks import lock_sets, lock_states
-from ingest.store.sql import chunks, compare_rows, is_any, prefer_indexes, read_values
+from ingest.store.site.list_records import (
+    move_list_records,
+    posting_rows,
+    read_list_records,
+)
+from ingest.store.sql import (
+    chunks,
+    compare_rows,
+    insert_rows,
+    is_any,
+    prefer_indexes,
+    read_values,
+)
 from ingest.store.states.announced import lock_announced, write_announced
 from ingest.store.states.landing import lock_landings, match_landings
 from ingest.store.states.links import SeriesChanges
@@ -35,7 +47,11 @@ from ingest.store.write.copies import Copy
 from ingest.store.write.fast_path import FastPath, find_fast_path, write_fast_path
 from ingest.store.write.grouping import Grouping, StoredMessage, find_underived, group_mails
 from ingest.store.write.people import upsert_lists, upsert_people
-from ingest.store.write.redirects import add_redirects, find_successors
+from ingest.store.write.redirects import (
+    add_redirects,
+    delete_reservations,
+    find_successors,
+)
 from ingest.store.write.series_rows import write_series
 from ingest.store.write.threads import LinkedThreads, link_threads
 
@@ -76,6 +92,7 @@ def write_records(
         is_locked = lock_announced(connection, derived.values())
         if not is_locked and not lock_maintainers(connection, stored):
             lock_landings(connection, derived.values(), stored)
+    delete_reservations(connection, grouping.reserved)
     linked = link_threads(
         connection, [(mail.facts.msgid, *mail.links) for mail in derived.values()]
     )
@@ -244,6 +261,7 @@ def _redirect_messages(
     )
     for row_id, successor in successors.items():
         transfer_overrides(connection, row_id, successor)
+        move_list_records(connection, row_id, successor)
     removed = {row_id: (keys[row_id], successor) for row_id, successor in successors.items()}
     add_redirects(connection, "message", removed)
 
@@ -299,12 +317,15 @@ def _write_copies(
     delete_by_key(connection, schema.pending.c.mail_id, derived)
     copies: list[dict[str, Any]] = []
     postings: list[dict[str, Any]] = []
+    records = read_list_records(connection, [message.message_id for message in messages])
     for message in messages:
+        own_records = records.get(message.message_id, {})
         for copy in message.group.copies:
             mail = derived.get(copy.mail_id)
             if mail is not None:
                 copies.append(_copy_row(copy, message.message_id, mail))
-                postings += _posting_rows(copy.mail_id, message.message_id, mail, lists)
+                own_lists = (lists[name.list_id] for name in mail.lists)
+                postings += posting_rows(copy.mail_id, message.message_id, own_lists, own_records)
             elif copy.message_id != message.message_id:
                 _move_copy(connection, copy.mail_id, message.message_id)
     aliases = [
@@ -341,18 +362,12 @@ def _copy_row(copy: Copy, message_id: int, mail: Derived) -> dict[str, Any]:
     }
 
 
-def _posting_rows(
-    mail_id: int, message_id: int, mail: Derived, lists: Mapping[str, int]
-) -> list[dict[str, Any]]:
-    return [
-        {"mail_id": mail_id, "list_id": lists[name.list_id], "message_id": message_id}
-        for name in mail.lists
-    ]
-
-
 def _move_copy(connection: Connection, mail_id: int, message_id: int) -> None:
     """Make a stored mail that is not in the batch a copy of another message."""
-    for table in (schema.copy, schema.posting):
-        connection.execute(
-            update(table).where(table.c.mail_id == mail_id).values(message_id=message_id)
-        )
+    copy, posting = schema.copy, schema.posting
+    connection.execute(update(copy).where(copy.c.mail_id == mail_id).values(message_id=message_id))
+    is_own = posting.c.mail_id == mail_id
+    list_ids = set(connection.execute(select(posting.c.list_id).where(is_own)).scalars())
+    records = read_list_records(connection, [message_id]).get(message_id, {})
+    connection.execute(delete(posting).where(is_own))
+    insert_rows(connection, posting, posting_rows(mail_id, message_id, list_ids, records))

@@ -19,8 +19,10 @@ from typing import Any
 from sqlalchemy import Connection, Select, Table, delete, func, insert, select, update
 
 from ingest.frozen import frozen
+from ingest.series.facts import MessageKind
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
+from ingest.store.site.numbers import NumberKind, imported_kind
 from ingest.store.sql import allocate_ids, chunks, is_any
 
 
@@ -99,7 +101,7 @@ def resolve_redirect(connection: Connection, kind: str, number: int) -> int | No
 
 
 def allocate_unused_ids(connection: Connection, table: Table, count: int) -> Sequence[int]:
-    """Allocate ids as `sql.allocate_ids` does, and none that a deleted row had.
+    """Allocate ids as `sql.allocate_ids` does, and none that a deleted row had or that is reserved.
 
     SQLite would otherwise allocate the highest number again.
     """
@@ -111,16 +113,58 @@ def allocate_unused_ids(connection: Connection, table: Table, count: int) -> Seq
 
 @cache
 def _highest_id(table: Table) -> Select[Any]:
-    """Return the query for the highest id that a row of a table has or had, in SQLite."""
-    redirect = schema.redirect.c
+    """Return the query for the highest id that a row of a table has, had or may get, in SQLite."""
+    redirect, reserved = schema.redirect.c, schema.reserved_number.c
     return select(
         func.max(
             select(func.coalesce(func.max(table.c.id), 0)).scalar_subquery(),
             select(func.coalesce(func.max(redirect.id), 0))
             .where(redirect.kind == table.name)
             .scalar_subquery(),
+            select(func.coalesce(func.max(reserved.highest), 0))
+            .where(reserved.kind == table.name)
+            .scalar_subquery(),
         )
     )
+
+
+def find_reserved_rows(connection: Connection, kinds: Mapping[str, MessageKind]) -> dict[str, int]:
+    """Return the rows that are reserved for messages, by key.
+
+    `kinds`: what new messages are by their mail, by key. One that is not what it was in Patchwork
+    does not get its number, which another message may have here.
+    """
+    rows: dict[str, int] = {}
+    for row in _RESERVED_ROWS.rows(connection, kinds):
+        imported = imported_kind(row.id)
+        if imported is None or kinds[row.key] in _KINDS[imported]:
+            rows[row.key] = row.id
+    return rows
+
+
+_REDIRECT = schema.redirect.c
+_RESERVED_ROWS = KeyedQuery(
+    select(_REDIRECT.key, _REDIRECT.id).where(
+        _REDIRECT.kind == "message", _REDIRECT.to_id.is_(None)
+    ),
+    _REDIRECT.key,
+)
+_REPLIES = (MessageKind.REPLY, MessageKind.OTHER)
+_PATCHES = (MessageKind.PATCH, MessageKind.PULL)
+_KINDS = {
+    NumberKind.PATCH: _PATCHES,
+    NumberKind.COVER: (MessageKind.COVER,),
+    NumberKind.PATCH_COMMENT: _REPLIES,
+    NumberKind.COVER_COMMENT: _REPLIES,
+}
+
+
+def delete_reservations(connection: Connection, message_ids: Iterable[int]) -> None:
+    """Delete the reservations of rows that have their messages now."""
+    table = schema.redirect
+    for chunk in chunks(message_ids):
+        is_own = (table.c.kind == "message", is_any(table.c.id, chunk))
+        connection.execute(delete(table).where(*is_own))
 
 
 def find_successors(
@@ -147,7 +191,6 @@ def _find_former_numbers(connection: Connection, keys: Sequence[str]) -> dict[st
     return {row.key: row.id for row in _FORMER_NUMBERS.rows(connection, keys)}
 
 
-_REDIRECT = schema.redirect.c
 _FORMER_NUMBERS = KeyedQuery(
     select(_REDIRECT.key, func.min(_REDIRECT.id).label("id"))
     .where(_REDIRECT.kind == "series")

@@ -21,6 +21,7 @@ from ingest.series.links.posting import Posting, make_posting, traces
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery, delete_by_key
 from ingest.store.read.revisions import StoredRevision, is_compared_whole
+from ingest.store.site.series_metadata import transfer_metadata
 from ingest.store.sql import chunks, insert_rows, is_any
 from ingest.store.states.links import SeriesChanges
 from ingest.store.write.arrange import ArrangedSets
@@ -306,6 +307,8 @@ def _delete_series(
             if answered is not None and answered.message_id in now_in:
                 now_in[node.message_id] = now_in[answered.message_id]
     successors = find_successors(removed, before=before, after=now_in)
+    for series_id, successor in successors.items():
+        transfer_metadata(connection, series_id, successor)
     add_redirects(
         connection,
         "series",

@@ -16,12 +16,26 @@ def upgrade() -> None:
         "account",
         sa.Column("id", ID, nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("first_name", sa.Text(), nullable=False),
+        sa.Column("last_name", sa.Text(), nullable=False),
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("digest", sa.LargeBinary(length=32), nullable=True),
         sa.Column("lists", sa.Text(), nullable=False),
+        sa.Column("all_lists", sa.Boolean(), nullable=False),
+        sa.Column("is_superuser", sa.Boolean(), nullable=False),
+        sa.Column("is_active", sa.Boolean(), nullable=False),
+        sa.Column("settings", sa.Text(), nullable=False),
         sa.Column("made", sa.DateTime(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_account")),
         sa.UniqueConstraint("name", name=op.f("uq_account_name")),
+    )
+    op.create_index(
+        "ix_account_digest",
+        "account",
+        ["digest"],
+        unique=False,
+        postgresql_where=sa.text("digest IS NOT NULL"),
+        sqlite_where=sa.text("digest IS NOT NULL"),
     )
     op.create_table(
         "checkpoint",
@@ -152,6 +166,7 @@ def upgrade() -> None:
         sa.Column("email", sa.Text(), nullable=False),
         sa.Column("name", sa.Text(), nullable=False),
         sa.Column("name_rank", sa.Text(), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_person")),
         sa.UniqueConstraint("key", name=op.f("uq_person_key")),
     )
@@ -336,8 +351,8 @@ def upgrade() -> None:
         sa.Column("date", sa.DateTime(), nullable=False),
         sa.Column("state", sa.String(length=8), nullable=False),
         sa.Column("context", sa.Text(), nullable=False),
-        sa.Column("target_url", sa.Text(), nullable=False),
-        sa.Column("description", sa.Text(), nullable=False),
+        sa.Column("target_url", sa.Text(), nullable=True),
+        sa.Column("description", sa.Text(), nullable=True),
         sa.CheckConstraint(
             "state IN ('pending', 'success', 'warning', 'fail')", name=op.f("ck_check_state")
         ),
@@ -728,4 +743,126 @@ def upgrade() -> None:
         sa.Column("requests", sa.BigInteger(), nullable=False),
         sa.Column("has_patch_keys", sa.Boolean(), nullable=False),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_scan_status")),
+    )
+    _create_site_tables()
+
+
+def _create_site_tables() -> None:
+    op.create_table(
+        "state",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("slug", sa.Text(), nullable=False),
+        sa.Column("ordering", sa.Integer(), nullable=False),
+        sa.Column("action_required", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_state")),
+        sa.UniqueConstraint("slug", name=op.f("uq_state_slug")),
+    )
+    op.create_table(
+        "project",
+        sa.Column("list_id", ID, autoincrement=False, nullable=False),
+        sa.Column("name", sa.Text(), nullable=True),
+        sa.Column("link_name", sa.Text(), nullable=True),
+        sa.Column("list_email", sa.Text(), nullable=True),
+        sa.Column("web_url", sa.Text(), nullable=True),
+        sa.Column("scm_url", sa.Text(), nullable=True),
+        sa.Column("webscm_url", sa.Text(), nullable=True),
+        sa.Column("list_archive_url", sa.Text(), nullable=True),
+        sa.Column("list_archive_url_format", sa.Text(), nullable=True),
+        sa.Column("commit_url_format", sa.Text(), nullable=True),
+        sa.Column("subject_match", sa.Text(), nullable=True),
+        sa.Column("use_tags", sa.Boolean(), nullable=True),
+        sa.Column("show_dependencies", sa.Boolean(), nullable=True),
+        sa.ForeignKeyConstraint(["list_id"], ["list.id"], name=op.f("fk_project_list_id")),
+        sa.PrimaryKeyConstraint("list_id", name=op.f("pk_project")),
+    )
+    op.create_table(
+        "tag",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("pattern", sa.Text(), nullable=False),
+        sa.Column("abbrev", sa.Text(), nullable=False),
+        sa.Column("show_column", sa.Boolean(), nullable=False),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_tag")),
+    )
+    op.create_table(
+        "bundle",
+        sa.Column("id", ID, nullable=False),
+        sa.Column("account_id", ID, nullable=False),
+        sa.Column("list_id", ID, nullable=False),
+        sa.Column("name", sa.Text(), nullable=False),
+        sa.Column("public", sa.Boolean(), nullable=False),
+        sa.ForeignKeyConstraint(["account_id"], ["account.id"], name=op.f("fk_bundle_account_id")),
+        sa.ForeignKeyConstraint(["list_id"], ["list.id"], name=op.f("fk_bundle_list_id")),
+        sa.PrimaryKeyConstraint("id", name=op.f("pk_bundle")),
+        sa.UniqueConstraint("account_id", "name", name=op.f("uq_bundle_account_id_name")),
+    )
+    op.create_index("ix_bundle_list_id", "bundle", ["list_id"], unique=False)
+    op.create_table(
+        "bundle_patch",
+        sa.Column("bundle_id", ID, nullable=False),
+        sa.Column("message_id", ID, nullable=False),
+        sa.Column("position", sa.Integer(), nullable=False),
+        sa.ForeignKeyConstraint(
+            ["bundle_id"], ["bundle.id"], name=op.f("fk_bundle_patch_bundle_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["message.id"], name=op.f("fk_bundle_patch_message_id")
+        ),
+        sa.PrimaryKeyConstraint("bundle_id", "message_id", name=op.f("pk_bundle_patch")),
+    )
+    op.create_index("ix_bundle_patch_message_id", "bundle_patch", ["message_id"], unique=False)
+    op.create_table(
+        "comment_mark",
+        sa.Column("message_id", ID, autoincrement=False, nullable=False),
+        sa.Column("addressed", sa.Boolean(), nullable=False),
+        sa.Column("date", sa.DateTime(), nullable=True),
+        sa.Column("account_id", ID, nullable=True),
+        sa.ForeignKeyConstraint(
+            ["account_id"], ["account.id"], name=op.f("fk_comment_mark_account_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["message.id"], name=op.f("fk_comment_mark_message_id")
+        ),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_comment_mark")),
+    )
+    op.create_table(
+        "series_metadata",
+        sa.Column("series_id", sa.BigInteger(), nullable=False),
+        sa.Column("key", sa.Text(), nullable=False),
+        sa.Column("value", sa.Text(), nullable=False),
+        sa.PrimaryKeyConstraint("series_id", "key", name=op.f("pk_series_metadata")),
+    )
+    op.create_index("ix_series_metadata_key", "series_metadata", ["key", "value"], unique=False)
+    op.create_table(
+        "list_record",
+        sa.Column("message_id", ID, autoincrement=False, nullable=False),
+        sa.Column("list_id", ID, nullable=False),
+        sa.Column("original_id", ID, nullable=False),
+        sa.ForeignKeyConstraint(["list_id"], ["list.id"], name=op.f("fk_list_record_list_id")),
+        sa.ForeignKeyConstraint(
+            ["message_id"], ["message.id"], name=op.f("fk_list_record_message_id")
+        ),
+        sa.ForeignKeyConstraint(
+            ["original_id"], ["message.id"], name=op.f("fk_list_record_original_id")
+        ),
+        sa.PrimaryKeyConstraint("message_id", name=op.f("pk_list_record")),
+        sa.UniqueConstraint(
+            "original_id", "list_id", name=op.f("uq_list_record_original_id_list_id")
+        ),
+    )
+    op.create_table(
+        "imported",
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("number", sa.BigInteger(), nullable=False),
+        sa.Column("row_id", sa.BigInteger(), nullable=True),
+        sa.Column("digest", sa.LargeBinary(length=16), nullable=False),
+        sa.PrimaryKeyConstraint("kind", "number", name=op.f("pk_imported")),
+    )
+    op.create_index("ix_imported_row_id", "imported", ["kind", "row_id"], unique=False)
+    op.create_table(
+        "reserved_number",
+        sa.Column("kind", sa.String(length=16), nullable=False),
+        sa.Column("highest", sa.BigInteger(), nullable=False),
+        sa.PrimaryKeyConstraint("kind", name=op.f("pk_reserved_number")),
     )

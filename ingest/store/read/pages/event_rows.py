@@ -20,6 +20,7 @@ from sqlalchemy import (
 from ingest.store import schema
 from ingest.store.read.directory import find_account_ids
 from ingest.store.read.pages.filters import EventFilter, Page
+from ingest.store.read.pages.listing_pages import MAX_COUNTED
 from ingest.store.sql import IndexedBy
 
 # Events of a series. Their `message_id` names the message that caused them, not their subject.
@@ -63,7 +64,7 @@ def find_event_numbers(connection: Connection, filters: EventFilter, page: Page)
     accounts = None
     if filters.actors is not None:
         accounts = find_account_ids(connection, filters.actors)
-    if filters.list_ids == () or accounts == []:
+    if filters.list_ids == () or filters.categories == () or accounts == []:
         return []
     event = schema.event.c
     range_ = _number_range(connection, filters)
@@ -91,6 +92,12 @@ def find_event_numbers(connection: Connection, filters: EventFilter, page: Page)
             own = posted.where(posting.message_id == event.message_id)
             conditions.append(own.correlate(schema.event).exists())
     return _read_page(connection, conditions, page, index, filters.categories)
+
+
+def are_few(connection: Connection) -> bool:
+    """Return whether the store has so few events that they can be counted for a page."""
+    last = connection.execute(select(func.max(schema.event.c.number))).scalar()
+    return (last or 0) <= MAX_COUNTED
 
 
 def _number_range(connection: Connection, filters: EventFilter) -> range:

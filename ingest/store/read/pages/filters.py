@@ -73,12 +73,16 @@ class MessageFilter(DateFilter):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PatchFilter(MessageFilter):
-    """Conditions on patches. `states` are slugs, as they are stored."""
+    """Conditions on patches. `states` are slugs, as they are stored.
+
+    `is_unassigned`: they have no delegate.
+    """
 
     states: tuple[str, ...] | None = None
     archived: bool | None = None
     hashes: tuple[str, ...] | None = None
     delegates: RowSelector | None = None
+    is_unassigned: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, or_, select
+from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, case, or_, select
 
 from ingest.series.outcome import Outcome
 from ingest.store import schema
@@ -42,7 +42,10 @@ PATCH_ORDERS = ("id", "name", "date", "submitter", "state", "archived", "delegat
 COVER_ORDERS = ("id", "name", "date", "submitter")
 SERIES_ORDERS = ("id", "name", "date", "submitter", "received_all")
 COMMENT_ORDERS = CHECK_ORDERS = ("id", "date")
-DIRECTORY_ORDERS = ("id", "name")
+DIRECTORY_ORDERS = ("id", "name", "email")
+
+# It is after every name, in the order of code points.
+_LAST_NAME = "\U0010ffff"
 
 
 def find_patch_ids(connection: Connection, filters: PatchFilter, page: Page) -> list[int]:
@@ -189,6 +192,8 @@ def _filter_patches(connection: Connection, filters: PatchFilter) -> ListingFilt
     selections = _message_selections(connection, filters, ListingKind.PATCH)
     if filters.hashes is not None:
         selections.append(select_rows(_patch.message_id, _patch.hash.in_(filters.hashes)))
+    if filters.is_unassigned:
+        selections.append(select_rows(_patch.message_id, _patch.delegate_id.is_(None)))
     delegates = filters.delegates
     return replace(
         _listing_filter(connection, filters, selections),
@@ -248,7 +253,9 @@ def _find_by_name_or_email(
         matches = match_text(connection, table, text)
         if matches is not None:
             conditions.append(columns.id.in_(matches))
-    orders: Orders = {"id": columns.id, "name": columns.name}
+    # As in Patchwork, who has no name comes after the others.
+    name = case((columns.name == "", _LAST_NAME), else_=columns.name)
+    orders: Orders = {"id": columns.id, "name": name, "email": columns.email}
     return _find_ids(connection, table, columns.id, conditions, orders, page)
 
 

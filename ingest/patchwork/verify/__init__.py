@@ -1,0 +1,1 @@
+"""Compare a store with the Patchwork site that was imported into it, field by field."""

@@ -1,0 +1,1 @@
+"""Write what is imported from a Patchwork site."""
