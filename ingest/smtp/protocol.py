@@ -15,37 +15,33 @@ import asyncio
 import logging
 import socket
 from collections.abc import Sequence
-from typing import AnyStr, Final, assert_never, cast
+from typing import AnyStr, assert_never, cast
 
 from aiosmtpd.smtp import SMTP, syntax
 
 from ingest.smtp import commands, replies
 from ingest.smtp.commands import ArgumentError
+from ingest.smtp.connection import MAX_UNSENT, ClientConnection
 from ingest.smtp.dot_stuffing import DataReceiver
 from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, Reject, TempFail
 from ingest.smtp.limits import Protocol
-from ingest.smtp.reader import EndedError, InputBuffer, LongLineError, StoppedError
+from ingest.smtp.reader import EndedError, LongLineError, StoppedError
 from ingest.smtp.sessions import Sessions
 from ingest.smtp.spooled_body import SpooledBody
 
 _log = logging.getLogger(__name__)
 
-_CRLF = b"\r\n"
-_MAX_UNSENT: Final = 1 << 14  # bytes of replies to buffer before we wait for the client
-_LINGER: Final = 5.0  # seconds that a client has to read its last reply
 _MAX_NAME = 255  # RFC 5321 4.5.3.1.2
 
 
-class Dialog(SMTP, asyncio.BufferedProtocol):
-    """Speak with one client.
-
-    This is a `BufferedProtocol`, because asyncio would otherwise read 256 KiB at a time for each
-    connection: a thousand clients that pipeline would fill the memory.
-    """
+class Dialog(ClientConnection, SMTP):
+    """Speak with one client: obey its commands, and reply to them."""
 
     def __init__(self, sessions: Sessions, loop: asyncio.AbstractEventLoop) -> None:
         config = sessions.config
-        super().__init__(
+        ClientConnection.__init__(self, sessions, loop)
+        SMTP.__init__(
+            self,
             handler=None,
             data_size_limit=config.limits.size,
             enable_SMTPUTF8=True,
@@ -53,18 +49,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             tls_context=config.tls,
             loop=loop,
         )
-        self.address = ""
-        self._sessions = sessions
-        self._limits = config.limits
         self._is_lmtp = config.protocol is Protocol.LMTP
-        self._input = InputBuffer()
-        self._replies = bytearray()
-        self._writable = asyncio.Event()
-        self._writable.set()
-        self._channel: asyncio.Transport | None = None
-        self._linger: asyncio.TimerHandle | None = None
-        self._is_encrypted = False
-        self._is_ending = self._is_closing = False
         # True from 354 to the replies to the mail. An error there ends the session: the rest of
         # the mail would be read as commands, or there would be too few replies.
         self._in_mail = False
@@ -101,81 +86,6 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             return
         self._sessions.add(self, self._handle_client())
 
-    def get_buffer(self, sizehint: int) -> memoryview:
-        """Return the buffer to read into (asyncio calls this)."""
-        del sizehint
-        return self._sessions.buffer
-
-    def buffer_updated(self, nbytes: int) -> None:
-        """Take the bytes that were read (asyncio calls this)."""
-        self._input.feed(self._sessions.buffer[:nbytes])
-
-    def eof_received(self) -> bool:
-        """Note the end of input, and tell whether to keep our side open (asyncio calls this)."""
-        self._input.end()
-        if self._is_closing:
-            return False
-        return not self._is_encrypted  # TCP can be half-closed, TLS cannot
-
-    def pause_writing(self) -> None:
-        """Make replies wait for the client (asyncio calls this)."""
-        self._writable.clear()
-
-    def resume_writing(self) -> None:
-        """Let replies be written again (asyncio calls this)."""
-        self._writable.set()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        """End the session (asyncio calls this)."""
-        del error
-        self._input.end()
-        self._writable.set()
-        if self._linger is not None:
-            self._linger.cancel()
-        self._sessions.remove(self)
-
-    def drain(self) -> None:
-        """End the session as soon as nothing is in progress."""
-        self._input.stop()
-
-    def abort(self) -> None:
-        """Close the connection, whatever is in progress."""
-        if self._channel is not None:
-            self._channel.abort()
-
-    def _attach(self, transport: asyncio.Transport) -> None:
-        transport.set_write_buffer_limits(high=_MAX_UNSENT)
-        self.transport = self._channel = transport
-        self._input.attach(transport)
-
-    def _close(self) -> None:
-        """Send the remaining replies and close the connection.
-
-        What the client still sends is read and discarded until it closes too. Closing a socket
-        with unread bytes resets the connection, and the last reply would be lost.
-        """
-        channel = self._channel
-        if channel is None or channel.is_closing():
-            return
-        channel.write(bytes(self._replies))
-        self._replies.clear()
-        if (
-            self._is_closing
-            or self._input.has_ended
-            or channel.get_write_buffer_size()  # it would close its side where nobody catches it
-            or not channel.can_write_eof()
-        ):
-            channel.close()
-        else:
-            self._input.discard()
-            try:
-                channel.write_eof()
-            except OSError:  # the client has disconnected, and the loop has not noticed yet
-                channel.abort()
-        self._is_closing = True
-        if self._linger is None:
-            self._linger = self.loop.call_later(_LINGER, channel.abort)
-
     # --- replies ---
 
     async def push(self, status: AnyStr) -> None:
@@ -185,14 +95,8 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         # not read.
         text = status if isinstance(status, str) else status.decode("utf-8", "replace")
         self._reply(text)
-        if len(self._replies) >= _MAX_UNSENT:
+        if len(self._replies) >= MAX_UNSENT:
             await self._flush()
-
-    def _reply(self, text: str) -> None:
-        line = replies.sanitize_reply(text)
-        self._replies += line.encode("ascii") + _CRLF
-        if line.startswith("421"):  # RFC 5321 4.2.3: closing the transmission channel
-            self._is_ending = True
 
     def _refuse_command(self, reason: str) -> None:
         """Refuse a malformed command; too many of these end the session."""
@@ -200,35 +104,6 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
         self._error_count += 1
         if self._error_count >= self._limits.errors:
             self._terminate("too-many-errors")
-
-    def _terminate(self, reason: str) -> None:
-        self._note_termination(reason)
-        self._reply(replies.format_reply(reason))
-
-    def _note_termination(self, reason: str) -> None:
-        self._sessions.count_terminated(reason)
-        self._sessions.log("session-terminated", self.address, reason=reason)
-
-    async def _flush(self) -> None:
-        """Send the buffered replies: those of pipelined commands go in one packet.
-
-        Raises `EndedError` where the client does not read them (RFC 2920 3.2 describes that
-        deadlock).
-        """
-        if self._channel is None or self._channel.is_closing():
-            raise EndedError
-        if self._replies:
-            self._channel.write(bytes(self._replies))
-            self._replies.clear()
-        if self._writable.is_set():
-            return
-        try:
-            async with asyncio.timeout(self._limits.reply_timeout):
-                await self._writable.wait()
-        except TimeoutError as error:
-            self._note_termination("reply-timeout")
-            self._channel.abort()
-            raise EndedError from error
 
     # --- commands ---
 
@@ -248,7 +123,7 @@ class Dialog(SMTP, asyncio.BufferedProtocol):
             self._close()
 
     async def _read_command(self) -> bytes | None:
-        if not self._input.has_line or len(self._replies) >= _MAX_UNSENT:
+        if not self._input.has_line or len(self._replies) >= MAX_UNSENT:
             await self._flush()
         try:
             async with asyncio.timeout(self._limits.command_timeout):
