@@ -1,7 +1,7 @@
 """Measure reading from a large store: lists, records and pages over HTTP, and commands.
 
     python benchmarks/large.py FOLDER [--mails N] [--database sqlite|postgresql] [--only WORD]
-                               [--rounds N] [--analyze | --no-analyze]
+                               [--rounds N] [--analyze | --no-analyze] [--quick]
 
 FOLDER keeps the generated mail (`N.mbox`) and the stores, so that a second run only measures. The
 mail is synthetic: two lists, one with a few thousandths of the mail of the other, all of it recent;
@@ -15,6 +15,7 @@ the processor, and the most memory.
 
 Every line is measured on the store as it is, and again after ANALYZE, which an operator or a tool
 may run at any time: no plan may depend on it. `--analyze` and `--no-analyze` select one of the two.
+`--quick` leaves out the commands that read the whole store.
 """
 
 from __future__ import annotations
@@ -522,6 +523,10 @@ def commands(engine: Engine) -> dict[str, tuple[list[str], bool]]:
     }
 
 
+# The commands that read the whole store.
+WHOLE = {"export", "check", "check --series"}
+
+
 def processor_seconds(pid: int) -> float:
     """Return the processor time that the threads of a process have used."""
     total = 0
@@ -598,7 +603,7 @@ def measure(engine: Engine, url: str, options: argparse.Namespace, *, label: str
             )
     print("\n| command | s | processor, s | MB |\n|---|---:|---:|---:|")
     for name, (words, first_line) in commands(engine).items():
-        if options.only and options.only not in name:
+        if (options.only and options.only not in name) or (options.quick and name in WHOLE):
             continue
         seconds, used, memory, status = time_command(url, words, first_line=first_line)
         note = f" ({status})" if status > 1 else ""
@@ -611,6 +616,7 @@ def main() -> None:
     parser.add_argument("--mails", type=int, default=100_000)
     parser.add_argument("--database", choices=("sqlite", "postgresql"), default="sqlite")
     parser.add_argument("--only", default="")
+    parser.add_argument("--quick", action="store_true")
     parser.add_argument("--rounds", type=int, default=40)
     parser.add_argument("--analyze", action=argparse.BooleanOptionalAction, default=None)
     options = parser.parse_args()

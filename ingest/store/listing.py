@@ -38,6 +38,7 @@ from sqlalchemy import (
 from ingest.frozen import frozen
 from ingest.series.outcome import Outcome
 from ingest.store import schema
+from ingest.store.batches import BATCH, iter_keys, merge_keys
 from ingest.store.keyed import KeyedQuery
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
 from ingest.store.sql import InOrder, chunks, insert_rows, is_any
@@ -53,9 +54,6 @@ _SOURCES = {
 }
 # What messages are, by their kind.
 _OUTCOMES = {ListingKind.PATCH: Outcome.PATCH, ListingKind.COVER: Outcome.COVER}
-
-# How many rows of a kind are compared at once, when all are.
-_BATCH = 2_000
 
 
 class _Row(NamedTuple):
@@ -141,10 +139,10 @@ _MESSAGES = KeyedQuery(_make_message_query(), schema.message.c.id)
 
 def _insert_new(connection: Connection, new: Mapping[ListingKind, Sequence[int]]) -> None:
     """Insert the rows of messages or series that have none, all in the database: most are new."""
-    if any(len(ids) > _BATCH for ids in new.values()):
+    if any(len(ids) > BATCH for ids in new.values()):
         for kind, ids in new.items():
-            for start in range(0, len(ids), _BATCH):
-                _insert_new(connection, {kind: ids[start : start + _BATCH]})
+            for start in range(0, len(ids), BATCH):
+                _insert_new(connection, {kind: ids[start : start + BATCH]})
     elif new:
         keys = {kind.name: ids for kind, ids in new.items()}
         connection.execute(_insertion(tuple(new)), keys)
@@ -196,8 +194,11 @@ def delete_orphans(connection: Connection) -> None:
 
 def find_differences(connection: Connection) -> Iterator[tuple[ListingKind, int]]:
     """Yield the kind and id of what has other rows than it should have."""
+    listing = schema.listing.c
     for kind in ListingKind:
-        for ids in _all_ids(connection, kind):
+        is_whole = (listing.kind == int(kind), listing.list_id == ALL_LISTS)
+        stored = iter_keys(connection, _SOURCES[kind])
+        for ids in merge_keys(stored, iter_keys(connection, listing.id, *is_whole)):
             difference = _compare(connection, kind, ids)
             for row_id in sorted({row.id for row in (*difference.stale, *difference.missing)}):
                 yield kind, row_id
@@ -301,25 +302,3 @@ def _read_lists(
     for row_id, list_id in connection.execute(query):
         lists[row_id].add(list_id)
     return lists
-
-
-def _all_ids(connection: Connection, kind: ListingKind) -> Iterator[list[int]]:
-    """Yield the ids of everything of a kind that is stored, and of all rows, in batches."""
-    listing = schema.listing.c
-    source = _SOURCES[kind]
-    after = -1
-    while True:
-        stored = select(source).where(source > after).order_by(source).limit(_BATCH)
-        rows = (
-            select(listing.id)
-            .where(listing.kind == int(kind), listing.list_id == ALL_LISTS, listing.id > after)
-            .order_by(listing.id)
-            .limit(_BATCH)
-        )
-        found = [*connection.execute(stored).scalars(), *connection.execute(rows).scalars()]
-        # Neither has more rows than these up to the lesser of both ends.
-        ids = sorted(set(found))[:_BATCH]
-        if not ids:
-            return
-        yield ids
-        after = ids[-1]

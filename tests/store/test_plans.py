@@ -42,7 +42,7 @@ MAY_SCAN = {
     "accounts.read_accounts": "a few dozen accounts",
     "messages.read_posted_lists": "every list is shown",
     "statistics.count_queue": "the queue and the quarantine, not the mail",
-    "listing_pages._Search._read_few": "a part of a name: see store.read.pages.text_search",
+    "listing_pages._Search._select_few": "a part of a name: see store.read.pages.text_search",
     "events.events_are_recorded": "a table of one row",
     "events.is_behind": "a table of one row",
     "quarantine.list_quarantine": "the quarantine is shown whole",
@@ -315,7 +315,7 @@ def test_a_search_uses_the_index_for_parts_of_names(engine: Engine) -> None:
             request[0] = path
             assert client.get(f"/api/1.4/{path}").status_code == 200
     searching = {
-        "listing_pages._Search._read_few",
+        "listing_pages._Search._select_few",
         "directory.find_person_ids",
         "page_queries._find_ids",
     }

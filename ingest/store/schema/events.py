@@ -47,7 +47,7 @@ event = Table(
     UniqueConstraint("category", "subject"),
     Index("ix_event_date", "date"),
     Index("ix_event_category", "category", "number"),
-    Index("ix_event_message_id", "message_id"),
+    Index("ix_event_message_id", "message_id", "number"),
     Index("ix_event_series_id", "series_id"),
 )
 

@@ -71,7 +71,7 @@ def upgrade() -> None:
     )
     op.create_index("ix_event_category", "event", ["category", "number"], unique=False)
     op.create_index("ix_event_date", "event", ["date"], unique=False)
-    op.create_index("ix_event_message_id", "event", ["message_id"], unique=False)
+    op.create_index("ix_event_message_id", "event", ["message_id", "number"], unique=False)
     op.create_index("ix_event_series_id", "event", ["series_id"], unique=False)
     op.create_table(
         "following",

@@ -51,7 +51,7 @@ class EventRow:
 # So many events are read in their order to find those of a list.
 _FEW_EVENTS = 5_000
 # So many messages of a list are looked up to find their events.
-_FEW_MESSAGES = 2_000
+_FEW_MESSAGES = 8_000
 
 
 def find_event_numbers(connection: Connection, filters: EventFilter, page: Page) -> list[int]:
@@ -84,13 +84,18 @@ def find_event_numbers(connection: Connection, filters: EventFilter, page: Page)
     if filters.list_ids is not None:
         posting = schema.posting.c
         posted = select(posting.message_id).where(posting.list_id.in_(filters.list_ids))
-        is_short = len(range_) <= _FEW_EVENTS
-        if index is None and not is_short and _are_few(connection, posted):
-            conditions.append(event.message_id.in_(posted))
-            index = "ix_event_message_id"
-        else:
-            own = posted.where(posting.message_id == event.message_id)
-            conditions.append(own.correlate(schema.event).exists())
+        own = posted.where(posting.message_id == event.message_id)
+        is_posted: ColumnElement[bool] = own.correlate(schema.event).exists()
+        if index is None and len(range_) > _FEW_EVENTS:
+            near = range_[-_FEW_EVENTS:] if page.descending else range_[:_FEW_EVENTS]
+            within = [event.number >= near.start, event.number < near.stop, is_posted]
+            numbers = _read_page(connection, within, page, None, filters.categories)
+            if len(numbers) > page.size:  # the list has its part of the events
+                return numbers
+            if _are_few(connection, posted):
+                is_posted = event.message_id.in_(posted)
+                index = "ix_event_message_id"
+        conditions.append(is_posted)
     return _read_page(connection, conditions, page, index, filters.categories)
 
 

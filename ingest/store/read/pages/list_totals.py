@@ -14,7 +14,8 @@ from typing import NamedTuple
 from sqlalchemy import Connection, func, select
 
 from ingest.store import schema
-from ingest.store.read.pages.listing_pages import MAX_COUNTED, ListingFilter, count_ids
+from ingest.store.read.pages.listing_pages import MAX_COUNTED, count_ids
+from ingest.store.read.pages.listing_ranges import ListingFilter
 from ingest.store.schema.listing import ListingKind
 from ingest.store.sql import IndexedBy
 

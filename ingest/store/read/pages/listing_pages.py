@@ -13,14 +13,11 @@ SQLite is told which index to use. PostgreSQL chooses the only one that has the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from datetime import datetime
-from itertools import product
 from typing import Any, TypeVar, overload
 
 from sqlalchemy import (
-    Column,
     ColumnElement,
     Connection,
     Select,
@@ -30,9 +27,16 @@ from sqlalchemy import (
     union_all,
 )
 
-from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.read.pages.filters import Page
+from ingest.store.read.pages.listing_ranges import (
+    FEW,
+    MAX_RANGES,
+    ListingFilter,
+    OtherOrder,
+    Ranges,
+    Selection,
+)
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
 from ingest.store.sql import IndexedBy, is_any
 
@@ -42,94 +46,9 @@ _Column = ColumnElement[Any]
 
 _listing = schema.listing.c
 
-# So many rows are sorted rather than found in order.
-FEW = 10_000
-
-# So many rows are counted, by an index, to find the last page.
+# So many rows are counted, by an index, to find the last page; of a search, so many.
 MAX_COUNTED = 10_000
-
-# So many ranges of an index are merged.
-_MAX_RANGES = 64
-
-
-@frozen
-class Selection:
-    """A condition on rows that columns of `listing` do not have.
-
-    `ids`: a query for the ids of the rows that satisfy it. `condition`: the same for one row of
-    `listing`. `few`: of so many rows, and no more, the ids are read.
-    """
-
-    ids: Select[Any]
-    condition: _Condition
-    few: int = FEW
-
-
-@frozen(kw_only=True)
-class ListingFilter:
-    """What the rows of a page must be; None means "no condition"."""
-
-    list_ids: Sequence[int] = (ALL_LISTS,)
-    states: Sequence[str] | None = None
-    archived: bool | None = None
-    people: Sequence[int] | None = None
-    delegates: Sequence[int] | None = None
-    since: datetime | None = None
-    before: datetime | None = None
-    selections: Sequence[Selection] = ()
-
-
-@frozen
-class _Ranges:
-    """Ranges of an index: the values of its first columns after the kind.
-
-    `has_date`: whether the column after them is the date.
-    """
-
-    index: str
-    values: Sequence[tuple[_Column, Sequence[Any]]]
-    has_date: bool
-
-    @property
-    def covered(self) -> set[str]:
-        """Return the names of the columns whose filters the ranges satisfy."""
-        names = {column.key for column, _ in self.values if column.key is not None}
-        return names | ({"date"} if self.has_date else set())
-
-    @property
-    def count(self) -> int:
-        """Return the number of ranges."""
-        count = 1
-        for _, values in self.values:
-            count *= len(values)
-        return count
-
-    def each(self) -> Iterator[list[_Condition]]:
-        """Yield the conditions of each range."""
-        columns = [column for column, _ in self.values]
-        for values in product(*(values for _, values in self.values)):
-            yield [column == value for column, value in zip(columns, values, strict=True)]
-
-    def all(self) -> list[_Condition]:
-        """Return the conditions of all ranges together."""
-        return [
-            is_any(column, values) if len(values) > _MAX_RANGES else column.in_(values)
-            for column, values in self.values
-        ]
-
-
-@frozen
-class OtherOrder:
-    """An order by a value of another table, which has the id and an index with both."""
-
-    value: _Column
-    id_column: Column[Any]
-    index: str
-
-    def of_listing(self) -> _Column:
-        """Return the value for a row of `listing`."""
-        query = select(self.value).where(self.id_column == _listing.id)
-        return query.correlate(schema.listing).scalar_subquery()
+_FEW_COUNTED = 500
 
 
 def find_ids(
@@ -198,7 +117,7 @@ class _Search:
         self._columns = self._order_columns(order)
         self._lists: Sequence[int] = self._filters.list_ids
         self._selections = list(filters.selections)
-        if len(self._lists) > _MAX_RANGES:
+        if len(self._lists) > MAX_RANGES:
             self._selections.append(self._select_lists())
             self._lists = (ALL_LISTS,)
 
@@ -214,13 +133,15 @@ class _Search:
         """Return how many rows there are on all pages: see `count_ids`."""
         columns = self._filtered_columns()
         lists = self._of_lists()
-        by_date = _Ranges("ix_listing_date", lists, has_date=True)
-        by_id = _Ranges("ix_listing_id", lists, has_date=False)
+        by_date = Ranges("ix_listing_date", lists, has_date=True)
+        by_id = Ranges("ix_listing_id", lists, has_date=False)
         if not self._selections:
             for ranges in (by_id, *self._dated_ranges(), by_date):
                 if columns <= ranges.covered:
                     return self._count_few(self._ids(ranges))
-        few = self._find_few(columns)
+        # What is searched for is looked up once more: only where that takes no time.
+        counted = (self._select_few(one.ids, _FEW_COUNTED) for one in self._selections)
+        few = next((ids for ids in counted if ids is not None), None)
         if few is None:
             return None
         in_lists = (_listing.kind == self._kind, _listing.list_id.in_(self._lists))
@@ -234,7 +155,7 @@ class _Search:
         count: int = self._connection.execute(counted).scalar_one()
         return count if count <= MAX_COUNTED else None
 
-    def _find(self, ranges: _Ranges, more: Sequence[_Condition]) -> list[int]:
+    def _find(self, ranges: Ranges, more: Sequence[_Condition]) -> list[int]:
         missing = self._filtered_columns() - ranges.covered
         few = self._find_few(missing)
         if few is not None:
@@ -276,8 +197,8 @@ class _Search:
 
         The index has only the former, which are few.
         """
-        assigned = _Ranges("ix_listing_delegate", self._of_lists(), has_date=True)
-        others = _Ranges("ix_listing_date", self._of_lists(), has_date=True)
+        assigned = Ranges("ix_listing_delegate", self._of_lists(), has_date=True)
+        others = Ranges("ix_listing_date", self._of_lists(), has_date=True)
         parts = [
             (assigned, (_listing.delegate_id, _listing.date, _listing.id), None),
             (others, (_listing.date, _listing.id), _listing.delegate_id.is_(None)),
@@ -318,10 +239,10 @@ class _Search:
             return (order.of_listing().label("value"), _listing.id)
         return columns[self._page.field]
 
-    def _ordered_ranges(self) -> _Ranges:
+    def _ordered_ranges(self) -> Ranges:
         """Return the ranges that have the order of the page, and as many filters as possible."""
         filters, lists = self._filters, self._of_lists()
-        candidates: list[_Ranges] = []
+        candidates: list[Ranges] = []
         field = self._page.field
         is_dated = filters.since is not None or filters.before is not None
         if field in ("state", "archived"):
@@ -330,38 +251,38 @@ class _Search:
                 values = [*lists, *self._of_states(), *self._of_archived()]
             elif field == "archived" or filters.states is not None:
                 values = [*lists, *self._of_states()]
-            return _Ranges("ix_listing_state_id", values, has_date=False)
+            return Ranges("ix_listing_state_id", values, has_date=False)
         if field == "submitter":
             people = [] if filters.people is None else [(_listing.person_id, filters.people)]
-            candidates.append(_Ranges("ix_listing_person", [*lists, *people], has_date=False))
+            candidates.append(Ranges("ix_listing_person", [*lists, *people], has_date=False))
         elif field == "id" and not is_dated:
             if filters.states is not None or filters.archived is not None:
                 values = [*lists, *self._of_states(), *self._of_archived()]
-                candidates.append(_Ranges("ix_listing_state_id", values, has_date=False))
+                candidates.append(Ranges("ix_listing_state_id", values, has_date=False))
         else:
             candidates += self._dated_ranges()
         for ranges in candidates:
-            if ranges.count <= _MAX_RANGES:
+            if ranges.count <= MAX_RANGES:
                 return ranges
         if field == "submitter":
-            return _Ranges("ix_listing_person", lists, has_date=False)
+            return Ranges("ix_listing_person", lists, has_date=False)
         if field == "id" and not is_dated:
-            return _Ranges("ix_listing_id", lists, has_date=False)
-        return _Ranges("ix_listing_date", lists, has_date=True)
+            return Ranges("ix_listing_id", lists, has_date=False)
+        return Ranges("ix_listing_date", lists, has_date=True)
 
-    def _dated_ranges(self) -> list[_Ranges]:
+    def _dated_ranges(self) -> list[Ranges]:
         """Return the ranges that are in the order of dates, the narrowest first."""
         filters, lists = self._filters, self._of_lists()
-        ranges: list[_Ranges] = []
+        ranges: list[Ranges] = []
         if filters.people is not None:
             values = [*lists, (_listing.person_id, filters.people)]
-            ranges.append(_Ranges("ix_listing_person", values, has_date=True))
+            ranges.append(Ranges("ix_listing_person", values, has_date=True))
         if filters.delegates is not None:
             values = [*lists, (_listing.delegate_id, filters.delegates)]
-            ranges.append(_Ranges("ix_listing_delegate", values, has_date=True))
+            ranges.append(Ranges("ix_listing_delegate", values, has_date=True))
         if filters.states is not None or filters.archived is not None:
             values = [*lists, *self._of_states(), *self._of_archived()]
-            ranges.append(_Ranges("ix_listing_state_date", values, has_date=True))
+            ranges.append(Ranges("ix_listing_state_date", values, has_date=True))
         return ranges
 
     def _of_lists(self) -> list[tuple[_Column, Sequence[Any]]]:
@@ -440,14 +361,14 @@ class _Search:
     def _find_few(self, missing: set[str]) -> list[int] | None:
         """Return the ids of the rows that one filter allows, if they are few; else None."""
         for selection in self._selections:
-            ids = self._read_few(selection.ids, selection.few)
+            ids = self._select_few(selection.ids, selection.few)
             if ids is not None:
                 return ids
         candidates = self._dated_ranges()
         if self._of_dates():
-            candidates.append(_Ranges("ix_listing_date", self._of_lists(), has_date=True))
+            candidates.append(Ranges("ix_listing_date", self._of_lists(), has_date=True))
         if tuple(self._lists) != (ALL_LISTS,):
-            candidates.append(_Ranges("ix_listing_id", self._of_lists(), has_date=False))
+            candidates.append(Ranges("ix_listing_id", self._of_lists(), has_date=False))
         for ranges in candidates:
             if missing & ranges.covered:
                 ids = self._read_few(self._ids(ranges), FEW)
@@ -455,12 +376,17 @@ class _Search:
                     return ids
         return None
 
+    def _select_few(self, ids: Select[Any], few: int) -> list[int] | None:
+        """Return what `_read_few` does, where it takes long to find what is to be counted."""
+        found = self._connection.execute(ids.limit(few + 1)).scalars().all()
+        return list(found) if len(found) <= few else None
+
     def _read_few(self, ids: Select[Any], few: int) -> list[int] | None:
         counted = ids.limit(few + 1).subquery()
         count = self._connection.execute(select(func.count()).select_from(counted)).scalar_one()
         return list(self._connection.execute(ids).scalars()) if count <= few else None
 
-    def _ids(self, ranges: _Ranges) -> Select[Any]:
+    def _ids(self, ranges: Ranges) -> Select[Any]:
         """Return a query for the ids in ranges, in no order."""
         dates = self._of_dates() if ranges.has_date else []
         query = select(_listing.id).where(_listing.kind == self._kind, *ranges.all(), *dates)
@@ -482,14 +408,14 @@ class _Search:
 
     # --- many rows ---
 
-    def _count(self, ranges: _Ranges, conditions: Sequence[_Condition]) -> int:
+    def _count(self, ranges: Ranges, conditions: Sequence[_Condition]) -> int:
         query = self._ids(ranges).where(*conditions).distinct().subquery()
         count: int = self._connection.execute(select(func.count()).select_from(query)).scalar_one()
         return count
 
     def _merge(
         self,
-        ranges: _Ranges,
+        ranges: Ranges,
         conditions: Sequence[_Condition],
         start: int,
         *,

@@ -27,7 +27,8 @@ from ingest.store.read.pages.filters import (
     SeriesFilter,
 )
 from ingest.store.read.pages.list_totals import ListTotals, count_list
-from ingest.store.read.pages.listing_pages import ListingFilter, OtherOrder, Selection, find_ids
+from ingest.store.read.pages.listing_pages import find_ids
+from ingest.store.read.pages.listing_ranges import ListingFilter, OtherOrder, Selection
 from ingest.store.read.pages.selections import search, select_rows
 from ingest.store.read.pages.text_search import match_text
 from ingest.store.schema.listing import ALL_LISTS, ListingKind

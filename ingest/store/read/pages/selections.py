@@ -13,7 +13,7 @@ from sqlalchemy import Column, ColumnElement, Connection, FromClause, Select, se
 
 from ingest.store import schema
 from ingest.store.read.pages.filters import SearchText
-from ingest.store.read.pages.listing_pages import Selection
+from ingest.store.read.pages.listing_ranges import Selection
 from ingest.store.read.pages.text_search import match_text
 from ingest.store.schema.listing import ListingKind
 
@@ -21,6 +21,9 @@ Condition = ColumnElement[bool]
 
 # Of so many names that contain a text, the rows are read; of more, a page is soon found.
 FEW_NAMES = 1_000
+
+# The same where an index finds them, which costs less than to read them.
+FEW_MATCHES = 5_000
 
 _NAMES: dict[ListingKind, tuple[Column[Any], Column[Any]]] = {
     ListingKind.PATCH: (schema.patch.c.message_id, schema.patch.c.name),
@@ -59,7 +62,7 @@ def _select_names(connection: Connection, kind: ListingKind, part: str) -> Selec
 
 def _by_index(selection: Selection, matches: Select[Any] | None) -> Selection:
     if matches is not None:
-        return replace(selection, ids=matches)
+        return replace(selection, ids=matches, few=FEW_MATCHES)
     return replace(selection, few=FEW_NAMES)
 
 
