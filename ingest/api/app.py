@@ -123,14 +123,15 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
 
 
 def _wants_page(request: Request) -> bool:
-    """Return whether an error is shown as a page: unless JSON is wanted.
+    """Return whether an error is shown as a page: to a browser, and not by the API.
 
-    Resources of the API respond by themselves, so this is also for paths that it does not have.
+    An imported site has pages for programs too, as Patchwork has.
     """
     path: str = request.scope["path"]
     accepts = request.headers.get("accept", "")
-    is_of_api = path == "/api" or path.startswith("/api/")
-    return "text/html" in accepts or (not is_of_api and "json" not in accepts)
+    context: Context = request.app.state.context
+    is_page = "text/html" in accepts or ("json" not in accepts and context.sites.is_imported)
+    return is_page and not (path == "/api" or path.startswith("/api/"))
 
 
 def _error_page(status: int) -> Response:

@@ -44,8 +44,8 @@ def test_an_encoded_body_is_not_decoded_twice() -> None:
         'Content-Type: multipart/mixed;\n boundary="x"\nContent-Transfer-Encoding: base64'
     )
     made = make_mail(content(headers, "Grüße = 50 %"))
-    assert made.count(b"Content-Type:") == 1
-    assert b"boundary" not in made
+    assert made.count(b"\nContent-Type:") == 1
+    assert b"boundary" not in made.replace(b"X-Imported-Content-Type: multipart/mixed;\n boundary", b"")
     derived = derive(deliver(made), Config())
     assert derived.content.strip() == "Grüße = 50 %"
     assert not [defect for defect in derived.defects if "encoding" in defect]

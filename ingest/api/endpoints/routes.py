@@ -9,6 +9,7 @@ from starlette.routing import BaseRoute, Route
 
 from ingest.api.changes import bundles, comments, patches, users
 from ingest.api.changes import projects as project_changes
+from ingest.api.changes import series as series_changes
 from ingest.api.endpoints import (
     checks,
     downloads,
@@ -173,6 +174,9 @@ RESOURCES = (
         name="Series Detail",
         description="Show a series.",
         get=series.get_series,
+        patch=series_changes.update_series,
+        patch_since=(1, 4),
+        fields=(),
     ),
     Resource(path="/api/users", name="User List", description="List users.", get=people.list_users),
     Resource(

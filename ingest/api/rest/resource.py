@@ -41,7 +41,8 @@ class Resource:
 
     `name` and `description` are shown for OPTIONS and in a browser. `since` is the first version of
     the API that has it. `actions` describes the fields of a POST, as OPTIONS shows them. `fields`
-    are what a form in a browser offers for PATCH or POST. `max_body` is in bytes.
+    are what a form in a browser offers for PATCH or POST. `max_body` is in bytes. `patch_since`: as
+    `since`, for a PATCH that Patchwork does not have; its versions do not name it in `Allow`.
     """
 
     path: str
@@ -56,9 +57,9 @@ class Resource:
     actions: dict[str, Any] | None = None
     fields: tuple[str, ...] = ()
     max_body: int = MAX_REQUEST_BODY
+    patch_since: tuple[int, int] | None = None
 
-    @property
-    def methods(self) -> tuple[str, ...]:
+    def methods(self, version: tuple[int, int] | None) -> tuple[str, ...]:
         """Return the methods that it has, in the order of the header `Allow`."""
         missing = {
             method
@@ -68,6 +69,8 @@ class Resource:
             )
             if endpoint is None
         }  # fmt: skip
+        if self.patch_since is not None and version is not None:
+            missing.add("PATCH")
         return tuple(method for method in _METHODS if method not in missing)
 
     def describe(self) -> dict[str, Any]:
@@ -105,15 +108,15 @@ class ResourceApp:
             media_type = choose_media_type(http_request)
         except ApiError as error:
             response = error_response(error)
-            return self._with_headers(response, vary="Accept")
+            return self._with_headers(http_request, response, vary="Accept")
         response = await self._run(http_request)
         if isinstance(response, JsonResponse) and media_type is MediaType.HTML:
-            response = browsable_response(http_request, self._page(response))
-        return self._with_headers(response, vary=_VARY)
+            response = browsable_response(http_request, self._page(http_request, response))
+        return self._with_headers(http_request, response, vary=_VARY)
 
     async def _run(self, http_request: Request) -> Response:
         """Return the response of the endpoint, or what refuses the request."""
-        endpoint = self._find_endpoint(http_request.method)
+        endpoint = self._find_endpoint(http_request)
         try:
             if endpoint is None:
                 return await run_in_threadpool(_run_endpoint, http_request, self._answer_itself)
@@ -129,13 +132,17 @@ class ResourceApp:
         except ApiError as error:
             return error_response(error)
 
-    def _find_endpoint(self, method: str) -> Any:
+    def _find_endpoint(self, http_request: Request) -> Any:
         resource = self._resource
+        version: tuple[int, int] | None = http_request.scope.get("api_version")
+        if resource.patch_since is not None and http_request.method == "PATCH":
+            is_there = version is None or version >= resource.patch_since
+            return resource.patch if is_there else None
         endpoints = {
             "GET": resource.get, "HEAD": resource.get, "POST": resource.post, "PUT": resource.put,
             "PATCH": resource.patch, "DELETE": resource.delete,
         }  # fmt: skip
-        return endpoints.get(method)
+        return endpoints.get(http_request.method)
 
     def _answer_itself(self, http_request: Request) -> Response:
         """Describe the resource, or refuse a method that it does not have."""
@@ -143,25 +150,27 @@ class ResourceApp:
             return JsonResponse(self._resource.describe())
         raise ApiError(405, {"detail": f'Method "{http_request.method}" not allowed.'})
 
-    def _page(self, response: Response) -> BrowsablePage:
+    def _page(self, http_request: Request, response: Response) -> BrowsablePage:
         resource = self._resource
+        methods = resource.methods(http_request.scope.get("api_version"))
         return BrowsablePage(
             name=resource.name,
             description=resource.description,
-            methods=resource.methods,
+            methods=methods,
             fields=resource.fields,
             form_method="",
             status=response.status_code,
-            headers=(("Allow", ", ".join(resource.methods)), ("Vary", _VARY)),
+            headers=(("Allow", ", ".join(methods)), ("Vary", _VARY)),
             content=bytes(response.body),
             link=next(
                 (value.decode() for name, value in response.raw_headers if name == b"Link"), None
             ),
         )
 
-    def _with_headers(self, response: Response, *, vary: str) -> Response:
+    def _with_headers(self, http_request: Request, response: Response, *, vary: str) -> Response:
+        methods = self._resource.methods(http_request.scope.get("api_version"))
         # Clients look for these names in their usual spelling; Starlette writes lower case.
-        response.raw_headers.append((b"Allow", ", ".join(self._resource.methods).encode()))
+        response.raw_headers.append((b"Allow", ", ".join(methods).encode()))
         response.raw_headers.append((b"Vary", vary.encode()))
         return response
 

@@ -18,6 +18,7 @@ from sqlalchemy import (
     FromClause,
     Select,
     Table,
+    and_,
     case,
     or_,
     select,
@@ -224,6 +225,11 @@ def _filter_series(connection: Connection, filters: SeriesFilter) -> ListingFilt
     selections = []
     if filters.text is not None:
         selections.append(_select_names(connection, _series.id, _series.name, filters.text))
+    if filters.metadata is not None:
+        noted = schema.series_metadata.c
+        wanted = {noted.key: filters.metadata.key, noted.value: filters.metadata.value}
+        conditions = [column == text for column, text in wanted.items() if text is not None]
+        selections.append(_select(noted.series_id, and_(*conditions)))
     return _listing_filter(connection, filters, selections)
 
 
