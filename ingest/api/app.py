@@ -20,10 +20,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ingest.api.context import Context
 from ingest.api.endpoints.routes import api_routes
+from ingest.api.event_stream import EventStream, EventStreams
 from ingest.api.middleware.conditional import Conditional
 from ingest.api.middleware.paths import Paths
 from ingest.api.middleware.proxies import Proxies
@@ -57,17 +59,22 @@ def make_app(
     now: Callable[[], datetime] = utcnow,
     seconds: float = STATEMENT_TIMEOUT,
     totals: ListTotals | None = None,
+    streams: EventStreams | None = None,
 ) -> ASGIApp:
     """Return the application.
 
     `get_config` returns the configuration as it is now; `seconds` is the limit of a query. `totals`
-    are refreshed by the caller.
+    are refreshed, and `streams` closed, by the caller.
     """
     limit_statements(engine, seconds=seconds)
     settings = get_config().api or ApiConfig()
     app = Starlette(
         # The paths of downloads are longer than those of pages, and come first.
-        routes=[*api_routes(), *web_routes()],
+        routes=[
+            Route("/api/events/stream", EventStream(streams or EventStreams())),
+            *api_routes(),
+            *web_routes(),
+        ],
         exception_handlers={
             ApiError: _handle_api_error,
             HTTPException: _handle_http_exception,

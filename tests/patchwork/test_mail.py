@@ -45,7 +45,7 @@ def test_an_encoded_body_is_not_decoded_twice() -> None:
     )
     made = make_mail(content(headers, "Grüße = 50 %"))
     assert made.count(b"\nContent-Type:") == 1
-    assert b"boundary" not in made.replace(b"X-Imported-Content-Type: multipart/mixed;\n boundary", b"")
+    assert b'X-Imported-Content-Type: multipart/mixed;\n boundary="x"\n' in made
     derived = derive(deliver(made), Config())
     assert derived.content.strip() == "Grüße = 50 %"
     assert not [defect for defect in derived.defects if "encoding" in defect]

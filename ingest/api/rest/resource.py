@@ -121,6 +121,9 @@ class ResourceApp:
             if endpoint is None:
                 return await run_in_threadpool(_run_endpoint, http_request, self._answer_itself)
             if http_request.method in ("POST", "PUT", "PATCH"):
+                if self._resource.max_body > MAX_REQUEST_BODY:
+                    # A large body is read for those only who may send it.
+                    await run_in_threadpool(_require_account, http_request)
                 body = await _read_body(http_request, self._resource.max_body)
                 with_body: Any = endpoint
                 return await run_in_threadpool(
@@ -191,6 +194,12 @@ def _run_endpoint(http_request: Request, endpoint: Endpoint) -> Response:
         with request.read() as connection:
             request.find_account(connection)
     return endpoint(http_request)
+
+
+def _require_account(http_request: Request) -> None:
+    request = parse_request(http_request)
+    with request.read() as connection:
+        request.require_account(connection)
 
 
 async def _read_body(http_request: Request, limit: int) -> bytes:
