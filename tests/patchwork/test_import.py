@@ -227,7 +227,7 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", ["store_made", "_write_checks", "_write_events"])
+@pytest.mark.parametrize("step", ["store_made", "_write_checks", "import_events"])
 def test_an_import_that_was_interrupted_continues(
     engine: Engine, site: Site, step: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
