@@ -68,6 +68,11 @@ def posting_rows(
     mail_id: int, message_id: int, list_ids: Iterable[int], records: Mapping[int, int]
 ) -> list[dict[str, Any]]:
     """Return the rows of `posting` for a mail: each names the record of its list."""
+    if not records:
+        return [
+            {"mail_id": mail_id, "list_id": list_id, "message_id": message_id}
+            for list_id in list_ids
+        ]
     return [
         {
             "mail_id": mail_id,
