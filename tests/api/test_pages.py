@@ -194,6 +194,29 @@ def test_a_list_shows_what_has_come(client: TestClient) -> None:
     assert "s: improve all" not in found
 
 
+def test_a_page_of_the_api_has_a_form_for_who_has_a_token(engine: Engine) -> None:
+    client = client_of(engine, Config(api=CONFIG.api))
+    client.headers["Accept"] = "text/html"
+    with write_transaction(engine) as connection:
+        token = add_token(connection, "form", email="", lists=(), now=mails.NOW)
+    (one,) = client.get("/api/patches/?msgid=t-1@example.org&format=json").json()
+    path = f"/api/1.3/patches/{one['id']}/"
+    assert "<form" not in text_of(client, path)
+    client.headers["Authorization"] = f"Token {token}"
+    text = text_of(client, path)
+    action = f'action="{path}?format=api&amp;_method=PATCH"'
+    assert action in text
+    assert '<input name="state" value="new">' in text
+    url, fields = f"{path}?format=api&_method=PATCH", {"state": "rfc", "archived": "false"}
+    for headers in ({"Sec-Fetch-Site": "cross-site"}, {"Origin": "https://evil.example"}):
+        assert client.post(url, data=fields, headers=headers).status_code == 403
+    answer = client.post(url, data=fields, headers={"Sec-Fetch-Site": "same-origin"})
+    assert answer.status_code == 200
+    assert "&quot;state&quot;: &quot;rfc&quot;" in answer.text
+    client.post(url, data={"state": "new"})
+    assert client.post(path, data=fields).status_code == 405
+
+
 PATCHES = {
     "": {"t: step 1", "s: step 1", "s: step 2", "s: step 3"},
     "state=accepted": {"s: step 2"},

@@ -116,11 +116,13 @@ class ResourceApp:
 
     async def _run(self, http_request: Request) -> Response:
         """Return the response of the endpoint, or what refuses the request."""
-        endpoint = self._find_endpoint(http_request)
+        method = _method_of(http_request)
+        endpoint = self._find_endpoint(method, http_request.scope.get("api_version"))
         try:
             if endpoint is None:
                 return await run_in_threadpool(_run_endpoint, http_request, self._answer_itself)
-            if http_request.method in ("POST", "PUT", "PATCH"):
+            if method in ("POST", "PUT", "PATCH"):
+                _require_same_site(http_request)
                 if self._resource.max_body > MAX_REQUEST_BODY:
                     # A large body is read for those only who may send it.
                     await run_in_threadpool(_require_account, http_request)
@@ -135,17 +137,16 @@ class ResourceApp:
         except ApiError as error:
             return error_response(error)
 
-    def _find_endpoint(self, http_request: Request) -> Any:
+    def _find_endpoint(self, method: str, version: tuple[int, int] | None) -> Any:
         resource = self._resource
-        version: tuple[int, int] | None = http_request.scope.get("api_version")
-        if resource.patch_since is not None and http_request.method == "PATCH":
+        if resource.patch_since is not None and method == "PATCH":
             is_there = version is None or version >= resource.patch_since
             return resource.patch if is_there else None
         endpoints = {
             "GET": resource.get, "HEAD": resource.get, "POST": resource.post, "PUT": resource.put,
             "PATCH": resource.patch, "DELETE": resource.delete,
         }  # fmt: skip
-        return endpoints.get(http_request.method)
+        return endpoints.get(method)
 
     def _answer_itself(self, http_request: Request) -> Response:
         """Describe the resource, or refuse a method that it does not have."""
@@ -161,7 +162,7 @@ class ResourceApp:
             description=resource.description,
             methods=methods,
             fields=resource.fields,
-            form_method="",
+            form_method=self._form_method(http_request),
             status=response.status_code,
             headers=(("Allow", ", ".join(methods)), ("Vary", _VARY)),
             content=bytes(response.body),
@@ -170,12 +171,42 @@ class ResourceApp:
             ),
         )
 
+    def _form_method(self, http_request: Request) -> str:
+        """Return what the form of a page does, "" where the client has no token for it."""
+        if getattr(http_request.state, "account", None) is None or not self._resource.fields:
+            return ""
+        return "PATCH" if self._resource.patch is not None else "POST"
+
     def _with_headers(self, http_request: Request, response: Response, *, vary: str) -> Response:
         methods = self._resource.methods(http_request.scope.get("api_version"))
         # Clients look for these names in their usual spelling; Starlette writes lower case.
         response.raw_headers.append((b"Allow", ", ".join(methods).encode()))
         response.raw_headers.append((b"Vary", vary.encode()))
         return response
+
+
+def _method_of(http_request: Request) -> str:
+    """Return the method of a request. A form in a page names it in its URL: browsers only POST."""
+    if http_request.method == "POST" and _has_form(http_request):
+        wanted = http_request.query_params.get("_method")
+        if wanted in ("PATCH", "POST"):
+            return wanted
+    return http_request.method
+
+
+def _has_form(http_request: Request) -> bool:
+    kind = http_request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind in ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+def _require_same_site(http_request: Request) -> None:
+    """Refuse a form of another site: a browser may send a name and password along with it."""
+    site = http_request.headers.get("sec-fetch-site", "none")
+    origin = http_request.headers.get("origin")
+    host = http_request.headers.get("host", "")
+    is_own = origin is None or origin.partition("//")[2] == host
+    if _has_form(http_request) and (site not in ("none", "same-origin") or not is_own):
+        raise ApiError(403, {"detail": "This form is from another site."})
 
 
 def _run_endpoint(http_request: Request, endpoint: Endpoint) -> Response:
