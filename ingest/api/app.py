@@ -20,10 +20,12 @@ from starlette.exceptions import HTTPException
 from starlette.middleware.gzip import GZipMiddleware
 from starlette.requests import Request
 from starlette.responses import Response
+from starlette.routing import Route
 from starlette.types import ASGIApp
 
 from ingest.api.context import Context
 from ingest.api.endpoints.routes import api_routes
+from ingest.api.event_stream import EventStream, EventStreams
 from ingest.api.middleware.conditional import Conditional
 from ingest.api.middleware.paths import Paths
 from ingest.api.middleware.proxies import Proxies
@@ -57,17 +59,22 @@ def make_app(
     now: Callable[[], datetime] = utcnow,
     seconds: float = STATEMENT_TIMEOUT,
     totals: ListTotals | None = None,
+    streams: EventStreams | None = None,
 ) -> ASGIApp:
     """Return the application.
 
     `get_config` returns the configuration as it is now; `seconds` is the limit of a query. `totals`
-    are refreshed by the caller.
+    are refreshed, and `streams` closed, by the caller.
     """
     limit_statements(engine, seconds=seconds)
     settings = get_config().api or ApiConfig()
     app = Starlette(
         # The paths of downloads are longer than those of pages, and come first.
-        routes=[*api_routes(), *web_routes()],
+        routes=[
+            Route("/api/events/stream", EventStream(streams or EventStreams())),
+            *api_routes(),
+            *web_routes(),
+        ],
         exception_handlers={
             ApiError: _handle_api_error,
             HTTPException: _handle_http_exception,
@@ -123,14 +130,15 @@ async def _handle_http_exception(request: Request, error: Exception) -> Response
 
 
 def _wants_page(request: Request) -> bool:
-    """Return whether an error is shown as a page: unless JSON is wanted.
+    """Return whether an error is shown as a page: to a browser, and not by the API.
 
-    Resources of the API respond by themselves, so this is also for paths that it does not have.
+    An imported site has pages for programs too, as Patchwork has.
     """
     path: str = request.scope["path"]
     accepts = request.headers.get("accept", "")
-    is_of_api = path == "/api" or path.startswith("/api/")
-    return "text/html" in accepts or (not is_of_api and "json" not in accepts)
+    context: Context = request.app.state.context
+    is_page = "text/html" in accepts or ("json" not in accepts and context.sites.is_imported)
+    return is_page and not (path == "/api" or path.startswith("/api/"))
 
 
 def _error_page(status: int) -> Response:

@@ -17,6 +17,7 @@ from ingest.store.read.pages.filters import (
     CheckFilter,
     EventFilter,
     MessageFilter,
+    MetadataFilter,
     PatchFilter,
     SearchText,
     SeriesFilter,
@@ -75,7 +76,10 @@ def make_patch_filter(connection: Connection, params: QueryParams, site: Site) -
 
 def make_series_filter(connection: Connection, params: QueryParams, site: Site) -> SeriesFilter:
     """Return the filter for a list of series."""
+    key = params.last("metadata_key")
+    value = params.last("metadata_value")
     return SeriesFilter(
+        metadata=MetadataFilter(key, value) if key is not None or value is not None else None,
         list_ids=find_list_ids(connection, params, site),
         submitters=params.selector("submitter"),
         text=parse_search(params.last("q")),

@@ -99,7 +99,7 @@ def _find_diff(message: Message) -> bytes:
 
 def file_name(name: str) -> str:
     """Return the file name, without its suffix, for a download of a patch or series."""
-    words = re.sub(r"[^A-Za-z0-9._-]+", "-", name)
+    words = re.sub(r"(?:[^A-Za-z0-9._-]|\.{2,})+", "-", name)
     return words.strip("-.")[:200].strip("-.") or "patch"
 
 

@@ -16,6 +16,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.api.app import STATEMENT_TIMEOUT, make_app
+from ingest.api.event_stream import EventStreams
 from ingest.api.webhooks import Webhooks
 from ingest.clock import utcnow
 from ingest.config.settings import API_SOCKET_MODE, ApiConfig, Config
@@ -63,9 +64,16 @@ class ApiServer:
         except ListenError as error:
             raise ListenError(f"cannot serve the API at {error}") from None
         self._totals = ListTotals()
+        self._streams = EventStreams()
         self._server = uvicorn.Server(
             uvicorn.Config(
-                make_app(engine, get_config, seconds=seconds, totals=self._totals),
+                make_app(
+                    engine,
+                    get_config,
+                    seconds=seconds,
+                    totals=self._totals,
+                    streams=self._streams,
+                ),
                 log_config=None,
                 log_level="warning",
                 access_log=False,
@@ -102,6 +110,7 @@ class ApiServer:
     def stop(self) -> None:
         """End the requests in progress and the threads, and close the sockets."""
         self._stop_event.set()
+        self._streams.close()
         self._server.should_exit = True
         for thread in self._threads:
             if thread.is_alive():

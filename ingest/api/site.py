@@ -76,6 +76,12 @@ class SiteCache:
             self._site, self._given, self._expires = site, config, now + _FRESH_SECONDS
         return site
 
+    @property
+    def is_imported(self) -> bool:
+        """Return whether the site was imported, as far as a request has shown."""
+        site = self._site
+        return site is not None and site.numbers.is_imported
+
     def forget(self) -> None:
         """Read it again for the next request: it was changed."""
         with self._lock:

@@ -5,6 +5,10 @@ the form of `/api/events/`. `X-Ingest-Signature: sha256=HEX` is the HMAC of the 
 configured secret. A 2xx response confirms the events. After any other outcome the attempt is
 repeated, with a delay that doubles up to an hour.
 
+A receiver of `event_webhooks` gets a POST for each event, as Patchwork's successor sends it: the
+body is the event, `X-Patchwork-Event` its category, `X-Patchwork-Signature` the same HMAC, and
+`X-Patchwork-Delivery` an id that is the same when the event is sent again.
+
 Each receiver has its own thread and its own position in the events, so that a slow one delays no
 other. An attempt has one deadline for all of it: with a time limit for each read, a receiver that
 sends a byte now and then could keep its connection open for ever. The attempt runs in an event loop
@@ -29,11 +33,12 @@ import socket
 import ssl
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
+from uuid import UUID, uuid5
 
 import httpx
 from sqlalchemy import Engine
@@ -55,7 +60,10 @@ from ingest.store.activity.webhooks import (
 log = logging.getLogger(__name__)
 
 SIGNATURE = "X-Ingest-Signature"
+EVENT, DELIVERY = "X-Patchwork-Event", "X-Patchwork-Delivery"
+EVENT_SIGNATURE = "X-Patchwork-Signature"
 _BATCH = 100  # events in one POST
+_DELIVERIES = UUID("0f6a4a5e-5d0f-4b0c-9b0a-7c1d3e2f4a5b")  # the namespace of their ids
 _ATTEMPT_SECONDS = 10.0  # for a whole attempt: connect, send and receive the response
 _CLAIM_SECONDS = 20.0  # that a claim outlasts the attempt: clocks of two machines differ
 _MAX_DELAY = timedelta(hours=1)
@@ -91,7 +99,8 @@ class Webhooks:
         threads: dict[str, _ReceiverThread] = {}
         try:
             while not stop_event.wait(_POLL_SECONDS):
-                urls = set((self._get_config().api or ApiConfig()).webhooks)
+                settings = self._get_config().api or ApiConfig()
+                urls = {*settings.webhooks, *settings.event_webhooks}
                 for url in threads.keys() - urls:
                     threads.pop(url).stop.set()
                 for url in urls - threads.keys():
@@ -154,7 +163,14 @@ class Webhooks:
             return False
         confirmed = replace(progress, number=batch.numbers[-1], failures=0, due=now)
         replace_webhook(self._engine, claim, confirmed)
-        return len(batch.numbers) == _BATCH
+        return len(batch.numbers) == self._batch_size(url)
+
+    def _is_single(self, url: str) -> bool:
+        """Return whether a receiver gets a POST for each event."""
+        return url in (self._get_config().api or ApiConfig()).event_webhooks
+
+    def _batch_size(self, url: str) -> int:
+        return 1 if self._is_single(url) else _BATCH
 
     def _read_batch(self, url: str, now: datetime) -> _Batch | None:
         """Return the next events for a receiver, None where it is not due or there are none."""
@@ -165,7 +181,9 @@ class Webhooks:
             if progress is not None:
                 if progress.due > now:
                     return None
-                numbers = find_later_events(connection, progress.number, limit=_BATCH)
+                numbers = find_later_events(
+                    connection, progress.number, limit=self._batch_size(url)
+                )
                 if not numbers:
                     return None
                 payloads = event_payloads(connection, numbers, UrlBuilder(base, config, None))
@@ -180,10 +198,14 @@ class Webhooks:
         """
         settings = self._get_config().api or ApiConfig()
         try:
-            body = json.dumps({"events": payloads}).encode()
+            is_single = self._is_single(url)
+            body = json.dumps(payloads[0] if is_single else {"events": payloads}).encode()
             assert settings.webhook_secret is not None  # the configuration requires it
             secret = settings.webhook_secret.read_bytes().strip()
-            status = _post(url, body, secret, stop=stop, patience=self._patience)
+            headers = {"Content-Type": "application/json", SIGNATURE: sign(body, secret)}
+            if is_single:
+                headers |= _event_headers(url, payloads[0], sign(body, secret))
+            status = _post(url, body, headers, stop=stop, patience=self._patience)
         except TimeoutError:
             return f"no response within {self._patience:g} s"
         except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
@@ -220,12 +242,28 @@ def sign(body: bytes, secret: bytes) -> str:
     return "sha256=" + hmac.new(secret, body, hashlib.sha256).hexdigest()
 
 
+def _event_headers(url: str, payload: JsonObject, signature: str) -> dict[str, str]:
+    """Return the headers of a POST of one event."""
+    return {
+        EVENT: payload["category"],
+        DELIVERY: str(uuid5(_DELIVERIES, f"{url} {payload['id']}")),
+        EVENT_SIGNATURE: signature,
+    }
+
+
 def _host_of(url: str) -> str:
     """Return the host of a URL for the log, without a user name and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
 
 
-def _post(url: str, body: bytes, secret: bytes, *, stop: threading.Event, patience: float) -> int:
+def _post(
+    url: str,
+    body: bytes,
+    headers: Mapping[str, str],
+    *,
+    stop: threading.Event,
+    patience: float,
+) -> int:
     """Post a body and return the status of the response.
 
     Raises `OSError` (`TimeoutError` at the deadline), `httpx.HTTPError` or `httpx.InvalidURL`, and
@@ -234,7 +272,7 @@ def _post(url: str, body: bytes, secret: bytes, *, stop: threading.Event, patien
 
     async def attempt() -> int:
         async with asyncio.timeout(patience):
-            return await _send(url, body, secret)
+            return await _send(url, body, headers)
 
     async def attempt_until_stopped() -> int:
         task = asyncio.ensure_future(attempt())
@@ -250,18 +288,17 @@ def _post(url: str, body: bytes, secret: bytes, *, stop: threading.Event, patien
         return runner.run(attempt_until_stopped())
 
 
-async def _send(url: str, body: bytes, secret: bytes) -> int:
+async def _send(url: str, body: bytes, headers: Mapping[str, str]) -> int:
     """Send a signed request and return the status of the response.
 
     Redirects are not followed: the signed events are for the configured receiver only. Proxies in
     the environment are not used, and the body of the response is not read.
     """
-    headers = {"Content-Type": "application/json", SIGNATURE: sign(body, secret)}
     # The certificates that the system trusts, which may include the site's own.
     trusted = ssl.create_default_context()
     async with (
         httpx.AsyncClient(verify=trusted, trust_env=False, timeout=None) as client,  # noqa: S113 - the caller limits the whole
-        client.stream("POST", url, content=body, headers=headers) as response,
+        client.stream("POST", url, content=body, headers=dict(headers)) as response,
     ):
         return response.status_code
 

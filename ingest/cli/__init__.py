@@ -23,6 +23,7 @@ COMMANDS = {
     "series": "List series, or show one with its members and revisions.",
     "mbox": "Print a series or a patch, ready for git am.",
     "explain": "Explain what each stage makes of a mail. Stores nothing.",
+    "events": "Print what has happened as JSON Lines, or follow what happens.",
     "export": "Print the canonical export, JSON Lines.",
     "scan-commits": "Look for landed patches in the configured repositories.",
     "import-patchwork": "Take over a Patchwork site: numbers, states, users and the rest.",

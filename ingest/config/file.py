@@ -217,10 +217,14 @@ def _load_trust(table: _Table) -> TrustConfig:
 
 def _load_api(table: _Table) -> ApiConfig:
     config = ApiConfig(**table.parse(_API_PARSERS))
-    if config.webhooks and config.webhook_secret is None:
-        raise table.error(
-            "webhooks is set, but webhook_secret is not; set it to the file that has the secret"
-        )
+    for name in ("webhooks", "event_webhooks"):
+        if getattr(config, name) and config.webhook_secret is None:
+            raise table.error(
+                f"{name} is set, but webhook_secret is not; set it to the file that has the secret"
+            )
+    both = set(config.webhooks) & set(config.event_webhooks)
+    if both:
+        raise table.error(f"{min(both)} is in webhooks and in event_webhooks; choose one")
     return config
 
 
@@ -303,5 +307,6 @@ _API_PARSERS: dict[str, _Parser] = {
     "public_people": values.parse_bool,
     "states": values.parse_texts,
     "webhooks": values.parse_web_urls,
+    "event_webhooks": values.parse_web_urls,
     "webhook_secret": values.parse_file,
 }

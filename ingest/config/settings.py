@@ -170,7 +170,8 @@ class ApiConfig:
     them may arrive at once. `token_rate` and `token_burst` are those of an account whose token is
     sent. The `X-Forwarded-For` of `trusted_proxies` is used. `public_people`
     says whether people and users are shown without a token. `states` are the allowed states of a
-    patch. Events are posted to `webhooks`, signed with the content of the file `webhook_secret`.
+    patch. Events are posted to `webhooks`, and one by one to `event_webhooks`, signed with the
+    content of the file `webhook_secret`.
     """
 
     listen: SocketAddress = _DEFAULT_API
@@ -184,6 +185,7 @@ class ApiConfig:
     public_people: bool = False
     states: tuple[str, ...] = DEFAULT_STATES
     webhooks: tuple[str, ...] = ()
+    event_webhooks: tuple[str, ...] = ()
     webhook_secret: Path | None = None
 
 

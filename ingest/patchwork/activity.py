@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -11,16 +11,12 @@ from typing import TYPE_CHECKING
 from sqlalchemy import Engine
 
 from ingest.frozen import frozen
+from ingest.patchwork.events import find_first_messages, import_events
 from ingest.patchwork.plan import ImportPlan
 from ingest.store.activity.events import Category
 from ingest.store.engine import write_transaction
 from ingest.store.imports import activity as store
-from ingest.store.imports.events import (
-    EventContext,
-    follow_events,
-    read_last_number,
-    write_events,
-)
+from ingest.store.imports.events import EventContext, follow_events
 from ingest.store.imports.ledger import (
     Entry,
     digest_row,
@@ -98,9 +94,9 @@ def import_activity(
             rows={**rows, NumberKind.SERIES: series},
             states=slugs,
             relations=related,
-            first_messages=_first_messages(plan, rows),
+            first_messages=find_first_messages(plan, rows),
         )
-        events = _write_events(engine, database, context, advance)
+        events = import_events(engine, database, context, advance)
     with write_transaction(engine) as connection:
         follow_events(connection, now=now)
     return ActivitySummary(set_states, relations, checks, bundles, marks, events)
@@ -264,41 +260,4 @@ def _write_marks(
                     },
                 )
                 count += len(changed)
-    return count
-
-
-def _first_messages(
-    plan: ImportPlan, rows: Mapping[NumberKind, Mapping[int, int | None]]
-) -> dict[int, int]:
-    """Return the row of the first patch of each series, by number."""
-    first: dict[int, int] = {}
-    keys = sorted(
-        (
-            key
-            for message in plan.messages
-            for key in (message.main, *message.further)
-            if key.kind is NumberKind.PATCH and key.series is not None
-        ),
-        key=lambda key: key.number,
-    )
-    for key in keys:
-        row_id = rows[NumberKind.PATCH].get(key.number)
-        if row_id is not None and key.series is not None:
-            first.setdefault(key.series, row_id)
-    return first
-
-
-def _write_events(
-    engine: Engine,
-    database: PatchworkDatabase,
-    context: EventContext,
-    advance: Callable[[int], None],
-) -> int:
-    with engine.connect() as connection:
-        after = read_last_number(connection)
-    count = 0
-    for batch in batches(activity_rows.read_events(database, after=after)):
-        with write_transaction(engine) as connection:
-            count += write_events(connection, batch, context)
-        advance(len(batch))
     return count

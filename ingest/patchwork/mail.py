@@ -1,51 +1,30 @@
 """Make a mail from what Patchwork keeps of it. Pure.
 
 Patchwork keeps the header fields, and of the body the text without its encoding, with the diff
-apart. The mail that is made of them has the header fields as they are, and the text and the diff as
-its body. The fields that described the body get another name, see `ingest.mail.imported`. The mail
-says in a field of its own what it is.
+apart. The mail that is made of them has the header fields as they are, with other names for those
+that described the body (see ingest.mail.substitute); and the text and the diff as its body.
 """
 
 from __future__ import annotations
 
 import re
 
-from ingest.mail.imported import MARK_NAME, RENAMED
+from ingest.mail.substitute import MARK, MARK_TEXT, rename_field
 from ingest.store.patchwork.rows import MessageContent
 
-# What describes the encoding and the parts of the body, which is one text now.
-_REPLACED = frozenset(
-    {
-        "content-type",
-        "content-transfer-encoding",
-        "content-disposition",
-        "content-length",
-        "content-language",
-        "content-description",
-        "content-id",
-        "content-md5",
-        "lines",
-        "mime-version",
-        "x-imported-from",
-    }
-)
 _FIELD = re.compile(r"[!-9;-~]+[ \t]*:")
-_MARK = f"{MARK_NAME}: Patchwork; the raw mail was not available"
 
 
 def make_mail(content: MessageContent) -> bytes:
     """Return the mail of a patch, cover or comment of Patchwork."""
-    fields = [
-        f"{RENAMED}{field}" if _name(field) in _REPLACED else field
-        for field in _split_fields(content.headers)
-    ]
+    fields = [_rename(field) for field in _split_fields(content.headers)]
     if not any(_name(field) == "message-id" for field in fields):
         fields.append(f"Message-ID: {content.msgid.strip()}")
     fields += [
+        f"{MARK}: {MARK_TEXT}",
         "MIME-Version: 1.0",
         "Content-Type: text/plain; charset=utf-8",
         "Content-Transfer-Encoding: 8bit",
-        _MARK,
     ]
     text = "\n".join(fields) + "\n\n" + _join_body(content)
     return text.encode("utf-8", "replace")
@@ -60,6 +39,11 @@ def _split_fields(headers: str) -> list[str]:
         elif _FIELD.match(line):
             fields.append(line)
     return fields
+
+
+def _rename(field: str) -> str:
+    name, colon, value = field.partition(":")
+    return f"{rename_field(name.strip())}{colon}{value}"
 
 
 def _name(field: str) -> str:

@@ -25,6 +25,7 @@ from ingest.store.read.messages import MessageRow
 from ingest.store.read.outcomes import read_underived, stream_outcomes
 from ingest.store.read.revisions import find_superseded
 from ingest.store.read.series import SeriesRow, read_members, read_series, stream_series
+from ingest.store.read.substitutes import NOT_AVAILABLE, find_substitutes
 
 
 def export_records(connection: Connection, *, everything: bool = False) -> Iterator[str]:
@@ -200,6 +201,7 @@ def _messages(connection: Connection) -> Iterator[dict[str, Any]]:
             "outcome": "failed" if mail.reason else "pending",
             "reason": mail.reason,
         }
+    substitutes = find_substitutes(connection)
     for row in stream_outcomes(connection):
         record: dict[str, Any] = {
             "type": "message",
@@ -209,6 +211,8 @@ def _messages(connection: Connection) -> Iterator[dict[str, Any]]:
         }
         if row.variant:
             record |= {"variant": row.variant, "conflict": True}
+        if (row.msgid, row.variant) in substitutes:
+            record["mail"] = NOT_AVAILABLE
         yield record
 
 

@@ -10,8 +10,8 @@ import unicodedata
 from dataclasses import field
 
 from ingest.frozen import frozen
-from ingest.mail.imported import is_imported
 from ingest.mail.message import Address, Message
+from ingest.mail.substitute import is_substitute
 from ingest.trust.domain import ascii_domain
 from ingest.trust.from_munging import MungingStyle, PersonSource, undo_munging
 
@@ -42,7 +42,7 @@ def find_submitter(message: Message) -> Submitter:
     the real one is received, has the submitter that Patchwork has.
     """
     unmunged = undo_munging(message)
-    if unmunged is not None and is_imported(message.headers):
+    if unmunged is not None and is_substitute(message.headers):
         return Submitter(message.sender)
     if unmunged is None and message.wrapper is not None:
         return Submitter(message.sender, PersonSource.WRAPPED, MungingStyle.LIST)

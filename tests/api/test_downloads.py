@@ -105,7 +105,7 @@ def test_a_patch_with_what_comes_before_it(client: TestClient) -> None:
 def test_a_cover(client: TestClient) -> None:
     cover = one_of(client, "q=s:", "covers")
     answer = client.get(path(cover["mbox"]))
-    assert answer.headers["content-disposition"] == "attachment; filename=0-3-s-improve-all.patch"
+    assert answer.headers["content-disposition"] == "attachment; filename=0-3-s-improve-all.mbox"
     mail = message_from_bytes(answer.content, policy=policy.default)
     assert mail["subject"] == "[PATCH 0/3] s: improve all"
     assert client.get(f"/cover/{cover['id']}/mbox/").content == answer.content

@@ -185,8 +185,10 @@ class Receiver(http.server.BaseHTTPRequestHandler):
     statuses: ClassVar[list[int]] = []
     location: ClassVar[str] = "/elsewhere"
     received_at: ClassVar[list[tuple[str, bytes]]] = []
+    headers_seen: ClassVar[list[dict[str, str]]] = []
 
     def do_POST(self) -> None:
+        self.headers_seen.append(dict(self.headers.items()))
         body = self.rfile.read(int(self.headers["Content-Length"]))
         status = self.statuses.pop(0) if self.statuses else 204
         if status == 204:
@@ -271,6 +273,41 @@ def test_webhooks_are_told_in_order_until_they_hear_it(
     assert received[0]["category"] == "cover-created"
     tell(timedelta(days=1))
     assert len(Receiver.received_at) == 2
+    engine.dispose()
+
+
+def test_a_hook_for_single_events_gets_each_by_itself_with_headers(
+    database_url: str, receiver: str, tmp_path: Path
+) -> None:
+    """An event that is sent again has the same id of its delivery."""
+    engine = open_store(database_url, create=True)
+    settings = hooked(receiver, tmp_path)
+    config = Config(api=replace(settings, webhooks=(), event_webhooks=(receiver,)))
+    clock = Clock()
+    hooks = Webhooks(engine, lambda: config, clock=lambda: clock.now)
+    with write_transaction(engine) as connection:
+        events.start_recording_events(connection, now=mails.NOW)
+    hooks.post_next_events(receiver, threading.Event())
+    mails.store(engine, mails.series("s", 1))
+    with write_transaction(engine) as connection:
+        total = events.publish_events(connection, now=mails.NOW)
+    Receiver.statuses, Receiver.headers_seen = [500], []
+    for hours in (0, 1):
+        clock.now = mails.NOW + timedelta(hours=hours)
+        while hooks.post_next_events(receiver, threading.Event()):
+            pass
+    assert len(Receiver.received_at) == total
+    first, again, *_ = Receiver.headers_seen
+    assert first["X-Patchwork-Delivery"] == again["X-Patchwork-Delivery"]
+    deliveries = {headers["X-Patchwork-Delivery"] for headers in Receiver.headers_seen}
+    assert len(deliveries) == total
+    for headers, (signature, body) in zip(
+        Receiver.headers_seen[1:], Receiver.received_at, strict=True
+    ):
+        assert headers["X-Patchwork-Event"] == json.loads(body)["category"]
+        assert headers["X-Patchwork-Signature"] == signature
+        wanted = hmac.new(SECRET, body, hashlib.sha256).hexdigest()
+        assert hmac.compare_digest(signature, f"sha256={wanted}")
     engine.dispose()
 
 

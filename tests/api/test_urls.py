@@ -134,7 +134,7 @@ def test_every_id_leads_to_its_own_patch(address: str, get: Callable[[str], byte
 
 def test_pages_lead_to_each_patch(address: str) -> None:
     found = {patch["name"]: msgid for msgid, patch in patches(address).items()}
-    page = httpx.get(f"{address}/project/dev/patches/").text
+    page = httpx.get(f"{address}/project/dev/list/?state=all&archive=both").text
     links = re.findall(r'<a href="(/project/dev/patch/[^"]*)">([^<]*)</a>', page)
     assert {name for _, name in links} == set(found)
     for path, name in links:

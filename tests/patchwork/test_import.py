@@ -16,6 +16,7 @@ from ingest.patchwork.verify.compare import compare_stores
 from ingest.patchwork.verify.difference import Comparison
 from ingest.replay.replay import reparse, replay
 from ingest.reports.check import check_store
+from ingest.reports.export import export_records
 from ingest.series.outcome import Outcome
 from ingest.sources.detect import open_source
 from ingest.store import schema
@@ -26,6 +27,7 @@ from ingest.store.imports.ledger import read_entry_numbers
 from ingest.store.patchwork.database import PatchworkError, open_patchwork
 from ingest.store.read.messages import MessageRow, read_messages
 from ingest.store.read.pages.event_rows import read_events
+from ingest.store.read.substitutes import NOT_AVAILABLE, find_substitutes
 from ingest.store.site.bundles import read_bundles
 from ingest.store.site.comment_marks import read_comment_marks
 from ingest.store.site.numbers import NumberKind, imported_row, shown_number
@@ -225,7 +227,7 @@ class KilledError(Exception):
     pass
 
 
-@pytest.mark.parametrize("step", ["store_made", "_write_checks", "_write_events"])
+@pytest.mark.parametrize("step", ["store_made", "_write_checks", "import_events"])
 def test_an_import_that_was_interrupted_continues(
     engine: Engine, site: Site, step: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
@@ -266,6 +268,9 @@ def test_a_replay_brings_the_raw_mail_later(engine: Engine, site: Site, tmp_path
     import_site(engine, site)
     with engine.connect() as connection:
         made = patch(connection, 2)
+        assert len(find_substitutes(connection)) == 9, "each record of the six mails"
+        exported = [line for line in export_records(connection) if NOT_AVAILABLE in line]
+        assert len(exported) == 6
     archive = tmp_path / "archive.mbox"
     archive.write_bytes(mails.mbox(list(site.raw.values())))
     replay(engine, open_source(str(archive)), Config())
@@ -277,6 +282,8 @@ def test_a_replay_brings_the_raw_mail_later(engine: Engine, site: Site, tmp_path
             select(schema.mail.c.source).where(schema.mail.c.id == found.mail_id)
         ).scalar_one()
         assert source == "replay"
+        assert find_substitutes(connection) == set()
+        assert not [line for line in export_records(connection) if NOT_AVAILABLE in line]
     assert compare(engine, site).differences == []
     assert faults(engine) == []
 

@@ -36,6 +36,9 @@ from tests.support.histories import history
 # Functions whose queries may go through a table or sort, and why.
 MAY_SCAN = {
     "directory.read_all_lists": "every list is shown",
+    "projects.read_projects": "at most one row for each list",
+    "numbers.read_numbers": "one row for each kind of number",
+    "states.read_states": "every state is shown",
     "directory.find_person_ids": "a part of a name; there are far fewer people than mails",
     "directory.find_account_ids": "a few dozen accounts",
     "page_queries._find_ids": "people and accounts by a part of a name; a page of all of them",
@@ -67,6 +70,9 @@ MAY_SORT = {
     "statistics.count_queue": "the reasons of the quarantine",
     "statistics.count_accepted_by_day": "the days of a bounded number of mails",
     "directory.read_all_lists": "every list is shown",
+    "projects.read_projects": "at most one row for each list",
+    "numbers.read_numbers": "one row for each kind of number",
+    "states.read_states": "every state is shown",
 }
 # These are sorted as a whole: a range of dates has no order but its own. Known clients order by
 # date, or name no order with a date of a few days.

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from datetime import datetime
+
+from sqlalchemy import Engine
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -14,6 +18,7 @@ from ingest.store.activity.events import (
     record_existing_events,
     start_recording_events,
 )
+from ingest.store.engine import write_transaction
 from ingest.store.read.pages.event_rows import are_few, find_event_numbers
 
 EVENT_ORDERS = ("date", "id")
@@ -30,12 +35,7 @@ def list_events(http_request: Request) -> Response:
     with request.read() as connection:
         has_unpublished = is_behind(connection)
     if has_unpublished:
-        with request.write() as connection:
-            start_recording_events(connection, now=request.context.now())
-        with request.write() as connection:
-            record_existing_events(connection)
-        with request.write() as connection:
-            publish_events(connection, now=request.context.now())
+        publish_waiting_events(request.context.engine, now=request.context.now)
     with request.read() as connection:
         filters = make_event_filter(
             connection, request.params, request.site, version=request.urls.version
@@ -50,3 +50,16 @@ def list_events(http_request: Request) -> Response:
                 lambda whole: find_event_numbers(connection, filters, whole),
             )
     return request.respond_with_page(records, numbers, page)
+
+
+def publish_waiting_events(engine: Engine, *, now: Callable[[], datetime]) -> None:
+    """Publish the events that are committed, and record those of what exists."""
+    with engine.connect() as connection:
+        if not is_behind(connection):
+            return
+    with write_transaction(engine) as connection:
+        start_recording_events(connection, now=now())
+    with write_transaction(engine) as connection:
+        record_existing_events(connection)
+    with write_transaction(engine) as connection:
+        publish_events(connection, now=now())

@@ -15,6 +15,7 @@ from ingest.lifecycle.evidence import EvidenceKind
 from ingest.store.activity.checks import CHECK_STATES
 from ingest.store.activity.events import Category
 from ingest.store.read.dependencies import MAX_RELATED
+from ingest.store.read.pages.bundle_pages import BUNDLE_ORDERS
 from ingest.store.read.pages.page_queries import COVER_ORDERS, SERIES_ORDERS
 
 Schema = dict[str, Any]
@@ -22,6 +23,7 @@ Schema = dict[str, Any]
 _TEXT: Schema = {"type": "string"}
 _MAYBE_TEXT: Schema = {"type": ["string", "null"]}
 _URL: Schema = {"type": "string", "format": "uri"}
+_MAYBE_URL: Schema = {"type": ["string", "null"], "format": "uri"}
 _URLS: Schema = {"type": "array", "items": _URL, "maxItems": MAX_RELATED}
 _NUMBER: Schema = {"type": "integer", "minimum": 1}
 _COUNT: Schema = {"type": "integer", "minimum": 0}
@@ -61,7 +63,7 @@ def describe_api(version: tuple[int, int] | None) -> Schema:
         },
         "paths": {
             f"{prefix}{path}": item
-            for path, item in _paths().items()
+            for path, item in _paths(version).items()
             if version is None or version >= _first_version(path)
         }
         | _files(),
@@ -86,7 +88,7 @@ def _first_version(path: str) -> tuple[int, int]:
     return (1, 1) if path.endswith("/comments/") else (1, 0)
 
 
-def _paths() -> dict[str, Schema]:
+def _paths(version: tuple[int, int] | None) -> dict[str, Schema]:
     date_params = [_query("since", _MOMENT), _query("before", _MOMENT)]
     hint = "A part of the name; `file:PART` of the name of a file; `patchid:DIGITS` of a patch-id."
     search = _query("q", _VALUE) | {"description": hint}
@@ -107,9 +109,34 @@ def _paths() -> dict[str, Schema]:
         _query("hash", _VALUE, repeated=True),
     ]
     update = _write("Change the fields that are in the body.", _patch_update(), "PatchDetail")
+    update["responses"]["409"] = {
+        "description": "The patches have different relations.",
+        "content": _json(_ref("Error")),
+    }
+    replacing = {**update, "summary": "Change a patch. The body has its state and delegate."}
+    mark = _write("Mark a reply.", _mark(), "Comment", path=("id", "comment_id"))
     return {
         "/": {"get": _get("The URLs of the lists.", {"type": "object"})},
-        "/bundles/": {"get": _list("Bundles. There are none.", {"type": "object"}, ("id", "name"))},
+        "/bundles/": {
+            "get": _list(
+                "Bundles: the public ones, and those of the token's account.",
+                _ref("Bundle"),
+                BUNDLE_ORDERS,
+                [
+                    *project_params,
+                    _query("owner", _VALUE, repeated=True),
+                    _query("public", _FLAG),
+                    _query("q", _VALUE),
+                ],
+            ),
+            "post": _write("Make a bundle.", _new_bundle(), "Bundle", status="201", path=()),
+        },
+        "/bundles/{id}/": {
+            **_detail("A bundle.", "Bundle"),
+            "patch": _write("Change the fields that are in the body.", _new_bundle(), "Bundle"),
+            "put": _write("Change a bundle.", _new_bundle(), "Bundle"),
+            "delete": _delete("Delete a bundle."),
+        },
         "/covers/": {
             "get": _list("Cover letters.", _ref("Cover"), COVER_ORDERS, message_params)
         },
@@ -119,7 +146,11 @@ def _paths() -> dict[str, Schema]:
                 "The replies to it.", _ref("Comment"), ("id", "date"), path=("id",), can_move=True
             )
         },
-        "/covers/{id}/comments/{comment_id}/": _detail("A reply.", "Comment", "comment_id"),
+        "/covers/{id}/comments/{comment_id}/": {
+            **_detail("A reply.", "Comment", "comment_id"),
+            "patch": mark,
+            "put": mark,
+        },
         "/events/": {
             "get": _list(
                 "Events, in an order that a client can poll.",
@@ -139,7 +170,7 @@ def _paths() -> dict[str, Schema]:
         "/patches/": {"get": _list("Patches.", _ref("Patch"), API_PATCH_ORDERS, patch_params)},
         "/patches/{id}/": {
             **_detail("A patch.", "PatchDetail", can_move=True),
-            "put": update,
+            "put": replacing,
             "patch": update,
         },
         "/patches/{id}/comments/": {
@@ -147,7 +178,11 @@ def _paths() -> dict[str, Schema]:
                 "The replies to it.", _ref("Comment"), ("id", "date"), path=("id",), can_move=True
             )
         },
-        "/patches/{id}/comments/{comment_id}/": _detail("A reply.", "Comment", "comment_id"),
+        "/patches/{id}/comments/{comment_id}/": {
+            **_detail("A reply.", "Comment", "comment_id"),
+            "patch": mark,
+            "put": mark,
+        },
         "/patches/{id}/checks/": {
             "get": _list(
                 "The results of CI for a patch.",
@@ -169,7 +204,7 @@ def _paths() -> dict[str, Schema]:
             "get": _list(
                 "Submitters.",
                 _ref("Person"),
-                ("id", "name"),
+                ("id", "name", "email"),
                 [_query("q", _VALUE)],
                 needs_token=True,
             )
@@ -181,7 +216,9 @@ def _paths() -> dict[str, Schema]:
         "/projects/{id}/": {
             "get": _get(
                 "A mailing list, by number or link name.", _ref("Project"), [_path("id", _TEXT)]
-            )
+            ),
+            "patch": _write("Change its URLs.", _project_update(), "Project"),
+            "put": _write("Change its URLs.", _project_update(), "Project"),
         },
         "/series/": {
             "get": _list(
@@ -192,18 +229,32 @@ def _paths() -> dict[str, Schema]:
                     *project_params,
                     _query("submitter", _VALUE, repeated=True),
                     search,
+                    _query("metadata_key", _VALUE),
+                    _query("metadata_value", _VALUE),
                     *date_params,
                 ],
             )
         },
-        "/series/{id}/": _detail("A series.", "Series", can_move=True),
+        "/series/{id}/": {
+            **_detail("A series.", "Series", can_move=True),
+            **(
+                {"patch": _write("Set metadata.", _series_update(), "Series")}
+                if version is None or version >= (1, 4)
+                else {}
+            ),
+        },
+        "/submit/": {"post": _submit()},
         "/users/": {
             "get": _list(
                 "Users: the names that have, or had, a token.", _ref("User"), ("id", "name"),
                 [_query("q", _VALUE)], needs_token=True,
             )
         },
-        "/users/{id}/": _detail("A user.", "User", needs_token=True),
+        "/users/{id}/": {
+            **_detail("A user.", "UserDetail", needs_token=True),
+            "patch": _write("Change the own account.", _user_update(), "UserDetail"),
+            "put": _write("Change the own account.", _user_update(), "UserDetail"),
+        },
     }  # fmt: skip
 
 
@@ -322,17 +373,50 @@ def _list(
     }
 
 
-def _write(summary: str, body: Schema, name: str, *, status: str = "200") -> Schema:
+def _write(
+    summary: str,
+    body: Schema,
+    name: str,
+    *,
+    status: str = "200",
+    path: tuple[str, ...] = ("id",),
+) -> Schema:
     media_types = ("application/json", "application/x-www-form-urlencoded")
     return {
         "summary": summary,
         **_TOKEN,
-        "parameters": [_path("id")],
+        "parameters": [_path(path_name) for path_name in path],
         "requestBody": {
             "required": True,
             "content": {media_type: {"schema": body} for media_type in media_types},
         },
         "responses": _responses(_ref(name), errors=("403", "413", "415"), status=status),
+    }
+
+
+def _delete(summary: str) -> Schema:
+    responses = _responses({}, errors=("403",))
+    del responses["200"]
+    responses["204"] = {"description": "It is deleted."}
+    return {"summary": summary, **_TOKEN, "parameters": [_path("id")], "responses": responses}
+
+
+def _submit() -> Schema:
+    mail: Schema = {"schema": {"type": "string"}}
+    result: Schema = {
+        "type": "object",
+        "properties": {"mails": {"type": "array", "items": _ref("SubmittedMail")}},
+        "required": ["mails"],
+    }
+    return {
+        "summary": "Submit a mail or an mbox. It is committed before the response.",
+        **_TOKEN,
+        "parameters": [_query("project", _VALUE)],
+        "requestBody": {
+            "required": True,
+            "content": {"message/rfc822": mail, "application/mbox": mail},
+        },
+        "responses": _responses(result, errors=("403", "413", "415"), status="201"),
     }
 
 
@@ -369,16 +453,68 @@ def _new_check() -> Schema:
     return {
         "type": "object",
         "properties": {
-            "state": {"enum": list(CHECK_STATES), "default": "pending"},
-            "context": {"type": "string", "pattern": r"^[A-Za-z0-9_.:/+-]{1,255}$"},
+            "state": {"enum": list(CHECK_STATES)},
+            "context": {
+                "type": "string",
+                "pattern": r"^[A-Za-z0-9_/-]{1,255}$",
+                "default": "default",
+            },
             "target_url": {
                 "type": "string",
-                "maxLength": 1000,
+                "maxLength": 200,
                 "description": "An http or https URL.",
             },
-            "description": {"type": "string", "maxLength": 1000},
+            "description": {"type": "string", "maxLength": 20_000},
         },
-        "required": ["state", "context"],
+        "required": ["state"],
+    }
+
+
+def _new_bundle() -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            "name": {"type": "string", "minLength": 1, "maxLength": 50, "pattern": "^[^/]*$"},
+            "public": _FLAG,
+            "patches": {"type": "array", "items": _NUMBER, "minItems": 1, "maxItems": 1_000},
+        },
+    }
+
+
+def _mark() -> Schema:
+    return {"type": "object", "properties": {"addressed": {"type": ["boolean", "null"]}}}
+
+
+def _project_update() -> Schema:
+    names = (
+        "web_url", "scm_url", "webscm_url", "list_archive_url", "list_archive_url_format",
+        "commit_url_format",
+    )  # fmt: skip
+    texts: Schema = {name: {"type": "string", "maxLength": 2_000} for name in names}
+    return {"type": "object", "properties": {**texts, "show_dependencies": _FLAG}}
+
+
+def _user_update() -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            "first_name": {"type": "string", "maxLength": 150},
+            "last_name": {"type": "string", "maxLength": 150},
+            "email": {"type": "string", "maxLength": 254},
+        },
+    }
+
+
+def _series_update() -> Schema:
+    return {
+        "type": "object",
+        "properties": {
+            "metadata": {
+                "type": "object",
+                "additionalProperties": {"type": ["string", "null"], "maxLength": 4_000},
+                "description": "Texts by key. Null deletes one.",
+            }
+        },
     }
 
 
@@ -449,6 +585,28 @@ def _records() -> dict[str, Schema]:
                 "last_name": _TEXT, "email": _TEXT,
             }
         ),
+        "UserDetail": _object(
+            {
+                "id": _NUMBER, "url": _URL, "username": _TEXT, "first_name": _TEXT,
+                "last_name": _TEXT, "email": _TEXT,
+                "settings": {
+                    "type": "object",
+                    "properties": {
+                        "send_email": _FLAG, "items_per_page": _NUMBER, "show_ids": _FLAG,
+                    },
+                },
+            },
+            later=("settings",),
+        ),
+        "Bundle": _object(
+            {
+                "id": _NUMBER, "url": _URL, "web_url": _URL, "project": _ref("ProjectMention"),
+                "name": _TEXT, "owner": _ref("User"), "patches": _many("Mention"),
+                "public": _FLAG, "mbox": _URL,
+            },
+            later=("web_url",),
+        ),
+        "SubmittedMail": _object({"msgid": _TEXT, "sha256": _TEXT, "is_new": _FLAG}),
         "ProjectMention": _object(project, later=archive),
         "Project": _object(
             {
@@ -472,8 +630,13 @@ def _records() -> dict[str, Schema]:
                 "version": _COUNT, "total": _NUMBER, "received_total": _COUNT,
                 "received_all": _FLAG, "mbox": _URL, "cover_letter": _maybe("Mention"),
                 "patches": _many("Mention"), "dependencies": _URLS, "dependents": _URLS,
+                "metadata": {"type": "object", "additionalProperties": _TEXT},
+                "previous_series": _MAYBE_URL, "next_series": _MAYBE_URL,
             },
-            later=("web_url", "dependencies", "dependents"),
+            later=(
+                "web_url", "dependencies", "dependents", "metadata", "previous_series",
+                "next_series",
+            ),
         ),
         "Cover": _object(cover, later=(*later_fields, "mbox")),
         "CoverDetail": _object(
@@ -516,6 +679,5 @@ def _records() -> dict[str, Schema]:
                 "project": _maybe("ProjectMention"), "date": _DATE, "actor": _maybe("User"),
                 "payload": {"type": "object"},
             },
-            later=("actor",),
         ),
     }  # fmt: skip

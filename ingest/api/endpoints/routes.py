@@ -7,8 +7,9 @@ from urllib.parse import quote, unquote
 from starlette.convertors import Convertor, register_url_convertor
 from starlette.routing import BaseRoute, Route
 
-from ingest.api.changes import bundles, comments, patches, users
+from ingest.api.changes import bundles, comments, patches, submit, users
 from ingest.api.changes import projects as project_changes
+from ingest.api.changes import series as series_changes
 from ingest.api.endpoints import (
     checks,
     downloads,
@@ -173,6 +174,16 @@ RESOURCES = (
         name="Series Detail",
         description="Show a series.",
         get=series.get_series,
+        patch=series_changes.update_series,
+        patch_since=(1, 4),
+        fields=(),
+    ),
+    Resource(
+        path="/api/submit",
+        name="Submit",
+        description="Submit a mail or an mbox.",
+        post=submit.submit_mail,
+        max_body=submit.MAX_BODY,
     ),
     Resource(path="/api/users", name="User List", description="List users.", get=people.list_users),
     Resource(

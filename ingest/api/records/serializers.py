@@ -24,8 +24,8 @@ from ingest.api.records.references import (
 )
 from ingest.api.urls import UrlBuilder
 from ingest.config.settings import Config
-from ingest.mail.imported import restore_headers
 from ingest.mail.parse import parse_message
+from ingest.mail.substitute import original_fields
 from ingest.reports.export import evidence_json, format_date
 from ingest.series.outcome import Outcome
 from ingest.store.read import messages
@@ -90,10 +90,11 @@ def _state_evidence(row: MessageRow, prefetched: Prefetched) -> list[JsonObject]
 def headers_json(raw: bytes) -> dict[str, str | list[str]]:
     """Return the headers of a mail in order of first appearance, with repeated ones as a list.
 
-    Names that differ only in case are one header, under the spelling that appears first.
+    Names that differ only in case are one header, under the spelling that appears first. A mail
+    that was made from a row of Patchwork has the headers of the original.
     """
     headers: dict[str, tuple[str, list[str]]] = {}
-    for name, value in restore_headers(parse_message(raw).headers):
+    for name, value in original_fields(parse_message(raw).headers):
         headers.setdefault(name.lower(), (name, []))[1].append(value)
     return {name: values[0] if len(values) == 1 else values for name, values in headers.values()}
 

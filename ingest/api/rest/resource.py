@@ -41,7 +41,8 @@ class Resource:
 
     `name` and `description` are shown for OPTIONS and in a browser. `since` is the first version of
     the API that has it. `actions` describes the fields of a POST, as OPTIONS shows them. `fields`
-    are what a form in a browser offers for PATCH or POST. `max_body` is in bytes.
+    are what a form in a browser offers for PATCH or POST. `max_body` is in bytes. `patch_since`: as
+    `since`, for a PATCH that Patchwork does not have; its versions do not name it in `Allow`.
     """
 
     path: str
@@ -56,9 +57,9 @@ class Resource:
     actions: dict[str, Any] | None = None
     fields: tuple[str, ...] = ()
     max_body: int = MAX_REQUEST_BODY
+    patch_since: tuple[int, int] | None = None
 
-    @property
-    def methods(self) -> tuple[str, ...]:
+    def methods(self, version: tuple[int, int] | None) -> tuple[str, ...]:
         """Return the methods that it has, in the order of the header `Allow`."""
         missing = {
             method
@@ -68,6 +69,8 @@ class Resource:
             )
             if endpoint is None
         }  # fmt: skip
+        if self.patch_since is not None and version is not None:
+            missing.add("PATCH")
         return tuple(method for method in _METHODS if method not in missing)
 
     def describe(self) -> dict[str, Any]:
@@ -105,19 +108,24 @@ class ResourceApp:
             media_type = choose_media_type(http_request)
         except ApiError as error:
             response = error_response(error)
-            return self._with_headers(response, vary="Accept")
+            return self._with_headers(http_request, response, vary="Accept")
         response = await self._run(http_request)
         if isinstance(response, JsonResponse) and media_type is MediaType.HTML:
-            response = browsable_response(http_request, self._page(response))
-        return self._with_headers(response, vary=_VARY)
+            response = browsable_response(http_request, self._page(http_request, response))
+        return self._with_headers(http_request, response, vary=_VARY)
 
     async def _run(self, http_request: Request) -> Response:
         """Return the response of the endpoint, or what refuses the request."""
-        endpoint = self._find_endpoint(http_request.method)
+        method = _method_of(http_request)
+        endpoint = self._find_endpoint(method, http_request.scope.get("api_version"))
         try:
             if endpoint is None:
                 return await run_in_threadpool(_run_endpoint, http_request, self._answer_itself)
-            if http_request.method in ("POST", "PUT", "PATCH"):
+            if method in ("POST", "PUT", "PATCH"):
+                _require_same_site(http_request)
+                if self._resource.max_body > MAX_REQUEST_BODY:
+                    # A large body is read for those only who may send it.
+                    await run_in_threadpool(_require_account, http_request)
                 body = await _read_body(http_request, self._resource.max_body)
                 with_body: Any = endpoint
                 return await run_in_threadpool(
@@ -129,8 +137,11 @@ class ResourceApp:
         except ApiError as error:
             return error_response(error)
 
-    def _find_endpoint(self, method: str) -> Any:
+    def _find_endpoint(self, method: str, version: tuple[int, int] | None) -> Any:
         resource = self._resource
+        if resource.patch_since is not None and method == "PATCH":
+            is_there = version is None or version >= resource.patch_since
+            return resource.patch if is_there else None
         endpoints = {
             "GET": resource.get, "HEAD": resource.get, "POST": resource.post, "PUT": resource.put,
             "PATCH": resource.patch, "DELETE": resource.delete,
@@ -143,27 +154,59 @@ class ResourceApp:
             return JsonResponse(self._resource.describe())
         raise ApiError(405, {"detail": f'Method "{http_request.method}" not allowed.'})
 
-    def _page(self, response: Response) -> BrowsablePage:
+    def _page(self, http_request: Request, response: Response) -> BrowsablePage:
         resource = self._resource
+        methods = resource.methods(http_request.scope.get("api_version"))
         return BrowsablePage(
             name=resource.name,
             description=resource.description,
-            methods=resource.methods,
+            methods=methods,
             fields=resource.fields,
-            form_method="",
+            form_method=self._form_method(http_request),
             status=response.status_code,
-            headers=(("Allow", ", ".join(resource.methods)), ("Vary", _VARY)),
+            headers=(("Allow", ", ".join(methods)), ("Vary", _VARY)),
             content=bytes(response.body),
             link=next(
                 (value.decode() for name, value in response.raw_headers if name == b"Link"), None
             ),
         )
 
-    def _with_headers(self, response: Response, *, vary: str) -> Response:
+    def _form_method(self, http_request: Request) -> str:
+        """Return what the form of a page does, "" where the client has no token for it."""
+        if getattr(http_request.state, "account", None) is None or not self._resource.fields:
+            return ""
+        return "PATCH" if self._resource.patch is not None else "POST"
+
+    def _with_headers(self, http_request: Request, response: Response, *, vary: str) -> Response:
+        methods = self._resource.methods(http_request.scope.get("api_version"))
         # Clients look for these names in their usual spelling; Starlette writes lower case.
-        response.raw_headers.append((b"Allow", ", ".join(self._resource.methods).encode()))
+        response.raw_headers.append((b"Allow", ", ".join(methods).encode()))
         response.raw_headers.append((b"Vary", vary.encode()))
         return response
+
+
+def _method_of(http_request: Request) -> str:
+    """Return the method of a request. A form in a page names it in its URL: browsers only POST."""
+    if http_request.method == "POST" and _has_form(http_request):
+        wanted = http_request.query_params.get("_method")
+        if wanted in ("PATCH", "POST"):
+            return wanted
+    return http_request.method
+
+
+def _has_form(http_request: Request) -> bool:
+    kind = http_request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    return kind in ("application/x-www-form-urlencoded", "multipart/form-data")
+
+
+def _require_same_site(http_request: Request) -> None:
+    """Refuse a form of another site: a browser may send a name and password along with it."""
+    site = http_request.headers.get("sec-fetch-site", "none")
+    origin = http_request.headers.get("origin")
+    host = http_request.headers.get("host", "")
+    is_own = origin is None or origin.partition("//")[2] == host
+    if _has_form(http_request) and (site not in ("none", "same-origin") or not is_own):
+        raise ApiError(403, {"detail": "This form is from another site."})
 
 
 def _run_endpoint(http_request: Request, endpoint: Endpoint) -> Response:
@@ -182,6 +225,12 @@ def _run_endpoint(http_request: Request, endpoint: Endpoint) -> Response:
         with request.read() as connection:
             request.find_account(connection)
     return endpoint(http_request)
+
+
+def _require_account(http_request: Request) -> None:
+    request = parse_request(http_request)
+    with request.read() as connection:
+        request.require_account(connection)
 
 
 async def _read_body(http_request: Request, limit: int) -> bytes:

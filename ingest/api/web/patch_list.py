@@ -156,7 +156,7 @@ def _series_text(patch: MessageRow, prefetched: Prefetched, link: str) -> Conten
     number = f"{patch.number or 1}/{series.total}"
     version = f" v{series.version}" if series.version > 1 else ""
     href = f"{path_of('project', link, 'list')}?series={series.id}"
-    return el("a", number, version, href=href, title=series.name or "(no name)")
+    return el("a", number, version, href=href)
 
 
 def _counts(counts: Mapping[str, int], names: Sequence[str], label: str) -> Html:

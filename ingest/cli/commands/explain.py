@@ -15,6 +15,7 @@ from ingest.cli.progress import report_skipped
 from ingest.cli.terminal import escape_line, format_person, format_signature
 from ingest.lifecycle.evidence import Evidence, format_evidence
 from ingest.mail.message import Message, Part
+from ingest.mail.substitute import MARK
 from ingest.model import Delivery, Derived
 from ingest.patch.subjects.subject import Subject
 from ingest.patch.submission import Patch
@@ -124,6 +125,8 @@ def _explain(
 def _explain_message(steps: Steps) -> Iterator[str]:
     message, derived = steps.message, steps.derived
     yield _stage("message", message.msgid)
+    if source := message.header(MARK):
+        yield _detail("imported", f"made from what is kept in {source}")
     if message.wrapper is not None:
         ids = ", ".join(message.wrapper.msgids) or "without another id"
         sender = format_person(message.wrapper.sender)

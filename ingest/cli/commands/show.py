@@ -69,8 +69,11 @@ def _format_record(connection: Connection, row: MessageRow, config: Config) -> I
     """Return the record as lines for people."""
     from ingest.api.authentication import read_authentication
     from ingest.store.read import messages
+    from ingest.store.read.substitutes import NOT_AVAILABLE, find_substitutes
 
     yield from _format_message(row)
+    if find_substitutes(connection, [row.id]):
+        yield from _field("Raw mail", NOT_AVAILABLE)
     yield from _format_place(connection, row)
     if row.outcome is Outcome.PATCH:
         yield from _format_state(connection, row)

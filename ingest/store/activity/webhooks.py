@@ -64,6 +64,11 @@ def replace_webhook(engine: Engine, previous: WebhookProgress, progress: Webhook
     return result.rowcount == 1
 
 
+def last_event(connection: Connection) -> int:
+    """Return the number of the newest published event, 0 where there is none."""
+    return connection.execute(select(func.max(schema.event.c.number))).scalar() or 0
+
+
 def find_later_events(connection: Connection, number: int, *, limit: int) -> list[int]:
     """Return the numbers of the first `limit` published events after the one with `number`."""
     event = schema.event.c

@@ -164,9 +164,15 @@ def _write_postings(connection: Connection, items: Collection[FurtherRecord]) ->
             for row in connection.execute(query)
             for item in by_original[row.message_id]
         ]
+        mail_ids = {row["mail_id"] for row in rows}
+        query = select(posting.c.mail_id, posting.c.list_id).where(
+            is_any(posting.c.mail_id, mail_ids)
+        )
+        named = {tuple(row) for row in connection.execute(query)}
         for row in rows:
-            is_own = (posting.c.mail_id == row["mail_id"], posting.c.list_id == row["list_id"])
-            connection.execute(posting.delete().where(*is_own))
+            if (row["mail_id"], row["list_id"]) in named:
+                is_own = (posting.c.mail_id == row["mail_id"], posting.c.list_id == row["list_id"])
+                connection.execute(posting.delete().where(*is_own))
         insert_rows(connection, posting, rows)
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import sqlite3
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
+from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 from sqlalchemy import (
@@ -19,12 +22,11 @@ from sqlalchemy import (
     inspect,
     make_url,
     select,
-    text,
 )
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from ingest.store.engine import error_line, redact_url
+from ingest.store.engine import error_line
 
 # Patchwork's default TIME_ZONE is the first. PostgreSQL has times in UTC; Patchwork shows them in
 # the zone of the site, and takes the dates of mail, which are in UTC, for times of that zone.
@@ -87,7 +89,7 @@ def open_patchwork(address: str, *, zone: str | None = None) -> Iterator[Patchwo
     `zone`: the site's TIME_ZONE, None to find it. Raises `PatchworkError`.
     """
     url = _parse_url(address)
-    shown = redact_url(url)
+    shown = _show(address)
     try:
         engine = _create_engine(url)
     except (ArgumentError, NoSuchModuleError) as error:
@@ -115,6 +117,11 @@ def _inspect(connection: Connection, shown: str, zone: str | None) -> PatchworkD
     return PatchworkDatabase(connection, tables, found)
 
 
+def _show(address: str) -> str:
+    """Return a URL for messages: without what may be a password."""
+    return make_url(address).set(query={}).render_as_string(hide_password=True)
+
+
 def _parse_url(address: str) -> URL:
     try:
         url = make_url(address)
@@ -138,40 +145,49 @@ def _parse_url(address: str) -> URL:
         try:
             __import__(driver)
         except ImportError:
-            advice = f"pip install 'mail-ingest[{extra}]'" if extra else f"pip install {driver}"
+            advice = f"pip install 'patch-ingest[{extra}]'" if extra else f"pip install {driver}"
             raise PatchworkError(
                 f"{backend} needs the driver {driver}, which is not installed: {advice}"
             ) from None
     return url
 
 
+# What begins a transaction that reads one snapshot and cannot write, by backend. A file of SQLite
+# is opened read-only.
+_BEGIN = {
+    "postgresql": "SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY",
+    "mysql": "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    "mariadb": "START TRANSACTION WITH CONSISTENT SNAPSHOT, READ ONLY",
+    "sqlite": "BEGIN",
+}
+
+
 def _create_engine(url: URL) -> Engine:
-    match url.get_backend_name():
-        case "postgresql":
-            engine = create_engine(url, isolation_level="REPEATABLE READ")
+    backend = url.get_backend_name()
+    if backend == "sqlite":
+        engine = _create_sqlite_engine(url)
+    elif backend == "postgresql":
+        engine = create_engine(url)
+    else:
+        query = {"charset": "utf8mb4", **url.query}
+        engine = create_engine(url.set(query=query))
 
-            @event.listens_for(engine, "begin")
-            def _begin(connection: Connection) -> None:
-                connection.exec_driver_sql("SET TRANSACTION READ ONLY")
+    @event.listens_for(engine, "begin")
+    def _begin(connection: Connection) -> None:
+        connection.exec_driver_sql(_BEGIN[backend])
 
-            return engine
-        case "sqlite":
-            return _create_sqlite_engine(url)
-        case _:
-            query = {**url.query, "charset": url.query.get("charset", "utf8mb4")}
-            return create_engine(url.set(query=query), isolation_level="REPEATABLE READ")
+    return engine
 
 
 def _create_sqlite_engine(url: URL) -> Engine:
     """Open a file read-only. SQLite would create one that does not exist."""
-    import sqlite3
-
     path = url.database or ""
+    if not Path(path).is_file():
+        raise PatchworkError(f"there is no file {path}: sqlite:///PATH names the database")
 
     def connect() -> sqlite3.Connection:
-        from urllib.parse import quote
-
-        return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True)
+        # Without isolation_level=None, sqlite3 begins no transaction for what reads.
+        return sqlite3.connect(f"file:{quote(path)}?mode=ro", uri=True, isolation_level=None)
 
     return create_engine("sqlite://", creator=connect)
 
@@ -192,8 +208,6 @@ def _check_tables(connection: Connection, shown: str) -> None:
         raise PatchworkError(
             f"{shown} is of a Patchwork before 2.2: update Patchwork first (manage.py migrate)"
         )
-    if connection.dialect.name == "sqlite":
-        connection.execute(text("SELECT count(*) FROM patchwork_project"))  # the snapshot begins
 
 
 def _is_wanted(name: str, _metadata: MetaData) -> bool:

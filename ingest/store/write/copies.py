@@ -76,7 +76,7 @@ def group_copies(copies: Iterable[Copy]) -> list[CopyGroup]:
             substitutes.append(copy)
         else:
             by_fingerprint[copy.fingerprint].append(copy)
-    if not by_fingerprint:
+    if substitutes and not by_fingerprint:
         by_fingerprint[min(copy.fingerprint for copy in substitutes)] = substitutes
         substitutes = []
 

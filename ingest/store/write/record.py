@@ -26,6 +26,7 @@ from ingest.store.site.list_records import (
     move_list_records,
     posting_rows,
     read_list_records,
+    refresh_list_records,
 )
 from ingest.store.sql import (
     chunks,
@@ -108,7 +109,10 @@ def write_records(
     written_ids = message_rows.write_messages(connection, fast_path.arranged)
     written_ids |= message_rows.write_messages(connection, arranged)
     copies_before = _read_copies(connection, grouping.emptied)
-    _write_copies(connection, grouping.messages, derived, lists)
+    records = read_list_records(connection, [item.message_id for item in grouping.messages])
+    _write_copies(connection, grouping.messages, derived, lists, records)
+    if records:
+        written_ids |= refresh_list_records(connection, records)
     write_authentication(connection, derived, known=grouping.known_mails)
     _redirect_messages(connection, copies_before, grouping.messages)
     orphaned = message_rows.delete_messages(connection, grouping.emptied)
@@ -312,12 +316,12 @@ def _write_copies(
     messages: Sequence[StoredMessage],
     derived: Mapping[int, Derived],
     lists: Mapping[str, int],
+    records: Mapping[int, Mapping[int, int]],
 ) -> None:
     """Write the copies and postings of the mails, and remove the mails from the queue."""
     delete_by_key(connection, schema.pending.c.mail_id, derived)
     copies: list[dict[str, Any]] = []
     postings: list[dict[str, Any]] = []
-    records = read_list_records(connection, [message.message_id for message in messages])
     for message in messages:
         own_records = records.get(message.message_id, {})
         for copy in message.group.copies:

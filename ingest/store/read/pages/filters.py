@@ -85,6 +85,14 @@ class PatchFilter(MessageFilter):
     is_unassigned: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class MetadataFilter:
+    """Series with a text under a key; None is any key, or any text."""
+
+    key: str | None
+    value: str | None
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SeriesFilter(DateFilter):
     """Conditions on series."""
@@ -92,6 +100,7 @@ class SeriesFilter(DateFilter):
     list_ids: tuple[int, ...] | None = None
     submitters: RowSelector | None = None
     text: SearchText = SearchText()
+    metadata: MetadataFilter | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -11,7 +11,17 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, FromClause, Select, Table, case, or_, select
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    FromClause,
+    Select,
+    Table,
+    and_,
+    case,
+    or_,
+    select,
+)
 
 from ingest.series.outcome import Outcome
 from ingest.store import schema
@@ -211,6 +221,11 @@ def _filter_covers(connection: Connection, filters: MessageFilter) -> ListingFil
 
 def _filter_series(connection: Connection, filters: SeriesFilter) -> ListingFilter:
     selections = search(connection, ListingKind.SERIES, filters.text)
+    if filters.metadata is not None:
+        noted = schema.series_metadata.c
+        wanted = {noted.key: filters.metadata.key, noted.value: filters.metadata.value}
+        conditions = [column == text for column, text in wanted.items() if text is not None]
+        selections.append(select_rows(noted.series_id, and_(*conditions)))
     return _listing_filter(connection, filters, selections)
 
 
