@@ -138,6 +138,19 @@ def test_records_survive_a_reparse_and_mail_of_their_list(engine: Engine, site: 
     assert faults(engine) == []
 
 
+def test_a_later_revision_supersedes_a_patch_on_both_its_lists(engine: Engine, site: Site) -> None:
+    site.change("patchwork_patch", 3, state_id=2)
+    import_site(engine, site)
+    later = mails.NOW + timedelta(days=1)
+    posted = mails.series("s", 2, version=2, start=later)
+    mails.store(engine, [raw.replace(b"<s-", b"<v2-") for raw in posted])
+    with engine.connect() as connection:
+        assert patch(connection, 2).current_state == "superseded"
+        assert patch(connection, 3).current_state == "superseded"
+        assert patch(connection, 1).current_state == "accepted", "as somebody has decided"
+    assert faults(engine) == []
+
+
 def test_relations_checks_bundles_and_marks_are_kept(engine: Engine, site: Site) -> None:
     import_site(engine, site)
     with engine.connect() as connection:

@@ -63,9 +63,14 @@ def _reason(found: MessageRow | None) -> str:
     """Return why a message is what it is here."""
     if found is None:
         return "its mail is not stored"
-    return f"{found.outcome}: {found.reason}" + (
-        f"; in its series by the rule {found.rule} ({found.evidence})" if found.rule else ""
-    )
+    parts = [f"{found.outcome}: {found.reason}"]
+    if found.rewriting is not None:
+        source = f", sender taken from {found.person_source}" if found.person_source else ""
+        parts.append(f"From was rewritten by {found.rewriting}{source}")
+    if found.rule:
+        evidence = f" ({found.evidence})" if found.evidence else ""
+        parts.append(f"in its series by the rule {found.rule}{evidence}")
+    return "; ".join(parts)
 
 
 def _read_contents(
@@ -258,7 +263,8 @@ def compare_series(
 def _explain_series(connection: Connection, theirs: Sequence[int], ours: Sequence[int]) -> str:
     """Say which patches are in one of the two series only, and why they are where they are."""
     if set(theirs) == set(ours):
-        return ""
+        first = next(read_messages(connection, ours[:1], brief=True), None)
+        return _reason(first) if first is not None else ""
     lines = []
     for label, ids in (
         ("only here", sorted(set(ours) - set(theirs))),
