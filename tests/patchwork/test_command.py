@@ -134,9 +134,9 @@ def _count_mail(store: Path) -> int:
 
 def test_the_configuration_is_toml_whatever_names_are(tmp_path: Path) -> None:
     from ingest.patchwork.configuration import format_configuration
-    from ingest.store.patchwork.rows import ProjectRow
+    from ingest.store.patchwork.rows import PatchworkProject
 
-    project = ProjectRow(
+    project = PatchworkProject(
         number=1, link_name="a b", name='A "list"\x7f', list_id="l.example.org", list_email="",
         subject_match="", web_url="https://example.org/\\", scm_url="", webscm_url="",
         list_archive_url="", list_archive_url_format="", commit_url_format="", use_tags=True,

@@ -188,7 +188,7 @@ def find_rows(
     return rows
 
 
-def read_highest(connection: Connection, kind: str) -> int:
+def read_reserved(connection: Connection, kind: str) -> int:
     """Return the highest reserved row of a table, 0 where none is."""
     table = schema.reserved_number.c
     query = select(func.max(table.highest)).where(table.kind == kind)
