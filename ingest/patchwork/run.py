@@ -32,7 +32,7 @@ from ingest.store.patchwork.rows import (
     PatchworkSeries,
     PatchworkUser,
 )
-from ingest.store.site.numbers import NumberKind, reserve_numbers
+from ingest.store.site.numbers import NumberKind, add_room, reserve_numbers
 from ingest.store.site.projects import write_tags
 from ingest.store.site.states import StateDefinition, write_states
 from ingest.store.sql import chunks
@@ -95,6 +95,15 @@ def read_plan(database: PatchworkDatabase, own: Site) -> ImportPlan:
     return plan_import(message_rows.fetch_keys(database), own.series)
 
 
+def require_import(engine: Engine) -> None:
+    """Raise `PatchworkError` where nothing was imported into this store."""
+    with engine.connect() as connection:
+        if not has_imported(connection):
+            raise PatchworkError(
+                "no Patchwork site was imported into this store: run import-patchwork first"
+            )
+
+
 def check_target(engine: Engine, config: Config, own: Site) -> None:
     """Raise `PatchworkError` where the site cannot be imported into this store."""
     with engine.connect() as connection:
@@ -148,10 +157,10 @@ def _import_site(engine: Engine, database: PatchworkDatabase, own: Site, plan: I
     """Write what the site is, and reserve its numbers. Returns how many people were new."""
     people = list(site_rows.fetch_people(database))
     highest = dict(plan.highest) | {
-        NumberKind.SERIES: max((row.number for row in own.series), default=0),
-        NumberKind.PERSON: max((row.number for row in people), default=0),
+        NumberKind.SERIES: add_room(max((row.number for row in own.series), default=0)),
+        NumberKind.PERSON: add_room(max((row.number for row in people), default=0)),
         NumberKind.ACCOUNT: max((row.number for row in own.users), default=0),
-        NumberKind.LIST: max((row.number for row in own.projects), default=0),
+        NumberKind.LIST: add_room(max((row.number for row in own.projects), default=0)),
         NumberKind.CHECK: activity_rows.fetch_highest(database, "check"),
         NumberKind.BUNDLE: activity_rows.fetch_highest(database, "bundle"),
         NumberKind.EVENT: activity_rows.fetch_highest(database, "event"),
