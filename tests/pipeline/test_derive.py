@@ -56,6 +56,26 @@ def test_a_patch() -> None:
     assert one.received_at == mails.START
 
 
+def test_the_files_of_a_patch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each once, in order. A name may have any byte, and there may be thousands."""
+    assert derived(mails.patch()).files == "f.c"
+    two = mails.diff("b") + mails.diff("a") + mails.diff("b")
+    assert derived(mails.mail("p@x.org", "[PATCH] fs: change", two)).files == "b.c\na.c"
+    quoted = (
+        mails.diff("f").replace("a/f.c", '"a/\\000\\377.c"').replace("b/f.c", '"b/\\000\\377.c"')
+    )
+    named = derived(mails.mail("p@x.org", "[PATCH] fs: change", quoted)).files
+    assert named is not None
+    assert "\0" not in named
+    assert named.endswith(".c")
+    named.encode()
+    reply = mails.reply("r@x.org", "p@x.org", mails.diff("f"))
+    assert derived(reply).files is None
+    monkeypatch.setattr(derive_module, "_MAX_FILES", 2)
+    many = "".join(mails.diff(name) for name in "abc")
+    assert derived(mails.mail("p@x.org", "[PATCH] fs: change", many)).files == "a.c\nb.c"
+
+
 KINDS = {
     MessageKind.PATCH: mails.patch(),
     MessageKind.COVER: mails.series("s", 2)[0],

@@ -45,7 +45,7 @@ def list_patches(http_request: Request) -> Response:
         ids = page_queries.find_patch_ids(connection, filters, page)
         has_next = len(ids) > page.size
         totals = request.context.totals
-        count = page_queries.count_patches(connection, filters, totals) if has_next else None
+        count = page_queries.count_patch_rows(connection, filters, totals) if has_next else None
         records = _message_records(
             connection, ids[: page.size], filters.list_ids, request, serializers.patch_json
         )
@@ -61,7 +61,7 @@ def list_covers(http_request: Request) -> Response:
         ids = page_queries.find_cover_ids(connection, filters, page)
         has_next = len(ids) > page.size
         totals = request.context.totals
-        count = page_queries.count_covers(connection, filters, totals) if has_next else None
+        count = page_queries.count_cover_rows(connection, filters, totals) if has_next else None
         records = _message_records(
             connection, ids[: page.size], filters.list_ids, request, serializers.cover_json
         )

@@ -16,7 +16,7 @@ from ingest.api.records.prefetch import Prefetched
 from ingest.api.records.references import JsonObject
 from ingest.api.responses import JsonResponse
 from ingest.store.read.dependencies import SeriesDependencies, read_series_dependencies
-from ingest.store.read.pages.page_queries import SERIES_ORDERS, count_series, find_series_ids
+from ingest.store.read.pages.page_queries import SERIES_ORDERS, count_series_rows, find_series_ids
 from ingest.store.read.revisions import read_chosen, read_later
 from ingest.store.read.series import SeriesRow, read_members, read_series
 from ingest.store.read.summaries import read_accepted_times, read_summaries
@@ -35,7 +35,7 @@ def list_series(http_request: Request) -> Response:
         records = series_records(connection, ordered, request)
         has_next = len(ids) > page.size
         totals = request.context.totals
-        count = count_series(connection, filters, totals) if has_next else None
+        count = count_series_rows(connection, filters, totals) if has_next else None
     return request.respond_with_page(records, ids, page, count=count)
 
 

@@ -88,19 +88,25 @@ def find_series_ids(connection: Connection, filters: SeriesFilter, page: Page) -
     return find_ids(connection, ListingKind.SERIES, listing_filter, page, order=order)
 
 
-def count_patches(connection: Connection, filters: PatchFilter, totals: ListTotals) -> int | None:
+def count_patch_rows(
+    connection: Connection, filters: PatchFilter, totals: ListTotals
+) -> int | None:
     """Return how many patches a list has, None where that is unknown."""
     listing_filter = _filter_patches(connection, filters)
     return count_list(connection, ListingKind.PATCH, listing_filter, totals)
 
 
-def count_covers(connection: Connection, filters: MessageFilter, totals: ListTotals) -> int | None:
+def count_cover_rows(
+    connection: Connection, filters: MessageFilter, totals: ListTotals
+) -> int | None:
     """Return how many covers a list has, None where that is unknown."""
     listing_filter = _filter_covers(connection, filters)
     return count_list(connection, ListingKind.COVER, listing_filter, totals)
 
 
-def count_series(connection: Connection, filters: SeriesFilter, totals: ListTotals) -> int | None:
+def count_series_rows(
+    connection: Connection, filters: SeriesFilter, totals: ListTotals
+) -> int | None:
     """Return how many series a list has, None where that is unknown."""
     listing_filter = _filter_series(connection, filters)
     return count_list(connection, ListingKind.SERIES, listing_filter, totals)

@@ -17,7 +17,7 @@ from ingest.store.read.pages.listing_ranges import Selection
 from ingest.store.read.pages.text_search import match_text
 from ingest.store.schema.listing import ListingKind
 
-Condition = ColumnElement[bool]
+_Condition = ColumnElement[bool]
 
 # Of so many names that contain a text, the rows are read; of more, a page is soon found.
 FEW_NAMES = 1_000
@@ -43,12 +43,12 @@ def search(connection: Connection, kind: ListingKind, wanted: SearchText) -> lis
     return selections
 
 
-def select_rows(id_column: ColumnElement[int], condition: Condition) -> Selection:
+def select_rows(id_column: ColumnElement[int], condition: _Condition) -> Selection:
     """Return the condition that a row of another table satisfies a condition. That has the id."""
     return _select(id_column.table, id_column, condition)
 
 
-def _select(source: FromClause, id_column: ColumnElement[int], condition: Condition) -> Selection:
+def _select(source: FromClause, id_column: ColumnElement[int], condition: _Condition) -> Selection:
     ids = select(id_column).select_from(source)
     own = ids.where(id_column == schema.listing.c.id, condition).correlate(schema.listing)
     return Selection(ids.where(condition), own.exists())
