@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 from sqlalchemy import Engine
 from starlette.testclient import TestClient
@@ -16,9 +14,9 @@ from tests.support.patchwork_site import ADA, BO, TOKENS, Site
 
 
 @pytest.fixture
-def client(engine: Engine, site: Site) -> Iterator[TestClient]:
+def client(engine: Engine, site: Site) -> TestClient:
     import_site(engine, site)
-    yield client_of(engine, Config(api=ApiConfig(url=BASE, rate=10_000, burst=10_000)))
+    return client_of(engine, Config(api=ApiConfig(url=BASE, rate=10_000, burst=10_000)))
 
 
 def allowed(user: int) -> dict[str, str]:

@@ -63,7 +63,7 @@ MAY_SORT = {
     "states._read_rows": "the patches of a page",
     "event_rows._read_page": "the events of one series, patch, account or small list",
     "checks.read_checks": "the checks of the patches of a page",
-    "checks.combine_checks": "the checks of the patches of a page",
+    "checks.count_checks": "the checks of the patches of a page",
     "dependencies._read_edges": "what the messages of the series of a page depend on",
     "review_trailers.read_review_trailers": "the comments on the patches of a series",
     "statistics.count_queue": "the reasons of the quarantine",
