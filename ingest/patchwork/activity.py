@@ -26,13 +26,13 @@ from ingest.store.imports.ledger import (
 )
 from ingest.store.patchwork import activity_rows, message_rows
 from ingest.store.patchwork.database import PatchworkDatabase
-from ingest.store.patchwork.rows import CommentRow, EventRow, PatchRow
+from ingest.store.patchwork.rows import PatchworkComment, PatchworkEvent, PatchworkPatch
 from ingest.store.site.numbers import MESSAGE_KINDS, NumberKind
 from ingest.store.site.states import StateDefinition
 from ingest.store.sql import batches
 
 if TYPE_CHECKING:
-    from ingest.patchwork.run import Progress
+    from ingest.patchwork.run import ShowStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def import_activity(
     series: Mapping[int, int | None],
     *,
     now: datetime,
-    progress: Progress,
+    progress: ShowStep,
 ) -> ActivitySummary:
     """Write what is new or has changed. `series`: to which series each number leads."""
     with engine.connect() as connection:
@@ -74,9 +74,9 @@ def import_activity(
         if key.kind is NumberKind.PATCH
     }
     with progress("states", len(patches)) as advance:
-        changes = _last_changes(activity_rows.read_events(database))
+        changes = _last_changes(activity_rows.fetch_events(database))
         set_states, related = 0, defaultdict[int, list[int]](list)
-        for batch in batches(message_rows.read_patches(database)):
+        for batch in batches(message_rows.fetch_patches(database)):
             for patch in batch:
                 row_id = patches.get(patch.number)
                 if patch.related is not None and row_id is not None:
@@ -88,8 +88,8 @@ def import_activity(
         relations = _write_relations(engine, related, patches)
         checks = _write_checks(engine, database, patches)
         bundles = _write_bundles(engine, database, patches)
-        marks = _write_marks(engine, message_rows.read_comments(database), rows)
-    with progress("events", activity_rows.count_rows(database, "event")) as advance:
+        marks = _write_marks(engine, message_rows.fetch_comments(database), rows)
+    with progress("events", activity_rows.count_table(database, "event")) as advance:
         context = EventContext(
             rows={**rows, NumberKind.SERIES: series},
             states=slugs,
@@ -111,7 +111,7 @@ class _Change:
     actor: int | None
 
 
-def _last_changes(events: Iterable[EventRow]) -> dict[int, _Change]:
+def _last_changes(events: Iterable[PatchworkEvent]) -> dict[int, _Change]:
     """Return the last change of the state of each patch."""
     changes: dict[int, _Change] = {}
     for event in events:
@@ -122,12 +122,12 @@ def _last_changes(events: Iterable[EventRow]) -> dict[int, _Change]:
 
 @frozen
 class _KnownPatch:
-    row: PatchRow
+    row: PatchworkPatch
     message_id: int
 
 
 def _with_records(
-    engine: Engine, batch: Sequence[PatchRow], patches: Mapping[int, int | None]
+    engine: Engine, batch: Sequence[PatchworkPatch], patches: Mapping[int, int | None]
 ) -> list[_KnownPatch]:
     """Return those of these patches that are patches here, with their messages."""
     with engine.connect() as connection:
@@ -176,7 +176,7 @@ def _write_states(
                 )
             )
         if imported:
-            store.write_states(connection, imported)
+            store.write_imported_states(connection, imported)
         write_entries(
             connection,
             NumberKind.PATCH,
@@ -205,7 +205,7 @@ def _write_checks(
     engine: Engine, database: PatchworkDatabase, patches: Mapping[int, int | None]
 ) -> int:
     count = 0
-    for batch in batches(activity_rows.read_checks(database)):
+    for batch in batches(activity_rows.fetch_checks(database)):
         with write_transaction(engine) as connection:
             count += store.write_checks(connection, batch, patches)
     return count
@@ -214,7 +214,7 @@ def _write_checks(
 def _write_bundles(
     engine: Engine, database: PatchworkDatabase, patches: Mapping[int, int | None]
 ) -> int:
-    rows = activity_rows.read_bundles(database)
+    rows = activity_rows.fetch_bundles(database)
     count = 0
     with write_transaction(engine) as connection:
         known = read_entries(connection, NumberKind.BUNDLE, [row.number for row in rows])
@@ -230,7 +230,7 @@ def _write_bundles(
 
 def _write_marks(
     engine: Engine,
-    comments: Iterable[CommentRow],
+    comments: Iterable[PatchworkComment],
     rows: Mapping[NumberKind, Mapping[int, int | None]],
 ) -> int:
     count = 0
@@ -245,7 +245,7 @@ def _write_marks(
                     for row in own
                     if row.number in known and known[row.number].digest != digests[row.number]
                 ]
-                marks: dict[int, CommentRow] = {}
+                marks: dict[int, PatchworkComment] = {}
                 for row in changed:
                     row_id = rows[kind].get(row.number)
                     if row_id is not None:

@@ -6,13 +6,15 @@ import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-from ingest.store.patchwork.rows import ProjectRow, RuleRow, UserRow
+from ingest.store.patchwork.rows import PatchworkProject, PatchworkRule, PatchworkUser
 
 _BARE_KEY = re.compile(r"[A-Za-z0-9_-]+")
 
 
 def format_configuration(
-    projects: Sequence[ProjectRow], users: Sequence[UserRow], rules: Sequence[RuleRow]
+    projects: Sequence[PatchworkProject],
+    users: Sequence[PatchworkUser],
+    rules: Sequence[PatchworkRule],
 ) -> str:
     """Return the TOML of the lists: their settings, maintainers and delegation rules."""
     names = {user.number: user.name for user in users}
@@ -33,10 +35,10 @@ def format_configuration(
 
 
 def _list_lines(
-    project: ProjectRow,
+    project: PatchworkProject,
     maintainers: Sequence[str],
     names: Mapping[int, str],
-    rules: Iterable[RuleRow],
+    rules: Iterable[PatchworkRule],
 ) -> Iterator[str]:
     key = project.link_name
     if not _BARE_KEY.fullmatch(key):

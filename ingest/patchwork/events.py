@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 
 from ingest.patchwork.plan import ImportPlan
 from ingest.store.engine import write_transaction
-from ingest.store.imports.events import EventContext, read_last_number, write_events
+from ingest.store.imports.events import EventContext, read_last_number, write_imported_events
 from ingest.store.patchwork import activity_rows
 from ingest.store.patchwork.database import PatchworkDatabase
 from ingest.store.site.numbers import NumberKind
@@ -46,8 +46,8 @@ def import_events(
     with engine.connect() as connection:
         after = read_last_number(connection)
     count = 0
-    for batch in batches(activity_rows.read_events(database, after=after)):
+    for batch in batches(activity_rows.fetch_events(database, after=after)):
         with write_transaction(engine) as connection:
-            count += write_events(connection, batch, context)
+            count += write_imported_events(connection, batch, context)
         advance(len(batch))
     return count

@@ -26,8 +26,8 @@ from ingest.store.imports.list_records import (
 )
 from ingest.store.imports.messages import SeriesMembers, resolve_series
 from ingest.store.patchwork.database import PatchworkDatabase
-from ingest.store.patchwork.message_rows import read_patches
-from ingest.store.patchwork.rows import MessageKey, SeriesRow
+from ingest.store.patchwork.message_rows import fetch_patches
+from ingest.store.patchwork.rows import MessageKey, PatchworkSeries
 from ingest.store.site.numbers import NumberKind, imported_row
 from ingest.store.sql import chunks
 
@@ -46,7 +46,7 @@ class _Further:
 
 
 def import_further(
-    engine: Engine, database: PatchworkDatabase, plan: ImportPlan, series: Iterable[SeriesRow]
+    engine: Engine, database: PatchworkDatabase, plan: ImportPlan, series: Iterable[PatchworkSeries]
 ) -> int:
     """Write the records of further lists and their series, and where other numbers lead.
 
@@ -147,12 +147,12 @@ def _enter_repeated(engine: Engine, plan: ImportPlan, originals: Mapping[str, in
 
 
 def _write_series(
-    engine: Engine, database: PatchworkDatabase, plan: ImportPlan, series: Iterable[SeriesRow]
+    engine: Engine, database: PatchworkDatabase, plan: ImportPlan, series: Iterable[PatchworkSeries]
 ) -> None:
     """Write the series whose patches are records on further lists."""
     further = {(key.kind, key.number) for message in plan.messages for key in message.further}
     patches: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for row in read_patches(database):
+    for row in fetch_patches(database):
         if row.series is not None and (NumberKind.PATCH, row.number) in further:
             patches[row.series].append((row.position or 0, row.number))
     rows = [row for row in series if row.number not in plan.series_keys]
@@ -163,7 +163,7 @@ def _write_series(
 
 def _write_series_batch(
     connection: Connection,
-    rows: Sequence[SeriesRow],
+    rows: Sequence[PatchworkSeries],
     patches: Mapping[int, Sequence[tuple[int, int]]],
 ) -> None:
     numbers = [number for row in rows for _, number in patches.get(row.number, ())]
@@ -200,7 +200,7 @@ def _is_own(entry: Entry | None, kind: NumberKind, number: int) -> bool:
 
 
 def resolve_numbers(
-    engine: Engine, plan: ImportPlan, series: Iterable[SeriesRow]
+    engine: Engine, plan: ImportPlan, series: Iterable[PatchworkSeries]
 ) -> dict[int, int | None]:
     """Find to which series each number leads, and return that by number."""
     patches: dict[int, list[int]] = defaultdict(list)

@@ -25,7 +25,7 @@ from ingest.store.imports.messages import Record, enter_messages, reserve_messag
 from ingest.store.inbox.accept import find_derived
 from ingest.store.inbox.codec import pack
 from ingest.store.patchwork.database import PatchworkDatabase
-from ingest.store.patchwork.message_rows import read_contents
+from ingest.store.patchwork.message_rows import fetch_contents
 from ingest.store.site.numbers import MESSAGE_KINDS, NumberKind
 
 _BATCH = 200
@@ -135,7 +135,7 @@ def store_made(
             }
             numbers = sorted(own)
             for start in range(0, len(numbers), _READ):
-                for content in read_contents(database, kind, numbers[start : start + _READ]):
+                for content in fetch_contents(database, kind, numbers[start : start + _READ]):
                     message = own[content.number]
                     route = (list_ids[message.main.project],)
                     yield _delivery(make_mail(content), PATCHWORK, route), message

@@ -13,7 +13,7 @@ from collections.abc import Hashable, Iterable, Mapping
 from ingest.frozen import frozen
 from ingest.mail.msgid import bound_id, find_first_id
 from ingest.store.imports.messages import Record
-from ingest.store.patchwork.rows import MessageKey, SeriesRow
+from ingest.store.patchwork.rows import MessageKey, PatchworkSeries
 from ingest.store.site.numbers import NumberKind
 
 _PARENTS = {
@@ -60,7 +60,7 @@ def record_of(key: MessageKey) -> Record:
     return Record(key.kind, key.number, normalize_msgid(key.msgid))
 
 
-def plan_import(keys: Iterable[MessageKey], series: Iterable[SeriesRow]) -> ImportPlan:
+def plan_import(keys: Iterable[MessageKey], series: Iterable[PatchworkSeries]) -> ImportPlan:
     """Return the plan for these patches, covers, comments and series."""
     by_msgid: dict[str, list[MessageKey]] = defaultdict(list)
     msgid_of: dict[tuple[NumberKind, int], str] = {}
@@ -93,7 +93,7 @@ _ORDER = (
 def _choose_projects(
     by_msgid: Mapping[str, list[MessageKey]],
     msgid_of: Mapping[tuple[NumberKind, int], str],
-    series: Iterable[SeriesRow],
+    series: Iterable[PatchworkSeries],
 ) -> dict[str, int]:
     """Return the project whose records the messages of each thread are, by Message-ID."""
     threads = _Sets()
@@ -160,7 +160,7 @@ def _plan(msgid: str, keys: Iterable[MessageKey], project: int) -> PlannedMessag
 def _name_series(
     messages: Iterable[PlannedMessage],
     msgid_of: Mapping[tuple[NumberKind, int], str],
-    series: Iterable[SeriesRow],
+    series: Iterable[PatchworkSeries],
 ) -> dict[int, str]:
     """Return the key of each series whose messages are the records of its project."""
     names: dict[int, str] = {}

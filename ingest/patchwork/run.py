@@ -26,26 +26,31 @@ from ingest.store.imports.messages import reserve_series
 from ingest.store.inbox.checkpoint import flush_to_disk
 from ingest.store.patchwork import activity_rows, message_rows, site_rows
 from ingest.store.patchwork.database import PatchworkDatabase, PatchworkError
-from ingest.store.patchwork.rows import ProjectRow, RuleRow, SeriesRow, UserRow
-from ingest.store.site.numbers import NumberKind, reserve_numbers
+from ingest.store.patchwork.rows import (
+    PatchworkProject,
+    PatchworkRule,
+    PatchworkSeries,
+    PatchworkUser,
+)
+from ingest.store.site.numbers import NumberKind, add_room, reserve_numbers
 from ingest.store.site.projects import write_tags
 from ingest.store.site.states import StateDefinition, write_states
 from ingest.store.sql import chunks
 
 # Show how far a step is: called with its name and how much there is to do; the result counts what
 # is done.
-Progress = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
+ShowStep = Callable[[str, int | None], AbstractContextManager[Callable[[int], None]]]
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
     """What a Patchwork site is, apart from its mail."""
 
-    projects: Sequence[ProjectRow]
-    users: Sequence[UserRow]
-    rules: Sequence[RuleRow]
+    projects: Sequence[PatchworkProject]
+    users: Sequence[PatchworkUser]
+    rules: Sequence[PatchworkRule]
     states: Sequence[StateDefinition]
-    series: Sequence[SeriesRow]
+    series: Sequence[PatchworkSeries]
 
     @property
     def list_ids(self) -> dict[int, str]:
@@ -68,7 +73,7 @@ def read_site(database: PatchworkDatabase) -> Site:
 
     Two projects of one list, which Patchwork tells apart by the subject, get ids of their own.
     """
-    projects = site_rows.read_projects(database)
+    projects = site_rows.fetch_projects(database)
     named: set[str] = set()
     distinct = []
     for project in projects:
@@ -78,16 +83,25 @@ def read_site(database: PatchworkDatabase) -> Site:
         distinct.append(project)
     return Site(
         distinct,
-        site_rows.read_users(database),
-        site_rows.read_rules(database),
-        site_rows.read_states(database),
-        list(message_rows.read_series(database)),
+        site_rows.fetch_users(database),
+        site_rows.fetch_rules(database),
+        site_rows.fetch_states(database),
+        list(message_rows.fetch_series(database)),
     )
 
 
 def read_plan(database: PatchworkDatabase, own: Site) -> ImportPlan:
     """Read the identities of all mail, and plan how it is stored."""
-    return plan_import(message_rows.read_keys(database), own.series)
+    return plan_import(message_rows.fetch_keys(database), own.series)
+
+
+def require_import(engine: Engine) -> None:
+    """Raise `PatchworkError` where nothing was imported into this store."""
+    with engine.connect() as connection:
+        if not has_imported(connection):
+            raise PatchworkError(
+                "no Patchwork site was imported into this store: run import-patchwork first"
+            )
 
 
 def check_target(engine: Engine, config: Config, own: Site) -> None:
@@ -117,7 +131,7 @@ def run_import(
     sources: Sequence[Source],
     parsers: int,
     now: datetime,
-    progress: Progress,
+    progress: ShowStep,
 ) -> ImportSummary:
     """Import everything that is not stored, or that has changed in Patchwork since."""
     own = read_site(database)
@@ -141,20 +155,20 @@ def run_import(
 
 def _import_site(engine: Engine, database: PatchworkDatabase, own: Site, plan: ImportPlan) -> int:
     """Write what the site is, and reserve its numbers. Returns how many people were new."""
-    people = list(site_rows.read_people(database))
+    people = list(site_rows.fetch_people(database))
     highest = dict(plan.highest) | {
-        NumberKind.SERIES: max((row.number for row in own.series), default=0),
-        NumberKind.PERSON: max((row.number for row in people), default=0),
+        NumberKind.SERIES: add_room(max((row.number for row in own.series), default=0)),
+        NumberKind.PERSON: add_room(max((row.number for row in people), default=0)),
         NumberKind.ACCOUNT: max((row.number for row in own.users), default=0),
-        NumberKind.LIST: max((row.number for row in own.projects), default=0),
-        NumberKind.CHECK: activity_rows.read_highest(database, "check"),
-        NumberKind.BUNDLE: activity_rows.read_highest(database, "bundle"),
-        NumberKind.EVENT: activity_rows.read_highest(database, "event"),
+        NumberKind.LIST: add_room(max((row.number for row in own.projects), default=0)),
+        NumberKind.CHECK: activity_rows.fetch_highest(database, "check"),
+        NumberKind.BUNDLE: activity_rows.fetch_highest(database, "bundle"),
+        NumberKind.EVENT: activity_rows.fetch_highest(database, "event"),
     }
     with write_transaction(engine) as connection:
         reserve_numbers(connection, highest)
         write_states(connection, own.states)
-        write_tags(connection, site_rows.read_tags(database))
+        write_tags(connection, site_rows.fetch_tags(database))
         site.write_projects(connection, own.projects)
         site.write_accounts(connection, own.users, own.list_ids)
         changed = site.write_people(connection, people)
@@ -173,7 +187,7 @@ def _import_mail(
     *,
     sources: Sequence[Source],
     parsers: int,
-    progress: Progress,
+    progress: ShowStep,
 ) -> mails.MailSummary:
     by_msgid = {message.msgid: message for message in plan.messages}
     archived = failed = 0
@@ -220,11 +234,11 @@ def preview_import(
 def _count(own: Site, plan: ImportPlan, database: PatchworkDatabase) -> Iterator[tuple[str, int]]:
     yield "projects", len(own.projects)
     yield "users", len(own.users)
-    yield "people", activity_rows.count_rows(database, "person")
+    yield "people", activity_rows.count_table(database, "person")
     yield "states", len(own.states)
     yield "messages", len(plan.messages)
     yield "records on further lists", sum(len(message.further) for message in plan.messages)
     yield "series", len(own.series)
-    yield "checks", activity_rows.count_rows(database, "check")
-    yield "bundles", activity_rows.count_rows(database, "bundle")
-    yield "events", activity_rows.count_rows(database, "event")
+    yield "checks", activity_rows.count_table(database, "check")
+    yield "bundles", activity_rows.count_table(database, "bundle")
+    yield "events", activity_rows.count_table(database, "event")

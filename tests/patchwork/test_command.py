@@ -75,6 +75,20 @@ def test_a_list_that_is_not_configured_is_named(site: Site, tmp_path: Path) -> N
     assert refused.stderr.count(b"\n") == 1
 
 
+def test_a_store_with_other_mail_is_refused(site: Site, tmp_path: Path) -> None:
+    (tmp_path / "archive.mbox").write_bytes(mails.mbox([mails.patch()]))
+    assert ingest(*STORE, "replay", "-q", "archive.mbox", cwd=tmp_path).returncode == 0
+    for words, text in (
+        ((), b"the store has mail already"),
+        (("--dry-run",), b"the store has mail already"),
+        (("--verify",), b"no Patchwork site was imported into this store"),
+    ):
+        refused = ingest(*STORE, "import-patchwork", *words, site.url, cwd=tmp_path)
+        assert refused.returncode == 1
+        assert text in refused.stderr
+        assert refused.stderr.count(b"\n") == 1
+
+
 @pytest.mark.parametrize(
     ("words", "text"),
     [
@@ -134,9 +148,9 @@ def _count_mail(store: Path) -> int:
 
 def test_the_configuration_is_toml_whatever_names_are(tmp_path: Path) -> None:
     from ingest.patchwork.configuration import format_configuration
-    from ingest.store.patchwork.rows import ProjectRow
+    from ingest.store.patchwork.rows import PatchworkProject
 
-    project = ProjectRow(
+    project = PatchworkProject(
         number=1, link_name="a b", name='A "list"\x7f', list_id="l.example.org", list_email="",
         subject_match="", web_url="https://example.org/\\", scm_url="", webscm_url="",
         list_archive_url="", list_archive_url_format="", commit_url_format="", use_tags=True,

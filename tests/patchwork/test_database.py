@@ -10,7 +10,7 @@ from sqlalchemy import create_engine, text
 from sqlalchemy.exc import DBAPIError
 
 from ingest.store.patchwork.database import PatchworkError, open_patchwork
-from ingest.store.patchwork.message_rows import read_patches
+from ingest.store.patchwork.message_rows import fetch_patches
 from tests.support.patchwork_site import DEV, Site, fill
 
 
@@ -24,9 +24,9 @@ def test_it_is_read_in_one_snapshot(site: Site) -> None:
     with site.engine.begin() as connection:
         connection.execute(text("PRAGMA journal_mode=WAL"))
     with open_patchwork(site.url) as database:
-        assert len(list(read_patches(database))) == 4
+        assert len(list(fetch_patches(database))) == 4
         site.add_patch(9, next(iter(site.raw.values())), DEV)
-        assert len(list(read_patches(database))) == 4
+        assert len(list(fetch_patches(database))) == 4
 
 
 def test_it_cannot_be_written(site: Site) -> None:
@@ -38,9 +38,9 @@ def test_on_postgresql_it_is_read_in_one_snapshot_and_cannot_be_written(postgres
     site = Site.create(postgres_url)
     fill(site)
     with open_patchwork(postgres_url.replace("+psycopg", "")) as database:
-        assert len(list(read_patches(database))) == 4
+        assert len(list(fetch_patches(database))) == 4
         site.add_patch(9, next(iter(site.raw.values())), DEV)
-        assert len(list(read_patches(database))) == 4
+        assert len(list(fetch_patches(database))) == 4
         with pytest.raises(DBAPIError, match="read-only"):
             database.connection.execute(text("DELETE FROM patchwork_tag"))
 
@@ -59,7 +59,7 @@ def test_times_are_shown_in_the_zone_of_the_site(postgres_url: str, zone: str) -
     site.engine.dispose()
     fill(site)
     with open_patchwork(postgres_url) as database:
-        first = next(read_patches(database))
+        first = next(fetch_patches(database))
         assert first.date == datetime(2026, 3, 2, 10, 15, 1)
     with open_patchwork(postgres_url, zone="Asia/Tokyo") as database:
         noon = datetime(2026, 3, 2, 12, tzinfo=UTC)

@@ -138,6 +138,19 @@ def test_records_survive_a_reparse_and_mail_of_their_list(engine: Engine, site: 
     assert faults(engine) == []
 
 
+def test_a_later_revision_supersedes_a_patch_on_both_its_lists(engine: Engine, site: Site) -> None:
+    site.change("patchwork_patch", 3, state_id=2)
+    import_site(engine, site)
+    later = mails.NOW + timedelta(days=1)
+    posted = mails.series("s", 2, version=2, start=later)
+    mails.store(engine, [raw.replace(b"<s-", b"<v2-") for raw in posted])
+    with engine.connect() as connection:
+        assert patch(connection, 2).current_state == "superseded"
+        assert patch(connection, 3).current_state == "superseded"
+        assert patch(connection, 1).current_state == "accepted", "as somebody has decided"
+    assert faults(engine) == []
+
+
 def test_relations_checks_bundles_and_marks_are_kept(engine: Engine, site: Site) -> None:
     import_site(engine, site)
     with engine.connect() as connection:
@@ -338,9 +351,26 @@ def test_new_mail_has_numbers_above_all_imported_ones(engine: Engine, site: Site
     with engine.connect() as connection:
         newest = max(mails.list_message_ids(connection))
         assert shown_number(newest) == 5
-        assert connection.execute(
-            select(schema.series.c.id).order_by(schema.series.c.id.desc())
-        ).first()[0] == 8  # type: ignore[index]  # fmt: skip
+        series = connection.execute(select(schema.series.c.id)).scalars().all()
+        assert max(series) > 7 + 900, "there is room for series that Patchwork makes meanwhile"
+
+
+def test_numbers_that_patchwork_gives_later_are_free(engine: Engine, site: Site) -> None:
+    """Here the posting is two series, of which Patchwork has made one."""
+    posted = [mails.patch(f"x{number}@example.org", f"[PATCH] x: {number}", name=f"x{number}")
+              for number in (1, 2)]  # fmt: skip
+    site.add_series(8, DEV, cover=None)
+    for number, raw in enumerate(posted, 1):
+        site.add_patch(20 + number, raw, DEV, series_id=8, number=number)
+    import_site(engine, site)
+    later = mails.patch("y@example.org", "[PATCH] y: z", name="y", sender="New <new@example.org>")
+    site.add_series(9, DEV, cover=None, submitter_id=site.person("New <new@example.org>"))
+    site.add_patch(23, later, DEV, series_id=9, number=1)
+    import_site(engine, site)
+    with engine.connect() as connection:
+        assert patch(connection, 23).series_id == 9
+        assert patch(connection, 23).person_id == site.person("New <new@example.org>")
+        assert {patch(connection, 21).series_id, patch(connection, 22).series_id} > {8}
 
 
 def test_a_store_with_mail_is_refused(engine: Engine, site: Site) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ingest.patchwork.plan import plan_import
-from ingest.store.patchwork.rows import MessageKey, SeriesRow
+from ingest.store.patchwork.rows import MessageKey, PatchworkSeries
 from ingest.store.site.numbers import NumberKind
 from tests.support import mails
 
@@ -21,8 +21,8 @@ def key(
     )  # fmt: skip
 
 
-def series(number: int, project: int, cover: int | None = None) -> SeriesRow:
-    return SeriesRow(
+def series(number: int, project: int, cover: int | None = None) -> PatchworkSeries:
+    return PatchworkSeries(
         number=number, name="", date=mails.START, version=1, total=1, project=project,
         submitter=1, cover=cover,
     )  # fmt: skip

@@ -211,11 +211,12 @@ def _verify(settings: CommandSettings, database: PatchworkDatabase, report: str 
     """Print what differs; the status is 1 if anything does."""
     import sys
 
-    from ingest.patchwork.run import read_site
+    from ingest.patchwork.run import read_site, require_import
     from ingest.patchwork.verify.compare import compare_stores
 
     engine = settings.open()
     try:
+        require_import(engine)
         with engine.connect() as connection:
             result = compare_stores(connection, database, read_site(database))
     finally:

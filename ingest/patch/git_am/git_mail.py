@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 
 from ingest.mail.message import Address, Message
 from ingest.patch.git_am.commit_text import CommitText
-from ingest.patch.git_am.header_fields import LINE_ENDS, MailField, original_fields
+from ingest.patch.git_am.header_fields import LINE_ENDS, MailField, format_original_fields
 from ingest.patch.git_am.transfer_encoding import encode_body
 from ingest.patch.trailers.blocks import message_trailers
 from ingest.patch.trailers.trailer import Trailer
@@ -80,7 +80,7 @@ def _write(message: Message, body: bytes, sender: Address, fields: Iterable[Mail
     encoded = encode_body(body if body.endswith(b"\n") else body + b"\n")
     lines = [
         _MBOX_LINE,
-        *original_fields(message, sender),
+        *format_original_fields(message, sender),
         *(f"{name}: {LINE_ENDS.sub(' ', value)}" for name, value in fields),
         "MIME-Version: 1.0",
         "Content-Type: text/plain; charset=utf-8",

@@ -44,7 +44,7 @@ _BROKEN_FOLDING = re.compile(
 )
 
 
-def original_fields(message: Message, sender: Address) -> list[str]:
+def format_original_fields(message: Message, sender: Address) -> list[str]:
     """Return the lines of the message's header fields, corrected where git would misread them."""
     lines: list[str] = []
     seen: set[str] = set()

@@ -29,7 +29,7 @@ def compare_stores(connection: Connection, database: PatchworkDatabase, own: Sit
     """Return what was compared, and what differs."""
     result = Comparison()
     rows = {kind: read_entry_numbers(connection, kind) for kind in NumberKind}
-    keys = {(key.kind, key.number): key for key in message_rows.read_keys(database)}
+    keys = {(key.kind, key.number): key for key in message_rows.fetch_keys(database)}
     slugs = {state.number: state.slug for state in own.states}
     compare_site(connection, database, own, result)
     by_kind: dict[NumberKind, dict[int, Any]] = defaultdict(dict)
@@ -39,7 +39,7 @@ def compare_stores(connection: Connection, database: PatchworkDatabase, own: Sit
     compare_patches(connection, database, by_kind[NumberKind.PATCH], rows, slugs, result)
     compare_comments(connection, database, keys, rows, result)
     members: dict[int, list[tuple[int, int]]] = defaultdict(list)
-    for patch in message_rows.read_patches(database):
+    for patch in message_rows.fetch_patches(database):
         if patch.series is not None:
             members[patch.series].append((patch.position or 0, patch.number))
     compare_series(
@@ -61,7 +61,7 @@ def _compare_checks(
     patches: dict[int, int | None],
     result: Comparison,
 ) -> None:
-    for batch in batches(activity_rows.read_checks(database)):
+    for batch in batches(activity_rows.fetch_checks(database)):
         stored = read_checks(connection, [check.number for check in batch])
         for check in batch:
             theirs = {
@@ -91,7 +91,7 @@ def _compare_checks(
 def _compare_events(
     connection: Connection, database: PatchworkDatabase, result: Comparison
 ) -> None:
-    for batch in batches(activity_rows.read_events(database)):
+    for batch in batches(activity_rows.fetch_events(database)):
         stored = read_events(connection, [event.number for event in batch])
         for event in batch:
             found = stored.get(event.number)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter, defaultdict
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -31,6 +32,23 @@ class Difference:
         return f"{self.kind}.{self.field}" if self.field else self.kind
 
 
+_TEXTS = ("content", "diff")
+_QUOTED_FROM = re.compile(r"^>+From ", re.MULTILINE)
+
+
+def explain_text(theirs: str, ours: str) -> str:
+    """Return why a text is another one here, as far as the texts tell."""
+    if theirs.split() == ours.split():
+        return "lines are wrapped otherwise: the raw mail has them unwrapped (format=flowed)"
+    if _QUOTED_FROM.sub("From ", theirs) == _QUOTED_FROM.sub("From ", ours):
+        return "the mbox from which Patchwork was fed has quoted a line that begins with From"
+    if theirs in ours:
+        return "Patchwork has lost a part of the text, which the raw mail has"
+    if ours in theirs:
+        return "Patchwork shows as text what is no part of it: a signature or a footer"
+    return "the raw mail has another text"
+
+
 @dataclass(slots=True)
 class Comparison:
     """What was compared, by kind, and what differs."""
@@ -48,7 +66,10 @@ class Comparison:
         *,
         reason: str = "",
     ) -> None:
-        """Compare a record; `ours` is None where there is none."""
+        """Compare a record; `ours` is None where there is none.
+
+        `reason` is that of all differences, except of texts, whose own is better.
+        """
         self.counts[kind] += 1
         if ours is None:
             self.differences.append(
@@ -63,7 +84,7 @@ class Comparison:
                 self.differences.append(
                     Difference(
                         kind=kind, number=number, field=name, theirs=value, ours=ours[name],
-                        reason=reason,
+                        reason=explain_text(value, ours[name]) if name in _TEXTS else reason,
                     )
                 )  # fmt: skip
 

@@ -14,7 +14,12 @@ from ingest.series.outcome import Outcome
 from ingest.store.activity.overrides import read_related_patches
 from ingest.store.patchwork import message_rows
 from ingest.store.patchwork.database import PatchworkDatabase
-from ingest.store.patchwork.rows import CommentRow, MessageKey, PatchRow, SeriesRow
+from ingest.store.patchwork.rows import (
+    MessageKey,
+    PatchworkComment,
+    PatchworkPatch,
+    PatchworkSeries,
+)
 from ingest.store.read.messages import MessageRow, read_message_keys, read_messages
 from ingest.store.read.series import read_members, read_series
 from ingest.store.site.comment_marks import read_comment_marks
@@ -35,13 +40,13 @@ def compare_patches(
     """Compare the patches. `keys`: their identities; `slugs`: the slugs of states."""
     related: dict[int, set[int]] = defaultdict(set)
     set_of: dict[int, int] = {}
-    for patch in message_rows.read_patches(database):
+    for patch in message_rows.fetch_patches(database):
         if patch.related is not None:
             set_of[patch.number] = patch.related
             row_id = rows[NumberKind.PATCH].get(patch.number)
             if row_id is not None:
                 related[patch.related].add(row_id)
-    for batch in batches(message_rows.read_patches(database)):
+    for batch in batches(message_rows.fetch_patches(database)):
         contents = _read_contents(database, NumberKind.PATCH, [row.number for row in batch])
         stored = _read_stored(connection, rows[NumberKind.PATCH], [row.number for row in batch])
         ours_related = read_related_patches(connection, [row.id for row in stored.values()])
@@ -63,9 +68,14 @@ def _reason(found: MessageRow | None) -> str:
     """Return why a message is what it is here."""
     if found is None:
         return "its mail is not stored"
-    return f"{found.outcome}: {found.reason}" + (
-        f"; in its series by the rule {found.rule} ({found.evidence})" if found.rule else ""
-    )
+    parts = [f"{found.outcome}: {found.reason}"]
+    if found.rewriting is not None:
+        source = f", sender taken from {found.person_source}" if found.person_source else ""
+        parts.append(f"From was rewritten by {found.rewriting}{source}")
+    if found.rule:
+        evidence = f" ({found.evidence})" if found.evidence else ""
+        parts.append(f"in its series by the rule {found.rule}{evidence}")
+    return "; ".join(parts)
 
 
 def _read_contents(
@@ -76,7 +86,7 @@ def _read_contents(
             "content": _squeeze(content.content),
             "diff": _squeeze(content.diff or ""),
         }
-        for content in message_rows.read_contents(database, kind, numbers)
+        for content in message_rows.fetch_contents(database, kind, numbers)
     }
 
 
@@ -95,7 +105,7 @@ def _read_stored(
 
 
 def _patch(
-    patch: PatchRow, key: MessageKey, rows: Rows, slugs: Mapping[int, str]
+    patch: PatchworkPatch, key: MessageKey, rows: Rows, slugs: Mapping[int, str]
 ) -> dict[str, Any]:
     series = patch.series
     return {
@@ -150,7 +160,7 @@ def compare_covers(
 ) -> None:
     """Compare the covers."""
     kind = NumberKind.COVER
-    for batch in batches(message_rows.read_covers(database)):
+    for batch in batches(message_rows.fetch_covers(database)):
         contents = _read_contents(database, kind, [row.number for row in batch])
         stored = _read_stored(connection, rows[kind], [row.number for row in batch])
         for cover in batch:
@@ -174,7 +184,7 @@ def compare_comments(
     result: Comparison,
 ) -> None:
     """Compare the comments, with what they apply to."""
-    for batch in batches(message_rows.read_comments(database)):
+    for batch in batches(message_rows.fetch_comments(database)):
         for kind in (NumberKind.COVER_COMMENT, NumberKind.PATCH_COMMENT):
             own = [row for row in batch if row.kind is kind]
             contents = _read_contents(database, kind, [row.number for row in own])
@@ -197,7 +207,7 @@ def compare_comments(
                 result.compare(str(kind), comment.number, theirs, ours, reason=_reason(found))
 
 
-def _comment(comment: CommentRow, key: MessageKey, rows: Rows) -> dict[str, Any]:
+def _comment(comment: PatchworkComment, key: MessageKey, rows: Rows) -> dict[str, Any]:
     parent_kind = NumberKind.COVER if comment.kind is NumberKind.COVER_COMMENT else NumberKind.PATCH
     return {
         "parent": rows[parent_kind].get(key.parent) if key.parent is not None else None,
@@ -209,7 +219,7 @@ def _comment(comment: CommentRow, key: MessageKey, rows: Rows) -> dict[str, Any]
 
 def compare_series(
     connection: Connection,
-    series: Sequence[SeriesRow],
+    series: Sequence[PatchworkSeries],
     members: Mapping[int, Sequence[int]],
     rows: Rows,
     result: Comparison,
@@ -258,7 +268,8 @@ def compare_series(
 def _explain_series(connection: Connection, theirs: Sequence[int], ours: Sequence[int]) -> str:
     """Say which patches are in one of the two series only, and why they are where they are."""
     if set(theirs) == set(ours):
-        return ""
+        first = next(read_messages(connection, ours[:1], brief=True), None)
+        return _reason(first) if first is not None else ""
     lines = []
     for label, ids in (
         ("only here", sorted(set(ours) - set(theirs))),

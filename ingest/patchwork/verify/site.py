@@ -36,7 +36,7 @@ def compare_site(
         result.compare("project", project.number, theirs, ours)
     for kind, rows, known in (
         ("state", own.states, read_states(connection, ())),
-        ("tag", site_rows.read_tags(database), read_tags(connection)),
+        ("tag", site_rows.fetch_tags(database), read_tags(connection)),
     ):
         by_number = {row.number: row for row in known}
         for row in rows:
@@ -84,7 +84,7 @@ def _compare_people(
 ) -> None:
     rows = read_entry_numbers(connection, NumberKind.PERSON)
     people = read_people(connection, {row_id for row_id in rows.values() if row_id is not None})
-    for person in site_rows.read_people(database):
+    for person in site_rows.fetch_people(database):
         found = people.get(rows.get(person.number) or 0)
         ours = None
         if found is not None:
@@ -101,7 +101,7 @@ def compare_bundles(
     result: Comparison,
 ) -> None:
     """Compare the bundles with their patches."""
-    rows = activity_rows.read_bundles(database)
+    rows = activity_rows.fetch_bundles(database)
     bundles = read_bundles(connection, [row.number for row in rows])
     for row in rows:
         theirs = {

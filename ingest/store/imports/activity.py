@@ -19,7 +19,7 @@ from ingest.store import schema
 from ingest.store.activity.states import sync_states
 from ingest.store.imports.ledger import Entry, read_entries, write_entries
 from ingest.store.locks import lock_relations, lock_states
-from ingest.store.patchwork.rows import BundleRow, CheckRow, CommentRow
+from ingest.store.patchwork.rows import PatchworkBundle, PatchworkCheck, PatchworkComment
 from ingest.store.site.bundles import Bundle, add_bundle, update_bundle
 from ingest.store.site.numbers import NumberKind
 from ingest.store.sql import chunks, compare_rows, insert_rows, is_any
@@ -38,7 +38,7 @@ class ImportedState:
     delegate_id: int | None
 
 
-def write_states(connection: Connection, states: Sequence[ImportedState]) -> None:
+def write_imported_states(connection: Connection, states: Sequence[ImportedState]) -> None:
     """Write these overrides, and what is shown of the patches. Writes no events."""
     lock_states(connection)
     ids = [state.message_id for state in states]
@@ -115,7 +115,7 @@ def write_relations(
 
 
 def write_checks(
-    connection: Connection, checks: Sequence[CheckRow], patches: Mapping[int, int | None]
+    connection: Connection, checks: Sequence[PatchworkCheck], patches: Mapping[int, int | None]
 ) -> int:
     """Write checks under their numbers, and return how many were new.
 
@@ -147,7 +147,7 @@ def write_checks(
 
 
 def write_bundle(
-    connection: Connection, row: BundleRow, patches: Mapping[int, int | None], *, is_new: bool
+    connection: Connection, row: PatchworkBundle, patches: Mapping[int, int | None], *, is_new: bool
 ) -> None:
     """Write a bundle under its number."""
     found = (patches.get(number) for number in row.patches)
@@ -161,7 +161,7 @@ def write_bundle(
         update_bundle(connection, bundle)
 
 
-def write_comment_marks(connection: Connection, comments: Mapping[int, CommentRow]) -> None:
+def write_comment_marks(connection: Connection, comments: Mapping[int, PatchworkComment]) -> None:
     """Mark these comments, by message, as Patchwork has them."""
     rows = [
         {"message_id": message_id, "addressed": row.addressed, "date": None, "account_id": None}

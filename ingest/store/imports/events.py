@@ -11,7 +11,7 @@ from sqlalchemy import Connection, bindparam, func, insert, select, update
 from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.activity.events import Category
-from ingest.store.patchwork.rows import EventRow
+from ingest.store.patchwork.rows import PatchworkEvent
 from ingest.store.site.numbers import NumberKind
 from ingest.store.sql import chunks, insert_rows, is_any
 
@@ -42,7 +42,9 @@ class EventContext:
     first_messages: Mapping[int, int]
 
 
-def write_events(connection: Connection, events: Sequence[EventRow], context: EventContext) -> int:
+def write_imported_events(
+    connection: Connection, events: Sequence[PatchworkEvent], context: EventContext
+) -> int:
     """Write events that are not stored, and return how many.
 
     An event that was written here when its record was, and has no number, gets Patchwork's.
@@ -104,7 +106,7 @@ def _read_once(
     return stored
 
 
-def _event(row: EventRow, context: EventContext) -> dict[str, Any]:
+def _event(row: PatchworkEvent, context: EventContext) -> dict[str, Any]:
     rows = context.rows
     message_id = None
     if row.patch is not None:
@@ -135,7 +137,7 @@ def _event(row: EventRow, context: EventContext) -> dict[str, Any]:
     return values
 
 
-def _values(row: EventRow, context: EventContext) -> tuple[str | None, str | None]:
+def _values(row: PatchworkEvent, context: EventContext) -> tuple[str | None, str | None]:
     """Return the value before the change and after it, as text."""
     match Category(row.category):
         case Category.PATCH_STATE_CHANGED:

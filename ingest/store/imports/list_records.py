@@ -15,7 +15,7 @@ from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.imports.messages import Record
 from ingest.store.listing import sync_listing
-from ingest.store.patchwork.rows import SeriesRow
+from ingest.store.patchwork.rows import PatchworkSeries
 from ingest.store.site.list_records import variant_of
 from ingest.store.site.numbers import NumberKind
 from ingest.store.sql import chunks, insert_rows, is_any
@@ -180,7 +180,7 @@ def _write_postings(connection: Connection, items: Collection[FurtherRecord]) ->
 class FurtherSeries:
     """A series of which the patches are records on a further list, in its order."""
 
-    row: SeriesRow
+    row: PatchworkSeries
     cover_id: int | None
     patches: Sequence[int]
 

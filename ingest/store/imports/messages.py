@@ -34,7 +34,7 @@ class Record:
 
 def reserve_messages(connection: Connection, records: Collection[Record]) -> None:
     """Reserve the rows of these messages that are not stored."""
-    known = read_message_rows(connection, [record.msgid for record in records])
+    known = read_owners(connection, [record.msgid for record in records])
     _reserve(
         connection,
         "message",
@@ -80,7 +80,7 @@ def _reserve(
     )
 
 
-def read_message_rows(connection: Connection, msgids: Iterable[str]) -> dict[str, int]:
+def read_owners(connection: Connection, msgids: Iterable[str]) -> dict[str, int]:
     """Return the rows of the messages that own these ids, by id."""
     message = schema.message.c
     rows: dict[str, int] = {}
@@ -97,7 +97,7 @@ def enter_messages(connection: Connection, records: Collection[Record]) -> None:
 
     A record that is something else here leads to it.
     """
-    rows = read_message_rows(connection, [record.msgid for record in records])
+    rows = read_owners(connection, [record.msgid for record in records])
     lost = {
         record.row_id: rows[record.msgid]
         for record in records

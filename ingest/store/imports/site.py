@@ -12,7 +12,7 @@ from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.activity.accounts import digest_token
 from ingest.store.imports.ledger import Entry, digest_row, read_entries, write_entries
-from ingest.store.patchwork.rows import PersonRow, ProjectRow, UserRow
+from ingest.store.patchwork.rows import PatchworkPerson, PatchworkProject, PatchworkUser
 from ingest.store.site.numbers import NumberKind
 from ingest.store.site.projects import set_project
 from ingest.store.sql import chunks, insert_rows, is_any
@@ -23,7 +23,7 @@ class NumberTakenError(Exception):
     """A number of Patchwork is the number of something else here. The text is one line."""
 
 
-def write_projects(connection: Connection, projects: Sequence[ProjectRow]) -> int:
+def write_projects(connection: Connection, projects: Sequence[PatchworkProject]) -> int:
     """Write the projects as lists, and return how many were new or have changed."""
     entries = read_entries(connection, NumberKind.LIST, [row.number for row in projects])
     changed = [row for row in projects if _differs(entries.get(row.number), row)]
@@ -51,7 +51,7 @@ def write_projects(connection: Connection, projects: Sequence[ProjectRow]) -> in
     return len(changed)
 
 
-def _settings(row: ProjectRow) -> dict[str, Any]:
+def _settings(row: PatchworkProject) -> dict[str, Any]:
     return {
         "name": row.name,
         "link_name": row.link_name,
@@ -73,7 +73,7 @@ def _differs(entry: Entry | None, row: object) -> bool:
 
 
 def write_accounts(
-    connection: Connection, users: Sequence[UserRow], list_ids: Mapping[int, str]
+    connection: Connection, users: Sequence[PatchworkUser], list_ids: Mapping[int, str]
 ) -> int:
     """Write the users as accounts, and return how many were new or have changed.
 
@@ -95,7 +95,7 @@ def write_accounts(
     return len(changed)
 
 
-def _account(row: UserRow, list_ids: Mapping[int, str]) -> dict[str, Any]:
+def _account(row: PatchworkUser, list_ids: Mapping[int, str]) -> dict[str, Any]:
     return {
         "name": row.name,
         "first_name": row.first_name,
@@ -119,11 +119,11 @@ def _account(row: UserRow, list_ids: Mapping[int, str]) -> dict[str, Any]:
 
 @frozen
 class _NewPerson:
-    row: PersonRow
+    row: PatchworkPerson
     key: str
 
 
-def write_people(connection: Connection, people: Iterable[PersonRow]) -> int:
+def write_people(connection: Connection, people: Iterable[PatchworkPerson]) -> int:
     """Write people, and return how many were new or have changed.
 
     Two people of Patchwork whose addresses differ in case are one: the number of the second leads

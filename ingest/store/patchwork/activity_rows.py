@@ -9,17 +9,17 @@ from typing import Any
 from sqlalchemy import func, select
 
 from ingest.store.patchwork.database import PatchworkDatabase
-from ingest.store.patchwork.rows import BundleRow, CheckRow, EventRow
+from ingest.store.patchwork.rows import PatchworkBundle, PatchworkCheck, PatchworkEvent
 from ingest.store.site.numbers import NumberKind
 
 _CHECK_STATES = ("pending", "success", "warning", "fail")
 
 
-def read_checks(database: PatchworkDatabase) -> Iterator[CheckRow]:
+def fetch_checks(database: PatchworkDatabase) -> Iterator[PatchworkCheck]:
     """Yield the checks, by number."""
     table = database.table("check")
     for row in database.rows(select(table).order_by(table.c.id)):
-        yield CheckRow(
+        yield PatchworkCheck(
             number=row.id,
             patch=row.patch_id,
             user=row.user_id,
@@ -31,14 +31,14 @@ def read_checks(database: PatchworkDatabase) -> Iterator[CheckRow]:
         )
 
 
-def read_bundles(database: PatchworkDatabase) -> list[BundleRow]:
+def fetch_bundles(database: PatchworkDatabase) -> list[PatchworkBundle]:
     """Return the bundles with their patches, by number."""
     table, item = database.table("bundle"), database.table("bundlepatch")
     patches: dict[int, list[int]] = defaultdict(list)
     for row in database.connection.execute(select(item).order_by(item.c.order, item.c.id)):
         patches[row.bundle_id].append(row.patch_id)
     return [
-        BundleRow(
+        PatchworkBundle(
             number=row.id,
             name=row.name,
             public=bool(row.public),
@@ -50,13 +50,13 @@ def read_bundles(database: PatchworkDatabase) -> list[BundleRow]:
     ]
 
 
-def read_events(database: PatchworkDatabase, *, after: int = 0) -> Iterator[EventRow]:
+def fetch_events(database: PatchworkDatabase, *, after: int = 0) -> Iterator[PatchworkEvent]:
     """Yield the events with numbers above `after`, by number."""
     table = database.table("event")
     query = select(table).where(table.c.id > after).order_by(table.c.id)
     for row in database.rows(query):
         values = row._mapping  # noqa: SLF001 - SQLAlchemy's public name
-        yield EventRow(
+        yield PatchworkEvent(
             number=row.id,
             category=row.category,
             date=database.shown_time(row.date),
@@ -88,13 +88,13 @@ def _comment(values: Any) -> tuple[NumberKind, int] | None:
     return None
 
 
-def read_highest(database: PatchworkDatabase, name: str) -> int:
+def fetch_highest(database: PatchworkDatabase, name: str) -> int:
     """Return the highest number in a table."""
     table = database.table(name)
     return database.connection.execute(select(func.max(table.c.id))).scalar_one() or 0
 
 
-def count_rows(database: PatchworkDatabase, name: str) -> int:
+def count_table(database: PatchworkDatabase, name: str) -> int:
     """Return the number of rows of a table."""
     query = select(func.count()).select_from(database.table(name))
     return database.connection.execute(query).scalar_one()

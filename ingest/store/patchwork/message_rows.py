@@ -13,18 +13,18 @@ from sqlalchemy import Select, literal, null, select
 
 from ingest.store.patchwork.database import PatchworkDatabase
 from ingest.store.patchwork.rows import (
-    CommentRow,
-    CoverRow,
     MessageContent,
     MessageKey,
-    PatchRow,
-    SeriesRow,
+    PatchworkComment,
+    PatchworkCover,
+    PatchworkPatch,
+    PatchworkSeries,
 )
 from ingest.store.site.numbers import NumberKind
 from ingest.store.sql import chunks
 
 
-def read_keys(database: PatchworkDatabase) -> Iterator[MessageKey]:
+def fetch_keys(database: PatchworkDatabase) -> Iterator[MessageKey]:
     """Yield the identity of each cover, patch and comment, in the order of their numbers."""
     projects: dict[tuple[NumberKind, int], int] = {}
     for kind in (NumberKind.COVER, NumberKind.PATCH):
@@ -54,7 +54,7 @@ _PARENTS = {
 }
 
 
-def read_contents(
+def fetch_contents(
     database: PatchworkDatabase, kind: NumberKind, numbers: Sequence[int]
 ) -> Iterator[MessageContent]:
     """Yield what Patchwork keeps of the mails of these numbers."""
@@ -72,7 +72,7 @@ def read_contents(
             )  # fmt: skip
 
 
-def read_patches(database: PatchworkDatabase) -> Iterator[PatchRow]:
+def fetch_patches(database: PatchworkDatabase) -> Iterator[PatchworkPatch]:
     """Yield what Patchwork has of each patch beside its mail, by number."""
     table = _MessageTable(database, NumberKind.PATCH)
     names = (
@@ -81,7 +81,7 @@ def read_patches(database: PatchworkDatabase) -> Iterator[PatchRow]:
     )  # fmt: skip
     query = select(table.id.label("id"), *(table.column(name).label(f"c_{name}") for name in names))
     for row in database.rows(table.ordered(query)):
-        yield PatchRow(
+        yield PatchworkPatch(
             number=row.id,
             name=row.c_name,
             date=database.shown_time(row.c_date),
@@ -98,19 +98,19 @@ def read_patches(database: PatchworkDatabase) -> Iterator[PatchRow]:
         )
 
 
-def read_covers(database: PatchworkDatabase) -> Iterator[CoverRow]:
+def fetch_covers(database: PatchworkDatabase) -> Iterator[PatchworkCover]:
     """Yield what Patchwork has of each cover beside its mail, by number."""
     table = _MessageTable(database, NumberKind.COVER)
     query = select(
         table.id, table.column("name"), table.column("date"), table.column("submitter_id")
     )
     for number, name, date, submitter in database.rows(table.ordered(query)):
-        yield CoverRow(
+        yield PatchworkCover(
             number=number, name=name, date=database.shown_time(date), submitter=submitter
         )
 
 
-def read_comments(database: PatchworkDatabase) -> Iterator[CommentRow]:
+def fetch_comments(database: PatchworkDatabase) -> Iterator[PatchworkComment]:
     """Yield what Patchwork has of each comment beside its mail, by kind and number."""
     for kind in (NumberKind.COVER_COMMENT, NumberKind.PATCH_COMMENT):
         table = _MessageTable(database, kind)
@@ -118,7 +118,7 @@ def read_comments(database: PatchworkDatabase) -> Iterator[CommentRow]:
             table.id, table.column("date"), table.column("submitter_id"), table.column("addressed")
         )
         for number, date, submitter, addressed in database.rows(table.ordered(query)):
-            yield CommentRow(
+            yield PatchworkComment(
                 kind=kind,
                 number=number,
                 date=database.shown_time(date),
@@ -127,12 +127,12 @@ def read_comments(database: PatchworkDatabase) -> Iterator[CommentRow]:
             )
 
 
-def read_series(database: PatchworkDatabase) -> Iterator[SeriesRow]:
+def fetch_series(database: PatchworkDatabase) -> Iterator[PatchworkSeries]:
     """Yield the series, by number. Those of no project have lost all their patches."""
     table = database.table("series")
     query = select(table).where(table.c.project_id.is_not(None)).order_by(table.c.id)
     for row in database.rows(query):
-        yield SeriesRow(
+        yield PatchworkSeries(
             number=row.id,
             name=row.name,
             date=database.shown_time(row.date),

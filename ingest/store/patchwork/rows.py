@@ -12,7 +12,7 @@ from ingest.store.site.numbers import NumberKind
 
 
 @frozen(kw_only=True)
-class ProjectRow:
+class PatchworkProject:
     """A project."""
 
     number: int
@@ -32,7 +32,7 @@ class ProjectRow:
 
 
 @frozen(kw_only=True)
-class UserRow:
+class PatchworkUser:
     """A user. `token` is that of the API; `projects` are those that the user maintains."""
 
     number: int
@@ -52,7 +52,7 @@ class UserRow:
 
 
 @frozen
-class PersonRow:
+class PatchworkPerson:
     """A submitter, and the user whose address it is."""
 
     number: int
@@ -62,7 +62,7 @@ class PersonRow:
 
 
 @frozen
-class RuleRow:
+class PatchworkRule:
     """A delegation rule."""
 
     path: str
@@ -99,7 +99,7 @@ class MessageContent:
 
 
 @frozen(kw_only=True)
-class PatchRow:
+class PatchworkPatch:
     """What people set on a patch, and what Patchwork found in it.
 
     `state` is the number of a state. `related` is the number of its set of relations. `position`
@@ -122,7 +122,7 @@ class PatchRow:
 
 
 @frozen(kw_only=True)
-class CoverRow:
+class PatchworkCover:
     """A cover."""
 
     number: int
@@ -132,7 +132,7 @@ class CoverRow:
 
 
 @frozen(kw_only=True)
-class CommentRow:
+class PatchworkComment:
     """A comment. `addressed` is None where nobody has marked it."""
 
     kind: NumberKind
@@ -143,7 +143,7 @@ class CommentRow:
 
 
 @frozen(kw_only=True)
-class SeriesRow:
+class PatchworkSeries:
     """A series. `cover` is the number of its cover."""
 
     number: int
@@ -157,7 +157,7 @@ class SeriesRow:
 
 
 @frozen(kw_only=True)
-class CheckRow:
+class PatchworkCheck:
     """The result of a test. `state` is its name."""
 
     number: int
@@ -171,7 +171,7 @@ class CheckRow:
 
 
 @frozen(kw_only=True)
-class BundleRow:
+class PatchworkBundle:
     """A bundle. `patches` are their numbers, in its order."""
 
     number: int
@@ -183,7 +183,7 @@ class BundleRow:
 
 
 @frozen(kw_only=True)
-class EventRow:
+class PatchworkEvent:
     """An event. States, users and relations are numbers; `date_utc` is `date` in UTC."""
 
     number: int

@@ -9,16 +9,21 @@ from typing import Any
 from sqlalchemy import select
 
 from ingest.store.patchwork.database import PatchworkDatabase
-from ingest.store.patchwork.rows import PersonRow, ProjectRow, RuleRow, UserRow
+from ingest.store.patchwork.rows import (
+    PatchworkPerson,
+    PatchworkProject,
+    PatchworkRule,
+    PatchworkUser,
+)
 from ingest.store.site.projects import Tag
 from ingest.store.site.states import StateDefinition
 
 
-def read_projects(database: PatchworkDatabase) -> list[ProjectRow]:
+def fetch_projects(database: PatchworkDatabase) -> list[PatchworkProject]:
     """Return the projects, by number."""
     table = database.table("project")
     return [
-        ProjectRow(
+        PatchworkProject(
             number=row["id"],
             link_name=row["linkname"],
             name=row["name"],
@@ -38,7 +43,7 @@ def read_projects(database: PatchworkDatabase) -> list[ProjectRow]:
     ]
 
 
-def read_states(database: PatchworkDatabase) -> list[StateDefinition]:
+def fetch_states(database: PatchworkDatabase) -> list[StateDefinition]:
     """Return the states, in their order. Before 3.0 they had no slugs in the database."""
     table = database.table("state")
     query = select(table).order_by(table.c.ordering)
@@ -54,7 +59,7 @@ def read_states(database: PatchworkDatabase) -> list[StateDefinition]:
     ]
 
 
-def read_tags(database: PatchworkDatabase) -> list[Tag]:
+def fetch_tags(database: PatchworkDatabase) -> list[Tag]:
     """Return the tags, by number."""
     if not database.has("tag"):
         return []
@@ -65,7 +70,7 @@ def read_tags(database: PatchworkDatabase) -> list[Tag]:
     ]
 
 
-def read_users(database: PatchworkDatabase) -> list[UserRow]:
+def fetch_users(database: PatchworkDatabase) -> list[PatchworkUser]:
     """Return the users with their tokens, settings and projects, by number."""
     user = database.table("auth_user")
     profiles = _read_profiles(database)
@@ -76,7 +81,7 @@ def read_users(database: PatchworkDatabase) -> list[UserRow]:
         profile = profiles.get(row.id)
         token = tokens.get(row.id)
         users.append(
-            UserRow(
+            PatchworkUser(
                 number=row.id,
                 name=row.username,
                 first_name=row.first_name or "",
@@ -117,18 +122,18 @@ def _read_tokens(database: PatchworkDatabase) -> dict[int, Any]:
     return {row.user_id: row for row in database.connection.execute(select(table))}
 
 
-def read_people(database: PatchworkDatabase) -> Iterator[PersonRow]:
+def fetch_people(database: PatchworkDatabase) -> Iterator[PatchworkPerson]:
     """Yield the people, by number."""
     table = database.table("person")
     for row in database.rows(select(table).order_by(table.c.id)):
-        yield PersonRow(row.id, row.email, row.name or "", row.user_id)
+        yield PatchworkPerson(row.id, row.email, row.name or "", row.user_id)
 
 
-def read_rules(database: PatchworkDatabase) -> list[RuleRow]:
+def fetch_rules(database: PatchworkDatabase) -> list[PatchworkRule]:
     """Return the delegation rules, those that take precedence first."""
     table = database.table("delegationrule")
     query = select(table).order_by(table.c.priority.desc(), table.c.path)
     return [
-        RuleRow(row.path, row.priority, row.project_id, row.user_id)
+        PatchworkRule(row.path, row.priority, row.project_id, row.user_id)
         for row in database.connection.execute(query)
     ]

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from ingest.frozen import frozen
 from ingest.store import schema
-from ingest.store.site.numbers import NumberKind, read_highest
+from ingest.store.site.numbers import NumberKind, read_reserved
 from ingest.store.sql import allocate_ids, chunks, insert_rows, is_any
 
 
@@ -106,7 +106,7 @@ def _next_id(connection: Connection) -> int:
         return bundle_id
     # SQLite would give the number of a deleted bundle to the next one.
     table = schema.reserved_number
-    highest = max(bundle_id, read_highest(connection, NumberKind.BUNDLE) + 1)
+    highest = max(bundle_id, read_reserved(connection, NumberKind.BUNDLE) + 1)
     is_own = table.c.kind == str(NumberKind.BUNDLE)
     result = connection.execute(update(table).where(is_own).values(highest=highest))
     if not result.rowcount:

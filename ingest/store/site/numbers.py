@@ -121,6 +121,18 @@ def read_numbers(connection: Connection) -> Numbers:
     return Numbers({row.kind: row.highest for row in rows})
 
 
+def add_room(highest: int) -> int:
+    """Return up to which number rows are kept for what Patchwork numbers until the switch.
+
+    Messages are arranged here while they are imported, which makes series, and people, that
+    Patchwork does not have. Their numbers must not be those that Patchwork gives next.
+    """
+    return highest + max(_LEAST_ROOM, highest // 10)
+
+
+_LEAST_ROOM = 1_000
+
+
 def find_imported(connection: Connection, kind: NumberKind, number: int) -> int | None:
     """Return the row to which a number of Patchwork leads, None where it leads nowhere."""
     table = schema.imported.c
@@ -193,7 +205,7 @@ def find_rows(
     return rows
 
 
-def read_highest(connection: Connection, kind: str) -> int:
+def read_reserved(connection: Connection, kind: str) -> int:
     """Return the highest reserved row of a table, 0 where none is."""
     table = schema.reserved_number.c
     query = select(func.max(table.highest)).where(table.kind == kind)

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, delete, select
 from ingest.lifecycle.evidence import Evidence, EvidenceKind
 from ingest.store import schema
 from ingest.store.activity.states import evidence_rows
+from ingest.store.site.list_records import read_list_records
 from ingest.store.sql import chunks, insert_rows, is_any
 
 # What later revisions show.
@@ -89,4 +90,30 @@ def _write_difference(
             )
         )
     insert_rows(connection, table, missing)
-    return {key[0] for key in stale} | {row["message_id"] for row in missing}
+    changed = {key[0] for key in stale} | {row["message_id"] for row in missing}
+    return changed | _copy_to_list_records(connection, changed)
+
+
+def _copy_to_list_records(connection: Connection, message_ids: Collection[int]) -> set[int]:
+    """Give the records of these patches on further lists what later revisions show of them.
+
+    A later revision replaces a patch on every list. What commits and announcements show is of one
+    list. Returns the records.
+    """
+    records = read_list_records(connection, message_ids) if message_ids else {}
+    if not records:
+        return set()
+    kinds = {str(kind) for kind in REVISION_KINDS}
+    table = schema.state_evidence
+    ids = {row_id for own in records.values() for row_id in own.values()}
+    for chunk in chunks(ids):
+        of_kinds = table.c.kind.in_(kinds)
+        connection.execute(delete(table).where(of_kinds, is_any(table.c.message_id, chunk)))
+    rows = _read_rows(connection, "message_id", sorted(records), REVISION_KINDS)
+    copies = [
+        {**row, "message_id": row_id}
+        for row in rows.values()
+        for row_id in records[row["message_id"]].values()
+    ]
+    insert_rows(connection, table, copies)
+    return ids
