@@ -74,7 +74,7 @@ MAY_SORT = {
     "states.read_states": "every state is shown",
 }
 # These are sorted as a whole: a range of dates has no order but its own. Known clients order by
-# date, or name no order with a date of a few days. The API ignores the orders `delegate` and `hash`.
+# date, or name no order with a date of a few days. The API ignores the order `hash`.
 SORTED = re.compile(r"(since|before)=.*order=-?(id|delegate|hash)")
 
 
