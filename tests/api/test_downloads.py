@@ -221,7 +221,7 @@ def test_nothing_gets_out_of_the_escaping_of_any_output(tmp_path: Path) -> None:
     patch = one_of(client, "")
     urls = {name: patch[name] for name in ("mbox", "web_url", "url")}
     assert all(re.fullmatch(r"[\w:/.%@=()-]+", url) for url in urls.values()), urls
-    pages = [path(patch["web_url"]), "/project/demo-devel/list/", "/project/demo-devel/patches/"]
+    pages = [path(patch["web_url"]), "/project/demo-devel/list/", "/project/demo-devel/series/"]
     pages.append(path(patch["series"][0]["web_url"]))
     for page in pages:
         answer = client.get(page, headers={"Accept": "text/html"})

@@ -271,3 +271,50 @@ def test_a_state_is_named_by_number_slug_or_name(users: Users, value: str) -> No
     assert len(found) == 7
     (record,) = users.nobody.get("/api/patches/", params={"state": value}).json()
     assert record["id"] == one
+
+
+# --- series -----------------------------------------------------------------------------------
+
+
+def series_path(client: TestClient, stem: str, version: str = "") -> str:
+    (found,) = client.get(f"/api/series/?q={stem}: improve").json()
+    return f"/api{version}/series/{found['id']}/"
+
+
+def test_metadata_of_a_series(users: Users, engine: Engine) -> None:
+    path = series_path(users.nobody, "s")
+    assert users.nobody.get(path).json()["metadata"] == {}
+    made = users.maintainer.patch(path, json={"metadata": {"run": "7", "merge": "no"}})
+    assert (made.status_code, made.json()["metadata"]) == (200, {"merge": "no", "run": "7"})
+    change = {"metadata": {"run": "8", "merge": None}, "name": "other"}
+    made = users.maintainer.patch(series_path(users.nobody, "s", "/1.4"), json=change)
+    assert made.json()["metadata"] == {"run": "8"}
+    for query, count in (
+        ("metadata_key=run", 1), ("metadata_key=run&metadata_value=8", 1),
+        ("metadata_value=8", 1), ("metadata_key=run&metadata_value=7", 0), ("metadata_key=x", 0),
+    ):  # fmt: skip
+        assert len(users.nobody.get(f"/api/series/?{query}").json()) == count, query
+    for client in (users.stranger, users.nobody):
+        assert client.patch(path, json=change).status_code == 403
+    for metadata in (5, {"k": 5}, {"": "x"}, {"k" * 256: "x"}, {str(n): "x" for n in range(101)}):
+        answer = users.maintainer.patch(path, json={"metadata": metadata})
+        assert (answer.status_code, list(answer.json())) == (400, ["metadata"])
+    assert "metadata" not in users.nobody.get(series_path(users.nobody, "s", "/1.3")).json()
+    assert (
+        users.maintainer.patch(series_path(users.nobody, "s", "/1.3"), json={}).status_code == 405
+    )
+    reparse(engine, Config())
+    assert users.nobody.get(path).json()["metadata"] == {"run": "8"}
+
+
+def test_a_series_names_the_revisions_before_and_after_it(users: Users, engine: Engine) -> None:
+    again = [
+        raw.replace(b"<s-", b"<s2-")
+        for raw in mails.series("s", 3, version=2, start=mails.START.replace(day=9))
+    ]
+    mails.store(engine, again)
+    first, second = users.nobody.get("/api/1.4/series/?q=s: improve&order=id").json()
+    assert (first["version"], second["version"]) == (1, 2)
+    assert (first["previous_series"], first["next_series"]) == (None, second["url"])
+    assert (second["previous_series"], second["next_series"]) == (first["url"], None)
+    assert "next_series" not in users.nobody.get("/api/1.3/series/").json()[0]

@@ -284,7 +284,7 @@ def test_an_empty_file_is_the_default(tmp_path: Path) -> None:
 
 REFUSED = {
     "api = 1\n": r"api must be a table, \[api\]",
-    "[api]\nport = 1\n": r"\[api\]: unknown setting 'port'; known are burst, listen,",
+    "[api]\nport = 1\n": r"\[api\]: unknown setting 'port'; known are burst, event_webhooks,",
     '[api]\nurl = "patches.example.org"\n': r"\[api\]: url must be a URL, as in",
     '[api]\ntrusted_proxies = ["192.0.2.1/24"]\n': "trusted_proxies must be a list of networks",
     '[api]\npublic_people = "no"\n': "public_people must be true or false",

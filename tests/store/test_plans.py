@@ -64,7 +64,7 @@ MAY_SORT = {
     "states._read_rows": "the patches of a page",
     "event_rows._read_page": "the events of one series, patch, account or small list",
     "checks.read_checks": "the checks of the patches of a page",
-    "checks.combine_checks": "the checks of the patches of a page",
+    "checks.count_checks": "the checks of the patches of a page",
     "dependencies._read_edges": "what the messages of the series of a page depend on",
     "review_trailers.read_review_trailers": "the comments on the patches of a series",
     "statistics.count_queue": "the reasons of the quarantine",
@@ -75,8 +75,8 @@ MAY_SORT = {
     "states.read_states": "every state is shown",
 }
 # These are sorted as a whole: a range of dates has no order but its own. Known clients order by
-# date, or name no order with a date of a few days.
-SORTED = re.compile(r"(since|before)=.*order=-?(id|delegate)")
+# date, or name no order with a date of a few days. The API ignores the order `hash`.
+SORTED = re.compile(r"(since|before)=.*order=-?(id|delegate|hash)")
 
 
 class Statement(NamedTuple):

@@ -414,7 +414,10 @@ def _submit() -> Schema:
         "parameters": [_query("project", _VALUE)],
         "requestBody": {
             "required": True,
-            "content": {"message/rfc822": mail, "application/mbox": mail},
+            "content": {
+                media_type: mail
+                for media_type in ("message/rfc822", "application/mbox", "text/plain")
+            },
         },
         "responses": _responses(result, errors=("403", "413", "415"), status="201"),
     }
