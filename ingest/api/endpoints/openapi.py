@@ -412,10 +412,7 @@ def _submit() -> Schema:
         "parameters": [_query("project", _VALUE)],
         "requestBody": {
             "required": True,
-            "content": {
-                media_type: mail
-                for media_type in ("message/rfc822", "application/mbox", "text/plain")
-            },
+            "content": dict.fromkeys(("message/rfc822", "application/mbox", "text/plain"), mail),
         },
         "responses": _responses(result, errors=("403", "413", "415"), status="201"),
     }
