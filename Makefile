@@ -99,7 +99,7 @@ lock: $(VENV)/.made
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.11 \
 		--no-emit-index-url --no-emit-find-links --no-annotate \
 		--custom-compile-command "make lock" \
-		--extra api --extra docs --extra lock --extra patatt --extra test \
+		--extra api --extra docs --extra lock --extra mysql --extra patatt --extra test \
 		--output-file requirements/dev.txt pyproject.toml
 
 clean:

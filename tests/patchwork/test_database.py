@@ -89,7 +89,7 @@ def test_a_password_is_not_shown() -> None:
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "pymysql", None)
-    assert "pip install 'patch-ingest[mysql]'" in refusal("mysql://user@host/patchwork")
+    assert "pip install pymysql, or 'WHEEL[mysql]'" in refusal("mysql://user@host/patchwork")
 
 
 def test_an_unknown_time_zone_is_refused(postgres_url: str) -> None:

@@ -373,6 +373,19 @@ def test_numbers_that_patchwork_gives_later_are_free(engine: Engine, site: Site)
         assert {patch(connection, 21).series_id, patch(connection, 22).series_id} > {8}
 
 
+def test_two_projects_of_one_list_are_two_lists(engine: Engine, site: Site) -> None:
+    """Patchwork tells them apart by the subject of the mail."""
+    site.change("patchwork_project", NET, listid="dev.lists.example.org", subject_match="net")
+    import_site(engine, site)
+    assert compare(engine, site).differences == []
+    with engine.connect() as connection:
+        ids = connection.execute(
+            select(schema.list_.c.list_id).order_by(schema.list_.c.id)
+        ).scalars()
+        assert list(ids) == ["dev.lists.example.org", "net.dev.lists.example.org"]
+        assert [row.id for row in patch(connection, 3).lists] == [NET]
+
+
 def test_a_store_with_mail_is_refused(engine: Engine, site: Site) -> None:
     mails.store(engine, [mails.patch()])
     with pytest.raises(PatchworkError, match="the store has mail already"):

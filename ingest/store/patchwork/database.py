@@ -145,7 +145,7 @@ def _parse_url(address: str) -> URL:
         try:
             __import__(driver)
         except ImportError:
-            advice = f"pip install 'patch-ingest[{extra}]'" if extra else f"pip install {driver}"
+            advice = f"pip install {driver}" + (f", or 'WHEEL[{extra}]'" if extra else "")
             raise PatchworkError(
                 f"{backend} needs the driver {driver}, which is not installed: {advice}"
             ) from None
