@@ -9,7 +9,7 @@ from starlette.responses import Response
 
 from ingest.api.context import ApiRequest
 from ingest.api.params import not_found
-from ingest.api.responses import redirect
+from ingest.api.responses import redirect_response
 from ingest.api.urls import msgid_of
 from ingest.series.outcome import Outcome
 from ingest.store.read import messages
@@ -87,7 +87,7 @@ def redirect_message(
     `make_url` returns the URL for a number. Raises `ApiError` where no patch or cover has.
     """
     successor = find_message_successor(connection, request, KINDS[outcome])
-    return redirect(make_url(request.urls.number(successor, outcome)), 301)
+    return redirect_response(make_url(request.urls.number(successor, outcome)), 301)
 
 
 def redirect_series(
@@ -95,4 +95,4 @@ def redirect_series(
 ) -> Response:
     """Redirect to the series that has taken the place of the one that the path names, as above."""
     successor = find_series_successor(connection, request.path_number())
-    return redirect(make_url(successor), 301)
+    return redirect_response(make_url(successor), 301)

@@ -74,7 +74,7 @@ def _format_link(params: QueryParams, number: int, url: str, rel: str) -> str:
     return f'<{url}{"?" if query else ""}{query}>; rel="{rel}"'
 
 
-def redirect(url: str, status: int = 302) -> Response:
+def redirect_response(url: str, status: int = 302) -> Response:
     """Return a redirect. It has a media type, as Patchwork's do."""
     return RedirectResponse(url, status, headers={"Content-Type": "text/html; charset=utf-8"})
 

@@ -35,7 +35,7 @@ def rename_field(name: str) -> str:
     return f"{_PREFIX}{name}" if is_kept else name
 
 
-def is_substitute(fields: Iterable[tuple[str, str]]) -> bool:
+def has_mark(fields: Iterable[tuple[str, str]]) -> bool:
     """Return whether a mail with these header fields was made."""
     return (MARK, MARK_TEXT) in fields
 

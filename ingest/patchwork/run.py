@@ -43,7 +43,7 @@ ShowStep = Callable[[str, int | None], AbstractContextManager[Callable[[int], No
 
 
 @dataclass(frozen=True, slots=True)
-class Site:
+class PatchworkSite:
     """What a Patchwork site is, apart from its mail."""
 
     projects: Sequence[PatchworkProject]
@@ -68,7 +68,7 @@ class ImportSummary:
     activity: ActivitySummary = field(default_factory=ActivitySummary)
 
 
-def read_site(database: PatchworkDatabase) -> Site:
+def read_patchwork_site(database: PatchworkDatabase) -> PatchworkSite:
     """Read what the site is.
 
     Two projects of one list, which Patchwork tells apart by the subject, get ids of their own.
@@ -81,7 +81,7 @@ def read_site(database: PatchworkDatabase) -> Site:
             project = replace(project, list_id=f"{project.link_name}.{project.list_id}".lower())
         named.add(project.list_id)
         distinct.append(project)
-    return Site(
+    return PatchworkSite(
         distinct,
         site_rows.fetch_users(database),
         site_rows.fetch_rules(database),
@@ -90,7 +90,7 @@ def read_site(database: PatchworkDatabase) -> Site:
     )
 
 
-def read_plan(database: PatchworkDatabase, own: Site) -> ImportPlan:
+def read_plan(database: PatchworkDatabase, own: PatchworkSite) -> ImportPlan:
     """Read the identities of all mail, and plan how it is stored."""
     return plan_import(message_rows.fetch_keys(database), own.series)
 
@@ -104,7 +104,7 @@ def require_import(engine: Engine) -> None:
             )
 
 
-def check_target(engine: Engine, config: Config, own: Site) -> None:
+def check_target(engine: Engine, config: Config, own: PatchworkSite) -> None:
     """Raise `PatchworkError` where the site cannot be imported into this store."""
     with engine.connect() as connection:
         if count_messages(connection) and not has_imported(connection):
@@ -134,7 +134,7 @@ def run_import(
     progress: ShowStep,
 ) -> ImportSummary:
     """Import everything that is not stored, or that has changed in Patchwork since."""
-    own = read_site(database)
+    own = read_patchwork_site(database)
     check_target(engine, config, own)
     with progress("reading Patchwork", None):
         plan = read_plan(database, own)
@@ -153,7 +153,9 @@ def run_import(
     return ImportSummary(people, mail, further, activity)
 
 
-def _import_site(engine: Engine, database: PatchworkDatabase, own: Site, plan: ImportPlan) -> int:
+def _import_site(
+    engine: Engine, database: PatchworkDatabase, own: PatchworkSite, plan: ImportPlan
+) -> int:
     """Write what the site is, and reserve its numbers. Returns how many people were new."""
     people = list(site_rows.fetch_people(database))
     highest = dict(plan.highest) | {
@@ -182,7 +184,7 @@ def _import_mail(
     engine: Engine,
     config: Config,
     database: PatchworkDatabase,
-    own: Site,
+    own: PatchworkSite,
     plan: ImportPlan,
     *,
     sources: Sequence[Source],
@@ -219,7 +221,7 @@ def preview_import(
     engine: Engine | None, config: Config, database: PatchworkDatabase, sources: Sequence[Source]
 ) -> ImportPreview:
     """Return what an import would do, and write nothing. `engine` is None without a store."""
-    own = read_site(database)
+    own = read_patchwork_site(database)
     plan = read_plan(database, own)
     missing = list(plan.messages)
     if engine is not None:
@@ -231,7 +233,9 @@ def preview_import(
     return ImportPreview(counts, len(found), len(missing) - len(found))
 
 
-def _count(own: Site, plan: ImportPlan, database: PatchworkDatabase) -> Iterator[tuple[str, int]]:
+def _count(
+    own: PatchworkSite, plan: ImportPlan, database: PatchworkDatabase
+) -> Iterator[tuple[str, int]]:
     yield "projects", len(own.projects)
     yield "users", len(own.users)
     yield "people", activity_rows.count_table(database, "person")

@@ -11,7 +11,7 @@ from dataclasses import field
 
 from ingest.frozen import frozen
 from ingest.mail.message import Address, Message
-from ingest.mail.substitute import is_substitute
+from ingest.mail.substitute import has_mark
 from ingest.trust.domain import ascii_domain
 from ingest.trust.from_munging import MungingStyle, PersonSource, undo_munging
 
@@ -42,7 +42,7 @@ def find_submitter(message: Message) -> Submitter:
     the real one is received, has the submitter that Patchwork has.
     """
     unmunged = undo_munging(message)
-    if unmunged is not None and is_substitute(message.headers):
+    if unmunged is not None and has_mark(message.headers):
         return Submitter(message.sender)
     if unmunged is None and message.wrapper is not None:
         return Submitter(message.sender, PersonSource.WRAPPED, MungingStyle.LIST)

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, Engine, select
 from ingest.config.settings import DEFAULT_STATES, Config
 from ingest.patchwork import activity
 from ingest.patchwork import mails as import_mails
-from ingest.patchwork.run import ImportSummary, read_site
+from ingest.patchwork.run import ImportSummary, read_patchwork_site
 from ingest.patchwork.verify.compare import compare_stores
 from ingest.patchwork.verify.difference import Comparison
 from ingest.replay.replay import reparse, replay
@@ -57,7 +57,7 @@ def faults(engine: Engine) -> list[object]:
 
 def compare(engine: Engine, site: Site) -> Comparison:
     with engine.connect() as connection, open_patchwork(site.url) as database:
-        return compare_stores(connection, database, read_site(database))
+        return compare_stores(connection, database, read_patchwork_site(database))
 
 
 def test_everything_is_as_in_patchwork(engine: Engine, site: Site) -> None:

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import Engine, make_url
 
 from ingest.config.settings import Config
-from ingest.patchwork.run import ImportSummary, read_site, run_import
+from ingest.patchwork.run import ImportSummary, read_patchwork_site, run_import
 from ingest.patchwork.verify.compare import compare_stores
 from ingest.reports.check import check_store
 from ingest.store.patchwork.database import open_patchwork
@@ -67,7 +67,7 @@ def test_a_real_site_is_imported_and_nothing_else_differs(
         assert (summary == ImportSummary()) is not is_first
     assert check_store(engine, Config()).faults == ()
     with engine.connect() as connection, open_patchwork(patchwork_url) as database:
-        result = compare_stores(connection, database, read_site(database))
+        result = compare_stores(connection, database, read_patchwork_site(database))
     assert result.counts["patch"] == 1204
     assert result.counts["event"] == 6530
     assert {name: len(found) for name, found in result.by_class().items()} == EXPECTED

@@ -19,7 +19,7 @@ from ingest.api.lookup import (
 )
 from ingest.api.mbox import cover_mbox, file_name, patch_mbox, patch_raw, portions
 from ingest.api.params import is_number, not_found
-from ingest.api.responses import StreamedDownload, download_response, redirect
+from ingest.api.responses import StreamedDownload, download_response, redirect_response
 from ingest.series.outcome import Outcome
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
@@ -44,7 +44,7 @@ def download_patch(http_request: Request) -> Response:
             )
         if is_redirected(row, request):
             page = request.urls.message_page("patch", row.lists, row.msgid)
-            return redirect(f"{page.removeprefix(request.urls.base)}{form}/")
+            return redirect_response(f"{page.removeprefix(request.urls.base)}{form}/")
         return _patch_response(connection, row, form, request)
 
 
@@ -60,7 +60,7 @@ def download_cover(http_request: Request) -> Response:
             )
         if is_redirected(row, request):
             page = request.urls.message_page("cover", row.lists, row.msgid)
-            return redirect(f"{page.removeprefix(request.urls.base)}mbox/")
+            return redirect_response(f"{page.removeprefix(request.urls.base)}mbox/")
         return _cover_response(connection, row)
 
 

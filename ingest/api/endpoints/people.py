@@ -12,7 +12,7 @@ from ingest.api.context import ApiRequest, parse_request
 from ingest.api.params import not_found
 from ingest.api.records import references
 from ingest.api.records.references import JsonObject
-from ingest.api.responses import JsonResponse, redirect
+from ingest.api.responses import JsonResponse, redirect_response
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.read.directory import PersonRow, read_people
 from ingest.store.read.pages.page_queries import (
@@ -53,7 +53,7 @@ def get_person(http_request: Request) -> Response:
             successor = resolve_redirect(connection, "person", number)
             if successor is None:
                 raise not_found("Person")
-            return redirect(request.urls.url("people", successor), 301)
+            return redirect_response(request.urls.url("people", successor), 301)
         (record,) = _person_records(connection, [person], request)
     return JsonResponse(record)
 

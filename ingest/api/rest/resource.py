@@ -19,12 +19,12 @@ from starlette.types import Receive, Scope, Send
 
 from ingest.api.context import parse_request
 from ingest.api.params import ApiError, not_found
-from ingest.api.responses import JsonResponse, error_response, redirect
+from ingest.api.responses import JsonResponse, error_response, redirect_response
 from ingest.api.rest.browsable import BrowsablePage, browsable_response
 from ingest.api.rest.negotiation import MediaType, choose_media_type
 from ingest.api.rest.request_body import MAX_REQUEST_BODY
 
-Endpoint = Callable[[Request], Response]
+PlainEndpoint = Callable[[Request], Response]
 BodyEndpoint = Callable[[Request, bytes], Response]
 
 _METHODS = ("GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS")
@@ -48,11 +48,11 @@ class Resource:
     path: str
     name: str
     description: str
-    get: Endpoint | None = None
+    get: PlainEndpoint | None = None
     post: BodyEndpoint | None = None
     put: BodyEndpoint | None = None
     patch: BodyEndpoint | None = None
-    delete: Endpoint | None = None
+    delete: PlainEndpoint | None = None
     since: tuple[int, int] = (1, 0)
     actions: dict[str, Any] | None = None
     fields: tuple[str, ...] = ()
@@ -95,7 +95,7 @@ class ResourceApp:
         self._resource = resource
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Respond to a request."""
+        """PlainEndpoint to a request."""
         response = await self._respond(Request(scope, receive))
         await response(scope, receive, send)
 
@@ -209,7 +209,7 @@ def _require_same_site(http_request: Request) -> None:
         raise ApiError(403, {"detail": "This form is from another site."})
 
 
-def _run_endpoint(http_request: Request, endpoint: Endpoint) -> Response:
+def _run_endpoint(http_request: Request, endpoint: PlainEndpoint) -> Response:
     """Run an endpoint for a client whose token, if it sent one, is valid.
 
     Where a site was imported, a path without the slash at its end is redirected, as in Patchwork.
@@ -219,7 +219,7 @@ def _run_endpoint(http_request: Request, endpoint: Endpoint) -> Response:
         request = parse_request(http_request)
         if request.site.numbers.is_imported:
             query = http_request.url.query
-            return redirect(f"{path}/{'?' if query else ''}{query}", 301)
+            return redirect_response(f"{path}/{'?' if query else ''}{query}", 301)
     if "authorization" in http_request.headers:
         request = parse_request(http_request)
         with request.read() as connection:

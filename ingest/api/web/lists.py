@@ -9,7 +9,7 @@ from starlette.responses import Response
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_series_filter
 from ingest.api.params import QueryParams, not_found
-from ingest.api.responses import redirect
+from ingest.api.responses import redirect_response
 from ingest.api.urls import path_of
 from ingest.api.web import series as series_page
 from ingest.api.web.html import Html, el
@@ -97,7 +97,7 @@ def stylesheet(_http_request: Request) -> Response:
 
 def project_redirect(http_request: Request) -> Response:
     """Redirect to the patch list."""
-    return redirect(path_of("project", http_request.path_params["link"], "list"), 302)
+    return redirect_response(path_of("project", http_request.path_params["link"], "list"), 302)
 
 
 def require_list(connection: Connection, request: ApiRequest, link: str) -> None:

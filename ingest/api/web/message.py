@@ -14,7 +14,7 @@ from ingest.api.context import ApiRequest, parse_request
 from ingest.api.lookup import COMMENT_KINDS, KINDS, find_by_path, find_by_row, redirect_message
 from ingest.api.params import not_found
 from ingest.api.records.prefetch import Prefetched, prefetch
-from ingest.api.responses import redirect
+from ingest.api.responses import redirect_response
 from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Html, el, join
 from ingest.api.web.layout import format_time, pairs, person_name, render_page
@@ -52,7 +52,7 @@ def comment_redirect(http_request: Request) -> Response:
         path = _find_comment_path(connection, row, request)
     if path is None:
         raise not_found()
-    return redirect(path, 302)
+    return redirect_response(path, 302)
 
 
 def comment_number_redirect(http_request: Request) -> Response:
@@ -70,7 +70,7 @@ def comment_number_redirect(http_request: Request) -> Response:
                 row = find_by_row(connection, successor or 0, Outcome.COMMENT)
             path = _find_comment_path(connection, row, request) if row is not None else None
             if path is not None:
-                return redirect(path, 302)
+                return redirect_response(path, 302)
     raise not_found()
 
 
@@ -103,7 +103,7 @@ def _redirect_by_number(http_request: Request, outcome: Outcome) -> Response:
             return redirect_message(connection, request, outcome, lambda id_: f"/{outcome}/{id_}/")
         if not row.variant or is_list_variant(row.variant):
             path = path_of("project", _link_name(row, request), outcome, name_of(row.msgid))
-            return redirect(path, 302)
+            return redirect_response(path, 302)
         # The Message-ID names another message, so a conflicting copy has no other page.
         return _message_page(connection, row, request)
 
@@ -114,7 +114,7 @@ def _page_by_msgid(http_request: Request, outcome: Outcome) -> Response:
         row = find_by_path(connection, request, KINDS)
         if row.outcome is not outcome:  # a patch under the path of covers, or the other way
             link = request.path_text("link")
-            return redirect(path_of("project", link, row.outcome, name_of(row.msgid)))
+            return redirect_response(path_of("project", link, row.outcome, name_of(row.msgid)))
         return _message_page(connection, row, request)
 
 

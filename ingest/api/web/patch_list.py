@@ -14,7 +14,7 @@ from ingest.api.context import ApiRequest, parse_request
 from ingest.api.mbox import REPLY_TRAILERS
 from ingest.api.params import invalid_page
 from ingest.api.records.prefetch import Prefetched, prefetch
-from ingest.api.responses import redirect
+from ingest.api.responses import redirect_response
 from ingest.api.urls import name_of, path_of
 from ingest.api.web import series as series_page
 from ingest.api.web.html import Content, Html, el, join
@@ -77,7 +77,7 @@ def old_list_redirect(http_request: Request) -> Response:
         pairs = [pair for pair in pairs if pair[0] != "state"] + [("state", "all")]
     pairs += [] if request.params.last("archive") else [("archive", "both")]
     path = path_of("project", request.path_text("link"), "list")
-    return redirect(f"{path}?{urlencode(pairs)}")
+    return redirect_response(f"{path}?{urlencode(pairs)}")
 
 
 def patch_table(

@@ -15,7 +15,7 @@ from ingest.api.context import ApiRequest, parse_request
 from ingest.api.lookup import find_series_successor, redirect_series
 from ingest.api.params import not_found
 from ingest.api.records.prefetch import Prefetched, prefetch
-from ingest.api.responses import redirect
+from ingest.api.responses import redirect_response
 from ingest.api.urls import name_of, path_of
 from ingest.api.web.html import Content, Html, el, join
 from ingest.api.web.layout import format_time, pairs, person_name, render_page, table
@@ -57,7 +57,7 @@ def series_redirect(http_request: Request) -> Response:
         if not rows:
             return redirect_series(connection, request, lambda id_: f"/series/{id_}/")
         link = _find_link_name(connection, rows[0], request)
-    return redirect(f"{path_of('project', link, 'list')}?series={rows[0].id}", 302)
+    return redirect_response(f"{path_of('project', link, 'list')}?series={rows[0].id}", 302)
 
 
 def _find_link_name(connection: Connection, row: SeriesRow, request: ApiRequest) -> str:
@@ -84,7 +84,7 @@ def series_page(request: ApiRequest, link: str, number: int) -> Response:
         rows = read_series(connection, [number])
         if not rows:
             successor = find_series_successor(connection, number)
-            return redirect(f"{path}?series={successor}", 301)
+            return redirect_response(f"{path}?series={successor}", 301)
         view = _read_series(connection, rows[0])
     row = view.row
     version = f", v{row.version}" if row.version > 1 else ""

@@ -12,7 +12,7 @@ from ingest import __version__
 from ingest.api.changes.bundles import find_bundle_by_path
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.records.prefetch import prefetch
-from ingest.api.responses import redirect
+from ingest.api.responses import redirect_response
 from ingest.api.urls import path_of
 from ingest.api.web.html import Html, el
 from ingest.api.web.layout import pairs, render_page
@@ -129,4 +129,4 @@ def bundles_page(http_request: Request) -> Response:
 
 def _redirect_to_login(path: str) -> Response:
     # A slash in the parameter is as Patchwork writes it.
-    return redirect(f"/user/login/?{urlencode({'next': path}, safe='/')}")
+    return redirect_response(f"/user/login/?{urlencode({'next': path}, safe='/')}")

@@ -171,7 +171,7 @@ def _preview(
     settings: CommandSettings, database: PatchworkDatabase, sources: Sequence[Source]
 ) -> None:
     from ingest.patchwork.configuration import format_configuration
-    from ingest.patchwork.run import preview_import, read_site
+    from ingest.patchwork.run import preview_import, read_patchwork_site
 
     engine = _open_existing(settings)
     try:
@@ -180,7 +180,7 @@ def _preview(
         if engine is not None:
             engine.dispose()
     _print_preview(preview)
-    own = read_site(database)
+    own = read_patchwork_site(database)
     click.echo("\n# The lists, to be added to the configuration:\n")
     click.echo(format_configuration(own.projects, own.users, own.rules))
 
@@ -211,14 +211,14 @@ def _verify(settings: CommandSettings, database: PatchworkDatabase, report: str 
     """Print what differs; the status is 1 if anything does."""
     import sys
 
-    from ingest.patchwork.run import read_site, require_import
+    from ingest.patchwork.run import read_patchwork_site, require_import
     from ingest.patchwork.verify.compare import compare_stores
 
     engine = settings.open()
     try:
         require_import(engine)
         with engine.connect() as connection:
-            result = compare_stores(connection, database, read_site(database))
+            result = compare_stores(connection, database, read_patchwork_site(database))
     finally:
         engine.dispose()
     if report is not None:

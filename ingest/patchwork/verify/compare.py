@@ -7,7 +7,7 @@ from typing import Any
 
 from sqlalchemy import Connection
 
-from ingest.patchwork.run import Site
+from ingest.patchwork.run import PatchworkSite
 from ingest.patchwork.verify.difference import Comparison
 from ingest.patchwork.verify.messages import (
     compare_comments,
@@ -25,7 +25,9 @@ from ingest.store.site.numbers import NumberKind
 from ingest.store.sql import batches
 
 
-def compare_stores(connection: Connection, database: PatchworkDatabase, own: Site) -> Comparison:
+def compare_stores(
+    connection: Connection, database: PatchworkDatabase, own: PatchworkSite
+) -> Comparison:
     """Return what was compared, and what differs."""
     result = Comparison()
     rows = {kind: read_entry_numbers(connection, kind) for kind in NumberKind}

@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 from sqlalchemy import Connection
 
-from ingest.patchwork.run import Site
+from ingest.patchwork.run import PatchworkSite
 from ingest.patchwork.verify.difference import Comparison
 from ingest.store.activity.accounts import find_account, read_accounts
 from ingest.store.imports.ledger import read_entry_numbers
@@ -20,7 +20,7 @@ from ingest.store.site.states import read_states
 
 
 def compare_site(
-    connection: Connection, database: PatchworkDatabase, own: Site, result: Comparison
+    connection: Connection, database: PatchworkDatabase, own: PatchworkSite, result: Comparison
 ) -> None:
     """Compare what the site is apart from its mail."""
     lists = {row.id: row for row in read_all_lists(connection)}
@@ -47,7 +47,7 @@ def compare_site(
     _compare_people(connection, database, result)
 
 
-def _compare_users(connection: Connection, own: Site, result: Comparison) -> None:
+def _compare_users(connection: Connection, own: PatchworkSite, result: Comparison) -> None:
     accounts = read_accounts(connection)
     for user in own.users:
         account = accounts.get(user.number)
