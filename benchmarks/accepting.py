@@ -8,7 +8,9 @@ start to exit of `ingest pipe` next to that of a Python that does nothing.
 
 Mails of 8 KB are delivered by LMTP over a Unix socket to SQLite and to a PostgreSQL that is
 started for the purpose, both in /tmp and with real flushes, which cost nothing if /tmp is in
-memory. Postfix's `smtp-sink`, which discards its mail, is the upper limit for the same client.
+memory. Each measurement is followed by one of plain aiosmtpd that writes each mail into a file and
+flushes it (`file_server.py`). Postfix's `smtp-sink`, which discards its mail, is the upper limit for
+the same client.
 With --write the table of medians is written into FILE, between its two markers.
 """
 
@@ -41,6 +43,7 @@ SIZE = 8192
 TRICKLE = 20  # mails a second, where the delay of a mail that meets no queue is measured
 STARTS = 40
 WRAPPER = ROOT / "docs" / "postfix" / "ingest-pipe"
+FILES = "aiosmtpd that flushes a file for each mail"
 SINK, START = "`smtp-sink`, which forgets them", "start to exit"
 DELAY = "250 to record, ms"
 BEGIN, END = "<!-- begin of acceptance -->", "<!-- end of acceptance -->"
@@ -111,7 +114,7 @@ def trickle(daemon: mail_server, seconds: float) -> list[float]:
 
 def measure(found: Found, name: str, url: str, folder: Path, seconds: float) -> None:
     daemon = mail_server(folder, url, name=name.lower())
-    with served(daemon):
+    with file_server(folder) as files, served(daemon):
         slow = trickle(daemon, seconds)
         for sessions in SESSIONS:
             before = len(daemon.lines("accepted"))
@@ -121,6 +124,7 @@ def measure(found: Found, name: str, url: str, folder: Path, seconds: float) -> 
             taken = len(daemon.lines("accepted")) - before
             recorded = taken / (time.perf_counter() - started)
             found.add(name, f"{_over(sessions)}, until all had records", recorded)
+            found.add(FILES, _over(sessions), rate(files, sessions, seconds))
         found.add(name, DELAY, statistics.median(slow))
         if name == "SQLite":
             pipe(found, daemon, folder)
@@ -152,6 +156,24 @@ def pipe(found: Found, daemon: mail_server, folder: Path) -> None:
             spent[name].append((time.perf_counter() - started) * 1000)
     for name, seconds in spent.items():
         found.add(START, name, statistics.median(seconds))
+
+
+@contextlib.contextmanager
+def file_server(folder: Path) -> Iterator[Path]:
+    """Run the yardstick, and delete its files afterwards."""
+    socket, mails_folder = folder / "files.sock", folder / "files"
+    mails_folder.mkdir()
+    program = Path(__file__).with_name("file_server.py")
+    process = subprocess.Popen([sys.executable, program, socket, mails_folder])
+    try:
+        while not socket.exists():
+            time.sleep(0.05)
+        yield socket
+    finally:
+        process.terminate()
+        process.wait()
+        socket.unlink(missing_ok=True)
+        shutil.rmtree(mails_folder)
 
 
 @contextlib.contextmanager
