@@ -9,8 +9,8 @@ start to exit of `ingest pipe` next to that of a Python that does nothing.
 Mails of 8 KB are delivered by LMTP over a Unix socket to SQLite and to a PostgreSQL that is
 started for the purpose, both in /tmp and with real flushes, which cost nothing if /tmp is in
 memory. Each measurement is followed by one of plain aiosmtpd that writes each mail into a file and
-flushes it (`file_server.py`). Postfix's `smtp-sink`, which discards its mail, is the upper limit for
-the same client.
+flushes it (`file_server.py`). Postfix's `smtp-sink`, which discards its mail, is the upper limit
+for the same client.
 With --write the table of medians is written into FILE, between its two markers.
 """
 
