@@ -244,6 +244,12 @@ def test_a_patch_list_has_the_filters_of_patchwork(client: TestClient, query: st
     assert names == PATCHES[query], query
 
 
+def test_a_list_is_named_by_its_number_too(client: TestClient) -> None:
+    number = client.get("/api/projects/dev/?format=json").json()["id"]
+    assert "t: step 1" in text_of(client, f"/project/{number}/list/")
+    assert "t: improve all" in text_of(client, f"/project/{number}/series/")
+
+
 def test_a_patch_list_has_the_columns_of_patchwork(client: TestClient) -> None:
     text = text_of(client, "/project/dev/list/?state=accepted")
     heads = re.findall(r'<th scope="col"[^>]*>(?:<a [^>]*>)?([^<]*)', text)

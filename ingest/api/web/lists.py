@@ -101,9 +101,9 @@ def project_redirect(http_request: Request) -> Response:
 
 
 def require_list(connection: Connection, request: ApiRequest, link: str) -> None:
-    """Raise `ApiError` where neither the store nor the configuration has a list of that name."""
-    known = (row.list_id for row in read_all_lists(connection))
-    if not request.config.match_list_ids(link, known):
+    """Raise `ApiError` where there is no list with that link name, id or number."""
+    numbers = {row.list_id: str(row.id) for row in read_all_lists(connection)}
+    if link not in numbers.values() and not request.config.match_list_ids(link, numbers):
         raise not_found()
 
 
