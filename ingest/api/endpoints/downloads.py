@@ -107,7 +107,13 @@ def download_series(http_request: Request) -> Response:
 
 
 def _download(
-    connection: Connection, ids: Sequence[int], name: str, form: str, request: ApiRequest
+    connection: Connection,
+    ids: Sequence[int],
+    name: str,
+    form: str,
+    request: ApiRequest,
+    *,
+    suffix: str = ".patch",
 ) -> Response:
     """Return patches in the given order. Those of a large series are read as the client takes them.
 
@@ -115,7 +121,7 @@ def _download(
     """
     parts = portions(connection, ids)
     is_raw = form == "raw"
-    file, media_type = (f"{name}.diff", _DIFF_TYPE) if is_raw else (f"{name}.patch", _MBOX_TYPE)
+    file, media_type = (f"{name}.diff", _DIFF_TYPE) if is_raw else (f"{name}{suffix}", _MBOX_TYPE)
     if len(parts) == 1:
         content = _write_patches(connection, parts[0], form)
         return download_response(content, file, media_type=media_type)
@@ -162,4 +168,11 @@ def download_bundle(http_request: Request) -> Response:
     with request.read() as connection:
         bundle = find_bundle_by_path(connection, request)
         name = re.sub(r"[^\w .-]", "-", bundle.name, flags=re.ASCII)
-        return _download(connection, bundle.patches, f"bundle-{bundle.id}-{name}", "mbox", request)
+        return _download(
+            connection,
+            bundle.patches,
+            f"bundle-{bundle.id}-{name}",
+            "mbox",
+            request,
+            suffix=".mbox",
+        )
