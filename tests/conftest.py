@@ -16,7 +16,10 @@ from ingest.config.settings import Config
 from ingest.store.engine import open_store
 from tests.support import mails, postgres, sharing, skips
 from tests.support.paths import ARCHIVE, SEED
-from tests.support.places import short_folder
+from tests.support.places import scratch, short_folder
+
+# The folder of `tmp_path`; see pytest's documentation of this variable.
+os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch()))
 
 REAL = 1_800  # mails of the real archive with which the API is tested
 
@@ -46,7 +49,7 @@ def postgres_server(shared: Path) -> Iterator[str]:
         pytest.skip(skips.NO_POSTGRESQL)
     with sharing.shared_server(
         shared,
-        lambda: postgres.create(binaries, "-c max_connections=300"),
+        lambda: postgres.create(binaries, "-c max_connections=300", parent=scratch()),
         lambda url: postgres.remove(binaries, url),
     ) as url:
         yield url

@@ -47,15 +47,15 @@ def throwaway(binaries: Path, *options: str) -> Iterator[str]:
         remove(binaries, url)
 
 
-def create(binaries: Path, *options: str) -> str:
+def create(binaries: Path, *options: str, parent: Path = Path("/tmp")) -> str:
     """Start a server in a folder of its own and return its URL.
 
     PostgreSQL refuses to run as root, so root hands it to `nobody`, who gets a copy of the
     binaries where they lie in a folder that is closed to others, as those of a virtual
-    environment below /root do. The folder lies in /tmp since a Unix socket's path may have at
-    most 107 characters.
+    environment below /root do. The folder has a short path since that of a Unix socket
+    may have at most 107 characters.
     """
-    root = Path(tempfile.mkdtemp(prefix="pg-", dir="/tmp"))
+    root = Path(tempfile.mkdtemp(prefix="pg-", dir=parent))
     url = f"postgresql+psycopg://t@/postgres?host={root}"
     settings = [f"-k {root}", "-c listen_addresses="]
     settings += [f"-c {name}=off" for name in ("fsync", "synchronous_commit", "full_page_writes")]
