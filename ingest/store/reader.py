@@ -30,6 +30,8 @@ CONNECTIONS = 10
 # Each look needs Python's lock, for which a busy process makes it wait 5 ms.
 _STEPS = 1_000_000
 _CANCEL_SECONDS = 5.0
+# Seconds between two cancellations of one query.
+_FIRST_PAUSE, _LAST_PAUSE = 0.05, 1.0
 
 
 class ClientDisconnected(Exception):  # noqa: N818 - it is not an error
@@ -59,7 +61,8 @@ class ReadSession:
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._lock = threading.Lock()  # guards `_driver`: its connection is this request's still
+        # Guards `_driver`: its connection is this request's still. Notified when it no longer is.
+        self._changed = threading.Condition()
         self._driver: Any = None
         self._is_cancelled = False  # set once, and read without the lock
         self._deadline = math.inf
@@ -67,12 +70,16 @@ class ReadSession:
     def cancel(self) -> None:
         """Stop the query in progress and all later ones, as the client has disconnected.
 
-        May take seconds.
+        Returns when the connection has been given back, which may take seconds. A cancellation that
+        arrives just before the query stops nothing, so it is repeated until then.
         """
-        with self._lock:
-            self._is_cancelled = True
-            if self._driver is not None:
+        self._is_cancelled = True
+        pause = _FIRST_PAUSE
+        with self._changed:
+            while self._driver is not None:
                 _cancel_query(self._driver)
+                self._changed.wait(pause)
+                pause = min(2 * pause, _LAST_PAUSE)
 
     @contextmanager
     def connect(self) -> Iterator[Connection]:
@@ -83,7 +90,7 @@ class ReadSession:
             connection = connection.execution_options(read_session=self)
             driver: Any = connection.connection.driver_connection
             is_sqlite = connection.dialect.name == "sqlite"
-            with self._lock:
+            with self._changed:
                 self._driver = driver
             if is_sqlite:
                 driver.set_progress_handler(self._must_stop, _STEPS)
@@ -94,8 +101,9 @@ class ReadSession:
                     raise ClientDisconnected from None
                 raise
             finally:
-                with self._lock:
+                with self._changed:
                     self._driver = None
+                    self._changed.notify_all()
                 if is_sqlite:
                     driver.set_progress_handler(None, 0)
                 elif self._is_cancelled:

@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from sqlalchemy import Connection, Engine, text
+from sqlalchemy import Connection, Engine, event, text
 
 from ingest.api.server import ApiServer
 from ingest.config.settings import ApiConfig, Config
@@ -91,6 +91,43 @@ def test_queries_of_clients_that_leave_are_ended(
         status, found = get(f"{address}/api/series/")
         assert (status, len(found)) == (200, 1)
         until(lambda: running(engine) == 0, "the end of all queries")
+
+
+def test_a_query_that_begins_after_its_cancellation_is_ended(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL ignores a cancellation that arrives before the query."""
+    cancel_query = reader._cancel_query
+    begun, cancelled = threading.Event(), threading.Event()
+
+    def cancel(driver: Any) -> None:
+        cancel_query(driver)
+        cancelled.set()
+
+    def delay(*_: object) -> None:
+        begun.set()
+        assert cancelled.wait(60)
+
+    monkeypatch.setattr(reader, "_cancel_query", cancel)
+    reading = reader.Reader(engine, seconds=3600)
+    event.listen(reading.engine, "before_cursor_execute", delay)
+    session = reading.open_session()
+    errors: list[BaseException] = []
+
+    def run() -> None:
+        try:
+            with session.connect() as connection:
+                connection.execute(ENDLESS)
+        except reader.ClientDisconnected as error:
+            errors.append(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    assert begun.wait(60)
+    session.cancel()
+    thread.join(60)
+    assert len(errors) == 1
+    until(lambda: running(engine) == 0, "the end of the query")
 
 
 def running(engine: Engine) -> int:
