@@ -134,7 +134,10 @@ def _run(words: list[str], home: Path) -> str:
     done = subprocess.run(
         [str(program), *words[1:]],
         cwd=home,
-        env={"PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8"},
+        env={
+            "PATH": os.environ["PATH"], "HOME": str(home), "LC_ALL": "C.UTF-8",
+            "GIT_PAGER": "cat",  # git-pw starts it, and `less` may not be installed
+        },
         stdin=subprocess.DEVNULL, capture_output=True, check=False, timeout=120,
     )  # fmt: skip
     assert done.returncode == 0, (done.stdout.decode(), done.stderr.decode())
