@@ -88,11 +88,11 @@ class Derived:
 
     `fingerprint`: equal for copies of one message that lists or relays changed in form only.
     `rank`: among copies the least is the best. `received_at`: when the list's server received
-    it. `links`: every id that it names. `files`: the names of the files that a patch
-    touches, one a line. `ignored`: why it is ignored, else None. `rewriting`,
-    `person_source`: how its From was rewritten, and where the person was found. `keys`: those
-    of the delivery; where they are None, nothing is verified: `verdicts` is empty, `chain` is
-    None. `announcements`: of states of patches, None where it has none.
+    it. `links`: every id that it names. `files`: the names of the files that a patch touches, one a
+    line. `ignored`: why it is ignored, else None. `rewriting`, `person_source`: how its From was
+    rewritten, and where the person was found. `keys`: those of the delivery; where they are None,
+    nothing is verified: `verdicts` is empty, `chain` is None. `announcements`: of states of
+    patches, None where it has none.
     """
 
     sha256: bytes

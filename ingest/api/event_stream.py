@@ -54,7 +54,7 @@ class EventStreams:
             self._poll = asyncio.create_task(self._look(request))
 
     def release(self) -> None:
-        """Stop to count a stream."""
+        """Stop counting a stream."""
         self._count -= 1
 
     async def wait(self, number: int) -> bool:

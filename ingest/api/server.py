@@ -43,10 +43,9 @@ class ApiServer:
     """Runs the API in threads of its own.
 
     One thread serves requests, one publishes events and counts lists, and one posts events to
-    webhooks. `engine` is
-    that of a store whose schema is up to date. `get_config` returns the configuration as it is now.
-    `seconds` is the limit of a query. The constructor binds the sockets, and raises `ListenError`;
-    `start` begins to respond.
+    webhooks. `engine` is that of a store whose schema is up to date. `get_config` returns the
+    configuration as it is now. `seconds` is the limit of a query. The constructor binds the
+    sockets, and raises `ListenError`; `start` begins to respond.
     """
 
     def __init__(

@@ -168,10 +168,10 @@ class ApiConfig:
     `url` is the address for clients; '' means that of the request. `max_page` is the largest number
     of items on a page. `rate` is the number of requests per second from one address; `burst` of
     them may arrive at once. `token_rate` and `token_burst` are those of an account whose token is
-    sent. The `X-Forwarded-For` of `trusted_proxies` is used. `public_people`
-    says whether people and users are shown without a token. `states` are the allowed states of a
-    patch. Events are posted to `webhooks`, and one by one to `event_webhooks`, signed with the
-    content of the file `webhook_secret`.
+    sent. The `X-Forwarded-For` of `trusted_proxies` is used. `public_people` says whether people
+    and users are shown without a token. `states` are the allowed states of a patch. Events are
+    posted to `webhooks`, and one by one to `event_webhooks`, signed with the content of the file
+    `webhook_secret`.
     """
 
     listen: SocketAddress = _DEFAULT_API

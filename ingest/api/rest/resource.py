@@ -95,7 +95,7 @@ class ResourceApp:
         self._resource = resource
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """PlainEndpoint to a request."""
+        """Respond to a request."""
         response = await self._respond(Request(scope, receive))
         await response(scope, receive, send)
 

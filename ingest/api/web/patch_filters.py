@@ -77,7 +77,7 @@ def parse_list_query(connection: Connection, request: ApiRequest, link: str) -> 
             parsing.pairs.append((name, value))
             parsing.labels.append((name, _LABELS[name].format(value)))
     if parsing.filters.series_ids is not None and request.params.last("state") is None:
-        # Whoever follows a link to a series wants to see all of it.
+        # A link to a series shows all of its patches, whatever their states.
         parsing.filters = replace(parsing.filters, states=None, archived=None)
     return ListQuery(
         parsing.filters,

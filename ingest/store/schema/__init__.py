@@ -14,9 +14,8 @@ There are three layers, from bytes to meaning:
 
 Apart from these, `override`, `check` and `relation` hold what people and programs set through the
 API, by `account`, and `event` holds what has happened. `site` has the tables of what an imported
-Patchwork site has beside its mail. `repository`, `git_commit` and what belongs
-to them hold the commits of configured repositories, and `landing` the patches that these were made
-from.
+Patchwork site has beside its mail. `repository`, `git_commit` and what belongs to them hold the
+commits of configured repositories, and `landing` the patches that these were made from.
 
 Times are naive UTC. Text never contains NUL or lone surrogates.
 """

@@ -100,7 +100,7 @@ comment_mark = Table(
     Column("account_id", Id, ForeignKey("account.id")),  # by whom, null if unknown
 )
 
-# What clients keep with a series. Without a foreign key: see store.activity.series_metadata.
+# What clients keep with a series. Without a foreign key: see store.site.series_metadata.
 series_metadata = Table(
     "series_metadata",
     metadata,
