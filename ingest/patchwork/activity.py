@@ -64,13 +64,10 @@ def import_activity(
         }
     patches = rows[NumberKind.PATCH]
     slugs = {state.number: state.slug for state in states}
-    main = {
-        message.main.number for message in plan.messages if message.main.kind is NumberKind.PATCH
-    }
-    main |= {
+    planned = {
         key.number
         for message in plan.messages
-        for key in message.further
+        for key in (message.main, *message.further)
         if key.kind is NumberKind.PATCH
     }
     with progress("states", len(patches)) as advance:
@@ -81,7 +78,7 @@ def import_activity(
                 row_id = patches.get(patch.number)
                 if patch.related is not None and row_id is not None:
                     related[patch.related].append(row_id)
-            known = _with_records(engine, [row for row in batch if row.number in main], patches)
+            known = _with_records(engine, [row for row in batch if row.number in planned], patches)
             set_states += _write_states(engine, known, slugs, changes, now)
             advance(len(batch))
     with progress("relations, checks and bundles", None) as advance:

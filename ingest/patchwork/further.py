@@ -28,13 +28,8 @@ from ingest.store.imports.messages import SeriesMembers, resolve_series
 from ingest.store.patchwork.database import PatchworkDatabase
 from ingest.store.patchwork.message_rows import fetch_patches
 from ingest.store.patchwork.rows import MessageKey, PatchworkSeries
-from ingest.store.site.numbers import NumberKind, imported_row
+from ingest.store.site.numbers import MESSAGE_KINDS, PARENT_KINDS, NumberKind, imported_row
 from ingest.store.sql import chunks
-
-_PARENTS = {
-    NumberKind.COVER_COMMENT: NumberKind.COVER,
-    NumberKind.PATCH_COMMENT: NumberKind.PATCH,
-}
 
 
 @frozen
@@ -53,14 +48,11 @@ def import_further(
     Returns how many records were new.
     """
     with engine.connect() as connection:
-        originals = _read_originals(connection, plan)
-        entered = {
-            kind: read_entry_numbers(connection, kind)
-            for kind in (*_PARENTS, NumberKind.PATCH, NumberKind.COVER)
-        }
+        entered = {kind: read_entry_numbers(connection, kind) for kind in MESSAGE_KINDS}
+    originals = _find_originals(plan, entered)
     count = 0
     # Patches and covers first: comments refer to them.
-    for kinds in ((NumberKind.COVER, NumberKind.PATCH), tuple(_PARENTS)):
+    for kinds in ((NumberKind.COVER, NumberKind.PATCH), tuple(PARENT_KINDS)):
         items = [
             _Further(key, originals[message.msgid])
             for message in plan.messages
@@ -77,15 +69,13 @@ def import_further(
     return count
 
 
-def _read_originals(connection: Connection, plan: ImportPlan) -> dict[str, int]:
+def _find_originals(
+    plan: ImportPlan, entered: Mapping[NumberKind, Mapping[int, int | None]]
+) -> dict[str, int]:
     """Return the rows of the stored messages, by Message-ID."""
-    rows: dict[NumberKind, dict[int, int | None]] = {
-        kind: read_entry_numbers(connection, kind)
-        for kind in (*_PARENTS, NumberKind.PATCH, NumberKind.COVER)
-    }
     originals: dict[str, int] = {}
     for message in plan.messages:
-        row_id = rows[message.main.kind].get(message.main.number)
+        row_id = entered[message.main.kind].get(message.main.number)
         if row_id is not None:
             originals[message.msgid] = row_id
     return originals
@@ -119,7 +109,7 @@ def _read_parents(
 ) -> dict[tuple[NumberKind, int | None], int]:
     """Return the rows of the parents of comments, where these are records of their project."""
     parents: dict[tuple[NumberKind, int | None], int] = {}
-    for kind, parent_kind in _PARENTS.items():
+    for kind, parent_kind in PARENT_KINDS.items():
         numbers = {
             item.key.parent
             for item in batch

@@ -14,12 +14,7 @@ from ingest.frozen import frozen
 from ingest.mail.msgid import bound_id, find_first_id
 from ingest.store.imports.messages import Record
 from ingest.store.patchwork.rows import MessageKey, PatchworkSeries
-from ingest.store.site.numbers import NumberKind
-
-_PARENTS = {
-    NumberKind.COVER_COMMENT: NumberKind.COVER,
-    NumberKind.PATCH_COMMENT: NumberKind.PATCH,
-}
+from ingest.store.site.numbers import PARENT_KINDS, NumberKind
 
 
 @frozen(kw_only=True)
@@ -102,7 +97,7 @@ def _choose_projects(
             if key.series is not None:
                 threads.join(msgid, key.series)
             if key.parent is not None:
-                threads.join(msgid, msgid_of[_PARENTS[key.kind], key.parent])
+                threads.join(msgid, msgid_of[PARENT_KINDS[key.kind], key.parent])
     for row in series:
         if row.cover is not None and (NumberKind.COVER, row.cover) in msgid_of:
             threads.join(row.number, msgid_of[NumberKind.COVER, row.cover])

@@ -32,7 +32,7 @@ from ingest.store.patchwork.rows import (
     PatchworkSeries,
     PatchworkUser,
 )
-from ingest.store.site.numbers import NumberKind, add_room, reserve_numbers
+from ingest.store.site.numbers import NumberKind, add_reserve, reserve_numbers
 from ingest.store.site.projects import write_tags
 from ingest.store.site.states import StateDefinition, write_states
 from ingest.store.sql import chunks
@@ -159,10 +159,10 @@ def _import_site(
     """Write what the site is, and reserve its numbers. Returns how many people were new."""
     people = list(site_rows.fetch_people(database))
     highest = dict(plan.highest) | {
-        NumberKind.SERIES: add_room(max((row.number for row in own.series), default=0)),
-        NumberKind.PERSON: add_room(max((row.number for row in people), default=0)),
+        NumberKind.SERIES: add_reserve(max((row.number for row in own.series), default=0)),
+        NumberKind.PERSON: add_reserve(max((row.number for row in people), default=0)),
         NumberKind.ACCOUNT: max((row.number for row in own.users), default=0),
-        NumberKind.LIST: add_room(max((row.number for row in own.projects), default=0)),
+        NumberKind.LIST: add_reserve(max((row.number for row in own.projects), default=0)),
         NumberKind.CHECK: activity_rows.fetch_highest(database, "check"),
         NumberKind.BUNDLE: activity_rows.fetch_highest(database, "bundle"),
         NumberKind.EVENT: activity_rows.fetch_highest(database, "event"),

@@ -352,7 +352,7 @@ def test_new_mail_has_numbers_above_all_imported_ones(engine: Engine, site: Site
         newest = max(mails.list_message_ids(connection))
         assert shown_number(newest) == 5
         series = connection.execute(select(schema.series.c.id)).scalars().all()
-        assert max(series) > 7 + 900, "there is room for series that Patchwork makes meanwhile"
+        assert max(series) > 7 + 900, "numbers are kept for what Patchwork makes until the switch"
 
 
 def test_numbers_that_patchwork_gives_later_are_free(engine: Engine, site: Site) -> None:

@@ -17,7 +17,7 @@ from sqlalchemy import Connection, delete, select
 from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.activity.states import sync_states
-from ingest.store.imports.ledger import Entry, read_entries, write_entries
+from ingest.store.imports.ledger import NOT_APPLIED, Entry, read_entries, write_entries
 from ingest.store.locks import lock_relations, lock_states
 from ingest.store.patchwork.rows import PatchworkBundle, PatchworkCheck, PatchworkComment
 from ingest.store.site.bundles import Bundle, add_bundle, update_bundle
@@ -127,7 +127,7 @@ def write_checks(
     entries: dict[int, Entry] = {}
     for check in new:
         message_id = patches.get(check.patch)
-        entries[check.number] = Entry(check.number if message_id is not None else None, bytes(16))
+        entries[check.number] = Entry(check.number if message_id is not None else None, NOT_APPLIED)
         if message_id is not None:
             rows.append(
                 {

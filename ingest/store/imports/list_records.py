@@ -17,15 +17,9 @@ from ingest.store.imports.messages import Record
 from ingest.store.listing import sync_listing
 from ingest.store.patchwork.rows import PatchworkSeries
 from ingest.store.site.list_records import variant_of
-from ingest.store.site.numbers import NumberKind
+from ingest.store.site.numbers import OUTCOMES
 from ingest.store.sql import chunks, insert_rows, is_any
 
-_OUTCOMES = {
-    NumberKind.PATCH: Outcome.PATCH,
-    NumberKind.COVER: Outcome.COVER,
-    NumberKind.PATCH_COMMENT: Outcome.COMMENT,
-    NumberKind.COVER_COMMENT: Outcome.COMMENT,
-}
 # The tables with what a message has, and that its record on another list has too.
 _COPIED = (schema.body, schema.trailer, schema.patch, schema.cover)
 
@@ -52,7 +46,7 @@ def write_further_records(connection: Connection, items: Sequence[FurtherRecord]
         for item in items
         if item.record.row_id not in known
         and item.original_id in originals
-        and originals[item.original_id]["outcome"] == _OUTCOMES[item.record.kind]
+        and originals[item.original_id]["outcome"] == OUTCOMES[item.record.kind]
     ]
     if written:
         insert_rows(
@@ -67,7 +61,7 @@ def write_further_records(connection: Connection, items: Sequence[FurtherRecord]
             [
                 {"message_id": item.record.row_id, "parent_id": item.parent_id}
                 for item in written
-                if _OUTCOMES[item.record.kind] is Outcome.COMMENT
+                if OUTCOMES[item.record.kind] is Outcome.COMMENT
             ],
         )
         insert_rows(

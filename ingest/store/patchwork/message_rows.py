@@ -20,7 +20,7 @@ from ingest.store.patchwork.rows import (
     PatchworkPatch,
     PatchworkSeries,
 )
-from ingest.store.site.numbers import NumberKind
+from ingest.store.site.numbers import PARENT_KINDS, NumberKind
 from ingest.store.sql import chunks
 
 
@@ -40,18 +40,12 @@ def fetch_keys(database: PatchworkDatabase) -> Iterator[MessageKey]:
     for kind in (NumberKind.COVER_COMMENT, NumberKind.PATCH_COMMENT):
         table = _MessageTable(database, kind)
         query = select(table.id, table.column("msgid"), table.parent)
-        parent_kind = _PARENTS[kind]
+        parent_kind = PARENT_KINDS[kind]
         for number, msgid, parent in database.rows(table.ordered(query)):
             yield MessageKey(
                 kind=kind, number=number, msgid=msgid, project=projects[parent_kind, parent],
                 series=None, parent=parent,
             )  # fmt: skip
-
-
-_PARENTS = {
-    NumberKind.COVER_COMMENT: NumberKind.COVER,
-    NumberKind.PATCH_COMMENT: NumberKind.PATCH,
-}
 
 
 def fetch_contents(
@@ -151,7 +145,7 @@ class _MessageTable:
         self._shared: Any = None
         self._condition: Any = None
         self.parent: Any = null()
-        if kind in _PARENTS:
+        if kind in PARENT_KINDS:
             self._set_comments(database, kind)
             return
         own = "patch" if kind is NumberKind.PATCH else "cover"

@@ -51,11 +51,6 @@ def is_list_record(variant: ColumnElement[str]) -> ColumnElement[bool]:
     return condition
 
 
-def names_list_record(variant: str) -> bool:
-    """Tell whether this is the variant of a record on a further list."""
-    return variant.startswith(_MARK)
-
-
 def read_list_records(
     connection: Connection, message_ids: Iterable[int]
 ) -> dict[int, dict[int, int]]:

@@ -13,7 +13,7 @@ what was imported are Patchwork's numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, Connection, bindparam, cast, func, insert, select, update
@@ -22,7 +22,6 @@ from sqlalchemy.dialects.postgresql import REGCLASS
 from ingest.frozen import frozen
 from ingest.series.outcome import Outcome
 from ingest.store import schema
-from ingest.store.sql import chunks
 
 _RANGE = 1 << 40
 
@@ -52,11 +51,16 @@ MESSAGE_KINDS = (
 )
 _RANGE_OF = {kind: place for place, kind in enumerate(MESSAGE_KINDS, 1)}
 _NEW_RANGE = len(MESSAGE_KINDS) + 1
-_OUTCOMES = {
+OUTCOMES = {
     NumberKind.PATCH: Outcome.PATCH,
     NumberKind.COVER: Outcome.COVER,
     NumberKind.PATCH_COMMENT: Outcome.COMMENT,
     NumberKind.COVER_COMMENT: Outcome.COMMENT,
+}
+# What is commented on, by the kind of the comment.
+PARENT_KINDS = {
+    NumberKind.COVER_COMMENT: NumberKind.COVER,
+    NumberKind.PATCH_COMMENT: NumberKind.PATCH,
 }
 
 # The kind under which the highest row of a message is reserved.
@@ -86,7 +90,7 @@ def shown_number(message_id: int, outcome: Outcome | None = None) -> int:
     its number, and it is shown with that of its row.
     """
     kind = imported_kind(message_id)
-    if outcome is not None and kind is not None and _OUTCOMES[kind] is not outcome:
+    if outcome is not None and kind is not None and OUTCOMES[kind] is not outcome:
         return message_id
     return message_id % _RANGE
 
@@ -121,16 +125,16 @@ def read_numbers(connection: Connection) -> Numbers:
     return Numbers({row.kind: row.highest for row in rows})
 
 
-def add_room(highest: int) -> int:
+def add_reserve(highest: int) -> int:
     """Return up to which number rows are kept for what Patchwork numbers until the switch.
 
     Messages are arranged here while they are imported, which makes series, and people, that
     Patchwork does not have. Their numbers must not be those that Patchwork gives next.
     """
-    return highest + max(_LEAST_ROOM, highest // 10)
+    return highest + max(_LEAST_RESERVE, highest // 10)
 
 
-_LEAST_ROOM = 1_000
+_LEAST_RESERVE = 1_000
 
 
 def find_imported(connection: Connection, kind: NumberKind, number: int) -> int | None:
@@ -189,20 +193,6 @@ def _raise_sequence(connection: Connection, kind: str, number: int) -> None:
     last = func.pg_sequence_last_value(cast(sequence, REGCLASS))
     if (connection.execute(select(last)).scalar_one() or 0) < number:
         connection.execute(select(func.setval(sequence, number)))
-
-
-def find_rows(
-    connection: Connection, kind: NumberKind, numbers: Iterable[int]
-) -> dict[int, int | None]:
-    """Return the rows to which numbers of Patchwork lead, for those that were imported."""
-    table = schema.imported.c
-    rows: dict[int, int | None] = {}
-    for chunk in chunks(numbers):
-        query = select(table.number, table.row_id).where(
-            table.kind == kind, table.number.in_(chunk)
-        )
-        rows.update((row.number, row.row_id) for row in connection.execute(query))
-    return rows
 
 
 def read_reserved(connection: Connection, kind: str) -> int:

@@ -7,10 +7,10 @@ from sqlalchemy import Engine, insert
 from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.engine import write_transaction
+from ingest.store.imports.ledger import read_entry_numbers
 from ingest.store.site.numbers import (
     NumberKind,
     find_imported,
-    find_rows,
     imported_kind,
     imported_row,
     read_numbers,
@@ -76,4 +76,4 @@ def test_a_number_of_patchwork_leads_to_its_row(engine: Engine) -> None:
         connection.execute(insert(schema.imported), rows)
         assert find_imported(connection, NumberKind.SERIES, 3) == 8
         assert find_imported(connection, NumberKind.PATCH, 3) is None
-        assert find_rows(connection, NumberKind.SERIES, [3, 4, 5]) == {3: 8, 4: None}
+        assert read_entry_numbers(connection, NumberKind.SERIES) == {3: 8, 4: None}
