@@ -89,7 +89,8 @@ PRINTING: list[Sequence[str]] = [
     ("explain", "a.mbox"), ("audit", "-q", "a.mbox"), ("check",), ("check", "--json"),
     ("check", "--series"), ("check", "--series", "--json"), ("check", "--people"),
     ("quarantine", "list"), ("quarantine", "list", "--json"), ("quarantine", "show", "3"),
-    ("quarantine", "show", "--raw", "3"), ("token", "list"), ("show", ACTIVE), ("series", ACTIVE),
+    ("quarantine", "show", "--raw", "3"), ("token", "list"), ("events",), ("show", ACTIVE),
+    ("series", ACTIVE),
     ("explain", ACTIVE), ("replay", ACTIVE), (ACTIVE,), ("--config", ACTIVE, "series"),
     ("--database", f"sqlite:///{ACTIVE}.db", "series"),
 ]  # fmt: skip

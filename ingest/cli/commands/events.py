@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ import click
 
 from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
+from ingest.cli.terminal import json_text
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -73,7 +73,7 @@ def _print_events(engine: Engine, number: int, urls: UrlBuilder) -> int:
             numbers = find_later_events(connection, number, limit=_BATCH)
             payloads = event_payloads(connection, numbers, urls)
         for payload in payloads:
-            click.echo(json.dumps(payload, ensure_ascii=False))
+            click.echo(json_text(payload))
         if not numbers:
             return number
         number = numbers[-1]
