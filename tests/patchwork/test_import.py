@@ -6,7 +6,7 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from sqlalchemy import Connection, Engine, select
+from sqlalchemy import Connection, Engine, select, update
 
 from ingest.config.settings import DEFAULT_STATES, Config
 from ingest.patchwork import activity
@@ -299,6 +299,25 @@ def test_a_replay_brings_the_raw_mail_later(engine: Engine, site: Site, tmp_path
         assert not [line for line in export_records(connection) if NOT_AVAILABLE in line]
     assert compare(engine, site).differences == []
     assert faults(engine) == []
+
+
+def test_a_replay_renews_all_text_of_a_record_on_a_further_list(
+    engine: Engine, site: Site, tmp_path: Path
+) -> None:
+    import_site(engine, site)
+    with engine.connect() as connection:
+        ids = [patch(connection, number).id for number in (2, 3)]
+    body = schema.body
+    query = select(body.c.files, body.c.content, body.c.diff).where(body.c.message_id.in_(ids))
+    with write_transaction(engine) as connection:
+        before = connection.execute(query).all()
+        outdated = {"files": "old", "content": "old", "diff": "old"}
+        connection.execute(update(body).where(body.c.message_id.in_(ids)).values(outdated))
+    archive = tmp_path / "archive.mbox"
+    archive.write_bytes(mails.mbox(list(site.raw.values())))
+    replay(engine, open_source(str(archive)), Config())
+    with engine.connect() as connection:
+        assert connection.execute(query).all() == before
 
 
 def test_a_mail_that_is_something_else_here_is_found_by_its_number(

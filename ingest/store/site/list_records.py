@@ -97,6 +97,7 @@ _OWN_COLUMNS = ("id", "variant", "thread_id", "bucket", "outcome", "reason")
 _MAIL_COLUMNS = tuple(
     column.name for column in schema.message.columns if column.name not in _OWN_COLUMNS
 )
+_TEXT_COLUMNS = ("files", "content", "diff")
 _PATCH_COLUMNS = ("name", "prefixes", "hash", "patch_id", "pull_url", "state")
 _COVER_COLUMNS = ("name", "prefixes", "pull_url")
 
@@ -123,7 +124,7 @@ def refresh_list_records(
     }
     for row_id, original_id in sorted(stale.items()):
         _copy_columns(connection, schema.message, original_id, row_id, _MAIL_COLUMNS)
-        _copy_columns(connection, schema.body, original_id, row_id, ("content", "diff"))
+        _copy_columns(connection, schema.body, original_id, row_id, _TEXT_COLUMNS)
         _copy_columns(connection, schema.patch, original_id, row_id, _PATCH_COLUMNS)
         _copy_columns(connection, schema.cover, original_id, row_id, _COVER_COLUMNS)
         trailer = schema.trailer
