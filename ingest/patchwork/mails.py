@@ -15,15 +15,13 @@ from ingest.mail.msgid import bound_id, find_first_id
 from ingest.model import PATCHWORK, REPLAY, Delivery
 from ingest.patchwork.mail import make_mail
 from ingest.patchwork.plan import PlannedMessage, record_of
-from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import StoreResult, store_mail
 from ingest.replay.process_pool import StepContext, run_batches
+from ingest.replay.replay import derive_new_mails
 from ingest.sources.source import RawMail, Source
 from ingest.store.engine import unflushed_transaction
 from ingest.store.imports.ledger import read_entry_numbers
 from ingest.store.imports.messages import Record, enter_messages, reserve_messages
-from ingest.store.inbox.accept import find_derived
-from ingest.store.inbox.codec import pack
 from ingest.store.patchwork.database import PatchworkDatabase
 from ingest.store.patchwork.message_rows import fetch_contents
 from ingest.store.site.numbers import MESSAGE_KINDS, NumberKind
@@ -167,17 +165,7 @@ def _split(mails: Iterable[tuple[Delivery, PlannedMessage]]) -> Iterator[_Batch]
 
 def _store_batch(context: StepContext, batch: _Batch) -> StoreResult:
     """Derive and store mails in one transaction, which begins here."""
-    with context.engine.connect() as connection:
-        known = find_derived(connection, batch.deliveries)
-    mails = [
-        (delivery, None)
-        if delivery.sha256 in known
-        else (
-            replace(delivery, packed=pack(delivery.raw)),
-            derive_or_fail(delivery, context.config),
-        )
-        for delivery in batch.deliveries
-    ]
+    mails = derive_new_mails(context, batch.deliveries)
     with context.write_lock, unflushed_transaction(context.engine) as connection:
         reserve_messages(connection, batch.records)
         result = store_mail(connection, mails, context.config, now=utcnow())

@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from ingest.clock import utcnow
 from ingest.config.settings import Config
-from ingest.model import REPLAY, Delivery
+from ingest.model import REPLAY, Delivery, Derived, Failure
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import StoreResult, store_again, store_mail
 from ingest.replay.process_pool import StepContext, run_batches
@@ -205,13 +205,22 @@ def _store_batch(context: StepContext, batch: _Batch) -> _BatchResult:
 def _store_mails(
     context: StepContext, deliveries: Sequence[Delivery], batch: _Batch
 ) -> StoreResult:
-    """Derive and store mails in one transaction, which begins here.
+    """Derive and store mails in one transaction, which begins here."""
+    mails = derive_new_mails(context, deliveries)
+    with context.write_lock, unflushed_transaction(context.engine) as connection:
+        result = store_mail(connection, mails, context.config, now=utcnow())
+        if batch.reached is not None:
+            save_position(connection, batch.source, batch.reached)
+    return result
 
-    A read before it finds the mails that the store has already, which are not derived again.
-    """
+
+def derive_new_mails(
+    context: StepContext, deliveries: Sequence[Delivery]
+) -> list[tuple[Delivery, Derived | Failure | None]]:
+    """Return mails as `store_mail` takes them. Those that the store has are not derived again."""
     with context.engine.connect() as connection:
         known = find_derived(connection, deliveries)
-    mails = [
+    return [
         (delivery, None)
         if delivery.sha256 in known
         else (
@@ -220,11 +229,6 @@ def _store_mails(
         )
         for delivery in deliveries
     ]
-    with context.write_lock, unflushed_transaction(context.engine) as connection:
-        result = store_mail(connection, mails, context.config, now=utcnow())
-        if batch.reached is not None:
-            save_position(connection, batch.source, batch.reached)
-    return result
 
 
 def reparse(
