@@ -210,8 +210,13 @@ def _import_mail(
 
 @dataclass(frozen=True, slots=True)
 class ImportPreview:
-    """What an import would do: `counts` by what it is of, and `missing` mails by their source."""
+    """What an import would do to a site.
 
+    `counts`: how many of each kind it has. `archived`, `made`: how many mails would be stored from
+    archives, and how many made of Patchwork's rows.
+    """
+
+    site: PatchworkSite
     counts: Mapping[str, int]
     archived: int
     made: int
@@ -230,7 +235,7 @@ def preview_import(
     wanted = {message.msgid for message in missing}
     found = {msgid for source in sources for msgid in mails.read_msgids(source) if msgid in wanted}
     counts = dict(_count(own, plan, database))
-    return ImportPreview(counts, len(found), len(missing) - len(found))
+    return ImportPreview(own, counts, len(found), len(missing) - len(found))
 
 
 def _count(

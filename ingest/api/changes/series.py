@@ -32,9 +32,11 @@ def update_series(http_request: Request, raw: bytes) -> Response:
     body = parse_body(http_request, raw)
     number = request.path_number()
     with request.write() as connection:
-        if not read_series(connection, [number]):
+        rows = read_series(connection, [number])
+        if not rows:
             number = find_series_successor(connection, number)
-        row = read_series(connection, [number])[0]
+            rows = read_series(connection, [number])
+        row = rows[0]
         members = read_members(connection, [number]).get(number, [])
         members += [row.cover_id] if row.cover_id is not None else []
         lists = messages.read_list_names(connection, members)

@@ -171,7 +171,7 @@ def _preview(
     settings: CommandSettings, database: PatchworkDatabase, sources: Sequence[Source]
 ) -> None:
     from ingest.patchwork.configuration import format_configuration
-    from ingest.patchwork.run import preview_import, read_patchwork_site
+    from ingest.patchwork.run import preview_import
 
     engine = _open_existing(settings)
     try:
@@ -180,7 +180,7 @@ def _preview(
         if engine is not None:
             engine.dispose()
     _print_preview(preview)
-    own = read_patchwork_site(database)
+    own = preview.site
     click.echo("\n# The lists, to be added to the configuration:\n")
     click.echo(format_configuration(own.projects, own.users, own.rules))
 
