@@ -9,19 +9,18 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from sqlalchemy import Connection, Engine, create_engine, event, inspect, make_url, text
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError, OperationalError
 
 from ingest.store.libpq import POSTGRESQL_DEFAULTS
+from ingest.store.turns import find_turns
 
 # The revisions in `migrations/versions`, oldest first. They are listed here, and compared by a
 # test, so that opening a database that is up to date does not cost the import of Alembic.
@@ -245,26 +244,16 @@ def _begin_immediate(connection: Connection) -> Iterator[Connection]:
         yield connection
 
 
-# Shared by all threads that write. The dictionary is guarded by `_turns_lock`; its values are
-# locks themselves.
-_turns: WeakKeyDictionary[Engine, threading.Lock] = WeakKeyDictionary()
-_turns_lock = threading.Lock()
-
-
 @contextmanager
 def _write_turn(engine: Engine, wait: float | None) -> Iterator[Connection]:
-    """Wait until no other thread of this process writes, and open a connection to SQLite.
+    """Wait until no other thread or process writes, and open a connection to SQLite.
 
-    SQLite makes a waiting writer sleep for longer and longer, and a writer that comes while it
-    sleeps goes first: deliveries waited for seconds for their commit while other mail was derived.
-
-    `wait`: seconds for the other threads; the connection waits for other processes for the rest.
+    `wait`: seconds for the turn; the connection waits for programs that know no turns for the rest.
     """
     wait = BUSY_SECONDS if wait is None else wait
     deadline = time.monotonic() + wait
-    with _turns_lock:
-        turn = _turns.setdefault(engine, threading.Lock())
-    if not turn.acquire(timeout=wait):
+    turns = find_turns(engine)
+    if not turns.take(deadline=deadline):
         error = sqlite3.OperationalError("database is locked")
         raise OperationalError("BEGIN IMMEDIATE", {}, error)
     try:
@@ -277,7 +266,7 @@ def _write_turn(engine: Engine, wait: float | None) -> Iterator[Connection]:
             finally:
                 _set_pragma(connection, f"busy_timeout={BUSY_SECONDS * 1000}")
     finally:
-        turn.release()
+        turns.give_back()
 
 
 def _set_pragma(connection: Connection, setting: str) -> None:
