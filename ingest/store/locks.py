@@ -130,8 +130,8 @@ _STATE_KEYS = {StateLock.LINK: 2**31, StateLock.EVIDENCE: 1 << 10}
 def lock_states(connection: Connection) -> None:
     """Lock all evidence and all states, for a writer that changes those of many patches.
 
-    Take the lock after those of threads and before those of keys, and before any row of an existing
-    patch is changed.
+    Take the lock after those of threads, after people and lists are inserted, and before the locks
+    of keys and any change to the row of an existing patch.
     """
     if connection.dialect.name == "postgresql":
         lock = text("SELECT pg_advisory_xact_lock(:class, :stripe)")

@@ -83,6 +83,10 @@ def write_records(
     if underived:
         unlock()
         return underived
+    # Before all states may be locked: two writers may insert the same person, and the one that
+    # waits for the other must not hold what the other needs to go on.
+    people = upsert_people(connection, derived.values())
+    lists = upsert_lists(connection, derived.values())
     if grouping.emptied or any(
         message.derived is not None and message.stored_best is not None
         for message in grouping.messages
@@ -97,8 +101,6 @@ def write_records(
     linked = link_threads(
         connection, [(mail.facts.msgid, *mail.links) for mail in derived.values()]
     )
-    people = upsert_people(connection, derived.values())
-    lists = upsert_lists(connection, derived.values())
     renamed = _write_variants(connection, grouping.messages)
     fresh = [
         _make_node(message, linked.thread_of, people)
