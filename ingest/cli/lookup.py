@@ -7,9 +7,9 @@ from sqlalchemy import Connection
 
 from ingest.config.settings import Config
 from ingest.store.read import messages
+from ingest.store.read.directory import read_list_ids
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.series import SeriesRow, read_series
-from ingest.store.verify import consistency
 
 _MAX_DIGITS = 18  # no row has a number with more
 
@@ -41,7 +41,7 @@ def lookup_series(connection: Connection, name: str) -> SeriesRow:
 
 def lookup_list_ids(connection: Connection, config: Config, name: str) -> tuple[str, ...]:
     """Return the ids of the lists with this id or link name, configured or stored; at least one."""
-    if ids := config.match_list_ids(name, consistency.read_list_ids(connection)):
+    if ids := config.match_list_ids(name, read_list_ids(connection)):
         return ids
     raise click.ClickException(
         f"no list is called {name}; a list is known once it is configured or has mail"

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
-from ingest.mail.message import Address
-from ingest.trust.signatures.verdict import Alignment, SignatureKind, Verdict
-
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # `--help` needs none of these
+    from ingest.mail.message import Address
     from ingest.store.read.dependencies import DependencyEdge
+    from ingest.trust.signatures.verdict import Verdict
 
 # C0 and C1 controls except newline and tab, and characters that reorder text (Unicode TR 36,
 # 3.1): mail is full of untrusted text.
@@ -79,6 +78,8 @@ def format_dependency(edge: DependencyEdge) -> str:
 
 def format_signature(verdict: Verdict) -> str:
     """Return a verdict on one line: result, reason, signer, and alignment with the author."""
+    from ingest.trust.signatures.verdict import Alignment, SignatureKind
+
     is_developer = verdict.kind is SignatureKind.PATATT
     signer = verdict.identity if is_developer else verdict.domain
     instance = f" i={verdict.instance}" if verdict.instance is not None else ""

@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Engine
 from ingest.config.settings import Config
 from ingest.store.batches import IdSet
 from ingest.store.listing import find_differences
+from ingest.store.read.directory import read_list_ids
 from ingest.store.verify import consistency, snapshot
 from ingest.store.verify.arrangement_audit import audit_arrangement
 from ingest.store.verify.consistency import ConsistencyFault
@@ -106,7 +107,7 @@ def _notes(connection: Connection, config: Config, counts: dict[str, int]) -> It
     if counts["waiting"]:
         verb = "mail waits" if counts["waiting"] == 1 else "mails wait"
         yield f"{counts['waiting']} {verb} to be derived"
-    stored = consistency.read_list_ids(connection)
+    stored = read_list_ids(connection)
     configured = {entry.list_id for entry in config.lists}
     for list_id in sorted(configured - stored):
         yield f"no mail has arrived through the list {list_id}, which is configured"

@@ -38,7 +38,7 @@ from sqlalchemy import (
     text,
     true,
 )
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
@@ -446,6 +446,9 @@ def _rows_query(table: Table, owner: str, names: tuple[str, ...]) -> Select[Any]
 def dialect_insert(connection: Connection, table: Table) -> Any:
     """Return an INSERT to which ON CONFLICT can be added: each database has its own."""
     if connection.dialect.name == "postgresql":
+        # Imported here: it takes an eighth of the time of `ingest show` on SQLite.
+        from sqlalchemy.dialects import postgresql
+
         return postgresql.insert(table)
     return sqlite.insert(table)
 

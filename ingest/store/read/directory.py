@@ -32,6 +32,11 @@ def read_all_lists(connection: Connection) -> list[ListRow]:
     return [ListRow(row.id, row.list_id, row.link_name, row.email) for row in rows]
 
 
+def read_list_ids(connection: Connection) -> set[str]:
+    """Return the List-Ids that have a row."""
+    return set(connection.execute(select(schema.list_.c.list_id)).scalars())
+
+
 def read_people(connection: Connection, ids: Iterable[int]) -> dict[int, PersonRow]:
     """Return the people with these ids, by id."""
     person = schema.person.c

@@ -17,7 +17,6 @@ from collections.abc import Mapping
 from enum import StrEnum
 
 from sqlalchemy import ColumnElement, Connection, bindparam, cast, func, insert, select, update
-from sqlalchemy.dialects.postgresql import REGCLASS
 
 from ingest.frozen import frozen
 from ingest.series.outcome import Outcome
@@ -190,6 +189,9 @@ def _raise_sequence(connection: Connection, kind: str, number: int) -> None:
     if table is None or number < 1:
         return
     sequence = func.pg_get_serial_sequence(f'"{table}"', "id")
+    # Imported here, where the database is PostgreSQL: it takes long.
+    from sqlalchemy.dialects.postgresql import REGCLASS
+
     last = func.pg_sequence_last_value(cast(sequence, REGCLASS))
     if (connection.execute(select(last)).scalar_one() or 0) < number:
         connection.execute(select(func.setval(sequence, number)))

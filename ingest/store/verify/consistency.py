@@ -364,8 +364,3 @@ def count_rows(connection: Connection) -> dict[str, int]:
     is_waiting = schema.pending.c.reason.is_(None)
     query = select(func.count()).select_from(schema.pending).where(is_waiting)
     return counts | {"waiting": connection.execute(query).scalar_one()}
-
-
-def read_list_ids(connection: Connection) -> set[str]:
-    """Return the List-Ids that have a row."""
-    return set(connection.execute(select(schema.list_.c.list_id)).scalars())
