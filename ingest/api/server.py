@@ -15,13 +15,13 @@ import uvicorn
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
+from ingest.api.address import bind_api, format_urls
 from ingest.api.app import STATEMENT_TIMEOUT, make_app
 from ingest.api.event_stream import EventStreams
 from ingest.api.webhooks import Webhooks
 from ingest.clock import utcnow
-from ingest.config.settings import API_SOCKET_MODE, ApiConfig, Config
-from ingest.config.sockets import UnixAddress
-from ingest.net.bind import ListenError, bind_sockets
+from ingest.config.settings import ApiConfig, Config
+from ingest.net.bind import Endpoint
 from ingest.store.activity.events import (
     is_behind,
     publish_events,
@@ -39,13 +39,27 @@ _TURN_SECONDS = 0.05  # between two batches of names that are indexed, for other
 _STOP_SECONDS = 10.0  # for requests and webhook attempts in progress
 
 
+class _Server(uvicorn.Server):
+    """Note when the event loop has run last."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.last_tick = time.monotonic()
+
+    async def on_tick(self, counter: int) -> bool:
+        """Return whether to end; uvicorn calls this ten times a second."""
+        self.last_tick = time.monotonic()
+        return await super().on_tick(counter)
+
+
 class ApiServer:
     """Runs the API in threads of its own.
 
     One thread serves requests, one publishes events and counts lists, and one posts events to
     webhooks. `engine` is that of a store whose schema is up to date. `get_config` returns the
     configuration as it is now. `seconds` is the limit of a query. The constructor binds the
-    sockets, and raises `ListenError`; `start` begins to respond.
+    sockets, unless it gets an `endpoint` that is bound, and raises `ListenError`; `start` begins to
+    respond.
     """
 
     def __init__(
@@ -53,18 +67,15 @@ class ApiServer:
         engine: Engine,
         get_config: Callable[[], Config],
         *,
+        endpoint: Endpoint | None = None,
         seconds: float = STATEMENT_TIMEOUT,
     ) -> None:
-        settings = get_config().api or ApiConfig()
         self._engine = engine
         self._get_config = get_config
-        try:
-            self._bound = bind_sockets(settings.listen, mode=API_SOCKET_MODE)
-        except ListenError as error:
-            raise ListenError(f"cannot serve the API at {error}") from None
+        self._bound = endpoint or bind_api(get_config().api or ApiConfig())
         self._totals = ListTotals()
         self._streams = EventStreams()
-        self._server = uvicorn.Server(
+        self._server = _Server(
             uvicorn.Config(
                 make_app(
                     engine,
@@ -96,10 +107,7 @@ class ApiServer:
     @property
     def address(self) -> str:
         """Return the addresses that it listens on, as URLs, joined by commas."""
-        return ", ".join(
-            str(address) if isinstance(address, UnixAddress) else f"http://{address}"
-            for address in self._bound.addresses
-        )
+        return format_urls(self._bound)
 
     def start(self) -> None:
         """Start the threads."""
@@ -119,6 +127,13 @@ class ApiServer:
     def alive(self) -> bool:
         """Return whether all threads run."""
         return all(thread.is_alive() for thread in self._threads)
+
+    def is_responsive(self, since: float) -> bool:
+        """Return whether the loop that serves requests has run after `since`.
+
+        `since` is a time of `time.monotonic`.
+        """
+        return self._server.last_tick >= since
 
     def _serve(self) -> None:
         # uvicorn handles signals only in the main thread, which is not this one.

@@ -23,8 +23,8 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.clock import utcnow
+from ingest.daemon.failures import DatabaseFailure, classify_failure
 from ingest.daemon.monitoring.log import LOG
-from ingest.daemon.recorder import DatabaseFailure, classify_failure
 from ingest.mail.defect import Defect
 from ingest.model import Delivery
 from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, MailBody, TempFail

@@ -1,43 +1,35 @@
-"""Run the daemon: listeners, acceptor, deriver and monitoring, from start to stop.
+"""Run the daemon: bind its addresses, start a process for each job, and supervise them.
 
-Input: the URL of the store, and how to read the configuration. Output: an exit status. The daemon
-ends on SIGTERM or SIGINT, after it has finished what it has begun. It also ends when a part of it
-has failed that it cannot do without, so that the service manager restarts it.
+Input: the URL of the store, and how to read the configuration. Output: an exit status. Accepting,
+deriving and the API share nothing but the database, so that a crash or a slow query in one does not
+stop the others. This parent restarts them, reports their health, and sends systemd its keep-alive
+messages while all of them make progress. It ends on SIGTERM or SIGINT, after they have finished
+what they have begun.
 """
 
 from __future__ import annotations
 
 import asyncio
-import concurrent.futures.thread
 import logging
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import Any, TypeVar
 
-import zstandard
-from prometheus_client import CollectorRegistry
-from sqlalchemy import Engine
-from sqlalchemy.exc import SQLAlchemyError
-
-from ingest.clock import utcnow
+from ingest.api.address import bind_api, format_urls
 from ingest.config.packages import require_configured
 from ingest.config.settings import Config, ConfigError
-from ingest.config.sockets import InetAddress
-from ingest.daemon.acceptor import Acceptor, Capacity
-from ingest.daemon.deriver import LAST_WAIT, Deriver
-from ingest.daemon.dns.stage import DnsStage, make_dns_stage
-from ingest.daemon.listeners import Listeners
+from ingest.daemon.jobs import limits
+from ingest.daemon.jobs.order import BoundListener, Job, JobOrder
+from ingest.daemon.jobs.process import JobProcess, JobStartError
+from ingest.daemon.jobs.runner import EX_SOFTWARE, ServeSettings
+from ingest.daemon.listeners import bind_listeners, tls_context
 from ingest.daemon.lock_file import lock_store
-from ingest.daemon.monitoring.log import LOG, configure_log, log_event
-from ingest.daemon.monitoring.meter import Meter
-from ingest.daemon.monitoring.metrics import Metrics, MetricsServer
-from ingest.daemon.monitoring.report import Reporter
+from ingest.daemon.monitoring.log import configure_log, log_event
+from ingest.daemon.monitoring.metrics import JobMetrics, MetricsServer
 from ingest.daemon.monitoring.sd_notify import (
     Alive,
     Notice,
@@ -47,335 +39,266 @@ from ingest.daemon.monitoring.sd_notify import (
     notify,
     watchdog_seconds,
 )
-from ingest.daemon.router import Router
-from ingest.daemon.scanner import Scanner
-from ingest.daemon.workers.main import memory_limit
-from ingest.daemon.workers.pool import WorkerPool
-from ingest.daemon.workers.process import WorkerLimits
-from ingest.smtp.server import ListenError
-from ingest.store.activity import archive
-from ingest.store.engine import open_store, write_transaction
-from ingest.store.inbox import deliveries
-from ingest.store.inbox.transactions import measure_queue
-from ingest.store.write import record
+from ingest.net.bind import Endpoint, ListenError
+from ingest.store.engine import open_store
 
-if TYPE_CHECKING:  # installed with the extra `api` only
-    from ingest.api.server import ApiServer
+_TICK = 1.0  # seconds between two looks at the jobs
+_HTTP_SECONDS = 10.0  # for the jobs to respond to /metrics and /healthz
 
-# Seconds. A thread without progress for so long is stuck: the transaction of a batch takes a
-# fraction of a second, and waits for the locks of others for `BUSY_SECONDS` at most.
-_STUCK_SECONDS = 120.0
-_TICK = 1.0
-_QUEUE_INTERVAL = 10.0  # between two measurements of the queue
-_ARCHIVE_INTERVAL = 3600.0  # between two searches for patches to archive
-_MAX_DAYS = 36_500  # before now, for which there are dates
-_DRAIN = 30.0  # for sessions to end, and again for their mail to be committed
-_FINISH_DERIVING = 10.0  # for mail that is being derived
-# The longest shutdown: sessions, commits, mail being derived, and the rest of a transaction. Wait
-# longer than this between SIGTERM and SIGKILL.
-MAX_SHUTDOWN_SECONDS = 2 * _DRAIN + _FINISH_DERIVING + LAST_WAIT
-
-# Modules that others import when they first need them are loaded before the first mail: later
-# there may be no descriptor to read them with, or another version of them on the disk.
-_PRELOADED = (concurrent.futures.thread, record, deliveries, zstandard)
-
-EX_SOFTWARE = 70
+_Result = TypeVar("_Result")
 
 
 @dataclass(frozen=True, slots=True)
-class ServeSettings:
-    """`url`: of the store; `load`: reads the configuration, and raises `ConfigError`."""
+class Launch:
+    """What to start. `jobs`: none for all; `command`: what starts this program, up to `--job`."""
 
-    url: str
-    load: Callable[[], Config]
-    environ: Mapping[str, str]
+    jobs: Collection[Job]
+    command: Sequence[str]
 
 
-def serve(settings: ServeSettings) -> int:
+def serve(settings: ServeSettings, launch: Launch) -> int:
     """Run the daemon until it is stopped, and return its exit status.
 
     Raises `StoreError`, `ConfigError` and `ListenError` where it cannot start.
     """
-    threading.excepthook = _log_thread_error
-    return asyncio.run(_Daemon(settings).run())
-
-
-def _log_thread_error(failure: threading.ExceptHookArgs) -> None:
-    """Log an internal error that has ended a thread.
-
-    Python would print it in another form than the log has. If the daemon cannot do without the
-    thread, `_watch` notices within a second.
-    """
-    assert failure.exc_value is not None
-    LOG.critical(
-        "thread-failed",
-        exc_info=failure.exc_value,
-        extra={"values": {"thread": failure.thread.name if failure.thread else None}},
-    )
+    return asyncio.run(_Daemon(settings, launch).run())
 
 
 class _Daemon:
-    def __init__(self, settings: ServeSettings) -> None:
+    def __init__(self, settings: ServeSettings, launch: Launch) -> None:
         self._settings = settings
+        self._command = launch.command
         self._config = settings.load()
         require_configured(self._config)
-        serve_config = self._config.serve
-        configure_log(serve_config.log, environ=settings.environ)
-        self._lock_descriptor = lock_store(settings.url)
-        self._engine = open_store(settings.url, create=True)
-        # PostgreSQL: connections of its own, which never wait for one that derives. In SQLite
-        # the writers of one engine take turns.
-        has_own_engine = self._engine.dialect.name == "postgresql"
-        self._acceptor_engine = open_store(settings.url) if has_own_engine else self._engine
-        self._api_engine: Engine | None = None
-        self._api: ApiServer | None = None
+        self._wanted = _choose_jobs(launch.jobs, self._config)
+        configure_log(self._config.serve.log, environ=settings.environ)
+        tls_context(self._config)
         self._stop = asyncio.Event()
-        self._metrics = Metrics(CollectorRegistry())
-        self._meter = Meter(self._metrics)
-        reporter = Reporter(self._metrics)
-        self._workers = _make_workers(self._config)
-        self._dns_stage = make_dns_stage(self._workers, self._config.trust)
-        self._deriver = Deriver(
-            self._engine, self._current_config, self._dns_stage, observe=reporter.report_derived
-        )
-
-        def on_commit(mails: int) -> None:
-            self._deriver.wake()
-            reporter.report_commit(mails)
-
-        self._acceptor = Acceptor(
-            self._acceptor_engine,
-            capacity=Capacity(
-                max_mails=serve_config.max_waiting, max_bytes=serve_config.max_waiting_bytes
-            ),
-            on_commit=on_commit,
-            observe=reporter.report_delivery,
-        )
-        self._listeners = Listeners(Router(self._current_config, self._acceptor))
-        self._scanner = Scanner(settings.url)
-        self._queue_thread = threading.Thread(
-            target=self._measure_queue, name="queue-metrics", daemon=True
-        )
-        self._archive_thread = threading.Thread(
-            target=self._archive_patches, name="archive", daemon=True
-        )
-
-    def _current_config(self) -> Config:
-        return self._config
+        self._metrics = JobMetrics()
+        self._jobs: dict[Job, JobProcess] = {}
+        self._listeners: Sequence[BoundListener] = ()
+        self._api: Endpoint | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> int:
         """Run until stopped. Parts are stopped in the reverse of the order of their start."""
+        self._loop = asyncio.get_running_loop()
         async with AsyncExitStack() as shutdown:
-            shutdown.callback(self._close_store)
-            self._api = self._make_api()
-            if self._api is not None:
-                shutdown.push_async_callback(asyncio.to_thread, self._api.stop)
-            metrics_server = self._make_metrics_server(self._config.serve.metrics)
-            if metrics_server is not None:
-                shutdown.callback(metrics_server.stop)
-            shutdown.push_async_callback(self._stop_deriving)
-            self._deriver.start()
-            shutdown.push_async_callback(asyncio.to_thread, self._scanner.stop)
-            self._scanner.start(self._config)
-            shutdown.push_async_callback(self._stop_accepting)
-            self._acceptor.start()
-            shutdown.push_async_callback(self._stop_listening)
-            await self._listeners.open(self._config, self._settings.environ)
-            if metrics_server is not None:
-                metrics_server.start()
-            if self._api is not None:
-                self._api.start()
-                log_event("api-started", address=self._api.address)
-            self._handle_signals()
-            self._queue_thread.start()
-            self._archive_thread.start()
-            self._notify(Ready(self._status()))
-            log_event("started", addresses=", ".join(self._listeners.addresses))
-            status = await self._watch()
-            log_event("stopping")
-            self._notify(Stopping())
+            for number in (signal.SIGTERM, signal.SIGINT):
+                self._loop.add_signal_handler(number, self._stop.set)
+            inherited = self._lock_store(shutdown)
+            open_store(self._settings.url, create=True).dispose()
+            metrics_server = self._make_metrics_server(shutdown)
+            shutdown.callback(self._close_sockets)
+            orders = self._make_orders(shutdown)
+            self._jobs = {
+                job: JobProcess(
+                    job,
+                    order,
+                    self._command,
+                    descriptors=inherited,
+                    on_restart=self._metrics.restarts.labels(job).inc,
+                )
+                for job, order in orders.items()
+            }
+            shutdown.push_async_callback(self._stop_jobs)
+            try:
+                await self._start_jobs()
+            except JobStartError as error:  # the process has said why
+                return error.status if error.status > 0 else EX_SOFTWARE
+            if not self._stop.is_set():
+                await self._run_jobs(metrics_server)
         log_event("stopped")
-        return status
+        return 0
 
-    def _make_metrics_server(self, address: InetAddress | None) -> MetricsServer | None:
-        if address is None:
-            return None
-        return MetricsServer(address, self._metrics, self._check_health)
+    async def _run_jobs(self, metrics_server: MetricsServer | None) -> None:
+        """Report that the daemon has started, and watch its jobs until it is to stop."""
+        if metrics_server is not None:
+            metrics_server.start()
+        self._loop.add_signal_handler(signal.SIGHUP, self._begin_reload)
+        if self._api is not None:
+            log_event("api-started", address=format_urls(self._api))
+        log_event("started", addresses=", ".join(self._addresses))
+        self._notify(Ready(self._status()))
+        await self._watch()
+        log_event("stopping")
+        self._notify(Stopping())
 
-    def _make_api(self) -> ApiServer | None:
-        """Make the API server where `[api]` is configured.
-
-        With PostgreSQL it has connections of its own: its queries have a time limit, and do not
-        wait for the deriver.
-        """
-        if self._config.api is None:
-            return None
-        from ingest.api.server import ApiServer
-
-        engine = self._engine
-        if engine.dialect.name == "postgresql":
-            engine = self._api_engine = open_store(self._settings.url)
-        return ApiServer(engine, self._current_config)
-
-    def _handle_signals(self) -> None:
-        loop = asyncio.get_running_loop()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            loop.add_signal_handler(number, self._stop.set)
-        loop.add_signal_handler(signal.SIGHUP, self._reload)
+    @property
+    def _addresses(self) -> list[str]:
+        return [address for item in self._listeners for address in item.addresses]
 
     def _status(self) -> str:
-        return f"listening at {', '.join(self._listeners.addresses)}"
+        if not self._listeners:
+            return f"running {', '.join(self._jobs)}"
+        return f"listening at {', '.join(self._addresses)}"
+
+    # --- start ---
+
+    def _lock_store(self, shutdown: AsyncExitStack) -> Sequence[int]:
+        """Lock an SQLite store, of which one process may derive mail.
+
+        Returns the descriptors that hold the lock. The jobs inherit them, so that no other daemon
+        starts while one of them runs.
+        """
+        if Job.DERIVE not in self._wanted:
+            return ()
+        descriptor = lock_store(self._settings.url)
+        if descriptor is None:
+            return ()
+        shutdown.callback(os.close, descriptor)
+        return (descriptor,)
+
+    def _make_metrics_server(self, shutdown: AsyncExitStack) -> MetricsServer | None:
+        address = self._config.serve.metrics
+        if address is None:
+            return None
+        server = MetricsServer(
+            address,
+            lambda: self._wait_for(self._render_metrics()),
+            lambda: self._wait_for(self._find_problem()),
+        )
+        shutdown.callback(server.stop)
+        return server
+
+    def _make_orders(self, shutdown: AsyncExitStack) -> Mapping[Job, JobOrder]:
+        """Bind the addresses, and return what the process of each job gets."""
+        orders: dict[Job, JobOrder] = {}
+        reading, writing = os.pipe()
+        os.set_blocking(writing, False)
+        for descriptor in (reading, writing):
+            shutdown.callback(os.close, descriptor)
+        if Job.ACCEPT in self._wanted:
+            self._listeners = bind_listeners(self._config, self._settings.environ)
+            orders[Job.ACCEPT] = JobOrder(listeners=self._listeners, wake=writing)
+        if Job.DERIVE in self._wanted:
+            orders[Job.DERIVE] = JobOrder(wake=reading)
+        if Job.API in self._wanted:
+            assert self._config.api is not None
+            self._api = bind_api(self._config.api)
+            orders[Job.API] = JobOrder(api=self._api)
+        return orders
+
+    async def _start_jobs(self) -> None:
+        """Start the processes, and wait until all have started or the daemon is to stop.
+
+        Raises `JobStartError`.
+        """
+        stop = asyncio.create_task(self._stop.wait())
+        starts = [asyncio.create_task(process.start()) for process in self._jobs.values()]
+        remaining: set[asyncio.Task[Any]] = {*starts}
+        try:
+            while remaining and not stop.done():
+                done, remaining = await asyncio.wait(
+                    {*remaining, stop}, return_when=asyncio.FIRST_COMPLETED
+                )
+                for task in done:
+                    task.result()
+                remaining.discard(stop)
+        finally:
+            for task in (stop, *starts):
+                task.cancel()
+            await asyncio.gather(stop, *starts, return_exceptions=True)
 
     # --- running ---
 
-    async def _watch(self) -> int:
-        """Update the metrics and send keep-alive messages until the daemon is to stop."""
+    async def _watch(self) -> None:
+        """Send keep-alive messages until the daemon is to stop."""
         interval = watchdog_seconds(self._settings.environ, pid=os.getpid())
         last_alive = 0.0
         while not self._stop.is_set():
             now = time.monotonic()
-            self._measure()
-            stuck = self._find_stuck(now)
-            if stuck is not None and not self._has_all_threads():
-                log_event("component-failed", logging.CRITICAL, component=stuck)
-                return EX_SOFTWARE
-            if interval is not None and stuck is None and now - last_alive >= interval:
+            is_due = interval is not None and now - last_alive >= interval
+            if is_due and all(process.makes_progress for process in self._jobs.values()):
                 self._notify(Alive())
                 last_alive = now
             try:
                 await asyncio.wait_for(self._stop.wait(), min(_TICK, interval or _TICK))
             except TimeoutError:
                 continue
-        return 0
 
-    def _has_all_threads(self) -> bool:
-        return self._acceptor.is_alive(0.0) and self._deriver.is_alive(0.0)
+    def _wait_for(self, work: Coroutine[Any, Any, _Result]) -> _Result:
+        """Run this in the event loop and return its result; called in another thread."""
+        return asyncio.run_coroutine_threadsafe(work, self._loop).result(_HTTP_SECONDS)
 
-    def _find_stuck(self, now: float) -> str | None:
-        """Return the name of the part that makes no progress any more, or None.
+    async def _find_problem(self) -> str | None:
+        """Return what is wrong, for /healthz."""
+        problems = await asyncio.gather(
+            *(process.find_problem() for process in self._jobs.values())
+        )
+        return next(filter(None, problems), None)
 
-        A part that waits for an unavailable or locked database is not stuck: a restart would not
-        help, and while the daemon runs the senders get 451 and keep their mail. A part that gets
-        no descriptor from the system for so long is stuck: we may have leaked descriptors.
-        """
-        if not self._acceptor.is_alive(now - _STUCK_SECONDS):
-            return "acceptor"
-        is_waiting = self._deriver.is_database_error and self._deriver.is_alive(0.0)
-        if not is_waiting and not self._deriver.is_alive(now - _STUCK_SECONDS):
-            return "deriver"
-        return None
+    async def _render_metrics(self) -> bytes:
+        """Return the metrics of all processes that respond."""
+        processes = self._jobs.values()
+        texts = await asyncio.gather(*(process.read_metrics() for process in processes))
+        for process, text in zip(processes, texts, strict=True):
+            self._metrics.up.labels(process.job).set(text is not None)
+        return self._metrics.text() + "".join(filter(None, texts)).encode()
 
-    def _check_health(self) -> str | None:
-        """Return what is wrong, for /healthz. Called in another thread."""
-        if self._acceptor.error is not None:
-            return f"mail is not accepted: {self._acceptor.error}"
-        if self._workers.error is not None:
-            return f"mail is not derived: {self._workers.error}"
-        stuck = self._find_stuck(time.monotonic())
-        if stuck is not None:
-            return f"the {stuck} makes no progress"
-        if self._deriver.error is not None:
-            return f"mail is not derived: {self._deriver.error}"
-        if self._api is not None and not self._api.alive():
-            return "the API has ended"
-        return None
+    def _begin_reload(self) -> None:
+        task = self._loop.create_task(self._reload())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
 
-    def _measure(self) -> None:
-        self._meter.add_listeners(self._listeners.stats())
-        self._meter.add_workers(self._workers.counts())
-        if isinstance(self._dns_stage, DnsStage):
-            self._meter.add_dns(
-                waiting=self._dns_stage.waiting_for_dns, answers=self._dns_stage.answer_counts
-            )
-        self._meter.set_waiting(*self._acceptor.waiting)
-
-    def _measure_queue(self) -> None:
-        """Measure the queue in a thread that nobody waits for: a database may never respond."""
-        while True:
-            try:
-                queue = measure_queue(self._engine)
-            except (SQLAlchemyError, OSError):
-                pass  # the deriver reports what is wrong
-            else:
-                now = utcnow()
-                age = (now - (queue.oldest or now)).total_seconds()
-                self._meter.set_queue(queue.lengths, oldest_seconds=max(age, 0.0))
-            time.sleep(_QUEUE_INTERVAL)
-
-    def _archive_patches(self) -> None:
-        """Archive patches that are done, in a thread that nobody waits for."""
-        while True:
-            if (days := self._config.serve.archive_days) is not None:
-                try:
-                    with write_transaction(self._engine) as connection:
-                        before = utcnow() - timedelta(days=min(days, _MAX_DAYS))
-                        patches = archive.archive_patches(connection, before=before)
-                except (SQLAlchemyError, OSError):
-                    pass  # the deriver reports what is wrong
-                else:
-                    if patches:
-                        log_event("archived", patches=patches)
-            time.sleep(_ARCHIVE_INTERVAL)
-
-    def _reload(self) -> None:
+    async def _reload(self) -> None:
         """Read the configuration again (SIGHUP). If it has errors, the old one stays in use."""
         self._notify(Reloading(time.monotonic_ns() // 1000))
         try:
             config = self._settings.load()
             require_configured(config)
-            self._listeners.reload(config)
+            tls_context(config)
+            await self._reload_jobs()
         except (ConfigError, ListenError) as error:
             log_event("reload-failed", logging.ERROR, reason=str(error))
         else:
             if changed := _find_restart_settings(self._config, config):
                 log_event("restart-required", logging.WARNING, settings=", ".join(changed))
             self._config = config
-            self._scanner.reload(config)
             log_event("reloaded")
         self._notify(Ready(self._status()))
+
+    async def _reload_jobs(self) -> None:
+        """Make the jobs read the configuration again. Raises `ConfigError` where one cannot."""
+        errors = await asyncio.gather(*(process.reload() for process in self._jobs.values()))
+        for error in filter(None, errors):
+            raise ConfigError(error)
 
     def _notify(self, notice: Notice) -> None:
         notify(notice, self._settings.environ)
 
     # --- shutdown ---
 
-    async def _stop_listening(self) -> None:
-        if remaining := await self._listeners.drain(_DRAIN):
-            log_event("sessions-terminated", logging.WARNING, sessions=remaining)
-        await self._listeners.close()
+    async def _stop_jobs(self) -> None:
+        """Stop to accept mail, and then everything else."""
+        for task in [*self._tasks]:
+            task.cancel()
+        for item in self._listeners:
+            item.endpoint.close()  # the process that accepts has its own descriptors
+        seconds = {
+            Job.ACCEPT: 2 * limits.DRAIN + limits.EXIT,
+            Job.DERIVE: limits.FINISH_DERIVING + limits.LAST_WAIT + limits.EXIT,
+            Job.API: limits.FINISH_API + limits.EXIT,
+        }
+        if (accept := self._jobs.get(Job.ACCEPT)) is not None:
+            await accept.stop(seconds[Job.ACCEPT])
+        self._close_sockets()
+        others = [process for job, process in self._jobs.items() if job is not Job.ACCEPT]
+        await asyncio.gather(*(process.stop(seconds[process.job]) for process in others))
 
-    async def _stop_accepting(self) -> None:
-        if not await asyncio.to_thread(self._acceptor.stop, _DRAIN):
-            log_event("commit-failed", logging.ERROR, reason="the database did not respond in time")
-
-    async def _stop_deriving(self) -> None:
-        if not await asyncio.to_thread(self._deriver.stop, _FINISH_DERIVING):
-            log_event(
-                "claims-not-released",
-                logging.WARNING,
-                reason="others can claim the mail when the leases expire",
-            )
-
-    def _close_store(self) -> None:
-        for engine in (self._api_engine, self._acceptor_engine, self._engine):
-            if engine is not None:
-                engine.dispose()
-        if self._lock_descriptor is not None:
-            os.close(self._lock_descriptor)
+    def _close_sockets(self) -> None:
+        for item in self._listeners:
+            item.endpoint.close()
+        if self._api is not None:
+            self._api.close()
 
 
-def _make_workers(config: Config) -> WorkerPool:
-    settings = config.serve
-    memory = memory_limit(settings.parse_memory)
-    if memory < settings.parse_memory:
-        log_event(
-            "parse-memory-reduced",
-            logging.WARNING,
-            bytes=memory,
-            reason="the limit of address space (LimitAS, ulimit -v) is below parse_memory",
-        )
-    limits = WorkerLimits(seconds=settings.parse_seconds, memory=settings.parse_memory)
-    return WorkerPool(settings.workers, limits=limits)
+def _choose_jobs(wanted: Collection[Job], config: Config) -> frozenset[Job]:
+    """Return the jobs to run. Raises `ConfigError` where the API is wanted and not configured."""
+    if Job.API in wanted and config.api is None:
+        raise ConfigError("there is no [api] in the configuration, which the job `api` needs")
+    configured = frozenset(Job) if config.api is not None else frozenset(Job) - {Job.API}
+    return frozenset(wanted) or configured
 
 
 # Settings that take effect at a reload; the others are read at the start.

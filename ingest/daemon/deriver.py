@@ -29,6 +29,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.clock import utcnow
 from ingest.config.settings import Config
+from ingest.daemon.jobs import limits
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.monitoring.outcome import (
     DeriveEvent,
@@ -98,9 +99,7 @@ class _Finished:
 
 
 # Seconds between attempts at an unavailable database.
-_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
-# Seconds that `stop` may take in addition to its timeout.
-LAST_WAIT = _PAUSES[-1]
+_PAUSES = (0.1, 0.2, 0.5, 1.0, 2.0, limits.LAST_WAIT)
 
 
 class Deriver:
@@ -158,8 +157,9 @@ class Deriver:
     def stop(self, timeout: float) -> bool:
         """Finish what is claimed, return the rest to the queue, and end the workers.
 
-        Takes `timeout` seconds, and ending the workers may take `LAST_WAIT` more. Tells whether
-        all was finished or returned; if not, others can claim the rest when its lease expires.
+        Takes `timeout` seconds, and ending the workers may take `limits.LAST_WAIT` more. Tells
+        whether all was finished or returned; if not, others can claim the rest when its lease
+        expires.
         """
         self._stop_at = time.monotonic() + timeout
         self._is_stopping.set()
@@ -169,7 +169,7 @@ class Deriver:
         self._thread.join(timeout)
         # A transaction may still wait for a worker, or the last one for the database.
         self._workers.stop()
-        self._thread.join(LAST_WAIT)
+        self._thread.join(limits.LAST_WAIT)
         return not self._thread.is_alive() and not self._tasks and not self._finished
 
     def is_alive(self, since: float) -> bool:

@@ -1,29 +1,63 @@
-"""Open the listeners of the daemon: as configured, or on the sockets that systemd passes.
+"""Bind the addresses of the daemon, and open the listeners on them.
 
-Input: the configuration and the environment. Output: listeners in front of a handler. Raises
-`ListenError` for addresses that cannot be listened on, and for unusable TLS files.
+Input: the configuration and the environment. Output: bound sockets, those of systemd among them,
+and listeners in front of a handler. Raises `ListenError` for addresses that cannot be bound, and
+for unusable TLS files.
+
+The parent process binds, and the process that accepts mail listens. So a connection waits while
+that process is restarted, and is not refused.
 """
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import os
 import resource
 import socket
 import ssl
+from asyncio import gather
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from typing import NamedTuple
 
 from ingest.config.settings import Config
 from ingest.config.sockets import SocketAddress
+from ingest.daemon.jobs.order import BoundListener
 from ingest.daemon.monitoring.log import log_event
 from ingest.net import systemd_sockets
+from ingest.net.bind import Endpoint, address_of, bind_sockets
 from ingest.net.networks import Networks
 from ingest.smtp.envelope import DeliveryHandler
 from ingest.smtp.limits import ListenerConfig, Protocol, SessionLimits
 from ingest.smtp.server import Listener, ListenError, open_listener
 from ingest.smtp.sessions import ListenerStats
+
+
+def bind_listeners(config: Config, environ: Mapping[str, str]) -> tuple[BoundListener, ...]:
+    """Bind all addresses of SMTP and LMTP.
+
+    Sockets that systemd passes for a protocol replace the configured addresses of it.
+    """
+    settings = config.serve
+    passed = _take_systemd_sockets(environ)
+    if unknown := passed.keys() - {protocol.value for protocol in Protocol}:
+        raise ListenError(
+            f"systemd passes sockets named {', '.join(sorted(unknown))}; "
+            "FileDescriptorName= must be lmtp or smtp"
+        )
+    bound: list[BoundListener] = []
+    with ExitStack() as on_error:
+        for protocol, addresses in ((Protocol.LMTP, settings.lmtp), (Protocol.SMTP, settings.smtp)):
+            if sockets := passed.get(protocol.value):
+                endpoint = Endpoint(tuple(sockets), tuple(map(address_of, sockets)))
+                bound.append(BoundListener(protocol, None, endpoint))
+                continue
+            for address in addresses:
+                endpoint = bind_sockets(address, mode=settings.socket_mode)
+                on_error.callback(endpoint.close)
+                bound.append(BoundListener(protocol, address, endpoint))
+        on_error.pop_all()
+    return tuple(bound)
 
 
 class _OpenListener(NamedTuple):
@@ -39,16 +73,11 @@ class Listeners:
         self._open: list[_OpenListener] = []
         self._max_connections = 0  # of a listener, as far as there are descriptors
 
-    async def open(self, config: Config, environ: Mapping[str, str]) -> None:
-        """Listen on all addresses.
-
-        Sockets that systemd passes for a protocol replace the configured addresses of it.
-        """
+    async def open(self, config: Config, bound: Sequence[BoundListener]) -> None:
+        """Listen on bound sockets."""
         settings = config.serve
-        passed = _take_systemd_sockets(environ)
         tls = tls_context(config)
-        count = sum(map(len, passed.values())) + len(settings.lmtp) + len(settings.smtp)
-        self._max_connections = _reserve_descriptors(settings.max_connections, listeners=count)
+        self._max_connections = _reserve_descriptors(settings.max_connections, listeners=len(bound))
         if self._max_connections < settings.max_connections:
             log_event(
                 "max-connections-reduced",
@@ -56,19 +85,12 @@ class Listeners:
                 connections=self._max_connections,
                 reason="LimitNOFILE (ulimit -n) is too low for max_connections",
             )
-        for protocol, addresses in ((Protocol.LMTP, settings.lmtp), (Protocol.SMTP, settings.smtp)):
-            sockets = passed.pop(protocol.value, [])
-            for address in [None] if sockets else addresses:
-                listener_config = _listener_config(
-                    config, protocol, address, tls, max_connections=self._max_connections
-                )
-                listener = await open_listener(listener_config, self._handler, sockets=sockets)
-                self._open.append(_OpenListener(listener_config, listener))
-        if passed:
-            raise ListenError(
-                f"systemd passes sockets named {', '.join(sorted(passed))}; "
-                "FileDescriptorName= must be lmtp or smtp"
+        for item in bound:
+            listener_config = _listener_config(
+                config, item.protocol, item.address, tls, max_connections=self._max_connections
             )
+            listener = await open_listener(listener_config, self._handler, endpoint=item.endpoint)
+            self._open.append(_OpenListener(listener_config, listener))
 
     def reload(self, config: Config) -> None:
         """Use other networks, limits, names and certificates for new sessions.
@@ -94,15 +116,6 @@ class Listeners:
             listener.reload(new)
         self._open = reloaded
 
-    @property
-    def addresses(self) -> list[str]:
-        """Return the addresses that it listens on, each with its protocol."""
-        return [
-            f"{config.protocol} {address}"
-            for config, listener in self._open
-            for address in listener.addresses
-        ]
-
     def stats(self) -> Sequence[tuple[str, ListenerStats]]:
         """Return the protocol and the counts of each listener."""
         return [(config.protocol.value, listener.stats()) for config, listener in self._open]
@@ -110,7 +123,7 @@ class Listeners:
     async def drain(self, seconds: float) -> int:
         """Refuse new connections and end the sessions; returns how many did not end in time."""
         drains = (listener.drain(seconds) for _, listener in self._open)
-        return sum(await asyncio.gather(*drains))
+        return sum(await gather(*drains))
 
     async def close(self) -> None:
         """End all sessions at once."""
@@ -191,5 +204,9 @@ def _take_systemd_sockets(environ: Mapping[str, str]) -> dict[str, list[socket.s
                 f"descriptor {inherited.descriptor}, passed by systemd as {inherited.name}: "
                 f"{error.strerror}"
             ) from None
+        if sock.type != socket.SOCK_STREAM:
+            raise ListenError(
+                f"the socket passed by systemd as {inherited.name} is no stream socket"
+            )
         sockets.setdefault(inherited.name, []).append(sock)
     return sockets

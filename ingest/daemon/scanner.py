@@ -16,12 +16,12 @@ import time
 
 from ingest.config.settings import Config
 from ingest.daemon.monitoring.log import log_event
+from ingest.daemon.restart import compute_delay
 from ingest.daemon.scanner_main import Order
-from ingest.daemon.workers.main import FRAME
+from ingest.daemon.workers.pipe import FRAME
 
 _PROGRAM = ("-m", "ingest.daemon.scanner_main")
-_FIRST_DELAY = 1.0  # seconds before a process that has ended is started again, then twice as long
-_LAST_DELAY = 60.0
+_LAST_DELAY = 60.0  # the longest wait in seconds before the process is started again
 _EXIT_SECONDS = 5
 
 
@@ -65,7 +65,7 @@ class Scanner:
             self._thread.join(_EXIT_SECONDS)
 
     def _supervise(self) -> None:
-        delay = 0.0
+        delay: float | None = None
         while not self._stopping.is_set():
             process = self._start_process()
             if process is None:
@@ -79,7 +79,7 @@ class Scanner:
             if self._stopping.is_set():
                 return
             log_event("scanner-ended", logging.ERROR, status=status)
-            delay = compute_delay(delay, time.monotonic() - started)
+            delay = compute_delay(delay, time.monotonic() - started, longest=_LAST_DELAY)
             self._stopping.wait(delay)
 
     def _start_process(self) -> subprocess.Popen[bytes] | None:
@@ -104,17 +104,6 @@ class Scanner:
         order = pickle.dumps(Order(self._url, self._config), pickle.HIGHEST_PROTOCOL)
         process.stdin.write(FRAME.pack(len(order)) + order)
         process.stdin.flush()
-
-
-def compute_delay(before: float, lived: float) -> float:
-    """Return the seconds to wait before the process is started again.
-
-    `before`: how long was waited before it was started last; `lived`: how long it has run since. A
-    process that has run for longer than the longest delay worked, and what has ended it is new.
-    """
-    if before == 0 or lived >= _LAST_DELAY:
-        return _FIRST_DELAY
-    return min(2 * before, _LAST_DELAY)
 
 
 def _has_sources(config: Config) -> bool:

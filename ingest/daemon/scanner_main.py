@@ -20,7 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.config.settings import Config
 from ingest.daemon.monitoring.log import configure_log, log_event
-from ingest.daemon.workers.main import FRAME
+from ingest.daemon.workers.pipe import FRAME
 from ingest.frozen import frozen
 from ingest.scan.scan import ScanResult, scan_repositories
 from ingest.store.commits.repositories import read_requests

@@ -3,7 +3,7 @@
 Input: a `ListenerConfig` and a `DeliveryHandler`. Output: calls of the handler. Raises
 `ListenError` for an address that cannot be listened on.
 
-    listener = await open_listener(config, handler)   # or sockets=[...], from systemd
+    listener = await open_listener(config, handler)   # or endpoint=..., which is bound already
     listener.reload(replace(config, tls=context))     # SIGHUP
     remaining = await listener.drain(30)              # SIGTERM: finish what has begun
     await listener.close()
@@ -12,10 +12,7 @@ Input: a `ListenerConfig` and a `DeliveryHandler`. Output: calls of the handler.
 from __future__ import annotations
 
 import asyncio
-import socket
-from collections.abc import Sequence
 
-from ingest.config.sockets import SocketAddress
 from ingest.net import bind
 from ingest.net.bind import ListenError
 from ingest.smtp.envelope import DeliveryHandler
@@ -44,32 +41,26 @@ class Listener:
     def __init__(self, config: ListenerConfig, handler: DeliveryHandler) -> None:
         self._sessions = Sessions(config, handler)
         self._servers: list[asyncio.Server] = []
-        self._endpoint: bind.Endpoint | None = None  # bound by us, not by systemd
+        self._endpoint: bind.Endpoint | None = None
         self.addresses: tuple[str, ...] = ()
 
-    async def start(self, sockets: Sequence[socket.socket]) -> None:
+    async def start(self, endpoint: bind.Endpoint | None) -> None:
         """Start to listen. `open_listener` calls this."""
         config = self._sessions.config
         loop = asyncio.get_running_loop()
-        addresses: Sequence[SocketAddress]
-        if sockets:
-            for sock in sockets:
-                if sock.type != socket.SOCK_STREAM:
-                    raise ListenError("a socket passed by systemd is not a stream socket")
-            addresses = [bind.address_of(sock) for sock in sockets]
-        else:
+        if endpoint is None:
             assert config.address is not None
-            self._endpoint = bind.bind_sockets(
+            endpoint = bind.bind_sockets(
                 config.address, mode=config.mode, owner=config.owner, group=config.group
             )
-            sockets, addresses = self._endpoint.sockets, self._endpoint.addresses
-        for sock in sockets:
+        self._endpoint = endpoint
+        for sock in endpoint.sockets:
             server = await loop.create_server(
                 lambda: Dialog(self._sessions, loop), sock=sock, backlog=_ACCEPTS_PER_STEP
             )
             self._servers.append(server)
             sock.listen(bind.BACKLOG)  # asyncio has one number for this and for the above
-        self.addresses = tuple(map(str, addresses))
+        self.addresses = tuple(map(str, endpoint.addresses))
 
     def reload(self, config: ListenerConfig) -> None:
         """Use other networks, limits, names and TLS for new sessions.
@@ -130,9 +121,12 @@ class Listener:
 
 
 async def open_listener(
-    config: ListenerConfig, handler: DeliveryHandler, *, sockets: Sequence[socket.socket] = ()
+    config: ListenerConfig, handler: DeliveryHandler, *, endpoint: bind.Endpoint | None = None
 ) -> Listener:
-    """Listen at `config.address`, or on sockets that systemd has opened. Raises `ListenError`."""
+    """Listen at `config.address`, or on an endpoint that is bound already.
+
+    Raises `ListenError`.
+    """
     listener = Listener(config, handler)
-    await listener.start(sockets)
+    await listener.start(endpoint)
     return listener

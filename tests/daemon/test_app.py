@@ -85,6 +85,7 @@ def test_the_api_is_served_where_it_is_configured(database_url: str, folder: Pat
             "patch-created", "series-created", "patch-completed", "series-completed",
         }  # fmt: skip
         assert daemon.health() == (200, "ok\n")
+        assert daemon.stop() == 0
     with pytest.raises(OSError, match="refused"):
         get("patches")
 
@@ -500,15 +501,16 @@ def test_connections_without_a_descriptor_are_one_log_line(folder: Path) -> None
     """Each of them waits, and is served when a descriptor is free again."""
     with served(DaemonProcess(folder, sqlite(folder))) as daemon:
         assert daemon.send(mails.patch()) == 250
-        limits = resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE)
-        resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, (3, limits[1]))
+        pid = daemon.job("accept")
+        limits = resource.prlimit(pid, resource.RLIMIT_NOFILE)
+        resource.prlimit(pid, resource.RLIMIT_NOFILE, (3, limits[1]))
         with contextlib.ExitStack() as waiting:
             clients = [waiting.enter_context(socket.socket(socket.AF_UNIX)) for _ in range(3)]
             for client in clients:
                 client.settimeout(PATIENCE)
                 client.connect(str(daemon.unix))
             until(lambda: daemon.lines("connections-delayed"), "the line")
-            resource.prlimit(daemon.pid, resource.RLIMIT_NOFILE, limits)
+            resource.prlimit(pid, resource.RLIMIT_NOFILE, limits)
             for client in clients:
                 assert client.recv(3) == b"220"
         (said,) = daemon.lines("connections-delayed")
@@ -520,31 +522,33 @@ def test_connections_without_a_descriptor_are_one_log_line(folder: Path) -> None
 @pytest.mark.parametrize(
     ("broken", "thread"), [("claim-broken", "deriver"), ("ask-broken", "worker-0")]
 )
-def test_an_internal_error_that_ends_a_thread_ends_the_daemon(
+def test_an_internal_error_that_ends_a_thread_ends_its_process(
     folder: Path, broken: str, thread: str
 ) -> None:
-    """Its exit status makes systemd restart it. It does not continue to accept mail that nobody
-    derives."""
+    """It is started again, and reported. Mail is accepted meanwhile."""
     url = sqlite(folder)
     with served(DaemonProcess(folder, url, program=programs.BROKEN)) as daemon:
+        accept = daemon.job("accept")
         (folder / broken).touch()
         assert daemon.send(mails.patch()) == 250
-        assert daemon.process.wait(PATIENCE) == 70  # EX_SOFTWARE
-        (said,) = daemon.lines("thread-failed")
+        ended = until(lambda: daemon.lines("job-ended"), "the end of the process")[0]
+        assert (ended["level"], ended["job"]) == ("error", "derive")
+        assert (ended["reason"], ended["restart_seconds"]) == ("status 70", 0.0)
+        said = daemon.lines("thread-failed")[0]
         assert (said["level"], said["thread"]) == ("critical", thread)
         assert said["traceback"].endswith("RuntimeError: broken")
-        (said,) = daemon.lines("component-failed")
+        said = daemon.lines("component-failed")[0]
         assert (said["level"], said["component"]) == ("critical", "deriver")
-        assert daemon.lines("stopped")
+        assert daemon.send(mails.patch("second@example.org")) == 250
+        (folder / broken).unlink()
+        until(lambda: counts(url) == (2, 0), "the records")
+        until(lambda: daemon.health() == (200, "ok\n"), "health")
+        assert daemon.job("accept") == accept
         assert daemon.lines() == [json.loads(line) for line in daemon.text().splitlines()]
-    assert counts(url) == (1, 1)
-    (folder / broken).unlink()
-    with served(DaemonProcess(folder, url, name="e")) as daemon:
-        until(lambda: counts(url) == (1, 0), "the record")
         assert daemon.stop() == 0
 
 
-def test_a_mail_that_ends_the_daemon_is_found_among_those_that_do_not(
+def test_a_mail_that_ends_deriving_is_found_among_those_that_do_not(
     database_url: str, folder: Path
 ) -> None:
     culprit = bad("kill-daemon")
@@ -553,16 +557,9 @@ def test_a_mail_that_ends_the_daemon_is_found_among_those_that_do_not(
     with write_transaction(engine) as connection:
         given = [mails.delivery(raw) for raw in [*raws[:9], culprit, *raws[9:]]]
         enqueue(connection, given, now=mails.NOW)
-    daemon = DaemonProcess(folder, database_url, program=programs.OBEDIENT)
-    deaths = 0
-    try:
-        while lengths_of(engine).waiting:
-            daemon.start()
-            until(
-                lambda: daemon.process.poll() is not None or not lengths_of(engine).waiting,
-                "its end, or that of the queue",
-            )
-            deaths += daemon.process.poll() is not None
+    with served(DaemonProcess(folder, database_url, program=programs.OBEDIENT)) as daemon:
+        until(lambda: not lengths_of(engine).waiting, "the end of the queue")
+        deaths = len(daemon.lines("job-ended"))
         with engine.connect() as connection:
             (entry,) = list_quarantine(connection)
         assert (entry.reason, entry.tries) == ("parse-failed: daemon died", TRIES)
@@ -572,9 +569,7 @@ def test_a_mail_that_ends_the_daemon_is_found_among_those_that_do_not(
         )
         (said,) = until(lambda: daemon.lines("quarantined"), "the line")
         assert said["reason"] == entry.reason
-    finally:
-        daemon.end()
-        engine.dispose()
+    engine.dispose()
 
 
 def lengths_of(engine: Engine) -> QueueLengths:

@@ -14,7 +14,7 @@ import pytest
 from ingest.config.settings import Config, ServeConfig
 from ingest.config.sockets import InetAddress, UnixAddress
 from ingest.daemon import listeners
-from ingest.daemon.listeners import Listeners
+from ingest.daemon.listeners import Listeners, bind_listeners
 from ingest.smtp.server import ListenError
 from tests.support.dialogs import FakeGate
 
@@ -40,8 +40,10 @@ async def greeting(port: int) -> bytes:
 def test_addresses_protocols_and_a_reload(tmp_path: Path) -> None:
     async def run() -> None:
         made = Listeners(gate())
-        await made.open(serving(tmp_path, hostname="one.example.org"), {})
-        lmtp, smtp = made.addresses
+        config = serving(tmp_path, hostname="one.example.org")
+        bound = bind_listeners(config, {})
+        await made.open(config, bound)
+        lmtp, smtp = [address for item in bound for address in item.addresses]
         assert lmtp == f"lmtp unix:{tmp_path}/s"
         assert smtp.startswith("smtp 127.0.0.1:")
         port = int(smtp.rpartition(":")[2])
@@ -101,7 +103,7 @@ def test_sockets_of_a_name_that_is_no_protocols(
         handed.bind(("127.0.0.1", 0))
         monkeypatch.setattr(listeners, "_take_systemd_sockets", lambda _: {"http": [handed]})
         with pytest.raises(ListenError, match="named http"):
-            asyncio.run(_open(serving(tmp_path)))
+            bind_listeners(serving(tmp_path), {})
 
 
 def test_a_descriptor_that_is_no_socket(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -114,12 +116,23 @@ def test_a_descriptor_that_is_no_socket(tmp_path: Path, monkeypatch: pytest.Monk
     with pytest.raises(
         ListenError, match="descriptor 3, passed by systemd as lmtp: Socket operation"
     ):
-        asyncio.run(_open(serving(tmp_path), environ))
+        bind_listeners(serving(tmp_path), environ)
 
 
-async def _open(config: Config, environ: dict[str, str] | None = None) -> None:
-    made = Listeners(gate())
-    try:
-        await made.open(config, environ or {})
-    finally:
-        await made.close()
+def test_a_datagram_socket_from_systemd_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "getpid", lambda: 7)
+    environ = {"LISTEN_PID": "7", "LISTEN_FDS": "1", "LISTEN_FDNAMES": "lmtp"}
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
+        monkeypatch.setattr(listeners.systemd_sockets, "take_socket", lambda _: sock)
+        with pytest.raises(ListenError, match="passed by systemd as lmtp is no stream socket"):
+            bind_listeners(serving(tmp_path), environ)
+
+
+def test_no_address_stays_bound_if_one_cannot_be(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = InetAddress("127.0.0.1", taken.getsockname()[1])
+        with pytest.raises(ListenError, match="in use"):
+            bind_listeners(serving(tmp_path, smtp=(address,)), {})
+    assert not (tmp_path / "s").exists()

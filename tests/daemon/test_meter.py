@@ -4,10 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from prometheus_client import CollectorRegistry
-
-from ingest.daemon.monitoring.meter import Meter
-from ingest.daemon.monitoring.metrics import Metrics
+from ingest.daemon.monitoring.meter import AcceptMeter, DeriveMeter
+from ingest.daemon.monitoring.metrics import AcceptMetrics, DeriveMetrics, Metrics
 from ingest.daemon.workers.pool import WorkerCounts, WorkerEnd
 from ingest.smtp.sessions import ListenerStats
 from ingest.store.inbox.quarantine import QueueLengths
@@ -24,17 +22,13 @@ STATS = ListenerStats(
 )
 
 
-def made() -> tuple[Metrics, Meter]:
-    metrics = Metrics(CollectorRegistry())
-    return metrics, Meter(metrics)
-
-
 def value(metrics: Metrics, name: str, **labels: str) -> float | None:
     return metrics.registry.get_sample_value(f"ingest_{name}", labels)
 
 
 def test_listeners_of_one_protocol_are_counted_together() -> None:
-    metrics, meter = made()
+    metrics = AcceptMetrics()
+    meter = AcceptMeter(metrics)
     more = replace(STATS, open=1, accepted=7, terminated={"too-slow": 3, "timeout": 1})
     for _ in range(2):  # the same totals add nothing
         meter.add_listeners([("lmtp", STATS), ("lmtp", STATS), ("smtp", STATS)])
@@ -51,7 +45,8 @@ def test_listeners_of_one_protocol_are_counted_together() -> None:
 
 
 def test_outcomes_of_mail_by_protocol() -> None:
-    metrics, meter = made()
+    metrics = AcceptMetrics()
+    meter = AcceptMeter(metrics)
     some = replace(STATS, outcomes={"accepted": 3, "too-big": 1})
     other = replace(STATS, outcomes={"unknown-recipient": 2, "too-big": 4})
     for _ in range(2):
@@ -75,7 +70,8 @@ def test_outcomes_of_mail_by_protocol() -> None:
 
 
 def test_unexpected_ends_of_workers() -> None:
-    metrics, meter = made()
+    metrics = DeriveMetrics()
+    meter = DeriveMeter(metrics)
     ended = {WorkerEnd.RECYCLED: 4, WorkerEnd.STOPPED: 2, WorkerEnd.TIMEOUT: 1, WorkerEnd.SIGNAL: 3}
     counts = WorkerCounts(started=12, running=2, ended=ended, not_started=0)
     meter.add_workers(counts)
@@ -87,7 +83,8 @@ def test_unexpected_ends_of_workers() -> None:
 
 
 def test_answers_of_dns_are_counted() -> None:
-    metrics, meter = made()
+    metrics = DeriveMetrics()
+    meter = DeriveMeter(metrics)
     meter.add_dns(waiting=5, answers={"found": 3})
     meter.add_dns(waiting=2, answers={"found": 4, "failure": 1})
     assert value(metrics, "dns_waiting_mails") == 2
@@ -96,12 +93,11 @@ def test_answers_of_dns_are_counted() -> None:
 
 
 def test_waiting_mail_is_measured() -> None:
-    metrics, meter = made()
-    meter.set_waiting(3, 4000)
-    meter.set_queue(QueueLengths(waiting=7, quarantined=2), oldest_seconds=1.5)
-    shown = {
-        name: value(metrics, name)
-        for name in ("waiting_mails", "waiting_bytes", "pending_mails", "pending_oldest_seconds",
-                     "quarantine_mails")
-    }  # fmt: skip
-    assert list(shown.values()) == [3, 4000, 7, 1.5, 2]
+    accepted, derived = AcceptMetrics(), DeriveMetrics()
+    AcceptMeter(accepted).set_waiting(3, 4000)
+    DeriveMeter(derived).set_queue(QueueLengths(waiting=7, quarantined=2), oldest_seconds=1.5)
+    assert value(accepted, "waiting_mails") == 3
+    assert value(accepted, "waiting_bytes") == 4000
+    assert value(derived, "pending_mails") == 7
+    assert value(derived, "pending_oldest_seconds") == 1.5
+    assert value(derived, "quarantine_mails") == 2

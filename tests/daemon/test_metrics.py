@@ -10,24 +10,26 @@ import urllib.request
 from collections.abc import Callable, Iterator
 
 import pytest
-from prometheus_client import CollectorRegistry
 from prometheus_client.parser import text_string_to_metric_families
 
 from ingest.config.sockets import InetAddress
 from ingest.daemon.monitoring import metrics as module
-from ingest.daemon.monitoring.metrics import Metrics, MetricsServer
+from ingest.daemon.monitoring.metrics import AcceptMetrics, DeriveMetrics, MetricsServer
 from ingest.net.bind import ListenError
 
 
-def metrics() -> Metrics:
-    return Metrics(CollectorRegistry())
+def render() -> bytes:
+    """Return the metrics of a daemon that has done nothing."""
+    return AcceptMetrics().text() + DeriveMetrics().text()
 
 
 @contextlib.contextmanager
 def served(
-    made: Metrics, ill: Callable[[], str | None] = lambda: None, host: str = "127.0.0.1"
+    shown: Callable[[], bytes] = render,
+    ill: Callable[[], str | None] = lambda: None,
+    host: str = "127.0.0.1",
 ) -> Iterator[int]:
-    server = MetricsServer(InetAddress(host, 0), made, ill)
+    server = MetricsServer(InetAddress(host, 0), shown, ill)
     server.start()
     try:
         yield server.port
@@ -45,13 +47,13 @@ def get(port: int, path: str, method: str = "GET") -> tuple[int, str, str]:
 
 
 def test_counters_are_shown() -> None:
-    made = metrics()
+    made, derived = AcceptMetrics(), DeriveMetrics()
     made.accepted.inc(3)
-    made.outcomes.labels(outcome="patch", reason="diff").inc()
+    derived.outcomes.labels(outcome="patch", reason="diff").inc()
     made.deferred.labels(reason="database").inc(2)
     made.mails_per_commit.observe(3)
     made.waiting_bytes.set(1234)
-    with served(made) as port:
+    with served(lambda: made.text() + derived.text()) as port:
         code, content_type, text = get(port, "/metrics")
     assert code == 200
     assert content_type.startswith("text/plain; version=")
@@ -68,14 +70,14 @@ def test_counters_are_shown() -> None:
 
 
 def test_two_daemons_in_a_process_count_apart() -> None:
-    one, other = metrics(), metrics()
+    one, other = AcceptMetrics(), AcceptMetrics()
     one.accepted.inc()
     assert b"ingest_mails_accepted_total 0.0" in other.text()
 
 
 def test_health() -> None:
     ill: list[str | None] = [None]
-    with served(metrics(), lambda: ill[0]) as port:
+    with served(ill=lambda: ill[0]) as port:
         assert get(port, "/healthz") == (200, "text/plain; charset=utf-8", "ok\n")
         ill[0] = "the database\r\ndoes not answer"
         assert get(port, "/healthz")[::2] == (503, "the database does not answer\n")
@@ -88,7 +90,7 @@ def test_a_health_check_that_fails_is_not_healthy(caplog: pytest.LogCaptureFixtu
     def ill() -> str | None:
         raise RuntimeError("a defect")
 
-    with served(metrics(), ill) as port:
+    with served(ill=ill) as port:
         with pytest.raises((OSError, urllib.error.URLError)):
             get(port, "/healthz")
         assert get(port, "/metrics")[0] == 200
@@ -107,7 +109,7 @@ def test_a_health_check_that_fails_is_not_healthy(caplog: pytest.LogCaptureFixtu
     ],
 )
 def test_nothing_else_is_served(method: str, path: str, code: int) -> None:
-    with served(metrics()) as port:
+    with served() as port:
         assert get(port, path, method)[0] == code
 
 
@@ -117,7 +119,7 @@ def test_nothing_else_is_served(method: str, path: str, code: int) -> None:
      b"GET / HTTP/1.0\r\n" + b"A: b\r\n" * 200 + b"\r\n", b""],
 )  # fmt: skip
 def test_malformed_requests_do_no_harm(request_: bytes) -> None:
-    with served(metrics()) as port:
+    with served() as port:
         with socket.create_connection(("127.0.0.1", port), 10) as client:
             client.sendall(request_)
             with contextlib.suppress(OSError):
@@ -129,7 +131,7 @@ def test_malformed_requests_do_no_harm(request_: bytes) -> None:
 def test_too_many_connections_are_refused_and_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module._RequestHandler, "timeout", 0.5)
     threads = threading.active_count()
-    with served(metrics()) as port:
+    with served() as port:
         idle = [socket.create_connection(("127.0.0.1", port), 10) for _ in range(30)]
         assert threading.active_count() <= threads + 1 + module._MAX_CONNECTIONS
         for connection in idle:  # each is closed, at once or when its time is over
@@ -140,22 +142,22 @@ def test_too_many_connections_are_refused_and_closed(monkeypatch: pytest.MonkeyP
 
 
 def test_a_port_that_is_taken() -> None:
-    with served(metrics()) as port, pytest.raises(ListenError, match="in use"):
-        MetricsServer(InetAddress("127.0.0.1", port), metrics(), lambda: None)
+    with served() as port, pytest.raises(ListenError, match="in use"):
+        MetricsServer(InetAddress("127.0.0.1", port), render, lambda: None)
 
 
 def test_a_server_that_was_never_started_stops() -> None:
-    MetricsServer(InetAddress("127.0.0.1", 0), metrics(), lambda: None).stop()
+    MetricsServer(InetAddress("127.0.0.1", 0), render, lambda: None).stop()
 
 
 def test_every_address_of_the_machine() -> None:
-    with served(metrics(), host="*") as port:
+    with served(host="*") as port:
         assert get(port, "/healthz")[0] == 200
 
 
 def test_ipv6() -> None:
     try:
-        server = MetricsServer(InetAddress("::1", 0), metrics(), lambda: None)
+        server = MetricsServer(InetAddress("::1", 0), render, lambda: None)
     except ListenError as error:
         pytest.skip(f"no IPv6 here: {error}")
     server.start()

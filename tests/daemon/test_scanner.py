@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine, select
 
-from ingest.daemon.scanner import compute_delay
 from ingest.store import schema
 from ingest.store.commits.notify import request_scan_quickly
 from ingest.store.commits.repositories import read_requests, request_scan
@@ -143,14 +142,6 @@ def test_a_request_by_the_driver_alone(stored: Engine, database_url: str, folder
     said = ingest_ok("--database", database_url, "scan-commits", "--notify", cwd=folder)
     assert said == ""
     assert requests() == 3
-
-
-def test_the_delay_grows_while_the_scanner_dies_and_is_short_again_after_it_has_worked() -> None:
-    delays, delay = [], 0.0
-    for lived in (0.1, 0.1, 59.0, 0.1, 0.1, 0.1, 0.1, 0.1, 60.0, 0.1, 90_000.0):
-        delay = compute_delay(delay, lived)
-        delays.append(delay)
-    assert delays == [1, 2, 4, 8, 16, 32, 60, 60, 1, 2, 1]
 
 
 def last_failure(daemon: DaemonProcess) -> str:

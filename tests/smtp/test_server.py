@@ -175,17 +175,6 @@ def test_what_cannot_be_listened_at(tmp_path: Path) -> None:
     assert refused("no-such-host.invalid:24")
 
 
-def test_a_datagram_socket_is_refused() -> None:
-    async def run() -> None:
-        await open_listener(config(Protocol.SMTP, None), FakeGate(), sockets=[sock])
-
-    with (
-        socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock,
-        pytest.raises(ListenError, match="not a stream socket"),
-    ):
-        asyncio.run(run())
-
-
 class Client:
     """Opened from an address of its own."""
 

@@ -88,13 +88,16 @@ class DaemonProcess:
 
     # --- its life ---------------------------------------------------------------------------------
 
+    def words(self) -> list[str]:
+        """Return the words of its command line."""
+        return ["--database", self.url, "--config", str(self.config), "serve"]
+
     def start(self, *, pass_fds: Sequence[int] = ()) -> None:
         """Start it, and return at once."""
         self._earlier = len(self.notices())
-        words = ("--database", self.url, "--config", str(self.config), "serve")
         with self.log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*self._prefix, *arguments(*words, program=self._program)],
+                [*self._prefix, *arguments(*self.words(), program=self._program)],
                 cwd=self.folder,
                 env=environment() | self._env,
                 stdin=subprocess.DEVNULL,
@@ -139,10 +142,14 @@ class DaemonProcess:
         return self.process.wait(PATIENCE)
 
     def kill(self) -> None:
-        """Send SIGKILL, and wait for its end."""
+        """Send SIGKILL, and wait for its end and that of its jobs."""
         self.workers()
+        jobs = {*self.jobs().values()}
+        with contextlib.suppress(ProcessLookupError):
+            self.signal(signal.SIGKILL)  # it may run under another process, which ends with it
         self.process.kill()
         self.process.wait(PATIENCE)
+        until(lambda: not running(jobs), "the end of its jobs")
 
     def restart(self) -> None:
         """Stop it, which must go well, and start it again."""
@@ -153,16 +160,30 @@ class DaemonProcess:
     def end(self) -> None:
         """End all processes, whatever happened in the test."""
         if self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(ProcessLookupError):
-                self.signal(signal.SIGKILL)
             self.kill()
         self._notify.close()
 
-    # --- its workers ------------------------------------------------------------------------------
+    # --- its processes ----------------------------------------------------------------------------
+
+    def jobs(self) -> dict[str, int]:
+        """Return the processes of its jobs that run, by the name of the job."""
+        children = [pid for pid, parent in _parents() if parent == self.pid]
+        named = {_job_name(pid): pid for pid in children}
+        return {name: pid for name, pid in named.items() if name is not None}
+
+    def job(self, name: str) -> int:
+        """Return the process of a job, once it runs."""
+        return until(lambda: self.jobs().get(name), f"the process {name}")
+
+    def processes(self) -> set[int]:
+        """Return all processes that it has started and that run, those of its jobs too."""
+        parents = dict(_parents())
+        return {pid for pid in parents if self.pid in _ancestors(pid, parents)}
 
     def workers(self) -> list[int]:
-        """Return the processes that it has started and that run."""
-        children = [pid for pid, parent in _parents() if parent == self.pid]
+        """Return the processes that deriving has started and that run."""
+        derive = self.jobs().get("derive")
+        children = [pid for pid, parent in _parents() if parent == derive]
         self.workers_seen.update(children)
         return children
 
@@ -176,6 +197,16 @@ class DaemonProcess:
         except ProcessLookupError:  # it has ended by itself meanwhile
             return False
         return True
+
+    def kill_job(self, chance: random.Random) -> str | None:
+        """Send SIGKILL to the process of one of its jobs; return its name, None where none runs."""
+        jobs = self.jobs()
+        if not jobs:
+            return None
+        name = chance.choice(sorted(jobs))
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(jobs[name], signal.SIGKILL)
+        return name
 
     # --- what it says -----------------------------------------------------------------------------
 
@@ -244,6 +275,7 @@ def mail_server(
     recipients: Sequence[str] = (),
     settings: Sequence[str] = (),
     program: str = "ingest",
+    api: bool = False,
 ) -> DaemonProcess:
     """Return a daemon with LMTP and SMTP on a Unix socket and on ports, and without metrics.
 
@@ -264,7 +296,8 @@ def mail_server(
             f"[lists.l{number}]\nlist_id = {json.dumps(list_id)}\n"
             f"addresses = {json.dumps(list(addresses))}"
             for number, (list_id, addresses) in enumerate((lists or {}).items())
-        ],
+        ]
+        + ([f'[api]\nlisten = "127.0.0.1:{free_port()}"'] if api else []),
     )
     return daemon
 
@@ -297,6 +330,21 @@ def code_of(client: smtplib.LMTP, raw: bytes, to: str = "l@example.org") -> int:
 def activated(handed: socket.socket) -> list[str]:
     """Return the command's prefix with which it has this socket as if from systemd."""
     return [sys.executable, "-c", ACTIVATED, str(handed.fileno())]
+
+
+def _job_name(pid: int) -> str | None:
+    """Return the name of the job that a process runs: `accept` in `--job accept:7`."""
+    with contextlib.suppress(OSError):
+        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        if b"--job" in words:
+            return words[words.index(b"--job") + 1].partition(b":")[0].decode()
+    return None
+
+
+def _ancestors(pid: int, parents: Mapping[int, int]) -> Iterator[int]:
+    while (parent := parents.get(pid)) is not None:
+        yield parent
+        pid = parent
 
 
 def running(pids: set[int]) -> set[int]:

@@ -10,7 +10,6 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from prometheus_client import CollectorRegistry
 
 from ingest.config.file import load_config
 from ingest.config.settings import (
@@ -22,7 +21,7 @@ from ingest.config.settings import (
     TrustConfig,
 )
 from ingest.daemon.monitoring.log import MailLine
-from ingest.daemon.monitoring.metrics import Metrics
+from ingest.daemon.monitoring.metrics import AcceptMetrics, DeriveMetrics, JobMetrics
 from ingest.daemon.monitoring.outcome import DeriveEvent
 from ingest.smtp.limits import SessionLimits
 from ingest.store import schema
@@ -86,11 +85,10 @@ def test_examples_of_the_configuration_can_be_read(tmp_path: Path, block: str) -
 
 
 def test_every_metric_is_there_and_no_other() -> None:
-    registry = CollectorRegistry()
-    Metrics(registry)
     there = {
         (family.name + "_total" * (family.type == "counter"), family.type)
-        for family in registry.collect()
+        for metrics in (JobMetrics(), AcceptMetrics(), DeriveMetrics())
+        for family in metrics.registry.collect()
     }
     assert set(tables("metric")[0]) == there
 

@@ -11,7 +11,7 @@ import pytest
 
 from ingest.config.settings import ServeConfig
 from ingest.config.sockets import UnixAddress
-from ingest.daemon.app import MAX_SHUTDOWN_SECONDS
+from ingest.daemon.jobs.limits import MAX_SHUTDOWN
 from ingest.store.engine import open_store
 from ingest.submit.pipe import DEFAULT_SOCKET
 from tests.support import mails
@@ -78,9 +78,9 @@ def test_the_daemon_is_not_killed_while_it_ends_by_itself() -> None:
     """The daemon itself ends what exceeds the time to drain; SIGKILL is for hanging processes."""
     unit = dict(settings(ROOT / "systemd" / "ingest.service"))
     assert unit["TimeoutStopSec"].isdigit(), "seconds"
-    assert MAX_SHUTDOWN_SECONDS == 75
+    assert MAX_SHUTDOWN == 81
     # A margin for reaping processes and closing connections.
-    assert int(unit["TimeoutStopSec"]) >= MAX_SHUTDOWN_SECONDS + 15
+    assert int(unit["TimeoutStopSec"]) >= MAX_SHUTDOWN + 15
 
 
 def test_a_replay_has_the_configuration_and_the_credential_of_the_daemon(tmp_path: Path) -> None:

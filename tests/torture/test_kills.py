@@ -1,5 +1,6 @@
-"""Test kill -9 of the daemon, of its workers and of `ingest pipe`, at random and under load:
-acknowledged mail is stored once, byte for byte, and its records are those of an undisturbed run.
+"""Test kill -9 of the daemon, of each of its jobs, of its workers and of `ingest pipe`, at random:
+under load, acknowledged mail is stored once, byte for byte, and its records are those of an
+undisturbed run.
 
 Eight senders keep a ledger (`tests.support.senders`). It is printed, and its sums are what is
 asserted.
@@ -29,6 +30,9 @@ from tests.support.daemon import DaemonProcess, mail_server, running, served
 from tests.support.senders import ByPipe, Ledger, Letter, OverSocket, Sender, Way
 
 SENDERS = 8
+# Kinds of processes that are killed. A killed daemon takes all of its jobs with it.
+ALL = ("daemon", "job", "worker", "pipe")
+JOBS = ("accept", "derive", "api")
 LISTS = {
     histories.LISTS[0]: ("dev@lists.example.org",),
     histories.LISTS[1]: ("fs@lists.example.com", "fs-archive@example.org"),
@@ -94,10 +98,12 @@ class Killer:
     ledger: Ledger
     kills: int
     chance: random.Random
+    kinds: Sequence[str] = ALL
     done: Counter[str] = field(default_factory=Counter)
     longest: float = 2.0  # seconds of a daemon's life, or as long as it took to start
     _end: dict[str, float] = field(default_factory=dict)  # when it is over
     _begun: dict[str, float] = field(default_factory=dict)
+    _next_job: float = 0.0  # when a job may be killed
 
     def run(self) -> None:
         deadline = time.monotonic() + 20 * _PATIENCE
@@ -105,20 +111,32 @@ class Killer:
             assert time.monotonic() < deadline, self.done
             assert not self.ledger.troubles, self.ledger.troubles
             for daemon in self.daemons:
-                self._daemon(daemon)
-            if self.chance.random() < 0.3:
+                if "daemon" in self.kinds:
+                    self._daemon(daemon)
+            self._job(self.chance.choice(self.daemons))
+            if "worker" in self.kinds and self.chance.random() < 0.3:
                 self.done["worker"] += self.chance.choice(self.daemons).kill_worker(self.chance)
-            if self.chance.random() < 0.3:
-                self.chance.choice(self.pipes).kill()
-            self.done["pipe"] = self.ledger.killed
+            if "pipe" in self.kinds:
+                if self.chance.random() < 0.3:
+                    self.chance.choice(self.pipes).kill()
+                self.done["pipe"] = self.ledger.killed
             time.sleep(self.chance.uniform(0, 0.3))
 
     def _enough(self) -> bool:
-        least = self.kills // 4
+        least = self.kills // (len(self.kinds) + 1)
         return (
-            self.done.total() >= self.kills
-            and min(self.done[kind] for kind in ("daemon", "worker", "pipe")) >= least
+            self.done.total() >= self.kills and min(self.done[kind] for kind in self.kinds) >= least
         )
+
+    def _job(self, one: DaemonProcess) -> None:
+        """Kill one of its jobs, some time after all of them run."""
+        if "daemon" in self.kinds and one.name not in self._end:
+            return  # it is starting
+        if len(one.jobs()) < len(JOBS) or time.monotonic() < self._next_job:
+            return
+        job = one.kill_job(self.chance)
+        self.done[job if job in self.kinds else "job"] += job is not None
+        self._next_job = time.monotonic() + self.chance.uniform(0, self.longest)
 
     def _daemon(self, one: DaemonProcess) -> None:
         """Kill it some time after it is ready, sometimes earlier."""
@@ -246,6 +264,7 @@ def check_kills(
     pause: float,
     daemon_count: int = 1,
     short: bool = False,
+    kinds: Sequence[str] = ALL,
 ) -> None:
     chance = random.Random(seed)
     ledger, halt = Ledger(), threading.Event()
@@ -256,6 +275,7 @@ def check_kills(
             name=f"d{number}",
             lists=LISTS,
             recipients=[CATCH_ALL],
+            api=True,
             program=programs.SHORT_LEASE if short else "ingest",
         )
         for number in range(daemon_count)
@@ -275,7 +295,8 @@ def check_kills(
         for sender in senders:
             sender.start()
         pipes = [sender.way for sender in senders if isinstance(sender.way, ByPipe)]
-        killer = Killer(daemons, pipes, ledger, kills, chance, longest=1.0 if short else 2.0)
+        longest = 1.0 if short else 2.0
+        killer = Killer(daemons, pipes, ledger, kills, chance, kinds, longest=longest)
         killer.run()
         for daemon in daemons:
             daemon.wait_ready()
@@ -314,12 +335,16 @@ def check_kills(
 
 
 def retry_unlucky(engine: Engine, url: str, folder: Path) -> int:
-    """Try mail again whose workers were killed as often as it has tries: this cannot
-    be distinguished from mail that kills them. It must be quarantined for that reason only."""
+    """Try mail again whose workers or deriving processes were killed as often as it has tries.
+
+    This cannot be distinguished from mail that kills them. It must be quarantined for that reason
+    only."""
     with engine.connect() as connection:
         query = select(schema.pending.c.reason).where(schema.pending.c.reason.is_not(None))
         reasons = connection.execute(query).scalars().all()
-    assert set(reasons) <= {"parse-failed: worker died (signal 9)"}
+    assert set(reasons) <= {
+        "parse-failed: worker died (signal 9)", "parse-failed: daemon died"
+    }  # fmt: skip
     if reasons:
         ingest_ok("--database", url, "quarantine", "retry", "--all", cwd=folder)
         wait_until_derived(engine)
@@ -355,3 +380,29 @@ def test_kill_9_of_two_daemons_on_one_database_200_times(
     check_kills(
         postgres_url, folder, capsys, seed=4, count=1500, kills=210, pause=0.7, daemon_count=2
     )
+
+
+def test_kill_9_of_each_job(
+    database_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The daemon goes on."""
+    check_kills(
+        database_url, folder, capsys, seed=5, count=120, kills=8, pause=0.2, short=True, kinds=JOBS
+    )
+
+
+@pytest.mark.torture
+def test_kill_9_of_each_job_300_times(
+    database_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_kills(database_url, folder, capsys, seed=6, count=2000, kills=300, pause=0.7, kinds=JOBS)
+
+
+@pytest.mark.torture
+def test_kill_9_of_each_job_of_two_daemons_on_one_database_300_times(
+    postgres_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    check_kills(
+        postgres_url, folder, capsys,
+        seed=7, count=2000, kills=300, pause=0.7, daemon_count=2, kinds=JOBS,
+    )  # fmt: skip

@@ -4,21 +4,81 @@ from __future__ import annotations
 
 import os
 import sys
+from dataclasses import replace
 
 import click
 
 from ingest.cli.options import CommandSettings, store_options
+from ingest.config.settings import Config
+from ingest.config.sockets import InetAddress, parse_socket
+from ingest.config.values import InvalidValue
+
+_JOBS = ("accept", "derive", "api")
 
 
 @click.command(name="serve")
+@click.option(
+    "--only",
+    metavar="JOB,…",
+    help="Run these jobs only: accept, derive, api. Default: all that are configured.",
+)
+@click.option(
+    "--metrics",
+    metavar="ADDRESS",
+    help="Serve metrics and health at HOST:PORT, whatever the configuration says.",
+)
+@click.option("--job", hidden=True, help="Run one job, for the process that runs this command.")
 @store_options
-def command(settings: CommandSettings) -> None:
+def command(
+    settings: CommandSettings, only: str | None, metrics: str | None, job: str | None
+) -> None:
     """Run the daemon: accept mail by LMTP and SMTP, and derive its records.
 
     It listens where [serve] in the configuration says; without one, at /run/ingest/lmtp.sock. It
-    makes the store if there is none. On SIGTERM it finishes what it has begun and ends; on SIGHUP
-    it reads the configuration again. See docs/operation.md.
+    makes the store if there is none. Each of its jobs is a process of its own, which it restarts.
+    On SIGTERM it finishes what it has begun and ends; on SIGHUP it reads the configuration again.
+    See docs/operation.md.
     """
+    from ingest.daemon.jobs.order import Job
+    from ingest.daemon.jobs.runner import ServeSettings, run_job
+
+    address = None if metrics is None else _parse_metrics(metrics)
+
+    def load() -> Config:
+        config = settings.reload()
+        if address is None:
+            return config
+        return replace(config, serve=replace(config.serve, metrics=address))
+
+    serve_settings = ServeSettings(settings.url, load, os.environ)
+    if job is not None:
+        name, _, descriptor = job.partition(":")
+        sys.exit(run_job(Job(name), int(descriptor), serve_settings))
     from ingest.daemon import app
 
-    sys.exit(app.serve(app.ServeSettings(settings.url, settings.reload, os.environ)))
+    jobs = [Job(name) for name in _parse_only(only)]
+    sys.exit(app.serve(serve_settings, app.Launch(jobs, _own_command())))
+
+
+def _parse_only(names: str | None) -> list[str]:
+    if names is None:
+        return []
+    jobs = [name.strip() for name in names.split(",")]
+    if unknown := [name for name in jobs if name not in _JOBS]:
+        raise click.UsageError(f"--only must name accept, derive or api, not {unknown[0]!r}")
+    return jobs
+
+
+def _parse_metrics(value: str) -> InetAddress:
+    try:
+        address = parse_socket(value)
+    except InvalidValue as error:
+        raise click.UsageError(f"--metrics must be {error}") from None
+    if not isinstance(address, InetAddress):
+        raise click.UsageError("--metrics must be HOST:PORT")
+    return address
+
+
+def _own_command() -> list[str]:
+    """Return what starts this very program with these options: a job is one of its processes."""
+    return [sys.executable, *sys.orig_argv[1:]]

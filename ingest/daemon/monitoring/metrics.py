@@ -34,23 +34,47 @@ _CHECK_SECONDS = 0.1  # how often the thread checks whether to stop
 
 # Returns what is wrong, on one line, or None.
 HealthCheck = Callable[[], str | None]
+Render = Callable[[], bytes]
 
 
 class Metrics:
-    """The metrics of the daemon. docs/operation.md lists each; labels have few values only."""
+    """The metrics of one process of the daemon. docs/operation.md lists all of them.
 
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.registry = registry
+    Each process has others, so that the parent only joins their text. Labels have few values only.
+    """
 
-        def counter(name: str, text: str, *labels: str) -> Counter:
-            return Counter(f"ingest_{name}", text, labels, registry=registry)
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
 
-        def gauge(name: str, text: str, *labels: str) -> Gauge:
-            return Gauge(f"ingest_{name}", text, labels, registry=registry)
+    def _counter(self, name: str, text: str, *labels: str) -> Counter:
+        return Counter(f"ingest_{name}", text, labels, registry=self.registry)
 
-        def histogram(name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
-            return Histogram(f"ingest_{name}", text, buckets=buckets, registry=registry)
+    def _gauge(self, name: str, text: str, *labels: str) -> Gauge:
+        return Gauge(f"ingest_{name}", text, labels, registry=self.registry)
 
+    def _histogram(self, name: str, text: str, buckets: tuple[float, ...]) -> Histogram:
+        return Histogram(f"ingest_{name}", text, buckets=buckets, registry=self.registry)
+
+    def text(self) -> bytes:
+        """Return all metrics in the text format of Prometheus."""
+        return generate_latest(self.registry)
+
+
+class JobMetrics(Metrics):
+    """The metrics of the parent process: its jobs."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.up = self._gauge("job_up", "Whether the process of the job responds", "job")
+        self.restarts = self._counter("job_restarts", "Restarts of the process of the job", "job")
+
+
+class AcceptMetrics(Metrics):
+    """The metrics of the process that accepts mail."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        counter, gauge, histogram = self._counter, self._gauge, self._histogram
         self.connections = counter("connections", "Connections accepted", "protocol")
         self.connections_refused = counter(
             "connections_refused", "Connections refused or terminated", "reason"
@@ -61,21 +85,29 @@ class Metrics:
         self.accepted = counter("mails_accepted", "Mails committed and acknowledged with 250")
         self.known = counter("mails_known", "Mails acknowledged that were already stored")
         self.deferred = counter("mails_deferred", "Mails deferred, which senders keep", "reason")
-        self.outcomes = counter("outcomes", "Mails derived", "outcome", "reason")
-        self.quarantined = counter("quarantined", "Mails moved to the quarantine", "reason")
-        self.worker_failures = counter("worker_failures", "Workers that failed", "cause")
-        self.dns_answers = counter("dns_answers", "DNS answers to queries for keys", "kind")
         self.commits = counter("commits", "Transactions that accepted mail")
         self.mails_per_commit = histogram("mails_per_commit", "Mails in one of these", _MAILS)
         self.accept_seconds = histogram(
             "accept_seconds", "Time from the final dot to the decision", _ACCEPT_SECONDS
         )
-        self.queue_seconds = histogram(
-            "queue_seconds", "Time from the commit to the record", _QUEUE_SECONDS
-        )
         self.open_connections = gauge("open_connections", "Open connections")
         self.waiting_mails = gauge("waiting_mails", "Mails that wait to be committed")
         self.waiting_bytes = gauge("waiting_bytes", "Bytes of these mails")
+
+
+class DeriveMetrics(Metrics):
+    """The metrics of the process that derives mail, and those of queue and quarantine."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        counter, gauge = self._counter, self._gauge
+        self.outcomes = counter("outcomes", "Mails derived", "outcome", "reason")
+        self.quarantined = counter("quarantined", "Mails moved to the quarantine", "reason")
+        self.worker_failures = counter("worker_failures", "Workers that failed", "cause")
+        self.dns_answers = counter("dns_answers", "DNS answers to queries for keys", "kind")
+        self.queue_seconds = self._histogram(
+            "queue_seconds", "Time from the commit to the record", _QUEUE_SECONDS
+        )
         self.pending_mails = gauge("pending_mails", "Mails committed and not derived")
         self.pending_oldest_seconds = gauge(
             "pending_oldest_seconds", "Age of the oldest of these mails"
@@ -83,26 +115,23 @@ class Metrics:
         self.dns_waiting_mails = gauge("dns_waiting_mails", "Mails that wait for DNS")
         self.quarantine_mails = gauge("quarantine_mails", "Mails in the quarantine")
 
-    def text(self) -> bytes:
-        """Return all metrics in the text format of Prometheus."""
-        return generate_latest(self.registry)
-
 
 class MetricsServer:
     """The HTTP server: it listens once it is made, and responds from `start` to `stop`.
 
-    `check_health` is called for each `/healthz`, from another thread, and must be quick. Raises
-    `ListenError` where the address is in use or not on this machine.
+    `render` returns the text for `/metrics`, and `check_health` what `/healthz` says. Both are
+    called in a thread of the request. Raises `ListenError` where the address is in use or not on
+    this machine.
     """
 
-    def __init__(self, address: InetAddress, metrics: Metrics, check_health: HealthCheck) -> None:
+    def __init__(self, address: InetAddress, render: Render, check_health: HealthCheck) -> None:
         try:
             self._endpoint = bind_sockets(address)
         except ListenError as error:
             raise ListenError(f"cannot serve metrics at {error}") from None
         slots = BoundedSemaphore(_MAX_CONNECTIONS)
         self._servers = [
-            _HttpServer(sock, metrics, check_health, slots) for sock in self._endpoint.sockets
+            _HttpServer(sock, render, check_health, slots) for sock in self._endpoint.sockets
         ]
         self._threads = [
             Thread(target=server.serve_forever, args=(_CHECK_SECONDS,), name="metrics", daemon=True)
@@ -138,11 +167,11 @@ class _HttpServer(ThreadingMixIn, HTTPServer):
     def __init__(
         self,
         sock: socket.socket,
-        metrics: Metrics,
+        render: Render,
         check_health: HealthCheck,
         slots: BoundedSemaphore,
     ) -> None:
-        self.metrics = metrics
+        self.render = render
         self.check_health = check_health
         self._slots = slots
         super().__init__(sock.getsockname()[:2], _RequestHandler, bind_and_activate=False)
@@ -195,7 +224,7 @@ class _RequestHandler(BaseHTTPRequestHandler):
         """Respond to GET (`http.server` calls this)."""
         match self.path.partition("?")[0]:
             case "/metrics":
-                self._respond(200, CONTENT_TYPE_LATEST, self.server.metrics.text())
+                self._respond(200, CONTENT_TYPE_LATEST, self.server.render())
             case "/healthz":
                 problem = self.server.check_health()
                 text = "ok" if problem is None else " ".join(problem.split())

@@ -16,7 +16,6 @@ import os
 import pickle
 import resource
 import signal
-import struct
 import sys
 import traceback
 from contextlib import suppress
@@ -24,15 +23,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import BinaryIO
 
+import dkim
+import nacl.signing
+
 from ingest.config.settings import Config
+from ingest.daemon.workers.pipe import FRAME, MEMORY_STATUS, PIPE_CLOSED_STATUS, memory_limit
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import derive_or_fail
 
-FRAME = struct.Struct("!Q")
 READY = b""
-# Exit statuses of our own, above those that Python and the shell use.
-MEMORY_STATUS = 83
-PIPE_CLOSED_STATUS = 84
+# Modules that are imported when they are first needed are loaded before the first mail, when there
+# is memory and a descriptor for them.
+_PRELOADED = (dkim, nacl.signing)
 
 # Bytes that must be available for a mail, besides the program itself.
 _MIN_FREE = 16 << 20
@@ -109,12 +111,6 @@ def _set_limits(memory: int) -> None:
     # this is not Linux, or not allowed, the daemon is as likely to be killed.)
     with suppress(OSError):
         Path("/proc/self/oom_score_adj").write_text("500", encoding="ascii")
-
-
-def memory_limit(memory: int) -> int:
-    """Return the limit that applies to a child process: a hard limit cannot be raised."""
-    _, hard = resource.getrlimit(resource.RLIMIT_AS)
-    return memory if hard == resource.RLIM_INFINITY else min(memory, hard)
 
 
 def _receive(requests: BinaryIO) -> bytes | None:

@@ -21,8 +21,14 @@ from enum import StrEnum
 
 from ingest.config.settings import Config
 from ingest.daemon.monitoring.log import log_event
-from ingest.daemon.workers.main import MEMORY_STATUS
-from ingest.daemon.workers.process import PROGRAM, WorkerEndedError, WorkerLimits, WorkerProcess
+from ingest.daemon.workers.pipe import MEMORY_STATUS
+from ingest.daemon.workers.process import (
+    DYING_SECONDS,
+    PROGRAM,
+    WorkerEndedError,
+    WorkerLimits,
+    WorkerProcess,
+)
 from ingest.model import Delivery, Derived, Failure
 from ingest.store.inbox.queue import TRIES
 
@@ -244,7 +250,7 @@ class WorkerPool:
             process.kill()
             end, reason = WorkerEnd.TIMEOUT, TIMED_OUT
         except WorkerEndedError:
-            end, reason = _interpret_status(process.close())
+            end, reason = _interpret_status(process.close(seconds=DYING_SECONDS))
         else:
             assert isinstance(result, Derived | Failure)
             task.future.set_result(result)

@@ -20,7 +20,7 @@ from io import FileIO
 from pathlib import Path
 
 import ingest
-from ingest.daemon.workers.main import FRAME
+from ingest.daemon.workers.pipe import FRAME
 
 # The arguments for Python.
 PROGRAM = ("-m", "ingest.daemon.workers.main")
@@ -29,8 +29,10 @@ PROGRAM = ("-m", "ingest.daemon.workers.main")
 _START_SECONDS = 60
 # A response may take the worker up to the limit; its own timer expires later than ours.
 _GRACE = 5
-# From the end of the pipe to the end of the process.
+# From the end of the pipe to the end of the process: where we have closed it, and where the process
+# has, whose own status says why. On a machine under load that takes seconds.
 _EXIT_SECONDS = 2
+DYING_SECONDS = 20
 _MAX_OUTPUT = 1 << 16  # bytes to read of a worker's error output; a pipe holds no more
 
 
@@ -110,14 +112,14 @@ class WorkerProcess:
         """Kill the process now. A `request` in progress raises `WorkerEndedError`."""
         self._process.kill()
 
-    def close(self) -> int:
-        """Close the pipe and wait for the process.
+    def close(self, *, seconds: float = _EXIT_SECONDS) -> int:
+        """Close the pipe and wait for the process; kill it where that takes longer.
 
         Returns its exit status, or minus the number of the signal that ended it.
         """
         self._pipe.close()
         try:
-            return self._process.wait(_EXIT_SECONDS)
+            return self._process.wait(seconds)
         except subprocess.TimeoutExpired:
             self._process.kill()
             return self._process.wait()

@@ -16,6 +16,7 @@ OBEDIENT = f"{__name__}.obedient"
 SHORT_DRAIN = f"{__name__}.short_drain"
 SHORT_LEASE = f"{__name__}.short_lease"
 SMALL_BATCHES = f"{__name__}.small_batches"
+SOON_RESTARTED = f"{__name__}.soon_restarted"
 SOON_IMPATIENT = f"{__name__}.soon_impatient"
 SOON_STUCK = f"{__name__}.soon_stuck"
 

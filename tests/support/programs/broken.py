@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from ingest.cli import main
-from ingest.daemon import app, deriver
+from ingest.daemon import deriver
+from ingest.daemon.jobs import limits
 from ingest.daemon.workers.process import WorkerProcess
 from tests.support.programs import replace
 
@@ -29,7 +30,7 @@ def broken_request(*values: Any, **more: Any) -> Any:
     return request(*values, **more)
 
 
-replace(app, _STUCK_SECONDS=2.0, _FINISH_DERIVING=1.0)
+replace(limits, STUCK=2.0, PATIENCE=60.0, FINISH_DERIVING=1.0, LAST_DELAY=1.0)
 replace(deriver, claim_mails=broken_claim)
 WorkerProcess.request = broken_request  # type: ignore[method-assign]
 

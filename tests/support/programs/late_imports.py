@@ -8,6 +8,7 @@ from typing import Any
 
 from ingest.cli import main
 from ingest.daemon import app
+from ingest.daemon.jobs.channel import Channel
 from ingest.daemon.monitoring.log import log_event
 from tests.support.programs import replace
 
@@ -26,7 +27,15 @@ def spy_once_started(event: str, *values: Any, **more: Any) -> None:
     log_event(event, *values, **more)
 
 
+def start_channel(self: Channel, *values: Any) -> None:
+    """Respond to the parent, with the spy in place: the job has started."""
+    sys.meta_path.insert(0, Spy())
+    start(self, *values)
+
+
+start = Channel.start
 replace(app, log_event=spy_once_started)
+Channel.start = start_channel  # type: ignore[method-assign]
 
 if __name__ == "__main__":
     main()

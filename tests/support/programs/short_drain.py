@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from ingest.cli import main
-from ingest.daemon import app
+from ingest.daemon.jobs import limits
 from tests.support.programs import replace
 
-replace(app, _DRAIN=1.0, _FINISH_DERIVING=1.0)
+replace(limits, DRAIN=1.0, FINISH_DERIVING=1.0)
 
 if __name__ == "__main__":
     main()

@@ -1,0 +1,1 @@
+"""Run the jobs of the daemon, each in a process of its own: accept, derive and API."""
