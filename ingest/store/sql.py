@@ -268,8 +268,13 @@ def allocate_ids(connection: Connection, table: Table, count: int) -> Sequence[i
             {"table": f'"{table.name}"', "count": count},
         )
         return list(numbers.scalars())
-    highest = connection.execute(select(func.coalesce(func.max(table.c.id), 0))).scalar_one()
+    highest = connection.execute(_highest_id(table)).scalar_one()
     return range(highest + 1, highest + 1 + count)
+
+
+@cache
+def _highest_id(table: Table) -> TextClause:
+    return text(f'SELECT coalesce(max(id), 0) FROM "{table.name}"')  # noqa: S608 - our own name
 
 
 def insert_rows(connection: Connection, table: Table, rows: Sequence[dict[str, Any]]) -> None:

@@ -10,9 +10,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 from enum import Enum, auto
+from functools import cache
 from typing import Any
 
-from sqlalchemy import ColumnElement, Connection, bindparam, select, update
+from sqlalchemy import Connection, Select, bindparam, select, update
 
 from ingest.frozen import frozen
 from ingest.mail.defect import Defect
@@ -204,14 +205,9 @@ def _read_known(
 ) -> dict[bytes, _KnownMail]:
     """Read the rows of those mails that are stored, by digest."""
     known: dict[bytes, _KnownMail] = {}
-    mail, copy = schema.mail.c, schema.copy.c
-    query = select(*_DELIVERY_COLUMNS, copy.mail_id.label("derived"), copy.asked).select_from(
-        schema.mail.outerjoin(schema.copy, copy.mail_id == mail.id)
-    )
-    if lock:  # SQLite has one writer and ignores it
-        query = query.order_by(mail.sha256).with_for_update(of=schema.mail, key_share=True)
+    query = _known_query(dialect=connection.dialect.name, lock=lock)
     for chunk in chunks(sorted(by_digest)):
-        rows = connection.execute(query.where(_has_digest(connection, chunk))).all()
+        rows = connection.execute(query, {"keys": chunk}).all()
         # A mail without a copy may have stored answers: see `read_keys`.
         may_have_keys = [row.id for row in rows if row.asked is not False]
         keys = read_keys(connection, may_have_keys)
@@ -222,13 +218,22 @@ def _read_known(
     return known
 
 
-def _has_digest(connection: Connection, digests: list[bytes]) -> ColumnElement[bool]:
-    """Return the condition that a mail has one of these digests.
+@cache
+def _known_query(*, dialect: str, lock: bool) -> Select[Any]:
+    """Return the query for mails with any of the digests `keys`.
 
-    That is `is_any`, except in SQLite: the JSON that `is_any` passes to it cannot hold bytes.
+    It is built once, since building it takes longer than running it for the one mail of a commit.
+    In SQLite the condition is not `is_any`: the JSON that it passes there cannot hold bytes.
     """
-    column = schema.mail.c.sha256
-    return column.in_(digests) if connection.dialect.name == "sqlite" else is_any(column, digests)
+    mail, copy = schema.mail.c, schema.copy.c
+    query = select(*_DELIVERY_COLUMNS, copy.mail_id.label("derived"), copy.asked).select_from(
+        schema.mail.outerjoin(schema.copy, copy.mail_id == mail.id)
+    )
+    if lock:  # SQLite has one writer and ignores it
+        query = query.order_by(mail.sha256).with_for_update(of=schema.mail, key_share=True)
+    if dialect == "sqlite":
+        return query.where(mail.sha256.in_(bindparam("keys", expanding=True)))
+    return query.where(is_any(mail.sha256))
 
 
 def _merge_by_digest(deliveries: Iterable[Delivery]) -> dict[bytes, Delivery]:
