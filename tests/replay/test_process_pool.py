@@ -19,6 +19,7 @@ from ingest.replay.process_pool import ParserError, StepContext, run_batches
 from ingest.replay.replay import reparse, replay
 from ingest.sources import mbox, mbox_file
 from ingest.sources.detect import open_source
+from ingest.sources.maildir import Maildir
 from ingest.sources.publicinbox import PublicInbox
 from ingest.sources.source import SourceError
 from ingest.store.engine import open_store
@@ -129,6 +130,29 @@ def test_any_number_of_parsers_makes_the_same_records(
 
     assert reparse(engine, Config(), parsers=parsers).new == len(ARCHIVE)
     assert mails.exported(engine) == wanted
+
+
+def test_each_process_reads_its_files_of_a_maildir_by_itself(
+    engine: Engine, archive: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    alone = open_store(f"sqlite:///{tmp_path / 'alone.db'}", create=True)
+    replay(alone, open_source(str(archive)), Config())
+    wanted = mails.exported(alone)
+    alone.dispose()
+    for folder in ("cur", "new"):
+        (tmp_path / "Mail" / folder).mkdir(parents=True)
+    for number, raw in enumerate(ARCHIVE):
+        folder = ("cur", "new")[number % 2]
+        (tmp_path / "Mail" / folder / f"{number:03}").write_bytes(raw)
+    (tmp_path / "Mail" / "cur" / "empty").touch()
+    monkeypatch.setattr(replay_module, "REPLAY_BATCH", 5)
+    monkeypatch.setattr(Maildir, "read", None)
+    source = open_source(str(tmp_path / "Mail"))
+    done = replay(engine, source, Config(), parsers=2)
+    assert (done.read, done.new, done.failed) == (len(ARCHIVE), len(ARCHIVE), 0)
+    assert done.skipped == (f"{tmp_path}/Mail/cur/empty: is empty, and so no mail",)
+    assert mails.exported(engine) == wanted
+    assert replay(engine, source, Config(), parsers=2).known == len(ARCHIVE)
 
 
 @pytest.mark.usefixtures("git_program")

@@ -72,9 +72,6 @@ def command(
         report=report_skipped,
     )
     engine.dispose()
-    for source in opened:
-        for name in getattr(source, "vanished", ()):
-            report_skipped(f"{name}: vanished while it was read")
     if as_json:
         click.echo(json_text(_report_json(report)))
     else:

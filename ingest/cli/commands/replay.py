@@ -92,8 +92,6 @@ def command(
                 report=report_skipped,
             )
         total = total.plus(summary, summary.read)
-        for name in getattr(source, "vanished", ()):
-            report_skipped(f"{name}: vanished while it was read")
     engine.dispose()
     seconds = time.monotonic() - started
     if as_json:
