@@ -10,8 +10,9 @@ should be, for `check`.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from functools import cache
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 from sqlalchemy import (
@@ -70,13 +71,20 @@ class _Row(NamedTuple):
 
 
 def sync_listing(
-    connection: Connection, *, message_ids: Iterable[int], series_ids: Iterable[int]
+    connection: Connection,
+    *,
+    message_ids: Iterable[int],
+    series_ids: Iterable[int],
+    joined: Mapping[int, Collection[int]] = MappingProxyType({}),
 ) -> None:
     """Make the rows of these messages and series, and of the messages' series, what they should be.
 
-    Ids of rows that do not exist any more are allowed: their rows are deleted.
+    Ids of rows that do not exist any more are allowed: their rows are deleted. `joined`: the new
+    messages of series that have changed in nothing else; their other members, of which there may
+    be thousands, are not read.
     """
     series = set(series_ids)
+    grown = dict(joined)
     known: dict[ListingKind, set[int]] = {kind: set() for kind in ListingKind}
     new: dict[ListingKind, set[int]] = {kind: set() for kind in ListingKind}
     for chunk in chunks(sorted(set(message_ids))):
@@ -89,6 +97,8 @@ def sync_listing(
                     new[kind].add(row.id)
             if row.series_id is not None:
                 series.discard(row.series_id)
+                if row.id not in grown.get(row.series_id, ()):
+                    grown.pop(row.series_id, None)  # the lists of another member may have changed
                 (known if row.series else new)[ListingKind.SERIES].add(row.series_id)
         deleted = sorted(set(chunk) - {row.id for row in rows})
         for kind in _OUTCOMES:
@@ -98,7 +108,8 @@ def sync_listing(
     new[ListingKind.SERIES] |= series - listed
     for kind, ids in known.items():
         for chunk in chunks(sorted(ids)):
-            _write(connection, _compare(connection, kind, chunk))
+            own = grown if kind is ListingKind.SERIES else {}
+            _write(connection, _compare(connection, kind, chunk, own))
     _insert_new(connection, {kind: sorted(ids) for kind, ids in new.items() if ids})
 
 
@@ -212,12 +223,19 @@ class _Difference:
     missing: Sequence[_Row]
 
 
-def _compare(connection: Connection, kind: ListingKind, ids: Sequence[int]) -> _Difference:
-    wanted = set(_wanted_rows(connection, kind, ids))
-    listing = schema.listing
-    query = select(*(listing.c[name] for name in _Row._fields))
-    rows = connection.execute(query.where(listing.c.kind == int(kind), is_any(listing.c.id, ids)))
+def _compare(
+    connection: Connection,
+    kind: ListingKind,
+    ids: Sequence[int],
+    grown: Mapping[int, Collection[int]] = MappingProxyType({}),
+) -> _Difference:
+    """Compare the rows. `grown`: series to whose lists only those of these messages are added."""
+    rows = _STORED.rows(connection, ids, kind=int(kind))
     stored = {_Row(*row) for row in rows}
+    lists = _read_lists(connection, kind, [row_id for row_id in ids if row_id not in grown])
+    if own := {row_id: grown[row_id] for row_id in ids if row_id in grown}:
+        lists |= _read_grown_lists(connection, own, stored)
+    wanted = set(_wanted_rows(connection, kind, ids, lists))
     return _Difference(list(stored - wanted), sorted(wanted - stored, key=lambda row: row[:3]))
 
 
@@ -231,12 +249,40 @@ def _write(connection: Connection, difference: _Difference) -> None:
     insert_rows(connection, schema.listing, [row._asdict() for row in difference.missing])
 
 
-def _wanted_rows(connection: Connection, kind: ListingKind, ids: Sequence[int]) -> Iterator[_Row]:
-    """Yield the rows that these messages or series should have."""
+_STORED = KeyedQuery(
+    select(*(schema.listing.c[name] for name in _Row._fields)).where(
+        _LISTING.kind == bindparam("kind")
+    ),
+    _LISTING.id,
+)
+
+
+def _read_grown_lists(
+    connection: Connection, grown: Mapping[int, Collection[int]], stored: Iterable[_Row]
+) -> dict[int, set[int]]:
+    """Return the mailing lists of series as they are stored, with those of their new messages."""
+    message_ids = [message_id for own in grown.values() for message_id in own]
+    lists_of = _read_lists(connection, ListingKind.PATCH, message_ids)
+    lists = {
+        series_id: {list_id for message_id in own for list_id in lists_of.get(message_id, ())}
+        for series_id, own in grown.items()
+    }
+    for row in stored:
+        if row.id in lists and row.list_id != ALL_LISTS:
+            lists[row.id].add(row.list_id)
+    return lists
+
+
+def _wanted_rows(
+    connection: Connection,
+    kind: ListingKind,
+    ids: Sequence[int],
+    lists: Mapping[int, Iterable[int]],
+) -> Iterator[_Row]:
+    """Yield the rows that these messages or series should have. `lists`: their mailing lists."""
     condition = is_any(_SOURCES[kind], ids)
-    rows = [_Row(*row) for row in connection.execute(_row_query(kind, condition, posted=False))]
-    lists = _read_lists(connection, kind, [row.id for row in rows])
-    for row in rows:
+    for whole in connection.execute(_row_query(kind, condition, posted=False)):
+        row = _Row(*whole)
         yield row
         for list_id in lists.get(row.id, ()):
             yield row._replace(list_id=list_id)

@@ -39,7 +39,7 @@ _STATES = STRIPES + 1
 
 # The most links that one transaction locks by key; for more it locks all, because a PostgreSQL
 # server has a limited number of locks.
-_MAX_LINK_KEYS = 300
+MAX_LINK_KEYS = 300
 
 
 def lock_sets(connection: Connection, derived: Mapping[int, Derived]) -> Callable[[], None]:
@@ -159,7 +159,7 @@ def lock_state_keys(
         savepoint = connection.begin_nested()
         # Only before anything is locked by key: two writers that have locked some would wait for
         # each other.
-        is_everything = lock is StateLock.LINK and len(held) > _MAX_LINK_KEYS
+        is_everything = lock is StateLock.LINK and len(held) > MAX_LINK_KEYS
         if is_everything:
             lock_states(connection)
         else:

@@ -82,6 +82,27 @@ def test_it_follows_whatever_happens(engine: Engine, seed: int) -> None:
     assert len({row.list_id for row in rows}) >= 3
 
 
+def test_a_patch_that_joins_a_series_adds_the_lists_of_all_that_is_new(engine: Engine) -> None:
+    """The others of the series are not read, unless they have changed too."""
+    cover, first, second, third = map(mails.delivery, mails.series("s", 3))
+
+    def to(name: str, delivery: Delivery) -> Delivery:
+        return replace(delivery, route=(*delivery.route, name))
+
+    def lists_of_series() -> int:
+        listing = schema.listing.c
+        query = select(listing.list_id).where(listing.kind == 3, listing.list_id != 0)
+        with engine.connect() as connection:
+            return len(connection.execute(query).all())
+
+    mails.store(engine, [cover, first])
+    before = lists_of_series()
+    mails.store(engine, [to("second.example.org", second)])
+    assert (lists_of_series(), differences(engine)) == (before + 1, [])
+    mails.store(engine, [third, to("third.example.org", first)])
+    assert (lists_of_series(), differences(engine)) == (before + 2, [])
+
+
 def test_damage_is_reported_and_a_reparse_repairs_it(engine: Engine) -> None:
     mails.store(engine, [*mails.series("s", 2), mails.patch()])
     listing = schema.listing

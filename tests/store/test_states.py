@@ -395,6 +395,45 @@ def test_a_long_series_is_compared_up_to_a_limit(
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("most", [2, 500])
+def test_a_patch_links_a_series_that_had_no_revision(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch, most: int
+) -> None:
+    """What it says of the other one may be all that the two have in common."""
+    monkeypatch.setattr(revisions, "MAX_COMPARED_NUMBER", most)
+    first, later = mails.series("old", 4), mails.series("new", 4, version=2, start=V2)
+    posting = b"v1: https://lore.kernel.org/r/old-0@example.org/"
+    later[3] = later[3].replace(b"\n\n", b"\n\n" + posting + b"\n\n", 1)
+    mails.store(engine, first)
+    for number, raw in enumerate(later):
+        mails.store(engine, [raw])
+        assert check_store(engine, Config()).is_consistent
+        with engine.connect() as connection:
+            links = connection.execute(select(schema.revision_link)).all()
+        assert bool(links) == (number >= 3 and most == 500), number
+
+
+def test_a_patch_that_joins_a_series_without_revisions_reads_no_other_patch_of_it(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    posting = version(1, 4)
+    mails.store(engine, posting[:2])
+    read: list[set[int]] = []
+    read_members = revisions.read_memberships
+
+    def note(connection: Connection, series_ids: set[int], **options: bool) -> object:
+        read.append(set(series_ids))
+        return read_members(connection, series_ids, **options)
+
+    monkeypatch.setattr(revisions, "read_memberships", note)
+    mails.store(engine, posting[2:3])
+    assert not any(read)
+    mails.store(engine, version(2, 4)[:2])
+    mails.store(engine, posting[3:])
+    assert any(read), "a series with a revision is compared with it"
+    assert_right(engine)
+
+
 def test_finished_patches_are_archived_after_some_time(engine: Engine) -> None:
     mails.store(engine, [*version(1), *version(2)])
     with write_transaction(engine) as connection:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import cache
 from typing import Protocol
 
@@ -110,12 +110,14 @@ class _Numbered(Protocol):
     def minor(self) -> int: ...
 
 
+def is_compared_number(number: int | None, minor: int) -> bool:
+    """Tell whether a member with this number is read when its series is compared."""
+    return (number or 0) <= MAX_COMPARED_NUMBER and minor <= MAX_MINOR
+
+
 def is_compared_whole(members: Iterable[_Numbered]) -> bool:
     """Tell whether all members of a series are read when it is compared with its revisions."""
-    return all(
-        (member.number or 0) <= MAX_COMPARED_NUMBER and member.minor <= MAX_MINOR
-        for member in members
-    )
+    return all(is_compared_number(member.number, member.minor) for member in members)
 
 
 def read_revisions(connection: Connection, series_ids: Iterable[int]) -> dict[int, StoredRevision]:
@@ -366,3 +368,48 @@ def read_series_of_traces(connection: Connection, trace_keys: Sequence[int]) -> 
         for trace_key, series_id in connection.execute(query).all():
             series[trace_key].add(series_id)
     return series
+
+
+def find_sharing(connection: Connection, series_ids: Iterable[int]) -> set[int]:
+    """Return those of these series that share a trace with another series, telling or not."""
+    return _SHARING.values(connection, series_ids)
+
+
+def read_trace_rows(
+    connection: Connection, rows: Collection[tuple[int, int]]
+) -> set[tuple[int, int]]:
+    """Return those of these rows, of a trace and a series, that are stored."""
+    # Not all series of a trace are read: there may be thousands.
+    series_ids = sorted({series_id for _, series_id in rows})
+    found = _TRACE_ROWS.rows(
+        connection, sorted({trace for trace, _ in rows}), series_ids=series_ids
+    )
+    return {(row.trace, row.series_id) for row in found}.intersection(rows)
+
+
+def read_traces(connection: Connection, series_ids: Iterable[int], *, most: int) -> set[int]:
+    """Return the traces of these series, up to `most` of each."""
+    trace = schema.trace.c
+    found: set[int] = set()
+    for series_id in series_ids:
+        query = select(trace.trace).where(trace.series_id == series_id).limit(most)
+        found.update(connection.execute(query).scalars())
+    return found
+
+
+_TRACE = schema.trace.c
+_TRACE_ROWS = KeyedQuery(
+    select(_TRACE.trace, _TRACE.series_id).where(is_any(_TRACE.series_id, name="series_ids")),
+    _TRACE.trace,
+)
+_OTHER_TRACE = schema.trace.alias("other")
+_SHARING = KeyedQuery(
+    select(_TRACE.series_id)
+    .where(
+        select(_OTHER_TRACE.c.trace)
+        .where(_OTHER_TRACE.c.trace == _TRACE.trace, _OTHER_TRACE.c.series_id != _TRACE.series_id)
+        .exists()
+    )
+    .distinct(),
+    _TRACE.series_id,
+)

@@ -22,7 +22,7 @@ from ingest.series.facts import Facts
 from ingest.series.links.posting import Posting, patch_traces, traces
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
-from ingest.store.locks import StateLock, lock_state_keys
+from ingest.store.locks import MAX_LINK_KEYS, StateLock, lock_state_keys
 from ingest.store.read.revisions import (
     MAX_SHARED,
     StoredRevision,
@@ -30,8 +30,12 @@ from ingest.store.read.revisions import (
     count_series,
     find_linked,
     find_neighbours,
+    find_sharing,
+    is_compared_number,
     read_revisions,
     read_series_of_traces,
+    read_trace_rows,
+    read_traces,
 )
 from ingest.store.sql import insert_rows
 
@@ -44,6 +48,8 @@ class SeriesChanges:
 
     `changed`: series whose row, members or facts are new; `removed`: series that are deleted;
     `added` and `deleted`: rows of `trace`; `unplaced`: messages that were patches and may be none.
+    `joined`: series that have changed in nothing but that patches have joined them, and whether
+    they are compared with their revisions by any of these patches.
     """
 
     changed: set[int] = field(default_factory=set)
@@ -53,6 +59,7 @@ class SeriesChanges:
     unplaced: set[int] = field(default_factory=set)
     revisions: Mapping[int, StoredRevision] = field(default_factory=dict)
     traces: Mapping[int, Collection[int]] = field(default_factory=dict)
+    joined: dict[int, bool] = field(default_factory=dict)
 
     def add(self, other: SeriesChanges) -> None:
         """Add the changes of other series in the same transaction."""
@@ -70,10 +77,12 @@ class SeriesChanges:
         `joins`: the id of the series and the facts of the patch, of each.
         """
         joins = list(joins)
+        for series_id, facts in joins:
+            is_compared = is_compared_number(facts.number, facts.minor)
+            self.joined[series_id] = is_compared or self.joined.get(series_id, False)
         rows = {(trace, series_id) for series_id, facts in joins for trace in patch_traces(facts)}
         self.changed.update(series_id for series_id, _ in joins)
-        stored = read_series_of_traces(connection, sorted({trace for trace, _ in rows}))
-        self.added |= {row for row in rows if row[1] not in stored.get(row[0], ())}
+        self.added |= rows - read_trace_rows(connection, rows)
 
 
 class RevisionCache:
@@ -127,7 +136,6 @@ def write_links(store: RevisionCache, changes: SeriesChanges) -> set[int] | None
     None if there are no links and were none.
     """
     connection = store.connection
-    store.load(changes.changed)
     plan = _LinkPlan(store, changes)
     lock_state_keys(connection, StateLock.LINK, (), plan.make)
     if not plan.before and not plan.after:
@@ -158,15 +166,17 @@ class _LinkPlan:
         store, removed = self._store, self._changes.removed
         connection = store.connection
         store.refresh()
-        store.load(self._changes.changed)
-        traces_of = self._traces_of(self._changes.changed)
+        unlinked = self._find_unlinked()
+        changed = self._changes.changed - unlinked
+        store.load(changed)
+        traces_of = self._traces_of(changed)
         counts = self._count_series(traces_of)
         recounted = self._find_recounted(counts)
         if recounted:
             store.load(recounted)
             traces_of |= self._traces_of(recounted - traces_of.keys())
             counts = self._count_series(traces_of)
-        touched = self._changes.changed | recounted
+        touched = changed | recounted
         present = traces_of.keys()
         neighbours = find_neighbours(connection, traces_of, counts)
         store.load({one for found in neighbours.values() for one in found})
@@ -193,7 +203,36 @@ class _LinkPlan:
             if series_id in postings
             for earlier_id, chosen in choose(series_id, earlier & postings.keys(), postings).items()
         }
-        return {*touched, *removed, *others, *counts}
+        return {*touched, *removed, *others, *counts, *self._locks_of(unlinked)}
+
+    def _find_unlinked(self) -> set[int]:
+        """Return the series that patches have joined and that still have no links.
+
+        A series that shares no trace with another has none. Neither has one that had none, and of
+        which nothing is compared with others that was not before. To see that, its patches need
+        not be read: it may have hundreds.
+        """
+        joined = self._changes.joined
+        if not joined:
+            return set()
+        connection = self._store.connection
+        linked = {series_id for pair in _read_links(connection, joined) for series_id in pair}
+        compared = {series_id for series_id, is_compared in joined.items() if is_compared}
+        added = [row for row in self._changes.added if row[1] in joined]
+        counts = count_series(connection, {trace for trace, _ in added})
+        sharing = {series_id for trace, series_id in added if counts[trace] > 1}
+        sharing |= find_sharing(connection, compared - linked - sharing)
+        return joined.keys() - linked - sharing
+
+    def _locks_of(self, series_ids: Collection[int]) -> set[int]:
+        """Return what must be locked so that nobody links these series meanwhile.
+
+        Any traces will do of a series that has more than are locked one by one.
+        """
+        if not series_ids or self._store.connection.dialect.name != "postgresql":
+            return set()
+        traces_of = read_traces(self._store.connection, series_ids, most=MAX_LINK_KEYS + 1)
+        return {*series_ids, *traces_of}
 
     def _traces_of(self, series_ids: Iterable[int]) -> dict[int, Collection[int]]:
         """Return the traces of those of these series that exist."""

@@ -73,6 +73,13 @@ class FastPath:
     joins: tuple[SeriesJoin, ...]
     crowded: ArrangedSets
 
+    def joined_messages(self) -> dict[int, set[int]]:
+        """Return the messages that join each series."""
+        messages: dict[int, set[int]] = defaultdict(set)
+        for join in self.joins:
+            messages[join.series_id].add(join.node.message_id)
+        return messages
+
     @classmethod
     def empty(cls) -> FastPath:
         """Return a fast path without messages."""

@@ -147,6 +147,7 @@ def write_records(
         connection,
         message_ids=written_ids | written,
         series_ids=changes.changed | changes.removed,
+        joined=fast_path.joined_messages(),
     )
     return set()
 
