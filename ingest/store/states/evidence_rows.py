@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from ingest.lifecycle.evidence import Evidence, EvidenceKind
 from ingest.store import schema
@@ -81,14 +81,13 @@ def _write_difference(
     stale = [key for key, row in stored.items() if wanted.get(key) != row]
     missing = [row for key, row in wanted.items() if stored.get(key) != row]
     # One patch may have many pieces of one kind, of which few change: rows are deleted by key.
-    for message_id, kind_name, source in sorted(stale):
-        connection.execute(
-            delete(table).where(
-                table.c.message_id == message_id,
-                table.c.kind == kind_name,
-                table.c.source == source,
-            )
-        )
+    if stale:
+        is_own = (table.c[name] == bindparam(f"b_{name}") for name in _KEY)
+        keys = [
+            {f"b_{name}": value for name, value in zip(_KEY, key, strict=True)}
+            for key in sorted(stale)
+        ]
+        connection.execute(delete(table).where(*is_own), keys)
     insert_rows(connection, table, missing)
     changed = {key[0] for key in stale} | {row["message_id"] for row in missing}
     return changed | _copy_to_list_records(connection, changed)

@@ -16,7 +16,7 @@ from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from ingest.series.facts import Facts
 from ingest.series.links.posting import Posting, patch_traces, traces
@@ -282,9 +282,16 @@ _LINKS = KeyedQuery(
 
 def _replace_links(connection: Connection, before: _Links, after: _Links) -> None:
     table = schema.revision_link
-    for pair in sorted(pair for pair, chosen in before.items() if after.get(pair) != chosen):
+    stale = sorted(pair for pair, chosen in before.items() if after.get(pair) != chosen)
+    # There are thousands where a trace tells nothing any more, as too many series share it.
+    if stale:
+        is_pair = (
+            table.c.series_id == bindparam("b_series"),
+            table.c.earlier_id == bindparam("b_earlier"),
+        )
         connection.execute(
-            delete(table).where(table.c.series_id == pair[0], table.c.earlier_id == pair[1])
+            delete(table).where(*is_pair),
+            [{"b_series": series_id, "b_earlier": earlier_id} for series_id, earlier_id in stale],
         )
     insert_rows(
         connection,
