@@ -16,7 +16,13 @@ from dataclasses import replace
 from datetime import datetime
 
 from ingest.frozen import frozen
-from ingest.series.crowd import as_bystander, find_crowded, make_crowded_draft
+from ingest.series.crowd import (
+    as_bystander,
+    as_top,
+    find_crowded,
+    is_in_loose_crowd,
+    make_crowded_draft,
+)
 from ingest.series.draft import Rule, SeriesDraft, is_cover
 from ingest.series.facts import Facts, MessageKind
 from ingest.series.group import group_pieces
@@ -106,8 +112,9 @@ def arrange(
     again = find_sent_again(by_key, pins)
     for key in again:
         del by_key[key]
-    links = build_thread(by_key)
-    drafts = _make_drafts(by_key, links)
+    too_many = find_crowded(by_key.values())
+    links = build_thread(_cut_thread(by_key, too_many))
+    drafts = _make_drafts(by_key, links, too_many)
     _mark_crowded(drafts, crowded)
     drafts = _apply_pins(drafts, by_key, pins)
     # A patch set of patch sets has a cover above covers, which has no patches of its own.
@@ -127,9 +134,20 @@ def arrange_crowded(facts: Facts, evidence: str, parent_series: str | None) -> S
     return replace(_series(make_crowded_draft(facts, evidence)), parent_series=parent_series)
 
 
-def _make_drafts(by_key: Mapping[str, Facts], links: Thread) -> list[SeriesDraft]:
+def _cut_thread(by_key: Mapping[str, Facts], too_many: Mapping[str, str]) -> Mapping[str, Facts]:
+    """Return the submissions as they are linked: nothing is above one of too many loose pieces."""
+    tops = {
+        key: as_top(by_key[key])
+        for key, evidence in too_many.items()
+        if is_in_loose_crowd(by_key[key], evidence)
+    }
+    return {**by_key, **tops} if tops else by_key
+
+
+def _make_drafts(
+    by_key: Mapping[str, Facts], links: Thread, too_many: Mapping[str, str]
+) -> list[SeriesDraft]:
     """Return the drafts of all pieces. Those that are too many are drafts by themselves."""
-    too_many = find_crowded(by_key.values())
     compared = by_key
     if too_many:
         compared = {

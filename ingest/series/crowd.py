@@ -5,6 +5,10 @@ Thousands of them are a flood: each would be compared with the latest, and each 
 be arranged again. Beyond a number, none of them is compared: each is a series by itself. Whether a
 piece is one of too many depends on the set of them alone, and one more of them changes nothing for
 the others.
+
+What is one of too many loose pieces (`is_in_loose_crowd`) has nothing above it: wherever it is, the
+same is below it, and what it names tells nothing of where unseen mails are. So whether the mail
+that it answers was received changes nothing, in whatever order they arrive.
 """
 
 from __future__ import annotations
@@ -154,6 +158,16 @@ def may_be_housed(facts: Facts, parent: Facts) -> bool:
         and facts.number is not None
         and (is_cover(parent) or (parent.number is not None and parent.number < facts.number))
     )
+
+
+def is_in_loose_crowd(facts: Facts, evidence: str) -> bool:
+    """Tell whether this is the evidence of a piece that is one of too many loose ones."""
+    return evidence in (facts.sender, loose_evidence(facts))
+
+
+def as_top(facts: Facts) -> Facts:
+    """Return a piece as one that answers nothing."""
+    return replace(facts, parents=())
 
 
 def as_bystander(facts: Facts) -> Facts:

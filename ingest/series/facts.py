@@ -113,6 +113,11 @@ def dump_facts(facts: Facts) -> str:
     return _encode_json(stored)
 
 
+def encode_text(text: str) -> str:
+    """Return a text as it is written in what `dump_facts` returns, with its quotes."""
+    return _encode_json(text)
+
+
 def load_facts(text: str, *, msgid: str, variant: str, date: datetime | None) -> Facts:
     """Read what `dump_facts` wrote, with the columns that are stored next to it."""
     stored: dict[str, Any] = json.loads(text)

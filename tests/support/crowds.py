@@ -41,6 +41,7 @@ PARENTS = (
     (), (), ("gone",), ("gone",), ("top", "gone"), ("m0",), ("m1", "gone"), ("m0", "m1"), ("m2",),
     ("m3",), ("m4", "gone"), ("gone", "m1"),
     ("m1", "NEW"), ("NEW", "m0"), ("m3", "gone", "NEW"), ("NEW", "m2", "m4"), ("gone", "NEW"),
+    ("NEXT",), ("NEXT",), ("LATER", "NEXT"), ("NEXT", "LATER"), ("m0", "NEXT"), ("LAST",),
 )  # fmt: skip
 # Seconds between the mails: at once, within a minute, ten minutes, two hours, more.
 STEPS = (0, 1, 70, 700, 7_300)
@@ -78,6 +79,27 @@ def crowds(least: int, most: int) -> st.SearchStrategy[list[Delivery]]:
     return st.lists(act, min_size=least, max_size=most).map(_play)
 
 
+# Mostly patches without a number, each of which answers one that is sent after it.
+LATE_SUBJECTS = (*(SUBJECTS.index("[PATCH] alone"),) * 12, *range(len(SUBJECTS)))
+LATE_PARENTS = (
+    *(("NEXT",),) * 10, ("LATER", "NEXT"), ("NEXT", "LATER"), ("m0", "NEXT"), ("NEXT", "m0"),
+    ("NEW", "NEXT"), ("NEXT", "NEW"), ("LATER",), ("LAST",), ("LAST", "NEXT"), ("m0",), ("gone",),
+    (),
+)  # fmt: skip
+
+
+def late_crowds(least: int, most: int) -> st.SearchStrategy[list[Delivery]]:
+    """Draw so many mails of a thread in which most mails are named before they arrive."""
+    act = st.tuples(
+        st.sampled_from((*(-1,) * 12, 0, 1)),
+        st.sampled_from((*(0,) * 6, 1)),
+        st.sampled_from(LATE_SUBJECTS),
+        st.sampled_from(LATE_PARENTS),
+        st.sampled_from(STEPS),
+    )
+    return st.lists(act, min_size=least, max_size=most).map(_play)
+
+
 def _play(acts: list[tuple[int, int, int, tuple[str, ...], int]]) -> list[Delivery]:
     made, date = [], START
     for number, (msgid, who, subject, parents, step) in enumerate(acts):
@@ -89,7 +111,12 @@ def _play(acts: list[tuple[int, int, int, tuple[str, ...], int]]) -> list[Delive
             "List-Id: <flood.example.org>",
             f"Date: {format_datetime(date)[:-5]}+0000",
         ]
-        parents = tuple(f"x{number}" if name == "NEW" else name for name in parents)
+        # An unseen mail, those that are sent next, and that which was sent before.
+        names = {
+            "NEW": f"x{number}", "NEXT": f"n{number + 1}", "LATER": f"n{number + 2}",
+            "LAST": f"n{number - 1}",
+        }  # fmt: skip
+        parents = tuple(names.get(name, name) for name in parents)
         if parents:
             lines.append(f"In-Reply-To: <{parents[-1]}@example.org>")
             lines.append("References: " + " ".join(f"<{parent}@example.org>" for parent in parents))

@@ -104,6 +104,25 @@ def test_a_crowd_is_the_same_in_any_order(
         check_any_order(engine, deliveries, seed, 2)
 
 
+@FEW
+@given(crowds.late_crowds(12, 24), st.integers(0, 2**32))
+def test_a_crowd_that_answers_later_mail_is_the_same_in_any_order(
+    engine: Engine, deliveries: list[Delivery], seed: int
+) -> None:
+    with crowds.little_room():
+        check_any_order(engine, deliveries, seed, 2)
+
+
+@pytest.mark.torture
+@MANY
+@given(crowds.late_crowds(12, 24), st.integers(0, 2**32))
+def test_many_crowds_that_answer_later_mail_are_the_same_in_any_order(
+    engine: Engine, deliveries: list[Delivery], seed: int
+) -> None:
+    with crowds.little_room():
+        check_any_order(engine, deliveries, seed, 2)
+
+
 @pytest.mark.torture
 @MANY
 @given(crowds.crowds(4, 30), st.integers(0, 2**32))
@@ -141,6 +160,25 @@ def test_the_fast_path_of_a_crowd_is_what_arranging_makes(
 
 
 @FEW
+@given(crowds.late_crowds(12, 24), st.integers(0, 2**32))
+def test_the_fast_path_of_a_crowd_that_answers_later_mail_is_what_arranging_makes(
+    engine: Engine, deliveries: list[Delivery], seed: int
+) -> None:
+    with crowds.little_room():
+        check_fast_path(engine, deliveries, seed)
+
+
+@pytest.mark.torture
+@MANY
+@given(crowds.late_crowds(12, 24), st.integers(0, 2**32))
+def test_the_fast_path_of_many_crowds_that_answer_later_mail_is_what_arranging_makes(
+    engine: Engine, deliveries: list[Delivery], seed: int
+) -> None:
+    with crowds.little_room():
+        check_fast_path(engine, deliveries, seed)
+
+
+@FEW
 @given(histories.histories(4, 20), st.integers(0, 2**32))
 def test_the_fast_path_of_a_history_is_what_arranging_makes(
     engine: Engine, acts: list[Act], seed: int
@@ -169,8 +207,8 @@ def test_the_fast_path_of_many_histories_is_what_arranging_makes(
 
 # Few of these mails are crowded before there are hundreds; or none replies to anything.
 NOT_ALL_FAST = (
-    "plain", "unnumbered-pairs", "pairs", "slow-pairs", "reversed-patches", "numbered",
-    "numbered-downwards", "numbered-unthreaded", "versions-of-series", "versions-with-diff",
+    "plain", "unnumbered-pairs", "pairs", "slow-pairs", "numbered", "numbered-downwards",
+    "numbered-unthreaded", "versions-of-series", "versions-with-diff",
     "linked", "dependent", "change-id", "same-diff",
 )  # fmt: skip
 

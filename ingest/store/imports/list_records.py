@@ -219,6 +219,7 @@ def _series(item: FurtherSeries, messages: Mapping[int, Mapping[str, Any]]) -> d
         "parent_series": None,
         "thread_id": first["thread_id"],
         "fast_path_ok": False,
+        "loose_crowd": False,
     }
 
 

@@ -143,11 +143,12 @@ series = Table(
     Column("parent_series", Text),  # the key of the series in whose thread it was sent
     Column("thread_id", BigInteger, nullable=False),  # of its first member
     Column("fast_path_ok", Boolean, nullable=False),  # see store.write.fast_path
+    Column("loose_crowd", Boolean, nullable=False),  # one of too many pieces; see series.crowd
     CheckConstraint("version >= 0", name="version"),
     CheckConstraint("total >= 1", name="total"),
     CheckConstraint("received_total >= 0", name="received_total"),
     Index("ix_series_cover_id", "cover_id"),
-    Index("ix_series_thread_id", "thread_id", "id"),
+    Index("ix_series_thread_id", "thread_id", "loose_crowd", "id"),
 )
 
 Index("ix_series_name", name_order(series.c.name), series.c.id)

@@ -2,7 +2,8 @@
 
 Such a message is a reply below a stored message, the next patch below the cover of a regular
 series, a message that replies to exactly the ids to which stored ones reply (a comment, or one of
-too many patches), or one that is ignored. `arrange` would move nothing else, so the thread, which
+too many patches), one of too many loose patches, whatever replies to it, or one that is ignored.
+`arrange` would move nothing else, so the thread, which
 may have thousands of messages, need not be loaded. What is decided here must be what `arrange`
 decides. If one new message of a thread cannot take the fast path, none of that thread's can.
 
@@ -41,10 +42,13 @@ from ingest.store.write.fast_path_rows import (
     OpenSeries,
     Parent,
     Siblings,
+    find_named_by_others,
+    has_loose_crowd,
     read_open_series,
     read_parents,
     read_pinned,
     read_taken_slots,
+    read_used,
 )
 from ingest.store.write.patchless_threads import PatchlessThreads, place_in_patchless_threads
 from ingest.store.write.threads import LinkedThreads
@@ -107,10 +111,44 @@ def find_fast_path(
     """Find the threads in which every new message can take the fast path."""
     named = Counter(msgid for node in fresh for msgid in {node.facts.msgid, *node.facts.parents})
     sole = frozenset(msgid for msgid in linked.new_ids if named[msgid] == 1)
-    nodes_by_thread = _find_candidates(fresh, linked, sole)
-    accepted = _place_threads(connection, nodes_by_thread, linked, sole) if nodes_by_thread else {}
+    loose = _find_loose(connection, fresh, linked)
+    nodes_by_thread = _find_candidates(fresh, linked, sole, loose)
+    accepted = {}
+    if nodes_by_thread:
+        accepted = _place_threads(connection, nodes_by_thread, linked, sole)
     patchless = place_in_patchless_threads(connection, fresh, linked, accepted)
     return _build_fast_path(accepted, patchless)
+
+
+def _find_loose(
+    connection: Connection, fresh: Sequence[Node], linked: LinkedThreads
+) -> frozenset[str]:
+    """Find the ids of new patches that may be some of too many loose ones.
+
+    Others may have answered them before, or name unseen mails above them, if all that name them are
+    such patches themselves: these have nothing above them. A cover is none, because what answers a
+    cover may not be loose.
+    """
+    by_thread: dict[int, set[str]] = defaultdict(set)
+    for node in fresh:
+        facts = node.facts
+        is_late = facts.msgid not in linked.new_ids
+        is_outside = bool(facts.parents) and facts.parents[0] in linked.new_ids
+        if (
+            (is_late or is_outside)
+            and not (node.is_stored or node.variant or node.ignored)
+            and facts.kind is MessageKind.PATCH
+            and crowd_of(facts) is not None
+        ):
+            by_thread[node.thread_id].add(facts.msgid)
+    found: set[str] = set()
+    for thread, msgids in by_thread.items():
+        if has_loose_crowd(connection, thread):
+            late = msgids - linked.new_ids
+            found |= msgids - late
+            if late := late - read_used(connection, late):
+                found |= late - find_named_by_others(connection, thread, late)
+    return frozenset(found)
 
 
 def _place_threads(
@@ -180,7 +218,7 @@ def _build_fast_path(
 
 
 def _find_candidates(
-    fresh: Sequence[Node], linked: LinkedThreads, sole: frozenset[str]
+    fresh: Sequence[Node], linked: LinkedThreads, sole: frozenset[str], loose: frozenset[str]
 ) -> dict[int, list[Node]]:
     """Find the threads whose new messages are all simple enough, with these messages.
 
@@ -188,7 +226,8 @@ def _find_candidates(
     before: a reply to it would be linked differently now, and so would a reply to an id that it
     had before, or to that of a mail that it was wrapped in. It must be in no bucket, which connects
     threads. And the batch must not have joined threads that both have patches. A new message that
-    is ignored takes part in nothing, unless another has to give up its id for it.
+    is ignored takes part in nothing, unless another has to give up its id for it. What is `loose`
+    may be named before.
     """
     copies = Counter(node.facts.msgid for node in fresh if not node.ignored)
     nodes_by_thread: dict[int, list[Node]] = defaultdict(list)
@@ -204,12 +243,16 @@ def _find_candidates(
             or node.variant
             or node.ignored
             or copies[facts.msgid] > 1
-            or facts.msgid not in linked.new_ids
+            or not (facts.msgid in linked.new_ids or facts.msgid in loose)
             or not facts.parents
             or original_id(facts.msgid) is not None
             or facts.aliases
             or bucket(facts) is not None
-            or (facts.parents[0] in linked.new_ids and not _may_join(facts, copies, sole))
+            or (
+                facts.parents[0] in linked.new_ids
+                and facts.msgid not in loose
+                and not _may_join(facts, copies, sole)
+            )
         ):
             excluded.add(node.thread_id)
     return {thread: nodes for thread, nodes in nodes_by_thread.items() if thread not in excluded}
@@ -255,11 +298,14 @@ def _place_nodes(
                 continue
             if facts.key in pinned:
                 return None
-            placed = _place_below(node, parents, waiting, series, sole)
-            if placed is None:
-                placed = _place_like_siblings(node, parents, siblings)
+            placed = None
+            # What answers a patch that joins a series may not be loose any more.
+            if facts.msgid in siblings.new_ids:
+                placed = _place_below(node, parents, waiting, series, sole)
+                if placed is None:
+                    placed = _place_like_siblings(node, parents, siblings)
             if placed is None and facts.piece:
-                placed = _place_in_crowd(node, parents, waiting, crowds)
+                placed = _place_in_crowd(node, parents, crowds)
             if placed is None:
                 return None
             result.append(placed)
@@ -311,16 +357,16 @@ def _names_unseen(
 
 
 def _place_in_crowd(
-    node: Node,
-    parents: Mapping[str, Parent | None],
-    waiting: Collection[str],
-    crowds: LooseCrowds,
+    node: Node, parents: Mapping[str, Parent | None], crowds: LooseCrowds
 ) -> _Placed | None:
-    """Place a loose piece where its sender has sent too many; None where that is not certain."""
+    """Place a loose piece where its sender has sent too many; None where that is not certain.
+
+    What it says of unseen mails does not count.
+    """
     facts = node.facts
     parent = parents.get(facts.parents[0])
     is_shared = parent is None and facts.parents[0] in parents
-    if is_shared or crowd_of(facts) is None or _names_unseen(facts.parents, parents, waiting):
+    if is_shared or crowd_of(facts) is None:
         return None
     if parent is not None and parent.is_piece and not parent.is_loose:
         is_fresh = parent.series_id is None  # of the same batch: it cannot be read

@@ -7,16 +7,26 @@ here but which rows qualify; each condition says why.
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
-from sqlalchemy import ColumnElement, Connection, Select, and_, null, or_, select
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Connection,
+    Select,
+    and_,
+    bindparam,
+    null,
+    or_,
+    select,
+)
 
 from ingest.frozen import frozen
 from ingest.series.crowd import crowd_of, loose_evidence, may_be_housed
 from ingest.series.draft import Rule, is_cover
-from ingest.series.facts import Facts, MessageKind, load_facts
+from ingest.series.facts import Facts, MessageKind, encode_text, load_facts
 from ingest.series.outcome import Outcome, PlaceReason
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
@@ -119,6 +129,14 @@ _PARENTS = KeyedQuery(
 )
 
 
+def read_used(connection: Connection, msgids: Iterable[str]) -> set[str]:
+    """Read which of these ids are those of messages."""
+    return _USED.values(connection, msgids)
+
+
+_USED = KeyedQuery(select(_MESSAGE.msgid), _MESSAGE.msgid)
+
+
 def read_pinned(connection: Connection, keys: Iterable[str]) -> set[str]:
     """Read which of these messages an operator has pinned."""
     return _PINNED.values(connection, keys)
@@ -153,6 +171,7 @@ _HAS_COVERLESS = (
         _OTHER.c.id != _SERIES.id,
         _OTHER.c.cover_id.is_(None),
         _OTHER.c.total > 1,
+        ~_OTHER.c.loose_crowd,  # of which there may be thousands
         _MEMBER.rule != Rule.CROWDED,  # which takes part in nothing
     )
     .exists()
@@ -217,14 +236,14 @@ class Siblings:
     def __init__(self, connection: Connection, new_ids: frozenset[str]) -> None:
         """`new_ids`: ids that no stored message names."""
         self._connection = connection
-        self._new_ids = new_ids
+        self.new_ids = new_ids
         self._known: dict[tuple[object, ...], Sibling | None] = {}
         self._misses = 0
 
     def find(self, node: Node) -> Sibling | None:
         """Return where two siblings are, or None if there are none or they disagree."""
         facts = node.facts
-        if not self._new_ids.isdisjoint(facts.parents):
+        if not self.new_ids.isdisjoint(facts.parents):
             return None
         number = (node.person_id, facts.number, facts.minor) if facts.piece else None
         key = (node.thread_id, facts.parents, number)
@@ -324,6 +343,55 @@ def _has_same_parents(row: Any, facts: Facts) -> bool:
     )
 
 
+def has_loose_crowd(connection: Connection, thread_id: int) -> bool:
+    """Tell whether there are too many loose pieces in a thread."""
+    return connection.execute(_LOOSE, {"thread": thread_id}).scalar() is not None
+
+
+def find_named_by_others(
+    connection: Connection, thread_id: int, msgids: Collection[str]
+) -> set[str]:
+    """Find which of these ids messages of a thread name that are not of its loose crowd.
+
+    Only so many of them are read: where there are more, they may name any of the ids.
+    """
+    texts: list[str] = []
+    for query in _OTHERS:
+        texts += connection.execute(query, {"thread": thread_id}).scalars().all()
+        if len(texts) > _MAX_OTHERS:
+            return set(msgids)
+    # Which of the fields names it makes no difference here.
+    return {msgid for msgid in msgids if any(encode_text(msgid) in text for text in texts)}
+
+
+# How many messages are read that are not of the loose crowd.
+_MAX_OTHERS = 200
+
+_THREAD = bindparam("thread", type_=BigInteger)
+_LOOSE = select(_SERIES.id).where(_SERIES.thread_id == _THREAD, _SERIES.loose_crowd).limit(1)
+_OTHERS = tuple(
+    query.limit(_MAX_OTHERS + 1)
+    for query in (
+        select(_MESSAGE.facts).where(
+            _MESSAGE.thread_id == _THREAD,
+            _MESSAGE.outcome.in_((Outcome.COMMENT, Outcome.OTHER)),
+        ),
+        select(_MESSAGE.facts)
+        .join(schema.member, _MEMBER.message_id == _MESSAGE.id)
+        .join(schema.series, _SERIES.id == _MEMBER.series_id)
+        .where(_SERIES.thread_id == _THREAD, ~_SERIES.loose_crowd),
+        # Covers of covers are in no series.
+        select(_MESSAGE.facts)
+        .outerjoin(schema.member, _MEMBER.message_id == _MESSAGE.id)
+        .where(
+            _MESSAGE.thread_id == _THREAD,
+            _MESSAGE.outcome == Outcome.COVER,
+            _MEMBER.message_id.is_(None),
+        ),
+    )
+)
+
+
 class LooseCrowds:
     """Find out whether a loose piece is one of too many of its sender in its thread."""
 
@@ -378,7 +446,11 @@ def _crowd_query(node: Node, evidence: Sequence[str]) -> Select[Any]:
     series, member = schema.series.c, schema.member.c
     latest = (
         select(series.id)
-        .where(series.thread_id == node.thread_id, series.person_id == node.person_id)
+        .where(
+            series.thread_id == node.thread_id,
+            series.loose_crowd,
+            series.person_id == node.person_id,
+        )
         .order_by(series.id.desc())
         .limit(_MAX_LATEST)
         .subquery()

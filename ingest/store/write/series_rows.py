@@ -15,6 +15,7 @@ from sqlalchemy import Connection, bindparam, delete, select, update
 from ingest.frozen import frozen
 from ingest.lifecycle.revisions import Revision
 from ingest.series.arrange import Series
+from ingest.series.crowd import is_in_loose_crowd
 from ingest.series.draft import Rule
 from ingest.series.facts import Facts
 from ingest.series.links.posting import Posting, make_posting, traces
@@ -347,6 +348,8 @@ def series_row(series: Series, arranged: ArrangedSets) -> dict[str, Any]:
         "parent_series": series.parent_series,
         "thread_id": first.thread_id,
         "fast_path_ok": _is_regular(series, members),
+        "loose_crowd": series.members[0].rule is Rule.CROWDED
+        and is_in_loose_crowd(members[0], series.members[0].evidence),
     }
 
 

@@ -531,6 +531,7 @@ def upgrade() -> None:
         sa.Column("parent_series", sa.Text(), nullable=True),
         sa.Column("thread_id", sa.BigInteger(), nullable=False),
         sa.Column("fast_path_ok", sa.Boolean(), nullable=False),
+        sa.Column("loose_crowd", sa.Boolean(), nullable=False),
         sa.CheckConstraint("received_total >= 0", name=op.f("ck_series_received_total")),
         sa.CheckConstraint("total >= 1", name=op.f("ck_series_total")),
         sa.CheckConstraint("version >= 0", name=op.f("ck_series_version")),
@@ -541,7 +542,9 @@ def upgrade() -> None:
     )
     op.create_index("ix_series_name", "series", [sa.text("substr(name, 1, 100)"), "id"])
     op.create_index("ix_series_cover_id", "series", ["cover_id"], unique=False)
-    op.create_index("ix_series_thread_id", "series", ["thread_id", "id"], unique=False)
+    op.create_index(
+        "ix_series_thread_id", "series", ["thread_id", "loose_crowd", "id"], unique=False
+    )
     op.create_table(
         "state_evidence",
         sa.Column("message_id", ID, autoincrement=False, nullable=False),
