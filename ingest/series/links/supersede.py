@@ -62,13 +62,11 @@ def find_predecessor(posting: Posting, candidates: Iterable[Posting]) -> Revisio
     Whether a candidate is linked depends on the two alone, and the choice on those that are: so
     the candidates that would not be chosen alone may be left out.
     """
-    linked: list[_Candidate] = []
-    for other in candidates:
-        if not _may_be_earlier(other, posting):
-            continue
-        evidence = find_evidence(posting, other)
-        if is_sufficient(posting, other, evidence) and _precedes(other, posting, evidence):
-            linked.append(_Candidate(other, evidence))
+    linked = [
+        candidate
+        for other in candidates
+        if (candidate := _find_candidate(posting, other)) is not None
+    ]
     if not linked:
         return None
     postings = [candidate.posting for candidate in linked]
@@ -100,6 +98,21 @@ def find_predecessor(posting: Posting, candidates: Iterable[Posting]) -> Revisio
         later = [candidate for candidate in linked if _is_later_version(candidate, best)]
         best = max((best, *later), key=rank)
     return RevisionLink(best.posting.key, best.evidence)
+
+
+def is_linked(posting: Posting, other: Posting) -> bool:
+    """Tell whether a posting would supersede `other` if there were no other candidate."""
+    return _find_candidate(posting, other) is not None
+
+
+def _find_candidate(posting: Posting, other: Posting) -> _Candidate | None:
+    """Return a posting with the evidence that it is an earlier revision, None if it is none."""
+    if not _may_be_earlier(other, posting):
+        return None
+    evidence = find_evidence(posting, other)
+    if is_sufficient(posting, other, evidence) and _precedes(other, posting, evidence):
+        return _Candidate(other, evidence)
+    return None
 
 
 def _may_be_earlier(other: Posting, posting: Posting) -> bool:

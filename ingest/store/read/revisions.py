@@ -19,7 +19,7 @@ from ingest.frozen import frozen
 from ingest.lifecycle.revisions import Revision
 from ingest.series.facts import Facts, load_facts
 from ingest.series.links.posting import Posting, make_posting, traces
-from ingest.series.links.supersede import RevisionLink, find_predecessor
+from ingest.series.links.supersede import RevisionLink, find_predecessor, is_linked
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
 from ingest.store.sql import chunks, is_any
@@ -275,7 +275,7 @@ def find_linked(
     return {
         candidate
         for candidate in candidates
-        if candidate in postings and find_predecessor(posting, [postings[candidate]]) is not None
+        if candidate in postings and is_linked(posting, postings[candidate])
     }
 
 
