@@ -69,6 +69,7 @@ def cost(
     writes: list[float] = []
     spent: list[float] = []
     gc.collect()
+    gc.freeze()  # as the daemon does
     name, server = None, 0.0
     for number, raw in enumerate(raws):
         if fill and ALONE <= number < count - WINDOW:

@@ -7,6 +7,7 @@ process ends with status 70, and the parent starts another.
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import signal
 import threading
@@ -133,6 +134,10 @@ class _Runner:
             self._loop.add_signal_handler(number, self._stop.set)
         try:
             await self._body.start()
+            # A full collection of garbage would examine all modules, perhaps while a transaction
+            # that writes is open.
+            gc.collect()
+            gc.freeze()
             self._channel.start(self._handle)
             self._channel.respond(STARTED, {})
             return await self._watch()
