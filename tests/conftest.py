@@ -14,12 +14,14 @@ from sqlalchemy import Engine, make_url
 
 from ingest.config.settings import Config
 from ingest.store.engine import open_store
-from tests.support import mails, postgres, sharing, skips
+from tests.support import compiled_statements, mails, postgres, sharing, skips
 from tests.support.paths import ARCHIVE, SEED
 from tests.support.places import scratch, short_folder
 
 # The folder of `tmp_path`; see pytest's documentation of this variable.
 os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", str(scratch()))
+
+compiled_statements.share()
 
 REAL = 1_800  # mails of the real archive with which the API is tested
 
