@@ -16,6 +16,8 @@ from click.testing import CliRunner
 from sqlalchemy import Connection, Engine, func, insert, select, update
 
 from ingest.cli import cli
+from ingest.config.settings import Config
+from ingest.model import Delivery, Derived, Failure
 from ingest.replay.replay import reparse, replay
 from ingest.reports import audit
 from ingest.reports.audit import AuditReport, audit_sources
@@ -43,6 +45,25 @@ def found(engine: Engine, items: Iterable[bytes | RawMail | Deletion], **how: An
 
 ARCHIVE = small_archive.mails()
 CONFIG = small_archive.CONFIG
+
+_derived: dict[tuple[Any, ...], Derived | Failure] = {}
+
+
+@pytest.fixture(autouse=True)
+def _derive_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Derive each mail once for all tests, which audit the same archive hundreds of times.
+
+    Deriving, with the signatures, took half of their time. Its result depends on the mail alone.
+    """
+    derive = audit.derive_or_fail
+
+    def derive_once(delivery: Delivery, config: Config) -> Derived | Failure:
+        key = (delivery, delivery.arrived, repr(config))
+        if key not in _derived:
+            _derived[key] = derive(delivery, config)
+        return _derived[key]
+
+    monkeypatch.setattr(audit, "derive_or_fail", derive_once)
 
 
 def test_a_store_of_the_archive_has_no_findings(database_url: str) -> None:
