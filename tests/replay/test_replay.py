@@ -23,7 +23,7 @@ from ingest.sources.source import SourceError
 from ingest.store import schema
 from ingest.store.engine import open_store
 from ingest.store.read import messages
-from tests.support import mails, programs
+from tests.support import fork_server, mails, programs
 from tests.support.command import arguments, environment, ingest_ok
 from tests.support.git_repository import repository
 
@@ -67,22 +67,6 @@ def raws(engine: Engine) -> list[bytes]:
 
 # --- killed -----------------------------------------------------------------------------------
 
-# A replay that kills itself before the statement with that number.
-KILLED = """
-import os, signal, sys
-from sqlalchemy import Engine, event
-left = int(sys.argv.pop(1))
-def count(*_):
-    global left
-    left -= 1
-    if left == 0:
-        os.kill(os.getpid(), signal.SIGKILL)
-event.listen(Engine, "before_cursor_execute", count)
-event.listen(Engine, "commit", count)
-from tests.support.programs.small_batches import main
-main()
-"""
-
 
 @pytest.mark.parametrize("parsers", ["1", "2"])
 def test_a_killed_replay_continues_at_its_position(
@@ -94,12 +78,12 @@ def test_a_killed_replay_continues_at_its_position(
     chance = random.Random(20260302)
     deaths = 0
     for _ in range(40):
-        done = subprocess.run(
-            arguments(
+        done = fork_server.run(
+            [
                 str(chance.randint(40, 260)), "--database", database_url, "replay", "a.mbox",
-                "--json", "--parsers", parsers, code=KILLED,
-            ),
-            cwd=tmp_path, env=environment(), capture_output=True, check=False, timeout=120,
+                "--json", "--parsers", parsers,
+            ],
+            cwd=tmp_path, env=environment(), stdin=b"", timeout=120, program=programs.SOON_KILLED,
         )  # fmt: skip
         if done.returncode == 0:
             break

@@ -3,9 +3,9 @@
 A command of `python -m ingest` spends half a second on imports, and the suite runs hundreds. The
 server imports the third-party libraries and the modules that every command needs once for each
 process of the tests, and then forks a child for each command. The child gets its own standard
-files, folder and environment, runs `ingest.__main__.main` and ends as Python ends. What depends on
-the start of the interpreter (PYTHON* variables, locale, memory, the console script) needs
-`subprocess` instead.
+files, folder and environment, runs `ingest.__main__.main`, or that of another module, and ends as
+Python ends. What depends on the start of the interpreter (PYTHON* variables, locale, memory, the
+console script) needs `subprocess` instead.
 
     process = start(["series"], cwd=folder, stdin=0, stdout=1, stderr=2, env={})
     status = process.wait(120)     # as of subprocess: negative for a signal
@@ -32,6 +32,7 @@ from pathlib import Path
 
 _FRAME = struct.Struct("!I")
 _INT = struct.Struct("!i")
+_PROGRAM = "ingest.__main__"
 _LIBRARIES = (
     "alembic.command",
     "click",
@@ -87,14 +88,24 @@ def start(
     stdin: int | None,
     stdout: int | None,
     stderr: int,
+    program: str = _PROGRAM,
 ) -> ForkedProcess:
-    """Start `ingest ARGUMENTS` with these descriptors, which stay the caller's; None: closed."""
+    """Start `ingest ARGUMENTS` with these descriptors, which stay the caller's; None: closed.
+
+    `program`: the module whose `main` is run.
+    """
     ours, theirs = socket.socketpair()
     with theirs:
         _server().send_connection(theirs)
     standard = (stdin, stdout, stderr)
     request = pickle.dumps(
-        (list(arguments), str(cwd), dict(env), [number is not None for number in standard])
+        (
+            program,
+            list(arguments),
+            str(cwd),
+            dict(env),
+            [number is not None for number in standard],
+        )
     )
     socket.send_fds(ours, [_FRAME.pack(len(request))], [fd for fd in standard if fd is not None])
     ours.sendall(request)
@@ -102,7 +113,13 @@ def start(
 
 
 def run(
-    arguments: Sequence[str], *, cwd: Path, env: Mapping[str, str], stdin: bytes, timeout: float
+    arguments: Sequence[str],
+    *,
+    cwd: Path,
+    env: Mapping[str, str],
+    stdin: bytes,
+    timeout: float,
+    program: str = _PROGRAM,
 ) -> subprocess.CompletedProcess[bytes]:
     """Run `ingest ARGUMENTS` to its end, as `subprocess.run` with `capture_output` does."""
     with contextlib.ExitStack() as stack:
@@ -112,7 +129,7 @@ def run(
         try:
             process = start(
                 arguments, cwd=cwd, env=env,
-                stdin=reading[0], stdout=writing[1], stderr=writing[2],
+                stdin=reading[0], stdout=writing[1], stderr=writing[2], program=program,
             )  # fmt: skip
         finally:
             for fd in (reading[0], writing[1], writing[2]):
@@ -172,13 +189,13 @@ def _server() -> _Server:
 # --- the server's side --------------------------------------------------------------------------
 
 
-def _serve(control: socket.socket) -> bool:
-    """Fork for each connection; return True in a child that is to run its command."""
+def _serve(control: socket.socket) -> str | None:
+    """Fork for each connection. In a child that is to run a command, return its program."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody waits for the supervisors
     while True:
         data, fds, _, _ = socket.recv_fds(control, 1, 1)
         if not data:
-            return False
+            return None
         if os.fork() == 0:
             control.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
@@ -186,15 +203,15 @@ def _serve(control: socket.socket) -> bool:
         os.close(fds[0])
 
 
-def _supervise(connection: socket.socket) -> bool:
-    """Fork the command, and report its id and how it ended; return True in the command."""
+def _supervise(connection: socket.socket) -> str:
+    """Fork the command, and report its id and how it ended. In the command, return its program."""
     frame, fds, _, _ = socket.recv_fds(connection, _FRAME.size, 3)
-    request = pickle.loads(_receive(connection, _FRAME.unpack(frame)[0]))
+    program, *request = pickle.loads(_receive(connection, _FRAME.unpack(frame)[0]))
     pid = os.fork()
     if pid == 0:
         connection.close()
-        _become(request, fds)
-        return True
+        _become(*request, fds=fds)
+        return str(program)
     for fd in (0, 1, 2, *fds):
         os.close(fd)
     connection.sendall(_INT.pack(pid))
@@ -204,9 +221,10 @@ def _supervise(connection: socket.socket) -> bool:
     os._exit(0)
 
 
-def _become(request: tuple[list[str], str, dict[str, str], list[bool]], fds: list[int]) -> None:
+def _become(
+    arguments: list[str], cwd: str, env: dict[str, str], is_open: list[bool], *, fds: list[int]
+) -> None:
     """Take the command's arguments, folder, environment and standard files, as a start would."""
-    arguments, cwd, env, is_open = request
     sys.argv[:] = ["ingest", *arguments]
     os.chdir(cwd)
     os.environ.clear()
@@ -246,7 +264,5 @@ if __name__ == "__main__":
         importlib.import_module(library)
     gc.collect()
     gc.freeze()
-    if _serve(socket.socket(fileno=int(sys.argv[1]))):
-        from ingest.__main__ import main
-
-        main()
+    if program := _serve(socket.socket(fileno=int(sys.argv[1]))):
+        importlib.import_module(program).main()

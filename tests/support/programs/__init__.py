@@ -18,6 +18,7 @@ SHORT_LEASE = f"{__name__}.short_lease"
 SMALL_BATCHES = f"{__name__}.small_batches"
 SOON_RESTARTED = f"{__name__}.soon_restarted"
 SOON_IMPATIENT = f"{__name__}.soon_impatient"
+SOON_KILLED = f"{__name__}.soon_killed"
 SOON_STUCK = f"{__name__}.soon_stuck"
 
 
