@@ -1,5 +1,9 @@
-"""Test that the fast paths of parsers have the same results as the general code, on every fixture
-and on half of the archive."""
+"""Test that the fast paths of parsers have the same results as the general code, on every fixture,
+on damaged ones and on the archive.
+
+`make test` takes a fifth of the damaged fixtures, with each kind of damage among them, and a tenth
+of the archive; `make torture` takes all of both.
+"""
 
 from __future__ import annotations
 
@@ -30,17 +34,18 @@ def _identities(patch: pytest.MonkeyPatch) -> None:
 GENERAL: tuple[Switch, ...] = (_headers, _identities)
 
 
-def fixtures() -> list[bytes]:
-    """Return every mail of the fixtures, with LF and with CRLF, and damaged in a few ways."""
+def fixtures(*, step: int) -> list[bytes]:
+    """Return every mail of the fixtures, with LF and with CRLF, and each `step`-th of those that are
+    damaged in a few ways."""
     found = [path.read_bytes() for path in sorted(FIXTURES.rglob("*.eml"))]
     for path in sorted(FIXTURES.rglob("*.mbox")):
         found += [b"From " + part for part in path.read_bytes().split(b"\nFrom ")]
     found.append(mail(body=PATCH))
     lines = [raw.split(b"\n") for raw in found]
     found += [raw.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n") for raw in found]
-    found += [b"\n".join(line[:at] + line[at + 1 :]) for line in lines for at in range(0, 60, 7)]
-    found += [b"\n".join(line[: len(line) - at]) for line in lines for at in range(1, 40, 7)]
-    return found
+    damaged = [b"\n".join(line[:at] + line[at + 1 :]) for line in lines for at in range(0, 60, 7)]
+    damaged += [b"\n".join(line[: len(line) - at]) for line in lines for at in range(1, 40, 7)]
+    return found + damaged[::step]
 
 
 def derived(mails: Iterable[bytes]) -> list[Steps]:
@@ -51,12 +56,17 @@ def derived(mails: Iterable[bytes]) -> list[Steps]:
     ]
 
 
-def test_on_the_fixtures(monkeypatch: pytest.MonkeyPatch) -> None:
-    compare(fixtures(), monkeypatch)
+# A multiple of neither nine nor six, the kinds of damage: each step meets another kind.
+@pytest.mark.parametrize("step", [5, pytest.param(1, marks=pytest.mark.torture)])
+def test_on_the_fixtures(monkeypatch: pytest.MonkeyPatch, step: int) -> None:
+    compare(fixtures(step=step), monkeypatch)
 
 
-def test_on_the_archive(corpus: list[tuple[str, bytes]], monkeypatch: pytest.MonkeyPatch) -> None:
-    compare([raw for _, raw in corpus[::2]], monkeypatch)
+@pytest.mark.parametrize("step", [10, pytest.param(1, marks=pytest.mark.torture)])
+def test_on_the_archive(
+    corpus: list[tuple[str, bytes]], monkeypatch: pytest.MonkeyPatch, step: int
+) -> None:
+    compare([raw for _, raw in corpus[::step]], monkeypatch)
 
 
 def compare(mails: list[bytes], monkeypatch: pytest.MonkeyPatch) -> None:
