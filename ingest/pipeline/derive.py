@@ -6,7 +6,6 @@ process of the daemon starts quickly and stays small.
 
 from __future__ import annotations
 
-import hashlib
 from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, assert_never
@@ -17,14 +16,10 @@ from ingest.lifecycle.announced import find_announcements
 from ingest.lifecycle.announcement import Announcements
 from ingest.lifecycle.delegation import DelegationRule, find_delegate
 from ingest.lifecycle.entitlement import find_entitled, read_signature
-from ingest.mail.defect import Defect
 from ingest.mail.message import Address, ListName, Message
-from ingest.mail.msgid import bound_id, original_id, parse_ids
 from ingest.mail.parse import parse_message
 from ingest.model import (
     BY_LIST_ID,
-    PATCHWORK,
-    SUBSTITUTE_RANK,
     Delivery,
     Dependency,
     Derived,
@@ -32,33 +27,18 @@ from ingest.model import (
 )
 from ingest.patch.classify import classify
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
-from ingest.series.facts import Facts, MessageKind
-from ingest.series.sketch import sketch_files, sketch_lines
+from ingest.pipeline.copies import compute_fingerprint, compute_rank
+from ingest.pipeline.message_facts import extract_facts, linked_ids
 from ingest.trust.authres import find_auth_results
 from ingest.trust.mailmap import Mailmap, parse_mailmap
-from ingest.trust.person import Submitter, find_submitter, name_key, person_key
+from ingest.trust.person import Submitter, find_submitter, person_key
 
 if TYPE_CHECKING:
     from ingest.trust.signatures.authenticate import Authentication
 
-# The largest number and total that a person can have sent. A larger one is noise: the patch is
-# then in a series of its own.
-MAX_NUMBER = 99_999
-
-# Where providers keep the Message-ID that they replace: QQ, Outlook, Gmail, Google Workspace. In
-# lower case, as the names of the fields are kept.
-_ORIGINAL_ID_HEADERS = (
-    "x-oq-msgid",
-    "x-microsoft-original-message-id",
-    "x-gmail-original-message-id",
-    "x-google-original-message-id",
-)
-_STATE_HEADER = "X-Patchwork-State"
 _DELEGATE_HEADER = "X-Patchwork-Delegate"
 _HINT_HEADER = "X-Patchwork-Hint"
-_MAX_STATE = 100  # characters: the size of Patchwork's column
 _MAX_REASON = 500  # characters of the reason of a failure
-_MAX_FOOTER_LINES = 5
 # Of a patch to more files, the first are found by their names.
 _MAX_FILES = 1_000
 _MAX_NAMES = 50_000  # characters
@@ -90,9 +70,10 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
         submitter.person,
         list_names=[config.link_name(named.list_id) for named in named_lists],
     )
-    facts = _facts(message, submitter.person, submission)
+    facts = extract_facts(message, submitter.person, submission)
     if delegate := _delegate(message, submission, lists, config):
         facts = replace(facts, delegate=delegate)
+    diff = _diff(submission)
     authentication = _authenticate(delivery, message, config)
     return Steps(
         message,
@@ -101,10 +82,10 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
         Derived(
             sha256=delivery.sha256,
             facts=facts,
-            fingerprint=_fingerprint(facts, submission),
-            rank=_rank(message, submitter, delivery),
+            fingerprint=compute_fingerprint(facts, submission, diff),
+            rank=compute_rank(message, submitter, delivery),
             received_at=message.received or message.date,
-            links=_links(message),
+            links=linked_ids(message),
             subject=message.subject,
             sender=submitter.person,
             author=_author(submission.author, submitter.person, mailmap),
@@ -115,7 +96,7 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
                 sorted({*message.defects, *submission.defects, *delivery.container_errors})
             ),
             content=submission.content,
-            diff=_diff(submission),
+            diff=diff,
             files=_files(submission),
             dependencies=_dependencies(submission),
             trailers=submission.trailers,
@@ -254,27 +235,6 @@ def _announcements(
     )
 
 
-def _links(message: Message) -> tuple[str, ...]:
-    """Return every id that connects the mail to a thread, except for its own."""
-    before = original_id(message.msgid)
-    named = (*_aliases(message), *message.in_reply_to, *message.references)
-    return (*named, before) if before is not None else named
-
-
-def _aliases(message: Message) -> tuple[str, ...]:
-    """Return the other ids by which replies may name the message.
-
-    They are those of mails that lists wrapped it in, and the id that the sender's program gave it
-    and a provider has replaced: the other patches of the series were made to answer that one.
-    """
-    named = set(message.wrapper.msgids) if message.wrapper is not None else set()
-    for header in _ORIGINAL_ID_HEADERS:
-        for value in message.values.get(header, ())[:1]:
-            named.update(bound_id(msgid) for msgid in parse_ids(value)[:1])
-    named.discard(message.msgid)
-    return tuple(sorted(named))
-
-
 def _named_lists(message: Message, delivery: Delivery) -> tuple[ListName, ...]:
     """Return the lists that the delivery named, else those that the mail's headers name.
 
@@ -300,81 +260,6 @@ def _ignore_reason(
     if config.lists and not lists:
         return "list-not-configured"
     return None
-
-
-def _state(message: Message) -> str:
-    """Return the state that the sender requests; "new" where the request is no state's name."""
-    state = " ".join((message.header(_STATE_HEADER) or "").split()).lower()
-    return state if state.isprintable() and 0 < len(state) <= _MAX_STATE else "new"
-
-
-def _facts(message: Message, person: Address, submission: Submission) -> Facts:
-    """Return the facts of a message: what its thread may know of it."""
-    subject = submission.subject
-    kind = _kind(submission)
-    is_piece = kind in (MessageKind.PATCH, MessageKind.COVER, MessageKind.PULL)
-    is_reply = kind is MessageKind.REPLY
-    number, total = subject.number, subject.total
-    # A patch set within a patch bomb is numbered among patch sets, not among patches.
-    is_nested_set = kind is MessageKind.COVER and number != 0
-    is_counted = number is not None and total is not None and total >= 1
-    is_too_large = max(number or 0, total or 0) > MAX_NUMBER
-    if not is_piece or is_nested_set or not is_counted or is_too_large:
-        number = total = None
-    parents = tuple(dict.fromkeys((*message.in_reply_to, *reversed(message.references))))
-    dependencies = submission.dependencies
-    return Facts(
-        key=message.msgid,
-        msgid=message.msgid,
-        kind=kind,
-        sender=person_key(person.email),
-        date=message.date,
-        parents=tuple(msgid for msgid in parents if msgid != message.msgid),
-        name="" if is_reply else subject.name,
-        prefixes=() if is_reply else subject.prefixes,
-        title="" if is_reply else subject.title,
-        tag=subject.target if is_piece else "",
-        number=number,
-        minor=subject.minor if number is not None else 0,
-        total=total,
-        version=subject.version if is_piece else 1,
-        version_minor=subject.version_minor if is_piece else 0,
-        version_given=subject.version_given if is_piece else False,
-        title_version=None if is_reply else subject.title_version,
-        rfc=subject.rfc and not is_reply,
-        resend=subject.resend and not is_reply,
-        reason=submission.reason,
-        reply=subject.reply,
-        patchset=subject.patchset and kind is MessageKind.COVER,
-        hash=submission.hash if isinstance(submission, Patch | PullRequest) else None,
-        change_id=dependencies.change_id,
-        earlier=tuple(posting.msgid for posting in dependencies.earlier),
-        supersedes=dependencies.supersedes,
-        mentioned=dependencies.mentioned,
-        aliases=_aliases(message),
-        sender_name=name_key(person.name) if is_piece else "",
-        files=sketch_files(submission.files) if isinstance(submission, Patch) else (),
-        lines=sketch_lines(submission.diff) if isinstance(submission, Patch) else (),
-        patch_id=submission.patch_id if isinstance(submission, Patch | PullRequest) else None,
-        pull_url=_pull_url(submission),
-        state=_state(message) if is_piece else "new",
-    )
-
-
-def _kind(submission: Submission) -> MessageKind:
-    match submission:
-        case Patch():
-            return MessageKind.PATCH
-        case Cover():
-            return MessageKind.COVER
-        case PullRequest():
-            return MessageKind.PULL
-        case Reply():
-            return MessageKind.REPLY
-        case Other():
-            return MessageKind.OTHER
-        case _:
-            assert_never(submission)
 
 
 def _diff(submission: Submission) -> str | None:
@@ -413,63 +298,3 @@ def _target_kind(target: str) -> str:
     if target.startswith("<"):
         return "message"
     return "url" if "://" in target else "number"
-
-
-def _pull_url(submission: Submission) -> str | None:
-    return submission.pull_url if isinstance(submission, Cover | PullRequest) else None
-
-
-def _fingerprint(facts: Facts, submission: Submission) -> str:
-    """Return what copies of one message share: sender, number, title and text, without space.
-
-    Lists append footers (removed as signatures are), wrap headers, change transfer encodings
-    and put their name into the subject; none of that makes another message.
-    """
-    version = f"v{facts.version}.{facts.version_minor}"
-    title = "".join(submission.subject.title.split()).lower()
-    parts = (
-        f"{facts.sender}\0{facts.kind}\0{facts.number}.{facts.minor}/{facts.total} {version}"
-        f"\0{title}".encode("utf-8", "surrogatepass"),
-        _without_space(_without_footer(submission.content)),
-        _without_space(_diff(submission) or ""),
-    )
-    return hashlib.sha1(b"\0".join(parts)).hexdigest()
-
-
-# The white space of `str.split`, within US-ASCII.
-_SPACE = bytes(code for code in range(0x80) if chr(code).isspace())
-
-
-def _without_space(text: str) -> bytes:
-    """Return `text` without white space, in UTF-8.
-
-    White space of other scripts needs a look at each word, which takes three times as long.
-    """
-    if text.isascii():
-        return text.encode().translate(None, _SPACE)
-    return "".join(text.split()).encode("utf-8", "surrogatepass")
-
-
-def _without_footer(content: str) -> str:
-    """Remove Majordomo's footer: it follows a line `--` without the space of a signature's."""
-    head, line, tail = content.rpartition("\n--\n")
-    return head if line and tail.count("\n") <= _MAX_FOOTER_LINES else content
-
-
-def _rank(message: Message, submitter: Submitter, delivery: Delivery) -> str:
-    """Return a text by which copies of a message compare; the least is the best copy.
-
-    That is one that is the mail itself and not made from a row of Patchwork, that is whole, with
-    its From not rewritten, with few defects, and received early. The digest decides between equals.
-    """
-    received_at = message.received or message.date
-    return "".join(
-        (
-            SUBSTITUTE_RANK if delivery.source == PATCHWORK else str(int(delivery.withdrawn)),
-            str(int(Defect.TRUNCATED in delivery.container_errors)),
-            str(int(submitter.person_source is not None)),
-            f"{min(len(message.defects), 99):02}",
-            received_at.isoformat() if received_at else "9",
-            delivery.sha256.hex(),
-        )
-    )

@@ -15,7 +15,8 @@ from ingest.mail.message import Address, ListName
 from ingest.mail.parse import parse_message
 from ingest.model import Derived, Failure
 from ingest.pipeline import derive as derive_module
-from ingest.pipeline.derive import MAX_NUMBER, derive, derive_or_fail, derive_steps
+from ingest.pipeline.derive import derive, derive_or_fail, derive_steps
+from ingest.pipeline.message_facts import MAX_NUMBER
 from ingest.pipeline.store import store_again, store_mail
 from ingest.series.facts import MessageKind
 from ingest.store import schema

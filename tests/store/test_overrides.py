@@ -141,7 +141,7 @@ def test_overrides_move_with_the_mail_of_a_deleted_message(
         who = account(connection)
         for number in (first, second):
             add_check(connection, number, Check(0, number, who, mails.NOW, "fail", "b", "", ""))
-    monkeypatch.setattr(derive, "_fingerprint", lambda *_: "0" * 40)
+    monkeypatch.setattr(derive, "compute_fingerprint", lambda *_: "0" * 40)
     with engine.connect() as connection:
         message = schema.message.c
         (plain,) = connection.execute(select(message.id).where(message.variant == "")).scalars()

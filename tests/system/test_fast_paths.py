@@ -35,8 +35,7 @@ GENERAL: tuple[Switch, ...] = (_headers, _identities)
 
 
 def fixtures(*, step: int) -> list[bytes]:
-    """Return every mail of the fixtures, with LF and with CRLF, and each `step`-th of those that are
-    damaged in a few ways."""
+    """Return every mail of the fixtures, with LF and with CRLF, and each `step`-th damaged one."""
     found = [path.read_bytes() for path in sorted(FIXTURES.rglob("*.eml"))]
     for path in sorted(FIXTURES.rglob("*.mbox")):
         found += [b"From " + part for part in path.read_bytes().split(b"\nFrom ")]
