@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, func, select
 
 from ingest.config.settings import Config, ConfiguredList, ConfiguredRepository, RefState
-from ingest.scan import scan as module
+from ingest.scan import commit_batches
 from ingest.scan.scan import ScanResult, scan_repositories
 from ingest.store import schema
 from ingest.store.activity.events import start_recording_events
@@ -589,7 +589,7 @@ def test_a_scan_that_was_interrupted_continues(
     after: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_BATCH", 1)
+    monkeypatch.setattr(commit_batches, "COMMIT_BATCH", 1)
     start = base(repository, "a", "b")
     settings = config(repository, refs=BOTH)
     later = LATER
@@ -699,7 +699,7 @@ def test_any_order_of_mail_and_scans_gives_the_same(
 def test_mail_that_is_stored_during_a_scan_is_matched(
     engine: Engine, repository: LandingRepository, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(module, "_BATCH", 1)
+    monkeypatch.setattr(commit_batches, "COMMIT_BATCH", 1)
     names = [f"n{number}" for number in range(12)]
     base(repository, *names)
     given, commits = [], {}
