@@ -82,6 +82,7 @@ lint: $(VENV)/.tested
 	$(BIN)/ruff format --check .
 	$(BIN)/codespell .
 	$(BIN)/python tests/support/duplicate_names.py
+	$(BIN)/python tests/support/long_modules.py
 
 types: $(VENV)/.tested
 	$(BIN)/mypy
