@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,7 @@ from ingest.store.engine import (
     write_transaction,
 )
 from tests.support import mails, postgres
-from tests.support.command import arguments, environment
+from tests.support.command import ingest_ok
 
 
 @pytest.fixture
@@ -128,16 +127,12 @@ def test_several_processes_may_make_the_store_at_once(database_url: str, tmp_pat
         (tmp_path / f"{number}.mbox").write_bytes(
             mails.mbox(mails.series(f"s{number}", 3) + mails.series("same", 2))
         )
-    running = [
-        subprocess.Popen(
-            arguments("--database", database_url, "replay", "-q", f"{number}.mbox"),
-            cwd=tmp_path, env=environment(), stderr=subprocess.PIPE,
-        )
-        for number in range(3)
-    ]  # fmt: skip
-    for process in running:
-        _, errors = process.communicate(timeout=120)
-        assert (process.returncode, errors.decode()) == (0, "")
+
+    def replay(number: int) -> str:
+        return ingest_ok("--database", database_url, "replay", "-q", f"{number}.mbox", cwd=tmp_path)
+
+    with ThreadPoolExecutor(3) as pool:
+        assert list(pool.map(replay, range(3))) == ["", "", ""]
     engine = open_store(database_url)
     counts = mails.row_counts(engine)
     assert (counts["mail"], counts["message"], counts["series"]) == (15, 15, 4)
