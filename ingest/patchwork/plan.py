@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Hashable, Iterable, Mapping
+from itertools import count
 
 from ingest.frozen import frozen
 from ingest.mail.msgid import bound_id, find_first_id
 from ingest.store.imports.messages import Record
 from ingest.store.patchwork.rows import MessageKey, PatchworkSeries
 from ingest.store.site.numbers import PARENT_KINDS, NumberKind
+from ingest.store.write.threads import DisjointSets
 
 
 @frozen(kw_only=True)
@@ -91,47 +93,30 @@ def _choose_projects(
     series: Iterable[PatchworkSeries],
 ) -> dict[str, int]:
     """Return the project whose records the messages of each thread are, by Message-ID."""
-    threads = _Sets()
+    threads = DisjointSets()
+    # The number of each Message-ID and of each series of Patchwork, in the sets.
+    numbers: dict[Hashable, int] = defaultdict(count().__next__)
     for msgid, own in by_msgid.items():
         for key in own:
             if key.series is not None:
-                threads.join(msgid, key.series)
+                threads.join(numbers[msgid], numbers[key.series])
             if key.parent is not None:
-                threads.join(msgid, msgid_of[PARENT_KINDS[key.kind], key.parent])
+                parent = msgid_of[PARENT_KINDS[key.kind], key.parent]
+                threads.join(numbers[msgid], numbers[parent])
     for row in series:
         if row.cover is not None and (NumberKind.COVER, row.cover) in msgid_of:
-            threads.join(row.number, msgid_of[NumberKind.COVER, row.cover])
-    counts: dict[Hashable, Counter[int]] = defaultdict(Counter)
+            cover = msgid_of[NumberKind.COVER, row.cover]
+            threads.join(numbers[row.number], numbers[cover])
+    counts: dict[int, Counter[int]] = defaultdict(Counter)
     for msgid, own in by_msgid.items():
-        counts[threads.find(msgid)].update({key.project for key in own})
+        counts[threads.root(numbers[msgid])].update({key.project for key in own})
     return {
         msgid: min(
             {key.project for key in own},
-            key=lambda project: (-counts[threads.find(msgid)][project], project),
+            key=lambda project: (-counts[threads.root(numbers[msgid])][project], project),
         )
         for msgid, own in by_msgid.items()
     }
-
-
-class _Sets:
-    """Disjoint sets, which `join` unites."""
-
-    def __init__(self) -> None:
-        self._parents: dict[Hashable, Hashable] = {}
-
-    def find(self, item: Hashable) -> Hashable:
-        """Return the item that represents the set of this one."""
-        root = item
-        while (parent := self._parents.get(root, root)) != root:
-            root = parent
-        while (parent := self._parents.get(item, item)) != root:
-            self._parents[item] = root
-            item = parent
-        return root
-
-    def join(self, one: Hashable, other: Hashable) -> None:
-        """Unite the sets of two items."""
-        self._parents[self.find(one)] = self.find(other)
 
 
 def _plan(msgid: str, keys: Iterable[MessageKey], project: int) -> PlannedMessage:
