@@ -41,8 +41,8 @@ from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.batches import BATCH, iter_keys, merge_keys
 from ingest.store.keyed import KeyedQuery
-from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
-from ingest.store.sql import InOrder, chunks, insert_rows, is_any
+from ingest.store.schema.listing import ALL_LISTS, NO_DATE, NO_LIST, ListingKind
+from ingest.store.sql import CodePoints, InOrder, chunks, insert_rows, is_any
 
 # The states of series.
 RECEIVED = "received"
@@ -68,6 +68,7 @@ class _Row(NamedTuple):
     state: str | None
     archived: bool
     delegate_id: int | None
+    project_id: int | None
 
 
 def sync_listing(
@@ -285,7 +286,7 @@ def _wanted_rows(
         row = _Row(*whole)
         yield row
         for list_id in lists.get(row.id, ()):
-            yield row._replace(list_id=list_id)
+            yield row._replace(list_id=list_id, project_id=None)
 
 
 def _row_query(kind: ListingKind, condition: ColumnElement[bool], *, posted: bool) -> Select[Any]:
@@ -301,6 +302,7 @@ def _row_query(kind: ListingKind, condition: ColumnElement[bool], *, posted: boo
     state: ColumnElement[Any] = cast(null(), listing.state.type)
     archived: ColumnElement[Any] = false()
     delegate_id: ColumnElement[Any] = cast(null(), listing.delegate_id.type)
+    project_id: ColumnElement[Any] = cast(null(), listing.project_id.type)
     list_id: ColumnElement[Any] = literal(ALL_LISTS, listing.list_id.type)
     if kind is ListingKind.SERIES:
         own_id, date, person_id = series.id, series.date, series.person_id
@@ -314,6 +316,8 @@ def _row_query(kind: ListingKind, condition: ColumnElement[bool], *, posted: boo
         source = schema.patch.join(schema.message, message.id == patch.message_id)
         state, archived = schema.current_state, patch.archived
         delegate_id = patch.delegate_id
+        if not posted:
+            project_id = func.coalesce(_project_of(message.id), NO_LIST)
     if posted:
         list_id = posting.list_id
         source = InOrder(source, schema.posting, posting.message_id == posted_id)
@@ -327,10 +331,24 @@ def _row_query(kind: ListingKind, condition: ColumnElement[bool], *, posted: boo
         state,
         archived,
         delegate_id,
+        project_id,
     )
     query = query.select_from(source).where(condition)
     # A message may have been received more than once through a list.
     return query.distinct() if posted else query
+
+
+def _project_of(message_id: ColumnElement[int]) -> ColumnElement[Any]:
+    """Return the list that is the project of a message: the first one, as records show them."""
+    posting, list_ = schema.posting.c, schema.list_.c
+    query = (
+        select(posting.list_id)
+        .join(schema.list_, list_.id == posting.list_id)
+        .where(posting.message_id == message_id)
+        .order_by(CodePoints(list_.list_id))
+        .limit(1)
+    )
+    return query.correlate(schema.message).scalar_subquery()
 
 
 def _read_lists(

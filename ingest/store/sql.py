@@ -43,6 +43,7 @@ from sqlalchemy.exc import DBAPIError, IntegrityError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
+from sqlalchemy.sql.operators import OperatorType
 from sqlalchemy.types import TypeEngine
 
 from ingest.frozen import frozen
@@ -176,6 +177,23 @@ def _compile_in_order_sqlite(element: InOrder, compiler: SQLCompiler, **kwargs: 
     return f"{left} CROSS JOIN {right} ON {on}"
 
 
+class CodePoints(FunctionElement[str]):
+    """Text that is ordered by its code points, as Python orders it, whatever the locale is."""
+
+    inherit_cache = True
+    type = Text()
+
+
+@compiles(CodePoints)
+def _compile_code_points(element: CodePoints, compiler: SQLCompiler, **kwargs: Any) -> str:
+    return f'{compiler.process(element.clauses, **kwargs)} COLLATE "C"'
+
+
+@compiles(CodePoints, "sqlite")
+def _compile_code_points_sqlite(element: CodePoints, compiler: SQLCompiler, **kwargs: Any) -> str:
+    return compiler.process(element.clauses, **kwargs)
+
+
 # Rows that a stream has in memory.
 _STREAMED = 500
 
@@ -221,6 +239,10 @@ class IndexedBy(Join):
 
     def __init__(self, indexed: Table, index: str) -> None:
         super().__init__(indexed, table(index), true())
+
+    def self_group(self, against: OperatorType | None = None) -> Any:  # noqa: ARG002
+        """Return this without parentheses, which databases do not accept around a table."""
+        return self
 
 
 @compiles(IndexedBy)

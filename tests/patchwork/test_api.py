@@ -52,6 +52,23 @@ def test_a_patch_on_two_lists_is_two(client: TestClient) -> None:
     assert client.get("/api/patches/2/").json()["state"] == "new"
 
 
+@pytest.mark.parametrize(
+    ("order", "numbers"),
+    [
+        ("state", [2, 1, 3]),
+        ("-state", [3, 1, 2]),
+        ("project", [1, 2, 3]),
+        ("-project", [3, 2, 1]),
+        ("check", [1, 2, 3]),  # is ignored
+    ],
+)
+def test_states_and_projects_have_the_order_of_the_site(
+    client: TestClient, order: str, numbers: list[int]
+) -> None:
+    patches = client.get(f"/api/patches/?order={order}").json()
+    assert [patch["id"] for patch in patches if patch["id"] <= 3] == numbers
+
+
 def test_states_are_those_of_the_site(client: TestClient) -> None:
     for state in (7, "queued-for-next", "Queued For Next"):
         (found,) = client.get("/api/patches/", params={"state": state}).json()

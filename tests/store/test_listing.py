@@ -28,6 +28,9 @@ from tests.support import mails
 from tests.support.histories import history
 
 STATES = ("new", "superseded", "under-review", "accepted")
+# The order of a site's states: not all that patches have, and not by their names.
+SITE_STATES = ("under-review", "new", "accepted", "absent")
+ORDERS = (*page_queries.PATCH_ORDERS, *page_queries.PATCH_PAGE_ORDERS)
 
 
 def differences(engine: Engine) -> list[Any]:
@@ -139,6 +142,37 @@ def expected_patches(connection: Connection, filters: PatchFilter, page: Page) -
     posted: dict[int, set[int]] = {}
     for row in connection.execute(select(schema.posting)):
         posted.setdefault(row.message_id, set()).add(row.list_id)
+    lists = {
+        row[0]: row[1]
+        for row in connection.execute(select(schema.list_.c.id, schema.list_.c.list_id))
+    }
+    people = {
+        row[0]: row[1]
+        for row in connection.execute(select(schema.person.c.id, schema.person.c.name))
+    }
+    users = {
+        row[0]: row[1]
+        for row in connection.execute(select(schema.account.c.id, schema.account.c.name))
+    }
+
+    def project(row: Any) -> int:
+        """Return the list that the record of a patch shows as its project."""
+        shown = posted.get(row["id"], set())
+        if filters.list_ids is not None and len(filters.list_ids) == 1:
+            shown = shown & set(filters.list_ids)
+        return min(shown, key=lambda id_: lists[id_], default=0)
+
+    def state_place(shown: str) -> tuple[int, str]:
+        place = SITE_STATES.index(shown) if shown in SITE_STATES else len(SITE_STATES)
+        return (place, shown)
+
+    # Equal rows of pages are ordered by date, against the direction of the page.
+    by_date = {
+        row["id"]: place
+        for place, row in enumerate(
+            sorted(rows, key=lambda row: (row["date"] or NO_DATE, row["id"]), reverse=True)
+        )
+    }
 
     def value(row: Any) -> tuple[Any, ...]:
         shown = row["current_state"] or row["state_1"] if "state_1" in row else None
@@ -149,11 +183,13 @@ def expected_patches(connection: Connection, filters: PatchFilter, page: Page) -
             "id": (row["id"],),
             "date": (date, row["id"]),
             "submitter": (row["person_id"], date, row["id"]),
-            "state": (shown, row["archived"], row["id"]),
+            "state": (state_place(shown), row["id"]),
+            "state_and_date": (state_place(shown), by_date[row["id"]]),
+            "submitter_name": (people[row["person_id"]], row["person_id"], by_date[row["id"]]),
+            "delegate_name": (delegate is None, users.get(delegate, ""), by_date[row["id"]]),
+            "project": (project(row), row["id"]),
             "archived": (row["archived"], row["id"]),
-            "delegate": (delegate is None, delegate or 0, date, row["id"]),
             "name": (row["name"], row["id"]),
-            "hash": (row["hash"] or "", row["id"]),
         }[page.field]
 
     def is_wanted(row: Any) -> bool:
@@ -206,16 +242,13 @@ def test_every_filter_with_every_order(
         }
         combinations = list(itertools.product(*choices.values()))
         found = 0
-        for field in page_queries.PATCH_ORDERS:
+        for field in ORDERS:
             for values in chance.sample(combinations, 60):
                 filters = PatchFilter(**dict(zip(choices, values, strict=True)))
                 page = Page(chance.choice((1, 1, 2)), 7, field, chance.choice((False, True)))
-                ids = page_queries.find_patch_ids(connection, filters, page)
+                ids = page_queries.find_patch_ids(connection, filters, page, states=SITE_STATES)
                 expected = expected_patches(connection, filters, page)
-                if field == "hash":  # databases do not agree on the place of null
-                    assert len(ids) == len(expected)
-                else:
-                    assert ids == expected, f"{filters} {page}"
+                assert ids == expected, f"{filters} {page}"
                 found += len(ids)
     assert found > 500
 
@@ -250,6 +283,6 @@ def test_an_empty_store_has_empty_pages(engine: Engine) -> None:
         PatchFilter(submitters=RowSelector((1,), ()), text=SearchText("x")),
     )
     with engine.connect() as connection:
-        for field, one in itertools.product(page_queries.PATCH_ORDERS, filters):
+        for field, one in itertools.product(ORDERS, filters):
             page = Page(1, 7, field, descending=True)
             assert page_queries.find_patch_ids(connection, one, page) == []

@@ -24,9 +24,6 @@ from ingest.store.read.messages import MessageRow
 from ingest.store.read.pages import page_queries
 from ingest.store.read.pages.page_queries import COMMENT_ORDERS, COVER_ORDERS, PATCH_ORDERS
 
-# The keys that Patchwork's API knows; it ignores others. Pages sort by more.
-API_PATCH_ORDERS = tuple(name for name in PATCH_ORDERS if name not in ("delegate", "hash"))
-
 # The part of the path of each outcome.
 _PATHS = {Outcome.PATCH: "patches", Outcome.COVER: "covers"}
 
@@ -39,10 +36,11 @@ Serializer = Callable[[MessageRow, Prefetched, UrlBuilder], JsonObject]
 def list_patches(http_request: Request) -> Response:
     """Return a page of patches."""
     request = parse_request(http_request)
-    page = request.page(API_PATCH_ORDERS)
+    page = request.page(PATCH_ORDERS)
     with request.read() as connection:
         filters = make_patch_filter(connection, request.params, request.site)
-        ids = page_queries.find_patch_ids(connection, filters, page)
+        states = [state.slug for state in request.site.states]
+        ids = page_queries.find_patch_ids(connection, filters, page, states=states)
         has_next = len(ids) > page.size
         totals = request.context.totals
         count = page_queries.count_patch_rows(connection, filters, totals) if has_next else None

@@ -8,7 +8,6 @@ from __future__ import annotations
 from typing import Any
 
 from ingest import __version__
-from ingest.api.endpoints.messages import API_PATCH_ORDERS
 from ingest.api.params import MAX_VALUE, MAX_VALUES
 from ingest.api.urls import VERSIONS
 from ingest.lifecycle.evidence import EvidenceKind
@@ -16,7 +15,7 @@ from ingest.store.activity.checks import CHECK_STATES
 from ingest.store.activity.events import Category
 from ingest.store.read.dependencies import MAX_RELATED
 from ingest.store.read.pages.bundle_pages import BUNDLE_ORDERS
-from ingest.store.read.pages.page_queries import COVER_ORDERS, SERIES_ORDERS
+from ingest.store.read.pages.page_queries import COVER_ORDERS, PATCH_ORDERS, SERIES_ORDERS
 
 Schema = dict[str, Any]
 
@@ -167,7 +166,7 @@ def _paths(version: tuple[int, int] | None) -> dict[str, Schema]:
                 ],
             )
         },
-        "/patches/": {"get": _list("Patches.", _ref("Patch"), API_PATCH_ORDERS, patch_params)},
+        "/patches/": {"get": _list("Patches.", _ref("Patch"), PATCH_ORDERS, patch_params)},
         "/patches/{id}/": {
             **_detail("A patch.", "PatchDetail", can_move=True),
             "put": replacing,

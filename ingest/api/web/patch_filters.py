@@ -19,7 +19,14 @@ from ingest.store.read.pages.filters import Page, PatchFilter, RowSelector
 from ingest.store.read.pages.page_queries import find_account_page
 
 PAGE_SIZE = 100
-ORDERS = ("date", "name", "state", "submitter", "delegate")
+# The orders, and what the store calls them.
+ORDERS = {
+    "date": "date",
+    "name": "name",
+    "state": "state_and_date",
+    "submitter": "submitter_name",
+    "delegate": "delegate_name",
+}
 _DEFAULT_ORDER = "-date"
 NOBODY = "Nobody"
 _MAX_ACCOUNTS = 100
@@ -97,7 +104,8 @@ def _parse_page(parsing: _Parsing) -> Page:
         parsing.pairs.append(("order", order))
     number = parsing.request.params.page(("date",), default="-date", max_size=PAGE_SIZE).number
     order = order or _DEFAULT_ORDER
-    return Page(number, PAGE_SIZE, order.removeprefix("-"), order.startswith("-"))
+    field = ORDERS[order.removeprefix("-")]
+    return Page(number, PAGE_SIZE, field, order.startswith("-"))
 
 
 def _parse_series(parsing: _Parsing, value: str) -> PatchFilter | None:

@@ -46,7 +46,8 @@ def patch_list_page(http_request: Request) -> Response:
     with request.read() as connection:
         require_list(connection, request, link)
         query = parse_list_query(connection, request, link)
-        ids = find_patch_ids(connection, query.filters, query.page)
+        states = [state.slug for state in request.site.states]
+        ids = find_patch_ids(connection, query.filters, query.page, states=states)
         if not ids and query.page.number > 1:
             raise invalid_page()
         patches = list(messages.read_messages(connection, ids[: query.page.size], brief=True))
@@ -118,7 +119,7 @@ def _head(name: str, order: str | None, query: ListQuery | None, path: str) -> H
     if order is None or query is None:
         return el("th", name, scope="col")
     page = query.page
-    is_current = page.field == order
+    is_current = page.field == ORDERS[order]
     wanted = f"-{order}" if is_current and not page.descending else order
     direction = ("descending" if page.descending else "ascending") if is_current else None
     head = el("a", name, href=query.link(path, order=wanted))

@@ -21,7 +21,7 @@ Times are naive UTC. Text never contains NUL or lone surrogates.
 """
 
 from ingest.store.schema.activity import account, check, override, redirect, relation
-from ingest.store.schema.base import metadata, storable
+from ingest.store.schema.base import metadata, name_order, storable
 from ingest.store.schema.events import event, following, webhook
 from ingest.store.schema.git import (
     commit_key,
@@ -63,7 +63,6 @@ from ingest.store.schema.series import (
     cover,
     current_state,
     member,
-    name_order,
     patch,
     pin,
     revision_link,

@@ -18,7 +18,7 @@ from sqlalchemy import (
     false,
 )
 
-from ingest.store.schema.base import Id, metadata, partial_index
+from ingest.store.schema.base import Id, metadata, name_order, partial_index
 
 # Who may write through the API, by token. After a token is removed, what was set with it remains.
 account = Table(
@@ -37,6 +37,8 @@ account = Table(
     Column("settings", Text, nullable=False),  # of its owner: JSON object
     Column("made", DateTime, nullable=False),  # when its token was created
 )
+
+Index("ix_account_name", name_order(account.c.name), account.c.id)
 
 partial_index(
     "ix_account_digest",

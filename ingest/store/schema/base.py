@@ -5,13 +5,28 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import BigInteger, ColumnElement, DateTime, Dialect, Index, Integer, MetaData
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    DateTime,
+    Dialect,
+    Index,
+    Integer,
+    MetaData,
+    func,
+    literal_column,
+)
 from sqlalchemy.dialects import sqlite
 
 
 def partial_index(name: str, *columns: ColumnElement[Any], where: ColumnElement[bool]) -> None:
     """Add an index of only those rows for which `where` is true."""
     Index(name, *columns, postgresql_where=where, sqlite_where=where)
+
+
+def name_order(name: ColumnElement[str]) -> ColumnElement[str]:
+    """Return that by which names are ordered: their beginning, which fits into an index."""
+    return func.substr(name, literal_column("1"), literal_column("100"))
 
 
 metadata = MetaData(

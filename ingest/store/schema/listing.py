@@ -34,6 +34,9 @@ class ListingKind(IntEnum):
 # The list of the rows for lists that are not limited to mailing lists.
 ALL_LISTS = 0
 
+# The project of a patch that was sent to no list: it is before all others.
+NO_LIST = 0
+
 # The date of what has none: it is before all others, in both databases.
 NO_DATE = datetime.min
 
@@ -51,6 +54,8 @@ listing = Table(
     Column("state", Text),
     Column("archived", Boolean, nullable=False),
     Column("delegate_id", BigInteger),
+    # Of the row of a patch for all lists: the list that is its project, or NO_LIST.
+    Column("project_id", BigInteger),
     PrimaryKeyConstraint("kind", "id", "list_id"),
     Index("ix_listing_id", "kind", "list_id", "id"),
     Index("ix_listing_date", "kind", "list_id", "date", "id"),
@@ -87,6 +92,14 @@ partial_index(
     listing.c.date,
     listing.c.id,
     where=listing.c.delegate_id.is_not(None),
+)
+
+partial_index(
+    "ix_listing_project",
+    listing.c.kind,
+    listing.c.project_id,
+    listing.c.id,
+    where=listing.c.project_id.is_not(None),
 )
 
 # How far the names of a table have been added to the index for parts of names, which exists where

@@ -18,7 +18,7 @@ from sqlalchemy import (
 )
 
 from ingest.series.outcome import Outcome
-from ingest.store.schema.base import Id, SearchedTime, metadata, partial_index
+from ingest.store.schema.base import Id, SearchedTime, metadata, name_order, partial_index
 
 # A mailing list.
 list_ = Table(
@@ -41,6 +41,8 @@ person = Table(
     Column("name_rank", Text, nullable=False),  # see store.write.people.name_rank
     Column("account_id", BigInteger),  # the account whose address this is
 )
+
+Index("ix_person_name", name_order(person.c.name), person.c.id)
 
 _OUTCOMES = ", ".join(f"'{outcome}'" for outcome in Outcome)
 

@@ -7,7 +7,6 @@ from sqlalchemy import (
     Boolean,
     CheckConstraint,
     Column,
-    ColumnElement,
     DateTime,
     ForeignKey,
     ForeignKeyConstraint,
@@ -19,17 +18,11 @@ from sqlalchemy import (
     Text,
     UniqueConstraint,
     func,
-    literal_column,
 )
 from sqlalchemy.schema import SchemaItem
 
 from ingest.series.outcome import Outcome
-from ingest.store.schema.base import Id, SearchedTime, metadata, partial_index
-
-
-def name_order(name: ColumnElement[str]) -> ColumnElement[str]:
-    """Return that by which names are ordered: their beginning, which fits into an index."""
-    return func.substr(name, literal_column("1"), literal_column("100"))
+from ingest.store.schema.base import Id, SearchedTime, metadata, name_order, partial_index
 
 
 def _record(outcome: Outcome, *columns: SchemaItem) -> Table:

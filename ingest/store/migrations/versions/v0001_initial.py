@@ -37,6 +37,7 @@ def upgrade() -> None:
         postgresql_where=sa.text("digest IS NOT NULL"),
         sqlite_where=sa.text("digest IS NOT NULL"),
     )
+    op.create_index("ix_account_name", "account", [sa.text("substr(name, 1, 100)"), "id"])
     op.create_table(
         "checkpoint",
         sa.Column("source", sa.Text(), nullable=False),
@@ -99,6 +100,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=True),
         sa.Column("archived", sa.Boolean(), nullable=False),
         sa.Column("delegate_id", sa.BigInteger(), nullable=True),
+        sa.Column("project_id", sa.BigInteger(), nullable=True),
         sa.PrimaryKeyConstraint("kind", "id", "list_id", name=op.f("pk_listing")),
         sqlite_with_rowid=False,
     )
@@ -133,6 +135,14 @@ def upgrade() -> None:
         unique=False,
         postgresql_where=sa.text("delegate_id IS NOT NULL"),
         sqlite_where=sa.text("delegate_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_listing_project",
+        "listing",
+        ["kind", "project_id", "id"],
+        unique=False,
+        postgresql_where=sa.text("project_id IS NOT NULL"),
+        sqlite_where=sa.text("project_id IS NOT NULL"),
     )
     op.create_table(
         "search_progress",
@@ -170,6 +180,7 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_person")),
         sa.UniqueConstraint("key", name=op.f("uq_person_key")),
     )
+    op.create_index("ix_person_name", "person", [sa.text("substr(name, 1, 100)"), "id"])
     op.create_table(
         "pin",
         sa.Column("key", sa.Text(), nullable=False),

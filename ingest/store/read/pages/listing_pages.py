@@ -13,32 +13,41 @@ SQLite is told which index to use. PostgreSQL chooses the only one that has the 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, TypeVar, overload
 
 from sqlalchemy import (
     ColumnElement,
     Connection,
     Select,
+    case,
     func,
+    literal,
     select,
     union,
     union_all,
 )
 
+from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.read.pages.filters import Page
 from ingest.store.read.pages.listing_ranges import (
+    BY_DELEGATE,
+    BY_SUBMITTER,
     FEW,
     MAX_RANGES,
     ListingFilter,
     OtherOrder,
+    OwnerOrder,
+    Part,
     Ranges,
     Selection,
+    SortKey,
 )
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
-from ingest.store.sql import IndexedBy, is_any
+from ingest.store.sql import IndexedBy, InOrder, is_any
 
 _T = TypeVar("_T")
 _Condition = ColumnElement[bool]
@@ -58,16 +67,17 @@ def find_ids(
     page: Page,
     *,
     order: OtherOrder | None = None,
+    states: Sequence[str] = (),
 ) -> list[int]:
     """Return the ids of a page, and one more where there is a next page.
 
-    `page.field` is one of id, date, submitter, state, archived and delegate. `order` is the order
-    of any other field.
+    `page.field` is one of those of `_Search`. `order` is the order of any other field. `states` are
+    the states in their order; others come after them.
     """
     choices = (filters.list_ids, filters.states, filters.people, filters.delegates)
     if any(choice is not None and not choice for choice in choices):
         return []
-    return _Search(connection, kind, filters, page, order).find()
+    return _Search(connection, kind, filters, page, order, states).find()
 
 
 def count_ids(connection: Connection, kind: ListingKind, filters: ListingFilter) -> int | None:
@@ -79,7 +89,7 @@ def count_ids(connection: Connection, kind: ListingKind, filters: ListingFilter)
     if any(choice is not None and not choice for choice in choices):
         return 0
     page = Page(1, 1, "id", descending=False)
-    return _Search(connection, kind, filters, page, None).count()
+    return _Search(connection, kind, filters, page, None, ()).count()
 
 
 @overload
@@ -90,8 +100,29 @@ def _distinct(values: Sequence[_T] | None) -> Sequence[_T] | None:
     return None if values is None else list(dict.fromkeys(values))
 
 
+# Orders that are those of one mailing list, or of all.
+_OF_ONE_LIST = ("project", "submitter_name", "delegate_name")
+
+# The columns of an order by state that are equal for one state.
+_STATE_KEYS = 2
+
+
+@frozen
+class _Piece:
+    """A piece of a list: `find` returns the ids from a place on, and at most so many."""
+
+    find: Callable[[int, int], list[int]]
+    count: Callable[[], int]
+
+
 class _Search:
-    """The search for one page."""
+    """The search for one page.
+
+    The fields of pages are id, date, submitter, state, archived and project, of which each has the
+    order of the numbers that are in the columns, but states have their own. In `state_and_date`,
+    `submitter_name` and `delegate_name`, rows that are equal are ordered by date, the newest first
+    where the page ascends.
+    """
 
     def __init__(
         self,
@@ -100,6 +131,7 @@ class _Search:
         filters: ListingFilter,
         page: Page,
         order: OtherOrder | None,
+        states: Sequence[str],
     ) -> None:
         self._connection = connection
         self._kind = int(kind)
@@ -111,23 +143,32 @@ class _Search:
             people=_distinct(filters.people),
             delegates=_distinct(filters.delegates),
         )
-        self._page = page
         self._known_states: list[str] | None = None
+        self._states = states
         self._order = order
-        self._columns = self._order_columns(order)
         self._lists: Sequence[int] = self._filters.list_ids
         self._selections = list(filters.selections)
-        if len(self._lists) > MAX_RANGES:
+        if page.field == "project" and len(self._lists) == 1 and self._lists[0] != ALL_LISTS:
+            page = replace(page, field="id")  # each record is shown as that list's
+        if len(self._lists) > (1 if page.field in _OF_ONE_LIST else MAX_RANGES):
             self._selections.append(self._select_lists())
             self._lists = (ALL_LISTS,)
+        self._page = page
+        self._keys = self._make_keys(order)
 
     def find(self) -> list[int]:
         """Return the ids."""
         if self._order is not None:
             return self._find_by_other(self._order)
-        if self._page.field == "delegate" and self._filters.delegates is None:
-            return self._find_by_delegate()
-        return self._find(self._ordered_ranges(), ())
+        match self._page.field:
+            case "state" | "state_and_date":
+                return self._find_by_state()
+            case "submitter_name":
+                return self._find_by_owner(BY_SUBMITTER)
+            case "delegate_name":
+                return self._find_by_owner(BY_DELEGATE)
+            case _:
+                return self._find(self._ordered_ranges())
 
     def count(self) -> int | None:
         """Return how many rows there are on all pages: see `count_ids`."""
@@ -155,19 +196,20 @@ class _Search:
         count: int = self._connection.execute(counted).scalar_one()
         return count if count <= MAX_COUNTED else None
 
-    def _find(self, ranges: Ranges, more: Sequence[_Condition]) -> list[int]:
+    def _find(self, ranges: Ranges) -> list[int]:
         missing = self._filtered_columns() - ranges.covered
         few = self._find_few(missing)
         if few is not None:
-            return self._sort(few, more)
-        return self._merge(ranges, [*self._conditions(missing), *more], self._page.start)
+            return self._sort(few)
+        part = Part(ranges, self._keys)
+        return self._merge(part, self._conditions(missing), self._page.start, self._page.size + 1)
 
     def _find_by_other(self, order: OtherOrder) -> list[int]:
         """Find rows by the order of another table: each of its rows is looked up in the listing."""
         columns = self._filtered_columns()
         few = self._find_few({*columns, "list_id"})
         if few is not None:
-            return self._sort(few, ())
+            return self._sort(few)
         conditions = self._conditions(columns)
         if tuple(self._lists) != (ALL_LISTS,):
             conditions.append(self._select_lists().condition)
@@ -187,57 +229,144 @@ class _Search:
             select(order.id_column)
             .select_from(IndexedBy(order.id_column.table, order.index))
             .where(listed.exists())
-            .order_by(self._directed(order.value), self._directed(order.id_column))
+            .order_by(
+                *(
+                    key.applied_to(column)
+                    for key, column in zip(self._keys, (order.value, order.id_column), strict=True)
+                )
+            )
         )
         query = query.limit(self._page.size + 1).offset(self._page.start)
         return list(self._connection.execute(query).scalars())
 
-    def _find_by_delegate(self) -> list[int]:
-        """Find patches by their delegates: those that have one, and those that have none.
+    def _find_by_owner(self, order: OwnerOrder) -> list[int]:
+        """Find rows by the name of their person or account, then those that have none."""
+        columns = self._filtered_columns()
+        few = self._find_few({*columns, "list_id"})
+        if few is not None:
+            return self._sort(few)
+        pieces = [self._piece_of_owners(order)]
+        if order.column.nullable and self._filters.delegates is None:
+            ranges = Ranges("ix_listing_date", self._of_lists(), has_date=True)
+            others = Part(ranges, self._by_date(), order.column.is_(None))
+            pieces.append(self._piece(others))
+        return self._concatenate(reversed(pieces) if self._page.descending else pieces)
 
-        The index has only the former, which are few.
-        """
-        assigned = Ranges("ix_listing_delegate", self._of_lists(), has_date=True)
-        others = Ranges("ix_listing_date", self._of_lists(), has_date=True)
-        parts = [
-            (assigned, (_listing.delegate_id, _listing.date, _listing.id), None),
-            (others, (_listing.date, _listing.id), _listing.delegate_id.is_(None)),
-        ]
+    def _piece_of_owners(self, order: OwnerOrder) -> _Piece:
+        """Return the rows that have an owner: those of each after those of the one before."""
+        owner = order.table.c
+        source = InOrder(
+            IndexedBy(order.table, order.index),
+            IndexedBy(schema.listing, order.listing_index),
+            order.column == owner.id,
+        )
+        (list_id,) = self._lists
+        of_list = (_listing.kind == self._kind, _listing.list_id == list_id)
+        # A filter of owners is one of their own table: it would be a range of another order.
+        conditions = self._conditions(self._filtered_columns() - {order.column.name})
+        owners = {"person_id": self._filters.people, "delegate_id": self._filters.delegates}
+        wanted = owners[order.column.name]
+        if wanted is not None:
+            conditions.append(is_any(owner.id, wanted))
+        query = select(_listing.id).select_from(source).where(*of_list, *conditions)
+        names = [SortKey(column, self._page.descending) for column in (order.name(), owner.id)]
+        ordered = query.order_by(*(key.apply() for key in (*names, *self._by_date())))
+        return _Piece(partial(self._find_owned, ordered), partial(self._count, query))
+
+    def _find_owned(self, ordered: Select[Any], start: int, limit: int) -> list[int]:
+        return list(self._connection.execute(ordered.limit(limit).offset(start)).scalars())
+
+    def _find_by_state(self) -> list[int]:
+        """Find rows by the order of states: those of each state are ranges of an index."""
+        columns = self._filtered_columns() - {"state", "archived"}
+        few = self._find_few(columns)
+        if few is not None:
+            return self._sort(few)
+        has_date = self._page.field == "state_and_date"
+        index = "ix_listing_state_date" if has_date else "ix_listing_state_id"
+        of_lists, of_archived = self._of_lists(), self._of_archived()
+        keys = self._keys[_STATE_KEYS:]
+        pieces = (
+            self._piece(Part(Ranges(index, [*of_lists, of_state, *of_archived], has_date), keys))
+            for state in self._ordered_states()
+            for of_state in ((_listing.state, (state,)),)
+        )
+        return self._concatenate(pieces)
+
+    def _ordered_states(self) -> Iterator[str]:
+        """Yield the states of which rows are wanted in the order of the page."""
+        wanted = self._filters.states
+        known = [state for state in self._states if wanted is None or state in wanted]
+        if not self._page.descending:
+            yield from known
+        others = self._read_states() if wanted is None else wanted
+        yield from sorted(set(others) - set(known), reverse=self._page.descending)
+        if self._page.descending:
+            yield from reversed(known)
+
+    def _piece(self, part: Part) -> _Piece:
+        conditions = self._conditions(self._filtered_columns() - part.ranges.covered)
+        if part.condition is not None:
+            conditions.append(part.condition)
+        ids = self._ids(part.ranges).where(*conditions)
+        return _Piece(partial(self._merge, part, conditions), partial(self._count, ids))
+
+    def _concatenate(self, pieces: Iterable[_Piece]) -> list[int]:
+        """Return the ids of the page, of pieces that follow each other."""
         found: list[int] = []
         start, needed = self._page.start, self._page.size + 1
-        for ranges, columns, condition in reversed(parts) if self._page.descending else parts:
-            self._columns = columns
-            conditions = self._conditions(self._filtered_columns() - ranges.covered)
-            if condition is None:
-                conditions.append(_listing.delegate_id.is_not(None))
-            else:
-                conditions.append(condition)
-            some = self._merge(ranges, conditions, start, limit=needed)
-            found += some
-            needed -= len(some)
+        for piece in pieces:
+            ids = piece.find(start, needed)
+            found += ids
+            needed -= len(ids)
             if needed == 0:
                 break
-            if not some and start:
-                start -= self._count(ranges, conditions)
+            if not ids and start:
+                start -= piece.count()
             else:
                 start = 0
         return found
 
     # --- the order ---
 
-    def _order_columns(self, order: OtherOrder | None) -> tuple[_Column, ...]:
-        """Return the columns by which the page is ordered. No two rows have the same values."""
+    def _make_keys(self, order: OtherOrder | None) -> tuple[SortKey, ...]:
+        """Return that by which the page is ordered. No two rows have the same values."""
         columns: dict[str, tuple[_Column, ...]] = {
             "id": (_listing.id,),
             "date": (_listing.date, _listing.id),
             "submitter": (_listing.person_id, _listing.date, _listing.id),
-            "state": (_listing.state, _listing.archived, _listing.id),
             "archived": (_listing.archived, _listing.id),
-            "delegate": (_listing.delegate_id, _listing.date, _listing.id),
+            "project": (_listing.project_id, _listing.id),
         }
-        if order is not None:
-            return (order.of_listing().label("value"), _listing.id)
-        return columns[self._page.field]
+        by_date: tuple[SortKey, ...] = ()
+        match self._page.field:
+            case "state":
+                of_page = (*self._state_columns(), _listing.id)
+            case "state_and_date":
+                of_page, by_date = self._state_columns(), self._by_date()
+            case "submitter_name":
+                of_page = (BY_SUBMITTER.of_listing().label("name"), _listing.person_id)
+                by_date = self._by_date()
+            case "delegate_name":
+                has_none = _listing.delegate_id.is_(None)
+                of_page = (has_none, BY_DELEGATE.of_listing().label("name"), _listing.delegate_id)
+                by_date = self._by_date()
+            case field if order is None:
+                of_page = columns[field]
+            case _:
+                of_page = (order.of_listing().label("value"), _listing.id)
+        return (*(SortKey(column, self._page.descending) for column in of_page), *by_date)
+
+    def _state_columns(self) -> tuple[_Column, ...]:
+        places = {state: place for place, state in enumerate(self._states)}
+        others = literal(len(places))
+        place = case(places, value=_listing.state, else_=others) if places else others
+        return (place.label("place"), _listing.state)
+
+    def _by_date(self) -> tuple[SortKey, ...]:
+        """Return the order of rows that are otherwise equal: against that of the page."""
+        descending = not self._page.descending
+        return (SortKey(_listing.date, descending), SortKey(_listing.id, descending))
 
     def _ordered_ranges(self) -> Ranges:
         """Return the ranges that have the order of the page, and as many filters as possible."""
@@ -245,13 +374,12 @@ class _Search:
         candidates: list[Ranges] = []
         field = self._page.field
         is_dated = filters.since is not None or filters.before is not None
-        if field in ("state", "archived"):
-            values = lists
-            if filters.archived is not None:
-                values = [*lists, *self._of_states(), *self._of_archived()]
-            elif field == "archived" or filters.states is not None:
-                values = [*lists, *self._of_states()]
+        if field == "archived":
+            of_archived = self._of_archived() if filters.archived is not None else []
+            values = [*lists, *self._of_states(), *of_archived]
             return Ranges("ix_listing_state_id", values, has_date=False)
+        if field == "project":
+            return Ranges("ix_listing_project", [], has_date=False)
         if field == "submitter":
             people = [] if filters.people is None else [(_listing.person_id, filters.people)]
             candidates.append(Ranges("ix_listing_person", [*lists, *people], has_date=False))
@@ -392,42 +520,40 @@ class _Search:
         query = select(_listing.id).where(_listing.kind == self._kind, *ranges.all(), *dates)
         return self._use(ranges.index, query)
 
-    def _sort(self, ids: Sequence[int], more: Sequence[_Condition]) -> list[int]:
-        query = select(_listing.id, *(column for column in self._columns[:-1])).where(
+    def _sort(self, ids: Sequence[int]) -> list[int]:
+        query = select(_listing.id, *(key.value for key in self._keys[:-1])).where(
             _listing.kind == self._kind,
             _listing.list_id.in_(self._lists),
             is_any(_listing.id, ids),
             *self._conditions(self._filtered_columns()),
-            *more,
         )
         if len(self._lists) > 1:
             query = query.distinct()
-        query = query.order_by(*(self._directed(column) for column in self._columns))
+        query = query.order_by(*(key.apply() for key in self._keys))
         query = query.limit(self._page.size + 1).offset(self._page.start)
         return list(self._connection.execute(query).scalars())
 
     # --- many rows ---
 
-    def _count(self, ranges: Ranges, conditions: Sequence[_Condition]) -> int:
-        query = self._ids(ranges).where(*conditions).distinct().subquery()
-        count: int = self._connection.execute(select(func.count()).select_from(query)).scalar_one()
+    def _count(self, ids: Select[Any]) -> int:
+        rows = (ids.distinct() if len(self._lists) > 1 else ids).subquery()
+        count: int = self._connection.execute(select(func.count()).select_from(rows)).scalar_one()
         return count
 
     def _merge(
         self,
-        ranges: Ranges,
+        part: Part,
         conditions: Sequence[_Condition],
         start: int,
-        *,
-        limit: int | None = None,
+        limit: int,
     ) -> list[int]:
-        """Return the ids of the page, of all rows in these ranges that satisfy the conditions."""
+        """Return the ids of a page, of all rows of a part that satisfy the conditions."""
+        ranges, keys = part.ranges, part.keys
         conditions = [*conditions, *(self._of_dates() if ranges.has_date else ())]
-        if "state" in ranges.index and "state" not in ranges.covered:
-            conditions.append(_listing.state.is_not(None))  # as the index has it
-        limit = self._page.size + 1 if limit is None else limit
-        names = [f"value{place}" for place in range(len(self._columns))]
-        columns = [column.label(name) for column, name in zip(self._columns, names, strict=True)]
+        if ranges.index == "ix_listing_project":
+            conditions.append(_listing.project_id.is_not(None))  # as the index has it
+        names = [f"value{place}" for place in range(len(keys))]
+        columns = [key.value.label(name) for key, name in zip(keys, names, strict=True)]
         branches = [
             self._use(ranges.index, select(*columns)).where(
                 _listing.kind == self._kind, *of_range, *conditions
@@ -439,7 +565,7 @@ class _Search:
         query: Any
         if not self._is_sqlite:
             # PostgreSQL plans each branch by itself, and merges them if they are sorted.
-            order = [self._directed(column) for column in columns]
+            order = [key.applied_to(column) for key, column in zip(keys, columns, strict=True)]
             branches = [branch.order_by(*order).limit(start + limit) for branch in branches]
         if len(branches) == 1:
             query = branches[0].order_by(None)
@@ -451,12 +577,10 @@ class _Search:
             merged = union_all(*branches).subquery()
             query = select(*(merged.c[name] for name in names)).distinct()
         labels = [query.selected_columns[name] for name in names]
-        query = query.order_by(*(self._directed(label) for label in labels))
+        ordered = [key.applied_to(label) for key, label in zip(keys, labels, strict=True)]
+        query = query.order_by(*ordered)
         rows = self._connection.execute(query.limit(limit).offset(start))
         return [row[-1] for row in rows]
-
-    def _directed(self, column: _Column) -> _Column:
-        return column.desc() if self._page.descending else column.asc()
 
     @property
     def _is_sqlite(self) -> bool:

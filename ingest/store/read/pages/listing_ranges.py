@@ -10,7 +10,7 @@ from datetime import datetime
 from itertools import product
 from typing import Any
 
-from sqlalchemy import Column, ColumnElement, Select, select
+from sqlalchemy import Column, ColumnElement, Select, Table, select
 
 from ingest.frozen import frozen
 from ingest.store import schema
@@ -91,6 +91,64 @@ class Ranges:
             is_any(column, values) if len(values) > MAX_RANGES else column.in_(values)
             for column, values in self.values
         ]
+
+
+@frozen
+class SortKey:
+    """A value by which rows are ordered, from the greatest on if it is `descending`."""
+
+    value: _Column
+    descending: bool
+
+    def applied_to(self, column: _Column) -> _Column:
+        """Return the order by a column that has the value."""
+        return column.desc() if self.descending else column.asc()
+
+    def apply(self) -> _Column:
+        """Return the order by the value."""
+        return self.applied_to(self.value)
+
+
+@frozen
+class Part:
+    """Rows of a list that follow each other on its pages: ranges that have the order `keys`.
+
+    `condition`: what else the rows must be, None for nothing.
+    """
+
+    ranges: Ranges
+    keys: Sequence[SortKey]
+    condition: _Condition | None = None
+
+
+@frozen
+class OwnerOrder:
+    """An order by the name of what a column of `listing` refers to, a person or an account.
+
+    `index` has the names, and `listing_index` the rows of each in the order of their dates.
+    """
+
+    table: Table
+    index: str
+    column: Column[Any]
+    listing_index: str
+
+    def name(self) -> _Column:
+        """Return that by which the names are ordered."""
+        return schema.name_order(self.table.c.name)
+
+    def of_listing(self) -> _Column:
+        """Return the value for a row of `listing`."""
+        query = select(self.name()).where(self.table.c.id == self.column)
+        return query.correlate(schema.listing).scalar_subquery()
+
+
+BY_SUBMITTER = OwnerOrder(
+    schema.person, "ix_person_name", schema.listing.c.person_id, "ix_listing_person"
+)
+BY_DELEGATE = OwnerOrder(
+    schema.account, "ix_account_name", schema.listing.c.delegate_id, "ix_listing_delegate"
+)
 
 
 @frozen

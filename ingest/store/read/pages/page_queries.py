@@ -25,7 +25,7 @@ from sqlalchemy import (
 
 from ingest.series.outcome import Outcome
 from ingest.store import schema
-from ingest.store.listing import INCOMPLETE
+from ingest.store.listing import INCOMPLETE, RECEIVED
 from ingest.store.read.directory import find_account_ids, find_person_ids
 from ingest.store.read.messages import resolve_aliases
 from ingest.store.read.pages.filters import (
@@ -49,7 +49,9 @@ Orders = Mapping[str, ColumnElement[Any]]
 _message, _member = schema.message.c, schema.member.c
 _patch, _cover, _series = schema.patch.c, schema.cover.c, schema.series.c
 
-PATCH_ORDERS = ("id", "name", "date", "submitter", "state", "archived", "delegate", "hash")
+# The orders of patches in the API, and on the page of a list: see `listing_pages`.
+PATCH_ORDERS = ("id", "name", "date", "project", "submitter", "state", "archived")
+PATCH_PAGE_ORDERS = ("date", "name", "state_and_date", "submitter_name", "delegate_name")
 COVER_ORDERS = ("id", "name", "date", "submitter")
 SERIES_ORDERS = ("id", "name", "date", "submitter", "received_all")
 COMMENT_ORDERS = CHECK_ORDERS = ("id", "date")
@@ -59,15 +61,17 @@ DIRECTORY_ORDERS = ("id", "name", "email")
 _LAST_NAME = "\U0010ffff"
 
 
-def find_patch_ids(connection: Connection, filters: PatchFilter, page: Page) -> list[int]:
-    """Return the ids of a page of patches, and one more where there is a next page."""
+def find_patch_ids(
+    connection: Connection, filters: PatchFilter, page: Page, *, states: Sequence[str] = ()
+) -> list[int]:
+    """Return the ids of a page of patches, and one more where there is a next page.
+
+    `states` are the states in their order, for the orders by state.
+    """
     listing_filter = _filter_patches(connection, filters)
-    orders = {
-        "name": OtherOrder(schema.name_order(_patch.name), _patch.message_id, "ix_patch_name"),
-        "hash": OtherOrder(_patch.hash, _patch.message_id, "ix_patch_hash"),
-    }
-    order = orders.get(page.field)
-    return find_ids(connection, ListingKind.PATCH, listing_filter, page, order=order)
+    by_name = OtherOrder(schema.name_order(_patch.name), _patch.message_id, "ix_patch_name")
+    order = by_name if page.field == "name" else None
+    return find_ids(connection, ListingKind.PATCH, listing_filter, page, order=order, states=states)
 
 
 def find_cover_ids(connection: Connection, filters: MessageFilter, page: Page) -> list[int]:
@@ -85,7 +89,10 @@ def find_series_ids(connection: Connection, filters: SeriesFilter, page: Page) -
         page = replace(page, field="state")
     by_name = OtherOrder(schema.name_order(_series.name), _series.id, "ix_series_name")
     order = by_name if page.field == "name" else None
-    return find_ids(connection, ListingKind.SERIES, listing_filter, page, order=order)
+    states = (INCOMPLETE, RECEIVED)
+    return find_ids(
+        connection, ListingKind.SERIES, listing_filter, page, order=order, states=states
+    )
 
 
 def count_patch_rows(
