@@ -73,6 +73,15 @@ def test_a_response_that_the_client_has_is_not_sent_again(client: TestClient, pa
     assert client.head(path).headers["etag"] == tag
 
 
+def test_no_response_says_when_it_was_changed(client: TestClient) -> None:
+    """No record has a time of its last change; see docs/api.md."""
+    (patch, *_) = client.get("/api/patches/").json()
+    since = {"If-Modified-Since": "Fri, 01 Jan 2100 00:00:00 GMT"}
+    answer = client.get(f"/api/patches/{patch['id']}/", headers=since)
+    assert answer.status_code == 200
+    assert "last-modified" not in answer.headers
+
+
 def test_errors_have_no_entity_tag(client: TestClient) -> None:
     assert "etag" not in client.get("/api/patches/99999/").headers
     assert "etag" not in client.patch("/api/patches/1/", json={}).headers

@@ -69,6 +69,14 @@ def test_states_and_projects_have_the_order_of_the_site(
     assert [patch["id"] for patch in patches if patch["id"] <= 3] == numbers
 
 
+def test_tags_are_counted_on_pages_and_not_in_records(client: TestClient) -> None:
+    """The list has `use_tags`, and a reply acks the patch: Patchwork's record has no count."""
+    for version in ("1.0", "1.2", "1.4"):
+        assert client.get(f"/api/{version}/patches/2/").json()["tags"] == {}
+    page = client.get("/project/dev/list/?state=all").text
+    assert 'title="Acked-by: 1, Reviewed-by: 0, Tested-by: 0"' in page
+
+
 def test_states_are_those_of_the_site(client: TestClient) -> None:
     for state in (7, "queued-for-next", "Queued For Next"):
         (found,) = client.get("/api/patches/", params={"state": state}).json()

@@ -128,7 +128,7 @@ def patch_json(row: MessageRow, prefetched: Prefetched, urls: UrlBuilder) -> Jso
             "comments": urls.unversioned("patches", number, "comments"),
             "check": prefetched.checks.get(row.id, "pending"),
             "checks": urls.unversioned("patches", number, "checks"),
-            "tags": {},
+            "tags": {},  # in Patchwork too, which shows its counts on pages only
             "related": [
                 summary_json(summary, prefetched, urls)
                 for summary in prefetched.related.get(row.id, ())
