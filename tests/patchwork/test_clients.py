@@ -7,6 +7,7 @@ its behaviour.
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import subprocess
 import sys
@@ -178,3 +179,47 @@ def test_pwclient_works_with_its_old_token_and_numbers(address: str, tmp_path: P
     _run(["pwclient", "update", "-s", "Queued For Next", "2"], tmp_path)
     assert "queued-for-next" in _run(["pwclient", "info", "2"], tmp_path)
     assert "build" in _run(["pwclient", "check-list", "2"], tmp_path)
+
+
+# What `b4 am`, `b4 ty` and `b4 review` do with Patchwork: they print it for terminals only.
+B4 = """
+import json, sys, b4
+from b4.review import pw_fetch_checks, pw_fetch_series, pw_set_series_state
+if hasattr(b4, "setup_config"):
+    b4.setup_config(type("Given", (), {"config": None}))
+key, url, project, msgid = sys.argv[1:]
+found = b4.LoreMessage.get_patchwork_data_by_msgid(msgid)
+shown = [found["id"], found["state"], found["check"]]
+listed = pw_fetch_series(key, url, project)
+series = [[one["id"], one["patch_ids"], one["check"], one["delegate"]] for one in listed.series]
+checks = [check["context"] for check in pw_fetch_checks(key, url, [found["id"]])]
+b4.patchwork_set_state([msgid], "queued-for-next")
+changed = pw_set_series_state(key, url, [1, 2], "under-review", False)
+print(json.dumps([shown, listed.outstanding, series, checks, changed]))
+"""
+
+
+@pytest.mark.usefixtures("git_program")
+@pytest.mark.skipif(importlib.util.find_spec("b4") is None, reason="b4 is not installed")
+def test_b4_works_with_its_old_token_and_numbers(address: str, tmp_path: Path) -> None:
+    (tmp_path / ".gitconfig").write_text(
+        f"[user]\nname = M\nemail = m@example.org\n"
+        f"[b4]\npw-url = {address}\npw-key = {TOKENS[ADA]}\npw-project = dev\n"
+    )
+    words = [TOKENS[ADA], address, "dev", "s-2@example.org"]
+    said = _run(["python", "-c", B4, *words], tmp_path)
+    shown, outstanding, series, checks, changed = json.loads(said.splitlines()[-1])
+    assert shown == [2, "new", "fail"]
+    assert outstanding == 2
+    assert series == [[5, [2], "fail", "ada"], [7, [4], "pending", ""]]
+    assert checks == ["build", "build"]
+    assert changed == [2, 0]
+    states = [httpx.get(f"{address}/api/patches/{number}/").json()["state"] for number in (1, 2)]
+    assert states == ["under-review", "under-review"]
+    (tmp_path / "series.mbox").write_text(httpx.get(f"{address}/series/5/mbox/").text)
+    words = ["b4", "--offline-mode", "am", "--no-cover", "-m", "series.mbox", "-o", "."]
+    _run(words, tmp_path)
+    (saved,) = tmp_path.glob("*.mbx")
+    text = saved.read_text()
+    assert text.count("Subject: [PATCH ") == 2
+    assert "Acked-by: Bob Tester <bob@x.org>" in text
