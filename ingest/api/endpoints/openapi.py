@@ -423,6 +423,14 @@ def _file(
     summary: str, parameters: list[Schema] | None = None, *, media_type: str = "text/plain"
 ) -> Schema:
     responses = _responses({}, can_move=True)
+    for status in ("400", "404"):
+        # Of these paths an imported site has pages, as Patchwork has.
+        responses[status]["content"]["text/html"] = {"schema": _TEXT}
+    responses["302"] = {
+        "description": "It is at the path with its Message-ID (of an imported site).",
+        "headers": {"Location": {"schema": {"type": "string", "format": "uri-reference"}}},
+        "content": {"text/html": {"schema": _TEXT}},
+    }
     responses["200"] = {
         "description": "An attachment.",
         "headers": {"Content-Disposition": {"schema": _TEXT}},
