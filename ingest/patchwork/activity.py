@@ -21,13 +21,12 @@ from ingest.store.imports.ledger import (
     Entry,
     digest_row,
     read_entries,
-    read_entry_numbers,
     write_entries,
 )
 from ingest.store.patchwork import activity_rows, message_rows
 from ingest.store.patchwork.database import PatchworkDatabase
 from ingest.store.patchwork.rows import PatchworkComment, PatchworkEvent, PatchworkPatch
-from ingest.store.site.numbers import MESSAGE_KINDS, NumberKind
+from ingest.store.site.numbers import NumberKind
 from ingest.store.site.states import StateDefinition
 from ingest.store.sql import batches
 
@@ -52,16 +51,12 @@ def import_activity(
     database: PatchworkDatabase,
     plan: ImportPlan,
     states: Sequence[StateDefinition],
-    series: Mapping[int, int | None],
+    rows: Mapping[NumberKind, Mapping[int, int | None]],
     *,
     now: datetime,
     progress: ShowStep,
 ) -> ActivitySummary:
-    """Write what is new or has changed. `series`: to which series each number leads."""
-    with engine.connect() as connection:
-        rows: dict[NumberKind, Mapping[int, int | None]] = {
-            kind: read_entry_numbers(connection, kind) for kind in MESSAGE_KINDS
-        }
+    """Write what is new or has changed. `rows`: where the numbers of messages and series lead."""
     patches = rows[NumberKind.PATCH]
     slugs = {state.number: state.slug for state in states}
     planned = {
@@ -88,7 +83,7 @@ def import_activity(
         marks = _write_marks(engine, message_rows.fetch_comments(database), rows)
     with progress("events", activity_rows.count_table(database, "event")) as advance:
         context = EventContext(
-            rows={**rows, NumberKind.SERIES: series},
+            rows=rows,
             states=slugs,
             relations=related,
             first_messages=find_first_messages(plan, rows),

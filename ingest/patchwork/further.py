@@ -40,14 +40,24 @@ class _Further:
     original_id: int
 
 
+# The row of each imported row of Patchwork, by its kind and number; None where there is none.
+ImportedRows = dict[NumberKind, dict[int, int | None]]
+
+
+@frozen
+class FurtherSummary:
+    """How many records were new, and where the numbers of all messages lead now."""
+
+    count: int
+    rows: ImportedRows
+
+
 def import_further(
     engine: Engine, database: PatchworkDatabase, plan: ImportPlan, series: Iterable[PatchworkSeries]
-) -> int:
-    """Write the records of further lists and their series, and where other numbers lead.
-
-    Returns how many records were new.
-    """
+) -> FurtherSummary:
+    """Write the records of further lists and their series, and where other numbers lead."""
     with engine.connect() as connection:
+        # They are as many as the messages: read once, and kept as they are written.
         entered = {kind: read_entry_numbers(connection, kind) for kind in MESSAGE_KINDS}
     originals = _find_originals(plan, entered)
     count = 0
@@ -63,10 +73,10 @@ def import_further(
         ]
         for batch in chunks(items):
             with write_transaction(engine) as connection:
-                count += _write_records(connection, batch)
-    _enter_repeated(engine, plan, originals)
-    _write_series(engine, database, plan, series)
-    return count
+                count += _write_records(connection, batch, entered)
+    _enter_repeated(engine, plan, originals, entered)
+    _write_series(engine, database, plan, series, entered)
+    return FurtherSummary(count, entered)
 
 
 def _find_originals(
@@ -81,8 +91,9 @@ def _find_originals(
     return originals
 
 
-def _write_records(connection: Connection, batch: Sequence[_Further]) -> int:
-    parents = _read_parents(connection, batch)
+def _write_records(connection: Connection, batch: Sequence[_Further], entered: ImportedRows) -> int:
+    """Write records, and add to `entered` where their numbers lead. Return how many were new."""
+    parents = _find_parents(batch, entered)
     items = [
         FurtherRecord(
             record_of(item.key),
@@ -101,11 +112,12 @@ def _write_records(connection: Connection, batch: Sequence[_Further]) -> int:
         entries[item.key.kind][item.key.number] = Entry(target, NOT_APPLIED)
     for kind, own in entries.items():
         write_entries(connection, kind, own)
+        entered[kind] |= {number: entry.row_id for number, entry in own.items()}
     return len(written)
 
 
-def _read_parents(
-    connection: Connection, batch: Sequence[_Further]
+def _find_parents(
+    batch: Sequence[_Further], entered: ImportedRows
 ) -> dict[tuple[NumberKind, int | None], int]:
     """Return the rows of the parents of comments, where these are records of their project."""
     parents: dict[tuple[NumberKind, int | None], int] = {}
@@ -115,29 +127,35 @@ def _read_parents(
             for item in batch
             if item.key.kind is kind and item.key.parent is not None
         }
-        for number, entry in read_entries(connection, parent_kind, numbers).items():
-            if entry.row_id == imported_row(parent_kind, number):
-                parents[kind, number] = entry.row_id
+        for number in numbers:
+            row_id = imported_row(parent_kind, number)
+            if entered[parent_kind].get(number) == row_id:
+                parents[kind, number] = row_id
     return parents
 
 
-def _enter_repeated(engine: Engine, plan: ImportPlan, originals: Mapping[str, int]) -> None:
+def _enter_repeated(
+    engine: Engine, plan: ImportPlan, originals: Mapping[str, int], entered: ImportedRows
+) -> None:
     """Make the numbers of rows that repeat a message lead to it."""
     entries: dict[NumberKind, dict[int, Entry]] = defaultdict(dict)
     for message in plan.messages:
         for key in message.repeated:
-            if message.msgid in originals:
+            if message.msgid in originals and key.number not in entered[key.kind]:
                 entries[key.kind][key.number] = Entry(originals[message.msgid], NOT_APPLIED)
     with write_transaction(engine) as connection:
         for kind, own in entries.items():
-            known = read_entries(connection, kind, own)
-            write_entries(
-                connection, kind, {number: own[number] for number in own if number not in known}
-            )
+            write_entries(connection, kind, own)
+    for kind, own in entries.items():
+        entered[kind] |= {number: entry.row_id for number, entry in own.items()}
 
 
 def _write_series(
-    engine: Engine, database: PatchworkDatabase, plan: ImportPlan, series: Iterable[PatchworkSeries]
+    engine: Engine,
+    database: PatchworkDatabase,
+    plan: ImportPlan,
+    series: Iterable[PatchworkSeries],
+    entered: ImportedRows,
 ) -> None:
     """Write the series whose patches are records on further lists."""
     further = {(key.kind, key.number) for message in plan.messages for key in message.further}
@@ -148,19 +166,15 @@ def _write_series(
     rows = [row for row in series if row.number not in plan.series_keys]
     for batch in chunks(rows):
         with write_transaction(engine) as connection:
-            _write_series_batch(connection, batch, patches)
+            _write_series_batch(connection, batch, patches, entered)
 
 
 def _write_series_batch(
     connection: Connection,
     rows: Sequence[PatchworkSeries],
     patches: Mapping[int, Sequence[tuple[int, int]]],
+    entered: ImportedRows,
 ) -> None:
-    numbers = [number for row in rows for _, number in patches.get(row.number, ())]
-    entered = read_entries(connection, NumberKind.PATCH, numbers)
-    covers = read_entries(
-        connection, NumberKind.COVER, [row.cover for row in rows if row.cover is not None]
-    )
     known = read_entries(connection, NumberKind.SERIES, [row.number for row in rows])
     items: list[FurtherSeries] = []
     entries: dict[int, Entry] = {}
@@ -168,10 +182,10 @@ def _write_series_batch(
         members = [
             imported_row(NumberKind.PATCH, number)
             for _, number in sorted(patches.get(row.number, ()))
-            if _is_own(entered.get(number), NumberKind.PATCH, number)
+            if _is_own(entered, NumberKind.PATCH, number)
         ]
         cover = None
-        if row.cover is not None and _is_own(covers.get(row.cover), NumberKind.COVER, row.cover):
+        if row.cover is not None and _is_own(entered, NumberKind.COVER, row.cover):
             cover = imported_row(NumberKind.COVER, row.cover)
         digest = digest_row(row, members, cover)
         if row.number in known and known[row.number].digest == digest:
@@ -184,13 +198,13 @@ def _write_series_batch(
     write_entries(connection, NumberKind.SERIES, entries)
 
 
-def _is_own(entry: Entry | None, kind: NumberKind, number: int) -> bool:
+def _is_own(entered: ImportedRows, kind: NumberKind, number: int) -> bool:
     """Tell whether a number has a record of its own, and does not lead to another one."""
-    return entry is not None and entry.row_id == imported_row(kind, number)
+    return entered[kind].get(number) == imported_row(kind, number)
 
 
 def resolve_numbers(
-    engine: Engine, plan: ImportPlan, series: Iterable[PatchworkSeries]
+    engine: Engine, plan: ImportPlan, series: Iterable[PatchworkSeries], entered: ImportedRows
 ) -> dict[int, int | None]:
     """Find to which series each number leads, and return that by number."""
     patches: dict[int, list[int]] = defaultdict(list)
@@ -198,9 +212,7 @@ def resolve_numbers(
         if message.main.kind is NumberKind.PATCH and message.main.series is not None:
             patches[message.main.series].append(message.main.number)
     rows = [row for row in series if row.number in plan.series_keys]
-    with engine.connect() as connection:
-        entered = read_entry_numbers(connection, NumberKind.PATCH)
-        covers = read_entry_numbers(connection, NumberKind.COVER)
+    own_patches, covers = entered[NumberKind.PATCH], entered[NumberKind.COVER]
     for batch in chunks(rows):
         items = [
             SeriesMembers(
@@ -208,7 +220,7 @@ def resolve_numbers(
                 [
                     row_id
                     for number in patches[row.number]
-                    if (row_id := entered.get(number)) is not None
+                    if (row_id := own_patches.get(number)) is not None
                 ],
                 covers.get(row.cover) if row.cover is not None else None,
             )

@@ -145,12 +145,11 @@ def run_import(
     )  # fmt: skip
     with progress("further lists", None):
         further = import_further(engine, database, plan, own.series)
-        series = resolve_numbers(engine, plan, own.series)
-    activity = import_activity(
-        engine, database, plan, own.states, series, now=now, progress=progress
-    )
+        series = resolve_numbers(engine, plan, own.series, further.rows)
+    rows = {**further.rows, NumberKind.SERIES: series}
+    activity = import_activity(engine, database, plan, own.states, rows, now=now, progress=progress)
     flush_to_disk(engine)
-    return ImportSummary(people, mail, further, activity)
+    return ImportSummary(people, mail, further.count, activity)
 
 
 def _import_site(
