@@ -12,6 +12,7 @@ from ingest.api.changes.fields import flag_field, number_fields, require_fields,
 from ingest.api.changes.rights import authenticate_writer, permission_denied
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_bundle_filter
+from ingest.api.limits import MAX_BUNDLE_NAME, MAX_BUNDLE_PATCHES
 from ingest.api.params import ApiError, not_found
 from ingest.api.records import references
 from ingest.api.records.prefetch import Prefetched
@@ -35,9 +36,6 @@ from ingest.store.site.bundles import (
     update_bundle,
 )
 from ingest.store.site.numbers import NumberKind
-
-_MAX_NAME = 50  # characters
-_MAX_PATCHES = 1_000
 
 
 def list_bundles(http_request: Request) -> Response:
@@ -194,7 +192,7 @@ def _find_own(connection: Connection, request: ApiRequest, account: Account) -> 
 
 
 def _parse_name(body: RequestBody) -> str:
-    name = text_field("name", body["name"], limit=_MAX_NAME, blank=False)
+    name = text_field("name", body["name"], limit=MAX_BUNDLE_NAME, blank=False)
     if "/" in name:  # it is a part of a path
         raise ApiError(400, {"name": ["Bundle names cannot contain slashes"]})
     return name
@@ -202,7 +200,7 @@ def _parse_name(body: RequestBody) -> str:
 
 def _parse_patches(connection: Connection, body: RequestBody, request: ApiRequest) -> list[int]:
     """Return the rows of the patches in a body, in its order."""
-    numbers = number_fields("patches", body["patches"], limit=_MAX_PATCHES)
+    numbers = number_fields("patches", body["patches"], limit=MAX_BUNDLE_PATCHES)
     if not numbers:
         raise ApiError(400, {"patches": ["Bundles cannot be empty"]})
     return existing_patches(connection, request, "patches", numbers)

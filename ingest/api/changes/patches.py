@@ -18,6 +18,7 @@ from ingest.api.changes.fields import flag_field, number_fields, require_fields
 from ingest.api.changes.rights import authenticate_writer, writable_patch
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.endpoints.messages import message_detail
+from ingest.api.limits import MAX_COMMIT_REF, MAX_RELATED_PATCHES
 from ingest.api.lookup import find_by_row
 from ingest.api.params import ApiError, is_number, not_found
 from ingest.api.responses import JsonResponse
@@ -36,8 +37,7 @@ from ingest.store.read.directory import find_account_named
 from ingest.store.read.messages import MessageRow
 from ingest.store.schema import storable
 
-_MAX_RELATED = 250
-_COMMIT = re.compile(r"[^\s\x00-\x1f]{1,255}")
+_COMMIT = re.compile(rf"[^\s\x00-\x1f]{{1,{MAX_COMMIT_REF}}}")
 
 
 # The fields that PUT must have, as in Patchwork.
@@ -113,7 +113,7 @@ def _parse_commit(value: Any) -> str | None:
     if value is None or value == "":
         return None if value is None else ""
     if not isinstance(value, str) or not _COMMIT.fullmatch(value):
-        message = "This must be at most 255 characters without spaces."
+        message = f"This must be at most {MAX_COMMIT_REF} characters without spaces."
         raise ApiError(400, {"commit_ref": [message]})
     return require_storable("commit_ref", value)
 
@@ -151,7 +151,7 @@ def _parse_related(
     A relation has both directions: relating a patch to another changes both, and all patches that
     these are related to already. The account must be allowed to write to each of them.
     """
-    numbers = number_fields("related", value, limit=_MAX_RELATED)
+    numbers = number_fields("related", value, limit=MAX_RELATED_PATCHES)
     related = existing_patches(connection, request, "related", numbers)
     touched = lock_related_patches(connection, patch.id, related)
     lists = messages.read_list_names(connection, touched)

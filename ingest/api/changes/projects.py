@@ -9,6 +9,7 @@ from ingest.api.changes.fields import flag_field, text_field
 from ingest.api.changes.rights import authenticate_writer, permission_denied
 from ingest.api.context import parse_request
 from ingest.api.endpoints.projects import find_project, project_records
+from ingest.api.limits import MAX_PROJECT_TEXT
 from ingest.api.responses import JsonResponse
 from ingest.api.rest.request_body import parse_body
 from ingest.api.site import read_site
@@ -19,7 +20,6 @@ _TEXTS = (
     "web_url", "scm_url", "webscm_url", "list_archive_url", "list_archive_url_format",
     "commit_url_format",
 )  # fmt: skip
-_MAX_TEXT = 2_000  # characters
 
 
 def update_project(http_request: Request, raw: bytes) -> Response:
@@ -32,7 +32,9 @@ def update_project(http_request: Request, raw: bytes) -> Response:
         if not account.may_write([row.list_id]):
             raise permission_denied()
         values: dict[str, object] = {
-            name: text_field(name, body[name], limit=_MAX_TEXT) for name in _TEXTS if name in body
+            name: text_field(name, body[name], limit=MAX_PROJECT_TEXT)
+            for name in _TEXTS
+            if name in body
         }
         if "show_dependencies" in body:
             name = "show_dependencies"

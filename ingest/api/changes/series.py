@@ -11,6 +11,7 @@ from ingest.api.changes.fields import text_field
 from ingest.api.changes.rights import authenticate_writer, permission_denied
 from ingest.api.context import parse_request
 from ingest.api.endpoints.series import series_records
+from ingest.api.limits import MAX_METADATA_KEY, MAX_METADATA_VALUE
 from ingest.api.lookup import find_series_successor
 from ingest.api.params import ApiError
 from ingest.api.responses import JsonResponse
@@ -21,8 +22,6 @@ from ingest.store.read.series import read_members, read_series
 from ingest.store.site.series_metadata import read_metadata, set_metadata
 
 _MAX_KEYS = 100
-_MAX_KEY = 255  # characters
-_MAX_VALUE = 4_000
 
 
 def update_series(http_request: Request, raw: bytes) -> Response:
@@ -61,8 +60,8 @@ def _parse_metadata(body: RequestBody) -> dict[str, str | None]:
         raise ApiError(400, {"metadata": ["Invalid data. Expected a dictionary."]})
     values: dict[str, str | None] = {}
     for key, value in metadata.items():
-        name = text_field("metadata", key, limit=_MAX_KEY, blank=False)
+        name = text_field("metadata", key, limit=MAX_METADATA_KEY, blank=False)
         if value is not None:
-            value = text_field("metadata", value, limit=_MAX_VALUE)
+            value = text_field("metadata", value, limit=MAX_METADATA_VALUE)
         values[name] = value
     return values

@@ -11,12 +11,12 @@ from ingest.api.changes.fields import flag_field, text_field
 from ingest.api.changes.rights import authenticate_writer, permission_denied
 from ingest.api.context import parse_request
 from ingest.api.endpoints.people import user_detail
+from ingest.api.limits import MAX_USER_TEXT
 from ingest.api.params import ApiError, is_number, not_found
 from ingest.api.responses import JsonResponse
 from ingest.api.rest.request_body import RequestBody, parse_body
 from ingest.store.activity.accounts import read_accounts, update_account
 
-_LIMITS = {"first_name": 150, "last_name": 150, "email": 254}  # characters
 _FLAGS = ("send_email", "show_ids")
 _MAX_ITEMS = 1_000
 
@@ -35,7 +35,7 @@ def update_user(http_request: Request, raw: bytes) -> Response:
             raise permission_denied()
         values: dict[str, Any] = {
             name: text_field(name, body[name], limit=limit)
-            for name, limit in _LIMITS.items()
+            for name, limit in MAX_USER_TEXT.items()
             if name in body
         }
         if "settings" in body:

@@ -12,6 +12,7 @@ from starlette.responses import Response
 from ingest.api.changes.rights import authenticate_writer, writable_patch
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_check_filter
+from ingest.api.limits import MAX_CHECK_CONTEXT, MAX_CHECK_DESCRIPTION, MAX_CHECK_URL
 from ingest.api.lookup import redirect_message
 from ingest.api.params import ApiError, is_number, not_found
 from ingest.api.records import references
@@ -23,10 +24,8 @@ from ingest.store.activity.checks import CHECK_STATES, Check, add_check, read_ch
 from ingest.store.read.pages.page_queries import CHECK_ORDERS, find_check_ids, read_outcome
 from ingest.store.site.numbers import NumberKind
 
-_MAX_URL = 200  # characters
-_MAX_TEXT = 20_000  # characters of a description
 # What Patchwork calls a slug. The slash is in names of kernel.org's CI: `netdev/build_32bit`.
-_CONTEXT = re.compile(r"[\w/-]{1,255}", re.ASCII)
+_CONTEXT = re.compile(rf"[\w/-]{{1,{MAX_CHECK_CONTEXT}}}", re.ASCII)
 
 # The fields of a check, as OPTIONS describes them.
 ACTIONS: dict[str, Any] = {
@@ -52,7 +51,7 @@ ACTIONS: dict[str, Any] = {
         "help_text": (
             "The target URL to associate with this check. This should be specific to the patch."
         ),
-        "max_length": _MAX_URL,
+        "max_length": MAX_CHECK_URL,
     },
     "context": {
         "type": "slug",
@@ -60,7 +59,7 @@ ACTIONS: dict[str, Any] = {
         "read_only": False,
         "label": "Context",
         "help_text": "A label to discern check from checks of other testing systems.",
-        "max_length": 255,
+        "max_length": MAX_CHECK_CONTEXT,
     },
     "description": {
         "type": "string",
@@ -129,9 +128,9 @@ def _parse_check(
 ) -> Check:
     context = body.get("context", "default")
     if not isinstance(context, str) or not _CONTEXT.fullmatch(context):
-        message = "This must be at most 255 letters, digits and characters of _-/."
+        message = f"This must be at most {MAX_CHECK_CONTEXT} letters, digits and characters of _-/."
         raise ApiError(400, {"context": [message]})
-    url = _parse_text("target_url", body.get("target_url"), _MAX_URL)
+    url = _parse_text("target_url", body.get("target_url"), MAX_CHECK_URL)
     if url and not _is_web_url(url):
         raise ApiError(400, {"target_url": [f"{url!r} is not an http or https URL."]})
     return Check(
@@ -142,7 +141,7 @@ def _parse_check(
         state=_parse_state(body),
         context=context,
         target_url=url,
-        description=_parse_text("description", body.get("description"), _MAX_TEXT),
+        description=_parse_text("description", body.get("description"), MAX_CHECK_DESCRIPTION),
     )
 
 

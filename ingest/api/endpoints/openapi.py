@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from ingest import __version__
+from ingest.api import limits
 from ingest.api.params import MAX_VALUE, MAX_VALUES
 from ingest.api.urls import VERSIONS
 from ingest.lifecycle.evidence import EvidenceKind
@@ -449,9 +450,9 @@ def _patch_update() -> Schema:
         "properties": {
             "state": {"type": "string", "examples": ["under-review"]},
             "archived": _FLAG,
-            "commit_ref": {"type": ["string", "null"], "maxLength": 255},
+            "commit_ref": {"type": ["string", "null"], "maxLength": limits.MAX_COMMIT_REF},
             "delegate": {"type": ["integer", "null"], "description": "The number of a user."},
-            "related": {"type": "array", "items": _NUMBER, "maxItems": 250},
+            "related": {"type": "array", "items": _NUMBER, "maxItems": limits.MAX_RELATED_PATCHES},
         },
     }
 
@@ -463,15 +464,15 @@ def _new_check() -> Schema:
             "state": {"enum": list(CHECK_STATES)},
             "context": {
                 "type": "string",
-                "pattern": r"^[A-Za-z0-9_/-]{1,255}$",
+                "pattern": rf"^[A-Za-z0-9_/-]{{1,{limits.MAX_CHECK_CONTEXT}}}$",
                 "default": "default",
             },
             "target_url": {
                 "type": "string",
-                "maxLength": 200,
+                "maxLength": limits.MAX_CHECK_URL,
                 "description": "An http or https URL.",
             },
-            "description": {"type": "string", "maxLength": 20_000},
+            "description": {"type": "string", "maxLength": limits.MAX_CHECK_DESCRIPTION},
         },
         "required": ["state"],
     }
@@ -481,9 +482,19 @@ def _new_bundle() -> Schema:
     return {
         "type": "object",
         "properties": {
-            "name": {"type": "string", "minLength": 1, "maxLength": 50, "pattern": "^[^/]*$"},
+            "name": {
+                "type": "string",
+                "minLength": 1,
+                "maxLength": limits.MAX_BUNDLE_NAME,
+                "pattern": "^[^/]*$",
+            },
             "public": _FLAG,
-            "patches": {"type": "array", "items": _NUMBER, "minItems": 1, "maxItems": 1_000},
+            "patches": {
+                "type": "array",
+                "items": _NUMBER,
+                "minItems": 1,
+                "maxItems": limits.MAX_BUNDLE_PATCHES,
+            },
         },
     }
 
@@ -497,7 +508,9 @@ def _project_update() -> Schema:
         "web_url", "scm_url", "webscm_url", "list_archive_url", "list_archive_url_format",
         "commit_url_format",
     )  # fmt: skip
-    texts: Schema = {name: {"type": "string", "maxLength": 2_000} for name in names}
+    texts: Schema = {
+        name: {"type": "string", "maxLength": limits.MAX_PROJECT_TEXT} for name in names
+    }
     return {"type": "object", "properties": {**texts, "show_dependencies": _FLAG}}
 
 
@@ -505,9 +518,8 @@ def _user_update() -> Schema:
     return {
         "type": "object",
         "properties": {
-            "first_name": {"type": "string", "maxLength": 150},
-            "last_name": {"type": "string", "maxLength": 150},
-            "email": {"type": "string", "maxLength": 254},
+            name: {"type": "string", "maxLength": limit}
+            for name, limit in limits.MAX_USER_TEXT.items()
         },
     }
 
@@ -518,7 +530,10 @@ def _series_update() -> Schema:
         "properties": {
             "metadata": {
                 "type": "object",
-                "additionalProperties": {"type": ["string", "null"], "maxLength": 4_000},
+                "additionalProperties": {
+                    "type": ["string", "null"],
+                    "maxLength": limits.MAX_METADATA_VALUE,
+                },
                 "description": "Texts by key. Null deletes one.",
             }
         },
