@@ -381,8 +381,10 @@ def requests_of(engine: Engine) -> dict[str, Path_]:
         "patches, by name": f"{api}/patches/?order=name",
         "patches, by submitter": f"{api}/patches/?order=submitter",
         "patches, by state": f"{api}/patches/?order=state",
-        "patches, by delegate": f"{api}/patches/?order=-delegate",
-        "patches, by hash": f"{api}/patches/?order=hash",
+        "patches, by -state": f"{api}/patches/?order=-state",
+        "patches, by project": f"{api}/patches/?order=project",
+        "patches, by -project": f"{api}/patches/?order=-project",
+        "patches, new, by project": f"{api}/patches/?state=new&archived=false&order=project",
         "patches, deep": f"{api}/patches/?page={deep}",
         "patches, deep by date": f"{api}/patches/?order=-date&page={deep}",
         "patches, deep of large": f"{api}/patches/?{large}&order=-date&page={deep // 2}",
@@ -416,6 +418,11 @@ def requests_of(engine: Engine) -> dict[str, Path_]:
         "page: lists": "/",
         "page: large": "/project/large/list/",
         "page: large, page 50": "/project/large/list/?page=50",
+        **{
+            f"page: large, {what} by {order}": f"/project/large/list/?order={order}{states}"
+            for order in ("name", "state", "-state", "submitter", "-submitter", "delegate")
+            for what, states in (("all", "&state=all&archive=both"), ("waiting", ""))
+        },
         "page: small": "/project/small/list/",
         "page: patches, state": "/project/large/patches/?state=under-review",
         "page: patches, new": "/project/large/patches/?state=new",

@@ -271,6 +271,24 @@ def prefer_indexes(connection: Connection) -> None:
         connection.execute(select(*settings, parallel))
 
 
+@contextmanager
+def index_order(connection: Connection) -> Iterator[None]:
+    """Make PostgreSQL read rows in the order of an index, and sort only what is equal there.
+
+    Without statistics, or with old ones, it takes a table for small, and joins and sorts all of it
+    for one page. Other queries of the transaction may have to sort: they are not changed.
+    """
+    if connection.dialect.name != "postgresql":
+        yield
+        return
+    kinds = ("sort", "hashjoin", "mergejoin", "material", "bitmapscan", "seqscan")
+    names = [f"enable_{kind}" for kind in kinds]
+    connection.execute(select(*(func.set_config(name, "off", True) for name in names)))
+    yield
+    # Where the query fails, the transaction has ended.
+    connection.execute(select(*(func.set_config(name, "on", True) for name in names)))
+
+
 def allocate_ids(connection: Connection, table: Table, count: int) -> Sequence[int]:
     """Allocate new ids for `count` rows, so that rows with references are inserted in batches.
 

@@ -6,12 +6,12 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from sqlalchemy import Engine, func, select
+from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from ingest.store import schema
 from ingest.store.engine import write_transaction
-from ingest.store.sql import compare_rows, insert_rows, is_any, try_insert_rows
+from ingest.store.sql import compare_rows, index_order, insert_rows, is_any, try_insert_rows
 
 MANY = 50
 
@@ -193,3 +193,13 @@ def test_a_change_to_nothing(engine: Engine) -> None:
 
 def answer_row(mail_id: int, name: str) -> dict[str, Any]:
     return {"mail_id": mail_id, "name": name, "kind": "found", "text": f"{mail_id} {name}"}
+
+
+def test_what_a_query_must_not_do_another_may(engine: Engine) -> None:
+    """PostgreSQL sorts no whole table for a page in the order of an index, and others as before."""
+    query = text("SHOW enable_sort" if engine.dialect.name == "postgresql" else "SELECT 'on'")
+    with engine.connect() as connection:
+        with index_order(connection):
+            inside = connection.execute(query).scalar_one()
+        assert inside == ("off" if engine.dialect.name == "postgresql" else "on")
+        assert connection.execute(query).scalar_one() == "on"

@@ -47,7 +47,7 @@ from ingest.store.read.pages.listing_ranges import (
     SortKey,
 )
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
-from ingest.store.sql import IndexedBy, InOrder, is_any
+from ingest.store.sql import IndexedBy, InOrder, index_order, is_any
 
 _T = TypeVar("_T")
 _Condition = ColumnElement[bool]
@@ -274,7 +274,8 @@ class _Search:
         return _Piece(partial(self._find_owned, ordered), partial(self._count, query))
 
     def _find_owned(self, ordered: Select[Any], start: int, limit: int) -> list[int]:
-        return list(self._connection.execute(ordered.limit(limit).offset(start)).scalars())
+        with index_order(self._connection):
+            return list(self._connection.execute(ordered.limit(limit).offset(start)).scalars())
 
     def _find_by_state(self) -> list[int]:
         """Find rows by the order of states: those of each state are ranges of an index."""
