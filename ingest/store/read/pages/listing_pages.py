@@ -39,9 +39,9 @@ from ingest.store.read.pages.listing_ranges import (
     FEW,
     MAX_RANGES,
     ListingFilter,
+    ListingPart,
     OtherOrder,
     OwnerOrder,
-    Part,
     Ranges,
     Selection,
     SortKey,
@@ -201,7 +201,7 @@ class _Search:
         few = self._find_few(missing)
         if few is not None:
             return self._sort(few)
-        part = Part(ranges, self._keys)
+        part = ListingPart(ranges, self._keys)
         return self._merge(part, self._conditions(missing), self._page.start, self._page.size + 1)
 
     def _find_by_other(self, order: OtherOrder) -> list[int]:
@@ -248,7 +248,7 @@ class _Search:
         pieces = [self._piece_of_owners(order)]
         if order.column.nullable and self._filters.delegates is None:
             ranges = Ranges("ix_listing_date", self._of_lists(), has_date=True)
-            others = Part(ranges, self._by_date(), order.column.is_(None))
+            others = ListingPart(ranges, self._by_date(), order.column.is_(None))
             pieces.append(self._piece(others))
         return self._concatenate(reversed(pieces) if self._page.descending else pieces)
 
@@ -288,7 +288,9 @@ class _Search:
         of_lists, of_archived = self._of_lists(), self._of_archived()
         keys = self._keys[_STATE_KEYS:]
         pieces = (
-            self._piece(Part(Ranges(index, [*of_lists, of_state, *of_archived], has_date), keys))
+            self._piece(
+                ListingPart(Ranges(index, [*of_lists, of_state, *of_archived], has_date), keys)
+            )
             for state in self._ordered_states()
             for of_state in ((_listing.state, (state,)),)
         )
@@ -305,7 +307,7 @@ class _Search:
         if self._page.descending:
             yield from reversed(known)
 
-    def _piece(self, part: Part) -> _Piece:
+    def _piece(self, part: ListingPart) -> _Piece:
         conditions = self._conditions(self._filtered_columns() - part.ranges.covered)
         if part.condition is not None:
             conditions.append(part.condition)
@@ -543,7 +545,7 @@ class _Search:
 
     def _merge(
         self,
-        part: Part,
+        part: ListingPart,
         conditions: Sequence[_Condition],
         start: int,
         limit: int,

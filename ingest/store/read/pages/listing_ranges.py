@@ -110,7 +110,7 @@ class SortKey:
 
 
 @frozen
-class Part:
+class ListingPart:
     """Rows of a list that follow each other on its pages: ranges that have the order `keys`.
 
     `condition`: what else the rows must be, None for nothing.
