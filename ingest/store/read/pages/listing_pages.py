@@ -8,6 +8,9 @@ No plan depends on statistics, nor on how common a state, a person or a list is:
   were rare, most of a list would be read for one page. So the rows that each such filter allows are
   counted before, up to a bound: where they are few, these are read and sorted.
 
+- Orders that no index of `listing` has are those of pieces that follow each other: the rows of each
+  state, and those of each submitter or delegate in the order of an index of their names.
+
 SQLite is told which index to use. PostgreSQL chooses the only one that has the order.
 """
 
