@@ -7,7 +7,6 @@ the same bytes have one row however often they are delivered.
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from dataclasses import replace
 from datetime import datetime
 from enum import Enum, auto
 from functools import cache
@@ -17,10 +16,11 @@ from sqlalchemy import Connection, Select, bindparam, select, update
 
 from ingest.frozen import frozen
 from ingest.mail.defect import Defect
-from ingest.model import REPLAY, Delivery, arrival
+from ingest.model import Delivery, arrival
 from ingest.store import schema
 from ingest.store.inbox.codec import pack
 from ingest.store.inbox.dns_answers import read_keys
+from ingest.store.inbox.merges import merge_deliveries, merge_equal_mail
 from ingest.store.sql import (
     allocate_ids,
     chunks,
@@ -30,7 +30,7 @@ from ingest.store.sql import (
     read_values,
     try_insert_rows,
 )
-from ingest.trust.signatures.dns_answer import Keys, TemporaryFailure, sort_answers
+from ingest.trust.signatures.dns_answer import Keys
 
 # The columns that `build_delivery` reads, and the mail's id.
 _DELIVERY_COLUMNS = tuple(
@@ -74,7 +74,7 @@ def accept_mails(
     deliveries makes no difference. `now` is naive UTC.
     """
     prefer_indexes(connection)
-    merged = _merge_by_digest(deliveries)
+    merged = merge_equal_mail(deliveries)
     known = _read_known(connection, merged)
     fresh = [delivery for sha256, delivery in merged.items() if sha256 not in known]
     accepted = _insert(connection, fresh, now=now)
@@ -84,7 +84,7 @@ def accept_mails(
     changed = {
         sha256: merged[sha256]
         for sha256, row in known.items()
-        if _merge(row.delivery, merged[sha256]) != row.delivery
+        if merge_deliveries(row.delivery, merged[sha256]) != row.delivery
     }
     if changed:
         # Read again under lock: what another process adds meanwhile must not be lost.
@@ -107,7 +107,7 @@ def find_derived(connection: Connection, deliveries: Sequence[Delivery]) -> set[
     return {
         sha256
         for sha256, row in _read_known(connection, by_digest).items()
-        if row.is_derived and _merge(row.delivery, by_digest[sha256]) == row.delivery
+        if row.is_derived and merge_deliveries(row.delivery, by_digest[sha256]) == row.delivery
     }
 
 
@@ -197,7 +197,7 @@ def _as_accepted(row: _KnownMail, delivery: Delivery, *, is_changed: bool) -> Ac
         state = AcceptState.DERIVED
     else:
         state = AcceptState.WAITING
-    return Accepted(row.mail_id, _merge(row.delivery, delivery), state)
+    return Accepted(row.mail_id, merge_deliveries(row.delivery, delivery), state)
 
 
 def _read_known(
@@ -234,42 +234,6 @@ def _known_query(*, dialect: str, lock: bool) -> Select[Any]:
     if dialect == "sqlite":
         return query.where(mail.sha256.in_(bindparam("keys", expanding=True)))
     return query.where(is_any(mail.sha256))
-
-
-def _merge_by_digest(deliveries: Iterable[Delivery]) -> dict[bytes, Delivery]:
-    merged: dict[bytes, Delivery] = {}
-    for delivery in deliveries:
-        first = merged.get(delivery.sha256)
-        merged[delivery.sha256] = delivery if first is None else _merge(first, delivery)
-    return merged
-
-
-def _merge(first: Delivery, second: Delivery) -> Delivery:
-    """Merge two deliveries of the same bytes."""
-    return replace(
-        first,
-        route=tuple(sorted({*first.route, *second.route})),
-        container_errors=tuple(sorted({*first.container_errors, *second.container_errors})),
-        withdrawn=first.withdrawn or second.withdrawn,
-        keys=_merge_keys(first, second),
-    )
-
-
-def _merge_keys(first: Delivery, second: Delivery) -> Keys | None:
-    """Merge the DNS answers of two deliveries.
-
-    An answer is kept once DNS has given it. A query that failed may be made again, but only for
-    mail from an archive: an answer that a replay gets today says nothing of mail that was
-    delivered, whose signatures had to be verified at that time.
-    """
-    if second.keys is None or not first.source == second.source == REPLAY:
-        return first.keys
-    answers = {
-        name: answer
-        for name, answer in first.keys or ()
-        if not isinstance(answer, TemporaryFailure)
-    }
-    return sort_answers(dict(first.keys or ()) | dict(second.keys) | answers)
 
 
 def _join(values: Iterable[str]) -> str:
