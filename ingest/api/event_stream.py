@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 from collections.abc import AsyncIterator, Sequence
 from typing import Any
 
+from sqlalchemy.exc import SQLAlchemyError
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
 from starlette.types import Receive, Scope, Send
@@ -23,6 +25,8 @@ from ingest.api.records.references import JsonObject
 from ingest.api.responses import error_response
 from ingest.store.activity.webhooks import find_later_events, last_event
 from ingest.store.reader import ClientDisconnected
+
+log = logging.getLogger(__name__)
 
 _POLL_SECONDS = 1.0
 _HEARTBEAT_SECONDS = 15.0
@@ -74,9 +78,16 @@ class EventStreams:
         return not self._is_closed
 
     async def _look(self, request: ApiRequest) -> None:
-        """Look for new events each second, as long as there are streams."""
+        """Look for new events each second, as long as there are streams.
+
+        A database that does not respond is tried again: the streams are still there.
+        """
         while self._count > 0 and not self._is_closed:
-            last = await run_in_threadpool(_read_last, request)
+            try:
+                last = await run_in_threadpool(_read_last, request)
+            except SQLAlchemyError as error:
+                log.warning("event streams wait: %s", error.__class__.__name__)
+                last = self._last
             if last > self._last:
                 self._last = last
                 self._news.set()

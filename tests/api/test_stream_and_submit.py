@@ -13,6 +13,7 @@ from typing import Any
 import httpx
 import pytest
 from sqlalchemy import Engine, func, select
+from sqlalchemy.exc import OperationalError
 from starlette.testclient import TestClient
 
 from ingest.api import event_stream
@@ -79,6 +80,28 @@ class Follower:
 
     def close(self) -> None:
         self._stop.set()
+
+
+def test_a_stream_goes_on_after_an_error_of_the_database(
+    address: str, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within a second or two, and not only at the next heartbeat."""
+    monkeypatch.setattr(event_stream, "_HEARTBEAT_SECONDS", 3_600.0)
+    failures: list[None] = []
+    publish = event_stream.publish_waiting_events
+
+    def fail_once(*values: Any, **more: Any) -> None:
+        if not failures:
+            failures.append(None)
+            raise OperationalError("SELECT 1", {}, Exception("gone"))
+        publish(*values, **more)
+
+    follower = Follower(f"{address}/api/events/stream")
+    monkeypatch.setattr(event_stream, "publish_waiting_events", fail_once)
+    until(lambda: failures, "the error")
+    mails.store(engine, [mails.patch("new@example.org", "[PATCH] new", name="n")])
+    until(lambda: len(follower.events) == 4, "the events of a new patch")
+    follower.close()
 
 
 def test_a_stream_has_the_events_of_the_api_and_is_resumed(address: str, engine: Engine) -> None:
