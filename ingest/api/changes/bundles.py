@@ -12,12 +12,12 @@ from ingest.api.changes.fields import flag_field, number_fields, require_fields,
 from ingest.api.changes.rights import authenticate_writer, permission_denied
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_bundle_filter
-from ingest.api.limits import MAX_BUNDLE_NAME, MAX_BUNDLE_PATCHES
 from ingest.api.params import ApiError, not_found
 from ingest.api.records import references
 from ingest.api.records.prefetch import Prefetched
 from ingest.api.records.references import JsonObject
 from ingest.api.responses import JsonResponse
+from ingest.api.rest.limits import MAX_BUNDLE_NAME, MAX_BUNDLE_PATCHES
 from ingest.api.rest.request_body import RequestBody, parse_body
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.read import messages

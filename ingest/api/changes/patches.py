@@ -18,10 +18,10 @@ from ingest.api.changes.fields import flag_field, number_fields, require_fields
 from ingest.api.changes.rights import authenticate_writer, writable_patch
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.endpoints.messages import message_detail
-from ingest.api.limits import MAX_COMMIT_REF, MAX_RELATED_PATCHES
 from ingest.api.lookup import find_by_row
 from ingest.api.params import ApiError, is_number, not_found
 from ingest.api.responses import JsonResponse
+from ingest.api.rest.limits import MAX_COMMIT_REF, MAX_RELATED_PATCHES
 from ingest.api.rest.request_body import RequestBody, parse_body, require_storable
 from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account, read_accounts

@@ -9,8 +9,8 @@ from ingest.api.changes.fields import flag_field, text_field
 from ingest.api.changes.rights import authenticate_writer, permission_denied
 from ingest.api.context import parse_request
 from ingest.api.endpoints.projects import find_project, project_records
-from ingest.api.limits import MAX_PROJECT_TEXT
 from ingest.api.responses import JsonResponse
+from ingest.api.rest.limits import MAX_PROJECT_TEXT
 from ingest.api.rest.request_body import parse_body
 from ingest.api.site import read_site
 from ingest.store.site.projects import set_project

@@ -11,10 +11,10 @@ from ingest.api.changes.fields import text_field
 from ingest.api.changes.rights import authenticate_writer, permission_denied
 from ingest.api.context import parse_request
 from ingest.api.endpoints.series import series_records
-from ingest.api.limits import MAX_METADATA_KEY, MAX_METADATA_VALUE
 from ingest.api.lookup import find_series_successor
 from ingest.api.params import ApiError
 from ingest.api.responses import JsonResponse
+from ingest.api.rest.limits import MAX_METADATA_KEY, MAX_METADATA_VALUE
 from ingest.api.rest.request_body import RequestBody, parse_body
 from ingest.store.locks import lock_threads
 from ingest.store.read import messages

@@ -11,9 +11,9 @@ from ingest.api.changes.fields import flag_field, text_field
 from ingest.api.changes.rights import authenticate_writer, permission_denied
 from ingest.api.context import parse_request
 from ingest.api.endpoints.people import user_detail
-from ingest.api.limits import MAX_USER_TEXT
 from ingest.api.params import ApiError, is_number, not_found
 from ingest.api.responses import JsonResponse
+from ingest.api.rest.limits import MAX_USER_TEXT
 from ingest.api.rest.request_body import RequestBody, parse_body
 from ingest.store.activity.accounts import read_accounts, update_account
 

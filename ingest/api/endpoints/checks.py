@@ -12,11 +12,11 @@ from starlette.responses import Response
 from ingest.api.changes.rights import authenticate_writer, writable_patch
 from ingest.api.context import ApiRequest, parse_request
 from ingest.api.filters import make_check_filter
-from ingest.api.limits import MAX_CHECK_CONTEXT, MAX_CHECK_DESCRIPTION, MAX_CHECK_URL
 from ingest.api.lookup import redirect_message
 from ingest.api.params import ApiError, is_number, not_found
 from ingest.api.records import references
 from ingest.api.responses import JsonResponse
+from ingest.api.rest.limits import MAX_CHECK_CONTEXT, MAX_CHECK_DESCRIPTION, MAX_CHECK_URL
 from ingest.api.rest.request_body import RequestBody, parse_body, require_storable
 from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account, read_accounts

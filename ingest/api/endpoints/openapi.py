@@ -8,8 +8,8 @@ from __future__ import annotations
 from typing import Any
 
 from ingest import __version__
-from ingest.api import limits
 from ingest.api.params import MAX_VALUE, MAX_VALUES
+from ingest.api.rest import limits
 from ingest.api.urls import VERSIONS
 from ingest.lifecycle.evidence import EvidenceKind
 from ingest.store.activity.checks import CHECK_STATES
