@@ -148,7 +148,7 @@ def main() -> None:
                 )
                 results[kind, name] = made
                 print(
-                    f"{kind:24} {name:12} 30th {made.early:7.2f} last {made.late:7.2f} "
+                    f"{kind:32} {name:12} 30th {made.early:7.2f} last {made.late:7.2f} "
                     f"x{made.ratio:5.1f}  writes: median {made.median:6.2f} "
                     f"longest {made.longest:7.1f}",
                     flush=True,

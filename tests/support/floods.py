@@ -115,6 +115,11 @@ def _reversed_patches(number: int) -> bytes:
     return _mail(-number, f"[PATCH] part {number}", references=(f"m{-number - 1}",))
 
 
+def _reversed_patches_with_references(number: int) -> bytes:
+    above = tuple(f"m{-number - step}" for step in range(10, 0, -1))
+    return _mail(-number, f"[PATCH] part {number}", references=above)
+
+
 def _patch_chain(number: int) -> bytes:
     above = (f"m{number - 1}",) if number else ()
     return _mail(number, f"[PATCH] part {number}", references=above)
@@ -267,6 +272,7 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     "reversed": _reversed,
     "reversed-with-references": _reversed_with_references,
     "reversed-patches": _reversed_patches,
+    "reversed-patches-with-references": _reversed_patches_with_references,
     "patch-chain": _patch_chain,
     "joined": _joined,
     "joined-in-turn": _joined_in_turn,
