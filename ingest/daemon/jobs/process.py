@@ -8,8 +8,6 @@ first: it may hold a lock that the others wait for.
 from __future__ import annotations
 
 import asyncio
-import itertools
-import json
 import logging
 import signal
 import socket
@@ -19,7 +17,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 
 from ingest.daemon.jobs import limits
-from ingest.daemon.jobs.channel import STARTED, Request, Response
+from ingest.daemon.jobs.channel import Request, Response
+from ingest.daemon.jobs.connection import Connection, open_connection
 from ingest.daemon.jobs.order import Job, JobOrder
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.restart import compute_delay
@@ -28,7 +27,6 @@ from ingest.daemon.restart import compute_delay
 _TICK = 1.0  # between two reports
 _FRESH_SECONDS = 3.0  # after which a report no longer says that the process makes progress
 _RELOAD_SECONDS = 30.0
-_MAX_LINE = 16 << 20  # bytes of a response
 
 
 class JobStartError(Exception):
@@ -69,12 +67,8 @@ class JobProcess:
         self._command = command
         self._inherited = (*descriptors, *order.descriptors)
         self._process: asyncio.subprocess.Process | None = None
-        self._writer: asyncio.StreamWriter | None = None
-        self._is_started = False  # the process that runs now
-        self._is_stopping = False
+        self._connection: Connection | None = None  # to the process that was started last
         self._end = ""  # how the last process has ended
-        self._numbers = itertools.count(STARTED + 1)
-        self._responses: dict[int, asyncio.Future[Response]] = {}
         self._last_report = float("-inf")
         self._stuck_since: float | None = None
         self._tasks: list[asyncio.Task[None]] = []
@@ -85,10 +79,17 @@ class JobProcess:
         Raises `JobStartError`, unless a signal has ended the process: then another one is started.
         """
         delay = None
-        while (status := await self._start_process()) is not None:
+        while True:
+            started = time.monotonic()
+            connection = await self._spawn()
+            if await connection.wait_started():
+                break
+            assert self._process is not None
+            status = await self._process.wait()
             if status >= 0:
                 raise JobStartError(status)
-            delay = await self._pause(delay, 0.0, status)
+            delay = await self._pause(delay, time.monotonic() - started, status)
+        self._last_report = time.monotonic()
         self._tasks = [
             asyncio.create_task(self._supervise()),
             asyncio.create_task(self._watch()),
@@ -102,9 +103,10 @@ class JobProcess:
 
     async def find_problem(self) -> str | None:
         """Ask the process what is wrong; return None where nothing is."""
-        if not self._is_started:
+        connection = self._connection
+        if connection is None or not connection.is_started:
             return f"the {self.job} process has ended ({self._end}) and is being restarted"
-        report = await self._ask_report(_FRESH_SECONDS)
+        report = await self._ask_report(connection, _FRESH_SECONDS)
         if report is None:
             return f"the {self.job} process does not respond"
         return report.problem
@@ -120,11 +122,11 @@ class JobProcess:
         A process that starts later reads it anyway.
         """
         response = await self._request(Request.RELOAD, _RELOAD_SECONDS)
-        return None if response is None else response["error"]
+        error: str | None = None if response is None else response["error"]
+        return error
 
     async def stop(self, seconds: float) -> None:
         """Let the process finish what it has begun, and kill it where that takes longer."""
-        self._is_stopping = True
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -139,67 +141,27 @@ class JobProcess:
             self._send_signal(signal.SIGKILL)
             await process.wait()
 
+    @property
+    def _is_started(self) -> bool:
+        return self._connection is not None and self._connection.is_started
+
     # --- the process ---
 
-    async def _start_process(self) -> int | None:
-        """Start a process and wait until its job has started; return its status if it has ended."""
-        started = asyncio.get_running_loop().create_future()
-        self._responses[STARTED] = started
-        await self._spawn()
-        try:
-            await started
-        except ConnectionError:
-            assert self._process is not None
-            return await self._process.wait()
-        return None
-
-    async def _pause(self, before: float | None, lived: float, status: int) -> float:
-        """Report the end of a process, and wait for as long as is returned."""
-        self._is_started = False
-        self._end = describe_status(status)
-        delay = compute_delay(before, lived, longest=limits.LAST_DELAY)
-        log_event("job-ended", logging.ERROR, job=self.job, reason=self._end, restart_seconds=delay)
-        await asyncio.sleep(delay)
-        self._on_restart()
-        return delay
-
-    async def _spawn(self) -> None:
+    async def _spawn(self) -> Connection:
+        """Start a process, and return the connection to it. Raises `OSError`."""
         ours, theirs = socket.socketpair()
-        with theirs:
-            reader, writer = await asyncio.open_unix_connection(sock=ours, limit=_MAX_LINE)
-            try:
-                self._process = await asyncio.create_subprocess_exec(
-                    *self._command,
-                    "--job",
-                    f"{self.job}:{theirs.fileno()}",
-                    stdin=asyncio.subprocess.DEVNULL,
-                    pass_fds=(theirs.fileno(), *self._inherited),
-                    process_group=0,  # a terminal's ^C is for the parent
-                )
-            except OSError:
-                writer.close()
-                raise
-        self._writer = writer
-        writer.write(self._order.encode())
-        asyncio.create_task(self._read(reader, writer))  # noqa: RUF006 - it ends with the process
-
-    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """Pass each response to whoever waits for it, until the process closes its end."""
-        with suppress(ConnectionError):
-            while line := await reader.readline():
-                message = json.loads(line)
-                if message["id"] == STARTED:
-                    self._is_started = True
-                    self._last_report = time.monotonic()
-                waiting = self._responses.pop(message["id"], None)
-                if waiting is not None and not waiting.done():
-                    waiting.set_result(message["response"])
-        self._is_started = False
-        for waiting in self._responses.values():
-            if not waiting.done():
-                waiting.set_exception(ConnectionError())
-        self._responses.clear()
-        writer.close()
+        with ours, theirs:
+            self._process = await asyncio.create_subprocess_exec(
+                *self._command,
+                "--job",
+                f"{self.job}:{theirs.fileno()}",
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=(theirs.fileno(), *self._inherited),
+                process_group=0,  # a terminal's ^C is for the parent
+            )
+            connection = self._connection = await open_connection(ours.dup())
+        connection.send_order(self._order)
+        return connection
 
     async def _supervise(self) -> None:
         """Wait for the end of each process, and start the next."""
@@ -210,25 +172,33 @@ class JobProcess:
             status = await self._process.wait()
             delay = await self._pause(delay, time.monotonic() - started, status)
             self._stuck_since = None
-            self._last_report = time.monotonic()
             try:
                 await self._spawn()
             except OSError as error:  # no process or no descriptor: try again
                 log_event("job-start-failed", logging.ERROR, job=self.job, reason=str(error))
 
+    async def _pause(self, before: float | None, lived: float, status: int) -> float:
+        """Report the end of a process, and wait for as long as is returned."""
+        self._end = describe_status(status)
+        delay = compute_delay(before, lived, longest=limits.LAST_DELAY)
+        log_event("job-ended", logging.ERROR, job=self.job, reason=self._end, restart_seconds=delay)
+        await asyncio.sleep(delay)
+        self._on_restart()
+        return delay
+
     async def _watch(self) -> None:
         """Ask for a report each second, and kill the process where it needs that."""
         while True:
             await asyncio.sleep(_TICK)
-            if not self._is_started:
+            connection = self._connection
+            if connection is None or not connection.is_started:
                 continue
-            report = await self._ask_report(limits.PATIENCE)
+            report = await self._ask_report(connection, limits.PATIENCE)
+            if connection is not self._connection or not connection.is_open:
+                continue  # that process has ended meanwhile
             if report is None:
-                if self._is_started:
-                    self._kill("it does not respond")
-                continue
-            stuck_since = self._stuck_since or float("inf")
-            if time.monotonic() - stuck_since >= limits.PATIENCE:
+                self._kill("it does not respond")
+            elif time.monotonic() - (self._stuck_since or float("inf")) >= limits.PATIENCE:
                 self._kill(f"the {report.stuck} makes no progress")
 
     def _kill(self, reason: str) -> None:
@@ -242,9 +212,9 @@ class JobProcess:
 
     # --- requests ---
 
-    async def _ask_report(self, seconds: float) -> _Report | None:
-        response = await self._request(Request.REPORT, seconds)
-        if response is None:
+    async def _ask_report(self, connection: Connection, seconds: float) -> _Report | None:
+        response = await connection.request(Request.REPORT, seconds)
+        if response is None or connection is not self._connection:
             return None
         report = _Report(**response)
         now = self._last_report = time.monotonic()
@@ -253,20 +223,10 @@ class JobProcess:
 
     async def _request(self, request: Request, seconds: float) -> Response | None:
         """Send a request and return the response; None where there is none in time."""
-        if not self._is_started or self._writer is None:
+        connection = self._connection
+        if connection is None or not connection.is_started:
             return None
-        number = next(self._numbers)
-        response: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        self._responses[number] = response
-        line = json.dumps({"id": number, "request": request}).encode() + b"\n"
-        try:
-            self._writer.write(line)
-            async with asyncio.timeout(seconds):
-                return await response
-        except (TimeoutError, ConnectionError):
-            return None
-        finally:
-            self._responses.pop(number, None)
+        return await connection.request(request, seconds)
 
 
 def describe_status(status: int) -> str:
