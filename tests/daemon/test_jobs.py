@@ -227,6 +227,7 @@ def test_one_unit_for_each_job(database_url: str, folder: Path) -> None:
         (["--only", "api"], "there is no [api] in the configuration"),
         (["--metrics", "unix:/run/m"], "must be HOST:PORT"),
         (["--metrics", "127.0.0.1:x"], "--metrics must be"),
+        (["--job", "accept"], "--job is for the processes that `ingest serve` starts"),
     ],
 )
 def test_jobs_that_cannot_be_run(folder: Path, words: list[str], wanted: str) -> None:

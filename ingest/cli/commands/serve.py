@@ -53,6 +53,8 @@ def command(
     serve_settings = ServeSettings(settings.url, load, os.environ)
     if job is not None:
         name, _, descriptor = job.partition(":")
+        if name not in _JOBS or not descriptor.isdecimal():
+            raise click.UsageError("--job is for the processes that `ingest serve` starts")
         sys.exit(run_job(Job(name), int(descriptor), serve_settings))
     from ingest.daemon import app
 
