@@ -28,6 +28,7 @@ REVISIONS = ("0001",)
 
 # How long a writer waits for other writers, in all.
 BUSY_SECONDS = 60
+_WAL_PAUSE = 0.01  # seconds between two attempts to enable the write-ahead log
 # KiB for each connection that only reads; the system caches the pages of the file.
 _READING_CACHE = 8 << 10
 # A number that no other program uses: all advisory locks of a PostgreSQL database share a name
@@ -450,11 +451,21 @@ def _enable_wal(engine: Engine) -> None:
     """Let readers read while one connection writes, by SQLite's write-ahead log.
 
     The setting is stored in the file, so it is made once, and not before the file is known to be
-    a store: opening another program's database must not alter it.
+    a store: opening another program's database must not alter it. SQLite does not wait for the
+    locks of others here, such as another process that makes the same store.
     """
+    deadline = time.monotonic() + BUSY_SECONDS
     connection = engine.raw_connection()
     try:
-        connection.cursor().execute("PRAGMA journal_mode=WAL")
+        while True:
+            try:
+                connection.cursor().execute("PRAGMA journal_mode=WAL")
+            except sqlite3.OperationalError:
+                if time.monotonic() >= deadline:
+                    raise
+                time.sleep(_WAL_PAUSE)
+            else:
+                return
     finally:
         connection.close()
 
