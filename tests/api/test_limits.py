@@ -39,7 +39,7 @@ def begun(monkeypatch: pytest.MonkeyPatch) -> threading.Semaphore:
     """Make every list of patches an endless query. The semaphore is released when one begins."""
     count = threading.Semaphore(0)
 
-    def patches(connection: Connection, *_: object) -> list[int]:
+    def patches(connection: Connection, *_: object, **_more: object) -> list[int]:
         count.release()
         return list(connection.execute(ENDLESS).scalars())
 

@@ -26,6 +26,8 @@ def share() -> None:
 
 def _share(connection: Connection) -> None:
     engine, dialect = connection.engine, connection.dialect
+    if dialect.name not in ("sqlite", "postgresql"):
+        return  # the names of tables of a Patchwork site's database include its own
     # Whatever a dialect knows beyond its class: an engine that commits by itself has another one.
     key = (type(dialect), dialect.server_version_info, dialect._on_connect_isolation_level)
     shared = _dialects.setdefault(key, dialect)

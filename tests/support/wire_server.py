@@ -17,6 +17,7 @@ from collections.abc import Sequence
 
 from ingest.config import sockets
 from ingest.net import systemd_sockets
+from ingest.net.bind import Endpoint, address_of
 from ingest.smtp.envelope import Accept, Decision, Envelope, MailBody
 from ingest.smtp.limits import SessionLimits
 from ingest.smtp.server import ListenerConfig, Protocol, open_listener
@@ -41,14 +42,15 @@ async def main(protocol: str, address: str, limits: str) -> None:
         hostname="mail.example.org",
         limits=SessionLimits(**json.loads(limits)),
     )
-    socks = []
+    endpoint = None
     if address == "handed":
-        socks = [
+        socks = tuple(
             systemd_sockets.take_socket(listening.descriptor)
             for listening in systemd_sockets.inherited_sockets(os.environ, os.getpid())
-        ]
+        )
         assert socks
-    listener = await open_listener(config, Counting(), sockets=socks)
+        endpoint = Endpoint(socks, tuple(map(address_of, socks)))
+    listener = await open_listener(config, Counting(), endpoint=endpoint)
     print(*listener.addresses, flush=True)  # noqa: T201
     await asyncio.get_running_loop().run_in_executor(None, sys.stdin.read)
     assert await listener.drain(5) == 0

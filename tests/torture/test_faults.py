@@ -144,7 +144,7 @@ def settle(made: Load, what: str) -> None:
     stored = {
         hashlib.sha256(raw_form.unpack(row.codec, row.raw, row.sha256)).digest() for row in rows
     }
-    used = memory(daemon.pid)
+    used = memory(daemon.job("accept"))
     say(
         f"{what}: {sum(made.codes.values())} replies {dict(made.codes)}; {len(made.taken)} "
         f"acknowledged, {len(rows)} stored, {len(made.taken - stored)} lost, "
@@ -231,7 +231,7 @@ def hurt_daemon(daemon: DaemonProcess, made: Load, call: str, error: str) -> Non
     """Make calls of the daemon fail until a reply is a failure, and for a while longer."""
     words = ["-f", "-qq", "-e", f"trace={call}", "-e", f"inject={call}:error={error}"]
     before = made.failures
-    with tracing(words, lambda: [daemon.pid], daemon.folder / "trace"):
+    with tracing(words, lambda: [daemon.job("accept")], daemon.folder / "trace"):
         if call in ("pwrite64", "fdatasync"):
             until(lambda: made.failures > before + 5, f"{call} {error}", shown=made.codes)
             until(lambda: daemon.health()[0] == 503, "503")
@@ -562,7 +562,7 @@ def flush_before_reply(url: str, folder: Path, *, sessions: int, each: int) -> N
         calls = "trace=recvfrom,sendto,write,pwrite64,fdatasync,fsync"
 
         def pids() -> list[int]:  # in one trace, so that there is one order
-            return [daemon.pid, *([] if sqlite else postgres_processes(url))]
+            return [daemon.job("accept"), *([] if sqlite else postgres_processes(url))]
 
         with tracing(["-f", "-qq", "-y", "-s", "300000", "-e", calls], pids, log):
             traced_load(daemon, sessions, each)
