@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 from ingest.api.address import bind_api, format_urls
 from ingest.config.packages import require_configured
 from ingest.config.settings import Config, ConfigError
+from ingest.daemon.identity import make_identity
 from ingest.daemon.jobs import limits
 from ingest.daemon.jobs.order import BoundListener, Job, JobOrder
 from ingest.daemon.jobs.process import JobProcess, JobStartError
@@ -164,6 +165,7 @@ class _Daemon:
     def _make_orders(self, shutdown: AsyncExitStack) -> Mapping[Job, JobOrder]:
         """Bind the addresses, and return what the process of each job gets."""
         orders: dict[Job, JobOrder] = {}
+        identity = make_identity()
         reading, writing = os.pipe()
         os.set_blocking(writing, False)
         for descriptor in (reading, writing):
@@ -172,7 +174,7 @@ class _Daemon:
             self._listeners = bind_listeners(self._config, self._settings.environ)
             orders[Job.ACCEPT] = JobOrder(listeners=self._listeners, wake=writing)
         if Job.DERIVE in self._wanted:
-            orders[Job.DERIVE] = JobOrder(wake=reading)
+            orders[Job.DERIVE] = JobOrder(wake=reading, daemon=identity)
         if Job.API in self._wanted:
             assert self._config.api is not None
             self._api = bind_api(self._config.api)

@@ -10,12 +10,9 @@ error, and ends the thread, and with it the daemon.
 from __future__ import annotations
 
 import logging
-import os
 import queue
-import socket
 import threading
 import time
-import uuid
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import CancelledError, Future
@@ -29,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.clock import utcnow
 from ingest.config.settings import Config
+from ingest.daemon.identity import make_identity
 from ingest.daemon.jobs import limits
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.monitoring.outcome import (
@@ -119,8 +117,11 @@ class Deriver:
         clock: Callable[[], datetime] = utcnow,
         observe: Callable[[DeriveResult], None] = lambda _: None,
         schedule: Schedule | None = None,
+        daemon: str = "",
     ) -> None:
-        self.claimant = f"{socket.gethostname()}:{os.getpid()}:{uuid.uuid4().hex[:8]}"
+        """Make a deriver. `daemon` identifies the daemon whose earlier derivers have all ended."""
+        self._daemon = daemon
+        self.claimant = f"{daemon}/{make_identity()}" if daemon else make_identity()
         self.counts: Counter[DeriveEvent] = Counter()
         self.error: str | None = None  # why no mail is derived at present
         self.is_database_error = False  # whether a restart of the daemon would not help
@@ -244,9 +245,15 @@ class Deriver:
             self._claim()
 
     def _initialize(self) -> None:
-        """End all claims in SQLite, which this daemon owns: they are of an earlier process."""
-        if self._engine.dialect.name == "sqlite":
-            expire_all_claims(self._engine, clock=self._clock, wait=self._schedule.timeout)
+        """End the claims of earlier processes: in SQLite, which this daemon owns, all claims."""
+        is_owner = self._engine.dialect.name == "sqlite"
+        if is_owner or self._daemon:
+            expire_all_claims(
+                self._engine,
+                clock=self._clock,
+                wait=self._schedule.timeout,
+                prefix="" if is_owner else f"{self._daemon}/",
+            )
         self._is_initialized = True
 
     # --- claiming ---

@@ -266,6 +266,19 @@ def test_leases_of_claimed_mail_are_extended(start: StartDeriver, tmp_path: Path
     daemon.until_done()
 
 
+def test_claims_of_a_killed_process_of_this_daemon_are_free_at_once(
+    start: StartDeriver, store_url: str
+) -> None:
+    """Not only when their leases end: the parent knows that the process has ended."""
+    engine = open_store(store_url, create=True)
+    with write_transaction(engine) as connection:
+        enqueue(connection, ARCHIVE, now=NOW)
+        before = mails.START.replace(year=2020)
+        claim(connection, "mx:1:a/mx:2:b", now=before, lease=timedelta(9_999), limit=9)
+    engine.dispose()
+    start(daemon="mx:1:a").until_done()
+
+
 def test_the_claims_of_a_dead_daemon_are_taken_over(start: StartDeriver, store_url: str) -> None:
     """In SQLite at once, since no other daemon can have them; in PostgreSQL when the lease
     expires."""

@@ -169,14 +169,14 @@ def test_a_process_that_is_killed_before_it_has_started_is_started_again(tmp_pat
 def test_an_order_passes_sockets_by_their_descriptors(tmp_path: Path) -> None:
     """The process that decodes it has the same descriptors; here, this process is that process."""
     bound = bind_listeners(serving(tmp_path), {})
-    order = JobOrder(listeners=bound[:1], api=bound[1].endpoint, wake=7)
+    order = JobOrder(listeners=bound[:1], api=bound[1].endpoint, wake=7, daemon="mx:1:a")
     sockets = [sock for item in bound for sock in item.endpoint.sockets]
     assert order.descriptors == (*(sock.fileno() for sock in sockets), 7)
     line = order.encode()
     for sock in sockets:
         sock.detach()
     decoded = decode_order(line)
-    assert decoded.wake == 7
+    assert (decoded.wake, decoded.daemon) == (7, "mx:1:a")
     assert decoded.api is not None
     assert [str(address) for address in decoded.api.addresses] == [
         str(address) for address in bound[1].endpoint.addresses

@@ -328,6 +328,15 @@ def test_only_the_claimant_renews_a_lease(engine: Engine) -> None:
             connection.execute(update(schema.pending).values(claimed_by="a", claimed_until=LATER))
 
 
+def test_claims_of_earlier_processes_of_one_daemon_are_ended_at_once(engine: Engine) -> None:
+    put(engine, *MAILS[:2])
+    take(engine, "one%/4", limit=1)
+    take(engine, "one_/5", limit=1)
+    with write_transaction(engine) as connection:
+        end_all_claims(connection, now=NOW, prefix="one_/")
+    assert taken(engine, "other") == MAILS[1:2]
+
+
 def test_claims_of_an_earlier_process_are_ended_at_once(engine: Engine) -> None:
     put(engine, MAILS[0])
     take(engine, "dead")

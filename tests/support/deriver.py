@@ -34,6 +34,7 @@ class DeriverHarness:
         obeys: bool = False,
         schedule: Schedule | None = None,
         limits: WorkerLimits = LIMITS,
+        daemon: str = "",
     ) -> None:
         self.engine = open_store(url, create=True)
         self.results: list[DeriveResult] = []
@@ -45,6 +46,7 @@ class DeriverHarness:
             self.workers,
             observe=self.results.append,
             schedule=schedule or Schedule(poll=0.2),
+            daemon=daemon,
         )
 
     def put(self, deliveries: Sequence[Delivery]) -> None:

@@ -63,6 +63,7 @@ class DeriveJob:
             self._current_config,
             self._dns_stage,
             observe=DeriveReporter(self.metrics).report_derived,
+            daemon=order.daemon,
         )
         self._scanner = Scanner(settings.url)
 

@@ -45,12 +45,13 @@ class JobOrder:
     """What the process of a job gets.
 
     `listeners` and `api` are bound. `wake` is a descriptor of the pipe from accept to derive:
-    a byte in it means that mail is queued.
+    a byte in it means that mail is queued. `daemon` is a name that no other daemon has.
     """
 
     listeners: Sequence[BoundListener] = ()
     api: Endpoint | None = None
     wake: int | None = None
+    daemon: str = ""
 
     @property
     def descriptors(self) -> tuple[int, ...]:
@@ -74,6 +75,7 @@ class JobOrder:
             ],
             "api": None if self.api is None else _encode_endpoint(self.api),
             "wake": self.wake,
+            "daemon": self.daemon,
         }
         return json.dumps(order).encode() + b"\n"
 
@@ -92,6 +94,7 @@ def decode_order(line: bytes) -> JobOrder:
         ),
         api=None if order["api"] is None else _decode_endpoint(order["api"]),
         wake=order["wake"],
+        daemon=order["daemon"],
     )
 
 

@@ -351,12 +351,16 @@ def _lock_own(connection: Connection, claimant: str, mail_ids: Collection[int]) 
     return own
 
 
-def end_all_claims(connection: Connection, *, now: datetime) -> None:
-    """End all leases at the start of a daemon that is the only one of its store."""
-    pending = schema.pending.c
-    connection.execute(
-        update(schema.pending).where(pending.claimed_by.is_not(None)).values(claimed_until=now)
+def end_all_claims(connection: Connection, *, now: datetime, prefix: str = "") -> None:
+    """End all leases of claimants whose names begin with `prefix`.
+
+    For the start of a claimant whose predecessors, which had such names, have ended.
+    """
+    claimed_by = schema.pending.c.claimed_by
+    condition = (
+        claimed_by.startswith(prefix, autoescape=True) if prefix else claimed_by.is_not(None)
     )
+    connection.execute(update(schema.pending).where(condition).values(claimed_until=now))
 
 
 # --- recording --------------------------------------------------------------------------------

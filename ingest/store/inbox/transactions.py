@@ -94,10 +94,12 @@ def return_claims(
         queue.release_claims(connection, who, claims, failed=counted)
 
 
-def expire_all_claims(engine: Engine, *, clock: Clock, wait: float | None) -> None:
-    """End every claim: for the start of a daemon that shares the store with no other."""
+def expire_all_claims(
+    engine: Engine, *, clock: Clock, wait: float | None, prefix: str = ""
+) -> None:
+    """End every claim of claimants whose names begin with `prefix`; they have all ended."""
     with unflushed_transaction(engine, wait=wait) as connection:
-        queue.end_all_claims(connection, now=clock())
+        queue.end_all_claims(connection, now=clock(), prefix=prefix)
 
 
 def quarantine_claims(
