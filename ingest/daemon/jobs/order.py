@@ -81,7 +81,11 @@ class JobOrder:
 
 
 def decode_order(line: bytes) -> JobOrder:
-    """Return the order in a line. The sockets belong to this process from then on."""
+    """Return the order in a line. The sockets belong to this process from then on.
+
+    A process that is restarted may be of a newer version than its parent: fields that the order may
+    lack have the defaults of `JobOrder`.
+    """
     order = json.loads(line)
     return JobOrder(
         listeners=tuple(
@@ -94,7 +98,7 @@ def decode_order(line: bytes) -> JobOrder:
         ),
         api=None if order["api"] is None else _decode_endpoint(order["api"]),
         wake=order["wake"],
-        daemon=order["daemon"],
+        daemon=order.get("daemon", ""),
     )
 
 
