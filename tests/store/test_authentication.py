@@ -181,6 +181,7 @@ def test_a_mailmap_joins_addresses_and_counts_from_the_next_reparse(engine: Engi
         assert set(connection.execute(query).scalars()) == {"ada@example.org"}
 
 
+@pytest.mark.usefixtures("git_program")
 def test_developer_signatures_are_verified_where_keyrings_are_configured(
     engine: Engine, tmp_path: Path
 ) -> None:

@@ -104,6 +104,11 @@ def stop(binaries: Path, url: str, *, mode: str) -> None:
     _run(binaries, root, "pg_ctl", "-D", str(root / "d"), "-w", "-m", mode, "stop")
 
 
+def control(binaries: Path, root: Path, *words: str) -> None:
+    """Run `pg_ctl WORDS` on the server in a folder, as the user that it runs as."""
+    _run(binaries, root, "pg_ctl", "-D", str(root / "d"), "-w", "-l", str(root / "log"), *words)
+
+
 def _folder(url: str) -> Path:
     return Path(url.rpartition("host=")[2])
 

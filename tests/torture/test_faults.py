@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import pwd
 import re
 import shutil
 import signal
@@ -402,17 +401,10 @@ def test_descriptors_run_out(folder: Path) -> None:
 
 
 def control(url: str, *words: str) -> None:
-    """pg_ctl on the server, as the user that it runs as."""
+    """Run `pg_ctl WORDS` on the server of a database."""
     binaries = postgres.find_binaries()
     assert binaries is not None
-    root = Path(str(make_url(url).query["host"]))
-    user = pwd.getpwuid((root / "d").stat().st_uid)
-    more = {"user": user.pw_uid, "group": user.pw_gid, "extra_groups": []}
-    subprocess.run(  # type: ignore[call-overload]
-        [str(binaries / "pg_ctl"), "-D", str(root / "d"), "-w", "-l", str(root / "log"), *words],
-        check=True, cwd=root, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL,
-        **(more if os.geteuid() == 0 else {}),
-    )  # fmt: skip
+    postgres.control(binaries, Path(str(make_url(url).query["host"])), *words)
 
 
 def restart(url: str) -> None:
