@@ -24,11 +24,11 @@ from ingest.reports.mail_audit import (
     differing_mail_columns,
     find_lost_mail,
     lost_answers,
-    merge_by_digest,
     merge_stored,
 )
 from ingest.sources.source import Deletion, NoMail, RawMail, Source
 from ingest.store.batches import IdSet
+from ingest.store.inbox.merges import merge_equal_mail
 from ingest.store.verify import snapshot
 from ingest.store.verify.arrangement_audit import audit_arrangement
 from ingest.store.verify.findings import Finding, FindingKind
@@ -121,7 +121,7 @@ class _Audit:
 
     def add(self, items: Sequence[RawMail | Deletion]) -> None:
         """Compare a batch of the archive's items with the store."""
-        deliveries = merge_by_digest(self._delivery(item) for item in items)
+        deliveries = merge_equal_mail(self._delivery(item) for item in items)
         stored_mails = {
             mail.sha256: mail for mail in snapshot.read_stored_mails(self._connection, deliveries)
         }

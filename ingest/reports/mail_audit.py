@@ -72,20 +72,3 @@ def lost_answers(delivery: Delivery, mail: StoredMail) -> Iterator[tuple[Finding
         for name in key_names(delivery.raw):
             if name not in answered:
                 yield FindingKind.MISSING, f"answer {name}"
-
-
-def merge_by_digest(deliveries: Iterable[Delivery]) -> dict[bytes, Delivery]:
-    """Return one delivery for each digest, with what all deliveries of the batch say of it."""
-    merged: dict[bytes, Delivery] = {}
-    for delivery in deliveries:
-        earlier = merged.get(delivery.sha256)
-        if earlier is not None:
-            delivery = replace(
-                earlier,
-                container_errors=tuple(
-                    sorted({*earlier.container_errors, *delivery.container_errors})
-                ),
-                withdrawn=earlier.withdrawn or delivery.withdrawn,
-            )
-        merged[delivery.sha256] = delivery
-    return merged
