@@ -4,7 +4,7 @@ One thread keeps the workers busy and records their results: many mails in one t
 many are ready, and at once where one is. It survives the loss of its database and of its workers,
 and a system that has no descriptor or no space left. What is claimed then stays claimed; what it
 can no longer keep is claimed by others when the lease expires. Any other exception is an internal
-error, and ends the thread, and with it the daemon.
+error, and ends the thread, and with it the process.
 """
 
 from __future__ import annotations

@@ -56,7 +56,7 @@ class Connection:
             self._responses.pop(number, None)
 
     async def _read(self) -> None:
-        """Pass each response to whoever waits for it, until the process closes its end."""
+        """Set the result of each request that waits, until the process closes the connection."""
         with suppress(ConnectionError):
             while line := await self._reader.readline():
                 message = json.loads(line)

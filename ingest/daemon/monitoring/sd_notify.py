@@ -46,7 +46,7 @@ class Status:
 
 @dataclass(frozen=True, slots=True)
 class Alive:
-    """A keep-alive for the watchdog. Send it only while accepting and deriving work."""
+    """A keep-alive for the watchdog. Send it only while every job makes progress."""
 
 
 Notice = Ready | Reloading | Stopping | Status | Alive
