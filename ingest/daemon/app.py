@@ -90,7 +90,6 @@ class _Daemon:
             inherited = self._lock_store(shutdown)
             open_store(self._settings.url, create=True).dispose()
             metrics_server = self._make_metrics_server(shutdown)
-            shutdown.callback(self._close_sockets)
             orders = self._make_orders(shutdown)
             self._jobs = {
                 job: JobProcess(
@@ -172,12 +171,15 @@ class _Daemon:
             shutdown.callback(os.close, descriptor)
         if Job.ACCEPT in self._wanted:
             self._listeners = bind_listeners(self._config, self._settings.environ)
+            for item in self._listeners:
+                shutdown.callback(item.endpoint.close)
             orders[Job.ACCEPT] = JobOrder(listeners=self._listeners, wake=writing)
         if Job.DERIVE in self._wanted:
             orders[Job.DERIVE] = JobOrder(wake=reading, daemon=identity)
         if Job.API in self._wanted:
             assert self._config.api is not None
             self._api = bind_api(self._config.api)
+            shutdown.callback(self._api.close)
             orders[Job.API] = JobOrder(api=self._api)
         return orders
 
@@ -263,7 +265,7 @@ class _Daemon:
     async def _reload_jobs(self) -> None:
         """Make the jobs read the configuration again. Raises `ConfigError` where one cannot."""
         errors = await asyncio.gather(*(process.reload() for process in self._jobs.values()))
-        for error in filter(None, errors):
+        if error := next(filter(None, errors), None):
             raise ConfigError(error)
 
     def _notify(self, notice: Notice) -> None:
@@ -272,27 +274,13 @@ class _Daemon:
     # --- shutdown ---
 
     async def _stop_jobs(self) -> None:
-        """Stop to accept mail, and then everything else."""
+        """Stop accepting mail, and then everything else."""
         for task in [*self._tasks]:
             task.cancel()
-        for item in self._listeners:
-            item.endpoint.close()  # the process that accepts has its own descriptors
-        seconds = {
-            Job.ACCEPT: 2 * limits.DRAIN + limits.EXIT,
-            Job.DERIVE: limits.FINISH_DERIVING + limits.LAST_WAIT + limits.EXIT,
-            Job.API: limits.FINISH_API + limits.EXIT,
-        }
-        if (accept := self._jobs.get(Job.ACCEPT)) is not None:
-            await accept.stop(seconds[Job.ACCEPT])
-        self._close_sockets()
-        others = [process for job, process in self._jobs.items() if job is not Job.ACCEPT]
-        await asyncio.gather(*(process.stop(seconds[process.job]) for process in others))
-
-    def _close_sockets(self) -> None:
-        for item in self._listeners:
-            item.endpoint.close()
-        if self._api is not None:
-            self._api.close()
+        for group in ((Job.ACCEPT,), (Job.DERIVE, Job.API)):
+            processes = [self._jobs[job] for job in group if job in self._jobs]
+            stops = (process.stop(limits.stop_seconds(process.job)) for process in processes)
+            await asyncio.gather(*stops)
 
 
 def _choose_jobs(wanted: Collection[Job], config: Config) -> frozenset[Job]:

@@ -2,7 +2,7 @@
 
 SQLite makes a waiting writer sleep for longer and longer, and a writer that comes while it sleeps
 goes first: deliveries waited for seconds for their commit while other mail was derived. So each
-writer first locks two bytes of a file beside the store:
+writer first locks two bytes of a file next to the store:
 
 - the *queue*, which a writer holds while it waits to write, and
 - the *turn*, which it holds while it writes.
@@ -38,7 +38,7 @@ _SHORT_PAUSES = 200  # after which the pause is the long one
 class WriteTurns:
     """The turns at one file. Any thread may call `take` and then `give_back`.
 
-    `descriptor`: of the file beside the store; None where it cannot be opened, and then only the
+    `descriptor`: of the file next to the store; None where it cannot be opened, and then only the
     threads of this process take turns.
     """
 
@@ -51,11 +51,10 @@ class WriteTurns:
             return False
         if self.descriptor is None:
             return True
-        if not self._lock(_QUEUE, deadline):
-            self._threads.release()
-            return False
-        has_turn = self._lock(_TURN, deadline)
-        self._unlock(_QUEUE)
+        has_turn = False
+        if self._lock(_QUEUE, deadline):
+            has_turn = self._lock(_TURN, deadline)
+            self._unlock(_QUEUE)
         if not has_turn:
             self._threads.release()
         return has_turn
@@ -107,7 +106,7 @@ def find_turns(engine: Engine) -> WriteTurns:
 
 
 def _open_file(database: str) -> int | None:
-    """Open the file beside the store whose bytes are locked, and make it if there is none.
+    """Open the file next to the store whose bytes are locked, and create it if there is none.
 
     It gets the mode, and from root the owner, of the store, as SQLite does it for its own files: a
     command that root runs must not keep the daemon out.
@@ -117,7 +116,7 @@ def _open_file(database: str) -> int | None:
         status = Path(database).stat()
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, status.st_mode & 0o777)
     except OSError:
-        return None  # what is wrong with the store is reported by whoever writes to it
+        return None  # the next write reports what is wrong with the store
     if os.geteuid() == 0 and os.fstat(descriptor).st_uid != status.st_uid:
         os.fchown(descriptor, status.st_uid, status.st_gid)
     return descriptor

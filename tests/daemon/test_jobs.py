@@ -144,7 +144,7 @@ def test_a_process_that_ends_before_it_has_started() -> None:
 
 
 def test_a_process_that_is_killed_before_it_has_started_is_started_again(tmp_path: Path) -> None:
-    """The kernel may have killed it for its memory. Whoever starts the daemon need not know."""
+    """The kernel kills a process when memory runs out. The start of the daemon does not fail."""
     program = """if True:
         import os, pathlib, signal, socket, sys, time
         if not pathlib.Path("killed").exists():

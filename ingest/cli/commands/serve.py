@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -13,7 +15,8 @@ from ingest.config.settings import Config
 from ingest.config.sockets import InetAddress, parse_socket
 from ingest.config.values import InvalidValue
 
-_JOBS = ("accept", "derive", "api")
+if TYPE_CHECKING:
+    from ingest.daemon.jobs.order import Job
 
 
 @click.command(name="serve")
@@ -39,7 +42,6 @@ def command(
     On SIGTERM it finishes what it has begun and ends; on SIGHUP it reads the configuration again.
     See docs/operation.md.
     """
-    from ingest.daemon.jobs.order import Job
     from ingest.daemon.jobs.runner import ServeSettings, run_job
 
     address = None if metrics is None else _parse_metrics(metrics)
@@ -53,22 +55,28 @@ def command(
     serve_settings = ServeSettings(settings.url, load, os.environ)
     if job is not None:
         name, _, descriptor = job.partition(":")
-        if name not in _JOBS or not descriptor.isdecimal():
+        own = _find_job(name)
+        if own is None or not descriptor.isdecimal():
             raise click.UsageError("--job is for the processes that `ingest serve` starts")
-        sys.exit(run_job(Job(name), int(descriptor), serve_settings))
+        sys.exit(run_job(own, int(descriptor), serve_settings))
     from ingest.daemon import app
 
-    jobs = [Job(name) for name in _parse_only(only)]
+    jobs = [] if only is None else list(_parse_only(only))
     sys.exit(app.serve(serve_settings, app.Launch(jobs, _own_command())))
 
 
-def _parse_only(names: str | None) -> list[str]:
-    if names is None:
-        return []
-    jobs = [name.strip() for name in names.split(",")]
-    if unknown := [name for name in jobs if name not in _JOBS]:
-        raise click.UsageError(f"--only must name accept, derive or api, not {unknown[0]!r}")
-    return jobs
+def _parse_only(names: str) -> Iterator[Job]:
+    for name in map(str.strip, names.split(",")):
+        job = _find_job(name)
+        if job is None:
+            raise click.UsageError(f"--only must name accept, derive or api, not {name!r}")
+        yield job
+
+
+def _find_job(name: str) -> Job | None:
+    from ingest.daemon.jobs.order import Job
+
+    return Job(name) if name in set(Job) else None
 
 
 def _parse_metrics(value: str) -> InetAddress:

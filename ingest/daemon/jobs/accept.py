@@ -85,7 +85,7 @@ class AcceptJob:
         """Return what is wrong, or None."""
         if self._acceptor.error is not None:
             return f"mail is not accepted: {self._acceptor.error}"
-        return None if stuck is None else f"the {stuck} makes no progress"
+        return stuck
 
     def _current_config(self) -> Config:
         return self._config

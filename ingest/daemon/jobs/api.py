@@ -47,7 +47,7 @@ class ApiJob:
 
     def find_problem(self, stuck: str | None) -> str | None:
         """Return what is wrong, or None."""
-        return None if stuck is None else f"the {stuck} makes no progress"
+        return stuck
 
     def _current_config(self) -> Config:
         return self._config

@@ -24,6 +24,7 @@ PARENT_ENDED_STATUS = 85  # above those of Python and the shell; no parent is le
 STARTED = 0  # the id of the first response
 
 Response = dict[str, Any]
+Respond = Callable[[Response], None]
 
 
 class Request(StrEnum):
@@ -47,7 +48,7 @@ class Channel:
         """Return what the parent passes to this process."""
         return decode_order(self._lines.readline())
 
-    def start(self, handle: Callable[[Request, Callable[[Response], None]], None]) -> None:
+    def start(self, handle: Callable[[Request, Respond], None]) -> None:
         """Call `handle` for each request, in a thread; it calls its second argument to respond."""
         threading.Thread(
             target=self._handle_requests, args=(handle,), name="channel", daemon=True
@@ -62,9 +63,7 @@ class Channel:
         except OSError:
             os._exit(PARENT_ENDED_STATUS)
 
-    def _handle_requests(
-        self, handle: Callable[[Request, Callable[[Response], None]], None]
-    ) -> None:
+    def _handle_requests(self, handle: Callable[[Request, Respond], None]) -> None:
         try:
             for line in self._lines:
                 message = json.loads(line)

@@ -121,7 +121,7 @@ class DeriveJob:
         if self._workers.error is not None:
             return f"mail is not derived: {self._workers.error}"
         if stuck is not None:
-            return f"the {stuck} makes no progress"
+            return stuck
         return (
             None if self._deriver.error is None else f"mail is not derived: {self._deriver.error}"
         )
@@ -173,5 +173,5 @@ def _make_workers(config: Config) -> WorkerPool:
             bytes=memory,
             reason="the limit of address space (LimitAS, ulimit -v) is below parse_memory",
         )
-    limits = WorkerLimits(seconds=settings.parse_seconds, memory=settings.parse_memory)
-    return WorkerPool(settings.workers, limits=limits)
+    worker_limits = WorkerLimits(seconds=settings.parse_seconds, memory=settings.parse_memory)
+    return WorkerPool(settings.workers, limits=worker_limits)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ingest.daemon.jobs.order import Job
+
 # A thread without progress for so long is stuck: the transaction of a batch takes a fraction of a
 # second, and waits for the locks of others for `BUSY_SECONDS` at most.
 STUCK = 120.0
@@ -20,5 +22,18 @@ FINISH_API = 15.0
 # For a process to end, once its job has stopped.
 EXIT = 3.0
 
-# The longest shutdown. A service manager must wait longer between SIGTERM and SIGKILL.
-MAX_SHUTDOWN = 2 * DRAIN + EXIT + max(FINISH_DERIVING + LAST_WAIT, FINISH_API) + EXIT
+
+def stop_seconds(job: Job) -> float:
+    """Return how long the process of a job may take to stop."""
+    match job:
+        case Job.ACCEPT:
+            return 2 * DRAIN + EXIT
+        case Job.DERIVE:
+            return FINISH_DERIVING + LAST_WAIT + EXIT
+        case Job.API:
+            return FINISH_API + EXIT
+
+
+# The longest shutdown: accepting stops before the others do. A service manager must wait longer
+# between SIGTERM and SIGKILL.
+MAX_SHUTDOWN = stop_seconds(Job.ACCEPT) + max(map(stop_seconds, (Job.DERIVE, Job.API)))

@@ -54,12 +54,17 @@ class JobOrder:
     daemon: str = ""
 
     @property
+    def endpoints(self) -> list[Endpoint]:
+        """Return everything that is bound."""
+        return [
+            *(item.endpoint for item in self.listeners),
+            *([] if self.api is None else [self.api]),
+        ]
+
+    @property
     def descriptors(self) -> tuple[int, ...]:
         """Return the descriptors that the process must inherit."""
-        endpoints = [item.endpoint for item in self.listeners]
-        if self.api is not None:
-            endpoints.append(self.api)
-        numbers = [sock.fileno() for endpoint in endpoints for sock in endpoint.sockets]
+        numbers = [sock.fileno() for endpoint in self.endpoints for sock in endpoint.sockets]
         return (*numbers, *([] if self.wake is None else [self.wake]))
 
     def encode(self) -> bytes:

@@ -1,4 +1,4 @@
-"""Supervise the process of one job: start it, ask it, restart it, and end it.
+"""Supervise the process of one job: start it, query it, restart it, and end it.
 
 A process that ends by itself is started again, at once after the first time and after longer and
 longer pauses if that goes on. A process that does not respond, or says that it is stuck, is killed
@@ -39,7 +39,7 @@ class JobStartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class _Report:
-    """What the process said of itself. `problem`: for /healthz."""
+    """What the process reports: what is wrong with it, and that a part of it is stuck."""
 
     problem: str | None
     stuck: str | None
@@ -126,7 +126,12 @@ class JobProcess:
         return error
 
     async def stop(self, seconds: float) -> None:
-        """Let the process finish what it has begun, and kill it where that takes longer."""
+        """Let the process finish what it has begun, and kill it where that takes longer.
+
+        Our descriptors of its sockets are closed first, so that no new connection waits for it.
+        """
+        for endpoint in self._order.endpoints:
+            endpoint.close()
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -199,7 +204,7 @@ class JobProcess:
             if report is None:
                 self._kill("it does not respond")
             elif time.monotonic() - (self._stuck_since or float("inf")) >= limits.PATIENCE:
-                self._kill(f"the {report.stuck} makes no progress")
+                self._kill(report.stuck or "")
 
     def _kill(self, reason: str) -> None:
         log_event("job-killed", logging.ERROR, job=self.job, reason=reason)

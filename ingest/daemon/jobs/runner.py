@@ -19,7 +19,7 @@ from typing import Protocol
 from ingest.config.packages import require_configured
 from ingest.config.settings import Config, ConfigError
 from ingest.daemon.jobs import limits
-from ingest.daemon.jobs.channel import STARTED, Channel, Request, Response
+from ingest.daemon.jobs.channel import STARTED, Channel, Request, Respond
 from ingest.daemon.jobs.order import Job, JobOrder
 from ingest.daemon.monitoring.log import LOG, configure_log, log_event
 from ingest.daemon.monitoring.metrics import Metrics
@@ -69,7 +69,10 @@ class JobBody(Protocol):
         """
 
     def find_problem(self, stuck: str | None) -> str | None:
-        """Return what is wrong, for /healthz, or None. May be called from any thread."""
+        """Return what is wrong, for /healthz, or None. May be called from any thread.
+
+        `stuck`: what is wrong where a part is stuck, None where none is.
+        """
 
 
 MakeBody = Callable[[ServeSettings, Config, JobOrder], JobBody]
@@ -157,18 +160,19 @@ class _Runner:
                 continue
         return 0
 
-    def _handle(self, request: Request, respond: Callable[[Response], None]) -> None:
+    def _handle(self, request: Request, respond: Respond) -> None:
         """Handle a request of the parent, in the thread of the channel."""
         match request:
             case Request.REPORT:
-                stuck = self._body.find_stuck(time.monotonic() - limits.STUCK)
+                part = self._body.find_stuck(time.monotonic() - limits.STUCK)
+                stuck = None if part is None else f"the {part} makes no progress"
                 respond({"stuck": stuck, "problem": self._body.find_problem(stuck)})
             case Request.METRICS:
                 respond({"text": self._body.metrics.text().decode()})
             case Request.RELOAD:
                 self._loop.call_soon_threadsafe(self._reload, respond)
 
-    def _reload(self, respond: Callable[[Response], None]) -> None:
+    def _reload(self, respond: Respond) -> None:
         try:
             config = self._settings.load()
             require_configured(config)
