@@ -92,7 +92,10 @@ def _find_loose_crowds(
         numbers: Counter[str] = Counter()
         found |= _count(loose, numbers)
         if sum(numbers.values()) > MAX_LOOSE:
-            found |= dict.fromkeys((facts.key for facts in loose), sender)
+            # Whether its covers are too many by themselves decides what is loose: they say so.
+            found |= {
+                facts.key: sender for facts in loose if not (is_cover(facts) and facts.key in found)
+            }
     return found
 
 

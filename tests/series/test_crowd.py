@@ -96,3 +96,18 @@ def test_crowds_below_one_mail_count_towards_the_thread_only_once() -> None:
     mails = [below(f"x{number}", "start", 1, 9) for number in range(MAX_LOOSE)]
     others = [below(f"y{number}", f"z{number}", 2, 9) for number in range(MAX_LOOSE_NUMBER)]
     assert find_crowded([*mails, *others]).keys() == {facts.key for facts in mails}
+
+
+def test_covers_that_are_too_many_by_themselves_say_so_in_a_larger_crowd() -> None:
+    """The patches below them are loose then, which those below other covers are not."""
+    crowd = [below(f"x{n}", f"gone{n}", n, 2 * MAX_LOOSE) for n in range(1, MAX_LOOSE + 2)]
+    covers = [
+        replace(below(f"c{version}", "start", 0, 2), version=version, version_given=True)
+        for version in range(1, MAX_LOOSE_NUMBER + 2)
+    ]
+    patch = replace(below("p1", "c1", 1, 2), version_given=True)
+    few = find_crowded([*crowd, *covers[1:], patch])
+    assert {few[facts.key] for facts in (*crowd, *covers[1:])} == {ADA}
+    many = find_crowded([*crowd, *covers, patch])
+    assert {many[facts.key] for facts in covers} == {f"{ADA}, cover"}
+    assert {many[facts.key] for facts in (*crowd, patch)} == {ADA}

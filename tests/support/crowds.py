@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
-from datetime import timedelta
+from datetime import datetime, timedelta
 from email.utils import format_datetime
 from unittest import mock
 
@@ -104,26 +104,45 @@ def _play(acts: list[tuple[int, int, int, tuple[str, ...], int]]) -> list[Delive
     made, date = [], START
     for number, (msgid, who, subject, parents, step) in enumerate(acts):
         date += timedelta(seconds=step)
-        lines = [
-            f"From: {SENDERS[who]}",
-            f"Subject: {SUBJECTS[subject]}",
-            f"Message-ID: <{f'm{msgid}' if msgid >= 0 else f'n{number}'}@example.org>",
-            "List-Id: <flood.example.org>",
-            f"Date: {format_datetime(date)[:-5]}+0000",
-        ]
         # An unseen mail, those that are sent next, and that which was sent before.
         names = {
             "NEW": f"x{number}", "NEXT": f"n{number + 1}", "LATER": f"n{number + 2}",
             "LAST": f"n{number - 1}",
         }  # fmt: skip
-        parents = tuple(names.get(name, name) for name in parents)
-        if parents:
-            lines.append(f"In-Reply-To: <{parents[-1]}@example.org>")
-            lines.append("References: " + " ".join(f"<{parent}@example.org>" for parent in parents))
-        body = mails.patch_body(word=f"w{number}") if "PATCH" in SUBJECTS[subject] else "Text.\n"
-        raw = "\n".join((*lines, "", f"Say {number}.", body)).encode()
-        made.append(mails.delivery(raw))
+        made.append(
+            mail(
+                number,
+                SUBJECTS[subject],
+                *(names.get(name, name) for name in parents),
+                msgid=f"m{msgid}" if msgid >= 0 else None,
+                sender=SENDERS[who],
+                date=date,
+            )
+        )
     return made
+
+
+def mail(
+    number: int,
+    subject: str,
+    *parents: str,
+    msgid: str | None = None,
+    sender: str = SENDERS[0],
+    date: datetime = START,
+) -> Delivery:
+    """Return one mail, a patch if its subject says so. Its id is `n` and the number by default."""
+    lines = [
+        f"From: {sender}",
+        f"Subject: {subject}",
+        f"Message-ID: <{msgid or f'n{number}'}@example.org>",
+        "List-Id: <flood.example.org>",
+        f"Date: {format_datetime(date)[:-5]}+0000",
+    ]
+    if parents:
+        lines.append(f"In-Reply-To: <{parents[-1]}@example.org>")
+        lines.append("References: " + " ".join(f"<{parent}@example.org>" for parent in parents))
+    body = mails.patch_body(word=f"w{number}") if "PATCH" in subject else "Text.\n"
+    return mails.delivery("\n".join((*lines, "", f"Say {number}.", body)).encode())
 
 
 def arrangement(connection: Connection) -> list[str]:

@@ -127,6 +127,24 @@ def test_a_crowd_that_answers_later_mail_is_the_same_in_any_order(
         check_any_order(engine, deliveries, seed, 2)
 
 
+def test_one_cover_too_many_in_a_crowd_makes_the_patches_below_covers_loose(
+    engine: Engine,
+) -> None:
+    patches = [
+        crowds.mail(n, "[PATCH] alone" if n < 4 else "[PATCH 2/2] two", f"n{n - 1}")
+        for n in range(7)
+    ]
+    covers = [crowds.mail(n, "[PATCH 0/2] cover", f"n{n - 7}") for n in range(7, 11)]
+    below = crowds.mail(11, "[PATCH 1/2] one", "n7")
+    items = derived([*patches, *covers[:3], below, covers[3]])
+    with crowds.little_room():
+        before = outcome(engine, [items[:-1]], everything)
+        assert any("member <n11@" in line and " first " in line for line in before)
+        wanted = outcome(engine, [items], everything)
+        assert any("member <n11@" in line and " crowded " in line for line in wanted)
+        assert outcome(engine, [items[:-1], items[-1:]], everything) == wanted
+
+
 @pytest.mark.torture
 @MANY
 @given(crowds.late_crowds(12, 24), st.integers(0, 2**32))

@@ -403,12 +403,14 @@ class LooseCrowds:
         """Return the evidence that a loose piece has like those before it, None where it has none.
 
         Where too many of a sender are loose, that is the evidence of all of them, whatever their
-        number, so that any of those with its number tells.
+        number, so that any of those tells. Not of a cover: one more may be one too many of covers,
+        and then the patches below all of them are loose.
         """
         evidence = loose_evidence(node.facts)
         key = (node.thread_id, node.person_id, evidence)
         if key not in self._known:
-            query = _crowd_query(node, (node.facts.sender, evidence))
+            telling = (evidence,) if is_cover(node.facts) else (node.facts.sender, evidence)
+            query = _crowd_query(node, telling)
             self._known[key] = self._connection.execute(query).scalar()
         return self._known[key]
 
