@@ -22,6 +22,7 @@ from tests.daemon.test_listeners import serving
 from tests.support import mails, programs
 from tests.support.command import ingest, one_line
 from tests.support.daemon import DaemonProcess, running, served
+from tests.support.databases import mainly_on
 from tests.support.places import free_port
 from tests.support.waiting import PATIENCE, until
 
@@ -56,6 +57,7 @@ class WithApi(DaemonProcess):
             return list(json.load(answer))
 
 
+@mainly_on("sqlite")
 @pytest.mark.parametrize("killed", ["accept", "derive", "api"])
 def test_a_killed_process_is_started_again_and_the_others_go_on(
     database_url: str, folder: Path, killed: str

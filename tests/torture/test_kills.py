@@ -27,6 +27,7 @@ from ingest.store.inbox import codec
 from tests.support import histories, mails, programs
 from tests.support.command import ingest_ok
 from tests.support.daemon import DaemonProcess, mail_server, running, served
+from tests.support.databases import mainly_on
 from tests.support.senders import ByPipe, Ledger, Letter, OverSocket, Sender, Way
 
 SENDERS = 8
@@ -351,10 +352,11 @@ def retry_unlucky(engine: Engine, url: str, folder: Path) -> int:
     return len(reasons)
 
 
+@mainly_on("sqlite")
 def test_kill_9_at_random(
     database_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    check_kills(database_url, folder, capsys, seed=1, count=100, kills=8, pause=0.2, short=True)
+    check_kills(database_url, folder, capsys, seed=1, count=60, kills=5, pause=0.2, short=True)
 
 
 @pytest.mark.torture
@@ -369,7 +371,7 @@ def test_kill_9_of_two_daemons_on_one_database(
 ) -> None:
     check_kills(
         postgres_url, folder, capsys,
-        seed=3, count=120, kills=8, pause=0.2, daemon_count=2, short=True,
+        seed=3, count=60, kills=5, pause=0.2, daemon_count=2, short=True,
     )  # fmt: skip
 
 
@@ -382,12 +384,13 @@ def test_kill_9_of_two_daemons_on_one_database_200_times(
     )
 
 
+@mainly_on("postgresql")
 def test_kill_9_of_each_job(
     database_url: str, folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The daemon goes on."""
     check_kills(
-        database_url, folder, capsys, seed=5, count=120, kills=8, pause=0.2, short=True, kinds=JOBS
+        database_url, folder, capsys, seed=5, count=60, kills=6, pause=0.2, short=True, kinds=JOBS
     )
 
 
