@@ -31,7 +31,7 @@ from ingest.config.settings import Config
 from ingest.replay.replay import replay
 from ingest.sources.detect import open_source
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.support import postgres
 from tests.support.command import arguments, environment
 from tests.support.places import free_port

@@ -26,7 +26,8 @@ from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
 from ingest.replay.replay import replay
 from ingest.sources.detect import open_source
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.write import record
 from tests.support import mails
 

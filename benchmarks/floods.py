@@ -34,7 +34,8 @@ from benchmarks.replaying import SERVER, machine, new_database, put_between, ser
 from ingest.config.settings import Config
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from tests.support import floods, mails, postgres
 
 BEGIN, END = "<!-- begin of floods -->", "<!-- end of floods -->"

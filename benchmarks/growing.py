@@ -48,7 +48,7 @@ from ingest.config.settings import Config
 from ingest.replay.replay import REPLAY_BATCH, replay
 from ingest.sources.detect import open_source
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.support import postgres
 
 PARSERS = 2

@@ -45,7 +45,8 @@ from ingest.store import schema
 from ingest.store.activity.accounts import add_token
 from ingest.store.activity.events import is_behind
 from ingest.store.activity.overrides import Override, set_override
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from tests.support import postgres
 from tests.support.command import arguments, environment
 from tests.support.places import free_port

@@ -53,7 +53,8 @@ from ingest.replay.replay import REPLAY_BATCH, reparse, replay
 from ingest.sources.detect import open_source
 from ingest.sources.source import RawMail
 from ingest.store import schema
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.codec import pack
 from ingest.store.sql import insert_rows
 from tests.support import mails, postgres

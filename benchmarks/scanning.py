@@ -23,7 +23,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ingest.config.settings import Config, ConfiguredList, ConfiguredRepository, RefState
 from ingest.scan.scan import scan_repositories
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.support import git_repository, mails
 
 _FILES = 300

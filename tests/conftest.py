@@ -13,7 +13,7 @@ import pytest
 from sqlalchemy import Engine, make_url
 
 from ingest.config.settings import Config
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.support import compiled_statements, mails, postgres, sharing, skips
 from tests.support.paths import ARCHIVE, SEED
 from tests.support.places import scratch, short_folder

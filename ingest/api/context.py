@@ -22,7 +22,7 @@ from ingest.api.site import Site, SiteCache
 from ingest.api.urls import UrlBuilder
 from ingest.config.settings import ApiConfig, Config
 from ingest.store.activity.accounts import Account, find_account
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.read.pages.filters import Page
 from ingest.store.read.pages.list_totals import ListTotals
 from ingest.store.read.pages.listing_pages import MAX_COUNTED

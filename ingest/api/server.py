@@ -28,7 +28,7 @@ from ingest.store.activity.events import (
     record_existing_events,
     start_recording_events,
 )
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.read.pages.list_totals import ListTotals
 from ingest.store.read.pages.text_search import extend_search_indexes
 

@@ -83,7 +83,7 @@ def _describe(error: Exception) -> _Report:
     from ingest.net.bind import ListenError
     from ingest.replay.process_pool import ParserError
     from ingest.sources.source import SourceError
-    from ingest.store.engine import StoreError, error_line
+    from ingest.store.database.errors import StoreError, error_line
     from ingest.store.imports.site import NumberTakenError
     from ingest.store.inbox.codec import DamagedRawError
     from ingest.store.patchwork.database import PatchworkError

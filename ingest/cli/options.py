@@ -101,7 +101,8 @@ class CommandSettings:
 
         Raises `StoreError`, which says where the store was expected and how to name another.
         """
-        from ingest.store.engine import NoStoreError, StoreError, open_store
+        from ingest.store.database.engine import open_store
+        from ingest.store.database.errors import NoStoreError, StoreError
 
         try:
             return open_store(self.url, create=create, migrate=migrate)

@@ -28,7 +28,9 @@ from ingest.daemon.monitoring.log import LOG
 from ingest.mail.defect import Defect
 from ingest.model import Delivery
 from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, MailBody, TempFail
-from ingest.store.engine import BUSY_SECONDS, error_line, probe_write, require_flushed_commits
+from ingest.store.database.engine import require_flushed_commits
+from ingest.store.database.errors import error_line
+from ingest.store.database.transactions import BUSY_SECONDS, probe_write
 from ingest.store.inbox.transactions import accept_deliveries
 
 # Seconds between two checks of a thread that has nothing to do.

@@ -41,7 +41,7 @@ from ingest.daemon.monitoring.sd_notify import (
     watchdog_seconds,
 )
 from ingest.net.bind import Endpoint, ListenError
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 
 _TICK = 1.0  # seconds between two looks at the jobs
 _HTTP_SECONDS = 10.0  # for the jobs to respond to /metrics and /healthz

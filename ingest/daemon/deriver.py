@@ -38,7 +38,8 @@ from ingest.daemon.monitoring.outcome import (
 from ingest.daemon.recorder import record_claims
 from ingest.daemon.workers.pool import WorkerLost, WorkerPool, WorkerResult, WorkersStoppedError
 from ingest.model import Derived
-from ingest.store.engine import BUSY_SECONDS, error_line
+from ingest.store.database.errors import error_line
+from ingest.store.database.transactions import BUSY_SECONDS
 from ingest.store.inbox.queue import TRIES, Claim
 from ingest.store.inbox.transactions import (
     QuarantineEntry,

@@ -6,7 +6,8 @@ import fcntl
 import os
 from pathlib import Path
 
-from ingest.store.engine import StoreError, parse_url
+from ingest.store.database.errors import StoreError
+from ingest.store.database.url import parse_url
 
 
 def lock_store(url: str) -> int | None:

@@ -24,7 +24,7 @@ from ingest.daemon.failures import DatabaseFailure, classify_failure
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import INTERNAL_ERRORS, failure_reason
 from ingest.pipeline.store import record_mails
-from ingest.store.engine import unflushed_transaction
+from ingest.store.database.transactions import unflushed_transaction
 from ingest.store.inbox.queue import Claim, lock_claims
 
 DerivedClaim = tuple[Claim, Derived]
@@ -62,7 +62,7 @@ def record_claims(
     """Write the records, in one transaction where that is possible.
 
     `derive_again`: see `pipeline.store.record_mails`; what it raises is passed on. `wait`: see
-    `store.engine.write_transaction`.
+    `store.database.transactions.write_transaction`.
     """
     writer = _Writer(engine, config, derive_again, wait)
     result = writer.result

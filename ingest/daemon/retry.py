@@ -15,7 +15,7 @@ from ingest.config.settings import Config
 from ingest.daemon.recorder import DerivedClaim, record_claims
 from ingest.daemon.workers.pool import WorkerPool
 from ingest.model import Derived
-from ingest.store.engine import StoreError, error_line
+from ingest.store.database.errors import StoreError, error_line
 from ingest.store.inbox.quarantine import list_quarantine
 from ingest.store.inbox.queue import DAMAGED, Claim, read_claims
 from ingest.store.inbox.transactions import QuarantineEntry, quarantine_claims

@@ -24,7 +24,8 @@ from ingest.daemon.workers.pipe import FRAME
 from ingest.frozen import frozen
 from ingest.scan.scan import ScanResult, scan_repositories
 from ingest.store.commits.repositories import read_requests
-from ingest.store.engine import StoreError, error_line, open_store
+from ingest.store.database.engine import open_store
+from ingest.store.database.errors import StoreError, error_line
 
 # Seconds between two looks for a request. A hook of git may wait for the result.
 _POLL = 0.2

@@ -24,7 +24,9 @@ from ingest.daemon.workers.process import WorkerLimits
 from ingest.net import systemd_sockets
 from ingest.net.bind import ListenError, bind_sockets
 from ingest.smtp.limits import Protocol
-from ingest.store.engine import StoreError, open_store, parse_url
+from ingest.store.database.engine import open_store
+from ingest.store.database.errors import StoreError
+from ingest.store.database.url import parse_url
 
 # Directories in which systemd makes one for a unit: RuntimeDirectory= and StateDirectory=.
 _SYSTEMD_DIRECTORIES = {Path("/run"): "RuntimeDirectory", Path("/var/lib"): "StateDirectory"}

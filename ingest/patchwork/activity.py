@@ -14,7 +14,7 @@ from ingest.frozen import frozen
 from ingest.patchwork.events import find_first_messages, import_events
 from ingest.patchwork.plan import ImportPlan
 from ingest.store.activity.events import Category
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.imports import activity as store
 from ingest.store.imports.events import EventContext, follow_events
 from ingest.store.imports.ledger import (

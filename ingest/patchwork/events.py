@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from sqlalchemy import Engine
 
 from ingest.patchwork.plan import ImportPlan
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.imports.events import EventContext, read_last_number, write_imported_events
 from ingest.store.patchwork import activity_rows
 from ingest.store.patchwork.database import PatchworkDatabase

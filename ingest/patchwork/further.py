@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from ingest.frozen import frozen
 from ingest.patchwork.plan import ImportPlan, record_of
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.imports.ledger import (
     NOT_APPLIED,
     Entry,

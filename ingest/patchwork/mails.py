@@ -19,7 +19,7 @@ from ingest.pipeline.store import StoreResult, store_mail
 from ingest.replay.process_pool import StepContext, run_batches
 from ingest.replay.replay import derive_new_mails
 from ingest.sources.source import RawMail, Source
-from ingest.store.engine import unflushed_transaction
+from ingest.store.database.transactions import unflushed_transaction
 from ingest.store.imports.ledger import read_entry_numbers
 from ingest.store.imports.messages import Record, enter_messages, reserve_messages
 from ingest.store.patchwork.database import PatchworkDatabase

@@ -19,7 +19,7 @@ from ingest.patchwork.activity import ActivitySummary, import_activity
 from ingest.patchwork.further import import_further, resolve_numbers
 from ingest.patchwork.plan import ImportPlan, plan_import
 from ingest.sources.source import Source
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.imports import site
 from ingest.store.imports.ledger import count_messages, has_imported
 from ingest.store.imports.messages import reserve_series

@@ -29,7 +29,7 @@ from typing import TypeVar
 from sqlalchemy import Engine
 
 from ingest.config.settings import Config
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 
 T = TypeVar("T")
 R = TypeVar("R")

@@ -33,7 +33,7 @@ from ingest.sources.source import (
     Source,
     SourceError,
 )
-from ingest.store.engine import unflushed_transaction, write_transaction
+from ingest.store.database.transactions import unflushed_transaction, write_transaction
 from ingest.store.inbox.accept import find_derived
 from ingest.store.inbox.checkpoint import (
     delete_position,

@@ -22,7 +22,7 @@ from ingest.sources import git_commits
 from ingest.sources.source import SourceError, printable
 from ingest.store import schema
 from ingest.store.activity.states import sync_states
-from ingest.store.engine import unflushed_transaction, write_transaction
+from ingest.store.database.transactions import unflushed_transaction, write_transaction
 from ingest.store.locks import lock_states
 from ingest.store.states import maintainers
 

@@ -13,7 +13,7 @@ from ingest.scan import commit_batches
 from ingest.scan.commit_batches import sync_matches
 from ingest.sources import git_commits
 from ingest.store.commits import facts
-from ingest.store.engine import unflushed_transaction
+from ingest.store.database.transactions import unflushed_transaction
 from ingest.store.locks import lock_states
 
 _THREADS = 2  # each with two processes of git

@@ -11,7 +11,7 @@ from ingest.scan import commit_batches
 from ingest.scan.commit_batches import sync_matches, walk_ref
 from ingest.store.commits import repositories
 from ingest.store.commits.repositories import Refs, Repository
-from ingest.store.engine import unflushed_transaction, write_transaction
+from ingest.store.database.transactions import unflushed_transaction, write_transaction
 from ingest.store.locks import lock_states
 from ingest.store.states import landing
 

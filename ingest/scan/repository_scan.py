@@ -16,7 +16,7 @@ from ingest.scan.other_patch_ids import fill_other_patch_ids
 from ingest.sources import git_commits
 from ingest.store.commits import facts, repositories
 from ingest.store.commits.repositories import Repository, ScannedRef
-from ingest.store.engine import unflushed_transaction, write_transaction
+from ingest.store.database.transactions import unflushed_transaction, write_transaction
 from ingest.store.locks import lock_states
 
 _THREADS = 2  # each with two processes of git

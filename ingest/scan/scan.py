@@ -29,7 +29,7 @@ from ingest.scan.repository_scan import RepositoryScan, ScanResult
 from ingest.sources.source import SourceError
 from ingest.store.commits import repositories
 from ingest.store.commits.scan_lock import scan_lock
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.states import landing
 
 __all__ = ["ScanResult", "scan_repositories"]

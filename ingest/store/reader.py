@@ -20,7 +20,7 @@ import psycopg
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
-from ingest.store.engine import create_reading_engine
+from ingest.store.database.engine import create_reading_engine
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import pytest
 from starlette.testclient import TestClient
 
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.api.test_read_endpoints import client_of
 from tests.store.test_aliases import GIVEN
 from tests.support import mails

@@ -13,7 +13,7 @@ from sqlalchemy import Engine, update
 from ingest.api.authentication import authentication_json, diverging_domains, verified_domains
 from ingest.config.settings import Config, TrustConfig
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.read import messages
 from ingest.trust.signatures.dns_answer import Answer, KeyRecord
 from tests.support import mails

@@ -22,7 +22,8 @@ import pytest
 from sqlalchemy import make_url
 
 from ingest.store.activity.accounts import add_token
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from tests.support import mails
 from tests.support.command import arguments, environment
 from tests.support.places import free_port

@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 
 from ingest.patch.diffs.diff import find_diff
 from ingest.patch.diffs.patchwork_hash import patchwork_hash
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.write import pins
 from tests.support import mails
 from tests.support.api_client import GIVEN, client_of

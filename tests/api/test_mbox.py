@@ -16,7 +16,8 @@ from ingest.api import mbox as mbox_module
 from ingest.api.mbox import patch_mbox
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.read import messages
 from tests.support import git_mailinfo, mails

@@ -26,7 +26,8 @@ from ingest.store import schema
 from ingest.store.activity.accounts import add_token
 from ingest.store.activity.checks import Check, add_check
 from ingest.store.activity.overrides import Override, set_override
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from tests.support import browser as browsers
 from tests.support import mails
 from tests.support.api_client import CONFIG, client_of

@@ -17,7 +17,7 @@ from ingest.api.middleware.proxies import Proxies, client_of
 from ingest.api.server import ApiServer
 from ingest.config.settings import ApiConfig, Config
 from ingest.config.sockets import InetAddress
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 
 LOOPBACK = ApiConfig().trusted_proxies
 TRUSTED = (*LOOPBACK, ip_network("192.0.2.0/24"), ip_network("2001:db8:1::/48"))

@@ -17,7 +17,8 @@ from ingest.api.app import make_app
 from ingest.config.settings import ApiConfig, Config, ConfiguredList
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token, revoke_token
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.read.pages import list_totals, listing_pages
 from ingest.store.read.pages.list_totals import ListTotals
 from tests.support import mails

@@ -17,7 +17,8 @@ from ingest.api.app import make_app
 from ingest.api.endpoints.openapi import describe_api
 from ingest.config.settings import ApiConfig, Config
 from ingest.store.activity.accounts import add_token
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from tests.patchwork.conftest import import_site
 from tests.support import mails
 from tests.support.api_client import BASE, MAILS

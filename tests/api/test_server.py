@@ -31,7 +31,8 @@ from ingest.config.sockets import InetAddress, UnixAddress
 from ingest.net.bind import ListenError
 from ingest.store import schema
 from ingest.store.activity import events
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.read.pages.text_search import extend_search_indexes
 from tests.support import mails
 from tests.support.waiting import until

@@ -23,7 +23,7 @@ from ingest.config.sockets import InetAddress
 from ingest.replay.replay import reparse
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from tests.support import mails
 from tests.support.api_client import BASE, client_of
 from tests.support.command import arguments, environment

@@ -16,7 +16,7 @@ import pytest
 from ingest.api.server import ApiServer
 from ingest.config.settings import ApiConfig, Config, ConfiguredList
 from ingest.config.sockets import InetAddress
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.support import mails
 
 TARGET = "target@example.org"

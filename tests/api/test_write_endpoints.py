@@ -14,7 +14,8 @@ from starlette.testclient import TestClient
 from ingest.config.settings import Config
 from ingest.replay.replay import reparse
 from ingest.store.activity.accounts import add_token, revoke_token
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from tests.support import mails
 from tests.support.api_client import CONFIG, client_of
 

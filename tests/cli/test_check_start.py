@@ -13,7 +13,9 @@ from sqlalchemy import create_engine, text
 from ingest.cli.options import DEFAULT_DATABASE, CommandSettings
 from ingest.config.settings import ConfigError
 from ingest.daemon.lock_file import lock_store
-from ingest.store.engine import NoStoreError, open_store, parse_url
+from ingest.store.database.engine import open_store
+from ingest.store.database.errors import NoStoreError
+from ingest.store.database.url import parse_url
 from tests.support.command import bound_by_permissions, files, ingest, one_line
 
 

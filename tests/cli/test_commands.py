@@ -16,7 +16,7 @@ from click.testing import CliRunner, Result
 from sqlalchemy import create_engine, text
 
 from ingest.cli import COMMANDS, cli
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.support import mails
 from tests.support.command import (
     arguments,

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.quarantine import list_quarantine, move_to_quarantine
 from ingest.store.inbox.queue import enqueue
 from tests.support import mails, programs

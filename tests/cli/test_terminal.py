@@ -16,7 +16,8 @@ from sqlalchemy import text
 
 from ingest.cli import cli
 from ingest.cli.terminal import escape_text, json_text
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from tests.support import fork_server, mails, skips
 from tests.support.command import arguments, environment, ingest, ingest_ok, one_line
 

@@ -23,7 +23,7 @@ from ingest.pipeline.derive import derive
 from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, MailBody, TempFail
 from ingest.smtp.spooled_body import Budget, SpooledBody
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.inbox import codec as raw_form
 from ingest.store.inbox.queue import claim
 from tests.support import mails

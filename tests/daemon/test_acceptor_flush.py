@@ -6,7 +6,7 @@ import pytest
 from sqlalchemy import text
 
 from ingest.daemon.acceptor import Acceptor
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 
 SETTING = text("SELECT current_setting('synchronous_commit')")
 

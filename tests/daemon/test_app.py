@@ -25,7 +25,8 @@ import pytest
 from sqlalchemy import Engine, create_engine, func, make_url, select, text
 
 from ingest.store import schema
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.quarantine import QueueLengths, list_quarantine, queue_lengths
 from ingest.store.inbox.queue import TRIES, enqueue
 from tests.support import mails, programs

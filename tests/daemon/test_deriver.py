@@ -27,7 +27,8 @@ from ingest.daemon.workers.process import WorkerLimits
 from ingest.model import Delivery
 from ingest.reports.check import check_store
 from ingest.store import schema
-from ingest.store.engine import open_store, unflushed_transaction, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import unflushed_transaction, write_transaction
 from ingest.store.inbox import queue
 from ingest.store.inbox.quarantine import QueueLengths
 from ingest.store.inbox.queue import claim, enqueue

@@ -17,7 +17,7 @@ from ingest.daemon.jobs.order import Job, JobOrder, decode_order
 from ingest.daemon.jobs.process import JobProcess, JobStartError
 from ingest.daemon.listeners import bind_listeners
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.daemon.test_listeners import serving
 from tests.support import mails, programs
 from tests.support.command import ingest, one_line

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from ingest.daemon.lock_file import lock_store
-from ingest.store.engine import StoreError
+from ingest.store.database.errors import StoreError
 
 
 def test_one_at_a_time(tmp_path: Path) -> None:

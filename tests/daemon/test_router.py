@@ -13,7 +13,7 @@ from ingest.daemon.acceptor import Acceptor
 from ingest.daemon.router import Router
 from ingest.smtp.envelope import Accept, Decision, DeliveryReason, Envelope, Reject, TempFail
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.daemon.test_acceptor import Bytes
 from tests.support import mails
 

@@ -17,7 +17,8 @@ from sqlalchemy import Engine, select
 from ingest.store import schema
 from ingest.store.commits.notify import request_scan_quickly
 from ingest.store.commits.repositories import read_requests, request_scan
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from tests.support import mails
 from tests.support.command import environment, ingest_ok
 from tests.support.daemon import DaemonProcess, served

@@ -22,7 +22,7 @@ from ingest.sources.detect import open_source
 from ingest.store import schema
 from ingest.store.activity.accounts import find_account
 from ingest.store.activity.overrides import read_related_patches
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.imports.ledger import read_entry_numbers
 from ingest.store.patchwork.database import PatchworkError, open_patchwork
 from ingest.store.read.messages import MessageRow, read_messages

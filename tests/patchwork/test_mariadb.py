@@ -13,7 +13,7 @@ from sqlalchemy import Engine, select
 from ingest.patchwork.run import ImportSummary, read_patchwork_site
 from ingest.patchwork.verify.compare import compare_stores
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.patchwork.database import open_patchwork
 from ingest.store.patchwork.message_rows import fetch_patches
 from tests.patchwork.conftest import import_site

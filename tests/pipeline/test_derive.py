@@ -20,7 +20,7 @@ from ingest.pipeline.message_facts import MAX_NUMBER
 from ingest.pipeline.store import store_again, store_mail
 from ingest.series.facts import MessageKind
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.deliveries import read_deliveries
 from ingest.store.read.messages import read_messages
 from tests.support import mails

@@ -22,7 +22,7 @@ from ingest.sources.detect import open_source
 from ingest.sources.maildir import Maildir
 from ingest.sources.publicinbox import PublicInbox
 from ingest.sources.source import SourceError
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.support import mails
 from tests.support.command import arguments, environment, ingest
 from tests.support.git_repository import repository

@@ -21,7 +21,7 @@ from ingest.series.outcome import Outcome
 from ingest.sources.detect import open_source
 from ingest.sources.source import SourceError
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.read import messages
 from tests.support import fork_server, mails, programs
 from tests.support.command import arguments, environment, ingest_ok

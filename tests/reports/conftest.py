@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy import Engine
 
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.support import sharing, small_archive
 
 

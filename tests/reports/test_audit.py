@@ -23,7 +23,8 @@ from ingest.reports import audit
 from ingest.reports.audit import AuditReport, audit_sources
 from ingest.sources.source import Deletion, RawMail
 from ingest.store import schema
-from ingest.store.engine import StoreError, open_store
+from ingest.store.database.engine import open_store
+from ingest.store.database.errors import StoreError
 from tests.support import damage, floods, small_archive
 from tests.support.damage import Expected, Names, ledger
 from tests.support.small_archive import Mails, store_of

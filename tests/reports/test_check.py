@@ -20,7 +20,7 @@ from ingest.reports import check
 from ingest.reports.audit import audit_sources
 from ingest.reports.check import check_store
 from ingest.store import schema
-from ingest.store.engine import StoreError
+from ingest.store.database.errors import StoreError
 from tests.reports.test_audit import FIRST, id_of, mail_of, of, of_mail, of_message
 from tests.support import damage, mails, small_archive
 from tests.support.small_archive import Mails, store_of

@@ -9,7 +9,7 @@ import pytest
 
 from ingest.config.settings import Config
 from ingest.reports.quality import IncompleteReason, Quality, series_quality
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.support import mails
 from tests.support.situations import records
 

@@ -15,7 +15,7 @@ from ingest.reports.check import check_store
 from ingest.scan.scan import scan_repositories
 from ingest.store import schema
 from ingest.store.activity.states import sync_states
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.states.state_counts import find_contradictions
 from tests.support import mails
 from tests.support.landing import LandingRepository, base, changed, config

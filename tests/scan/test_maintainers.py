@@ -21,7 +21,7 @@ from ingest.store import schema
 from ingest.store.activity.accounts import add_token
 from ingest.store.activity.events import start_recording_events
 from ingest.store.activity.overrides import Override, set_override
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.verify.states_audit import audit_states
 from tests.support import mails
 from tests.support.landing import MASTER, LandingRepository, base, config

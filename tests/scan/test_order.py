@@ -19,7 +19,8 @@ from ingest.config.settings import Config, ConfiguredMaintainersFile
 from ingest.scan.scan import scan_repositories
 from ingest.store.activity.accounts import add_token
 from ingest.store.activity.archive import archive_patches
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.verify.states_audit import audit_states
 from tests.support import mails
 from tests.support.derive_worker import deliver_in_parallel

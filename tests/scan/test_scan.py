@@ -17,7 +17,7 @@ from ingest.scan import commit_batches
 from ingest.scan.scan import ScanResult, scan_repositories
 from ingest.store import schema
 from ingest.store.activity.events import start_recording_events
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from tests.support import mails
 from tests.support.landing import DAN, MASTER, LandingRepository, base, changed, config
 from tests.support.mails import BOB, LIST, START

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, select
 from ingest.mail.defect import Defect
 from ingest.model import Delivery
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.accept import accept_mails, split_container_errors, split_route
 from ingest.store.read import messages
 from tests.support import mails

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, select
 
 from ingest.config.settings import Config
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.read import messages
 from tests.support import mails
 from tests.support.mails import BOB

@@ -19,7 +19,7 @@ from ingest.pipeline.derive import derive
 from ingest.pipeline.store import store_mail
 from ingest.reports.export import export_records
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.states.targets import MAX_TARGETS
 from tests.support import announcing, mails
 from tests.support.announcing import (

@@ -16,7 +16,7 @@ from ingest.model import REPLAY
 from ingest.replay.replay import reparse
 from ingest.reports.check import check_store
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.read.authentication import StoredAuthentication, read_stored_authentication
 from ingest.trust.signatures.authenticate import authenticated_domains

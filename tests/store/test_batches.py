@@ -8,7 +8,7 @@ from sqlalchemy import Engine, insert
 
 from ingest.store import schema
 from ingest.store.batches import IdSet, iter_keys, merge_keys
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 
 numbers = st.lists(st.integers(-(2**20), 2**40) | st.integers(-20, 20), max_size=60)
 

@@ -20,7 +20,7 @@ from ingest.api.app import make_app
 from ingest.config.settings import Config
 from ingest.replay.replay import reparse
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.codec import PLAIN, ZSTD, DamagedRawError, pack, unpack
 from ingest.store.inbox.quarantine import list_quarantine
 from ingest.store.inbox.queue import DAMAGED

@@ -8,7 +8,7 @@ from ingest.config.settings import Config, ConfiguredDelegation, ConfiguredList
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token
 from ingest.store.activity.overrides import Override, set_override
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from tests.support import mails
 
 CONFIG = Config(

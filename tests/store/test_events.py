@@ -17,7 +17,8 @@ from ingest.config.settings import Config
 from ingest.replay.replay import reparse
 from ingest.store import schema
 from ingest.store.activity import events
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.read.pages import event_rows
 from ingest.store.read.pages.filters import EventFilter, Page, RowSelector
 from ingest.store.write import redirects

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, select
 from ingest.config.settings import Config
 from ingest.reports.check import check_store
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.write import record
 from ingest.store.write.arrange import ArrangedSets, arrange_touched
 from tests.support import crowds, mails

@@ -19,7 +19,7 @@ from ingest.store import schema
 from ingest.store.activity.accounts import add_token
 from ingest.store.activity.archive import archive_patches
 from ingest.store.activity.overrides import Override, set_override
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.listing import find_differences
 from ingest.store.read.pages import listing_pages, page_queries, selections
 from ingest.store.read.pages.filters import Page, PatchFilter, RowSelector, SearchText, SeriesFilter

@@ -7,7 +7,8 @@ import threading
 from sqlalchemy import Engine, insert, text
 
 from ingest.store import schema
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.locks import lock_states_shared
 from tests.support import mails
 from tests.support.announcing import B4_TY, CONFIG, answer

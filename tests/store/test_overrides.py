@@ -27,7 +27,7 @@ from ingest.store.activity.overrides import (
     read_related_patches,
     set_override,
 )
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.read import messages
 from ingest.store.write import redirects
 from tests.support import mails

@@ -25,7 +25,7 @@ from ingest.store import schema
 from ingest.store.activity.accounts import add_token
 from ingest.store.activity.events import publish_events, start_recording_events
 from ingest.store.activity.overrides import Override, set_override
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.quarantine import list_quarantine
 from ingest.store.inbox.queue import oldest_waiting
 from ingest.store.read.pages import event_rows, list_totals, listing_pages, page_queries, selections

@@ -16,15 +16,12 @@ from sqlalchemy import Engine, inspect, select, text, update
 from ingest.config.settings import Config
 from ingest.model import Delivery
 from ingest.reports.check import check_store
-from ingest.store import engine as engine_module
 from ingest.store import schema
-from ingest.store.engine import (
-    REVISIONS,
-    StoreError,
-    open_store,
-    unflushed_transaction,
-    write_transaction,
-)
+from ingest.store.database import schema_version
+from ingest.store.database.engine import open_store
+from ingest.store.database.errors import StoreError
+from ingest.store.database.schema_version import REVISIONS
+from ingest.store.database.transactions import unflushed_transaction, write_transaction
 from ingest.store.inbox.quarantine import (
     QueueLengths,
     list_quarantine,
@@ -526,7 +523,7 @@ def test_a_store_of_an_older_schema_keeps_its_queue(
             )
 
     monkeypatch.setattr(alembic.config, "Config", LaterConfig)
-    monkeypatch.setattr(engine_module, "REVISIONS", (*REVISIONS, "9001"))
+    monkeypatch.setattr(schema_version, "REVISIONS", (*REVISIONS, "9001"))
     with pytest.raises(StoreError, match=f"older schema {REVISIONS[-1]}"):
         open_store(database_url)
     engine = open_store(database_url, migrate=True)

@@ -23,7 +23,8 @@ from ingest.model import Delivery
 from ingest.replay import replay as replay_module
 from ingest.replay.replay import reparse
 from ingest.store import schema
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.read import messages
 from tests.support import mails
 from tests.support.mails import ADA, BOB, START, delivery

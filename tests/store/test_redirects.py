@@ -9,7 +9,7 @@ from sqlalchemy import Engine, select
 from ingest.config.settings import Config
 from ingest.replay.replay import reparse
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.write import pins, redirects
 from tests.support import mails
 

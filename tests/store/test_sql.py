@@ -10,7 +10,7 @@ from sqlalchemy import Engine, func, select, text
 from sqlalchemy.exc import DataError, DBAPIError, IntegrityError
 
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.sql import compare_rows, index_order, insert_rows, is_any, try_insert_rows
 
 MANY = 50

@@ -21,7 +21,8 @@ from ingest.store.activity.accounts import add_token, find_account
 from ingest.store.activity.archive import archive_patches
 from ingest.store.activity.overrides import Override, set_override
 from ingest.store.activity.states import read_evidence, read_state_sources, sync_states
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.locks import lock_states
 from ingest.store.read import revisions
 from ingest.store.states.evidence_rows import replace_evidence

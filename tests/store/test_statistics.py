@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, select, update
 
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.read import statistics
 from ingest.store.read.statistics import count_accepted_by_day
 from tests.support import mails

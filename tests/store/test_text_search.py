@@ -8,7 +8,7 @@ import pytest
 from sqlalchemy import Engine, delete, func, select, text, update
 
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.read.directory import find_person_ids
 from ingest.store.read.pages import page_queries, text_search
 from ingest.store.read.pages.filters import (

@@ -13,7 +13,8 @@ from sqlalchemy import Engine, select
 
 from ingest.series.facts import digest63
 from ingest.store import schema
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.write.threads import DisjointSets, link_threads
 from tests.support import mails
 

@@ -17,7 +17,8 @@ from pathlib import Path
 
 from sqlalchemy import Engine
 
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.turns import find_turns
 from tests.support.command import environment
 from tests.support.waiting import PATIENCE, until
@@ -25,7 +26,7 @@ from tests.support.waiting import PATIENCE, until
 # Takes one turn after the other without a pause, and counts them in a file.
 GREEDY = """
 import mmap, struct, sys, time
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.turns import find_turns
 turns = find_turns(open_store(sys.argv[1]))
 with open(sys.argv[2], "r+b") as file:

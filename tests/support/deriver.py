@@ -11,7 +11,8 @@ from ingest.daemon.monitoring.outcome import DeriveEvent, DeriveResult
 from ingest.daemon.workers.pool import WorkerPool
 from ingest.daemon.workers.process import WorkerLimits
 from ingest.model import Delivery
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.quarantine import QueueLengths, list_quarantine, queue_lengths
 from ingest.store.inbox.queue import enqueue
 from tests.support.bad_worker import PROGRAM

@@ -22,7 +22,7 @@ from ingest.pipeline.store import StoreResult, store_again, store_mail
 from ingest.reports.export import export_records
 from ingest.series.outcome import Outcome
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.deliveries import read_deliveries
 from ingest.store.read.messages import stream_message_ids
 

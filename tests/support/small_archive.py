@@ -12,7 +12,7 @@ from sqlalchemy import Engine
 from ingest.config.settings import Config, TrustConfig
 from ingest.replay.replay import replay
 from ingest.sources.source import Deletion, RawMail
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.trust.signatures.dns_answer import Answer
 from tests.support.mails import OTHERS, OURS
 from tests.support.signing import ED25519, RELAY, RSA, Signer, arc, sign, zone

@@ -18,7 +18,7 @@ from ingest.config.settings import Config
 from ingest.replay.replay import Summary, reparse, replay
 from ingest.sources.detect import open_source
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.inbox import codec as raw_form
 from tests.support import mails
 

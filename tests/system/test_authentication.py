@@ -15,7 +15,7 @@ from sqlalchemy import func, select
 from ingest.config.settings import Config
 from ingest.reports.check import check_store
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.read.authentication import StoredAuthentication, read_stored_authentication
 from ingest.trust.signatures import dkim_arc
 from ingest.trust.signatures.verdict import Result, VerdictReason

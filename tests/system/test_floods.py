@@ -22,7 +22,7 @@ from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
 from ingest.reports.check import check_store
 from ingest.reports.export import export_records
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.write import record
 from ingest.store.write.fast_path import FastPath
 from tests.support import crowds, floods, histories, mails

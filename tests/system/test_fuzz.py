@@ -25,7 +25,7 @@ from ingest.config.settings import Config, ConfiguredList
 from ingest.model import Derived
 from ingest.pipeline.derive import derive
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.read import messages
 from tests.support import mails
 from tests.support.paths import FIXTURES

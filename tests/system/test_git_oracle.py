@@ -23,7 +23,7 @@ from ingest.patch.classify import PatchPart, find_patch_part
 from ingest.patch.diffs.patch_id import patch_id
 from ingest.patch.in_body import cut_at_scissors, find_patch_start
 from ingest.series.outcome import Outcome
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.read import messages
 from ingest.trust.person import find_submitter
 from tests.support import mails, preimages

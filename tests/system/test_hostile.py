@@ -29,7 +29,7 @@ from ingest.patch.trailers.blocks import MAX_TRAILERS
 from ingest.pipeline.derive import Steps, derive_steps
 from ingest.pipeline.store import store_mail
 from ingest.reports.export import export_records
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.support import hostile_mail
 from tests.support.hostile_mail import BUILDERS
 from tests.support.paths import FIXTURES

@@ -24,7 +24,8 @@ from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
 from ingest.reports.export import export_records
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from tests.support import histories, mails
 from tests.support.derive_worker import deliver_in_parallel
 from tests.support.histories import Act, play

@@ -22,7 +22,8 @@ from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
 from ingest.replay.replay import REPLAY_BATCH
 from ingest.reports.export import export_records
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from tests.support import mails
 from tests.support.derive_worker import deliver_in_parallel
 

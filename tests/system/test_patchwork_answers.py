@@ -18,7 +18,7 @@ from starlette.testclient import TestClient
 
 from ingest.api.app import make_app
 from ingest.config.settings import ApiConfig, Config
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.support import postgres, recorded, skips
 from tests.support.command import ingest_ok
 from tests.support.paths import ROOT, SHARED

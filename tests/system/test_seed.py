@@ -14,7 +14,8 @@ from ingest.config.file import load_config
 from ingest.model import Delivery
 from ingest.pipeline.derive import derive_or_fail
 from ingest.pipeline.store import store_mail
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.read import messages
 
 CONFIG = """

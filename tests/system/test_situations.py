@@ -17,7 +17,7 @@ import pytest
 from sqlalchemy import Engine
 
 from ingest.config.settings import Config
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from tests.support import postgres
 from tests.support.paths import FIXTURES
 from tests.support.situations import Situation, records, situations, with_line_ends

@@ -12,7 +12,7 @@ import pytest
 from ingest.config.settings import ServeConfig
 from ingest.config.sockets import UnixAddress
 from ingest.daemon.jobs.limits import MAX_SHUTDOWN
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.submit.pipe import DEFAULT_SOCKET
 from tests.support import mails
 from tests.support.command import ingest

@@ -25,7 +25,8 @@ from ingest.daemon.workers.process import WorkerLimits
 from ingest.model import Delivery
 from ingest.reports.check import check_store
 from ingest.store import schema
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.quarantine import list_quarantine, queue_lengths
 from ingest.store.inbox.queue import TRIES, enqueue
 from tests.support.bad_worker import PROGRAM

@@ -27,7 +27,7 @@ import pytest
 from sqlalchemy import create_engine, make_url, select, text
 
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.inbox import codec as raw_form
 from tests.support import mails, postgres
 from tests.support.command import ingest

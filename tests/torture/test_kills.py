@@ -22,7 +22,7 @@ from sqlalchemy import Engine, func, select
 from ingest.config.file import load_config
 from ingest.model import BY_LIST_ID
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.inbox import codec
 from tests.support import histories, mails, programs
 from tests.support.command import ingest_ok

@@ -20,7 +20,7 @@ import pytest
 from sqlalchemy import Engine, select
 
 from ingest.store import schema
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.inbox import codec
 from tests.support import mails, postgres, programs
 from tests.support.daemon import DaemonProcess, mail_server, served

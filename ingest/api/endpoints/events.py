@@ -18,7 +18,7 @@ from ingest.store.activity.events import (
     record_existing_events,
     start_recording_events,
 )
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.read.pages.event_rows import are_few, find_event_numbers
 
 EVENT_ORDERS = ("date", "id")

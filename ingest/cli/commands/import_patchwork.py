@@ -187,7 +187,8 @@ def _preview(
 
 def _open_existing(settings: CommandSettings) -> Engine | None:
     """Open the store, None where there is none yet."""
-    from ingest.store.engine import NoStoreError, open_store
+    from ingest.store.database.engine import open_store
+    from ingest.store.database.errors import NoStoreError
 
     try:
         return open_store(settings.url)

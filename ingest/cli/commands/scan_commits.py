@@ -71,7 +71,7 @@ def _request_scan(settings: CommandSettings) -> None:
     if request_scan_quickly(settings.url):
         return
     from ingest.store.commits.repositories import request_scan
-    from ingest.store.engine import write_transaction
+    from ingest.store.database.transactions import write_transaction
 
     engine = settings.open()
     with write_transaction(engine) as connection:

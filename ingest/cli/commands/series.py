@@ -148,7 +148,7 @@ def _pin(engine: Engine, key: str, request: _PinRequest) -> str:
     """
     from ingest.cli import lookup
     from ingest.clock import utcnow
-    from ingest.store.engine import write_transaction
+    from ingest.store.database.transactions import write_transaction
     from ingest.store.read import messages
     from ingest.store.write import pins
 

@@ -37,7 +37,7 @@ def add(settings: CommandSettings, name: str, lists: tuple[str, ...], email: str
     """
     from ingest.clock import utcnow
     from ingest.store.activity.accounts import AccountError, add_token
-    from ingest.store.engine import write_transaction
+    from ingest.store.database.transactions import write_transaction
 
     if not name.strip() or any(not char.isprintable() for char in name):
         raise click.ClickException("the name must have characters, all of them printable")
@@ -76,7 +76,7 @@ def list_tokens(settings: CommandSettings) -> None:
 def revoke(settings: CommandSettings, name: str) -> None:
     """Revoke NAME's token. What was written with it stays."""
     from ingest.store.activity.accounts import AccountError, revoke_token
-    from ingest.store.engine import write_transaction
+    from ingest.store.database.transactions import write_transaction
 
     engine = settings.open(migrate=True)
     try:

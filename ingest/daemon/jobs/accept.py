@@ -21,7 +21,7 @@ from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.monitoring.meter import AcceptMeter
 from ingest.daemon.monitoring.metrics import AcceptMetrics
 from ingest.daemon.router import Router
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 from ingest.store.inbox import deliveries
 
 # Modules that others import when they first need them are loaded before the first mail: later

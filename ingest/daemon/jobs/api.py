@@ -9,7 +9,7 @@ from ingest.config.settings import Config
 from ingest.daemon.jobs.order import JobOrder
 from ingest.daemon.jobs.runner import ServeSettings
 from ingest.daemon.monitoring.metrics import Metrics
-from ingest.store.engine import open_store
+from ingest.store.database.engine import open_store
 
 
 class ApiJob:

@@ -33,7 +33,8 @@ from ingest.daemon.workers.pipe import memory_limit
 from ingest.daemon.workers.pool import WorkerPool
 from ingest.daemon.workers.process import WorkerLimits
 from ingest.store.activity import archive
-from ingest.store.engine import open_store, write_transaction
+from ingest.store.database.engine import open_store
+from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.transactions import measure_queue
 from ingest.store.write import record
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from sqlalchemy import Engine, text
 
-from ingest.store.engine import StoreError
+from ingest.store.database.errors import StoreError
 
 _LOCK = 0x696E67657363616E  # of PostgreSQL's advisory locks, used by this program only
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sqlalchemy import Connection, Engine, delete, select
 
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.sql import dialect_insert
 
 _source, _position = schema.checkpoint.c.source, schema.checkpoint.c.position

@@ -4,7 +4,7 @@ The threads of the daemon call these functions: a transaction on the inbox begin
 committed before the function returns. (`daemon.recorder` opens one more, because it writes the
 records of mail together with the claims that it locks.) `clock` is called once the transaction
 has its lock, so that a lease does not lose the time that was spent on waiting. `wait`: see
-`engine.write_transaction`.
+`database.transactions.write_transaction`.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import NamedTuple
 from sqlalchemy import Engine
 
 from ingest.model import Delivery
-from ingest.store.engine import unflushed_transaction, write_transaction
+from ingest.store.database.transactions import unflushed_transaction, write_transaction
 from ingest.store.inbox import queue
 from ingest.store.inbox.quarantine import QueueLengths, move_to_quarantine, queue_lengths
 from ingest.store.inbox.queue import Claim, ClaimResult, LockedClaims, Queued

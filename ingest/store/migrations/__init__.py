@@ -1,1 +1,1 @@
-"""Migrate the schema with Alembic. `store.engine` runs the migrations in one transaction."""
+"""Migrate the schema with Alembic. `store.database.schema_version` runs this in a transaction."""

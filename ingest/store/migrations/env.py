@@ -1,4 +1,4 @@
-"""Run migrations for Alembic on the connection that `store.engine` passes, without committing.
+"""Run migrations for Alembic on the connection that the caller passes, without committing.
 
 The caller begins and commits the transaction, so that a migration and the check that it is needed
 happen under one lock.

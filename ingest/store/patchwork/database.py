@@ -26,7 +26,7 @@ from sqlalchemy import (
 from sqlalchemy.engine import URL
 from sqlalchemy.exc import ArgumentError, DBAPIError, NoSuchModuleError
 
-from ingest.store.engine import error_line
+from ingest.store.database.errors import error_line
 
 # Patchwork's default TIME_ZONE is the first. PostgreSQL has times in UTC; Patchwork shows them in
 # the zone of the site, and takes the dates of mail, which are in UTC, for times of that zone.

@@ -28,7 +28,7 @@ from ingest.model import arrival
 from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.batches import iter_keys
-from ingest.store.engine import StoreError
+from ingest.store.database.errors import StoreError
 from ingest.store.inbox import codec
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.site.list_records import is_list_record

@@ -11,7 +11,7 @@ from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.activity.accounts import add_token, find_account
 from ingest.store.activity.overrides import transfer_overrides
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.site.bundles import (
     Bundle,
     BundleError,

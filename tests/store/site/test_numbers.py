@@ -6,7 +6,7 @@ from sqlalchemy import Engine, insert
 
 from ingest.series.outcome import Outcome
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.imports.ledger import read_entry_numbers
 from ingest.store.site.numbers import (
     NumberKind,

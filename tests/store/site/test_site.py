@@ -8,7 +8,7 @@ from sqlalchemy import Connection, Engine, insert
 from ingest.config.settings import DEFAULT_STATES
 from ingest.series.outcome import Outcome
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 from ingest.store.site.comment_marks import mark_comment, read_comment_marks
 from ingest.store.site.projects import (
     ProjectSettings,

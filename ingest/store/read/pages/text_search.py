@@ -33,7 +33,7 @@ from sqlalchemy.exc import DBAPIError
 
 from ingest.frozen import frozen
 from ingest.store import schema
-from ingest.store.engine import write_transaction
+from ingest.store.database.transactions import write_transaction
 
 
 @frozen

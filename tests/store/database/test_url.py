@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from ingest.store.engine import StoreError, open_store, parse_url, redact_url
+from ingest.store.database.engine import open_store
+from ingest.store.database.errors import StoreError
+from ingest.store.database.url import parse_url, redact_url
 from tests.support.command import ingest, one_line
 
 # Each contains the secret "hush" in another place. None can be connected to.
@@ -41,6 +43,26 @@ SECRETS = [
     "ingest:hush@127.0.0.1",
     "postgresql://ingest:hush@127.0.0.1:1/in\ngest",
 ]
+
+
+@pytest.mark.parametrize(
+    ("url", "driver"),
+    [
+        ("sqlite:///a.db", "sqlite"),
+        ("sqlite+pysqlite:///a.db", "sqlite"),
+        ("postgres://u@h/d", "postgresql+psycopg"),
+        ("postgresql://u@h/d", "postgresql+psycopg"),
+        ("postgresql+psycopg://u@h/d", "postgresql+psycopg"),
+    ],
+)
+def test_urls(url: str, driver: str) -> None:
+    assert parse_url(url).drivername == driver
+
+
+@pytest.mark.parametrize("url", ["", "ingest.db", "mysql://u@h/d", "postgresql+asyncpg://u@h/d"])
+def test_invalid_urls(url: str) -> None:
+    with pytest.raises(StoreError, match=r"sqlite:///FILE"):
+        parse_url(url)
 
 
 @pytest.mark.parametrize("url", SECRETS)
