@@ -56,7 +56,7 @@ from ingest.store import schema
 from ingest.store.database.engine import open_store
 from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.codec import pack
-from ingest.store.sql import insert_rows
+from ingest.store.sql.insertion import insert_rows
 from tests.support import mails, postgres
 
 ROOT = Path(__file__).resolve().parent.parent

@@ -28,7 +28,7 @@ from ingest.store.patchwork.database import PatchworkDatabase
 from ingest.store.patchwork.rows import PatchworkComment, PatchworkEvent, PatchworkPatch
 from ingest.store.site.numbers import NumberKind
 from ingest.store.site.states import StateDefinition
-from ingest.store.sql import batches
+from ingest.store.sql.key_lists import batches
 
 if TYPE_CHECKING:
     from ingest.patchwork.run import ShowStep

@@ -12,7 +12,7 @@ from ingest.store.imports.events import EventContext, read_last_number, write_im
 from ingest.store.patchwork import activity_rows
 from ingest.store.patchwork.database import PatchworkDatabase
 from ingest.store.site.numbers import NumberKind
-from ingest.store.sql import batches
+from ingest.store.sql.key_lists import batches
 
 
 def find_first_messages(

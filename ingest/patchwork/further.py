@@ -29,7 +29,7 @@ from ingest.store.patchwork.database import PatchworkDatabase
 from ingest.store.patchwork.message_rows import fetch_patches
 from ingest.store.patchwork.rows import MessageKey, PatchworkSeries
 from ingest.store.site.numbers import MESSAGE_KINDS, PARENT_KINDS, NumberKind, imported_row
-from ingest.store.sql import chunks
+from ingest.store.sql.key_lists import chunks
 
 
 @frozen

@@ -35,7 +35,7 @@ from ingest.store.patchwork.rows import (
 from ingest.store.site.numbers import NumberKind, add_reserve, reserve_numbers
 from ingest.store.site.projects import write_tags
 from ingest.store.site.states import StateDefinition, write_states
-from ingest.store.sql import chunks
+from ingest.store.sql.key_lists import chunks
 
 # Show how far a step is: called with its name and how much there is to do; the result counts what
 # is done.

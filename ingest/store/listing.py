@@ -42,7 +42,10 @@ from ingest.store import schema
 from ingest.store.batches import BATCH, iter_keys, merge_keys
 from ingest.store.keyed import KeyedQuery
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, NO_LIST, ListingKind
-from ingest.store.sql import CodePoints, InOrder, chunks, insert_rows, is_any
+from ingest.store.sql.collation import CodePoints
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
+from ingest.store.sql.planner_hints import InOrder
 
 # The states of series.
 RECEIVED = "received"

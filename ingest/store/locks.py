@@ -25,7 +25,7 @@ from ingest.model import Derived
 from ingest.series.facts import digest63
 from ingest.store import schema
 from ingest.store.reachable import as_unthreaded, find_reachable
-from ingest.store.sql import read_values
+from ingest.store.sql.key_lists import read_values
 
 STRIPES = 128
 

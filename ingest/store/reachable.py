@@ -32,7 +32,7 @@ from ingest.series.unthreaded import (
 )
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 
 # The most rows that are read of the time between two pieces: beyond that, around each of them.
 _MAX_BETWEEN = 2_000

@@ -12,9 +12,9 @@ from sqlalchemy import Connection, Engine
 
 from ingest.reports.export import export_records, format_date, join_minor
 from ingest.reports.quality import series_quality
-from ingest.store import sql
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
+from ingest.store.sql import collation
 from tests.support import mails
 from tests.support.histories import history
 from tests.support.mails import START, delivery
@@ -176,16 +176,16 @@ def test_it_is_the_same_in_small_batches(
     at_once = mails.exported(engine)
     with engine.connect() as connection:
         quality = series_quality(connection)
-    monkeypatch.setattr(sql, "_STREAMED", 3)
+    monkeypatch.setattr(collation, "_STREAMED", 3)
     if not has_order:
-        monkeypatch.setattr(sql, "_orders_by_code_points", lambda _: False)
+        monkeypatch.setattr(collation, "_orders_by_code_points", lambda _: False)
     assert mails.exported(engine) == at_once
     with engine.connect() as connection:
         assert series_quality(connection) == quality
 
 
 def test_the_first_line_needs_few_rows(engine: Engine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sql, "_STREAMED", 3)
+    monkeypatch.setattr(collation, "_STREAMED", 3)
     mails.store(engine, history(5, 60))
     read: list[int] = []
     monkeypatch.setattr(messages, "read_messages", _counting(messages.read_messages, read))

@@ -44,7 +44,6 @@ ALLOWED = {
     "store/read/pages/listing_pages.py": "one search: each way to find a page, and which is taken",
     "store/read/pages/page_queries.py": "one function for each list of the API",
     "store/read/revisions.py": "one query for each part of a revision link",
-    "store/sql.py": "to be divided: clauses that SQLAlchemy lacks, bulk insertion, row changes",
     "store/states/landing.py": "one job: the store's side of `lifecycle/landing.py`",
     "store/states/links.py": "one job: the store's side of `series/links/supersede.py`",
     "store/verify/consistency.py": "one check for each table",

@@ -22,7 +22,7 @@ from ingest.store.patchwork import activity_rows, message_rows
 from ingest.store.patchwork.database import PatchworkDatabase
 from ingest.store.read.pages.event_rows import read_events
 from ingest.store.site.numbers import NumberKind
-from ingest.store.sql import batches
+from ingest.store.sql.key_lists import batches
 
 
 def compare_stores(

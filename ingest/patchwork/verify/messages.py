@@ -24,7 +24,7 @@ from ingest.store.read.messages import MessageRow, read_message_keys, read_messa
 from ingest.store.read.series import read_members, read_series
 from ingest.store.site.comment_marks import read_comment_marks
 from ingest.store.site.numbers import NumberKind
-from ingest.store.sql import batches
+from ingest.store.sql.key_lists import batches
 
 Rows = Mapping[NumberKind, Mapping[int, int | None]]
 

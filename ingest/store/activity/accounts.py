@@ -19,7 +19,7 @@ from sqlalchemy import Connection, insert, select, update
 from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.activity.states import sync_delegate
-from ingest.store.sql import chunks
+from ingest.store.sql.key_lists import chunks
 
 
 @frozen

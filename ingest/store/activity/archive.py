@@ -15,7 +15,7 @@ from ingest.store import schema
 from ingest.store.activity.states import read_current_states
 from ingest.store.listing import update_archived
 from ingest.store.locks import lock_states
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 
 
 def archive_patches(connection: Connection, *, before: datetime) -> int:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection, insert, select
 from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.activity.events import Category, Event, write_events
-from ingest.store.sql import chunks
+from ingest.store.sql.key_lists import chunks
 
 CHECK_STATES = ("pending", "success", "warning", "fail")
 

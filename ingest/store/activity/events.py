@@ -51,7 +51,8 @@ from sqlalchemy import (
 from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.site.numbers import is_imported_row
-from ingest.store.sql import chunks, dialect_insert, insert_rows
+from ingest.store.sql.insertion import dialect_insert, insert_rows
+from ingest.store.sql.key_lists import chunks
 
 CHANNEL = "ingest_events"
 

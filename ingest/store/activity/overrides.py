@@ -26,7 +26,7 @@ from ingest.store.locks import (
     lock_threads,
 )
 from ingest.store.site.bundles import replace_in_bundles
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 
 
 @frozen

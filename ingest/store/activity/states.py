@@ -32,7 +32,7 @@ from ingest.store import schema
 from ingest.store.activity.events import Category, Event, events_are_recorded, write_events
 from ingest.store.listing import update_states
 from ingest.store.locks import lock_states
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 
 # The columns of a patch that are kept here. `patch.state` is what the mail says, and is not.
 STATE_COLUMNS = (

@@ -17,14 +17,8 @@ from ingest.store.commits.keys import (
     patch_id_key,
     read_commit_keys,
 )
-from ingest.store.sql import (
-    allocate_ids,
-    chunks,
-    insert_missing_pairs,
-    insert_rows,
-    is_any,
-    read_values,
-)
+from ingest.store.sql.insertion import allocate_ids, insert_missing_pairs, insert_rows
+from ingest.store.sql.key_lists import chunks, is_any, read_values
 
 
 def find_commits(connection: Connection, shas: Iterable[str]) -> dict[str, int]:

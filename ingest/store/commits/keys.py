@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, func, select
 from ingest.lifecycle.commit import CommitFacts
 from ingest.lifecycle.landing import PatchFacts, normalise_commit_title
 from ingest.series.facts import digest63
-from ingest.store.sql import read_values
+from ingest.store.sql.key_lists import read_values
 
 # A key that more patches, or more commits, have says nothing about them ("Update ChangeLog"), and
 # is left out: a sender of the same patch a thousand times would make each of them cost a thousand.

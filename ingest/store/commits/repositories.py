@@ -10,7 +10,7 @@ from sqlalchemy import Connection, delete, exists, insert, select, text, update
 
 from ingest.frozen import frozen
 from ingest.store import schema
-from ingest.store.sql import insert_missing
+from ingest.store.sql.insertion import insert_missing
 
 Refs = tuple[tuple[str, str], ...]
 

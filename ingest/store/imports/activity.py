@@ -22,7 +22,9 @@ from ingest.store.locks import lock_relations, lock_states
 from ingest.store.patchwork.rows import PatchworkBundle, PatchworkCheck, PatchworkComment
 from ingest.store.site.bundles import Bundle, add_bundle, update_bundle
 from ingest.store.site.numbers import NumberKind
-from ingest.store.sql import chunks, compare_rows, insert_rows, is_any
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
+from ingest.store.sql.row_changes import compare_rows
 
 
 @frozen(kw_only=True)

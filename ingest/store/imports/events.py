@@ -13,7 +13,8 @@ from ingest.store import schema
 from ingest.store.activity.events import Category
 from ingest.store.patchwork.rows import PatchworkEvent
 from ingest.store.site.numbers import NumberKind
-from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
 
 # What happens to a row only once: the column that says to which.
 _ONCE = {

@@ -15,7 +15,8 @@ from sqlalchemy import Connection, delete, func, select
 from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.site.numbers import NumberKind
-from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
 
 # Of a row whose message is stored, and of which nothing else is.
 NOT_APPLIED = bytes(16)

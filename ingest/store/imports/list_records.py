@@ -18,7 +18,8 @@ from ingest.store.listing import sync_listing
 from ingest.store.patchwork.rows import PatchworkSeries
 from ingest.store.site.list_records import variant_of
 from ingest.store.site.numbers import OUTCOMES
-from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
 
 # The tables with what a message has, and that its record on another list has too.
 _COPIED = (schema.body, schema.trailer, schema.patch, schema.cover)

@@ -15,7 +15,8 @@ from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.imports.ledger import NOT_APPLIED, Entry, read_entries, write_entries
 from ingest.store.site.numbers import NumberKind, imported_row
-from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
 
 
 @frozen

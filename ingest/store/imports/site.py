@@ -15,7 +15,8 @@ from ingest.store.imports.ledger import Entry, digest_row, read_entries, write_e
 from ingest.store.patchwork.rows import PatchworkPerson, PatchworkProject, PatchworkUser
 from ingest.store.site.numbers import NumberKind
 from ingest.store.site.projects import set_project
-from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
 from ingest.trust.person import person_key
 
 

@@ -21,15 +21,9 @@ from ingest.store import schema
 from ingest.store.inbox.codec import pack
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.inbox.merges import merge_deliveries, merge_equal_mail
-from ingest.store.sql import (
-    allocate_ids,
-    chunks,
-    dialect_insert,
-    is_any,
-    prefer_indexes,
-    read_values,
-    try_insert_rows,
-)
+from ingest.store.sql.insertion import allocate_ids, dialect_insert, try_insert_rows
+from ingest.store.sql.key_lists import chunks, is_any, read_values
+from ingest.store.sql.planner_hints import prefer_indexes
 from ingest.trust.signatures.dns_answer import Keys
 
 # The columns that `build_delivery` reads, and the mail's id.

@@ -6,7 +6,7 @@ from sqlalchemy import Connection, Engine, delete, select
 
 from ingest.store import schema
 from ingest.store.database.transactions import write_transaction
-from ingest.store.sql import dialect_insert
+from ingest.store.sql.insertion import dialect_insert
 
 _source, _position = schema.checkpoint.c.source, schema.checkpoint.c.position
 _NO_SOURCE = ""  # no source has this key

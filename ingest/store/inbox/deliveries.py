@@ -12,7 +12,8 @@ from ingest.store import schema
 from ingest.store.inbox.accept import build_delivery
 from ingest.store.inbox.codec import DamagedRawError, unpack
 from ingest.store.inbox.dns_answers import read_keys
-from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
 from ingest.trust.signatures.dns_answer import Keys
 
 

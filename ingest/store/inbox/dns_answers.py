@@ -8,7 +8,7 @@ from typing import Any
 from sqlalchemy import Connection, select
 
 from ingest.store import schema
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 from ingest.trust.signatures.dns_answer import (
     Answer,
     KeyRecord,

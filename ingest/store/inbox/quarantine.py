@@ -13,7 +13,8 @@ from sqlalchemy import Connection, bindparam, func, select, update
 
 from ingest.frozen import frozen
 from ingest.store import schema
-from ingest.store.sql import InOrder, chunks
+from ingest.store.sql.key_lists import chunks
+from ingest.store.sql.planner_hints import InOrder
 
 
 @frozen

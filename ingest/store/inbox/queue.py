@@ -42,7 +42,9 @@ from ingest.store.inbox.deliveries import unpack_delivery
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.inbox.flow import flow_of, pick_fairly
 from ingest.store.inbox.quarantine import QuarantinedMail, list_quarantine, move_to_quarantine
-from ingest.store.sql import InOrder, chunks, dialect_insert, insert_missing, insert_rows
+from ingest.store.sql.insertion import dialect_insert, insert_missing, insert_rows
+from ingest.store.sql.key_lists import chunks
+from ingest.store.sql.planner_hints import InOrder
 
 TRIES = 3
 _TOGETHER = " (suspects)"

@@ -21,7 +21,7 @@ from ingest.store.patchwork.rows import (
     PatchworkSeries,
 )
 from ingest.store.site.numbers import PARENT_KINDS, NumberKind
-from ingest.store.sql import chunks
+from ingest.store.sql.key_lists import chunks
 
 
 def fetch_keys(database: PatchworkDatabase) -> Iterator[MessageKey]:

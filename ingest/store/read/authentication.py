@@ -11,7 +11,7 @@ from sqlalchemy import Connection, select
 
 from ingest.frozen import frozen
 from ingest.store import schema
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 from ingest.trust.authres import AuthResults, MethodResult, Property
 from ingest.trust.signatures.verdict import (
     Alignment,

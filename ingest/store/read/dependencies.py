@@ -17,7 +17,7 @@ from ingest.series.facts import key_of, load_facts
 from ingest.series.links.posting import change_id_trace
 from ingest.store import schema
 from ingest.store.read.messages import resolve_aliases
-from ingest.store.sql import chunks
+from ingest.store.sql.key_lists import chunks
 
 MAX_RELATED = 1_000  # series that one depends on, or that depend on it, which are read
 

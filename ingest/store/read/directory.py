@@ -11,7 +11,7 @@ from ingest.store import schema
 from ingest.store.read.messages import ListRow
 from ingest.store.read.pages.filters import RowSelector
 from ingest.store.read.pages.text_search import match_text
-from ingest.store.sql import chunks
+from ingest.store.sql.key_lists import chunks
 from ingest.trust.person import person_key
 
 

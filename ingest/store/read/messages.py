@@ -23,7 +23,8 @@ from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.inbox import codec
 from ingest.store.site.list_records import is_list_record
-from ingest.store.sql import chunks, is_any, stream_sorted
+from ingest.store.sql.collation import stream_sorted
+from ingest.store.sql.key_lists import chunks, is_any
 
 
 @frozen

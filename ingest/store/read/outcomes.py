@@ -10,7 +10,7 @@ from ingest.frozen import frozen
 from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.site.list_records import is_list_record
-from ingest.store.sql import stream_sorted
+from ingest.store.sql.collation import stream_sorted
 
 
 @frozen

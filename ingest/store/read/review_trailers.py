@@ -15,7 +15,7 @@ from ingest.mail.message import Address
 from ingest.patch.trailers.trailer import Trailer
 from ingest.store import schema
 from ingest.store.read import messages
-from ingest.store.sql import is_any
+from ingest.store.sql.key_lists import is_any
 from ingest.trust.person import person_key
 
 

@@ -22,7 +22,7 @@ from ingest.series.links.posting import Posting, make_posting, traces
 from ingest.series.links.supersede import RevisionLink, find_predecessor, is_linked
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 
 # The patches of a series by which it is linked to others, and which others supersede: those with
 # numbers up to this one. A sender may give any number of patches to one series.

@@ -12,7 +12,8 @@ from sqlalchemy import Connection, select
 from ingest.frozen import frozen
 from ingest.mail.message import Address
 from ingest.store import schema
-from ingest.store.sql import chunks, is_any, stream_sorted
+from ingest.store.sql.collation import stream_sorted
+from ingest.store.sql.key_lists import chunks, is_any
 
 
 @frozen(kw_only=True)

@@ -8,7 +8,7 @@ from sqlalchemy import Connection, select
 
 from ingest.model import SUBSTITUTE_RANK
 from ingest.store import schema
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 
 # For people, and in the export.
 NOT_AVAILABLE = "imported, raw mail not available"

@@ -15,7 +15,7 @@ from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.read import messages
 from ingest.store.read.messages import ListRow
-from ingest.store.sql import chunks
+from ingest.store.sql.key_lists import chunks
 
 
 @frozen

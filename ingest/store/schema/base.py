@@ -49,7 +49,7 @@ def format_sqlite_time(time: datetime | None) -> str | None:
 
 
 class _IsoDateTime(sqlite.DATETIME):
-    """A time in SQLite, written as in bulk (`store.sql.insert_rows`).
+    """A time in SQLite, written as in bulk (`store.sql.insertion.insert_rows`).
 
     SQLAlchemy always writes a fraction, and would find no row that is equal.
     """

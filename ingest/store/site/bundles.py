@@ -9,7 +9,8 @@ from sqlalchemy import Connection, delete, insert, select, update
 from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.site.numbers import NumberKind, read_reserved
-from ingest.store.sql import allocate_ids, chunks, insert_rows, is_any
+from ingest.store.sql.insertion import allocate_ids, insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
 
 
 @frozen

@@ -8,7 +8,7 @@ from datetime import datetime
 from sqlalchemy import Connection, delete, insert, select
 
 from ingest.store import schema
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 
 
 def mark_comment(

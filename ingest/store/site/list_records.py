@@ -28,7 +28,7 @@ from sqlalchemy import (
 )
 
 from ingest.store import schema
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 
 _MARK = "@"
 

@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, insert, select, update
 
 from ingest.frozen import frozen
 from ingest.store import schema
-from ingest.store.sql import insert_rows
+from ingest.store.sql.insertion import insert_rows
 
 
 @frozen(kw_only=True)

@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping
 from sqlalchemy import Connection, delete, select, update
 
 from ingest.store import schema
-from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
 
 
 def set_metadata(connection: Connection, series_id: int, values: Mapping[str, str | None]) -> None:

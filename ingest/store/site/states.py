@@ -9,7 +9,7 @@ from sqlalchemy import Connection, delete, select
 from ingest.frozen import frozen
 from ingest.lifecycle.evidence import needs_action
 from ingest.store import schema
-from ingest.store.sql import insert_rows
+from ingest.store.sql.insertion import insert_rows
 
 
 @frozen

@@ -19,7 +19,7 @@ from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
 from ingest.store.locks import StateLock, lock_state_keys, lock_states
 from ingest.store.read.revisions import MAX_COMPARED_NUMBER
-from ingest.store.sql import chunks, is_any, read_values
+from ingest.store.sql.key_lists import chunks, is_any, read_values
 from ingest.store.states.evidence_rows import replace_evidence_of_sources
 from ingest.store.states.targets import count_targets, find_announced_evidence, max_shared
 

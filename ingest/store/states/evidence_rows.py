@@ -16,7 +16,8 @@ from ingest.lifecycle.evidence import Evidence, EvidenceKind
 from ingest.store import schema
 from ingest.store.activity.states import evidence_rows
 from ingest.store.site.list_records import read_list_records
-from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
 
 # What later revisions show.
 REVISION_KINDS = (EvidenceKind.SUPERSEDED, EvidenceKind.DROPPED)

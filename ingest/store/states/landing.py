@@ -28,7 +28,8 @@ from ingest.store.commits.keys import find_overfull_keys, patch_keys, read_commi
 from ingest.store.commits.repositories import has_repositories
 from ingest.store.locks import lock_states, lock_states_shared
 from ingest.store.read.messages import read_list_names
-from ingest.store.sql import chunks, compare_rows, is_any, read_values
+from ingest.store.sql.key_lists import chunks, is_any, read_values
+from ingest.store.sql.row_changes import compare_rows
 from ingest.store.states.evidence_rows import replace_evidence
 from ingest.store.states.landing_patches import (
     LandingPatch,

@@ -18,7 +18,7 @@ from ingest.model import Derived
 from ingest.series.facts import key_of
 from ingest.store import schema
 from ingest.store.commits.keys import patch_keys
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 
 
 @frozen

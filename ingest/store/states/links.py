@@ -37,7 +37,7 @@ from ingest.store.read.revisions import (
     read_trace_rows,
     read_traces,
 )
-from ingest.store.sql import insert_rows
+from ingest.store.sql.insertion import insert_rows
 
 _TraceRow = tuple[int, int]  # trace and series
 

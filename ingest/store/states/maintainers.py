@@ -17,7 +17,8 @@ from ingest.patch.diffs.diff import find_diff
 from ingest.store import schema
 from ingest.store.locks import lock_states
 from ingest.store.read.messages import read_list_names
-from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
 
 
 def read_digests(connection: Connection) -> dict[str, str]:

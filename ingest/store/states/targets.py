@@ -26,7 +26,7 @@ from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
 from ingest.store.read.messages import read_list_names
 from ingest.store.read.revisions import Membership, read_memberships
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 
 # A mail that more announcements answer or name tells nothing of them: anybody may send any number.
 # Those of people who are entitled are counted apart, so that others cannot displace them.

@@ -30,7 +30,7 @@ from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.read import messages
 from ingest.store.read.authentication import read_stored_authentication
 from ingest.store.site.list_records import is_list_record, is_list_variant
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 from ingest.store.verify import snapshot
 from ingest.store.verify.thread_nodes import ThreadNodes
 from ingest.store.write.copies import Copy, group_copies

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, func, select
 
 from ingest.model import Derived
 from ingest.store import schema
-from ingest.store.sql import chunks
+from ingest.store.sql.key_lists import chunks
 from ingest.store.write.copies import MAX_VARIANTS, Copy, CopyGroup, group_copies
 
 # Of ids with more messages, the copies are not derived again with those of each batch.

@@ -20,7 +20,7 @@ from ingest.store.commits.facts import iter_commits, read_facts
 from ingest.store.commits.keys import commit_keys
 from ingest.store.commits.repositories import has_patch_keys, has_repositories
 from ingest.store.read.messages import read_message_keys
-from ingest.store.sql import chunks, is_any, read_values
+from ingest.store.sql.key_lists import chunks, is_any, read_values
 from ingest.store.states.landing import compute_landings, find_candidates, find_landed_evidence
 from ingest.store.states.landing_patches import read_patch_keys
 from ingest.store.states.targets import find_announced_evidence

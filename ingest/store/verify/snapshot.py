@@ -32,7 +32,7 @@ from ingest.store.database.errors import StoreError
 from ingest.store.inbox import codec
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.site.list_records import is_list_record
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 from ingest.trust.signatures.dns_answer import Keys
 
 

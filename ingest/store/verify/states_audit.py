@@ -17,7 +17,7 @@ from ingest.store.activity.states import find_wrong_states, read_evidence
 from ingest.store.batches import iter_keys
 from ingest.store.read.messages import read_message_keys
 from ingest.store.read.revisions import link_series
-from ingest.store.sql import is_any
+from ingest.store.sql.key_lists import is_any
 from ingest.store.states.evidence_rows import REVISION_KINDS
 from ingest.store.states.maintainers import find_wrong_maintainers, read_unassigned_lists
 from ingest.store.states.superseded import find_superseding_evidence

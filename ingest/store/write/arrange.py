@@ -27,7 +27,7 @@ from ingest.store.reachable import (
     read_piece,
     unthreaded_columns,
 )
-from ingest.store.sql import chunks, is_any, read_values
+from ingest.store.sql.key_lists import chunks, is_any, read_values
 from ingest.store.write.threads import DisjointSets
 
 # How much is loaded in one step when the whole store is arranged.

@@ -18,7 +18,7 @@ from sqlalchemy import Connection, Table
 from ingest.model import Derived
 from ingest.store import schema
 from ingest.store.schema import storable
-from ingest.store.sql import compare_rows
+from ingest.store.sql.row_changes import compare_rows
 from ingest.trust.signatures.dns_answer import Answer, KeyRecord, answer_kind
 from ingest.trust.signatures.verdict import Verdict
 

@@ -34,7 +34,7 @@ from ingest.series.links.posting import patch_traces
 from ingest.series.outcome import Outcome, PlaceReason
 from ingest.store import schema
 from ingest.store.reachable import UNTHREADED_OF_THREADS, find_reachable, read_unthreaded
-from ingest.store.sql import insert_missing_pairs, insert_rows
+from ingest.store.sql.insertion import insert_missing_pairs, insert_rows
 from ingest.store.write.arrange import ArrangedSets, Node
 from ingest.store.write.fast_path_rows import (
     LooseCrowds,

@@ -30,7 +30,7 @@ from ingest.series.facts import Facts, MessageKind, encode_text, load_facts
 from ingest.series.outcome import Outcome, PlaceReason
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
-from ingest.store.sql import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any
 from ingest.store.write.arrange import Node
 
 

@@ -20,7 +20,7 @@ from ingest.model import Derived
 from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
-from ingest.store.sql import is_any
+from ingest.store.sql.key_lists import is_any
 from ingest.store.write.copies import (
     MAX_VARIANTS,
     TOO_MANY_VARIANTS,

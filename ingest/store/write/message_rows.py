@@ -15,7 +15,9 @@ from ingest.series.facts import Facts, bucket, dump_facts
 from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.activity.states import KEPT_COLUMNS
-from ingest.store.sql import RowChanges, chunks, compare_rows, insert_rows, is_any
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
+from ingest.store.sql.row_changes import RowChanges, compare_rows
 from ingest.store.write.arrange import ArrangedSets, Node
 
 # How many mails of its thread an announcement may apply to, and how many others.

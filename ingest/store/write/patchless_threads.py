@@ -22,7 +22,7 @@ from ingest.series.arrange import Place, place_without_patch
 from ingest.series.outcome import Outcome, PlaceReason
 from ingest.series.thread import nearest_named
 from ingest.store import schema
-from ingest.store.sql import chunks, is_any, read_values
+from ingest.store.sql.key_lists import chunks, is_any, read_values
 from ingest.store.write.arrange import Node, load_nodes
 from ingest.store.write.threads import LinkedThreads, read_threads_with_patches
 

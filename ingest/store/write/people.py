@@ -26,7 +26,7 @@ from ingest.mail.message import Address, ListName
 from ingest.model import Derived
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
-from ingest.store.sql import insert_missing
+from ingest.store.sql.insertion import insert_missing
 from ingest.store.write.redirects import allocate_unused_ids
 from ingest.trust.from_munging import MungingStyle, looks_munged
 

@@ -28,14 +28,10 @@ from ingest.store.site.list_records import (
     read_list_records,
     refresh_list_records,
 )
-from ingest.store.sql import (
-    chunks,
-    compare_rows,
-    insert_rows,
-    is_any,
-    prefer_indexes,
-    read_values,
-)
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any, read_values
+from ingest.store.sql.planner_hints import prefer_indexes
+from ingest.store.sql.row_changes import compare_rows
 from ingest.store.states.announced import lock_announced, write_announced
 from ingest.store.states.landing import lock_landings, match_landings
 from ingest.store.states.links import SeriesChanges

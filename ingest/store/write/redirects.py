@@ -23,7 +23,8 @@ from ingest.series.facts import MessageKind
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
 from ingest.store.site.numbers import NumberKind, imported_kind
-from ingest.store.sql import allocate_ids, chunks, is_any
+from ingest.store.sql.insertion import allocate_ids
+from ingest.store.sql.key_lists import chunks, is_any
 
 
 @frozen
@@ -101,7 +102,7 @@ def resolve_redirect(connection: Connection, kind: str, number: int) -> int | No
 
 
 def allocate_unused_ids(connection: Connection, table: Table, count: int) -> Sequence[int]:
-    """Allocate ids as `sql.allocate_ids` does, and none that a deleted row had or that is reserved.
+    """Allocate ids as `allocate_ids` does, and none that a deleted row had or that is reserved.
 
     SQLite would otherwise allocate the highest number again.
     """

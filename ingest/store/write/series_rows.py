@@ -23,7 +23,8 @@ from ingest.store import schema
 from ingest.store.keyed import KeyedQuery, delete_by_key
 from ingest.store.read.revisions import StoredRevision, is_compared_whole
 from ingest.store.site.series_metadata import transfer_metadata
-from ingest.store.sql import chunks, insert_rows, is_any
+from ingest.store.sql.insertion import insert_rows
+from ingest.store.sql.key_lists import chunks, is_any
 from ingest.store.states.links import SeriesChanges
 from ingest.store.write.arrange import ArrangedSets
 from ingest.store.write.redirects import (

@@ -18,7 +18,7 @@ from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
 from ingest.store.read.revisions import count_rows_of
-from ingest.store.sql import insert_rows
+from ingest.store.sql.insertion import insert_rows
 
 
 @frozen

@@ -21,7 +21,7 @@ from ingest.store import schema
 from ingest.store.read.directory import find_account_ids
 from ingest.store.read.pages.filters import EventFilter, Page
 from ingest.store.read.pages.listing_pages import MAX_COUNTED
-from ingest.store.sql import IndexedBy
+from ingest.store.sql.planner_hints import IndexedBy
 
 # Events of a series. Their `message_id` names the message that caused them, not their subject.
 _SERIES_CATEGORIES = ("series-created", "series-completed")

@@ -17,7 +17,7 @@ from ingest.store import schema
 from ingest.store.read.pages.listing_pages import MAX_COUNTED, count_ids
 from ingest.store.read.pages.listing_ranges import ListingFilter
 from ingest.store.schema.listing import ListingKind
-from ingest.store.sql import IndexedBy
+from ingest.store.sql.planner_hints import IndexedBy
 
 # Counting takes at most this part of the time, and happens no more often than this.
 _SHARE = 1 / 300

@@ -50,7 +50,8 @@ from ingest.store.read.pages.listing_ranges import (
     SortKey,
 )
 from ingest.store.schema.listing import ALL_LISTS, NO_DATE, ListingKind
-from ingest.store.sql import IndexedBy, InOrder, index_order, is_any
+from ingest.store.sql.key_lists import is_any
+from ingest.store.sql.planner_hints import IndexedBy, InOrder, index_order
 
 _T = TypeVar("_T")
 _Condition = ColumnElement[bool]

@@ -15,7 +15,7 @@ from sqlalchemy import Column, ColumnElement, Select, Table, select
 from ingest.frozen import frozen
 from ingest.store import schema
 from ingest.store.schema.listing import ALL_LISTS
-from ingest.store.sql import is_any
+from ingest.store.sql.key_lists import is_any
 
 _Condition = ColumnElement[bool]
 _Column = ColumnElement[Any]

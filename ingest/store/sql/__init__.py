@@ -1,0 +1,1 @@
+"""Help with statements that SQLAlchemy lacks or runs slowly. Nothing here knows the tables."""
