@@ -42,6 +42,16 @@ class Site:
         slugs |= {state_slug(state.name): state.slug for state in self.states}
         return slugs | {state.slug: state.slug for state in self.states}
 
+    @cached_property
+    def state_slugs(self) -> tuple[str, ...]:
+        """Return the slugs of all states, in their order."""
+        return tuple(state.slug for state in self.states)
+
+    @cached_property
+    def action_required_slugs(self) -> tuple[str, ...]:
+        """Return the slugs of the states in which a patch needs action, in their order."""
+        return tuple(state.slug for state in self.states if state.action_required)
+
     def find_state(self, value: str) -> str | None:
         """Return the slug of the state that a client names, by slug, name or number."""
         return self._slugs.get(state_slug(value))

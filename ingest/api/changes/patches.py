@@ -104,7 +104,7 @@ def _parse_state(value: Any, request: ApiRequest) -> str:
     if value is None:
         raise ApiError(400, {"state": ["This field may not be null."]})
     if state is None:
-        allowed = ", ".join(state.slug for state in request.site.states)
+        allowed = ", ".join(request.site.state_slugs)
         raise ApiError(400, {"state": [f"Invalid state {value!r}. Allowed are: {allowed}."]})
     return state
 

@@ -39,7 +39,7 @@ def list_patches(http_request: Request) -> Response:
     page = request.page(PATCH_ORDERS)
     with request.read() as connection:
         filters = make_patch_filter(connection, request.params, request.site)
-        states = [state.slug for state in request.site.states]
+        states = request.site.state_slugs
         ids = page_queries.find_patch_ids(connection, filters, page, states=states)
         has_next = len(ids) > page.size
         totals = request.context.totals

@@ -69,8 +69,7 @@ def parse_list_query(connection: Connection, request: ApiRequest, link: str) -> 
     """Return what the parameters of a page ask for, of the patches of one list."""
     site = request.site
     list_ids = find_list_ids(connection, QueryParams((("project", link),)), site)
-    required = tuple(state.slug for state in site.states if state.action_required)
-    filters = PatchFilter(list_ids=list_ids, states=required, archived=False)
+    filters = PatchFilter(list_ids=list_ids, states=site.action_required_slugs, archived=False)
     parsing = _Parsing(connection, request, filters)
     for name, parse in _PARSERS.items():
         value = request.params.last(name)

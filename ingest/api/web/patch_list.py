@@ -46,7 +46,7 @@ def patch_list_page(http_request: Request) -> Response:
     with request.read() as connection:
         require_list(connection, request, link)
         query = parse_list_query(connection, request, link)
-        states = [state.slug for state in request.site.states]
+        states = request.site.state_slugs
         ids = find_patch_ids(connection, query.filters, query.page, states=states)
         if not ids and query.page.number > 1:
             raise invalid_page()

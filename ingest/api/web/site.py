@@ -99,8 +99,11 @@ def todo_page(http_request: Request) -> Response:
 
 
 def _todo_content(connection: Connection, account: Account, request: ApiRequest) -> Html:
-    states = tuple(state.slug for state in request.site.states if state.action_required)
-    wanted = PatchFilter(states=states, archived=False, delegates=RowSelector((account.id,), ()))
+    wanted = PatchFilter(
+        states=request.site.action_required_slugs,
+        archived=False,
+        delegates=RowSelector((account.id,), ()),
+    )
     ids = find_patch_ids(connection, wanted, Page(1, _MAX_PATCHES, "date", descending=False))
     patches = list(messages.read_messages(connection, ids[:_MAX_PATCHES], brief=True))
     if not patches:

@@ -125,7 +125,7 @@ def read_revisions(connection: Connection, series_ids: Iterable[int]) -> dict[in
     ids = set(series_ids)
     members = read_memberships(connection, ids, limited=True)
     revisions: dict[int, StoredRevision] = {}
-    for row in _SERIES.rows(connection, ids):
+    for row in SERIES_BY_ID.rows(connection, ids):
         if not members[row.id]:
             continue
         posting = make_posting(
@@ -149,7 +149,7 @@ def read_revisions(connection: Connection, series_ids: Iterable[int]) -> dict[in
     return revisions
 
 
-_SERIES = KeyedQuery(select(schema.series), schema.series.c.id)
+SERIES_BY_ID = KeyedQuery(select(schema.series), schema.series.c.id)
 
 
 @frozen

@@ -21,7 +21,7 @@ from ingest.series.facts import Facts
 from ingest.series.links.posting import Posting, make_posting, traces
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery, delete_by_key
-from ingest.store.read.revisions import StoredRevision, is_compared_whole
+from ingest.store.read.revisions import SERIES_BY_ID, StoredRevision, is_compared_whole
 from ingest.store.site.series_metadata import transfer_metadata
 from ingest.store.sql.insertion import insert_rows
 from ingest.store.sql.key_lists import chunks, is_any
@@ -149,7 +149,7 @@ def _read_stored(
     for row in _MEMBERS.rows(connection, stored):
         members[row.message_id] = dict(row._mapping)  # noqa: SLF001 - SQLAlchemy's public name
     ids = {row["series_id"] for row in members.values()} | orphaned
-    by_key: dict[str, Any] = {row.key: row for row in _SERIES.rows(connection, ids)}
+    by_key: dict[str, Any] = {row.key: row for row in SERIES_BY_ID.rows(connection, ids)}
     # A row that has lost its members still belongs to the series with its key.
     for row in _SERIES_BY_KEY.rows(connection, set(series) - by_key.keys()):
         by_key[row.key] = row
@@ -157,7 +157,6 @@ def _read_stored(
 
 
 _MEMBERS = KeyedQuery(select(schema.member), schema.member.c.message_id)
-_SERIES = KeyedQuery(select(schema.series), schema.series.c.id)
 _SERIES_BY_KEY = KeyedQuery(select(schema.series), schema.series.c.key)
 
 
