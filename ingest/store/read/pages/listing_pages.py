@@ -586,7 +586,8 @@ class _Search:
         labels = [query.selected_columns[name] for name in names]
         ordered = [key.applied_to(label) for key, label in zip(keys, labels, strict=True)]
         query = query.order_by(*ordered)
-        rows = self._connection.execute(query.limit(limit).offset(start))
+        with index_order(self._connection):
+            rows = self._connection.execute(query.limit(limit).offset(start)).all()
         return [row[-1] for row in rows]
 
     @property
