@@ -106,10 +106,11 @@ def check_any_order(engine: Engine, deliveries: list[Delivery], seed: int, shuff
     indirect=["store_url"],
 )
 def test_a_flood_is_the_same_in_any_order(engine: Engine, kind: str) -> None:
-    deliveries = [mails.delivery(raw) for raw in floods.flood(kind, 60)]
+    deliveries = [mails.delivery(raw) for raw in floods.flood(kind, 48)]
     check_any_order(engine, deliveries, 7, 1)
 
 
+@mainly_on("sqlite", "store_url")
 @FEW
 @given(crowds.crowds(4, 24), st.integers(0, 2**32))
 def test_a_crowd_is_the_same_in_any_order(
@@ -119,6 +120,7 @@ def test_a_crowd_is_the_same_in_any_order(
         check_any_order(engine, deliveries, seed, 2)
 
 
+@mainly_on("sqlite", "store_url")
 @FEW
 @given(crowds.late_crowds(12, 24), st.integers(0, 2**32))
 def test_a_crowd_that_answers_later_mail_is_the_same_in_any_order(
@@ -183,6 +185,7 @@ def check_fast_path(engine: Engine, deliveries: list[Delivery], seed: int) -> No
     assert found == wanted, differences(found, wanted)
 
 
+@mainly_on("sqlite", "store_url")
 @FEW
 @given(crowds.crowds(4, 24), st.integers(0, 2**32))
 def test_the_fast_path_of_a_crowd_is_what_arranging_makes(
@@ -192,6 +195,7 @@ def test_the_fast_path_of_a_crowd_is_what_arranging_makes(
         check_fast_path(engine, deliveries, seed)
 
 
+@mainly_on("sqlite", "store_url")
 @FEW
 @given(crowds.late_crowds(12, 24), st.integers(0, 2**32))
 def test_the_fast_path_of_a_crowd_that_answers_later_mail_is_what_arranging_makes(
@@ -211,6 +215,7 @@ def test_the_fast_path_of_many_crowds_that_answer_later_mail_is_what_arranging_m
         check_fast_path(engine, deliveries, seed)
 
 
+@mainly_on("sqlite", "store_url")
 @FEW
 @given(histories.histories(4, 20), st.integers(0, 2**32))
 def test_the_fast_path_of_a_history_is_what_arranging_makes(
