@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterable, Sequence
+from datetime import timedelta
 from unittest import mock
 
 import pytest
@@ -146,6 +147,22 @@ def test_one_cover_too_many_in_a_crowd_makes_the_patches_below_covers_loose(
         wanted = outcome(engine, [items], everything)
         assert any("member <n11@" in line and " crowded " in line for line in wanted)
         assert outcome(engine, [items[:-1], items[-1:]], everything) == wanted
+
+
+def test_single_patches_supersede_each_other_no_more_when_what_they_amend_is_one_patch(
+    engine: Engine,
+) -> None:
+    """A patch that was sent under the id of a cover, and arrives late, takes its place."""
+    second, third = (crowds.START + timedelta(seconds=seconds) for seconds in (1, 2))
+    cover = crowds.mail(1, "[PATCH v2 0/2] cover", msgid="m0", date=second)
+    patch = crowds.mail(0, "[PATCH] alone", msgid="m0")
+    later = [
+        crowds.mail(2, "[PATCH v3] alone", "m0", date=second),
+        crowds.mail(3, "[PATCH v3] alone", "m0", date=third),
+    ]
+    items = derived([cover, *later, patch])
+    wanted = outcome(engine, [items], everything)
+    assert outcome(engine, [[item] for item in items], everything) == wanted
 
 
 @pytest.mark.torture

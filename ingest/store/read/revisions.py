@@ -222,10 +222,13 @@ def read_diffs(connection: Connection, message_ids: Iterable[int]) -> dict[int, 
     return diffs
 
 
-def read_amending(connection: Connection, series_ids: Iterable[int]) -> set[int]:
+def read_amending(
+    connection: Connection, series_ids: Iterable[int], shrunk: Collection[int] = ()
+) -> set[int]:
     """Return the ids of the series that may replace only some patches of one of these.
 
-    They are partial re-rolls, and single patches of larger series.
+    They are partial re-rolls, and single patches of larger series. `shrunk`: series that were
+    larger until now, so that single patches have replaced only some of theirs.
     """
     link, series = schema.revision_link.c, schema.series.c
     base = schema.series.alias("base")
@@ -233,7 +236,13 @@ def read_amending(connection: Connection, series_ids: Iterable[int]) -> set[int]
         select(link.series_id)
         .join(schema.series, series.id == link.series_id)
         .join(base, base.c.id == link.earlier_id)
-        .where(link.chosen, or_(series.partial, and_(series.total == 1, base.c.total > 1)))
+        .where(
+            link.chosen,
+            or_(
+                series.partial,
+                and_(series.total == 1, or_(base.c.total > 1, is_any(base.c.id, shrunk))),
+            ),
+        )
     )
     amending: set[int] = set()
     for chunk in chunks(series_ids):

@@ -50,6 +50,7 @@ class SeriesChanges:
     `added` and `deleted`: rows of `trace`; `unplaced`: messages that were patches and may be none.
     `joined`: series that have changed in nothing but that patches have joined them, and whether
     they are compared with their revisions by any of these patches.
+    `shrunk`: series of several patches until now that are of one.
     """
 
     changed: set[int] = field(default_factory=set)
@@ -57,6 +58,7 @@ class SeriesChanges:
     added: set[_TraceRow] = field(default_factory=set)
     deleted: set[_TraceRow] = field(default_factory=set)
     unplaced: set[int] = field(default_factory=set)
+    shrunk: set[int] = field(default_factory=set)
     revisions: Mapping[int, StoredRevision] = field(default_factory=dict)
     traces: Mapping[int, Collection[int]] = field(default_factory=dict)
     joined: dict[int, bool] = field(default_factory=dict)
@@ -68,6 +70,7 @@ class SeriesChanges:
         self.added |= other.added
         self.deleted |= other.deleted
         self.unplaced |= other.unplaced
+        self.shrunk |= other.shrunk
         self.revisions = {**self.revisions, **other.revisions}
         self.traces = {**self.traces, **other.traces}
 

@@ -52,7 +52,7 @@ def _write_evidence(store: RevisionCache, series_ids: set[int], changes: SeriesC
     def find_evidence() -> set[int]:
         store.refresh()
         family = _Family(store)
-        affected = family.find_affected(series_ids)
+        affected = family.find_affected(series_ids, changes.shrunk)
         evidence.clear()
         evidence.update(_find_evidence(store, family, affected))
         message_ids.clear()
@@ -116,8 +116,11 @@ class _Family:
         self._earlier: dict[int, int | None] = {}
         self._later: dict[int, set[int]] = {}
 
-    def find_affected(self, series_ids: set[int]) -> set[int]:
-        """Return the series whose patches these series, or their links, supersede or release."""
+    def find_affected(self, series_ids: set[int], shrunk: set[int]) -> set[int]:
+        """Return the series whose patches these series, or their links, supersede or release.
+
+        `shrunk`: see `SeriesChanges`.
+        """
         affected = set(series_ids)
         front = affected
         for _ in range(MAX_DISTANCE):
@@ -127,7 +130,7 @@ class _Family:
             # A series that replaces another one also replaces those that amend that.
             amending = bases
             for _ in range(MAX_DISTANCE):
-                amending = read_amending(self._store.connection, amending) - bases
+                amending = read_amending(self._store.connection, amending, shrunk) - bases
                 if not amending:
                     break
                 bases = bases | amending

@@ -102,6 +102,7 @@ def write_series(
         added=added,
         deleted=deleted,
         unplaced=stored.members.keys() - wanted.members.keys(),
+        shrunk=_find_shrunk(stored, wanted),
         revisions={
             wanted.ids[key]: _revision(item, postings[wanted.ids[key]], arranged)
             for key, item in series.items()
@@ -138,6 +139,14 @@ def _find_changed(arranged: ArrangedSets, stored: _StoredSeries, wanted: _Wanted
         if node.derived is not None and node.message_id in wanted.members:
             changed.add(wanted.members[node.message_id]["series_id"])
     return changed & wanted.kept_ids()
+
+
+def _find_shrunk(stored: _StoredSeries, wanted: _WantedSeries) -> set[int]:
+    """Return the stored series of several patches that are of one now."""
+    total_of = {wanted.ids[key]: series.total for key, series in wanted.series.items()}
+    return {
+        row.id for row in stored.by_key.values() if total_of.get(row.id, row.total) < 2 <= row.total
+    }
 
 
 def _read_stored(
