@@ -371,7 +371,7 @@ def test_kill_9_of_two_daemons_on_one_database(
 ) -> None:
     check_kills(
         postgres_url, folder, capsys,
-        seed=3, count=60, kills=5, pause=0.2, daemon_count=2, short=True,
+        seed=3, count=120, kills=6, pause=0.2, daemon_count=2, short=True,
     )  # fmt: skip
 
 
