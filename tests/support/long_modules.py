@@ -36,7 +36,6 @@ ALLOWED = {
     "sources/mbox.py": "one grammar",
     "store/activity/events.py": "recording and publishing, whose locks one docstring explains",
     "store/activity/overrides.py": "one table: what people set, read and written",
-    "store/activity/states.py": "one rule, in SQL and in Python: what evidence and overrides give",
     "store/inbox/queue.py": "one protocol: leases, suspects, and the order of locks",
     "store/listing.py": "one table and everything that keeps it",
     "store/migrations/versions/v0001_initial.py": "one statement for each table",
