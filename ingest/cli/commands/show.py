@@ -67,7 +67,7 @@ def command(settings: CommandSettings, name: str, as_json: bool, raw: bool) -> N
 
 def _message_json(connection: Connection, row: MessageRow, config: Config) -> dict[str, Any]:
     """Return the record of the REST API, and what is known of the sender."""
-    # Imported here: what makes the API's records is half as much again as all else of ours.
+    # Imported here: without it, the other forms take 20 ms less of the processor.
     from ingest.api.records.serializers import message_json
 
     record = message_json(connection, row, config, base=BASE_URL)
