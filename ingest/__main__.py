@@ -18,8 +18,10 @@ def main() -> None:
     if sys.argv[1:2] == ["pipe"]:
         _run_pipe()
     try:
-        from ingest.cli import main as run_command
+        from ingest.collector import loading
 
+        with loading():
+            from ingest.cli import main as run_command
         run_command()
     except KeyboardInterrupt:  # during the import, or so late that nothing else catches it
         os._exit(130)

@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from dataclasses import field
-from datetime import datetime
+from typing import TYPE_CHECKING
 
 from ingest.frozen import frozen
-from ingest.lifecycle.announcement import Announcements
-from ingest.mail.defect import Defect
-from ingest.mail.message import Address, ListName
-from ingest.patch.trailers.trailer import Trailer
-from ingest.series.facts import Facts
-from ingest.trust.authres import AuthResults
-from ingest.trust.from_munging import MungingStyle, PersonSource
-from ingest.trust.signatures.dns_answer import Keys
-from ingest.trust.signatures.verdict import Result, Verdict
+
+if TYPE_CHECKING:  # what reads one of the constants need not import all that derives
+    from datetime import datetime
+
+    from ingest.lifecycle.announcement import Announcements
+    from ingest.mail.defect import Defect
+    from ingest.mail.message import Address, ListName
+    from ingest.patch.trailers.trailer import Trailer
+    from ingest.series.facts import Facts
+    from ingest.trust.authres import AuthResults
+    from ingest.trust.from_munging import MungingStyle, PersonSource
+    from ingest.trust.signatures.dns_answer import Keys
+    from ingest.trust.signatures.verdict import Result, Verdict
 
 # The source of mail from an archive, which other servers received long before it was replayed.
 REPLAY = "replay"

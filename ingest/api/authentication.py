@@ -14,14 +14,13 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ingest.config.settings import Config
-from ingest.mail.parse import parse_message
-from ingest.reports.export import format_date
+from ingest.reports.fields import format_date
 from ingest.store.inbox.codec import DamagedRawError
 from ingest.store.read import messages
 from ingest.store.read.authentication import read_stored_authentication
 from ingest.store.read.messages import MessageRow
 from ingest.trust.authres import AuthResults
-from ingest.trust.signatures.verdict import Result, Verdict
+from ingest.trust.signatures.verdict import Result, Verdict, authenticated_domains
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +45,8 @@ def read_authentication(
     auth_results = stored.auth_results if stored is not None else ()
     if stored is not None and stored.dns_queried:
         return KnownAuthentication(True, stored.verdicts, stored.chain, auth_results)
+    # Imported for this mail: what parses and verifies is needed for no other.
+    from ingest.mail.parse import parse_message
     from ingest.trust.signatures.authenticate import authenticate
 
     # Without DNS answers nothing was stored that could say more than the mail itself.
@@ -119,8 +120,6 @@ def verified_domains(
     connection: Connection, rows: Iterable[MessageRow]
 ) -> dict[int, frozenset[str]]:
     """Return the domains that authenticate the author of each message, by message id."""
-    from ingest.trust.signatures.authenticate import authenticated_domains
-
     message_ids = {row.mail_id: row.id for row in rows}
     stored = read_stored_authentication(connection, message_ids)
     return {

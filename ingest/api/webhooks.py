@@ -10,9 +10,7 @@ body is the event, `X-Patchwork-Event` its category, `X-Patchwork-Signature` the
 `X-Patchwork-Delivery` an id that is the same when the event is sent again.
 
 Each receiver has its own thread and its own position in the events, so that a slow one delays no
-other. An attempt has one deadline for all of it: with a time limit for each read, a receiver that
-sends a byte now and then could keep its connection open for ever. The attempt runs in an event loop
-because it can be cancelled there at any point, which a blocking call cannot.
+other. `webhook_post` makes one attempt.
 
 The position of each receiver is in the store. A receiver may get an event twice if the process was
 killed between its response and our commit (`id` shows that), and never misses one. An attempt is
@@ -23,24 +21,18 @@ claim runs out.
 
 from __future__ import annotations
 
-import asyncio
-import contextlib
 import hashlib
 import hmac
 import json
 import logging
-import socket
-import ssl
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
 from urllib.parse import urlsplit
 from uuid import UUID, uuid5
 
-import httpx
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -69,7 +61,6 @@ _CLAIM_SECONDS = 20.0  # that a claim outlasts the attempt: clocks of two machin
 _MAX_DELAY = timedelta(hours=1)
 _POLL_SECONDS = 1.0  # between two looks for new events
 _STOP_SECONDS = 1.0  # for the threads to end
-_CANCEL_POLL_SECONDS = 0.1  # between two looks, during an attempt, whether it must end
 
 
 class Webhooks:
@@ -196,6 +187,9 @@ class Webhooks:
 
         Raises `_AttemptStoppedError` where `stop` ended the attempt.
         """
+        # Imported where there is a receiver: the HTTP client takes a tenth of the start of the API.
+        from ingest.api.webhook_post import post
+
         settings = self._get_config().api or ApiConfig()
         try:
             is_single = self._is_single(url)
@@ -205,11 +199,13 @@ class Webhooks:
             headers = {"Content-Type": "application/json", SIGNATURE: sign(body, secret)}
             if is_single:
                 headers |= _event_headers(url, payloads[0], sign(body, secret))
-            status = _post(url, body, headers, stop=stop, patience=self._patience)
+            status = post(url, body, headers, stop=stop, patience=self._patience)
         except TimeoutError:
             return f"no response within {self._patience:g} s"
-        except (OSError, httpx.HTTPError, httpx.InvalidURL) as error:
+        except OSError as error:
             return str(error) or error.__class__.__name__
+        if status is None:
+            raise _AttemptStoppedError
         return None if 200 <= status < 300 else f"status {status}"
 
 
@@ -254,84 +250,3 @@ def _event_headers(url: str, payload: JsonObject, signature: str) -> dict[str, s
 def _host_of(url: str) -> str:
     """Return the host of a URL for the log, without a user name and password."""
     return urlsplit(url).netloc.rpartition("@")[2]
-
-
-def _post(
-    url: str,
-    body: bytes,
-    headers: Mapping[str, str],
-    *,
-    stop: threading.Event,
-    patience: float,
-) -> int:
-    """Post a body and return the status of the response.
-
-    Raises `OSError` (`TimeoutError` at the deadline), `httpx.HTTPError` or `httpx.InvalidURL`, and
-    `_AttemptStoppedError` where `stop` ended the attempt.
-    """
-
-    async def attempt() -> int:
-        async with asyncio.timeout(patience):
-            return await _send(url, body, headers)
-
-    async def attempt_until_stopped() -> int:
-        task = asyncio.ensure_future(attempt())
-        while not task.done():
-            if stop.is_set():
-                task.cancel()
-            await asyncio.wait({task}, timeout=_CANCEL_POLL_SECONDS)
-        if task.cancelled():
-            raise _AttemptStoppedError
-        return task.result()
-
-    with asyncio.Runner(loop_factory=_EventLoop) as runner:
-        return runner.run(attempt_until_stopped())
-
-
-async def _send(url: str, body: bytes, headers: Mapping[str, str]) -> int:
-    """Send a signed request and return the status of the response.
-
-    Redirects are not followed: the signed events are for the configured receiver only. Proxies in
-    the environment are not used, and the body of the response is not read.
-    """
-    # The certificates that the system trusts, which may include the site's own.
-    trusted = ssl.create_default_context()
-    async with (
-        httpx.AsyncClient(verify=trusted, trust_env=False, timeout=None) as client,  # noqa: S113 - the caller limits the whole
-        client.stream("POST", url, content=body, headers=dict(headers)) as response,
-    ):
-        return response.status_code
-
-
-class _EventLoop(asyncio.SelectorEventLoop):
-    """An event loop that resolves host names in a daemon thread.
-
-    asyncio uses a thread pool, and waits for it when the loop ends and again when the process
-    exits: a name server that does not respond would delay both beyond any deadline.
-    """
-
-    async def getaddrinfo(self, host: Any, port: Any, **options: int) -> Any:
-        """Resolve a host name, as `socket.getaddrinfo` does."""
-        future: asyncio.Future[Any] = self.create_future()
-
-        def set_result(addresses: Any, error: OSError | None) -> None:
-            if future.done():
-                return
-            if error is not None:
-                future.set_exception(error)
-            else:
-                future.set_result(addresses)
-
-        def resolve() -> None:
-            outcome: tuple[Any, OSError | None]
-            try:
-                outcome = (socket.getaddrinfo(host, port, **options), None)
-            except OSError as error:
-                outcome = (None, error)
-            except UnicodeError as error:  # a label that is too long
-                outcome = (None, OSError(f"{host!r} is not a host name: {error}"))
-            with contextlib.suppress(RuntimeError):  # the loop has ended
-                self.call_soon_threadsafe(set_result, *outcome)
-
-        threading.Thread(target=resolve, name="api-hook-name", daemon=True).start()
-        return await future

@@ -12,6 +12,7 @@ import click
 
 from ingest import __version__
 from ingest.cli.help import examples
+from ingest.collector import loading
 
 COMMANDS = {
     "serve": "Run the daemon: accept mail by LMTP and SMTP, and derive its records.",
@@ -60,7 +61,8 @@ class _Commands(click.Group):
         """Import and return a command (click calls this)."""
         if cmd_name not in COMMANDS:
             return None
-        module = import_module(f"ingest.cli.commands.{cmd_name.replace('-', '_')}")
+        with loading():
+            module = import_module(f"ingest.cli.commands.{cmd_name.replace('-', '_')}")
         command: click.Command = module.command
         return command
 

@@ -7,7 +7,6 @@ from sqlalchemy import Connection
 
 from ingest.config.settings import Config
 from ingest.store.read import messages
-from ingest.store.read.directory import read_list_ids
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.series import SeriesRow, read_series
 
@@ -41,6 +40,9 @@ def lookup_series(connection: Connection, name: str) -> SeriesRow:
 
 def lookup_list_ids(connection: Connection, config: Config, name: str) -> tuple[str, ...]:
     """Return the ids of the lists with this id or link name, configured or stored; at least one."""
+    # Imported here, with the search for people that it has: to look up a message needs neither.
+    from ingest.store.read.directory import read_list_ids
+
     if ids := config.match_list_ids(name, read_list_ids(connection)):
         return ids
     raise click.ClickException(

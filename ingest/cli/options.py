@@ -11,9 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ingest.config import values
-from ingest.config.file import load_config
 from ingest.config.settings import Config, ConfigError, TrustConfig
-from ingest.sources.source import printable
 
 if TYPE_CHECKING:
     from sqlalchemy import Engine
@@ -52,6 +50,9 @@ def check_words(ctx: click.Context) -> None:
             if not word and param.default != "":
                 raise click.UsageError(f"{name} is empty", ctx)
             if not isinstance(param.type, click.Path) and not _is_utf8(word):
+                # Imported for the message: it belongs to what reads archives.
+                from ingest.sources.source import printable
+
                 raise click.UsageError(f"{name} is not UTF-8: {printable(word)}", ctx)
 
 
@@ -94,7 +95,12 @@ class CommandSettings:
 
     def reload(self) -> Config:
         """Read the configuration from its file. Raises `ConfigError`."""
-        return load_config(Path(self._path)) if self._path else Config()
+        if not self._path:
+            return Config()
+        # Imported where there is a file to read, like the parser of TOML.
+        from ingest.config.file import load_config
+
+        return load_config(Path(self._path))
 
     def open(self, *, create: bool = False, migrate: bool = False) -> Engine:
         """Open the store, as `open_store` does.

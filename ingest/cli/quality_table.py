@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from ingest.cli.terminal import escape_line
-from ingest.reports.export import join_minor
+from ingest.reports.fields import join_minor
 from ingest.reports.quality import IncompleteReason, Quality
 from ingest.store.read.series import SeriesRow
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ingest.reports.export import format_date, join_minor
+from ingest.reports.fields import format_date, join_minor
 from ingest.store.read.series import read_members
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def read_dependent_ids(connection: Connection, row: SeriesRow) -> tuple[int, ...
 def members_json(connection: Connection, row: SeriesRow) -> Iterator[dict[str, Any]]:
     """Yield the cover letter, if any, and the patches in order, each with its place and state."""
     from ingest.lifecycle.evidence import format_evidence, label_state
-    from ingest.store.activity.states import read_evidence
+    from ingest.store.activity.state_sources import read_evidence
     from ingest.store.read import messages
 
     ids = list_series_messages(connection, row)

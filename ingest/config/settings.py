@@ -6,10 +6,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from ingest.config.sockets import LOOPBACK, InetAddress, Network, SocketAddress, UnixAddress
+from ingest.frozen import frozen
 from ingest.mail.message import ListName
 
 
@@ -17,7 +18,7 @@ class ConfigError(Exception):
     """The configuration cannot be used. The text is one line: the cause, then what to do."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RefState:
     """The state of patches whose commits are in the refs that `pattern` matches.
 
@@ -28,7 +29,7 @@ class RefState:
     state: str
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConfiguredRepository:
     """A repository in which patches of a list land, `[[lists.LINK-NAME.repositories]]`.
 
@@ -49,7 +50,7 @@ KNOWN_BOTS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConfiguredDelegation:
     """A rule of `[[lists.LINK-NAME.delegation]]`: who is assigned patches of which files.
 
@@ -61,7 +62,7 @@ class ConfiguredDelegation:
     priority: int = 0
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConfiguredMaintainersFile:
     """The file of `[lists.LINK-NAME.maintainers_file]`, which names who maintains which files.
 
@@ -73,7 +74,7 @@ class ConfiguredMaintainersFile:
     ref: str = ""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ConfiguredList:
     """The settings of a list in `[lists.LINK-NAME]`. The fields are those of Patchwork's project.
 
@@ -106,7 +107,7 @@ _DEFAULT_API = InetAddress("127.0.0.1", 8000)
 API_SOCKET_MODE = 0o666  # every local user may read; writing needs a token
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ServeConfig:
     """The settings of the daemon in `[serve]`. docs/operation.md explains each of them.
 
@@ -138,7 +139,7 @@ class ServeConfig:
     scan_interval: float = 60.0
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class TrustConfig:
     """The settings of authentication in `[trust]`. docs/operation.md explains each of them.
 
@@ -161,7 +162,7 @@ DEFAULT_STATES = (
 )  # fmt: skip
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class ApiConfig:
     """The settings of the HTTP API in `[api]`. docs/api.md explains each of them.
 
@@ -189,19 +190,19 @@ class ApiConfig:
     webhook_secret: Path | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class ToLists:
     """The address belongs to these lists; List-Id is not used."""
 
     list_ids: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class CatchAll:
     """The address is for all lists; List-Id decides."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UnknownAddress:
     """The address is not configured."""
 
@@ -209,7 +210,7 @@ class UnknownAddress:
 Route = ToLists | CatchAll | UnknownAddress
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class Config:
     """The whole configuration.
 

@@ -5,17 +5,17 @@ Each function raises `InvalidValue` for a value that it does not accept.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from ipaddress import IPv4Network, IPv6Network, ip_address, ip_network
 from typing import Any
 
 from ingest.config.values import InvalidValue, parse_texts
+from ingest.frozen import frozen
 
 # unix(7): sockaddr_un has 108 bytes, the last of which ends the path.
 MAX_PATH = 107
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class UnixAddress:
     """The path of a Unix socket. As text it has the form of the configuration."""
 
@@ -25,7 +25,7 @@ class UnixAddress:
         return f"unix:{self.path}"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class InetAddress:
     """The address of a TCP socket.
 

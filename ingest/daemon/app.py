@@ -22,12 +22,12 @@ from typing import Any, TypeVar
 from ingest.api.address import bind_api, format_urls
 from ingest.config.packages import require_configured
 from ingest.config.settings import Config, ConfigError
+from ingest.daemon.addresses import bind_listeners, tls_context
 from ingest.daemon.identity import make_identity
 from ingest.daemon.jobs import limits
 from ingest.daemon.jobs.order import BoundListener, Job, JobOrder
 from ingest.daemon.jobs.process import JobProcess, JobStartError
 from ingest.daemon.jobs.runner import EX_SOFTWARE, ServeSettings
-from ingest.daemon.listeners import bind_listeners, tls_context
 from ingest.daemon.lock_file import lock_store
 from ingest.daemon.monitoring.log import configure_log, log_event
 from ingest.daemon.monitoring.metrics import JobMetrics, MetricsServer

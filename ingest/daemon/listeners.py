@@ -1,63 +1,29 @@
-"""Bind the addresses of the daemon, and open the listeners on them.
+"""Open the listeners of the daemon on bound sockets.
 
-Input: the configuration and the environment. Output: bound sockets, those of systemd among them,
-and listeners in front of a handler. Raises `ListenError` for addresses that cannot be bound, and
-for unusable TLS files.
-
-The parent process binds, and the process that accepts mail listens. So a connection waits while
-that process is restarted, and is not refused.
+Input: the configuration and what `addresses` has bound. Output: listeners in front of a handler.
+Raises `ListenError` for unusable TLS files.
 """
 
 from __future__ import annotations
 
 import logging
-import os
 import resource
 import socket
 import ssl
 from asyncio import gather
-from collections.abc import Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from ingest.config.settings import Config
 from ingest.config.sockets import SocketAddress
+from ingest.daemon.addresses import tls_context
 from ingest.daemon.jobs.order import BoundListener
 from ingest.daemon.monitoring.log import log_event
-from ingest.net import systemd_sockets
-from ingest.net.bind import Endpoint, address_of, bind_sockets
 from ingest.net.networks import Networks
 from ingest.smtp.envelope import DeliveryHandler
 from ingest.smtp.limits import ListenerConfig, Protocol, SessionLimits
-from ingest.smtp.server import Listener, ListenError, open_listener
+from ingest.smtp.server import Listener, open_listener
 from ingest.smtp.sessions import ListenerStats
-
-
-def bind_listeners(config: Config, environ: Mapping[str, str]) -> tuple[BoundListener, ...]:
-    """Bind all addresses of SMTP and LMTP.
-
-    Sockets that systemd passes for a protocol replace the configured addresses of it.
-    """
-    settings = config.serve
-    passed = _take_systemd_sockets(environ)
-    if unknown := passed.keys() - {protocol.value for protocol in Protocol}:
-        raise ListenError(
-            f"systemd passes sockets named {', '.join(sorted(unknown))}; "
-            "FileDescriptorName= must be lmtp or smtp"
-        )
-    bound: list[BoundListener] = []
-    with ExitStack() as on_error:
-        for protocol, addresses in ((Protocol.LMTP, settings.lmtp), (Protocol.SMTP, settings.smtp)):
-            if sockets := passed.get(protocol.value):
-                endpoint = Endpoint(tuple(sockets), tuple(map(address_of, sockets)))
-                bound.append(BoundListener(protocol, None, endpoint))
-                continue
-            for address in addresses:
-                endpoint = bind_sockets(address, mode=settings.socket_mode)
-                on_error.callback(endpoint.close)
-                bound.append(BoundListener(protocol, address, endpoint))
-        on_error.pop_all()
-    return tuple(bound)
 
 
 class _OpenListener(NamedTuple):
@@ -175,38 +141,3 @@ def _reserve_descriptors(wanted: int, *, listeners: int) -> int:
     if soft == resource.RLIM_INFINITY or soft >= needed:
         return wanted
     return max((soft - _RESERVED) // 2 // max(listeners, 1), 1)
-
-
-def tls_context(config: Config) -> ssl.SSLContext | None:
-    """Load the configured certificate; None where there is none. Raises `ListenError`."""
-    certificate, key = config.serve.tls_certificate, config.serve.tls_key
-    if certificate is None or key is None:
-        return None
-    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
-    try:
-        # A password that is certainly wrong: without it, OpenSSL would ask on the terminal, and
-        # everything would wait.
-        context.load_cert_chain(certificate, key, password="none")  # noqa: S106
-    except OSError as error:  # ssl.SSLError is one
-        reason = error.strerror or str(error)
-        raise ListenError(f"cannot use {certificate} with {key}: {reason}") from None
-    return context
-
-
-def _take_systemd_sockets(environ: Mapping[str, str]) -> dict[str, list[socket.socket]]:
-    """Return the sockets that systemd passes to us, by name."""
-    sockets: dict[str, list[socket.socket]] = {}
-    for inherited in systemd_sockets.inherited_sockets(environ, os.getpid()):
-        try:
-            sock = systemd_sockets.take_socket(inherited.descriptor)
-        except OSError as error:
-            raise ListenError(
-                f"descriptor {inherited.descriptor}, passed by systemd as {inherited.name}: "
-                f"{error.strerror}"
-            ) from None
-        if sock.type != socket.SOCK_STREAM:
-            raise ListenError(
-                f"the socket passed by systemd as {inherited.name} is no stream socket"
-            )
-        sockets.setdefault(inherited.name, []).append(sock)
-    return sockets

@@ -6,7 +6,7 @@ are unprocessed because it is unavailable now. A batch that is rejected for its 
 until the one mail is found.
 
 This is the one module of the daemon that opens transactions itself: `_record` writes records
-(`pipeline.store`) and locks claims (`store.inbox.queue`) in the same one.
+(`pipeline.records`) and locks claims (`store.inbox.queue`) in the same one.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 from ingest.config.settings import Config
 from ingest.daemon.failures import DatabaseFailure, classify_failure
 from ingest.model import Delivery, Derived, Failure
-from ingest.pipeline.derive import INTERNAL_ERRORS, failure_reason
-from ingest.pipeline.store import record_mails
+from ingest.pipeline.internal_errors import INTERNAL_ERRORS, failure_reason
+from ingest.pipeline.records import record_mails
 from ingest.store.database.transactions import unflushed_transaction
 from ingest.store.inbox.queue import Claim, lock_claims
 

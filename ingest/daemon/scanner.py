@@ -17,7 +17,7 @@ import time
 from ingest.config.settings import Config
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.restart import compute_delay
-from ingest.daemon.scanner_main import Order
+from ingest.daemon.scan_order import ScanOrder
 from ingest.daemon.workers.pipe import FRAME
 
 _PROGRAM = ("-m", "ingest.daemon.scanner_main")
@@ -101,7 +101,7 @@ class Scanner:
 
     def _send(self, process: subprocess.Popen[bytes]) -> None:
         assert process.stdin is not None
-        order = pickle.dumps(Order(self._url, self._config), pickle.HIGHEST_PROTOCOL)
+        order = pickle.dumps(ScanOrder(self._url, self._config), pickle.HIGHEST_PROTOCOL)
         process.stdin.write(FRAME.pack(len(order)) + order)
         process.stdin.flush()
 

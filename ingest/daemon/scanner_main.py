@@ -1,6 +1,6 @@
 """Scan the configured repositories in a child process of the daemon, again and again.
 
-Input: on standard input, the pickle of an `Order` after its length in 8 bytes; each replaces the
+Input: on standard input, the pickle of a `ScanOrder` after its length in 8 bytes; each replaces the
 one before, and the end of the input ends the process. Output: lines of the log. The pipe is
 private: nobody else can write to it. A first scan computes for minutes, and in the daemon itself
 it would delay mail.
@@ -18,10 +18,9 @@ from typing import BinaryIO
 from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
-from ingest.config.settings import Config
 from ingest.daemon.monitoring.log import configure_log, log_event
+from ingest.daemon.scan_order import ScanOrder
 from ingest.daemon.workers.pipe import FRAME
-from ingest.frozen import frozen
 from ingest.scan.scan import ScanResult, scan_repositories
 from ingest.store.commits.repositories import read_requests
 from ingest.store.database.engine import open_store
@@ -31,24 +30,16 @@ from ingest.store.database.errors import StoreError, error_line
 _POLL = 0.2
 
 
-@frozen
-class Order:
-    """What to scan: the repositories of the configuration, for the store at `url`."""
-
-    url: str
-    config: Config
-
-
 class _Orders:
     """The latest order, and whether there is a newer one. Shared with the thread that reads."""
 
     def __init__(self, pipe: BinaryIO) -> None:
         self._pipe = pipe
         self._changed = threading.Event()
-        self._order: Order | None = None
+        self._order: ScanOrder | None = None
         threading.Thread(target=self._read, name="orders", daemon=True).start()
 
-    def take(self) -> Order:
+    def take(self) -> ScanOrder:
         """Return the latest order, as soon as there is one."""
         self._changed.wait()
         self._changed.clear()
@@ -86,7 +77,7 @@ class _NewOrder(Exception):  # noqa: N818 - it is no error
 class _Scanner:
     """Scan for one order until there is a newer one."""
 
-    def __init__(self, order: Order, orders: _Orders) -> None:
+    def __init__(self, order: ScanOrder, orders: _Orders) -> None:
         self._order = order
         self._orders = orders
         self._engine: Engine | None = None

@@ -17,7 +17,7 @@ from pathlib import Path
 from ingest.config.packages import require_configured
 from ingest.config.settings import API_SOCKET_MODE, Config, ConfigError
 from ingest.config.sockets import SocketAddress, UnixAddress
-from ingest.daemon.listeners import tls_context
+from ingest.daemon.addresses import tls_context
 from ingest.daemon.lock_file import check_unlocked
 from ingest.daemon.workers.pool import find_start_error
 from ingest.daemon.workers.process import WorkerLimits

@@ -28,6 +28,7 @@ from ingest.model import (
 from ingest.patch.classify import classify
 from ingest.patch.submission import Cover, Other, Patch, PullRequest, Reply, Submission
 from ingest.pipeline.copies import compute_fingerprint, compute_rank
+from ingest.pipeline.internal_errors import INTERNAL_ERRORS, failure_reason
 from ingest.pipeline.message_facts import extract_facts, linked_ids
 from ingest.trust.authres import find_auth_results
 from ingest.trust.mailmap import Mailmap, parse_mailmap
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 
 _DELEGATE_HEADER = "X-Patchwork-Delegate"
 _HINT_HEADER = "X-Patchwork-Hint"
-_MAX_REASON = 500  # characters of the reason of a failure
 # Of a patch to more files, the first are found by their names.
 _MAX_FILES = 1_000
 _MAX_NAMES = 50_000  # characters
@@ -111,20 +111,6 @@ def derive_steps(delivery: Delivery, config: Config) -> Steps:
     )
 
 
-# The exceptions of an internal error, here or in the store. They are named, so that no other
-# exception is hidden.
-INTERNAL_ERRORS = (
-    ArithmeticError,
-    AssertionError,
-    AttributeError,
-    LookupError,
-    MemoryError,
-    RecursionError,
-    TypeError,
-    ValueError,
-)
-
-
 def derive_or_fail(delivery: Delivery, config: Config) -> Derived | Failure:
     """Derive a mail, or return a `Failure` where our own code has an internal error.
 
@@ -134,15 +120,6 @@ def derive_or_fail(delivery: Delivery, config: Config) -> Derived | Failure:
         return derive(delivery, config)
     except INTERNAL_ERRORS as error:
         return Failure(delivery.sha256, failure_reason("parse-failed", error))
-
-
-def failure_reason(stage: str, error: Exception) -> str:
-    """Return the reason of a failure: a stable name and the error's text, on one ASCII line.
-
-    An error may quote text of the mail that no database can store; so it is escaped.
-    """
-    text = " ".join(str(error).split()).encode("unicode_escape").decode("ascii")
-    return f"{stage}: {type(error).__name__}: {text}".rstrip(": ")[:_MAX_REASON]
 
 
 # --- the parts of a Derived ------------------------------------------------------------------

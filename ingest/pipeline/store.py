@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ from ingest.config.settings import Config
 from ingest.frozen import frozen
 from ingest.model import Delivery, Derived, Failure
 from ingest.pipeline.derive import derive_or_fail
+from ingest.pipeline.records import record_mails
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
@@ -43,7 +44,8 @@ def store_mail(
     by_digest = {delivery.sha256: (delivery, derived) for delivery, derived in mails}
     accepted = accept_mails(connection, [delivery for delivery, _ in mails], now=now)
     stale = [mail for mail in accepted if mail.is_stale]
-    record_mails(connection, [_derived(mail, by_digest, config) for mail in stale], config)
+    items = [_derived(mail, by_digest, config) for mail in stale]
+    record_mails(connection, items, config, derive_again=derive_or_fail)
     failed = sum(isinstance(derived, Failure) for _, derived in by_digest.values())
     return StoreResult(len(stale), len(mails) - len(stale), failed)
 
@@ -61,37 +63,6 @@ def _derived(
     if derived is None or (isinstance(derived, Derived) and accepted.delivery != delivery):
         derived = derive_or_fail(accepted.delivery, config)
     return accepted.mail_id, derived
-
-
-def record_mails(
-    connection: Connection,
-    items: Sequence[tuple[int, Derived | Failure]],
-    config: Config,
-    *,
-    derive_again: Callable[[Delivery, Config], Derived | Failure] = derive_or_fail,
-) -> None:
-    """Write the records of accepted mails, and quarantine those that could not be derived.
-
-    This happens in the caller's transaction. `items`: mail ids, each with what was derived.
-    `derive_again`: for the rare mail that must be recorded together with these, since it has
-    become the best copy of its message. The daemon derives it in a process that can be killed.
-    """
-    from ingest.store.inbox.deliveries import quarantine_mails, read_undamaged
-    from ingest.store.write.record import write_records
-
-    quarantine_mails(
-        connection,
-        {mail_id: derived.reason for mail_id, derived in items if isinstance(derived, Failure)},
-    )
-    todo = [(mail_id, derived) for mail_id, derived in items if isinstance(derived, Derived)]
-    failed: set[int] = set()
-    while missing := write_records(connection, todo, failed=failed):
-        for mail_id, delivery in read_undamaged(connection, missing):
-            derived = derive_again(delivery, config) if delivery is not None else None
-            if isinstance(derived, Derived):
-                todo.append((mail_id, derived))
-            else:
-                failed.add(mail_id)
 
 
 def store_again(
@@ -114,6 +85,6 @@ def store_again(
         )
         for mail_id, read, derived in mails
     ]
-    record_mails(connection, items, config)
+    record_mails(connection, items, config, derive_again=derive_or_fail)
     failed = sum(isinstance(derived, Failure) for _, derived in items)
     return StoreResult(len(items) - failed, 0, failed)

@@ -28,6 +28,7 @@ from typing import TypeVar
 
 from sqlalchemy import Engine
 
+from ingest.collector import collector_disabled
 from ingest.config.settings import Config
 from ingest.store.database.engine import open_store
 
@@ -68,14 +69,19 @@ def run_batches(
     if parsers == 1:
         context = StepContext(engine, config, nullcontext())
         for batch in source:
-            with _collector_disabled():
-                result = step(context, batch)
-            yield result
+            yield _run_step(step, context, batch)
     else:
         engine.dispose()  # forked processes must not share a connection
         yield from _run_in_processes(engine, config, parsers, step, source)
     if source.error is not None:
         raise source.error
+
+
+def _run_step(step: Step[T, R], context: StepContext, batch: T) -> R:
+    # The collector would examine every object of the batch again and again, for a fifth of the
+    # time, and find that all of them are in use.
+    with collector_disabled():
+        return step(context, batch)
 
 
 class _UntilError(Iterator[T]):
@@ -113,7 +119,7 @@ def _run_in_processes(
         while True:
             # Twice as many batches as processes, so that no process waits for the next to be read.
             for batch in islice(batches, 2 * parsers - len(futures)):
-                futures.append(pool.submit(_run_step, step, batch))
+                futures.append(pool.submit(_run_own_step, step, batch))
             if not futures:
                 return
             yield futures.popleft().result()
@@ -166,22 +172,5 @@ def _exit_with_parent() -> None:
     os._exit(1)
 
 
-def _run_step(step: Step[T, R], batch: T) -> R:
-    with _collector_disabled():
-        return step(_own_context[0], batch)
-
-
-@contextmanager
-def _collector_disabled() -> Iterator[None]:
-    """Disable the collector of cyclic garbage.
-
-    It would examine every object of the batch again and again, for a fifth of the time, and find
-    that all of them are in use.
-    """
-    was_enabled = gc.isenabled()
-    gc.disable()
-    try:
-        yield
-    finally:
-        if was_enabled:
-            gc.enable()
+def _run_own_step(step: Step[T, R], batch: T) -> R:
+    return _run_step(step, _own_context[0], batch)

@@ -9,16 +9,16 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import Any
 
 from sqlalchemy import Connection
 
 from ingest.lifecycle.evidence import Evidence
 from ingest.mail.message import Address
+from ingest.reports.fields import dependency_json, evidence_json, format_date, join_minor
 from ingest.series.outcome import Outcome
 from ingest.store.activity.overrides import export_overrides
-from ingest.store.activity.states import read_evidence
+from ingest.store.activity.state_sources import read_evidence
 from ingest.store.read import messages
 from ingest.store.read.dependencies import DependencyEdge, read_dependencies
 from ingest.store.read.messages import MessageRow
@@ -75,33 +75,6 @@ def _series_of(connection: Connection, rows: Iterable[MessageRow]) -> dict[int, 
     """Return the series of these messages, by number."""
     ids = {row.series_id for row in rows if row.series_id is not None}
     return {row.id: row for row in read_series(connection, ids)}
-
-
-def format_date(date: datetime | None) -> str | None:
-    """Return a time as records show it: UTC, ISO 8601, seconds, without offset."""
-    return date.isoformat(timespec="seconds") if date is not None else None
-
-
-def join_minor(number: int | None, minor: int) -> int | float | None:
-    """Return a number with its minor part: 3, or 0.5 for a patch inserted after 0."""
-    return float(f"{number}.{minor}") if number is not None and minor else number
-
-
-def dependency_json(edge: DependencyEdge) -> dict[str, str | None]:
-    """Return a dependency as records show it."""
-    return {"kind": edge.kind, "target": edge.target, "found": edge.resolved}
-
-
-def evidence_json(evidence: Evidence) -> dict[str, str | None]:
-    """Return a piece of evidence for the state of a patch as records show it."""
-    return {
-        "kind": evidence.kind,
-        "state": evidence.state,
-        "date": format_date(evidence.date),
-        "source": evidence.source,
-        "commit_ref": evidence.commit_ref,
-        "detail": evidence.detail,
-    }
 
 
 def _person(address: Address) -> dict[str, str]:

@@ -41,15 +41,18 @@ from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.batches import BATCH, iter_keys, merge_keys
 from ingest.store.keyed import KeyedQuery
-from ingest.store.schema.listing import ALL_LISTS, NO_DATE, NO_LIST, ListingKind
+from ingest.store.schema.listing import (
+    ALL_LISTS,
+    INCOMPLETE,
+    NO_DATE,
+    NO_LIST,
+    RECEIVED,
+    ListingKind,
+)
 from ingest.store.sql.collation import CodePoints
 from ingest.store.sql.insertion import insert_rows
 from ingest.store.sql.key_lists import chunks, is_any
 from ingest.store.sql.planner_hints import InOrder
-
-# The states of series.
-RECEIVED = "received"
-INCOMPLETE = "incomplete"
 
 _SOURCES = {
     ListingKind.PATCH: schema.patch.c.message_id,

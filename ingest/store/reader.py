@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import logging
 import math
+import sqlite3
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import psycopg
 from sqlalchemy import Connection, Engine, event
 from sqlalchemy.exc import DBAPIError
 
@@ -131,9 +131,12 @@ def _cancel_query(driver: Any) -> None:
 
     Both drivers allow it from another thread.
     """
-    if not isinstance(driver, psycopg.Connection):
+    if isinstance(driver, sqlite3.Connection):
         driver.interrupt()
         return
+    # Imported where it is the driver, and loaded: it takes as long to import as all of the API.
+    import psycopg
+
     try:
         driver.cancel_safe(timeout=_CANCEL_SECONDS)
     except psycopg.Error as error:  # the statement's own limit ends it

@@ -313,36 +313,6 @@ def test_where_settings_come_from(filled: Path, tmp_path: Path) -> None:
         assert done.stdout.decode() == wanted, (words, done.stderr)
 
 
-def test_help_loads_no_database() -> None:
-    """Heavy libraries are loaded by the command that needs them."""
-    code = (
-        "import sys\nfrom ingest.cli import main\n"
-        "try:\n main()\nexcept SystemExit: pass\n"
-        "print(sorted({'sqlalchemy', 'alembic', 'rich', 'rich.progress', 'psycopg', 'zstandard'}"
-        " & sys.modules.keys()), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        arguments("--help", code=code), env=environment(), capture_output=True, check=True
-    )
-    assert b"replay" in done.stdout
-    assert done.stderr == b"[]\n"
-
-
-def test_reading_needs_no_migrations(filled: Path) -> None:
-    code = (
-        "import sys\nfrom ingest.cli import main\n"
-        "try:\n main()\nexcept SystemExit: pass\n"
-        "print(sorted({'alembic', 'rich.progress', 'psycopg'} & sys.modules.keys()),"
-        " file=sys.stderr)"
-    )
-    done = subprocess.run(
-        arguments("series", code=code),
-        cwd=filled, env=environment(), capture_output=True, check=True,
-    )  # fmt: skip
-    assert b"s0: improve all" in done.stdout
-    assert done.stderr == b"[]\n"
-
-
 # --- what is said when something is wrong -----------------------------------------------------
 
 

@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 from sqlalchemy import func, select
 
+from ingest.daemon.addresses import bind_listeners
 from ingest.daemon.jobs.order import Job, JobOrder, decode_order
 from ingest.daemon.jobs.process import JobProcess, JobStartError
-from ingest.daemon.listeners import bind_listeners
 from ingest.store import schema
 from ingest.store.database.engine import open_store
 from tests.daemon.test_listeners import serving

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 from sqlalchemy import Connection, Engine
 
-from ingest.reports.export import export_records, format_date, join_minor
+from ingest.reports.export import export_records
+from ingest.reports.fields import format_date, join_minor
 from ingest.reports.quality import series_quality
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow

@@ -19,7 +19,6 @@ from ingest.store import schema
 from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.dns_answers import read_keys
 from ingest.store.read.authentication import StoredAuthentication, read_stored_authentication
-from ingest.trust.signatures.authenticate import authenticated_domains
 from ingest.trust.signatures.dns_answer import (
     Answer,
     KeyRecord,
@@ -27,7 +26,12 @@ from ingest.trust.signatures.dns_answer import (
     NotQueried,
     TemporaryFailure,
 )
-from ingest.trust.signatures.verdict import Result, SignatureKind, VerdictReason
+from ingest.trust.signatures.verdict import (
+    Result,
+    SignatureKind,
+    VerdictReason,
+    authenticated_domains,
+)
 from tests.support import mails
 from tests.support.mails import delivery
 from tests.support.signing import ED25519, KEYS, RSA, record, sign

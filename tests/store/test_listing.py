@@ -23,6 +23,7 @@ from ingest.store.database.transactions import write_transaction
 from ingest.store.listing import find_differences
 from ingest.store.read.pages import listing_pages, page_queries, selections
 from ingest.store.read.pages.filters import Page, PatchFilter, RowSelector, SearchText, SeriesFilter
+from ingest.store.read.pages.newest_series import find_newest_series
 from ingest.store.schema.listing import NO_DATE
 from tests.support import mails
 from tests.support.histories import history
@@ -258,9 +259,7 @@ def test_series_of_a_list_and_incomplete_ones(engine: Engine) -> None:
     with engine.connect() as connection:
         series = connection.execute(select(schema.series)).all()
         by_date = sorted(series, key=lambda row: (row.date or NO_DATE, row.id), reverse=True)
-        newest = page_queries.find_newest_series(
-            connection, list_ids=None, incomplete=True, limit=5
-        )
+        newest = find_newest_series(connection, list_ids=None, incomplete=True, limit=5)
         assert newest == [row.id for row in by_date if not row.received_all][:5]
         by_received = page_queries.find_series_ids(
             connection, SeriesFilter(), Page(1, 1000, "received_all", descending=False)
@@ -269,9 +268,7 @@ def test_series_of_a_list_and_incomplete_ones(engine: Engine) -> None:
             row.id for row in sorted(series, key=lambda row: (row.received_all, row.id))
         ]
         names = list(connection.execute(select(schema.list_.c.list_id)).scalars())
-        both = page_queries.find_newest_series(
-            connection, list_ids=names, incomplete=False, limit=1000
-        )
+        both = find_newest_series(connection, list_ids=names, incomplete=False, limit=1000)
         assert both == [row.id for row in by_date]
 
 

@@ -29,6 +29,7 @@ from ingest.store.database.transactions import write_transaction
 from ingest.store.inbox.quarantine import list_quarantine
 from ingest.store.inbox.queue import oldest_waiting
 from ingest.store.read.pages import event_rows, list_totals, listing_pages, page_queries, selections
+from ingest.store.read.pages.newest_series import find_newest_series
 from ingest.store.read.pages.text_search import extend_search_indexes
 from tests.support import mails
 from tests.support.api_client import CONFIG, client_of
@@ -210,9 +211,7 @@ def statements_of(engine: Engine) -> list[Statement]:
             oldest_waiting(connection)
             list_totals.ListTotals().refresh(connection)
             for incomplete in (False, True):
-                page_queries.find_newest_series(
-                    connection, list_ids=None, incomplete=incomplete, limit=30
-                )
+                find_newest_series(connection, list_ids=None, incomplete=incomplete, limit=30)
     return list({(one.sql, one.function): one for one in statements}.values())
 
 

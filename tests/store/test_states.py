@@ -20,7 +20,8 @@ from ingest.store.activity import events
 from ingest.store.activity.accounts import add_token, find_account
 from ingest.store.activity.archive import archive_patches
 from ingest.store.activity.overrides import Override, set_override
-from ingest.store.activity.states import read_evidence, read_state_sources, sync_states
+from ingest.store.activity.state_sources import read_evidence, read_state_sources
+from ingest.store.activity.states import sync_states
 from ingest.store.database.engine import open_store
 from ingest.store.database.transactions import write_transaction
 from ingest.store.locks import lock_states

@@ -6,9 +6,14 @@ from datetime import datetime
 
 import pytest
 
-from ingest.trust.signatures.authenticate import authenticate, authenticated_domains
+from ingest.trust.signatures.authenticate import authenticate
 from ingest.trust.signatures.dns_answer import Answer, KeyRecord
-from ingest.trust.signatures.verdict import Result, SignatureKind, VerdictReason
+from ingest.trust.signatures.verdict import (
+    Result,
+    SignatureKind,
+    VerdictReason,
+    authenticated_domains,
+)
 from tests.support import mails
 from tests.support.signing import ED25519, RELAY, RSA, SIGNERS, Signer, arc, record, sign
 

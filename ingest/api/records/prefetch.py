@@ -15,7 +15,7 @@ from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account, read_accounts
 from ingest.store.activity.checks import combine_checks
 from ingest.store.activity.overrides import read_related_patches
-from ingest.store.activity.states import StateSource, read_state_sources
+from ingest.store.activity.state_sources import StateSource, read_state_sources
 from ingest.store.read.directory import read_user_names
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.series import SeriesRow, read_series

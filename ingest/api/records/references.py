@@ -10,7 +10,7 @@ from typing import Any
 
 from ingest.api.records.prefetch import Prefetched
 from ingest.api.urls import UrlBuilder, path_of
-from ingest.reports.export import format_date
+from ingest.reports.fields import format_date
 from ingest.series.outcome import Outcome
 from ingest.store.activity.accounts import Account
 from ingest.store.activity.checks import Check

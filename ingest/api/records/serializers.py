@@ -26,7 +26,7 @@ from ingest.api.urls import UrlBuilder
 from ingest.config.settings import Config
 from ingest.mail.parse import parse_message
 from ingest.mail.substitute import original_fields
-from ingest.reports.export import evidence_json, format_date
+from ingest.reports.fields import evidence_json, format_date
 from ingest.series.outcome import Outcome
 from ingest.store.read import messages
 from ingest.store.read.dependencies import SeriesDependencies

@@ -25,7 +25,7 @@ from ingest.store.activity.checks import count_checks
 from ingest.store.read import messages
 from ingest.store.read.messages import MessageRow
 from ingest.store.read.pages.page_queries import find_patch_ids
-from ingest.store.read.review_trailers import count_reviewers
+from ingest.store.read.reviewers import count_reviewers
 
 _CHECKS = ("success", "warning", "fail")
 # The columns, and the orders that their heads link to.

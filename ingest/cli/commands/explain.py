@@ -21,7 +21,7 @@ from ingest.patch.subjects.subject import Subject
 from ingest.patch.submission import Patch
 from ingest.pipeline.derive import Steps, derive_steps
 from ingest.pipeline.states import find_superseded_patches
-from ingest.reports.export import format_date
+from ingest.reports.fields import format_date
 from ingest.series.arrange import Arrangement, arrange
 from ingest.series.facts import Facts
 from ingest.sources.source import NoMail, RawMail

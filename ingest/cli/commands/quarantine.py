@@ -11,7 +11,7 @@ import click
 from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
 from ingest.cli.terminal import escape_line, escape_text, json_text, write_bytes
-from ingest.reports.export import format_date
+from ingest.reports.fields import format_date
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection

@@ -11,8 +11,7 @@ import click
 from ingest.cli.help import examples
 from ingest.cli.options import CommandSettings, store_options
 from ingest.cli.terminal import escape_line, format_dependency, format_person, json_text
-from ingest.reports.export import dependency_json, format_date, join_minor
-from ingest.store.read.pages.page_queries import find_newest_series
+from ingest.reports.fields import dependency_json, format_date, join_minor
 from ingest.store.read.series import read_series
 
 if TYPE_CHECKING:
@@ -100,6 +99,9 @@ def command(
             series = lookup.lookup_series(connection, key)
             _print_one(connection, series, why=why, as_json=as_json)
         else:
+            # Imported for a list: a series is found by its key without what pages need.
+            from ingest.store.read.pages.newest_series import find_newest_series
+
             list_ids = None
             if list_id is not None:
                 list_ids = lookup.lookup_list_ids(connection, settings.config, list_id)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ingest.cli.options import CommandSettings, store_options
+from ingest.collector import loading
 from ingest.config.settings import Config
 from ingest.config.sockets import InetAddress, parse_socket
 from ingest.config.values import InvalidValue
@@ -42,7 +43,8 @@ def command(
     On SIGTERM it finishes what it has begun and ends; on SIGHUP it reads the configuration again.
     See docs/operation.md.
     """
-    from ingest.daemon.jobs.runner import ServeSettings, run_job
+    with loading():
+        from ingest.daemon.jobs.runner import ServeSettings, run_job
 
     address = None if metrics is None else _parse_metrics(metrics)
 
@@ -59,7 +61,8 @@ def command(
         if own is None or not descriptor.isdecimal():
             raise click.UsageError("--job is for the processes that `ingest serve` starts")
         sys.exit(run_job(own, int(descriptor), serve_settings))
-    from ingest.daemon import app
+    with loading():
+        from ingest.daemon import app
 
     jobs = [] if only is None else list(_parse_only(only))
     sys.exit(app.serve(serve_settings, app.Launch(jobs, _own_command())))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from ingest.api.authentication import authentication_json, read_authentication
+from ingest.cli import lookup
 from ingest.cli.help import examples
 from ingest.cli.options import BASE_URL, CommandSettings, store_options
 from ingest.cli.terminal import (
@@ -18,16 +20,21 @@ from ingest.cli.terminal import (
     json_text,
     write_bytes,
 )
-from ingest.reports.export import format_date, join_minor
+from ingest.lifecycle.evidence import format_evidence
+from ingest.reports.fields import format_date, join_minor
 from ingest.series.outcome import Outcome
+from ingest.store.activity.state_sources import read_state_sources
+from ingest.store.read import messages
+from ingest.store.read.dependencies import read_dependencies
 from ingest.store.read.series import read_series
+from ingest.store.read.substitutes import NOT_AVAILABLE, find_substitutes
 
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
     from ingest.api.authentication import KnownAuthentication
     from ingest.config.settings import Config
-    from ingest.store.activity.states import StateSource
+    from ingest.store.activity.state_sources import StateSource
     from ingest.store.read.messages import MessageRow
 
 
@@ -44,11 +51,6 @@ def command(settings: CommandSettings, name: str, as_json: bool, raw: bool) -> N
     MESSAGE-ID may have angle brackets or not. Where several mails share an id, `#` and a digest
     after it select one of them.
     """
-    from ingest.api.authentication import authentication_json
-    from ingest.api.records.serializers import message_json
-    from ingest.cli import lookup
-    from ingest.store.read import messages
-
     if as_json and raw:
         raise click.UsageError("--json and --raw exclude each other")
     engine = settings.open()
@@ -57,20 +59,23 @@ def command(settings: CommandSettings, name: str, as_json: bool, raw: bool) -> N
         if raw:
             write_bytes([messages.read_raw_mail(connection, row.mail_id)])
         elif as_json:
-            record = message_json(connection, row, settings.config, base=BASE_URL)
-            record |= authentication_json(connection, row, settings.config)
-            click.echo(json_text(record, indent=1))
+            click.echo(json_text(_message_json(connection, row, settings.config), indent=1))
         else:
             click.echo("\n".join(_format_record(connection, row, settings.config)))
     engine.dispose()
 
 
+def _message_json(connection: Connection, row: MessageRow, config: Config) -> dict[str, Any]:
+    """Return the record of the REST API, and what is known of the sender."""
+    # Imported here: without it, the other forms take 20 ms less of the processor.
+    from ingest.api.records.serializers import message_json
+
+    record = message_json(connection, row, config, base=BASE_URL)
+    return record | authentication_json(connection, row, config)
+
+
 def _format_record(connection: Connection, row: MessageRow, config: Config) -> Iterator[str]:
     """Return the record as lines for people."""
-    from ingest.api.authentication import read_authentication
-    from ingest.store.read import messages
-    from ingest.store.read.substitutes import NOT_AVAILABLE, find_substitutes
-
     yield from _format_message(row)
     if find_substitutes(connection, [row.id]):
         yield from _field("Raw mail", NOT_AVAILABLE)
@@ -101,9 +106,6 @@ def _format_record(connection: Connection, row: MessageRow, config: Config) -> I
 
 def _format_state(connection: Connection, row: MessageRow) -> Iterator[str]:
     """Return the state, who set it, and all evidence for its states."""
-    from ingest.lifecycle.evidence import format_evidence
-    from ingest.store.activity.states import read_state_sources
-
     source = read_state_sources(connection, [row.id])[row.id]
     archived = ", archived" if row.archived else ""
     yield from _field("State", f"{row.current_state}{archived}{_format_setter(source)}")
@@ -138,9 +140,6 @@ def _format_message(row: MessageRow) -> Iterator[str]:
 
 def _format_place(connection: Connection, row: MessageRow) -> Iterator[str]:
     """Return the series of the message, and the messages that it builds on or replies to."""
-    from ingest.store.read import messages
-    from ingest.store.read.dependencies import read_dependencies
-
     if row.series_id is not None:
         (series,) = read_series(connection, [row.series_id])
         is_cover = row.number is None

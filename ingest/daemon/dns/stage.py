@@ -31,7 +31,7 @@ from ingest.daemon.dns.queue import PRIORITY_NAMES, DnsQueue
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.workers.pool import WorkerCounts, WorkerPool, WorkerResult, WorkersStoppedError
 from ingest.model import Delivery, Derived, Failure
-from ingest.pipeline.derive import INTERNAL_ERRORS
+from ingest.pipeline.internal_errors import INTERNAL_ERRORS
 from ingest.trust.dns import SECONDS_PER_NAME, TOTAL_SECONDS, KeyCache, Resolver, Servers
 from ingest.trust.signatures import dkim_arc, dns_answer
 from ingest.trust.signatures.signed_message import MAX_SIGNED_HEADER

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Protocol
 
+from ingest.collector import loading
 from ingest.config.packages import require_configured
 from ingest.config.settings import Config, ConfigError
 from ingest.daemon.jobs import limits
@@ -89,7 +90,9 @@ def run_job(job: Job, descriptor: int, settings: ServeSettings) -> int:
     config = settings.load()
     require_configured(config)
     configure_log(config.serve.log, environ=settings.environ)
-    body = _find_body(job)(settings, config, channel.receive_order())
+    with loading():
+        make_body = _find_body(job)
+    body = make_body(settings, config, channel.receive_order())
     return asyncio.run(_Runner(body, channel, settings).run())
 
 

@@ -7,7 +7,9 @@ happen under one lock.
 from alembic import context
 
 from ingest.store.schema import metadata
+from ingest.store.schema.base import declare_conditions
 
+declare_conditions()
 context.configure(
     connection=context.config.attributes["connection"],
     target_metadata=metadata,

@@ -5,8 +5,7 @@ A reply to a patch applies to that patch; a reply to the cover applies to every 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sqlalchemy import Connection, select
@@ -16,7 +15,6 @@ from ingest.patch.trailers.trailer import Trailer
 from ingest.store import schema
 from ingest.store.read import messages
 from ingest.store.sql.key_lists import is_any
-from ingest.trust.person import person_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,40 +29,6 @@ class ReviewTrailer:
     parent_id: int
     reply_key: str
     reviewer: Address
-
-
-def count_reviewers(
-    connection: Connection, parent_ids: Collection[int], keys: Collection[str]
-) -> dict[int, Counter[str]]:
-    """Return how many people gave trailers with these keys to patches and covers, by trailer.
-
-    They gave them in replies, or the sender noted them. A person is counted once for each trailer.
-    """
-    trailer, comment = schema.trailer.c, schema.comment.c
-    ids = list(parent_ids)
-    own = select(trailer.message_id.label("parent"), trailer.key, trailer.value).where(
-        is_any(trailer.message_id, ids), trailer.key.in_(keys)
-    )
-    given = (
-        select(comment.parent_id.label("parent"), trailer.key, trailer.value)
-        .join(schema.trailer, trailer.message_id == comment.message_id)
-        .where(is_any(comment.parent_id, ids), trailer.key.in_(keys))
-    )
-    seen = {
-        (row.parent, row.key, _reviewer_key(row.value))
-        for query in (own, given)
-        for row in connection.execute(query)
-    }
-    counts: dict[int, Counter[str]] = {}
-    for parent, key, _ in seen:
-        counts.setdefault(parent, Counter())[key] += 1
-    return counts
-
-
-def _reviewer_key(value: str) -> str:
-    """Return what a person is recognised by: the address, else the name."""
-    _, bracket, address = value.rpartition("<")
-    return person_key(address.partition(">")[0]) if bracket else value.casefold()
 
 
 def read_review_trailers(connection: Connection, parent_ids: Iterable[int]) -> list[ReviewTrailer]:

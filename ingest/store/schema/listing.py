@@ -31,6 +31,10 @@ class ListingKind(IntEnum):
     SERIES = 3
 
 
+# The states of series.
+RECEIVED = "received"
+INCOMPLETE = "incomplete"
+
 # The list of the rows for lists that are not limited to mailing lists.
 ALL_LISTS = 0
 
@@ -50,7 +54,7 @@ listing = Table(
     Column("list_id", BigInteger, nullable=False),  # ALL_LISTS, or the mailing list
     Column("date", SearchedTime, nullable=False),
     Column("person_id", BigInteger, nullable=False),  # the submitter
-    # Of a patch the state that is shown; of a series "received" or "incomplete".
+    # Of a patch the state that is shown; of a series RECEIVED or INCOMPLETE.
     Column("state", Text),
     Column("archived", Boolean, nullable=False),
     Column("delegate_id", BigInteger),

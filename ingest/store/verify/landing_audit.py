@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Table, select
 from ingest.lifecycle.evidence import Evidence, EvidenceKind
 from ingest.series.facts import key_of
 from ingest.store import schema
-from ingest.store.activity.states import read_evidence
+from ingest.store.activity.state_sources import read_evidence
 from ingest.store.batches import iter_keys, merge_keys
 from ingest.store.commits.facts import iter_commits, read_facts
 from ingest.store.commits.keys import commit_keys

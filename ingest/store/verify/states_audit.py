@@ -13,7 +13,8 @@ from itertools import chain
 from sqlalchemy import Connection, select
 
 from ingest.store import schema
-from ingest.store.activity.states import find_wrong_states, read_evidence
+from ingest.store.activity.state_sources import read_evidence
+from ingest.store.activity.states import find_wrong_states
 from ingest.store.batches import iter_keys
 from ingest.store.read.messages import read_message_keys
 from ingest.store.read.revisions import link_series

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from ingest.frozen import frozen
 from ingest.trust.signatures import dkim_arc, patatt
 from ingest.trust.signatures.dns_answer import Answer, make_lookup
-from ingest.trust.signatures.verdict import Alignment, Result, SignatureKind, Verdict
+from ingest.trust.signatures.verdict import Result, Verdict
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -52,18 +52,3 @@ def authenticate(
     else:
         developer_verdicts = patatt.unchecked_verdicts(raw, received_at)
     return Authentication((*by_dns.verdicts, *developer_verdicts), by_dns.arc.result)
-
-
-def authenticated_domains(verdicts: Sequence[Verdict]) -> frozenset[str]:
-    """Return the domains that authenticate the author.
-
-    These are the domains of valid DKIM signatures of the author's own organisation. The signature
-    of a list on a forwarded mail authenticates no author.
-    """
-    return frozenset(
-        verdict.domain
-        for verdict in verdicts
-        if verdict.kind is SignatureKind.DKIM
-        and verdict.result is Result.PASS
-        and verdict.aligned is not Alignment.NONE
-    )

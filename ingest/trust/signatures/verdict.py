@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 from ingest.frozen import frozen
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
 
@@ -136,3 +137,18 @@ class Verdict:
     key_bits: int | None = None
     key: str | None = None
     judged: datetime | None = None
+
+
+def authenticated_domains(verdicts: Sequence[Verdict]) -> frozenset[str]:
+    """Return the domains that authenticate the author.
+
+    These are the domains of valid DKIM signatures of the author's own organisation. The signature
+    of a list on a forwarded mail authenticates no author.
+    """
+    return frozenset(
+        verdict.domain
+        for verdict in verdicts
+        if verdict.kind is SignatureKind.DKIM
+        and verdict.result is Result.PASS
+        and verdict.aligned is not Alignment.NONE
+    )

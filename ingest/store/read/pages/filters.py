@@ -6,11 +6,12 @@ The API parses a request into these values, and `store.read.pages.page_queries` 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import datetime
 
+from ingest.frozen import frozen
 
-@dataclass(frozen=True, slots=True)
+
+@frozen
 class Page:
     """One page of a list, ordered by `field`.
 
@@ -28,7 +29,7 @@ class Page:
         return (self.number - 1) * self.size
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class SearchText:
     """What is searched for: all of it must be found.
 
@@ -41,7 +42,7 @@ class SearchText:
     patch_ids: tuple[str, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class RowSelector:
     """Rows of people or accounts, some selected by number, the others by name or address."""
 
@@ -49,7 +50,7 @@ class RowSelector:
     names: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class DateFilter:
     """Rows dated from `since` on, and before `before`. Both are naive UTC."""
 
@@ -57,7 +58,7 @@ class DateFilter:
     before: datetime | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class MessageFilter(DateFilter):
     """Conditions that patches and covers share.
 
@@ -71,7 +72,7 @@ class MessageFilter(DateFilter):
     text: SearchText = SearchText()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class PatchFilter(MessageFilter):
     """Conditions on patches. `states` are slugs, as they are stored.
 
@@ -85,7 +86,7 @@ class PatchFilter(MessageFilter):
     is_unassigned: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen
 class MetadataFilter:
     """Series with a text under a key; None is any key, or any text."""
 
@@ -93,7 +94,7 @@ class MetadataFilter:
     value: str | None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class SeriesFilter(DateFilter):
     """Conditions on series."""
 
@@ -103,7 +104,7 @@ class SeriesFilter(DateFilter):
     metadata: MetadataFilter | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class CheckFilter(DateFilter):
     """Conditions on the checks of one patch."""
 
@@ -112,7 +113,7 @@ class CheckFilter(DateFilter):
     contexts: tuple[str, ...] | None = None
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@frozen(kw_only=True)
 class EventFilter(DateFilter):
     """Conditions on events. `actors` are the accounts that caused them."""
 

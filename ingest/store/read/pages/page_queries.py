@@ -25,7 +25,6 @@ from sqlalchemy import (
 
 from ingest.series.outcome import Outcome
 from ingest.store import schema
-from ingest.store.listing import INCOMPLETE, RECEIVED
 from ingest.store.read.directory import find_account_ids, find_person_ids
 from ingest.store.read.messages import resolve_aliases
 from ingest.store.read.pages.filters import (
@@ -41,7 +40,7 @@ from ingest.store.read.pages.listing_pages import find_ids
 from ingest.store.read.pages.listing_ranges import ListingFilter, OtherOrder, Selection
 from ingest.store.read.pages.selections import search, select_rows
 from ingest.store.read.pages.text_search import match_text
-from ingest.store.schema.listing import ALL_LISTS, ListingKind
+from ingest.store.schema.listing import ALL_LISTS, INCOMPLETE, RECEIVED, ListingKind
 
 Condition = ColumnElement[bool]
 Orders = Mapping[str, ColumnElement[Any]]
@@ -117,24 +116,6 @@ def count_series_rows(
     """Return how many series a list has, None where that is unknown."""
     listing_filter = _filter_series(connection, filters)
     return count_list(connection, ListingKind.SERIES, listing_filter, totals)
-
-
-def find_newest_series(
-    connection: Connection, *, list_ids: Collection[str] | None, incomplete: bool, limit: int
-) -> list[int]:
-    """Return the ids of at most `limit` series, the newest first.
-
-    `list_ids` restricts them to series of these lists, unless it is None. `incomplete` restricts
-    them to series of which patches are missing.
-    """
-    lists: Sequence[int] = (ALL_LISTS,)
-    if list_ids is not None:
-        list_ = schema.list_.c
-        query = select(list_.id).where(list_.list_id.in_(list_ids))
-        lists = connection.execute(query).scalars().all()
-    listing_filter = ListingFilter(list_ids=lists, states=(INCOMPLETE,) if incomplete else None)
-    page = Page(1, limit, "date", descending=True)
-    return find_ids(connection, ListingKind.SERIES, listing_filter, page)[:limit]
 
 
 def find_comment_ids(connection: Connection, parent_id: int, page: Page) -> list[int]:
