@@ -100,12 +100,14 @@ def arrange(
     pins: Mapping[str, str] | None = None,
     *,
     crowded: Collection[str] = (),
+    direct: Collection[str] = (),
 ) -> Arrangement:
     """Arrange one connected set. The order of `submissions` makes no difference.
 
     `pins`: by message key, a message of the series that it shall be in, or `ALONE`. `crowded`: the
     keys of unthreaded pieces that are not in one set with the others of their time, since these are
-    too many (`series.unthreaded`).
+    too many (`series.unthreaded`). `direct`: those of comments of which there are too many in one
+    thread (`series.comments`).
     """
     pins = pins or {}
     by_key = {facts.key: facts for facts in submissions}
@@ -113,7 +115,7 @@ def arrange(
     for key in again:
         del by_key[key]
     too_many = find_crowded(by_key.values())
-    links = build_thread(_cut_thread(by_key, too_many))
+    links = build_thread(_cut_thread(by_key, too_many), direct)
     drafts = _make_drafts(by_key, links, too_many)
     _mark_crowded(drafts, crowded)
     drafts = _apply_pins(drafts, by_key, pins)

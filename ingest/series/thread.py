@@ -6,12 +6,15 @@ are found in the References of other messages (as in Zawinski's threading algori
 which only forged or broken mail has, are cut at the oldest of their messages.
 
 An unseen mail is placed where most References put it; nothing but its id is known.
+
+A message that is linked directly (see `series.comments`) answers the nearest patch or cover that it
+names, else the mail that it answers if that was received. It says nothing of unseen mails.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -46,18 +49,26 @@ class _Ancestor(NamedTuple):
     top: str
 
 
-def build_thread(submissions: Mapping[str, Facts]) -> Thread:
-    """Link the submissions (by key) to each other. Linear in the number of references."""
+def build_thread(submissions: Mapping[str, Facts], direct: Collection[str] = ()) -> Thread:
+    """Link the submissions (by key) to each other. Linear in the number of references.
+
+    `direct`: the keys of those that are linked directly.
+    """
     by_msgid: dict[str, list[Facts]] = defaultdict(list)
     for key in sorted(submissions):
         by_msgid[submissions[key].msgid].append(submissions[key])
+    by_own_id = dict(by_msgid)
     prefixed = _add_aliases(by_msgid)
-    ancestors = _find_ancestors(_parents_of_unseen(submissions.values(), by_msgid), by_msgid)
+    naming = (facts for key, facts in submissions.items() if key not in direct)
+    ancestors = _find_ancestors(_parents_of_unseen(naming, by_msgid), by_msgid)
     parent: dict[str, str | None] = {}
     unseen: dict[str, str] = {}
     answered: dict[str, bool] = {}
     for key, facts in submissions.items():
-        nearest, top = _nearest(facts, by_msgid, ancestors)
+        if key in direct:
+            nearest, top = _nearest_directly(facts, by_own_id), None
+        else:
+            nearest, top = _nearest(facts, by_msgid, ancestors)
         parent[key] = nearest.key if nearest else None
         if nearest is None and top is not None:
             unseen[key] = top
@@ -69,8 +80,13 @@ def build_thread(submissions: Mapping[str, Facts]) -> Thread:
 
 def nearest_named(facts: Facts) -> str | None:
     """Return the id of the mail that a message answers, None if it answers none."""
+    return next(others_named(facts), None)
+
+
+def others_named(facts: Facts) -> Iterator[str]:
+    """Yield the ids of the other mails that a message names, the nearest first."""
     own = (facts.msgid, *facts.aliases)
-    return next((msgid for msgid in facts.parents if msgid not in own), None)
+    return (msgid for msgid in facts.parents if msgid not in own)
 
 
 def _add_aliases(by_msgid: dict[str, list[Facts]]) -> set[str]:
@@ -145,7 +161,7 @@ def _nearest(
 ) -> tuple[Facts | None, str | None]:
     """Return the nearest known message above; where there is none, the topmost id above."""
     own = (facts.msgid, *facts.aliases)
-    parents = [msgid for msgid in facts.parents if msgid not in own]
+    parents = list(others_named(facts))
     for msgid in parents:
         if msgid in seen:
             return _choose_copy(facts, seen[msgid]), None
@@ -156,6 +172,15 @@ def _nearest(
         return None, ancestor.top
     # Not the one that fits best: what answers the same unseen mail is below the same message.
     return seen[ancestor.seen][0], None
+
+
+def _nearest_directly(facts: Facts, seen: Mapping[str, list[Facts]]) -> Facts | None:
+    """Return what a message is below that is linked directly. `seen`: by their own ids."""
+    named = list(others_named(facts))
+    for msgid in named:
+        if any(copy.piece for copy in seen.get(msgid, ())):
+            return _choose_copy(facts, seen[msgid])
+    return _choose_copy(facts, seen[named[0]]) if named and named[0] in seen else None
 
 
 def _choose_copy(child: Facts, copies: list[Facts]) -> Facts:

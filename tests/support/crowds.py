@@ -16,10 +16,11 @@ from hypothesis import strategies as st
 from sqlalchemy import Connection, select
 
 from ingest.model import Delivery
+from ingest.series import comments as too_many_comments
 from ingest.series import crowd, unthreaded
 from ingest.series.facts import key_of
 from ingest.store import reachable, schema
-from ingest.store.write import copies, grouping
+from ingest.store.write import copies, direct_comments, grouping, threads
 from tests.support import mails
 from tests.support.floods import START
 
@@ -49,7 +50,13 @@ STEPS = (0, 1, 70, 700, 7_300)
 
 @contextmanager
 def little_room(
-    *, same: int = 2, loose: int = 3, all_loose: int = 6, group: int = 4, variants: int = 2
+    *,
+    same: int = 2,
+    loose: int = 3,
+    all_loose: int = 6,
+    group: int = 4,
+    variants: int = 2,
+    comments: int = 8,
 ) -> Iterator[None]:
     """Lower the limits, so that a dozen mails exceed them."""
     with ExitStack() as stack:
@@ -62,6 +69,9 @@ def little_room(
             (reachable, "MAX_GROUP", group),
             (copies, "MAX_VARIANTS", variants),
             (grouping, "MAX_VARIANTS", variants),
+            (too_many_comments, "MAX_COMMENTS", comments),
+            (threads, "MAX_COMMENTS", comments),
+            (direct_comments, "MAX_COMMENTS", comments),
         ):
             stack.enter_context(mock.patch.object(module, name, bound))
         yield
@@ -98,6 +108,38 @@ def late_crowds(least: int, most: int) -> st.SearchStrategy[list[Delivery]]:
         st.sampled_from(STEPS),
     )
     return st.lists(act, min_size=least, max_size=most).map(_play)
+
+
+# Mostly replies, which name one or two of few patches, each other, and unseen mails.
+COMMENT_SUBJECTS = (
+    *(SUBJECTS.index("Re: lost"),) * 9, *(SUBJECTS.index("about something"),) * 3,
+    *range(len(SUBJECTS)),
+)  # fmt: skip
+COMMENT_PARENTS = (
+    ("m0",), ("m0", "NEXT"), ("m0", "NEXT"), ("m0", "LATER", "NEXT"), ("m0", "NEXT", "LATER"),
+    ("m0", "LAST"), ("m0", "gone"), ("m0", "gone", "LAST"), ("m0", "m1"), ("m1", "m0"),
+    ("NEXT",), ("NEXT",), ("LAST",), ("LAST",), ("gone",), ("m0", "m2", "NEW"), ("m1", "NEXT"), (),
+)  # fmt: skip
+
+
+def comment_crowds(least: int, most: int) -> st.SearchStrategy[list[Delivery]]:
+    """Draw so many mails of a thread with a patch or two, most of which are comments."""
+    act = st.tuples(
+        st.sampled_from((*(-1,) * 12, 0, 0, 1, 2)),
+        st.sampled_from((0, 0, 1)),
+        st.sampled_from(COMMENT_SUBJECTS),
+        st.sampled_from(COMMENT_PARENTS),
+        st.sampled_from(STEPS),
+    )
+    first = st.tuples(
+        st.just(0),
+        st.just(0),
+        st.sampled_from([SUBJECTS.index("[PATCH] alone"), SUBJECTS.index("[PATCH 0/2] cover")]),
+        st.just(()),
+        st.just(0),
+    )
+    acts = st.tuples(first, st.lists(act, min_size=least - 1, max_size=most - 1))
+    return acts.map(lambda drawn: _play([drawn[0], *drawn[1]]))
 
 
 def _play(acts: list[tuple[int, int, int, tuple[str, ...], int]]) -> list[Delivery]:

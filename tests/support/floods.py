@@ -151,6 +151,38 @@ def _joined_by_unseen(number: int) -> bytes:
     return _mail(number, "Re: part", references=("hub", f"other{number}"))
 
 
+def _comments_downwards(number: int) -> bytes:
+    """Comments on a patch in reverse order, each of which answers the one that follows."""
+    if number == 0:
+        return _mail(number, "[PATCH] part", msgid="hub")
+    return _mail(-number, "Re: part", references=("hub", f"m{-number - 1}"))
+
+
+def _comments_downwards_with_references(number: int) -> bytes:
+    """The same, with the mails between in the References."""
+    if number == 0:
+        return _mail(number, "[PATCH] part", msgid="hub")
+    above = tuple(f"m{-number - step}" for step in range(10, 0, -1))
+    return _mail(-number, "Re: part", references=("hub", *above))
+
+
+def _comments_around_unseen(number: int) -> bytes:
+    """Comments on a patch, each of which names two unseen mails, one of them as the one before."""
+    if number == 0:
+        return _mail(number, "[PATCH] part", msgid="hub")
+    return _mail(number, "Re: part", references=("hub", f"x{number}", f"x{number - 1}"))
+
+
+def _comments_on_comments_downwards(number: int) -> bytes:
+    """Comments on the second of two patches, in reverse order, that do not name it."""
+    if number < 3:
+        part = f"[PATCH {number}/2] part"
+        return _mail(number, part, msgid=f"p{number}", references=("p0",) if number else ())
+    if number == 3:
+        return _mail(number, "Re: part", msgid="first", references=("p0", "p2"))
+    return _mail(-number, "Re: part", references=("first", f"m{-number - 1}"))
+
+
 def _joined_around(number: int) -> bytes:
     """Each names earlier mails of the thread in another order, one of them unseen."""
     above = (f"m{number // 2}", f"x{number % 97}", f"m{number // 3}") if number else ()
@@ -278,6 +310,10 @@ KINDS: dict[str, Callable[[int], bytes]] = {
     "joined-in-turn": _joined_in_turn,
     "joined-to-patch": _joined_to_patch,
     "joined-by-unseen": _joined_by_unseen,
+    "comments-downwards": _comments_downwards,
+    "comments-downwards-with-references": _comments_downwards_with_references,
+    "comments-around-unseen": _comments_around_unseen,
+    "comments-on-comments-downwards": _comments_on_comments_downwards,
     "joined-around": _joined_around,
     "joined-downwards": _joined_downwards,
     "numbered": _numbered,

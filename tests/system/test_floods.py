@@ -131,6 +131,26 @@ def test_a_crowd_that_answers_later_mail_is_the_same_in_any_order(
         check_any_order(engine, deliveries, seed, 2)
 
 
+@mainly_on("sqlite", "store_url")
+@FEW
+@given(crowds.comment_crowds(10, 22), st.integers(0, 2**32))
+def test_a_crowd_of_comments_is_the_same_in_any_order(
+    engine: Engine, deliveries: list[Delivery], seed: int
+) -> None:
+    with crowds.little_room(comments=2):
+        check_any_order(engine, deliveries, seed, 2)
+
+
+@pytest.mark.torture
+@MANY
+@given(crowds.comment_crowds(10, 22), st.integers(0, 2**32))
+def test_many_crowds_of_comments_are_the_same_in_any_order(
+    engine: Engine, deliveries: list[Delivery], seed: int
+) -> None:
+    with crowds.little_room(comments=2):
+        check_any_order(engine, deliveries, seed, 2)
+
+
 def test_one_cover_too_many_in_a_crowd_makes_the_patches_below_covers_loose(
     engine: Engine,
 ) -> None:
@@ -222,6 +242,26 @@ def test_the_fast_path_of_a_crowd_that_answers_later_mail_is_what_arranging_make
         check_fast_path(engine, deliveries, seed)
 
 
+@mainly_on("sqlite", "store_url")
+@FEW
+@given(crowds.comment_crowds(10, 22), st.integers(0, 2**32))
+def test_the_fast_path_of_a_crowd_of_comments_is_what_arranging_makes(
+    engine: Engine, deliveries: list[Delivery], seed: int
+) -> None:
+    with crowds.little_room(comments=2):
+        check_fast_path(engine, deliveries, seed)
+
+
+@pytest.mark.torture
+@MANY
+@given(crowds.comment_crowds(10, 22), st.integers(0, 2**32))
+def test_the_fast_path_of_many_crowds_of_comments_is_what_arranging_makes(
+    engine: Engine, deliveries: list[Delivery], seed: int
+) -> None:
+    with crowds.little_room(comments=2):
+        check_fast_path(engine, deliveries, seed)
+
+
 @pytest.mark.torture
 @MANY
 @given(crowds.late_crowds(12, 24), st.integers(0, 2**32))
@@ -268,9 +308,14 @@ NOT_ALL_FAST = (
 )  # fmt: skip
 
 
-@mainly_on("sqlite", "store_url")
-def test_a_crowd_takes_the_fast_path(engine: Engine) -> None:
-    """The tests above would also pass if no mail took it."""
+COMMENTS = tuple(kind for kind in floods.KINDS if kind.startswith("comments-"))
+
+
+def count_fast(engine: Engine, kind: str, together: int, alone: int) -> int:
+    """Return how many mails of a flood take the fast path: some of those that are stored alone.
+
+    `together`: the number of those before them, which are one batch.
+    """
     taken = []
     find = record.find_fast_path
 
@@ -279,13 +324,24 @@ def test_a_crowd_takes_the_fast_path(engine: Engine) -> None:
         taken.append(bool(made.threads))
         return made
 
-    kinds = [kind for kind in floods.KINDS if kind not in NOT_ALL_FAST]
-    for kind in kinds:
-        taken.clear()
-        items = derived(mails.delivery(raw) for raw in floods.flood(kind, 60))
-        with mock.patch.object(record, "find_fast_path", see):
-            outcome(engine, [items[:44], *([item] for item in items[44:])], lambda _: [])
-        assert sum(taken) > 5, kind
+    items = derived(mails.delivery(raw) for raw in floods.flood(kind, together + alone))
+    with mock.patch.object(record, "find_fast_path", see):
+        outcome(engine, [items[:together], *([item] for item in items[together:])], lambda _: [])
+    return sum(taken[1:])
+
+
+@mainly_on("sqlite", "store_url")
+def test_a_crowd_takes_the_fast_path(engine: Engine) -> None:
+    """The tests above would also pass if no mail took it."""
+    for kind in floods.KINDS:
+        if kind not in (*NOT_ALL_FAST, *COMMENTS):
+            assert count_fast(engine, kind, 44, 16) > 4, kind
+
+
+@pytest.mark.parametrize("kind", COMMENTS)
+def test_too_many_comments_take_the_fast_path(engine: Engine, kind: str) -> None:
+    with crowds.little_room(comments=8):
+        assert count_fast(engine, kind, 14, 8) == 8
 
 
 # --- audits agree -------------------------------------------------------------------------------

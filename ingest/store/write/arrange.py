@@ -15,6 +15,7 @@ from sqlalchemy import ColumnElement, Connection, select
 from ingest.frozen import frozen
 from ingest.model import Derived
 from ingest.series.arrange import Arrangement, Place, arrange
+from ingest.series.comments import find_direct
 from ingest.series.facts import Facts, load_facts
 from ingest.series.outcome import Outcome
 from ingest.series.unthreaded import UnthreadedGroup, UnthreadedPiece, group_unthreaded
@@ -197,10 +198,12 @@ def _arrange_sets(
     arrangements = []
     places: dict[str, Place] = {}
     for set_nodes in nodes_by_set.values():
+        members = [node for node in set_nodes if not node.ignored]
         arrangement = arrange(
-            (node.facts for node in set_nodes if not node.ignored),
+            (node.facts for node in members),
             pins,
             crowded=[node.facts.key for node in set_nodes if node.message_id in crowded],
+            direct=find_direct((node.thread_id, node.facts) for node in members),
         )
         arrangements.append(arrangement)
         places |= arrangement.places

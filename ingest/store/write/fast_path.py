@@ -36,6 +36,7 @@ from ingest.store import schema
 from ingest.store.reachable import UNTHREADED_OF_THREADS, find_reachable, read_unthreaded
 from ingest.store.sql.insertion import insert_missing_pairs, insert_rows
 from ingest.store.write.arrange import ArrangedSets, Node
+from ingest.store.write.direct_comments import DirectComments, count_threads, place_directly
 from ingest.store.write.fast_path_rows import (
     LooseCrowds,
     MessageRef,
@@ -113,11 +114,20 @@ def find_fast_path(
     sole = frozenset(msgid for msgid in linked.new_ids if named[msgid] == 1)
     loose = _find_loose(connection, fresh, linked)
     nodes_by_thread = _find_candidates(fresh, linked, sole, loose)
+    commented = count_threads(connection, fresh, linked)
+    # Elsewhere a comment is placed by another rule, or is one too many.
+    nodes_by_thread = {
+        thread: nodes
+        for thread, nodes in nodes_by_thread.items()
+        if thread in commented.few or all(node.facts.piece or node.ignored for node in nodes)
+    }
     accepted = {}
     if nodes_by_thread:
         accepted = _place_threads(connection, nodes_by_thread, linked, sole)
-    patchless = place_in_patchless_threads(connection, fresh, linked, accepted)
-    return _build_fast_path(accepted, patchless)
+    direct = place_directly(connection, fresh, linked, commented.direct - accepted.keys())
+    done = accepted.keys() | direct.threads
+    patchless = place_in_patchless_threads(connection, fresh, linked, done)
+    return _build_fast_path(accepted, direct, patchless)
 
 
 def _find_loose(
@@ -186,15 +196,19 @@ def _place_threads(
 
 
 def _build_fast_path(
-    accepted: Mapping[int, Sequence[_Placed]], patchless: PatchlessThreads
+    accepted: Mapping[int, Sequence[_Placed]], direct: DirectComments, patchless: PatchlessThreads
 ) -> FastPath:
     """Combine the threads' messages, with a summary of each stored message that they apply to."""
-    nodes: dict[str, Node] = dict(patchless.nodes)
-    places: dict[str, Place] = dict(patchless.places)
+    nodes: dict[str, Node] = {**patchless.nodes, **direct.nodes}
+    places: dict[str, Place] = {**patchless.places, **direct.places}
     joins: list[SeriesJoin] = []
     crowded: dict[str, Node] = {}
     all_series: list[Series] = []
     summaries: dict[str, Node] = {}
+    for key, place in direct.places.items():
+        if place.parent is not None:
+            row_id = direct.refs[place.parent].row_id
+            summaries[place.parent] = _summarise(direct.nodes[key], row_id)
     for thread_placed in accepted.values():
         for placed in thread_placed:
             node, place = placed.node, placed.place
@@ -210,7 +224,7 @@ def _build_fast_path(
     for key in summaries.keys() - nodes.keys():
         places[key] = Place(Outcome.OTHER, summaries[key].reason)
     return FastPath(
-        frozenset(accepted) | patchless.threads,
+        frozenset(accepted) | direct.threads | patchless.threads,
         ArrangedSets({**summaries, **nodes}, places, ()),
         tuple(joins),
         ArrangedSets(crowded, places, (Arrangement(tuple(all_series), places),)),

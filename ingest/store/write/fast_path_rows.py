@@ -30,7 +30,7 @@ from ingest.series.facts import Facts, MessageKind, encode_text, load_facts
 from ingest.series.outcome import Outcome, PlaceReason
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
-from ingest.store.sql.key_lists import chunks, is_any
+from ingest.store.sql.key_lists import chunks, is_any, read_values
 from ingest.store.write.arrange import Node
 
 
@@ -348,6 +348,26 @@ def has_loose_crowd(connection: Connection, thread_id: int) -> bool:
     return connection.execute(_LOOSE, {"thread": thread_id}).scalar() is not None
 
 
+def read_used_aliases(connection: Connection, msgids: Iterable[str]) -> set[str]:
+    """Read which of these ids are other ids of messages."""
+    alias = schema.alias.c
+    return read_values(connection, select(alias.msgid), alias.msgid, msgids)
+
+
+def read_regular_pieces(connection: Connection, thread_id: int) -> list[Facts] | None:
+    """Read the patches and covers of a thread that are not of its loose crowd.
+
+    None if there are more than a few hundred.
+    """
+    pieces: list[Facts] = []
+    for query in _REGULAR_PIECES:
+        rows = connection.execute(query, {"thread": thread_id}).all()
+        pieces += [load_facts(row.facts, msgid=row.msgid, variant="", date=None) for row in rows]
+        if len(pieces) > _MAX_OTHERS:
+            return None
+    return pieces
+
+
 def find_named_by_others(
     connection: Connection, thread_id: int, msgids: Collection[str]
 ) -> set[str]:
@@ -356,7 +376,7 @@ def find_named_by_others(
     Only so many of them are read: where there are more, they may name any of the ids.
     """
     texts: list[str] = []
-    for query in _OTHERS:
+    for query in (_COMMENTS.limit(_MAX_OTHERS + 1), *_REGULAR_PIECES):
         texts += connection.execute(query, {"thread": thread_id}).scalars().all()
         if len(texts) > _MAX_OTHERS:
             return set(msgids)
@@ -369,19 +389,18 @@ _MAX_OTHERS = 200
 
 _THREAD = bindparam("thread", type_=BigInteger)
 _LOOSE = select(_SERIES.id).where(_SERIES.thread_id == _THREAD, _SERIES.loose_crowd).limit(1)
-_OTHERS = tuple(
+_COMMENTS = select(_MESSAGE.facts).where(
+    _MESSAGE.thread_id == _THREAD, _MESSAGE.outcome.in_((Outcome.COMMENT, Outcome.OTHER))
+)
+_REGULAR_PIECES = tuple(
     query.limit(_MAX_OTHERS + 1)
     for query in (
-        select(_MESSAGE.facts).where(
-            _MESSAGE.thread_id == _THREAD,
-            _MESSAGE.outcome.in_((Outcome.COMMENT, Outcome.OTHER)),
-        ),
-        select(_MESSAGE.facts)
+        select(_MESSAGE.facts, _MESSAGE.msgid)
         .join(schema.member, _MEMBER.message_id == _MESSAGE.id)
         .join(schema.series, _SERIES.id == _MEMBER.series_id)
         .where(_SERIES.thread_id == _THREAD, ~_SERIES.loose_crowd),
         # Covers of covers are in no series.
-        select(_MESSAGE.facts)
+        select(_MESSAGE.facts, _MESSAGE.msgid)
         .outerjoin(schema.member, _MEMBER.message_id == _MESSAGE.id)
         .where(
             _MESSAGE.thread_id == _THREAD,

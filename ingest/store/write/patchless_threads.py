@@ -24,6 +24,7 @@ from ingest.series.thread import nearest_named
 from ingest.store import schema
 from ingest.store.sql.key_lists import chunks, is_any, read_values
 from ingest.store.write.arrange import Node, load_nodes
+from ingest.store.write.fast_path_rows import read_used_aliases, read_used
 from ingest.store.write.threads import LinkedThreads, read_threads_with_patches
 
 
@@ -50,7 +51,7 @@ def place_in_patchless_threads(
     seen = _read_seen(connection, answered)
     # An id may be that of a stored message, or one of several that it has: its replies would be
     # linked in another way now.
-    unclear = _read_used(connection, known) | _read_aliases(connection, known | answered)
+    unclear = read_used(connection, known) | read_used_aliases(connection, known | answered)
     excluded = read_threads_with_patches(connection, candidates)
     excluded |= {
         node.thread_id
@@ -97,18 +98,6 @@ def _read_seen(connection: Connection, msgids: Iterable[str]) -> set[str]:
     message = schema.message.c
     query = select(message.msgid).where(message.outcome != Outcome.IGNORED)
     return read_values(connection, query, message.msgid, msgids)
-
-
-def _read_used(connection: Connection, msgids: Iterable[str]) -> set[str]:
-    """Read which of these ids are those of messages."""
-    message = schema.message.c
-    return read_values(connection, select(message.msgid), message.msgid, msgids)
-
-
-def _read_aliases(connection: Connection, msgids: Iterable[str]) -> set[str]:
-    """Read which of these ids are other ids of messages."""
-    alias = schema.alias.c
-    return read_values(connection, select(alias.msgid), alias.msgid, msgids)
 
 
 def _read_replies(

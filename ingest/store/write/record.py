@@ -130,6 +130,7 @@ def write_records(
     written = {message.message_id for message in grouping.messages} | grouping.emptied
     landed = match_landings(connection, written)
     moved = message_rows.find_moved_comments(arranged)
+    moved |= message_rows.find_moved_comments(fast_path.arranged)
     announced = _write_announced(connection, grouping, changes, copies_before, moved)
     delegated = {
         node.message_id

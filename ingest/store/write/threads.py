@@ -13,11 +13,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from sqlalchemy import Connection, bindparam, func, select, update
 
 from ingest.frozen import frozen
-from ingest.series.facts import digest63
+from ingest.series.comments import MAX_COMMENTS
+from ingest.series.facts import MessageKind, digest63
 from ingest.series.outcome import Outcome
 from ingest.store import schema
 from ingest.store.keyed import KeyedQuery
-from ingest.store.read.revisions import count_rows_of
+from ingest.store.read.revisions import MAX_SHARED, count_rows_of
 from ingest.store.sql.insertion import insert_rows
 
 
@@ -26,12 +27,14 @@ class LinkedThreads:
     """The threads of some ids, after they have been linked.
 
     `thread_of`: the thread of each id; `new_ids`: the ids that nothing had named before;
-    `joined`: the threads that were two or more until now, of which two had a patch or a cover.
+    `joined`: the threads that were two or more until now, of which two had a patch or a cover;
+    `grown`: those of which none had too many comments.
     """
 
     thread_of: Mapping[str, int]
     new_ids: frozenset[str]
     joined: frozenset[int]
+    grown: frozenset[int]
 
 
 def link_threads(connection: Connection, id_groups: Iterable[Sequence[str]]) -> LinkedThreads:
@@ -66,6 +69,7 @@ def link_threads(connection: Connection, id_groups: Iterable[Sequence[str]]) -> 
         if (new := numbers[sets.root(old)]) != old
     ]
     joined = _find_with_patches(connection, moves)
+    grown = _find_grown(connection, moves)
     _renumber_threads(connection, moves)
     insert_rows(
         connection,
@@ -80,13 +84,61 @@ def link_threads(connection: Connection, id_groups: Iterable[Sequence[str]]) -> 
         {msgid: thread_of[node] for msgid, node in node_of.items()},
         frozenset(msgid for msgid, node in node_of.items() if node not in stored),
         frozenset(joined),
+        frozenset(grown),
     )
+
+
+def _find_grown(connection: Connection, moves: Sequence[dict[str, int]]) -> set[int]:
+    """Return the new numbers of threads of which none has too many comments."""
+    new_of = _new_numbers(moves)
+    crowded = find_crowded_threads(connection, new_of)
+    return {*new_of.values()} - {new_of[old] for old in crowded}
+
+
+def find_crowded_threads(connection: Connection, threads: Iterable[int]) -> set[int]:
+    """Return those of these threads that certainly have too many comments (`series.comments`)."""
+    large = find_large_threads(connection, threads, MAX_COMMENTS)
+    counts = count_comments(connection, large)
+    return {thread for thread in large if counts[thread] > MAX_COMMENTS}
+
+
+def find_large_threads(connection: Connection, threads: Iterable[int], number: int) -> set[int]:
+    """Return those of these threads that have more messages than that."""
+    counts = _count(connection, threads, "outcome <> 'ignored'")
+    return {thread for thread, count in counts.items() if count > number}
+
+
+def count_comments(connection: Connection, threads: Iterable[int]) -> dict[int, int]:
+    """Count the messages of each thread that are comments, or else no patches and no covers.
+
+    Counts no more than it takes to tell whether there are too many. Does not count what is a cover
+    or a patch though it is neither by its own mail: see `count_unlikely`.
+    """
+    return _count(connection, threads, f"outcome IN ('comment', 'other') AND {_IS_NO_PIECE}")
+
+
+def count_unlikely(connection: Connection, threads: Iterable[int]) -> dict[int, int]:
+    """Count the covers and patches of each thread that are neither by their own mail."""
+    return _count(connection, threads, f"outcome IN ('cover', 'patch') AND {_IS_NO_PIECE}")
+
+
+_IS_NO_PIECE = f"kind IN ('{MessageKind.REPLY}', '{MessageKind.OTHER}')"
+
+
+def _count(connection: Connection, threads: Iterable[int], condition: str) -> dict[int, int]:
+    more = MAX_COMMENTS - MAX_SHARED
+    return count_rows_of(connection, "message", "thread_id", threads, condition, more=more)
+
+
+def _new_numbers(moves: Sequence[dict[str, int]]) -> dict[int, int]:
+    """Return the number that each thread of these has from now on."""
+    new_of = {move["old"]: move["new"] for move in moves}
+    return new_of | {new: new for new in new_of.values()}
 
 
 def _find_with_patches(connection: Connection, moves: Sequence[dict[str, int]]) -> set[int]:
     """Return the new numbers of threads of which two or more have a patch or a cover."""
-    new_of = {move["old"]: move["new"] for move in moves}
-    new_of |= {new: new for new in new_of.values()}
+    new_of = _new_numbers(moves)
     with_patches = Counter(new_of[old] for old in read_threads_with_patches(connection, new_of))
     return {new for new, count in with_patches.items() if count > 1}
 
