@@ -28,11 +28,11 @@ from ingest.store.write.arrange import Node, load_nodes
 from ingest.store.write.fast_path_rows import (
     MessageRef,
     Parent,
-    read_used_aliases,
     read_parents,
     read_pinned,
     read_regular_pieces,
     read_used,
+    read_used_aliases,
 )
 from ingest.store.write.threads import (
     LinkedThreads,
