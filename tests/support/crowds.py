@@ -20,7 +20,8 @@ from ingest.series import comments as too_many_comments
 from ingest.series import crowd, unthreaded
 from ingest.series.facts import key_of
 from ingest.store import reachable, schema
-from ingest.store.write import copies, direct_comments, grouping, threads
+from ingest.store.write import copies, grouping, threads
+from ingest.store.write.fast_path import direct_comments
 from tests.support import mails
 from tests.support.floods import START
 

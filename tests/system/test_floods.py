@@ -25,7 +25,7 @@ from ingest.reports.check import check_store
 from ingest.reports.export import export_records
 from ingest.store.database.engine import open_store
 from ingest.store.write import record
-from ingest.store.write.fast_path import FastPath
+from ingest.store.write.fast_path.decision import FastPath
 from tests.support import crowds, floods, histories, mails
 from tests.support.databases import mainly_on
 from tests.support.histories import Act, play

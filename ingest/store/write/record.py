@@ -41,7 +41,7 @@ from ingest.store.write import message_rows
 from ingest.store.write.arrange import ArrangedSets, Node, arrange_touched
 from ingest.store.write.authentication import write_authentication
 from ingest.store.write.copies import Copy
-from ingest.store.write.fast_path import FastPath, find_fast_path, write_fast_path
+from ingest.store.write.fast_path.decision import FastPath, find_fast_path, write_fast_path
 from ingest.store.write.grouping import Grouping, StoredMessage, find_underived, group_mails
 from ingest.store.write.people import upsert_lists, upsert_people
 from ingest.store.write.redirects import (

@@ -36,8 +36,16 @@ from ingest.store import schema
 from ingest.store.reachable import UNTHREADED_OF_THREADS, find_reachable, read_unthreaded
 from ingest.store.sql.insertion import insert_missing_pairs, insert_rows
 from ingest.store.write.arrange import ArrangedSets, Node
-from ingest.store.write.direct_comments import DirectComments, count_threads, place_directly
-from ingest.store.write.fast_path_rows import (
+from ingest.store.write.fast_path.direct_comments import (
+    DirectComments,
+    count_threads,
+    place_directly,
+)
+from ingest.store.write.fast_path.patchless_threads import (
+    PatchlessThreads,
+    place_in_patchless_threads,
+)
+from ingest.store.write.fast_path.rows import (
     LooseCrowds,
     MessageRef,
     OpenSeries,
@@ -51,7 +59,6 @@ from ingest.store.write.fast_path_rows import (
     read_taken_slots,
     read_used,
 )
-from ingest.store.write.patchless_threads import PatchlessThreads, place_in_patchless_threads
 from ingest.store.write.threads import LinkedThreads
 
 

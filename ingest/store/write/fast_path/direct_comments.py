@@ -25,7 +25,7 @@ from ingest.series.thread import nearest_named, others_named
 from ingest.store import schema
 from ingest.store.sql.key_lists import chunks, is_any
 from ingest.store.write.arrange import Node, load_nodes
-from ingest.store.write.fast_path_rows import (
+from ingest.store.write.fast_path.rows import (
     MessageRef,
     Parent,
     read_parents,

@@ -24,7 +24,7 @@ from ingest.series.thread import nearest_named
 from ingest.store import schema
 from ingest.store.sql.key_lists import chunks, is_any, read_values
 from ingest.store.write.arrange import Node, load_nodes
-from ingest.store.write.fast_path_rows import read_used, read_used_aliases
+from ingest.store.write.fast_path.rows import read_used, read_used_aliases
 from ingest.store.write.threads import LinkedThreads, read_threads_with_patches
 
 
