@@ -17,7 +17,6 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from sqlalchemy import Connection
 
 from ingest.frozen import frozen
-from ingest.mail.msgid import original_id
 from ingest.series.arrange import Place, place_without_patch
 from ingest.series.comments import MAX_COMMENTS
 from ingest.series.outcome import Outcome, PlaceReason
@@ -25,6 +24,7 @@ from ingest.series.thread import nearest_named, others_named
 from ingest.store import schema
 from ingest.store.sql.key_lists import chunks, is_any
 from ingest.store.write.arrange import Node, load_nodes
+from ingest.store.write.fast_path.patchless_threads import is_simple_comment
 from ingest.store.write.fast_path.rows import (
     MessageRef,
     Parent,
@@ -127,17 +127,8 @@ def _find_candidates(
     for node in fresh:
         if node.thread_id not in threads:
             continue
-        facts = node.facts
         nodes_by_thread[node.thread_id].append(node)
-        if (
-            node.is_stored
-            or node.variant
-            or node.ignored
-            or facts.piece
-            or copies[facts.msgid] > 1
-            or facts.aliases
-            or original_id(facts.msgid) is not None
-        ):
+        if not is_simple_comment(node, copies):
             excluded.add(node.thread_id)
     found = [node for nodes in nodes_by_thread.values() for node in nodes]
     late = {node.facts.msgid for node in found} - linked.new_ids

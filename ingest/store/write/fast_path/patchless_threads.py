@@ -78,19 +78,27 @@ def _find_candidates(fresh: Sequence[Node], done: Collection[int]) -> dict[int, 
     nodes_by_thread: dict[int, list[Node]] = defaultdict(list)
     excluded = set(done)
     for node in fresh:
-        facts = node.facts
         nodes_by_thread[node.thread_id].append(node)
-        if (
-            node.is_stored
-            or node.variant
-            or node.ignored
-            or facts.piece
-            or copies[facts.msgid] > 1
-            or facts.aliases
-            or original_id(facts.msgid) is not None
-        ):
+        if not is_simple_comment(node, copies):
             excluded.add(node.thread_id)
     return {thread: nodes for thread, nodes in nodes_by_thread.items() if thread not in excluded}
+
+
+def is_simple_comment(node: Node, copies: Mapping[str, int]) -> bool:
+    """Tell whether a new message is no patch, the only one of its id, and known by that only.
+
+    `copies`: how many messages of the batch have each id.
+    """
+    facts = node.facts
+    return not (
+        node.is_stored
+        or node.variant
+        or node.ignored
+        or facts.piece
+        or copies[facts.msgid] > 1
+        or facts.aliases
+        or original_id(facts.msgid) is not None
+    )
 
 
 def _read_seen(connection: Connection, msgids: Iterable[str]) -> set[str]:
