@@ -18,7 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from ingest.api.address import bind_api, format_urls
 from ingest.api.app import STATEMENT_TIMEOUT, make_app
 from ingest.api.event_stream import EventStreams
-from ingest.api.webhooks import Webhooks
+from ingest.api.webhooks.sender import Webhooks
 from ingest.clock import utcnow
 from ingest.config.settings import ApiConfig, Config
 from ingest.net.bind import Endpoint

@@ -25,7 +25,7 @@ import pytest
 from sqlalchemy import Engine, func, inspect, select, text
 
 from ingest.api.server import ApiServer
-from ingest.api.webhooks import SIGNATURE, Webhooks
+from ingest.api.webhooks.sender import SIGNATURE, Webhooks
 from ingest.config.settings import ApiConfig, Config
 from ingest.config.sockets import InetAddress, UnixAddress
 from ingest.net.bind import ListenError

@@ -158,7 +158,7 @@ def scanners(daemon: DaemonProcess) -> list[int]:
             words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
         except OSError:
             continue
-        if b"ingest.daemon.scanner_main" in words:
+        if b"ingest.daemon.scans.main" in words:
             found.append(pid)
     return found
 

@@ -28,7 +28,7 @@ from ingest.daemon.monitoring.derive_report import DeriveReporter
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.monitoring.meter import DeriveMeter
 from ingest.daemon.monitoring.metrics import DeriveMetrics
-from ingest.daemon.scanner import Scanner
+from ingest.daemon.scans.scanner import Scanner
 from ingest.daemon.workers.pipe import memory_limit
 from ingest.daemon.workers.pool import WorkerPool
 from ingest.daemon.workers.process import WorkerLimits

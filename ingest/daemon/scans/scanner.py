@@ -17,10 +17,10 @@ import time
 from ingest.config.settings import Config
 from ingest.daemon.monitoring.log import log_event
 from ingest.daemon.restart import compute_delay
-from ingest.daemon.scan_order import ScanOrder
+from ingest.daemon.scans.order import ScanOrder
 from ingest.daemon.workers.pipe import FRAME
 
-_PROGRAM = ("-m", "ingest.daemon.scanner_main")
+_PROGRAM = ("-m", "ingest.daemon.scans.main")
 _LAST_DELAY = 60.0  # the longest wait in seconds before the process is started again
 _EXIT_SECONDS = 5
 

@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ingest.daemon.monitoring.log import configure_log, log_event
-from ingest.daemon.scan_order import ScanOrder
+from ingest.daemon.scans.order import ScanOrder
 from ingest.daemon.workers.pipe import FRAME
 from ingest.scan.scan import ScanResult, scan_repositories
 from ingest.store.commits.repositories import read_requests

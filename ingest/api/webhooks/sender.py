@@ -10,7 +10,7 @@ body is the event, `X-Patchwork-Event` its category, `X-Patchwork-Signature` the
 `X-Patchwork-Delivery` an id that is the same when the event is sent again.
 
 Each receiver has its own thread and its own position in the events, so that a slow one delays no
-other. `webhook_post` makes one attempt.
+other. `post` makes one attempt.
 
 The position of each receiver is in the store. A receiver may get an event twice if the process was
 killed between its response and our commit (`id` shows that), and never misses one. An attempt is
@@ -188,7 +188,7 @@ class Webhooks:
         Raises `_AttemptStoppedError` where `stop` ended the attempt.
         """
         # Imported where there is a receiver: the HTTP client takes a tenth of the start of the API.
-        from ingest.api.webhook_post import post
+        from ingest.api.webhooks.post import post
 
         settings = self._get_config().api or ApiConfig()
         try:

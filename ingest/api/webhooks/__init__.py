@@ -1,0 +1,1 @@
+"""Send events to the addresses that the configuration names."""
