@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Sequence
 from datetime import timedelta
+from typing import NamedTuple
 from unittest import mock
 
 import pytest
@@ -111,44 +112,43 @@ def test_a_flood_is_the_same_in_any_order(engine: Engine, kind: str) -> None:
     check_any_order(engine, deliveries, 7, 1)
 
 
+class Crowd(NamedTuple):
+    """Crowds to draw for a few examples and for many, and how many comments are not too many."""
+
+    few: st.SearchStrategy[list[Delivery]]
+    many: st.SearchStrategy[list[Delivery]]
+    comments: int = 8
+
+
+CROWDS = {
+    "anything": Crowd(crowds.crowds(4, 24), crowds.crowds(4, 30)),
+    "answers-later-mail": Crowd(crowds.late_crowds(12, 24), crowds.late_crowds(12, 24)),
+    "comments": Crowd(crowds.comment_crowds(10, 22), crowds.comment_crowds(10, 22), comments=2),
+}
+
+
 @mainly_on("sqlite", "store_url")
+@pytest.mark.parametrize("kind", CROWDS)
 @FEW
-@given(crowds.crowds(4, 24), st.integers(0, 2**32))
+@given(st.data(), st.integers(0, 2**32))
 def test_a_crowd_is_the_same_in_any_order(
-    engine: Engine, deliveries: list[Delivery], seed: int
+    engine: Engine, kind: str, data: st.DataObject, seed: int
 ) -> None:
-    with crowds.little_room():
-        check_any_order(engine, deliveries, seed, 2)
-
-
-@mainly_on("sqlite", "store_url")
-@FEW
-@given(crowds.late_crowds(12, 24), st.integers(0, 2**32))
-def test_a_crowd_that_answers_later_mail_is_the_same_in_any_order(
-    engine: Engine, deliveries: list[Delivery], seed: int
-) -> None:
-    with crowds.little_room():
-        check_any_order(engine, deliveries, seed, 2)
-
-
-@mainly_on("sqlite", "store_url")
-@FEW
-@given(crowds.comment_crowds(10, 22), st.integers(0, 2**32))
-def test_a_crowd_of_comments_is_the_same_in_any_order(
-    engine: Engine, deliveries: list[Delivery], seed: int
-) -> None:
-    with crowds.little_room(comments=2):
-        check_any_order(engine, deliveries, seed, 2)
+    crowd = CROWDS[kind]
+    with crowds.little_room(comments=crowd.comments):
+        check_any_order(engine, data.draw(crowd.few), seed, 2)
 
 
 @pytest.mark.torture
+@pytest.mark.parametrize("kind", CROWDS)
 @MANY
-@given(crowds.comment_crowds(10, 22), st.integers(0, 2**32))
-def test_many_crowds_of_comments_are_the_same_in_any_order(
-    engine: Engine, deliveries: list[Delivery], seed: int
+@given(st.data(), st.integers(0, 2**32))
+def test_many_crowds_are_the_same_in_any_order(
+    engine: Engine, kind: str, data: st.DataObject, seed: int
 ) -> None:
-    with crowds.little_room(comments=2):
-        check_any_order(engine, deliveries, seed, 2)
+    crowd = CROWDS[kind]
+    with crowds.little_room(comments=crowd.comments):
+        check_any_order(engine, data.draw(crowd.many), seed, 3)
 
 
 def test_one_cover_too_many_in_a_crowd_makes_the_patches_below_covers_loose(
@@ -185,26 +185,6 @@ def test_single_patches_supersede_each_other_no_more_when_what_they_amend_is_one
     assert outcome(engine, [[item] for item in items], everything) == wanted
 
 
-@pytest.mark.torture
-@MANY
-@given(crowds.late_crowds(12, 24), st.integers(0, 2**32))
-def test_many_crowds_that_answer_later_mail_are_the_same_in_any_order(
-    engine: Engine, deliveries: list[Delivery], seed: int
-) -> None:
-    with crowds.little_room():
-        check_any_order(engine, deliveries, seed, 2)
-
-
-@pytest.mark.torture
-@MANY
-@given(crowds.crowds(4, 30), st.integers(0, 2**32))
-def test_many_crowds_are_the_same_in_any_order(
-    engine: Engine, deliveries: list[Delivery], seed: int
-) -> None:
-    with crowds.little_room():
-        check_any_order(engine, deliveries, seed, 3)
-
-
 # --- the fast path is the way that arranging goes -----------------------------------------------
 
 
@@ -223,53 +203,27 @@ def check_fast_path(engine: Engine, deliveries: list[Delivery], seed: int) -> No
 
 
 @mainly_on("sqlite", "store_url")
+@pytest.mark.parametrize("kind", CROWDS)
 @FEW
-@given(crowds.crowds(4, 24), st.integers(0, 2**32))
+@given(st.data(), st.integers(0, 2**32))
 def test_the_fast_path_of_a_crowd_is_what_arranging_makes(
-    engine: Engine, deliveries: list[Delivery], seed: int
+    engine: Engine, kind: str, data: st.DataObject, seed: int
 ) -> None:
-    with crowds.little_room():
-        check_fast_path(engine, deliveries, seed)
-
-
-@mainly_on("sqlite", "store_url")
-@FEW
-@given(crowds.late_crowds(12, 24), st.integers(0, 2**32))
-def test_the_fast_path_of_a_crowd_that_answers_later_mail_is_what_arranging_makes(
-    engine: Engine, deliveries: list[Delivery], seed: int
-) -> None:
-    with crowds.little_room():
-        check_fast_path(engine, deliveries, seed)
-
-
-@mainly_on("sqlite", "store_url")
-@FEW
-@given(crowds.comment_crowds(10, 22), st.integers(0, 2**32))
-def test_the_fast_path_of_a_crowd_of_comments_is_what_arranging_makes(
-    engine: Engine, deliveries: list[Delivery], seed: int
-) -> None:
-    with crowds.little_room(comments=2):
-        check_fast_path(engine, deliveries, seed)
+    crowd = CROWDS[kind]
+    with crowds.little_room(comments=crowd.comments):
+        check_fast_path(engine, data.draw(crowd.few), seed)
 
 
 @pytest.mark.torture
+@pytest.mark.parametrize("kind", CROWDS)
 @MANY
-@given(crowds.comment_crowds(10, 22), st.integers(0, 2**32))
-def test_the_fast_path_of_many_crowds_of_comments_is_what_arranging_makes(
-    engine: Engine, deliveries: list[Delivery], seed: int
+@given(st.data(), st.integers(0, 2**32))
+def test_the_fast_path_of_many_crowds_is_what_arranging_makes(
+    engine: Engine, kind: str, data: st.DataObject, seed: int
 ) -> None:
-    with crowds.little_room(comments=2):
-        check_fast_path(engine, deliveries, seed)
-
-
-@pytest.mark.torture
-@MANY
-@given(crowds.late_crowds(12, 24), st.integers(0, 2**32))
-def test_the_fast_path_of_many_crowds_that_answer_later_mail_is_what_arranging_makes(
-    engine: Engine, deliveries: list[Delivery], seed: int
-) -> None:
-    with crowds.little_room():
-        check_fast_path(engine, deliveries, seed)
+    crowd = CROWDS[kind]
+    with crowds.little_room(comments=crowd.comments):
+        check_fast_path(engine, data.draw(crowd.many), seed)
 
 
 @mainly_on("sqlite", "store_url")
@@ -279,16 +233,6 @@ def test_the_fast_path_of_a_history_is_what_arranging_makes(
     engine: Engine, acts: list[Act], seed: int
 ) -> None:
     check_fast_path(engine, play(acts), seed)
-
-
-@pytest.mark.torture
-@MANY
-@given(crowds.crowds(4, 30), st.integers(0, 2**32))
-def test_the_fast_path_of_many_crowds_is_what_arranging_makes(
-    engine: Engine, deliveries: list[Delivery], seed: int
-) -> None:
-    with crowds.little_room():
-        check_fast_path(engine, deliveries, seed)
 
 
 @pytest.mark.torture
@@ -335,7 +279,7 @@ def test_a_crowd_takes_the_fast_path(engine: Engine) -> None:
     """The tests above would also pass if no mail took it."""
     for kind in floods.KINDS:
         if kind not in (*NOT_ALL_FAST, *COMMENTS):
-            assert count_fast(engine, kind, 44, 16) > 4, kind
+            assert count_fast(engine, kind, 44, 16) > 5, kind
 
 
 @pytest.mark.parametrize("kind", COMMENTS)
