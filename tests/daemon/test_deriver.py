@@ -195,10 +195,11 @@ def test_after_recording_the_store_is_left_to_the_acceptor(
         return record(*given, **more)
 
     monkeypatch.setattr(deriver, "record_claims", slow)
-    daemon = start(schedule=Schedule(rest=PATIENCE, max_rest=3))
+    daemon = start(schedule=Schedule(rest=PATIENCE, max_rest=6))
     daemon.put(ARCHIVE[:1])
     until(lambda: daemon.outcomes()[DeriveEvent.DERIVED] == 1)
-    daemon.put(ARCHIVE[1:7])
+    for raw in ARCHIVE[1:7]:
+        daemon.put([raw])
     daemon.until_done()
     assert together == [1, 6]
 
