@@ -72,7 +72,7 @@ def serve(env: dict[str, str], folder: Path) -> float:
             try:
                 while b"READY=1" not in notices.recv(4096):
                     pass
-                time.sleep(2)  # workers start beside the jobs
+                time.sleep(2)  # the jobs are ready before their workers
                 return 1000 * sum(seconds_of(process) for process in family(daemon.pid))
             finally:
                 daemon.terminate()

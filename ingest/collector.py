@@ -25,10 +25,10 @@ def collector_disabled() -> Iterator[None]:
 
 @contextmanager
 def loading() -> Iterator[None]:
-    """Import modules, at whose objects the collector never looks: they stay until the end.
+    """Disable the collector while modules are imported, and keep their objects from it afterwards.
 
-    A command that shows one record makes little else. With the collector it takes a quarter more of
-    the processor.
+    These stay until the process ends. A command that shows one record makes little else: with the
+    collector it takes a quarter more of the processor.
     """
     with collector_disabled():
         yield

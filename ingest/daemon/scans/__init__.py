@@ -1,1 +1,1 @@
-"""Scan git repositories for landed patches, in a process beside the one that derives."""
+"""Scan git repositories for landed patches, in a process of its own."""

@@ -104,7 +104,7 @@ def find_crowded_threads(connection: Connection, threads: Iterable[int]) -> set[
 
 def find_large_threads(connection: Connection, threads: Iterable[int], number: int) -> set[int]:
     """Return those of these threads that have more messages than that."""
-    counts = _count(connection, threads, "outcome <> 'ignored'")
+    counts = _count(connection, threads, f"outcome <> '{Outcome.IGNORED}'")
     return {thread for thread, count in counts.items() if count > number}
 
 
@@ -112,16 +112,21 @@ def count_comments(connection: Connection, threads: Iterable[int]) -> dict[int, 
     """Count the messages of each thread that are comments, or else no patches and no covers.
 
     Counts no more than it takes to tell whether there are too many. Does not count what is a cover
-    or a patch though it is neither by its own mail: see `count_unlikely`.
+    or a patch though it is neither by its own mail: see `count_pieces_by_place`.
     """
-    return _count(connection, threads, f"outcome IN ('comment', 'other') AND {_IS_NO_PIECE}")
+    return _count(
+        connection,
+        threads,
+        f"outcome IN ('{Outcome.COMMENT}', '{Outcome.OTHER}') AND {_IS_NO_PIECE}",
+    )
 
 
-def count_unlikely(connection: Connection, threads: Iterable[int]) -> dict[int, int]:
+def count_pieces_by_place(connection: Connection, threads: Iterable[int]) -> dict[int, int]:
     """Count the covers and patches of each thread that are neither by their own mail."""
-    return _count(connection, threads, f"outcome IN ('cover', 'patch') AND {_IS_NO_PIECE}")
+    return _count(connection, threads, f"{_IS_IN_SERIES} AND {_IS_NO_PIECE}")
 
 
+_IS_IN_SERIES = f"outcome IN ('{Outcome.PATCH}', '{Outcome.COVER}')"
 _IS_NO_PIECE = f"kind IN ('{MessageKind.REPLY}', '{MessageKind.OTHER}')"
 
 
@@ -145,8 +150,7 @@ def _find_with_patches(connection: Connection, moves: Sequence[dict[str, int]]) 
 
 def read_threads_with_patches(connection: Connection, threads: Iterable[int]) -> set[int]:
     """Read which of these threads have a patch or a cover."""
-    is_piece = f"outcome IN ('{Outcome.PATCH}', '{Outcome.COVER}')"
-    counts = count_rows_of(connection, "message", "thread_id", threads, is_piece)
+    counts = count_rows_of(connection, "message", "thread_id", threads, _IS_IN_SERIES)
     return {thread for thread, count in counts.items() if count}
 
 

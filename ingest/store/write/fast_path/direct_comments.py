@@ -37,7 +37,7 @@ from ingest.store.write.fast_path.rows import (
 from ingest.store.write.threads import (
     LinkedThreads,
     count_comments,
-    count_unlikely,
+    count_pieces_by_place,
     find_large_threads,
 )
 
@@ -78,11 +78,11 @@ def count_threads(
     large = find_large_threads(connection, new, MAX_COMMENTS - most)
     comments = count_comments(connection, large)
     many = {thread for thread in large if comments[thread] > MAX_COMMENTS}
-    unlikely = count_unlikely(connection, large - many)
+    by_place = count_pieces_by_place(connection, large - many)
     few = {
         thread
         for thread in large - many
-        if comments[thread] + unlikely[thread] + new[thread] <= MAX_COMMENTS
+        if comments[thread] + by_place[thread] + new[thread] <= MAX_COMMENTS
     }
     return CommentedThreads(frozenset(many - linked.grown), frozenset(few | (new.keys() - large)))
 
@@ -98,7 +98,7 @@ def place_directly(
     All new messages of a thread must be comments, each the only one of its id, and known by that
     only.
     """
-    nodes_by_thread = _find_candidates(connection, fresh, linked, threads)
+    nodes_by_thread = _find_candidates(connection, fresh, linked, threads) if threads else {}
     if not nodes_by_thread:
         return DirectComments(frozenset(), {}, {}, {})
     nodes = [node for thread_nodes in nodes_by_thread.values() for node in thread_nodes]
